@@ -1,0 +1,97 @@
+"""Named components: a network, ordering, partition, conditional, objective, sampler or dataset is used by its name."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from arjax.errors import UserError
+
+
+class Registry:
+    """Maps names to components (classes or functions) of one kind, and answers mistakes in one sentence."""
+
+    def __init__(self, kind: str):
+        """`kind` is the word used in messages, such as "network"."""
+        self.kind = kind
+        self._entries: dict[str, Callable] = {}
+
+    def register(self, name: str) -> Callable[[Callable], Callable]:
+        """Decorator that files a component under `name`; a second component of that name is a programming error."""
+
+        def add(component: Callable) -> Callable:
+            assert name not in self._entries, f"{self.kind} {name!r} is registered twice"
+            self._entries[name] = component
+            return component
+
+        return add
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted(self._entries)
+
+    def get(self, name: str) -> Callable:
+        """The component of that name; raises `UserError` with the nearest name when there is none."""
+        if name not in self._entries:
+            raise UserError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}")
+        return self._entries[name]
+
+    def options(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Option names of a component with their defaults (`inspect.Parameter.empty` where it must be given)."""
+        component = self.get(name)
+        if dataclasses.is_dataclass(component):
+            fields = [f for f in dataclasses.fields(component) if f.init and f.name not in ("parent", "name")]
+            pairs = {f.name: inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default for f in fields}
+        else:
+            pairs = {p.name: p.default for p in inspect.signature(component).parameters.values()}
+        return {key: value for key, value in pairs.items() if key not in hidden}
+
+    def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
+        """Raises `UserError` when an option is unknown to the component or a required one is missing."""
+        known = self.options(name, hidden)
+        for key in given:
+            if key not in known:
+                raise UserError(
+                    f"{self.kind} {name!r} has no option {key!r}{did_you_mean(key, known)}; its options are: "
+                    f"{', '.join(known) or 'none'}"
+                )
+        for key, default in known.items():
+            if default is inspect.Parameter.empty and key not in given:
+                raise UserError(f"{self.kind} {name!r} needs the option {key!r}")
+
+    def call(self, text: str, *args: Any) -> Any:
+        """Builds a component from a call string such as `raster` or `random(seed=3)`, with `args` put first."""
+        name, options = parse_call(text)
+        hidden = tuple(inspect.signature(self.get(name)).parameters)[: len(args)]
+        self.check_options(name, options, hidden)
+        return self.get(name)(*args, **options)
+
+
+def did_you_mean(name: str, known: Any) -> str:
+    """`, did you mean 'x'?`, or the list of known names when nothing is near."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    if near:
+        return f", did you mean {near[0]!r}?"
+    return f" (there are: {', '.join(known)})" if known else ""
+
+
+def parse_call(text: str) -> tuple[str, dict[str, Any]]:
+    """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
+    message = f"cannot read {text!r}: write a name, or name(option=value, ...) with literal values"
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise UserError(message) from error
+    if isinstance(node, ast.Name):
+        return node.id, {}
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args):
+        raise UserError(message)
+    try:
+        return node.func.id, {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+    except ValueError as error:
+        raise UserError(message) from error

@@ -1,0 +1,88 @@
+"""What one example looks like: the event a model scores, and the context it is conditioned on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from arjax.errors import UserError
+
+KINDS = ("binary", "levels", "tokens", "real")
+CONTEXT_KINDS = ("none", "label", "vector")
+
+
+@dataclasses.dataclass(frozen=True)
+class EventSpec:
+    """Shape and kind of one example.
+
+    Attributes:
+      grid_shape: how the D sites are laid out, such as `(28, 28)` or `(T,)`.
+      value_shape: shape of what one site holds, `()` for a scalar, `(88,)` for a frame of notes.
+      kind: "binary" (0/1), "levels" (ordered integers), "tokens" (unordered integers) or "real".
+      num_levels: number of distinct integer values; 2 for binary, 0 for real.
+    """
+
+    grid_shape: tuple[int, ...]
+    value_shape: tuple[int, ...] = ()
+    kind: str = "binary"
+    num_levels: int = 2
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise UserError(f"unknown data kind {self.kind!r} (there are: {', '.join(KINDS)})")
+        expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0}.get(self.kind, self.num_levels >= 2)
+        if not expected:
+            raise UserError(f"{self.kind} data cannot have {self.num_levels} levels")
+        if not self.grid_shape or min(self.grid_shape + self.value_shape) < 1:
+            raise UserError(f"grid {self.grid_shape} with values {self.value_shape} has no sites or an empty dimension")
+
+    @property
+    def num_sites(self) -> int:
+        """D, the number of sites."""
+        return math.prod(self.grid_shape)
+
+    @property
+    def value_size(self) -> int:
+        """Number of scalars in the value of one site."""
+        return math.prod(self.value_shape)
+
+    @property
+    def num_dims(self) -> int:
+        """Number of scalars in one example: the divisor of bits per dimension."""
+        return self.num_sites * self.value_size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example, `(*grid, *value)`."""
+        return self.grid_shape + self.value_shape
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether values are integers."""
+        return self.kind != "real"
+
+    @property
+    def dtype(self) -> np.dtype:
+        """`int32` for discrete values, `float32` for real ones."""
+        return np.dtype(np.int32 if self.is_discrete else np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextSpec:
+    """What the whole joint is conditioned on.
+
+    Attributes:
+      kind: "none", "label" (context is int[B], a class) or "vector" (context is float[B, size]).
+      size: number of classes, or length of the vector; 0 for none.
+    """
+
+    kind: str = "none"
+    size: int = 0
+
+    def __post_init__(self):
+        if self.kind not in CONTEXT_KINDS:
+            raise UserError(f"unknown context kind {self.kind!r} (there are: {', '.join(CONTEXT_KINDS)})")
+        if (self.kind == "none") != (self.size == 0) or self.size < 0:
+            raise UserError(f"a context of kind {self.kind!r} cannot have size {self.size}")
