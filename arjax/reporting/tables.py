@@ -1,0 +1,63 @@
+"""Tables for the terminal and for README files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+
+def format_count(number: float) -> str:
+    """A large count with three digits and a suffix: `1.31B`, `784k`, `12`."""
+    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{suffix}"
+    return f"{number:.3g}"
+
+
+def format_bytes(number: float) -> str:
+    """A size in bytes with three digits and a binary unit, such as `1.95 GiB`."""
+    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f} B"
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> str:
+    """A GitHub table with columns padded to equal width; columns named in `right` are aligned to the right."""
+    cells = [[_escape(cell) for cell in row] for row in rows]
+    widths = [max(3, len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(columns)]
+    aligned_right = [name in right for name in columns]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, aligned_right, strict=True))
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, aligned_right, strict=True)]
+    return "\n".join([line(columns), line(rule), *map(line, cells)])
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    title: str = "",
+    right: Sequence[str] = (),
+    stream: TextIO | None = None,
+) -> None:
+    """Prints a table with rich; long cells are folded, none is cut."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console = Console(file=stream)
+    # A pipe has no width: 80 columns would fold every row of a table that a program reads.
+    console.print(table, width=None if console.is_terminal else 200)
+
+
+def _escape(cell: Any) -> str:
+    return str(cell).replace("|", "\\|").replace("\n", " ")

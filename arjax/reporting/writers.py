@@ -1,0 +1,96 @@
+"""Metrics of a run on disk: `metrics.jsonl` always, TensorBoard events when tensorboardX is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "metrics.jsonl"
+
+
+class MetricWriter:
+    """Appends named numbers to `workdir/metrics.jsonl`, one JSON object per line, and to TensorBoard when installed.
+
+    A line reads `{"step": 100, "train/bits_per_dim": 2.1}`; a number that is not finite is written as `null`, as JSON
+    has no word for it. Lines reach the disk at once, so that a killed run loses none.
+
+    Use as a context manager or call `close`.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None):
+        """Opens the file for appending.
+
+        Args:
+          workdir: folder of the run; created when missing.
+          resume_step: the step the run goes on from. Lines of later steps are removed, as the run will write them
+            again; 0 starts a fresh file. None keeps every whole line.
+        """
+        self._path = Path(workdir) / FILE_NAME
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            _trim(self._path, resume_step)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._tensorboard = _tensorboard_writer(workdir, resume_step)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds one line; `values` are scalars (Python, numpy or jax)."""
+        scalars = {name: float(value) for name, value in values.items()}
+        line = {"step": int(step)} | {k: v if math.isfinite(v) else None for k, v in scalars.items()}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
+        if self._tensorboard is not None:
+            for name, value in scalars.items():
+                self._tensorboard.add_scalar(name, value, int(step))
+
+    def close(self) -> None:
+        """Flushes and closes all files."""
+        self._file.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def __enter__(self) -> MetricWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of `workdir/metrics.jsonl` in the order written; empty when there is no file."""
+    path = Path(workdir) / FILE_NAME
+    return list(_whole_lines(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+
+
+def _whole_lines(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
+    """Parses lines; the last one may have been cut by a kill in mid-write, which is why broken lines are left out."""
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue
+
+
+def _trim(path: Path, resume_step: int | None) -> None:
+    """Rewrites the file without broken lines and without lines after `resume_step`."""
+    lines = _whole_lines(path.read_text(encoding="utf-8").splitlines())
+    limit = math.inf if resume_step is None else resume_step
+    # At step 0 nothing has been trained: what a dead earlier attempt wrote there is written again as well.
+    kept = [line for line in lines if line["step"] <= limit and resume_step != 0]
+    replacement = path.with_suffix(".tmp")
+    replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    replacement.replace(path)  # atomic: a kill here leaves either the old or the new file
+
+
+def _tensorboard_writer(workdir: str | os.PathLike, resume_step: int | None) -> Any:
+    """A tensorboardX writer, or None when tensorboardX is not installed (it is optional)."""
+    if importlib.util.find_spec("tensorboardX") is None:
+        return None
+    import tensorboardX
+
+    purge_step = None if resume_step is None else resume_step + 1  # TensorBoard hides older events from this step on
+    return tensorboardX.SummaryWriter(str(workdir), purge_step=purge_step, write_to_disk=True)
