@@ -1,0 +1,52 @@
+"""The contract of a conditional: the distribution family of a value given the features of its site."""
+
+from __future__ import annotations
+
+import abc
+
+import jax
+
+from arjax.registry import Registry
+from arjax.spec import EventSpec
+
+CONDITIONALS = Registry("conditional")
+
+
+class Conditional(abc.ABC):
+    """Distribution of one value. Subclasses are frozen dataclasses and know nothing of order or network.
+
+    Features have shape [..., num_params] and values [..., *value_shape]; log-probabilities and entropies are in nats,
+    float32, summed over the dimensions of the value.
+    """
+
+    value_shape: tuple[int, ...]
+
+    @classmethod
+    @abc.abstractmethod
+    def for_event(cls, event: EventSpec) -> Conditional:
+        """The family fitted to an event (further keyword options allowed); raises `UserError` where it cannot."""
+
+    @property
+    @abc.abstractmethod
+    def num_params(self) -> int:
+        """F, the number of features that one value needs."""
+
+    @abc.abstractmethod
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """log p(value | features), [...]."""
+
+    @abc.abstractmethod
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws values [..., *value_shape]."""
+
+    @abc.abstractmethod
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """Entropy of the value, [...]."""
+
+    @abc.abstractmethod
+    def mode(self, features: jax.Array) -> jax.Array:
+        """The most probable value, [..., *value_shape]."""
+
+    def _sum(self, terms: jax.Array) -> jax.Array:
+        """Sums over the dimensions of the value."""
+        return terms.sum(tuple(range(terms.ndim - len(self.value_shape), terms.ndim)))

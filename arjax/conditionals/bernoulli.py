@@ -1,0 +1,58 @@
+"""Bernoulli conditionals for binary values."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.errors import UserError
+from arjax.spec import EventSpec
+
+
+@CONDITIONALS.register("bernoulli")
+@dataclasses.dataclass(frozen=True)
+class Bernoulli(Conditional):
+    """p(x = 1) = sigmoid(logit), independently for each scalar of the value."""
+
+    value_shape: tuple[int, ...] = ()
+
+    @classmethod
+    def for_event(cls, event: EventSpec) -> Bernoulli:
+        """Bernoulli conditionals for binary data; raises `UserError` for any other kind."""
+        if event.kind != "binary":
+            raise UserError(f"the conditional 'bernoulli' needs binary data, not {event.kind}; use categorical")
+        return cls(event.value_shape)
+
+    @property
+    def num_params(self) -> int:
+        """One logit per scalar."""
+        return math.prod(self.value_shape)
+
+    def _logits(self, features: jax.Array) -> jax.Array:
+        return features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape)
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """log p(value) in nats, [...], summed over the value's own dimensions."""
+        logits = self._logits(features)
+        log_prob = -jax.nn.softplus(jnp.where(value > 0, -logits, logits))
+        return self._sum(log_prob)
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws int32 values of shape [..., *value_shape] from logits / temperature."""
+        logits = self._logits(features)
+        # log u - log(1-u) is logistic noise; comparing logits with it keeps precision where sigmoid would saturate.
+        noise = jax.random.logistic(key, logits.shape)
+        return (noise * temperature < logits).astype(jnp.int32)
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """Entropy in nats, [...]."""
+        logits = self._logits(features)
+        return self._sum(jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits))
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """The most probable value, int32[..., *value_shape]."""
+        return (self._logits(features) > 0).astype(jnp.int32)

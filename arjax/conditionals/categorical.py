@@ -1,0 +1,58 @@
+"""Categorical conditionals for integer values."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.errors import UserError
+from arjax.spec import EventSpec
+
+
+@CONDITIONALS.register("categorical")
+@dataclasses.dataclass(frozen=True)
+class Categorical(Conditional):
+    """p(x = v) = softmax(logits)_v, independently for each scalar of the value."""
+
+    num_levels: int
+    value_shape: tuple[int, ...] = ()
+
+    @classmethod
+    def for_event(cls, event: EventSpec) -> Categorical:
+        """Categorical conditionals for any discrete data; raises `UserError` for real values."""
+        if not event.is_discrete:
+            raise UserError("the conditional 'categorical' needs discrete data, not real values")
+        return cls(event.num_levels, event.value_shape)
+
+    @property
+    def num_params(self) -> int:
+        """V logits per scalar."""
+        return math.prod(self.value_shape) * self.num_levels
+
+    def _log_probs(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        # float32: a softmax in bfloat16 loses whole bits of the score.
+        logits = features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
+        return jax.nn.log_softmax(logits / temperature)
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """log p(value) in nats, [...], summed over the value's own dimensions."""
+        log_probs = self._log_probs(features)
+        chosen = jnp.take_along_axis(log_probs, value[..., None].astype(jnp.int32), axis=-1)[..., 0]
+        return self._sum(chosen)
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws int32 values of shape [..., *value_shape] from softmax(logits / temperature)."""
+        return jax.random.categorical(key, self._log_probs(features, temperature)).astype(jnp.int32)
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """Entropy in nats, [...]."""
+        log_probs = self._log_probs(features)
+        return self._sum(-(jnp.exp(log_probs) * log_probs).sum(-1))
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """The most probable value, int32[..., *value_shape]."""
+        return self._log_probs(features).argmax(-1).astype(jnp.int32)

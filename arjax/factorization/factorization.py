@@ -1,0 +1,111 @@
+"""A factorization: an ordering of the sites, cut into the steps in which they are generated."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.errors import UserError
+
+Array = jax.Array | np.ndarray
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Factorization:
+    """p(x) = prod_t p(x[blocks[t]] | x[blocks[0]], ..., x[blocks[t-1]]).
+
+    A pytree of integer arrays, so one compiled program serves every order of the same block structure; the grid shape
+    and the sizes S, M, D are static. Site i may depend on site j if and only if `step[j] < step[i]`.
+
+    Attributes:
+      order: int32[D], the site visited n-th.
+      rank: int32[D], when a site is visited: the inverse permutation of `order`.
+      step: int32[D], the step in which a site is generated, 0..S-1.
+      blocks: int32[S, M], the sites of each step in order; rows shorter than the largest block are padded with D.
+      slot: int32[D], where a site stands in `blocks.ravel()`.
+      grid_shape: shape of the grid (static).
+    """
+
+    order: Array
+    rank: Array
+    step: Array
+    blocks: Array
+    slot: Array
+    grid_shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+    @property
+    def num_sites(self) -> int:
+        """D."""
+        return math.prod(self.grid_shape)
+
+    @property
+    def num_steps(self) -> int:
+        """S, the number of blocks."""
+        return self.blocks.shape[0]
+
+    @property
+    def block_size(self) -> int:
+        """M, the size of the largest block."""
+        return self.blocks.shape[1]
+
+    def sites(self, t: int | Array) -> tuple[jax.Array, jax.Array]:
+        """The sites of step t, int[M], and which of them exist, bool[M] (padding is the out-of-range site D)."""
+        sites_M = jnp.asarray(self.blocks)[t]
+        return sites_M, sites_M < self.num_sites
+
+    def mask(self) -> jax.Array:
+        """bool[D, D]: `mask[i, j]` iff site i may depend on site j. Built on demand only: it is quadratic in D."""
+        step_D = jnp.asarray(self.step)
+        return step_D[None, :] < step_D[:, None]
+
+
+def from_order(order: Sequence[int] | np.ndarray, sizes: Sequence[int], grid_shape: Sequence[int]) -> Factorization:
+    """Cuts an ordering into consecutive blocks of the given sizes.
+
+    Args:
+      order: a permutation of 0..D-1, the site visited n-th.
+      sizes: sizes of the S blocks, positive, adding up to D.
+      grid_shape: shape of the grid with D sites.
+
+    Raises:
+      UserError: `order` is not a permutation, or the sizes do not add up.
+    """
+    grid_shape, num_sites = tuple(grid_shape), math.prod(grid_shape)
+    order_D, sizes_S = check_permutation(order, num_sites), np.asarray(sizes)
+    if sizes_S.ndim != 1 or not np.issubdtype(sizes_S.dtype, np.integer) or (sizes_S < 1).any():
+        raise UserError(f"block sizes must be positive integers, not {tuple(sizes)}")
+    if sizes_S.sum() != num_sites:
+        raise UserError(f"the block sizes add up to {sizes_S.sum()}, but there are {num_sites} sites")
+    num_steps, block_size = len(sizes_S), int(sizes_S.max())
+    step_of_rank_D = np.repeat(np.arange(num_steps), sizes_S)
+    first_rank_S = np.cumsum(sizes_S) - sizes_S
+    place_D = np.arange(num_sites) - first_rank_S[step_of_rank_D]
+    blocks_SM = np.full((num_steps, block_size), num_sites)
+    blocks_SM[step_of_rank_D, place_D] = order_D
+    rank_D = np.argsort(order_D)
+    fields = dict(
+        order=order_D,
+        rank=rank_D,
+        step=step_of_rank_D[rank_D],
+        blocks=blocks_SM,
+        slot=(step_of_rank_D * block_size + place_D)[rank_D],
+    )
+    return Factorization(**{k: v.astype(np.int32) for k, v in fields.items()}, grid_shape=grid_shape)
+
+
+def check_permutation(order: Sequence[int] | np.ndarray, num_sites: int) -> np.ndarray:
+    """The order as int64[D]; raises `UserError` when it does not visit each of the sites 0..D-1 exactly once."""
+    order_D = np.asarray(order)
+    if order_D.ndim != 1 or not np.issubdtype(order_D.dtype, np.integer):
+        raise UserError("an ordering is a flat list of site numbers")
+    if len(order_D) != num_sites:
+        raise UserError(f"the ordering lists {len(order_D)} sites, but there are {num_sites}")
+    if not np.array_equal(np.sort(order_D), np.arange(num_sites)):
+        raise UserError(f"the ordering is not a permutation: it must name each site 0..{num_sites - 1} exactly once")
+    return order_D.astype(np.int64)

@@ -1,0 +1,91 @@
+"""Orderings: in which order the sites of a grid are visited. Each returns int64[D], the site visited n-th.
+
+Sites are numbered in raster order (the last axis varies fastest), on grids of any rank.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from arjax.errors import UserError
+from arjax.registry import Registry
+
+ORDERINGS = Registry("ordering")
+
+Grid = tuple[int, ...]
+
+
+@ORDERINGS.register("raster")
+def raster(grid_shape: Grid) -> np.ndarray:
+    """Row by row: the last axis varies fastest."""
+    return np.arange(math.prod(grid_shape))
+
+
+@ORDERINGS.register("reversed")
+def reverse(grid_shape: Grid) -> np.ndarray:
+    """Raster order read backwards, from the last site to the first."""
+    return raster(grid_shape)[::-1].copy()
+
+
+@ORDERINGS.register("column_major")
+def column_major(grid_shape: Grid) -> np.ndarray:
+    """Column by column: the first axis varies fastest."""
+    return raster(grid_shape).reshape(grid_shape).T.ravel()
+
+
+@ORDERINGS.register("snake")
+def snake(grid_shape: Grid) -> np.ndarray:
+    """Row by row, every other row backwards, so that each site neighbours the one before (a reflected Gray code)."""
+    first, *rest = grid_shape
+    if not rest:
+        return np.arange(first)
+    inner = snake(tuple(rest))
+    return np.concatenate([i * len(inner) + (inner if i % 2 == 0 else inner[::-1]) for i in range(first)])
+
+
+@ORDERINGS.register("diagonal")
+def diagonal(grid_shape: Grid) -> np.ndarray:
+    """By the sum of the coordinates (anti-diagonals from the first corner to the last), raster order within one sum."""
+    return np.argsort(np.indices(grid_shape).sum(0).ravel(), kind="stable")
+
+
+@ORDERINGS.register("spiral")
+def spiral(grid_shape: Grid, inward: bool = True) -> np.ndarray:
+    """Clockwise around the last two axes from the outside in (`inward=False`: from the centre out).
+
+    Leading axes are visited in raster order, one spiral after another. On a line it takes the two ends in turn.
+    """
+    *leading, height, width = (1, *grid_shape) if len(grid_shape) == 1 else grid_shape
+    plane = np.arange(height * width).reshape(height, width)
+    if len(grid_shape) == 1:
+        walk = np.stack([plane[0], plane[0, ::-1]], 1).ravel()[:width]
+    else:
+        walk = _peel(plane)
+    walk = walk if inward else walk[::-1]
+    offsets = np.arange(math.prod(leading)) * height * width
+    return (offsets[:, None] + walk).ravel()
+
+
+def _peel(plane: np.ndarray) -> np.ndarray:
+    """Takes the top row off a plane and turns the rest by a quarter, until nothing is left."""
+    parts = []
+    while plane.size:
+        parts.append(plane[0])
+        plane = np.rot90(plane[1:])
+    return np.concatenate(parts)
+
+
+@ORDERINGS.register("random")
+def random(grid_shape: Grid, seed: int = 0) -> np.ndarray:
+    """A uniformly random permutation, a pure function of the seed."""
+    if not isinstance(seed, int) or seed < 0:
+        raise UserError(f"the seed of a random ordering must be a non-negative integer, not {seed!r}")
+    return np.random.default_rng(seed).permutation(math.prod(grid_shape))
+
+
+@ORDERINGS.register("list")
+def listed(grid_shape: Grid, order: tuple[int, ...]) -> np.ndarray:
+    """The given permutation of the sites."""
+    return np.asarray(order)

@@ -1,0 +1,44 @@
+"""Partitions: how an ordering is cut into blocks, each generated in one step. Each returns the sizes of the S blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arjax.errors import UserError
+from arjax.registry import Registry
+
+PARTITIONS = Registry("partition")
+
+Grid = tuple[int, ...]
+
+
+@PARTITIONS.register("sites")
+def sites(order: np.ndarray, grid_shape: Grid) -> list[int]:
+    """One site per step: the finest partition, an exact product of one-site conditionals."""
+    return [1] * len(order)
+
+
+@PARTITIONS.register("rows")
+def rows(order: np.ndarray, grid_shape: Grid) -> list[int]:
+    """One row (all sites along the last axis) per step; needs an ordering that finishes a row before the next."""
+    width = grid_shape[-1]
+    row_of_site = order.reshape(-1, width) // width
+    if (row_of_site != row_of_site[:, :1]).any():
+        raise UserError("the partition 'rows' needs an ordering that goes row by row, such as raster, reversed or snake")
+    return [width] * (len(order) // width)
+
+
+@PARTITIONS.register("blocks")
+def blocks(order: np.ndarray, grid_shape: Grid, size: int) -> list[int]:
+    """Consecutive blocks of `size` sites; the size must divide the number of sites."""
+    if not isinstance(size, int) or size < 1:
+        raise UserError(f"the block size must be a positive integer, not {size!r}")
+    if len(order) % size:
+        raise UserError(f"blocks of {size} do not divide {len(order)} sites; give unequal blocks with sizes(sizes=(...))")
+    return [size] * (len(order) // size)
+
+
+@PARTITIONS.register("sizes")
+def explicit(order: np.ndarray, grid_shape: Grid, sizes: tuple[int, ...]) -> list[int]:
+    """Consecutive blocks of the given sizes, which must add up to the number of sites."""
+    return list(sizes) if isinstance(sizes, (tuple, list)) else [sizes]
