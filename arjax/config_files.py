@@ -1,0 +1,189 @@
+"""Config files and `config.json`: loading, overriding from the command line, and telling two configs apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from arjax.errors import UserError
+from arjax.registry import did_you_mean
+from arjax.values import parse_value
+
+FILE_NAME = "config.json"
+
+# A run may go on in its folder when only these differ: they change what is shown or where it is computed, not what is
+# learned. A longer duration is allowed as well (see `check_same_run`).
+MAY_DIFFER = (
+    "dataset.data_dir",
+    "train.steps_per_dispatch",
+    "train.log_every",
+    "train.eval_every",
+    "train.checkpoint_every",
+    "train.patience",
+    "train.data_on_device",
+    "evaluate.",
+    "sample.",
+    "mesh.",
+)
+DURATIONS = ("train.steps", "train.examples", "train.epochs")
+
+
+def load_config_file(text: str) -> ConfigDict:
+    """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
+
+    Raises:
+      UserError: the file is missing, does not define `get_config`, or fails; names the file's line that failed.
+    """
+    path, arg = split_config_string(text)
+    if not os.path.isfile(path):
+        raise UserError(f"there is no config file {path!r}{_nearby_files(path)}")
+    return run_user_file(path, "get_config", ConfigDict, arg).lock()
+
+
+def split_config_string(text: str) -> tuple[str, str]:
+    """`configs/x.py:a,b=c` -> (`configs/x.py`, `a,b=c`)."""
+    head, separator, arg = text.partition(".py:")
+    return (head + ".py", arg) if separator else (text, "")
+
+
+def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
+    """Calls `function(*args)` of a Python file the user wrote and checks the type of what it returns.
+
+    Raises:
+      UserError: one sentence with the file, line and reason, whatever goes wrong in the file.
+    """
+    try:
+        names = runpy.run_path(path)
+        if not callable(names.get(function)):
+            raise UserError(f"{path} does not define {function}()")
+        result = names[function](*args)
+    except UserError as error:
+        raise UserError(f"{error}" if path in str(error) else f"{path}: {error}") from error
+    except (Exception, SystemExit) as error:  # the file is the user's own code: it can raise anything
+        raise UserError(f"{path}{_line_in(path, error)} fails with {_first_line(error)}") from error
+    if not isinstance(result, kind):
+        raise UserError(f"{function}() in {path} must return a {kind.__name__}, not {type(result).__name__}")
+    return result
+
+
+def _line_in(path: str, error: BaseException) -> str:
+    """`, line 12` for the last line of the user's file on the way to the error."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f", line {error.lineno},"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f", line {lines[-1]}," if lines else ""
+
+
+def _first_line(error: BaseException) -> str:
+    locked = re.search(r'Key "(\w+)" does not exist', str(error))
+    if locked:  # ml_collections prints the whole config here
+        near = re.search(r'Did you mean "(\w+)"', str(error))
+        return f"unknown config field {locked[1]!r}" + (f", did you mean {near[1]!r}?" if near else "")
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {lines[0]}" if lines else "")
+
+
+def _nearby_files(path: str) -> str:
+    folder = Path(path).parent
+    names = [str(folder / p.name) for p in sorted(folder.glob("*.py"))] if folder.is_dir() else []
+    return did_you_mean(path, names)
+
+
+def apply_overrides(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+    """Sets fields given as (`train.steps`, `"100"`), read with the type the field has.
+
+    Raises:
+      UserError: unknown field (with the nearest one), a whole section, or a value of another type.
+    """
+    for name, text in overrides:
+        *parents, leaf = name.split(".")
+        section: Any = config
+        for depth, part in enumerate([*parents, leaf]):
+            if not isinstance(section, ConfigDict) or part not in section:
+                raise UserError(_unknown_field(config, name, section, ".".join(name.split(".")[:depth])))
+            parent, section = section, section[part]
+        if isinstance(section, ConfigDict):
+            raise UserError(f"config.{name} is a section, set one of its fields: {', '.join(sorted(section))}")
+        if leaf == "name" and text != section and parents[0] in ("dataset", "network"):
+            raise UserError(
+                f"config.{name} cannot be changed on the command line, as the other fields of config.{parents[0]} "
+                f"belong to {section!r}: choose it in the config file"
+            )
+        parent[leaf] = parse_value(text, section, f"config.{name}")
+
+
+def _unknown_field(config: ConfigDict, name: str, section: Any, prefix: str) -> str:
+    dotted = f"config.{prefix}" if prefix else "config"
+    if not isinstance(section, ConfigDict):
+        return f"unknown config field {name!r}: {dotted} is a value and has no fields"
+    known = [field for field, _ in fields(config)]
+    near = did_you_mean(name, known)
+    if not near.startswith(","):  # nothing is near: the list of all fields would hide the mistake
+        near = f" ({dotted} has: {', '.join(sorted(section))})"
+    return f"unknown config field {name!r}{near}"
+
+
+def fields(config: ConfigDict) -> Iterator[tuple[str, Any]]:
+    """All fields as (`train.steps`, value), sorted by section."""
+    for key in config:
+        value = config[key]
+        if isinstance(value, ConfigDict):
+            yield from ((f"{key}.{name}", leaf) for name, leaf in fields(value))
+        else:
+            yield key, value
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as readable JSON; tuples become lists."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The inverse of `to_json`: lists come back as the tuples they were, as no config holds a list."""
+
+    def restore(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: restore(v) for key, v in value.items()}
+        return tuple(restore(v) for v in value) if isinstance(value, list) else value
+
+    return ConfigDict(restore(json.loads(text))).lock()
+
+
+def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
+    """The config a folder was made with; raises `UserError` when there is none or it is not readable."""
+    path = Path(workdir) / FILE_NAME
+    if not path.is_file():
+        raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise UserError(f"{path} is damaged: it is not the JSON of a config") from error
+
+
+def check_same_run(config: ConfigDict, workdir: str | os.PathLike) -> None:
+    """Raises `UserError` when `workdir` holds a run whose config differs in what is learned; names the first field."""
+    old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
+    for name in sorted(old.keys() | new.keys()):
+        if name.startswith(MAY_DIFFER) or (name in old and name in new and old[name] == new[name]):
+            continue
+        if name in DURATIONS and name in old and name in new and new[name] >= old[name] > 0:
+            continue
+        was, now = (repr(c[name]) if name in c else "absent" for c in (old, new))
+        reason = "a run can be made longer, not shorter" if name in DURATIONS else "choose another --workdir"
+        raise UserError(f"{workdir} holds a run with another config: {name} was {was} there and is {now} now; {reason}")
+
+
+def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
+    """Writes `config.json`, atomically."""
+    path = Path(workdir) / FILE_NAME
+    replacement = path.with_suffix(".tmp")
+    replacement.write_text(to_json(config), encoding="utf-8")
+    replacement.replace(path)
