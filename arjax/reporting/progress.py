@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -38,7 +39,8 @@ class Progress:
 
     def update(self, step: int, bits_per_dim: float, examples_per_second: float, **more: float) -> None:
         """Shows the state after `step` steps; `more` are further numbers to show, such as `validation=2.01`."""
-        self._marks.append((step, self._clock()))
+        # Start, first update and latest update are all that the ETA needs.
+        self._marks = [*self._marks[:2], (step, self._clock())]
         parts = [
             f"step {step:,}/{self._total:,} ({step / max(self._total, 1):.0%})",
             f"loss {bits_per_dim:.4f} bits/dim",
@@ -73,6 +75,8 @@ class Progress:
 
     def _show(self, line: str) -> None:
         if self._in_place:
+            # A line longer than the terminal would wrap, and then no longer be rewritten in place.
+            line = line[: shutil.get_terminal_size().columns - 1]
             self._stream.write("\r" + line.ljust(self._width))
             self._width = len(line)
         else:

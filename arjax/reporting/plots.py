@@ -1,0 +1,168 @@
+"""Pictures of a run. Matplotlib is optional and imported when the first picture is drawn."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from arjax.errors import UserError
+
+INK, ACCENT, SOFT = "#2b5f91", "#d9722c", "#9a9a9a"
+MAX_IMAGES = 64
+
+
+def has_matplotlib() -> bool:
+    """Whether pictures can be drawn at all."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def sample_grid(
+    path: str | os.PathLike, samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None
+) -> None:
+    """Draws samples, beside real examples when given, as crisp tiles.
+
+    Args:
+      path: file to write; its ending gives the format.
+      samples: [N, H, W] gray or [N, H, W, 3] colour; the first 64 are drawn.
+      real: the same for data; as many as there are samples are drawn.
+      max_value: the value drawn as white (colour: full light); by default the largest one present.
+    """
+    samples = np.asarray(samples)[:MAX_IMAGES]
+    panels = [("samples", samples)]
+    if real is not None:
+        panels.insert(0, ("data", np.asarray(real)[: len(samples)]))
+    top = max(float(images.max()) for _, images in panels) if max_value is None else max_value
+    columns = math.ceil(math.sqrt(len(samples)))
+    tiles = [(title, tile_images(images / max(top, 1e-12), columns)) for title, images in panels]
+    height, width = tiles[0][1].shape[:2]
+    inches = 3.6
+    figure = _figure(len(tiles) * inches, inches * height / width + 0.35)
+    figure.get_layout_engine().set(wspace=0.05)
+    for axis, (title, tile) in zip(_row_of_axes(figure, len(tiles)), tiles, strict=True):
+        axis.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(title, fontsize=11)
+        axis.axis("off")
+    _save(figure, path)
+
+
+def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
+    """Puts [N, H, W(, C)] images in 0..1 on a white sheet with `columns` images a row and gaps between them."""
+    images = np.clip(images, 0.0, 1.0)
+    count, height, width = images.shape[:3]
+    gap = max(1, round(height / 12))
+    rows = math.ceil(count / columns)
+    # Whole pixels per image keep tiny images (8x8) crisp when the file is scaled.
+    sheet_height, sheet_width = rows * (height + gap) - gap, columns * (width + gap) - gap
+    sheet = np.ones((sheet_height, sheet_width, *images.shape[3:]), np.float32)
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def entropy_curve(
+    path: str | os.PathLike,
+    nats_per_step: np.ndarray,
+    stderr: np.ndarray,
+    measured: np.ndarray | None = None,
+    over_grid: np.ndarray | None = None,
+) -> None:
+    """Draws how uncertain the model is along its order.
+
+    Args:
+      path: file to write.
+      nats_per_step: [S] mean entropy of the conditionals of each step, in nats.
+      stderr: [S] its standard error.
+      measured: [S] mean of -log p of the data in each step, in nats; where it lies above the entropy the model is
+        too sure of itself.
+      over_grid: [H, W] mean entropy of each site, drawn as a picture beside the curve.
+    """
+    panels = 1 if over_grid is None else 2
+    figure = _figure(6.4 if panels == 1 else 9.6, 3.4)
+    axes = _row_of_axes(figure, panels, widths=(1,) if panels == 1 else (2, 1))
+    steps = np.arange(1, len(nats_per_step) + 1)
+    axes[0].fill_between(
+        steps, nats_per_step - stderr, nats_per_step + stderr, color=INK, alpha=0.25, linewidth=0, label="± 1 std. error"
+    )
+    axes[0].plot(steps, nats_per_step, color=INK, linewidth=1.4, label="entropy of the conditional")
+    if measured is not None:
+        axes[0].plot(steps, measured, ".", color=ACCENT, markersize=4, label="-log p of the data")
+    _style(axes[0], "step of the order", "nats", "Uncertainty along the order")
+    axes[0].set_ylim(bottom=0 if np.min(nats_per_step) >= 0 else None)
+    axes[0].legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
+    if over_grid is not None:
+        image = axes[1].imshow(over_grid, cmap="viridis", interpolation="nearest")
+        axes[1].set_title("Entropy of each site (nats)", fontsize=11)
+        axes[1].set_xticks([])
+        axes[1].set_yticks([])
+        figure.colorbar(image, ax=axes[1], fraction=0.046, pad=0.03).outline.set_visible(False)
+    _save(figure, path)
+
+
+def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> None:
+    """Draws training and validation loss over steps from the lines of `metrics.jsonl`.
+
+    Args:
+      path: file to write.
+      metrics: dicts with `step` and any of `train/<name>` and `validation/<name>`.
+      name: the metric to draw.
+
+    Raises:
+      UserError: when no line holds that metric.
+    """
+    figure = _figure(6.4, 3.4)
+    (axis,) = _row_of_axes(figure, 1)
+    drawn: list[float] = []
+    for split, style in (("train", {"color": SOFT, "linewidth": 1.2}), ("validation", {"color": INK, "marker": "o"})):
+        key = f"{split}/{name}"
+        points = [(line["step"], line[key]) for line in metrics if key in line and line[key] is not None]
+        if points:
+            steps, values = zip(*points, strict=True)
+            axis.plot(steps, values, label=split, markersize=3, **style)
+            drawn.extend(values)
+            if split == "validation":
+                best = int(np.argmin(values))
+                axis.plot(steps[best], values[best], "o", color=ACCENT, label=f"best: {values[best]:.3f}")
+    if not drawn:
+        raise UserError(f"the metrics hold no line with {name!r} to draw")
+    # The first steps of a run are far above everything that matters; they would flatten the rest of the curve.
+    low, high = min(drawn), float(np.quantile(drawn, 0.95))
+    axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
+    _style(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
+    axis.legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    """An empty figure drawn by Agg, without pyplot: no window, no state kept between pictures."""
+    if not has_matplotlib():
+        raise UserError("pictures need matplotlib: pip install 'arjax[plots]'")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=160, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _row_of_axes(figure: Any, count: int, widths: Sequence[float] | None = None) -> list[Any]:
+    return list(figure.subplots(1, count, squeeze=False, width_ratios=widths)[0])
+
+
+def _style(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.set_title(title, fontsize=11)
+    axis.grid(alpha=0.25, linewidth=0.6)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _save(figure: Any, path: str | os.PathLike) -> None:
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.06)
