@@ -1,0 +1,11 @@
+"""Networks, registered by name: importing this package imports every family in it, so adding one is adding one file."""
+
+import importlib
+import pkgutil
+
+from arjax.networks.base import BUILDER_FIELDS, NETWORKS, Network
+
+__all__ = ["BUILDER_FIELDS", "NETWORKS", "Network"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

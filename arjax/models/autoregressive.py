@@ -1,0 +1,112 @@
+"""The autoregressive model: network, conditional and factorization, put together; it holds no state."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals import Conditional
+from arjax.factorization import Factorization
+from arjax.networks.base import Network
+from arjax.spec import ContextSpec, EventSpec
+
+Params = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoregressiveModel:
+    """p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t, independent within the step given x_<t.
+
+    All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted.
+    """
+
+    network: Network
+    conditional: Conditional
+    factorization: Factorization
+
+    @property
+    def event(self) -> EventSpec:
+        """Shape and kind of one example."""
+        return self.network.event
+
+    @property
+    def context_spec(self) -> ContextSpec:
+        """What the joint is conditioned on."""
+        return self.network.context_spec
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: a nested dict of float32 arrays."""
+        x, context = self.dummy_batch(1)
+        return self.network.init(key, x, self.factorization, context)["params"]
+
+    def dummy_batch(self, batch_size: int) -> tuple[jax.Array, jax.Array | None]:
+        """An all-zero batch (x, context) of the right shapes and types."""
+        x = jnp.zeros((batch_size, *self.event.shape), self.event.dtype)
+        if self.context_spec.kind == "none":
+            return x, None
+        if self.context_spec.kind == "label":
+            return x, jnp.zeros((batch_size,), jnp.int32)
+        return x, jnp.zeros((batch_size, self.context_spec.size), jnp.float32)
+
+    def features(
+        self,
+        params: Params,
+        x: jax.Array,
+        *,
+        context: jax.Array | None = None,
+        factorization: Factorization | None = None,
+        train: bool = False,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Features of all conditionals in one pass (teacher forcing), [B, *grid, F]. `train=True` needs a `key` for dropout."""
+        rngs = None if key is None else {"dropout": key}
+        factorization = self.factorization if factorization is None else factorization
+        return self.network.apply({"params": params}, x, factorization, context, train=train, rngs=rngs)
+
+    def log_prob_per_site(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
+        """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0.
+
+        Other keyword arguments are those of `features`.
+        """
+        log_prob = self.conditional.log_prob(self.features(params, x, **kwargs), x)
+        return log_prob if mask is None else jnp.where(mask > 0, log_prob, 0.0)
+
+    def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
+        """log p(x), float32[B]: the sum over the sites, or over those that `mask` [B, *grid] marks."""
+        per_site = self.log_prob_per_site(params, x, mask=mask, **kwargs)
+        return per_site.reshape(per_site.shape[0], -1).sum(-1)
+
+    def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
+        """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
+        features = self.features(params, x, **kwargs)
+        return self.conditional.log_prob(features, x), self.conditional.entropy(features)
+
+    def sample(
+        self,
+        params: Params,
+        key: jax.Array,
+        num: int,
+        *,
+        sampler: str = "cached",
+        given: jax.Array | None = None,
+        observed: jax.Array | None = None,
+        context: jax.Array | None = None,
+        temperature: float = 1.0,
+    ) -> jax.Array:
+        """Draws `num` examples, [num, *grid, *value]; see `arjax.samplers.draw` for `given` and `observed`."""
+        from arjax.samplers import draw  # samplers know models, so the short form is bound late
+
+        return draw(
+            self,
+            params,
+            key,
+            num,
+            sampler=sampler,
+            given=given,
+            observed=observed,
+            context=context,
+            temperature=temperature,
+        )

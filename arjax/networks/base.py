@@ -1,0 +1,86 @@
+"""The contract of a network: features of every site from the sites of earlier steps, in one pass or step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.factorization import Factorization
+from arjax.registry import Registry
+from arjax.spec import ContextSpec, EventSpec
+
+NETWORKS = Registry("network")
+
+Carry = Any
+#: Fields that the builder fills in; the others are the options of the family.
+BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": nn.relu,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+    "tanh": jnp.tanh,
+    "squared_relu": lambda x: jnp.square(nn.relu(x)),
+}
+
+
+class Network(nn.Module):
+    """Turns an example into one feature vector per site, such that site i's features depend on x_j iff
+    `factorization.step[j] < factorization.step[i]`. Knows nothing of distributions.
+
+    Both forms share all parameters, which live in `setup`. Parameters are float32; `dtype` is the compute type.
+    Features come out in float32.
+
+    Attributes:
+      event: shape and kind of one example.
+      context_spec: what the joint is conditioned on.
+      num_features: F, features per site.
+      dtype: "float32" or "bfloat16".
+    """
+
+    event: EventSpec
+    context_spec: ContextSpec
+    num_features: int
+    dtype: str
+
+    #: Options that make the family small enough for the law tests and smoke runs.
+    SMALL: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:
+        """Raises `UserError` in one sentence when the family cannot serve this event, factorization or options."""
+
+    def __call__(
+        self, x: jax.Array, factorization: Factorization, context: jax.Array | None = None, *, train: bool = False
+    ) -> jax.Array:
+        """All conditionals in one parallel pass: x[B, *grid, *value] -> features[B, *grid, F].
+
+        `train=True` needs an rng named "dropout".
+        """
+        raise TypeError(f"{type(self).__name__} has no parallel form")
+
+    def init_carry(self, batch_size: int, factorization: Factorization, context: jax.Array | None = None) -> Carry:
+        """The carry before step 0: a pytree of arrays."""
+        raise TypeError(f"{type(self).__name__} has no step form")
+
+    def step(
+        self,
+        carry: Carry,
+        canvas: jax.Array,
+        t: jax.Array,
+        factorization: Factorization,
+        context: jax.Array | None = None,
+    ) -> tuple[Carry, jax.Array]:
+        """Features [B, M, F] of the sites of step t; called for t = 0, 1, ... in turn.
+
+        `canvas` [B, *grid, *value] is filled for all steps < t; what else it holds must not matter.
+        """
+        raise TypeError(f"{type(self).__name__} has no step form")
+
+
+def activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    """The activation function of that name."""
+    return ACTIVATIONS[name]

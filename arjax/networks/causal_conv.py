@@ -1,0 +1,135 @@
+"""Dilated causal convolution with residual connections (Bai, Kolter & Koltun, 2018, section 3; van den Oord et al., 2016)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.base import NETWORKS, activation
+from arjax.networks.steps import StepNetwork
+
+
+class CausalConvLayer(nn.Module):
+    """y_t = x_t + W_2 act(sum_k W_1k norm(x)_(t - k d)): kernel K, dilation d, padded with zeros before the start.
+
+    The convolution is a matrix product over shifted copies: on CPU a convolution inside a compiled loop is slow.
+    """
+
+    width: int
+    kernel_size: int
+    dilation: int
+    dropout: float
+    activation: str
+    dtype: str
+
+    def setup(self):
+        self.norm = nn.LayerNorm(dtype=self.dtype)
+        self.taps = nn.Dense(self.width, dtype=self.dtype)
+        self.out = nn.Dense(self.width, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    @property
+    def queue_length(self) -> int:
+        """How many past inputs a step needs."""
+        return (self.kernel_size - 1) * self.dilation
+
+    def _mix(self, x: jax.Array, taps: list[jax.Array], train: bool) -> jax.Array:
+        hidden = activation(self.activation)(self.taps(jnp.concatenate(taps, -1)))
+        return x + self.out(self.drop(hidden, deterministic=not train))
+
+    def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
+        """All steps, [B, T, E] -> [B, T, E]."""
+        length = x_BTE.shape[1]
+        padded = jnp.pad(self.norm(x_BTE), ((0, 0), (self.queue_length, 0), (0, 0)))
+        starts = [self.queue_length - k * self.dilation for k in range(self.kernel_size)]
+        return self._mix(x_BTE, [padded[:, start : start + length] for start in starts], train)
+
+    def init_carry(self, batch_size: int) -> jax.Array:
+        """An empty queue of normalised inputs, [B, (K-1) d, E]."""
+        return jnp.zeros((batch_size, self.queue_length, self.width), self.dtype)
+
+    def step(self, queue: jax.Array, x_BE: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """One step: the queue is a ring in which time t stands at t mod its length."""
+        now = self.norm(x_BE)
+        taps = [now]
+        for k in range(1, self.kernel_size):
+            place = jnp.mod(t - k * self.dilation, self.queue_length)
+            taps.append(jax.lax.dynamic_index_in_dim(queue, place, axis=1, keepdims=False))
+        if self.queue_length:
+            place = jnp.mod(t, self.queue_length)
+            queue = jax.lax.dynamic_update_index_in_dim(queue, now, place, axis=1)
+        return queue, self._mix(x_BE, taps, train=False)
+
+
+class CausalConvCore(nn.Module):
+    """Layers whose dilations double and start over after each cycle: 1, 2, 4, ..., 1, 2, 4, ..."""
+
+    width: int
+    num_layers: int
+    kernel_size: int
+    dilation_cycle: int
+    dropout: float
+    activation: str
+    dtype: str
+
+    def setup(self):
+        self.layers = [
+            CausalConvLayer(
+                self.width,
+                self.kernel_size,
+                2 ** (i % self.dilation_cycle),
+                self.dropout,
+                self.activation,
+                self.dtype,
+                name=f"layer_{i}",
+            )
+            for i in range(self.num_layers)
+        ]
+        self.norm = nn.LayerNorm(dtype=self.dtype)
+
+    def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
+        for layer in self.layers:
+            x_BTE = layer(x_BTE, train)
+        return self.norm(x_BTE)
+
+    def init_carry(self, batch_size: int) -> list[jax.Array]:
+        """One queue per layer."""
+        return [layer.init_carry(batch_size) for layer in self.layers]
+
+    def step(self, carry: list[jax.Array], x_BE: jax.Array, t: jax.Array) -> tuple[list[jax.Array], jax.Array]:
+        """One step through all layers."""
+        queues = []
+        for layer, queue in zip(self.layers, carry, strict=True):
+            queue, x_BE = layer.step(queue, x_BE, t)
+            queues.append(queue)
+        return queues, self.norm(x_BE)
+
+
+@NETWORKS.register("causal_conv")
+class CausalConv(StepNetwork):
+    """Dilated causal convolution over the steps of any factorization. The step form keeps one queue per layer, so a step
+    costs the same however long the sequence is (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
+
+    Options: `hidden_size` E, `num_layers`, `kernel_size` K, `dilation_cycle` (dilations 1, 2, ..., 2^(cycle-1)), `dropout`,
+    `activation`, `position`. The receptive field is 1 + (K-1) * (sum of the dilations) steps.
+    """
+
+    num_layers: int = 6
+    kernel_size: int = 2
+    dilation_cycle: int = 6
+    dropout: float = 0.0
+    activation: str = "gelu"
+
+    SMALL = {"hidden_size": 24, "num_layers": 4, "kernel_size": 3, "dilation_cycle": 3, "position": "learned"}
+
+    def make_core(self):
+        return CausalConvCore(
+            self.hidden_size,
+            self.num_layers,
+            self.kernel_size,
+            self.dilation_cycle,
+            self.dropout,
+            self.activation,
+            self.dtype,
+        )

@@ -1,0 +1,100 @@
+"""How values, positions and contexts enter a network."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.spec import ContextSpec, EventSpec
+
+POSITIONS = ("none", "learned", "sinusoidal")
+
+
+def flat_sites(x: jax.Array, event: EventSpec) -> jax.Array:
+    """x[B, *grid, *value] -> [B, D, value_size]."""
+    return x.reshape(x.shape[0], event.num_sites, event.value_size)
+
+
+def numeric_size(event: EventSpec) -> int:
+    """Number of inputs per site that `numeric` makes."""
+    return event.value_size * (event.num_levels if event.num_levels > 2 else 1)
+
+
+def numeric(values: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
+    """Values as network inputs: integers of more than two levels become one-hot, others are taken as they are.
+
+    [..., value_size] -> [..., numeric_size(event)].
+    """
+    if event.num_levels > 2:
+        one_hot = jax.nn.one_hot(values, event.num_levels, dtype=dtype)
+        return one_hot.reshape(*values.shape[:-1], event.value_size * event.num_levels)
+    return values.astype(dtype)
+
+
+class ValueEncoder(nn.Module):
+    """A learned vector for the value of a site: [..., value_size] -> [..., E].
+
+    Integers of more than two levels are looked up in one table per scalar of the value, and the vectors added; binary
+    and real values go through a linear map.
+    """
+
+    event: EventSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        if self.event.num_levels > 2:
+            self.table = nn.Embed(self.event.value_size * self.event.num_levels, self.width, dtype=self.dtype)
+        else:
+            self.linear = nn.Dense(self.width, dtype=self.dtype)
+
+    def __call__(self, values: jax.Array) -> jax.Array:
+        if self.event.num_levels > 2:
+            rows = values + self.event.num_levels * jnp.arange(self.event.value_size)
+            return self.table(rows).sum(-2)
+        return self.linear(values.astype(self.dtype))
+
+
+class PositionEncoder(nn.Module):
+    """A vector for each of the D sites and for "no site" (index D): int[...] -> [..., E].
+
+    Sinusoidal: Vaswani et al., "Attention Is All You Need" (2017), section 3.5.
+    """
+
+    num_sites: int
+    width: int
+    kind: str
+    dtype: str
+
+    def setup(self):
+        if self.kind == "learned":
+            self.table = nn.Embed(self.num_sites + 1, self.width, dtype=self.dtype)
+
+    def __call__(self, sites: jax.Array) -> jax.Array:
+        if self.kind == "learned":
+            return self.table(sites)
+        half = (self.width + 1) // 2
+        frequency = np.exp(-np.log(1e4) * np.arange(half) / half).astype(np.float32)
+        angle = sites[..., None].astype(jnp.float32) * frequency
+        return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)[..., : self.width].astype(self.dtype)
+
+
+class ContextEncoder(nn.Module):
+    """A learned vector for the context of each example: int[B] (label) or float[B, size] (vector) -> [B, E]."""
+
+    spec: ContextSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        if self.spec.kind == "label":
+            self.table = nn.Embed(self.spec.size, self.width, dtype=self.dtype)
+        else:
+            self.linear = nn.Dense(self.width, dtype=self.dtype)
+
+    def __call__(self, context: jax.Array) -> jax.Array:
+        if self.spec.kind == "label":
+            return self.table(context)
+        return self.linear(context.astype(self.dtype))

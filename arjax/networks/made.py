@@ -1,0 +1,149 @@
+"""MADE: Masked Autoencoder for Distribution Estimation (Germain, Gregor, Murray & Larochelle, 2015)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.factorization import Factorization
+from arjax.networks.base import ACTIVATIONS, NETWORKS, Network, activation
+from arjax.networks.embedding import ContextEncoder, flat_sites, numeric, numeric_size
+from arjax.errors import UserError
+
+
+def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
+    """m(k) of section 3: unit k may see the sites of steps <= m(k). int[U], ascending, spread evenly over 0..S-2.
+
+    Ascending degrees make the units that become known in one step a contiguous range, which the step form uses.
+    """
+    return np.arange(num_units, dtype=np.int64) * max(num_steps - 1, 1) // num_units
+
+
+@NETWORKS.register("made")
+class MADE(Network):
+    """A fully connected network whose weights are multiplied by masks in the forward pass (equations 8-13), for any order
+    and any block partition: an order enters through the steps of the sites alone, so one program serves all orders.
+
+    Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
+    `activation`, `dropout` on hidden units, `input_dropout` on the inputs of the hidden layers.
+    """
+
+    hidden_sizes: tuple[int, ...] = (500,)
+    direct: bool = True
+    activation: str = "relu"
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+
+    SMALL = {"hidden_sizes": (48, 40)}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        if not options["hidden_sizes"] or min(options["hidden_sizes"]) < 1:
+            raise UserError(f"network.hidden_sizes must name at least one positive size, not {options['hidden_sizes']}")
+        if options["activation"] not in ACTIVATIONS:
+            raise UserError(f"unknown activation {options['activation']!r} (there are: {', '.join(ACTIVATIONS)})")
+
+    def setup(self):
+        num_inputs = self.event.num_sites * numeric_size(self.event)
+        num_outputs = self.event.num_sites * self.num_features
+        kernel, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
+        sizes = [num_inputs, *self.hidden_sizes]
+        self.kernels = [
+            self.param(f"hidden_{i}_kernel", kernel, (sizes[i], sizes[i + 1])) for i in range(len(self.hidden_sizes))
+        ]
+        self.biases = [self.param(f"hidden_{i}_bias", zeros, (size,)) for i, size in enumerate(self.hidden_sizes)]
+        self.out_kernel = self.param("out_kernel", kernel, (sizes[-1], num_outputs))
+        self.out_bias = self.param("out_bias", zeros, (num_outputs,))
+        if self.direct:
+            self.direct_kernel = self.param("direct_kernel", kernel, (num_inputs, num_outputs))
+        if self.context_spec.kind != "none":
+            # The context reaches the outputs directly too: no hidden unit may feed the outputs of step 0.
+            self.hidden_context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
+            self.out_context = ContextEncoder(self.context_spec, num_outputs, self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+        self.input_drop = nn.Dropout(self.input_dropout)
+
+    def _inputs(self, x: jax.Array) -> jax.Array:
+        """x[B, *grid, *value] -> [B, D * n]."""
+        inputs = numeric(flat_sites(x, self.event), self.event, self.dtype)
+        return inputs.reshape(inputs.shape[0], -1)
+
+    def _input_steps(self, factorization: Factorization) -> jax.Array:
+        """The step of each input, int[D * n]."""
+        return jnp.repeat(jnp.asarray(factorization.step), numeric_size(self.event))
+
+    def _masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
+        return jnp.where(mask, kernel, 0.0).astype(self.dtype)
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        inputs = self._inputs(x)
+        input_steps = self._input_steps(factorization)
+        output_steps = jnp.repeat(jnp.asarray(factorization.step), self.num_features)
+        act = activation(self.activation)
+
+        below, below_degrees = self.input_drop(inputs, deterministic=not train), input_steps
+        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            degrees = jnp.asarray(hidden_degrees(kernel.shape[1], factorization.num_steps))
+            hidden = below @ self._masked(kernel, below_degrees[:, None] <= degrees) + bias.astype(self.dtype)
+            if i == 0 and context is not None:
+                hidden = hidden + self.hidden_context(context)
+            below, below_degrees = self.drop(act(hidden), deterministic=not train), degrees
+
+        out = below @ self._masked(self.out_kernel, below_degrees[:, None] < output_steps)
+        out = out + self.out_bias.astype(self.dtype)
+        if self.direct:
+            out = out + inputs @ self._masked(self.direct_kernel, input_steps[:, None] < output_steps)
+        if context is not None:
+            out = out + self.out_context(context)
+        return out.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The hidden units known so far, 0 where still unknown, and what the context adds to them."""
+        hidden = [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
+        if context is None:
+            return hidden, None
+        return hidden, (self.hidden_context(context), self.out_context(context))
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        """Only the units of degree t-1 become known in step t: O(U) of them per layer are computed, once each."""
+        hidden, from_context = carry
+        seen = self._input_steps(factorization) < t
+        inputs = jnp.where(seen, self._inputs(canvas), 0)
+        below, known = inputs, []
+        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            units, new = self._units_of_degree(t - 1, kernel.shape[1], factorization.num_steps)
+            pre = below @ kernel[:, units].astype(self.dtype) + bias[units].astype(self.dtype)
+            if i == 0 and from_context is not None:
+                pre = pre + from_context[0][:, units]
+            # Units not yet known are 0, so the masks between hidden layers hold by themselves.
+            value = activation(self.activation)(pre)
+            below = hidden[i].at[:, jnp.where(new, units, kernel.shape[1])].set(value, mode="drop")
+            known.append(below)
+        return (known, from_context), self._outputs(below, inputs, t, factorization, from_context)
+
+    def _outputs(self, below, inputs, t, factorization, from_context):
+        """Features [B, M, F] of the sites of step t from the units and inputs of earlier steps."""
+
+        def columns(array: jax.Array) -> jax.Array:  # [..., D * F] -> [..., M * F]
+            by_site = array.reshape(*array.shape[:-1], self.event.num_sites, self.num_features)
+            return by_site[..., sites_M, :].reshape(*array.shape[:-1], -1)
+
+        sites_M = jnp.minimum(factorization.sites(t)[0], self.event.num_sites - 1)
+        out = below @ columns(self.out_kernel).astype(self.dtype) + columns(self.out_bias).astype(self.dtype)
+        if self.direct:
+            out = out + inputs @ columns(self.direct_kernel).astype(self.dtype)
+        if from_context is not None:
+            out = out + columns(from_context[1])
+        return out.reshape(out.shape[0], -1, self.num_features).astype(jnp.float32)
+
+    def _units_of_degree(self, degree: jax.Array, num_units: int, num_steps: int) -> tuple[jax.Array, jax.Array]:
+        """The units of one degree, padded to the largest number of units that share a degree, and which are real."""
+        degrees = hidden_degrees(num_units, num_steps)
+        first = np.searchsorted(degrees, np.arange(num_steps + 1))
+        largest = int(np.diff(first).max())
+        place = jnp.clip(degree, 0, num_steps - 1)
+        units = jnp.asarray(first)[place] + jnp.arange(largest)
+        new = (units < jnp.asarray(first)[place + 1]) & (degree >= 0)
+        return jnp.minimum(units, num_units - 1), new

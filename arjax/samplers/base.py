@@ -1,0 +1,121 @@
+"""What all samplers share: the canvas, the keys, and clamping sites at given values."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.errors import UserError
+from arjax.factorization import Factorization
+from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.registry import Registry
+
+#: A sampler is `f(network, conditional, params, factorization, key, canvas, clamped, context, temperature) -> samples`,
+#: jitted with the first two arguments static. `canvas` [B, *grid, *value] holds the given values, `clamped` bool[D] says where.
+SAMPLERS = Registry("sampler")
+
+
+def draw(
+    model: AutoregressiveModel,
+    params: Params,
+    key: jax.Array,
+    num: int,
+    *,
+    sampler: str = "cached",
+    given: jax.Array | None = None,
+    observed: jax.Array | None = None,
+    context: jax.Array | None = None,
+    temperature: float = 1.0,
+) -> jax.Array:
+    """Draws `num` examples from the model, [num, *grid, *value].
+
+    Args:
+      given: values to clamp, [*grid, *value] or [num, *grid, *value].
+      observed: bool[*grid], the sites where `given` counts. The rest is drawn from its exact conditional distribution,
+        which needs every observed site to come in the order before (or in the same step as) every other.
+      context: int[num] or float[num, size], or one for all: int[] or float[size].
+      temperature: divides the logits; 1 is the model's own distribution.
+
+    Raises:
+      UserError: an unknown sampler, wrong shapes, or observed sites that the order does not put first.
+    """
+    if num < 1:
+        raise UserError(f"the number of samples must be at least 1, not {num}")
+    if temperature <= 0:
+        raise UserError(f"the temperature must be positive, not {temperature}")
+    sample = SAMPLERS.get(sampler)
+    canvas, clamped_D = _canvas(model, num, given, observed)
+    context = _context(model, num, context)
+    return sample(
+        model.network, model.conditional, params, model.factorization, key, canvas, clamped_D, context, temperature
+    )
+
+
+def _canvas(model: AutoregressiveModel, num: int, given, observed) -> tuple[jax.Array, jax.Array]:
+    """The canvas with the given values, and bool[D] of the clamped sites."""
+    event = model.event
+    if (given is None) != (observed is None):
+        raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
+    if given is None or observed is None:
+        return jnp.zeros((num, *event.shape), event.dtype), jnp.zeros(event.num_sites, bool)
+    given, observed = jnp.asarray(given, event.dtype), np.asarray(observed, bool)
+    if observed.shape != event.grid_shape:
+        raise UserError(f"`observed` has shape {observed.shape}, but the grid is {event.grid_shape}")
+    if given.shape not in (event.shape, (num, *event.shape)):
+        raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
+    check_prefix(model.factorization, observed.ravel())
+    return jnp.broadcast_to(given, (num, *event.shape)), jnp.asarray(observed.ravel())
+
+
+def check_prefix(factorization: Factorization, observed_D: np.ndarray) -> None:
+    """Raises `UserError` unless clamping the observed sites conditions on them exactly: no other site may come before one."""
+    step_D = np.asarray(factorization.step)
+    if observed_D.all() or not observed_D.any():
+        return
+    last_observed, first_free = step_D[observed_D].max(), step_D[~observed_D].min()
+    if last_observed > first_free:
+        raise UserError(
+            f"this order cannot condition on the observed sites: a site drawn in step {first_free} comes before an observed one "
+            f"of step {last_observed}; use an ordering that visits the observed sites first"
+        )
+
+
+def _context(model: AutoregressiveModel, num: int, context) -> jax.Array | None:
+    """The context of each example, checked."""
+    spec = model.context_spec
+    if (context is None) != (spec.kind == "none"):
+        raise UserError(
+            "this model has no context, so none can be given" if spec.kind == "none" else f"this model needs a {spec.kind} context"
+        )
+    if context is None:
+        return None
+    one = () if spec.kind == "label" else (spec.size,)
+    context = jnp.asarray(context, jnp.int32 if spec.kind == "label" else jnp.float32)
+    if context.shape not in (one, (num, *one)):
+        raise UserError(f"the context has shape {context.shape}, but {num} examples need {(num, *one)}")
+    return jnp.broadcast_to(context, (num, *one))
+
+
+def fill(
+    canvas: jax.Array,
+    clamped_D: jax.Array,
+    t: jax.Array,
+    features_BMF: jax.Array,
+    factorization: Factorization,
+    conditional,
+    key: jax.Array,
+    temperature: jax.Array,
+) -> jax.Array:
+    """Draws the sites of step t from their features and writes those that are not clamped.
+
+    The key of step t is `fold_in(key, t)`, so all samplers that visit the same steps draw the same values.
+    """
+    values = conditional.sample(jax.random.fold_in(key, t), features_BMF, temperature)
+    sites_M, valid_M = factorization.sites(t)
+    num_sites = factorization.num_sites
+    free_M = valid_M & ~clamped_D[jnp.minimum(sites_M, num_sites - 1)]
+    flat = canvas.reshape(canvas.shape[0], num_sites, -1)
+    values = values.reshape(*values.shape[:2], -1).astype(canvas.dtype)
+    flat = flat.at[:, jnp.where(free_M, sites_M, num_sites)].set(values, mode="drop")
+    return flat.reshape(canvas.shape)
