@@ -7,7 +7,9 @@ import dataclasses
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from arjax.errors import UserError
 from arjax.registry import did_you_mean
@@ -139,6 +141,17 @@ def _check(flags: Flags) -> None:
         raise UserError("--devices goes with --mode=plan; a run uses the devices of the machine")
     if flags.devices < 0:
         raise UserError(f"--devices must be above 0, not {flags.devices}")
+
+
+def writable_folder(path: str) -> Path:
+    """Makes the folder when missing and returns it; raises `UserError` when nothing can be written there."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(f"cannot write to the folder {path!r}: {error.strerror}") from error
 
 
 def tell_mistakes(program: str, main: Callable[[], int]) -> int:

@@ -26,9 +26,6 @@ from arjax.errors import UserError
 from arjax.registry import Registry, did_you_mean
 from arjax.values import parse_value
 
-# Fields of a network that follow from the data, the model and `config.dtype`.
-NETWORK_FIELDS_SET_BY_BUILD = ("event", "context_spec", "num_features", "dtype", "parent", "name")
-
 
 def base_config() -> ConfigDict:
     """A config with every field that any run has; `dataset`, `network` and one duration are left for the config file.
@@ -40,7 +37,7 @@ def base_config() -> ConfigDict:
             "seed": 0,
             "dtype": "float32",  # compute type of the network; parameters are float32
             "dataset": {"name": ""},
-            "model": {"ordering": "raster", "partition": "sites", "conditional": "categorical"},
+            "model": {"ordering": "raster", "partition": "sites", "conditional": ""},  # "": the usual one
             "network": {"name": ""},
             "objective": "teacher_forcing",
             "optimizer": {
@@ -70,7 +67,8 @@ def base_config() -> ConfigDict:
             },
             "evaluate": {"batch_size": 128, "split": "test"},
             "sample": {"num": 16, "sampler": "cached", "temperature": 1.0},
-            "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "rules": ()},  # data -1: all devices left; no rules: the default
+            # data -1: all devices that are left; rules (): the default sharding rules
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "rules": ()},
         }
     ).lock()
 
@@ -84,9 +82,9 @@ def dataset_config(name: str, **options: Any) -> ConfigDict:
 
 def network_config(name: str, **options: Any) -> ConfigDict:
     """The config of a network: its name and all its hyper-parameters, at their defaults where not given."""
-    from arjax.networks import NETWORKS
+    from arjax.networks import BUILDER_FIELDS, NETWORKS
 
-    return _component_config(NETWORKS, name, options, hidden=NETWORK_FIELDS_SET_BY_BUILD)
+    return _component_config(NETWORKS, name, options, hidden=BUILDER_FIELDS)
 
 
 def _component_config(registry: Registry, name: str, options: dict[str, Any], hidden: tuple[str, ...]) -> ConfigDict:

@@ -86,9 +86,8 @@ def entropy_curve(
     figure = _figure(6.4 if panels == 1 else 9.6, 3.4)
     axes = _row_of_axes(figure, panels, widths=(1,) if panels == 1 else (2, 1))
     steps = np.arange(1, len(nats_per_step) + 1)
-    axes[0].fill_between(
-        steps, nats_per_step - stderr, nats_per_step + stderr, color=INK, alpha=0.25, linewidth=0, label="± 1 std. error"
-    )
+    low, high = nats_per_step - stderr, nats_per_step + stderr
+    axes[0].fill_between(steps, low, high, color=INK, alpha=0.25, linewidth=0, label="± 1 std. error")
     axes[0].plot(steps, nats_per_step, color=INK, linewidth=1.4, label="entropy of the conditional")
     if measured is not None:
         axes[0].plot(steps, measured, ".", color=ACCENT, markersize=4, label="-log p of the data")

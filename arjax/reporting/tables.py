@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
@@ -54,9 +55,9 @@ def print_table(
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    console = Console(file=stream)
-    # A pipe has no width: 80 columns would fold every row of a table that a program reads.
-    console.print(table, width=None if console.is_terminal else 200)
+    stream = sys.stdout if stream is None else stream
+    # A pipe has no width: the usual 80 columns would fold every row of a table that goes to a file.
+    Console(file=stream, width=None if stream.isatty() else 200).print(table)
 
 
 def _escape(cell: Any) -> str:

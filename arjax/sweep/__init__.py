@@ -1,0 +1,5 @@
+"""Runs many `arjax` jobs and makes the table of their results. Knows the command line of `arjax` and nothing else."""
+
+from arjax.sweep.runs import Run
+
+__all__ = ["Run"]

@@ -1,0 +1,131 @@
+"""The command `arjax-sweep`: runs all jobs of a sweep file and writes the table of their results."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arjax.command_line import Parser, tell_mistakes, unknown_argument, writable_folder
+from arjax.errors import UserError
+from arjax.reporting.progress import format_duration
+from arjax.reporting.tables import print_table
+from arjax.sweep.executors import LOG_NAME, Executor, LocalExecutor, SlurmExecutor, last_line
+from arjax.sweep.results import FILE_NAME, read_results, readable_columns, result_row, write_csv
+from arjax.sweep.runs import Run, load_sweep, select
+
+EXIT_SOME_FAILED = 1
+COMMAND_FILE = "command.txt"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the sweep; 0 when all runs have results, 1 when some failed, 2 on a mistake in the command or the file."""
+    return tell_mistakes("arjax-sweep", lambda: _sweep(_parse(sys.argv[1:] if argv is None else argv)))
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the jobs as on Ctrl-C instead of leaving them alone
+    sys.exit(main())
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="arjax-sweep",
+        description="Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were.",
+        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--jobs=N] [--executor=local|slurm]",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--sweep", required=True, metavar="FILE.py", help="file that defines get_sweep()")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="each run gets a folder in it")
+    parser.add_argument("--jobs", default=1, type=int, metavar="N", help="runs at once on this machine [1]")
+    parser.add_argument("--executor", default="local", choices=("local", "slurm"), help="where to run [local]")
+    parser.add_argument("--only", default="", metavar="NAME,NAME", help="execute these runs only")
+    parser.add_argument(
+        "--slurm_options", default="", metavar="K=V,K=V", help="for submitit, such as slurm_partition=gpu"
+    )
+    flags, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        raise UserError(unknown_argument(unknown[0], parser))
+    return flags
+
+
+def _sweep(flags: argparse.Namespace) -> int:
+    runs = load_sweep(flags.sweep)
+    selected = select(runs, flags.only)
+    workdir = writable_folder(flags.workdir)
+    folders = {run.name: workdir / run.name for run in runs}
+    executor: Executor
+    if flags.executor == "slurm":
+        executor = SlurmExecutor(workdir, _slurm_options(flags.slurm_options))
+    else:
+        executor = LocalExecutor(flags.jobs)
+    waiting = [run for run in selected if not is_finished(run, folders[run.name])]
+    print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
+    failed = execute(executor, waiting, runs, folders, workdir)
+    _report(runs, folders, workdir, failed)
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def is_finished(run: Run, folder: Path) -> bool:
+    """Whether the folder holds the results of exactly this run; a run whose row has changed is executed again."""
+    command = folder / COMMAND_FILE
+    return command.is_file() and command.read_text(encoding="utf-8") == run.command() and bool(read_results(folder))
+
+
+def execute(
+    executor: Executor, waiting: Sequence[Run], runs: Sequence[Run], folders: Mapping[str, Path], workdir: Path
+) -> list[str]:
+    """Executes the waiting runs, telling each end and updating the table; returns the sentences of failed runs."""
+    failed, start = [], time.monotonic()
+    for done, (run, code) in enumerate(executor.execute(waiting, folders), start=1):
+        folder = folders[run.name]
+        outcome = "finished"
+        if code == 0 and read_results(folder):
+            (folder / COMMAND_FILE).write_text(run.command(), encoding="utf-8")
+            write_csv(workdir / FILE_NAME, collect(runs, folders))
+        else:
+            outcome = f"FAILED (exit code {code})" if code else "ended without results"
+            failed.append(f"{run.name} {outcome}, see {folder}/{LOG_NAME}: {last_line(folder)}")
+        left = (time.monotonic() - start) / done * (len(waiting) - done)
+        print(f"[{done}/{len(waiting)}] {run.name} {outcome}  ETA {format_duration(left)}", flush=True)
+    return failed
+
+
+def collect(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """The rows of all finished runs, in the order of the sweep file."""
+    return [result_row(run, folders[run.name]) for run in runs if is_finished(run, folders[run.name])]
+
+
+def _report(runs: Sequence[Run], folders: Mapping[str, Path], workdir: Path, failed: Sequence[str]) -> None:
+    rows = collect(runs, folders)
+    write_csv(workdir / FILE_NAME, rows)
+    if rows:
+        columns, cells, right = readable_columns(rows)
+        print_table(columns, cells, right=right)
+    print(f"{len(rows)} of {len(runs)} rows in {workdir / FILE_NAME}")
+    for sentence in failed:
+        print(f"arjax-sweep: {sentence}", file=sys.stderr)
+
+
+def _slurm_options(text: str) -> dict[str, Any]:
+    """`slurm_partition=gpu,timeout_min=60` -> {"slurm_partition": "gpu", "timeout_min": 60}."""
+    options: dict[str, Any] = {}
+    for item in filter(None, text.split(",")):
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise UserError(f"--slurm_options must read key=value,key=value, not {text!r}")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return options
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,134 @@
+"""From finished runs to a results table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arjax.errors import UserError
+from arjax.registry import did_you_mean
+from arjax.sweep.runs import Run
+
+FILE_NAME = "results.csv"
+COLUMNS = (
+    "dataset",
+    "model",
+    "ordering",
+    "seed",
+    "metric",
+    "value",
+    "published",
+    "published_mark",
+    "num_params",
+    "train_minutes",
+    "device",
+    "command",
+    "value_stderr",
+)
+# The standard error that belongs to a metric; those that are a function of nll_nats have none of their own.
+STDERR_OF = {"nll_nats": "nll_stderr"}
+
+
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """`results.json` of a run that has ended and was scored on the test split; None when there is none (yet)."""
+    path = folder / "results.json"
+    if not path.is_file():
+        return None
+    results = json.loads(path.read_text(encoding="utf-8"))
+    return results if results["split"] == "test" else None
+
+
+def result_row(run: Run, folder: Path) -> dict[str, Any]:
+    """The row of a finished run.
+
+    Raises:
+      UserError: when its `results.json` lacks the metric of the row.
+    """
+    results = read_results(folder)
+    assert results is not None, f"{folder} is not finished"
+    if run.metric not in results:
+        raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, results)}")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    stderr = results[STDERR_OF[run.metric]] if STDERR_OF.get(run.metric) in results else math.nan
+    values = {
+        "dataset": run.dataset or results["dataset"],
+        "model": run.model or config["network"]["name"],
+        "ordering": run.ordering or config["model"]["ordering"],
+        "seed": results["seed"],
+        "metric": run.metric,
+        "value": _number(results[run.metric]),
+        "published": _number(run.published),
+        "published_mark": run.published_mark,
+        "num_params": results["num_params"],
+        "train_minutes": _number(results["train_seconds"] / 60, digits=3),
+        "device": results["device"],
+        "command": run.command(),
+        "value_stderr": _number(stderr, digits=3),
+    }
+    return {name: values[name] for name in COLUMNS}
+
+
+def _number(value: float, digits: int = 6) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}g}"
+
+
+def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes the rows atomically: a reader never sees half a table."""
+    replacement = path.with_suffix(".tmp")
+    with replacement.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    replacement.replace(path)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a results table; raises `UserError` when its columns are not those of one."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "value_stderr"]
+        if missing:
+            raise UserError(f"{path} is no results table: it has no column {missing[0]!r}")
+        return list(reader)
+
+
+def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:
+    """What people read of a table: (column names, cells, names of the columns to align right).
+
+    A value is joined with its standard error, a published number with its mark; the command is left to the csv file.
+    """
+    names = ["dataset", "model", "ordering", "metric", "ours", "published", "parameters", "minutes", "device"]
+    cells = []
+    for row in rows:
+        mark = f" ({row['published_mark']})" if row["published_mark"] else ""
+        cells.append(
+            [
+                row["dataset"],
+                row["model"],
+                row["ordering"],
+                row["metric"],
+                _with_stderr(row),
+                f"{row['published']}{mark}".strip(),
+                f"{int(row['num_params']):,}",
+                str(row["train_minutes"]),
+                row["device"],
+            ]
+        )
+    if len({str(row["seed"]) for row in rows}) > 1:
+        names.insert(3, "seed")
+        for row, cell in zip(rows, cells, strict=True):
+            cell.insert(3, str(row["seed"]))
+    return names, cells, ["ours", "published", "parameters", "minutes"]
+
+
+def _with_stderr(row: Mapping[str, Any]) -> str:
+    """`79.81 ± 0.51`: a value with its standard error in two digits, where the row has one."""
+    if not ("value_stderr" in row and row["value_stderr"]):
+        return str(row["value"])
+    stderr = float(row["value_stderr"])
+    decimals = max(0, 1 - math.floor(math.log10(stderr))) if stderr > 0 else 0
+    return f"{float(row['value']):.{decimals}f} ± {stderr:.{decimals}f}"
