@@ -1,0 +1,135 @@
+"""Checks a config before anything is built: names, ranges and combinations that no component can see alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from arjax.config import base_config
+from arjax.config_files import fields
+from arjax.errors import UserError
+from arjax.registry import did_you_mean
+
+POSITIVE = (
+    "train.batch_size",
+    "train.steps_per_dispatch",
+    "train.log_every",
+    "train.eval_every",
+    "train.checkpoint_every",
+    "evaluate.batch_size",
+    "sample.num",
+    "mesh.fsdp",
+    "mesh.tensor",
+    "sample.temperature",
+    "optimizer.learning_rate",
+)
+NOT_NEGATIVE = (
+    "seed",
+    "train.steps",
+    "train.examples",
+    "train.epochs",
+    "train.patience",
+    "optimizer.warmup_steps",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "optimizer.end_factor",
+)
+FRACTIONS = ("train.ema_decay", "optimizer.b1", "optimizer.b2")
+SPLITS = ("train", "validation", "test")
+DURATIONS = ("steps", "examples", "epochs")
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises `UserError` with one sentence for the first mistake in a config; loads no data and compiles nothing.
+
+    What depends on the data (does the conditional fit its kind, does the list of an ordering fit its grid) is checked by
+    `build_model`, likewise before anything compiles.
+    """
+    _check_fields(config)
+    values = dict(fields(config))
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"config.{name} must be a finite number, not {value}")
+    _check_ranges(values)
+    _check_duration(config.train)
+    _check_names(config)
+    _check_regex("optimizer.decay_pattern", config.optimizer.decay_pattern)
+    if config.mesh.data < 1 and config.mesh.data != -1:
+        raise UserError(f"config.mesh.data must be at least 1, or -1 for all devices left, not {config.mesh.data}")
+
+
+def _check_fields(config: ConfigDict) -> None:
+    """Exactly the fields of `base_config`; the options of the data set and the network are their own affair."""
+    wanted = {name for name, _ in fields(base_config())}
+    found = {name for name, _ in fields(config)}
+    free = ("dataset.", "network.")
+    for name in sorted(wanted - found):
+        raise UserError(f"the config lacks the field {name!r}: start from base_config()")
+    for name in sorted(found - wanted):
+        if not name.startswith(free):
+            raise UserError(f"unknown config field {name!r}{did_you_mean(name, wanted)}")
+
+
+def _check_ranges(values: dict[str, Any]) -> None:
+    for name in POSITIVE:
+        if values[name] <= 0:
+            raise UserError(f"config.{name} must be above 0, not {values[name]}")
+    for name in NOT_NEGATIVE:
+        if values[name] < 0:
+            raise UserError(f"config.{name} must not be negative, but is {values[name]}")
+    for name in FRACTIONS:
+        if not 0 <= values[name] < 1:
+            raise UserError(f"config.{name} must be in [0, 1), not {values[name]}")
+    if values["seed"] >= 2**32:
+        raise UserError(f"config.seed must be below 2**32, not {values['seed']}")
+
+
+def _check_duration(train: ConfigDict) -> None:
+    given = [name for name in DURATIONS if train[name] > 0]
+    if len(given) == 1:
+        return
+    chosen = " and ".join(f"{name}={train[name]:g}" for name in given) or "none of them"
+    raise UserError(
+        f"a run needs exactly one duration above 0 among config.train.steps, examples and epochs, but has {chosen}"
+    )
+
+
+def _check_names(config: ConfigDict) -> None:
+    # Imported here: these rooms import JAX, and `arjax --help` should not.
+    from arjax.build import DTYPES
+    from arjax.conditionals import CONDITIONALS
+    from arjax.data import DATASETS
+    from arjax.factorization import ORDERINGS, PARTITIONS
+    from arjax.networks import BUILDER_FIELDS, NETWORKS
+    from arjax.objectives import OBJECTIVES
+    from arjax.registry import parse_call
+    from arjax.samplers import SAMPLERS
+
+    for registry, section, hidden in ((DATASETS, config.dataset, ()), (NETWORKS, config.network, BUILDER_FIELDS)):
+        if not section.name:
+            raise UserError(f"the config names no {registry.kind}: set config.{registry.kind}")
+        options = section.to_dict()
+        registry.check_options(options.pop("name"), options, hidden)
+    calls = [(ORDERINGS, config.model.ordering), (PARTITIONS, config.model.partition)]
+    calls += [(CONDITIONALS, config.model.conditional)] if config.model.conditional else []
+    for registry, text in calls:
+        registry.get(parse_call(text)[0])
+    OBJECTIVES.get(config.objective)
+    SAMPLERS.get(config.sample.sampler)
+    _check_choice("dtype", config.dtype, DTYPES)
+    _check_choice("evaluate.split", config.evaluate.split, SPLITS)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"config.{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _check_regex(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"config.{name} is no regular expression: {pattern!r} ({error})") from error
