@@ -45,7 +45,7 @@ DURATIONS = ("steps", "examples", "epochs")
 def validate(config: ConfigDict) -> None:
     """Raises `UserError` with one sentence for the first mistake in a config; loads no data and compiles nothing.
 
-    What depends on the data (does the conditional fit its kind, does the list of an ordering fit its grid) is checked by
+    What depends on the data (does the conditional fit its kind, does a listed ordering fit its grid) is checked by
     `build_model`, likewise before anything compiles.
     """
     _check_fields(config)

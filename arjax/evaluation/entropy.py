@@ -66,15 +66,12 @@ def step_entropy(
     source = dataset.splits[split]
     num = min(len(source), max_examples or len(source))
     sums: dict[str, np.ndarray] = {}
-    for batch in itertools.islice(eval_batches(source, batch_size), -(-num // batch_size)):
-        batch = dict(batch, weight=batch["weight"] * (np.arange(len(batch["weight"])) < num - _count(sums)))
-        for name, value in _batch_sums(model, params, batch).items():
-            sums[name] = np.asarray(value, np.float64) + (sums[name] if name in sums else 0.0)
+    for i, batch in enumerate(itertools.islice(eval_batches(source, batch_size), -(-num // batch_size))):
+        rows = i * batch_size + np.arange(batch_size)
+        batch = batch | {"weight": batch["weight"] * (rows < num)}
+        for name, value in _sums((model.network, model.conditional), model.factorization, params, batch).items():
+            sums[name] = np.asarray(value, np.float64) + sums.get(name, 0.0)
     return _means(sums, model.event.grid_shape)
-
-
-def _count(sums: dict[str, np.ndarray]) -> int:
-    return int(sums["examples"]) if sums else 0
 
 
 @partial(jax.jit, static_argnums=0)
@@ -83,8 +80,8 @@ def _sums(
 ) -> dict[str, jax.Array]:
     """Sums over a batch; `static` holds what jit must treat as constants: the network and the conditional."""
     model = AutoregressiveModel(*static, factorization)
-    context = batch["context"] if "context" in batch else None
-    log_prob, entropy = (v.reshape(v.shape[0], -1) for v in model.conditionals(params, batch["x"], context=context))
+    per_site = model.conditionals(params, batch["x"], context=batch.get("context"))
+    log_prob, entropy = (values.reshape(values.shape[0], -1) for values in per_site)
     counted_BD = jnp.broadcast_to(batch["weight"][:, None], log_prob.shape)
     if "mask" in batch:
         counted_BD = counted_BD * batch["mask"].reshape(log_prob.shape)
@@ -101,10 +98,6 @@ def _sums(
         "site_count": counted_BD.sum(0),
         "site_entropy": entropy_BD.sum(0),
     }
-
-
-def _batch_sums(model: AutoregressiveModel, params: Any, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    return _sums((model.network, model.conditional), model.factorization, params, batch)
 
 
 def _means(sums: dict[str, np.ndarray], grid_shape: tuple[int, ...]) -> StepEntropy:

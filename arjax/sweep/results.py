@@ -127,7 +127,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
 
 def _with_stderr(row: Mapping[str, Any]) -> str:
     """`79.81 ± 0.51`: a value with its standard error in two digits, where the row has one."""
-    if not ("value_stderr" in row and row["value_stderr"]):
+    if not row.get("value_stderr"):
         return str(row["value"])
     stderr = float(row["value_stderr"])
     decimals = max(0, 1 - math.floor(math.log10(stderr))) if stderr > 0 else 0

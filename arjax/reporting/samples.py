@@ -1,0 +1,83 @@
+"""Samples of a run as files that people can look at, read or hear."""
+
+from __future__ import annotations
+
+import os
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from arjax.reporting.plots import has_matplotlib, sample_grid
+
+
+def write_samples(
+    folder: str | os.PathLike,
+    samples: np.ndarray,
+    grid_shape: tuple[int, ...],
+    *,
+    real: np.ndarray | None = None,
+    max_value: float | None = None,
+    to_text: Callable[[np.ndarray], str] | None = None,
+    to_wave: Callable[[np.ndarray], np.ndarray] | None = None,
+    sample_rate: int = 0,
+) -> list[Path]:
+    """Writes samples in every form that suits them.
+
+    Args:
+      folder: where to write; made when missing.
+      samples: [N, *grid, *value], always written as `samples.npy`.
+      grid_shape: the grid; what is behind it is the value.
+      real: real examples of the same shape, drawn beside the samples.
+      max_value: the value drawn as white.
+      to_text: turns one example into text, for `samples.txt`.
+      to_wave: turns one example into a waveform in [-1, 1], for `sample_00.wav`, ...; needs `sample_rate` in Hz.
+      sample_rate: 0 for data that is no sound.
+
+    Returns:
+      The files written. The picture is left out when matplotlib is not installed.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "samples.npy"]
+    np.save(written[0], samples)
+    if to_text is not None:
+        texts = [f"--- sample {i + 1} ---\n{to_text(sample)}\n" for i, sample in enumerate(samples)]
+        written.append(folder / "samples.txt")
+        written[-1].write_text("\n".join(texts), encoding="utf-8")
+    if to_wave is not None and sample_rate:
+        for i, sample in enumerate(samples):
+            written.append(folder / f"sample_{i:02d}.wav")
+            write_wave(written[-1], to_wave(sample), sample_rate)
+    images = as_images(samples, grid_shape)
+    if images is not None and has_matplotlib():
+        written.append(folder / "samples.png")
+        sample_grid(written[-1], images, None if real is None else as_images(real, grid_shape), max_value)
+    return written
+
+
+def as_images(x: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray | None:
+    """[N, *grid, *value] as images [N, H, W(, 3)], or None for what has no picture.
+
+    Planes of scalars, one-channel or colour values are images; a sequence of vectors is drawn as a piano roll, time from
+    left to right and the first component at the bottom.
+    """
+    value_shape = x.shape[1 + len(grid_shape) :]
+    if len(grid_shape) == 2 and value_shape in ((), (3,)):
+        return x
+    if len(grid_shape) == 2 and value_shape == (1,):
+        return x[..., 0]
+    if len(grid_shape) == 1 and len(value_shape) == 1:
+        return np.flip(np.swapaxes(x, 1, 2), axis=1)
+    return None
+
+
+def write_wave(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:
+    """Writes a waveform [T] in [-1, 1] as a 16-bit mono file."""
+    pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767).astype("<i2")
+    with wave.open(os.fspath(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(pcm.tobytes())

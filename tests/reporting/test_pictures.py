@@ -1,0 +1,108 @@
+"""Pictures and sample files: what is drawn is what was given."""
+
+import wave
+
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.reporting import plots
+from arjax.reporting.samples import as_images, write_samples, write_wave
+
+RNG = np.random.default_rng(0)
+
+
+def test_tiles_hold_the_images_with_gaps():
+    images = RNG.random((3, 4, 5))
+    sheet = plots.tile_images(images, columns=2)
+    assert sheet.shape == (4 + 1 + 4, 5 + 1 + 5)
+    np.testing.assert_allclose(sheet[:4, 6:], images[1], rtol=1e-6)
+    np.testing.assert_allclose(sheet[5:, :5], images[2], rtol=1e-6)
+    assert (sheet[4] == 1).all() and (sheet[5:, 6:] == 1).all()
+
+
+def test_tiles_keep_colour():
+    images = RNG.random((2, 4, 4, 3))
+    np.testing.assert_allclose(plots.tile_images(images, 2)[:, :4], images[0], rtol=1e-6)
+
+
+def decode_png(path):
+    from matplotlib.image import imread
+
+    return imread(path)[..., :3]
+
+
+def test_sample_grid_draws_white_and_black(tmp_path):
+    plots.sample_grid(tmp_path / "a" / "grid.png", np.full((4, 8, 8), 16), np.zeros((4, 8, 8)), max_value=16)
+    picture = decode_png(tmp_path / "a" / "grid.png")
+    middle = picture[picture.shape[0] // 3]
+    left, right = middle[: len(middle) // 2], middle[len(middle) // 2 :]
+    assert left.min() == 0.0 and right.min() == 1.0  # real on the left is black, samples on the right are white
+
+
+@pytest.mark.parametrize("over_grid", [None, RNG.random((8, 8))])
+def test_entropy_curve(tmp_path, over_grid):
+    path = tmp_path / "entropy.png"
+    plots.entropy_curve(path, RNG.random(64), np.full(64, 0.1), RNG.random(64), over_grid)
+    picture = decode_png(path)
+    assert np.ptp(picture) == 1.0
+    assert (picture.shape[1] > 1200) == (over_grid is not None)  # the second panel makes it wider
+
+
+def test_loss_curves_skip_what_was_not_finite(tmp_path):
+    lines = [{"step": i, "train/bits_per_dim": 3 / i} for i in range(1, 9)]
+    lines += [{"step": 9, "train/bits_per_dim": None}, {"step": 9, "validation/bits_per_dim": 1.0}]
+    plots.loss_curves(tmp_path / "loss.png", lines)
+    assert np.ptp(decode_png(tmp_path / "loss.png")) == 1.0
+
+
+def test_loss_curves_without_the_metric(tmp_path):
+    with pytest.raises(UserError, match="no line with 'bits_per_dim'"):
+        plots.loss_curves(tmp_path / "loss.png", [{"step": 1, "other": 1.0}])
+
+
+def test_missing_matplotlib_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pictures need matplotlib"):
+        plots.sample_grid(tmp_path / "grid.png", np.zeros((1, 2, 2)))
+    written = write_samples(tmp_path, np.zeros((1, 2, 2)), (2, 2))
+    assert [path.name for path in written] == ["samples.npy"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid", "expected"),
+    [
+        ((2, 4, 5), (4, 5), (2, 4, 5)),
+        ((2, 4, 5, 3), (4, 5), (2, 4, 5, 3)),
+        ((2, 4, 5, 1), (4, 5), (2, 4, 5)),
+        ((2, 7, 88), (7,), (2, 88, 7)),
+        ((2, 7), (7,), None),
+        ((2, 3, 4, 5), (3, 4, 5), None),
+    ],
+)
+def test_what_can_be_drawn(shape, grid, expected):
+    images = as_images(np.zeros(shape), grid)
+    assert (None if images is None else images.shape) == expected
+
+
+def test_piano_roll_has_low_notes_at_the_bottom():
+    notes = np.zeros((1, 7, 88))
+    notes[0, 2, 0] = 1
+    assert as_images(notes, (7,))[0, -1, 2] == 1
+
+
+def test_samples_are_written_in_every_form(tmp_path):
+    x = RNG.integers(0, 2, (2, 6))
+    written = write_samples(
+        tmp_path, x, (6,), to_text=lambda s: "".join(map(str, s)), to_wave=lambda s: s / 2, sample_rate=8000
+    )
+    assert [p.name for p in written] == ["samples.npy", "samples.txt", "sample_00.wav", "sample_01.wav"]
+    np.testing.assert_array_equal(np.load(written[0]), x)
+    assert "".join(map(str, x[1])) in written[1].read_text()
+
+
+def test_wave_holds_the_waveform(tmp_path):
+    write_wave(tmp_path / "a.wav", np.array([0.0, 1.0, -1.0, 2.0]), 8000)
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+        assert np.frombuffer(file.readframes(4), "<i2").tolist() == [0, 32767, -32767, 32767]
