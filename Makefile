@@ -1,0 +1,56 @@
+# make run        install into .venv and run the main job: digits, trained, scored and sampled
+# make test       install what the tests need and run them (PYTEST_ARGS="-m slow" for the slow ones)
+# make lint       style and format
+# make benchmark  speed of every network beside its peers in torch
+# make tables     rewrite the tables of the README from experiments/*/results.csv
+# make clean      remove .venv and caches; runs stay
+#
+# Another interpreter: make test PYTHON=python3.13 VENV=.venv313
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable
+
+# Compiled programs are kept between runs: a second `make test` or `make run` compiles next to nothing.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+
+.PHONY: run test lint benchmark tables clean
+
+run: $(VENV)/.plots
+	$(BIN)/arjax --config=configs/digits.py --workdir=runs/digits
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+benchmark: $(VENV)/.benchmark
+	$(BIN)/python scripts/benchmark.py --out=runs/benchmark.json
+
+tables: $(VENV)/.plots
+	$(BIN)/python scripts/update_readme_tables.py
+
+clean:
+	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .ruff_cache
+
+# One stamp per set of extras: it is older than the project file exactly when the set must be installed again.
+$(VENV)/.plots: EXTRAS = plots
+$(VENV)/.dev: EXTRAS = plots,dev
+$(VENV)/.benchmark: EXTRAS = plots,benchmark
+$(VENV)/.plots $(VENV)/.dev $(VENV)/.benchmark: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[$(EXTRAS)]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "arjax needs Python 3.11 or newer, and $(PYTHON) is not: name one with make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

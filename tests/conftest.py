@@ -1,0 +1,34 @@
+"""What every test shares: one CPU device, float32, and compiled programs kept between runs.
+
+The settings are environment variables, so that the commands which tests start as subprocesses inherit them; those that
+simulate several devices set their own.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_ENABLE_X64"] = "0"
+os.environ["JAX_NUM_CPU_DEVICES"] = "1"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+import jax
+import pytest
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """A fixed random key."""
+    return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def repository() -> pathlib.Path:
+    """The root of the checkout, where `configs/` and `scripts/` lie."""
+    return _ROOT
