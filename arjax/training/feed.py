@@ -1,0 +1,127 @@
+"""How batches reach the train step: rows gathered on the device, or batches assembled by the host. Both give the same rows.
+
+A chunk holds the batches of up to K steps; what is not used is padding, so that every chunk has the same shapes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from arjax.data import Source
+from arjax.data.batches import train_index_block
+from arjax.training.sharding import batch_sharding, replicated
+
+Batch = dict[str, jax.Array]
+
+
+class Chunk(Protocol):
+    """Batches of up to K steps: a pytree of arrays with one shape, whatever the number of steps."""
+
+    def batch(self, k: jax.Array | int) -> Batch:
+        """The batch of the k-th step of the chunk, sharded; may be traced."""
+
+
+class Feed(Protocol):
+    """Makes chunks; which rows a step gets is a pure function of (seed, step)."""
+
+    def chunk(self, step: int, n: int) -> Chunk:
+        """The batches of the steps `step`, ..., `step + n - 1`, n <= K."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ResidentChunk:
+    """Row numbers int32[K, B] into a whole split [N, ...] that stays on the device."""
+
+    rows: Batch
+    indices: jax.Array
+    sharding: NamedSharding = dataclasses.field(metadata={"static": True})
+
+    def batch(self, k: jax.Array | int) -> Batch:
+        """Gathers the rows; each device keeps its own."""
+        return {
+            name: jax.lax.with_sharding_constraint(array[self.indices[k]], self.sharding)
+            for name, array in self.rows.items()
+        }
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HostChunk:
+    """Stacked batches [K, B, ...], sharded over B."""
+
+    stacked: Batch
+
+    def batch(self, k: jax.Array | int) -> Batch:
+        """The k-th of them."""
+        return {name: jax.lax.dynamic_index_in_dim(array, k, keepdims=False) for name, array in self.stacked.items()}
+
+
+class ResidentFeed:
+    """Keeps the whole split on every device; a chunk costs K x B integers of transfer."""
+
+    def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
+        """Loads `source` onto the mesh; `max_steps` is K."""
+        self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
+        self._num_examples, self._mesh = len(source), mesh
+        rows = source.__getitems__(np.arange(self._num_examples))
+        self._rows = {name: to_mesh(np.asarray(array), replicated(mesh)) for name, array in rows.items()}
+
+    def chunk(self, step: int, n: int) -> ResidentChunk:
+        """The batches of n steps."""
+        indices = np.zeros((self._max_steps, self._batch_size), np.int32)
+        indices[:n] = train_index_block(self._seed, step, n, self._num_examples, self._batch_size)
+        return ResidentChunk(self._rows, to_mesh(indices, replicated(self._mesh)), batch_sharding(self._mesh))
+
+
+class HostFeed:
+    """Assembles batches in host memory, for splits that do not fit on a device; each process reads its own rows only."""
+
+    def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
+        """`max_steps` is K."""
+        self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
+        self._source, self._sharding = source, batch_sharding(mesh, leading_dims=1)
+        self._own = own_rows(batch_sharding(mesh), batch_size)
+
+    def chunk(self, step: int, n: int) -> HostChunk:
+        """The batches of n steps."""
+        indices = train_index_block(self._seed, step, n, len(self._source), self._batch_size)[:, self._own]
+        rows = self._source.__getitems__(indices.ravel())
+        return HostChunk({name: self._stack(np.asarray(array), n) for name, array in rows.items()})
+
+    def _stack(self, rows: np.ndarray, n: int) -> jax.Array:
+        """[n * own rows, ...] -> this process's part of [K, B, ...], 0 after the n-th step."""
+        stacked = np.zeros((self._max_steps, len(self._own), *rows.shape[1:]), rows.dtype)
+        stacked[:n] = rows.reshape(n, len(self._own), *rows.shape[1:])
+        shape = (self._max_steps, self._batch_size, *rows.shape[1:])
+        return jax.make_array_from_process_local_data(self._sharding, stacked, shape)
+
+
+def make_feed(
+    source: Source, mesh: Mesh, *, seed: int, batch_size: int, max_steps: int, on_device: bool
+) -> ResidentFeed | HostFeed:
+    """The feed of a run: `on_device` keeps the whole split on every device. `max_steps` is K, the steps per dispatch."""
+    return (ResidentFeed if on_device else HostFeed)(source, mesh, seed, batch_size, max_steps)
+
+
+def to_mesh(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Puts an array that every process has in full onto the mesh."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def own_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
+    """The rows of a global batch that the devices of this process hold, ascending."""
+    places: dict[Any, tuple[slice, ...]] = sharding.addressable_devices_indices_map((batch_size,))
+    parts = [np.arange(batch_size)[index] for index in places.values()]
+    return np.unique(np.concatenate(parts))
+
+
+def as_traced(n: int, mesh: Mesh) -> jax.Array:
+    """A number as an int32 scalar on every device of the mesh."""
+    return to_mesh(np.asarray(n, jnp.int32), replicated(mesh))

@@ -1,0 +1,130 @@
+"""Where arrays live: the mesh, and the rules that place parameters on it by their path.
+
+The mesh has three axes. A batch is split over `data` and `fsdp`; parameters and optimizer state over `fsdp` (each device
+holds a part and XLA gathers it when needed: Rajbhandari et al., "ZeRO", 2020) and over `tensor` (each device computes a
+part of every layer: Shoeybi et al., "Megatron-LM", 2019, section 3). XLA's partitioner inserts the communication.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from arjax.errors import UserError
+
+AXES = ("data", "fsdp", "tensor")
+BATCH_AXES = ("data", "fsdp")
+
+#: (path regex, axes of the trailing dimensions); "" keeps a dimension whole, a tuple splits it over several axes.
+Rule = tuple[str, Sequence[str | Sequence[str]]]
+
+#: Layers that widen are split by columns, those that narrow again by rows, so that a pair needs one reduction only.
+DEFAULT_RULES: tuple[Rule, ...] = (
+    (r"(query|key|value|up|gate)/kernel$", ("fsdp", "tensor")),
+    (r"(query|key|value|up|gate)/bias$", ("tensor",)),
+    (r"(attention/out|down)/kernel$", ("tensor", "fsdp")),
+    (r"embedding$", ("tensor", "fsdp")),
+    (r"kernel$", ("fsdp", "tensor")),
+    (r"", ()),
+)
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of all devices (of all processes) with the axes `data`, `fsdp` and `tensor`.
+
+    Args:
+      data: size of the axis; -1 takes all devices that the other two leave.
+      fsdp: size of the axis.
+      tensor: size of the axis.
+      devices: the devices to use, `jax.devices()` by default.
+
+    Raises:
+      UserError: the sizes do not multiply up to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    if fsdp < 1 or tensor < 1 or (data < 1 and data != -1):
+        raise UserError(f"mesh axes must be at least 1 (data may be -1), not data={data}, fsdp={fsdp}, tensor={tensor}")
+    sizes = (len(devices) // (fsdp * tensor) if data == -1 else data, fsdp, tensor)
+    if math.prod(sizes) != len(devices) or min(sizes) < 1:
+        raise UserError(
+            f"a mesh of data={data}, fsdp={fsdp}, tensor={tensor} does not multiply up to the number of devices "
+            f"({len(devices)})"
+        )
+    # Auto: the partitioner decides about intermediate values; explicit axes break linen's embeddings and scans.
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A full copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh, leading_dims: int = 0) -> NamedSharding:
+    """Splits the batch dimension, which comes after `leading_dims` whole ones, over `data` and `fsdp`."""
+    return NamedSharding(mesh, PartitionSpec(*(None,) * leading_dims, BATCH_AXES))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, name: str = "train.batch_size") -> None:
+    """Raises `UserError` when the batch does not divide over the mesh."""
+    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    if batch_size < 1 or batch_size % ways:
+        raise UserError(f"{name}={batch_size} must be a positive multiple of {ways}, the mesh's data x fsdp")
+
+
+def path_string(path: Sequence[Any]) -> str:
+    """The path of a leaf as `layers/attention/query/kernel`."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
+    """The sharding of each parameter: that of the first rule whose regex is found in its path.
+
+    Args:
+      abstract_params: a tree of arrays or of `jax.ShapeDtypeStruct`.
+      mesh: as from `make_mesh`.
+      rules: see `Rule`; none means `DEFAULT_RULES`. Parameters that no rule matches are replicated. Axes stand for the
+        trailing dimensions (layers stacked by a scan have one more in front), and an axis that does not divide its
+        dimension is left out.
+
+    Raises:
+      UserError: a rule with a broken regex or an axis that the mesh does not have.
+    """
+    compiled = [_compile_rule(rule) for rule in rules or DEFAULT_RULES]
+
+    def place(path: Sequence[Any], leaf: Any) -> NamedSharding:
+        name = path_string(path)
+        axes = next((axes for regex, axes in compiled if regex.search(name)), ())
+        return NamedSharding(mesh, _fit(axes, leaf.shape, mesh))
+
+    return jax.tree_util.tree_map_with_path(place, abstract_params)
+
+
+def _compile_rule(rule: Rule) -> tuple[re.Pattern, list[tuple[str, ...]]]:
+    if not (isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[1], tuple | list)):
+        raise UserError(f"a sharding rule is a pair of a path regex and a tuple of axes, not {rule!r}")
+    pattern, axes = rule
+    groups = [((axis,) if axis else ()) if isinstance(axis, str) else tuple(axis) for axis in axes]
+    named = [axis for group in groups for axis in group]
+    if unknown := [axis for axis in named if axis not in AXES]:
+        raise UserError(f"the sharding rule {pattern!r} names the axis {unknown[0]!r} (there are: {', '.join(AXES)})")
+    if len(set(named)) < len(named):
+        raise UserError(f"the sharding rule {pattern!r} uses an axis twice")
+    try:
+        return re.compile(pattern), groups
+    except re.error as error:
+        raise UserError(f"the sharding rule {pattern!r} is not a regular expression: {error}") from error
+
+
+def _fit(axes: list[tuple[str, ...]], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Puts `axes` on the trailing dimensions of `shape`, without those that do not divide."""
+    spec: list[Any] = [None] * len(shape)
+    for i in range(1, min(len(axes), len(shape)) + 1):
+        group, ways = axes[-i], math.prod(mesh.shape[axis] for axis in axes[-i])
+        if group and ways > 1 and shape[-i] % ways == 0:
+            spec[-i] = group if len(group) > 1 else group[0]
+    return PartitionSpec(*spec)
