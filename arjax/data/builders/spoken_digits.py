@@ -1,0 +1,77 @@
+"""Builder of spoken digits: 2500 recordings of five speakers at 8 kHz (Free Spoken Digit Dataset 1.0.9)."""
+
+from __future__ import annotations
+
+import re
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from arjax.errors import UserError
+
+SAMPLE_RATE = 8000
+# Recordings 0 to 4 of each digit and speaker are the official test split; 5 to 9 are ours for validation.
+SIZES = (2000, 250, 250)
+_NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
+_CITATION = """\
+@misc{jackson2016fsdd,
+  title={Free Spoken Digit Dataset},
+  author={Jackson, Zohar and Souza, C{\\'e}sar and Flaks, Jason and Pan, Yuxin and Nicolas, Hereman and Thite, Adhish},
+  year={2016}
+}"""
+
+
+def split_of(index: int) -> str:
+    """The split of a recording by its index: 0 to 4 test, 5 to 9 validation, the rest train."""
+    return "test" if index < 5 else "validation" if index < 10 else "train"
+
+
+def read_wav(path: Path) -> np.ndarray:
+    """The samples of a 16-bit mono recording at 8 kHz, int16[T]."""
+    try:
+        with wave.open(str(path)) as file:
+            layout = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+            samples = file.readframes(file.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise UserError(f"{path} is not a wav file: {error}") from error
+    if layout != (1, 2, SAMPLE_RATE) or not samples:
+        raise UserError(f"{path} must be mono, 16 bit, {SAMPLE_RATE} Hz, and not empty")
+    return np.frombuffer(samples, np.dtype("<i2")).astype(np.int16)
+
+
+class SpokenDigits(tfds.core.GeneratorBasedBuilder):
+    """One recording, int16[T], with its digit and speaker, from files named `{digit}_{speaker}_{index}.wav`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The folder recordings of github.com/Jakobovski/free-spoken-digit-dataset 1.0.9."
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16),
+            "label": tfds.features.ClassLabel(num_classes=10),
+            "speaker": tfds.features.Text(),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            features=tfds.features.FeaturesDict(features),
+            homepage="https://github.com/Jakobovski/free-spoken-digit-dataset",
+            citation=_CITATION,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        paths: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
+        for path in sorted((Path(dl_manager.manual_dir) / "recordings").glob("*.wav")):
+            match = _NAME.fullmatch(path.name)
+            if not match:
+                raise UserError(f"{path} must be named digit_speaker_index.wav")
+            paths[split_of(int(match[3]))].append(path)
+        return {split: self._generate_examples(files) for split, files in paths.items()}
+
+    def _generate_examples(self, paths: list[Path]) -> Iterator[tuple[str, dict]]:
+        for path in paths:
+            digit, speaker, _ = path.stem.split("_")
+            yield path.stem, {"audio": read_wav(path), "label": int(digit), "speaker": speaker}

