@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from arjax.conditionals import make_conditional
 from arjax.data import Dataset, make_dataset
-from arjax.errors import UserError
-from arjax.factorization import make_factorization
-from arjax.models import AutoregressiveModel
-from arjax.networks import BUILDER_FIELDS, NETWORKS
+from arjax.models import AutoregressiveModel, make_model
 from arjax.spec import ContextSpec, EventSpec
-
-DTYPES = ("float32", "bfloat16")
 
 
 def build_dataset(config: ConfigDict) -> Dataset:
@@ -40,47 +32,3 @@ def build_model(config: ConfigDict, event: EventSpec, context: ContextSpec) -> A
         dtype=config.dtype,
         **options,
     )
-
-
-def make_model(
-    event: EventSpec,
-    network: str,
-    *,
-    context: ContextSpec = ContextSpec(),
-    ordering: str = "raster",
-    partition: str = "sites",
-    conditional: str = "",
-    dtype: str = "float32",
-    **options: Any,
-) -> AutoregressiveModel:
-    """A model from names, for notebooks: `make_model(event, "made", hidden_sizes=(500,), ordering="random(seed=1)")`.
-
-    Args:
-      event: shape and kind of one example.
-      network: name of a registered network; `options` are its options.
-      ordering: call string of an ordering, likewise `partition`, and `conditional` ("" = the usual one for the kind of data).
-
-    Raises:
-      UserError: an unknown name or option, or a combination that does not work.
-    """
-    NETWORKS.check_options(network, options, hidden=BUILDER_FIELDS)
-    if dtype not in DTYPES:
-        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    factorization = make_factorization(event.grid_shape, ordering, partition)
-    family = NETWORKS.get(network)
-    defaults = NETWORKS.options(network, hidden=BUILDER_FIELDS)
-    options = defaults | {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    check_values(network, options)
-    family.check(event, factorization, options)
-    head = make_conditional(conditional or ("bernoulli" if event.kind == "binary" else "categorical"), event)
-    net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
-    return AutoregressiveModel(net, head, factorization)
-
-
-def check_values(network: str, options: dict[str, Any]) -> None:
-    """Ranges that hold for every family: rates in [0, 1), sizes and counts positive."""
-    for key, value in options.items():
-        if key.endswith("dropout") and not 0 <= value < 1:
-            raise UserError(f"network.{key} must be in [0, 1), not {value}")
-        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            raise UserError(f"network.{key} of {network!r} must be at least 1, not {value}")

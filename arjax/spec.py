@@ -86,3 +86,7 @@ class ContextSpec:
             raise UserError(f"unknown context kind {self.kind!r} (there are: {', '.join(CONTEXT_KINDS)})")
         if (self.kind == "none") != (self.size == 0) or self.size < 0:
             raise UserError(f"a context of kind {self.kind!r} cannot have size {self.size}")
+
+
+#: The context of a model that has none.
+NO_CONTEXT = ContextSpec()

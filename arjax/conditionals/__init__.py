@@ -5,8 +5,8 @@ import inspect
 from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.categorical import Categorical
-from arjax.registry import did_you_mean, parse_call
 from arjax.errors import UserError
+from arjax.registry import did_you_mean, parse_call
 from arjax.spec import EventSpec
 
 __all__ = ["CONDITIONALS", "Bernoulli", "Categorical", "Conditional", "make_conditional"]

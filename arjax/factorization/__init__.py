@@ -9,7 +9,9 @@ from arjax.factorization.partitions import PARTITIONS
 __all__ = ["ORDERINGS", "PARTITIONS", "Factorization", "from_order", "make_factorization"]
 
 
-def make_factorization(grid_shape: tuple[int, ...], ordering: str = "raster", partition: str = "sites") -> Factorization:
+def make_factorization(
+    grid_shape: tuple[int, ...], ordering: str = "raster", partition: str = "sites"
+) -> Factorization:
     """The factorization named by two call strings, such as `random(seed=3)` and `blocks(size=4)`.
 
     Raises:

@@ -89,13 +89,13 @@ def from_order(order: Sequence[int] | np.ndarray, sizes: Sequence[int], grid_sha
     blocks_SM = np.full((num_steps, block_size), num_sites)
     blocks_SM[step_of_rank_D, place_D] = order_D
     rank_D = np.argsort(order_D)
-    fields = dict(
-        order=order_D,
-        rank=rank_D,
-        step=step_of_rank_D[rank_D],
-        blocks=blocks_SM,
-        slot=(step_of_rank_D * block_size + place_D)[rank_D],
-    )
+    fields = {
+        "order": order_D,
+        "rank": rank_D,
+        "step": step_of_rank_D[rank_D],
+        "blocks": blocks_SM,
+        "slot": (step_of_rank_D * block_size + place_D)[rank_D],
+    }
     return Factorization(**{k: v.astype(np.int32) for k, v in fields.items()}, grid_shape=grid_shape)
 
 

@@ -1,4 +1,4 @@
-"""Partitions: how an ordering is cut into blocks, each generated in one step. Each returns the sizes of the S blocks."""
+"""Partitions: how an ordering is cut into blocks, each generated in one step. Each returns the S block sizes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def rows(order: np.ndarray, grid_shape: Grid) -> list[int]:
     width = grid_shape[-1]
     row_of_site = order.reshape(-1, width) // width
     if (row_of_site != row_of_site[:, :1]).any():
-        raise UserError("the partition 'rows' needs an ordering that goes row by row, such as raster, reversed or snake")
+        raise UserError(
+            "the partition 'rows' needs an ordering that goes row by row, such as raster, reversed or snake"
+        )
     return [width] * (len(order) // width)
 
 
@@ -34,7 +36,9 @@ def blocks(order: np.ndarray, grid_shape: Grid, size: int) -> list[int]:
     if not isinstance(size, int) or size < 1:
         raise UserError(f"the block size must be a positive integer, not {size!r}")
     if len(order) % size:
-        raise UserError(f"blocks of {size} do not divide {len(order)} sites; give unequal blocks with sizes(sizes=(...))")
+        raise UserError(
+            f"blocks of {size} do not divide {len(order)} sites; give unequal blocks with sizes(sizes=(...))"
+        )
     return [size] * (len(order) // size)
 
 

@@ -9,11 +9,19 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import Conditional
+from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.networks.base import Network
 from arjax.spec import ContextSpec, EventSpec
 
 Params = Any
+
+
+def context_mismatch(spec: ContextSpec) -> str:
+    """The sentence for a context that is missing, or given to a model without one."""
+    if spec.kind == "none":
+        return "this model has no context, so none can be given"
+    return f"this model needs a {spec.kind} context"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +69,12 @@ class AutoregressiveModel:
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Features of all conditionals in one pass (teacher forcing), [B, *grid, F]. `train=True` needs a `key` for dropout."""
+        """Features of all conditionals in one pass (teacher forcing), [B, *grid, F].
+
+        `train=True` needs a `key` for dropout. Raises `UserError` when a context is missing or not wanted.
+        """
+        if (context is None) != (self.context_spec.kind == "none"):
+            raise UserError(context_mismatch(self.context_spec))
         rngs = None if key is None else {"dropout": key}
         factorization = self.factorization if factorization is None else factorization
         return self.network.apply({"params": params}, x, factorization, context, train=train, rngs=rngs)

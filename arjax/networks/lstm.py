@@ -61,7 +61,8 @@ class LSTMLayer(nn.Module):
 
 class LSTMCore(nn.Module):
     """Layers on top of one another, with dropout on the input of each and on the output of the last
-    (Zaremba et al., 2014, "Recurrent Neural Network Regularization", section 3.2: never on the recurrence)."""
+    (Zaremba et al., 2014, "Recurrent Neural Network Regularization", section 3.2: never on the recurrence).
+    """
 
     hidden_size: int
     num_layers: int

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Network, activation
 from arjax.networks.embedding import ContextEncoder, flat_sites, numeric, numeric_size
-from arjax.errors import UserError
 
 
 def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:

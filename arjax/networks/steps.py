@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.factorization import Factorization
-from arjax.networks.embedding import POSITIONS, ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
-from arjax.networks.base import Network
 from arjax.errors import UserError
+from arjax.factorization import Factorization
+from arjax.networks.base import Network
+from arjax.networks.embedding import POSITIONS, ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 from arjax.spec import ContextSpec, EventSpec
 
 
@@ -43,7 +43,9 @@ class StepTokens(nn.Module):
         none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
         return self._tokens(x, jnp.concatenate([none_1M, blocks_SM[:-1]]), blocks_SM, context)
 
-    def step(self, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: jax.Array | None) -> jax.Array:
+    def step(
+        self, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: jax.Array | None
+    ) -> jax.Array:
         """Tokens [B, M, E] of step t."""
         target_M, _ = factorization.sites(t)
         previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))

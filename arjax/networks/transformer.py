@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.errors import UserError
 from arjax.networks.base import ACTIVATIONS, NETWORKS, Network, activation
 from arjax.networks.steps import StepTokens, check_steps, to_grid
-from arjax.errors import UserError
 
 KVCache = tuple[jax.Array, jax.Array]
 
@@ -125,7 +125,9 @@ class Transformer(Network):
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
         if options["num_heads"] < 1 or options["width"] % options["num_heads"]:
-            raise UserError(f"network.num_heads={options['num_heads']} does not divide network.width={options['width']}")
+            raise UserError(
+                f"network.num_heads={options['num_heads']} does not divide network.width={options['width']}"
+            )
         if options["activation"] not in ACTIVATIONS:
             raise UserError(f"unknown activation {options['activation']!r} (there are: {', '.join(ACTIVATIONS)})")
 
@@ -147,15 +149,15 @@ class Transformer(Network):
         self.drop = nn.Dropout(self.dropout)
 
     def _block_fields(self) -> dict[str, Any]:
-        return dict(
-            width=self.width,
-            num_heads=self.num_heads,
-            mlp_size=self.mlp_ratio * self.width,
-            dropout=self.dropout,
-            activation=self.activation,
-            out_scale=1 / (2 * self.num_layers),  # variance: 2L branches add up to one (GPT-2, section 2.3)
-            dtype=self.dtype,
-        )
+        return {
+            "width": self.width,
+            "num_heads": self.num_heads,
+            "mlp_size": self.mlp_ratio * self.width,
+            "dropout": self.dropout,
+            "activation": self.activation,
+            "out_scale": 1 / (2 * self.num_layers),  # variance: 2L branches add up to one (GPT-2, section 2.3)
+            "dtype": self.dtype,
+        }
 
     def __call__(self, x, factorization, context=None, *, train=False):
         tokens_BSME = self.drop(self.tokens(x, factorization, context), deterministic=not train)

@@ -86,7 +86,9 @@ def _context(model: AutoregressiveModel, num: int, context) -> jax.Array | None:
     spec = model.context_spec
     if (context is None) != (spec.kind == "none"):
         raise UserError(
-            "this model has no context, so none can be given" if spec.kind == "none" else f"this model needs a {spec.kind} context"
+            "this model has no context, so none can be given"
+            if spec.kind == "none"
+            else f"this model needs a {spec.kind} context"
         )
     if context is None:
         return None

@@ -1,0 +1,158 @@
+"""What the laws are checked on: every registered network, ordering, partition, conditional and sampler, kept small."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.errors import UserError
+from arjax.factorization import ORDERINGS, PARTITIONS, make_factorization
+from arjax.models import AutoregressiveModel, make_model
+from arjax.networks import BUILDER_FIELDS, NETWORKS
+from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
+
+#: Events on six sites of every kind of data, with scalar and vector values, on a line and on a grid.
+EVENTS = {
+    "binary": EventSpec((2, 3)),
+    "levels_vector": EventSpec((6,), (2,), "levels", 4),
+    "tokens": EventSpec((3, 2), (), "tokens", 5),
+    "real": EventSpec((2, 3), (), "real", 0),
+}
+#: Options for the components that cannot be called without; a new component of that kind needs a line here.
+ORDERING_OPTIONS = {"random": "(seed=1)", "list": "(order=(3, 0, 5, 1, 4, 2))"}
+PARTITION_OPTIONS = {"blocks": "(size=2)", "sizes": "(sizes=(1, 3, 2))"}
+ORDERING_CALLS = [name + ORDERING_OPTIONS.get(name, "") for name in ORDERINGS.names()]
+PARTITION_CALLS = [name + PARTITION_OPTIONS.get(name, "") for name in PARTITIONS.names()]
+CONTEXTS = {"none": ContextSpec(), "label": ContextSpec("label", 3), "vector": ContextSpec("vector", 2)}
+
+
+@functools.cache
+def small_model(
+    network: str,
+    event: EventSpec,
+    ordering: str = "raster",
+    partition: str = "sites",
+    context: ContextSpec = NO_CONTEXT,
+    conditional: str = "",
+) -> AutoregressiveModel | str:
+    """A small model, or the sentence with which the combination is refused."""
+    small = dict(NETWORKS.get(network).SMALL)
+    try:
+        if not event.is_discrete:  # the laws of the network alone need no distribution
+            return _headless_model(network, event, ordering, partition, context, small)
+        return make_model(
+            event, network, ordering=ordering, partition=partition, conditional=conditional, context=context, **small
+        )
+    except UserError as refusal:
+        return str(refusal)
+
+
+def _headless_model(network, event, ordering, partition, context, small):
+    family = NETWORKS.get(network)
+    factorization = make_factorization(event.grid_shape, ordering, partition)
+    options = NETWORKS.options(network, hidden=BUILDER_FIELDS) | small
+    family.check(event, factorization, options)
+    net = family(event=event, context_spec=context, num_features=2, dtype="float32", **options)
+    return AutoregressiveModel(net, None, factorization)
+
+
+@functools.cache
+def random_params(network, grid_shape, sizes):
+    """Parameters with no zeros, twice as large as at initialisation: no path is switched off or near uniform."""
+    model = AutoregressiveModel(network, None, make_factorization(grid_shape, "raster", f"sizes(sizes={sizes})"))
+    params = model.init(jax.random.key(0))
+    leaves, treedef = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [2 * leaf + 0.1 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(treedef, noisy)
+
+
+def params_of(model):
+    """The parameters of a model: the same for all orderings of one block structure."""
+    sizes = tuple(int(n) for n in np.bincount(np.asarray(model.factorization.step)))
+    return random_params(model.network, model.event.grid_shape, sizes)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def parallel(network, params, x, factorization, context=None):
+    """Features [B, D, F] in one pass. Jitted on the network alone: one compilation serves all orderings."""
+    features = network.apply({"params": params}, x, factorization, context)
+    return features.reshape(x.shape[0], factorization.num_sites, -1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def stepwise(network, params, x, garbage, factorization, context=None):
+    """Features [B, D, F] step by step, on a canvas that holds `garbage` wherever a step must not look."""
+    variables, num_sites = {"params": params}, factorization.num_sites
+    x_BDv, garbage_BDv = (a.reshape(a.shape[0], num_sites, -1) for a in (x, garbage))
+    step_D = jnp.asarray(factorization.step)
+
+    def body(carry, t):
+        canvas = jnp.where((step_D < t)[:, None], x_BDv, garbage_BDv).reshape(x.shape)
+        return network.apply(variables, carry, canvas, t, factorization, context, method="step")
+
+    carry = network.apply(variables, x.shape[0], factorization, context, method="init_carry")
+    _, features_SBMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
+    by_slot = jnp.swapaxes(features_SBMF, 0, 1).reshape(x.shape[0], -1, features_SBMF.shape[-1])
+    return by_slot[:, jnp.asarray(factorization.slot)]
+
+
+def random_x(event, num, seed=0):
+    """`num` random examples of an event."""
+    rng = np.random.default_rng(seed)
+    if not event.is_discrete:
+        return rng.normal(size=(num, *event.shape)).astype(np.float32)
+    return rng.integers(0, event.num_levels, (num, *event.shape)).astype(np.int32)
+
+
+def random_context(spec, num):
+    """`num` random contexts, or None."""
+    rng = np.random.default_rng(9)
+    if spec.kind == "none":
+        return None
+    if spec.kind == "label":
+        return rng.integers(0, spec.size, num).astype(np.int32)
+    return rng.normal(size=(num, spec.size)).astype(np.float32)
+
+
+def dependence(network, params, factorization, num=8, context=None):
+    """bool[D, D]: whether changing x_j changes the features of site i by anything at all, on any of `num` examples."""
+    event, num_sites = network.event, factorization.num_sites
+    x = random_x(event, num).reshape(num, num_sites, -1)
+    changed = np.repeat(x[None], num_sites, 0)  # [D, num, D, value]
+    site = np.arange(num_sites)
+    shift = (
+        1
+        if not event.is_discrete
+        else np.random.default_rng(5).integers(1, event.num_levels, changed[site, :, site].shape)
+    )
+    changed[site, :, site] += shift
+    if event.is_discrete:
+        changed %= event.num_levels
+    everything = np.concatenate([x[None], changed]).reshape(-1, *event.shape)
+    if context is not None:
+        context = np.tile(context, (num_sites + 1,) + (1,) * (context.ndim - 1))
+    features = np.asarray(parallel(network, params, everything, factorization, context))
+    features = features.reshape(num_sites + 1, num, num_sites, -1)
+    return (features[1:] != features[:1]).any((1, 3)).T
+
+
+def all_values(event):
+    """Every possible example, [levels^dims, *grid, *value]."""
+    digits = np.indices((event.num_levels,) * event.num_dims).reshape(event.num_dims, -1).T
+    return digits.reshape(-1, *event.shape).astype(np.int32)
+
+
+def fitting_conditionals(event):
+    """Names of all registered conditionals that can describe a discrete event."""
+
+    def fits(name):
+        try:
+            make_conditional(name, event)
+        except UserError:
+            return False
+        return True
+
+    return [name for name in CONDITIONALS.names() if fits(name)]

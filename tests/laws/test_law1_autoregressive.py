@@ -1,0 +1,68 @@
+"""Law 1: the features of site i depend on x_j exactly where `step[j] < step[i]`, and nowhere else."""
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.models import make_model
+from arjax.networks import NETWORKS, made
+from arjax.spec import EventSpec
+
+
+@pytest.mark.parametrize("ordering", cases.ORDERING_CALLS)
+@pytest.mark.parametrize("partition", cases.PARTITION_CALLS)
+@pytest.mark.parametrize("event", cases.EVENTS)
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_depends_on_earlier_steps_and_on_all_of_them(network, event, partition, ordering):
+    model = cases.small_model(network, cases.EVENTS[event], ordering, partition)
+    if isinstance(model, str):
+        assert len(model) > 20  # refused, in a sentence
+        return
+    depends = cases.dependence(model.network, cases.params_of(model), model.factorization)
+    np.testing.assert_array_equal(depends, np.asarray(model.factorization.mask()))
+
+
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_jacobian_is_exactly_zero_where_it_must_be(network):
+    model = cases.small_model(network, cases.EVENTS["real"], "random(seed=1)", "sites")
+    if isinstance(model, str):
+        assert len(model) > 20
+        return
+    params, x = cases.params_of(model), cases.random_x(model.event, 4)
+
+    def features_of_one(x):
+        return cases.parallel(model.network, params, x[None], model.factorization)[0]
+
+    jacobian = jax.vmap(jax.jacrev(features_of_one))(x).reshape(4, 6, 2, 6)
+    np.testing.assert_array_equal((jacobian != 0).any((0, 2)), np.asarray(model.factorization.mask()))
+
+
+@pytest.mark.parametrize("context", ["label", "vector"])
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_context_reaches_every_site_and_opens_no_path(network, context):
+    spec = cases.CONTEXTS[context]
+    model = cases.small_model(network, cases.EVENTS["binary"], "snake", "blocks(size=2)", spec)
+    if isinstance(model, str):
+        assert len(model) > 20
+        return
+    params, c = cases.params_of(model), cases.random_context(spec, 8)
+    depends = cases.dependence(model.network, params, model.factorization, context=c)
+    np.testing.assert_array_equal(depends, np.asarray(model.factorization.mask()))
+    x = cases.random_x(model.event, 8)
+    other = (c + 1) % 3 if context == "label" else c + 1
+    change = cases.parallel(model.network, params, x, model.factorization, c) - cases.parallel(
+        model.network, params, x, model.factorization, other
+    )
+    assert (np.abs(change).max((0, 2)) > 0).all()
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_law_catches_a_mask_shifted_by_one(monkeypatch, shift):
+    """The law itself: a MADE that sees its inputs one step too early or too late must not pass."""
+    steps = made.MADE._input_steps
+    monkeypatch.setattr(made.MADE, "_input_steps", lambda self, factorization: steps(self, factorization) + shift)
+    model = make_model(EventSpec((7,)), "made", hidden_sizes=(48 + shift,), direct=False)
+    depends = cases.dependence(model.network, model.init(jax.random.key(0)), model.factorization)
+    mask = np.asarray(model.factorization.mask())
+    assert (depends & ~mask).any() if shift < 0 else (mask & ~depends).any()

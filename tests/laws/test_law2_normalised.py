@@ -1,0 +1,44 @@
+"""Law 2: the probabilities of all possible examples add up to one."""
+
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.networks import NETWORKS
+from arjax.spec import EventSpec
+
+SMALL_EVENTS = {
+    "binary": EventSpec((2, 3)),
+    "binary_vector": EventSpec((3,), (2,)),
+    "levels": EventSpec((2, 2), (), "levels", 3),
+    "tokens_vector": EventSpec((2,), (2,), "tokens", 3),
+}
+
+
+@pytest.mark.parametrize("event", SMALL_EVENTS)
+@pytest.mark.parametrize("partition", ["sites", "rows"])
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_probabilities_sum_to_one(network, partition, event):
+    event = SMALL_EVENTS[event]
+    for conditional in cases.fitting_conditionals(event):
+        model = cases.small_model(network, event, "reversed", partition, conditional=conditional)
+        if isinstance(model, str):
+            assert len(model) > 20
+            return
+        log_prob = np.asarray(model.log_prob(cases.params_of(model), cases.all_values(event)), np.float64)
+        assert log_prob.std() > 0.01  # a uniform distribution would prove nothing
+        assert abs(np.exp(log_prob).sum() - 1) < 1e-5
+
+
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_every_order_gives_a_distribution(network):
+    event = EventSpec((2, 3))
+    for ordering in cases.ORDERING_CALLS:
+        model = cases.small_model(network, event, ordering)
+        if not isinstance(model, str):
+            features = cases.parallel(
+                model.network, cases.params_of(model), cases.all_values(event), model.factorization
+            )
+            x = cases.all_values(event).reshape(-1, 6)
+            log_prob = np.asarray(model.conditional.log_prob(features, x), np.float64).sum(-1)
+            assert abs(np.exp(log_prob).sum() - 1) < 1e-5, ordering

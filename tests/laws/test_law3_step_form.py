@@ -1,0 +1,42 @@
+"""Law 3: the step form gives the features of the parallel form."""
+
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.networks import NETWORKS
+
+#: Largest allowed difference in float32, relative to the largest feature.
+TOLERANCE = 2e-5
+
+
+@pytest.mark.parametrize("partition", cases.PARTITION_CALLS)
+@pytest.mark.parametrize("event", cases.EVENTS)
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_step_form_equals_parallel_form(network, event, partition):
+    checked = 0
+    for ordering in cases.ORDERING_CALLS:
+        model = cases.small_model(network, cases.EVENTS[event], ordering, partition)
+        if isinstance(model, str):
+            continue
+        _check(model)
+        checked += 1
+    assert checked or isinstance(model, str)
+
+
+@pytest.mark.parametrize("context", ["label", "vector"])
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_step_form_with_context(network, context):
+    spec = cases.CONTEXTS[context]
+    model = cases.small_model(network, cases.EVENTS["tokens"], "random(seed=1)", "sizes(sizes=(1, 3, 2))", spec)
+    if not isinstance(model, str):
+        _check(model, cases.random_context(spec, 5))
+    assert model
+
+
+def _check(model, context=None):
+    params = cases.params_of(model)
+    x, garbage = cases.random_x(model.event, 5), cases.random_x(model.event, 5, seed=1)
+    parallel = np.asarray(cases.parallel(model.network, params, x, model.factorization, context))
+    stepwise = np.asarray(cases.stepwise(model.network, params, x, garbage, model.factorization, context))
+    assert np.abs(parallel - stepwise).max() <= TOLERANCE * np.abs(parallel).max()

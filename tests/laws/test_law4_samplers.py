@@ -1,0 +1,82 @@
+"""Law 4: samples follow the model, and exact samplers give the samples of the naive one."""
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from scipy import stats
+
+from arjax.networks import NETWORKS
+from arjax.samplers import SAMPLERS
+from arjax.spec import EventSpec
+
+NUM = 4096
+EVENTS = {
+    "binary": EventSpec((2, 2)),
+    "levels_vector": EventSpec((2,), (2,), "levels", 2),
+    "tokens": EventSpec((3,), (), "tokens", 3),
+}
+
+
+def chi_square(samples, event, log_prob):
+    """p-value of the hypothesis that samples [N, ...] follow exp(log_prob) over all values of the event."""
+    possible = np.isfinite(log_prob)
+    base = event.num_levels ** np.arange(event.num_dims)[::-1]
+    counts = np.bincount(samples.reshape(len(samples), -1) @ base, minlength=len(log_prob))
+    assert counts[~possible].sum() == 0
+    counts, log_prob = counts[possible], log_prob[possible]
+    expected = np.exp(log_prob) / np.exp(log_prob).sum() * len(samples)
+    rare = expected < 5
+    if rare.any():  # too rare for the approximation: one class together
+        counts = np.append(counts[~rare], counts[rare].sum())
+        expected = np.append(expected[~rare], expected[rare].sum())
+    return stats.chisquare(counts, expected).pvalue
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
+def test_frequencies_match_probabilities(sampler, network, event):
+    event = EVENTS[event]
+    for conditional in cases.fitting_conditionals(event):
+        model = cases.small_model(network, event, "random(seed=2)", conditional=conditional)
+        if isinstance(model, str):
+            assert len(model) > 20
+            return
+        params = cases.params_of(model)
+        samples = np.asarray(model.sample(params, jax.random.key(3), NUM, sampler=sampler))
+        log_prob = np.asarray(model.log_prob(params, cases.all_values(event)), np.float64)
+        assert chi_square(samples, event, log_prob) > 1e-4, conditional
+
+
+@pytest.mark.parametrize("partition", cases.PARTITION_CALLS)
+@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
+def test_same_samples_as_naive(sampler, network, partition):
+    for event in ("binary", "levels_vector", "tokens"):
+        model = cases.small_model(network, cases.EVENTS[event], "diagonal", partition.replace("rows", "blocks(size=2)"))
+        if not isinstance(model, str):
+            draws = [
+                np.asarray(model.sample(cases.params_of(model), jax.random.key(4), 32, sampler=name))
+                for name in (sampler, "naive")
+            ]
+            assert draws[0].std() > 0
+            np.testing.assert_array_equal(*draws)
+
+
+@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
+def test_clamped_sites_condition_exactly(sampler, network):
+    event = EventSpec((2, 2))
+    model = cases.small_model(network, event, "list(order=(2, 0, 3, 1))")
+    if isinstance(model, str):
+        assert len(model) > 20
+        return
+    params, given = cases.params_of(model), np.array([[1, 9], [0, 9]])
+    observed = np.array([[True, False], [True, False]])  # the sites 0 and 2, first in this order
+    samples = np.asarray(model.sample(params, jax.random.key(5), NUM, sampler=sampler, given=given, observed=observed))
+    assert (samples[:, 0, 0] == 1).all() and (samples[:, 1, 0] == 0).all()
+    values = cases.all_values(event)
+    consistent = (values[:, 0, 0] == 1) & (values[:, 1, 0] == 0)
+    log_prob = np.where(consistent, np.asarray(model.log_prob(params, values), np.float64), -np.inf)
+    assert chi_square(samples, event, log_prob) > 1e-4
