@@ -1,0 +1,254 @@
+"""Config arguments, overrides, and the round trip through config.json."""
+
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
+from arjax.config_files import (
+    apply_overrides,
+    check_same_run,
+    fields,
+    from_json,
+    load_config_file,
+    load_workdir_config,
+    save_config,
+    split_config_string,
+    to_json,
+)
+from arjax.errors import UserError
+from arjax.values import parse_value
+
+
+def parse(arg):
+    return parse_arg(arg, smoke=False, set="dna", units=(500,), seed=1, rate=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arg", "changes"),
+    [
+        ("", {}),
+        ("smoke", {"smoke": True}),
+        ("adult", {"set": "adult"}),
+        ("adult,smoke", {"set": "adult", "smoke": True}),
+        ("smoke=false,set=web", {"set": "web"}),
+        ("units=(3,4),seed=1e3,rate=1", {"units": (3, 4), "seed": 1000, "rate": 1.0}),
+        ("set=list(order=(2, 0, 1)),seed=7", {"set": "list(order=(2, 0, 1))", "seed": 7}),
+        ("random(seed=3)", {"set": "random(seed=3)"}),
+    ],
+)
+def test_config_arguments(arg, changes):
+    expected = {"smoke": False, "set": "dna", "units": (500,), "seed": 1, "rate": 0.5} | changes
+    found = vars(parse(arg))
+    assert found == expected
+    assert {k: type(v) for k, v in found.items()} == {k: type(v) for k, v in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("arg", "sentence"),
+    [
+        ("smok", "no argument 'smok', did you mean 'smoke'"),
+        ("sead=3", "no argument 'sead', did you mean 'seed'"),
+        ("seed", "'seed' needs a value"),
+        ("seed=x", "'seed' must be an integer, not 'x'"),
+        ("seed=1.5", "'seed' must be an integer"),
+        ("smoke=maybe", "'smoke' must be true or false"),
+        ("units=a", "'units' must be a tuple such as \\(500,\\)"),
+        ("units=('a',)", "'units' must be a tuple"),
+        ("adult,set=web", "'set' is given twice"),
+        ("adult,,smoke", "empty item"),
+        (",", "empty item"),
+    ],
+)
+def test_wrong_config_arguments(arg, sentence):
+    with pytest.raises(UserError, match=sentence):
+        parse(arg)
+
+
+def test_without_a_string_option_a_bare_word_is_an_option():
+    with pytest.raises(UserError, match="no argument 'fast'"):
+        parse_arg("fast", smoke=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "value"),
+    [
+        ("true", False, True),
+        ("0", True, False),
+        ("3", 1, 3),
+        ("2e6", 1, 2000000),
+        ("3", 1.0, 3.0),
+        ("a=b", "", "a=b"),
+        ("64", (1, 2), (64,)),
+        ("64,64", (1,), (64, 64)),
+        ("[1, 2]", (0.5,), (1.0, 2.0)),
+        ("()", (1,), ()),
+        ("(('kernel$', ('fsdp',)),)", (), (("kernel$", ("fsdp",)),)),
+    ],
+)
+def test_values_take_the_type_of_the_field(text, like, value):
+    found = parse_value(text, like, "x")
+    assert found == value and type(found) is type(value)
+
+
+def example():
+    config = base_config()
+    config.dataset = dataset_config("digits")
+    config.network = network_config("made", hidden_sizes=(32, 16))
+    config.train.steps = 10
+    return config
+
+
+def test_a_misspelled_field_of_a_config_file_is_an_error():
+    config = base_config()
+    with pytest.raises(AttributeError):
+        config.trian = 1
+    with pytest.raises(AttributeError):
+        config.train.stps = 1
+
+
+def test_component_configs_hold_every_option():
+    config = network_config("made", hidden_sizes=[7])
+    assert config.name == "made" and config.hidden_sizes == (7,)
+    assert not {"event", "context_spec", "num_features", "dtype", "parent"} & set(config)
+    from arjax.networks import BUILDER_FIELDS, NETWORKS
+
+    assert set(config) == {"name", *NETWORKS.options("made", BUILDER_FIELDS)}
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: network_config("mad"), "unknown network 'mad', did you mean 'made'"),
+        (lambda: network_config("made", hiden=3), "no option 'hiden'"),
+        (lambda: network_config("made", hidden_sizes="big"), "must be of type tuple, not 'big'"),
+        (lambda: dataset_config("digit"), "did you mean 'digits'"),
+    ],
+)
+def test_wrong_components(call, sentence):
+    with pytest.raises(UserError, match=sentence):
+        call()
+
+
+def test_no_field_resists_an_override():
+    for name, value in fields(example()):
+        assert value is not None and not isinstance(value, list), name
+
+
+def test_overrides_are_typed():
+    config = example()
+    apply_overrides(
+        config,
+        [
+            ("train.epochs", "2"),
+            ("network.hidden_sizes", "64,64"),
+            ("train.data_on_device", "false"),
+            ("model.ordering", "random(seed=3)"),
+        ],
+    )
+    assert config.train.epochs == 2.0 and isinstance(config.train.epochs, float)
+    assert config.network.hidden_sizes == (64, 64)
+    assert config.train.data_on_device is False
+    assert config.model.ordering == "random(seed=3)"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("train.stps", "3", "unknown config field 'train.stps', did you mean 'train.steps'"),
+        ("trian.steps", "3", "did you mean 'train.steps'"),
+        ("xyzzy", "3", "unknown config field 'xyzzy' \\(config has: dataset, dtype"),
+        ("train.xyzzy", "3", "config.train has: batch_size"),
+        ("seed.x", "3", "config.seed is a value and has no fields"),
+        ("train", "3", "config.train is a section, set one of its fields"),
+        ("train.steps", "ten", "config.train.steps must be an integer, not 'ten'"),
+        ("network.name", "lstm", "config.network.name cannot be changed on the command line"),
+        ("", "3", "unknown config field ''"),
+    ],
+)
+def test_wrong_overrides(name, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        apply_overrides(example(), [(name, text)])
+
+
+def test_json_round_trip_restores_tuples_and_types():
+    config = example()
+    config.mesh.rules = (("kernel$", ("fsdp", "")),)
+    again = from_json(to_json(config))
+    assert dict(fields(again)) == dict(fields(config))
+    assert again.mesh.rules == (("kernel$", ("fsdp", "")),)
+    with pytest.raises(AttributeError):
+        again.train.stps = 1
+
+
+def resumed(tmp_path, change):
+    save_config(example(), tmp_path)
+    config = example()
+    change(config)
+    check_same_run(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        [("train.steps", "20")],
+        [("train.log_every", "7"), ("train.steps_per_dispatch", "3"), ("train.data_on_device", "false")],
+        [("sample.num", "3"), ("evaluate.batch_size", "5"), ("mesh.data", "2"), ("dataset.data_dir", "elsewhere")],
+    ],
+)
+def test_a_run_may_go_on_with(tmp_path, overrides):
+    resumed(tmp_path, lambda config: apply_overrides(config, [o for o in overrides if o[0] in dict(fields(config))]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ([("optimizer.learning_rate", "1")], "optimizer.learning_rate was 0.001 there and is 1.0 now"),
+        ([("train.steps", "5")], "train.steps was 10 there and is 5 now; a run can be made longer, not shorter"),
+        ([("train.steps", "0"), ("train.epochs", "5")], "train.epochs was 0.0 there"),
+        ([("network.hidden_sizes", "32"), ("seed", "1")], "network.hidden_sizes was \\(32, 16\\) there"),
+    ],
+)
+def test_a_run_may_not_go_on_with(tmp_path, overrides, sentence):
+    with pytest.raises(UserError, match=sentence):
+        resumed(tmp_path, lambda config: apply_overrides(config, overrides))
+
+
+def test_a_field_that_only_one_config_has_is_a_difference(tmp_path):
+    save_config(example(), tmp_path)
+    data = json.loads((tmp_path / "config.json").read_text())
+    del data["network"]["hidden_sizes"]
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match="network.hidden_sizes was absent there"):
+        check_same_run(example(), tmp_path)
+
+
+def test_a_damaged_config_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(UserError, match=r"config.json is damaged"):
+        load_workdir_config(tmp_path)
+
+
+def test_smoke_runs_are_short_and_touch_everything():
+    config = example()
+    config.train.update(steps=0, epochs=50.0, eval_every=1000)
+    config.optimizer.warmup_steps = 1000
+    train = apply_smoke(config).train
+    assert 0 < train.steps <= 10 and train.epochs == 0 and train.batch_size <= 8
+    assert train.steps // train.eval_every >= 2 and train.steps // train.log_every >= 2
+    assert train.steps > train.steps_per_dispatch > 1 and config.optimizer.warmup_steps < train.steps
+
+
+def test_config_files_get_their_argument(tmp_path):
+    path = tmp_path / "c.py"
+    path.write_text("from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'arg': arg})\n")
+    config = load_config_file(f"{path}:a=1,b")
+    assert isinstance(config, ConfigDict) and config.arg == "a=1,b" and config.is_locked
+    assert load_config_file(str(path)).arg == ""
+
+
+def test_the_colon_that_counts_is_the_one_behind_py():
+    assert split_config_string("a:b/c.py:d:e") == ("a:b/c.py", "d:e")
+    assert split_config_string("c.py") == ("c.py", "")

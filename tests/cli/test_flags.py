@@ -1,0 +1,74 @@
+"""The flags of `arjax`."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from arjax.command_line import Flags, parse_flags, tell_mistakes, writable_folder
+from arjax.errors import UserError
+
+
+def test_all_flags():
+    flags = parse_flags(
+        ["--config=c.py:a=1", "--workdir", "d", "--mode=sample", "--config.a.b=x=y", "--config.seed", "3", "--process_id=1"]
+    )
+    assert flags == Flags(
+        mode="sample",
+        config="c.py:a=1",
+        workdir="d",
+        overrides=(("a.b", "x=y"), ("seed", "3")),
+        process_id=1,
+    )
+
+
+def test_training_is_the_default():
+    assert parse_flags(["--config=c.py", "--workdir=d"]).mode == "train"
+
+
+@pytest.mark.parametrize("argv", [["--mode=list"], ["--mode=plan", "--config=c.py"], ["--mode=evaluate", "--workdir=d"]])
+def test_what_a_mode_does_without(argv):
+    assert parse_flags(argv).mode == argv[0].partition("=")[2]
+
+
+def test_help_is_instant_and_complete():
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "arjax.main", "--help"], capture_output=True, text=True, check=True)
+    assert time.monotonic() - start < 2.0
+    for word in ("--config", "--workdir", "train", "evaluate", "sample", "plan", "list"):
+        assert word in done.stdout
+
+
+def test_help_does_not_import_jax():
+    code = "import sys, arjax.main; from arjax.command_line import parse_flags\nprint('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_mistake_is_one_line_and_code_2(capsys):
+    def main():
+        raise UserError("one\n  two")
+
+    assert tell_mistakes("arjax", main) == 2
+    assert capsys.readouterr().err == "arjax: one two\n"
+
+
+def test_an_interrupt_is_no_traceback(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    assert tell_mistakes("arjax", main) == 130
+    assert capsys.readouterr().err == "arjax: interrupted\n"
+
+
+def test_other_errors_are_not_hidden():
+    def main():
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError):
+        tell_mistakes("arjax", main)
+
+
+def test_writable_folder_makes_folders_and_leaves_nothing(tmp_path):
+    folder = writable_folder(str(tmp_path / "a" / "b"))
+    assert folder.is_dir() and not list(folder.iterdir())
