@@ -33,16 +33,16 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
     if not coordinator_address and num_processes == 0 and process_id == -1:
         coordinator_address, num_processes, process_id = _from_environment(os.environ)
     if not coordinator_address and num_processes == 0 and process_id == -1:
-        if _launched_with_others(os.environ):
-            _connect()
+        if not _launched_with_others(os.environ):
+            return 1
+        _connect()
         return jax.process_count()
     if not coordinator_address or num_processes < 1 or not 0 <= process_id < num_processes:
         raise UserError(
             "a run of several processes needs all of coordinator_address (host:port), num_processes and process_id (0 to "
             f"num_processes - 1), not {coordinator_address!r}, {num_processes} and {process_id}"
         )
-    if num_processes > 1:
-        _connect(coordinator_address=coordinator_address, num_processes=num_processes, process_id=process_id)
+    _connect(coordinator_address=coordinator_address, num_processes=num_processes, process_id=process_id)
     return jax.process_count()
 
 

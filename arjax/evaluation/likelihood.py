@@ -1,0 +1,124 @@
+"""Exact likelihoods of a whole split."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from arjax.data import Dataset
+from arjax.data.batches import eval_batches
+from arjax.errors import UserError
+from arjax.models import AutoregressiveModel
+from arjax.spec import EventSpec
+
+Rows = dict[str, jax.Array]
+
+
+def eval_step(model: AutoregressiveModel, params: Any, batch: dict[str, jax.Array]) -> Rows:
+    """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each."""
+    mask = batch.get("mask")
+    nll_B = -model.log_prob(params, batch["x"], context=batch.get("context"), mask=mask)
+    sites_B = jnp.full(nll_B.shape, model.event.num_sites, jnp.float32) if mask is None else mask.reshape(mask.shape[0], -1).sum(-1)
+    return {"nll": nll_B, "sites": sites_B}
+
+
+class Evaluator:
+    """Scores splits of a data set; compiled once for all parameters and splits of one batch size."""
+
+    def __init__(self, model: AutoregressiveModel, dataset: Dataset, batch_size: int, mesh: Mesh, seed: int = 0):
+        """Prepares the program.
+
+        Args:
+          model: the model.
+          dataset: its splits, and the transform that makes events of its rows.
+          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp.
+          mesh: as the parameters'.
+          seed: of a transform that draws at random. The draws do not depend on the parameters, so scores compare.
+        """
+        self._dataset, self._event = dataset, model.event
+        # The last axis of the mesh (tensor) splits layers, the others split batches.
+        axes = tuple(mesh.axis_names[:-1])
+        ways = math.prod(mesh.shape[axis] for axis in axes)
+        self._batch_size = -(-batch_size // ways) * ways
+        self._sharding = NamedSharding(mesh, PartitionSpec(axes))
+        self._key = jax.random.key(seed)
+
+        def score(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Rows:
+            if dataset.transform is not None:
+                batch = dataset.transform(key, batch, False)
+            return eval_step(model, params, batch)
+
+        # Whole on every device: each process reads the scores of all rows.
+        self._score = jax.jit(score, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def __call__(self, params: Any, split: str) -> dict[str, float]:
+        """Scores a split; see `evaluate` for the result and errors."""
+        if split not in self._dataset.splits:
+            raise UserError(f"data set {self._dataset.name!r} has no {split} split")
+        batches = eval_batches(self._dataset.splits[split], self._batch_size)
+        rows = [self._rows(params, i, batch) for i, batch in enumerate(batches)]
+        if not rows:
+            raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
+        nll, sites = (np.concatenate([np.asarray(row[name], np.float64)[keep] for row, keep in rows]) for name in ("nll", "sites"))
+        return summarize(nll, sites, self._event, text=self._dataset.decode is not None)
+
+    def _rows(self, params: Any, i: int, batch: dict[str, np.ndarray]) -> tuple[Rows, np.ndarray]:
+        """Dispatches one batch without waiting for it; also says which of its rows are real."""
+        keep = np.asarray(batch["weight"]) > 0
+        arrays = {name: self._put(np.asarray(value)) for name, value in batch.items() if name != "weight"}
+        return self._score(params, arrays, jax.random.fold_in(self._key, i)), keep
+
+    def _put(self, array: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(array.shape, self._sharding, lambda index: array[index])
+
+
+def evaluate(
+    model: AutoregressiveModel, params: Any, dataset: Dataset, split: str, batch_size: int, mesh: Mesh
+) -> dict[str, float]:
+    """The exact likelihood of a split.
+
+    Args:
+      model: the model.
+      params: its parameters, on `mesh`.
+      dataset: has the split.
+      split: "train", "validation" or "test".
+      batch_size: rows per batch; does not change the result beyond rounding.
+      mesh: devices to compute on, as from `arjax.training.sharding.make_mesh`.
+
+    Returns:
+      `nll_nats` (mean over examples), `nll_stderr` (its standard error), `bits_per_dim`, `num_examples`; for text
+      `nll_nats_per_char`, `bits_per_char`, `perplexity`; for sequences of vectors `nll_nats_per_frame`.
+
+    Raises:
+      UserError: the data set has no such split, or it is empty.
+    """
+    return Evaluator(model, dataset, batch_size, mesh)(params, split)
+
+
+def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: bool = False) -> dict[str, float]:
+    """The numbers that `evaluate` returns, from the nats and the scored sites of each example.
+
+    Rows that score nothing (a window that is all context) are not examples.
+    """
+    nll, sites = nll[sites > 0], sites[sites > 0]
+    if not nll.size:
+        raise UserError("nothing is scored: the masks of all examples are 0")
+    num, total_sites = len(nll), float(sites.sum())
+    per_site = float(nll.sum()) / total_sites
+    result = {
+        "nll_nats": float(nll.mean()),
+        "nll_stderr": float(nll.std(ddof=1) / math.sqrt(num)) if num > 1 else 0.0,
+        "bits_per_dim": per_site / event.value_size / math.log(2),
+        "num_examples": num,
+    }
+    if text:
+        result |= {"nll_nats_per_char": per_site, "bits_per_char": per_site / math.log(2)}
+        result["perplexity"] = float(np.exp(per_site))
+    if len(event.grid_shape) == 1 and event.value_shape:
+        result["nll_nats_per_frame"] = per_site
+    return result

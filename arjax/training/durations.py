@@ -1,0 +1,32 @@
+"""How long a run is, and where it pauses."""
+
+from __future__ import annotations
+
+import math
+
+from arjax.errors import UserError
+
+
+def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:
+    """The number of train steps of a run whose duration is given in exactly one of three ways; rounded up.
+
+    Raises:
+      UserError: none or several of `steps`, `examples` and `epochs` are above 0.
+    """
+    given = {name: n for name, n in (("steps", steps), ("examples", examples), ("epochs", epochs)) if n}
+    if len(given) != 1 or min(given.values()) < 0:
+        raise UserError(
+            f"exactly one of train.steps, train.examples and train.epochs must be above 0, not steps={steps}, "
+            f"examples={examples}, epochs={epochs}"
+        )
+    return steps or math.ceil((examples or epochs * num_examples) / batch_size)
+
+
+def next_pause(step: int, total: int, *intervals: int) -> int:
+    """The first step after `step` that is a multiple of an interval, or the last one of the run."""
+    return min(total, *((step // interval + 1) * interval for interval in intervals))
+
+
+def is_due(step: int, total: int, interval: int) -> bool:
+    """Whether what happens every `interval` steps, and after the last one, happens after `step`."""
+    return step % interval == 0 or step == total

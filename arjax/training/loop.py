@@ -1,0 +1,255 @@
+"""The training loop: from a config to `results.json`, through any number of interruptions."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import math
+import os
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from arjax.errors import UserError
+from arjax.evaluation.likelihood import Evaluator
+from arjax.training.durations import is_due, next_pause
+from arjax.training.feed import as_traced, make_feed, to_mesh
+from arjax.training.optimizer import make_schedule
+from arjax.training.reporter import Reporter
+from arjax.training.results import device_name, read_results, write_results
+from arjax.training.setup import best_store, build, latest_store, restore_params
+from arjax.training.sharding import replicated
+from arjax.training.state import eval_params
+from arjax.training.step import train_chunk, zero_sums
+from arjax.training.stopping import StopSignal, TrainingDiverged
+
+__all__ = ["Outcome", "TrainingDiverged", "train"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended.
+
+    Attributes:
+      status: "finished" or "interrupted" (by SIGTERM or SIGINT; the state is saved).
+      step: steps done.
+      message: one sentence for the user.
+      results: what stands in `results.json`, or None when interrupted.
+    """
+
+    status: str
+    step: int
+    message: str
+    results: dict[str, Any] | None = None
+
+
+@dataclasses.dataclass
+class History:
+    """What the loop remembers beside the train state; stored with every checkpoint, so a resumed run goes on as if never stopped.
+
+    Attributes:
+      best_value: lowest validation nats so far, None before the first finite one.
+      bad_evals: evaluations since then.
+      train_seconds: spent in the loop, over all attempts.
+      compile_seconds: the part of it that compiled the train step.
+      interval_seconds: train time since the last log line.
+      sums: sums over the steps since the last log line.
+    """
+
+    best_value: float | None = None
+    bad_evals: int = 0
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    interval_seconds: float = 0.0
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
+    """Trains to the end of the run in `workdir`, from wherever it stands, and scores what came out.
+
+    Args:
+      config: a whole config, see `arjax.config.base_config`.
+      workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing.
+
+    Raises:
+      UserError: a mistake in the config, or a workdir whose checkpoints cannot be read.
+      TrainingDiverged: the loss was not finite; names the step and the last good checkpoint.
+    """
+    with StopSignal() as stop:
+        # 1. Build everything from the config: a mistake ends here, before anything compiles.
+        run = Run(config, workdir)
+        # 2. Go on from the newest readable checkpoint, or start.
+        run.resume()
+        # 3. Train: chunks of steps between pauses; at a pause: log, validate, save.
+        if not run.is_finished():
+            run.fit(stop)
+        # 4. Interrupted: everything is saved, the same command goes on from here.
+        if not run.is_finished():
+            message = f"stopped at step {run.step} of {run.total}; the same command goes on from there"
+            return Outcome("interrupted", run.step, message)
+        # 5. Done: the parameters that were best on validation, on the test split.
+        results = run.results()
+        message = f"finished at step {run.step}; {results['split']}: {results['bits_per_dim']:.4f} bits/dim"
+        return Outcome("finished", run.step, message, results)
+
+
+class Run:
+    """One run: its parts, its train state and its history. The methods are the steps of `train`."""
+
+    def __init__(self, config: ConfigDict, workdir: str | os.PathLike):
+        """Builds the parts."""
+        self.setup = setup = build(config)
+        self.train, self.evaluate, self.workdir = config.train, config.evaluate, workdir
+        self.total, self.step, self.history = setup.total_steps, 0, History()
+        self.latest, self.best = latest_store(workdir), best_store(workdir)
+        self.evaluator = Evaluator(setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed)
+        options = config.optimizer
+        self.schedule = make_schedule(
+            options.learning_rate, self.total, options.schedule, options.warmup_steps, options.end_factor
+        )
+
+    def resume(self) -> None:
+        """Takes state and history from the newest readable checkpoint, or makes fresh ones."""
+        init_key, self.key = self.setup.keys()
+        restored = self.latest.restore(self.setup.abstract_state)
+        if restored is None:
+            self.state = self.setup.init_state(init_key)
+        else:
+            self.step, self.state, extra = restored
+            self.history = History(**extra)
+
+    def is_finished(self) -> bool:
+        """Whether all steps are done, or validation has not improved for too long."""
+        patience = self.train.patience
+        return self.step >= self.total or 0 < patience <= self.history.bad_evals
+
+    def fit(self, stop: StopSignal) -> None:
+        """Trains until the run is finished or `stop` is requested, and leaves everything saved."""
+        started, before = time.monotonic(), self.history.train_seconds
+
+        def clock() -> float:
+            return before + time.monotonic() - started
+
+        with Reporter(self.workdir, self.total, self.step) as self.reporter:
+            if self.step:
+                self.reporter.say(f"goes on at step {self.step} of {self.total}")
+            self._compile()
+            while not self.is_finished():
+                train = self.train
+                pause = next_pause(self.step, self.total, train.log_every, train.eval_every, train.checkpoint_every)
+                self._train_until(pause, stop)
+                self._pause(clock)
+                if stop.requested(at_pause=self.step == pause):
+                    break
+            if self.saved_step != self.step:
+                self._save(clock())
+
+    def _compile(self) -> None:
+        """Prepares the feed and compiles the train program, once for the whole run."""
+        setup, train, started = self.setup, self.train, time.monotonic()
+        self.feed = make_feed(
+            setup.dataset.splits["train"],
+            setup.mesh,
+            seed=setup.seed,
+            batch_size=train.batch_size,
+            max_steps=train.steps_per_dispatch,
+            on_device=train.data_on_device,
+        )
+        chunk = self.feed.chunk(self.step, 1)
+        self.zeros = {name: np.asarray(value) for name, value in zero_sums(setup.recipe, self.state, chunk).items()}
+        stored = self.history.sums
+        self.sums = self._on_mesh({k: np.asarray(stored[k], v.dtype) for k, v in self.zeros.items()} if stored else self.zeros)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, setup.abstract_state)
+        program = jax.jit(
+            functools.partial(train_chunk, setup.recipe), donate_argnums=0, out_shardings=(shardings, replicated(setup.mesh))
+        )
+        lowered = program.lower(self.state, self.sums, chunk, as_traced(1, setup.mesh), self.key)
+        self.program = lowered.compile()
+        self.history.compile_seconds += time.monotonic() - started
+        self.saved_step = self.step if self.latest.steps() else -1
+
+    def _on_mesh(self, sums: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        return {name: to_mesh(value, replicated(self.setup.mesh)) for name, value in sums.items()}
+
+    def _train_until(self, pause: int, stop: StopSignal) -> None:
+        """Dispatches chunks up to the pause. At most two are in flight: one runs while the host prepares the next."""
+        started = time.monotonic()
+        while self.step < pause and not stop.requested(at_pause=False):
+            n = min(self.train.steps_per_dispatch, pause - self.step)
+            chunk, before = self.feed.chunk(self.step, n), self.sums
+            self.state, self.sums = self.program(self.state, before, chunk, as_traced(n, self.setup.mesh), self.key)
+            self.step += n
+            jax.block_until_ready(before)
+        jax.block_until_ready(self.sums)
+        self.history.interval_seconds += time.monotonic() - started
+
+    def _pause(self, clock: Any) -> None:
+        """What is due after this step: log, validate with the averaged parameters, save."""
+        sums = {name: float(value) for name, value in self.sums.items()}
+        self._check_finite(int(sums["bad_step"]))
+        self.history.sums = sums
+        if is_due(self.step, self.total, self.train.log_every):
+            self._log(sums)
+        if is_due(self.step, self.total, self.train.eval_every) and "validation" in self.setup.dataset.splits:
+            self._validate()
+        if is_due(self.step, self.total, self.train.checkpoint_every):
+            self._save(clock())
+
+    def _check_finite(self, bad_step: int) -> None:
+        if bad_step >= 0:
+            good = self.latest.steps()
+            where = f"the last good checkpoint is step {good[-1]} in {self.latest.directory}" if good else "none was saved before"
+            raise TrainingDiverged(
+                f"the loss was not finite at step {bad_step}; {where}; a lower optimizer.learning_rate or a clip_norm may help"
+            )
+
+    def _log(self, sums: dict[str, float]) -> None:
+        rate = float(self.schedule(self.step - 1))
+        self.reporter.train(self.step, sums, rate, max(self.history.interval_seconds, 1e-9))
+        self.sums = self._on_mesh(self.zeros)
+        self.history.sums, self.history.interval_seconds = {}, 0.0
+
+    def _validate(self) -> None:
+        """Scores the validation split and keeps the parameters when they are the best so far."""
+        params, history = eval_params(self.state), self.history
+        scores = self.evaluator(params, "validation")
+        self.reporter.validation(self.step, scores)
+        value = scores["nll_nats"]
+        if math.isfinite(value) and (history.best_value is None or value < history.best_value):
+            history.best_value, history.bad_evals = value, 0
+            self.best.save(self.step, params, {"value": value})
+        else:
+            history.bad_evals += 1
+
+    def _save(self, train_seconds: float) -> None:
+        self.history.train_seconds = train_seconds
+        self.latest.save(self.step, self.state, dataclasses.asdict(self.history))
+        self.saved_step = self.step
+
+    def results(self) -> dict[str, Any]:
+        """Scores the best parameters and writes `results.json`; a run whose results stand there just returns them."""
+        split, found = self.evaluate.split, read_results(self.workdir)
+        if found is not None and (found["step"], found["split"]) == (self.step, split):
+            return found
+        if self.history.best_value is None and "validation" in self.setup.dataset.splits:
+            raise TrainingDiverged("no validation score of this run was finite, so there are no best parameters to test")
+        params, best_step, about = restore_params(self.setup, self.workdir)
+        if self.history.best_value is not None and not about:
+            raise UserError(f"{self.best.directory} is gone: the best parameters of this run cannot be tested")
+        results = {"dataset": self.setup.dataset.name, "split": split} | self.evaluator(params, split)
+        results |= {
+            "validation_nll_nats": about["value"] if about else None,
+            "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
+            "step": self.step,
+            "best_step": best_step,
+            "seed": self.setup.seed,
+            "train_seconds": self.history.train_seconds,
+            "compile_seconds": self.history.compile_seconds,
+            "device": device_name(),
+        }
+        write_results(self.workdir, results)
+        return results

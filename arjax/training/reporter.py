@@ -1,0 +1,58 @@
+"""What a run says while it trains: a progress line and `metrics.jsonl`, by the first process only."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+
+import jax
+
+from arjax.reporting.progress import Progress
+from arjax.reporting.writers import MetricWriter
+
+
+class Reporter:
+    """Progress line and metric files of a run; silent on all processes but the first. A context manager."""
+
+    def __init__(self, workdir: str | os.PathLike, total_steps: int, step: int):
+        """Starts at `step`: metrics of later steps, left by a killed run, are removed."""
+        first = jax.process_index() == 0
+        self._writer = MetricWriter(workdir, resume_step=step) if first else None
+        self._progress = Progress(total_steps, start_step=step) if first else None
+        self._latest_validation: dict[str, float] = {}
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writer is not None and self._progress is not None:
+            self._writer.close()
+            self._progress.close()
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays."""
+        if self._progress is not None:
+            self._progress.message(text)
+
+    def train(self, step: int, sums: Mapping[str, float], learning_rate: float, seconds: float) -> None:
+        """Reports the steps since the last call from their sums, which took `seconds`."""
+        if self._writer is None or self._progress is None:
+            return
+        bits_per_dim = sums["nll"] / max(sums["dims"], 1.0) / math.log(2)
+        speed = sums["examples"] / seconds
+        values = {
+            "train/loss": sums["loss"] / sums["steps"],
+            "train/nll_nats": sums["nll"] / max(sums["examples"], 1.0),
+            "train/bits_per_dim": bits_per_dim,
+            "learning_rate": learning_rate,
+            "examples_per_second": speed,
+        }
+        self._writer.write(step, values)
+        self._progress.update(step, bits_per_dim, speed, **self._latest_validation)
+
+    def validation(self, step: int, scores: Mapping[str, float]) -> None:
+        """Reports the scores of the validation split."""
+        self._latest_validation = {"validation": scores["bits_per_dim"]}
+        if self._writer is not None:
+            self._writer.write(step, {f"validation/{name}": value for name, value in scores.items()})

@@ -1,0 +1,39 @@
+"""`results.json`: what a finished run has to say."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+FILE_NAME = "results.json"
+
+
+def read_results(workdir: str | os.PathLike) -> dict[str, Any] | None:
+    """The results of a workdir, or None when there are none (or only half of them, which cannot happen by a kill)."""
+    path = Path(workdir) / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return None  # edited by hand; they are computed again
+
+
+def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:
+    """Writes the results, atomically, by the first process."""
+    if jax.process_index() == 0:
+        path = Path(workdir) / FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replacement = path.with_suffix(".tmp")
+        replacement.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        replacement.replace(path)
+
+
+def device_name() -> str:
+    """The devices of the run, such as `8 x NVIDIA H100` or `1 x cpu`."""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

@@ -1,0 +1,66 @@
+"""A tiny real run on digits for the tests of training, in this process or in others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from arjax.config import base_config, dataset_config, network_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tiny_config(**changes) -> ConfigDict:
+    """A MADE of few units; `changes` are fields by dotted name with `__` for the dot, as `train__steps=4`."""
+    config = base_config()
+    config.dataset = dataset_config("digits")
+    config.network = network_config("made", hidden_sizes=(16,), direct=False, dropout=0.1)
+    config.model.conditional = "categorical"
+    config.train.update(steps=12, batch_size=16, steps_per_dispatch=4, log_every=3, eval_every=6, checkpoint_every=6)
+    config.train.ema_decay = 0.9
+    config.evaluate.batch_size = 104
+    for name, value in changes.items():
+        *sections, field = name.split("__")
+        section = config
+        for part in sections:
+            section = section[part]
+        section[field] = value
+    return config
+
+
+def run_python(code: str, devices: int = 1, **environment: str) -> subprocess.Popen:
+    """Starts a Python process that can import the tests' helpers, with so many simulated devices."""
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": str(devices)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen, timeout: float = 240) -> str:
+    """Waits for a process that must succeed; returns what it printed."""
+    output = process.communicate(timeout=timeout)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def assert_same_bits(left, right) -> None:
+    """Both trees have the same structure, types and bits."""
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for path, (a, b) in zip(
+        jax.tree_util.tree_leaves_with_path(left),
+        zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True),
+        strict=True,
+    ):
+        a, b = np.asarray(a), np.asarray(b)
+        assert a.dtype == b.dtype, path[0]
+        np.testing.assert_array_equal(a, b, err_msg=str(path[0]))

@@ -1,0 +1,85 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from arjax.errors import UserError
+from arjax.training.optimizer import OPTIMIZERS, make_optimizer, make_schedule
+from arjax.training.step import average
+
+PARAMS = {"layer": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full(2, 2.0)}, "table": {"embedding": jnp.full(2, 2.0)}}
+
+
+def test_schedules_at_their_ends():
+    def rates(*steps, **options):
+        schedule = make_schedule(0.1, 100, **options)
+        return [float(schedule(t)) for t in steps]
+
+    np.testing.assert_allclose(rates(0, 99), [0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(rates(0, 9, 10, warmup_steps=10), [0.01, 0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(rates(0, 50, 100, schedule="linear", end_factor=0.1), [0.1, 0.055, 0.01], rtol=1e-5)
+    np.testing.assert_allclose(rates(0, 25, 50, 100, schedule="cosine"), [0.1, 0.0853553, 0.05, 0.0], atol=1e-7)
+    np.testing.assert_allclose(rates(4, 39, 99, schedule="rsqrt", warmup_steps=10), [0.05, 0.05, 0.1 / 10**0.5], rtol=1e-5)
+    np.testing.assert_allclose(rates(99, schedule="rsqrt", warmup_steps=1, end_factor=0.5), [0.05], rtol=1e-5)
+
+
+def test_schedule_is_the_optimizers():
+    optimizer = make_optimizer("sgd", 0.5, 4, schedule="linear", b1=0.0)
+    state, seen = optimizer.init(PARAMS), []
+    for _ in range(4):
+        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, PARAMS), state, PARAMS)
+        seen.append(float(updates["layer"]["bias"][0]))
+    np.testing.assert_allclose(seen, [-0.5, -0.375, -0.25, -0.125], rtol=1e-6)
+
+
+def test_only_matching_paths_decay():
+    optimizer = make_optimizer("adamw", 0.1, 10, weight_decay=0.5)
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, PARAMS), optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(updates["layer"]["kernel"], -0.1)
+    np.testing.assert_allclose(updates["table"]["embedding"], -0.1)
+    np.testing.assert_array_equal(updates["layer"]["bias"], 0.0)
+
+
+def test_clip_norm():
+    gradients = jax.tree.map(lambda p: 100 * p, PARAMS)
+    for clip_norm, norm in ((0.0, float(optax.tree.norm(gradients))), (3.0, 3.0)):
+        optimizer = make_optimizer("sgd", 1.0, 10, clip_norm=clip_norm, b1=0.0)
+        updates, _ = optimizer.update(gradients, optimizer.init(PARAMS), PARAMS)
+        np.testing.assert_allclose(optax.tree.norm(updates), norm, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_goes_downhill(name):
+    optimizer = make_optimizer(name, 0.05, 50)
+    state, params = optimizer.init(PARAMS), PARAMS
+    for _ in range(20):
+        updates, state = optimizer.update(jax.tree.map(lambda p: 2 * p, params), state, params)
+        params = optax.apply_updates(params, updates)
+    assert optax.tree.norm(params) < optax.global_norm(PARAMS)
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"name": "adamm"}, "unknown optimizer 'adamm', did you mean 'adam"),
+        ({"schedule": "cos"}, "unknown optimizer.schedule 'cos'"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"end_factor": 1.5}, "end_factor within 0..1"),
+        ({"warmup_steps": 10}, "below the 10 steps"),
+        ({"weight_decay": 0.1}, "'adam' has no weight decay"),
+        ({"name": "adamw", "weight_decay": -0.1}, "must not be negative"),
+        ({"clip_norm": -1.0}, "must not be negative"),
+        ({"b2": 1.0}, "below 1"),
+        ({"decay_pattern": "("}, "not a regular expression"),
+    ],
+)
+def test_mistakes(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make_optimizer(**{"name": "adam", "learning_rate": 0.1, "total_steps": 10} | options)
+
+
+def test_average_warms_up_then_decays():
+    ema, new = {"w": jnp.zeros(())}, {"w": jnp.ones(())}
+    np.testing.assert_allclose(average(ema, new, jnp.int32(0), 0.99)["w"], 0.9, rtol=1e-6)
+    np.testing.assert_allclose(average(ema, new, jnp.int32(10**6), 0.99)["w"], 0.01, rtol=1e-4)
