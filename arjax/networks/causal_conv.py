@@ -1,4 +1,4 @@
-"""Dilated causal convolution with residual connections (Bai, Kolter & Koltun, 2018, section 3; van den Oord et al., 2016)."""
+"""Dilated causal convolution with residual connections (van den Oord et al., 2016; Bai, Kolter & Koltun, 2018)."""
 
 from __future__ import annotations
 
@@ -108,11 +108,13 @@ class CausalConvCore(nn.Module):
 
 @NETWORKS.register("causal_conv")
 class CausalConv(StepNetwork):
-    """Dilated causal convolution over the steps of any factorization. The step form keeps one queue per layer, so a step
-    costs the same however long the sequence is (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
+    """Dilated causal convolution over the steps of any factorization.
 
-    Options: `hidden_size` E, `num_layers`, `kernel_size` K, `dilation_cycle` (dilations 1, 2, ..., 2^(cycle-1)), `dropout`,
-    `activation`, `position`. The receptive field is 1 + (K-1) * (sum of the dilations) steps.
+    The step form keeps one queue per layer, so a step costs the same however long the sequence is (Paine et al., 2016,
+    "Fast Wavenet Generation Algorithm").
+
+    Options: `hidden_size` E, `num_layers`, `kernel_size` K, `dilation_cycle` (dilations 1, 2, ..., 2^(cycle-1)),
+    `dropout`, `activation`, `position`. The receptive field is 1 + (K-1) * (sum of the dilations) steps.
     """
 
     num_layers: int = 6

@@ -16,7 +16,7 @@ KVCache = tuple[jax.Array, jax.Array]
 
 
 def attention(q_BTNH: jax.Array, k_BTNH: jax.Array, v_BTNH: jax.Array, mask_TT: jax.Array) -> jax.Array:
-    """softmax(q k' / sqrt(H)) v over the positions that the mask allows; softmax in float32 (bfloat16 loses whole bits).
+    """softmax(q k' / sqrt(H)) v over the positions that the mask allows; the softmax is in float32.
 
     Plain einsums: on CPU they beat `jax.nn.dot_product_attention`, on accelerators XLA fuses both alike.
     """
@@ -100,13 +100,14 @@ class Block(nn.Module):
 
 @NETWORKS.register("transformer")
 class Transformer(Network):
-    """Transformer over the slots of the steps, for any order and any block partition: a token knows the value and the
-    position that it reads, and the position that it predicts; attention is causal over steps. The step form keeps a
-    cache of keys and values.
+    """Transformer over the slots of the steps, for any order and any block partition.
+
+    A token knows the value and the position that it reads, and the position that it predicts; attention is causal over
+    steps. The step form keeps a cache of keys and values.
 
     Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `dropout`, `activation`, `position` ("learned",
-    "sinusoidal", "none"), `remat` (recompute activations in the backward pass), `unroll` (layers per iteration of the scan
-    over layers: 1 compiles fastest, L runs fastest).
+    "sinusoidal", "none"), `remat` (recompute activations in the backward pass), `unroll` (layers per iteration of the
+    scan over layers: 1 compiles fastest, L runs fastest).
     """
 
     width: int = 128

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 from arjax.registry import Registry
 from arjax.spec import EventSpec
 
-#: An objective is a pure function `(model, params, batch, key) -> (loss, sums)`. The loss is in nats per scored dimension;
-#: `sums` add up over batches: `nll` (nats), `examples`, `sites`, `dims`.
+#: An objective is a pure function `(model, params, batch, key) -> (loss, sums)`. The loss is in nats per scored
+#: dimension; `sums` add up over batches: `nll` (nats), `examples`, `sites`, `dims`.
 OBJECTIVES = Registry("objective")
 
 Sums = dict[str, jax.Array]
 
 
 def count(event: EventSpec, batch: dict[str, jax.Array]) -> Sums:
-    """How many examples, sites and scalars of the batch are scored, as float32 scalars (`weight` and `mask` honoured)."""
+    """How many examples, sites and scalars of the batch are scored, float32 (`weight` and `mask` honoured)."""
     num = batch["x"].shape[0]
     weight_B = batch["weight"] if "weight" in batch else jnp.ones(num, jnp.float32)
     if "mask" in batch:

@@ -1,4 +1,4 @@
-"""Teacher forcing: maximum likelihood with all conditionals scored in one pass on real data (Williams & Zipser, 1989)."""
+"""Teacher forcing (Williams & Zipser, 1989): maximum likelihood, all conditionals scored in one pass on real data."""
 
 from __future__ import annotations
 

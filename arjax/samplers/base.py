@@ -8,11 +8,12 @@ import numpy as np
 
 from arjax.errors import UserError
 from arjax.factorization import Factorization
-from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.models.autoregressive import AutoregressiveModel, Params, context_mismatch
 from arjax.registry import Registry
 
 #: A sampler is `f(network, conditional, params, factorization, key, canvas, clamped, context, temperature) -> samples`,
-#: jitted with the first two arguments static. `canvas` [B, *grid, *value] holds the given values, `clamped` bool[D] says where.
+#: jitted with the first two arguments static. `canvas` [B, *grid, *value] holds the given values, `clamped` bool[D]
+#: says where.
 SAMPLERS = Registry("sampler")
 
 
@@ -69,15 +70,15 @@ def _canvas(model: AutoregressiveModel, num: int, given, observed) -> tuple[jax.
 
 
 def check_prefix(factorization: Factorization, observed_D: np.ndarray) -> None:
-    """Raises `UserError` unless clamping the observed sites conditions on them exactly: no other site may come before one."""
+    """Raises `UserError` unless clamping the observed sites conditions on them exactly: they must come first."""
     step_D = np.asarray(factorization.step)
     if observed_D.all() or not observed_D.any():
         return
     last_observed, first_free = step_D[observed_D].max(), step_D[~observed_D].min()
     if last_observed > first_free:
         raise UserError(
-            f"this order cannot condition on the observed sites: a site drawn in step {first_free} comes before an observed one "
-            f"of step {last_observed}; use an ordering that visits the observed sites first"
+            f"this order cannot condition on the observed sites: a site drawn in step {first_free} comes before an "
+            f"observed one of step {last_observed}; use an ordering that visits the observed sites first"
         )
 
 
@@ -85,11 +86,7 @@ def _context(model: AutoregressiveModel, num: int, context) -> jax.Array | None:
     """The context of each example, checked."""
     spec = model.context_spec
     if (context is None) != (spec.kind == "none"):
-        raise UserError(
-            "this model has no context, so none can be given"
-            if spec.kind == "none"
-            else f"this model needs a {spec.kind} context"
-        )
+        raise UserError(context_mismatch(spec))
     if context is None:
         return None
     one = () if spec.kind == "label" else (spec.size,)

@@ -13,7 +13,7 @@ from arjax.samplers.base import SAMPLERS, fill
 @SAMPLERS.register("cached")
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def cached(network, conditional, params, factorization, key, canvas, clamped_D, context, temperature):
-    """Samples in S steps inside one `lax.scan`, with the network's carry (key-value cache, state, queue). Same samples as naive."""
+    """Samples in S steps of one `lax.scan`, with the network's carry (key-value cache, state, queue), as naive does."""
     variables = {"params": params}
 
     def body(state, t):
