@@ -1,0 +1,12 @@
+"""Data sets, registered by name: importing this package imports every module in it, so adding one is adding one file."""
+
+import importlib
+import pkgutil
+
+from arjax.data.base import DATASETS, Dataset, Source, from_arrays, make_dataset
+
+__all__ = ["DATASETS", "Dataset", "Source", "from_arrays", "make_dataset"]
+
+for _module in pkgutil.iter_modules(__path__):
+    if not _module.ispkg:  # the builders import tensorflow-datasets, and only preparing needs them
+        importlib.import_module(f"{__name__}.{_module.name}")

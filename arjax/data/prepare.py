@@ -129,7 +129,7 @@ def _prepare_own(raw: Raw, manual_dir: str, target: Path, check_sizes: bool) -> 
     builder = builder_class(data_dir=target, file_format=FILE_FORMAT, **options)
     folder = Path(builder.data_dir)
     if not (folder / "features.json").is_file():
-        files = _given(raw, Path(manual_dir).expanduser()) if manual_dir else _downloaded(raw, target / "downloads" / module)
+        files = _given(raw, Path(manual_dir)) if manual_dir else _downloaded(raw, target / "downloads" / module)
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=files))
     found = tuple(builder.info.splits[split].num_examples for split in _SPLITS)
     if check_sizes and found != raw.sizes:
@@ -140,6 +140,7 @@ def _prepare_own(raw: Raw, manual_dir: str, target: Path, check_sizes: bool) -> 
 
 def _given(raw: Raw, folder: Path) -> Path:
     """The raw folder the user named, once it is sure that it has the file."""
+    folder = folder.expanduser()
     if not any((folder / name).exists() for name in raw.files):
         raise UserError(f"--manual_dir={folder} must hold {' or '.join(raw.files)}")
     return folder

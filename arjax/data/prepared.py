@@ -82,7 +82,9 @@ def read_splits(path: str, name: str, data_dir: str = "", decoders: dict[str, An
     for split, info in builder.info.splits.items():
         for file in info.filepaths:
             if not Path(file).is_file():
-                raise UserError(f"the data set {name!r} is damaged, {file} is missing; delete {folder} and prepare it again")
+                raise UserError(
+                    f"the data set {name!r} is damaged, {file} is missing; delete {folder} and prepare it again"
+                )
         source = builder.as_data_source(split=split, decoders=decoders)
         rows[split] = list(source.__getitems__(range(len(source))))
     return rows

@@ -59,7 +59,9 @@ class PolyMusic(tfds.core.GeneratorBasedBuilder):
         for split, pieces in rolls.items():
             wrong = [p.shape for p in pieces if p.ndim != 2 or p.shape[1] != NUM_NOTES or not len(p)]
             if wrong:
-                raise UserError(f"{path} must hold piano rolls of {NUM_NOTES} keys, but a {split} piece has shape {wrong[0]}")
+                raise UserError(
+                    f"{path} must hold piano rolls of {NUM_NOTES} keys, but a {split} piece has shape {wrong[0]}"
+                )
         return {split: self._generate_examples(pieces) for split, pieces in rolls.items()}
 
     def _generate_examples(self, pieces: np.ndarray) -> Iterator[tuple[int, dict]]:

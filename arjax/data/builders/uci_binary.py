@@ -58,7 +58,9 @@ class UciBinary(tfds.core.GeneratorBasedBuilder):
             arrays = {split: file[key] for split, key in _KEYS.items()}
         for split, x in arrays.items():
             if x.ndim != 2 or x.shape[1] != dims or not np.isin(x, (0, 1)).all():
-                raise UserError(f"{path} must hold rows of {dims} values 0 or 1, but its {split} part has shape {x.shape}")
+                raise UserError(
+                    f"{path} must hold rows of {dims} values 0 or 1, but its {split} part has shape {x.shape}"
+                )
         return {split: self._generate_examples(x) for split, x in arrays.items()}
 
     def _generate_examples(self, x_ND: np.ndarray) -> Iterator[tuple[int, dict]]:

@@ -1,0 +1,183 @@
+"""What a data set is: an event, a context, and one source of examples per split, all in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from arjax.errors import UserError
+from arjax.registry import Registry, did_you_mean
+from arjax.spec import ContextSpec, EventSpec
+
+Batch = dict[str, Any]
+DATASETS = Registry("dataset")
+NO_CONTEXT = ContextSpec()
+
+
+class Source(Protocol):
+    """Examples of one split, read by index."""
+
+    def __len__(self) -> int:
+        """Number of examples N."""
+
+    def __getitems__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """The examples int[B] as a batch: `x[B, *grid, *value]` and, where there are, `context[B, ...]`, `mask`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set, ready to train on.
+
+    Attributes:
+      name: what it is called in results.
+      event: shape and kind of one example.
+      context: what examples are conditioned on.
+      splits: sources of "train" and, where there are, "validation" and "test".
+      decode: tokens int[T] -> text, for text.
+      transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
+        binarization; None when batches are used as they are.
+      scale: float32[*event.shape] for real data that was standardised, z = (x - mean) / scale. A density in data units
+        follows from log p(x) = log p(z) - sum(log(scale)). None when nothing was scaled.
+    """
+
+    name: str
+    event: EventSpec
+    context: ContextSpec
+    splits: Mapping[str, Source]
+    decode: Callable[[np.ndarray], str] | None = None
+    transform: Callable[[Any, Batch, bool], Batch] | None = None
+    scale: np.ndarray | None = None
+
+
+class ArraySource:
+    """Examples that are rows of arrays.
+
+    Arrays may be stored in any type that holds their values (a pixel takes one byte); batches have the types of
+    the contract. `gather` is pure and also takes jax arrays, so a split can stay on the device in its compact form.
+    """
+
+    def __init__(self, event: EventSpec, **arrays: np.ndarray):
+        """`x[N, *event.shape]`, and other arrays with N rows."""
+        self.event = event
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self.arrays["x"])
+
+    def __getitems__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return self.gather(self.arrays, np.asarray(indices))
+
+    def gather(self, arrays: Batch, indices: Any) -> Batch:
+        """The rows `indices` of `arrays` in the types of a batch."""
+        rows = {key: array[indices] for key, array in arrays.items()}
+        return {key: rows[key].astype(self._dtype(key, rows[key].dtype)) for key in rows}
+
+    def _dtype(self, key: str, stored: np.dtype) -> np.dtype:
+        if key == "context":
+            return np.dtype(np.int32 if np.issubdtype(stored, np.integer) else np.float32)
+        return {"x": self.event.dtype, "mask": np.dtype(np.float32)}.get(key, np.dtype(stored))
+
+
+def array_source(event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, np.ndarray]) -> ArraySource:
+    """An `ArraySource` of checked arrays.
+
+    Raises:
+      UserError: shapes, numbers of rows or values do not fit the event and the context.
+    """
+    if "x" not in arrays:
+        raise UserError(f"the {split} arrays lack 'x'")
+    arrays = {key: np.asarray(array) for key, array in arrays.items()}
+    x = arrays["x"]
+    if x.shape[1:] != event.shape or not len(x):
+        raise UserError(f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}")
+    for key, array in arrays.items():
+        if array.ndim < 1 or len(array) != len(x):
+            raise UserError(f"the {split} array {key!r} has shape {array.shape}, but there are {len(x)} examples")
+    _check_values(event, split, x)
+    if "mask" in arrays and arrays["mask"].shape[1:] != event.grid_shape:
+        raise UserError(
+            f"the {split} masks must have the grid shape {event.grid_shape}, not {arrays['mask'].shape[1:]}"
+        )
+    _check_context(context, split, arrays)
+    return ArraySource(event, **arrays)
+
+
+def _check_values(event: EventSpec, split: str, x: np.ndarray) -> None:
+    if event.kind == "real":
+        if not np.isfinite(x).all():
+            raise UserError(f"the {split} examples hold values that are not finite")
+    elif not (np.issubdtype(x.dtype, np.integer) or x.dtype == bool):
+        raise UserError(f"the {split} examples must be integers for {event.kind} data, not {x.dtype}")
+    elif x.min() < 0 or x.max() >= event.num_levels:
+        raise UserError(f"the {split} examples must be 0 to {event.num_levels - 1}, not {x.min()} to {x.max()}")
+
+
+def _check_context(context: ContextSpec, split: str, arrays: Mapping[str, np.ndarray]) -> None:
+    if ("context" in arrays) != (context.kind != "none"):
+        has, wants = "have a" if "context" in arrays else "have no", context.kind
+        raise UserError(f"the {split} arrays {has} 'context', but the context is of kind {wants!r}")
+    if context.kind == "label":
+        label = arrays["context"]
+        is_index = label.ndim == 1 and np.issubdtype(label.dtype, np.integer)
+        if not is_index or label.min() < 0 or label.max() >= context.size:
+            raise UserError(f"the {split} labels must be integers 0 to {context.size - 1}, one per example")
+    if context.kind == "vector" and arrays["context"].shape[1:] != (context.size,):
+        raise UserError(f"the {split} contexts must be vectors of length {context.size}")
+
+
+def from_arrays(
+    event: EventSpec,
+    *,
+    train: np.ndarray | Mapping[str, np.ndarray],
+    validation: np.ndarray | Mapping[str, np.ndarray] | None = None,
+    test: np.ndarray | Mapping[str, np.ndarray] | None = None,
+    context: ContextSpec = NO_CONTEXT,
+    name: str = "arrays",
+) -> Dataset:
+    """A data set of arrays in memory, for notebooks: `from_arrays(EventSpec((8, 8)), train=x)`.
+
+    Args:
+      event: shape and kind of one example.
+      train: examples [N, *event.shape], or a dict with `x` and, where there are, `context` and `mask[N, *grid]`.
+      validation: likewise; None for no such split.
+      test: likewise.
+      context: what the examples are conditioned on.
+      name: what it is called in results.
+
+    Raises:
+      UserError: shapes or values do not fit the event and the context.
+    """
+    given = {"train": train, "validation": validation, "test": test}
+    arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items() if a is not None}
+    splits = {split: array_source(event, context, split, a) for split, a in arrays.items()}
+    return Dataset(name, event, context, splits)
+
+
+def make_dataset(name: str, **options: Any) -> Dataset:
+    """The data set registered under `name`.
+
+    Raises:
+      UserError: an unknown name, option or value, or a set that is not prepared (with the command that gets it).
+    """
+    DATASETS.check_options(name, options)
+    for key, default in DATASETS.options(name).items():
+        if key in options and type(options[key]) is not type(default):
+            kind = type(default).__name__
+            raise UserError(f"option {key!r} of dataset {name!r} must be of type {kind}, not {options[key]!r}")
+    return DATASETS.get(name)(**options)
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises `UserError` unless `value` is one of the choices of a data set's option."""
+    if value not in choices:
+        hint = did_you_mean(value, choices)
+        raise UserError(f"the data set option {option!r} cannot be {value!r}{hint}")
+
+
+def label_context(context: str, num_classes: int) -> ContextSpec:
+    """The context of the option `context`: "none" or "label"."""
+    check_choice("context", context, ("none", "label"))
+    return ContextSpec("label", num_classes) if context == "label" else NO_CONTEXT

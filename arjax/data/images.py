@@ -1,0 +1,125 @@
+"""Image sets of tensorflow-datasets: binary and grey 28 x 28 digits and clothes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import io
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.data.base import DATASETS, Batch, Dataset, check_choice, from_arrays, label_context
+from arjax.data.prepared import import_tfds, read_splits
+from arjax.errors import UserError
+from arjax.spec import EventSpec
+
+_GRID = (28, 28)
+_NUM_VALIDATION = 10000
+_BINARIZE_SEED = 0
+BINARIZE = ("static", "dynamic", "none")
+
+
+@DATASETS.register("binarized_mnist")
+def binarized_mnist(*, data_dir: str = "") -> Dataset:
+    """MNIST digits binarized once and for all, 50000 / 10000 / 10000: the usual benchmark of the NADE literature.
+
+    Source: Salakhutdinov and Murray 2008 (the draw), Larochelle and Murray 2011 (the files).
+
+    Args:
+      data_dir: folder of prepared sets that is looked at first.
+    """
+    arrays = {split: {"x": a["x"]} for split, a in _read("binarized_mnist", data_dir).items()}
+    return from_arrays(EventSpec(_GRID), name="binarized_mnist", **arrays)
+
+
+@DATASETS.register("mnist")
+def mnist(*, binarize: str = "static", context: str = "none", data_dir: str = "") -> Dataset:
+    """MNIST, 50000 / 10000 / 10000; the last 10000 of the official train split are for validation.
+
+    None of the choices of `binarize` is the data set `binarized_mnist`: likelihoods do not compare.
+
+    Args:
+      binarize: "static": every pixel is drawn once, 1 with the probability of its intensity, from a fixed seed;
+        "dynamic": the train split is drawn anew in every step, the others as in "static"; "none": 256 grey levels.
+      context: "label" to condition on the class.
+      data_dir: folder of prepared sets that is looked at first.
+    """
+    return _grey_images("mnist", binarize, context, data_dir)
+
+
+@DATASETS.register("fashion_mnist")
+def fashion_mnist(*, binarize: str = "none", context: str = "none", data_dir: str = "") -> Dataset:
+    """Fashion-MNIST (Xiao et al. 2017), with the options and splits of `mnist`."""
+    return _grey_images("fashion_mnist", binarize, context, data_dir)
+
+
+def _grey_images(name: str, binarize: str, context: str, data_dir: str) -> Dataset:
+    check_choice("binarize", binarize, BINARIZE)
+    spec = label_context(context, 10)
+    arrays = _hold_out(_read(name, data_dir))
+    if not spec.size:
+        arrays = {split: {"x": a["x"]} for split, a in arrays.items()}
+    if binarize == "none":
+        return from_arrays(EventSpec(_GRID, kind="levels", num_levels=256), name=name, context=spec, **arrays)
+    rng = np.random.default_rng(_BINARIZE_SEED)
+    drawn = {split: a | {"x": _bernoulli(rng, a["x"])} for split, a in arrays.items()}
+    if binarize == "dynamic":
+        drawn["train"]["intensity"] = arrays["train"]["x"]
+    # static and dynamic are two data sets, whose likelihoods do not compare: results name them apart
+    dataset = from_arrays(EventSpec(_GRID), name=f"{name}_{binarize}", context=spec, **drawn)
+    return dataclasses.replace(dataset, transform=dynamic_binarization) if binarize == "dynamic" else dataset
+
+
+def dynamic_binarization(key: jax.Array, batch: Batch, train: bool) -> Batch:
+    """Replaces `x` by a fresh draw from the intensities uint8[B, H, W] of a batch that has them, when training.
+
+    Rows of the train split also hold the static draw, so that they can be scored like all others.
+    """
+    rest = {name: array for name, array in batch.items() if name != "intensity"}
+    if not train or "intensity" not in batch:
+        return rest
+    # u < intensity / 255 with u in {0, ..., 254} / 255: exact, and 0 and 255 are certain
+    u = jax.random.randint(key, batch["intensity"].shape, 0, 255)
+    return rest | {"x": (u < batch["intensity"]).astype(jnp.int32)}
+
+
+def _bernoulli(rng: np.random.Generator, intensity: np.ndarray) -> np.ndarray:
+    """Pixels that are 1 with probability intensity / 255, uint8."""
+    u = rng.integers(0, 255, size=intensity.shape, dtype=np.uint8)
+    return (u < intensity).astype(np.uint8)
+
+
+def _hold_out(splits: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
+    """Makes a validation split of the last examples of the train split."""
+    train, test = splits["train"], splits["test"]
+    held_out = min(_NUM_VALIDATION, len(train["x"]) // 2)  # a set made smaller for a trial keeps a train split
+    return {
+        "train": {key: array[:-held_out] for key, array in train.items()},
+        "validation": {key: array[-held_out:] for key, array in train.items()},
+        "test": test,
+    }
+
+
+def _read(name: str, data_dir: str) -> dict[str, dict[str, np.ndarray]]:
+    """`x` uint8[N, 28, 28] and, where there are, `context` int32[N] of each split."""
+    if importlib.util.find_spec("PIL") is None:
+        raise UserError(
+            f"the pictures of {name!r} are png files, read by a package that is missing: pip install pillow"
+        )
+    skip = import_tfds().decode.SkipDecoding()
+    rows_of = read_splits(name, name, data_dir, decoders={"image": skip})
+    return {split: _stack(rows) for split, rows in rows_of.items()}
+
+
+def _stack(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    from PIL import Image
+
+    x = np.empty((len(rows), *_GRID), np.uint8)
+    for n, row in enumerate(rows):
+        with Image.open(io.BytesIO(row["image"])) as picture:
+            x[n] = np.asarray(picture)
+    labels = {"context": np.array([row["label"] for row in rows], np.int32)} if "label" in rows[0] else {}
+    return {"x": x} | labels

@@ -1,0 +1,81 @@
+"""Windows over long sequences: every element is scored once, with what stands before it as context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from arjax.data.base import Batch
+from arjax.errors import UserError
+
+
+def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of windows that together score every element exactly once.
+
+    Each window starts `stride` after the one before; the last one is moved back to end with the sequence. What an
+    earlier window has scored is context only.
+
+    Args:
+      num_elements: N, at least 1; when N <= length there is one window.
+      length: elements of a window.
+      stride: 1 to `length`; `length - stride` elements are context.
+
+    Returns:
+      `(starts[W], skips[W])`: first element of each window, and how many of its leading elements are context only.
+
+    Raises:
+      UserError: a length or stride out of range.
+    """
+    if length < 1:
+        raise UserError(f"the length of a window must be at least 1, not {length}")
+    if not 1 <= stride <= length:
+        raise UserError(f"the stride of windows must be 1 to their length {length}, not {stride}")
+    last = max(num_elements - length, 0)
+    starts = np.minimum(np.arange(-(-last // stride) + 1) * stride, last)
+    skips = np.concatenate([[0], starts[:-1] + length - starts[1:]])
+    return starts.astype(np.int32), skips.astype(np.int32)
+
+
+def cut(sequences: Sequence[np.ndarray], length: int, stride: int) -> dict[str, np.ndarray]:
+    """Windows over each of many sequences, those shorter than a window padded with 0 at the end.
+
+    Args:
+      sequences: arrays [T_n, *value] of one type.
+      length: T of a window; `stride` as in `windows`.
+
+    Returns:
+      `x[W, T, *value]`, `mask[W, T]` (bool, False for padding and context), `owner[W]`, the sequence of each window.
+    """
+    places = [windows(len(sequence), length, stride) for sequence in sequences]
+    owner = np.repeat(np.arange(len(sequences)), [len(starts) for starts, _ in places])
+    x = np.zeros((len(owner), length, *sequences[0].shape[1:]), sequences[0].dtype)
+    mask = np.zeros((len(owner), length), bool)
+    spots = [(start, skip) for starts, skips in places for start, skip in zip(starts, skips, strict=True)]
+    for row, (n, (start, skip)) in enumerate(zip(owner, spots, strict=True)):
+        part = sequences[n][start : start + length]
+        x[row, : len(part)] = part
+        mask[row, skip : len(part)] = True
+    return {"x": x, "mask": mask, "owner": owner}
+
+
+class RandomWindows:
+    """All N - length + 1 windows over one long sequence; the index of a window is the place where it starts."""
+
+    def __init__(self, tokens: np.ndarray, length: int):
+        """`tokens` int32[N]; raises `UserError` when it is shorter than `length`."""
+        if not 1 <= length <= len(tokens):
+            raise UserError(f"windows of length {length} do not fit in a sequence of {len(tokens)}")
+        self.arrays = {"tokens": tokens}
+        self.length = length
+
+    def __len__(self) -> int:
+        return len(self.arrays["tokens"]) - self.length + 1
+
+    def __getitems__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        return self.gather(self.arrays, np.asarray(indices))
+
+    def gather(self, arrays: Batch, indices: Any) -> Batch:
+        """The windows that start at `indices`, `x[B, length]`; pure, and also takes jax arrays."""
+        return {"x": arrays["tokens"][indices[:, None] + np.arange(self.length)]}
