@@ -77,6 +77,7 @@ class AutoregressiveModel:
             raise UserError(context_mismatch(self.context_spec))
         rngs = None if key is None else {"dropout": key}
         factorization = self.factorization if factorization is None else factorization
+        x = jnp.asarray(x, self.event.dtype)  # small types (uint8 on the device) would overflow in index arithmetic
         return self.network.apply({"params": params}, x, factorization, context, train=train, rngs=rngs)
 
     def log_prob_per_site(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:

@@ -25,7 +25,7 @@ def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
 class MADE(Network):
     """A fully connected network whose weights are multiplied by masks in the forward pass (equations 8-13).
 
-    Any order and any block partition: both enter through the steps of the sites alone, so one program serves all orders.
+    Any order and any block partition: both enter through the steps of the sites, so one program serves all orders.
 
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
     `activation`, `dropout` on hidden units, `input_dropout` on the inputs of the hidden layers.
