@@ -6,7 +6,8 @@ A chunk holds the batches of up to K steps; what is not used is padding, so that
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,16 @@ class Chunk(Protocol):
         """The batch of the k-th step of the chunk, sharded; may be traced."""
 
 
+@runtime_checkable
+class GatherSource(Protocol):
+    """A source that can gather its batches from arrays on the device."""
+
+    arrays: Mapping[str, np.ndarray]
+
+    def gather(self, arrays: Batch, indices: jax.Array) -> Batch:
+        """The batch of the rows `indices` int[B], from `arrays` wherever they are; pure."""
+
+
 class Feed(Protocol):
     """Makes chunks; which rows a step gets is a pure function of (seed, step)."""
 
@@ -37,18 +48,17 @@ class Feed(Protocol):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ResidentChunk:
-    """Row numbers int32[K, B] into a whole split [N, ...] that stays on the device."""
+    """Row numbers int32[K, B] into a whole split that stays on the device, and how `gather` makes a batch of them."""
 
-    rows: Batch
+    arrays: Batch
     indices: jax.Array
+    gather: Callable[[Batch, jax.Array], Batch] = dataclasses.field(metadata={"static": True})
     sharding: NamedSharding = dataclasses.field(metadata={"static": True})
 
     def batch(self, k: jax.Array | int) -> Batch:
         """Gathers the rows; each device keeps its own."""
-        return {
-            name: jax.lax.with_sharding_constraint(array[self.indices[k]], self.sharding)
-            for name, array in self.rows.items()
-        }
+        batch = self.gather(self.arrays, self.indices[k])
+        return {name: jax.lax.with_sharding_constraint(array, self.sharding) for name, array in batch.items()}
 
 
 @jax.tree_util.register_dataclass
@@ -64,20 +74,21 @@ class HostChunk:
 
 
 class ResidentFeed:
-    """Keeps the whole split on every device; a chunk costs K x B integers of transfer."""
+    """Keeps the whole split on every device, in the compact form of its source; a chunk costs K x B integers of transfer."""
 
     def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
         """Loads `source` onto the mesh; `max_steps` is K."""
         self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
         self._num_examples, self._mesh = len(source), mesh
-        rows = source.__getitems__(np.arange(self._num_examples))
-        self._rows = {name: to_mesh(np.asarray(array), replicated(mesh)) for name, array in rows.items()}
+        arrays, self._gather = _compact_form(source)
+        self._arrays = {name: to_mesh(np.asarray(array), replicated(mesh)) for name, array in arrays.items()}
 
     def chunk(self, step: int, n: int) -> ResidentChunk:
         """The batches of n steps."""
         indices = np.zeros((self._max_steps, self._batch_size), np.int32)
         indices[:n] = train_index_block(self._seed, step, n, self._num_examples, self._batch_size)
-        return ResidentChunk(self._rows, to_mesh(indices, replicated(self._mesh)), batch_sharding(self._mesh))
+        indices_on_mesh = to_mesh(indices, replicated(self._mesh))
+        return ResidentChunk(self._arrays, indices_on_mesh, self._gather, batch_sharding(self._mesh))
 
 
 class HostFeed:
@@ -108,6 +119,20 @@ def make_feed(
 ) -> ResidentFeed | HostFeed:
     """The feed of a run: `on_device` keeps the whole split on every device. `max_steps` is K, the steps per dispatch."""
     return (ResidentFeed if on_device else HostFeed)(source, mesh, seed, batch_size, max_steps)
+
+
+def _compact_form(source: Source) -> tuple[Mapping[str, np.ndarray], Callable[[Batch, jax.Array], Batch]]:
+    """The arrays of a split and the function that gathers batches from them.
+
+    Sources that have such a form of their own (pixels of one byte, windows that overlap) are kept in it.
+    """
+    if isinstance(source, GatherSource):
+        return source.arrays, source.gather
+    return source.__getitems__(np.arange(len(source))), _take_rows
+
+
+def _take_rows(arrays: Batch, indices: jax.Array) -> Batch:
+    return {name: array[indices] for name, array in arrays.items()}
 
 
 def to_mesh(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
