@@ -99,7 +99,6 @@ def _check_duration(train: ConfigDict) -> None:
 
 def _check_names(config: ConfigDict) -> None:
     # Imported here: these rooms import JAX, and `arjax --help` should not.
-    from arjax.build import DTYPES
     from arjax.conditionals import CONDITIONALS
     from arjax.data import DATASETS
     from arjax.factorization import ORDERINGS, PARTITIONS
@@ -119,7 +118,6 @@ def _check_names(config: ConfigDict) -> None:
         registry.get(parse_call(text)[0])
     OBJECTIVES.get(config.objective)
     SAMPLERS.get(config.sample.sampler)
-    _check_choice("dtype", config.dtype, DTYPES)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
 
 

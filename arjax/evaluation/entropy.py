@@ -68,7 +68,10 @@ def step_entropy(
     sums: dict[str, np.ndarray] = {}
     for i, batch in enumerate(itertools.islice(eval_batches(source, batch_size), -(-num // batch_size))):
         rows = i * batch_size + np.arange(batch_size)
-        batch = batch | {"weight": batch["weight"] * (rows < num)}
+        weight = batch.pop("weight") * (rows < num)
+        if dataset.transform is not None:
+            batch = dataset.transform(jax.random.fold_in(jax.random.key(0), i), batch, False)
+        batch = batch | {"weight": weight}
         for name, value in _sums((model.network, model.conditional), model.factorization, params, batch).items():
             sums[name] = np.asarray(value, np.float64) + sums.get(name, 0.0)
     return _means(sums, model.event.grid_shape)

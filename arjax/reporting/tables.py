@@ -50,14 +50,17 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD)
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     stream = sys.stdout if stream is None else stream
     # A pipe has no width: the usual 80 columns would fold every row of a table that goes to a file.
-    Console(file=stream, width=None if stream.isatty() else 200).print(table)
+    console = Console(file=stream, width=None if stream.isatty() else 200)
+    if title:  # a title of the table itself would be folded to the table's width
+        console.print(Text(title, style="bold"))
+    console.print(table)
 
 
 def _escape(cell: Any) -> str:

@@ -1,0 +1,170 @@
+"""What `arjax` does in each mode: `run_<mode>(flags)` returns the exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from arjax.command_line import Flags, writable_folder
+from arjax.config_files import (
+    FILE_NAME,
+    apply_overrides,
+    check_same_run,
+    load_config_file,
+    load_workdir_config,
+    save_config,
+)
+from arjax.errors import UserError
+from arjax.validate import validate
+
+
+def run_train(flags: Flags) -> int:
+    """Trains in `flags.workdir`, from wherever the run there stands, and shows what came out."""
+    from arjax.showing import show_run
+    from arjax.training.loop import train
+
+    config = _load_config(flags)
+    _connect(flags)
+    workdir = writable_folder(flags.workdir)
+    path = workdir / FILE_NAME
+    is_new = not path.exists()
+    if not is_new:
+        check_same_run(config, workdir)
+    if jax.process_index() == 0:
+        save_config(config, workdir)
+    try:
+        outcome = train(config, workdir)
+    except UserError:
+        if is_new and not any((workdir / "checkpoints").glob("*/*")):
+            path.unlink(missing_ok=True)  # nothing was trained: the corrected config may use this folder
+        raise
+    if jax.process_index() == 0:
+        print(outcome.message)
+    if outcome.status == "finished":
+        show_run(config, workdir)
+    return 0
+
+
+def run_evaluate(flags: Flags) -> int:
+    """Scores `config.evaluate.split` with the best parameters of a finished or running run; writes `results.json`."""
+    from arjax.evaluation.likelihood import Evaluator
+    from arjax.training.results import device_name, read_results, write_results
+    from arjax.training.setup import build, latest_store, restore_params
+
+    config = _load_run_config(flags)
+    _connect(flags)
+    setup = build(config)
+    split = config.evaluate.split
+    params, best_step, _ = restore_params(setup, flags.workdir)
+    scores = Evaluator(setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed)(params, split)
+    results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split} | scores
+    known = read_results(flags.workdir)
+    if known is None:  # the run is still being trained: what it has cost so far stands in its newest checkpoint
+        restored = latest_store(flags.workdir).restore(setup.abstract_state)
+        step, history = (restored[0], restored[2]) if restored else (best_step, {})
+        known = {"step": step, "seed": setup.seed, "device": device_name()}
+        known |= {name: history[name] for name in ("train_seconds", "compile_seconds") if name in history}
+    kept = ("validation_nll_nats", "step", "seed", "train_seconds", "compile_seconds", "device")
+    results |= {"num_params": sum(leaf.size for leaf in jax.tree.leaves(params)), "best_step": best_step}
+    results |= {name: known[name] for name in kept if name in known}
+    write_results(flags.workdir, results)
+    if jax.process_index() == 0:
+        print(describe_scores(results))
+    return 0
+
+
+def describe_scores(results: dict[str, Any]) -> str:
+    """One line for people: `digits test: 86.54 ± 0.71 nats, 1.9512 bits/dim (300 examples, parameters of step 900)`."""
+    parts = [
+        f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats",
+        f"{results['bits_per_dim']:.4f} bits/dim",
+    ]
+    names = {"bits_per_char": "bits/char", "perplexity": "perplexity", "nll_nats_per_frame": "nats/frame"}
+    parts += [f"{results[key]:.4f} {unit}" for key, unit in names.items() if key in results]
+    about = f"({results['num_examples']:,} examples, parameters of step {results['best_step']:,})"
+    return f"{results['dataset']} {results['split']}: {', '.join(parts)} {about}"
+
+
+def run_sample(flags: Flags) -> int:
+    """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples/`."""
+    from arjax.showing import show_samples
+    from arjax.training.setup import build, restore_params
+
+    config = _load_run_config(flags)
+    _connect(flags)
+    setup = build(config)
+    params, _, _ = restore_params(setup, flags.workdir)
+    for path in show_samples(setup, params, config.sample, Path(flags.workdir) / "samples"):
+        print(path)
+    return 0
+
+
+def run_plan(flags: Flags) -> int:
+    """Prints what the run of a config needs, and writes it to `DIR/plan.json` when there is a workdir."""
+    from arjax.planning import make_plan, print_plan, simulate_devices
+    from arjax.training.setup import build
+
+    config = _load_config(flags)
+    mesh = config.mesh
+    simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
+    setup = build(config)
+    plan = make_plan(setup.recipe, config.train.batch_size, setup.mesh, setup.rules, ema=bool(config.train.ema_decay))
+    print_plan(plan)
+    if flags.workdir:
+        path = writable_folder(flags.workdir) / "plan.json"
+        path.write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def run_list(flags: Flags) -> int:
+    """Prints the names of everything that configs can choose, as JSON."""
+    from arjax.conditionals import CONDITIONALS
+    from arjax.data import DATASETS
+    from arjax.factorization import ORDERINGS, PARTITIONS
+    from arjax.networks import NETWORKS
+    from arjax.objectives import OBJECTIVES
+    from arjax.samplers import SAMPLERS
+
+    registries = {
+        "networks": NETWORKS,
+        "conditionals": CONDITIONALS,
+        "orderings": ORDERINGS,
+        "partitions": PARTITIONS,
+        "objectives": OBJECTIVES,
+        "samplers": SAMPLERS,
+        "datasets": DATASETS,
+    }
+    names = {kind: registry.names() for kind, registry in registries.items()}
+    folders = (Path("configs"), Path(__file__).parents[1] / "configs")
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    print(json.dumps(names | {"configs": sorted(path.stem for path in folder.glob("*.py"))}, indent=2))
+    return 0
+
+
+def _load_config(flags: Flags) -> ConfigDict:
+    """The config of the flags, checked: file, argument and overrides."""
+    config = load_config_file(flags.config)
+    apply_overrides(config, flags.overrides)
+    validate(config)
+    return config
+
+
+def _load_run_config(flags: Flags) -> ConfigDict:
+    """The config of the run in `flags.workdir`, with overrides that do not change what the run has learned."""
+    stored = load_workdir_config(flags.workdir)
+    config = stored.copy_and_resolve_references() if not flags.config else load_config_file(flags.config)
+    apply_overrides(config, flags.overrides)
+    validate(config)
+    check_same_run(config, flags.workdir)
+    return config
+
+
+def _connect(flags: Flags) -> None:
+    from arjax.training.distributed import initialize
+
+    initialize(flags.coordinator_address, flags.num_processes, flags.process_id)

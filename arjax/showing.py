@@ -1,0 +1,94 @@
+"""Shows what a trained model does: samples, uncertainty along the order, and how it got there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from arjax.data import Dataset, speech
+from arjax.evaluation.entropy import step_entropy
+from arjax.reporting.plots import entropy_curve, has_matplotlib, loss_curves
+from arjax.reporting.samples import write_samples
+from arjax.reporting.writers import read_metrics
+from arjax.training.setup import Setup, build, restore_params
+
+# Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
+ENTROPY_EXAMPLES = 1000
+# Waveforms in [-1, 1] of data sets that are sound, and their rate in Hz.
+WAVEFORMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+    "spoken_digits": (lambda levels: speech.mu_law_decode(levels) / 32768.0, speech.SAMPLE_RATE)
+}
+
+
+def show_run(config: ConfigDict, workdir: str | os.PathLike) -> None:
+    """Writes `samples/`, `entropy.png` and `loss.png` of a finished run; says once when matplotlib is missing."""
+    setup, workdir = build(config), Path(workdir)
+    params, _, _ = restore_params(setup, workdir)
+    written = show_samples(setup, params, config.sample, workdir / "samples")
+    if jax.process_count() == 1 and has_matplotlib():
+        written.append(show_entropy(setup, params, config.evaluate.batch_size, workdir / "entropy.png"))
+        metrics = read_metrics(workdir)
+        if any("train/bits_per_dim" in line for line in metrics):
+            written.append(workdir / "loss.png")
+            loss_curves(written[-1], metrics)
+    if jax.process_index() == 0:
+        print("wrote " + ", ".join(str(path) for path in written if path.suffix != ".wav"))
+        if not has_matplotlib():
+            print("no pictures: they need matplotlib (pip install 'arjax[plots]')", file=sys.stderr)
+
+
+def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path) -> list[Path]:
+    """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
+
+    Args:
+      setup: the run.
+      params: parameters on the run's mesh.
+      options: `config.sample`: num, sampler, temperature.
+      folder: where to write.
+    """
+    real = real_examples(setup.dataset, options.num)
+    drawn = setup.model.sample(
+        params,
+        jax.random.key(setup.seed),
+        options.num,
+        sampler=options.sampler,
+        context=real.get("context"),
+        temperature=options.temperature,
+    )
+    if jax.process_index() != 0:
+        return []
+    event, dataset = setup.model.event, setup.dataset
+    to_wave, rate = WAVEFORMS.get(dataset.name, (None, 0))
+    return write_samples(
+        folder,
+        np.asarray(drawn),
+        event.grid_shape,
+        real=np.asarray(real["x"]),
+        max_value=event.num_levels - 1 if event.is_discrete else None,
+        to_text=dataset.decode,
+        to_wave=to_wave,
+        sample_rate=rate,
+    )
+
+
+def real_examples(dataset: Dataset, num: int) -> dict[str, Any]:
+    """The first `num` test examples (of the last split there is), around again where there are fewer."""
+    source = list(dataset.splits.values())[-1]
+    batch = source.__getitems__(np.arange(num) % len(source))
+    return batch if dataset.transform is None else dataset.transform(jax.random.key(0), batch, False)
+
+
+def show_entropy(setup: Setup, params: Any, batch_size: int, path: Path) -> Path:
+    """Draws the entropy of each step of the order, and of each site where the grid is a plane."""
+    split = list(setup.dataset.splits)[-1]
+    found = step_entropy(setup.model, params, setup.dataset, split, batch_size, max_examples=ENTROPY_EXAMPLES)
+    over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
+    entropy_curve(path, found.entropy, found.entropy_stderr, found.nll, over_grid)
+    return path
