@@ -54,8 +54,8 @@ def validate(config: ConfigDict) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"config.{name} must be a finite number, not {value}")
     _check_ranges(values)
-    _check_duration(config.train)
     _check_names(config)
+    _check_duration(config.train)
     _check_regex("optimizer.decay_pattern", config.optimizer.decay_pattern)
     if config.mesh.data < 1 and config.mesh.data != -1:
         raise UserError(f"config.mesh.data must be at least 1, or -1 for all devices left, not {config.mesh.data}")

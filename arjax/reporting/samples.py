@@ -60,8 +60,8 @@ def write_samples(
 def as_images(x: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray | None:
     """[N, *grid, *value] as images [N, H, W(, 3)], or None for what has no picture.
 
-    Planes of scalars, one-channel or colour values are images; a sequence of vectors is drawn as a piano roll, time from
-    left to right and the first component at the bottom.
+    Planes of scalars, one-channel or colour values are images; a sequence of vectors is drawn as a piano roll, time
+    from left to right and the first component at the bottom.
     """
     value_shape = x.shape[1 + len(grid_shape) :]
     if len(grid_shape) == 2 and value_shape in ((), (3,)):

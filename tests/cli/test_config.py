@@ -243,7 +243,9 @@ def test_smoke_runs_are_short_and_touch_everything():
 
 def test_config_files_get_their_argument(tmp_path):
     path = tmp_path / "c.py"
-    path.write_text("from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'arg': arg})\n")
+    path.write_text(
+        "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'arg': arg})\n"
+    )
     config = load_config_file(f"{path}:a=1,b")
     assert isinstance(config, ConfigDict) and config.arg == "a=1,b" and config.is_locked
     assert load_config_file(str(path)).arg == ""

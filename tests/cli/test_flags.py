@@ -12,7 +12,16 @@ from arjax.errors import UserError
 
 def test_all_flags():
     flags = parse_flags(
-        ["--config=c.py:a=1", "--workdir", "d", "--mode=sample", "--config.a.b=x=y", "--config.seed", "3", "--process_id=1"]
+        [
+            "--config=c.py:a=1",
+            "--workdir",
+            "d",
+            "--mode=sample",
+            "--config.a.b=x=y",
+            "--config.seed",
+            "3",
+            "--process_id=1",
+        ]
     )
     assert flags == Flags(
         mode="sample",
@@ -27,7 +36,9 @@ def test_training_is_the_default():
     assert parse_flags(["--config=c.py", "--workdir=d"]).mode == "train"
 
 
-@pytest.mark.parametrize("argv", [["--mode=list"], ["--mode=plan", "--config=c.py"], ["--mode=evaluate", "--workdir=d"]])
+@pytest.mark.parametrize(
+    "argv", [["--mode=list"], ["--mode=plan", "--config=c.py"], ["--mode=evaluate", "--workdir=d"]]
+)
 def test_what_a_mode_does_without(argv):
     assert parse_flags(argv).mode == argv[0].partition("=")[2]
 

@@ -1,0 +1,37 @@
+"""A config file for the tests of the command line, and a finished tiny run made with it."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from arjax.main import main
+
+CONFIG = """
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
+
+def get_config(arg=""):
+    arg = parse_arg(arg, smoke=False, context="none", units=8)
+    config = base_config()
+    config.dataset = dataset_config("digits", context=arg.context)
+    config.network = network_config("made", hidden_sizes=(arg.units,), direct=False)
+    config.train.steps = 100
+    config.evaluate.batch_size = 100
+    return apply_smoke(config) if arg.smoke else config
+"""
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("configs") / "tiny.py"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished_run(config_file, tmp_path_factory) -> pathlib.Path:
+    """The workdir of a finished run; tests must not change its checkpoints."""
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main([f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]) == 0
+    return workdir

@@ -1,0 +1,207 @@
+"""Every wrong input ends in one sentence on stderr and exit code 2: never a traceback, never half a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from arjax.main import main
+
+# (arguments, a piece of the sentence). CONFIG, RUN, EMPTY and FILE stand for paths made by the test.
+COMMANDS = [
+    (["--mode=train"], "--mode=train needs --config=FILE.py"),
+    (["--config=CONFIG"], "--mode=train needs --workdir=DIR"),
+    (["--mode=evaluate"], "--mode=evaluate needs --workdir=DIR"),
+    (["--mode=sample"], "--mode=sample needs --workdir=DIR"),
+    (["--mode=plan"], "--mode=plan needs --config=FILE.py"),
+    (["--mode=list", "--config=CONFIG"], "--mode=list takes no config"),
+    (["--mode=dream", "--config=CONFIG", "--workdir=EMPTY"], "invalid choice: 'dream'"),
+    (["--confg=CONFIG", "--workdir=EMPTY"], "unknown flag '--confg', did you mean '--config'"),
+    (["CONFIG"], "all arguments are flags"),
+    (["--workdir"], "expected one argument"),
+    (["--config=CONFIG", "--workdir=EMPTY", "--devices=8"], "--devices goes with --mode=plan"),
+    (["--config=CONFIG", "--mode=plan", "--devices=many"], "invalid int value: 'many'"),
+    (["--config=CONFIG", "--mode=plan", "--devices=-1"], "--devices must be above 0"),
+    (["--config=nowhere.py", "--workdir=EMPTY"], "there is no config file 'nowhere.py'"),
+    (["--config=CONFIG:smok", "--workdir=EMPTY"], "no argument 'smok', did you mean 'smoke'"),
+    (["--config=CONFIG:units=big", "--workdir=EMPTY"], "'units' must be an integer, not 'big'"),
+    (["--config=CONFIG:context=colour", "--workdir=EMPTY"], "'context' cannot be 'colour'"),
+    (["--config=CONFIG", "--workdir=FILE"], "cannot write to the folder"),
+    (["--config=CONFIG", "--workdir=/proc/nowhere"], "cannot write to the folder '/proc/nowhere'"),
+    (["--mode=evaluate", "--workdir=EMPTY"], "holds no run"),
+    (["--mode=sample", "--workdir=EMPTY"], "holds no run"),
+    (["--mode=evaluate", "--workdir=EMPTY", "--config=CONFIG"], "holds no run"),
+    (
+        ["--config=CONFIG:smoke,units=9,context=label", "--workdir=RUN"],
+        "network.hidden_sizes was (8,) there and is (9,)",
+    ),
+    (["--config=CONFIG:smoke,context=label", "--workdir=RUN", "--config.train.steps=3"], "longer, not shorter"),
+    (["--mode=evaluate", "--workdir=RUN", "--config.network.hidden_sizes=9"], "network.hidden_sizes was (8,) there"),
+    (["--mode=sample", "--workdir=RUN", "--config.sample.num=0"], "config.sample.num must be above 0"),
+    (["--mode=sample", "--workdir=RUN", "--config.sample.temperature=0"], "config.sample.temperature must be above 0"),
+    (["--mode=sample", "--workdir=RUN", "--config.sample.sampler=chaced"], "did you mean 'cached'"),
+    (["--mode=evaluate", "--workdir=RUN", "--config.evaluate.split=tets"], "config.evaluate.split must be one of"),
+    (["--config=CONFIG", "--workdir=EMPTY", "--process_id=1"], "needs all of coordinator_address"),
+]
+
+# Overrides of a good config, and a piece of the sentence.
+OVERRIDES = [
+    ("--config.train.stps=3", "unknown config field 'train.stps', did you mean 'train.steps'"),
+    ("--config.optimiser.b1=0", "did you mean 'optimizer.b1'"),
+    ("--config.train=3", "config.train is a section"),
+    ("--config.seed.x=3", "config.seed is a value and has no fields"),
+    ("--config.seed", "--config.seed needs a value"),
+    ("--config.seed=-1", "config.seed must not be negative"),
+    ("--config.seed=1.5", "config.seed must be an integer, not '1.5'"),
+    ("--config.train.data_on_device=perhaps", "must be true or false, not 'perhaps'"),
+    ("--config.optimizer.learning_rate=fast", "config.optimizer.learning_rate must be a number"),
+    ("--config.optimizer.learning_rate=0", "config.optimizer.learning_rate must be above 0"),
+    ("--config.optimizer.learning_rate=nan", "must be a finite number, not nan"),
+    ("--config.optimizer.name=adamm", "did you mean 'adam'"),
+    ("--config.optimizer.schedule=cosin", "did you mean 'cosine'"),
+    ("--config.optimizer.weight_decay=0.1", "optimizer 'adam' has no weight decay"),
+    ("--config.optimizer.warmup_steps=1000", "below the 100 steps"),
+    ("--config.optimizer.decay_pattern=(", "config.optimizer.decay_pattern is no regular expression"),
+    ("--config.train.steps=0", "exactly one duration above 0"),
+    ("--config.train.epochs=2", "steps=100 and epochs=2"),
+    ("--config.train.batch_size=0", "config.train.batch_size must be above 0"),
+    ("--config.train.ema_decay=1", "config.train.ema_decay must be in [0, 1)"),
+    ("--config.dataset.name=mnist", "cannot be changed on the command line"),
+    ("--config.model.ordering=rastr", "unknown ordering 'rastr', did you mean 'raster'"),
+    ("--config.model.ordering=random(sead=3)", "no option 'sead'"),
+    ("--config.model.ordering=random(", "cannot read 'random('"),
+    ("--config.model.ordering=list(order=(0, 0, 1))", "the ordering lists 3 sites, but there are 64"),
+    ("--config.model.partition=blocks(size=0)", "size"),
+    ("--config.model.partition=sizes(sizes=(1, 2))", "64"),
+    ("--config.model.conditional=bernoulli", "bernoulli"),
+    ("--config.model.conditional=gauss", "unknown conditional 'gauss'"),
+    ("--config.network.hidden_sizes=0", "hidden_sizes"),
+    ("--config.network.dropout=1.5", "dropout"),
+    ("--config.network.activation=rleu", "activation"),
+    ("--config.objective=teacher", "did you mean 'teacher_forcing'"),
+    ("--config.dtype=float23", "dtype must be one of"),
+    ("--config.mesh.data=3", "does not multiply up to the number of devices"),
+    ("--config.mesh.data=0", "config.mesh.data must be at least 1, or -1"),
+    ("--config.mesh.rules=(('kernel$', ('wide',)),)", "names the axis 'wide'"),
+    ("--config.mesh.rules=(('kernel$',),)", "a sharding rule is a pair"),
+]
+
+# What a config file may hold, and a piece of the sentence.
+FILES = [
+    ("def get_config(arg=''):\n    return (", "fails with SyntaxError"),
+    ("import nonexistent_module", "line 1, fails with ModuleNotFoundError: No module named 'nonexistent_module'"),
+    ("x = 1", "does not define get_config()"),
+    ("def get_config(arg=''):\n    return {'seed': 0}", "must return a ConfigDict, not dict"),
+    ("def get_config(arg=''):\n    return 1 / 0", "line 2, fails with ZeroDivisionError: division by zero"),
+    ("raise SystemExit('bye')", "fails with SystemExit: bye"),
+    (
+        "from arjax.config import base_config\ndef get_config(arg=''):\n    c = base_config()\n    c.train.stepz = 3",
+        "line 4, fails with unknown config field 'stepz', did you mean 'steps'?",
+    ),
+    (
+        "from arjax.config import *\ndef get_config(arg=''):\n    return network_config('mode')",
+        "unknown network 'mode', did you mean 'made'",
+    ),
+    (
+        "from arjax.config import base_config as get_config_\ndef get_config(arg=''):\n    return get_config_()",
+        "names no dataset",
+    ),
+    (
+        "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'seed': 0})",
+        "lacks the field",
+    ),
+    (
+        "from arjax.config import *\ndef get_config(arg=''):\n    c = base_config().unlock()\n    c.sed = 1\n    return c",
+        "unknown config field 'sed', did you mean 'seed'",
+    ),
+    (
+        "from arjax.config import *\ndef get_config(arg=''):\n    c = base_config()\n    c.train.steps = 1\n"
+        "    c.dataset = dataset_config('uci_binary', data_dir='/nowhere')\n"
+        "    c.network = network_config('made')\n    return c",
+        "python scripts/prepare_data.py uci_binary",
+    ),
+]
+
+
+def one_sentence(code: int, stderr: str) -> str:
+    """The sentence, after checking that there is nothing else."""
+    assert code == 2, stderr
+    assert stderr.startswith("arjax: ") and stderr.count("\n") == 1, stderr
+    assert "Traceback" not in stderr
+    return stderr
+
+
+@pytest.fixture
+def places(tmp_path, config_file):
+    """A function that puts paths in the place of the words of the tables."""
+    (tmp_path / "file").write_text("")
+    words = {"CONFIG": config_file, "EMPTY": tmp_path / "empty", "FILE": tmp_path / "file"}
+
+    def fill(argument: str) -> str:
+        for word, path in words.items():
+            argument = argument.replace(word, str(path))
+        return argument
+
+    return fill
+
+
+@pytest.mark.parametrize(("argv", "piece"), COMMANDS, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_commands(argv, piece, places, request, capsys):
+    argv = [places(argument) for argument in argv]
+    if any("RUN" in argument for argument in argv):
+        run = str(request.getfixturevalue("finished_run"))
+        argv = [argument.replace("RUN", run) for argument in argv]
+    capsys.readouterr()
+    assert piece in one_sentence(main(argv), capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("override", "piece"), OVERRIDES, ids=lambda v: v if v.startswith("--") else "")
+def test_overrides(override, piece, config_file, tmp_path, capsys):
+    code = main([f"--config={config_file}", f"--workdir={tmp_path / 'run'}", override])
+    assert piece in one_sentence(code, capsys.readouterr().err)
+    assert not (tmp_path / "run" / "config.json").exists()  # the corrected command may use the folder
+
+
+@pytest.mark.parametrize(("text", "piece"), FILES, ids=lambda v: "")
+def test_config_files(text, piece, tmp_path, capsys):
+    path = tmp_path / "c.py"
+    path.write_text(text + "\n")
+    sentence = one_sentence(main([f"--config={path}", f"--workdir={tmp_path / 'run'}"]), capsys.readouterr().err)
+    assert piece in sentence
+
+
+def test_a_damaged_config_json(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert "is damaged" in one_sentence(main(["--mode=sample", f"--workdir={tmp_path}"]), capsys.readouterr().err)
+
+
+def test_a_run_without_checkpoints(finished_run, tmp_path, capsys):
+    (tmp_path / "config.json").write_text((finished_run / "config.json").read_text())
+    sentence = one_sentence(main(["--mode=evaluate", f"--workdir={tmp_path}"]), capsys.readouterr().err)
+    assert "holds no checkpoint yet" in sentence
+
+
+def test_a_config_of_another_version_names_its_field(finished_run, tmp_path, capsys):
+    config = json.loads((finished_run / "config.json").read_text())
+    config["optimizer"]["beta"] = config["optimizer"].pop("b1")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    sentence = one_sentence(main(["--mode=evaluate", f"--workdir={tmp_path}"]), capsys.readouterr().err)
+    assert "optimizer.b" in sentence
+
+
+@pytest.mark.parametrize(
+    ("argv", "piece"),
+    [
+        (["--mode=dream"], "invalid choice"),
+        (["--config=CONFIG", "--workdir=EMPTY", "--config.train.stps=1"], "did you mean 'train.steps'"),
+        (["--config=CONFIG", "--workdir=EMPTY", "--config.model.conditional=bernoulli"], "bernoulli"),
+    ],
+)
+def test_as_a_process(argv, piece, places):
+    command = [sys.executable, "-m", "arjax.main", *map(places, argv)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert piece in one_sentence(done.returncode, done.stderr)
+    assert done.stdout == ""

@@ -1,0 +1,140 @@
+"""What each mode leaves behind, on one tiny run with labels as context."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from arjax.main import main
+from arjax.reporting.writers import read_metrics
+
+
+def test_a_finished_run_holds_everything(finished_run):
+    names = {path.name for path in finished_run.iterdir()}
+    assert {"config.json", "metrics.jsonl", "results.json", "checkpoints", "samples"} <= names
+    assert {"entropy.png", "loss.png"} <= names
+    assert {path.name for path in (finished_run / "samples").iterdir()} == {"samples.npy", "samples.png"}
+    results = json.loads((finished_run / "results.json").read_text())
+    for name in (
+        "dataset",
+        "split",
+        "nll_nats",
+        "bits_per_dim",
+        "num_params",
+        "step",
+        "best_step",
+        "seed",
+        "train_seconds",
+    ):
+        assert name in results
+    assert (results["dataset"], results["split"], results["num_examples"]) == ("digits", "test", 300)
+
+
+def test_running_it_again_reports_and_trains_nothing(config_file, finished_run, capsys):
+    metrics, results = read_metrics(finished_run), (finished_run / "results.json").read_text()
+    capsys.readouterr()
+    assert main([f"--config={config_file}:smoke,context=label", f"--workdir={finished_run}"]) == 0
+    assert "finished at step" in capsys.readouterr().out
+    assert read_metrics(finished_run) == metrics and (finished_run / "results.json").read_text() == results
+
+
+def test_evaluate_takes_the_config_from_the_run(finished_run, tmp_path, capsys):
+    workdir = copy_of(finished_run, tmp_path)
+    before = json.loads((workdir / "results.json").read_text())
+    capsys.readouterr()
+    assert main(["--mode=evaluate", f"--workdir={workdir}"]) == 0
+    after = json.loads((workdir / "results.json").read_text())
+    assert after == pytest.approx(before)
+    assert capsys.readouterr().out.startswith("digits test: ")
+
+
+def test_evaluate_another_split_keeps_what_training_cost(finished_run, tmp_path):
+    workdir = copy_of(finished_run, tmp_path)
+    before = json.loads((workdir / "results.json").read_text())
+    assert main(["--mode=evaluate", f"--workdir={workdir}", "--config.evaluate.split=validation"]) == 0
+    after = json.loads((workdir / "results.json").read_text())
+    assert (after["split"], after["num_examples"]) == ("validation", 200)
+    assert after["nll_nats"] == pytest.approx(before["validation_nll_nats"])
+    assert after["train_seconds"] == before["train_seconds"]
+
+
+def test_evaluate_a_run_that_has_no_results_yet(finished_run, tmp_path):
+    workdir = copy_of(finished_run, tmp_path)
+    before = json.loads((workdir / "results.json").read_text())
+    (workdir / "results.json").unlink()
+    assert main(["--mode=evaluate", f"--workdir={workdir}"]) == 0
+    after = json.loads((workdir / "results.json").read_text())
+    for name in ("nll_nats", "num_params", "step", "best_step", "seed", "train_seconds"):
+        assert after[name] == pytest.approx(before[name]), name
+
+
+def test_samples_are_valid_and_a_function_of_the_seed(finished_run, tmp_path):
+    workdir = copy_of(finished_run, tmp_path)
+
+    def sample(*flags):
+        assert main(["--mode=sample", f"--workdir={workdir}", "--config.sample.num=3", *flags]) == 0
+        return np.load(workdir / "samples" / "samples.npy")
+
+    first = sample()
+    assert first.shape == (3, 8, 8) and first.min() >= 0 and first.max() <= 16 and np.ptp(first) > 0
+    np.testing.assert_array_equal(first, sample())
+    np.testing.assert_array_equal(first, sample("--config.sample.sampler=naive"))
+    assert (first != sample("--config.sample.temperature=0.01")).any()
+
+
+def test_a_run_can_be_made_longer(config_file, finished_run, tmp_path):
+    workdir = copy_of(finished_run, tmp_path)
+    flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=9"]
+    assert main(flags) == 0
+    assert json.loads((workdir / "results.json").read_text())["step"] == 9
+    assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == 9
+
+
+def copy_of(run, tmp_path):
+    import shutil
+
+    return shutil.copytree(run, tmp_path / "run")
+
+
+def test_list_names_everything(capsys, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    assert main(["--mode=list"]) == 0
+    names = json.loads(capsys.readouterr().out)
+    kinds = {"networks", "conditionals", "orderings", "partitions", "objectives", "samplers", "datasets", "configs"}
+    assert set(names) == kinds
+    assert {"made", "lstm", "causal_conv", "transformer"} <= set(names["networks"])
+    assert names["configs"] == sorted(path.stem for path in (repository / "configs").glob("*.py"))
+
+
+def test_plan_prints_tables_and_writes_them(config_file, tmp_path, capsys):
+    assert main(["--mode=plan", f"--config={config_file}", f"--workdir={tmp_path}"]) == 0
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    out = capsys.readouterr().out
+    assert f"{plan['num_params']:,}" in out
+    # 64 sites x 17 levels in, 8 hidden units, 64 x 17 out.
+    assert plan["num_params"] == 64 * 17 * 8 + 8 + 8 * 64 * 17 + 64 * 17
+    assert plan["flops_forward_per_example"] == 2 * 2 * 64 * 17 * 8
+    assert plan["batch_size"] == 64 and plan["flops_per_step"] == pytest.approx(64 * plan["flops_per_example"])
+    state = 3 * 4 * plan["num_params"]  # parameters and two moments in float32
+    assert state <= plan["memory_per_device"]["state"] <= state + 100
+
+
+def test_plan_simulates_the_devices_of_the_mesh(config_file, tmp_path):
+    flags = [f"--config={config_file}", f"--workdir={tmp_path}", "--config.mesh.data=2", "--config.mesh.fsdp=4"]
+    command = [sys.executable, "-m", "arjax.main", "--mode=plan", *flags]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["mesh"] == {"data": 2, "fsdp": 4, "tensor": 1}
+    state = 3 * 4 * plan["num_params"]
+    assert state / 4 <= plan["memory_per_device"]["state"] < state / 3
+    assert {part for *_, part in plan["parameters"]} >= {"1/4"}
+
+
+def test_devices_flag_fills_the_data_axis(config_file, tmp_path):
+    command = [sys.executable, "-m", "arjax.main", "--mode=plan", f"--config={config_file}", f"--workdir={tmp_path}"]
+    subprocess.run([*command, "--devices=4"], check=True, capture_output=True)
+    assert json.loads((tmp_path / "plan.json").read_text())["mesh"] == {"data": 4, "fsdp": 1, "tensor": 1}

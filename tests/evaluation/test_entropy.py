@@ -1,0 +1,70 @@
+"""Entropy along the order: on models whose conditionals are known, with masks and partial batches."""
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.data import from_arrays
+from arjax.errors import UserError
+from arjax.evaluation.entropy import step_entropy
+from arjax.models import make_model
+from arjax.spec import EventSpec
+
+EVENT = EventSpec((2, 3), kind="levels", num_levels=4)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    model = make_model(EVENT, "made", hidden_sizes=(8,), ordering="reversed", partition="blocks(size=2)")
+    x = np.random.default_rng(0).integers(0, 4, (7, 2, 3))
+    mask = np.ones((7, 2, 3), np.float32)
+    mask[:3, 0, 0] = 0
+    return model, model.init(jax.random.key(0)), x, mask
+
+
+def by_hand(model, params, x, mask):
+    """[N, S] entropies and -log p by step, and which rows count, one example at a time."""
+    log_prob, entropy = (np.asarray(v, np.float64).reshape(len(x), -1) for v in model.conditionals(params, x))
+    mask = mask.reshape(len(x), -1)
+    blocks = np.asarray(model.factorization.blocks)
+    return [np.stack([(v * mask)[:, sites].sum(1) for sites in blocks], 1) for v in (entropy, -log_prob)]
+
+
+@pytest.mark.parametrize("batch_size", [2, 7, 16])
+def test_means_and_errors_by_hand(parts, batch_size):
+    model, params, x, mask = parts
+    found = step_entropy(model, params, from_arrays(EVENT, train=x, test={"x": x, "mask": mask}), "test", batch_size)
+    entropy, nll = by_hand(model, params, x, mask)
+    np.testing.assert_allclose(found.entropy, entropy.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(found.nll, nll.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(found.entropy_stderr, entropy.std(0, ddof=1) / np.sqrt(7), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.nll_stderr, nll.std(0, ddof=1) / np.sqrt(7), rtol=1e-3, atol=1e-4)
+    assert found.num_examples == 7 and found.entropy_over_grid.shape == (2, 3)
+
+
+def test_sum_over_steps_is_the_likelihood(parts):
+    model, params, x, _ = parts
+    found = step_entropy(model, params, from_arrays(EVENT, train=x), "train", batch_size=4)
+    assert found.nll.sum() == pytest.approx(-float(model.log_prob(params, x).mean()), rel=1e-5)
+
+
+def test_the_first_examples_only(parts):
+    model, params, x, _ = parts
+    some = step_entropy(model, params, from_arrays(EVENT, train=x), "train", batch_size=2, max_examples=5)
+    first = step_entropy(model, params, from_arrays(EVENT, train=x[:5]), "train", batch_size=5)
+    assert some.num_examples == 5
+    np.testing.assert_allclose(some.nll, first.nll, rtol=1e-5)
+
+
+def test_a_step_that_nobody_has_is_nan(parts):
+    model, params, x, _ = parts
+    mask = np.ones((7, 2, 3), np.float32)
+    mask[:, 1, 1:] = 0  # the first step of the reversed order
+    found = step_entropy(model, params, from_arrays(EVENT, train={"x": x, "mask": mask}), "train", batch_size=4)
+    assert np.isnan(found.entropy[0]) and np.isfinite(found.entropy[1:]).all()
+
+
+def test_a_missing_split_is_named(parts):
+    model, params, x, _ = parts
+    with pytest.raises(UserError, match="has no split 'test'"):
+        step_entropy(model, params, from_arrays(EVENT, train=x), "test")
