@@ -23,7 +23,11 @@ def eval_step(model: AutoregressiveModel, params: Any, batch: dict[str, jax.Arra
     """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each."""
     mask = batch.get("mask")
     nll_B = -model.log_prob(params, batch["x"], context=batch.get("context"), mask=mask)
-    sites_B = jnp.full(nll_B.shape, model.event.num_sites, jnp.float32) if mask is None else mask.reshape(mask.shape[0], -1).sum(-1)
+    sites_B = (
+        jnp.full(nll_B.shape, model.event.num_sites, jnp.float32)
+        if mask is None
+        else mask.reshape(mask.shape[0], -1).sum(-1)
+    )
     return {"nll": nll_B, "sites": sites_B}
 
 
@@ -64,7 +68,9 @@ class Evaluator:
         rows = [self._rows(params, i, batch) for i, batch in enumerate(batches)]
         if not rows:
             raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
-        nll, sites = (np.concatenate([np.asarray(row[name], np.float64)[keep] for row, keep in rows]) for name in ("nll", "sites"))
+        nll, sites = (
+            np.concatenate([np.asarray(row[name], np.float64)[keep] for row, keep in rows]) for name in ("nll", "sites")
+        )
         return summarize(nll, sites, self._event, text=self._dataset.decode is not None)
 
     def _rows(self, params: Any, i: int, batch: dict[str, np.ndarray]) -> tuple[Rows, np.ndarray]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import logging
 import math
 import os
 import time
@@ -24,7 +22,7 @@ from arjax.training.results import device_name, read_results, write_results
 from arjax.training.setup import best_store, build, latest_store, restore_params
 from arjax.training.sharding import replicated
 from arjax.training.state import eval_params
-from arjax.training.step import train_chunk, zero_sums
+from arjax.training.step import compile_chunk, zero_sums
 from arjax.training.stopping import StopSignal, TrainingDiverged
 
 __all__ = ["Outcome", "TrainingDiverged", "train"]
@@ -103,7 +101,9 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: str | os.PathLike):
         """Builds the parts."""
         self.setup = setup = build(config)
-        self.train, self.evaluate, self.workdir = config.train, config.evaluate, workdir
+        self.train, self.workdir, self.split = config.train, workdir, config.evaluate.split
+        if self.split not in setup.dataset.splits:
+            raise UserError(f"data set {setup.dataset.name!r} has no {self.split} split to evaluate at the end")
         self.total, self.step, self.history = setup.total_steps, 0, History()
         self.latest, self.best = latest_store(workdir), best_store(workdir)
         self.evaluator = Evaluator(setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed)
@@ -161,14 +161,10 @@ class Run:
         )
         chunk = self.feed.chunk(self.step, 1)
         self.zeros = {name: np.asarray(value) for name, value in zero_sums(setup.recipe, self.state, chunk).items()}
-        stored = self.history.sums
-        self.sums = self._on_mesh({k: np.asarray(stored[k], v.dtype) for k, v in self.zeros.items()} if stored else self.zeros)
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, setup.abstract_state)
-        program = jax.jit(
-            functools.partial(train_chunk, setup.recipe), donate_argnums=0, out_shardings=(shardings, replicated(setup.mesh))
-        )
-        lowered = program.lower(self.state, self.sums, chunk, as_traced(1, setup.mesh), self.key)
-        self.program = lowered.compile()
+        stored = self.history.sums or self.zeros
+        self.sums = self._on_mesh({name: np.asarray(stored[name], zero.dtype) for name, zero in self.zeros.items()})
+        n = as_traced(1, setup.mesh)
+        self.program = compile_chunk(setup.recipe, self.state, self.sums, chunk, n, self.key)
         self.history.compile_seconds += time.monotonic() - started
         self.saved_step = self.step if self.latest.steps() else -1
 
@@ -202,7 +198,11 @@ class Run:
     def _check_finite(self, bad_step: int) -> None:
         if bad_step >= 0:
             good = self.latest.steps()
-            where = f"the last good checkpoint is step {good[-1]} in {self.latest.directory}" if good else "none was saved before"
+            where = (
+                f"the last good checkpoint is step {good[-1]} in {self.latest.directory}"
+                if good
+                else "none was saved before"
+            )
             raise TrainingDiverged(
                 f"the loss was not finite at step {bad_step}; {where}; a lower optimizer.learning_rate or a clip_norm may help"
             )
@@ -232,11 +232,13 @@ class Run:
 
     def results(self) -> dict[str, Any]:
         """Scores the best parameters and writes `results.json`; a run whose results stand there just returns them."""
-        split, found = self.evaluate.split, read_results(self.workdir)
+        split, found = self.split, read_results(self.workdir)
         if found is not None and (found["step"], found["split"]) == (self.step, split):
             return found
         if self.history.best_value is None and "validation" in self.setup.dataset.splits:
-            raise TrainingDiverged("no validation score of this run was finite, so there are no best parameters to test")
+            raise TrainingDiverged(
+                "no validation score of this run was finite, so there are no best parameters to test"
+            )
         params, best_step, about = restore_params(self.setup, self.workdir)
         if self.history.best_value is not None and not about:
             raise UserError(f"{self.best.directory} is gone: the best parameters of this run cannot be tested")

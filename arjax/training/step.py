@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -96,3 +97,15 @@ def train_chunk(
         return next_state, total
 
     return jax.lax.fori_loop(0, n, one, (state, sums))
+
+
+def compile_chunk(
+    recipe: Recipe, state: TrainState, sums: Sums, chunk: Chunk, n: jax.Array, key: jax.Array
+) -> jax.stages.Compiled:
+    """`train_chunk` for arguments like these, compiled once: `program(state, sums, chunk, n, key) -> (state, sums)`.
+
+    The state is donated, and comes back living where it lived.
+    """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, sums))
+    program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0, out_shardings=shardings)
+    return program.lower(state, sums, chunk, n, key).compile()

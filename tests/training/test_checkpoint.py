@@ -38,7 +38,9 @@ def flip_bit(path):
 
 def data_file(store, step):
     """The largest file: it holds the arrays."""
-    return max((p for p in (store.directory / str(step) / "state").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    return max(
+        (p for p in (store.directory / str(step) / "state").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
 
 
 def test_newest_comes_back_bit_for_bit(store):
@@ -134,7 +136,9 @@ def test_all_damaged_is_an_error(store):
 
 def test_checkpoint_of_another_model_is_named(store):
     other = {**TREE, "params": {"kernel": jnp.zeros((3, 5))}}
-    with pytest.raises(UserError, match=r"another model or optimizer: params/kernel is float32\[3, 4\] there and float32\[3, 5\]"):
+    with pytest.raises(
+        UserError, match=r"another model or optimizer: params/kernel is float32\[3, 4\] there and float32\[3, 5\]"
+    ):
         store.restore(abstract(other))
 
 

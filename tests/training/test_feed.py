@@ -25,7 +25,11 @@ class Plain:
 
 def masked():
     rng = np.random.default_rng(0)
-    arrays = {"x": rng.integers(0, 2, (10, 4)), "mask": rng.integers(0, 2, (10, 4)), "context": rng.normal(size=(10, 3))}
+    arrays = {
+        "x": rng.integers(0, 2, (10, 4)),
+        "mask": rng.integers(0, 2, (10, 4)),
+        "context": rng.normal(size=(10, 3)),
+    }
     return from_arrays(EventSpec((4,)), context=ContextSpec("vector", 3), train=arrays).splits["train"]
 
 

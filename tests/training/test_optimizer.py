@@ -8,7 +8,10 @@ from arjax.errors import UserError
 from arjax.training.optimizer import OPTIMIZERS, make_optimizer, make_schedule
 from arjax.training.step import average
 
-PARAMS = {"layer": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full(2, 2.0)}, "table": {"embedding": jnp.full(2, 2.0)}}
+PARAMS = {
+    "layer": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full(2, 2.0)},
+    "table": {"embedding": jnp.full(2, 2.0)},
+}
 
 
 def test_schedules_at_their_ends():
@@ -20,7 +23,9 @@ def test_schedules_at_their_ends():
     np.testing.assert_allclose(rates(0, 9, 10, warmup_steps=10), [0.01, 0.1, 0.1], rtol=1e-6)
     np.testing.assert_allclose(rates(0, 50, 100, schedule="linear", end_factor=0.1), [0.1, 0.055, 0.01], rtol=1e-5)
     np.testing.assert_allclose(rates(0, 25, 50, 100, schedule="cosine"), [0.1, 0.0853553, 0.05, 0.0], atol=1e-7)
-    np.testing.assert_allclose(rates(4, 39, 99, schedule="rsqrt", warmup_steps=10), [0.05, 0.05, 0.1 / 10**0.5], rtol=1e-5)
+    np.testing.assert_allclose(
+        rates(4, 39, 99, schedule="rsqrt", warmup_steps=10), [0.05, 0.05, 0.1 / 10**0.5], rtol=1e-5
+    )
     np.testing.assert_allclose(rates(99, schedule="rsqrt", warmup_steps=1, end_factor=0.5), [0.05], rtol=1e-5)
 
 

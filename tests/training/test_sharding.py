@@ -54,7 +54,12 @@ def test_placement_on_eight_devices():
 
 @pytest.mark.parametrize(
     "sizes, sentence",
-    [((3, 1, 1), "does not multiply up"), ((-1, 2, 1), "does not multiply up"), ((0, 1, 1), "at least 1"), ((1, 1, 0), "at least 1")],
+    [
+        ((3, 1, 1), "does not multiply up"),
+        ((-1, 2, 1), "does not multiply up"),
+        ((0, 1, 1), "at least 1"),
+        ((1, 1, 0), "at least 1"),
+    ],
 )
 def test_impossible_mesh(sizes, sentence):
     with pytest.raises(UserError, match=sentence):

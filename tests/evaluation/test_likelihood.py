@@ -1,0 +1,91 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.data import from_arrays
+from arjax.errors import UserError
+from arjax.evaluation.likelihood import Evaluator, evaluate, summarize
+from arjax.models import make_model
+from arjax.spec import EventSpec
+from arjax.training.sharding import make_mesh
+
+EVENT = EventSpec((5,))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(EVENT, "made", hidden_sizes=(8,))
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    return model.init(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 2, (23, 5))
+    mask[:, 2] = 1
+    mask[4] = 0
+    return {"x": rng.integers(0, 2, (23, 5)), "mask": mask}
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 23, 50])
+@pytest.mark.parametrize("masked", [False, True])
+def test_equals_the_definition_for_every_batch_size(model, params, arrays, batch_size, masked):
+    arrays = arrays if masked else {"x": arrays["x"]}
+    mask = arrays["mask"] if masked else np.ones((23, 5), int)
+    dataset = from_arrays(EVENT, train=arrays, test=arrays)
+    scores = evaluate(model, params, dataset, "test", batch_size, make_mesh())
+
+    per_site = np.asarray(model.log_prob_per_site(params, arrays["x"]), np.float64)
+    nll = -(per_site * mask).sum(1)[mask.sum(1) > 0]
+    assert scores["num_examples"] == len(nll) == (22 if masked else 23)
+    np.testing.assert_allclose(scores["nll_nats"], nll.mean(), rtol=1e-6)
+    np.testing.assert_allclose(scores["nll_stderr"], nll.std(ddof=1) / len(nll) ** 0.5, rtol=1e-5)
+    np.testing.assert_allclose(scores["bits_per_dim"], nll.sum() / mask.sum() / np.log(2), rtol=1e-6)
+    assert scores.keys() == {"nll_nats", "nll_stderr", "bits_per_dim", "num_examples"}
+
+
+def test_compiles_once_for_all_parameters_and_splits(model, params, arrays):
+    dataset = from_arrays(EVENT, train=arrays, validation={k: a[:9] for k, a in arrays.items()}, test=arrays)
+    evaluator = Evaluator(model, dataset, 8, make_mesh())
+    first = evaluator(params, "test")
+    changed = evaluator(jax.tree.map(lambda p: p + 0.5, params), "test")
+    evaluator(params, "validation")
+    assert first != changed and evaluator(params, "test") == first
+    assert evaluator._score._cache_size() == 1
+
+
+def test_transform_gets_a_key_that_does_not_change_between_calls(model, params, arrays):
+
+    def redraw(key, batch, train):
+        assert not train
+        return batch | {"x": jax.random.bernoulli(key, 0.5, batch["x"].shape).astype(int)}
+
+    dataset = dataclasses.replace(from_arrays(EVENT, train=arrays, test=arrays), transform=redraw)
+    evaluator = Evaluator(model, dataset, 8, make_mesh())
+    assert evaluator(params, "test") == evaluator(params, "test")
+
+
+def test_numbers_of_text_and_of_sequences_of_vectors():
+    nll, sites = np.array([6.0, 2.0, 0.0]), np.array([4.0, 4.0, 0.0])
+    text = summarize(nll, sites, EventSpec((4,), kind="tokens", num_levels=7), text=True)
+    assert text["nll_nats_per_char"] == 1.0 and text["nll_nats"] == 4.0 and text["num_examples"] == 2
+    np.testing.assert_allclose([text["perplexity"], text["bits_per_char"]], [np.e, 1 / np.log(2)])
+    music = summarize(nll, sites, EventSpec((4,), (88,)))
+    assert music["nll_nats_per_frame"] == 1.0
+    np.testing.assert_allclose(music["bits_per_dim"], 1 / 88 / np.log(2))
+    np.testing.assert_allclose(music["nll_stderr"], 2.0)
+    assert summarize(nll[:1], sites[:1], EVENT)["nll_stderr"] == 0.0
+
+
+def test_mistakes(model, params, arrays):
+    dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "mask": np.zeros((23, 5), int)})
+    with pytest.raises(UserError, match="has no validation split"):
+        evaluate(model, params, dataset, "validation", 8, make_mesh())
+    with pytest.raises(UserError, match="nothing is scored"):
+        evaluate(model, params, dataset, "test", 8, make_mesh())

@@ -1,0 +1,165 @@
+"""Law 5, first half: N steps equal k steps, restart, N - k steps, bit for bit."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+
+import pytest
+from loop_helpers import assert_same_bits, tiny_config
+
+from arjax.errors import UserError
+from arjax.reporting.writers import read_metrics
+from arjax.training.feed import ResidentFeed
+from arjax.training.loop import TrainingDiverged, train
+from arjax.training.results import read_results
+from arjax.training.setup import best_store, build, latest_store, restore_params
+
+TIMES = ("examples_per_second",)
+
+
+def final_state(workdir, **changes):
+    setup = build(tiny_config(**changes))
+    step, state, history = latest_store(workdir).restore(setup.abstract_state)
+    return step, state, {name: value for name, value in history.items() if "seconds" not in name}
+
+
+def metrics(workdir):
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_metrics(workdir)]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of 12 steps without a stop."""
+    workdir = tmp_path_factory.mktemp("straight")
+    return workdir, train(tiny_config(), workdir)
+
+
+def test_a_run_leaves_all_it_should(straight):
+    workdir, outcome = straight
+    assert (outcome.status, outcome.step) == ("finished", 12)
+    results = json.loads((workdir / "results.json").read_text())
+    assert results == outcome.results
+    assert results.keys() >= {"nll_nats", "nll_stderr", "validation_nll_nats", "device", "compile_seconds"}
+    known = {"dataset": "digits", "split": "test", "step": 12, "best_step": 12, "seed": 0, "num_examples": 300}
+    assert {name: results[name] for name in known} == known
+    assert 2.4 < results["bits_per_dim"] < 4.2 and 0 < results["compile_seconds"] < results["train_seconds"]
+    lines = metrics(workdir)
+    assert [line["step"] for line in lines if "train/loss" in line] == [3, 6, 9, 12]
+    assert [line["step"] for line in lines if "validation/nll_nats" in line] == [6, 12]
+    assert latest_store(workdir).steps() == [6, 12] and best_store(workdir).steps() == [12]
+
+
+def test_results_are_of_the_averaged_parameters_that_validated_best(straight):
+    workdir, outcome = straight
+    setup = build(tiny_config())
+    params, step, about = restore_params(setup, workdir)
+    _, state, _ = final_state(workdir)
+    assert_same_bits(params, state.ema)
+    assert step == 12 and about == {"value": outcome.results["validation_nll_nats"]}
+
+
+def test_a_finished_run_just_reports(straight):
+    workdir, outcome = straight
+    before = (workdir / "metrics.jsonl").read_text()
+    assert train(tiny_config(), workdir) == outcome
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("first", [5, 6], ids=["between pauses", "at a pause"])
+def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
+    stop_at(monkeypatch, first)
+    outcome = train(tiny_config(train__steps_per_dispatch=1), tmp_path)
+    assert (outcome.status, outcome.step, outcome.results) == ("interrupted", first, None)
+    assert "the same command goes on" in outcome.message
+    monkeypatch.undo()
+    resumed = train(tiny_config(), tmp_path)
+    assert_same_bits(final_state(tmp_path), final_state(straight[0]))
+    assert metrics(tmp_path) == metrics(straight[0])
+    same = ("nll_nats", "nll_stderr", "validation_nll_nats", "best_step")
+    assert [resumed.results[k] for k in same] == [straight[1].results[k] for k in same]
+
+
+def stop_at(monkeypatch, step):
+    """Sends the run SIGTERM when it has done `step` steps, by way of the feed."""
+    original = ResidentFeed.chunk
+
+    def chunk(self, start, n):
+        if start + n == step and n > 0 and chunk.calls:  # the first call only shows the compiler what a chunk is
+            os.kill(os.getpid(), signal.SIGTERM)
+        chunk.calls += 1
+        return original(self, start, n)
+
+    chunk.calls = 0
+    monkeypatch.setattr(ResidentFeed, "chunk", chunk)
+
+
+def test_grouping_and_feed_change_no_bit(straight, tmp_path):
+    train(tiny_config(train__steps_per_dispatch=5, train__log_every=2), tmp_path)
+    assert_same_bits(final_state(tmp_path)[1], final_state(straight[0])[1])
+
+
+def test_host_feed_trains_the_same(straight, tmp_path):
+    outcome = train(tiny_config(train__data_on_device=False), tmp_path)
+    assert outcome.results["nll_nats"] == pytest.approx(straight[1].results["nll_nats"], rel=1e-6)
+
+
+def test_falls_back_when_the_newest_checkpoint_is_damaged(straight, tmp_path, caplog):
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    path = max(
+        (tmp_path / "checkpoints/latest/12/state").rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0
+    )
+    path.write_bytes(path.read_bytes()[:-1])
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        outcome = train(tiny_config(), tmp_path)
+    assert "latest/12 is damaged" in caplog.text
+    assert outcome.step == 12 and latest_store(tmp_path).steps() == [6, 12]
+    assert_same_bits(final_state(tmp_path), final_state(straight[0]))
+    assert metrics(tmp_path) == metrics(straight[0])
+
+
+def test_a_longer_duration_goes_on(straight, tmp_path):
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    outcome = train(tiny_config(train__steps=18), tmp_path)
+    assert outcome.step == read_results(tmp_path)["step"] == 18
+    assert outcome.results["train_seconds"] > straight[1].results["train_seconds"]
+
+
+def test_patience_stops_early_and_keeps_the_best(tmp_path):
+    config = tiny_config(optimizer__name="sgd", optimizer__learning_rate=2e3, network__dropout=0.0)  # soon gets worse
+    config.train.update(steps=400, eval_every=2, checkpoint_every=100, patience=2, ema_decay=0.0)
+    outcome = train(config, tmp_path)
+    assert outcome.status == "finished" and outcome.step < 400
+    best_step = outcome.results["best_step"]
+    assert best_step == outcome.step - 4
+    values = {line["step"]: line["validation/nll_nats"] for line in metrics(tmp_path) if "validation/nll_nats" in line}
+    assert values[best_step] == min(values.values())
+    assert train(config, tmp_path) == outcome
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_last_good_checkpoint(tmp_path):
+    train(tiny_config(train__steps=6), tmp_path)
+    config = tiny_config(train__steps=40, optimizer__name="sgd", optimizer__learning_rate=1e30)
+    with pytest.raises(UserError, match="another model or optimizer"):
+        train(config, tmp_path)
+    config = tiny_config(train__steps=40, optimizer__learning_rate=1e30)
+    with pytest.raises(
+        TrainingDiverged, match=r"not finite at step [78]; the last good checkpoint is step 6 in .*latest"
+    ):
+        train(config, tmp_path)
+    assert latest_store(tmp_path).steps() == [6]
+    assert TrainingDiverged.exit_code not in (0, 2)
+
+
+def test_mistakes_end_before_anything_compiles(tmp_path):
+    for changes, sentence in (
+        ({"train__epochs": 1.0}, "exactly one of"),
+        ({"mesh__fsdp": 3}, "number of devices"),
+        ({"train__batch_size": 0}, "positive multiple"),
+        ({"optimizer__name": "adamx"}, "unknown optimizer"),
+        ({"evaluate__split": "dev"}, "has no dev split"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            train(tiny_config(**changes), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,91 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from loop_helpers import assert_same_bits, tiny_config
+
+from arjax.training.feed import as_traced, make_feed
+from arjax.training.setup import build
+from arjax.training.sharding import replicated
+from arjax.training.state import TrainState
+from arjax.training.step import compile_chunk, train_chunk, train_step, zero_sums
+
+
+@pytest.fixture(scope="module")
+def setup():
+    return build(tiny_config())
+
+
+@pytest.fixture(scope="module")
+def feed(setup):
+    return make_feed(setup.dataset.splits["train"], setup.mesh, seed=0, batch_size=8, max_steps=6, on_device=True)
+
+
+def run_groups(setup, feed, groups):
+    """Runs the steps in dispatches of the given sizes, all by one compiled program."""
+    init_key, key = setup.keys()
+    state, chunk, step = setup.init_state(init_key), feed.chunk(0, 1), 0
+    sums = jax.device_put(zero_sums(setup.recipe, state, chunk), replicated(setup.mesh))
+    program = compile_chunk(setup.recipe, state, sums, chunk, as_traced(1, setup.mesh), key)
+    for n in groups:
+        state, sums = program(state, sums, feed.chunk(step, n), as_traced(n, setup.mesh), key)
+        step += n
+    return state, sums
+
+
+def test_one_program_serves_all_groupings_of_steps_and_gives_the_same_bits(setup, feed):
+    state, sums = run_groups(setup, feed, (6, 1))
+    assert_same_bits((state, sums), run_groups(setup, feed, (1, 2, 4)))
+    assert int(state.step) == 7 and float(sums["steps"]) == 7 and float(sums["examples"]) == 56
+
+
+def test_a_step_lowers_the_loss_of_its_batch(setup, feed):
+    init_key, key = setup.keys()
+    state, batch = setup.init_state(init_key), feed.chunk(0, 1).batch(0)
+    step = jax.jit(functools.partial(train_step, setup.recipe))
+    losses = []
+    for _ in range(10):
+        state, sums = step(state, batch, key)
+        losses.append(float(sums["loss"]))
+    assert max(losses[-3:]) < losses[0]
+    np.testing.assert_allclose(sums["loss"], sums["nll"] / sums["dims"], rtol=1e-6)
+
+
+def test_dropout_differs_between_steps_and_seeds_only(setup, feed):
+    _, key = setup.keys()
+    state, batch = setup.init_state(key), feed.chunk(0, 1).batch(0)
+    step = jax.jit(lambda state, key: train_step(setup.recipe, state, batch, key)[1]["loss"])
+    later = state.replace(step=state.step + 1)
+    assert step(state, key) == step(state, key)
+    assert len({float(step(state, key)), float(step(later, key)), float(step(state, jax.random.key(9)))}) == 3
+
+
+def test_first_step_with_a_loss_that_is_not_finite_is_remembered(setup, feed):
+    def objective(model, params, batch, key):
+        loss = jnp.where(params["w"] < 1e9, params["w"], jnp.nan)
+        return loss, {"nll": loss, "examples": jnp.float32(1), "sites": jnp.float32(1), "dims": jnp.float32(1)}
+
+    double = optax.GradientTransformation(lambda params: (), lambda g, state, params: (params, state))
+    recipe = dataclasses.replace(setup.recipe, objective=objective, optimizer=double, ema_decay=0.0)
+    state = TrainState(step=jnp.int32(0), params={"w": jnp.float32(3e8)}, opt_state=(), ema={})
+    sums = zero_sums(recipe, state, feed.chunk(0, 1))
+    _, sums = train_chunk(recipe, state, sums, feed.chunk(0, 6), jnp.int32(6), jax.random.key(0))
+    assert int(sums["bad_step"]) == 3
+
+
+def test_transform_runs_inside_the_step(setup, feed):
+    def blank(key, batch, train):
+        assert train
+        return batch | {"x": jnp.zeros_like(batch["x"])}
+
+    recipe = dataclasses.replace(setup.recipe, transform=blank)
+    init_key, key = setup.keys()
+    state, batch = setup.init_state(init_key), feed.chunk(0, 1).batch(0)
+    zeros = batch | {"x": jnp.zeros_like(batch["x"])}
+    _, sums = jax.jit(functools.partial(train_step, recipe))(state, batch, key)
+    _, expected = jax.jit(functools.partial(train_step, setup.recipe))(state, zeros, key)
+    np.testing.assert_allclose(sums["loss"], expected["loss"], rtol=1e-6)
