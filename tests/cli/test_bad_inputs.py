@@ -114,7 +114,8 @@ FILES = [
         "lacks the field",
     ),
     (
-        "from arjax.config import *\ndef get_config(arg=''):\n    c = base_config().unlock()\n    c.sed = 1\n    return c",
+        "from arjax.config import *\ndef get_config(arg=''):\n    c = base_config().unlock()\n"
+        "    c.sed = 1\n    return c",
         "unknown config field 'sed', did you mean 'seed'",
     ),
     (

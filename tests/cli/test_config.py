@@ -221,7 +221,7 @@ def test_a_field_that_only_one_config_has_is_a_difference(tmp_path):
     data = json.loads((tmp_path / "config.json").read_text())
     del data["network"]["hidden_sizes"]
     (tmp_path / "config.json").write_text(json.dumps(data))
-    with pytest.raises(UserError, match="network.hidden_sizes was absent there"):
+    with pytest.raises(UserError, match=r"network\.hidden_sizes was absent there"):
         check_same_run(example(), tmp_path)
 
 

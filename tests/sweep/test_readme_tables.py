@@ -1,0 +1,66 @@
+"""README tables are made from csv files; a stale one is found."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from arjax.sweep.results import COLUMNS, write_csv
+
+README = """# Title
+<!-- table: experiments/x/results.csv -->
+old
+<!-- end table -->
+the end
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "experiments" / "x"
+    folder.mkdir(parents=True)
+    row = dict.fromkeys(COLUMNS, "") | {"dataset": "dna", "metric": "nll_nats", "value": "79.8", "num_params": "10"}
+    write_csv(folder / "results.csv", [row])
+    (folder / "README.md").write_text("no table here\n")
+    (tmp_path / "README.md").write_text(README)
+    return tmp_path
+
+
+def update(repository, root, *flags):
+    command = [sys.executable, str(repository / "scripts" / "update_readme_tables.py"), f"--root={root}", *flags]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(repository)})
+
+
+def test_tables_are_rewritten_and_found_fresh_afterwards(repository, root):
+    stale = update(repository, root, "--check")
+    assert stale.returncode == 1 and "README.md is stale" in stale.stdout
+    assert (root / "README.md").read_text() == README
+    assert update(repository, root).returncode == 0
+    text = (root / "README.md").read_text()
+    assert "| dna" in text and "79.8" in text and "old" not in text
+    assert text.startswith("# Title\n<!-- table") and text.endswith("<!-- end table -->\nthe end\n")
+    fresh = update(repository, root, "--check")
+    assert fresh.returncode == 0 and fresh.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("readme", "piece"),
+    [
+        (
+            "<!-- table: experiments/y/results.csv -->\n<!-- end table -->\n",
+            "experiments/y/results.csv, which does not exist",
+        ),
+        ("<!-- table: experiments/x/results.csv -->\n", "has no '<!-- end table -->'"),
+        ("<!-- table: README.md -->\n<!-- end table -->\n", "is no results table"),
+    ],
+)
+def test_mistakes_are_one_sentence(repository, root, readme, piece):
+    (root / "README.md").write_text(readme)
+    done = update(repository, root)
+    assert done.returncode == 2 and piece in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_tables_of_this_repository_are_fresh(repository):
+    done = update(repository, repository, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr

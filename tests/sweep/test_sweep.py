@@ -1,0 +1,256 @@
+"""Sweeps: resumable, robust against a failing run, with a results table whose rows can be reproduced.
+
+The jobs are those of a stand-in for `arjax`, which trains nothing and fails for one config.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from arjax.command_line import parse_flags
+from arjax.errors import UserError
+from arjax.sweep import Run, executors
+from arjax.sweep.executors import LocalExecutor, last_line
+from arjax.sweep.main import main
+from arjax.sweep.results import COLUMNS, readable_columns
+from arjax.sweep.runs import load_sweep, select
+
+STAND_IN = """
+import json, os, sys, time
+flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
+folder = flags["workdir"]
+os.makedirs(folder, exist_ok=True)
+if "bad" in flags["config"]:
+    sys.exit("arjax: the loss was not finite")
+if "slow" in flags["config"]:
+    time.sleep(600)
+open(folder + "/starts", "a").write("x")
+print("step 1\\rstep 2")
+config = {"network": {"name": "made"}, "model": {"ordering": "raster"}}
+json.dump(config, open(folder + "/config.json", "w"))
+seed = int(flags.get("config.seed", 0))
+results = dict(dataset="dna", split="test", nll_nats=79.8123 + seed, nll_stderr=0.512, bits_per_dim=0.64)
+results |= dict(seed=seed, num_params=12345, train_seconds=90.0, device="1 x cpu")
+json.dump(results, open(folder + "/results.json", "w"))
+"""
+
+SWEEP = """
+from arjax.sweep import Run
+
+def get_sweep():
+    runs = [
+        Run(f"made/seed-{i}", "good.py:dna", {"seed": i}, model="MADE", published=83.63, published_mark="1502.03509")
+        for i in range(2)
+    ]
+    return runs + [Run("broken", "bad.py"), Run("plain", "good.py", metric="bits_per_dim")]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a sweep file, its config files, and the stand-in."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("good.py", "bad.py", "slow.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    (tmp_path / "sweep.py").write_text(SWEEP)
+    program = [sys.executable, str(tmp_path / "stand_in.py")]
+    monkeypatch.setattr(LocalExecutor.__init__, "__defaults__", (program,))
+    return tmp_path
+
+
+def sweep(*flags):
+    return main(["--sweep=sweep.py", "--workdir=out", *flags])
+
+
+def rows():
+    with open("out/results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_one_failing_run_stops_no_other_and_is_reported(folder, capfd, jobs):
+    assert sweep(f"--jobs={jobs}") == 1
+    out, err = capfd.readouterr()
+    assert [row["dataset"] for row in rows()] == ["dna", "dna", "dna"]
+    assert "[4/4]" in out and "3 of 4 rows" in out
+    assert err == "arjax-sweep: broken FAILED (exit code 1), see out/broken/log.txt: arjax: the loss was not finite\n"
+
+
+def test_rows_hold_what_was_asked_for(folder):
+    sweep()
+    assert tuple(rows()[0]) == COLUMNS
+    assert rows()[1] == {
+        "dataset": "dna",
+        "model": "MADE",
+        "ordering": "raster",
+        "seed": "1",
+        "metric": "nll_nats",
+        "value": "80.8123",
+        "published": "83.63",
+        "published_mark": "1502.03509",
+        "num_params": "12345",
+        "train_minutes": "1.5",
+        "device": "1 x cpu",
+        "command": "arjax --config=good.py:dna --workdir=runs/made/seed-1 --config.seed=1",
+        "value_stderr": "0.512",
+    }
+    assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
+
+
+def test_the_command_of_a_row_is_a_command():
+    run = Run("a", "c.py:order=list(order=(1, 0))", {"model.ordering": "random(seed=3)", "train.data_on_device": False})
+    flags = parse_flags(shlex.split(run.command())[1:])
+    assert flags.config == "c.py:order=list(order=(1, 0))"
+    assert flags.overrides == (("model.ordering", "random(seed=3)"), ("train.data_on_device", "false"))
+
+
+def test_finished_runs_are_not_started_again(folder, capfd):
+    sweep()
+    sweep()
+    assert (folder / "out/made/seed-0/starts").read_text() == "x"
+    assert "4 runs, 3 of them already finished" in capfd.readouterr().out
+    assert len(rows()) == 3
+
+
+def test_a_changed_row_is_executed_again(folder):
+    sweep()
+    (folder / "sweep.py").write_text(SWEEP.replace('"good.py:dna"', '"good.py:adult"'))
+    sweep()
+    assert (folder / "out/made/seed-0/starts").read_text() == "xx"
+    assert (folder / "out/plain/starts").read_text() == "x"
+
+
+def test_only_some_runs(folder):
+    assert sweep("--only=plain") == 0
+    assert [row["metric"] for row in rows()] == ["bits_per_dim"]
+
+
+def test_logs_hold_command_and_output(folder):
+    sweep("--only=plain")
+    text = (folder / "out/plain/log.txt").read_text()
+    assert text.startswith("$ arjax --config=good.py --workdir=runs/plain\n") and "step 2" in text
+    assert last_line(folder / "out/plain") == "step 2"
+
+
+def test_an_interrupt_ends_the_running_jobs(folder, repository):
+    (folder / "sweep.py").write_text(
+        "from arjax.sweep import Run\ndef get_sweep():\n    return [Run(str(i), 'slow.py') for i in range(5)]\n"
+    )
+    code = (
+        "from arjax.sweep import executors, main\n"
+        f"executors.LocalExecutor.__init__.__defaults__ = ([{sys.executable!r}, 'stand_in.py'],)\n"
+        "import sys; sys.argv = ['arjax-sweep', '--sweep=sweep.py', '--workdir=out', '--jobs=2']; main.run()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(repository)},
+    )
+    while not (folder / "out/1/log.txt").exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)  # the jobs sleep for minutes: they were ended
+    assert process.returncode == 130 and err == "arjax-sweep: interrupted\n"
+    assert not (folder / "out/4/log.txt").exists() or not (folder / "out/4/config.json").exists()
+
+
+FILES = [
+    ("x = 1", "does not define get_sweep()"),
+    ("def get_sweep():\n    return []", "returns no runs"),
+    ("def get_sweep():\n    return [1]", "must return arjax.sweep.Run objects, not 1"),
+    ("def get_sweep():\n    return 1", "must return a list, not int"),
+    ("def get_sweep():\n    return 1 / 0", "line 2, fails with ZeroDivisionError"),
+    (
+        "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py')] * 2",
+        "two runs of sweep.py are named 'a'",
+    ),
+    ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'no.py')]", "does not exist: 'no.py'"),
+    ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('../a', 'good.py')]", "cannot be named '../a'"),
+    ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', '')]", "needs a config"),
+    ("from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py', ['seed'])]", "must be a dict"),
+    (
+        "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py', published='1')]",
+        "must be a number",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "piece"), FILES, ids=lambda v: "")
+def test_bad_sweep_files(folder, text, piece, capsys):
+    (folder / "sweep.py").write_text(text + "\n")
+    assert sweep() == 2
+    err = capsys.readouterr().err
+    assert err.startswith("arjax-sweep: ") and err.count("\n") == 1 and piece in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "piece"),
+    [
+        (["--workdir=out"], "--sweep"),
+        (["--sweep=sweep.py"], "--workdir"),
+        (["--sweep=sweeep.py", "--workdir=out"], "did you mean 'sweep.py'"),
+        (["--sweep=sweep.py", "--workdir=good.py"], "cannot write to the folder"),
+        (["--sweep=sweep.py", "--workdir=out", "--jobs=0"], "--jobs must be at least 1"),
+        (["--sweep=sweep.py", "--workdir=out", "--job=2"], "did you mean '--jobs'"),
+        (["--sweep=sweep.py", "--workdir=out", "--executor=cloud"], "invalid choice: 'cloud'"),
+        (["--sweep=sweep.py", "--workdir=out", "--only=plane"], "did you mean 'plain'"),
+        (["--sweep=sweep.py", "--workdir=out", "--executor=slurm", "--slurm_options=gpu"], "key=value"),
+    ],
+)
+def test_bad_flags(folder, flags, piece, capsys):
+    assert main(flags) == 2
+    assert piece in capsys.readouterr().err
+
+
+def test_slurm_without_submitit_is_one_sentence(folder, monkeypatch, capsys):
+    monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: None)
+    assert sweep("--executor=slurm") == 2
+    assert capsys.readouterr().err == "arjax-sweep: --executor=slurm needs submitit: pip install 'arjax[slurm]'\n"
+
+
+def test_a_metric_that_the_run_does_not_report(folder, capsys):
+    (folder / "sweep.py").write_text(
+        "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py', metric='nll_nat')]\n"
+    )
+    assert sweep() == 2
+    assert "reports no 'nll_nat', did you mean 'nll_nats'" in capsys.readouterr().err
+
+
+def test_selecting_and_loading(folder):
+    runs = load_sweep("sweep.py")
+    assert [run.name for run in select(runs, "plain,broken")] == ["plain", "broken"]
+    with pytest.raises(UserError):
+        select(runs, "nobody")
+
+
+def test_people_read_values_with_their_errors():
+    row = dict.fromkeys(COLUMNS, "x") | {"num_params": "1234567", "value": "79.8123", "value_stderr": "0.512"}
+    row |= {"published": "83.63", "published_mark": "their code"}
+    columns, cells, _ = readable_columns([row])
+    shown = dict(zip(columns, cells[0], strict=True))
+    assert shown["ours"] == "79.81 ± 0.51" and shown["published"] == "83.63 (their code)"
+    assert shown["parameters"] == "1,234,567" and "seed" not in columns
+    assert "seed" in readable_columns([row, row | {"seed": "2"}])[0]
+
+
+def test_results_of_another_split_are_not_final(folder):
+    sweep("--only=plain")
+    path = folder / "out/plain/results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"split": "validation"}))
+    sweep("--only=plain")
+    assert (folder / "out/plain/starts").read_text() == "xx"
+    assert os.path.getsize(folder / "out/results.csv") > 0
