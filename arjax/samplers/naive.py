@@ -16,9 +16,14 @@ def naive(network, conditional, params, factorization, key, canvas, clamped_D, c
     """Samples in S full passes. Slow, and right by definition: other samplers are tested against it."""
 
     def body(t, canvas):
-        features = network.apply({"params": params}, canvas, factorization, context)
-        flat = features.reshape(features.shape[0], factorization.num_sites, -1)
-        sites_M = jnp.minimum(factorization.sites(t)[0], factorization.num_sites - 1)
-        return fill(canvas, clamped_D, t, flat[:, sites_M], factorization, conditional, key, temperature)
+        return naive_step(network, conditional, params, factorization, key, canvas, clamped_D, context, temperature, t)
 
     return jax.lax.fori_loop(0, factorization.num_steps, body, canvas)
+
+
+def naive_step(network, conditional, params, factorization, key, canvas, clamped_D, context, temperature, t):
+    """Draws the sites of step t from a full pass over the canvas."""
+    features = network.apply({"params": params}, canvas, factorization, context)
+    flat = features.reshape(features.shape[0], factorization.num_sites, -1)
+    sites_M = jnp.minimum(factorization.sites(t)[0], factorization.num_sites - 1)
+    return fill(canvas, clamped_D, t, flat[:, sites_M], factorization, conditional, key, temperature)

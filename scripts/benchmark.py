@@ -1,0 +1,250 @@
+"""Speed of every network in training and sampling, beside the same nets in torch, as a table and as JSON.
+
+    python scripts/benchmark.py [--only=made,lstm] [--repeats=7] [--out=FILE.json] [--nopeers]
+
+Training goes through the train step of real runs: optimizer included, several steps per dispatch, rows gathered on the
+device. The peers take turns with arjax in the same process. A ratio is the median over the rounds of the ratio within a
+round; beside it stands the ratio of the best rounds, which other work on the machine disturbs least (torch's threads
+wait for one another, so it suffers more). Naive sampling is timed for some of its steps, each a full pass, and
+extrapolated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.command_line import Parser, tell_mistakes
+from arjax.data import from_arrays
+from arjax.errors import UserError
+from arjax.evaluation.flops import count_flops
+from arjax.evaluation.speed import compile_seconds, matrix_product, ratio, sampling_speed, time_in_turns
+from arjax.models import AutoregressiveModel, make_model
+from arjax.networks import NETWORKS
+from arjax.objectives import OBJECTIVES
+from arjax.reporting.tables import format_count, print_table
+from arjax.spec import EventSpec
+from arjax.training.feed import as_traced, make_feed
+from arjax.training.optimizer import make_optimizer
+from arjax.training.sharding import make_mesh
+from arjax.training.state import init_state
+from arjax.training.step import Recipe, train_chunk, train_step, zero_sums
+
+IMAGE = EventSpec((28, 28))
+TEXT = EventSpec((64,), kind="tokens", num_levels=65)
+SAMPLES = 16
+STEPS_PER_DISPATCH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is trained, and what it is compared with.
+
+    Attributes:
+      event: of the training data; samples are images of 784 sites.
+      batch_size: of a train step.
+      options: of the network.
+      optimizer: name.
+      peer: name of a function in benchmark_peers.py and its arguments, or None.
+      peer_name: what the peer is called in the table.
+    """
+
+    event: EventSpec = TEXT
+    batch_size: int = 12
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    optimizer: str = "adam"
+    peer: tuple[str, tuple[int, ...]] | None = None
+    peer_name: str = ""
+
+
+CASES = {
+    "made": Case(
+        IMAGE, 100, {"hidden_sizes": (500,), "direct": False}, peer=("made", (100, 784, 500)), peer_name="torch.nn"
+    ),
+    "lstm": Case(
+        TEXT, 32, {"hidden_size": 256, "num_layers": 2}, peer=("lstm", (32, 64, 65, 256, 2)), peer_name="torch.nn.LSTM"
+    ),
+    "transformer": Case(
+        TEXT, 12, optimizer="adamw", peer=("transformer", (12, 64, 65, 128, 4, 4)), peer_name="transformers GPT-2"
+    ),
+}
+
+
+class Training:
+    """The train program of a real run on random data: `dispatch()` does `STEPS_PER_DISPATCH` steps."""
+
+    def __init__(self, model: AutoregressiveModel, case: Case):
+        """Compiles the program."""
+        mesh, key = make_mesh(), jax.random.key(0)
+        optimizer = make_optimizer(case.optimizer, 1e-3, 10**6)
+        recipe = Recipe(model, OBJECTIVES.get("teacher_forcing"), optimizer)
+        self.state = init_state(model, optimizer, key, mesh)
+        rows = np.random.default_rng(0).integers(0, model.event.num_levels, (512, *model.event.shape))
+        source = from_arrays(model.event, train=rows).splits["train"]
+        feed = make_feed(source, mesh, seed=0, batch_size=case.batch_size, max_steps=STEPS_PER_DISPATCH, on_device=True)
+        chunk = feed.chunk(0, STEPS_PER_DISPATCH)
+        self.sums = zero_sums(recipe, self.state, chunk)
+        self.flops_per_step = count_flops(functools.partial(train_step, recipe), self.state, chunk.batch(0), key)
+        program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0)
+        arguments = chunk, as_traced(STEPS_PER_DISPATCH, mesh), key
+        compiled, self.compile_seconds = compile_seconds(program, self.state, self.sums, *arguments)
+        self._dispatch = lambda: compiled(self.state, self.sums, *arguments)
+
+    def dispatch(self) -> Any:
+        """Trains on; returns something to wait for."""
+        self.state, self.sums = self._dispatch()
+        return self.sums
+
+
+def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
+    """Train speed of a network, alone and beside its peer; `peers` is the module benchmark_peers or None."""
+    case = CASES[name] if name in CASES else Case()
+    training = Training(make_model(case.event, name, **case.options), case)
+    product, product_flops = matrix_product()
+    functions: dict[str, Callable[[], Any]] = {"arjax": training.dispatch, "product": product}
+    if peers is not None and case.peer is not None:
+        functions["peer"] = getattr(peers, case.peer[0])(*case.peer[1])
+    seconds = time_in_turns(functions, rounds)
+    step_seconds = [s / STEPS_PER_DISPATCH for s in seconds["arjax"]]
+    row = {
+        "network": name,
+        "options": dict(case.options),
+        "event": dataclasses.asdict(case.event),
+        "batch_size": case.batch_size,
+        "step_seconds": statistics.median(step_seconds),
+        "examples_per_second": case.batch_size / statistics.median(step_seconds),
+        "flops_per_step": training.flops_per_step,
+        "matmul_peak_flops": product_flops / statistics.median(seconds["product"]),
+        "fraction_of_matmul_peak": training.flops_per_step / product_flops * ratio(seconds["product"], step_seconds),
+        "compile_seconds": training.compile_seconds,
+    }
+    if "peer" in seconds:
+        row |= {
+            "peer": case.peer_name,
+            "peer_step_seconds": statistics.median(seconds["peer"]),
+            "peer_examples_per_second": case.batch_size / statistics.median(seconds["peer"]),
+            "speed_over_peer": ratio(seconds["peer"], step_seconds),
+            "speed_over_peer_best": min(seconds["peer"]) / min(step_seconds),
+        }
+    return row
+
+
+def measure_sampling(name: str, rounds: int) -> dict[str, Any]:
+    """Cached against naive sampling of 784 sites."""
+    options = {k: v for k, v in CASES[name].options.items() if k == "hidden_sizes"} if name in CASES else {}
+    model = make_model(IMAGE, name, **options)
+    speed = sampling_speed(model, jax.jit(model.init)(jax.random.key(0)), SAMPLES, rounds)
+    about = {"network": name, "options": options, "num_sites": IMAGE.num_sites, "batch_size": SAMPLES}
+    return about | dataclasses.asdict(speed)
+
+
+def machine() -> dict[str, Any]:
+    """Where the numbers come from."""
+    device = jax.devices()[0]
+    return {
+        "device": device.device_kind,
+        "platform": device.platform,
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
+
+
+def load_peers(wanted: bool | None) -> Any:
+    """The module with the peers, or None; with `wanted` None, only where their libraries are installed, saying so."""
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if wanted is False:
+        return None
+    if missing:
+        message = f"the peers need {' and '.join(missing)}: pip install 'arjax[benchmark]', or give --nopeers"
+        if wanted:
+            raise UserError(message)
+        print(f"without peers: {message}")
+        return None
+    import benchmark_peers
+
+    return benchmark_peers
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """The report as two tables."""
+    rows = [
+        (
+            row["network"],
+            f"{row['examples_per_second']:,.0f}",
+            f"{1e3 * row['step_seconds']:.2f}",
+            f"{format_count(row['flops_per_step'])}",
+            f"{row['fraction_of_matmul_peak']:.0%}",
+            f"{row['compile_seconds']:.1f}",
+            row.get("peer", ""),
+            f"{row['peer_examples_per_second']:,.0f}" if "peer" in row else "",
+            f"{row['speed_over_peer']:.2f} ({row['speed_over_peer_best']:.2f})" if "peer" in row else "",
+        )
+        for row in report["training"]
+    ]
+    columns = ("network", "examples/s", "ms/step", "FLOPs/step", "of peak", "compile s")
+    columns += ("peer", "its examples/s", "speed over peer (best)")
+    print_table(columns, rows, title="Training", right=columns[1:6] + columns[7:])
+    rows = [
+        (
+            row["network"],
+            f"{row['cached_seconds']:.2f}",
+            f"{row['naive_seconds']:.1f}",
+            f"{row['naive_steps']}, {row['naive_form']}",
+            f"{row['speedup']:.0f}",
+            f"{row['compile_seconds']:.1f}",
+        )
+        for row in report["sampling"]
+    ]
+    columns = ("network", "cached s", "naive s", "naive steps timed", "speed-up", "compile s")
+    print_table(columns, rows, title=f"Sampling {SAMPLES} x {IMAGE.num_sites} sites", right=columns[1:3] + columns[4:])
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reads the flags, measures, prints and writes."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="names of networks, separated by commas; all by default")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds over which medians are taken")
+    parser.add_argument("--out", type=Path, help="file for the JSON, which is printed otherwise")
+    parser.add_argument("--peers", action="store_true", default=None, help="fail where the peers are not installed")
+    parser.add_argument("--nopeers", dest="peers", action="store_false", help="measure arjax alone")
+    flags = parser.parse_args(argv)
+    names = flags.only.split(",") if flags.only else NETWORKS.names()
+    for name in names:
+        NETWORKS.get(name)
+    if flags.repeats < 1:
+        raise UserError(f"--repeats must be at least 1, not {flags.repeats}")
+    peers = load_peers(flags.peers)
+    # Compile times are part of the report, so nothing may come from the cache.
+    jax.config.update("jax_enable_compilation_cache", False)
+    report = {
+        "machine": machine() | (peers.VERSIONS if peers else {}),
+        "training": [measure_training(name, flags.repeats, peers) for name in names],
+        "sampling": [measure_sampling(name, flags.repeats) for name in names],
+    }
+    print_report(report)
+    text = json.dumps(report, indent=2)
+    if flags.out is None:
+        print(text)
+    else:
+        flags.out.parent.mkdir(parents=True, exist_ok=True)
+        flags.out.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("benchmark", lambda: main(sys.argv[1:])))
