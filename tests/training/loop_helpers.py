@@ -15,12 +15,17 @@ from arjax.config import base_config, dataset_config, network_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
+NETWORKS = {
+    "made": {"hidden_sizes": (16,), "direct": False, "dropout": 0.1},
+    "transformer": {"width": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.1},
+}
 
-def tiny_config(**changes) -> ConfigDict:
-    """A MADE of few units; `changes` are fields by dotted name with `__` for the dot, as `train__steps=4`."""
+
+def tiny_config(network: str = "made", **changes) -> ConfigDict:
+    """A network of few units; `changes` are fields by dotted name with `__` for the dot, as `train__steps=4`."""
     config = base_config()
     config.dataset = dataset_config("digits")
-    config.network = network_config("made", hidden_sizes=(16,), direct=False, dropout=0.1)
+    config.network = network_config(network, **NETWORKS[network])
     config.model.conditional = "categorical"
     config.train.update(steps=12, batch_size=16, steps_per_dispatch=4, log_every=3, eval_every=6, checkpoint_every=6)
     config.train.ema_decay = 0.9
