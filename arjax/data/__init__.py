@@ -1,4 +1,4 @@
-"""Data sets, registered by name: importing this package imports every module in it, so adding one is adding one file."""
+"""Data sets, registered by name: importing this package imports every module in it; adding one is adding one file."""
 
 import importlib
 import pkgutil

@@ -100,8 +100,8 @@ def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bo
         target.mkdir(parents=True, exist_ok=True)
         if name in STOCK:
             return [_prepare_stock(name, manual_dir, target)]
-        name, _, config = name.partition("/")
-        configs, raw_of = OWN[name]
+        own, _, config = name.partition("/")
+        configs, raw_of = OWN[own]
         return [_prepare_own(raw_of(c), manual_dir, target, check_sizes) for c in configs if config in ("", c)]
     except OSError as error:
         raise UserError(f"cannot prepare {name!r} in {target}: {error}") from error

@@ -53,9 +53,13 @@ def find_prepared(path: str, name: str, data_dir: str = "") -> Path:
         if readable:
             return max(readable)[1]
     raise UserError(
-        f"the data set {name!r} is not in {' or '.join(map(str, folders))}; "
-        f"get it with: python scripts/prepare_data.py {name}"
+        f"the data set {name!r} is not in {' or '.join(map(str, folders))}; get it with: {prepare_command(name)}"
     )
+
+
+def prepare_command(name: str) -> str:
+    """The command that gets a data set."""
+    return f"python scripts/prepare_data.py {name}"
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -71,20 +75,23 @@ def read_splits(path: str, name: str, data_dir: str = "", decoders: dict[str, An
       UserError: the set is missing, damaged, or in a format that needs TensorFlow.
     """
     tfds = import_tfds()
-    folder = find_prepared(path, name, data_dir)
+    folder, command = find_prepared(path, name, data_dir), prepare_command(name)
     builder = tfds.builder_from_directory(folder)
     if builder.info.file_format.value != FILE_FORMAT:
+        file_format = builder.info.file_format.value
         raise UserError(
-            f"{folder} holds {builder.info.file_format.value} files, which only TensorFlow reads; "
-            f"delete it and run: python scripts/prepare_data.py {name}"
+            f"only TensorFlow reads the {file_format} files in {folder}: delete the folder and run: {command}"
         )
     rows = {}
     for split, info in builder.info.splits.items():
         for file in info.filepaths:
             if not Path(file).is_file():
-                raise UserError(
-                    f"the data set {name!r} is damaged, {file} is missing; delete {folder} and prepare it again"
-                )
+                raise UserError(f"the file {file} is missing: delete the folder it should be in and run: {command}")
         source = builder.as_data_source(split=split, decoders=decoders)
-        rows[split] = list(source.__getitems__(range(len(source))))
+        try:
+            rows[split] = list(source.__getitems__(range(len(source))))
+        except RuntimeError as error:  # from array_record, which keeps checksums
+            raise UserError(
+                f"a {split} file in {folder} is damaged ({error}): delete the folder and run: {command}"
+            ) from error
     return rows

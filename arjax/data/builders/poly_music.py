@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from arjax.errors import UserError
 
@@ -21,6 +24,18 @@ _CITATION = """\
   author={Boulanger-Lewandowski, Nicolas and Bengio, Yoshua and Vincent, Pascal},
   booktitle={ICML}, year={2012}
 }"""
+
+
+def read_mat(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The variables of a MATLAB file; raises `UserError` when it is damaged or lacks one."""
+    try:
+        file = loadmat(path, variable_names=keys)
+    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, zlib.error) as error:
+        raise UserError(f"{path} is not a MATLAB file up to version 7, or damaged: {error}") from error
+    missing = [key for key in keys if key not in file]
+    if missing:
+        raise UserError(f"{path} has no variable {missing[0]!r}")
+    return file
 
 
 class PolyMusic(tfds.core.GeneratorBasedBuilder):
@@ -44,19 +59,13 @@ class PolyMusic(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        from scipy.io import loadmat
-
         path = Path(dl_manager.manual_dir) / FILES[self.builder_config.name]
-        try:
-            file = loadmat(path)
-        except ValueError as error:
-            raise UserError(f"{path} is not a MATLAB file: {error}") from error
-        missing = [key for key in _KEYS.values() if key not in file]
-        if missing:
-            raise UserError(f"{path} has no array {missing[0]!r}")
+        file = read_mat(path, tuple(_KEYS.values()))
         # loadmat gives a cell array as an object array of shape [1, N]
         rolls = {split: file[key].reshape(-1) for split, key in _KEYS.items()}
         for split, pieces in rolls.items():
+            if not len(pieces):
+                raise UserError(f"{path} has no {split} pieces")
             wrong = [p.shape for p in pieces if p.ndim != 2 or p.shape[1] != NUM_NOTES or not len(p)]
             if wrong:
                 raise UserError(

@@ -36,7 +36,7 @@ def read_wav(path: Path) -> np.ndarray:
             layout = (file.getnchannels(), file.getsampwidth(), file.getframerate())
             samples = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise UserError(f"{path} is not a wav file: {error}") from error
+        raise UserError(f"{path} is not a wav file, or damaged") from error
     if layout != (1, 2, SAMPLE_RATE) or not samples:
         raise UserError(f"{path} must be mono, 16 bit, {SAMPLE_RATE} Hz, and not empty")
     return np.frombuffer(samples, np.dtype("<i2")).astype(np.int16)
@@ -69,6 +69,9 @@ class SpokenDigits(tfds.core.GeneratorBasedBuilder):
             if not match:
                 raise UserError(f"{path} must be named digit_speaker_index.wav")
             paths[split_of(int(match[3]))].append(path)
+        empty = [split for split, files in paths.items() if not files]
+        if empty:
+            raise UserError(f"{dl_manager.manual_dir}/recordings has no recording of the {empty[0]} split")
         return {split: self._generate_examples(files) for split, files in paths.items()}
 
     def _generate_examples(self, paths: list[Path]) -> Iterator[tuple[str, dict]]:

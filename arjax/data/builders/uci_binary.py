@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,20 @@ _CITATION = """\
 }"""
 
 
+def read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; raises `UserError` when it is damaged or lacks one."""
+    try:
+        with zipfile.ZipFile(path):  # np.load takes what is not a zip file for a pickle
+            file = np.load(path)
+        missing = [key for key in keys if key not in file]
+        if missing:
+            raise UserError(f"{path} has no array {missing[0]!r}")
+        with file:
+            return {key: file[key] for key in keys}
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UserError(f"{path} is not an .npz file, or damaged: {error}") from error
+
+
 class UciBinary(tfds.core.GeneratorBasedBuilder):
     """Rows of 0/1 in one file per set, with the keys `train_data`, `valid_data` and `test_data`."""
 
@@ -51,17 +67,11 @@ class UciBinary(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         path = Path(dl_manager.manual_dir) / f"{self.builder_config.name}.npz"
         dims = SHAPES[self.builder_config.name][0]
-        with np.load(path) as file:
-            missing = [key for key in _KEYS.values() if key not in file]
-            if missing:
-                raise UserError(f"{path} has no array {missing[0]!r}")
-            arrays = {split: file[key] for split, key in _KEYS.items()}
-        for split, x in arrays.items():
-            if x.ndim != 2 or x.shape[1] != dims or not np.isin(x, (0, 1)).all():
-                raise UserError(
-                    f"{path} must hold rows of {dims} values 0 or 1, but its {split} part has shape {x.shape}"
-                )
-        return {split: self._generate_examples(x) for split, x in arrays.items()}
+        arrays = read_arrays(path, tuple(_KEYS.values()))
+        for key, x in arrays.items():
+            if x.ndim != 2 or x.shape[1] != dims or not len(x) or not np.isin(x, (0, 1)).all():
+                raise UserError(f"{path} must hold rows of {dims} values 0 or 1; {key} of shape {x.shape} does not")
+        return {split: self._generate_examples(arrays[key]) for split, key in _KEYS.items()}
 
     def _generate_examples(self, x_ND: np.ndarray) -> Iterator[tuple[int, dict]]:
         for row, x_D in enumerate(x_ND):

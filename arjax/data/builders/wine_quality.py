@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,10 +32,11 @@ def read_table(path: Path) -> np.ndarray:
         with opener(path, "rt", newline="") as file:
             _, *rows = csv.reader(file, delimiter=delimiter)
         table = np.array([[float(cell) for cell in row] for row in rows if row], np.float32)
-    except ValueError as error:  # an empty file, ragged rows, words instead of numbers, bytes that are not text
+    # an empty file, ragged rows, words instead of numbers, bytes that are not text, a damaged archive
+    except (ValueError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not a table of numbers with a header: {error}") from error
-    if table.ndim != 2 or table.shape[1] != COLUMNS:
-        raise UserError(f"{path} must have {COLUMNS} columns, but its table has shape {table.shape}")
+    if table.ndim != 2 or table.shape[1] != COLUMNS or len(table) < 10:
+        raise UserError(f"{path} must have {COLUMNS} columns and 10 rows or more, but has the shape {table.shape}")
     return table
 
 

@@ -1,0 +1,195 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.data import DATASETS, from_arrays, images, make_dataset
+from arjax.data.images import dynamic_binarization
+from arjax.data.speech import mu_law_decode, mu_law_encode
+from arjax.errors import UserError
+from arjax.spec import ContextSpec, EventSpec
+
+PREPARED = ["binarized_mnist", "fashion_mnist", "mnist", "poly_music", "spoken_digits", "tiny_shakespeare"]
+PREPARED += ["uci_binary", "wine_quality"]
+
+
+@pytest.fixture
+def no_data(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def all_rows(source):
+    return source.__getitems__(np.arange(len(source)))
+
+
+def test_registered_names():
+    assert set(DATASETS.names()) >= {*PREPARED, "digits"}
+
+
+@pytest.mark.parametrize("name", DATASETS.names())
+def test_options_have_defaults_a_config_can_hold(name):
+    for default in DATASETS.options(name).values():
+        assert isinstance(default, str | int | float | bool)
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
+    with pytest.raises(UserError, match=rf"python scripts/prepare_data\.py {name}(/\w+)?$") as error:
+        make_dataset(name)
+    assert str(tmp_path / "elsewhere") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("digit", {}, "did you mean 'digits'"),
+        ("digits", {"contxt": "label"}, "did you mean 'context'"),
+        ("digits", {"context": "labels"}, "did you mean 'label'"),
+        ("digits", {"context": 1}, "must be of type str"),
+        ("mnist", {"binarize": "dynamc"}, "did you mean 'dynamic'"),
+        ("uci_binary", {"set": "mushroom"}, "did you mean 'mushrooms'"),
+        ("poly_music", {"set": "bach"}, "there are: jsb, nottingham"),
+        ("poly_music", {"max_length": 1}, "at least 2 frames"),
+        ("spoken_digits", {"length": -1}, "at least 2 samples"),
+    ],
+)
+def test_wrong_options_are_told_in_one_sentence(name, options, sentence, no_data):
+    with pytest.raises(UserError, match=sentence):
+        make_dataset(name, **options)
+
+
+def test_digits():
+    dataset = make_dataset("digits", context="label")
+    assert {split: len(source) for split, source in dataset.splits.items()} == {
+        "train": 1297,
+        "validation": 200,
+        "test": 300,
+    }
+    assert dataset.event == EventSpec((8, 8), kind="levels", num_levels=17)
+    assert dataset.context == ContextSpec("label", 10)
+    batches = [all_rows(source) for source in dataset.splits.values()]
+    x = np.concatenate([batch["x"] for batch in batches])
+    assert (x.min(), x.max(), x.dtype) == (0, 16, np.int32)
+    labels = np.concatenate([batch["context"] for batch in batches])
+    # rows and labels stay together, and no row is lost: sums over classes are those of the source
+    from sklearn.datasets import load_digits
+
+    pixels, target = load_digits(return_X_y=True)
+    for digit in range(10):
+        np.testing.assert_array_equal(x[labels == digit].sum(0).ravel(), pixels[target == digit].sum(0))
+    assert "context" not in all_rows(make_dataset("digits").splits["test"])
+
+
+def test_batches_have_the_types_of_the_contract():
+    arrays = {"x": np.ones((3, 4), np.uint8), "mask": np.ones((3, 4), bool), "context": np.array([0, 2, 1])}
+    dataset = from_arrays(EventSpec((4,)), train=arrays, context=ContextSpec("label", 3))
+    batch = dataset.splits["train"].__getitems__(np.array([2, 2, 0, 1]))
+    assert {key: (a.shape, a.dtype.name) for key, a in batch.items()} == {
+        "x": ((4, 4), "int32"),
+        "mask": ((4, 4), "float32"),
+        "context": ((4,), "int32"),
+    }
+    np.testing.assert_array_equal(batch["context"], [1, 1, 0, 2])
+
+
+def test_gathering_in_a_jitted_function_gives_the_same_batch():
+    arrays = {"x": np.arange(12, dtype=np.uint8).reshape(3, 4), "context": np.eye(3, dtype=np.float32)}
+    event = EventSpec((4,), kind="levels", num_levels=12)
+    source = from_arrays(event, train=arrays, context=ContextSpec("vector", 3)).splits["train"]
+    indices = np.array([2, 0])
+    inside = jax.jit(source.gather)(jax.tree.map(jnp.asarray, source.arrays), indices)
+    for key, outside in source.__getitems__(indices).items():
+        np.testing.assert_array_equal(inside[key], outside)
+        assert inside[key].dtype == outside.dtype
+
+
+BINARY, REAL = EventSpec((2,)), EventSpec((2,), kind="real", num_levels=0)
+X = np.zeros((3, 2), np.int32)
+
+
+@pytest.mark.parametrize(
+    ("event", "train", "context", "sentence"),
+    [
+        (BINARY, X[:, :1], ContextSpec(), r"shape \(N, 2\)"),
+        (BINARY, X[:0], ContextSpec(), r"shape \(N, 2\)"),
+        (BINARY, X + 2, ContextSpec(), "0 to 1"),
+        (BINARY, X - 1, ContextSpec(), "0 to 1"),
+        (BINARY, X.astype(np.float32), ContextSpec(), "must be integers"),
+        (REAL, np.full((3, 2), np.nan), ContextSpec(), "not finite"),
+        (BINARY, {"mask": X}, ContextSpec(), "lack 'x'"),
+        (BINARY, {"x": X, "mask": X[:, :1]}, ContextSpec(), "grid shape"),
+        (BINARY, {"x": X, "mask": X[:2]}, ContextSpec(), "3 examples"),
+        (BINARY, {"x": X, "context": np.zeros(3, int)}, ContextSpec(), "have a 'context'"),
+        (BINARY, X, ContextSpec("label", 2), "have no 'context'"),
+        (BINARY, {"x": X, "context": np.array([0, 1, 2])}, ContextSpec("label", 2), "integers 0 to 1"),
+        (BINARY, {"x": X, "context": np.zeros(3)}, ContextSpec("label", 2), "integers 0 to 1"),
+        (BINARY, {"x": X, "context": np.zeros((3, 2))}, ContextSpec("vector", 3), "length 3"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(event, train, context, sentence):
+    with pytest.raises(UserError, match=sentence):
+        from_arrays(event, train=train, context=context)
+
+
+def test_dynamic_binarization_draws_with_the_intensity():
+    intensity = np.broadcast_to(np.array([0, 51, 204, 255], np.uint8), (20000, 4))
+    batch = {"x": jnp.zeros((20000, 4), jnp.int32), "intensity": jnp.asarray(intensity)}
+    drawn = jax.jit(dynamic_binarization, static_argnums=2)(jax.random.key(0), batch, True)
+    assert set(drawn) == {"x"} and drawn["x"].dtype == jnp.int32
+    mean = np.asarray(drawn["x"]).mean(0)
+    assert mean[0] == 0 and mean[3] == 1
+    np.testing.assert_allclose(mean[1:3], [0.2, 0.8], atol=4 * np.sqrt(0.16 / 20000))
+    again = dynamic_binarization(jax.random.key(1), batch, True)
+    assert (again["x"] != drawn["x"]).any()
+    kept = dynamic_binarization(jax.random.key(0), batch, False)
+    assert set(kept) == {"x"} and not kept["x"].any()
+
+
+@pytest.fixture
+def grey(monkeypatch):
+    """Puts 40 + 10 random pictures in the place of MNIST."""
+    rng = np.random.default_rng(0)
+    splits = {
+        split: {"x": rng.integers(0, 256, (size, 28, 28), np.uint8), "context": np.arange(size) % 10}
+        for split, size in (("train", 40), ("test", 10))
+    }
+    monkeypatch.setattr(images, "_read", lambda name, data_dir: splits)
+    monkeypatch.setattr(images, "_NUM_VALIDATION", 8)
+    return splits
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_static_and_dynamic_binarization_are_two_data_sets(grey, name):
+    static, again, dynamic = (
+        make_dataset(name, binarize=binarize, context="label") for binarize in ("static", "static", "dynamic")
+    )
+    assert (static.name, dynamic.name) == (f"{name}_static", f"{name}_dynamic")
+    assert static.transform is None and dynamic.transform is dynamic_binarization
+    assert static.event == dynamic.event == EventSpec((28, 28))
+    for split in ("train", "validation", "test"):  # the same fixed draw
+        batch = all_rows(static.splits[split])
+        assert set(np.unique(batch["x"])) == {0, 1} and set(batch) == {"x", "context"}
+        for other in (again, dynamic):
+            np.testing.assert_array_equal(all_rows(other.splits[split])["x"], batch["x"])
+    np.testing.assert_array_equal(all_rows(dynamic.splits["train"])["intensity"], grey["train"]["x"][:-8])
+    assert "intensity" not in all_rows(dynamic.splits["validation"])
+
+
+def test_grey_images_hold_out_the_last_for_validation(grey):
+    dataset = make_dataset("mnist", binarize="none")
+    assert dataset.name == "mnist" and dataset.event.num_levels == 256
+    np.testing.assert_array_equal(all_rows(dataset.splits["train"])["x"], grey["train"]["x"][:-8])
+    np.testing.assert_array_equal(all_rows(dataset.splits["validation"])["x"], grey["train"]["x"][-8:])
+    np.testing.assert_array_equal(all_rows(dataset.splits["test"])["x"], grey["test"]["x"])
+
+
+def test_mu_law_levels():
+    audio = np.arange(-32768, 32768, 7).astype(np.int16)
+    levels = mu_law_encode(audio)
+    assert levels.min() == 0 and levels.max() == 255 and (np.diff(levels.astype(int)) >= 0).all()
+    assert mu_law_encode(np.zeros(1, np.int16))[0] == 128
+    everything = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(mu_law_encode(mu_law_decode(everything)), everything)
+    error = np.abs(mu_law_decode(levels).astype(int) - audio)
+    assert (error <= 0.025 * np.abs(audio.astype(int)) + 200).all()

@@ -1,0 +1,127 @@
+import io
+import subprocess
+import sys
+import tarfile
+import urllib.error
+
+import numpy as np
+import pytest
+
+from arjax.data import downloads
+from arjax.data import prepare as preparing
+from arjax.data.prepare import known_names, prepare
+from arjax.errors import UserError
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """Puts a dict of url -> bytes in the place of the network."""
+    pages = {}
+
+    def urlopen(url, timeout):
+        if url not in pages:
+            raise urllib.error.URLError("no network")
+        return io.BytesIO(pages[url])
+
+    monkeypatch.setattr(downloads.urllib.request, "urlopen", urlopen)
+    return pages
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("uci_binary/dna", r"dna\.npz"),
+        ("uci_binary", r"adult\.npz"),
+        ("poly_music/nottingham", r"Nottingham\.mat"),
+        ("spoken_digits", "recordings"),
+        ("wine_quality", r"winequality-red\.csv or wine_quality_red\.tsv\.gz"),
+    ],
+)
+def test_a_wrong_manual_dir_names_the_file_expected(name, file, tmp_path):
+    with pytest.raises(UserError, match=f"must hold {file}$"):
+        prepare(name, manual_dir=str(tmp_path), data_dir=str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["uci_binary/dna", "poly_music/jsb", "spoken_digits", "wine_quality"])
+def test_without_network_the_sentence_names_the_address(name, answers, tmp_path):
+    with pytest.raises(UserError, match=r"cannot download https://\S+ \(no network\).*--manual_dir"):
+        prepare(name, data_dir=str(tmp_path))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".npz", ".mat", ".partial")]
+
+
+def test_a_download_is_prepared_and_kept(answers, tmp_path):
+    arrays = {f"{part}_data": np.eye(3, 180, dtype=np.uint8) for part in ("train", "valid", "test")}
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    answers["https://raw.githubusercontent.com/mgermain/MADE/master/datasets/dna.npz"] = file.getvalue()
+    (folder,) = prepare("uci_binary/dna", data_dir=str(tmp_path), check_sizes=False)
+    assert (folder / "features.json").is_file()
+    assert (tmp_path / "downloads" / "uci_binary" / "dna.npz").read_bytes() == file.getvalue()
+
+
+def test_an_archive_is_unpacked_once(answers, tmp_path):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("set-1.0/recordings/0_ann_0.wav"))
+    raw = preparing.Raw("m:C", "", ("recordings",), "https://example.org/v1.tar.gz", (1, 1, 1))
+    answers[raw.url] = file.getvalue()
+    folder = preparing._downloaded(raw, tmp_path)
+    assert (folder / "recordings" / "0_ann_0.wav").is_file()
+    answers.clear()
+    assert preparing._downloaded(raw, tmp_path) == folder
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(b"no archive", "is damaged"), (None, "does not hold a folder")])
+def test_a_wrong_archive_is_told(content, sentence, answers, tmp_path):
+    if content is None:
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w:gz") as archive:
+            archive.addfile(tarfile.TarInfo("set-1.0/other"))
+        content = file.getvalue()
+    raw = preparing.Raw("m:C", "", ("recordings",), "https://example.org/v1.tar.gz", (1, 1, 1))
+    answers[raw.url] = content
+    with pytest.raises(UserError, match=sentence):
+        preparing._downloaded(raw, tmp_path)
+
+
+def test_stock_sets_need_tensorflow_and_say_so(monkeypatch, tmp_path):
+    found = preparing.importlib.util.find_spec
+    monkeypatch.setattr(
+        preparing.importlib.util, "find_spec", lambda name: None if name == "tensorflow" else found(name)
+    )
+    with pytest.raises(UserError, match=r"pip install 'arjax\[prepare\]'"):
+        prepare("mnist", data_dir=str(tmp_path))
+    with pytest.raises(UserError, match="--manual_dir does not apply"):
+        prepare("mnist", manual_dir=str(tmp_path), data_dir=str(tmp_path))
+
+
+def test_every_name_in_a_missing_set_sentence_can_be_prepared():
+    assert {"mnist", "uci_binary/ocr_letters", "poly_music/nottingham", "spoken_digits"} <= set(known_names())
+    with pytest.raises(UserError, match="did you mean 'uci_binary/dna'"):
+        prepare("uci_binary/dan")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "name one data set"),
+        (["digitz"], "unknown data set 'digitz'"),
+        (["wine_quality", "--manual_dr=x"], "manual_dir"),
+        (["wine_quality", "--manual_dir=nowhere"], "--manual_dir=nowhere must hold winequality-red.csv"),
+        (["wine_quality", "--data_dir=taken"], "cannot prepare 'wine_quality' in taken"),
+    ],
+)
+def test_the_script_ends_in_one_sentence_and_exit_code_2(arguments, sentence, tmp_path, repository):
+    (tmp_path / "taken").write_text("a file")
+    script = repository / "scripts" / "prepare_data.py"
+    command = [sys.executable, "-W", "error", str(script), *arguments]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(repository), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert sentence in done.stderr and done.stderr.startswith("prepare_data: ") and done.stderr.count("\n") == 1
