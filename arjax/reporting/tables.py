@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 def format_count(number: float) -> str:
     """A large count with three digits and a suffix: `1.31B`, `784k`, `12`."""
-    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+    for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g}{suffix}"
     return f"{number:.3g}"

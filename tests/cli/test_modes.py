@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -94,8 +96,6 @@ def test_a_run_can_be_made_longer(config_file, finished_run, tmp_path):
 
 
 def copy_of(run, tmp_path):
-    import shutil
-
     return shutil.copytree(run, tmp_path / "run")
 
 
@@ -138,3 +138,15 @@ def test_devices_flag_fills_the_data_axis(config_file, tmp_path):
     command = [sys.executable, "-m", "arjax.main", "--mode=plan", f"--config={config_file}", f"--workdir={tmp_path}"]
     subprocess.run([*command, "--devices=4"], check=True, capture_output=True)
     assert json.loads((tmp_path / "plan.json").read_text())["mesh"] == {"data": 4, "fsdp": 1, "tensor": 1}
+
+
+@pytest.mark.slow
+def test_plan_of_a_large_model_takes_less_than_a_minute(repository, tmp_path):
+    command = [sys.executable, "-m", "arjax.main", "--mode=plan", f"--workdir={tmp_path}"]
+    start = time.monotonic()
+    subprocess.run([*command, f"--config={repository / 'configs' / 'gpt_1b.py'}"], check=True, capture_output=True)
+    assert time.monotonic() - start < 60
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["mesh"] == {"data": 8, "fsdp": 8, "tensor": 1} and plan["num_params"] == 1_423_092_864
+    # 2 operations per parameter and token to score, and some for attention; the embedding tables are looked up.
+    assert plan["flops_forward_per_example"] == pytest.approx(2 * 1.32e9 * 2048, rel=0.2)

@@ -1,0 +1,70 @@
+"""Uniform noise of any shape: for plans and timings, which need shapes but no files."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from arjax.data.base import DATASETS, Dataset
+from arjax.errors import UserError
+from arjax.spec import ContextSpec, EventSpec
+
+
+@DATASETS.register("noise")
+def noise(
+    *,
+    grid: tuple[int, ...] = (64,),
+    value: tuple[int, ...] = (),
+    kind: str = "tokens",
+    num_levels: int = 256,
+    num_examples: int = 1024,
+    num_classes: int = 0,
+) -> Dataset:
+    """Examples of independent uniform (for real data standard normal) values; nothing can be learned from them.
+
+    No model beats `log(num_levels)` nats per scalar, which makes it a check as well.
+
+    Args:
+      grid: shape of the grid.
+      value: shape of the value of a site, `()` for scalars.
+      kind: "binary", "levels", "tokens" or "real".
+      num_levels: number of values; ignored for binary and real data.
+      num_examples: per split.
+      num_classes: number of labels to condition on, 0 for no context.
+    """
+    if num_examples < 1:
+        raise UserError(f"the data set option 'num_examples' must be at least 1, not {num_examples}")
+    num_levels = {"binary": 2, "real": 0}.get(kind, num_levels)
+    event = EventSpec(tuple(grid), tuple(value), kind, num_levels)
+    context = ContextSpec("label", num_classes) if num_classes else ContextSpec()
+    splits = {split: NoiseSource(event, context, num_examples, i) for i, split in enumerate(SPLITS)}
+    return Dataset("noise", event, context, splits)
+
+
+SPLITS = ("train", "validation", "test")
+
+
+class NoiseSource:
+    """Draws an example when it is read, from its index: a split of long sequences takes no memory."""
+
+    def __init__(self, event: EventSpec, context: ContextSpec, num_examples: int, seed: int):
+        """`seed` tells splits apart."""
+        self._event, self._context, self._num, self._seed = event, context, num_examples, seed
+
+    def __len__(self) -> int:
+        return self._num
+
+    def __getitems__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        size = math.prod(self._event.shape)
+        draws = [self._draw(int(i), size) for i in np.asarray(indices).ravel()]
+        batch = {"x": np.stack([x for x, _ in draws]).reshape(-1, *self._event.shape)}
+        if self._context.size:
+            batch["context"] = np.array([label for _, label in draws], np.int32)
+        return batch
+
+    def _draw(self, index: int, size: int) -> tuple[np.ndarray, int]:
+        rng = np.random.default_rng((self._seed, index))
+        label = int(rng.integers(max(self._context.size, 1)))
+        draw = rng.integers(self._event.num_levels, size=size) if self._event.is_discrete else rng.normal(size=size)
+        return draw.astype(self._event.dtype), label
