@@ -10,11 +10,10 @@ import numpy as np
 
 from arjax.errors import UserError
 from arjax.registry import Registry, did_you_mean
-from arjax.spec import ContextSpec, EventSpec
+from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 Batch = dict[str, Any]
 DATASETS = Registry("dataset")
-NO_CONTEXT = ContextSpec()
 
 
 class Source(Protocol):

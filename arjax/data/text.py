@@ -8,7 +8,7 @@ from arjax.data.base import DATASETS, ArraySource, Dataset
 from arjax.data.prepared import read_splits
 from arjax.data.windows import RandomWindows, cut
 from arjax.errors import UserError
-from arjax.spec import ContextSpec, EventSpec
+from arjax.spec import NO_CONTEXT, EventSpec
 
 
 @DATASETS.register("tiny_shakespeare")
@@ -56,4 +56,4 @@ def characters(name: str, texts: dict[str, str], length: int, eval_stride: int) 
     def decode(tokens_T: np.ndarray) -> str:
         return "".join(alphabet[token] for token in np.asarray(tokens_T).ravel())
 
-    return Dataset(name, event, ContextSpec(), splits, decode=decode)
+    return Dataset(name, event, NO_CONTEXT, splits, decode=decode)

@@ -30,7 +30,7 @@ def test_registered_names():
 @pytest.mark.parametrize("name", DATASETS.names())
 def test_options_have_defaults_a_config_can_hold(name):
     for default in DATASETS.options(name).values():
-        assert isinstance(default, str | int | float | bool)
+        assert isinstance(default, str | int | float | bool | tuple)
 
 
 @pytest.mark.parametrize("name", PREPARED)
