@@ -181,7 +181,7 @@ def _describe(tree: Any) -> dict[str, str]:
 
 def _first_difference(stored: dict[str, str], wanted: dict[str, str]) -> str:
     for name in sorted(stored.keys() | wanted.keys()):
-        was, now = (tree[name] if name in tree else "absent" for tree in (stored, wanted))
+        was, now = (tree.get(name, "absent") for tree in (stored, wanted))
         if was != now:
             return f"{name} is {was} there and {now} here"
     return ""

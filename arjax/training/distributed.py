@@ -57,7 +57,7 @@ def _connect(**arguments: str | int) -> None:
 def _from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:
     """The three values, "", 0 and -1 where they are not set."""
     names = {"JAX_COORDINATOR_ADDRESS": "", "JAX_NUM_PROCESSES": "0", "JAX_PROCESS_ID": "-1"}
-    address, count, number = (environment[name] if name in environment else unset for name, unset in names.items())
+    address, count, number = (environment.get(name, unset) for name, unset in names.items())
     try:
         return address, int(count), int(number)
     except ValueError as error:
@@ -68,5 +68,5 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:
 def _launched_with_others(environment: Mapping[str, str]) -> bool:
     """Whether a launcher started more than this process."""
     counts = [environment[name] for name in _LAUNCHERS if name in environment]
-    hosts = environment["TPU_WORKER_HOSTNAMES"] if "TPU_WORKER_HOSTNAMES" in environment else ""
+    hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
     return any(count.isdigit() and int(count) > 1 for count in counts) or "," in hosts
