@@ -1,7 +1,7 @@
-"""A GPT of 1.4 billion parameters on an 8 x 8 mesh: shows what `--mode=plan` can say on a laptop, without the 64 devices.
+"""A GPT of 1.4 billion parameters on an 8 x 8 mesh: what `--mode=plan` can say without the 64 devices.
 
-Network: the 1.3B row of table 2.1 in Brown et al., "Language Models are Few-Shot Learners", 2020 (24 layers, width 2048),
-with 16 heads and a vocabulary of 50,304. Data: noise of that shape, as planning needs no more.
+Network: the 1.3B row of table 2.1 in Brown et al., "Language Models are Few-Shot Learners", 2020 (24 layers, width
+2048), with 16 heads and a vocabulary of 50,304. Data: noise of that shape, as planning needs no more.
 Expected: a table of 1.42B parameters, 1.99 GiB of state per device, in well under a minute.
 
     arjax --mode=plan --config=configs/gpt_1b.py

@@ -37,7 +37,7 @@ def sample_grid(
     if real is not None:
         panels.insert(0, ("data", np.asarray(real)[: len(samples)]))
     top = max(float(images.max()) for _, images in panels) if max_value is None else max_value
-    columns = math.ceil(math.sqrt(len(samples)))
+    columns = _columns(len(samples))
     tiles = [(title, tile_images(images / max(top, 1e-12), columns)) for title, images in panels]
     height, width = tiles[0][1].shape[:2]
     inches = 3.6
@@ -48,6 +48,12 @@ def sample_grid(
         axis.set_title(title, fontsize=11)
         axis.axis("off")
     _save(figure, path)
+
+
+def _columns(count: int) -> int:
+    """Images per row: about a square, and full rows where a number near it allows them."""
+    root = math.ceil(math.sqrt(count))
+    return next((n for n in range(root, 2 * root) if count % n == 0), root)
 
 
 def tile_images(images: np.ndarray, columns: int) -> np.ndarray:
@@ -90,7 +96,8 @@ def entropy_curve(
     axes[0].fill_between(steps, low, high, color=INK, alpha=0.25, linewidth=0, label="± 1 std. error")
     axes[0].plot(steps, nats_per_step, color=INK, linewidth=1.4, label="entropy of the conditional")
     if measured is not None:
-        axes[0].plot(steps, measured, ".", color=ACCENT, markersize=4, label="-log p of the data")
+        size = 4 if len(steps) <= 150 else 1.5  # hundreds of large dots would hide the curve
+        axes[0].plot(steps, measured, ".", color=ACCENT, markersize=size, zorder=1, label="-log p of the data")
     _style(axes[0], "step of the order", "nats", "Uncertainty along the order")
     axes[0].set_ylim(bottom=0 if np.min(nats_per_step) >= 0 else None)
     axes[0].legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
@@ -130,7 +137,7 @@ def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], n
     if not drawn:
         raise UserError(f"the metrics hold no line with {name!r} to draw")
     # The first steps of a run are far above everything that matters; they would flatten the rest of the curve.
-    low, high = min(drawn), float(np.quantile(drawn, 0.95))
+    low, high = min(drawn), float(np.quantile(drawn, 0.95)) if len(drawn) > 20 else max(drawn)
     axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
     _style(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
     axis.legend(frameon=False, fontsize=9)

@@ -26,6 +26,11 @@ def test_tiles_keep_colour():
     np.testing.assert_allclose(plots.tile_images(images, 2)[:, :4], images[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (9, 3), (32, 8), (10, 5), (7, 3), (64, 8), (2, 2)])
+def test_rows_are_full_where_they_can_be(count, columns):
+    assert plots._columns(count) == columns
+
+
 def decode_png(path):
     from matplotlib.image import imread
 
