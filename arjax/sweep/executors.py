@@ -98,8 +98,16 @@ class SlurmExecutor:
             raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
         import submitit
 
-        self._executor = submitit.AutoExecutor(folder=workdir / "slurm", cluster="slurm")
-        self._executor.update_parameters(**options)
+        try:
+            self._executor = submitit.AutoExecutor(folder=workdir / "slurm", cluster="slurm")
+            self._executor.update_parameters(**options)
+        except (
+            RuntimeError,
+            NameError,
+            TypeError,
+            ValueError,
+        ) as error:  # no SLURM here, or an option it does not have
+            raise UserError(f"--executor=slurm does not work here: {str(error).splitlines()[0]}") from error
         self._program = list(program)
         self._jobs: list[Any] = []
 
