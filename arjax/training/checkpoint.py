@@ -1,11 +1,11 @@
 """Checkpoints on disk: Orbax writes the arrays, and a manifest with checksums, written last, says that they are whole.
 
-A step is written to `partial-STEP`, sealed by its manifest and then renamed to `STEP`, so that a kill at any moment leaves
-either a whole checkpoint or a `partial-` folder that nobody reads. Orbax itself restores flipped bytes without a word,
-which is why every file is hashed.
+A step is written to `partial-STEP`, sealed by its manifest and then renamed to `STEP`, so that a kill at any moment
+leaves either a whole checkpoint or a `partial-` folder that nobody reads. Orbax itself restores flipped bytes without a
+word, which is why every file is hashed.
 
     DIR/100/state/...       arrays, by Orbax
-    DIR/100/manifest.json   {"files": {name: sha256}, "tree": {path: shape}, "extra": {...}, "checksum": sha256 of the rest}
+    DIR/100/manifest.json   {"files": {name: sha256}, "tree": {path: shape}, "extra": {...}, "checksum": sha256}
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class CheckpointStore:
         A damaged checkpoint is named in a warning, and the one before it is tried.
 
         Args:
-          abstract_tree: pytree of `jax.ShapeDtypeStruct` with shardings: the arrays come back living there, whatever mesh
-            they were saved from.
+          abstract_tree: pytree of `jax.ShapeDtypeStruct` with shardings: the arrays come back living there, whatever
+            mesh they were saved from.
 
         Raises:
           UserError: there are checkpoints but none is readable, or the newest whole one holds a different tree.
@@ -100,8 +100,8 @@ class CheckpointStore:
         step, manifest = found
         if step < 0:
             raise UserError(
-                f"none of the checkpoints in {self._directory} is readable: put back a copy of one, or remove the folder to "
-                "start again from step 0"
+                f"none of the checkpoints in {self._directory} is readable: put back a copy of one, or remove the "
+                "folder to start again from step 0"
             )
         path = self._directory / str(step)
         if difference := _first_difference(manifest["tree"], _describe(abstract_tree)):

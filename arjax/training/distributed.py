@@ -39,8 +39,8 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
         return jax.process_count()
     if not coordinator_address or num_processes < 1 or not 0 <= process_id < num_processes:
         raise UserError(
-            "a run of several processes needs all of coordinator_address (host:port), num_processes and process_id (0 to "
-            f"num_processes - 1), not {coordinator_address!r}, {num_processes} and {process_id}"
+            "a run of several processes needs all of coordinator_address (host:port), num_processes and process_id "
+            f"(0 to num_processes - 1), not {coordinator_address!r}, {num_processes} and {process_id}"
         )
     _connect(coordinator_address=coordinator_address, num_processes=num_processes, process_id=process_id)
     return jax.process_count()

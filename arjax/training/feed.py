@@ -1,4 +1,4 @@
-"""How batches reach the train step: rows gathered on the device, or batches assembled by the host. Both give the same rows.
+"""How batches reach the train step: rows gathered on the device, or batches assembled by the host, the same rows both.
 
 A chunk holds the batches of up to K steps; what is not used is padding, so that every chunk has the same shapes.
 """
@@ -74,7 +74,7 @@ class HostChunk:
 
 
 class ResidentFeed:
-    """Keeps the whole split on every device, in the compact form of its source; a chunk costs K x B integers of transfer."""
+    """Keeps the whole split on every device, in the compact form of its source; a chunk transfers K x B integers."""
 
     def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
         """Loads `source` onto the mesh; `max_steps` is K."""
@@ -92,7 +92,7 @@ class ResidentFeed:
 
 
 class HostFeed:
-    """Assembles batches in host memory, for splits that do not fit on a device; each process reads its own rows only."""
+    """Assembles batches on the host, for splits that do not fit on a device; each process reads its own rows only."""
 
     def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
         """`max_steps` is K."""
@@ -117,7 +117,7 @@ class HostFeed:
 def make_feed(
     source: Source, mesh: Mesh, *, seed: int, batch_size: int, max_steps: int, on_device: bool
 ) -> ResidentFeed | HostFeed:
-    """The feed of a run: `on_device` keeps the whole split on every device. `max_steps` is K, the steps per dispatch."""
+    """The feed of a run: `on_device` keeps the whole split on every device; `max_steps` is K, steps per dispatch."""
     return (ResidentFeed if on_device else HostFeed)(source, mesh, seed, batch_size, max_steps)
 
 

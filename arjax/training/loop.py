@@ -47,7 +47,7 @@ class Outcome:
 
 @dataclasses.dataclass
 class History:
-    """What the loop remembers beside the train state; stored with every checkpoint, so a resumed run goes on as if never stopped.
+    """What the loop remembers beside the train state; stored with every checkpoint, so a resumed run is the same.
 
     Attributes:
       best_value: lowest validation nats so far, None before the first finite one.
@@ -204,7 +204,8 @@ class Run:
                 else "none was saved before"
             )
             raise TrainingDiverged(
-                f"the loss was not finite at step {bad_step}; {where}; a lower optimizer.learning_rate or a clip_norm may help"
+                f"the loss was not finite at step {bad_step}; {where}; "
+                "a lower optimizer.learning_rate or a clip_norm may help"
             )
 
     def _log(self, sums: dict[str, float]) -> None:

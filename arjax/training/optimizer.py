@@ -24,10 +24,11 @@ def make_schedule(
 
     Linear warm-up over `warmup_steps`, then, with r the part of the remaining steps that is done:
 
-        constant: 1      linear: 1 - (1 - e) r      cosine: e + (1 - e) (1 + cos(pi r)) / 2      rsqrt: max(e, sqrt(w / t))
+        constant: 1                                 cosine: e + (1 - e) (1 + cos(pi r)) / 2
+        linear:   1 - (1 - e) r                     rsqrt:  max(e, sqrt(w / (t + 1)))
 
-    times `learning_rate`, where e is `end_factor` and w is `warmup_steps` (Vaswani et al., 2017, section 5.3; Loshchilov &
-    Hutter, "SGDR", 2017, equation 5).
+    times `learning_rate`, where e is `end_factor` and w is `warmup_steps` (Vaswani et al., 2017, section 5.3;
+    Loshchilov & Hutter, "SGDR", 2017, equation 5).
 
     Raises:
       UserError: an unknown schedule or an impossible number.

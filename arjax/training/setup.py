@@ -101,7 +101,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     """The parameters of a finished or running workdir that were best on validation, else the latest ones.
 
     Returns:
-      The parameters on the mesh, the step they are of, and what the checkpoint says about them (`value`: validation nats).
+      The parameters on the mesh, the step they are of, and what the checkpoint says (`value`: validation nats).
 
     Raises:
       UserError: there is no checkpoint, or none is readable.

@@ -1,8 +1,9 @@
 """Where arrays live: the mesh, and the rules that place parameters on it by their path.
 
-The mesh has three axes. A batch is split over `data` and `fsdp`; parameters and optimizer state over `fsdp` (each device
-holds a part and XLA gathers it when needed: Rajbhandari et al., "ZeRO", 2020) and over `tensor` (each device computes a
-part of every layer: Shoeybi et al., "Megatron-LM", 2019, section 3). XLA's partitioner inserts the communication.
+The mesh has three axes. A batch is split over `data` and `fsdp`; parameters and optimizer state over `fsdp` (each
+device holds a part and XLA gathers it when needed: Rajbhandari et al., "ZeRO", 2020) and over `tensor` (each device
+computes a part of every layer: Shoeybi et al., "Megatron-LM", 2019, section 3). XLA's partitioner inserts the
+communication.
 """
 
 from __future__ import annotations

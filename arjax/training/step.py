@@ -39,7 +39,7 @@ class Recipe:
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Sums]:
-    """One step of gradient descent. `key` is that of the run: the step's own key is a pure function of it and `state.step`.
+    """One step of gradient descent. `key` is that of the run; the step's own is a pure function of it and `state.step`.
 
     Returns the next state and the objective's sums, with its `loss` (nats per dimension) added.
     """
@@ -58,7 +58,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array) 
 
 
 def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
-    """Exponential moving average; the decay warms up as min(decay, (1 + t) / (10 + t)), so that it forgets the start."""
+    """Exponential moving average; the decay warms up as min(decay, (1 + t) / (10 + t)), to forget the start."""
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda old, new: new + decay * (old - new), ema, params)
 

@@ -130,7 +130,7 @@ def test_saving_after_a_fallback_replaces_the_damaged_future(store):
 def test_all_damaged_is_an_error(store):
     for step in (10, 20):
         flip_bit(data_file(store, step))
-    with pytest.raises(UserError, match="none of the checkpoints in .* is readable"):
+    with pytest.raises(UserError, match=r"none of the checkpoints in .* is readable"):
         store.restore(abstract(TREE))
 
 
