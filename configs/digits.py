@@ -26,8 +26,8 @@ def get_config(arg=""):
     )
     config.optimizer.update(name="adamw", learning_rate=2e-3, schedule="cosine", warmup_steps=100, end_factor=0.01)
     config.optimizer.update(weight_decay=0.05, clip_norm=1.0, b2=0.99)
-    config.train.update(steps=2000, batch_size=32, steps_per_dispatch=25, ema_decay=0.99)
-    config.train.update(log_every=100, eval_every=200, checkpoint_every=500)
+    config.train.update(steps=1000, batch_size=32, steps_per_dispatch=25, ema_decay=0.99)
+    config.train.update(log_every=100, eval_every=100, checkpoint_every=500)
     config.evaluate.batch_size = 100
     config.sample.num = 32
     return apply_smoke(config) if arg.smoke else config

@@ -28,7 +28,7 @@ class MADE(Network):
     Any order and any block partition: both enter through the steps of the sites, so one program serves all orders.
 
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
-    `activation`, `dropout` on hidden units, `input_dropout` on the inputs of the hidden layers.
+    `activation`, `dropout` on hidden units, `input_dropout` on the inputs.
     """
 
     hidden_sizes: tuple[int, ...] = (500,)
@@ -79,12 +79,12 @@ class MADE(Network):
         return jnp.where(mask, kernel, 0.0).astype(self.dtype)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs = self._inputs(x)
+        inputs = self.input_drop(self._inputs(x), deterministic=not train)
         input_steps = self._input_steps(factorization)
         output_steps = jnp.repeat(jnp.asarray(factorization.step), self.num_features)
         act = activation(self.activation)
 
-        below, below_degrees = self.input_drop(inputs, deterministic=not train), input_steps
+        below, below_degrees = inputs, input_steps
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             degrees = jnp.asarray(hidden_degrees(kernel.shape[1], factorization.num_steps))
             hidden = below @ self._masked(kernel, below_degrees[:, None] <= degrees) + bias.astype(self.dtype)
