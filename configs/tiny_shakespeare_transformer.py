@@ -1,9 +1,9 @@
 """A small GPT on the characters of tiny Shakespeare, at the size of nanoGPT's recipe for a CPU.
 
-nanoGPT (Karpathy, 2022), readme: 4 layers, 4 heads, 128 wide, 64 characters of context, 2,000 steps of 12 windows, validation
-loss 1.88 nats per character. Here every character of the validation split is scored once, see `eval_stride`.
+nanoGPT (Karpathy, 2022), readme: 4 layers, 4 heads, 128 wide, 64 characters of context, 2,000 steps of 12 windows,
+validation loss 1.88 nats per character. Here every character of the validation split is scored once, see `eval_stride`.
 
-    arjax --config=configs/tiny_shakespeare_transformer.py --workdir=runs/tiny_shakespeare --config.evaluate.split=validation
+    arjax --config=configs/tiny_shakespeare_transformer.py --workdir=runs/gpt --config.evaluate.split=validation
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg

@@ -8,27 +8,28 @@ Expected here: see experiments/uci_density.
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
 
-#: hidden units, dropout, weight decay, learning rate, batch size, evaluate every so many steps
+#: ordering, dropout on hidden units, dropout on inputs, learning rate, epochs, steps between validations
 RECIPES = {
-    "adult": (500, 0.3, 0.0, 1e-3, 100, 50),
-    "connect4": (500, 0.3, 0.0, 1e-3, 100, 160),
-    "dna": (500, 0.5, 0.3, 1e-3, 100, 14),
-    "mushrooms": (500, 0.3, 0.0, 1e-3, 100, 20),
-    "nips": (500, 0.5, 0.3, 1e-3, 50, 8),
-    "ocr_letters": (2000, 0.3, 0.0, 1e-3, 100, 321),
+    "adult": ("random(seed=0)", 0.3, 0.0, 1e-3, 100.0, 100),
+    "connect4": ("raster", 0.3, 0.0, 1e-3, 60.0, 320),
+    "dna": ("raster", 0.7, 0.3, 3e-3, 600.0, 28),
+    "mushrooms": ("random(seed=0)", 0.5, 0.0, 3e-3, 300.0, 40),
+    "nips": ("raster", 0.7, 0.3, 1e-3, 600.0, 8),
+    "ocr_letters": ("raster", 0.5, 0.0, 1e-3, 60.0, 640),
 }
 
 
 def get_config(arg=""):
-    """`adult`, `connect4`, `dna`, `mushrooms`, `nips` or `ocr_letters`; `smoke`; `ordering`."""
-    arg = parse_arg(arg, smoke=False, set="dna", ordering="random(seed=0)")
-    units, dropout, decay, rate, batch_size, every = RECIPES[arg.set]
+    """`adult`, `connect4`, `dna`, `mushrooms`, `nips` or `ocr_letters`; `smoke`; `ordering` ("": the recipe's)."""
+    arg = parse_arg(arg, smoke=False, set="dna", ordering="")
+    ordering, dropout, input_dropout, learning_rate, epochs, eval_every = RECIPES[arg.set]
     config = base_config()
     config.dataset = dataset_config("uci_binary", set=arg.set)
-    config.model.update(ordering=arg.ordering, conditional="bernoulli")
-    config.network = network_config("made", hidden_sizes=(16,) if arg.smoke else (units,), dropout=dropout)
-    config.optimizer.update(name="adamw", learning_rate=rate, schedule="constant", weight_decay=decay)
-    config.train.update(epochs=100.0, batch_size=batch_size, steps_per_dispatch=50, ema_decay=0.99)
-    config.train.update(log_every=500, eval_every=every * 2, checkpoint_every=2000, patience=15)
+    config.model.update(ordering=arg.ordering or ordering, conditional="bernoulli")
+    units = 16 if arg.smoke else 500
+    config.network = network_config("made", hidden_sizes=(units,), dropout=dropout, input_dropout=input_dropout)
+    config.optimizer.update(learning_rate=learning_rate, schedule="cosine")
+    config.train.update(epochs=epochs, batch_size=100, steps_per_dispatch=20, ema_decay=0.99)
+    config.train.update(log_every=500, eval_every=eval_every, checkpoint_every=2000, patience=40)
     config.evaluate.batch_size = 1000
     return apply_smoke(config) if arg.smoke else config
