@@ -91,7 +91,10 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
         return node.id, {}
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args):
         raise UserError(message)
+    names = [keyword.arg for keyword in node.keywords]
+    if None in names or len(set(names)) < len(names):  # **options, or an option given twice
+        raise UserError(message)
     try:
         return node.func.id, {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # not a literal; a literal that cannot be, such as {[]: 0}
         raise UserError(message) from error

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.factorization.integers import flat_integers
 
 Array = jax.Array | np.ndarray
 
@@ -77,8 +78,8 @@ def from_order(order: Sequence[int] | np.ndarray, sizes: Sequence[int], grid_sha
       UserError: `order` is not a permutation, or the sizes do not add up.
     """
     grid_shape, num_sites = tuple(grid_shape), math.prod(grid_shape)
-    order_D, sizes_S = check_permutation(order, num_sites), np.asarray(sizes)
-    if sizes_S.ndim != 1 or not np.issubdtype(sizes_S.dtype, np.integer) or (sizes_S < 1).any():
+    order_D, sizes_S = check_permutation(order, num_sites), flat_integers(sizes)
+    if sizes_S is None or (sizes_S < 1).any():
         raise UserError(f"block sizes must be positive integers, not {tuple(sizes)}")
     if sizes_S.sum() != num_sites:
         raise UserError(f"the block sizes add up to {sizes_S.sum()}, but there are {num_sites} sites")
@@ -101,11 +102,11 @@ def from_order(order: Sequence[int] | np.ndarray, sizes: Sequence[int], grid_sha
 
 def check_permutation(order: Sequence[int] | np.ndarray, num_sites: int) -> np.ndarray:
     """The order as int64[D]; raises `UserError` when it does not visit each of the sites 0..D-1 exactly once."""
-    order_D = np.asarray(order)
-    if order_D.ndim != 1 or not np.issubdtype(order_D.dtype, np.integer):
+    order_D = flat_integers(order)
+    if order_D is None:
         raise UserError("an ordering is a flat list of site numbers")
     if len(order_D) != num_sites:
         raise UserError(f"the ordering lists {len(order_D)} sites, but there are {num_sites}")
     if not np.array_equal(np.sort(order_D), np.arange(num_sites)):
         raise UserError(f"the ordering is not a permutation: it must name each site 0..{num_sites - 1} exactly once")
-    return order_D.astype(np.int64)
+    return order_D

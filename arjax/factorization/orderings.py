@@ -10,6 +10,8 @@ import math
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.factorization.factorization import check_permutation
+from arjax.factorization.integers import is_integer
 from arjax.registry import Registry
 
 ORDERINGS = Registry("ordering")
@@ -80,7 +82,7 @@ def _peel(plane: np.ndarray) -> np.ndarray:
 @ORDERINGS.register("random")
 def random(grid_shape: Grid, seed: int = 0) -> np.ndarray:
     """A uniformly random permutation, a pure function of the seed."""
-    if not isinstance(seed, int) or seed < 0:
+    if not is_integer(seed) or seed < 0:
         raise UserError(f"the seed of a random ordering must be a non-negative integer, not {seed!r}")
     return np.random.default_rng(seed).permutation(math.prod(grid_shape))
 
@@ -88,4 +90,4 @@ def random(grid_shape: Grid, seed: int = 0) -> np.ndarray:
 @ORDERINGS.register("list")
 def listed(grid_shape: Grid, order: tuple[int, ...]) -> np.ndarray:
     """The given permutation of the sites."""
-    return np.asarray(order)
+    return check_permutation(order, math.prod(grid_shape))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.factorization.integers import is_integer
 from arjax.registry import Registry
 
 PARTITIONS = Registry("partition")
@@ -33,7 +34,7 @@ def rows(order: np.ndarray, grid_shape: Grid) -> list[int]:
 @PARTITIONS.register("blocks")
 def blocks(order: np.ndarray, grid_shape: Grid, size: int) -> list[int]:
     """Consecutive blocks of `size` sites; the size must divide the number of sites."""
-    if not isinstance(size, int) or size < 1:
+    if not is_integer(size) or size < 1:
         raise UserError(f"the block size must be a positive integer, not {size!r}")
     if len(order) % size:
         raise UserError(

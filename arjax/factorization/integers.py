@@ -1,0 +1,23 @@
+"""Integers as users write them: `True`, 1.0 and "1" are mistakes, not numbers to be converted silently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer of Python or numpy; truth values are not."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def flat_integers(values: Sequence[Any] | np.ndarray) -> np.ndarray | None:
+    """The values as int64[N], or None when they are not a flat sequence of integers of at most 64 bits."""
+    if isinstance(values, np.ndarray):
+        return values.astype(np.int64) if values.ndim == 1 and np.issubdtype(values.dtype, np.integer) else None
+    if not isinstance(values, (list, tuple, range)) or not all(map(is_integer, values)):
+        return None
+    limit = np.iinfo(np.int64).max
+    return np.array(values, np.int64) if all(-limit <= value <= limit for value in values) else None

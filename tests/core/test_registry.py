@@ -1,0 +1,130 @@
+"""Components by name: what call strings mean, and the one sentence that answers each mistake in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import flax.linen as nn
+import pytest
+
+from arjax.errors import UserError
+from arjax.registry import Registry, did_you_mean, parse_call
+
+
+@pytest.fixture
+def tools() -> Registry:
+    registry = Registry("tool")
+
+    @registry.register("hammer")
+    def hammer(material, weight: int, colour: str = "grey"):
+        return material, weight, colour
+
+    @registry.register("saw")
+    @dataclasses.dataclass(frozen=True)
+    class Saw:
+        teeth: int
+        blade: str = "steel"
+
+    @registry.register("layer")
+    class Layer(nn.Module):
+        size: int = 3
+
+    return registry
+
+
+def test_names_are_sorted_and_lead_to_the_component(tools):
+    assert tools.names() == ["hammer", "layer", "saw"]
+    assert tools.get("hammer")("oak", 2) == ("oak", 2, "grey")
+
+
+def test_a_name_is_taken_once(tools):
+    with pytest.raises(AssertionError, match="tool 'saw' is registered twice"):
+        tools.register("saw")(print)
+
+
+def test_unknown_name_suggests_the_nearest(tools):
+    with pytest.raises(UserError, match=r"^unknown tool 'hamer', did you mean 'hammer'\?$"):
+        tools.get("hamer")
+    with pytest.raises(UserError, match=r"^unknown tool 'xyz' \(there are: hammer, layer, saw\)$"):
+        tools.get("xyz")
+
+
+def test_options_of_functions_dataclasses_and_modules(tools):
+    empty = inspect.Parameter.empty
+    assert tools.options("hammer") == {"material": empty, "weight": empty, "colour": "grey"}
+    assert tools.options("hammer", hidden=("material",)) == {"weight": empty, "colour": "grey"}
+    assert tools.options("saw") == {"teeth": empty, "blade": "steel"}
+    assert tools.options("layer") == {"size": 3}  # the fields that flax adds are no options
+
+
+def test_check_options_names_the_mistake(tools):
+    tools.check_options("saw", {"teeth": 20})
+    with pytest.raises(UserError, match=r"tool 'saw' has no option 'teth', did you mean 'teeth'\?.*: teeth, blade$"):
+        tools.check_options("saw", {"teth": 20})
+    with pytest.raises(UserError, match=r"^tool 'saw' needs the option 'teeth'$"):
+        tools.check_options("saw", {"blade": "tin"})
+
+
+def test_call_puts_the_arguments_first_and_the_options_after(tools):
+    assert tools.call("hammer(weight=3)", "pine") == ("pine", 3, "grey")
+    assert tools.call("hammer(colour='red', weight=1)", "pine") == ("pine", 1, "red")
+    with pytest.raises(UserError, match="no option 'material'"):  # it is not the caller's to choose
+        tools.call("hammer(material='oak', weight=1)", "pine")
+    with pytest.raises(UserError, match="needs the option 'weight'"):
+        tools.call("hammer", "pine")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("raster", ("raster", {})),
+        (" raster ", ("raster", {})),
+        ("raster()", ("raster", {})),
+        ("random(seed=3)", ("random", {"seed": 3})),
+        ("list(order=(2, 0, 1))", ("list", {"order": (2, 0, 1)})),
+        ("f(a=-1, b='x', c=[1.5, None], d=True)", ("f", {"a": -1, "b": "x", "c": [1.5, None], "d": True})),
+    ],
+)
+def test_call_strings(text, expected):
+    assert parse_call(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   ",
+        "3",
+        "a b",
+        "random(3)",
+        "random(seed=)",
+        "random(seed=x)",
+        "random(seed=1+y)",
+        "a.b(c=1)",
+        "f(g=h())",
+        "f(x=1",
+        "f)",
+        "lambda: 0",
+        "f(*a)",
+        "f(x=1)(y=2)",
+        "'f'",
+        "f(x=1, x=2)",
+        "f(**{'a': 1})",
+        "a\x00b",
+        "f(x={[]: 0})",
+    ],
+)
+def test_other_text_is_one_sentence(text):
+    with pytest.raises(UserError, match=r"^cannot read .*: write a name, or name\(option=value, \.\.\.\)"):
+        parse_call(text)
+
+
+def test_did_you_mean_of_nothing():
+    assert did_you_mean("x", []) == ""
+    assert did_you_mean("x", {"abc": 1}) == " (there are: abc)"
+    assert did_you_mean("seeed", ["seed", "order"]) == ", did you mean 'seed'?"
+
+
+def test_a_users_mistake_is_an_ordinary_value_error():
+    assert issubclass(UserError, ValueError)

@@ -1,0 +1,78 @@
+"""Sizes and types of events and contexts, and the events that cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
+
+
+def test_sizes_of_a_vector_valued_grid():
+    event = EventSpec((4, 5), (3, 2), "levels", 7)
+    assert (event.num_sites, event.value_size, event.num_dims) == (20, 6, 120)
+    assert event.shape == (4, 5, 3, 2)
+
+
+def test_sizes_of_scalar_values():
+    event = EventSpec((9,))
+    assert (event.num_sites, event.value_size, event.num_dims, event.shape) == (9, 1, 9, (9,))
+    assert (event.kind, event.num_levels) == ("binary", 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "levels", "discrete", "dtype"),
+    [
+        ("binary", 2, True, np.int32),
+        ("levels", 256, True, np.int32),
+        ("tokens", 9, True, np.int32),
+        ("real", 0, False, np.float32),
+    ],
+)
+def test_types(kind, levels, discrete, dtype):
+    event = EventSpec((3,), (), kind, levels)
+    assert event.is_discrete is discrete
+    assert event.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("kind", "levels"),
+    [("binary", 3), ("binary", 0), ("levels", 1), ("tokens", 0), ("tokens", -2), ("real", 2)],
+)
+def test_levels_that_do_not_fit_the_kind(kind, levels):
+    with pytest.raises(UserError, match=rf"^{kind} data cannot have {levels} levels$"):
+        EventSpec((3,), (), kind, levels)
+
+
+def test_unknown_kind_lists_the_kinds():
+    with pytest.raises(UserError, match=r"^unknown data kind 'colour' \(there are: binary, levels, tokens, real\)$"):
+        EventSpec((3,), (), "colour")
+
+
+@pytest.mark.parametrize(("grid", "value"), [((), ()), ((0,), ()), ((3, -1), ()), ((3,), (0,))])
+def test_events_without_sites(grid, value):
+    with pytest.raises(UserError, match="has no sites or an empty dimension"):
+        EventSpec(grid, value)
+
+
+def test_contexts():
+    assert (NO_CONTEXT.kind, NO_CONTEXT.size) == ("none", 0)
+    assert ContextSpec("label", 10).size == 10
+    with pytest.raises(UserError, match=r"^unknown context kind 'image' \(there are: none, label, vector\)$"):
+        ContextSpec("image", 3)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("none", 3), ("label", 0), ("vector", 0), ("label", -1)])
+def test_context_sizes_that_do_not_fit_the_kind(kind, size):
+    with pytest.raises(UserError, match=rf"^a context of kind '{kind}' cannot have size {size}$"):
+        ContextSpec(kind, size)
+
+
+def test_specs_are_hashable_values():
+    assert {EventSpec((3,)): 1}[EventSpec((3,))] == 1
+    assert EventSpec((3,)) != EventSpec((4,))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        EventSpec((3,)).kind = "real"

@@ -1,0 +1,117 @@
+"""The arrays of a factorization fit together, cost little, and are data to a compiled program."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.factorization import from_order, make_factorization
+
+CASES = [
+    ((6,), "raster", "sites"),
+    ((2, 3), "random(seed=4)", "blocks(size=2)"),
+    ((3, 4), "snake", "rows"),
+    ((2, 2, 3), "column_major", "sizes(sizes=(1, 5, 4, 2))"),
+    ((7,), "random(seed=2)", "sizes(sizes=(3, 1, 3))"),
+    ((1,), "raster", "sites"),
+    ((1, 4), "reversed", "rows"),
+]
+
+
+@pytest.fixture(params=CASES, ids=str)
+def factorization(request):
+    return make_factorization(*request.param)
+
+
+def test_mask_is_the_definition(factorization):
+    """Site i may depend on site j iff the block of j stands before the block of i."""
+    rows = factorization.blocks.tolist()
+    block_of = {site: t for t, row in enumerate(rows) for site in row if site < factorization.num_sites}
+    sites = range(factorization.num_sites)
+    expected = [[block_of[j] < block_of[i] for j in sites] for i in sites]
+    mask = factorization.mask()
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_blocks_cut_the_order_and_are_padded_at_the_end(factorization):
+    num_sites, blocks = factorization.num_sites, factorization.blocks
+    assert blocks.shape == (factorization.num_steps, factorization.block_size)
+    exists = blocks < num_sites
+    assert (blocks[~exists] == num_sites).all()
+    assert (np.diff(exists.astype(int), axis=1) <= 0).all()  # no site after padding
+    assert exists.any(1).all()  # no empty step
+    assert exists.all(1).any()  # no wider than the largest block
+    np.testing.assert_array_equal(blocks[exists], factorization.order)
+
+
+def test_rank_step_and_slot_are_inverse_to_order_and_blocks(factorization):
+    sites = np.arange(factorization.num_sites)
+    np.testing.assert_array_equal(factorization.order[factorization.rank], sites)
+    np.testing.assert_array_equal(factorization.rank[factorization.order], sites)
+    np.testing.assert_array_equal(factorization.blocks.ravel()[factorization.slot], sites)
+    np.testing.assert_array_equal(factorization.slot // factorization.block_size, factorization.step)
+    assert (np.diff(factorization.step[factorization.order]) >= 0).all()
+    assert sorted(set(factorization.step.tolist())) == list(range(factorization.num_steps))
+
+
+def test_fields_are_int32(factorization):
+    leaves = jax.tree.leaves(factorization)
+    assert len(leaves) == 5
+    assert {leaf.dtype for leaf in leaves} == {np.dtype(np.int32)}
+
+
+def test_sites_of_a_step_by_number_and_inside_jit(factorization):
+    sites_of = jax.jit(lambda f, t: f.sites(t))
+    for t in range(factorization.num_steps):
+        for sites, valid in (factorization.sites(t), sites_of(factorization, t)):
+            np.testing.assert_array_equal(sites, factorization.blocks[t])
+            np.testing.assert_array_equal(valid, factorization.blocks[t] < factorization.num_sites)
+
+
+def test_one_compilation_serves_all_orders_of_a_block_structure():
+    traces = []
+
+    @jax.jit
+    def mask(factorization):
+        traces.append(factorization.num_steps)  # a Python int even while traced
+        return factorization.mask()
+
+    for ordering in ("raster", "reversed", "random(seed=1)", "random(seed=2)", "list(order=(5, 4, 0, 1, 3, 2))"):
+        factorization = make_factorization((6,), ordering, "blocks(size=2)")
+        np.testing.assert_array_equal(mask(factorization), factorization.mask())
+    assert traces == [3]
+    mask(make_factorization((6,), "raster", "sites"))  # another number of steps
+    mask(make_factorization((2, 3), "raster", "blocks(size=2)"))  # another grid
+    assert traces == [3, 6, 3]
+
+
+def test_vmap_over_orders_is_a_batch_of_factorizations():
+    several = [make_factorization((4,), f"random(seed={seed})") for seed in range(3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *several)
+    np.testing.assert_array_equal(jax.vmap(lambda f: f.mask())(stacked), [f.mask() for f in several])
+
+
+def test_tree_round_trip_keeps_the_grid():
+    factorization = make_factorization((2, 3), "snake", "rows")
+    leaves, treedef = jax.tree.flatten(factorization)
+    assert jax.tree.unflatten(treedef, leaves).grid_shape == (2, 3)
+
+
+@pytest.mark.parametrize("ordering", ["raster", "random(seed=1)", "spiral", "snake", "diagonal"])
+def test_a_long_factorization_is_cheap(ordering):
+    begin = time.perf_counter()
+    factorization = make_factorization((256, 256), ordering)
+    assert time.perf_counter() - begin < 1  # measured: 0.01 s
+    assert factorization.num_steps == 65_536
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(factorization)) == 5 * 4 * 65_536  # linear in D: no mask
+
+
+def test_an_order_can_be_an_array_or_a_list():
+    a, b = from_order([2, 0, 1], (1, 2), [3]), from_order(np.array([2, 0, 1]), np.array([1, 2]), (3,))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert a.grid_shape == b.grid_shape == (3,)

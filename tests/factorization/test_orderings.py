@@ -1,0 +1,115 @@
+"""Orderings: permutations on every grid, and the known walks written out by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.factorization import ORDERINGS, make_factorization
+
+GRIDS = [
+    (1,),
+    (2,),
+    (7,),
+    (1, 1),
+    (1, 5),
+    (5, 1),
+    (3, 4),
+    (4, 3),
+    (5, 5),
+    (2, 3, 4),
+    (1, 3, 1),
+    (3, 1, 2),
+    (2, 1, 3, 2),
+]
+#: The orderings that every grid has; `list` needs one that is written for it.
+CALLS = [name for name in ORDERINGS.names() if name != "list"] + ["random(seed=5)", "spiral(inward=False)"]
+
+
+def order(text: str, grid: tuple[int, ...]) -> list[int]:
+    return np.asarray(ORDERINGS.call(text, grid)).tolist()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("text", CALLS)
+def test_every_ordering_is_a_permutation_of_every_grid(text, grid):
+    assert sorted(order(text, grid)) == list(range(math.prod(grid)))
+    np.testing.assert_array_equal(make_factorization(grid, text).order, order(text, grid))
+
+
+@pytest.mark.parametrize(
+    ("text", "grid", "expected"),
+    [
+        # 0 1 2 3 / 4 5 6 7 / 8 9 10 11
+        ("raster", (3, 4), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+        ("reversed", (3, 4), [11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        ("column_major", (3, 4), [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]),
+        ("snake", (3, 4), [0, 1, 2, 3, 7, 6, 5, 4, 8, 9, 10, 11]),
+        ("diagonal", (3, 4), [0, 1, 4, 2, 5, 8, 3, 6, 9, 7, 10, 11]),
+        ("spiral", (3, 4), [0, 1, 2, 3, 7, 11, 10, 9, 8, 4, 5, 6]),
+        ("spiral(inward=False)", (3, 4), [6, 5, 4, 8, 9, 10, 11, 7, 3, 2, 1, 0]),
+        ("list(order=(2, 0, 1))", (3,), [2, 0, 1]),
+        # a line
+        ("snake", (4,), [0, 1, 2, 3]),
+        ("column_major", (4,), [0, 1, 2, 3]),
+        ("diagonal", (4,), [0, 1, 2, 3]),
+        ("spiral", (4,), [0, 3, 1, 2]),
+        ("spiral", (5,), [0, 4, 1, 3, 2]),
+        ("spiral(inward=False)", (5,), [2, 3, 1, 4, 0]),
+        # a cube: 0 1 / 2 3, then 4 5 / 6 7
+        ("column_major", (2, 2, 2), [0, 4, 2, 6, 1, 5, 3, 7]),
+        ("snake", (2, 2, 2), [0, 1, 3, 2, 6, 7, 5, 4]),
+        ("diagonal", (2, 2, 2), [0, 1, 2, 4, 3, 5, 6, 7]),
+        ("spiral", (2, 2, 2), [0, 1, 3, 2, 4, 5, 7, 6]),
+        # pure functions of the seed, the same on every machine and in every year
+        ("random", (8,), [2, 4, 3, 6, 5, 0, 1, 7]),
+        ("random(seed=3)", (2, 4), [6, 7, 2, 1, 4, 5, 3, 0]),
+    ],
+)
+def test_known_orders(text, grid, expected):
+    assert order(text, grid) == expected
+
+
+@pytest.mark.parametrize("grid", [grid for grid in GRIDS if len(grid) > 1])
+def test_each_site_of_a_snake_neighbours_the_one_before(grid):
+    places = np.stack(np.unravel_index(ORDERINGS.call("snake", grid), grid), 1)
+    assert (np.abs(np.diff(places, axis=0)).sum(1) == 1).all()
+
+
+@pytest.mark.parametrize("grid", [(1, 5), (5, 1), (3, 4), (4, 3), (5, 5), (6, 2)])
+def test_a_spiral_walks_to_neighbours_and_outside_before_inside(grid):
+    places = np.stack(np.unravel_index(ORDERINGS.call("spiral", grid), grid), 1)
+    assert (np.abs(np.diff(places, axis=0)).sum(1) == 1).all()
+    ring = np.minimum(places, np.array(grid) - 1 - places).min(1)  # distance to the nearest edge
+    assert (np.diff(ring) >= 0).all()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_diagonals_come_by_the_sum_of_coordinates_and_raster_within(grid):
+    walk = ORDERINGS.call("diagonal", grid)
+    keys = list(zip(np.stack(np.unravel_index(walk, grid)).sum(0), walk, strict=True))
+    assert keys == sorted(keys)
+
+
+def test_random_orders_differ_by_seed_and_visit_uniformly():
+    orders = np.stack([ORDERINGS.call(f"random(seed={seed})", (5,)) for seed in range(1000)])
+    assert len(np.unique(orders, axis=0)) == math.factorial(5)
+    counts = np.stack([np.bincount(column, minlength=5) for column in orders.T])
+    assert (np.abs(counts - 200) < 5 * math.sqrt(1000 * 0.2 * 0.8)).all()  # each site in each place, 5 sigma
+
+
+@pytest.mark.parametrize("seed", ["-1", "0.5", "'x'", "(1, 2)", "None", "True"])
+def test_a_random_order_needs_an_integer_seed(seed):
+    with pytest.raises(UserError, match=r"^the seed of a random ordering must be a non-negative integer, not "):
+        make_factorization((4,), f"random(seed={seed})")
+
+
+def test_orders_are_named_apart():
+    """No two names mean the same order on a grid where they could differ."""
+    walks = {text: tuple(order(text, (4, 5))) for text in CALLS if text != "random(seed=0)"}
+    same = [(a, b) for a, b in itertools.combinations(walks, 2) if walks[a] == walks[b]]
+    assert not same

@@ -1,0 +1,154 @@
+"""Partitions: how an order is cut, and the sentences for cuts that cannot be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.factorization import from_order, make_factorization
+
+
+def blocks(*args: str | tuple[int, ...]) -> list[list[int]]:
+    """The sites of each step, without padding."""
+    factorization = make_factorization(*args)
+    return [[site for site in row if site < factorization.num_sites] for row in factorization.blocks.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("grid", "ordering", "partition", "expected"),
+    [
+        ((3,), "reversed", "sites", [[2], [1], [0]]),
+        ((2, 3), "raster", "rows", [[0, 1, 2], [3, 4, 5]]),
+        ((2, 3), "snake", "rows", [[0, 1, 2], [5, 4, 3]]),
+        ((2, 3), "reversed", "rows", [[5, 4, 3], [2, 1, 0]]),
+        ((2, 2, 2), "raster", "rows", [[0, 1], [2, 3], [4, 5], [6, 7]]),
+        ((4,), "raster", "rows", [[0, 1, 2, 3]]),
+        ((2, 2), "list(order=(3, 2, 0, 1))", "rows", [[3, 2], [0, 1]]),
+        ((2, 3), "column_major", "blocks(size=2)", [[0, 3], [1, 4], [2, 5]]),
+        ((5,), "raster", "blocks(size=5)", [[0, 1, 2, 3, 4]]),
+        ((6,), "raster", "sizes(sizes=(1, 3, 2))", [[0], [1, 2, 3], [4, 5]]),
+        ((6,), "raster", "sizes(sizes=[4, 2])", [[0, 1, 2, 3], [4, 5]]),
+        ((3,), "raster", "sizes(sizes=3)", [[0, 1, 2]]),
+    ],
+)
+def test_blocks(grid, ordering, partition, expected):
+    assert blocks(grid, ordering, partition) == expected
+
+
+@pytest.mark.parametrize("ordering", ["column_major", "diagonal", "spiral", "random(seed=1)"])
+def test_rows_need_an_order_that_goes_row_by_row(ordering):
+    with pytest.raises(
+        UserError, match=r"^the partition 'rows' needs an ordering that goes row by row, such as raster"
+    ):
+        make_factorization((3, 4), ordering, "rows")
+
+
+def test_rows_of_one_site_fit_every_order():
+    assert blocks((3, 1), "random(seed=1)", "rows") == blocks((3, 1), "random(seed=1)", "sites")
+
+
+@pytest.mark.parametrize("size", ["0", "-2", "2.0", "'2'", "(2,)", "None", "True"])
+def test_block_size_is_a_positive_integer(size):
+    with pytest.raises(UserError, match=r"^the block size must be a positive integer, not "):
+        make_factorization((6,), "raster", f"blocks(size={size})")
+
+
+def test_block_size_divides():
+    with pytest.raises(UserError, match=r"^blocks of 4 do not divide 6 sites; give unequal blocks with sizes\("):
+        make_factorization((6,), "raster", "blocks(size=4)")
+
+
+@pytest.mark.parametrize("sizes", [(), (1, 2), (3, 3, 1), (7,)])
+def test_sizes_add_up(sizes):
+    with pytest.raises(UserError, match=rf"^the block sizes add up to {sum(sizes)}, but there are 6 sites$"):
+        make_factorization((6,), "raster", f"sizes(sizes={sizes})")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        "(6, 0)",
+        "(7, -1)",
+        "(3.0, 3.0)",
+        "(5, 1.0)",
+        "'abc'",
+        "('3', '3')",
+        "((3, 3),)",
+        "((1, 2), (3,))",
+        "True",
+        "(True, 5)",
+        "(True, True, True, True, True, True)",
+        f"({2**70},)",
+        "(None, 6)",
+        "{'a': 6}",
+        "None",
+    ],
+)
+def test_sizes_are_positive_integers(sizes):
+    with pytest.raises(UserError, match=r"^block sizes must be positive integers, not "):
+        make_factorization((6,), "raster", f"sizes(sizes={sizes})")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "'210'",
+        "1.5",
+        "2",
+        "(0, 1.0, 2)",
+        "('0', '1', '2')",
+        "((0, 1, 2),)",
+        "((0, 1), (2,))",
+        "(False, True, 2)",
+        "None",
+        "(True, False, True)",
+        "{0: 1}",
+        "{0, 1, 2}",
+        "(0, 1, None)",
+        f"(0, 1, {2**70})",
+    ],
+)
+def test_an_order_is_a_flat_list_of_site_numbers(order):
+    with pytest.raises(UserError, match=r"^an ordering is a flat list of site numbers"):
+        make_factorization((3,), f"list(order={order})")
+
+
+@pytest.mark.parametrize("order", [(), (0,), (0, 1), (0, 1, 2, 3)])
+def test_an_order_has_as_many_sites_as_the_grid(order):
+    with pytest.raises(UserError, match=rf"^the ordering lists {len(order)} sites, but there are 3$"):
+        make_factorization((3,), f"list(order={order})")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 1), (0, 1, 3), (-1, 0, 1), (1, 2, 3), (0, 1, 2**40)])
+def test_an_order_is_a_permutation(order):
+    with pytest.raises(
+        UserError, match=r"^the ordering is not a permutation: it must name each site 0..2 exactly once$"
+    ):
+        make_factorization((3,), f"list(order={order})")
+
+
+@pytest.mark.parametrize(
+    ("ordering", "partition", "message"),
+    [
+        ("rastre", "sites", "^unknown ordering 'rastre', did you mean 'raster'"),
+        ("raster", "site", "^unknown partition 'site', did you mean 'sites'"),
+        ("list", "sites", "^ordering 'list' needs the option 'order'$"),
+        ("raster", "blocks", "^partition 'blocks' needs the option 'size'$"),
+        ("raster(seed=1)", "sites", "^ordering 'raster' has no option 'seed'"),
+        ("raster", "blocks(sise=2)", "^partition 'blocks' has no option 'sise', did you mean 'size'"),
+        ("raster", "rows(grid_shape=(2, 2))", "^partition 'rows' has no option 'grid_shape'"),
+        ("raster(", "sites", "^cannot read 'raster\\('"),
+    ],
+)
+def test_call_strings_are_answered_in_one_sentence(ordering, partition, message):
+    with pytest.raises(UserError, match=message):
+        make_factorization((4,), ordering, partition)
+
+
+def test_from_order_checks_what_it_is_given():
+    np.testing.assert_array_equal(from_order([1, 0], [2], (2,)).blocks, [[1, 0]])
+    with pytest.raises(UserError, match="not a permutation"):
+        from_order([0, 0], [2], (2,))
+    with pytest.raises(UserError, match="add up to 3"):
+        from_order([1, 0], [2, 1], (2,))
