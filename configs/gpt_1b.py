@@ -16,10 +16,10 @@ def get_config(arg=""):
     config = base_config()
     if arg.smoke:
         config.dataset = dataset_config("noise", grid=(16,), num_levels=32, num_examples=32)
-        config.network = network_config("transformer", width=16, num_layers=2, num_heads=2, remat=True)
+        config.network = network_config("transformer", width=16, num_layers=2, num_heads=2, remat=True, unroll=1)
     else:
         config.dataset = dataset_config("noise", grid=(2048,), num_levels=50_304)
-        config.network = network_config("transformer", width=2048, num_layers=24, num_heads=16, remat=True)
+        config.network = network_config("transformer", width=2048, num_layers=24, num_heads=16, remat=True, unroll=1)
         config.mesh.update(data=8, fsdp=8)
     config.dtype = "bfloat16"
     config.optimizer.update(name="adamw", learning_rate=2e-4, schedule="cosine", warmup_steps=2000, end_factor=0.1)

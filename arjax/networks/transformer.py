@@ -15,15 +15,16 @@ from arjax.networks.steps import StepTokens, check_steps, to_grid
 KVCache = tuple[jax.Array, jax.Array]
 
 
-def attention(q_BTNH: jax.Array, k_BTNH: jax.Array, v_BTNH: jax.Array, mask_TT: jax.Array) -> jax.Array:
+def attention(q_BNTH: jax.Array, k_BNTH: jax.Array, v_BNTH: jax.Array, mask_TT: jax.Array) -> jax.Array:
     """softmax(q k' / sqrt(H)) v over the positions that the mask allows; the softmax is in float32.
 
-    Plain einsums: on CPU they beat `jax.nn.dot_product_attention`, on accelerators XLA fuses both alike.
+    Plain einsums: on CPU they beat `jax.nn.dot_product_attention`, on accelerators XLA fuses both alike. Heads come
+    before positions: else each step of sampling would transpose the whole cache, at three times the time.
     """
-    scores = jnp.einsum("bqnh,bknh->bnqk", q_BTNH * q_BTNH.shape[-1] ** -0.5, k_BTNH)
+    scores = jnp.einsum("bnqh,bnkh->bnqk", q_BNTH * q_BNTH.shape[-1] ** -0.5, k_BNTH)
     scores = jnp.where(mask_TT, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores).astype(v_BTNH.dtype)
-    return jnp.einsum("bnqk,bknh->bqnh", weights, v_BTNH)
+    weights = jax.nn.softmax(scores).astype(v_BNTH.dtype)
+    return jnp.einsum("bnqk,bnkh->bnqh", weights, v_BNTH)
 
 
 class SelfAttention(nn.Module):
@@ -41,26 +42,31 @@ class SelfAttention(nn.Module):
         init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
         self.out = nn.Dense(self.width, dtype=self.dtype, kernel_init=init)
 
-    def _heads(self, x: jax.Array) -> jax.Array:
-        return x.reshape(*x.shape[:-1], self.num_heads, self.width // self.num_heads)
+    def _qkv(self, x_BTE: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries, keys and values, [B, N, T, H] each."""
 
-    def _qkv(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        return self._heads(self.query(x)), self._heads(self.key(x)), self._heads(self.value(x))
+        def heads(y_BTE: jax.Array) -> jax.Array:
+            return jnp.swapaxes(y_BTE.reshape(*y_BTE.shape[:-1], self.num_heads, -1), 1, 2)
+
+        return heads(self.query(x_BTE)), heads(self.key(x_BTE)), heads(self.value(x_BTE))
+
+    def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:
+        mixed_BTNH = jnp.swapaxes(mixed_BNTH, 1, 2)
+        return self.out(mixed_BTNH.reshape(*mixed_BTNH.shape[:2], self.width))
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         block = jnp.arange(x_BTE.shape[1]) // block_size
-        mixed = attention(*self._qkv(x_BTE), block[:, None] >= block[None, :])
-        return self.out(mixed.reshape(x_BTE.shape))
+        return self._merge(attention(*self._qkv(x_BTE), block[:, None] >= block[None, :]))
 
     def step(self, cache: KVCache, x_BME: jax.Array, t: jax.Array) -> tuple[KVCache, jax.Array]:
-        """Writes the keys and values of block t into the cache [B, S*M, N, H] and attends to blocks <= t."""
+        """Writes the keys and values of block t into the cache [B, N, S*M, H] and attends to blocks <= t."""
         block_size = x_BME.shape[1]
         q, k, v = self._qkv(x_BME)
-        start = (0, t * block_size, 0, 0)
+        start = (0, 0, t * block_size, 0)
         keys = jax.lax.dynamic_update_slice(cache[0], k, start)
         values = jax.lax.dynamic_update_slice(cache[1], v, start)
-        visible = jnp.arange(keys.shape[1]) < (t + 1) * block_size
-        return (keys, values), self.out(attention(q, keys, values, visible).reshape(x_BME.shape))
+        visible = jnp.arange(keys.shape[2]) < (t + 1) * block_size
+        return (keys, values), self._merge(attention(q, keys, values, visible))
 
 
 class Block(nn.Module):
@@ -106,8 +112,8 @@ class Transformer(Network):
     steps. The step form keeps a cache of keys and values.
 
     Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `dropout`, `activation`, `position` ("learned",
-    "sinusoidal", "none"), `remat` (recompute activations in the backward pass), `unroll` (layers per iteration of the
-    scan over layers: 1 compiles fastest, L runs fastest).
+    "sinusoidal", "none"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
+    iteration of the scan over layers: 1 compiles fastest, L runs fastest).
     """
 
     width: int = 128
@@ -118,7 +124,7 @@ class Transformer(Network):
     activation: str = "gelu"
     position: str = "learned"
     remat: bool = False
-    unroll: int = 1
+    unroll: int = 4
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
 
@@ -129,6 +135,9 @@ class Transformer(Network):
             raise UserError(
                 f"network.num_heads={options['num_heads']} does not divide network.width={options['width']}"
             )
+        if options["remat"] and options["unroll"] > 1:
+            # XLA merges a recomputation with its original inside one iteration, and nothing would be saved.
+            raise UserError(f"network.remat saves memory only with network.unroll=1, not {options['unroll']}")
         if options["activation"] not in ACTIVATIONS:
             raise UserError(f"unknown activation {options['activation']!r} (there are: {', '.join(ACTIVATIONS)})")
 
@@ -168,9 +177,9 @@ class Transformer(Network):
         return to_grid(features.reshape(batch, steps, slots, -1), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """An empty cache of keys and values per layer, [B, S*M, N, H] each."""
+        """An empty cache of keys and values per layer, [B, N, S*M, H] each."""
         length = factorization.num_steps * factorization.block_size
-        shape = (batch_size, length, self.num_heads, self.width // self.num_heads)
+        shape = (batch_size, self.num_heads, length, self.width // self.num_heads)
         return [(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype)) for _ in range(self.num_layers)]
 
     def step(self, carry, canvas, t, factorization, context=None):

@@ -1,0 +1,36 @@
+"""How the layers of a Transformer are run (scanned, unrolled, recomputed) changes neither parameters nor values."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.spec import EventSpec
+
+EVENT = EventSpec((6,), kind="tokens", num_levels=5)
+EXAMPLES = jnp.asarray(np.random.default_rng(0).integers(0, 5, (3, 6)), jnp.int32)
+
+
+def value_and_gradient(num_layers: int, **options):
+    model = make_model(EVENT, "transformer", width=16, num_heads=2, num_layers=num_layers, **options)
+    params = model.init(jax.random.key(0))
+    return params, *jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, EXAMPLES).sum()))(params)
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("options", [{"unroll": 2}, {"unroll": 4}, {"unroll": 1, "remat": True}])
+def test_layers_compute_the_same_however_they_are_run(num_layers, options):
+    expected_params, expected, expected_gradient = value_and_gradient(num_layers, unroll=1)
+    params, value, gradient = value_and_gradient(num_layers, **options)
+    jax.tree.map(np.testing.assert_array_equal, params, expected_params)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient, expected_gradient)
+
+
+def test_recomputation_needs_one_layer_per_iteration():
+    with pytest.raises(UserError, match="unroll=1, not 4"):
+        make_model(EVENT, "transformer", remat=True)
