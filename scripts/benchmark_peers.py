@@ -1,6 +1,6 @@
 """The peers that scripts/benchmark.py measures against: the same nets in torch, run eagerly. Nothing else imports this.
 
-Each function returns a callable that does one train step, optimizer included, on a fixed batch of random data.
+Each function returns a callable that does one train step, optimizer included, on rows of random data.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import transformers
 from torch import nn
 
 VERSIONS = {"torch": torch.__version__, "transformers": transformers.__version__}
+
+NUM_EXAMPLES = 512
 
 Step = Callable[[], torch.Tensor]
 
@@ -36,8 +38,13 @@ def made(batch_size: int, num_inputs: int, hidden_size: int) -> Step:
         nn.ReLU(),
         MaskedLinear((site[:, None] > degree).float()),
     )
-    x = torch.randint(0, 2, (batch_size, num_inputs)).float()
-    return _train_step(net, torch.optim.Adam(net.parameters()), lambda: F.binary_cross_entropy_with_logits(net(x), x))
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        x = rows.float()
+        return F.binary_cross_entropy_with_logits(net(x), x)
+
+    data = torch.randint(0, 2, (NUM_EXAMPLES, num_inputs))
+    return _train_step(net, torch.optim.Adam(net.parameters()), loss, data, batch_size)
 
 
 def lstm(batch_size: int, length: int, num_levels: int, hidden_size: int, num_layers: int) -> Step:
@@ -46,14 +53,13 @@ def lstm(batch_size: int, length: int, num_levels: int, hidden_size: int, num_la
     core = nn.LSTM(hidden_size, hidden_size, num_layers, batch_first=True)
     out = nn.Linear(hidden_size, num_levels)
     net = nn.ModuleList([embed, core, out])
-    x = torch.randint(0, num_levels, (batch_size, length))
-    before = torch.roll(x, 1, dims=1)
 
-    def loss() -> torch.Tensor:
-        logits = out(core(embed(before))[0])
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        logits = out(core(embed(torch.roll(x, 1, dims=1)))[0])
         return F.cross_entropy(logits.flatten(0, 1), x.flatten())
 
-    return _train_step(net, torch.optim.Adam(net.parameters()), loss)
+    data = torch.randint(0, num_levels, (NUM_EXAMPLES, length))
+    return _train_step(net, torch.optim.Adam(net.parameters()), loss, data, batch_size)
 
 
 def transformer(batch_size: int, length: int, num_levels: int, width: int, num_layers: int, num_heads: int) -> Step:
@@ -72,18 +78,24 @@ def transformer(batch_size: int, length: int, num_levels: int, width: int, num_l
         eos_token_id=0,
     )
     net = transformers.GPT2LMHeadModel(config).train()
-    x = torch.randint(0, num_levels, (batch_size, length))
 
-    def loss() -> torch.Tensor:
+    def loss(x: torch.Tensor) -> torch.Tensor:
         logits = net(input_ids=x).logits
         return F.cross_entropy(logits[:, :-1].flatten(0, 1), x[:, 1:].flatten())
 
-    return _train_step(net, torch.optim.AdamW(net.parameters()), loss)
+    data = torch.randint(0, num_levels, (NUM_EXAMPLES, length))
+    return _train_step(net, torch.optim.AdamW(net.parameters()), loss, data, batch_size)
 
 
-def _train_step(net: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[], torch.Tensor]) -> Step:
+def _train_step(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[torch.Tensor], torch.Tensor],
+    data: torch.Tensor,
+    batch_size: int,
+) -> Step:
     def step() -> torch.Tensor:
-        value = loss()
+        value = loss(data[torch.randint(0, len(data), (batch_size,))])
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
