@@ -34,12 +34,13 @@ STDERR_OF = {"nll_nats": "nll_stderr"}
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """`results.json` of a run that has ended and was scored on the test split; None when there is none (yet)."""
+    """`results.json` of a run that has ended with scores of the split its config asks for; None when there is none."""
     path = folder / "results.json"
     if not path.is_file():
         return None
     results = json.loads(path.read_text(encoding="utf-8"))
-    return results if results["split"] == "test" else None
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return results if results["split"] == config["evaluate"]["split"] else None
 
 
 def result_row(run: Run, folder: Path) -> dict[str, Any]:

@@ -35,10 +35,11 @@ if "slow" in flags["config"]:
     time.sleep(600)
 open(folder + "/starts", "a").write("x")
 print("step 1\\rstep 2")
-config = {"network": {"name": "made"}, "model": {"ordering": "raster"}}
+split = flags.get("config.evaluate.split", "test")
+config = {"network": {"name": "made"}, "model": {"ordering": "raster"}, "evaluate": {"split": split}}
 json.dump(config, open(folder + "/config.json", "w"))
 seed = int(flags.get("config.seed", 0))
-results = dict(dataset="dna", split="test", nll_nats=79.8123 + seed, nll_stderr=0.512, bits_per_dim=0.64)
+results = dict(dataset="dna", split=split, nll_nats=79.8123 + seed, nll_stderr=0.512, bits_per_dim=0.64)
 results |= dict(seed=seed, num_params=12345, train_seconds=90.0, device="1 x cpu")
 json.dump(results, open(folder + "/results.json", "w"))
 """
@@ -254,3 +255,10 @@ def test_results_of_another_split_are_not_final(folder):
     sweep("--only=plain")
     assert (folder / "out/plain/starts").read_text() == "xx"
     assert os.path.getsize(folder / "out/results.csv") > 0
+
+
+def test_a_sweep_may_score_another_split(folder):
+    text = 'from arjax.sweep import Run\ndef get_sweep():\n    return [Run("v", "good.py", {"evaluate.split": "validation"})]\n'
+    (folder / "sweep.py").write_text(text)
+    assert sweep() == 0 and len(rows()) == 1
+    assert sweep() == 0 and (folder / "out/v/starts").read_text() == "x"
