@@ -10,7 +10,7 @@ from arjax.config import apply_smoke, base_config, dataset_config, network_confi
 
 #: ordering, dropout on hidden units, dropout on inputs, learning rate, epochs, steps between validations
 RECIPES = {
-    "adult": ("random(seed=0)", 0.3, 0.0, 1e-3, 100.0, 100),
+    "adult": ("random(seed=0)", 0.5, 0.0, 3e-3, 150.0, 100),
     "connect4": ("raster", 0.3, 0.0, 1e-3, 60.0, 320),
     "dna": ("raster", 0.7, 0.3, 3e-3, 600.0, 28),
     "mushrooms": ("random(seed=0)", 0.5, 0.0, 3e-3, 300.0, 40),

@@ -35,5 +35,6 @@ def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Non
 
 
 def device_name() -> str:
-    """The devices of the run, such as `8 x NVIDIA H100` or `1 x cpu`."""
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    """The devices of the run, such as `8 x NVIDIA H100` or `CPU, 2 cores`."""
+    kind = jax.devices()[0].device_kind
+    return f"CPU, {os.cpu_count()} cores" if kind == "cpu" else f"{jax.device_count()} x {kind}"
