@@ -50,8 +50,9 @@ class Bernoulli(Conditional):
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """Entropy in nats, [...]."""
-        logits = self._logits(features)
-        return self._sum(jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits))
+        # -log max(p, q) + |logit| min(p, q): a sum of positive terms, exact where p log p + q log q would cancel.
+        size = jnp.abs(self._logits(features))
+        return self._sum(jax.nn.softplus(-size) + size * jax.nn.sigmoid(-size))
 
     def mode(self, features: jax.Array) -> jax.Array:
         """The most probable value, int32[..., *value_shape]."""

@@ -1,0 +1,99 @@
+"""Each family against its formula, and the sentences for events that it cannot describe."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from arjax.conditionals import Bernoulli, Categorical, make_conditional
+from arjax.errors import UserError
+from arjax.spec import EventSpec
+
+LOGITS = np.array([-30.0, -12.0, -3.0, -0.5, 0.0, 1e-3, 2.0, 9.0, 30.0])
+
+
+def test_bernoulli_formula():
+    features = jnp.asarray(LOGITS, jnp.float32)[:, None]
+    ones = jnp.ones(len(LOGITS), jnp.int32)
+    np.testing.assert_allclose(Bernoulli().log_prob(features, ones), special.log_expit(LOGITS), rtol=1e-5)
+    np.testing.assert_allclose(Bernoulli().log_prob(features, 0 * ones), special.log_expit(-LOGITS), rtol=1e-5)
+
+
+def test_bernoulli_entropy_keeps_its_digits_in_the_tails():
+    p, q = special.expit(LOGITS), special.expit(-LOGITS)
+    expected = -(p * special.log_expit(LOGITS) + q * special.log_expit(-LOGITS))
+    entropy = Bernoulli().entropy(jnp.asarray(LOGITS, jnp.float32)[:, None])
+    np.testing.assert_allclose(entropy, expected, rtol=1e-5)
+    np.testing.assert_allclose(Bernoulli().entropy(jnp.zeros(1)), np.log(2), rtol=1e-6)
+
+
+def test_categorical_formula():
+    features = np.array([[0.0, 1.0, -2.0, 0.5], [100.0, 0.0, -100.0, 99.0]], np.float32)
+    for value in range(4):
+        expected = special.log_softmax(features.astype(float), -1)[:, value]
+        np.testing.assert_allclose(Categorical(4).log_prob(features, jnp.full(2, value)), expected, rtol=1e-5)
+    np.testing.assert_allclose(Categorical(4).entropy(jnp.zeros(4)), np.log(4), rtol=1e-6)
+
+
+def test_categorical_of_two_levels_is_bernoulli():
+    logits, x = jnp.linspace(-4, 4, 9), jnp.arange(9) % 2
+    two = jnp.stack([jnp.zeros(9), logits], -1)
+    one = logits[:, None]
+    np.testing.assert_allclose(Categorical(2).log_prob(two, x), Bernoulli().log_prob(one, x), rtol=1e-5)
+    np.testing.assert_allclose(Categorical(2).entropy(two), Bernoulli().entropy(one), rtol=1e-5)
+
+
+def test_features_of_a_vector_value_stand_scalar_by_scalar():
+    value = jnp.asarray([2, 0])
+    features = jnp.asarray([0.0, 1.0, 5.0, 7.0, 1.0, 0.0])  # levels of the first scalar, then of the second
+    assert Categorical(3, (2,)).log_prob(features, value) > -0.05
+    assert Categorical(3, (2,)).mode(features).tolist() == [2, 0]
+    assert Bernoulli((2, 2)).mode(jnp.asarray([1.0, -1.0, -1.0, 1.0])).tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "event", "expected"),
+    [
+        ("bernoulli", EventSpec((4,), (3, 2)), (Bernoulli((3, 2)), 6)),
+        ("categorical", EventSpec((4,), (3,), "levels", 5), (Categorical(5, (3,)), 15)),
+        ("categorical", EventSpec((4,)), (Categorical(2), 2)),
+        ("categorical()", EventSpec((4,), (), "tokens", 7), (Categorical(7), 7)),
+    ],
+)
+def test_families_fit_the_event(text, event, expected):
+    family = make_conditional(text, event)
+    assert (family, family.num_params) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "event", "message"),
+    [
+        (
+            "bernoulli",
+            EventSpec((4,), (), "levels", 5),
+            r"^the conditional 'bernoulli' needs binary data, not levels; ",
+        ),
+        ("bernoulli", EventSpec((4,), (), "real", 0), r"^the conditional 'bernoulli' needs binary data, not real; "),
+        (
+            "categorical",
+            EventSpec((4,), (), "real", 0),
+            r"^the conditional 'categorical' needs discrete data, not real",
+        ),
+        ("bernouli", EventSpec((4,)), r"^unknown conditional 'bernouli', did you mean 'bernoulli'\?$"),
+        ("bernoulli(levels=2)", EventSpec((4,)), r"^conditional 'bernoulli' has no option 'levels'$"),
+        ("bernoulli(2)", EventSpec((4,)), r"^cannot read 'bernoulli\(2\)'"),
+    ],
+)
+def test_families_that_do_not_fit_are_one_sentence(text, event, message):
+    with pytest.raises(UserError, match=message):
+        make_conditional(text, event)
+
+
+def test_families_are_values():
+    assert hash(Bernoulli((2,))) == hash(Bernoulli((2,)))  # static arguments of compiled programs
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Categorical(3).num_levels = 4
