@@ -1,0 +1,156 @@
+"""What README.md and docs/ say is true: examples run, commands parse, files exist, lists are complete."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+
+import doc_text
+import numpy as np
+import pytest
+
+from arjax.build import build_dataset, build_model
+from arjax.command_line import parse_flags
+from arjax.conditionals import CONDITIONALS
+from arjax.config import base_config
+from arjax.config_files import apply_overrides, fields, load_config_file
+from arjax.data import DATASETS
+from arjax.data.prepare import known_names
+from arjax.factorization import ORDERINGS, PARTITIONS
+from arjax.main import main
+from arjax.networks import NETWORKS
+from arjax.objectives import OBJECTIVES
+from arjax.samplers import SAMPLERS
+from arjax.sweep.main import _parse as parse_sweep_flags
+from arjax.sweep.runs import load_sweep
+from arjax.validate import validate
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+REGISTRIES = (ORDERINGS, PARTITIONS, NETWORKS, CONDITIONALS, OBJECTIVES, SAMPLERS, DATASETS)
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory of a reader: the repository's files, and those that the pages show in full."""
+    for name in ("configs", "experiments", "scripts"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for page in PAGES:
+        for name, text in doc_text.titled(page).items():
+            if "/" not in name:
+                (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def arjax(monkeypatch):
+    """`arjax` in this process, where each command starts with the data sets of the package alone, as in a new one."""
+    entries = dict(DATASETS._entries)
+
+    def call(*arguments):
+        monkeypatch.setattr(DATASETS, "_entries", dict(entries))
+        return main(list(arguments))
+
+    return call
+
+
+@pages
+def test_commands_parse_and_their_configs_are_valid(page, folder, monkeypatch):
+    entries = dict(DATASETS._entries)
+    for arguments in doc_text.commands(page, "arjax"):
+        monkeypatch.setattr(DATASETS, "_entries", dict(entries))
+        flags = parse_flags(arguments)
+        if flags.config:
+            config = load_config_file(flags.config)
+            apply_overrides(config, flags.overrides)
+            validate(config)
+        else:
+            known = {name for name, _ in fields(base_config())}
+            assert {name for name, _ in flags.overrides} <= known
+
+
+@pages
+def test_sweep_commands_name_sweeps(page, folder):
+    for arguments in doc_text.commands(page, "arjax-sweep"):
+        flags = parse_sweep_flags(arguments)
+        names = [run.name for run in load_sweep(flags.sweep)]
+        assert set(filter(None, flags.only.split(","))) <= set(names)
+
+
+@pages
+def test_files_that_are_named_exist(page):
+    for name in doc_text.named_files(page):
+        assert list(ROOT.glob(name)) or "results.csv" in name, f"{page.name} names {name}"
+    for link in doc_text.links(page):
+        assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+@pages
+def test_data_sets_to_prepare_can_be_prepared(page):
+    named = re.findall(r"prepare_data\.py ([a-z]\w*(?:/\w+)?)", page.read_text())
+    assert set(named) <= set(known_names())
+
+
+@pages
+def test_examples_run(page, folder, monkeypatch):
+    for block in doc_text.blocks(page):
+        if block.language == "python" and not block.title and "run=" not in block.info:
+            exec(compile(block.text, str(page), "exec"), {"__name__": "example"})
+
+
+def test_the_example_of_the_readme_learns_and_paints_in(monkeypatch):
+    block = next(b for b in doc_text.blocks(ROOT / "README.md") if b.language == "python")
+    names = {"__name__": "example"}
+    exec(compile(block.text, "README.md", "exec"), names)
+    assert 70 < names["nats"] < 105  # independent pixels: 106.5; every value alike: 181
+    assert names["samples"].shape == (16, 8, 8) and np.ptp(names["samples"]) > 8
+    assert (names["completed"][:, names["top"]] == names["test"][0][names["top"]]).all()
+    assert np.ptp(np.asarray(names["completed"])[:, ~names["top"]], axis=0).max() > 8
+    assert len([line for line in block.text.splitlines() if line and "import" not in line]) <= 20
+
+
+def test_the_config_in_the_readme_is_the_file(repository):
+    shown = doc_text.titled(ROOT / "README.md")
+    assert shown["configs/digits.py"] == (repository / "configs" / "digits.py").read_text(), "copy the file again"
+
+
+def test_every_registered_name_stands_in_the_readme():
+    text = doc_text._FENCE.sub("", (ROOT / "README.md").read_text())
+    for registry in REGISTRIES:
+        for name in registry.names():
+            assert re.search(rf"`{name}[`(]", text), f"the README does not name the {registry.kind} {name!r}"
+
+
+def test_every_config_field_is_described():
+    text = (ROOT / "docs" / "configs.md").read_text()
+    for name, _ in fields(base_config()):
+        assert f"`{name.rpartition('.')[2]}`" in text, name
+
+
+def test_the_config_of_the_page_builds(folder):
+    config = load_config_file("my_config.py:size=8")
+    dataset = build_dataset(config)
+    assert build_model(config, dataset.event, dataset.context).factorization.num_steps == 64
+
+
+def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
+    assert arjax("--config=my_data.py:smoke", "--workdir=runs/parity") == 0
+    assert arjax("--mode=evaluate", "--config=my_data.py:smoke", "--workdir=runs/parity") == 0
+    assert json.loads((folder / "runs/parity/results.json").read_text())["dataset"] == "parity"
+
+
+def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax):
+    assert arjax("--config=configs/digits.py:smoke", "--workdir=runs/digits") == 0
+    text = (ROOT / "docs" / "training.md").read_text()
+    for path in (folder / "runs/digits").iterdir():
+        assert path.name in text, f"docs/training.md does not tell of {path.name}"
+    for name in json.loads((folder / "runs/digits/results.json").read_text()):
+        assert f"`{name}`" in text, f"docs/training.md does not tell of the field {name}"
+    (block,) = [b for b in doc_text.blocks(ROOT / "docs/sampling.md") if "after-digits" in b.info]
+    names = {"__name__": "example"}
+    exec(compile(block.text, "sampling.md", "exec"), names)
+    assert names["x"].shape == (16, 8, 8) and names["step"] == 6
