@@ -95,14 +95,14 @@ def test_data_sets_to_prepare_can_be_prepared(page):
     assert set(named) <= set(known_names())
 
 
-@pages
-def test_examples_run(page, folder, monkeypatch):
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+def test_examples_run(page, folder):
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
             exec(compile(block.text, str(page), "exec"), {"__name__": "example"})
 
 
-def test_the_example_of_the_readme_learns_and_paints_in(monkeypatch):
+def test_the_example_of_the_readme_learns_and_paints_in():
     block = next(b for b in doc_text.blocks(ROOT / "README.md") if b.language == "python")
     names = {"__name__": "example"}
     exec(compile(block.text, "README.md", "exec"), names)
