@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from arjax.conditionals import make_conditional
@@ -42,12 +43,22 @@ def make_model(
     factorization = make_factorization(event.grid_shape, ordering, partition)
     family = NETWORKS.get(network)
     defaults = NETWORKS.options(network, hidden=BUILDER_FIELDS)
-    options = defaults | {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    options = defaults | {key: typed(key, value, defaults[key]) for key, value in options.items()}
     check_values(network, options)
     family.check(event, factorization, options)
     head = make_conditional(conditional or ("bernoulli" if event.kind == "binary" else "categorical"), event)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization)
+
+
+def typed(key: str, value: Any, default: Any) -> Any:
+    """An option in the type of its default: lists become tuples and whole numbers fractions, the rest is refused."""
+    kind = type(default)
+    if (type(value), kind) in ((list, tuple), (int, float)):
+        return kind(value)
+    if default is not inspect.Parameter.empty and type(value) is not kind:
+        raise UserError(f"network.{key} must be of type {kind.__name__} as in {default!r}, not {value!r}")
+    return value
 
 
 def check_values(network: str, options: dict[str, Any]) -> None:

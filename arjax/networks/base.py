@@ -9,8 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.errors import UserError
 from arjax.factorization import Factorization
-from arjax.registry import Registry
+from arjax.registry import Registry, did_you_mean
 from arjax.spec import ContextSpec, EventSpec
 
 NETWORKS = Registry("network")
@@ -82,5 +83,7 @@ class Network(nn.Module):
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
-    """The activation function of that name."""
+    """The activation function of that name; raises `UserError` when there is none."""
+    if name not in ACTIVATIONS:
+        raise UserError(f"unknown activation {name!r}{did_you_mean(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]

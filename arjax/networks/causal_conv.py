@@ -125,6 +125,11 @@ class CausalConv(StepNetwork):
 
     SMALL = {"hidden_size": 24, "num_layers": 4, "kernel_size": 3, "dilation_cycle": 3, "position": "learned"}
 
+    @classmethod
+    def check(cls, event, factorization, options):
+        super().check(event, factorization, options)
+        activation(options["activation"])
+
     def make_core(self):
         return CausalConvCore(
             self.hidden_size,

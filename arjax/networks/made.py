@@ -9,7 +9,7 @@ import numpy as np
 
 from arjax.errors import UserError
 from arjax.factorization import Factorization
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Network, activation
+from arjax.networks.base import NETWORKS, Network, activation
 from arjax.networks.embedding import ContextEncoder, flat_sites, numeric, numeric_size
 
 
@@ -41,10 +41,10 @@ class MADE(Network):
 
     @classmethod
     def check(cls, event, factorization, options):
-        if not options["hidden_sizes"] or min(options["hidden_sizes"]) < 1:
-            raise UserError(f"network.hidden_sizes must name at least one positive size, not {options['hidden_sizes']}")
-        if options["activation"] not in ACTIVATIONS:
-            raise UserError(f"unknown activation {options['activation']!r} (there are: {', '.join(ACTIVATIONS)})")
+        sizes = options["hidden_sizes"]
+        if not sizes or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
+            raise UserError(f"network.hidden_sizes must name at least one positive size, not {sizes}")
+        activation(options["activation"])
 
     def setup(self):
         num_inputs = self.event.num_sites * numeric_size(self.event)

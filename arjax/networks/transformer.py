@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.errors import UserError
-from arjax.networks.base import ACTIVATIONS, NETWORKS, Network, activation
+from arjax.networks.base import NETWORKS, Network, activation
 from arjax.networks.steps import StepTokens, check_steps, to_grid
 
 KVCache = tuple[jax.Array, jax.Array]
@@ -138,8 +138,7 @@ class Transformer(Network):
         if options["remat"] and options["unroll"] > 1:
             # XLA merges a recomputation with its original inside one iteration, and nothing would be saved.
             raise UserError(f"network.remat saves memory only with network.unroll=1, not {options['unroll']}")
-        if options["activation"] not in ACTIVATIONS:
-            raise UserError(f"unknown activation {options['activation']!r} (there are: {', '.join(ACTIVATIONS)})")
+        activation(options["activation"])
 
     def setup(self):
         self.tokens = StepTokens(self.event, self.context_spec, self.width, self.position, self.dtype)

@@ -1,0 +1,62 @@
+"""Dropout: active in training only, a function of the key, and never at the price of the order."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.spec import EventSpec
+
+EVENT = EventSpec((6,))
+X = np.random.default_rng(0).integers(0, 2, (8, 6)).astype(np.int32)
+#: Every option of every family that is a dropout rate.
+RATES = [(n, o) for n in NETWORKS.names() for o in NETWORKS.options(n) if o.endswith("dropout")]
+
+
+def build(network: str, **rates: float):
+    model = make_model(EVENT, network, **NETWORKS.get(network).SMALL, **rates)
+    return model, jax.jit(model.features, static_argnames="train"), jax.jit(model.init)(jax.random.key(0))
+
+
+@pytest.mark.parametrize(("network", "rate"), RATES)
+def test_active_only_in_training(network, rate):
+    _, features, params = build(network, **{rate: 0.5})
+    _, features_without, params_without = build(network)
+    jax.tree.map(np.testing.assert_array_equal, params, params_without)
+    scored = features(params, X)
+    np.testing.assert_allclose(scored, features_without(params, X), atol=1e-6)
+    first, again, other = (features(params, X, train=True, key=jax.random.key(k)) for k in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (np.abs(first - other).max((0, 2)) > 1e-3).any()
+    assert np.abs(first - scored).max() > 1e-3
+
+
+@pytest.mark.parametrize(("network", "rate"), RATES)
+def test_training_keeps_the_order(network, rate):
+    model, features, params = build(network, **{rate: 0.3})
+    key, mask = jax.random.key(3), np.asarray(model.factorization.mask())
+    before = np.asarray(features(params, X, train=True, key=key))
+    for site in range(6):
+        changed = X.copy()
+        changed[:, site] ^= 1
+        after = np.asarray(features(params, changed, train=True, key=key))
+        differs = (after != before).any((0, 2))
+        assert not differs[~mask[:, site]].any()
+        assert differs.any() or not mask[:, site].any()
+
+
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_a_rate_of_zero_changes_nothing_in_training(network):
+    _, features, params = build(network)
+    np.testing.assert_allclose(features(params, X, train=True, key=jax.random.key(0)), features(params, X), atol=1e-6)
+
+
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_training_without_a_key_is_an_error_not_silence(network):
+    model, _, params = build(network, dropout=0.5)
+    with pytest.raises(UserError, match="^this network has dropout: train=True needs a random `key`$"):
+        jax.eval_shape(lambda: model.features(params, X, train=True))

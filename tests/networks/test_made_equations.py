@@ -1,0 +1,77 @@
+"""MADE against the equations of Germain et al. (2015), written in numpy over 1-based degrees."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.models import make_model
+from arjax.networks.made import hidden_degrees
+from arjax.spec import EventSpec
+
+
+def random_params(model) -> dict[str, np.ndarray]:
+    """Parameters of the model's shapes without a zero among them."""
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(model.init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+def unit_degrees(num_units: int, num_sites: int) -> np.ndarray:
+    """m(k) in 1..D-1, as evenly as whole numbers allow."""
+    return np.array([1 + k * (num_sites - 1) // num_units for k in range(num_units)])
+
+
+def paper(x: np.ndarray, degrees: np.ndarray, params: dict[str, np.ndarray], depth: int, direct: bool) -> np.ndarray:
+    """Logits of equations (8)-(13) and section 4.2 for inputs of the given degrees (when they come, from 1 on)."""
+    below, below_degrees = x.astype(float), degrees
+    for layer in range(depth):
+        W, b = params[f"hidden_{layer}_kernel"].T, params[f"hidden_{layer}_bias"]
+        m = unit_degrees(len(b), len(degrees))
+        M_W = m[:, None] >= below_degrees[None, :]  # equations (8), (13)
+        below, below_degrees = np.maximum(0, b + below @ (W * M_W).T), m
+    M_V = degrees[:, None] > below_degrees[None, :]  # equation (9)
+    logits = params["out_bias"] + below @ (params["out_kernel"].T * M_V).T
+    if direct:
+        M_A = degrees[:, None] > degrees[None, :]  # section 3: a strictly triangular mask
+        logits += x @ (params["direct_kernel"].T * M_A).T
+    return logits
+
+
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("hidden_sizes", [(11,), (13, 4)])
+@pytest.mark.parametrize("ordering", ["raster", "random(seed=3)"])
+def test_logits_follow_the_paper(ordering, hidden_sizes, direct):
+    model = make_model(EventSpec((6,)), "made", ordering=ordering, hidden_sizes=hidden_sizes, direct=direct)
+    params, x = random_params(model), np.random.default_rng(1).integers(0, 2, (5, 6))
+    assert ("direct_kernel" in params) is direct
+    expected = paper(x, model.factorization.rank + 1, params, len(hidden_sizes), direct)
+    features = jax.jit(model.features)(params, x)[..., 0]
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_binary_log_likelihood_is_the_cross_entropy_of_the_paper():
+    """Equation (2): sum_d x_d log p_d + (1 - x_d) log(1 - p_d)."""
+    model = make_model(EventSpec((5,)), "made", hidden_sizes=(7,))
+    params, x = random_params(model), np.random.default_rng(2).integers(0, 2, (4, 5))
+    p = 1 / (1 + np.exp(-paper(x, model.factorization.rank + 1, params, 1, True)))
+    expected = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum(-1)
+    np.testing.assert_allclose(jax.jit(model.log_prob)(params, x), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("num_units", "num_steps"), [(1, 1), (5, 1), (5, 2), (4, 5), (10, 4), (3, 9), (500, 784)])
+def test_degrees_are_ascending_and_even(num_units, num_steps):
+    degrees = hidden_degrees(num_units, num_steps)
+    assert degrees.shape == (num_units,)
+    assert degrees.min() == 0
+    assert degrees.max() <= max(num_steps - 2, 0)
+    assert (np.diff(degrees) >= 0).all()
+    counts = np.bincount(degrees, minlength=max(num_steps - 1, 1))
+    assert counts.max() - counts.min() <= 1
+
+
+def test_levels_enter_one_hot_and_real_values_as_they_are():
+    levels = make_model(EventSpec((3,), (2,), "levels", 4), "made", hidden_sizes=(5,))
+    assert random_params(levels)["hidden_0_kernel"].shape == (3 * 2 * 4, 5)
+    binary = make_model(EventSpec((3,), (2,)), "made", hidden_sizes=(5,))
+    assert random_params(binary)["hidden_0_kernel"].shape == (3 * 2, 5)

@@ -1,0 +1,69 @@
+"""Recurrent and convolutional networks are linear in the number of sites: their programs make no array of D x D."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.extend.core import jaxprs_in_params
+
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.spec import EventSpec
+
+LONG = EventSpec((256, 256))
+#: Elements per site: width 8, times the gates of an LSTM or the taps of a convolution.
+LINEAR = 64
+
+
+def sizes(jaxpr) -> Iterator[int]:
+    """Number of elements of every array that a program makes, however deep in its loops."""
+    for equation in jaxpr.eqns:
+        yield from (variable.aval.size for variable in equation.outvars)
+        for inner in jaxprs_in_params(equation.params):
+            yield from sizes(inner)
+
+
+def largest(model, form: str) -> int:
+    """Size of the largest array in one form of a network, traced for one example and never run."""
+    x = jnp.zeros((1, *model.event.shape), jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+
+    def parallel(params, factorization):
+        return model.network.apply({"params": params}, x, factorization)
+
+    def stepwise(params, factorization):
+        variables = {"params": params}
+        carry = model.network.apply(variables, 1, factorization, method="init_carry")
+        return model.network.apply(variables, carry, x, jnp.int32(3), factorization, method="step")
+
+    program = {"parallel": parallel, "step": stepwise}[form]
+    return max(sizes(jax.make_jaxpr(program)(shapes, model.factorization).jaxpr))
+
+
+@pytest.mark.parametrize("form", ["parallel", "step"])
+@pytest.mark.parametrize("ordering", ["raster", "random(seed=1)"])
+@pytest.mark.parametrize("network", ["lstm", "causal_conv"])
+def test_linear_in_the_number_of_sites(network, ordering, form):
+    small = dict(NETWORKS.get(network).SMALL) | {"hidden_size": 8}
+    model = make_model(LONG, network, ordering=ordering, **small)
+    assert largest(model, form) <= LINEAR * LONG.num_sites
+
+
+def test_the_measure_sees_a_quadratic_array():
+    model = make_model(EventSpec((512,)), "transformer", width=8, num_layers=1, num_heads=1)
+    assert largest(model, "parallel") >= 512**2
+    assert largest(model, "step") < 512**2  # one row of scores at a time
+
+
+def test_a_step_of_a_convolution_costs_the_same_at_any_length():
+    """The queue and the arrays of a step do not grow with D, apart from the canvas and the table of positions."""
+
+    def step_sizes(num_sites: int) -> list[int]:
+        model = make_model(EventSpec((num_sites,)), "causal_conv", num_layers=4, hidden_size=8, position="none")
+        carry = jax.eval_shape(lambda: model.network.apply({}, 1, model.factorization, method="init_carry"))
+        return [leaf.size for leaf in jax.tree.leaves(carry)]
+
+    assert step_sizes(16) == step_sizes(4096)
