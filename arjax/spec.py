@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.integers import is_integer
 
 KINDS = ("binary", "levels", "tokens", "real")
 CONTEXT_KINDS = ("none", "label", "vector")
@@ -35,6 +36,11 @@ class EventSpec:
         expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0}.get(self.kind, self.num_levels >= 2)
         if not expected:
             raise UserError(f"{self.kind} data cannot have {self.num_levels} levels")
+        for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
+            if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
+                raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
+        if not is_integer(self.num_levels):
+            raise UserError(f"num_levels must be a whole number, not {self.num_levels!r}")
         if not self.grid_shape or min(self.grid_shape + self.value_shape) < 1:
             raise UserError(f"grid {self.grid_shape} with values {self.value_shape} has no sites or an empty dimension")
 
@@ -84,8 +90,8 @@ class ContextSpec:
     def __post_init__(self):
         if self.kind not in CONTEXT_KINDS:
             raise UserError(f"unknown context kind {self.kind!r} (there are: {', '.join(CONTEXT_KINDS)})")
-        if (self.kind == "none") != (self.size == 0) or self.size < 0:
-            raise UserError(f"a context of kind {self.kind!r} cannot have size {self.size}")
+        if not is_integer(self.size) or (self.kind == "none") != (self.size == 0) or self.size < 0:
+            raise UserError(f"a context of kind {self.kind!r} cannot have size {self.size!r}")
 
 
 #: The context of a model that has none.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.errors import UserError
-from arjax.factorization.integers import flat_integers
+from arjax.integers import flat_integers
 
 Array = jax.Array | np.ndarray
 

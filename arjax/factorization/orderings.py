@@ -11,7 +11,7 @@ import numpy as np
 
 from arjax.errors import UserError
 from arjax.factorization.factorization import check_permutation
-from arjax.factorization.integers import is_integer
+from arjax.integers import is_integer
 from arjax.registry import Registry
 
 ORDERINGS = Registry("ordering")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arjax.errors import UserError
-from arjax.factorization.integers import is_integer
+from arjax.integers import is_integer
 from arjax.registry import Registry
 
 PARTITIONS = Registry("partition")

@@ -5,23 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import Conditional
 from arjax.errors import UserError
 from arjax.factorization import Factorization
+from arjax.models.checks import as_context, as_mask, as_values, check_key
 from arjax.networks.base import Network
 from arjax.spec import ContextSpec, EventSpec
 
 Params = Any
-
-
-def context_mismatch(spec: ContextSpec) -> str:
-    """The sentence for a context that is missing, or given to a model without one."""
-    if spec.kind == "none":
-        return "this model has no context, so none can be given"
-    return f"this model needs a {spec.kind} context"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,22 +66,33 @@ class AutoregressiveModel:
     ) -> jax.Array:
         """Features of all conditionals in one pass (teacher forcing), [B, *grid, F].
 
-        `train=True` needs a `key` for dropout. Raises `UserError` when a context is missing or not wanted.
+        `train=True` needs a `key` for dropout.
+
+        Raises:
+          UserError: `x` or `context` do not fit the model, or the network has dropout and there is no key.
         """
-        if (context is None) != (self.context_spec.kind == "none"):
-            raise UserError(context_mismatch(self.context_spec))
-        rngs = None if key is None else {"dropout": key}
+        x = as_values(self.event, x)
+        context = as_context(self.context_spec, context, len(x))
         factorization = self.factorization if factorization is None else factorization
-        x = jnp.asarray(x, self.event.dtype)  # small types (uint8 on the device) would overflow in index arithmetic
-        return self.network.apply({"params": params}, x, factorization, context, train=train, rngs=rngs)
+        if factorization.grid_shape != self.event.grid_shape:
+            raise UserError(f"the factorization is of {factorization.grid_shape}, the grid is {self.event.grid_shape}")
+        if key is not None:
+            check_key(key)
+        rngs = None if key is None else {"dropout": key}
+        try:
+            return self.network.apply({"params": params}, x, factorization, context, train=train, rngs=rngs)
+        except flax.errors.InvalidRngError as error:
+            raise UserError("this network has dropout: train=True needs a random `key`") from error
 
     def log_prob_per_site(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
         """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0.
 
         Other keyword arguments are those of `features`.
         """
+        x = as_values(self.event, x)
+        mask = as_mask(self.event, mask, len(x))
         log_prob = self.conditional.log_prob(self.features(params, x, **kwargs), x)
-        return log_prob if mask is None else jnp.where(mask > 0, log_prob, 0.0)
+        return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
 
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
         """log p(x), float32[B]: the sum over the sites, or over those that `mask` [B, *grid] marks."""
@@ -95,6 +101,7 @@ class AutoregressiveModel:
 
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
+        x = as_values(self.event, x)
         features = self.features(params, x, **kwargs)
         return self.conditional.log_prob(features, x), self.conditional.entropy(features)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from arjax.errors import UserError
 from arjax.factorization import Factorization
-from arjax.models.autoregressive import AutoregressiveModel, Params, context_mismatch
+from arjax.integers import is_integer
+from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.models.checks import as_context, as_values, check_key
 from arjax.registry import Registry
 
 #: A sampler is `f(network, conditional, params, factorization, key, canvas, clamped, context, temperature) -> samples`,
@@ -39,15 +44,16 @@ def draw(
       temperature: divides the logits; 1 is the model's own distribution.
 
     Raises:
-      UserError: an unknown sampler, wrong shapes, or observed sites that the order does not put first.
+      UserError: an unknown sampler, wrong shapes or values, or observed sites that the order does not put first.
     """
-    if num < 1:
-        raise UserError(f"the number of samples must be at least 1, not {num}")
-    if temperature <= 0:
-        raise UserError(f"the temperature must be positive, not {temperature}")
+    if not is_integer(num) or num < 1:
+        raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
+    if not isinstance(temperature, numbers.Real) or not 0 < temperature < math.inf:
+        raise UserError(f"the temperature must be a positive number, not {temperature!r}")
+    check_key(key)
     sample = SAMPLERS.get(sampler)
     canvas, clamped_D = _canvas(model, num, given, observed)
-    context = _context(model, num, context)
+    context = as_context(model.context_spec, context, num, one_for_all=True)
     return sample(
         model.network, model.conditional, params, model.factorization, key, canvas, clamped_D, context, temperature
     )
@@ -60,13 +66,15 @@ def _canvas(model: AutoregressiveModel, num: int, given, observed) -> tuple[jax.
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
     if given is None or observed is None:
         return jnp.zeros((num, *event.shape), event.dtype), jnp.zeros(event.num_sites, bool)
-    given, observed = jnp.asarray(given, event.dtype), np.asarray(observed, bool)
+    given, observed = jnp.asarray(given), np.asarray(observed, bool)
     if observed.shape != event.grid_shape:
         raise UserError(f"`observed` has shape {observed.shape}, but the grid is {event.grid_shape}")
     if given.shape not in (event.shape, (num, *event.shape)):
         raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
     check_prefix(model.factorization, observed.ravel())
-    return jnp.broadcast_to(given, (num, *event.shape)), jnp.asarray(observed.ravel())
+    counts = observed.reshape(*event.grid_shape, *[1] * len(event.value_shape))
+    given = as_values(event, jnp.broadcast_to(jnp.where(counts, given, 0), (num, *event.shape)), "given")
+    return given, jnp.asarray(observed.ravel())
 
 
 def check_prefix(factorization: Factorization, observed_D: np.ndarray) -> None:
@@ -80,20 +88,6 @@ def check_prefix(factorization: Factorization, observed_D: np.ndarray) -> None:
             f"this order cannot condition on the observed sites: a site drawn in step {first_free} comes before an "
             f"observed one of step {last_observed}; use an ordering that visits the observed sites first"
         )
-
-
-def _context(model: AutoregressiveModel, num: int, context) -> jax.Array | None:
-    """The context of each example, checked."""
-    spec = model.context_spec
-    if (context is None) != (spec.kind == "none"):
-        raise UserError(context_mismatch(spec))
-    if context is None:
-        return None
-    one = () if spec.kind == "label" else (spec.size,)
-    context = jnp.asarray(context, jnp.int32 if spec.kind == "label" else jnp.float32)
-    if context.shape not in (one, (num, *one)):
-        raise UserError(f"the context has shape {context.shape}, but {num} examples need {(num, *one)}")
-    return jnp.broadcast_to(context, (num, *one))
 
 
 def fill(

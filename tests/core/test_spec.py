@@ -76,3 +76,16 @@ def test_specs_are_hashable_values():
     assert EventSpec((3,)) != EventSpec((4,))
     with pytest.raises(dataclasses.FrozenInstanceError):
         EventSpec((3,)).kind = "real"
+
+
+@pytest.mark.parametrize("grid", [[4], 4, (4.0,), ("4",), (True,)])
+def test_shapes_are_tuples_of_whole_numbers(grid):
+    with pytest.raises(UserError, match="grid_shape must be a tuple of whole numbers"):
+        EventSpec(grid)
+
+
+def test_numbers_of_levels_and_classes_are_whole():
+    with pytest.raises(UserError, match=r"num_levels must be a whole number, not 2\.5"):
+        EventSpec((4,), (), "levels", 2.5)
+    with pytest.raises(UserError, match="cannot have size True"):
+        ContextSpec("label", True)
