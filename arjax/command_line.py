@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import errno
+import fcntl
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from arjax.errors import UserError
@@ -28,7 +31,7 @@ modes:
 
 examples:
   arjax --config=configs/digits.py --workdir=runs/digits
-  arjax --config=configs/digits.py:smoke --workdir=/tmp/try --config.optimizer.learning_rate=3e-4
+  arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
 """
 
@@ -152,6 +155,28 @@ def writable_folder(path: str) -> Path:
             return folder
     except OSError as error:
         raise UserError(f"cannot write to the folder {path!r}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Holds the folder for one training run; raises `UserError` when another process trains there at this moment.
+
+    Two runs would remove each other's checkpoints. The lock is on the folder itself and ends with the process, however
+    it ends. File systems without locks (some network ones) are used without.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UserError(f"another process is training in {folder}: wait for it, or choose another --workdir") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL):
+            raise
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def tell_mistakes(program: str, main: Callable[[], int]) -> int:

@@ -102,14 +102,21 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """The inverse of `to_json`: lists come back as the tuples they were, as no config holds a list."""
+    """The inverse of `to_json`: lists come back as the tuples they were, as no config holds a list.
+
+    Raises:
+      ValueError: the text is not JSON, or not that of an object.
+    """
 
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: restore(v) for key, v in value.items()}
         return tuple(restore(v) for v in value) if isinstance(value, list) else value
 
-    return ConfigDict(restore(json.loads(text))).lock()
+    values = restore(json.loads(text))
+    if not isinstance(values, dict):
+        raise ValueError(f"a config is a JSON object, not {values!r}")
+    return ConfigDict(values).lock()
 
 
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
@@ -119,7 +126,7 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
         raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
     try:
         return from_json(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged: it is not the JSON of a config") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.command_line import Flags, writable_folder
+from arjax.command_line import Flags, only_run_in, writable_folder
 from arjax.config_files import (
     FILE_NAME,
     apply_overrides,
@@ -25,12 +25,19 @@ from arjax.validate import validate
 
 def run_train(flags: Flags) -> int:
     """Trains in `flags.workdir`, from wherever the run there stands, and shows what came out."""
-    from arjax.showing import show_run
-    from arjax.training.loop import train
-
     config = _load_config(flags)
     _connect(flags)
     workdir = writable_folder(flags.workdir)
+    if jax.process_index() > 0:
+        return _train(config, workdir)
+    with only_run_in(workdir):
+        return _train(config, workdir)
+
+
+def _train(config: ConfigDict, workdir: Path) -> int:
+    from arjax.showing import show_run
+    from arjax.training.loop import train
+
     path = workdir / FILE_NAME
     is_new = not path.exists()
     if not is_new:

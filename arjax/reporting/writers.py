@@ -6,7 +6,7 @@ import importlib.util
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,24 +63,25 @@ class MetricWriter:
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     """The lines of `workdir/metrics.jsonl` in the order written; empty when there is no file."""
     path = Path(workdir) / FILE_NAME
-    return list(_whole_lines(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+    return list(_whole_lines(path)) if path.exists() else []
 
 
-def _whole_lines(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
-    """Parses lines; the last one may have been cut by a kill in mid-write, which is why broken lines are left out."""
-    for line in lines:
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The metrics in a file, without broken lines: a kill in mid-write leaves half of one, a power cut garbage."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
+            values = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if isinstance(values, dict) and isinstance(values.get("step"), int):
+            yield values
 
 
 def _trim(path: Path, resume_step: int | None) -> None:
     """Rewrites the file without broken lines and without lines after `resume_step`."""
-    lines = _whole_lines(path.read_text(encoding="utf-8").splitlines())
     limit = math.inf if resume_step is None else resume_step
     # At step 0 nothing has been trained: what a dead earlier attempt wrote there is written again as well.
-    kept = [line for line in lines if line["step"] <= limit and resume_step != 0]
+    kept = [line for line in _whole_lines(path) if line["step"] <= limit and resume_step != 0]
     replacement = path.with_suffix(".tmp")
     replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     replacement.replace(path)  # atomic: a kill here leaves either the old or the new file

@@ -62,3 +62,14 @@ def test_what_is_not_finite_is_null(tmp_path):
 
 def test_no_file_reads_as_no_lines(tmp_path):
     assert read_metrics(tmp_path) == []
+
+
+def test_garbage_is_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with MetricWriter(tmp_path) as writer:
+        writer.write(1, {"a": 1.0})
+    path.write_bytes(path.read_bytes() + b'3\n[]\n{"a": 1}\n{"step": "x"}\n\xff\xfe\x00\n{"st')
+    assert read_metrics(tmp_path) == [{"step": 1, "a": 1.0}]
+    with MetricWriter(tmp_path, resume_step=1) as writer:
+        writer.write(2, {"a": 2.0})
+    assert path.read_text() == '{"step": 1, "a": 1.0}\n{"step": 2, "a": 2.0}\n'
