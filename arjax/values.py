@@ -1,8 +1,10 @@
-"""Reads typed values from text, for config arguments and command-line overrides."""
+"""Reads typed values from text, for config arguments and command-line overrides, and objects from JSON files."""
 
 from __future__ import annotations
 
 import ast
+import json
+from pathlib import Path
 from typing import Any
 
 from arjax.errors import UserError
@@ -70,3 +72,12 @@ def _elements_like(value: tuple, like: tuple) -> tuple:
     if any(type(element) is not kind for element in value):
         raise ValueError(value)
     return value
+
+
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file, or None when there is no file or it holds anything else: half of one, or garbage."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # both decoding errors are ValueErrors
+        return None
+    return value if isinstance(value, dict) else None

@@ -12,6 +12,7 @@ from typing import Any
 from arjax.errors import UserError
 from arjax.registry import did_you_mean
 from arjax.sweep.runs import Run
+from arjax.values import read_json_object
 
 FILE_NAME = "results.csv"
 COLUMNS = (
@@ -35,11 +36,9 @@ STDERR_OF = {"nll_nats": "nll_stderr"}
 
 def read_results(folder: Path) -> dict[str, Any] | None:
     """`results.json` of a run that has ended with scores of the split its config asks for; None when there is none."""
-    path = folder / "results.json"
-    if not path.is_file():
+    results, config = read_json_object(folder / "results.json"), read_json_object(folder / "config.json")
+    if not results or not config:
         return None
-    results = json.loads(path.read_text(encoding="utf-8"))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return results if results["split"] == config["evaluate"]["split"] else None
 
 

@@ -100,8 +100,8 @@ class CheckpointStore:
         step, manifest = found
         if step < 0:
             raise UserError(
-                f"none of the checkpoints in {self._directory} is readable: put back a copy of one, or remove the "
-                "folder to start again from step 0"
+                f"none of the checkpoints in {self._directory} is readable: put back a copy of one, or train again in "
+                "another workdir"
             )
         path = self._directory / str(step)
         if difference := _first_difference(manifest["tree"], _describe(abstract_tree)):

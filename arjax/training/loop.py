@@ -241,8 +241,6 @@ class Run:
                 "no validation score of this run was finite, so there are no best parameters to test"
             )
         params, best_step, about = restore_params(self.setup, self.workdir)
-        if self.history.best_value is not None and not about:
-            raise UserError(f"{self.best.directory} is gone: the best parameters of this run cannot be tested")
         results = {"dataset": self.setup.dataset.name, "split": split} | self.evaluator(params, split)
         results |= {
             "validation_nll_nats": about["value"] if about else None,

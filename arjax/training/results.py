@@ -10,19 +10,15 @@ from typing import Any
 
 import jax
 
+from arjax.values import read_json_object
+
 FILE_NAME = "results.json"
 
 
 def read_results(workdir: str | os.PathLike) -> dict[str, Any] | None:
     """The results of a workdir, or None when there are none (or no whole ones, which cannot happen by a kill)."""
-    path = Path(workdir) / FILE_NAME
-    if not path.is_file():
-        return None
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None  # edited by hand or damaged; they are computed again
-    return results if isinstance(results, dict) and {"step", "split"} <= results.keys() else None
+    results = read_json_object(Path(workdir) / FILE_NAME)  # edited by hand or damaged, they are computed again
+    return results if results is not None and {"step", "split"} <= results.keys() else None
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:

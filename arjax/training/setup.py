@@ -98,13 +98,13 @@ def best_store(workdir: str | os.PathLike) -> CheckpointStore:
 
 
 def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, dict[str, Any]]:
-    """The parameters of a finished or running workdir that were best on validation, else the latest ones.
+    """The parameters of a finished or running workdir that were best on validation, or the latest before there are any.
 
     Returns:
       The parameters on the mesh, the step they are of, and what the checkpoint says (`value`: validation nats).
 
     Raises:
-      UserError: there is no checkpoint, or none is readable.
+      UserError: there is no checkpoint, none is readable, or the best parameters were there and are gone.
     """
     best = best_store(workdir).restore(setup.abstract_state.params)
     if best is not None:
@@ -113,5 +113,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     latest = latest_store(workdir).restore(setup.abstract_state)
     if latest is None:
         raise UserError(f"{workdir} holds no checkpoint yet: train there first")
-    step, state, _ = latest
+    step, state, extra = latest
+    if extra["best_value"] is not None:
+        raise UserError(f"{best_store(workdir).directory} is gone: the best parameters of this run cannot be used")
     return eval_params(state), step, {}

@@ -35,6 +35,14 @@ def test_damaged_results_are_computed_again(config_file, finished_run, workdir):
     assert [again[name] for name in names] == pytest.approx([before[name] for name in names])
 
 
+def test_lost_best_parameters_are_not_replaced_by_the_latest(workdir, capsys):
+    shutil.rmtree(workdir / "checkpoints" / "best")
+    (workdir / "results.json").unlink()
+    for mode in ("evaluate", "sample"):
+        assert main([f"--mode={mode}", f"--workdir={workdir}"]) == 2
+        assert "best is gone: the best parameters of this run cannot be used" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_config_is_one_sentence(config_file, workdir, capsys, damage):
     (workdir / "config.json").write_bytes(damage)
