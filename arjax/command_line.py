@@ -138,8 +138,10 @@ def _check(flags: Flags) -> None:
         raise UserError(f"--mode={flags.mode} needs --config=FILE.py")
     if flags.mode in ("train", "evaluate", "sample") and not flags.workdir:
         raise UserError(f"--mode={flags.mode} needs --workdir=DIR")
-    if flags.mode == "list" and (flags.config or flags.overrides):
-        raise UserError("--mode=list takes no config")
+    if flags.mode == "list" and (flags.config or flags.overrides or flags.workdir):
+        raise UserError("--mode=list takes neither a config nor a workdir")
+    if flags.mode in ("plan", "list") and (flags.coordinator_address or flags.num_processes or flags.process_id != -1):
+        raise UserError(f"--mode={flags.mode} is one process: no coordinator_address, num_processes or process_id")
     if flags.devices and flags.mode != "plan":
         raise UserError("--devices goes with --mode=plan; a run uses the devices of the machine")
     if flags.devices < 0:
