@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 import jax
@@ -42,6 +43,8 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
             "a run of several processes needs all of coordinator_address (host:port), num_processes and process_id "
             f"(0 to num_processes - 1), not {coordinator_address!r}, {num_processes} and {process_id}"
         )
+    if not re.fullmatch(r".+:\d+", coordinator_address):
+        raise UserError(f"coordinator_address must be host:port, such as 10.0.0.1:8476, not {coordinator_address!r}")
     _connect(coordinator_address=coordinator_address, num_processes=num_processes, process_id=process_id)
     return jax.process_count()
 

@@ -20,6 +20,10 @@ COMMANDS = [
     (["--mode=list", "--config=CONFIG"], "--mode=list takes neither a config nor a workdir"),
     (["--mode=list", "--workdir=EMPTY"], "--mode=list takes neither a config nor a workdir"),
     (["--mode=plan", "--config=CONFIG", "--num_processes=2"], "--mode=plan is one process"),
+    (
+        ["--config=CONFIG", "--workdir=EMPTY", "--coordinator_address=h", "--num_processes=1", "--process_id=0"],
+        "coordinator_address must be host:port, such as 10.0.0.1:8476, not 'h'",
+    ),
     (["--mode=list", "--process_id=0"], "--mode=list is one process"),
     (["--mode=dream", "--config=CONFIG", "--workdir=EMPTY"], "invalid choice: 'dream'"),
     (["--confg=CONFIG", "--workdir=EMPTY"], "unknown flag '--confg', did you mean '--config'"),
