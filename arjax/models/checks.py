@@ -83,6 +83,7 @@ def _check_integers(values: jax.Array | np.ndarray, num_levels: int, name: str) 
         raise UserError(f"{name} must be integers, not {values.dtype}")
     if isinstance(values, jax.core.Tracer) or not values.size or not getattr(values, "is_fully_addressable", True):
         return
-    low, high = int(values.min()), int(values.max())
+    with jax.ensure_compile_time_eval():  # an array that a jitted function closes over is known, too
+        low, high = int(values.min()), int(values.max())
     if low < 0 or high >= num_levels:
         raise UserError(f"{name} must be 0 to {num_levels - 1}, not {low} to {high}")
