@@ -25,7 +25,7 @@ run: $(VENV)/.plots
 	$(BIN)/arjax --config=configs/digits.py --workdir=runs/digits
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

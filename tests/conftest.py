@@ -28,6 +28,14 @@ def key() -> jax.Array:
     return jax.random.key(0)
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Programs that run only a few times had better compile fast than run fast: half the time for many."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def repository() -> pathlib.Path:
     """The root of the checkout, where `configs/` and `scripts/` lie."""

@@ -25,6 +25,9 @@ ORDERING_OPTIONS = {"random": "(seed=1)", "list": "(order=(3, 0, 5, 1, 4, 2))"}
 PARTITION_OPTIONS = {"blocks": "(size=2)", "sizes": "(sizes=(1, 3, 2))"}
 ORDERING_CALLS = [name + ORDERING_OPTIONS.get(name, "") for name in ORDERINGS.names()]
 PARTITION_CALLS = [name + PARTITION_OPTIONS.get(name, "") for name in PARTITIONS.names()]
+#: Examples in one pass: what `dependence` needs (8 examples, each with none or one of 6 sites changed), so that laws 1
+#: and 3 run the same compiled programs.
+BATCH = 8 * (1 + 6)
 CONTEXTS = {"none": ContextSpec(), "label": ContextSpec("label", 3), "vector": ContextSpec("vector", 2)}
 
 
@@ -60,13 +63,24 @@ def _headless_model(network, event, ordering, partition, context, small):
 
 @functools.cache
 def random_params(network, grid_shape, sizes):
-    """Parameters with no zeros, twice as large as at initialisation: no path is switched off or near uniform."""
+    """Parameters of a network from their shapes alone: to compile `init` would take longer than most laws."""
     model = AutoregressiveModel(network, None, make_factorization(grid_shape, "raster", f"sizes(sizes={sizes})"))
-    params = model.init(jax.random.key(0))
-    leaves, treedef = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [2 * leaf + 0.1 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(treedef, noisy)
+    return random_like(jax.eval_shape(model.init, jax.random.key(0)))
+
+
+def random_like(shapes):
+    """No zeros, and about twice as large as at initialisation: no path is switched off or near uniform."""
+    rng = np.random.default_rng(1)
+
+    def leaf(path, shape):
+        noise, name = rng.normal(size=shape.shape), path[-1].key
+        if name.endswith("scale"):  # of a normalisation
+            return np.float32(2 + 0.1 * noise)
+        if len(shape.shape) < 2 or name.endswith("bias"):
+            return np.float32(0.1 * noise)
+        return np.float32(2 * noise / np.sqrt(shape.shape[-2]))
+
+    return jax.tree.map_with_path(leaf, shapes)
 
 
 def params_of(model):
@@ -80,6 +94,17 @@ def parallel(network, params, x, factorization, context=None):
     """Features [B, D, F] in one pass. Jitted on the network alone: one compilation serves all orderings."""
     features = network.apply({"params": params}, x, factorization, context)
     return features.reshape(x.shape[0], factorization.num_sites, -1)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _log_prob(network, conditional, params, x, factorization):
+    return AutoregressiveModel(network, conditional, factorization).log_prob(params, x)
+
+
+def log_prob(model, x):
+    """log p(x) under `params_of(model)`, float64[B]; one compilation serves all orderings."""
+    scores = _log_prob(model.network, model.conditional, params_of(model), x, model.factorization)
+    return np.asarray(scores, np.float64)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -30,13 +30,13 @@ def test_step_form_with_context(network, context):
     spec = cases.CONTEXTS[context]
     model = cases.small_model(network, cases.EVENTS["tokens"], "random(seed=1)", "sizes(sizes=(1, 3, 2))", spec)
     if not isinstance(model, str):
-        _check(model, cases.random_context(spec, 5))
+        _check(model, cases.random_context(spec, cases.BATCH))
     assert model
 
 
 def _check(model, context=None):
     params = cases.params_of(model)
-    x, garbage = cases.random_x(model.event, 5), cases.random_x(model.event, 5, seed=1)
+    x, garbage = cases.random_x(model.event, cases.BATCH), cases.random_x(model.event, cases.BATCH, seed=1)
     parallel = np.asarray(cases.parallel(model.network, params, x, model.factorization, context))
     stepwise = np.asarray(cases.stepwise(model.network, params, x, garbage, model.factorization, context))
     assert np.abs(parallel - stepwise).max() <= TOLERANCE * np.abs(parallel).max()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import law_cases as cases
 import numpy as np
 import pytest
 
@@ -10,6 +11,8 @@ from arjax.errors import UserError
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.spec import EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 EVENT = EventSpec((6,))
 X = np.random.default_rng(0).integers(0, 2, (8, 6)).astype(np.int32)
@@ -19,7 +22,7 @@ RATES = [(n, o) for n in NETWORKS.names() for o in NETWORKS.options(n) if o.ends
 
 def build(network: str, **rates: float):
     model = make_model(EVENT, network, **NETWORKS.get(network).SMALL, **rates)
-    return model, jax.jit(model.features, static_argnames="train"), jax.jit(model.init)(jax.random.key(0))
+    return model, jax.jit(model.features, static_argnames="train"), cases.params_of(model)
 
 
 @pytest.mark.parametrize(("network", "rate"), RATES)
@@ -58,5 +61,5 @@ def test_a_rate_of_zero_changes_nothing_in_training(network):
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_training_without_a_key_is_an_error_not_silence(network):
     model, _, params = build(network, dropout=0.5)
-    with pytest.raises(UserError, match="^this network has dropout: train=True needs a random `key`$"):
+    with pytest.raises(UserError, match=r"^this network has dropout: train=True needs a random `key`"):
         jax.eval_shape(lambda: model.features(params, X, train=True))

@@ -10,6 +10,8 @@ from arjax.models import make_model
 from arjax.networks.made import hidden_degrees
 from arjax.spec import EventSpec
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def random_params(model) -> dict[str, np.ndarray]:
     """Parameters of the model's shapes without a zero among them."""

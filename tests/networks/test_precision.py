@@ -11,6 +11,8 @@ from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.spec import EventSpec
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EVENT = EventSpec((6,), kind="tokens", num_levels=5)
 #: Largest and mean difference allowed, relative to the largest feature. bfloat16 keeps 8 bits, an error of 2^-9 = 0.002
 #: per operation, which attention can amplify at single sites; measured: at most 0.045 and 0.003.
@@ -19,11 +21,6 @@ LARGEST, MEAN = 0.06, 0.005
 
 def small(network: str, dtype: str):
     return make_model(EVENT, network, ordering="random(seed=1)", dtype=dtype, **NETWORKS.get(network).SMALL)
-
-
-def scaled(params):
-    """Larger than at initialisation, as after training."""
-    return jax.tree.map(lambda leaf: 2 * leaf, params)
 
 
 @pytest.mark.parametrize("network", NETWORKS.names())
@@ -36,7 +33,7 @@ def test_parameters_are_float32_and_the_same_in_both_types(network):
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_features_are_float32_close_to_those_of_float32_and_equal_step_by_step(network):
     low, high = small(network, "bfloat16"), small(network, "float32")
-    params = scaled(jax.jit(high.init)(jax.random.key(0)))
+    params = cases.params_of(high)
     x, garbage = cases.random_x(EVENT, 16), cases.random_x(EVENT, 16, seed=1)
     expected = np.asarray(cases.parallel(high.network, params, x, high.factorization))
     features = cases.parallel(low.network, params, x, low.factorization)

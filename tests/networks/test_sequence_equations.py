@@ -13,6 +13,8 @@ from arjax.networks.lstm import LSTMLayer
 from arjax.networks.transformer import Block, SelfAttention
 from arjax.spec import EventSpec
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 rng = np.random.default_rng(0)
 
 

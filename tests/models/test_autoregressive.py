@@ -1,0 +1,153 @@
+"""The model: sums of conditionals, masks, contexts, and other orders with the same parameters."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.factorization import make_factorization
+from arjax.models import make_model
+from arjax.spec import ContextSpec, EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+EVENT = EventSpec((2, 3), (2,), "levels", 3)
+X = cases.random_x(EVENT, 5)
+
+
+def build(network: str = "made", event: EventSpec = EVENT, **options):
+    """A small model and parameters far from uniform."""
+    model = make_model(event, network, **options)
+    return model, cases.params_of(model)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return build(hidden_sizes=(16,), ordering="random(seed=1)")
+
+
+def test_log_prob_is_the_sum_over_sites(made):
+    model, params = made
+    per_site = model.log_prob_per_site(params, X)
+    assert (per_site.shape, per_site.dtype) == ((5, 2, 3), jnp.float32)
+    total = model.log_prob(params, X)
+    assert (total.shape, total.dtype) == ((5,), jnp.float32)
+    np.testing.assert_allclose(total, np.asarray(per_site).sum((1, 2)), rtol=1e-6)
+    assert total.std() > 0.1
+
+
+def test_each_site_is_scored_by_its_own_features(made):
+    model, params = made
+    features = model.features(params, X)
+    expected = model.conditional.log_prob(features, jnp.asarray(X))
+    np.testing.assert_allclose(model.log_prob_per_site(params, X), expected, rtol=1e-6)
+
+
+def test_mask_counts_only_what_it_marks(made):
+    model, params = made
+    mask = np.random.default_rng(0).integers(0, 2, (5, 2, 3)).astype(np.float32)
+    expected = np.asarray(model.log_prob_per_site(params, X)) * mask
+    np.testing.assert_allclose(model.log_prob_per_site(params, X, mask=mask), expected, rtol=1e-6)
+    np.testing.assert_allclose(model.log_prob(params, X, mask=mask), expected.sum((1, 2)), rtol=1e-6)
+    np.testing.assert_array_equal(model.log_prob(params, X, mask=0 * mask), np.zeros(5))
+
+
+def test_masked_sites_pass_no_gradient_even_when_their_score_is_not_finite(made):
+    """`where`, not a product: 0 * nan is nan."""
+    model, params = made
+    mask = np.ones((5, 2, 3))
+    mask[:, 1] = 0
+    params = {
+        **params,
+        "out_bias": np.where(np.arange(36) < 18, params["out_bias"], np.nan),
+    }  # at the last site, masked
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, X, mask=mask).sum()))(params)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient["out_bias"][:18]).all()
+
+
+def test_conditionals_are_the_scores_and_entropies(made):
+    model, params = made
+    log_prob, entropy = model.conditionals(params, X)
+    np.testing.assert_allclose(log_prob, model.log_prob_per_site(params, X), rtol=1e-6)
+    np.testing.assert_allclose(entropy, model.conditional.entropy(model.features(params, X)), rtol=1e-6)
+    assert entropy.shape == (5, 2, 3)
+    assert (entropy >= 0).all()
+    assert (entropy <= 2 * np.log(3) + 1e-5).all()
+
+
+def test_mean_log_probability_is_minus_the_entropy():
+    """Over all examples: -sum_x p(x) log p(x) = E_x sum_t H(x_t | x_<t), the chain rule of entropy."""
+    event = EventSpec((5,))
+    model, params = build(event=event, hidden_sizes=(12,))
+    everything = cases.all_values(event)
+    log_p = np.asarray(model.log_prob(params, everything), float)
+    _, entropy = model.conditionals(params, everything)
+    expected = (np.exp(log_p) * np.asarray(entropy).sum(-1)).sum()
+    np.testing.assert_allclose(-(np.exp(log_p) * log_p).sum(), expected, rtol=1e-5)
+
+
+def test_another_factorization_gives_the_likelihood_of_that_order(made):
+    model, params = made
+    other = make_model(EVENT, "made", hidden_sizes=(16,), ordering="random(seed=7)")
+    found = model.log_prob(params, X, factorization=other.factorization)
+    np.testing.assert_allclose(found, other.log_prob(params, X), rtol=1e-5)
+    assert np.abs(found - model.log_prob(params, X)).max() > 1e-3
+
+
+def test_one_program_scores_every_order(made):
+    model, params = made
+    traces = []
+
+    @jax.jit
+    def log_prob(params, x, factorization):
+        traces.append(1)
+        return model.log_prob(params, x, factorization=factorization)
+
+    scores = [log_prob(params, X, make_factorization((2, 3), f"random(seed={seed})")) for seed in range(4)]
+    assert len(traces) == 1
+    assert np.std(scores, axis=0).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "context", "other"),
+    [
+        (ContextSpec("label", 3), np.array([0, 1, 2, 0, 1]), np.array([0, 2, 2, 0, 1])),
+        (ContextSpec("vector", 2), np.eye(5, 2, dtype=np.float32), np.eye(5, 2, 1, dtype=np.float32)),
+    ],
+)
+def test_context_changes_the_rows_that_it_belongs_to(spec, context, other):
+    model, params = build(hidden_sizes=(16,), context=spec)
+    before, after = (np.asarray(model.log_prob(params, X, context=c)) for c in (context, other))
+    changed = (context != other).reshape(5, -1).any(1)
+    assert (np.abs(before - after)[changed] > 1e-3).all()
+    np.testing.assert_array_equal(before[~changed], after[~changed])
+
+
+def test_parameters_are_a_plain_dict_of_float32_and_a_function_of_the_key():
+    model = make_model(EVENT, "made", hidden_sizes=(16,))
+    init = jax.jit(model.init)
+    params, again, other = (init(jax.random.key(k)) for k in (0, 0, 1))
+    assert type(params) is dict
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+    jax.tree.map(np.testing.assert_array_equal, params, again)
+    assert np.abs(params["out_kernel"] - other["out_kernel"]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [(EventSpec((3,)), "Bernoulli"), (EventSpec((3,), (), "levels", 2), "Categorical"), (EVENT, "Categorical")],
+)
+def test_the_usual_conditional_follows_the_kind_of_data(event, expected):
+    assert type(make_model(event, "made").conditional).__name__ == expected
+
+
+def test_dummy_batches_fit_the_model():
+    x, context = make_model(EVENT, "made", context=ContextSpec("vector", 4)).dummy_batch(3)
+    assert (x.shape, x.dtype) == ((3, 2, 3, 2), jnp.int32)
+    assert (context.shape, context.dtype) == ((3, 4), jnp.float32)
+    assert make_model(EVENT, "made").dummy_batch(3)[1] is None
+    assert make_model(EVENT, "made", context=ContextSpec("label", 4)).dummy_batch(3)[1].dtype == jnp.int32

@@ -1,0 +1,107 @@
+"""Objectives: what is summed, what it is divided by, and what masks and weights leave out."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.models import make_model
+from arjax.objectives import OBJECTIVES, count
+from arjax.spec import ContextSpec, EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+EVENT = EventSpec((2, 3), (2,), "levels", 3)
+X = cases.random_x(EVENT, 5)
+MASK = np.random.default_rng(1).integers(0, 2, (5, 2, 3)).astype(np.float32)
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def model_and_params():
+    model = make_model(EVENT, "made", hidden_sizes=(16,))
+    return model, jax.jit(model.init)(jax.random.key(1))
+
+
+def teacher_forcing(model, params, batch, key=KEY):
+    return jax.jit(functools.partial(OBJECTIVES.get("teacher_forcing"), model))(params, batch, key)
+
+
+def test_counts_of_a_plain_batch():
+    counts = {k: float(v) for k, v in count(EVENT, {"x": X}).items()}
+    assert counts == {"examples": 5, "sites": 30, "dims": 60}
+
+
+def test_counts_honour_mask_and_weight():
+    weight = np.array([1, 0, 1, 1, 0], np.float32)
+    counts = {k: float(v) for k, v in count(EVENT, {"x": X, "mask": MASK, "weight": weight}).items()}
+    sites = (MASK.sum((1, 2)) * weight).sum()
+    assert counts == {"examples": 3, "sites": sites, "dims": 2 * sites}
+
+
+def test_teacher_forcing_is_the_negative_log_likelihood_per_dimension(model_and_params):
+    model, params = model_and_params
+    loss, sums = teacher_forcing(model, params, {"x": X})
+    nll = -np.asarray(model.log_prob(params, X)).sum()
+    np.testing.assert_allclose(sums["nll"], nll, rtol=1e-6)
+    np.testing.assert_allclose(loss, nll / 60, rtol=1e-6)
+    assert {name: value.shape for name, value in sums.items()} == dict.fromkeys(
+        ("nll", "examples", "sites", "dims"), ()
+    )
+    assert {value.dtype for value in sums.values()} == {np.dtype(np.float32)}
+
+
+def test_teacher_forcing_scores_what_the_mask_marks(model_and_params):
+    model, params = model_and_params
+    loss, sums = teacher_forcing(model, params, {"x": X, "mask": MASK})
+    nll = -np.asarray(model.log_prob(params, X, mask=MASK)).sum()
+    np.testing.assert_allclose(sums["nll"], nll, rtol=1e-6)
+    np.testing.assert_allclose(loss, nll / (2 * MASK.sum()), rtol=1e-6)
+
+
+def test_sums_add_up_over_batches(model_and_params):
+    model, params = model_and_params
+    whole = teacher_forcing(model, params, {"x": X, "mask": MASK})[1]
+    parts = [teacher_forcing(model, params, {"x": X[s], "mask": MASK[s]})[1] for s in (slice(2), slice(2, 5))]
+    for name in whole:
+        np.testing.assert_allclose(parts[0][name] + parts[1][name], whole[name], rtol=1e-5)
+
+
+def test_a_batch_of_which_nothing_counts_has_no_loss_and_no_gradient(model_and_params):
+    model, params = model_and_params
+    objective = OBJECTIVES.get("teacher_forcing")
+    batch = {"x": X, "mask": 0 * MASK}
+    (loss, _), gradient = jax.jit(jax.value_and_grad(lambda p: objective(model, p, batch, KEY), has_aux=True))(params)
+    assert loss == 0
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_the_loss_falls_along_its_gradient(model_and_params):
+    model, params = model_and_params
+    objective = OBJECTIVES.get("teacher_forcing")
+    step = jax.jit(jax.value_and_grad(lambda p: objective(model, p, {"x": X}, KEY)[0]))
+    before, gradient = step(params)
+    after, _ = step(jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient))
+    assert after < before - 1e-3
+
+
+def test_context_and_dropout_reach_the_model():
+    model = make_model(EVENT, "made", hidden_sizes=(16,), dropout=0.5, context=ContextSpec("label", 3))
+    params = jax.jit(model.init)(jax.random.key(1))
+    batch = {"x": X, "context": np.array([0, 1, 2, 0, 1], np.int32)}
+    first, again, other = (float(teacher_forcing(model, params, batch, jax.random.key(k))[0]) for k in (0, 0, 1))
+    assert first == again != other  # training: dropout follows the key
+    moved = {**batch, "context": batch["context"][::-1].copy()}
+    assert float(teacher_forcing(model, params, moved)[0]) != first
+
+
+def test_every_objective_reports_the_counts(model_and_params):
+    model, params = model_and_params
+    for name in OBJECTIVES.names():
+        loss, sums = jax.jit(functools.partial(OBJECTIVES.get(name), model))(params, {"x": X}, KEY)
+        assert np.isfinite(loss)
+        assert {"nll", "examples", "sites", "dims"} <= set(sums)

@@ -1,0 +1,187 @@
+"""Drawing: clamped sites, prefixes, contexts, temperature and keys, for every sampler."""
+
+from __future__ import annotations
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.samplers import SAMPLERS
+from arjax.spec import ContextSpec, EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+EVENT = EventSpec((2, 3), (), "tokens", 4)
+KEY = jax.random.key(0)
+each_sampler = pytest.mark.parametrize("sampler", SAMPLERS.names())
+
+
+def build(event: EventSpec = EVENT, **options):
+    model = make_model(event, "made", hidden_sizes=(12,), **options)
+    return model, cases.params_of(model)
+
+
+@pytest.fixture(scope="module")
+def raster():
+    return build()
+
+
+@each_sampler
+@pytest.mark.parametrize(
+    ("num", "event"), [(1, EventSpec((3,), (2, 2))), (5, EVENT), (2, EventSpec((1,), (), "levels", 9))]
+)
+def test_shapes_types_and_range(sampler, num, event):
+    model, params = build(event)
+    samples = model.sample(params, KEY, num, sampler=sampler)
+    assert (samples.shape, samples.dtype) == ((num, *event.shape), np.int32)
+    assert ((samples >= 0) & (samples < event.num_levels)).all()
+
+
+@each_sampler
+def test_samples_are_a_function_of_the_key_and_differ_within_a_batch(raster, sampler):
+    model, params = raster
+    first, again, other = (np.asarray(model.sample(params, jax.random.key(k), 6, sampler=sampler)) for k in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert len(np.unique(first, axis=0)) > 1
+
+
+@each_sampler
+def test_a_canvas_that_is_all_observed_comes_back_unchanged(raster, sampler):
+    model, params = raster
+    given = cases.random_x(EVENT, 5)
+    samples = model.sample(params, KEY, 5, sampler=sampler, given=given, observed=np.ones((2, 3), bool))
+    np.testing.assert_array_equal(samples, given)
+
+
+@each_sampler
+def test_a_canvas_of_which_nothing_is_observed_is_a_free_sample(raster, sampler):
+    model, params = raster
+    given = cases.random_x(EVENT, 5)
+    samples = model.sample(params, KEY, 5, sampler=sampler, given=given, observed=np.zeros((2, 3), bool))
+    np.testing.assert_array_equal(samples, model.sample(params, KEY, 5, sampler=sampler))
+
+
+@each_sampler
+def test_one_given_example_counts_for_all_or_each_has_its_own(raster, sampler):
+    model, params = raster
+    observed, given = np.array([[1, 1, 1], [0, 0, 0]], bool), cases.random_x(EVENT, 5)
+    each = np.asarray(model.sample(params, KEY, 5, sampler=sampler, given=given, observed=observed))
+    np.testing.assert_array_equal(each[:, 0], given[:, 0])
+    one = np.asarray(model.sample(params, KEY, 5, sampler=sampler, given=given[0], observed=observed))
+    np.testing.assert_array_equal(one[:, 0], np.broadcast_to(given[0, 0], (5, 3)))
+    assert len(np.unique(one[:, 1], axis=0)) > 1
+
+
+@each_sampler
+def test_completing_the_prefix_of_a_sample_gives_that_sample(raster, sampler):
+    """The key of a step depends on the step alone: with the drawn values clamped, the rest is drawn alike."""
+    model, params = raster
+    free = np.asarray(model.sample(params, KEY, 4, sampler=sampler))
+    observed = np.array([[1, 1, 0], [0, 0, 0]], bool)
+    completed = model.sample(params, KEY, 4, sampler=sampler, given=free, observed=observed)
+    np.testing.assert_array_equal(completed, free)
+
+
+@each_sampler
+def test_a_block_may_be_observed_in_part(sampler):
+    """Sites of one step are independent given the steps before: observed ones may stand in a step with others."""
+    model, params = build(partition="rows")
+    observed, given = np.array([[0, 1, 0], [0, 0, 0]], bool), cases.random_x(EVENT, 5)
+    samples = np.asarray(model.sample(params, KEY, 5, sampler=sampler, given=given, observed=observed))
+    np.testing.assert_array_equal(samples[:, 0, 1], given[:, 0, 1])
+
+
+@each_sampler
+def test_a_suffix_is_refused_with_the_reason(raster, sampler):
+    model, params = raster
+    observed = np.array([[0, 1, 0], [0, 0, 0]], bool)
+    with pytest.raises(UserError, match=r"step 0 comes before an observed one of step 1; use an ordering that visits"):
+        model.sample(params, KEY, 5, sampler=sampler, given=np.zeros((2, 3), int), observed=observed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"given": np.zeros((2, 3), int)}, "^`given` values and the mask of `observed` sites go together"),
+        ({"observed": np.ones((2, 3), bool)}, "^`given` values and the mask of `observed` sites go together"),
+        (
+            {"given": np.zeros((2, 3), int), "observed": np.ones(6, bool)},
+            r"^`observed` has shape \(6,\), but the grid is \(2, 3\)$",
+        ),
+        (
+            {"given": np.zeros((3, 2, 3), int), "observed": np.ones((2, 3), bool)},
+            r"^`given` has shape \(3, 2, 3\), but 5 examples have shape \(5, 2, 3\)$",
+        ),
+        ({"sampler": "cashed"}, r"^unknown sampler 'cashed', did you mean 'cached'\?$"),
+    ],
+)
+def test_mistakes_are_one_sentence(raster, arguments, message):
+    model, params = raster
+    with pytest.raises(UserError, match=message):
+        model.sample(params, KEY, 5, **arguments)
+
+
+@each_sampler
+def test_a_low_temperature_draws_the_most_probable_value_at_each_step(raster, sampler):
+    model, params = raster
+    samples = np.asarray(model.sample(params, KEY, 3, sampler=sampler, temperature=1e-5))
+    assert (samples == samples[0]).all()
+    greedy = np.asarray(model.conditional.mode(model.features(params, samples)))
+    np.testing.assert_array_equal(samples, greedy)
+
+
+def test_temperature_is_data_to_the_compiled_program(raster):
+    """Another temperature, key or prefix compiles nothing anew."""
+    model, params = raster
+    sample = SAMPLERS.get("cached")
+    model.sample(params, KEY, 3, temperature=1.0)
+    size = sample._cache_size()
+    model.sample(params, jax.random.key(5), 3, temperature=0.7)
+    model.sample(params, KEY, 3, given=np.zeros((2, 3), int), observed=np.array([[1, 0, 0], [0, 0, 0]], bool))
+    assert sample._cache_size() == size
+
+
+@each_sampler
+def test_samplers_of_one_block_structure_share_a_program(sampler):
+    model, params = build(ordering="random(seed=1)")
+    other, _ = build(ordering="random(seed=2)")
+    sample = SAMPLERS.get(sampler)
+    first = model.sample(params, KEY, 3, sampler=sampler)
+    size = sample._cache_size()
+    assert (np.asarray(other.sample(params, KEY, 3, sampler=sampler)) != np.asarray(first)).any()
+    assert sample._cache_size() == size
+
+
+@each_sampler
+@pytest.mark.parametrize(
+    ("spec", "one"), [(ContextSpec("label", 3), 2), (ContextSpec("vector", 2), np.array([3.0, -1.0], np.float32))]
+)
+def test_one_context_counts_for_all(sampler, spec, one):
+    model, params = build(context=spec)
+    many = np.stack([np.asarray(one)] * 5)
+    shared = model.sample(params, KEY, 5, sampler=sampler, context=one)
+    np.testing.assert_array_equal(shared, model.sample(params, KEY, 5, sampler=sampler, context=many))
+
+
+@each_sampler
+def test_a_context_steers_its_own_rows(sampler):
+    """Labels that shift the logits far to one value each."""
+    model, params = build(context=ContextSpec("label", 4))
+    table = 60 * np.tile(np.eye(4), (1, 6)).astype(np.float32)  # outputs: six sites of four logits
+    params = {**params, "out_context": {"table": {"embedding": table}}}
+    labels = np.array([3, 0, 2, 2, 1])
+    samples = np.asarray(model.sample(params, KEY, 5, sampler=sampler, context=labels))
+    np.testing.assert_array_equal(samples.reshape(5, 6), np.repeat(labels[:, None], 6, 1))
+
+
+@each_sampler
+def test_sampling_inside_jit(raster, sampler):
+    model, params = raster
+    fill = SAMPLERS.get(sampler)
+    arguments = (params, model.factorization, KEY, np.zeros((3, 2, 3), np.int32), np.zeros(6, bool), None, 1.0)
+    jitted = jax.jit(lambda *args: fill(model.network, model.conditional, *args))(*arguments)
+    np.testing.assert_array_equal(jitted, model.sample(params, KEY, 3, sampler=sampler))
