@@ -40,8 +40,9 @@ class Categorical(Conditional):
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value) in nats, [...], summed over the value's own dimensions."""
-        log_probs = self._log_probs(features)
-        chosen = jnp.take_along_axis(log_probs, value[..., None].astype(jnp.int32), axis=-1)[..., 0]
+        # A sum under a mask, not a gather: XLA fuses it with the softmax, and its gradient needs no scatter.
+        is_value = value[..., None].astype(jnp.int32) == jnp.arange(self.num_levels)
+        chosen = jnp.where(is_value, self._log_probs(features), 0.0).sum(-1)
         return self._sum(chosen)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:

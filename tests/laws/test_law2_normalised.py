@@ -1,5 +1,6 @@
 """Law 2: the probabilities of all possible examples add up to one."""
 
+import jax
 import law_cases as cases
 import numpy as np
 import pytest
@@ -38,3 +39,19 @@ def test_every_order_gives_a_distribution(network):
         if not isinstance(model, str):
             total = np.exp(cases.log_prob(model, cases.all_values(event))).sum()
             assert abs(total - 1) < 1e-5, ordering
+
+
+@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)", "blocks(size=4)"])
+@pytest.mark.parametrize("levels", [5, 256])
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_scores_are_the_same_when_all_is_compiled_together(network, levels, partition):
+    """The network and the conditional in one program: compilers have fused the two wrongly."""
+    event = EventSpec((4,), (2,), "levels", levels)
+    model = cases.small_model(network, event, "raster", partition)
+    if isinstance(model, str):
+        assert len(model) > 20
+        return
+    params, x = cases.params_of(model), cases.random_x(event, 3)
+    apart = np.asarray(model.log_prob(params, x))
+    together = np.asarray(jax.jit(model.log_prob)(params, x))
+    np.testing.assert_allclose(together, apart, rtol=1e-5)

@@ -1,0 +1,59 @@
+"""Every config in `configs/` runs from training to pictures in its `:smoke` form."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+
+import pytest
+
+from arjax.build import build_dataset
+from arjax.config_files import load_config_file
+from arjax.data.prepare import prepare
+from arjax.errors import UserError
+from arjax.main import main
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
+#: Folder of raw files per builder, below `ARJAX_RAW_DATA`.
+RAW = {"uci_binary": "uci_binary", "poly_music": "poly_music", "spoken_digits": "free-spoken-digit-dataset-1.0.9"}
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> str:
+    """A folder for data sets that the tests prepare themselves."""
+    return str(tmp_path_factory.mktemp("prepared"))
+
+
+def _need_data(config, folder: str) -> None:
+    """Prepares the data set of a config when it is missing and its raw files are at hand, else skips the test."""
+    try:
+        build_dataset(config)
+        return
+    except UserError as missing:
+        name = re.search(r"prepare_data\.py (\S+)", str(missing))
+        assert name, missing
+    builder = name[1].partition("/")[0]
+    if builder not in RAW or "ARJAX_RAW_DATA" not in os.environ:
+        pytest.skip(f"{name[1]} is not prepared")
+    prepare(name[1], str(pathlib.Path(os.environ["ARJAX_RAW_DATA"]) / RAW[builder]), folder)
+    build_dataset(config)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_smoke_run(path, prepared, tmp_path, monkeypatch):
+    search = [prepared, *filter(None, [os.environ.get("TFDS_DATA_DIR")])]
+    monkeypatch.setenv("TFDS_DATA_DIR", os.pathsep.join(search))
+    _need_data(load_config_file(f"{path}:smoke"), prepared)
+    assert main([f"--config={path}:smoke", f"--workdir={tmp_path}"]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert 0 < results["bits_per_dim"] < 12 and results["step"] == 6
+    assert (tmp_path / "samples" / "samples.npy").exists() and (tmp_path / "metrics.jsonl").stat().st_size > 0
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_is_short_and_cites_its_command(path):
+    text = path.read_text()
+    assert text.count("\n") <= 80
+    assert f"arjax --config=configs/{path.name}" in text
