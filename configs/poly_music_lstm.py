@@ -1,7 +1,8 @@
 """LSTM over the frames of polyphonic music, with independent notes in a frame; every frame is scored, also the first.
 
 Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal Dependencies in High-Dimensional Sequences" (2012),
-table 1; the LSTM baselines of Bai, Kolter & Koltun (2018), table 1: 8.45 (JSB chorales) and 3.29 (Nottingham) nats per frame.
+table 1; the LSTM baselines of Bai, Kolter & Koltun (2018), table 1, in nats per frame: 8.45 (JSB chorales) and 3.29
+(Nottingham).
 
     arjax --config=configs/poly_music_lstm.py:jsb --workdir=runs/jsb_lstm
 """

@@ -1,7 +1,7 @@
 """Floating-point operations of a JAX function, counted without running or compiling it.
 
-XLA's own cost analysis counts the body of a loop once, however often it runs: a network that scans over its layers would
-look as cheap as one layer. Here a scan counts its body `length` times.
+XLA's own cost analysis counts the body of a loop once, however often it runs: a network that scans over its layers
+would look as cheap as one layer. Here a scan counts its body `length` times.
 """
 
 from __future__ import annotations

@@ -265,7 +265,10 @@ def test_a_run_with_damaged_results_is_run_again(folder):
 
 
 def test_a_sweep_may_score_another_split(folder):
-    text = 'from arjax.sweep import Run\ndef get_sweep():\n    return [Run("v", "good.py", {"evaluate.split": "validation"})]\n'
+    text = (
+        "from arjax.sweep import Run\n"
+        'def get_sweep():\n    return [Run("v", "good.py", {"evaluate.split": "validation"})]\n'
+    )
     (folder / "sweep.py").write_text(text)
     assert sweep() == 0 and len(rows()) == 1
     assert sweep() == 0 and (folder / "out/v/starts").read_text() == "x"
