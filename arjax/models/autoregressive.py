@@ -87,12 +87,9 @@ class AutoregressiveModel:
             check_key(key)
         rngs = None if key is None else {"dropout": key}
         try:
-            features = self.network.apply({"params": params}, x, factorization, context, train=train, rngs=rngs)
+            return self.network.apply({"params": params}, x, factorization, context, train=train, rngs=rngs)
         except flax.errors.InvalidRngError as error:
             raise UserError("this network has dropout: train=True needs a random `key`") from error
-        # In one step nothing is conditioned on: the features are one row for the whole batch. XLA's CPU compiler (jax
-        # 0.10 to 0.12) fuses such a broadcast wrongly into a softmax over 256 levels of a vector (NaN): a barrier.
-        return jax.lax.optimization_barrier(features) if factorization.num_steps == 1 else features
 
     def log_prob_per_site(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
         """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0.

@@ -79,6 +79,24 @@ class MADE(Network):
         return jnp.where(mask, kernel, 0.0).astype(self.dtype)
 
     def __call__(self, x, factorization, context=None, *, train=False):
+        from_context = self._from_context(context)
+        out = jnp.broadcast_to(self.out_bias.astype(self.dtype), (x.shape[0], *self.out_bias.shape))
+        if factorization.num_steps > 1:
+            out = out + self._from_earlier(x, factorization, from_context, train)
+        if from_context is not None:
+            out = out + from_context[1]
+        return out.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
+
+    def _from_context(self, context: jax.Array | None) -> tuple[jax.Array, jax.Array] | None:
+        """What the context adds to the first hidden layer and to the outputs."""
+        return None if context is None else (self.hidden_context(context), self.out_context(context))
+
+    def _from_earlier(self, x, factorization, from_context, train) -> jax.Array:
+        """What the sites of earlier steps add to the outputs, [B, D * F].
+
+        Not called where there is one step: all masks into the outputs are empty then, and XLA's CPU compiler (jax 0.10 to
+        0.12) computes the product with such a constant wrongly when it fuses it with a softmax.
+        """
         inputs = self.input_drop(self._inputs(x), deterministic=not train)
         input_steps = self._input_steps(factorization)
         output_steps = jnp.repeat(jnp.asarray(factorization.step), self.num_features)
@@ -88,24 +106,19 @@ class MADE(Network):
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             degrees = jnp.asarray(hidden_degrees(kernel.shape[1], factorization.num_steps))
             hidden = below @ self._masked(kernel, below_degrees[:, None] <= degrees) + bias.astype(self.dtype)
-            if i == 0 and context is not None:
-                hidden = hidden + self.hidden_context(context)
+            if i == 0 and from_context is not None:
+                hidden = hidden + from_context[0]
             below, below_degrees = self.drop(act(hidden), deterministic=not train), degrees
 
         out = below @ self._masked(self.out_kernel, below_degrees[:, None] < output_steps)
-        out = out + self.out_bias.astype(self.dtype)
         if self.direct:
             out = out + inputs @ self._masked(self.direct_kernel, input_steps[:, None] < output_steps)
-        if context is not None:
-            out = out + self.out_context(context)
-        return out.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
+        return out
 
     def init_carry(self, batch_size, factorization, context=None):
         """The hidden units known so far, 0 where still unknown, and what the context adds to them."""
         hidden = [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
-        if context is None:
-            return hidden, None
-        return hidden, (self.hidden_context(context), self.out_context(context))
+        return hidden, self._from_context(context)
 
     def step(self, carry, canvas, t, factorization, context=None):
         """Only the units of degree t-1 become known in step t: O(U) of them per layer are computed, once each."""
@@ -132,9 +145,12 @@ class MADE(Network):
             return by_site[..., sites_M, :].reshape(*array.shape[:-1], -1)
 
         sites_M = jnp.minimum(factorization.sites(t)[0], self.event.num_sites - 1)
-        out = below @ columns(self.out_kernel).astype(self.dtype) + columns(self.out_bias).astype(self.dtype)
-        if self.direct:
-            out = out + inputs @ columns(self.direct_kernel).astype(self.dtype)
+        out = columns(self.out_bias).astype(self.dtype)
+        out = jnp.broadcast_to(out, (below.shape[0], *out.shape))
+        if factorization.num_steps > 1:  # else nothing is earlier; see _from_earlier
+            out = out + below @ columns(self.out_kernel).astype(self.dtype)
+            if self.direct:
+                out = out + inputs @ columns(self.direct_kernel).astype(self.dtype)
         if from_context is not None:
             out = out + columns(from_context[1])
         return out.reshape(out.shape[0], -1, self.num_features).astype(jnp.float32)

@@ -77,3 +77,15 @@ def test_levels_enter_one_hot_and_real_values_as_they_are():
     assert random_params(levels)["hidden_0_kernel"].shape == (3 * 2 * 4, 5)
     binary = make_model(EventSpec((3,), (2,)), "made", hidden_sizes=(5,))
     assert random_params(binary)["hidden_0_kernel"].shape == (3 * 2, 5)
+
+
+@pytest.mark.parametrize("levels", [3, 256])
+def test_in_one_step_the_biases_are_the_logits(levels):
+    """Compiled with its score: XLA's CPU compiler makes NaN of a product with an empty mask beside a large softmax."""
+    event = EventSpec((4,), (2,), "levels", levels)
+    model = make_model(event, "made", partition="blocks(size=4)", hidden_sizes=(8,))
+    params, x = random_params(model), np.random.default_rng(3).integers(0, levels, (3, 4, 2))
+    logits = params["out_bias"].astype(float).reshape(4, 2, levels)
+    table = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = np.take_along_axis(np.broadcast_to(table, (3, *table.shape)), x[..., None], -1).sum((1, 2, 3))
+    np.testing.assert_allclose(jax.jit(model.log_prob)(params, x), expected, rtol=1e-5)
