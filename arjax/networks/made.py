@@ -94,8 +94,8 @@ class MADE(Network):
     def _from_earlier(self, x, factorization, from_context, train) -> jax.Array:
         """What the sites of earlier steps add to the outputs, [B, D * F].
 
-        Not called where there is one step: all masks into the outputs are empty then, and XLA's CPU compiler (jax 0.10 to
-        0.12) computes the product with such a constant wrongly when it fuses it with a softmax.
+        Not called where there is one step: all masks into the outputs are empty then, and XLA's CPU compiler (jax 0.10
+        to 0.12) computes the product with such a constant wrongly when it fuses it with a softmax.
         """
         inputs = self.input_drop(self._inputs(x), deterministic=not train)
         input_steps = self._input_steps(factorization)
