@@ -11,7 +11,7 @@ from arjax.config import apply_smoke, base_config, dataset_config, network_confi
 
 #: options of each network, its learning rate, and steps in a hundred
 NETWORKS = {
-    "transformer": ({"width": 96, "num_layers": 3, "num_heads": 4, "dropout": 0.2, "unroll": 3}, 2e-3, 15),
+    "transformer": ({"width": 96, "num_layers": 3, "num_heads": 4, "dropout": 0.2, "unroll": 3}, 2e-3, 10),
     "lstm": ({"hidden_size": 192, "num_layers": 1, "dropout": 0.3, "position": "learned"}, 3e-3, 15),
     "causal_conv": ({"hidden_size": 96, "dropout": 0.2, "position": "learned"}, 3e-3, 15),
     "made": ({"hidden_sizes": (500,), "dropout": 0.5, "input_dropout": 0.1}, 1e-3, 40),
