@@ -100,6 +100,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     """What people read of a table: (column names, cells, names of the columns to align right).
 
     A value is joined with its standard error, a published number with its mark; the command is left to the csv file.
+    Rows that are no runs, such as ratios of speeds, have no parameters and no minutes.
     """
     names = ["dataset", "model", "ordering", "metric", "ours", "published", "parameters", "minutes", "device"]
     cells = []
@@ -113,7 +114,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
                 row["metric"],
                 _with_stderr(row),
                 f"{row['published']}{mark}".strip(),
-                f"{int(row['num_params']):,}",
+                f"{int(row['num_params']):,}" if row["num_params"] else "",
                 str(row["train_minutes"]),
                 row["device"],
             ]
