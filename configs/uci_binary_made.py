@@ -8,8 +8,8 @@ Expected here: see experiments/uci_density.
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
 
-#: ordering, dropout on hidden units, dropout on inputs, learning rate, epochs, steps between validations; those of connect4,
-#: nips and ocr_letters are first guesses that have not been run
+#: ordering, dropout on hidden units, dropout on inputs, learning rate, epochs, steps between validations;
+#: those of connect4, nips and ocr_letters are first guesses that have not been run
 RECIPES = {
     "adult": ("random(seed=0)", 0.5, 0.0, 3e-3, 150.0, 100),
     "connect4": ("raster", 0.3, 0.0, 1e-3, 60.0, 320),
