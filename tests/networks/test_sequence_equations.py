@@ -68,7 +68,7 @@ def test_lstm_layer_is_the_textbook_loop():
     layer = LSTMLayer(4, 5, "float32")
     params = initialised(layer, x)
     expected = [textbook_lstm(params, one) for one in x]
-    np.testing.assert_allclose(run(layer, params, x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(layer, params, x), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_lstm_forgets_nothing_at_first():
@@ -89,7 +89,7 @@ def test_lstm_network_is_embedding_loop_and_readout():
             h = textbook_lstm(params["core"][layer], h)
         expected = np.empty((6, 5))
         expected[order] = dense(params["readout"]["out"], h)
-        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
 
 
 def direct_convolution(params, x_TE: np.ndarray, kernel_size: int, dilation: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_convolution_layer_is_its_definition(kernel_size, dilation):
     layer = CausalConvLayer(3, kernel_size, dilation, 0.0, "gelu", "float32")
     params = initialised(layer, x, False)
     expected = [direct_convolution(params, one, kernel_size, dilation) for one in x]
-    np.testing.assert_allclose(run(layer, params, x, False), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(run(layer, params, x, False), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_dilations_double_and_start_over():
@@ -120,7 +120,7 @@ def test_dilations_double_and_start_over():
     for i, dilation in enumerate([1, 2, 4, 1, 2]):
         y = direct_convolution(params[f"layer_{i}"], y, 2, dilation)
     expected = layer_norm(params["norm"], y)
-    np.testing.assert_allclose(run(core, params, x, False)[0], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(run(core, params, x, False)[0], expected, rtol=1e-3, atol=1e-3)
 
 
 def numpy_attention(params, x_TE: np.ndarray, num_heads: int, block_size: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_attention_is_its_definition(num_heads, block_size):
     layer = SelfAttention(12, num_heads, 1.0, "float32")
     params = initialised(layer, x, block_size)
     expected = [numpy_attention(params, one, num_heads, block_size) for one in x]
-    np.testing.assert_allclose(run(layer, params, x, block_size), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(run(layer, params, x, block_size), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_block_is_two_residual_branches():
@@ -155,4 +155,4 @@ def test_block_is_two_residual_branches():
     for one in x:
         one = one + numpy_attention(params["attention"], layer_norm(params["attention_norm"], one), 2, 1)
         expected.append(one + dense(params["down"], gelu(dense(params["up"], layer_norm(params["mlp_norm"], one)))))
-    np.testing.assert_allclose(run(block, params, x, 1, False)[0], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(run(block, params, x, 1, False)[0], expected, rtol=1e-3, atol=1e-3)
