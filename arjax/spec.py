@@ -11,7 +11,7 @@ from arjax.errors import UserError
 from arjax.integers import is_integer
 
 KINDS = ("binary", "levels", "tokens", "real")
-CONTEXT_KINDS = ("none", "label", "vector")
+CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,18 +80,45 @@ class ContextSpec:
     """What the whole joint is conditioned on.
 
     Attributes:
-      kind: "none", "label" (context is int[B], a class) or "vector" (context is float[B, size]).
-      size: number of classes, or length of the vector; 0 for none.
+      kind: "none", "label" (context is int[B], a class), "vector" (float[B, size]), "sequence" (int[B, length], tokens,
+        with -1 after the end of short ones) or "frames" (float[B, length, size], such as a spectrogram).
+      size: number of classes or tokens, or length of a vector or frame; 0 for none.
+      length: L, of sequences and frames; 0 for the other kinds.
     """
 
     kind: str = "none"
     size: int = 0
+    length: int = 0
 
     def __post_init__(self):
         if self.kind not in CONTEXT_KINDS:
             raise UserError(f"unknown context kind {self.kind!r} (there are: {', '.join(CONTEXT_KINDS)})")
         if not is_integer(self.size) or (self.kind == "none") != (self.size == 0) or self.size < 0:
             raise UserError(f"a context of kind {self.kind!r} cannot have size {self.size!r}")
+        if not is_integer(self.length) or self.is_sequence != (self.length > 0) or self.length < 0:
+            raise UserError(f"a context of kind {self.kind!r} cannot have length {self.length!r}")
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the context has a time axis."""
+        return self.kind in ("sequence", "frames")
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the context is made of integers."""
+        return self.kind in ("label", "sequence")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the context of one example."""
+        return {"vector": (self.size,), "sequence": (self.length,), "frames": (self.length, self.size)}.get(
+            self.kind, ()
+        )
+
+    @property
+    def dtype(self) -> np.dtype:
+        """`int32` for integers, `float32` for reals."""
+        return np.dtype(np.int32 if self.is_discrete else np.float32)
 
 
 #: The context of a model that has none.

@@ -118,13 +118,21 @@ def _check_context(context: ContextSpec, split: str, arrays: Mapping[str, np.nda
     if ("context" in arrays) != (context.kind != "none"):
         has, wants = "have a" if "context" in arrays else "have no", context.kind
         raise UserError(f"the {split} arrays {has} 'context', but the context is of kind {wants!r}")
+    if context.kind == "none":
+        return
+    given, lowest = arrays["context"], -1 if context.kind == "sequence" else 0
     if context.kind == "label":
-        label = arrays["context"]
-        is_index = label.ndim == 1 and np.issubdtype(label.dtype, np.integer)
-        if not is_index or label.min() < 0 or label.max() >= context.size:
+        is_index = given.ndim == 1 and np.issubdtype(given.dtype, np.integer)
+        if not is_index or given.min() < 0 or given.max() >= context.size:
             raise UserError(f"the {split} labels must be integers 0 to {context.size - 1}, one per example")
-    if context.kind == "vector" and arrays["context"].shape[1:] != (context.size,):
+    elif context.kind == "vector" and given.shape[1:] != context.shape:
         raise UserError(f"the {split} contexts must be vectors of length {context.size}")
+    elif given.shape[1:] != context.shape:
+        raise UserError(f"the {split} contexts must have the shape {context.shape}, not {given.shape[1:]}")
+    elif context.is_discrete and (
+        not np.issubdtype(given.dtype, np.integer) or given.min() < lowest or given.max() >= context.size
+    ):
+        raise UserError(f"the {split} contexts must be integers {lowest} to {context.size - 1}")
 
 
 def from_arrays(

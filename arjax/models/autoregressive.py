@@ -55,11 +55,8 @@ class AutoregressiveModel:
     def dummy_batch(self, batch_size: int) -> tuple[jax.Array, jax.Array | None]:
         """An all-zero batch (x, context) of the right shapes and types."""
         x = jnp.zeros((batch_size, *self.event.shape), self.event.dtype)
-        if self.context_spec.kind == "none":
-            return x, None
-        if self.context_spec.kind == "label":
-            return x, jnp.zeros((batch_size,), jnp.int32)
-        return x, jnp.zeros((batch_size, self.context_spec.size), jnp.float32)
+        spec = self.context_spec
+        return x, None if spec.kind == "none" else jnp.zeros((batch_size, *spec.shape), spec.dtype)
 
     def features(
         self,

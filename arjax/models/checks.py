@@ -32,12 +32,12 @@ def as_values(event: EventSpec, values: Any, name: str = "x") -> jax.Array:
 
 
 def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool = False) -> jax.Array | None:
-    """The context of `num` examples: int32[num] (label), float32[num, size] (vector), or None where the spec is none.
+    """The context of `num` examples in the type of the spec, [num, *spec.shape], or None where the spec is none.
 
-    `one_for_all` also allows the context of a single example, int[] or float[size], which then counts for all.
+    `one_for_all` also allows the context of a single example, [*spec.shape], which then counts for all.
 
     Raises:
-      UserError: a context that is missing or not wanted, another shape, or labels that are no class.
+      UserError: a context that is missing or not wanted, another shape, or integers that are no class or token.
     """
     if (context is None) != (spec.kind == "none"):
         wanted = "this model has no context, so none can be given"
@@ -45,13 +45,12 @@ def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool =
     if context is None:
         return None
     context = _as_array(context)
-    one = () if spec.kind == "label" else (spec.size,)
-    if context.shape != (num, *one) and not (one_for_all and context.shape == one):
-        raise UserError(f"the context has shape {context.shape}, but {num} examples need {(num, *one)}")
-    if spec.kind == "label":
-        _check_integers(context, spec.size, "the context")
-    dtype = jnp.int32 if spec.kind == "label" else jnp.float32
-    return jnp.broadcast_to(jnp.asarray(context, dtype), (num, *one))
+    if context.shape != (num, *spec.shape) and not (one_for_all and context.shape == spec.shape):
+        raise UserError(f"the context has shape {context.shape}, but {num} examples need {(num, *spec.shape)}")
+    if spec.is_discrete:
+        # A sequence is filled up with -1 after its end.
+        _check_integers(context, spec.size, "the context", lowest=-1 if spec.kind == "sequence" else 0)
+    return jnp.broadcast_to(jnp.asarray(context, spec.dtype), (num, *spec.shape))
 
 
 def as_mask(event: EventSpec, mask: Any, num: int) -> jax.Array | None:
@@ -77,13 +76,13 @@ def _as_array(values: Any) -> jax.Array | np.ndarray:
     return values if isinstance(values, jax.Array) else np.asarray(values)
 
 
-def _check_integers(values: jax.Array | np.ndarray, num_levels: int, name: str) -> None:
-    """Raises `UserError` unless the values are integers, and 0 to num_levels - 1 where they are known."""
+def _check_integers(values: jax.Array | np.ndarray, num_levels: int, name: str, lowest: int = 0) -> None:
+    """Raises `UserError` unless the values are integers, and `lowest` to num_levels - 1 where they are known."""
     if not (jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
         raise UserError(f"{name} must be integers, not {values.dtype}")
     if isinstance(values, jax.core.Tracer) or not values.size or not getattr(values, "is_fully_addressable", True):
         return
     with jax.ensure_compile_time_eval():  # an array that a jitted function closes over is known, too
         low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= num_levels:
-        raise UserError(f"{name} must be 0 to {num_levels - 1}, not {low} to {high}")
+    if low < lowest or high >= num_levels:
+        raise UserError(f"{name} must be {lowest} to {num_levels - 1}, not {low} to {high}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from arjax.conditionals import make_conditional
 from arjax.errors import UserError
-from arjax.factorization import make_factorization
+from arjax.factorization import Factorization, make_factorization
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.networks import BUILDER_FIELDS, NETWORKS
 from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
@@ -45,10 +45,33 @@ def make_model(
     defaults = NETWORKS.options(network, hidden=BUILDER_FIELDS)
     options = defaults | {key: typed(key, value, defaults[key]) for key, value in options.items()}
     check_values(network, options)
-    family.check(event, factorization, options)
+    check_network(network, event, factorization, options)
     head = make_conditional(conditional or ("bernoulli" if event.kind == "binary" else "categorical"), event)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization)
+
+
+def check_network(network: str, event: EventSpec, factorization: Factorization, options: dict[str, Any]) -> None:
+    """Raises `UserError` when the network cannot serve the event, the factorization or the options.
+
+    Where it is not the options, the sentence ends with the networks that can.
+    """
+    try:
+        NETWORKS.get(network).check(event, factorization, options)
+    except UserError as refusal:
+        if _serves(network, event, factorization):
+            raise
+        able = [name for name in NETWORKS.names() if _serves(name, event, factorization)]
+        raise UserError(f"{refusal} (networks that can: {', '.join(able)})") from refusal
+
+
+def _serves(network: str, event: EventSpec, factorization: Factorization) -> bool:
+    """Whether the family, with the options it has by default, serves this kind of data and factorization."""
+    try:
+        NETWORKS.get(network).check(event, factorization, NETWORKS.options(network, hidden=BUILDER_FIELDS))
+    except UserError:
+        return False
+    return True
 
 
 def typed(key: str, value: Any, default: Any) -> Any:
@@ -66,5 +89,6 @@ def check_values(network: str, options: dict[str, Any]) -> None:
     for key, value in options.items():
         if key.endswith("dropout") and not 0 <= value < 1:
             raise UserError(f"network.{key} must be in [0, 1), not {value}")
-        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            raise UserError(f"network.{key} of {network!r} must be at least 1, not {value}")
+        least = 0 if key in NETWORKS.get(network).MAY_BE_ZERO else 1
+        if isinstance(value, int) and not isinstance(value, bool) and value < least:
+            raise UserError(f"network.{key} of {network!r} must be at least {least}, not {value}")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.errors import UserError
 from arjax.factorization import Factorization
@@ -49,10 +50,18 @@ class Network(nn.Module):
 
     #: Options that make the family small enough for the law tests and smoke runs.
     SMALL: ClassVar[Mapping[str, Any]] = {}
+    #: Whole-number options that may be 0, for "off"; all others must be at least 1.
+    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:
         """Raises `UserError` in one sentence when the family cannot serve this event, factorization or options."""
+
+    def dependencies(self, factorization: Factorization) -> np.ndarray:
+        """bool[D, D]: [i, j] iff the features of site i read x_j. All sites of earlier steps, unless the family says
+        otherwise: a window, a sparse pattern, a blind spot. The first law holds the network to exactly this.
+        """
+        return np.asarray(factorization.mask())
 
     def __call__(
         self, x: jax.Array, factorization: Factorization, context: jax.Array | None = None, *, train: bool = False

@@ -82,19 +82,55 @@ class PositionEncoder(nn.Module):
 
 
 class ContextEncoder(nn.Module):
-    """A learned vector for the context of each example: int[B] (label) or float[B, size] (vector) -> [B, E]."""
+    """A learned vector for the context of each example: [B, *spec.shape] -> [B, E].
+
+    A label is looked up, a vector mapped linearly. Sequences and frames are summed up: the mean of their encoded
+    positions; networks that attend to them or follow them in time use `SequenceEncoder` itself.
+    """
 
     spec: ContextSpec
     width: int
     dtype: str
 
     def setup(self):
-        if self.spec.kind == "label":
+        if self.spec.is_sequence:
+            self.sequence = SequenceEncoder(self.spec, self.width, self.dtype)
+            self.summary = nn.Dense(self.width, dtype=self.dtype)
+        elif self.spec.kind == "label":
             self.table = nn.Embed(self.spec.size, self.width, dtype=self.dtype)
         else:
             self.linear = nn.Dense(self.width, dtype=self.dtype)
 
     def __call__(self, context: jax.Array) -> jax.Array:
+        if self.spec.is_sequence:
+            encoded_BLE, valid_BL = self.sequence(context)
+            count_B1 = jnp.maximum(valid_BL.sum(1, keepdims=True), 1).astype(self.dtype)
+            return self.summary(jnp.where(valid_BL[..., None], encoded_BLE, 0).sum(1) / count_B1)
         if self.spec.kind == "label":
             return self.table(context)
         return self.linear(context.astype(self.dtype))
+
+
+class SequenceEncoder(nn.Module):
+    """The positions of a sequence context: int[B, L] or float[B, L, size] -> ([B, L, E], valid bool[B, L]).
+
+    Each position by itself: gelu(W (value) + position); what lies after the end of a short sequence is not valid.
+    """
+
+    spec: ContextSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        if self.spec.is_discrete:
+            self.table = nn.Embed(self.spec.size, self.width, dtype=self.dtype)
+        else:
+            self.linear = nn.Dense(self.width, dtype=self.dtype)
+        self.position = PositionEncoder(self.spec.length, self.width, "sinusoidal", self.dtype)
+
+    def __call__(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if self.spec.is_discrete:
+            values_BLE, valid_BL = self.table(jnp.maximum(context, 0)), context >= 0
+        else:
+            values_BLE, valid_BL = self.linear(context.astype(self.dtype)), jnp.ones(context.shape[:2], bool)
+        return nn.gelu(values_BLE + self.position(jnp.arange(self.spec.length))), valid_BL

@@ -89,3 +89,12 @@ def test_numbers_of_levels_and_classes_are_whole():
         EventSpec((4,), (), "levels", 2.5)
     with pytest.raises(UserError, match="cannot have size True"):
         ContextSpec("label", True)
+
+
+def test_contexts_with_a_time_axis():
+    tokens, frames = ContextSpec("sequence", 9, 4), ContextSpec("frames", 9, 4)
+    assert (tokens.shape, tokens.dtype, frames.shape, frames.dtype) == ((4,), np.int32, (4, 9), np.float32)
+    with pytest.raises(UserError, match=r"^a context of kind 'sequence' cannot have length 0$"):
+        ContextSpec("sequence", 9)
+    with pytest.raises(UserError, match=r"^a context of kind 'label' cannot have length 4$"):
+        ContextSpec("label", 9, 4)

@@ -1,6 +1,11 @@
-"""The laws compile some hundred small programs: quickly, and each in one process only."""
+"""The laws compile thousands of small programs: quickly, each in one process only, and not all of them every time."""
 
 import pytest
+
+from arjax.networks import NETWORKS
+
+#: Each stands for one way to be built: these are run on every combination of event, partition, context and sampler.
+THOROUGH = ("made", "lstm", "transformer")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -9,9 +14,28 @@ def quick(quick_compilation):
 
 
 def pytest_collection_modifyitems(items):
-    """With `--dist loadgroup`, one worker takes all tests of a network on an event: they share compiled programs."""
-    for item in items:
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if item.path.parent.name == "laws" and "network" in parameters:
-            group = f"{parameters['network']}-{parameters.get('event', '')}"
-            item.add_marker(pytest.mark.xdist_group(group))
+    """With `--dist loadgroup`, one worker takes all tests of a network on an event: they share compiled programs.
+
+    Networks that are not thorough take every third combination of each law, beginning at another one each; the others
+    are `slow`.
+    """
+    laws = [item for item in items if item.path.parent.name == "laws" and "network" in _parameters(item)]
+    combinations = {}
+    for item in laws:
+        combinations.setdefault(item.originalname, {}).setdefault(_combination(item), None)
+    for item in laws:
+        network, event = _parameters(item)["network"], _parameters(item).get("event", "")
+        item.add_marker(pytest.mark.xdist_group(f"{network}-{event}"))
+        known = list(combinations[item.originalname])
+        turn = known.index(_combination(item)) + NETWORKS.names().index(network)
+        if network not in THOROUGH and len(known) >= 3 and turn % 3:
+            item.add_marker(pytest.mark.slow)
+
+
+def _parameters(item) -> dict:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def _combination(item) -> tuple:
+    """Orders share a compiled program, so they are not thinned."""
+    return tuple(value for key, value in sorted(_parameters(item).items()) if key not in ("network", "ordering"))

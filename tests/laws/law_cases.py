@@ -28,7 +28,12 @@ PARTITION_CALLS = [name + PARTITION_OPTIONS.get(name, "") for name in PARTITIONS
 #: Examples in one pass: what `dependence` needs (8 examples, each with none or one of 6 sites changed), so that laws 1
 #: and 3 run the same compiled programs.
 BATCH = 8 * (1 + 6)
-CONTEXTS = {"none": ContextSpec(), "label": ContextSpec("label", 3), "vector": ContextSpec("vector", 2)}
+CONTEXTS = {
+    "label": ContextSpec("label", 3),
+    "vector": ContextSpec("vector", 2),
+    "sequence": ContextSpec("sequence", 4, 3),
+    "frames": ContextSpec("frames", 2, 3),
+}
 
 
 @functools.cache
@@ -39,26 +44,39 @@ def small_model(
     partition: str = "sites",
     context: ContextSpec = NO_CONTEXT,
     conditional: str = "",
+    dtype: str = "float32",
 ) -> AutoregressiveModel | str:
     """A small model, or the sentence with which the combination is refused."""
     small = dict(NETWORKS.get(network).SMALL)
     try:
         if not event.is_discrete:  # the laws of the network alone need no distribution
-            return _headless_model(network, event, ordering, partition, context, small)
-        return make_model(
-            event, network, ordering=ordering, partition=partition, conditional=conditional, context=context, **small
-        )
+            return _headless_model(network, event, ordering, partition, context, dtype, small)
+        choice = {"ordering": ordering, "partition": partition, "conditional": conditional}
+        return make_model(event, network, context=context, dtype=dtype, **choice, **small)
     except UserError as refusal:
         return str(refusal)
 
 
-def _headless_model(network, event, ordering, partition, context, small):
+def _headless_model(network, event, ordering, partition, context, dtype, small):
     family = NETWORKS.get(network)
     factorization = make_factorization(event.grid_shape, ordering, partition)
     options = NETWORKS.options(network, hidden=BUILDER_FIELDS) | small
     family.check(event, factorization, options)
-    net = family(event=event, context_spec=context, num_features=2, dtype="float32", **options)
+    net = family(event=event, context_spec=context, num_features=2, dtype=dtype, **options)
     return AutoregressiveModel(net, None, factorization)
+
+
+def served_model(network: str, event: EventSpec, ordering: str, partition: str, **choice) -> AutoregressiveModel | str:
+    """The small model of this order and partition or, where it is refused, of the next that the network serves: single
+    sites, and raster-like orders. A refusal (which must be a sentence) only where all are refused.
+    """
+    for order in (ordering, "reversed", "raster"):
+        for cut in (partition, "sites"):
+            model = small_model(network, event, order, cut, **choice)
+            if not isinstance(model, str):
+                return model
+    assert len(model) > 20
+    return model
 
 
 @functools.cache
@@ -137,9 +155,9 @@ def random_context(spec, num):
     rng = np.random.default_rng(9)
     if spec.kind == "none":
         return None
-    if spec.kind == "label":
-        return rng.integers(0, spec.size, num).astype(np.int32)
-    return rng.normal(size=(num, spec.size)).astype(np.float32)
+    if spec.is_discrete:
+        return rng.integers(0, spec.size, (num, *spec.shape)).astype(np.int32)
+    return rng.normal(size=(num, *spec.shape)).astype(np.float32)
 
 
 def dependence(network, params, factorization, num=8, context=None):

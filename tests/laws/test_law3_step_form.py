@@ -6,8 +6,8 @@ import pytest
 
 from arjax.networks import NETWORKS
 
-#: Largest allowed difference in float32, relative to the largest feature.
-TOLERANCE = 2e-5
+#: Largest allowed difference, relative to the largest feature, by compute type.
+TOLERANCE = {"float32": 2e-5, "bfloat16": 4e-2}
 
 
 @pytest.mark.parametrize("partition", cases.PARTITION_CALLS)
@@ -24,14 +24,20 @@ def test_step_form_equals_parallel_form(network, event, partition):
     assert checked or isinstance(model, str)
 
 
-@pytest.mark.parametrize("context", ["label", "vector"])
+@pytest.mark.parametrize("context", cases.CONTEXTS)
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_step_form_with_context(network, context):
-    spec = cases.CONTEXTS[context]
-    model = cases.small_model(network, cases.EVENTS["tokens"], "random(seed=1)", "sizes(sizes=(1, 3, 2))", spec)
+    spec, cut = cases.CONTEXTS[context], "sizes(sizes=(1, 3, 2))"
+    model = cases.served_model(network, cases.EVENTS["tokens"], "random(seed=1)", cut, context=spec)
     if not isinstance(model, str):
         _check(model, cases.random_context(spec, cases.BATCH))
-    assert model
+
+
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_step_form_in_bfloat16(network):
+    model = cases.served_model(network, cases.EVENTS["binary"], "random(seed=1)", "blocks(size=2)", dtype="bfloat16")
+    if not isinstance(model, str):
+        _check(model)
 
 
 def _check(model, context=None):
@@ -39,4 +45,4 @@ def _check(model, context=None):
     x, garbage = cases.random_x(model.event, cases.BATCH), cases.random_x(model.event, cases.BATCH, seed=1)
     parallel = np.asarray(cases.parallel(model.network, params, x, model.factorization, context))
     stepwise = np.asarray(cases.stepwise(model.network, params, x, garbage, model.factorization, context))
-    assert np.abs(parallel - stepwise).max() <= TOLERANCE * np.abs(parallel).max()
+    assert np.abs(parallel - stepwise).max() <= TOLERANCE[model.network.dtype] * np.abs(parallel).max()
