@@ -87,6 +87,13 @@ def network_config(name: str, **options: Any) -> ConfigDict:
     return _component_config(NETWORKS, name, options, hidden=BUILDER_FIELDS)
 
 
+def small_network_config(name: str) -> ConfigDict:
+    """The config of a network as small as its family's own tests use it, for smoke runs."""
+    from arjax.networks import NETWORKS
+
+    return network_config(name, **NETWORKS.get(name).SMALL)
+
+
 def _component_config(registry: Registry, name: str, options: dict[str, Any], hidden: tuple[str, ...]) -> ConfigDict:
     registry.check_options(name, options, hidden)
     defaults = registry.options(name, hidden)

@@ -11,7 +11,7 @@ def get_sweep() -> list[Run]:
     return [
         Run(
             f"shakespeare-transformer-stride{stride}",
-            f"configs/tiny_shakespeare_transformer.py:eval_stride={stride}",
+            f"configs/tiny_shakespeare.py:network=transformer,eval_stride={stride}",
             {"evaluate.split": "validation"},
             model=f"Transformer, {context} characters of context",
             metric="nll_nats_per_char",

@@ -6,10 +6,12 @@ import json
 import os
 import pathlib
 import re
+import runpy
 
+import jax
 import pytest
 
-from arjax.build import build_dataset
+from arjax.build import build_dataset, build_model
 from arjax.config_files import load_config_file
 from arjax.data.prepare import prepare
 from arjax.errors import UserError
@@ -50,6 +52,24 @@ def test_smoke_run(path, prepared, tmp_path, monkeypatch):
     results = json.loads((tmp_path / "results.json").read_text())
     assert 0 < results["bits_per_dim"] < 12 and results["step"] == 6
     assert (tmp_path / "samples" / "samples.npy").exists() and (tmp_path / "metrics.jsonl").stat().st_size > 0
+
+
+#: The configs with a recipe for each of several networks.
+STUDIES = [path for path in CONFIGS if "RECIPES[arg.network]" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_recipe_makes_a_model(path, prepared):
+    config = load_config_file(str(path))
+    _need_data(config, prepared)
+    dataset, sizes = build_dataset(config), {}
+    for name in runpy.run_path(str(path))["RECIPES"]:
+        config = load_config_file(f"{path}:network={name}")
+        model = build_model(config, dataset.event, dataset.context)
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        assert config.network.name == name
+        sizes[name] = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert min(sizes.values()) > 1000, sizes
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

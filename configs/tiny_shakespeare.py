@@ -1,0 +1,40 @@
+"""The characters of tiny Shakespeare under every sequence network, at the size of nanoGPT's recipe for a CPU.
+
+nanoGPT (Karpathy, 2022), readme: a Transformer of 4 layers, 4 heads, 128 wide, 64 characters of context, 2,000 steps of
+12 windows, validation loss 1.88 nats per character. All networks here have about as many parameters (0.8 million) and
+the same steps. Every character of the validation split is scored once, see `eval_stride`.
+
+    arjax --config=configs/tiny_shakespeare.py:network=transformer --workdir=runs/gpt --config.evaluate.split=validation
+"""
+
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, small_network_config
+from arjax.errors import UserError
+from arjax.registry import did_you_mean
+
+#: options of each network and learning rate
+RECIPES = {
+    "transformer": ({"width": 128, "num_layers": 4, "num_heads": 4, "unroll": 4}, 2e-3),
+    "lstm": ({"hidden_size": 300, "num_layers": 1}, 5e-3),
+    "causal_conv": ({"hidden_size": 204, "num_layers": 6, "kernel_size": 2, "dilation_cycle": 6}, 2e-3),
+}
+
+
+def get_config(arg=""):
+    """`network`: a name in `RECIPES`; `smoke`: seconds instead of minutes.
+
+    `eval_stride`: characters scored per window of 64, the rest is context.
+    """
+    arg = parse_arg(arg, smoke=False, network="transformer", eval_stride=32)
+    if arg.network not in RECIPES:
+        raise UserError(f"no recipe for the network {arg.network!r}{did_you_mean(arg.network, RECIPES)}")
+    options, learning_rate = RECIPES[arg.network]
+    config = base_config()
+    config.dataset = dataset_config("tiny_shakespeare", length=64, eval_stride=arg.eval_stride)
+    config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
+    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
+    config.optimizer.update(end_factor=0.1, weight_decay=0.1, clip_norm=1.0, b2=0.99)
+    config.train.update(steps=2000, batch_size=12, steps_per_dispatch=50, log_every=100, eval_every=500)
+    config.train.update(checkpoint_every=500, ema_decay=0.99)
+    config.evaluate.batch_size = 128
+    config.sample.update(num=8, temperature=0.8)
+    return apply_smoke(config) if arg.smoke else config
