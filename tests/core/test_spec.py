@@ -61,7 +61,8 @@ def test_events_without_sites(grid, value):
 def test_contexts():
     assert (NO_CONTEXT.kind, NO_CONTEXT.size) == ("none", 0)
     assert ContextSpec("label", 10).size == 10
-    with pytest.raises(UserError, match=r"^unknown context kind 'image' \(there are: none, label, vector, sequence, frames\)$"):
+    kinds = "none, label, vector, sequence, frames"
+    with pytest.raises(UserError, match=rf"^unknown context kind 'image' \(there are: {kinds}\)$"):
         ContextSpec("image", 3)
 
 
