@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS, activation
+from arjax.networks.convolution_1d import CausalConv1D, cyclic_dilations
 from arjax.networks.steps import StepNetwork
 
 
 class CausalConvLayer(nn.Module):
-    """y_t = x_t + W_2 act(sum_k W_1k norm(x)_(t - k d)): kernel K, dilation d, padded with zeros before the start.
-
-    The convolution is a matrix product over shifted copies: on CPU a convolution inside a compiled loop is slow.
-    """
+    """y_t = x_t + W_2 act(sum_k W_1k norm(x)_(t - k d)): kernel K, dilation d, padded with zeros before the start."""
 
     width: int
     kernel_size: int
@@ -25,41 +22,26 @@ class CausalConvLayer(nn.Module):
 
     def setup(self):
         self.norm = nn.LayerNorm(dtype=self.dtype)
-        self.taps = nn.Dense(self.width, dtype=self.dtype)
+        self.taps = CausalConv1D(self.width, self.width, self.kernel_size, self.dilation, self.dtype)
         self.out = nn.Dense(self.width, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    @property
-    def queue_length(self) -> int:
-        """How many past inputs a step needs."""
-        return (self.kernel_size - 1) * self.dilation
-
-    def _mix(self, x: jax.Array, taps: list[jax.Array], train: bool) -> jax.Array:
-        hidden = activation(self.activation)(self.taps(jnp.concatenate(taps, -1)))
+    def _mix(self, x: jax.Array, hidden: jax.Array, train: bool) -> jax.Array:
+        hidden = activation(self.activation)(hidden)
         return x + self.out(self.drop(hidden, deterministic=not train))
 
     def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
         """All steps, [B, T, E] -> [B, T, E]."""
-        length = x_BTE.shape[1]
-        padded = jnp.pad(self.norm(x_BTE), ((0, 0), (self.queue_length, 0), (0, 0)))
-        starts = [self.queue_length - k * self.dilation for k in range(self.kernel_size)]
-        return self._mix(x_BTE, [padded[:, start : start + length] for start in starts], train)
+        return self._mix(x_BTE, self.taps(self.norm(x_BTE)), train)
 
     def init_carry(self, batch_size: int) -> jax.Array:
         """An empty queue of normalised inputs, [B, (K-1) d, E]."""
-        return jnp.zeros((batch_size, self.queue_length, self.width), self.dtype)
+        return self.taps.init_carry(batch_size)
 
     def step(self, queue: jax.Array, x_BE: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One step: the queue is a ring in which time t stands at t mod its length."""
-        now = self.norm(x_BE)
-        taps = [now]
-        for k in range(1, self.kernel_size):
-            place = jnp.mod(t - k * self.dilation, self.queue_length)
-            taps.append(jax.lax.dynamic_index_in_dim(queue, place, axis=1, keepdims=False))
-        if self.queue_length:
-            place = jnp.mod(t, self.queue_length)
-            queue = jax.lax.dynamic_update_index_in_dim(queue, now, place, axis=1)
-        return queue, self._mix(x_BE, taps, train=False)
+        """One step."""
+        queue, hidden = self.taps.step(queue, self.norm(x_BE), t)
+        return queue, self._mix(x_BE, hidden, train=False)
 
 
 class CausalConvCore(nn.Module):
@@ -78,13 +60,13 @@ class CausalConvCore(nn.Module):
             CausalConvLayer(
                 self.width,
                 self.kernel_size,
-                2 ** (i % self.dilation_cycle),
+                dilation,
                 self.dropout,
                 self.activation,
                 self.dtype,
                 name=f"layer_{i}",
             )
-            for i in range(self.num_layers)
+            for i, dilation in enumerate(cyclic_dilations(self.num_layers, self.dilation_cycle))
         ]
         self.norm = nn.LayerNorm(dtype=self.dtype)
 
@@ -129,6 +111,11 @@ class CausalConv(StepNetwork):
     def check(cls, event, factorization, options):
         super().check(event, factorization, options)
         activation(options["activation"])
+
+    @property
+    def receptive_field(self):
+        dilations = cyclic_dilations(self.num_layers, self.dilation_cycle)
+        return 1 + (self.kernel_size - 1) * sum(dilations)
 
     def make_core(self):
         return CausalConvCore(

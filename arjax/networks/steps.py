@@ -6,15 +6,25 @@ follows from the steps < t alone, and a network that is causal over steps is aut
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.networks.base import Network
-from arjax.networks.embedding import POSITIONS, ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
-from arjax.spec import ContextSpec, EventSpec
+from arjax.networks.embedding import (
+    POSITIONS,
+    ContextEncoder,
+    PositionEncoder,
+    SequenceEncoder,
+    ValueEncoder,
+    flat_sites,
+)
+from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 
 class StepTokens(nn.Module):
@@ -102,22 +112,78 @@ def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 
 
+class StepConditioning(nn.Module):
+    """The context as one vector per step, for cores that take it in every layer.
+
+    Global: a label, a vector or the summary of a sequence, the same in every step. Local: the positions of a sequence
+    are spread over the steps and added, step s of S reads position floor(s L / S) (van den Oord et al., 2016,
+    "WaveNet", section 2.5, with the upsampling by repetition).
+    """
+
+    spec: ContextSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        self.whole = ContextEncoder(self.spec, self.width, self.dtype)
+        if self.spec.is_sequence:
+            self.positions = SequenceEncoder(self.spec, self.width, self.dtype)
+
+    def __call__(self, context: jax.Array) -> jax.Array:
+        """What does not change from step to step: [B, L, E], of length 1 where all steps read the same."""
+        whole_B1E = self.whole(context)[:, None]
+        if not self.spec.is_sequence:
+            return whole_B1E
+        encoded_BLE, valid_BL = self.positions(context)
+        return whole_B1E + jnp.where(valid_BL[..., None], encoded_BLE, 0)
+
+
+def read_positions(length: int, num_steps: int) -> np.ndarray:
+    """Which of `length` positions each step reads, int32[S]: floor(s L / S)."""
+    return (np.arange(num_steps, dtype=np.int64) * length // num_steps).astype(np.int32)
+
+
 class StepNetwork(Network):
-    """A network with one state per step: subclasses set `self.core`, a causal sequence model over the steps.
+    """A network with one state per step: subclasses make a core, a causal sequence model over the steps.
 
     The core maps inputs [B, S, E] to states [B, S, E'] by `core(inputs, train)`, and one step of them by
     `core.step(carry, input_BE, t) -> (carry, state_BE')` from `core.init_carry(batch_size)`.
+
+    Where `CONDITIONED_CORE` is set, the context is not added to the inputs but given to the core, as a last argument
+    (None without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one.
     """
 
     hidden_size: int = 128
     position: str = "none"
 
+    #: Whether the core takes the context in its layers.
+    CONDITIONED_CORE: ClassVar[bool] = False
+
     @classmethod
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
 
+    @property
+    def input_size(self) -> int:
+        """E, the width of the core's inputs."""
+        return self.hidden_size
+
+    @property
+    def receptive_field(self) -> int | None:
+        """How many steps before it a step reads, None for all of them."""
+        return None
+
+    def dependencies(self, factorization):
+        step_D = np.asarray(factorization.step)
+        distance_DD = step_D[:, None] - step_D
+        farthest = factorization.num_steps if self.receptive_field is None else self.receptive_field
+        return (distance_DD > 0) & (distance_DD <= farthest)
+
     def setup(self):
-        self.tokens = StepTokens(self.event, self.context_spec, self.hidden_size, self.position, self.dtype)
+        in_inputs = NO_CONTEXT if self.CONDITIONED_CORE else self.context_spec
+        self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype)
+        if self.CONDITIONED_CORE and self.context_spec.kind != "none":
+            self.conditioning = StepConditioning(self.context_spec, self.hidden_size, self.dtype)
         self.core = self.make_core()
         self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
 
@@ -130,14 +196,42 @@ class StepNetwork(Network):
         return tokens[..., 0, :] if tokens.shape[-2] == 1 else nn.gelu(tokens).sum(-2)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs_BSE = self._pool(self.tokens(x, factorization, context))
-        states_BSE = self.core(inputs_BSE, train)
+        if self.CONDITIONED_CORE:
+            inputs_BSE = self._pool(self.tokens(x, factorization, None))
+            states_BSE = self.core(inputs_BSE, train, self._condition_all(context, factorization))
+        else:
+            inputs_BSE = self._pool(self.tokens(x, factorization, context))
+            states_BSE = self.core(inputs_BSE, train)
         return to_grid(self.readout(states_BSE, jnp.asarray(factorization.blocks)), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        return self.core.init_carry(batch_size)
+        """The core's carry; beside it, where the core takes the context, the encoded context."""
+        carry = self.core.init_carry(batch_size)
+        if not self.CONDITIONED_CORE:
+            return carry
+        return carry, None if context is None else self.conditioning(context)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        input_BE = self._pool(self.tokens.step(canvas, t, factorization, context))
-        carry, state_BE = self.core.step(carry, input_BE, t)
+        if self.CONDITIONED_CORE:
+            (carry, encoded), input_BE = carry, self._pool(self.tokens.step(canvas, t, factorization, None))
+            carry, state_BE = self.core.step(carry, input_BE, t, self._condition_one(encoded, t, factorization))
+            carry = carry, encoded
+        else:
+            input_BE = self._pool(self.tokens.step(canvas, t, factorization, context))
+            carry, state_BE = self.core.step(carry, input_BE, t)
         return carry, self.readout(state_BE, factorization.sites(t)[0]).astype(jnp.float32)
+
+    def _condition_all(self, context: jax.Array | None, factorization: Factorization) -> jax.Array | None:
+        """[B, S, E], or [B, 1, E] where it is the same in all steps."""
+        if context is None:
+            return None
+        encoded_BLE = self.conditioning(context)
+        length = encoded_BLE.shape[1]
+        return encoded_BLE if length == 1 else encoded_BLE[:, read_positions(length, factorization.num_steps)]
+
+    def _condition_one(self, encoded: jax.Array | None, t: jax.Array, factorization: Factorization) -> jax.Array | None:
+        """[B, E] of step t."""
+        if encoded is None:
+            return None
+        position = jnp.asarray(read_positions(encoded.shape[1], factorization.num_steps))[t]
+        return jax.lax.dynamic_index_in_dim(encoded, position, axis=1, keepdims=False)
