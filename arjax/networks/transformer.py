@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,128 +11,51 @@ import jax
 import jax.numpy as jnp
 
 from arjax.errors import UserError
-from arjax.networks.base import NETWORKS, Network, activation
+from arjax.networks.attention import CrossAttention, SelfAttention
+from arjax.networks.base import NETWORKS, Network
+from arjax.networks.blocks import Block, Memory, check_block, make_norm
+from arjax.networks.embedding import SequenceEncoder
 from arjax.networks.steps import StepTokens, check_steps, to_grid
-
-KVCache = tuple[jax.Array, jax.Array]
-
-
-def attention(q_BNTH: jax.Array, k_BNTH: jax.Array, v_BNTH: jax.Array, mask_TT: jax.Array) -> jax.Array:
-    """softmax(q k' / sqrt(H)) v over the positions that the mask allows; the softmax is in float32.
-
-    Plain einsums: on CPU they beat `jax.nn.dot_product_attention`, on accelerators XLA fuses both alike. Heads come
-    before positions: else each step of sampling would transpose the whole cache, at three times the time.
-    """
-    scores = jnp.einsum("bnqh,bnkh->bnqk", q_BNTH * q_BNTH.shape[-1] ** -0.5, k_BNTH)
-    scores = jnp.where(mask_TT, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores).astype(v_BNTH.dtype)
-    return jnp.einsum("bnqk,bnkh->bnqh", weights, v_BNTH)
+from arjax.spec import NO_CONTEXT
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention, causal over blocks of M tokens: token n sees all tokens of blocks <= n // M."""
+class BlockNetwork(Network):
+    """Transformer blocks over the slots of the steps, for any order and any block partition.
 
-    width: int
-    num_heads: int
-    out_scale: float
-    dtype: str
+    A token knows the value and the position that it reads, and the position that it predicts; it may see the tokens of
+    its own step and of earlier ones. Subclasses choose how a layer looks at them, by `make_attention`.
 
-    def setup(self):
-        self.query = nn.Dense(self.width, dtype=self.dtype)
-        self.key = nn.Dense(self.width, dtype=self.dtype)
-        self.value = nn.Dense(self.width, dtype=self.dtype)
-        init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
-        self.out = nn.Dense(self.width, dtype=self.dtype, kernel_init=init)
-
-    def _qkv(self, x_BTE: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Queries, keys and values, [B, N, T, H] each."""
-
-        def heads(y_BTE: jax.Array) -> jax.Array:
-            return jnp.swapaxes(y_BTE.reshape(*y_BTE.shape[:-1], self.num_heads, -1), 1, 2)
-
-        return heads(self.query(x_BTE)), heads(self.key(x_BTE)), heads(self.value(x_BTE))
-
-    def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:
-        mixed_BTNH = jnp.swapaxes(mixed_BNTH, 1, 2)
-        return self.out(mixed_BTNH.reshape(*mixed_BTNH.shape[:2], self.width))
-
-    def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
-        block = jnp.arange(x_BTE.shape[1]) // block_size
-        return self._merge(attention(*self._qkv(x_BTE), block[:, None] >= block[None, :]))
-
-    def step(self, cache: KVCache, x_BME: jax.Array, t: jax.Array) -> tuple[KVCache, jax.Array]:
-        """Writes the keys and values of block t into the cache [B, N, S*M, H] and attends to blocks <= t."""
-        block_size = x_BME.shape[1]
-        q, k, v = self._qkv(x_BME)
-        start = (0, 0, t * block_size, 0)
-        keys = jax.lax.dynamic_update_slice(cache[0], k, start)
-        values = jax.lax.dynamic_update_slice(cache[1], v, start)
-        visible = jnp.arange(keys.shape[2]) < (t + 1) * block_size
-        return (keys, values), self._merge(attention(q, keys, values, visible))
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x))."""
-
-    width: int
-    num_heads: int
-    mlp_size: int
-    dropout: float
-    activation: str
-    out_scale: float
-    dtype: str
-
-    def setup(self):
-        self.attention_norm = nn.LayerNorm(dtype=self.dtype)
-        self.attention = SelfAttention(self.width, self.num_heads, self.out_scale, self.dtype)
-        self.mlp_norm = nn.LayerNorm(dtype=self.dtype)
-        self.up = nn.Dense(self.mlp_size, dtype=self.dtype)
-        init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
-        self.down = nn.Dense(self.width, dtype=self.dtype, kernel_init=init)
-        self.drop = nn.Dropout(self.dropout)
-
-    def _mlp(self, x: jax.Array) -> jax.Array:
-        return self.down(activation(self.activation)(self.up(self.mlp_norm(x))))
-
-    def __call__(self, x_BTE: jax.Array, block_size: int, train: bool) -> tuple[jax.Array, None]:
-        """All tokens; in the form (carry) -> (carry, None) of a scan over layers."""
-        x = x_BTE + self.drop(self.attention(self.attention_norm(x_BTE), block_size), deterministic=not train)
-        return x + self.drop(self._mlp(x), deterministic=not train), None
-
-    def step(self, cache: KVCache, x_BME: jax.Array, t: jax.Array) -> tuple[KVCache, jax.Array]:
-        """The tokens of one block."""
-        cache, mixed = self.attention.step(cache, self.attention_norm(x_BME), t)
-        x = x_BME + mixed
-        return cache, x + self._mlp(x)
-
-
-@NETWORKS.register("transformer")
-class Transformer(Network):
-    """Transformer over the slots of the steps, for any order and any block partition.
-
-    A token knows the value and the position that it reads, and the position that it predicts; attention is causal over
-    steps. The step form keeps a cache of keys and values.
-
-    Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `dropout`, `activation`, `position` ("learned",
-    "sinusoidal", "none"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
-    iteration of the scan over layers: 1 compiles fastest, L runs fastest).
+    Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
+    `mlp_ratio` times the width; `activation`; `norm_kind` ("layer" or "rms") with `norm_epsilon`; `use_bias` in all
+    layers; `dropout`; `position` ("learned", "sinusoidal", "none") of the sites; `cross_attention` to contexts that are
+    sequences (else their summary is added to each token, as other contexts are); `remat` (recompute activations in the
+    backward pass; needs `unroll=1`); `unroll` (layers per iteration of the scan over layers: 1 compiles fastest, L runs
+    fastest).
     """
 
     width: int = 128
     num_layers: int = 4
     num_heads: int = 4
+    mlp_kind: str = "plain"
     mlp_ratio: int = 4
-    dropout: float = 0.0
+    mlp_size: int = 0
     activation: str = "gelu"
+    norm_kind: str = "layer"
+    norm_epsilon: float = 1e-6
+    use_bias: bool = True
+    dropout: float = 0.0
     position: str = "learned"
+    cross_attention: bool = True
     remat: bool = False
     unroll: int = 4
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
+    MAY_BE_ZERO = ("mlp_size",)
 
     @classmethod
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
+        check_block(options["norm_kind"], options["mlp_kind"], options["activation"])
         if options["num_heads"] < 1 or options["width"] % options["num_heads"]:
             raise UserError(
                 f"network.num_heads={options['num_heads']} does not divide network.width={options['width']}"
@@ -138,55 +63,103 @@ class Transformer(Network):
         if options["remat"] and options["unroll"] > 1:
             # XLA merges a recomputation with its original inside one iteration, and nothing would be saved.
             raise UserError(f"network.remat saves memory only with network.unroll=1, not {options['unroll']}")
-        activation(options["activation"])
+
+    def make_attention(self) -> Callable[[], nn.Module]:
+        """What makes the attention module of a layer."""
+        raise TypeError(f"{type(self).__name__} has no attention")
+
+    @property
+    def out_scale(self) -> float:
+        """Variance of a branch at the start: 2L branches add up to one (GPT-2, section 2.3)."""
+        return 1 / (2 * self.num_layers)
+
+    @property
+    def attends_to_context(self) -> bool:
+        """Whether the context is looked at position by position."""
+        return self.cross_attention and self.context_spec.is_sequence
+
+    def _block_fields(self) -> dict[str, Any]:
+        cross = functools.partial(
+            CrossAttention, self.width, self.num_heads, self.out_scale, self.dtype, use_bias=self.use_bias
+        )
+        return {
+            "make_attention": self.make_attention(),
+            "width": self.width,
+            "mlp_size": self.mlp_size or self.mlp_ratio * self.width,
+            "dropout": self.dropout,
+            "activation": self.activation,
+            "out_scale": self.out_scale,
+            "dtype": self.dtype,
+            "mlp_kind": self.mlp_kind,
+            "norm_kind": self.norm_kind,
+            "norm_epsilon": self.norm_epsilon,
+            "use_bias": self.use_bias,
+            "make_cross": cross if self.attends_to_context else None,
+        }
 
     def setup(self):
-        self.tokens = StepTokens(self.event, self.context_spec, self.width, self.position, self.dtype)
+        spec = NO_CONTEXT if self.attends_to_context else self.context_spec
+        self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype)
+        if self.attends_to_context:
+            self.context = SequenceEncoder(self.context_spec, self.width, self.dtype)
         block = nn.remat(Block, prevent_cse=False, static_argnums=(2, 3)) if self.remat else Block
         layers = nn.scan(
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.num_layers,
             unroll=self.unroll,
         )
         # An explicit name: toggling remat must change neither parameter paths nor initial values.
         self.layers = layers(**self._block_fields(), name="layers")
-        self.norm = nn.LayerNorm(dtype=self.dtype)
-        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
+        self.out = nn.Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def _block_fields(self) -> dict[str, Any]:
-        return {
-            "width": self.width,
-            "num_heads": self.num_heads,
-            "mlp_size": self.mlp_ratio * self.width,
-            "dropout": self.dropout,
-            "activation": self.activation,
-            "out_scale": 1 / (2 * self.num_layers),  # variance: 2L branches add up to one (GPT-2, section 2.3)
-            "dtype": self.dtype,
-        }
+    def _contexts(self, context: jax.Array | None) -> tuple[jax.Array | None, Memory | None]:
+        """What is added to the tokens, and what they attend to."""
+        return (None, self.context(context)) if self.attends_to_context else (context, None)
+
+    def _readout(self, h: jax.Array) -> jax.Array:
+        return self.out(self.norm(h))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        tokens_BSME = self.drop(self.tokens(x, factorization, context), deterministic=not train)
+        added, memory = self._contexts(context)
+        tokens_BSME = self.drop(self.tokens(x, factorization, added), deterministic=not train)
         batch, steps, slots, width = tokens_BSME.shape
-        h, _ = self.layers(tokens_BSME.reshape(batch, steps * slots, width), slots, train)
-        features = self.out(self.norm(h))
+        h, _ = self.layers(tokens_BSME.reshape(batch, steps * slots, width), slots, train, memory)
+        features = self._readout(h)
         return to_grid(features.reshape(batch, steps, slots, -1), factorization)
 
+    def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
+        """A method of layer i. No scan over layers: each cache is then updated in place, where a scan would copy it."""
+        params = jax.tree.map(lambda leaf: leaf[i], self.layers.variables["params"])
+        return Block(**self._block_fields(), parent=None).apply({"params": params}, *args, method=method)
+
     def init_carry(self, batch_size, factorization, context=None):
-        """An empty cache of keys and values per layer, [B, N, S*M, H] each."""
-        length = factorization.num_steps * factorization.block_size
-        shape = (batch_size, self.num_heads, length, self.width // self.num_heads)
-        return [(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype)) for _ in range(self.num_layers)]
+        """An empty cache per layer, and the keys and values of the context."""
+        _, memory = self._contexts(context)
+        sizes = batch_size, factorization.num_steps, factorization.block_size
+        return [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
 
     def step(self, carry, canvas, t, factorization, context=None):
-        # The layers one by one, not scanned: each cache is then updated in place, where a scan would copy it.
-        block, stacked = Block(**self._block_fields(), parent=None), self.layers.variables["params"]
-        h, caches = self.tokens.step(canvas, t, factorization, context), []
+        added = None if self.attends_to_context else context
+        h, caches = self.tokens.step(canvas, t, factorization, added), []
         for i, cache in enumerate(carry):
-            params = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
-            cache, h = block.apply({"params": params}, cache, h, t, method="step")
+            cache, h = self._apply_layer(i, cache, h, t, method="step")
             caches.append(cache)
-        return caches, self.out(self.norm(h)).astype(jnp.float32)
+        return caches, self._readout(h).astype(jnp.float32)
+
+
+@NETWORKS.register("transformer")
+class Transformer(BlockNetwork):
+    """Transformer whose tokens attend to all tokens of the steps so far; the step form keeps their keys and values.
+
+    Options: those of `BlockNetwork`.
+    """
+
+    def make_attention(self):
+        return functools.partial(
+            SelfAttention, self.width, self.num_heads, self.out_scale, self.dtype, use_bias=self.use_bias
+        )

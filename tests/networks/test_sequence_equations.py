@@ -8,9 +8,10 @@ import pytest
 from scipy import special
 
 from arjax.models import make_model
+from arjax.networks.attention import SelfAttention
+from arjax.networks.blocks import Block
 from arjax.networks.causal_conv import CausalConvCore, CausalConvLayer
 from arjax.networks.lstm import LSTMLayer
-from arjax.networks.transformer import Block, SelfAttention
 from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -149,7 +150,7 @@ def test_attention_is_its_definition(num_heads, block_size):
 
 def test_block_is_two_residual_branches():
     x = rng.normal(size=(2, 5, 8)).astype(np.float32)
-    block = Block(8, 2, 16, 0.0, "gelu", 1.0, "float32")
+    block = Block(lambda: SelfAttention(8, 2, 1.0, "float32"), 8, 16, 0.0, "gelu", 1.0, "float32")
     params = initialised(block, x, 1, False)
     expected = []
     for one in x:

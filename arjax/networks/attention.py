@@ -1,0 +1,143 @@
+"""Attention: the formula, and layers that attend to earlier steps and to a context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Cache = Any
+KVCache = tuple[jax.Array, jax.Array]
+
+
+def attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, mask: jax.Array) -> jax.Array:
+    """softmax(q k' / sqrt(H)) v over the positions that the mask [..., Tq, Tk] or [Tk] allows; softmax in float32.
+
+    N query heads may share G < N heads of keys and values, N / G neighbours each ("grouped-query attention", Ainslie et
+    al., 2023, section 2.2): the heads of a group are then further queries of it.
+
+    Plain einsums: on CPU they beat `jax.nn.dot_product_attention`, on accelerators XLA fuses both alike. Heads come
+    before positions: else each step of sampling would transpose the whole cache, at three times the time.
+    """
+    batch, heads, length, size = q_BNTH.shape
+    share = heads // k_BGTH.shape[1]
+    if share > 1:
+        q_BNTH = q_BNTH.reshape(batch, heads // share, share * length, size)
+        if mask.ndim > 1 and mask.shape[-2] > 1:
+            mask = jnp.tile(mask, (share, 1))
+    scores = jnp.einsum("bnqh,bnkh->bnqk", q_BNTH * size**-0.5, k_BGTH)
+    scores = jnp.where(mask, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores).astype(v_BGTH.dtype)
+    return jnp.einsum("bnqk,bnkh->bnqh", weights, v_BGTH).reshape(batch, heads, length, size)
+
+
+def rotate(x_BNTH: jax.Array, position_T: jax.Array, base: float) -> jax.Array:
+    """Rotary position embedding (Su et al., "RoFormer", 2021, section 3.2, equations 15 and 34).
+
+    The pair (x_i, x_(i + H/2)) is turned by the angle position / base^(2i / H), so that a product of queries and keys
+    depends on the difference of their positions alone. The paper pairs neighbours; halves, as most published weights
+    have them, are the same up to the order of the features.
+    """
+    half = x_BNTH.shape[-1] // 2
+    frequency = np.float32(base) ** (-np.arange(half, dtype=np.float32) / half)
+    angle_TH = position_T[..., None].astype(jnp.float32) * frequency
+    cos, sin = jnp.cos(angle_TH), jnp.sin(angle_TH)
+    first, second = jnp.split(x_BNTH.astype(jnp.float32), 2, axis=-1)  # angles of late positions need float32
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
+    return turned.astype(x_BNTH.dtype)
+
+
+class MultiHead(nn.Module):
+    """The projections of attention with several heads; subclasses say who attends to whom.
+
+    Attributes:
+      width: E, of the inputs and outputs.
+      num_heads: N, heads of the queries.
+      out_scale: variance of the output projection at the start, relative to the usual one.
+      num_kv_heads: G, heads of keys and values, each shared by N / G heads of queries; 0 for N.
+      head_size: H; 0 for E / N.
+      use_bias: whether the projections have biases.
+    """
+
+    width: int
+    num_heads: int
+    out_scale: float
+    dtype: str
+    num_kv_heads: int = 0
+    head_size: int = 0
+    use_bias: bool = True
+
+    @property
+    def kv_shape(self) -> tuple[int, int]:
+        """(G, H): heads of keys and values, and their size."""
+        return self.num_kv_heads or self.num_heads, self.head_size or self.width // self.num_heads
+
+    def setup(self):
+        groups, size = self.kv_shape
+        self.query = nn.Dense(self.num_heads * size, use_bias=self.use_bias, dtype=self.dtype)
+        self.key = nn.Dense(groups * size, use_bias=self.use_bias, dtype=self.dtype)
+        self.value = nn.Dense(groups * size, use_bias=self.use_bias, dtype=self.dtype)
+        init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
+        self.out = nn.Dense(self.width, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init)
+
+    def _heads(self, y_BTE: jax.Array) -> jax.Array:
+        """[B, T, heads * H] -> [B, heads, T, H]."""
+        return jnp.swapaxes(y_BTE.reshape(*y_BTE.shape[:-1], -1, self.kv_shape[1]), 1, 2)
+
+    def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:
+        """The heads' results [B, N, T, H] -> outputs [B, T, E]."""
+        mixed_BTNH = jnp.swapaxes(mixed_BNTH, 1, 2)
+        return self.out(mixed_BTNH.reshape(*mixed_BTNH.shape[:2], -1))
+
+
+class SelfAttention(MultiHead):
+    """Self-attention, causal over blocks of M tokens: token n sees all tokens of blocks <= n // M.
+
+    What a `Block` asks of its attention are the three methods here: another pattern is another module that has them.
+    `rotary_base` > 0 turns queries and keys by the number of their step, see `rotate`.
+    """
+
+    rotary_base: float = 0.0
+
+    def _qkv(self, x_BTE: jax.Array, step_T: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries [B, N, T, H], keys and values [B, G, T, H] of tokens of the given steps."""
+        q, k, v = self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
+        if self.rotary_base:
+            q, k = rotate(q, step_T, self.rotary_base), rotate(k, step_T, self.rotary_base)
+        return q, k, v
+
+    def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
+        """All tokens, [B, S*M, E] -> [B, S*M, E]."""
+        block = jnp.arange(x_BTE.shape[1]) // block_size
+        return self._merge(attention(*self._qkv(x_BTE, block), block[:, None] >= block[None, :]))
+
+    def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> KVCache:
+        """Room for the keys and values of all tokens, [B, G, S*M, H] each."""
+        groups, size = self.kv_shape
+        zeros = jnp.zeros((batch_size, groups, num_steps * block_size, size), self.dtype)
+        return zeros, zeros
+
+    def step(self, cache: KVCache, x_BME: jax.Array, t: jax.Array) -> tuple[KVCache, jax.Array]:
+        """Writes the keys and values of block t into the cache and attends to blocks <= t."""
+        block_size = x_BME.shape[1]
+        q, k, v = self._qkv(x_BME, t)
+        start = (0, 0, t * block_size, 0)
+        keys = jax.lax.dynamic_update_slice(cache[0], k, start)
+        values = jax.lax.dynamic_update_slice(cache[1], v, start)
+        visible = jnp.arange(keys.shape[2]) < (t + 1) * block_size
+        return (keys, values), self._merge(attention(q, keys, values, visible))
+
+
+class CrossAttention(MultiHead):
+    """Attention of the tokens to an encoded context (Vaswani et al., 2017, section 3.2.3)."""
+
+    def keys_values(self, encoded_BLE: jax.Array) -> KVCache:
+        """Keys and values [B, G, L, H] of the context, the same for all steps."""
+        return self._heads(self.key(encoded_BLE)), self._heads(self.value(encoded_BLE))
+
+    def __call__(self, x_BTE: jax.Array, keys_values: KVCache, valid_BL: jax.Array) -> jax.Array:
+        """What the tokens [B, T, E] find at the valid positions of the context, [B, T, E]."""
+        return self._merge(attention(self._heads(self.query(x_BTE)), *keys_values, valid_BL[:, None, None, :]))

@@ -1,0 +1,106 @@
+"""The layer of a Transformer: attention of any kind and an MLP, each with a normalisation and a residual connection."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+
+from arjax.errors import UserError
+from arjax.networks.attention import Cache, CrossAttention
+from arjax.networks.base import activation
+from arjax.registry import did_you_mean
+
+NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+MLPS = ("plain", "gated")
+
+#: An encoded context: its positions [B, L, E], and which of them exist, bool[B, L].
+Memory = tuple[jax.Array, jax.Array]
+
+
+def make_norm(kind: str, epsilon: float, use_bias: bool, dtype: str) -> nn.Module:
+    """A normalisation: "layer" (Ba et al., 2016), or "rms" (Zhang & Sennrich, 2019, equation 4), without a bias."""
+    if kind == "rms":
+        return nn.RMSNorm(epsilon=epsilon, dtype=dtype)
+    return nn.LayerNorm(epsilon=epsilon, use_bias=use_bias, dtype=dtype)
+
+
+def check_block(norm: str, mlp: str, act: str) -> None:
+    """Raises `UserError` when a normalisation, MLP or activation does not exist."""
+    for kind, name, known in (("normalisation", norm, NORMS), ("MLP", mlp, MLPS)):
+        if name not in known:
+            raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
+    activation(act)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + cross(norm(x), context) where there is one to attend to, then x + MLP(norm(x)).
+
+    The MLP is W_2 act(W_1 x), or "gated": W_2 (act(W_3 x) * W_1 x) (Shazeer, "GLU Variants Improve Transformer", 2020,
+    equation 6; SwiGLU with "silu", GEGLU with "gelu").
+
+    Attributes:
+      make_attention: makes the attention module, with the methods that `attention.SelfAttention` has: all tokens,
+        `init_cache` and `step`.
+      out_scale: variance of what is added to the residual stream at the start, relative to the usual one.
+      make_cross: makes the `CrossAttention` to the context, or None.
+    """
+
+    make_attention: Callable[[], nn.Module]
+    width: int
+    mlp_size: int
+    dropout: float
+    activation: str
+    out_scale: float
+    dtype: str
+    mlp_kind: str = "plain"
+    norm_kind: str = "layer"
+    norm_epsilon: float = 1e-6
+    use_bias: bool = True
+    make_cross: Callable[[], CrossAttention] | None = None
+
+    def setup(self):
+        dense = functools.partial(nn.Dense, use_bias=self.use_bias, dtype=self.dtype)
+        norm = functools.partial(make_norm, self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
+        self.attention_norm = norm()
+        self.attention = self.make_attention()
+        if self.make_cross is not None:
+            self.cross_norm = norm()
+            self.cross = self.make_cross()
+        self.mlp_norm = norm()
+        self.up = dense(self.mlp_size)
+        if self.mlp_kind == "gated":
+            self.gate = dense(self.mlp_size)
+        init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
+        self.down = dense(self.width, kernel_init=init)
+        self.drop = nn.Dropout(self.dropout)
+
+    def _mlp(self, x: jax.Array) -> jax.Array:
+        x, act = self.mlp_norm(x), activation(self.activation)
+        return self.down(act(self.gate(x)) * self.up(x) if self.mlp_kind == "gated" else act(self.up(x)))
+
+    def __call__(
+        self, x_BTE: jax.Array, block_size: int, train: bool, memory: Memory | None = None
+    ) -> tuple[jax.Array, None]:
+        """All tokens; in the form (carry) -> (carry, None) of a scan over layers."""
+        x = x_BTE + self.drop(self.attention(self.attention_norm(x_BTE), block_size), deterministic=not train)
+        if memory is not None:
+            found = self.cross(self.cross_norm(x), self.cross.keys_values(memory[0]), memory[1])
+            x = x + self.drop(found, deterministic=not train)
+        return x + self.drop(self._mlp(x), deterministic=not train), None
+
+    def init_cache(self, batch_size: int, num_steps: int, block_size: int, memory: Memory | None = None) -> Cache:
+        """The cache of the attention before step 0, and the keys and values of the context."""
+        cross = () if memory is None else (self.cross.keys_values(memory[0]), memory[1])
+        return self.attention.init_cache(batch_size, num_steps, block_size), cross
+
+    def step(self, cache: Cache, x_BME: jax.Array, t: jax.Array) -> tuple[Cache, jax.Array]:
+        """The tokens of one block."""
+        past, cross = cache
+        past, mixed = self.attention.step(past, self.attention_norm(x_BME), t)
+        x = x_BME + mixed
+        if cross:
+            x = x + self.cross(self.cross_norm(x), *cross)
+        return (past, cross), x + self._mlp(x)
