@@ -1,0 +1,155 @@
+"""Recurrent layers against their equations in numpy; truncated back-propagation against its definition."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from arjax.models import make_model
+from arjax.networks.gru import GRULayer
+from arjax.networks.lstm import LSTMLayer
+from arjax.networks.recurrent import RecurrentCore
+from arjax.networks.rnn import RNNLayer
+from arjax.spec import EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+LAYERS = {"rnn": RNNLayer, "gru": GRULayer, "lstm": LSTMLayer}
+rng = np.random.default_rng(0)
+
+
+def random_like(tree):
+    """Random parameters in the shapes of `tree`."""
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, tree)
+
+
+def initialised(module, *args):
+    """Random parameters of a linen module."""
+    return random_like(jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"])
+
+
+def elman(params, x_TE: np.ndarray) -> np.ndarray:
+    """h_t = tanh(W_hh h_t-1 + W_xh x_t + b), step by step."""
+    W_xh, W_hh = params["kernel_x"].T, params["kernel_h"].T
+    h, states = np.zeros(len(W_hh)), []
+    for x in x_TE:
+        h = np.tanh(W_hh @ h + W_xh @ x + params["bias"])
+        states.append(h)
+    return np.array(states)
+
+
+def gated(params, x_TE: np.ndarray) -> np.ndarray:
+    """The GRU of Cho et al. (2014), gate by gate."""
+    W_r, W_z, W_g = np.split(params["kernel_x"].T, 3)
+    U_r, U_z, U_g = np.split(params["kernel_h"].T, 3)
+    b_r, b_z, b_g = np.split(params["bias"], 3)
+    h, states = np.zeros(len(b_r)), []
+    for x in x_TE:
+        r = special.expit(W_r @ x + U_r @ h + b_r)
+        z = special.expit(W_z @ x + U_z @ h + b_z)
+        candidate = np.tanh(W_g @ x + U_g @ (r * h) + b_g)
+        h = z * h + (1 - z) * candidate
+        states.append(h)
+    return np.array(states)
+
+
+@pytest.mark.parametrize(("layer", "definition"), [(RNNLayer, elman), (GRULayer, gated)])
+def test_layer_is_its_definition(layer, definition):
+    x = rng.normal(size=(3, 7, 4)).astype(np.float32)
+    layer = layer(4, 5, "float32")
+    params = initialised(layer, x)
+    expected = [definition(params, one) for one in x]
+    np.testing.assert_allclose(jax.jit(layer.apply)({"params": params}, x), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_network_is_embedding_loop_and_readout():
+    """y_t = W_hy h_t + b_y, where the input of step t is the value before it, or `nothing` at first."""
+    event = EventSpec((6,), kind="tokens", num_levels=5)
+    model = make_model(event, "rnn", hidden_size=4, num_layers=3, residual=True)
+    params = random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    x, tokens, out = rng.integers(0, 5, (3, 6)), params["tokens"], params["readout"]["out"]
+    for one, features in zip(x, np.asarray(jax.jit(model.features)(params, x)), strict=True):
+        h = elman(params["core"]["layer_0"], [tokens["nothing"], *tokens["value"]["table"]["embedding"][one[:-1]]])
+        for name in ("layer_1", "layer_2"):
+            h = h + elman(params["core"][name], h)
+        np.testing.assert_allclose(features, h @ out["kernel"] + out["bias"], rtol=1e-3, atol=1e-3)
+
+
+def step_by_step(core, params, x_BTE, truncation=0):
+    """All states by the step form, with the gradient cut before every step that is a multiple of `truncation`."""
+    variables, states = {"params": params}, []
+    carry = core.apply(variables, x_BTE.shape[0], method="init_carry")
+    for t in range(x_BTE.shape[1]):
+        if truncation and t % truncation == 0:
+            carry = jax.lax.stop_gradient(carry)
+        carry, h_BU = core.apply(variables, carry, x_BTE[:, t], t, method="step")
+        states.append(h_BU)
+    return jnp.stack(states, 1)
+
+
+def gradients(states, params, x):
+    """Gradients of a sum that weighs every state differently, by parameters and inputs."""
+    weight = np.random.default_rng(1).normal(size=(2, 7, 5)).astype(np.float32)
+    return jax.jit(jax.grad(lambda params, x: (weight * states(params, x)).sum(), argnums=(0, 1)))(params, x)
+
+
+@pytest.mark.parametrize("truncation", [0, 3, 7, 100])
+@pytest.mark.parametrize("name", LAYERS)
+def test_values_and_gradients_are_those_of_the_steps(name, truncation):
+    """Truncation changes no value; its gradients are those of states that are constants at every border."""
+    core = RecurrentCore(LAYERS[name], 4, 5, 2, 0.0, True, truncation, "float32")
+    x = rng.normal(size=(2, 7, 4)).astype(np.float32)
+    params = initialised(core, x, False)
+
+    def parallel(params, x):
+        return core.apply({"params": params}, x, False)
+
+    def stepwise(params, x):
+        return step_by_step(core, params, x, truncation)
+
+    np.testing.assert_allclose(jax.jit(parallel)(params, x), jax.jit(stepwise)(params, x), rtol=1e-4, atol=1e-4)
+    got, expected = gradients(parallel, params, x), gradients(stepwise, params, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, expected)
+    whole = gradients(lambda params, x: step_by_step(core, params, x), params, x)
+    cut = np.abs(got[0]["layer_0"]["kernel_h"] - whole[0]["layer_0"]["kernel_h"]).max()
+    assert (cut > 1e-2) == (truncation == 3)
+
+
+def test_truncation_changes_no_parameter():
+    x = np.zeros((1, 7, 4), np.float32)
+    cores = [RecurrentCore(LSTMLayer, 4, 5, 2, 0.0, False, k, "float32") for k in (0, 3)]
+    whole, cut = (jax.jit(lambda key, core=core: core.init(key, x, False))(jax.random.key(0)) for core in cores)
+    jax.tree.map(np.testing.assert_array_equal, whole, cut)
+
+
+def test_carry_stops_where_a_sequence_ends():
+    """The last carry is that of the valid steps alone, also in chunks that are filled up."""
+    x, length = rng.normal(size=(3, 7, 4)).astype(np.float32), np.array([7, 4, 0])
+    valid = np.arange(7) < length[:, None]
+    for truncation in (0, 4):
+        core = RecurrentCore(LSTMLayer, 4, 5, 2, 0.0, False, truncation, "float32")
+        params = initialised(core, x, False)
+        start = core.apply({"params": params}, 3, method="init_carry")
+        carry, _ = core.apply({"params": params}, start, x, False, valid, method="run")
+        for row, n in enumerate(length):
+            expected = core.apply({"params": params}, 1, method="init_carry")
+            for t in range(n):
+                expected, _ = core.apply({"params": params}, expected, x[row : row + 1, t], t, method="step")
+            for got, wanted in zip(jax.tree.leaves(carry), jax.tree.leaves(expected), strict=True):
+                np.testing.assert_allclose(got[row], wanted[0], rtol=1e-3, atol=1e-3)
+
+
+def test_truncation_bounds_the_memory_of_the_backward_pass():
+    """Beside inputs and outputs (128 kB each), a long sequence keeps the carries between chunks only."""
+
+    def temporary(truncation):
+        core = RecurrentCore(LSTMLayer, 16, 16, 3, 0.0, False, truncation, "float32")
+        x = jax.ShapeDtypeStruct((1, 2048, 16), np.float32)
+        params = jax.eval_shape(lambda x: core.init(jax.random.key(0), x, False), x)
+        gradient = jax.grad(lambda params, x: core.apply(params, x, False).sum())
+        return jax.jit(gradient).lower(params, x).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(64) < 0.3 * temporary(0)
