@@ -1,0 +1,150 @@
+"""Row LSTM (van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016, section 3.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.errors import UserError
+from arjax.networks.base import NETWORKS
+from arjax.networks.convolution import TapConv
+from arjax.networks.pixel_rnn import PixelRNN, PixelRNNCore, gate_bias, lstm_cell
+
+
+class RowLSTMLayer(nn.Module):
+    """An LSTM that goes down the picture, a whole row at a time (equation 3).
+
+    What the gates read of the map below: a k x 1 convolution along the row with mask B, for all rows at once. What they
+    read of the state: a k x 1 convolution of the row above, not masked. So a state sees a triangle above it.
+    """
+
+    hidden_size: int
+    kernel_size: int
+    dropout: float
+    conditioned: bool
+    dtype: str
+
+    def setup(self):
+        size, taps = self.hidden_size, self.kernel_size
+        left = tuple((0, dx) for dx in range(-self.reach, 1))
+        self.input_to_state = TapConv(4 * size, left, self.dtype, use_bias=False)
+        self.state_kernel = self.param("state_to_state_kernel", nn.initializers.lecun_normal(), (taps * size, 4 * size))
+        self.bias = self.param("bias", gate_bias, (4 * size,))
+        if self.conditioned:
+            self.from_condition = nn.Dense(4 * size, use_bias=False, dtype=self.dtype)
+        self.up = nn.Dense(4 * size, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    @property
+    def reach(self) -> int:
+        """How many columns a kernel reaches to a side."""
+        return self.kernel_size // 2
+
+    def _add(self, maps: jax.Array, to_output: jax.Array, h: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Two 1x1 convolutions of the states: one is added to the maps, one is sent to the output."""
+        up, out = jnp.split(self.up(self.drop(h, deterministic=not train)), 2, axis=-1)
+        return maps + up, to_output + out
+
+    def _gates(self, from_maps: jax.Array, condition: jax.Array | None) -> jax.Array:
+        """What the gates know before the state is read."""
+        z = from_maps + self.bias.astype(self.dtype)
+        return z if condition is None else z + self.from_condition(condition)
+
+    def _cell(self, z: jax.Array, c: jax.Array, above: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """z [..., G], c [..., U] and the states above, tap by tap [..., k U] -> (c, h)."""
+        return lstm_cell(z + above @ self.state_kernel.astype(self.dtype), c)
+
+    def __call__(self, carry, condition: jax.Array | None, train: bool):
+        """(maps, to_output), [B, H, W, 2U] each; in the form (carry) -> (carry, None) of a scan over layers."""
+        maps, to_output = carry
+        z_HBWG = jnp.moveaxis(self._gates(self.input_to_state(maps), condition), 1, 0)
+        _, batch, width, _ = z_HBWG.shape
+
+        def row(state, z_BWG):
+            c, h = state
+            padded = jnp.pad(h, ((0, 0), (self.reach, self.reach), (0, 0)))
+            above = jnp.concatenate([padded[:, k : k + width] for k in range(self.kernel_size)], -1)
+            c, h = self._cell(z_BWG, c, above)
+            return (c, h), h
+
+        shape = (batch, width, self.hidden_size)
+        start = jnp.zeros(shape, jnp.float32), jnp.zeros(shape, self.dtype)
+        _, h_HBWU = jax.lax.scan(row, start, z_HBWG)
+        return self._add(maps, to_output, jnp.moveaxis(h_HBWU, 0, 1), train), None
+
+    def init_cache(self, batch_size: int, map_shape: tuple[int, int]) -> dict[str, jax.Array]:
+        """Cells of a row; states of two rows, in turn, with zeros beyond the edges; the maps just left of a pixel."""
+        width, size = map_shape[1], self.hidden_size
+        return {
+            "c": jnp.zeros((batch_size, width, size), jnp.float32),
+            "h": jnp.zeros((batch_size, 2, width + 2 * self.reach, size), self.dtype),
+            "left": jnp.zeros((batch_size, self.reach, 2 * size), self.dtype),
+        }
+
+    def step(self, cache, maps, to_output, condition, r, c):
+        """One pixel: (cache, maps [B, 2U], to_output [B, 2U]) -> the same above this layer."""
+        batch, size = maps.shape[0], self.hidden_size
+        left = jnp.where(c > 0, cache["left"], 0)
+        seen = jnp.concatenate([left, maps[:, None]], 1)
+        z = self._gates(self.input_to_state.mix(seen.reshape(batch, -1)), condition)
+        above = jax.lax.dynamic_slice(cache["h"], (0, (r + 1) % 2, c, 0), (batch, 1, self.kernel_size, size))
+        cell = jax.lax.dynamic_slice(cache["c"], (0, c, 0), (batch, 1, size))[:, 0]
+        cell, h = self._cell(z, cell, above.reshape(batch, -1))
+        cache = {
+            "c": jax.lax.dynamic_update_slice(cache["c"], cell[:, None], (0, c, 0)),
+            "h": jax.lax.dynamic_update_slice(cache["h"], h[:, None, None], (0, r % 2, c + self.reach, 0)),
+            "left": seen[:, 1:],
+        }
+        return cache, *self._add(maps, to_output, h, train=False)
+
+
+class RowLSTMCore(PixelRNNCore):
+    """The Row LSTM on a picture in raster order."""
+
+    kernel_size: int = 3
+
+    LAYER = RowLSTMLayer
+
+    def layer_fields(self) -> dict[str, Any]:
+        return {**super().layer_fields(), "kernel_size": self.kernel_size}
+
+    def layer_reach(self):
+        height, width = self.grid_shape
+        side = self.kernel_size // 2
+        reads = np.zeros((height, width, height, width), bool)
+        for r, c in np.ndindex(height, width):
+            reads[r, c, r, max(c - side, 0) : c + 1] = True
+            if r:
+                reads[r, c] |= reads[r - 1, max(c - side, 0) : c + side + 1].any(0)
+        return reads.reshape(height * width, -1)
+
+
+@NETWORKS.register("row_lstm")
+class RowLSTM(PixelRNN):
+    """PixelRNN with Row LSTM layers, on pictures in raster-like orders.
+
+    A pixel sees a triangle of the rows above it, and all that is left of it only as far as `num_layers` layers reach:
+    not the whole past.
+
+    Options: `hidden_size` U (the maps between layers have 2U features), `num_layers`, `kernel_size` k of both
+    convolutions (odd, at least 3), `readout_size` of the two 1x1 layers, `dropout` on the states, `remat` (recompute
+    layers in the backward pass).
+    """
+
+    kernel_size: int = 3
+
+    CORE = RowLSTMCore
+    SMALL = {"hidden_size": 10, "num_layers": 2, "readout_size": 16}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        if options["kernel_size"] < 3 or options["kernel_size"] % 2 == 0:
+            raise UserError(f"network.kernel_size must be odd and at least 3, not {options['kernel_size']}")
+        super().check(event, factorization, options)
+
+    def core_fields(self):
+        return {**super().core_fields(), "kernel_size": self.kernel_size}
