@@ -1,4 +1,4 @@
-"""ConvNADE (Uria, Cote, Gregor, Murray & Larochelle, "Neural Autoregressive Distribution Estimation", 2016, sect. 6)."""
+"""ConvNADE (Uria, Cote, Gregor, Murray & Larochelle, "Neural Autoregressive Distribution Estimation", 2016)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ConvNADE(OrderAgnosticNetwork):
     """Convolutions over the planes (x * m, m) of the known pixels m, with maps of the size of the picture; all orders.
 
     Where `hidden_sizes` names any, a fully connected DeepNADE reads the same planes beside them, and the outputs of the
-    two, before any nonlinearity, are added. Without it a pixel sees its neighbourhood only.
+    two, before any nonlinearity, are added (section 6). Without it a pixel sees its neighbourhood only.
 
     A step computes the convolutions on the pixels that its own can see, or on the picture where that is less. The
     parallel form is a pass per step: to train on all orders at once, use `given` on a random set of known pixels.

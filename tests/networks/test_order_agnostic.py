@@ -1,0 +1,193 @@
+"""DeepNADE and ConvNADE against their definitions in numpy, and what predicting from any known sites promises."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.spec import ContextSpec, EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+EVENT = EventSpec((3, 4), (), "levels", 3)
+CLOSE = {"rtol": 1e-3, "atol": 1e-3}
+NAMES = ("deep_nade", "conv_nade")
+
+
+def build(network: str, event: EventSpec = EVENT, context: ContextSpec | None = None, **options):
+    choice = {"ordering": "random(seed=2)", "partition": "sizes(sizes=(5, 3, 4))"} | options
+    options = dict(NETWORKS.get(network).SMALL) | choice | ({} if context is None else {"context": context})
+    model = make_model(event, network, **options)
+    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def given(network, params, x, known, context=None, train=False, key=None):
+    rngs = None if key is None else {"dropout": key}
+    return network.apply({"params": params}, x, known, context, train=train, rngs=rngs, method="given")
+
+
+def one_hot(x: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(x * m, m) of one example [D], a row of four numbers per site."""
+    return np.array([[*((x[i] == v) * known[i] for v in range(3)), known[i]] for i in range(len(x))], float)
+
+
+def mlp(params, planes: np.ndarray) -> np.ndarray:
+    """Features [D, F] from planes [D, n + 1]: the same weights whatever is known."""
+    h = params["in_bias"].astype(float)
+    for i, row in enumerate(planes):
+        h = h + row @ params["in_kernel"][i]
+    h = np.maximum(h, 0)
+    for i in range(1, 1 + sum(name.startswith("hidden_") for name in params)):
+        h = np.maximum(h @ params[f"hidden_{i}"]["kernel"] + params[f"hidden_{i}"]["bias"], 0)
+    return np.stack([h @ kernel + bias for kernel, bias in zip(params["out_kernel"], params["out_bias"], strict=True)])
+
+
+def convolve(params, maps: np.ndarray, size: int) -> np.ndarray:
+    """One convolution of `size` x `size` taps, zero beyond the edge, [H, W, C] -> [H, W, C']."""
+    height, width, channels = maps.shape
+    kernel = params["mix"]["kernel"].reshape(size, size, channels, -1)
+    out = np.zeros((height, width, kernel.shape[-1])) + params["mix"]["bias"]
+    for r, c, a, b in np.ndindex(height, width, size, size):
+        y, x = r + a - size // 2, c + b - size // 2
+        if 0 <= y < height and 0 <= x < width:
+            out[r, c] += maps[y, x] @ kernel[a, b]
+    return out
+
+
+def definition(network, params, x: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Features [H, W, F] of one example from the equations."""
+    planes = one_hot(x.ravel(), known.ravel())
+    total = mlp(params["mlp"], planes).reshape(*x.shape, -1) if "mlp" in params else 0.0
+    if "conv_0" not in params:
+        return total
+    maps = planes.reshape(*x.shape, 4)
+    for i in range(network.num_layers):
+        maps = np.maximum(convolve(params[f"conv_{i}"], maps, network.kernel_size), 0)
+    return total + convolve(params["out"], maps, network.kernel_size)
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        ("deep_nade", {"hidden_sizes": (9,)}),
+        ("deep_nade", {"hidden_sizes": (9, 7, 5)}),
+        ("conv_nade", {"hidden_sizes": (), "num_layers": 2}),
+        ("conv_nade", {"hidden_sizes": (8, 6), "kernel_size": 5}),
+    ],
+)
+def test_features_follow_the_definition(network, options):
+    model, params = build(network, **options)
+    x, rng = cases.random_x(EVENT, 4), np.random.default_rng(3)
+    known = rng.integers(0, 2, (4, 3, 4)).astype(bool)
+    features = given(model.network, params, x, known)
+    expected = [definition(model.network, params, *one) for one in zip(x, known, strict=True)]
+    np.testing.assert_allclose(features, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("network", NAMES)
+@pytest.mark.parametrize("partition", ["sites", "sizes(sizes=(5, 3, 4))"])
+@pytest.mark.parametrize("context", [None, ContextSpec("label", 3)])
+def test_step_t_is_the_form_given_the_sites_of_earlier_steps(network, partition, context):
+    model, params = build(network, context=context, partition=partition)
+    x, step = cases.random_x(EVENT, 4), np.asarray(model.factorization.step).reshape(3, 4)
+    c = None if context is None else cases.random_context(context, 4)
+    features = np.asarray(jax.jit(model.features)(params, x, context=c))
+    for t in range(model.factorization.num_steps):
+        known = np.broadcast_to(step < t, x.shape)
+        expected = np.asarray(given(model.network, params, x, known, c))
+        np.testing.assert_allclose(features[:, step == t], expected[:, step == t], **CLOSE)
+
+
+@pytest.mark.parametrize("network", NAMES)
+def test_unknown_values_do_not_matter_and_the_mask_does(network):
+    """A site that is unknown differs from one that is 0, for binary values too."""
+    event = EventSpec((3, 4))
+    model, params = build(network, event)
+    x = cases.random_x(event, 4)
+    known = np.random.default_rng(1).integers(0, 2, x.shape).astype(bool)
+    features = given(model.network, params, x, known)
+    np.testing.assert_array_equal(features, given(model.network, params, np.where(known, x, 1 - x), known))
+    zeros = np.where(known, x, 0)
+    everything = given(model.network, params, zeros, np.ones_like(known))
+    assert np.abs(np.asarray(everything) - features).max() > 1e-2
+
+
+@pytest.mark.parametrize("network", NAMES)
+@pytest.mark.parametrize("steps_per_chunk", [1, 5, 100])
+def test_chunks_change_nothing(network, steps_per_chunk):
+    """Neither features nor gradients, also where the last chunk is not full."""
+    results = []
+    for chunk in (4, steps_per_chunk):
+        model, params = build(network, partition="sites", steps_per_chunk=chunk)
+        x = cases.random_x(EVENT, 2)
+
+        def loss(params, model=model, x=x):
+            return (model.features(params, x) ** 2).sum()
+
+        results.append(jax.jit(jax.value_and_grad(loss))(params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), *results)
+
+
+@pytest.mark.parametrize("network", NAMES)
+def test_dropout_differs_from_step_to_step(network):
+    model, params = build(network, partition="sites", dropout=0.5)
+    x, step = cases.random_x(EVENT, 2), np.asarray(model.factorization.step).reshape(3, 4)
+    features = jax.jit(model.features, static_argnames="train")
+    trained = np.asarray(features(params, x, train=True, key=jax.random.key(0)) - features(params, x))
+    assert len({float(trained[0, step == t][0, 0]) for t in range(12)}) == 12
+    once = given(model.network, params, x, step[None].repeat(2, 0) < 6, None, True, jax.random.key(0))
+    assert np.abs(np.asarray(once) - given(model.network, params, x, step[None].repeat(2, 0) < 6)).max() > 1e-3
+
+
+@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)"])
+@pytest.mark.parametrize("context", [None, ContextSpec("label", 3)])
+def test_convolutions_of_a_step_touch_only_what_its_pixel_sees(partition, context):
+    """On a picture larger than the cone: the same features, from less, also at the edges."""
+    event = EventSpec((9, 10))
+    options = {"ordering": "snake", "partition": partition, "num_layers": 1, "hidden_sizes": (6,)}
+    model, params = build("conv_nade", event, context, **options)
+    assert (2 * model.network.reach + 1) ** 2 * model.factorization.block_size < 90
+    x, garbage = cases.random_x(event, 3), cases.random_x(event, 3, seed=1)
+    c = None if context is None else cases.random_context(context, 3)
+    parallel = cases.parallel(model.network, params, x, model.factorization, c)
+    stepwise = cases.stepwise(model.network, params, x, garbage, model.factorization, c)
+    np.testing.assert_allclose(parallel, stepwise, **CLOSE)
+
+
+def test_convolutions_alone_see_their_neighbourhood():
+    event = EventSpec((5, 6))
+    model, params = build("conv_nade", event, partition="sites", hidden_sizes=(), num_layers=1)
+    declared = model.network.dependencies(model.factorization)
+    assert declared.sum() < np.asarray(model.factorization.mask()).sum()
+    rows, columns = np.divmod(np.arange(30), 6)
+    near = np.maximum(abs(rows[:, None] - rows), abs(columns[:, None] - columns)) <= 2
+    np.testing.assert_array_equal(declared, near & np.asarray(model.factorization.mask()))
+    np.testing.assert_array_equal(cases.dependence(model.network, params, model.factorization, num=4), declared)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        ("deep_nade", {"hidden_sizes": ()}, r"network.hidden_sizes must name at least one size, not \(\)"),
+        ("deep_nade", {"hidden_sizes": (4, 0)}, r"network.hidden_sizes must be positive sizes, not \(4, 0\)"),
+        ("conv_nade", {"hidden_sizes": (True,)}, r"network.hidden_sizes must be positive sizes, not \(True,\)"),
+        ("conv_nade", {"kernel_size": 4}, "network.kernel_size must be odd, not 4"),
+        ("deep_nade", {"activation": "rulu"}, r"unknown activation 'rulu', did you mean 'relu'\?"),
+    ],
+)
+def test_refusals(network, options, message):
+    with pytest.raises(UserError, match=rf"^{message}$"):
+        make_model(EVENT, network, **options)
+
+
+def test_sequences_are_no_pictures():
+    with pytest.raises(UserError, match=r"^conv_nade needs a grid of two dimensions, not \(6,\) \(networks that can: "):
+        make_model(EventSpec((6,)), "conv_nade")
