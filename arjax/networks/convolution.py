@@ -6,11 +6,15 @@ inside a compiled loop is tens of times slower than outside, a matrix product is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Taps = tuple[tuple[int, int], ...]
+CENTRE: Taps = ((0, 0),)
 
 
 def raster_taps(height: int, width: int, *, centre: bool) -> Taps:
@@ -18,7 +22,13 @@ def raster_taps(height: int, width: int, *, centre: bool) -> Taps:
     columns to either side; `centre` adds the pixel itself (mask B of van den Oord et al., 2016; without: mask A).
     """
     above = [(dy, dx) for dy in range(-height, 0) for dx in range(-width, width + 1)]
-    return (*above, *((0, dx) for dx in range(-width, 0)), *(((0, 0),) if centre else ()))
+    return (*above, *((0, dx) for dx in range(-width, 0)), *(CENTRE if centre else ()))
+
+
+def square_taps(size: int, dilation: int = 1) -> Taps:
+    """All offsets of a square kernel with an odd number of rows."""
+    reach = [dilation * offset for offset in range(-(size // 2), size // 2 + 1)]
+    return tuple((dy, dx) for dy in reach for dx in reach)
 
 
 def shift(x_BHWC: jax.Array, dy: int, dx: int) -> jax.Array:
@@ -44,21 +54,131 @@ def put_pixel(plane_BHWC: jax.Array, value_BC: jax.Array, r: jax.Array, c: jax.A
     return jax.lax.dynamic_update_slice(plane_BHWC, value_BC[:, None, None].astype(plane_BHWC.dtype), (0, r, c, 0))
 
 
+def tap_graph(height: int, width: int, taps: Taps) -> np.ndarray:
+    """bool[HW, HW]: [i, j] iff some tap of pixel i is pixel j."""
+    r, c = np.divmod(np.arange(height * width), width)
+    graph = np.zeros((height * width,) * 2, bool)
+    for dy, dx in taps:
+        inside = (r + dy >= 0) & (r + dy < height) & (c + dx >= 0) & (c + dx < width)
+        i = np.flatnonzero(inside)
+        graph[i, (r[i] + dy) * width + c[i] + dx] = True
+    return graph
+
+
+def compose(*layers: np.ndarray) -> np.ndarray:
+    """bool[D, D] of a stack: what the outputs of the first layer named read through the others, the last one first."""
+    reads = layers[-1].astype(np.float32)
+    for layer in reversed(layers[:-1]):
+        reads = ((layer.astype(np.float32) @ reads) > 0).astype(np.float32)
+    return reads > 0
+
+
+def channel_groups(size: int, channels: int, parts: int = 1) -> np.ndarray:
+    """int[size]: the colour channel that each feature map belongs to, in ascending order within each of `parts` parts
+    (van den Oord, Kalchbrenner & Kavukcuoglu, 2016, section 3.4).
+    """
+    return np.tile(np.arange(size // parts) * channels // (size // parts), parts)
+
+
+class TapMix(nn.Module):
+    """y = b + [x_1 ... x_K] W, the product behind a convolution, and by itself a convolution of size 1.
+
+    With several colour `channels`, feature maps are split into that many groups, and where the pixel reads itself (its
+    tap is number `centre`) a group sees the groups up to its own, or with `strict` those before it (masks B and A).
+    """
+
+    features: int
+    dtype: str
+    use_bias: bool = True
+    num_taps: int = 1
+    centre: int = 0
+    channels: int = 1
+    strict: bool = False
+    parts: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., K * C] -> [..., features]."""
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+        if self.channels > 1:
+            kernel = jnp.where(self._mask(x.shape[-1] // self.num_taps), kernel, 0)
+        y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return y
+
+    def _mask(self, size: int) -> np.ndarray:
+        """bool[K * C, features]."""
+        read, write = channel_groups(size, self.channels), channel_groups(self.features, self.channels, self.parts)
+        mask = np.ones((self.num_taps, size, self.features), bool)
+        mask[self.centre] = read[:, None] < write if self.strict else read[:, None] <= write
+        return mask.reshape(-1, self.features)
+
+
 class TapConv(nn.Module):
-    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture."""
+    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture.
+
+    `channels`, `strict` and `parts` are those of `TapMix`; they need the centre among the taps.
+    """
 
     features: int
     taps: Taps
     dtype: str
     use_bias: bool = True
+    channels: int = 1
+    strict: bool = False
+    parts: int = 1
 
     def setup(self):
-        self.mix = nn.Dense(self.features, use_bias=self.use_bias, dtype=self.dtype)
+        centre = self.taps.index((0, 0)) if self.channels > 1 else 0
+        colours = {"channels": self.channels, "strict": self.strict, "parts": self.parts}
+        self.mix = TapMix(self.features, self.dtype, self.use_bias, len(self.taps), centre, **colours)
 
-    def __call__(self, x_BHWC: jax.Array) -> jax.Array:
-        """All pixels, [B, H, W, C] -> [B, H, W, features]."""
-        return self.mix(jnp.concatenate([shift(x_BHWC, dy, dx) for dy, dx in self.taps], -1))
+    def __call__(self, x_BHWC: jax.Array, live_HWK: jax.Array | None = None) -> jax.Array:
+        """All pixels, [B, H, W, C] -> [B, H, W, features]; `live_HWK` switches taps on or off pixel by pixel."""
+        copies = [shift(x_BHWC, dy, dx) for dy, dx in self.taps]
+        if live_HWK is not None:
+            copies = [jnp.where(live_HWK[..., k, None], copy, 0) for k, copy in enumerate(copies)]
+        return self.mix(jnp.concatenate(copies, -1))
 
     def at(self, plane_BHWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
         """One pixel, from a plane that holds its inputs at all taps: [B, features]."""
         return self.mix(jnp.concatenate([pixel(plane_BHWC, r + dy, c + dx) for dy, dx in self.taps], -1))
+
+    def row(self, rows_BRWC: jax.Array) -> jax.Array:
+        """All pixels of the last of the rows, [B, W, features], for taps that reach no further than these rows."""
+        last = rows_BRWC.shape[1] - 1
+        copies = [shift(rows_BRWC[:, last + dy, None], 0, dx)[:, 0] for dy, dx in self.taps]
+        return self.mix(jnp.concatenate(copies, -1))
+
+
+class Picture:
+    """Runs convolutions on whole pictures; `live` holds the taps that are on at each pixel, where not all are."""
+
+    def __init__(self, live: Mapping[Taps, jax.Array] | None = None):
+        self._live = live
+
+    def read(self, conv: TapConv, x_BHWC: jax.Array) -> jax.Array:
+        """The convolution of all pixels."""
+        return conv(x_BHWC) if self._live is None else conv(x_BHWC, self._live[conv.taps])
+
+
+class Cursor:
+    """Runs the same convolutions on one pixel, with a plane for each that keeps the inputs of the pixels before.
+
+    A network written in terms of `read` is so written for both forms at once. Planes are zero where nothing has been
+    written: taps on pixels not yet visited read zeros.
+    """
+
+    def __init__(self, grid: tuple[int, int], r: jax.Array, c: jax.Array, planes: list[jax.Array] | None = None):
+        self._grid, self._place, self._old = grid, (r, c), planes
+        self.planes: list[jax.Array] = []
+
+    def read(self, conv: TapConv, x_BC: jax.Array) -> jax.Array:
+        """The convolution at the pixel; without planes to begin with, an empty one is made."""
+        if self._old is None:
+            plane = jnp.zeros((x_BC.shape[0], *self._grid, x_BC.shape[-1]), x_BC.dtype)
+        else:
+            plane = put_pixel(self._old[len(self.planes)], x_BC, *self._place)
+        self.planes.append(plane)
+        return conv.at(plane, *self._place)

@@ -2,6 +2,8 @@
 
 A raster order read from another corner, or column by column on a square grid, is the raster order of a turned picture.
 So a network turns the picture, works row by row, left to right, and turns its features back.
+
+Where the colour channels of a pixel are sites of their own, the grid is (H, W, C) and they come one after the other.
 """
 
 from __future__ import annotations
@@ -12,21 +14,29 @@ import numpy as np
 
 from arjax.errors import UserError
 from arjax.factorization import Factorization
-from arjax.networks.embedding import flat_sites
+from arjax.networks.embedding import flat_sites, numeric, numeric_size
 from arjax.spec import EventSpec
 
 
-def raster_like_orders(grid_shape: tuple[int, int]) -> list[np.ndarray]:
-    """The orders int[D] that are raster on some turned or mirrored picture of the same shape: 4, or 8 on a square."""
-    sites_HW = np.arange(grid_shape[0] * grid_shape[1]).reshape(grid_shape)
-    pictures = [sites_HW, sites_HW.T] if grid_shape[0] == grid_shape[1] else [sites_HW]
-    return [view.ravel() for p in pictures for view in (p, p[::-1], p[:, ::-1], p[::-1, ::-1])]
+def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
+    """The orders int[D] that are raster on some turned or mirrored picture of the same shape: 4, or 8 on a square.
+
+    Colour channels, the last of three dimensions, may come in either direction.
+    """
+    sites = np.arange(np.prod(grid_shape)).reshape(grid_shape)
+    pictures = [sites, np.swapaxes(sites, 0, 1)] if grid_shape[0] == grid_shape[1] else [sites]
+    turned = [view for p in pictures for view in (p, p[::-1], p[:, ::-1], p[::-1, ::-1])]
+    return [view.ravel() for p in turned for view in ([p] if p.ndim == 2 else [p, p[..., ::-1]])]
 
 
-def check_raster_like(name: str, event: EventSpec, factorization: Factorization) -> None:
-    """Raises `UserError` unless the grid is two-dimensional, with one site per step, in a raster-like order."""
-    if len(event.grid_shape) != 2:
-        raise UserError(f"{name} needs a grid of two dimensions, not {event.grid_shape}")
+def check_raster_like(name: str, event: EventSpec, factorization: Factorization, *, channels: bool = False) -> None:
+    """Raises `UserError` unless the grid is two-dimensional, with one site per step, in a raster-like order.
+
+    `channels` allows a third dimension: colour channels that are generated one after the other.
+    """
+    if len(event.grid_shape) != 2 and not (channels and len(event.grid_shape) == 3):
+        also = " (rows and columns, or with colour channels as a third)" if channels else ""
+        raise UserError(f"{name} needs a grid of two dimensions{also}, not {event.grid_shape}")
     if factorization.block_size > 1:
         raise UserError(f"{name} generates one site per step, so it needs model.partition=sites")
     if not any(np.array_equal(factorization.order, order) for order in raster_like_orders(event.grid_shape)):
@@ -35,13 +45,13 @@ def check_raster_like(name: str, event: EventSpec, factorization: Factorization)
 
 
 def to_raster(x: jax.Array, event: EventSpec, factorization: Factorization) -> jax.Array:
-    """x[B, H, W, *value] -> the turned picture [B, H, W, value_size], in which the order of the sites is raster."""
+    """x[B, *grid, *value] -> the turned picture [B, *grid, value_size], in which the order of the sites is raster."""
     turned = jnp.take(flat_sites(x, event), jnp.asarray(factorization.order), axis=1)
     return turned.reshape(x.shape[0], *event.grid_shape, event.value_size)
 
 
 def from_raster(features_BHWF: jax.Array, factorization: Factorization) -> jax.Array:
-    """Features of the turned picture -> float32 features [B, H, W, F] of the picture."""
+    """Features of the turned picture, in any shape -> float32 features [B, *grid, F] of the picture."""
     flat = features_BHWF.reshape(features_BHWF.shape[0], factorization.num_sites, -1)
     by_site = jnp.take(flat, jnp.asarray(factorization.rank), axis=1)
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
@@ -51,3 +61,41 @@ def turn_dependencies(dependencies_DD: np.ndarray, factorization: Factorization)
     """bool[D, D] between the sites of the turned picture -> between the sites of the picture."""
     rank_D = np.asarray(factorization.rank)
     return dependencies_DD[np.ix_(rank_D, rank_D)]
+
+
+def num_channels(event: EventSpec) -> int:
+    """C, the number of sites of a pixel: 1 on grids of two dimensions."""
+    return event.grid_shape[2] if len(event.grid_shape) == 3 else 1
+
+
+def pixel_inputs(values: jax.Array, event: EventSpec, dtype: str) -> jax.Array:
+    """Values as inputs of a convolution, [..., value_size] -> [..., n]: levels as intensities from 0 to 1 (256 of them
+    are too many for one-hot), the rest as `numeric` has it.
+    """
+    if event.kind == "levels":
+        return values.astype(dtype) / (event.num_levels - 1)
+    return numeric(values, event, dtype)
+
+
+def picture_inputs(x: jax.Array, event: EventSpec, factorization: Factorization, dtype: str) -> jax.Array:
+    """The turned picture as input of a convolution, [B, H, W, C * n]."""
+    turned = pixel_inputs(to_raster(x, event, factorization), event, dtype)
+    return turned.reshape(x.shape[0], *event.grid_shape[:2], -1)
+
+
+def empty_inputs(batch_size: int, event: EventSpec, dtype: str) -> jax.Array:
+    """The plane [B, H, W, C * n] to which `put_previous` adds."""
+    size = num_channels(event) * (event.value_size if event.kind == "levels" else numeric_size(event))
+    return jnp.zeros((batch_size, *event.grid_shape[:2], size), dtype)
+
+
+def put_previous(
+    plane_BHWC: jax.Array, canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization
+) -> jax.Array:
+    """Adds the value of the site before step t to the inputs of the turned picture; nothing at step 0."""
+    before = jnp.maximum(t - 1, 0)
+    value_Bv = jnp.take(flat_sites(canvas, event), jnp.asarray(factorization.order)[before], axis=1)
+    inputs_Bn = jnp.where(t > 0, pixel_inputs(value_Bv, event, plane_BHWC.dtype), 0)
+    place, channel = jnp.divmod(before, num_channels(event))
+    r, c = jnp.divmod(place, event.grid_shape[1])
+    return jax.lax.dynamic_update_slice(plane_BHWC, inputs_Bn[:, None, None], (0, r, c, channel * inputs_Bn.shape[-1]))

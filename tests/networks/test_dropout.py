@@ -14,15 +14,19 @@ from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-EVENT = EventSpec((6,))
-X = np.random.default_rng(0).integers(0, 2, (8, 6)).astype(np.int32)
+EVENT = EventSpec((2, 3))  # a grid, which every network serves in raster order
+X = np.random.default_rng(0).integers(0, 2, (8, 2, 3)).astype(np.int32)
 #: Every option of every family that is a dropout rate.
 RATES = [(n, o) for n in NETWORKS.names() for o in NETWORKS.options(n) if o.endswith("dropout")]
 
 
 def build(network: str, **rates: float):
     model = make_model(EVENT, network, **NETWORKS.get(network).SMALL, **rates)
-    return model, jax.jit(model.features, static_argnames="train"), cases.params_of(model)
+
+    def features(*args, **options):  # [B, D, F]
+        return model.features(*args, **options).reshape(len(X), EVENT.num_sites, -1)
+
+    return model, jax.jit(features, static_argnames="train"), cases.params_of(model)
 
 
 @pytest.mark.parametrize(("network", "rate"), RATES)
@@ -45,7 +49,7 @@ def test_training_keeps_the_order(network, rate):
     before = np.asarray(features(params, X, train=True, key=key))
     for site in range(6):
         changed = X.copy()
-        changed[:, site] ^= 1
+        changed.reshape(len(X), -1)[:, site] ^= 1
         after = np.asarray(features(params, changed, train=True, key=key))
         differs = (after != before).any((0, 2))
         assert not differs[~mask[:, site]].any()
