@@ -95,8 +95,8 @@ class RecurrentLayer(nn.Module):
 
     def setup(self):
         gates = self.num_gates * self.hidden_size
-        self.kernel_x = self.param("kernel_x", nn.initializers.lecun_normal(), (self.features, gates))
-        self.kernel_h = self.param("kernel_h", nn.initializers.orthogonal(), (self.hidden_size, gates))
+        self.input_kernel = self.param("input_kernel", nn.initializers.lecun_normal(), (self.features, gates))
+        self.recurrent_kernel = self.param("recurrent_kernel", nn.initializers.orthogonal(), (self.hidden_size, gates))
         self.bias = self.param("bias", self.bias_init, (gates,))
 
     @staticmethod
@@ -111,7 +111,7 @@ class RecurrentLayer(nn.Module):
 
     def from_input(self, x: jax.Array) -> jax.Array:
         """W_x x + b, [..., gates * U]: it needs no recurrence."""
-        return x.astype(self.dtype) @ self.kernel_x.astype(self.dtype) + self.bias.astype(self.dtype)
+        return x.astype(self.dtype) @ self.input_kernel.astype(self.dtype) + self.bias.astype(self.dtype)
 
     def init_carry(self, batch_size: int) -> Carry:
         """h_0 = 0, [B, U]."""
@@ -119,11 +119,11 @@ class RecurrentLayer(nn.Module):
 
     def run(self, carry: Carry, x_TBE: jax.Array, valid_TB: jax.Array | None = None) -> tuple[Carry, jax.Array]:
         """Steps from a carry: x[T, B, E] -> (carry, h[T, B, U])."""
-        return recurrence(self.cell, self.kernel_h, carry, self.from_input(x_TBE), valid_TB)
+        return recurrence(self.cell, self.recurrent_kernel, carry, self.from_input(x_TBE), valid_TB)
 
     def step(self, carry: Carry, x_BE: jax.Array) -> tuple[Carry, jax.Array]:
         """One step: x[B, E] -> (carry, h[B, U])."""
-        return self.cell(_product(self.kernel_h, {}), carry, self.from_input(x_BE))
+        return self.cell(_product(self.recurrent_kernel, {}), carry, self.from_input(x_BE))
 
     def __call__(self, x_BTE: jax.Array) -> jax.Array:
         """All steps: [B, T, E] -> [B, T, U]."""

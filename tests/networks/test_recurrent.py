@@ -33,7 +33,7 @@ def initialised(module, *args):
 
 def elman(params, x_TE: np.ndarray) -> np.ndarray:
     """h_t = tanh(W_hh h_t-1 + W_xh x_t + b), step by step."""
-    W_xh, W_hh = params["kernel_x"].T, params["kernel_h"].T
+    W_xh, W_hh = params["input_kernel"].T, params["recurrent_kernel"].T
     h, states = np.zeros(len(W_hh)), []
     for x in x_TE:
         h = np.tanh(W_hh @ h + W_xh @ x + params["bias"])
@@ -43,8 +43,8 @@ def elman(params, x_TE: np.ndarray) -> np.ndarray:
 
 def gated(params, x_TE: np.ndarray) -> np.ndarray:
     """The GRU of Cho et al. (2014), gate by gate."""
-    W_r, W_z, W_g = np.split(params["kernel_x"].T, 3)
-    U_r, U_z, U_g = np.split(params["kernel_h"].T, 3)
+    W_r, W_z, W_g = np.split(params["input_kernel"].T, 3)
+    U_r, U_z, U_g = np.split(params["recurrent_kernel"].T, 3)
     b_r, b_z, b_g = np.split(params["bias"], 3)
     h, states = np.zeros(len(b_r)), []
     for x in x_TE:
@@ -114,7 +114,7 @@ def test_values_and_gradients_are_those_of_the_steps(name, truncation):
     got, expected = gradients(parallel, params, x), gradients(stepwise, params, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, expected)
     whole = gradients(lambda params, x: step_by_step(core, params, x), params, x)
-    cut = np.abs(got[0]["layer_0"]["kernel_h"] - whole[0]["layer_0"]["kernel_h"]).max()
+    cut = np.abs(got[0]["layer_0"]["recurrent_kernel"] - whole[0]["layer_0"]["recurrent_kernel"]).max()
     assert (cut > 1e-2) == (truncation == 3)
 
 

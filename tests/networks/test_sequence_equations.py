@@ -49,8 +49,8 @@ def gelu(x):
 
 def textbook_lstm(params, x_TE: np.ndarray) -> np.ndarray:
     """h_1..h_T for one sequence, gate by gate."""
-    W_f, W_i, W_o, W_g = np.split(params["kernel_x"].T, 4)
-    U_f, U_i, U_o, U_g = np.split(params["kernel_h"].T, 4)
+    W_f, W_i, W_o, W_g = np.split(params["input_kernel"].T, 4)
+    U_f, U_i, U_o, U_g = np.split(params["recurrent_kernel"].T, 4)
     b_f, b_i, b_o, b_g = np.split(params["bias"], 4)
     h = c = np.zeros(len(b_f))
     states = []
