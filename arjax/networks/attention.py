@@ -34,16 +34,29 @@ def attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, mask: jax
     return jnp.einsum("bnqk,bnkh->bnqh", weights, v_BGTH).reshape(batch, heads, length, size)
 
 
-def rotate(x_BNTH: jax.Array, position_T: jax.Array, base: float) -> jax.Array:
+def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) -> np.ndarray:
+    """Angle per position of each pair of features, base^(-2i / H): float32[H / 2].
+
+    `scaling` (factor, low, high, original length) stretches an original length to longer ones as in Llama 3.1: waves
+    shorter than length / high stay, those longer than length / low become `factor` times longer, and between the two
+    the frequency moves from the one to the other, linearly in length / wave length.
+    """
+    frequency = (1 / np.float32(base) ** (np.arange(0, size, 2, dtype=np.float32) / size)).astype(np.float32)
+    if not scaling:
+        return frequency
+    factor, low, high, length = (np.float32(value) for value in scaling)
+    kept = np.clip((length * frequency / np.float32(2 * np.pi) - low) / (high - low), 0, 1)
+    return ((1 - kept) * frequency / factor + kept * frequency).astype(np.float32)
+
+
+def rotate(x_BNTH: jax.Array, position: jax.Array, frequency: np.ndarray) -> jax.Array:
     """Rotary position embedding (Su et al., "RoFormer", 2021, section 3.2, equations 15 and 34).
 
-    The pair (x_i, x_(i + H/2)) is turned by the angle position / base^(2i / H), so that a product of queries and keys
+    The pair (x_i, x_(i + H/2)) is turned by the angle position * frequency_i, so that a product of queries and keys
     depends on the difference of their positions alone. The paper pairs neighbours; halves, as most published weights
-    have them, are the same up to the order of the features.
+    have them, are the same up to the order of the features. `position` is int[T], or one for all.
     """
-    half = x_BNTH.shape[-1] // 2
-    frequency = np.float32(base) ** (-np.arange(half, dtype=np.float32) / half)
-    angle_TH = position_T[..., None].astype(jnp.float32) * frequency
+    angle_TH = position[..., None].astype(jnp.float32) * frequency
     cos, sin = jnp.cos(angle_TH), jnp.sin(angle_TH)
     first, second = jnp.split(x_BNTH.astype(jnp.float32), 2, axis=-1)  # angles of late positions need float32
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
@@ -97,16 +110,18 @@ class SelfAttention(MultiHead):
     """Self-attention, causal over blocks of M tokens: token n sees all tokens of blocks <= n // M.
 
     What a `Block` asks of its attention are the three methods here: another pattern is another module that has them.
-    `rotary_base` > 0 turns queries and keys by the number of their step, see `rotate`.
+    `rotary_base` > 0 turns queries and keys by the number of their step, see `rotate`: so any order works.
     """
 
     rotary_base: float = 0.0
+    rotary_scaling: tuple[float, ...] = ()
 
     def _qkv(self, x_BTE: jax.Array, step_T: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries [B, N, T, H], keys and values [B, G, T, H] of tokens of the given steps."""
         q, k, v = self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
         if self.rotary_base:
-            q, k = rotate(q, step_T, self.rotary_base), rotate(k, step_T, self.rotary_base)
+            frequency = rotary_frequencies(self.kv_shape[1], self.rotary_base, self.rotary_scaling)
+            q, k = rotate(q, step_T, frequency), rotate(k, step_T, frequency)
         return q, k, v
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.factorization import Factorization
 from arjax.spec import ContextSpec, EventSpec
 
 POSITIONS = ("none", "learned", "sinusoidal")
@@ -33,6 +34,24 @@ def numeric(values: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
     return values.astype(dtype)
 
 
+def flat_inputs(x: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
+    """All sites as one vector, n = `numeric_size` inputs per site: x[B, *grid, *value] -> [B, D * n]."""
+    inputs = numeric(flat_sites(x, event), event, dtype)
+    return inputs.reshape(inputs.shape[0], -1)
+
+
+def input_steps(event: EventSpec, factorization: Factorization) -> jax.Array:
+    """The step of each of the inputs that `flat_inputs` makes, int[D * n]."""
+    return jnp.repeat(jnp.asarray(factorization.step), numeric_size(event))
+
+
+def seen_inputs(
+    canvas: jax.Array, event: EventSpec, dtype: jnp.dtype, t: jax.Array, factorization: Factorization
+) -> jax.Array:
+    """`flat_inputs` of a canvas in step t, [B, D * n], with 0 for the sites of steps >= t, whatever stands there."""
+    return jnp.where(input_steps(event, factorization) < t, flat_inputs(canvas, event, dtype), 0)
+
+
 class ValueEncoder(nn.Module):
     """A learned vector for the value of a site: [..., value_size] -> [..., E].
 
@@ -55,6 +74,10 @@ class ValueEncoder(nn.Module):
             rows = values + self.event.num_levels * jnp.arange(self.event.value_size)
             return self.table(rows).sum(-2)
         return self.linear(values.astype(self.dtype))
+
+    def scores(self, h: jax.Array) -> jax.Array:
+        """Products with all rows of the table, [..., E] -> [..., value_size * V]."""
+        return self.table.attend(h)
 
 
 class PositionEncoder(nn.Module):

@@ -28,13 +28,18 @@ from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 
 class StepTokens(nn.Module):
-    """Embeds the steps: tokens [B, S, M, E], or [B, M, E] for one step."""
+    """Embeds the steps: tokens [B, S, M, E], or [B, M, E] for one step.
+
+    Where the order never changes and a step is one site, the position read tells the one predicted: `knows_target` may
+    then be False, which saves a table.
+    """
 
     event: EventSpec
     context_spec: ContextSpec
     width: int
     position: str
     dtype: str
+    knows_target: bool = True
 
     def setup(self):
         self.value = ValueEncoder(self.event, self.width, self.dtype)
@@ -43,7 +48,8 @@ class StepTokens(nn.Module):
         if self.position != "none":
             position = (self.event.num_sites, self.width, self.position, self.dtype)
             self.read_position = PositionEncoder(*position)
-            self.target_position = PositionEncoder(*position)
+            if self.knows_target:
+                self.target_position = PositionEncoder(*position)
         if self.context_spec.kind != "none":
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
 
@@ -66,10 +72,16 @@ class StepTokens(nn.Module):
         exists = (read < self.event.num_sites)[..., None]
         tokens = jnp.where(exists, self.value(values), self.nothing.astype(self.dtype))
         if self.position != "none":
-            tokens = tokens + self.read_position(read) + self.target_position(target)
+            tokens = tokens + self.read_position(read)
+            if self.knows_target:
+                tokens = tokens + self.target_position(target)
         if context is not None:
             tokens = tokens + self.context(context).reshape(-1, *[1] * read.ndim, self.width)
         return tokens
+
+    def scores(self, h: jax.Array) -> jax.Array:
+        """Products of states with the embedding of every value, [..., E] -> [..., V]: a readout with tied weights."""
+        return self.value.scores(h)
 
 
 class StepReadout(nn.Module):

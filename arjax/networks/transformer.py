@@ -27,10 +27,11 @@ class BlockNetwork(Network):
 
     Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
     `mlp_ratio` times the width; `activation`; `norm_kind` ("layer" or "rms") with `norm_epsilon`; `use_bias` in all
-    layers; `dropout`; `position` ("learned", "sinusoidal", "none") of the sites; `cross_attention` to contexts that are
-    sequences (else their summary is added to each token, as other contexts are); `remat` (recompute activations in the
-    backward pass; needs `unroll=1`); `unroll` (layers per iteration of the scan over layers: 1 compiles fastest, L runs
-    fastest).
+    layers; `dropout`; `position` ("learned", "sinusoidal", "none") of the sites, and whether tokens have the
+    `target_position` too (needed unless the order is fixed, one site per step); `tie_embeddings` (the readout is the
+    table of the values); `cross_attention` to contexts that are sequences (else their summary is added to each token,
+    as other contexts are); `remat` (recompute activations in the backward pass; needs `unroll=1`); `unroll` (layers per
+    iteration of the scan over layers: 1 compiles fastest, L runs fastest).
     """
 
     width: int = 128
@@ -45,6 +46,8 @@ class BlockNetwork(Network):
     use_bias: bool = True
     dropout: float = 0.0
     position: str = "learned"
+    target_position: bool = True
+    tie_embeddings: bool = False
     cross_attention: bool = True
     remat: bool = False
     unroll: int = 4
@@ -63,6 +66,10 @@ class BlockNetwork(Network):
         if options["remat"] and options["unroll"] > 1:
             # XLA merges a recomputation with its original inside one iteration, and nothing would be saved.
             raise UserError(f"network.remat saves memory only with network.unroll=1, not {options['unroll']}")
+        if not options["target_position"] and factorization.block_size > 1:
+            raise UserError("steps of several sites need network.target_position=True, to tell the sites apart")
+        if options["tie_embeddings"] and (event.num_levels <= 2 or event.value_size > 1):
+            raise UserError("network.tie_embeddings needs values that are one integer of more than two levels")
 
     def make_attention(self) -> Callable[[], nn.Module]:
         """What makes the attention module of a layer."""
@@ -99,7 +106,7 @@ class BlockNetwork(Network):
 
     def setup(self):
         spec = NO_CONTEXT if self.attends_to_context else self.context_spec
-        self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype)
+        self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype, self.target_position)
         if self.attends_to_context:
             self.context = SequenceEncoder(self.context_spec, self.width, self.dtype)
         block = nn.remat(Block, prevent_cse=False, static_argnums=(2, 3)) if self.remat else Block
@@ -114,7 +121,13 @@ class BlockNetwork(Network):
         # An explicit name: toggling remat must change neither parameter paths nor initial values.
         self.layers = layers(**self._block_fields(), name="layers")
         self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
-        self.out = nn.Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
+        if not self.tie_embeddings:
+            self.out = nn.Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
+        elif self.num_features != self.event.num_levels:
+            raise UserError(
+                f"network.tie_embeddings makes one feature per level, and this conditional needs {self.num_features}: "
+                f"use model.conditional=categorical"
+            )
         self.drop = nn.Dropout(self.dropout)
 
     def _contexts(self, context: jax.Array | None) -> tuple[jax.Array | None, Memory | None]:
@@ -122,7 +135,8 @@ class BlockNetwork(Network):
         return (None, self.context(context)) if self.attends_to_context else (context, None)
 
     def _readout(self, h: jax.Array) -> jax.Array:
-        return self.out(self.norm(h))
+        h = self.norm(h)
+        return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         added, memory = self._contexts(context)
@@ -156,10 +170,48 @@ class BlockNetwork(Network):
 class Transformer(BlockNetwork):
     """Transformer whose tokens attend to all tokens of the steps so far; the step form keeps their keys and values.
 
-    Options: those of `BlockNetwork`.
+    Options: those of `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N of their own);
+    `head_size` (0: E / N); `rotary` positions with their `rotary_base` and `rotary_scaling` (see
+    `attention.rotary_frequencies`; () for none).
+
+    GPT-2 and Llama models are options of this class: see configs/gpt2.py, configs/llama.py.
     """
+
+    num_kv_heads: int = 0
+    head_size: int = 0
+    rotary: bool = False
+    rotary_base: float = 10000.0
+    rotary_scaling: tuple[float, ...] = ()
+
+    MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        super().check(event, factorization, options)
+        heads, groups = options["num_heads"], options["num_kv_heads"] or options["num_heads"]
+        if heads % groups:
+            raise UserError(f"network.num_kv_heads={groups} does not divide network.num_heads={heads}")
+        size = options["head_size"] or options["width"] // heads
+        if options["rotary"] and (size % 2 or options["rotary_base"] <= 1):
+            raise UserError(
+                f"network.rotary needs heads of even size and a base above 1, not {size} and {options['rotary_base']}"
+            )
+        if options["rotary_scaling"] and len(options["rotary_scaling"]) != 4:
+            raise UserError(
+                "network.rotary_scaling must be empty or (factor, low, high, original length), "
+                f"not {options['rotary_scaling']}"
+            )
 
     def make_attention(self):
         return functools.partial(
-            SelfAttention, self.width, self.num_heads, self.out_scale, self.dtype, use_bias=self.use_bias
+            SelfAttention,
+            self.width,
+            self.num_heads,
+            self.out_scale,
+            self.dtype,
+            num_kv_heads=self.num_kv_heads,
+            head_size=self.head_size,
+            use_bias=self.use_bias,
+            rotary_base=self.rotary_base if self.rotary else 0.0,
+            rotary_scaling=self.rotary_scaling,
         )

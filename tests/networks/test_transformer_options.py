@@ -1,0 +1,207 @@
+"""The options of the Transformer: against their definitions in numpy, and under the laws."""
+
+from __future__ import annotations
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from scipy import special
+
+from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.networks.attention import SelfAttention, rotary_frequencies, rotate
+from arjax.networks.blocks import Block
+from arjax.spec import ContextSpec, EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+rng = np.random.default_rng(0)
+TOKENS = EventSpec((6,), kind="tokens", num_levels=5)
+SMALL = {"width": 16, "num_layers": 2, "num_heads": 4}
+GPT2 = SMALL | {"target_position": False, "tie_embeddings": True}
+LLAMA = SMALL | {
+    "position": "none",
+    "rotary": True,
+    "num_kv_heads": 2,
+    "norm_kind": "rms",
+    "mlp_kind": "gated",
+    "mlp_size": 12,
+    "activation": "silu",
+    "use_bias": False,
+    "head_size": 6,
+}
+
+
+def initialised(module, *args):
+    """Random parameters of a linen module."""
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"]
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, shapes)
+
+
+def run(module, params, *args):
+    return jax.jit(lambda p: module.apply({"params": p}, *args))(params)
+
+
+def turned(x, position, base):
+    """Each pair of features as a complex number, turned by its angle."""
+    half = len(x) // 2
+    z = (x[:half] + 1j * x[half:]) * np.exp(1j * position * base ** (-np.arange(half) / half))
+    return np.concatenate([z.real, z.imag])
+
+
+def grouped_rotary_attention(params, x_TE, num_heads, num_kv_heads, size, base):
+    """Head by head and token by token: head n reads the keys of group n G / N."""
+    q, k, v = (x_TE @ params[name]["kernel"] for name in ("query", "key", "value"))
+    mixed = np.empty((len(x_TE), num_heads * size))
+    for n in range(num_heads):
+        own = slice(n * size, (n + 1) * size)
+        group = slice(n * num_kv_heads // num_heads * size, (n * num_kv_heads // num_heads + 1) * size)
+        keys = np.stack([turned(k[j, group], j, base) for j in range(len(x_TE))])
+        for i in range(len(x_TE)):
+            weights = special.softmax(keys[: i + 1] @ turned(q[i, own], i, base) / np.sqrt(size))
+            mixed[i, own] = weights @ v[: i + 1, group]
+    return mixed @ params["out"]["kernel"]
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+def test_grouped_queries_and_rotary_positions_are_their_definitions(num_kv_heads):
+    x = rng.normal(size=(2, 7, 12)).astype(np.float32)
+    layer = SelfAttention(
+        12, 4, 1.0, "float32", num_kv_heads=num_kv_heads, head_size=6, use_bias=False, rotary_base=50.0
+    )
+    params = initialised(layer, x, 1)
+    assert params["key"]["kernel"].shape == (12, 6 * num_kv_heads) and params["query"]["kernel"].shape == (12, 24)
+    expected = [grouped_rotary_attention(params, one, 4, num_kv_heads, 6, 50.0) for one in x]
+    np.testing.assert_allclose(run(layer, params, x, 1), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_rotary_products_depend_on_distance_alone():
+    q, k = rng.normal(size=(2, 1, 1, 1, 16)).astype(np.float32)
+    frequency = rotary_frequencies(16, 100.0)
+
+    def product(i, j):
+        return (rotate(q, np.array([i]), frequency) * rotate(k, np.array([j]), frequency)).sum()
+
+    assert product(3, 1) == pytest.approx(float(product(19, 17)), abs=1e-4)
+    assert abs(product(3, 1) - product(3, 2)) > 1e-2
+
+
+def test_rotary_scaling_keeps_short_waves_and_stretches_long_ones():
+    plain, scaled = rotary_frequencies(64, 5e5), rotary_frequencies(64, 5e5, (8.0, 1.0, 4.0, 8192.0))
+    wave = 2 * np.pi / plain
+    np.testing.assert_array_equal(scaled[wave < 8192 / 4], plain[wave < 8192 / 4])
+    np.testing.assert_allclose(scaled[wave > 8192], plain[wave > 8192] / 8, rtol=1e-6)
+    between = (wave > 8192 / 4) & (wave < 8192)
+    assert between.any() and (scaled[between] < plain[between]).all() and (scaled[between] > plain[between] / 8).all()
+
+
+def test_gated_block_with_root_mean_squares_is_its_definition():
+    x = rng.normal(size=(5, 8)).astype(np.float32)
+    block = Block(
+        lambda: SelfAttention(8, 2, 1.0, "float32", use_bias=False, rotary_base=50.0),
+        8,
+        12,
+        0.0,
+        "silu",
+        1.0,
+        "float32",
+        mlp_kind="gated",
+        norm_kind="rms",
+        norm_epsilon=1e-3,
+        use_bias=False,
+    )
+    params = initialised(block, x[None], 1, False)
+
+    def rms(name, x):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-3) * params[name]["scale"]
+
+    h = x + grouped_rotary_attention(params["attention"], rms("attention_norm", x), 2, 2, 4, 50.0)
+    inner = rms("mlp_norm", h)
+    gate, up = inner @ params["gate"]["kernel"], inner @ params["up"]["kernel"]
+    expected = h + (gate * special.expit(gate) * up) @ params["down"]["kernel"]
+    np.testing.assert_allclose(run(block, params, x[None], 1, False)[0][0], expected, rtol=1e-3, atol=1e-3)
+
+
+VARIANTS = {
+    "gpt2": GPT2,
+    "llama": LLAMA,
+    "rotary and positions": LLAMA | {"position": "learned"},
+    "summary": SMALL | {"cross_attention": False},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_keep_laws_1_and_3(name):
+    partition = "sites" if name in ("gpt2", "llama") else "sizes(sizes=(1, 3, 2))"
+    spec, choice = cases.CONTEXTS["sequence"], {"ordering": "random(seed=1)", "partition": partition}
+    model = make_model(TOKENS, "transformer", context=spec, **choice, **VARIANTS[name])
+    params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    examples = cases.random_context(spec, 8)
+    depends = cases.dependence(model.network, params, model.factorization, context=examples)
+    np.testing.assert_array_equal(depends, model.factorization.mask())
+    x, garbage = cases.random_x(TOKENS, cases.BATCH), cases.random_x(TOKENS, cases.BATCH, seed=1)
+    c = cases.random_context(spec, cases.BATCH)
+    parallel = cases.parallel(model.network, params, x, model.factorization, c)
+    steps = cases.stepwise(model.network, params, x, garbage, model.factorization, c)
+    assert np.abs(parallel - steps).max() <= 2e-5 * np.abs(parallel).max()
+
+
+def test_options_leave_out_what_they_replace():
+    def names(**options):
+        params = jax.eval_shape(make_model(TOKENS, "transformer", **options).init, jax.random.key(0))
+        return {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(params)}
+
+    default, gpt2, llama = names(**SMALL), names(**GPT2), names(**LLAMA)
+    assert default - gpt2 == {"out/kernel", "out/bias", "tokens/target_position/table/embedding"}
+    assert gpt2 < default
+    assert not [name for name in llama if "bias" in name or "position" in name]
+    assert "layers/gate/kernel" in llama and "layers/gate/kernel" not in default
+
+
+def test_tied_readout_is_the_table_of_the_values():
+    """At step 0 nothing has been read, so the table acts as the readout only."""
+    model = make_model(EventSpec((6,), kind="tokens", num_levels=16), "transformer", **GPT2)
+    params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    features, tables = jax.jit(model.features), (np.eye(16, dtype=np.float32), rng.normal(size=(16, 16)))
+    values = {name: params["tokens"][name] for name in ("nothing", "read_position")}
+    state, scores = (
+        features(params | {"tokens": values | {"value": {"table": {"embedding": table}}}}, np.zeros((1, 6), np.int32))
+        for table in tables
+    )
+    np.testing.assert_allclose(scores[0, 0], tables[1] @ state[0, 0], rtol=1e-4, atol=1e-4)
+
+
+def test_what_lies_after_the_end_of_a_context_does_not_matter():
+    spec = ContextSpec("sequence", 4, 6)
+    model = make_model(TOKENS, "transformer", context=spec, **SMALL)
+    params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    short = make_model(TOKENS, "transformer", context=ContextSpec("sequence", 4, 3), **SMALL)
+    x, c = cases.random_x(TOKENS, 3), np.array([[0, 2, 1], [3, 3, 0], [1, -1, -1]], np.int32)
+    padded = np.concatenate([c, np.full((3, 3), -1, np.int32)], 1)
+    features, expected = (jax.jit(m.features)(params, x, context=a) for m, a in ((model, padded), (short, c)))
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+
+
+REFUSALS = [
+    ({"num_kv_heads": 3}, "network.num_kv_heads=3 does not divide network.num_heads=4"),
+    ({"rotary": True, "width": 12}, "network.rotary needs heads of even size and a base above 1, not 3 and 10000.0"),
+    ({"rotary_scaling": (1.0, 2.0)}, r"network.rotary_scaling must be empty or .*, not \(1.0, 2.0\)"),
+    ({"norm_kind": "rmsnorm"}, "unknown normalisation 'rmsnorm', did you mean 'rms'.*"),
+    ({"mlp_kind": "glu"}, r"unknown MLP 'glu' \(there are: plain, gated\)"),
+    (
+        {"target_position": False, "partition": "blocks(size=2)"},
+        "steps of several sites need network.target_position.*",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSALS)
+def test_refusals(options, message):
+    with pytest.raises(UserError, match=rf"^{message}$"):
+        make_model(TOKENS, "transformer", **(SMALL | options))
+
+
+def test_tied_embeddings_are_refused_where_there_is_no_table():
+    with pytest.raises(UserError, match="tie_embeddings needs values that are one integer of more than two levels"):
+        make_model(EventSpec((6,)), "transformer", **GPT2)
