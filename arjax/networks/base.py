@@ -25,6 +25,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": nn.gelu,
     "silu": nn.silu,
     "tanh": jnp.tanh,
+    "sigmoid": nn.sigmoid,
     "squared_relu": lambda x: jnp.square(nn.relu(x)),
 }
 
@@ -96,3 +97,9 @@ def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     if name not in ACTIVATIONS:
         raise UserError(f"unknown activation {name!r}{did_you_mean(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]
+
+
+def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
+    """Raises `UserError` unless the option `name` holds at least one size and all are positive whole numbers."""
+    if not sizes or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
+        raise UserError(f"network.{name} must name at least one positive size, not {sizes}")

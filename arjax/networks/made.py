@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.errors import UserError
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Network, activation
-from arjax.networks.embedding import ContextEncoder, flat_sites, numeric, numeric_size
+from arjax.networks.base import NETWORKS, Network, activation, check_sizes
+from arjax.networks.embedding import ContextEncoder, flat_inputs, input_steps, numeric_size
 
 
 def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
@@ -41,9 +40,7 @@ class MADE(Network):
 
     @classmethod
     def check(cls, event, factorization, options):
-        sizes = options["hidden_sizes"]
-        if not sizes or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
-            raise UserError(f"network.hidden_sizes must name at least one positive size, not {sizes}")
+        check_sizes("hidden_sizes", options["hidden_sizes"])
         activation(options["activation"])
 
     def setup(self):
@@ -68,12 +65,11 @@ class MADE(Network):
 
     def _inputs(self, x: jax.Array) -> jax.Array:
         """x[B, *grid, *value] -> [B, D * n]."""
-        inputs = numeric(flat_sites(x, self.event), self.event, self.dtype)
-        return inputs.reshape(inputs.shape[0], -1)
+        return flat_inputs(x, self.event, self.dtype)
 
     def _input_steps(self, factorization: Factorization) -> jax.Array:
         """The step of each input, int[D * n]."""
-        return jnp.repeat(jnp.asarray(factorization.step), numeric_size(self.event))
+        return input_steps(self.event, factorization)
 
     def _masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
         return jnp.where(mask, kernel, 0.0).astype(self.dtype)

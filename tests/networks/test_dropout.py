@@ -45,7 +45,7 @@ def test_active_only_in_training(network, rate):
 @pytest.mark.parametrize(("network", "rate"), RATES)
 def test_training_keeps_the_order(network, rate):
     model, features, params = build(network, **{rate: 0.3})
-    key, mask = jax.random.key(3), np.asarray(model.factorization.mask())
+    key, mask = jax.random.key(3), model.network.dependencies(model.factorization)
     before = np.asarray(features(params, X, train=True, key=key))
     for site in range(6):
         changed = X.copy()
@@ -62,8 +62,8 @@ def test_a_rate_of_zero_changes_nothing_in_training(network):
     np.testing.assert_allclose(features(params, X, train=True, key=jax.random.key(0)), features(params, X), atol=1e-6)
 
 
-@pytest.mark.parametrize("network", NETWORKS.names())
-def test_training_without_a_key_is_an_error_not_silence(network):
-    model, _, params = build(network, dropout=0.5)
+@pytest.mark.parametrize(("network", "rate"), RATES)
+def test_training_without_a_key_is_an_error_not_silence(network, rate):
+    model, _, params = build(network, **{rate: 0.5})
     with pytest.raises(UserError, match=r"^this network has dropout: train=True needs a random `key`"):
         jax.eval_shape(lambda: model.features(params, X, train=True))

@@ -52,11 +52,13 @@ def test_one_sentence(network, options, message):
         make_model(EVENT, network, **options)
 
 
-@pytest.mark.parametrize("network", NETWORKS.names())
 @pytest.mark.parametrize("rate", [1.0, -0.1, 1, 2])
-def test_dropout_is_a_rate(network, rate):
-    with pytest.raises(UserError, match=rf"^network.dropout must be in \[0, 1\), not {float(rate)}$"):
-        make_model(EVENT, network, dropout=rate)
+@pytest.mark.parametrize(
+    ("network", "option"), [(n, o) for n in NETWORKS.names() for o in NETWORKS.options(n) if o.endswith("dropout")]
+)
+def test_dropout_is_a_rate(network, option, rate):
+    with pytest.raises(UserError, match=rf"^network.{option} must be in \[0, 1\), not {float(rate)}$"):
+        make_model(EVENT, network, **{option: rate})
 
 
 @pytest.mark.parametrize("network", ["lstm", "causal_conv", "transformer"])
