@@ -65,6 +65,18 @@ def tap_graph(height: int, width: int, taps: Taps) -> np.ndarray:
     return graph
 
 
+def channel_graph(height: int, width: int, taps: Taps, channels: int, *, strict: bool = False) -> np.ndarray:
+    """bool[HWC, HWC] of a convolution on pixels of several channels: all channels of the pixels at its taps, but of the
+    pixel itself, where it is a tap, the channels up to its own, or with `strict` only those before it.
+    """
+    others = tap_graph(height, width, tuple(tap for tap in taps if tap not in CENTRE))
+    graph = np.kron(others, np.ones((channels, channels), bool))
+    if set(CENTRE) <= set(taps):
+        within = np.tri(channels, k=-1 if strict else 0, dtype=bool)
+        graph |= np.kron(np.eye(height * width, dtype=bool), within)
+    return graph
+
+
 def compose(*layers: np.ndarray) -> np.ndarray:
     """bool[D, D] of a stack: what the outputs of the first layer named read through the others, the last one first."""
     reads = layers[-1].astype(np.float32)
@@ -145,11 +157,9 @@ class TapConv(nn.Module):
         """One pixel, from a plane that holds its inputs at all taps: [B, features]."""
         return self.mix(jnp.concatenate([pixel(plane_BHWC, r + dy, c + dx) for dy, dx in self.taps], -1))
 
-    def row(self, rows_BRWC: jax.Array) -> jax.Array:
-        """All pixels of the last of the rows, [B, W, features], for taps that reach no further than these rows."""
-        last = rows_BRWC.shape[1] - 1
-        copies = [shift(rows_BRWC[:, last + dy, None], 0, dx)[:, 0] for dy, dx in self.taps]
-        return self.mix(jnp.concatenate(copies, -1))
+    def row(self, rows_BRWC: jax.Array, r: int) -> jax.Array:
+        """All pixels of row r, [B, W, features], from the rows that the taps reach."""
+        return self.mix(jnp.concatenate([shift(rows_BRWC[:, r + dy, None], 0, dx)[:, 0] for dy, dx in self.taps], -1))
 
 
 class Picture:

@@ -8,6 +8,9 @@ Where the colour channels of a pixel are sites of their own, the grid is (H, W, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +45,24 @@ def check_raster_like(name: str, event: EventSpec, factorization: Factorization,
     if not any(np.array_equal(factorization.order, order) for order in raster_like_orders(event.grid_shape)):
         turned = "or column_major " if event.grid_shape[0] == event.grid_shape[1] else ""
         raise UserError(f"{name} needs a raster-like order (raster, reversed {turned}or a mirrored one)")
+
+
+def check_image_options(
+    event: EventSpec, options: Mapping[str, Any], *, odd: tuple[str, ...] = (), channelled: tuple[str, ...] = ()
+) -> None:
+    """Raises `UserError` unless the `odd` options (sizes of kernels) are odd, and the `channelled` ones (numbers of
+    feature maps) have a map for every colour channel.
+    """
+    for name in odd:
+        if options[name] % 2 == 0:
+            raise UserError(f"network.{name} must be odd, not {options[name]}")
+    if options["first_kernel"] < 3:
+        raise UserError(
+            "network.first_kernel must be at least 3: the first layer does not see the middle of its window"
+        )
+    for name in channelled:
+        if options[name] < num_channels(event):
+            raise UserError(f"network.{name}={options[name]} is too small for {num_channels(event)} colour channels")
 
 
 def to_raster(x: jax.Array, event: EventSpec, factorization: Factorization) -> jax.Array:
@@ -83,19 +104,22 @@ def picture_inputs(x: jax.Array, event: EventSpec, factorization: Factorization,
     return turned.reshape(x.shape[0], *event.grid_shape[:2], -1)
 
 
-def empty_inputs(batch_size: int, event: EventSpec, dtype: str) -> jax.Array:
-    """The plane [B, H, W, C * n] to which `put_previous` adds."""
-    size = num_channels(event) * (event.value_size if event.kind == "levels" else numeric_size(event))
-    return jnp.zeros((batch_size, *event.grid_shape[:2], size), dtype)
+def input_size(event: EventSpec) -> int:
+    """C * n, the number of inputs of a pixel."""
+    return num_channels(event) * (event.value_size if event.kind == "levels" else numeric_size(event))
 
 
 def put_previous(
     plane_BHWC: jax.Array, canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization
 ) -> jax.Array:
-    """Adds the value of the site before step t to the inputs of the turned picture; nothing at step 0."""
+    """Adds the value of the site before step t to the inputs of the turned picture; nothing at step 0.
+
+    A plane of one row stands for the row of that site.
+    """
     before = jnp.maximum(t - 1, 0)
     value_Bv = jnp.take(flat_sites(canvas, event), jnp.asarray(factorization.order)[before], axis=1)
     inputs_Bn = jnp.where(t > 0, pixel_inputs(value_Bv, event, plane_BHWC.dtype), 0)
     place, channel = jnp.divmod(before, num_channels(event))
     r, c = jnp.divmod(place, event.grid_shape[1])
+    r = jnp.minimum(r, plane_BHWC.shape[1] - 1)
     return jax.lax.dynamic_update_slice(plane_BHWC, inputs_Bn[:, None, None], (0, r, c, channel * inputs_Bn.shape[-1]))

@@ -5,37 +5,21 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from arjax.errors import UserError
 from arjax.networks.base import NETWORKS, Network
-from arjax.networks.convolution import Cursor, Picture, TapConv, TapMix, compose, raster_taps, tap_graph
+from arjax.networks.convolution import Cursor, Picture, TapConv, TapMix, channel_graph, compose, raster_taps
 from arjax.networks.embedding import ContextEncoder
 from arjax.networks.grids import (
+    check_image_options,
     check_raster_like,
-    empty_inputs,
     from_raster,
+    input_size,
     num_channels,
     picture_inputs,
     put_previous,
     turn_dependencies,
 )
-
-
-def channel_graph(height: int, width: int, taps, channels: int, *, strict: bool) -> np.ndarray:
-    """bool[HWC, HWC] of one masked convolution: every channel of the pixels at its taps, and of the pixel itself the
-    channels up to its own, or with `strict` those before it.
-    """
-    others = tap_graph(height, width, tuple(tap for tap in taps if tap != (0, 0)))
-    within = np.tri(channels, channels, -1 if strict else 0, dtype=bool)
-    return np.kron(others, np.ones((channels, channels), bool)) | np.kron(np.eye(height * width, dtype=bool), within)
-
-
-def check_channels(channels: int, **sizes: int) -> None:
-    """Raises `UserError` where a layer has fewer feature maps than there are colour channels to share them."""
-    for name, size in sizes.items():
-        if size < channels:
-            raise UserError(f"network.{name}={size} is too small for {channels} colour channels")
 
 
 class ResidualBlock(nn.Module):
@@ -87,12 +71,12 @@ class PixelCNN(Network):
     @classmethod
     def check(cls, event, factorization, options):
         check_raster_like("pixelcnn", event, factorization, channels=True)
-        for name in ("kernel_size", "first_kernel"):
-            if options[name] % 2 == 0:
-                raise UserError(f"network.{name} must be odd, not {options[name]}")
-        if options["hidden_size"] % 2:
-            raise UserError(f"network.hidden_size of 'pixelcnn' must be even, not {options['hidden_size']}")
-        check_channels(num_channels(event), hidden_size=options["hidden_size"] // 2, out_size=options["out_size"])
+        check_image_options(event, options, odd=("kernel_size", "first_kernel"), channelled=("out_size",))
+        if options["hidden_size"] % 2 or options["hidden_size"] < 2 * num_channels(event):
+            raise UserError(
+                f"network.hidden_size of 'pixelcnn' must be even and at least {2 * num_channels(event)} (twice the number "
+                f"of colour channels), not {options['hidden_size']}"
+            )
 
     def setup(self):
         channels = num_channels(self.event)
@@ -135,10 +119,10 @@ class PixelCNN(Network):
     def init_carry(self, batch_size, factorization, context=None):
         """The inputs, a plane per residual block, and the context."""
         grid, hidden = factorization.grid_shape[:2], jnp.zeros((batch_size, self.hidden_size), self.dtype)
+        inputs = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
         cursor = Cursor(grid, 0, 0)
         self._after_first(hidden, cursor, train=False)
-        from_context = hidden if context is None else self.context(context)
-        return empty_inputs(batch_size, self.event, self.dtype), cursor.planes, from_context
+        return inputs, cursor.planes, hidden if context is None else self.context(context)
 
     def step(self, carry, canvas, t, factorization, context=None):
         """One pixel of every layer. Where it has several channels, each of them computes it anew: the groups that do
