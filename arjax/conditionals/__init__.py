@@ -5,20 +5,36 @@ import inspect
 from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.categorical import Categorical
+from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticMixture
+from arjax.conditionals.gaussian import Gaussian
+from arjax.conditionals.logistic_mixture import LogisticMixture
 from arjax.errors import UserError
 from arjax.registry import did_you_mean, parse_call
 from arjax.spec import EventSpec
 
-__all__ = ["CONDITIONALS", "Bernoulli", "Categorical", "Conditional", "make_conditional"]
+__all__ = [
+    "CONDITIONALS",
+    "USUAL",
+    "Bernoulli",
+    "Categorical",
+    "Conditional",
+    "DiscretizedLogisticMixture",
+    "Gaussian",
+    "LogisticMixture",
+    "make_conditional",
+]
+
+#: The conditional of each kind of data where none is named.
+USUAL = {"binary": "bernoulli", "levels": "categorical", "tokens": "categorical", "real": "gaussian"}
 
 
 def make_conditional(text: str, event: EventSpec) -> Conditional:
-    """The conditional named by a call string such as `categorical`, fitted to an event.
+    """The conditional named by a call string such as `categorical` ("": the usual one), fitted to an event.
 
     Raises:
       UserError: an unknown name or option, or a family that cannot describe the event.
     """
-    name, options = parse_call(text)
+    name, options = parse_call(text or USUAL[event.kind])
     build = CONDITIONALS.get(name).for_event
     known = list(inspect.signature(build).parameters)[1:]
     for key in options:

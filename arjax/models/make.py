@@ -46,7 +46,7 @@ def make_model(
     options = defaults | {key: typed(key, value, defaults[key]) for key, value in options.items()}
     check_values(network, options)
     check_network(network, event, factorization, options)
-    head = make_conditional(conditional or ("bernoulli" if event.kind == "binary" else "categorical"), event)
+    head = make_conditional(conditional, event)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization)
 

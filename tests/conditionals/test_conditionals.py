@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from arjax.conditionals import CONDITIONALS, make_conditional
+from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
@@ -19,23 +19,31 @@ EVENTS = {
     "binary": EventSpec((3,)),
     "binary_vector": EventSpec((3,), (2, 2)),
     "levels": EventSpec((3,), (), "levels", 5),
+    "levels_vector": EventSpec((3,), (2,), "levels", 4),
     "tokens_vector": EventSpec((3,), (2,), "tokens", 3),
 }
 
 
-def families() -> list:
-    """Every registered family with every event that it can describe."""
+#: Every registered family as it is by default, and in other forms.
+CALLS = [*CONDITIONALS.names(), "discretized_logistic_mixture(components=3, coupling='none')"]
+#: Families whose features are logits of independent scalars: a temperature T gives p^(1/T).
+LOGITS = ("bernoulli", "categorical")
+
+
+def families(calls) -> list:
+    """Every family with every discrete event that it can describe."""
     fitting = []
-    for name, event in itertools.product(CONDITIONALS.names(), EVENTS):
+    for call, event in itertools.product(calls, EVENTS):
         try:
-            family = make_conditional(name, EVENTS[event])
+            family = make_conditional(call, EVENTS[event])
         except UserError:
             continue
-        fitting.append(pytest.param(family, EVENTS[event], id=f"{name}-{event}"))
+        fitting.append(pytest.param(family, EVENTS[event], id=f"{call}-{event}"))
     return fitting
 
 
-each_family = pytest.mark.parametrize(("family", "event"), families())
+each_family = pytest.mark.parametrize(("family", "event"), families(CALLS))
+each_logit_family = pytest.mark.parametrize(("family", "event"), families(LOGITS))
 
 
 def all_values(event: EventSpec) -> np.ndarray:
@@ -114,6 +122,13 @@ def p_value(family, event: EventSpec, features: jax.Array, temperature: float, e
 
 
 @each_family
+def test_frequencies_of_samples_are_the_probabilities(family, event):
+    features = random_features(family, 1, scale=0.3, seed=3)
+    probabilities = np.exp(log_probs(family, event, features)[0])
+    assert p_value(family, event, features, 1.0, probabilities) > 1e-4
+
+
+@each_logit_family
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_frequencies_of_samples_are_the_tempered_probabilities(family, event, temperature):
     features = random_features(family, 1, scale=0.6, seed=3)
@@ -123,7 +138,7 @@ def test_frequencies_of_samples_are_the_tempered_probabilities(family, event, te
     assert p_value(family, event, features, temperature, wrong) < 1e-4
 
 
-@each_family
+@each_logit_family
 def test_a_cold_sample_is_the_mode_and_a_hot_one_uniform(family, event):
     features = random_features(family, 200)
     np.testing.assert_array_equal(
@@ -159,7 +174,8 @@ def test_extreme_logits_stay_finite(family, event, size):
     for value in (mode, (mode + 1) % event.num_levels):
         for result in scores(family, features, value):
             assert np.isfinite(result).all()
-        assert np.abs(scores(family, features, value)[1]).max() <= 1
+        if isinstance(family, Bernoulli | Categorical):
+            assert np.abs(scores(family, features, value)[1]).max() <= 1
     assert (np.asarray(call(family, "entropy", features)) >= 0).all()
     sample = np.asarray(call(family, "sample", jax.random.key(0), features))
     assert ((sample >= 0) & (sample < event.num_levels)).all()
@@ -186,7 +202,7 @@ def test_features_of_low_precision_are_scored_in_float32(family, event):
     np.testing.assert_array_equal(value, call(family, "sample", jax.random.key(5), high))
 
 
-@each_family
+@each_logit_family
 def test_dimensions_of_a_value_are_independent(family, event):
     """Changing one scalar of a value changes the sum by that scalar's own term."""
     features, values = random_features(family, 1), all_values(event).reshape(-1, event.value_size)

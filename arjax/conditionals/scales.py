@@ -1,0 +1,35 @@
+"""Scale parameters of location-scale families: how a network's output becomes a positive, finite scale."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import jax
+import jax.numpy as jnp
+
+from arjax.errors import UserError
+from arjax.integers import is_integer
+
+#: exp(20) times the unit is wider than any data, and its square is still far from overflow.
+LARGEST_LOG_SCALE = 20.0
+
+
+def bounded_log_scale(raw: jax.Array, least: float) -> jax.Array:
+    """log s from a network's output: as it is, between `least` and 20, so that neither s nor 1/s overflows."""
+    return jnp.clip(raw, least, LARGEST_LOG_SCALE)
+
+
+def check_floor(family: str, least: float) -> None:
+    """Raises `UserError` unless `min_log_scale` is a number that leaves room above and does not overflow."""
+    is_number = isinstance(least, numbers.Real) and not isinstance(least, bool) and math.isfinite(least)
+    if not is_number or not -LARGEST_LOG_SCALE <= least < LARGEST_LOG_SCALE:
+        raise UserError(f"min_log_scale of the conditional {family!r} must be a number from -20 to 20, not {least!r}")
+
+
+def check_components(family: str, components: int) -> None:
+    """Raises `UserError` unless there is at least one mixture component."""
+    if not is_integer(components) or components < 1:
+        raise UserError(
+            f"components of the conditional {family!r} must be a whole number, at least 1, not {components!r}"
+        )
