@@ -14,8 +14,14 @@ from arjax.registry import did_you_mean
 #: options of each network and learning rate
 RECIPES = {
     "transformer": ({"width": 128, "num_layers": 4, "num_heads": 4, "unroll": 4}, 2e-3),
-    "lstm": ({"hidden_size": 300, "num_layers": 1}, 5e-3),
-    "causal_conv": ({"hidden_size": 204, "num_layers": 6, "kernel_size": 2, "dilation_cycle": 6}, 2e-3),
+    "linear_attention": ({"width": 128, "num_layers": 4, "num_heads": 4}, 2e-3),
+    "rg_lru": ({"hidden_size": 120, "num_layers": 4}, 2e-3),
+    "rnn": ({"hidden_size": 430, "num_layers": 2}, 1e-3),
+    "gru": ({"hidden_size": 350, "num_layers": 1}, 4e-3),
+    "lstm": ({"hidden_size": 310, "num_layers": 1}, 4e-3),
+    "causal_conv": ({"hidden_size": 208, "num_layers": 6, "kernel_size": 2, "dilation_cycle": 6}, 2e-3),
+    "wavenet": ({"hidden_size": 116, "skip_channels": 256, "num_layers": 7, "dilation_cycle": 7}, 2e-3),
+    "tcn": ({"hidden_size": 180, "num_layers": 4, "kernel_size": 3}, 2e-3),
 }
 
 

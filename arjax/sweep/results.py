@@ -29,7 +29,10 @@ COLUMNS = (
     "device",
     "command",
     "value_stderr",
+    "sites_per_second",
 )
+#: Columns that older tables lack.
+OPTIONAL = ("value_stderr", "sites_per_second")
 # The standard error that belongs to a metric; those that are a function of nll_nats have none of their own.
 STDERR_OF = {"nll_nats": "nll_stderr"}
 
@@ -54,6 +57,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, results)}")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     stderr = results[STDERR_OF[run.metric]] if STDERR_OF.get(run.metric) in results else math.nan
+    speed = results["train_sites_per_second"] if "train_sites_per_second" in results else math.nan
     values = {
         "dataset": run.dataset or results["dataset"],
         "model": run.model or config["network"]["name"],
@@ -68,6 +72,9 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "device": results["device"],
         "command": run.command(),
         "value_stderr": _number(stderr, digits=3),
+        "sites_per_second": _number(results["train_sites_per_second"], 3)
+        if "train_sites_per_second" in results
+        else "",
     }
     return {name: values[name] for name in COLUMNS}
 
@@ -90,7 +97,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a results table; raises `UserError` when its columns are not those of one."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "value_stderr"]
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name not in OPTIONAL]
         if missing:
             raise UserError(f"{path} is no results table: it has no column {missing[0]!r}")
         return list(reader)
@@ -123,7 +130,11 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
         names.insert(3, "seed")
         for row, cell in zip(rows, cells, strict=True):
             cell.insert(3, str(row["seed"]))
-    return names, cells, ["ours", "published", "parameters", "minutes"]
+    if any(row.get("sites_per_second") for row in rows):
+        names.insert(-1, "sites/s")
+        for row, cell in zip(rows, cells, strict=True):
+            cell.insert(-1, f"{float(row['sites_per_second']):,.0f}" if row.get("sites_per_second") else "")
+    return names, cells, ["ours", "published", "parameters", "minutes", "sites/s"]
 
 
 def _with_stderr(row: Mapping[str, Any]) -> str:

@@ -54,6 +54,7 @@ class History:
       bad_evals: evaluations since then.
       train_seconds: spent in the loop, over all attempts.
       compile_seconds: the part of it that compiled the train step.
+      step_seconds: the part of it that ran train steps.
       interval_seconds: train time since the last log line.
       sums: sums over the steps since the last log line.
     """
@@ -62,6 +63,7 @@ class History:
     bad_evals: int = 0
     train_seconds: float = 0.0
     compile_seconds: float = 0.0
+    step_seconds: float = 0.0
     interval_seconds: float = 0.0
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -181,7 +183,9 @@ class Run:
             self.step += n
             jax.block_until_ready(before)
         jax.block_until_ready(self.sums)
-        self.history.interval_seconds += time.monotonic() - started
+        elapsed = time.monotonic() - started
+        self.history.step_seconds += elapsed
+        self.history.interval_seconds += elapsed
 
     def _pause(self, clock: Any) -> None:
         """What is due after this step: log, validate with the averaged parameters, save."""
@@ -252,5 +256,8 @@ class Run:
             "compile_seconds": self.history.compile_seconds,
             "device": device_name(),
         }
+        if self.history.step_seconds > 0:
+            sites = self.step * self.train.batch_size * self.setup.model.event.num_sites
+            results["train_sites_per_second"] = sites / self.history.step_seconds
         write_results(self.workdir, results)
         return results

@@ -40,7 +40,7 @@ config = {"network": {"name": "made"}, "model": {"ordering": "raster"}, "evaluat
 json.dump(config, open(folder + "/config.json", "w"))
 seed = int(flags.get("config.seed", 0))
 results = dict(dataset="dna", split=split, nll_nats=79.8123 + seed, nll_stderr=0.512, bits_per_dim=0.64)
-results |= dict(seed=seed, num_params=12345, train_seconds=90.0, device="1 x cpu")
+results |= dict(seed=seed, num_params=12345, train_seconds=90.0, train_sites_per_second=12345.0, device="1 x cpu")
 json.dump(results, open(folder + "/results.json", "w"))
 """
 
@@ -104,6 +104,7 @@ def test_rows_hold_what_was_asked_for(folder):
         "device": "1 x cpu",
         "command": "arjax --config=good.py:dna --workdir=runs/made/seed-1 --config.seed=1",
         "value_stderr": "0.512",
+        "sites_per_second": "1.23e+04",
     }
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
 
@@ -240,11 +241,14 @@ def test_selecting_and_loading(folder):
 
 def test_people_read_values_with_their_errors():
     row = dict.fromkeys(COLUMNS, "x") | {"num_params": "1234567", "value": "79.8123", "value_stderr": "0.512"}
+    assert "sites/s" not in readable_columns([row | {"sites_per_second": ""}])[0]
+    row["sites_per_second"] = "1.23e+04"
     row |= {"published": "83.63", "published_mark": "their code"}
     columns, cells, _ = readable_columns([row])
     shown = dict(zip(columns, cells[0], strict=True))
     assert shown["ours"] == "79.81 ± 0.51" and shown["published"] == "83.63 (their code)"
-    assert shown["parameters"] == "1,234,567" and "seed" not in columns
+    assert (shown["parameters"], shown["sites/s"]) == ("1,234,567", "12,300")
+    assert "seed" not in columns
     assert "seed" in readable_columns([row, row | {"seed": "2"}])[0]
 
 

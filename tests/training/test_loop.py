@@ -45,6 +45,8 @@ def test_a_run_leaves_all_it_should(straight):
     known = {"dataset": "digits", "split": "test", "step": 12, "best_step": 12, "seed": 0, "num_examples": 300}
     assert {name: results[name] for name in known} == known
     assert 2.4 < results["bits_per_dim"] < 4.2 and 0 < results["compile_seconds"] < results["train_seconds"]
+    steps_took = 12 * 16 * 64 / results["train_sites_per_second"]
+    assert 0 < steps_took < results["train_seconds"] - results["compile_seconds"]
     lines = metrics(workdir)
     assert [line["step"] for line in lines if "train/loss" in line] == [3, 6, 9, 12]
     assert [line["step"] for line in lines if "validation/nll_nats" in line] == [6, 12]
