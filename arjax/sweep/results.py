@@ -57,7 +57,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, results)}")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     stderr = results[STDERR_OF[run.metric]] if STDERR_OF.get(run.metric) in results else math.nan
-    speed = results["train_sites_per_second"] if "train_sites_per_second" in results else math.nan
+    speed = results.get("train_sites_per_second", math.nan)
     values = {
         "dataset": run.dataset or results["dataset"],
         "model": run.model or config["network"]["name"],
@@ -72,9 +72,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "device": results["device"],
         "command": run.command(),
         "value_stderr": _number(stderr, digits=3),
-        "sites_per_second": _number(results["train_sites_per_second"], 3)
-        if "train_sites_per_second" in results
-        else "",
+        "sites_per_second": _number(speed, digits=3),
     }
     return {name: values[name] for name in COLUMNS}
 
