@@ -20,6 +20,7 @@ def noise(
     num_levels: int = 256,
     num_examples: int = 1024,
     num_classes: int = 0,
+    context_length: int = 0,
 ) -> Dataset:
     """Examples of independent uniform (for real data standard normal) values; nothing can be learned from them.
 
@@ -31,13 +32,17 @@ def noise(
       kind: "binary", "levels", "tokens" or "real".
       num_levels: number of values; ignored for binary and real data.
       num_examples: per split.
-      num_classes: number of labels to condition on, 0 for no context.
+      num_classes: number of labels, or of tokens in a sequence, to condition on; 0 for no context.
+      context_length: longest sequence of tokens to condition on (lengths are random too), 0 for one label.
     """
     if num_examples < 1:
         raise UserError(f"the data set option 'num_examples' must be at least 1, not {num_examples}")
     num_levels = {"binary": 2, "real": 0}.get(kind, num_levels)
     event = EventSpec(tuple(grid), tuple(value), kind, num_levels)
-    context = ContextSpec("label", num_classes) if num_classes else ContextSpec()
+    if context_length and not num_classes:
+        raise UserError("the data set option 'context_length' needs 'num_classes', the number of tokens")
+    context_kind = "sequence" if context_length else "label" if num_classes else "none"
+    context = ContextSpec(context_kind, num_classes, context_length)
     splits = {split: NoiseSource(event, context, num_examples, i) for i, split in enumerate(SPLITS)}
     return Dataset("noise", event, context, splits)
 
@@ -60,11 +65,19 @@ class NoiseSource:
         draws = [self._draw(int(i), size) for i in np.asarray(indices).ravel()]
         batch = {"x": np.stack([x for x, _ in draws]).reshape(-1, *self._event.shape)}
         if self._context.size:
-            batch["context"] = np.array([label for _, label in draws], np.int32)
+            batch["context"] = np.array([context for _, context in draws], np.int32)
         return batch
 
-    def _draw(self, index: int, size: int) -> tuple[np.ndarray, int]:
+    def _draw(self, index: int, size: int) -> tuple[np.ndarray, np.ndarray | int]:
         rng = np.random.default_rng((self._seed, index))
-        label = int(rng.integers(max(self._context.size, 1)))
+        context = self._draw_context(rng)
         draw = rng.integers(self._event.num_levels, size=size) if self._event.is_discrete else rng.normal(size=size)
-        return draw.astype(self._event.dtype), label
+        return draw.astype(self._event.dtype), context
+
+    def _draw_context(self, rng: np.random.Generator) -> np.ndarray | int:
+        """A label, or a sequence of random length with -1 after its end."""
+        if not self._context.is_sequence:
+            return int(rng.integers(max(self._context.size, 1)))
+        length = self._context.length
+        tokens = rng.integers(self._context.size, size=length)
+        return np.where(np.arange(length) < rng.integers(1, length + 1), tokens, -1)

@@ -30,6 +30,21 @@ def test_splits_differ():
     assert (splits["train"].__getitems__(np.arange(5))["x"] != splits["test"].__getitems__(np.arange(5))["x"]).any()
 
 
+def test_sequences_to_condition_on_have_every_length():
+    dataset = make_dataset("noise", num_classes=4, context_length=3)
+    context = dataset.splits["train"].__getitems__(np.arange(200))["context"]
+    assert context.shape == (200, 3) and context.dtype == np.int32
+    assert set(np.unique(context)) == {-1, 0, 1, 2, 3}
+    lengths = (context >= 0).sum(1)
+    assert set(lengths) == {1, 2, 3}
+    np.testing.assert_array_equal(context >= 0, np.arange(3) < lengths[:, None])
+
+
+def test_sequences_need_tokens():
+    with pytest.raises(UserError, match="^the data set option 'context_length' needs"):
+        make_dataset("noise", context_length=3)
+
+
 def test_no_examples():
     with pytest.raises(UserError, match="num_examples"):
         make_dataset("noise", num_examples=0)

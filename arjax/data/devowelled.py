@@ -1,0 +1,87 @@
+"""A transduction task on real text: restore the vowels and spaces of a fragment of Shakespeare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from arjax.data.base import DATASETS, Dataset, array_source
+from arjax.data.prepared import read_splits
+from arjax.errors import UserError
+from arjax.spec import ContextSpec, EventSpec
+
+REMOVED = frozenset("aeiouAEIOU ")
+END = "\n"  # ends a target; fills up what comes after it, which is not scored
+
+
+@DATASETS.register("devowelled_shakespeare")
+def devowelled_shakespeare(*, words: int = 3, max_length: int = 24, data_dir: str = "") -> Dataset:
+    """From `wndrngbrk.` to `wandering bark.`: fragments of the lines of tiny Shakespeare, given their consonants.
+
+    The context is the sequence of characters of a fragment that are neither vowels nor spaces (-1 after its end), the
+    example the whole fragment and a character that ends it. Train has a fragment from every word on, validation and
+    test are cut into fragments that do not overlap. The names of speakers (lines ending in a colon) are left out.
+
+    Args:
+      words: of a fragment; the last fragment of a line may be shorter.
+      max_length: characters; longer fragments are left out (6 in a thousand of those of 3 words and 24 characters).
+      data_dir: folder of prepared sets that is looked at first.
+    """
+    for name, value in (("words", words), ("max_length", max_length)):
+        if value < 1:
+            raise UserError(f"the data set option {name!r} must be at least 1, not {value}")
+    rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir)
+    texts = {split: row["text"].decode("utf-8") for split, (row,) in rows.items()}
+    found = {
+        split: [f for f in fragments(text, words, overlap=split == "train") if len(f) <= max_length]
+        for split, text in texts.items()
+    }
+    return restoration("devowelled_shakespeare", found, max_length)
+
+
+def fragments(text: str, words: int, overlap: bool) -> list[str]:
+    """Runs of so many words within a line, from every word on or, without overlap, one after the other."""
+    lines = [line.split(" ") for line in text.split("\n") if line and not line.endswith(":")]
+    if overlap:
+        return [" ".join(line[i : i + words]) for line in lines for i in range(max(len(line) - words, 0) + 1)]
+    return [" ".join(line[i : i + words]) for line in lines for i in range(0, len(line), words)]
+
+
+def restoration(name: str, found: dict[str, list[str]], max_length: int) -> Dataset:
+    """Fragments per split as a data set whose context is what is left of them without vowels and spaces.
+
+    Raises:
+      UserError: a split has no fragment, or a character that the train split lacks.
+    """
+    alphabet = sorted({END}.union(*found["train"]))
+    token_of = {character: token for token, character in enumerate(alphabet)}
+    event = EventSpec((max_length + 1,), kind="tokens", num_levels=len(alphabet))
+    context = ContextSpec("sequence", len(alphabet), max_length)
+    splits = {}
+    for split, texts in found.items():
+        if not texts:
+            raise UserError(f"the {split} split of {name!r} has no fragment of at most {max_length} characters")
+        unknown = set().union(*texts) - set(alphabet)
+        if unknown:
+            raise UserError(f"the {split} split of {name!r} has the character {min(unknown)!r}, which train lacks")
+        kept = ["".join(c for c in text if c not in REMOVED) for text in texts]
+        arrays = {
+            "x": _table([text + END for text in texts], token_of, max_length + 1, token_of[END]),
+            "mask": np.arange(max_length + 1) <= np.array([[len(text)] for text in texts]),
+            "context": _table(kept, token_of, max_length, -1),
+        }
+        splits[split] = array_source(event, context, split, arrays)
+
+    def decode(tokens_T: np.ndarray) -> str:
+        return "".join(alphabet[token] for token in np.asarray(tokens_T).ravel()).partition(END)[0]
+
+    return Dataset(name, event, context, splits, decode=decode)
+
+
+def _table(texts: Sequence[str], token_of: dict[str, int], length: int, fill: int) -> np.ndarray:
+    """The tokens of each text, int8[N, length], filled up at the end."""
+    table = np.full((len(texts), length), fill, np.int8)
+    for row, text in zip(table, texts, strict=True):
+        row[: len(text)] = [token_of[character] for character in text]
+    return table

@@ -1,0 +1,41 @@
+"""Frames of polyphonic music, with independent notes in a frame; every frame is scored, also the first.
+
+Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal Dependencies in High-Dimensional Sequences" (2012), table 1,
+and Bai, Kolter & Koltun (2018), table 1, in nats per frame on JSB chorales / Nottingham: RNN 8.71 / 4.46, LSTM
+8.45 / 3.29, TCN 8.10 / 3.07. See experiments/polyphonic_music for ours.
+
+    arjax --config=configs/poly_music.py:jsb,network=lstm --workdir=runs/jsb_lstm
+"""
+
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
+
+#: options of each network, and its learning rate
+NETWORKS = {
+    "rnn": ({"hidden_size": 200, "dropout": 0.5}, 1e-3),
+    "lstm": ({"hidden_size": 200, "dropout": 0.5}, 3e-3),
+    "tcn": ({"hidden_size": 150, "num_layers": 4, "kernel_size": 5, "dropout": 0.5}, 1e-3),
+    "transformer": ({"width": 128, "num_layers": 3, "num_heads": 4, "dropout": 0.3, "unroll": 3}, 1e-3),
+}
+SMOKE = {
+    "rnn": {"hidden_size": 16},
+    "lstm": {"hidden_size": 16},
+    "tcn": {"hidden_size": 16},
+    "transformer": {"width": 16, "num_heads": 2},
+}
+
+
+def get_config(arg=""):
+    """`jsb` or `nottingham`; `network`: rnn, lstm, tcn or transformer; `smoke`: seconds instead of minutes."""
+    arg = parse_arg(arg, smoke=False, set="jsb", network="lstm")
+    options, learning_rate = NETWORKS[arg.network]
+    config = base_config()
+    config.dataset = dataset_config("poly_music", set=arg.set, max_length=160, transpose=5)
+    config.model.conditional = "bernoulli"
+    config.network = network_config(arg.network, **(options | (SMOKE[arg.network] if arg.smoke else {})))
+    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", weight_decay=0.01)
+    config.optimizer.update(clip_norm=1.0)
+    config.train.update(steps=1500, batch_size=32, steps_per_dispatch=10, ema_decay=0.99)
+    config.train.update(log_every=50, eval_every=50, checkpoint_every=500, patience=10)
+    config.evaluate.batch_size = 80
+    config.sample.num = 4
+    return apply_smoke(config) if arg.smoke else config

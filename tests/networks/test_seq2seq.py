@@ -1,0 +1,87 @@
+"""The sequence to sequence LSTM against its definition in numpy loops, and what its source may and may not do."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from scipy import special
+
+from arjax.models import make_model
+from arjax.networks.seq2seq_lstm import reverse_valid
+from arjax.spec import ContextSpec, EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+EVENT, SOURCE = EventSpec((5,), kind="tokens", num_levels=6), ContextSpec("sequence", 7, 4)
+SIZES = {"hidden_size": 4, "embedding_size": 3, "num_layers": 2}
+rng = np.random.default_rng(0)
+
+
+def random_params(model):
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.7, shapes)
+
+
+def lstm(params, x_TE, c, h):
+    """c_T, h_T and h_1..h_T of one layer, gate by gate."""
+    states = []
+    for x in x_TE:
+        f, i, o, g = np.split(x @ params["input_kernel"] + h @ params["recurrent_kernel"] + params["bias"], 4)
+        c = special.expit(f) * c + special.expit(i) * np.tanh(g)
+        h = special.expit(o) * np.tanh(c)
+        states.append(h)
+    return c, h, np.array(states).reshape(-1, len(h))
+
+
+@pytest.mark.parametrize("reverse", [True, False])
+def test_network_is_its_definition(reverse):
+    """Read the source (backwards) without what fills it up; start each layer of the decoder where its encoder ends."""
+    model = make_model(EVENT, "seq2seq_lstm", context=SOURCE, reverse_source=reverse, **SIZES)
+    params, x = random_params(model), rng.integers(0, 6, (4, 5))
+    sources = [[3, 1, 6, 2], [5, 0], [4], []]
+    context = np.array([source + [-1] * (4 - len(source)) for source in sources])
+    features = np.asarray(jax.jit(model.features)(params, x, context=context))
+    table, encoder, out = params["tokens"]["value"]["table"]["embedding"], params["encoder"], params["readout"]["out"]
+    for one, source, got in zip(x, sources, features, strict=True):
+        words = encoder["table"]["embedding"][source[::-1] if reverse else source].reshape(-1, 3)
+        h = np.stack([params["tokens"]["nothing"], *table[one[:-1]]])
+        for layer in ("layer_0", "layer_1"):
+            c_last, h_last, words = lstm(encoder["core"][layer], words, np.zeros(4), np.zeros(4))
+            _, _, h = lstm(params["core"][layer], h, c_last, h_last)
+        np.testing.assert_allclose(got, h @ out["kernel"] + out["bias"], rtol=1e-3, atol=1e-3)
+
+
+def test_reversal_keeps_the_end_at_the_end():
+    source = np.array([[1, 2, 3], [4, 5, -1], [6, -1, -1], [-1, -1, -1]])
+    expected = [[3, 2, 1], [5, 4, -1], [6, -1, -1], [-1, -1, -1]]
+    np.testing.assert_array_equal(reverse_valid(source, source >= 0), expected)
+    frames = np.repeat(source[..., None], 2, -1)
+    np.testing.assert_array_equal(reverse_valid(frames, source >= 0), np.repeat(np.array(expected)[..., None], 2, -1))
+
+
+@pytest.mark.parametrize("context", [ContextSpec("label", 3), ContextSpec("vector", 2), ContextSpec("frames", 2, 4)])
+def test_other_contexts_only_choose_the_first_state(context):
+    """The decoder is the same network, with the same parameters, under every context."""
+    plain = make_model(EVENT, "seq2seq_lstm", **SIZES)
+    model = make_model(EVENT, "seq2seq_lstm", context=context, **SIZES)
+    shapes, plain_shapes = (jax.eval_shape(m.init, jax.random.key(0)) for m in (model, plain))
+    assert {name: shapes[name] for name in shapes if name != "encoder"} == plain_shapes
+
+
+def test_without_a_context_it_is_the_stacked_lstm():
+    x = rng.integers(0, 6, (3, 5))
+    model = make_model(EVENT, "seq2seq_lstm", hidden_size=4, embedding_size=4, num_layers=2)
+    params = random_params(model)
+    same = make_model(EVENT, "lstm", hidden_size=4, num_layers=2)
+    np.testing.assert_allclose(model.log_prob(params, x), same.log_prob(params, x), rtol=1e-5)
+
+
+def test_parameters_of_the_paper():
+    """Section 3.4: 384M parameters, 64M of them recurrent connections."""
+    event, source = EventSpec((30,), kind="tokens", num_levels=80_000), ContextSpec("sequence", 160_000, 30)
+    sizes = {"hidden_size": 1000, "embedding_size": 1000, "num_layers": 4}
+    shapes = jax.eval_shape(make_model(event, "seq2seq_lstm", context=source, **sizes).init, jax.random.key(0))
+    assert round(sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6) == 384
+    cores = (shapes["core"], shapes["encoder"]["core"])
+    assert round(sum(leaf.size for leaf in jax.tree.leaves(cores)) / 1e6) == 64
