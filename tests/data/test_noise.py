@@ -41,7 +41,7 @@ def test_sequences_to_condition_on_have_every_length():
 
 
 def test_sequences_need_tokens():
-    with pytest.raises(UserError, match="^the data set option 'context_length' needs"):
+    with pytest.raises(UserError, match="'context_length' needs 'num_classes'"):
         make_dataset("noise", context_length=3)
 
 
