@@ -18,7 +18,8 @@ from arjax.networks.convolution import (
 )
 from arjax.networks.embedding import ContextEncoder
 from arjax.networks.grids import (
-    check_image_options,
+    check_channels,
+    check_kernels,
     check_raster_like,
     from_raster,
     input_size,
@@ -140,8 +141,8 @@ class GatedPixelCNN(Network):
     @classmethod
     def check(cls, event, factorization, options):
         check_raster_like("gated_pixelcnn", event, factorization, channels=True)
-        odd, channelled = ("kernel_size", "first_kernel"), ("hidden_size", "out_size")
-        check_image_options(event, options, odd=odd, channelled=channelled)
+        check_kernels(options, kernel_size=1, first_kernel=3)
+        check_channels(event, options, "hidden_size", "out_size")
 
     def setup(self):
         channels, conditional = num_channels(self.event), self.context_spec.kind != "none"

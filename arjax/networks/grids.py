@@ -47,20 +47,16 @@ def check_raster_like(name: str, event: EventSpec, factorization: Factorization,
         raise UserError(f"{name} needs a raster-like order (raster, reversed {turned}or a mirrored one)")
 
 
-def check_image_options(
-    event: EventSpec, options: Mapping[str, Any], *, odd: tuple[str, ...] = (), channelled: tuple[str, ...] = ()
-) -> None:
-    """Raises `UserError` unless the `odd` options (sizes of kernels) are odd, and the `channelled` ones (numbers of
-    feature maps) have a map for every colour channel.
-    """
-    for name in odd:
-        if options[name] % 2 == 0:
-            raise UserError(f"network.{name} must be odd, not {options[name]}")
-    if options["first_kernel"] < 3:
-        raise UserError(
-            "network.first_kernel must be at least 3: the first layer does not see the middle of its window"
-        )
-    for name in channelled:
+def check_kernels(options: Mapping[str, Any], **least: int) -> None:
+    """Raises `UserError` unless these options, the sizes of square kernels, are odd and at least as large as given."""
+    for name, size in least.items():
+        if options[name] % 2 == 0 or options[name] < size:
+            raise UserError(f"network.{name} must be an odd number, at least {size}, not {options[name]}")
+
+
+def check_channels(event: EventSpec, options: Mapping[str, Any], *names: str) -> None:
+    """Raises `UserError` unless these options, numbers of feature maps, give each colour channel a map."""
+    for name in names:
         if options[name] < num_channels(event):
             raise UserError(f"network.{name}={options[name]} is too small for {num_channels(event)} colour channels")
 
@@ -109,6 +105,15 @@ def input_size(event: EventSpec) -> int:
     return num_channels(event) * (event.value_size if event.kind == "levels" else numeric_size(event))
 
 
+def previous_inputs(
+    canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization, dtype: str
+) -> jax.Array:
+    """The value of the site before step t as inputs, [B, n]; zeros at step 0."""
+    site = jnp.asarray(factorization.order)[jnp.maximum(t - 1, 0)]
+    value_Bv = jnp.take(flat_sites(canvas, event), site, axis=1)
+    return jnp.where(t > 0, pixel_inputs(value_Bv, event, dtype), 0)
+
+
 def put_previous(
     plane_BHWC: jax.Array, canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization
 ) -> jax.Array:
@@ -116,10 +121,8 @@ def put_previous(
 
     A plane of one row stands for the row of that site.
     """
-    before = jnp.maximum(t - 1, 0)
-    value_Bv = jnp.take(flat_sites(canvas, event), jnp.asarray(factorization.order)[before], axis=1)
-    inputs_Bn = jnp.where(t > 0, pixel_inputs(value_Bv, event, plane_BHWC.dtype), 0)
-    place, channel = jnp.divmod(before, num_channels(event))
+    inputs_Bn = previous_inputs(canvas, t, event, factorization, plane_BHWC.dtype)
+    place, channel = jnp.divmod(jnp.maximum(t - 1, 0), num_channels(event))
     r, c = jnp.divmod(place, event.grid_shape[1])
     r = jnp.minimum(r, plane_BHWC.shape[1] - 1)
     return jax.lax.dynamic_update_slice(plane_BHWC, inputs_Bn[:, None, None], (0, r, c, channel * inputs_Bn.shape[-1]))

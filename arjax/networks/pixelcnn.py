@@ -11,7 +11,8 @@ from arjax.networks.base import NETWORKS, Network
 from arjax.networks.convolution import Cursor, Picture, TapConv, TapMix, channel_graph, compose, raster_taps
 from arjax.networks.embedding import ContextEncoder
 from arjax.networks.grids import (
-    check_image_options,
+    check_channels,
+    check_kernels,
     check_raster_like,
     from_raster,
     input_size,
@@ -71,11 +72,12 @@ class PixelCNN(Network):
     @classmethod
     def check(cls, event, factorization, options):
         check_raster_like("pixelcnn", event, factorization, channels=True)
-        check_image_options(event, options, odd=("kernel_size", "first_kernel"), channelled=("out_size",))
+        check_kernels(options, kernel_size=1, first_kernel=3)
+        check_channels(event, options, "out_size")
         if options["hidden_size"] % 2 or options["hidden_size"] < 2 * num_channels(event):
             raise UserError(
-                f"network.hidden_size of 'pixelcnn' must be even and at least {2 * num_channels(event)} (twice the number "
-                f"of colour channels), not {options['hidden_size']}"
+                f"network.hidden_size of 'pixelcnn' must be even and at least {2 * num_channels(event)} (twice the "
+                f"number of colour channels), not {options['hidden_size']}"
             )
 
     def setup(self):
