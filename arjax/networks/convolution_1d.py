@@ -10,11 +10,38 @@ import jax
 import jax.numpy as jnp
 
 
+def queue_length(kernel_size: int, dilation: int) -> int:
+    """How many past inputs a step of a convolution needs."""
+    return (kernel_size - 1) * dilation
+
+
+def all_taps(x_BTE: jax.Array, kernel_size: int, dilation: int) -> list[jax.Array]:
+    """x_(t - k d) of all steps t for k = 0 .. K-1, [B, T, E] each: zeros before the start."""
+    reach, length = queue_length(kernel_size, dilation), x_BTE.shape[1]
+    padded = jnp.pad(x_BTE, ((0, 0), (reach, 0), (0, 0)))
+    starts = [reach - k * dilation for k in range(kernel_size)]
+    return [padded[:, start : start + length] for start in starts]
+
+
+def step_taps(
+    queue: jax.Array, x_BE: jax.Array, t: jax.Array, kernel_size: int, dilation: int
+) -> tuple[jax.Array, list[jax.Array]]:
+    """x_(t - k d) of one step t for k = 0 .. K-1, [B, E] each, and the queue with x_t in it.
+
+    The queue [B, (K-1) d, E] is a ring, zero before step 0, in which time t stands at t mod its length: a step costs
+    the same however long the sequence is (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
+    """
+    reach, taps = queue_length(kernel_size, dilation), [x_BE]
+    for k in range(1, kernel_size):
+        place = jnp.mod(t - k * dilation, reach)
+        taps.append(jax.lax.dynamic_index_in_dim(queue, place, axis=1, keepdims=False))
+    if reach:
+        queue = jax.lax.dynamic_update_index_in_dim(queue, x_BE, jnp.mod(t, reach), axis=1)
+    return queue, taps
+
+
 class CausalConv1D(nn.Module):
     """y_t = b + sum_k W_k x_(t - k d) over k = 0 .. K-1: kernel size K, dilation d, zeros before the start.
-
-    The step form keeps the last (K-1) d inputs in a ring, in which time t stands at t mod its length: a step costs the
-    same however long the sequence is (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
 
     Attributes:
       in_features: width of x.
@@ -36,11 +63,6 @@ class CausalConv1D(nn.Module):
             self.scale = self.param("scale", nn.initializers.ones, (self.features,))
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
 
-    @property
-    def queue_length(self) -> int:
-        """How many past inputs a step needs."""
-        return (self.kernel_size - 1) * self.dilation
-
     def _mix(self, taps: list[jax.Array]) -> jax.Array:
         kernel = self.kernel
         if self.weight_norm:
@@ -49,24 +71,16 @@ class CausalConv1D(nn.Module):
 
     def __call__(self, x_BTE: jax.Array) -> jax.Array:
         """All steps, [B, T, in_features] -> [B, T, features]."""
-        length = x_BTE.shape[1]
-        padded = jnp.pad(x_BTE.astype(self.dtype), ((0, 0), (self.queue_length, 0), (0, 0)))
-        starts = [self.queue_length - k * self.dilation for k in range(self.kernel_size)]
-        return self._mix([padded[:, start : start + length] for start in starts])
+        return self._mix(all_taps(x_BTE.astype(self.dtype), self.kernel_size, self.dilation))
 
     def init_carry(self, batch_size: int) -> jax.Array:
         """A queue of zeros, [B, (K-1) d, in_features]."""
-        return jnp.zeros((batch_size, self.queue_length, self.in_features), self.dtype)
+        length = queue_length(self.kernel_size, self.dilation)
+        return jnp.zeros((batch_size, length, self.in_features), self.dtype)
 
     def step(self, queue: jax.Array, x_BE: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         """One step, [B, in_features] -> [B, features]."""
-        taps = [x_BE.astype(self.dtype)]
-        for k in range(1, self.kernel_size):
-            place = jnp.mod(t - k * self.dilation, self.queue_length)
-            taps.append(jax.lax.dynamic_index_in_dim(queue, place, axis=1, keepdims=False))
-        if self.queue_length:
-            place = jnp.mod(t, self.queue_length)
-            queue = jax.lax.dynamic_update_index_in_dim(queue, taps[0], place, axis=1)
+        queue, taps = step_taps(queue, x_BE.astype(self.dtype), t, self.kernel_size, self.dilation)
         return queue, self._mix(taps)
 
 
