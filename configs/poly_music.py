@@ -29,7 +29,7 @@ def get_config(arg=""):
     arg = parse_arg(arg, smoke=False, set="jsb", network="lstm")
     options, learning_rate = NETWORKS[arg.network]
     config = base_config()
-    config.dataset = dataset_config("poly_music", set=arg.set, max_length=160, transpose=5)
+    config.dataset = dataset_config("poly_music", set=arg.set, max_length=160)
     config.model.conditional = "bernoulli"
     config.network = network_config(arg.network, **(options | (SMOKE[arg.network] if arg.smoke else {})))
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", weight_decay=0.01)
