@@ -15,8 +15,7 @@ MUSIC_SETS = ("jsb", "nottingham")
 def poly_music(*, set: str = "jsb", max_length: int = 0, data_dir: str = "") -> Dataset:
     """Piano rolls with the splits of Boulanger-Lewandowski et al. 2012; the mask is 0 for frames that only fill up.
 
-    The pieces stand in C major and C minor already, as their authors moved them there: to train on them in all keys makes
-    the likelihood worse.
+    The pieces stand in C major and C minor already, moved there by the authors: to train in all keys is of no help.
 
     All frames of all splits are scored, the first frame of a piece (which has nothing to go by) like the others.
 
