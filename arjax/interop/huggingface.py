@@ -1,0 +1,232 @@
+"""GPT-2 and Llama models in the folders of the `transformers` library (config.json, *.safetensors), read and written.
+
+Those models read a token and predict the next one; ours predict each token from those before it. So token t here stands
+at position t there, and what stands before the first token, `nothing` here, is their beginning-of-sequence token: the
+model gives log p(x | bos). The bos itself is read, never scored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from arjax.errors import UserError
+from arjax.integers import is_integer
+from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry
+from arjax.interop.tensors import SHARD_BYTES, TensorFolder, need_safetensors, read_json, write_json, write_tensors
+from arjax.models import AutoregressiveModel, make_model
+from arjax.networks import BUILDER_FIELDS, NETWORKS
+from arjax.networks.transformer import Transformer
+from arjax.spec import EventSpec
+
+TABLE, NOTHING, POSITIONS = "tokens/value/table/embedding", "tokens/nothing", "tokens/read_position/table/embedding"
+#: Options of `transformer` that leave the function as it is.
+FREE = ("dropout", "remat", "unroll")
+
+Flat = dict[str, np.ndarray]
+
+
+def load_huggingface(
+    directory: str | Path, *, length: int | None = None, bos: int | None = None, dtype: str = "float32", **options: Any
+) -> tuple[AutoregressiveModel, Any]:
+    """The model in a folder of the `transformers` library and its parameters: `(model, params)`.
+
+    `model.features(params, x)` are the logits of tokens x[B, length], `model.log_prob(params, x)` is log p(x | bos).
+
+    Args:
+      directory: holds config.json and model.safetensors, or shards and their index.
+      length: tokens of an example; all positions that the model has by default.
+      bos: the token before the first; that of the config by default.
+      dtype: compute type; parameters are float32, whatever the files hold.
+      **options: `dropout`, `remat`, `unroll` of the network.
+
+    Raises:
+      UserError: safetensors is not installed; the model is neither GPT-2 nor Llama, or a variant of them that
+        `transformer` does not have; a tensor is missing or of another shape.
+    """
+    need_safetensors()
+    directory = Path(directory)
+    config = read_json(directory / "config.json")
+    architecture = _architecture(config)
+    config = {**architecture.defaults, **config}
+    for field, values in architecture.required.items():
+        if config[field] not in values:
+            raise UserError(f"this model has {field}={config[field]}, of which `transformer` knows {values[0]} only")
+    if unknown := [name for name in options if name not in FREE]:
+        raise UserError(f"a loaded model has its own {unknown[0]!r}; free are: {', '.join(FREE)}")
+    bos = _check_bos(config["bos_token_id"] if bos is None else bos, config["vocab_size"])
+    length = config[architecture.length] if length is None else length
+    if not is_integer(length) or not 1 <= length <= config[architecture.length]:
+        raise UserError(f"length must be between 1 and the model's {config[architecture.length]}, not {length}")
+    event = EventSpec((int(length),), kind="tokens", num_levels=config["vocab_size"])
+    options = {**architecture.fixed, **architecture.options(config), **options}
+    model = make_model(event, "transformer", conditional="categorical", dtype=dtype, **options)
+    params = _read_params(TensorFolder(directory), architecture, _shapes(model), config, bos)
+    return model, jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(params, sep="/"))
+
+
+def save_huggingface(
+    directory: str | Path, model: AutoregressiveModel, params: Any, *, shard_bytes: int = SHARD_BYTES
+) -> None:
+    """Writes a folder that the `transformers` library loads as GPT2LMHeadModel or LlamaForCausalLM.
+
+    Their bos token is the token whose embedding is that of `nothing`, as it is in models that were loaded and not
+    trained on. Else it is added as one more token, V: its logit is to be left out (generation_config.json says so).
+
+    Args:
+      directory: made where it does not exist; a model in it is replaced.
+      model: a `transformer` with the options of GPT-2 or Llama, on a line of tokens in raster order.
+      params: its parameters.
+      shard_bytes: largest size of a file.
+
+    Raises:
+      UserError: safetensors is not installed, or the model is none that these two classes can be.
+    """
+    need_safetensors()
+    _check_tokens(model)
+    architecture, options = _fitting(model)
+    flat = _as_flat(params, _shapes(model))
+    num_levels, (event_length,) = model.event.num_levels, model.event.grid_shape
+    (same,) = np.nonzero((flat[TABLE] == flat[NOTHING]).all(-1))
+    bos = int(same[0]) if len(same) else num_levels
+    config = {
+        "architectures": [architecture.class_name],
+        "model_type": architecture.model_type,
+        "vocab_size": max(bos + 1, num_levels),
+        "bos_token_id": bos,
+        "eos_token_id": None,
+        "tie_word_embeddings": options["tie_embeddings"],
+        "torch_dtype": "float32",
+        **architecture.config(options, event_length),
+    }
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / "config.json", config)
+    suppressed = {} if len(same) else {"suppress_tokens": [bos]}
+    write_json(directory / "generation_config.json", {"bos_token_id": bos, **suppressed})
+    write_tensors(directory, dict(_tensors(architecture, flat, extra_token=not len(same))), shard_bytes)
+
+
+def _architecture(config: Mapping[str, Any]) -> Architecture:
+    if "model_type" not in config:
+        raise UserError("this config.json does not say its model_type")
+    if config["model_type"] not in ARCHITECTURES:
+        raise UserError(
+            f"models of the type {config['model_type']!r} cannot be read (there are: {', '.join(ARCHITECTURES)})"
+        )
+    return ARCHITECTURES[config["model_type"]]
+
+
+def _check_bos(bos: Any, vocab_size: int) -> int:
+    if not is_integer(bos) or not 0 <= bos < vocab_size:
+        raise UserError(f"a beginning-of-sequence token among the {vocab_size} tokens is needed, not bos={bos}")
+    return int(bos)
+
+
+def _shapes(model: AutoregressiveModel) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter by its path."""
+    shapes = traverse_util.flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep="/")
+    return {path: leaf.shape for path, leaf in shapes.items()}
+
+
+def _layer_entries(architecture: Architecture, num_layers: int) -> Iterator[tuple[int, Entry]]:
+    """The tensors of all layers: (layer, entry with its whole name and paths)."""
+    for i in range(num_layers):
+        for name, paths, transposed in architecture.layer:
+            whole = architecture.prefix + architecture.layer_prefix.format(i=i) + name
+            yield i, (whole, tuple(f"layers/{path}" for path in paths), transposed)
+
+
+def _read_params(
+    folder: TensorFolder,
+    architecture: Architecture,
+    shapes: Mapping[str, tuple[int, ...]],
+    config: Mapping[str, Any],
+    bos: int,
+) -> Flat:
+    flat = {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}
+
+    def read(name: str, parts: list[tuple[int, ...]], transposed: bool = False) -> list[np.ndarray]:
+        """The parameters, of the given shapes, that stand side by side in a tensor."""
+        sizes = [part[-1] for part in parts]
+        shape = (*parts[0][:-1], sum(sizes))
+        if name not in folder and name.removeprefix(architecture.prefix) in folder:
+            name = name.removeprefix(architecture.prefix)  # files of the model without its readout
+        tensor = folder.read(name, shape[::-1] if transposed else shape)
+        return np.split(tensor.T if transposed else tensor, np.cumsum(sizes)[:-1], axis=-1)
+
+    (flat[TABLE],) = read(architecture.prefix + architecture.embedding, [shapes[TABLE]])
+    flat[NOTHING] = flat[TABLE][bos]
+    if architecture.positions:
+        # Position p is that of the token which reads site p - 1; the first one reads no site, which has the last row.
+        table = flat[POSITIONS]
+        all_positions = (config[architecture.length], table.shape[1])
+        (positions,) = read(architecture.prefix + architecture.positions, [all_positions])
+        table[-1], table[:-2] = positions[0], positions[1 : len(table) - 1]
+    for i, (name, paths, transposed) in _layer_entries(architecture, shapes["layers/attention_norm/scale"][0]):
+        for path, part in zip(paths, read(name, [shapes[path][1:] for path in paths], transposed), strict=True):
+            flat[path][i] = part
+    for name, (path,), transposed in architecture.last:
+        (flat[path],) = read(architecture.prefix + name, [shapes[path]], transposed)
+    if "out/kernel" in flat:
+        (flat["out/kernel"],) = read("lm_head.weight", [shapes["out/kernel"]], transposed=True)
+    return flat
+
+
+def _tensors(architecture: Architecture, flat: Flat, extra_token: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and values of all tensors; with `extra_token`, `nothing` becomes the last row of the table."""
+    table = np.concatenate([flat[TABLE], flat[NOTHING][None]]) if extra_token else flat[TABLE]
+    yield architecture.prefix + architecture.embedding, table
+    if architecture.positions:
+        positions = flat[POSITIONS]
+        yield architecture.prefix + architecture.positions, np.concatenate([positions[-1:], positions[:-2]])
+    for i, (name, paths, transposed) in _layer_entries(architecture, len(flat["layers/attention_norm/scale"])):
+        tensor = np.concatenate([flat[path][i] for path in paths], axis=-1)
+        yield name, tensor.T if transposed else tensor
+    for name, (path,), _ in architecture.last:
+        yield architecture.prefix + name, flat[path]
+    if "out/kernel" in flat:
+        if "out/bias" in flat and flat["out/bias"].any():
+            raise UserError("the readout has a bias, which these models have not: train with tie_embeddings=True")
+        yield "lm_head.weight", np.pad(flat["out/kernel"].T, ((0, int(extra_token)), (0, 0)))
+
+
+def _check_tokens(model: AutoregressiveModel) -> None:
+    """Raises `UserError` unless the model is one of tokens on a line, from left to right, without a context."""
+    event, order = model.event, np.asarray(model.factorization.order)
+    line = len(event.grid_shape) == 1 and event.value_size == 1 and event.num_levels > 2
+    if not isinstance(model.network, Transformer) or model.context_spec.kind != "none" or not line:
+        raise UserError("only a `transformer` on a line of tokens, without a context, can be saved in this form")
+    if model.factorization.block_size > 1 or not np.array_equal(order, np.arange(len(order))):
+        raise UserError("only a model of one token per step in raster order can be saved in this form")
+    if model.network.num_features != event.num_levels:
+        raise UserError("only a model with the conditional 'categorical' can be saved in this form")
+
+
+def _fitting(model: AutoregressiveModel) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture that has the options of the network, and the options."""
+    fields = {field.name for field in dataclasses.fields(model.network)}
+    names = [name for name in NETWORKS.options("transformer", hidden=BUILDER_FIELDS) if name in fields]
+    options = {name: getattr(model.network, name) for name in names}
+    lacking = {}
+    for architecture in ARCHITECTURES.values():
+        wrong = [f"{name}={value!r}" for name, value in architecture.fixed.items() if options[name] != value]
+        if not wrong:
+            return architecture, options
+        lacking[architecture.model_type] = wrong
+    needs = "; ".join(f"as {name} it would need {', '.join(wrong)}" for name, wrong in lacking.items())
+    raise UserError(f"this model cannot be saved in this form: {needs}")
+
+
+def _as_flat(params: Any, shapes: Mapping[str, tuple[int, ...]]) -> Flat:
+    flat = {path: np.asarray(leaf, np.float32) for path, leaf in traverse_util.flatten_dict(params, sep="/").items()}
+    if {path: leaf.shape for path, leaf in flat.items()} != dict(shapes):
+        raise UserError("these parameters are not those of the model")
+    return flat

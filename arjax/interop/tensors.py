@@ -1,0 +1,119 @@
+"""Named arrays in a folder of safetensors files, whole or in shards."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from arjax.errors import UserError
+
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+#: Files of this size at most, as the `transformers` library has them by default.
+SHARD_BYTES = 5 * 10**9
+
+
+class TensorFolder:
+    """Reads single tensors of a folder, by name: a model need not fit into memory twice."""
+
+    def __init__(self, directory: Path):
+        """Looks for `model.safetensors`, then for an index of shards.
+
+        Raises:
+          UserError: safetensors is not installed, or the folder has neither file.
+        """
+        need_safetensors()
+        self._directory = directory
+        if (directory / WHOLE).exists():
+            self._files = dict.fromkeys(_names(directory / WHOLE), WHOLE)
+        elif (directory / INDEX).exists():
+            self._files = read_json(directory / INDEX)["weight_map"]
+        else:
+            raise UserError(f"{str(directory)!r} has neither {WHOLE} nor {INDEX}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A tensor as float32; raises `UserError` when it is missing or of another shape than the config tells."""
+        if name not in self._files:
+            raise UserError(f"{str(self._directory)!r} lacks the tensor {name!r}")
+        path = self._directory / self._files[name]
+        if not path.exists():
+            raise UserError(f"{str(self._directory)!r} lacks the file {path.name!r}, which its index names")
+        with _open(path) as file:
+            tensor = file.get_tensor(name).astype(np.float32)
+        if tensor.shape != shape:
+            raise UserError(f"the tensor {name!r} has the shape {tensor.shape}, where config.json asks for {shape}")
+        return tensor
+
+
+def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_bytes: int = SHARD_BYTES) -> None:
+    """Writes `model.safetensors`, or shards of at most `shard_bytes` (or one tensor) and their index."""
+    need_safetensors()
+    from safetensors.numpy import save_file
+
+    for stale in (WHOLE, INDEX):  # readers take the first that they find
+        (directory / stale).unlink(missing_ok=True)
+    shards = list(_shards(tensors, shard_bytes))
+    total = len(shards)
+    names = [WHOLE] if total == 1 else [f"model-{i:05d}-of-{total:05d}.safetensors" for i in range(1, total + 1)]
+    for name, shard in zip(names, shards, strict=True):
+        contiguous = {key: np.ascontiguousarray(value) for key, value in shard.items()}
+        save_file(contiguous, directory / name, metadata={"format": "pt"})
+    if total > 1:
+        weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        size = sum(value.nbytes for value in tensors.values())
+        write_json(directory / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file; raises `UserError` when there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{str(path.parent)!r} has no file {path.name!r}") from error
+    except ValueError as error:
+        raise UserError(f"{str(path)!r} is not valid JSON") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{str(path)!r} does not hold a JSON object")
+    return value
+
+
+def write_json(path: Path, value: Mapping) -> None:
+    """Writes an object as indented JSON."""
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def need_safetensors() -> None:
+    """Raises `UserError` when the library is not installed."""
+    if importlib.util.find_spec("safetensors") is None:
+        raise UserError("reading and writing these models needs safetensors: pip install 'arjax[huggingface]'")
+
+
+def _open(path: Path):
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        raise UserError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
+
+
+def _names(path: Path) -> list[str]:
+    with _open(path) as file:
+        return list(file.keys())
+
+
+def _shards(tensors: Mapping[str, np.ndarray], shard_bytes: int) -> Iterator[dict[str, np.ndarray]]:
+    shard, size = {}, 0
+    for name, tensor in tensors.items():
+        if shard and size + tensor.nbytes > shard_bytes:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = tensor
+        size += tensor.nbytes
+    yield shard
