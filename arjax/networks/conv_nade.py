@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.errors import UserError
-from arjax.networks.base import NETWORKS, activation
+from arjax.networks.base import NETWORKS, activation, check_sizes
 from arjax.networks.convolution import TapConv
-from arjax.networks.deep_nade import MaskedInputMLP, check_sizes
+from arjax.networks.deep_nade import MaskedInputMLP
 from arjax.networks.embedding import ContextEncoder
 from arjax.networks.order_agnostic import OrderAgnosticNetwork
 
@@ -45,7 +45,8 @@ class ConvNADE(OrderAgnosticNetwork):
             raise UserError(f"conv_nade needs a grid of two dimensions, not {event.grid_shape}")
         if options["kernel_size"] % 2 == 0:
             raise UserError(f"network.kernel_size must be odd, not {options['kernel_size']}")
-        check_sizes("hidden_sizes", options["hidden_sizes"])
+        if options["hidden_sizes"]:
+            check_sizes("hidden_sizes", options["hidden_sizes"])
         activation(options["activation"])
 
     @property

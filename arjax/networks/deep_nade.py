@@ -9,16 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.errors import UserError
-from arjax.networks.base import NETWORKS, activation
+from arjax.networks.base import NETWORKS, activation, check_sizes
 from arjax.networks.embedding import ContextEncoder, flat_sites
 from arjax.networks.order_agnostic import OrderAgnosticNetwork
-
-
-def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
-    """Raises `UserError` unless all sizes are positive whole numbers."""
-    if any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
-        raise UserError(f"network.{name} must be positive sizes, not {sizes}")
 
 
 class MaskedInputMLP(nn.Module):
@@ -92,8 +85,6 @@ class DeepNADE(OrderAgnosticNetwork):
     @classmethod
     def check(cls, event, factorization, options):
         check_sizes("hidden_sizes", options["hidden_sizes"])
-        if not options["hidden_sizes"]:
-            raise UserError("network.hidden_sizes must name at least one size, not ()")
         activation(options["activation"])
 
     def setup(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,11 +15,34 @@ from arjax.networks.embedding import ContextEncoder, flat_inputs, input_steps, n
 
 
 def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
-    """m(k) of section 3: unit k may see the sites of steps <= m(k). int[U], ascending, spread evenly over 0..S-2.
-
-    Ascending degrees make the units that become known in one step a contiguous range, which the step form uses.
-    """
+    """m(k) of section 3: unit k may see the sites of steps <= m(k). int[U], ascending, spread evenly over 0..S-2."""
     return np.arange(num_units, dtype=np.int64) * max(num_steps - 1, 1) // num_units
+
+
+@functools.cache
+def degree_pool(sizes: tuple[int, ...], num_steps: int, num_masks: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Degrees of the units under each of a fixed pool of masks, int[K, U] per layer (section 4.2).
+
+    Mask 0 has the even ones of `hidden_degrees`. In the others each unit draws its degree uniformly, between the least
+    of the layer below and S-2: so it sees something, and something sees it.
+    """
+    rng, last = np.random.default_rng(seed), max(num_steps - 2, 0)
+    pool = [np.stack([hidden_degrees(size, num_steps)] * num_masks) for size in sizes]
+    for k in range(1, num_masks):
+        least = 0
+        for degrees in pool:
+            degrees[k] = rng.integers(least, last + 1, degrees.shape[1])
+            least = degrees[k].min()
+    return tuple(pool)
+
+
+def units_by_degree(degrees_KU: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The units of each degree under each mask, int[K, S, n] padded to the largest number, and which are real, bool."""
+    counts_KS = np.stack([np.bincount(degrees, minlength=num_steps) for degrees in degrees_KU])
+    real_KSn = np.arange(counts_KS.max()) < counts_KS[..., None]
+    units_KSn = np.zeros(real_KSn.shape, np.int32)
+    units_KSn[real_KSn] = np.argsort(degrees_KU, axis=1, kind="stable").ravel()
+    return units_KSn, real_KSn
 
 
 @NETWORKS.register("made")
@@ -26,8 +51,12 @@ class MADE(Network):
 
     Any order and any block partition: both enter through the steps of the sites, so one program serves all orders.
 
+    With several masks, each training step draws one of a fixed pool ("connectivity-agnostic" training, section 4.2).
+    One set of parameters then holds as many models as there are masks: `mask` in the two forms says which one is meant,
+    mask 0 if nothing does. The pool is fixed, as fresh masks in every step underfit.
+
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
-    `activation`, `dropout` on hidden units, `input_dropout` on the inputs.
+    `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `num_masks` in the pool, `mask_seed`.
     """
 
     hidden_sizes: tuple[int, ...] = (500,)
@@ -35,7 +64,10 @@ class MADE(Network):
     activation: str = "relu"
     dropout: float = 0.0
     input_dropout: float = 0.0
+    num_masks: int = 1
+    mask_seed: int = 0
 
+    MAY_BE_ZERO = ("mask_seed",)
     SMALL = {"hidden_sizes": (48, 40)}
 
     @classmethod
@@ -74,11 +106,19 @@ class MADE(Network):
     def _masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
         return jnp.where(mask, kernel, 0.0).astype(self.dtype)
 
-    def __call__(self, x, factorization, context=None, *, train=False):
+    def _pool(self, factorization: Factorization) -> tuple[np.ndarray, ...]:
+        """The degrees of the units of each layer under each mask, int[K, U]."""
+        return degree_pool(self.hidden_sizes, factorization.num_steps, self.num_masks, self.mask_seed)
+
+    def __call__(self, x, factorization, context=None, *, train=False, mask: int | jax.Array | None = None):
+        """Features of all sites under one mask of the pool; None: a random one in training, mask 0 otherwise."""
+        if mask is None:
+            random = train and self.num_masks > 1
+            mask = jax.random.randint(self.make_rng("dropout"), (), 0, self.num_masks) if random else 0
         from_context = self._from_context(context)
         out = jnp.broadcast_to(self.out_bias.astype(self.dtype), (x.shape[0], *self.out_bias.shape))
         if factorization.num_steps > 1:
-            out = out + self._from_earlier(x, factorization, from_context, train)
+            out = out + self._from_earlier(x, factorization, from_context, train, mask)
         if from_context is not None:
             out = out + from_context[1]
         return out.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
@@ -87,7 +127,7 @@ class MADE(Network):
         """What the context adds to the first hidden layer and to the outputs."""
         return None if context is None else (self.hidden_context(context), self.out_context(context))
 
-    def _from_earlier(self, x, factorization, from_context, train) -> jax.Array:
+    def _from_earlier(self, x, factorization, from_context, train, mask) -> jax.Array:
         """What the sites of earlier steps add to the outputs, [B, D * F].
 
         Not called where there is one step: all masks into the outputs are empty then, and XLA's CPU compiler (jax 0.10
@@ -99,8 +139,9 @@ class MADE(Network):
         act = activation(self.activation)
 
         below, below_degrees = inputs, input_steps
-        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            degrees = jnp.asarray(hidden_degrees(kernel.shape[1], factorization.num_steps))
+        layers = zip(self.kernels, self.biases, self._pool(factorization), strict=True)
+        for i, (kernel, bias, pool) in enumerate(layers):
+            degrees = jnp.asarray(pool)[mask]
             hidden = below @ self._masked(kernel, below_degrees[:, None] <= degrees) + bias.astype(self.dtype)
             if i == 0 and from_context is not None:
                 hidden = hidden + from_context[0]
@@ -111,19 +152,23 @@ class MADE(Network):
             out = out + inputs @ self._masked(self.direct_kernel, input_steps[:, None] < output_steps)
         return out
 
-    def init_carry(self, batch_size, factorization, context=None):
-        """The hidden units known so far, 0 where still unknown, and what the context adds to them."""
+    def init_carry(self, batch_size, factorization, context=None, mask: int | jax.Array = 0):
+        """The hidden units known so far, 0 where still unknown, what the context adds to them, and the mask."""
         hidden = [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
-        return hidden, self._from_context(context)
+        return hidden, self._from_context(context), jnp.asarray(mask)
 
     def step(self, carry, canvas, t, factorization, context=None):
         """Only the units of degree t-1 become known in step t: O(U) of them per layer are computed, once each."""
-        hidden, from_context = carry
+        hidden, from_context, mask = carry
         seen = self._input_steps(factorization) < t
         inputs = jnp.where(seen, self._inputs(canvas), 0)
         below, known = inputs, []
-        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            units, new = self._units_of_degree(t - 1, kernel.shape[1], factorization.num_steps)
+        for i, (kernel, bias, pool) in enumerate(
+            zip(self.kernels, self.biases, self._pool(factorization), strict=True)
+        ):
+            place = mask, jnp.maximum(t - 1, 0)
+            units, real = (jnp.asarray(table)[place] for table in units_by_degree(pool, factorization.num_steps))
+            new = real & (t > 0)
             pre = below @ kernel[:, units].astype(self.dtype) + bias[units].astype(self.dtype)
             if i == 0 and from_context is not None:
                 pre = pre + from_context[0][:, units]
@@ -131,7 +176,7 @@ class MADE(Network):
             value = activation(self.activation)(pre)
             below = hidden[i].at[:, jnp.where(new, units, kernel.shape[1])].set(value, mode="drop")
             known.append(below)
-        return (known, from_context), self._outputs(below, inputs, t, factorization, from_context)
+        return (known, from_context, mask), self._outputs(below, inputs, t, factorization, from_context)
 
     def _outputs(self, below, inputs, t, factorization, from_context):
         """Features [B, M, F] of the sites of step t from the units and inputs of earlier steps."""
@@ -150,13 +195,3 @@ class MADE(Network):
         if from_context is not None:
             out = out + columns(from_context[1])
         return out.reshape(out.shape[0], -1, self.num_features).astype(jnp.float32)
-
-    def _units_of_degree(self, degree: jax.Array, num_units: int, num_steps: int) -> tuple[jax.Array, jax.Array]:
-        """The units of one degree, padded to the largest number of units that share a degree, and which are real."""
-        degrees = hidden_degrees(num_units, num_steps)
-        first = np.searchsorted(degrees, np.arange(num_steps + 1))
-        largest = int(np.diff(first).max())
-        place = jnp.clip(degree, 0, num_steps - 1)
-        units = jnp.asarray(first)[place] + jnp.arange(largest)
-        new = (units < jnp.asarray(first)[place + 1]) & (degree >= 0)
-        return jnp.minimum(units, num_units - 1), new

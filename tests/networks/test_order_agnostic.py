@@ -176,9 +176,17 @@ def test_convolutions_alone_see_their_neighbourhood():
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
-        ("deep_nade", {"hidden_sizes": ()}, r"network.hidden_sizes must name at least one size, not \(\)"),
-        ("deep_nade", {"hidden_sizes": (4, 0)}, r"network.hidden_sizes must be positive sizes, not \(4, 0\)"),
-        ("conv_nade", {"hidden_sizes": (True,)}, r"network.hidden_sizes must be positive sizes, not \(True,\)"),
+        ("deep_nade", {"hidden_sizes": ()}, r"network.hidden_sizes must name at least one positive size, not \(\)"),
+        (
+            "deep_nade",
+            {"hidden_sizes": (4, 0)},
+            r"network.hidden_sizes must name at least one positive size, not \(4, 0\)",
+        ),
+        (
+            "conv_nade",
+            {"hidden_sizes": (True,)},
+            r"network.hidden_sizes must name at least one positive size, not \(True,\)",
+        ),
         ("conv_nade", {"kernel_size": 4}, "network.kernel_size must be odd, not 4"),
         ("deep_nade", {"activation": "rulu"}, r"unknown activation 'rulu', did you mean 'relu'\?"),
     ],
