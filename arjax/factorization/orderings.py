@@ -79,6 +79,18 @@ def _peel(plane: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+@ORDERINGS.register("tiles")
+def tiles(grid_shape: Grid, height: int = 4, width: int = 4) -> np.ndarray:
+    """Rectangles of `height` x `width` in raster order, raster order within each (Parmar et al., "Image Transformer",
+    2018, section 3.3); those at the far edges may be smaller. On the last two axes; a line is a row.
+    """
+    if not (is_integer(height) and is_integer(width)) or min(height, width) < 1:
+        raise UserError(f"the tiles of an ordering must be whole numbers of at least 1, not {height!r} x {width!r}")
+    *leading, row, column = np.unravel_index(raster(grid_shape), (1, *grid_shape))
+    keys = (*leading, row // height, column // width, row % height, column % width)
+    return np.lexsort(keys[::-1])
+
+
 @ORDERINGS.register("random")
 def random(grid_shape: Grid, seed: int = 0) -> np.ndarray:
     """A uniformly random permutation, a pure function of the seed."""

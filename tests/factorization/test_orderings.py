@@ -52,6 +52,8 @@ def test_every_ordering_is_a_permutation_of_every_grid(text, grid):
         ("diagonal", (3, 4), [0, 1, 4, 2, 5, 8, 3, 6, 9, 7, 10, 11]),
         ("spiral", (3, 4), [0, 1, 2, 3, 7, 11, 10, 9, 8, 4, 5, 6]),
         ("spiral(inward=False)", (3, 4), [6, 5, 4, 8, 9, 10, 11, 7, 3, 2, 1, 0]),
+        ("tiles(height=2, width=3)", (3, 4), [0, 1, 2, 4, 5, 6, 3, 7, 8, 9, 10, 11]),
+        ("tiles", (3, 4), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
         ("list(order=(2, 0, 1))", (3,), [2, 0, 1]),
         # a line
         ("snake", (4,), [0, 1, 2, 3]),
@@ -65,6 +67,7 @@ def test_every_ordering_is_a_permutation_of_every_grid(text, grid):
         ("snake", (2, 2, 2), [0, 1, 3, 2, 6, 7, 5, 4]),
         ("diagonal", (2, 2, 2), [0, 1, 2, 4, 3, 5, 6, 7]),
         ("spiral", (2, 2, 2), [0, 1, 3, 2, 4, 5, 7, 6]),
+        ("tiles(height=2, width=1)", (2, 2, 2), [0, 2, 1, 3, 4, 6, 5, 7]),
         # pure functions of the seed, the same on every machine and in every year
         ("random", (8,), [2, 4, 3, 6, 5, 0, 1, 7]),
         ("random(seed=3)", (2, 4), [6, 7, 2, 1, 4, 5, 3, 0]),

@@ -1,0 +1,243 @@
+"""Whom a token may look at, when it is not all earlier ones: patterns of attention between the steps.
+
+Each pattern is a set of pairs (i, j), step i looks at step j <= i, laid out so that no array of S x S is made: in
+blocks of queries, each with the keys it may need, and a mask within the block. The M tokens of a step see the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+KVCache = tuple[jax.Array, jax.Array]
+
+
+class Pattern(Protocol):
+    """The layout of a pattern, for whole sequences and for one step."""
+
+    def queries(self, x_BNTH: jax.Array, slots: int) -> jax.Array:
+        """Tokens [B, N, S*M, H] in blocks of queries, [B, N, G, Q, H]."""
+
+    def keys(self, x_BNTH: jax.Array, slots: int) -> jax.Array:
+        """Tokens [B, N, S*M, H] as what each block may need, [B, N, G, K, H]."""
+
+    def mask(self, num_steps: int, slots: int) -> jax.Array:
+        """bool[G or 1, Q, K]: what each query of a block sees."""
+
+    def restore(self, out_BNGQH: jax.Array, num_steps: int, slots: int) -> jax.Array:
+        """Blocks of queries -> tokens [B, N, S*M, H]."""
+
+    def init_cache(self, shape: tuple[int, int, int], num_steps: int, slots: int, dtype: str) -> KVCache:
+        """Room for the keys and values that later steps need; `shape` is (B, N, H)."""
+
+    def step(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[KVCache, KVCache, jax.Array]:
+        """Keeps the keys and values [B, N, M, H] of step t.
+
+        Returns the cache, the keys and values [B, N, K, H] that step t may need, and bool[K], which of them it sees.
+        """
+
+    def graph(self, num_steps: int) -> np.ndarray:
+        """The definition: bool[S, S], [i, j] iff step i looks at step j."""
+
+
+def windows(x: jax.Array, axis: int, size: int, before: int = 0, after: int = 0) -> jax.Array:
+    """Cuts an axis into blocks of `size`, each with what lies up to `before` before and `after` behind it.
+
+    The axis [T] becomes two, [ceil(T / size), before + size + after]; zeros where there is nothing.
+    """
+    axis %= x.ndim
+    length = x.shape[axis]
+    count, reach = -(-length // size), before + size + after
+    pieces = -(-reach // size)
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (before, (count + pieces - 1) * size - before - length)
+    rows = jnp.pad(x, padding) if padding[axis] != (0, 0) else x
+    rows = rows.reshape(*x.shape[:axis], count + pieces - 1, size, *x.shape[axis + 1 :])
+    if pieces == 1:
+        return rows
+    shifted = [jax.lax.slice_in_dim(rows, i, i + count, axis=axis) for i in range(pieces)]
+    return jax.lax.slice_in_dim(jnp.concatenate(shifted, axis + 1), 0, reach, axis=axis + 1)
+
+
+def join(x: jax.Array, axis: int, length: int) -> jax.Array:
+    """Blocks without overlap back to one axis of the given length: the inverse of `windows` without surroundings."""
+    axis %= x.ndim
+    flat = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    return jax.lax.slice_in_dim(flat, 0, length, axis=axis)
+
+
+def per_token(mask: jax.Array, slots: int) -> jax.Array:
+    """A mask [..., Q, K] or [K] between steps -> between their tokens."""
+    mask = jnp.repeat(mask, slots, axis=-1)
+    return jnp.repeat(mask, slots, axis=-2) if mask.ndim > 1 else mask
+
+
+def write(cache: KVCache, new: KVCache, start: tuple) -> KVCache:
+    """Both caches with the new keys and values written at `start`."""
+    return tuple(jax.lax.dynamic_update_slice(old, value, start) for old, value in zip(cache, new, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Near:
+    """Blocks of `size` steps see themselves and `memory` steps before, but no step further back than `window` - 1.
+
+    Attributes:
+      window: how many steps a step sees, itself included; 0 for no other bound than the block.
+    """
+
+    size: int
+    memory: int
+    window: int = 0
+
+    def sees(self, i, j):
+        """Whether step i looks at step j, given that j <= i."""
+        bound = i // self.size * self.size - self.memory
+        return (j >= bound) & (j > i - self.window) if self.window else j >= bound
+
+    def queries(self, x_BNTH, slots):
+        return windows(x_BNTH, 2, self.size * slots)
+
+    def keys(self, x_BNTH, slots):
+        return windows(x_BNTH, 2, self.size * slots, before=self.memory * slots)
+
+    def mask(self, num_steps, slots):
+        i_Q1 = self.memory + np.arange(self.size)[:, None]  # within the block of keys
+        j_K = np.arange(self.memory + self.size)
+        near_QK = (j_K <= i_Q1) & ((j_K > i_Q1 - self.window) if self.window else True)
+        exists_GK = jnp.arange(-(-num_steps // self.size))[:, None] * self.size + j_K >= self.memory
+        return per_token(jnp.asarray(near_QK), slots) & jnp.repeat(exists_GK, slots, axis=-1)[:, None]
+
+    def restore(self, out_BNGQH, num_steps, slots):
+        return join(out_BNGQH, 2, num_steps * slots)
+
+    def _ring(self, num_steps: int) -> int:
+        return min(self.window or self.memory + self.size, num_steps)
+
+    def init_cache(self, shape, num_steps, slots, dtype):
+        """A ring: step j stands at j modulo its length."""
+        batch, heads, size = shape
+        zeros = jnp.zeros((batch, heads, self._ring(num_steps), slots, size), dtype)
+        return zeros, zeros
+
+    def step(self, cache, new, t):
+        ring, slots = cache[0].shape[2:4]
+        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, t % ring, 0, 0))
+        j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t that stands at this place
+        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
+        return cache, seen, per_token((j_K >= 0) & self.sees(t, j_K), slots)
+
+    def graph(self, num_steps):
+        i, j = np.indices((num_steps, num_steps))
+        return (j <= i) & self.sees(i, j)
+
+
+@dataclasses.dataclass(frozen=True)
+class Strided:
+    """Step i sees the steps i, i - stride, i - 2 stride, ...: those further back than `skip`, where that is given.
+
+    Child et al., "Generating Long Sequences with Sparse Transformers" (2019), section 4.3: A(2) of the strided pattern.
+    """
+
+    stride: int
+    skip: int = -1
+
+    def queries(self, x_BNTH, slots):
+        rows = windows(x_BNTH, 2, self.stride * slots)  # [B, N, S / stride, stride * M, H]
+        rows = rows.reshape(*rows.shape[:3], self.stride, slots, rows.shape[-1])
+        columns = jnp.moveaxis(rows, 3, 2)  # one block per remainder
+        return columns.reshape(*columns.shape[:3], -1, columns.shape[-1])
+
+    keys = queries
+
+    def mask(self, num_steps, slots):
+        row = jnp.arange(-(-num_steps // self.stride))
+        return per_token(self.stride * (row[:, None] - row) > self.skip, slots)[None]
+
+    def restore(self, out_BNGQH, num_steps, slots):
+        rows = jnp.moveaxis(out_BNGQH.reshape(*out_BNGQH.shape[:3], -1, slots, out_BNGQH.shape[-1]), 2, 3)
+        return rows.reshape(*rows.shape[:2], -1, rows.shape[-1])[:, :, : num_steps * slots]
+
+    def init_cache(self, shape, num_steps, slots, dtype):
+        """One row per remainder, so that what a step sees lies together."""
+        batch, heads, size = shape
+        zeros = jnp.zeros((batch, heads, self.stride, -(-num_steps // self.stride), slots, size), dtype)
+        return zeros, zeros
+
+    def step(self, cache, new, t):
+        remainder, row = t % self.stride, t // self.stride
+        cache = write(cache, tuple(a[:, :, None, None] for a in new), (0, 0, remainder, row, 0, 0))
+        rows = [jax.lax.dynamic_index_in_dim(a, remainder, 2, keepdims=False) for a in cache]
+        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in rows)
+        visible = self.stride * (row - jnp.arange(rows[0].shape[2])) > self.skip
+        return cache, seen, per_token(visible, rows[0].shape[3])
+
+    def graph(self, num_steps):
+        i, j = np.indices((num_steps, num_steps))
+        return (j <= i) & ((i - j) % self.stride == 0) & (i - j > self.skip)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Every step sees `count` steps of each block of `size` that came before: of earlier blocks only, with `skip`.
+
+    They are the last ones of the block, but for the `offset` behind them. Child et al. (2019), section 4.3: A(2) of the
+    fixed pattern, where `size` is l and `count` is c.
+    """
+
+    size: int
+    count: int
+    offset: int = 0
+    skip: bool = False
+
+    @property
+    def first(self) -> int:
+        """Where in a block its summary begins."""
+        return self.size - self.offset - self.count
+
+    def _steps(self, num: int) -> jax.Array:
+        """The steps that summarise their block, int[num]."""
+        n = jnp.arange(num)
+        return n // self.count * self.size + self.first + n % self.count
+
+    def sees(self, i, j):
+        """Whether step i looks at step j, given that j is one of a summary."""
+        return j // self.size < i // self.size if self.skip else j <= i
+
+    def queries(self, x_BNTH, slots):
+        return x_BNTH[:, :, None]
+
+    def keys(self, x_BNTH, slots):
+        rows = windows(x_BNTH, 2, self.size * slots)[:, :, :, self.first * slots : (self.first + self.count) * slots]
+        return rows.reshape(*rows.shape[:2], 1, -1, rows.shape[-1])
+
+    def mask(self, num_steps, slots):
+        j_K = self._steps(-(-num_steps // self.size) * self.count)
+        return per_token(self.sees(jnp.arange(num_steps)[:, None], j_K), slots)[None]
+
+    def restore(self, out_BNGQH, num_steps, slots):
+        return out_BNGQH[:, :, 0]
+
+    def init_cache(self, shape, num_steps, slots, dtype):
+        """The summaries, and one more place where all other steps are written to."""
+        batch, heads, size = shape
+        zeros = jnp.zeros((batch, heads, -(-num_steps // self.size) * self.count + 1, slots, size), dtype)
+        return zeros, zeros
+
+    def step(self, cache, new, t):
+        length, slots = cache[0].shape[2:4]
+        place = t % self.size - self.first
+        kept = (place >= 0) & (place < self.count)
+        place = jnp.where(kept, t // self.size * self.count + place, length - 1)
+        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, place, 0, 0))
+        seen = tuple(a[:, :, :-1].reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
+        j_K = self._steps(length - 1)
+        return cache, seen, per_token((j_K <= t) & self.sees(t, j_K), slots)
+
+    def graph(self, num_steps):
+        i, j = np.indices((num_steps, num_steps))
+        place = j % self.size - self.first
+        return (j <= i) & (place >= 0) & (place < self.count) & self.sees(i, j)
