@@ -103,3 +103,11 @@ def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
     """Raises `UserError` unless the option `name` holds at least one size and all are positive whole numbers."""
     if not sizes or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
         raise UserError(f"network.{name} must name at least one positive size, not {sizes}")
+
+
+def check_remat(options: Mapping[str, Any]) -> None:
+    """Raises `UserError` when a scan over layers is to recompute them and to run several in one iteration: XLA merges a
+    recomputation with its original inside one iteration, and nothing would be saved.
+    """
+    if options["remat"] and options["unroll"] > 1:
+        raise UserError(f"network.remat saves memory only with network.unroll=1, not {options['unroll']}")

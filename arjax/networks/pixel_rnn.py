@@ -14,33 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.networks.base import Network
-from arjax.networks.convolution import TapConv, raster_taps
-from arjax.networks.embedding import ContextEncoder, ValueEncoder, flat_sites
-from arjax.networks.grids import check_raster_like, from_raster, to_raster, turn_dependencies
-from arjax.spec import EventSpec
+from arjax.networks.base import Network, check_remat
+from arjax.networks.convolution import TapConv, TapMix, compose, raster_taps, tap_graph
+from arjax.networks.embedding import ContextEncoder, flat_sites
+from arjax.networks.grids import check_raster_like, from_raster, picture_inputs, pixel_inputs, turn_dependencies
 
-#: Reads the values of some pixels: (rows int[K], columns int[K]), which may lie outside -> values [B, K, value_size].
+#: Reads the inputs at some pixels: (rows int[K], columns int[K]), which may lie outside -> [B, K, n].
 ReadPixels = Callable[[jax.Array, jax.Array], jax.Array]
 #: The 7x7 kernel of the first layer, mask A.
 INPUT_TAPS = raster_taps(3, 3, centre=False)
-
-
-def lstm_cell(z: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Equation 3: the gates o, f, i, g from their inputs z [..., 4U], and the cell c [..., U] -> (c, h).
-
-    The cell is a long sum, so it is kept in float32.
-    """
-    size = c.shape[-1]
-    o, f, i = jnp.split(nn.sigmoid(z[..., : 3 * size]), 3, axis=-1)
-    c = f * c + i * jnp.tanh(z[..., 3 * size :])
-    return c, (o * jnp.tanh(c)).astype(z.dtype)
-
-
-def gate_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """0, and 1 for the forget gate (the second of four), so that a new cell remembers (Jozefowicz et al., 2015)."""
-    size = shape[-1] // 4
-    return jnp.zeros(shape).at[..., size : 2 * size].set(1.0)
 
 
 def condition_at(condition_BHWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
@@ -52,42 +34,8 @@ def condition_at(condition_BHWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.A
     return jnp.where(c < width, value, 0)
 
 
-class PictureInput(nn.Module):
-    """The first layer: a 7x7 convolution with mask A over the values of the picture (section 3.5).
-
-    Levels enter as intensities between 0 and 1, binary and real values as they are, tokens by a learned table.
-    """
-
-    event: EventSpec
-    width: int
-    dtype: str
-
-    def setup(self):
-        if self.event.kind == "tokens":
-            self.table = ValueEncoder(self.event, self.width, self.dtype)
-        self.conv = TapConv(self.width, INPUT_TAPS, self.dtype)
-
-    def _encode(self, values: jax.Array) -> jax.Array:
-        if self.event.kind == "tokens":
-            return self.table(values)
-        return values.astype(self.dtype) / max(self.event.num_levels - 1, 1)
-
-    def __call__(self, x_BHWv: jax.Array, margin: int) -> jax.Array:
-        """[B, H, W, value_size] -> [B, H, P, width], with `margin` columns more than the picture."""
-        encoded = self._encode(x_BHWv)
-        return self.conv(jnp.pad(encoded, ((0, 0), (0, 0), (0, margin), (0, 0))))
-
-    def at(self, read: ReadPixels, grid_shape: tuple[int, int], r: jax.Array, c: jax.Array) -> jax.Array:
-        """One position, [B, width]."""
-        taps = np.array(INPUT_TAPS)
-        rows_K, columns_K = r + taps[:, 0], c + taps[:, 1]
-        inside_K = (rows_K >= 0) & (columns_K >= 0) & (columns_K < grid_shape[1])
-        encoded_BKE = jnp.where(inside_K[:, None], self._encode(read(rows_K, columns_K)), 0)
-        return self.conv.mix(encoded_BKE.reshape(encoded_BKE.shape[0], -1))
-
-
 class PixelRNNCore(nn.Module):
-    """Maps a picture in raster order to features, [B, H, W, value_size] -> [B, H, W, F].
+    """Maps the inputs of a picture in raster order to features, [B, H, W, n] -> [B, H, W, F].
 
     Figure 5 (right): layers read and add to maps of 2U features; each also sends maps to the output ("layer-to-output
     connections", section 5.2). Then two times relu and a 1x1 convolution, and the parameters of the distribution. A
@@ -96,7 +44,6 @@ class PixelRNNCore(nn.Module):
     Subclasses name the layer. `MARGIN` columns beyond the right edge are computed like pixels, without a value.
     """
 
-    event: EventSpec
     grid_shape: tuple[int, int]
     num_features: int
     hidden_size: int
@@ -104,6 +51,7 @@ class PixelRNNCore(nn.Module):
     readout_size: int
     dropout: float
     remat: bool
+    unroll: int
     conditioned: bool
     dtype: str
 
@@ -111,7 +59,7 @@ class PixelRNNCore(nn.Module):
     MARGIN: ClassVar[int] = 0
 
     def setup(self):
-        self.input = PictureInput(self.event, 2 * self.hidden_size, self.dtype)
+        self.input = TapConv(2 * self.hidden_size, INPUT_TAPS, self.dtype)
         layer = nn.remat(self.LAYER, prevent_cse=False, static_argnums=(3,)) if self.remat else self.LAYER
         scanned = nn.scan(
             layer,
@@ -119,12 +67,13 @@ class PixelRNNCore(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, nn.broadcast),
             length=self.num_layers,
+            unroll=min(self.unroll, self.num_layers),
         )
         # An explicit name: toggling remat must change neither parameter paths nor initial values.
         self.layers = scanned(**self.layer_fields(), name="layers")
-        self.hidden_0 = nn.Dense(self.readout_size, dtype=self.dtype)
-        self.hidden_1 = nn.Dense(self.readout_size, dtype=self.dtype)
-        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.hidden_0 = TapMix(self.readout_size, self.dtype)
+        self.hidden_1 = TapMix(self.readout_size, self.dtype)
+        self.out = TapMix(self.num_features, self.dtype)
 
     def layer_fields(self) -> dict[str, Any]:
         """The fields of a layer; subclasses with more options add to them."""
@@ -145,11 +94,11 @@ class PixelRNNCore(nn.Module):
         hidden = self.hidden_0(nn.relu(maps + to_output))
         return self.out(nn.relu(self.hidden_1(nn.relu(hidden)))).astype(jnp.float32)
 
-    def __call__(self, x_BHWv: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
+    def __call__(self, inputs_BHWn: jax.Array, condition: jax.Array | None, train: bool) -> jax.Array:
         """`condition` is [B, H, W, C], [B, 1, 1, C] (the same for all pixels), or None."""
         if condition is not None and condition.shape[1:3] != (1, 1):
             condition = jnp.pad(condition, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0)))
-        maps = self.input(x_BHWv, self.MARGIN)
+        maps = self.input(jnp.pad(inputs_BHWn, ((0, 0), (0, 0), (0, self.MARGIN), (0, 0))))
         (maps, to_output), _ = self.layers((maps, jnp.zeros_like(maps)), condition, train)
         width = self.grid_shape[1]
         return self.readout(maps[:, :, :width], to_output[:, :, :width])
@@ -159,9 +108,17 @@ class PixelRNNCore(nn.Module):
         layer = self.LAYER(**self.layer_fields(), parent=None)
         return jnp.int32(0), [layer.init_cache(batch_size, self.map_shape) for _ in range(self.num_layers)]
 
+    def _input_at(self, read: ReadPixels, r: jax.Array, c: jax.Array) -> jax.Array:
+        """The first layer at one position, [B, 2U]."""
+        taps = np.array(INPUT_TAPS)
+        rows_K, columns_K = r + taps[:, 0], c + taps[:, 1]
+        inside_K = (rows_K >= 0) & (columns_K >= 0) & (columns_K < self.grid_shape[1])
+        inputs_BKn = jnp.where(inside_K[:, None], read(rows_K, columns_K), 0)
+        return self.input.mix(inputs_BKn.reshape(inputs_BKn.shape[0], -1))
+
     def position(self, caches, read: ReadPixels, condition: jax.Array | None, r: jax.Array, c: jax.Array):
         """One position of the maps: caches -> (caches, (maps, to_output)), [B, 2U] each."""
-        maps = self.input.at(read, self.grid_shape, r, c)
+        maps = self._input_at(read, r, c)
         to_output, new = jnp.zeros_like(maps), []
         layer, stacked = self.LAYER(**self.layer_fields(), parent=None), self.layers.variables["params"]
         here = None if condition is None else condition_at(condition, r, c)
@@ -192,60 +149,50 @@ class PixelRNNCore(nn.Module):
 
     def reach(self) -> np.ndarray:
         """bool[D, D]: which pixels the features of a pixel read, by following the paths through all layers."""
-        height, columns = self.map_shape
-        reads = tap_reach(self.map_shape, INPUT_TAPS)
-        layer = self.layer_reach()
-        for _ in range(self.num_layers):
-            reads = matmul(layer, reads)
-        real = (np.arange(height * columns) % columns) < self.grid_shape[1]
-        return reads[np.ix_(real, real)]
+        real = self._real()
+        return self._through_layers(tap_graph(*self.map_shape, INPUT_TAPS))[np.ix_(real, real)]
 
     def condition_reach(self, condition_DK: np.ndarray) -> np.ndarray:
         """bool[D, K]: what the features of a pixel read by way of a condition that reads K things at each pixel."""
+        enters = np.zeros((self._real().size, condition_DK.shape[1]), bool)
+        enters[self._real()] = condition_DK
+        return self._through_layers(enters)[self._real()]
+
+    def _through_layers(self, reads: np.ndarray) -> np.ndarray:
+        return compose(*[self.layer_reach()] * self.num_layers, reads)
+
+    def _real(self) -> np.ndarray:
+        """bool[H P]: which positions are pixels, not margin."""
         height, columns = self.map_shape
-        real = (np.arange(height * columns) % columns) < self.grid_shape[1]
-        enters = np.zeros((height * columns, condition_DK.shape[1]), bool)
-        enters[real] = condition_DK
-        layer, reads = self.layer_reach(), enters
-        for _ in range(self.num_layers):
-            reads = matmul(layer, reads)
-        return reads[real]
+        return np.tile(np.arange(columns) < self.grid_shape[1], height)
 
     def layer_reach(self) -> np.ndarray:
         """bool[H P, H P]: which positions of the maps below a layer the maps above it read."""
         raise TypeError(f"{type(self).__name__} declares no reach")
 
 
-def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The product of two relations."""
-    return a.astype(np.float32) @ b.astype(np.float32) > 0
-
-
-def tap_reach(shape: tuple[int, int], taps) -> np.ndarray:
-    """bool[D, D]: which pixels a convolution with these taps reads."""
-    height, width = shape
-    reads = np.zeros((height, width, height, width), bool)
-    for r, c in np.ndindex(shape):
-        for dy, dx in taps:
-            if 0 <= r + dy < height and 0 <= c + dx < width:
-                reads[r, c, r + dy, c + dx] = True
-    return reads.reshape(height * width, -1)
-
-
 class PixelRNN(Network):
-    """What the recurrent networks of the paper share; subclasses name the core."""
+    """What the recurrent networks of the paper share; subclasses name the core.
+
+    Options: `hidden_size` U (the maps between layers have 2U features), `num_layers`, `readout_size` of the two 1x1
+    layers, `dropout` on the states, `remat` (recompute layers in the backward pass; needs `unroll=1`), `unroll` (layers
+    per iteration of the scan over layers: 1 compiles fastest, `num_layers` runs fastest).
+    """
 
     hidden_size: int = 32
     num_layers: int = 7
     readout_size: int = 64
     dropout: float = 0.0
     remat: bool = False
+    unroll: int = 7
 
+    NAME: ClassVar[str]
     CORE: ClassVar[type[PixelRNNCore]]
 
     @classmethod
     def check(cls, event, factorization, options):
-        check_raster_like(cls.__name__, event, factorization)
+        check_raster_like(cls.NAME, event, factorization)
+        check_remat(options)
 
     def setup(self):
         self.core = self.CORE(**self.core_fields())
@@ -255,7 +202,6 @@ class PixelRNN(Network):
     def core_fields(self) -> dict[str, Any]:
         """The fields of the core; subclasses with more options add to them."""
         return {
-            "event": self.event,
             "grid_shape": self.event.grid_shape,
             "num_features": self.num_features,
             "hidden_size": self.hidden_size,
@@ -263,6 +209,7 @@ class PixelRNN(Network):
             "readout_size": self.readout_size,
             "dropout": self.dropout,
             "remat": self.remat,
+            "unroll": self.unroll,
             "conditioned": self.context_spec.kind != "none",
             "dtype": self.dtype,
         }
@@ -275,7 +222,8 @@ class PixelRNN(Network):
         return turn_dependencies(self.CORE(**self.core_fields(), parent=None).reach(), factorization)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        features = self.core(to_raster(x, self.event, factorization), self._condition(context), train)
+        inputs_BHWn = picture_inputs(x, self.event, factorization, self.dtype)
+        features = self.core(inputs_BHWn, self._condition(context), train)
         return from_raster(features, factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
@@ -287,7 +235,8 @@ class PixelRNN(Network):
 
         def read(rows_K: jax.Array, columns_K: jax.Array) -> jax.Array:
             sites_K = jnp.take(order_D, rows_K * width + columns_K, mode="clip")
-            return jnp.take(flat_sites(canvas, self.event), sites_K, axis=1)
+            values_BKv = jnp.take(flat_sites(canvas, self.event), sites_K, axis=1)
+            return pixel_inputs(values_BKv, self.event, self.dtype)
 
         carry, features_BF = self.core.advance(carry, read, condition, t)
         return (carry, condition), features_BF[:, None]

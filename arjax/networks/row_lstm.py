@@ -11,8 +11,9 @@ import numpy as np
 
 from arjax.errors import UserError
 from arjax.networks.base import NETWORKS
-from arjax.networks.convolution import TapConv
-from arjax.networks.pixel_rnn import PixelRNN, PixelRNNCore, gate_bias, lstm_cell
+from arjax.networks.convolution import TapConv, TapMix
+from arjax.networks.lstm_scan import gate_bias, lstm_cell, lstm_scan
+from arjax.networks.pixel_rnn import PixelRNN, PixelRNNCore
 
 
 class RowLSTMLayer(nn.Module):
@@ -35,8 +36,8 @@ class RowLSTMLayer(nn.Module):
         self.state_kernel = self.param("state_to_state_kernel", nn.initializers.lecun_normal(), (taps * size, 4 * size))
         self.bias = self.param("bias", gate_bias, (4 * size,))
         if self.conditioned:
-            self.from_condition = nn.Dense(4 * size, use_bias=False, dtype=self.dtype)
-        self.up = nn.Dense(4 * size, dtype=self.dtype)
+            self.from_condition = TapMix(4 * size, self.dtype, use_bias=False)
+        self.up = TapMix(4 * size, self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     @property
@@ -54,27 +55,24 @@ class RowLSTMLayer(nn.Module):
         z = from_maps + self.bias.astype(self.dtype)
         return z if condition is None else z + self.from_condition(condition)
 
-    def _cell(self, z: jax.Array, c: jax.Array, above: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """z [..., G], c [..., U] and the states above, tap by tap [..., k U] -> (c, h)."""
-        return lstm_cell(z + above @ self.state_kernel.astype(self.dtype), c)
-
     def __call__(self, carry, condition: jax.Array | None, train: bool):
         """(maps, to_output), [B, H, W, 2U] each; in the form (carry) -> (carry, None) of a scan over layers."""
         maps, to_output = carry
         z_HBWG = jnp.moveaxis(self._gates(self.input_to_state(maps), condition), 1, 0)
-        _, batch, width, _ = z_HBWG.shape
+        height, batch, width, gates = z_HBWG.shape
 
-        def row(state, z_BWG):
-            c, h = state
-            padded = jnp.pad(h, ((0, 0), (self.reach, self.reach), (0, 0)))
-            above = jnp.concatenate([padded[:, k : k + width] for k in range(self.kernel_size)], -1)
-            c, h = self._cell(z_BWG, c, above)
-            return (c, h), h
+        def read(h_NU: jax.Array) -> jax.Array:
+            return self._taps(h_NU.reshape(batch, width, -1)).reshape(batch * width, -1)
 
-        shape = (batch, width, self.hidden_size)
-        start = jnp.zeros(shape, jnp.float32), jnp.zeros(shape, self.dtype)
-        _, h_HBWU = jax.lax.scan(row, start, z_HBWG)
-        return self._add(maps, to_output, jnp.moveaxis(h_HBWU, 0, 1), train), None
+        h_HNU = lstm_scan(read, self.state_kernel, z_HBWG.reshape(height, batch * width, gates))
+        h_BHWU = jnp.moveaxis(h_HNU.reshape(height, batch, width, -1), 0, 1)
+        return self._add(maps, to_output, h_BHWU, train), None
+
+    def _taps(self, h_BWU: jax.Array) -> jax.Array:
+        """The states under the kernel at each column, tap by tap, [B, W, k U]."""
+        width = h_BWU.shape[1]
+        padded = jnp.pad(h_BWU, ((0, 0), (self.reach, self.reach), (0, 0)))
+        return jnp.concatenate([padded[:, k : k + width] for k in range(self.kernel_size)], -1)
 
     def init_cache(self, batch_size: int, map_shape: tuple[int, int]) -> dict[str, jax.Array]:
         """Cells of a row; states of two rows, in turn, with zeros beyond the edges; the maps just left of a pixel."""
@@ -93,7 +91,7 @@ class RowLSTMLayer(nn.Module):
         z = self._gates(self.input_to_state.mix(seen.reshape(batch, -1)), condition)
         above = jax.lax.dynamic_slice(cache["h"], (0, (r + 1) % 2, c, 0), (batch, 1, self.kernel_size, size))
         cell = jax.lax.dynamic_slice(cache["c"], (0, c, 0), (batch, 1, size))[:, 0]
-        cell, h = self._cell(z, cell, above.reshape(batch, -1))
+        cell, h = lstm_cell(z + above.reshape(batch, -1) @ self.state_kernel.astype(self.dtype), cell)
         cache = {
             "c": jax.lax.dynamic_update_slice(cache["c"], cell[:, None], (0, c, 0)),
             "h": jax.lax.dynamic_update_slice(cache["h"], h[:, None, None], (0, r % 2, c + self.reach, 0)),
@@ -130,13 +128,12 @@ class RowLSTM(PixelRNN):
     A pixel sees a triangle of the rows above it, and all that is left of it only as far as `num_layers` layers reach:
     not the whole past.
 
-    Options: `hidden_size` U (the maps between layers have 2U features), `num_layers`, `kernel_size` k of both
-    convolutions (odd, at least 3), `readout_size` of the two 1x1 layers, `dropout` on the states, `remat` (recompute
-    layers in the backward pass).
+    Options: those of `PixelRNN`, and `kernel_size` k of both convolutions (odd, at least 3).
     """
 
     kernel_size: int = 3
 
+    NAME = "row_lstm"
     CORE = RowLSTMCore
     SMALL = {"hidden_size": 10, "num_layers": 2, "readout_size": 16}
 

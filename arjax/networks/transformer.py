@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from arjax.errors import UserError
 from arjax.networks.attention import CrossAttention, SelfAttention
 from arjax.networks.base import NETWORKS, Network
-from arjax.networks.blocks import Block, Memory, check_block, make_norm
+from arjax.networks.blocks import Block, Memory, check_block, check_stack, make_norm, stacked
 from arjax.networks.embedding import SequenceEncoder
 from arjax.networks.steps import StepTokens, check_steps, to_grid
 from arjax.spec import NO_CONTEXT
@@ -59,13 +59,7 @@ class BlockNetwork(Network):
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
         check_block(options["norm_kind"], options["mlp_kind"], options["activation"])
-        if options["num_heads"] < 1 or options["width"] % options["num_heads"]:
-            raise UserError(
-                f"network.num_heads={options['num_heads']} does not divide network.width={options['width']}"
-            )
-        if options["remat"] and options["unroll"] > 1:
-            # XLA merges a recomputation with its original inside one iteration, and nothing would be saved.
-            raise UserError(f"network.remat saves memory only with network.unroll=1, not {options['unroll']}")
+        check_stack(options)
         if not options["target_position"] and factorization.block_size > 1:
             raise UserError("steps of several sites need network.target_position=True, to tell the sites apart")
         if options["tie_embeddings"] and (event.num_levels <= 2 or event.value_size > 1):
@@ -109,16 +103,7 @@ class BlockNetwork(Network):
         self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype, self.target_position)
         if self.attends_to_context:
             self.context = SequenceEncoder(self.context_spec, self.width, self.dtype)
-        block = nn.remat(Block, prevent_cse=False, static_argnums=(2, 3)) if self.remat else Block
-        layers = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
-            length=self.num_layers,
-            unroll=self.unroll,
-        )
-        # An explicit name: toggling remat must change neither parameter paths nor initial values.
+        layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
         self.layers = layers(**self._block_fields(), name="layers")
         self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
         if not self.tie_embeddings:

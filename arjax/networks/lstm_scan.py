@@ -1,0 +1,88 @@
+"""Convolutional LSTMs: cells that read a neighbourhood of states (van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel
+Recurrent Neural Networks", 2016, equation 3), step by step, with a gradient that keeps little.
+
+Shape letters here: N places that take a step together, R what the gates of a place read of the states, G = 4U gates.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+#: Gathers the states that the gates of a step read: [..., N, U] -> [..., N, R].
+ReadStates = Callable[[jax.Array], jax.Array]
+
+
+def lstm_cell(z: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Equation 3: the gates o, f, i, g from their inputs z [..., 4U], and the cell c [..., U] -> (c, h).
+
+    The cell is a long sum, so it is kept in float32.
+    """
+    size = c.shape[-1]
+    o, f, i = jnp.split(nn.sigmoid(z[..., : 3 * size]), 3, axis=-1)
+    c = f * c + i * jnp.tanh(z[..., 3 * size :])
+    return c, (o * jnp.tanh(c)).astype(z.dtype)
+
+
+def _step(read: ReadStates, kernel: jax.Array, c: jax.Array, h: jax.Array, z: jax.Array):
+    return lstm_cell(z + read(h) @ kernel.astype(z.dtype), c)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def lstm_scan(read: ReadStates, kernel: jax.Array, z_TNG: jax.Array) -> jax.Array:
+    """All steps of a convolutional LSTM that starts from zeros: the states [T, ..., N, U].
+
+    The gates are z + read(h) K. The backward pass computes them again from the states: they are cheap, and to keep them
+    would be several times the memory and, on CPU, more time (1.4 times as much for a whole gradient).
+    """
+    return _scan(read, kernel, z_TNG)[1]
+
+
+def _scan(read: ReadStates, kernel: jax.Array, z_TNG: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The cells and the states."""
+
+    def body(state, z_NG):
+        state = _step(read, kernel, *state, z_NG)
+        return state, state
+
+    return jax.lax.scan(body, _zeros(z_TNG), z_TNG)[1]
+
+
+def _zeros(z_TNG: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The cells and states before the first step."""
+    shape = (*z_TNG.shape[1:-1], z_TNG.shape[-1] // 4)
+    return jnp.zeros(shape, jnp.float32), jnp.zeros(shape, z_TNG.dtype)
+
+
+def _forward(read: ReadStates, kernel: jax.Array, z_TNG: jax.Array):
+    cells, states = _scan(read, kernel, z_TNG)
+    return states, (kernel, z_TNG, cells, states)
+
+
+def _backward(read: ReadStates, saved, d_states):
+    kernel, z_TNG, *states = saved
+    before = [jnp.concatenate([zero[None], all[:-1]]) for zero, all in zip(_zeros(z_TNG), states, strict=True)]
+
+    def body(gradient, inputs):
+        d_kernel, d_c, d_h = gradient
+        c, h, z, d_state = inputs
+        _, pull = jax.vjp(functools.partial(_step, read), kernel, c, h, z)
+        more, d_c, d_h, d_z = pull((d_c, d_h + d_state))
+        return (d_kernel + more, d_c, d_h), d_z
+
+    start = jnp.zeros_like(kernel), *_zeros(z_TNG)
+    (d_kernel, *_), d_z_TNG = jax.lax.scan(body, start, (*before, z_TNG, d_states), reverse=True)
+    return d_kernel, d_z_TNG
+
+
+lstm_scan.defvjp(_forward, _backward)
+
+
+def gate_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """0, and 1 for the forget gate (the second of four), so that a new cell remembers (Jozefowicz et al., 2015)."""
+    size = shape[-1] // 4
+    return jnp.zeros(shape).at[..., size : 2 * size].set(1.0)
