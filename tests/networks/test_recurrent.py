@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from arjax.errors import UserError
 from arjax.models import make_model
 from arjax.networks.gru import GRULayer
 from arjax.networks.lstm import LSTMLayer
@@ -153,3 +154,8 @@ def test_truncation_bounds_the_memory_of_the_backward_pass():
         return jax.jit(gradient).lower(params, x).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary(64) < 0.3 * temporary(0)
+
+
+def test_truncation_is_a_number_of_steps():
+    with pytest.raises(UserError, match=r"^network.truncation of 'gru' must be at least 0, not -1$"):
+        make_model(EventSpec((6,)), "gru", truncation=-1)
