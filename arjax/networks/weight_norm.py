@@ -1,0 +1,114 @@
+"""Weight-normalised layers on pictures (Salimans & Kingma, 2016): w = g v / |v|, a direction and a length per feature.
+
+The convolutions are matrix products over taps, as in `convolution.py`, with forms for one pixel and for one row; and
+there are those that change the resolution. Only plain initial values: v at random, g = `gain`. The paper sets g and b
+from the statistics of a first batch.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.convolution import Taps, pixel, shift
+
+
+class NormalisedMix(nn.Module):
+    """y = b + [x_1 ... x_K] W with normalised columns: the product behind a convolution, or one of size 1."""
+
+    features: int
+    dtype: str
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., K * C] -> [..., features]."""
+        v = self.param("kernel", nn.initializers.normal(0.05), (x.shape[-1], self.features))
+        g = self.param("scale", nn.initializers.constant(self.gain), (self.features,))
+        b = self.param("bias", nn.initializers.zeros, (self.features,))
+        # One axis for all pixels: XLA's CPU compiler takes three times as long for a gradient summed over several.
+        y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ normalised(v, g).astype(self.dtype)
+        return (y + b.astype(self.dtype)).reshape(*x.shape[:-1], self.features)
+
+
+def normalised(v: jax.Array, g: jax.Array) -> jax.Array:
+    """g v / |v|, the norm of each output feature (last axis), in float32."""
+    return v * (g * jax.lax.rsqrt(jnp.square(v).sum(tuple(range(v.ndim - 1))) + 1e-12))
+
+
+class NormalisedConv(nn.Module):
+    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture."""
+
+    features: int
+    taps: Taps
+    dtype: str
+    gain: float = 1.0
+
+    def setup(self):
+        self.mix = NormalisedMix(self.features, self.dtype, self.gain)
+
+    def __call__(self, x_BHWC: jax.Array, stride: int = 1) -> jax.Array:
+        """All pixels, [B, H, W, C] -> [B, H, W, features], or those at every `stride`-th row and column."""
+        return self.mix(jnp.concatenate([shift(x_BHWC, dy, dx)[:, ::stride, ::stride] for dy, dx in self.taps], -1))
+
+    def row(self, plane_BRWC: jax.Array, r: jax.Array, stride: int = 1) -> jax.Array:
+        """Row r, [B, W, features]; row r of the input stands in row r mod R of the plane, and those the taps reach."""
+        rows = []
+        for dy, dx in self.taps:
+            source = jax.lax.dynamic_index_in_dim(plane_BRWC, jnp.mod(r + dy, plane_BRWC.shape[1]), axis=1)
+            rows.append(jnp.where(r + dy >= 0, shift(source, 0, dx), 0)[:, 0, ::stride])
+        return self.mix(jnp.concatenate(rows, -1))
+
+    def at(self, plane_BRWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
+        """Pixel (r, c), [B, features], likewise."""
+        sources = []
+        for dy, dx in self.taps:
+            source = pixel(plane_BRWC, jnp.mod(r + dy, plane_BRWC.shape[1]), c + dx)
+            sources.append(jnp.where(r + dy >= 0, source, 0))
+        return self.mix(jnp.concatenate(sources, -1))
+
+
+class NormalisedStretch(nn.Module):
+    """Transposed convolution of stride 2 with two rows, which doubles the resolution:
+
+    y[2r + k, 2c + m] = b + sum_j x[r, c + dx_j] W_kj over the taps (j, dx_j) of column m.
+
+    A kernel of two columns puts one in each new column; one of three, centred, has its middle in even columns and its
+    sides in odd ones, of which the right side comes from the next pixel.
+    """
+
+    features: int
+    columns: int
+    dtype: str
+
+    def setup(self):
+        self.column_taps = {2: (((0, 0),), ((1, 0),)), 3: (((1, 0),), ((2, 0), (0, 1)))}[self.columns]
+        shape = (2, self.columns, self.features, self.features)
+        self.kernel = self.param("kernel", nn.initializers.normal(0.05), shape)
+        self.scale = self.param("scale", nn.initializers.ones, (self.features,))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
+
+    def _kernels(self) -> jax.Array:
+        """W [2, columns, features, features]."""
+        return normalised(self.kernel, self.scale).astype(self.dtype)
+
+    def __call__(self, x_BHWC: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, 2H, 2W, C]."""
+        batch, height, width, _ = x_BHWC.shape
+        flat = x_BHWC.reshape(batch * height, width, -1)  # rows do not mix
+        rows = [self.row(flat, k, 2 * width).reshape(batch, height, 2 * width, -1) for k in (0, 1)]
+        return jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, -1)
+
+    def row(self, x_BWC: jax.Array, k: int | jax.Array, width: int) -> jax.Array:
+        """Row 2r + k from row r, [B, W, C] -> [B, width, C], without the last column where `width` is odd."""
+        kernels, columns, size = self._kernels()[k], [], x_BWC.shape[-1]
+        for taps in self.column_taps:
+            sources = [shift(x_BWC[:, None], 0, dx).reshape(-1, size) for _, dx in taps]
+            columns.append(sum(source @ kernels[j] for source, (j, _) in zip(sources, taps, strict=True)))
+        both = jnp.stack(columns, 1) + self.bias.astype(self.dtype)
+        return both.reshape(x_BWC.shape[0], -1, self.features)[:, :width]
+
+    def at(self, x_BC: jax.Array, k: jax.Array, m: jax.Array) -> jax.Array:
+        """Pixel (2r + k, 2c + m) from pixel (r, c) alone: for kernels of two columns, [B, C]."""
+        return x_BC @ self._kernels()[k, m] + self.bias.astype(self.dtype)
