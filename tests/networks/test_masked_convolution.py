@@ -1,0 +1,250 @@
+"""PixelCNN, Gated PixelCNN and locally masked convolution against their definitions: what they read and compute."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from arjax.errors import UserError
+from arjax.factorization import make_factorization
+from arjax.models import make_model
+from arjax.networks.convolution import Picture, raster_taps, square_taps
+from arjax.networks.gated_pixelcnn import GatedLayer, above_taps, left_taps
+from arjax.networks.lmconv import live_taps
+from arjax.networks.pixelcnn import ResidualBlock
+from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+rng = np.random.default_rng(0)
+#: Kernels that reach one pixel far, so that pictures of few pixels show what a stack of layers reads.
+NEAR = {"kernel_size": 3, "first_kernel": 3}
+COLOUR = EventSpec((3, 2, 3))
+COLOUR_ORDERS = ["raster", "reversed", f"list(order={tuple(np.arange(18).reshape(3, 2, 3)[:, ::-1].ravel().tolist())})"]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def jacobian(network, params, factorization, x_D):
+    """d (sum of the features of site i) / d x_j, [D, D], of a network of real inputs."""
+
+    def outputs(x_D):
+        features = network.apply({"params": params}, x_D.reshape(1, *network.event.shape), factorization)
+        return features.reshape(factorization.num_sites, -1).sum(-1)
+
+    return jax.jacrev(outputs)(x_D)
+
+
+def real_model(grid, network, **options):
+    """A model of real values, without a conditional."""
+    event = EventSpec(grid, kind="real", num_levels=0)
+    choice = {"ordering": options.pop("ordering", "raster"), "partition": "sites", "context": NO_CONTEXT}
+    return cases._headless_model(network, event, **choice, dtype="float32", small=options)
+
+
+def check_dependencies(model) -> np.ndarray:
+    """The declared dependencies, after comparing them with where the Jacobian is not exactly zero."""
+    declared = model.network.dependencies(model.factorization)
+    examples, params = rng.normal(size=(4, len(declared))).astype(np.float32), cases.params_of(model)
+    reads = [jacobian(model.network, params, model.factorization, x) != 0 for x in examples]
+    np.testing.assert_array_equal(np.any(reads, 0), declared)
+    return declared
+
+
+def test_pixelcnn_has_its_blind_spot_and_says_so():
+    model = real_model((6, 6), "pixelcnn", hidden_size=24, num_layers=4, out_size=16, **NEAR)
+    reads = check_dependencies(model).reshape(6, 6, 6, 6)
+    mask = np.asarray(model.factorization.mask()).reshape(6, 6, 6, 6)
+    # Of the row above, any pixel to the right but the next; with each row further up the cone is one pixel wider.
+    assert not reads[3, 1, 2, 3:].any() and reads[3, 1, 2, :3].all()
+    assert not reads[3, 1, 1, 4:].any() and reads[3, 1, 1, :4].all()
+    assert (mask & ~reads)[:, :4].any((0, 2, 3)).all() and not (mask & ~reads)[:, 5].any()
+
+
+def test_blind_spot_turns_with_the_picture():
+    model = real_model((5, 5), "pixelcnn", hidden_size=16, num_layers=2, ordering="column_major", **NEAR)
+    upright = real_model((5, 5), "pixelcnn", hidden_size=16, num_layers=2, **NEAR)
+    turned = check_dependencies(model).reshape(5, 5, 5, 5).transpose(1, 0, 3, 2).reshape(25, 25)
+    np.testing.assert_array_equal(turned, upright.network.dependencies(upright.factorization))
+
+
+@pytest.mark.parametrize(("size", "num_layers"), [(6, 2), (8, 4)])
+def test_gated_pixelcnn_has_no_blind_spot(size, num_layers):
+    """Layers that reach the borders (3 pixels the first, 1 each of the others) read every earlier pixel."""
+    model = real_model((size, size), "gated_pixelcnn", hidden_size=16, num_layers=num_layers, out_size=8)
+    np.testing.assert_array_equal(check_dependencies(model), model.factorization.mask())
+
+
+def test_gated_pixelcnn_reads_a_window():
+    model = real_model((6, 6), "gated_pixelcnn", hidden_size=16, num_layers=1, out_size=8, **NEAR)
+    r, c = np.divmod(np.arange(36), 6)
+    # Two layers: two pixels in each direction. The vertical stack of the first layer does not see its own row.
+    window = (np.abs(r[:, None] - r) <= 2) & (np.abs(c[:, None] - c) <= 2)
+    np.testing.assert_array_equal(check_dependencies(model), window & np.asarray(model.factorization.mask()))
+
+
+@pytest.mark.parametrize("ordering", COLOUR_ORDERS)
+@pytest.mark.parametrize("network", ["pixelcnn", "gated_pixelcnn"])
+def test_colour_channels_come_one_after_the_other(network, ordering):
+    """The window covers this picture, so every site is read by all later ones: G reads R, and B reads R and G."""
+    model = real_model((3, 2, 3), network, ordering=ordering, num_layers=2, hidden_size=30, out_size=18)
+    reads = check_dependencies(model)
+    np.testing.assert_array_equal(reads, model.factorization.mask())
+    own_pixel = reads.reshape(6, 3, 6, 3)[2, :, 2]
+    np.testing.assert_array_equal(own_pixel, np.tri(3, k=-1) if ordering != "reversed" else np.tri(3, k=-1).T)
+
+
+@pytest.mark.parametrize("network", ["pixelcnn", "gated_pixelcnn"])
+def test_colour_channels_step_by_step(network):
+    event = EventSpec((3, 2, 3), kind="levels", num_levels=4)
+    model = make_model(event, network, ordering="reversed", num_layers=2, hidden_size=18, out_size=9)
+    params, x, garbage = cases.params_of(model), cases.random_x(event, 8), cases.random_x(event, 8, seed=1)
+    whole = cases.parallel(model.network, params, x, model.factorization)
+    steps = cases.stepwise(model.network, params, x, garbage, model.factorization)
+    np.testing.assert_allclose(steps, whole, rtol=1e-3, atol=1e-3)
+    draws = [model.sample(params, jax.random.key(0), 8, sampler=name) for name in ("cached", "naive")]
+    np.testing.assert_array_equal(*draws)
+
+
+@pytest.mark.parametrize("ordering", ["raster", "spiral", "random(seed=2)"])
+def test_locally_masked_convolution_reads_earlier_sites_in_reach(ordering):
+    model = real_model((6, 6), "lmconv", ordering=ordering, hidden_size=16, num_groups=2)
+    reads = check_dependencies(model)
+    assert not reads[np.asarray(model.factorization.order)[0]].any()
+
+
+def test_locally_masked_convolution_is_one_program_for_all_orders():
+    model = make_model(EventSpec((3, 3)), "lmconv", hidden_size=8, num_groups=1)
+    x, features = cases.random_x(model.event, 2), jax.jit(model.features)
+    params = cases.params_of(model)
+    for seed in range(3):
+        features(params, x, factorization=make_factorization((3, 3), f"random(seed={seed})"))
+    assert features._cache_size() == 1
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_live_taps_are_the_earlier_sites_and_the_centre(dilation):
+    factorization, taps = make_factorization((4, 3), "random(seed=5)"), square_taps(3, dilation)
+    rank_HW = np.asarray(factorization.rank).reshape(4, 3)
+    live_HWK = np.asarray(live_taps(factorization, taps))
+    for r, c, k in np.ndindex(live_HWK.shape):
+        y, x = r + taps[k][0], c + taps[k][1]
+        assert live_HWK[r, c, k] == (0 <= y < 4 and 0 <= x < 3 and rank_HW[y, x] <= rank_HW[r, c])
+
+
+def initialised(module, *args):
+    """Random parameters of a linen module."""
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"]
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, shapes)
+
+
+def at(x_HWC, r, c):
+    """A pixel, zero outside."""
+    inside = 0 <= r < x_HWC.shape[0] and 0 <= c < x_HWC.shape[1]
+    return x_HWC[r, c] if inside else np.zeros(x_HWC.shape[-1])
+
+
+def convolve(params, x_HWC, taps):
+    """b + sum of x[r + dy, c + dx] W over the taps, pixel by pixel."""
+    kernel = params["mix"]["kernel"]
+    weights = kernel.reshape(len(taps), -1, kernel.shape[-1])
+    y = np.empty((*x_HWC.shape[:2], kernel.shape[-1]))
+    for r, c in np.ndindex(*y.shape[:2]):
+        terms = [at(x_HWC, r + dy, c + dx) @ W for (dy, dx), W in zip(taps, weights, strict=True)]
+        y[r, c] = params["mix"]["bias"] + np.sum(terms, 0)
+    return y
+
+
+def dense(params, x):
+    return x @ params["kernel"] + params["bias"] if "bias" in params else x @ params["kernel"]
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def test_residual_block_is_its_figure():
+    """Figure 5 of van den Oord et al. (2016): 2h maps to h, a convolution with mask B, and back."""
+    x, block = rng.normal(size=(1, 4, 3, 6)).astype(np.float32), ResidualBlock(6, 3, 1, 0.0, "float32")
+    params = initialised(block, x, Picture(), False)
+    narrow = relu(dense(params["narrow"], relu(x[0])))
+    expected = x[0] + dense(params["widen"], relu(convolve(params["conv"], narrow, raster_taps(1, 1, centre=True))))
+    actual = jax.jit(lambda p: block.apply({"params": p}, x, Picture(), False))(params)
+    np.testing.assert_allclose(actual[0], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_gated_layer_is_its_figure(first):
+    """Figure 2 of van den Oord et al. (2016), both stacks, with the context in both gates (equation 4)."""
+    v, h = rng.normal(size=(2, 1, 4, 3, 5)).astype(np.float32)
+    above, left = above_taps(1, this_row=not first), left_taps(1, centre=not first)
+    layer = GatedLayer(5, above, left, first, True, 1, 0.0, "float32")
+    e = rng.normal(size=(1, 4)).astype(np.float32)
+
+    def run(layer, v, h):
+        return layer(v, h, layer.from_context(e), False)
+
+    params = jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5,
+        jax.eval_shape(lambda: layer.init(jax.random.key(0), v, h, method=run))["params"],
+    )
+    actual = jax.jit(lambda p: layer.apply({"params": p}, v, h, method=run))(params)
+
+    def gate(y):
+        return np.tanh(y[..., :5]) * expit(y[..., 5:])
+
+    from_above = convolve(params["vertical"], v[0], above) + dense(params["vertical_context"], e[0])
+    from_left = convolve(params["horizontal"], h[0], left) + dense(params["horizontal_context"], e[0])
+    out = dense(params["out"], gate(from_left + dense(params["vertical_to_horizontal"], from_above)))
+    np.testing.assert_allclose(actual[0][0], gate(from_above), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(actual[1][0], out if first else h[0] + out, rtol=1e-3, atol=1e-3)
+
+
+def test_context_enters_every_gate():
+    model = make_model(EventSpec((2, 2)), "gated_pixelcnn", context=ContextSpec("label", 3), num_layers=2)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    for layer in range(3):
+        assert {"vertical_context", "horizontal_context"} <= shapes[f"layer_{layer}"].keys()
+
+
+REFUSALS = [
+    (
+        "pixelcnn",
+        EventSpec((4, 4)),
+        {"ordering": "spiral"},
+        r"pixelcnn needs a raster-like order",
+    ),
+    ("gated_pixelcnn", EventSpec((6,)), {}, r"gated_pixelcnn needs a grid of two dimensions \(rows and columns, or"),
+    ("gated_pixelcnn", EventSpec((4, 4)), {"partition": "rows"}, r"gated_pixelcnn generates one site per step"),
+    ("lmconv", EventSpec((4, 4)), {"partition": "blocks(size=2)"}, r"lmconv generates one site per step"),
+    ("lmconv", EventSpec((2, 2, 3)), {}, r"lmconv needs a grid of two dimensions, not \(2, 2, 3\)"),
+    ("lmconv", EventSpec((4, 4)), {"kernel_size": 1}, r"network.kernel_size must be an odd number, at least 3"),
+    (
+        "pixelcnn",
+        EventSpec((4, 4)),
+        {"kernel_size": 4},
+        r"network.kernel_size must be an odd number, at least 1, not 4",
+    ),
+    (
+        "pixelcnn",
+        EventSpec((4, 4)),
+        {"hidden_size": 7},
+        r"network.hidden_size of 'pixelcnn' must be even",
+    ),
+    ("pixelcnn", COLOUR, {"out_size": 2}, r"network.out_size=2 is too small for 3 colour channels$"),
+]
+
+
+@pytest.mark.parametrize(("network", "event", "options", "message"), REFUSALS)
+def test_refusals(network, event, options, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        make_model(event, network, **options)
+
+
+def test_spiral_goes_to_the_locally_masked_convolution():
+    with pytest.raises(UserError, match=r"networks that can: .*lmconv"):
+        make_model(EventSpec((4, 4)), "pixelcnn", ordering="spiral")
