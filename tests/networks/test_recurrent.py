@@ -141,6 +141,9 @@ def test_carry_stops_where_a_sequence_ends():
                 expected, _ = core.apply({"params": params}, expected, x[row : row + 1, t], t, method="step")
             for got, wanted in zip(jax.tree.leaves(carry), jax.tree.leaves(expected), strict=True):
                 np.testing.assert_allclose(got[row], wanted[0], rtol=1e-3, atol=1e-3)
+        everything, _ = core.apply({"params": params}, start, x, False, method="run")
+        for got, wanted in zip(jax.tree.leaves(everything), jax.tree.leaves(carry), strict=True):
+            np.testing.assert_allclose(got[0], wanted[0], rtol=1e-3, atol=1e-3)  # row 0 is valid to its end
 
 
 def test_truncation_bounds_the_memory_of_the_backward_pass():
