@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 
 from arjax.errors import UserError
 from arjax.networks.attention import Cache, CrossAttention
-from arjax.networks.base import activation
+from arjax.networks.base import activation, check_remat
 from arjax.registry import did_you_mean
 
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
@@ -33,6 +34,30 @@ def check_block(norm: str, mlp: str, act: str) -> None:
         if name not in known:
             raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
     activation(act)
+
+
+def stacked(layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool) -> type[nn.Module]:
+    """Equal layers on top of one another, scanned: `layer` maps (x, block_size, train, others) to (x, None).
+
+    To be made with an explicit name: toggling `remat` must change neither parameter paths nor initial values.
+    """
+    layer = nn.remat(layer, prevent_cse=False, static_argnums=(2, 3)) if remat else layer
+    return nn.scan(
+        layer,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
+        length=num_layers,
+        unroll=unroll,
+    )
+
+
+def check_stack(options: Mapping[str, Any]) -> None:
+    """Raises `UserError` when heads do not divide the width, or recomputation would save no memory."""
+    width, num_heads = options["width"], options["num_heads"]
+    if num_heads < 1 or width % num_heads:
+        raise UserError(f"network.num_heads={num_heads} does not divide network.width={width}")
+    check_remat(options)
 
 
 class Block(nn.Module):
