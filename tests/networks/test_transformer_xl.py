@@ -1,0 +1,120 @@
+"""Transformer-XL against the equations of its section 3.3, token by token, and what its segments and memory do."""
+
+from __future__ import annotations
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from scipy import special
+
+from arjax.models import make_model
+from arjax.networks.transformer_xl import RelativeAttention, XLLayer
+from arjax.spec import EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+rng = np.random.default_rng(0)
+WIDTH, HEADS = 8, 2
+SIZE = WIDTH // HEADS
+
+
+def random_params(module, *args):
+    return cases.random_like(jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"])
+
+
+def sinusoid(distance):
+    angle = distance * 1e4 ** (-np.arange(WIDTH // 2) / (WIDTH // 2))
+    return np.concatenate([np.sin(angle), np.cos(angle)])
+
+
+def textbook_attention(params, h, segment, memory, block_size, u, v):
+    """Head by head, query by query, key by key; tokens are `block_size` to a step."""
+    q, k, values = (h @ params[name]["kernel"] for name in ("query", "key", "value"))
+    mixed = np.zeros_like(h)
+    for n in range(HEADS):
+        own = slice(n * SIZE, (n + 1) * SIZE)
+        for i in range(len(h)):
+            step = i // block_size
+            first = max(step // segment * segment - memory, 0)
+            seen = range(first * block_size, (step + 1) * block_size)
+            scores = []
+            for j in seen:
+                r = (sinusoid(step - j // block_size) @ params["relative"]["kernel"])[own]
+                scores.append(q[i, own] @ k[j, own] + q[i, own] @ r + u[n] @ k[j, own] + v[n] @ r)
+            mixed[i, own] = special.softmax(np.array(scores) / np.sqrt(SIZE)) @ values[list(seen), own]
+    return mixed @ params["out"]["kernel"]
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "segment", "memory", "block_size"),
+    [(7, 3, 2, 1), (7, 2, 5, 1), (6, 3, 0, 1), (5, 8, 8, 1), (5, 2, 2, 3), (8, 2, 100, 1), (5, 1, 1, 2)],
+)
+def test_attention_is_its_equation(num_steps, segment, memory, block_size):
+    layer = RelativeAttention(WIDTH, HEADS, 1.0, "float32", use_bias=False, segment=segment, memory=memory)
+    h = rng.normal(size=(2, num_steps * block_size, WIDTH)).astype(np.float32)
+    biases = tuple(rng.normal(size=(2, HEADS, SIZE)).astype(np.float32))
+    params = random_params(layer, h, block_size, False, biases)
+    mixed = jax.jit(lambda p: layer.apply({"params": p}, h, block_size, False, biases))(params)
+    expected = [textbook_attention(params, one, segment, memory, block_size, *biases) for one in h]
+    np.testing.assert_allclose(mixed, expected, rtol=1e-3, atol=1e-3)
+
+
+def layer_norm(params, x):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    return x * params["scale"] + params["bias"]
+
+
+def test_layer_normalises_after_each_sum():
+    layer = XLLayer(WIDTH, HEADS, 12, 3, 2, 0.0, "relu", "float32")
+    h = rng.normal(size=(1, 5, WIDTH)).astype(np.float32)
+    biases = tuple(rng.normal(size=(2, HEADS, SIZE)).astype(np.float32))
+    params = random_params(layer, h, 1, False, biases)
+    out, _ = jax.jit(lambda p: layer.apply({"params": p}, h, 1, False, biases))(params)
+    mixed = textbook_attention(params["attention"], h[0], 3, 2, 1, *biases)
+    o = layer_norm(params["attention_norm"], h[0] + mixed)
+    hidden = np.maximum(o @ params["up"]["kernel"] + params["up"]["bias"], 0)
+    expected = layer_norm(params["mlp_norm"], o + hidden @ params["down"]["kernel"] + params["down"]["bias"])
+    np.testing.assert_allclose(out[0], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_no_gradient_flows_into_the_memory_in_training():
+    layer = RelativeAttention(WIDTH, HEADS, 1.0, "float32", use_bias=False, segment=3, memory=3)
+    h = rng.normal(size=(1, 6, WIDTH)).astype(np.float32)
+    biases = tuple(rng.normal(size=(2, HEADS, SIZE)).astype(np.float32))
+    params = random_params(layer, h, 1, False, biases)
+
+    def second_segment(h, train):
+        return (layer.apply({"params": params}, h, 1, train, biases)[:, 3:] ** 2).sum()
+
+    for train in (False, True):
+        gradient = jax.jit(jax.grad(second_segment), static_argnums=1)(h, train)[0]
+        assert (gradient[3:] != 0).all()
+        assert (gradient[:3] == 0).all() if train else (gradient[:3] != 0).all()
+
+
+@pytest.mark.parametrize(("segment", "memory", "num_layers"), [(3, 2, 1), (3, 2, 2), (2, 0, 2), (3, 1, 3)])
+def test_reach_through_the_layers(segment, memory, num_layers):
+    event = EventSpec((14,), kind="real", num_levels=0)
+    options = {"width": 16, "num_heads": 2, "segment": segment, "memory": memory, "num_layers": num_layers}
+    network = make_model(event, "transformer_xl", ordering="random(seed=2)", conditional="gaussian", **options)
+    params = cases.random_like(jax.eval_shape(network.init, jax.random.key(0)))
+    depends = cases.dependence(network.network, params, network.factorization, num=2)
+    declared = network.network.dependencies(network.factorization)
+    np.testing.assert_array_equal(depends, declared)
+    assert declared.sum() < np.asarray(network.factorization.mask()).sum()
+
+
+def test_memory_grows_with_the_length_not_with_its_square():
+    from jax.extend.core import jaxprs_in_params
+
+    def sizes(jaxpr):
+        for equation in jaxpr.eqns:
+            yield from (variable.aval.size for variable in equation.outvars)
+            for inner in jaxprs_in_params(equation.params):
+                yield from sizes(inner)
+
+    event = EventSpec((4096,), kind="tokens", num_levels=4)
+    model = make_model(event, "transformer_xl", width=8, num_heads=1, num_layers=1, segment=16, memory=16)
+    shapes, x = jax.eval_shape(model.init, jax.random.key(0)), np.zeros((1, 4096), np.int32)
+    assert max(sizes(jax.make_jaxpr(model.features)(shapes, x).jaxpr)) <= 64 * 4096
