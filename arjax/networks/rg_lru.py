@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.errors import UserError
-from arjax.networks.base import NETWORKS
-from arjax.networks.blocks import Block
+from arjax.networks.base import NETWORKS, check_remat
+from arjax.networks.blocks import Block, stacked
 from arjax.networks.convolution_1d import all_taps, queue_length, step_taps
 from arjax.networks.steps import StepNetwork
 
@@ -143,18 +143,11 @@ class GriffinCore(nn.Module):
     mlp_size: int
     dropout: float
     remat: bool
+    unroll: int
     dtype: str
 
     def setup(self):
-        block = nn.remat(Block, prevent_cse=False, static_argnums=(2, 3)) if self.remat else Block
-        layers = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast),
-            length=self.num_layers,
-        )
-        # An explicit name: toggling remat must change neither parameter paths nor initial values.
+        layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
         self.layers = layers(**self._block_fields(), name="layers")
         self.norm = nn.RMSNorm(dtype=self.dtype)
 
@@ -180,7 +173,7 @@ class GriffinCore(nn.Module):
 
     def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
         """All steps, [B, T, E] -> [B, T, E]."""
-        return self.norm(self.layers(x_BTE, 1, train)[0])
+        return self.norm(self.layers(x_BTE, 1, train, None)[0])
 
     def init_carry(self, batch_size: int) -> list[Cache]:
         """One cache per layer."""
@@ -200,8 +193,8 @@ class Griffin(StepNetwork):
     """Gated linear recurrences over the steps of any factorization: parallel in training, O(1) per step in sampling.
 
     Options: `hidden_size` E, `num_layers` L, `recurrent_size` R (0: about 4/3 E, as in the paper), `num_heads` (blocks
-    of the gates' matrices), `kernel_size` of the convolution, `mlp_ratio`, `dropout`, `position`, `remat` (recompute
-    activations in the backward pass).
+    of the gates' matrices), `kernel_size` of the convolution, `mlp_ratio`, `dropout`, `position`; `remat` and `unroll`
+    as for Transformers.
     """
 
     num_layers: int = 4
@@ -211,6 +204,7 @@ class Griffin(StepNetwork):
     mlp_ratio: int = 3
     dropout: float = 0.0
     remat: bool = False
+    unroll: int = 4
 
     SMALL = {"hidden_size": 32, "num_layers": 2, "position": "learned"}
     MAY_BE_ZERO = ("recurrent_size",)
@@ -218,6 +212,7 @@ class Griffin(StepNetwork):
     @classmethod
     def check(cls, event, factorization, options):
         super().check(event, factorization, options)
+        check_remat(options)
         size, heads = options["recurrent_size"], options["num_heads"]
         if size % heads:
             raise UserError(f"network.num_heads={heads} does not divide network.recurrent_size={size}")
@@ -233,5 +228,6 @@ class Griffin(StepNetwork):
             self.mlp_ratio * self.hidden_size,
             self.dropout,
             self.remat,
+            self.unroll,
             self.dtype,
         )
