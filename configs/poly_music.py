@@ -11,11 +11,13 @@ from arjax.config import apply_smoke, base_config, dataset_config, network_confi
 
 #: options of each network, and its learning rate
 NETWORKS = {
-    "rnn": ({"hidden_size": 200, "dropout": 0.5}, 1e-3),
-    "lstm": ({"hidden_size": 200, "dropout": 0.5}, 3e-3),
-    "tcn": ({"hidden_size": 150, "num_layers": 4, "kernel_size": 5, "dropout": 0.5}, 1e-3),
+    "rnn": ({"hidden_size": 200, "dropout": 0.3}, 1e-3),
+    "lstm": ({"hidden_size": 200, "dropout": 0.3}, 2e-3),
+    "tcn": ({"hidden_size": 150, "num_layers": 4, "kernel_size": 5, "dropout": 0.4}, 1e-3),
     "transformer": ({"width": 128, "num_layers": 3, "num_heads": 4, "dropout": 0.3, "unroll": 3}, 1e-3),
 }
+#: frames of a window: most chorales are shorter, most tunes longer
+LENGTH = {"jsb": 96, "nottingham": 160}
 SMOKE = {
     "rnn": {"hidden_size": 16},
     "lstm": {"hidden_size": 16},
@@ -29,13 +31,13 @@ def get_config(arg=""):
     arg = parse_arg(arg, smoke=False, set="jsb", network="lstm")
     options, learning_rate = NETWORKS[arg.network]
     config = base_config()
-    config.dataset = dataset_config("poly_music", set=arg.set, max_length=160)
+    config.dataset = dataset_config("poly_music", set=arg.set, max_length=LENGTH[arg.set])
     config.model.conditional = "bernoulli"
     config.network = network_config(arg.network, **(options | (SMOKE[arg.network] if arg.smoke else {})))
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", weight_decay=0.01)
     config.optimizer.update(clip_norm=1.0)
-    config.train.update(steps=1500, batch_size=32, steps_per_dispatch=10, ema_decay=0.99)
-    config.train.update(log_every=50, eval_every=50, checkpoint_every=500, patience=10)
-    config.evaluate.batch_size = 80
+    config.train.update(steps=6000, batch_size=8, steps_per_dispatch=20, ema_decay=0.99)
+    config.train.update(log_every=200, eval_every=200, checkpoint_every=1000, patience=5)
+    config.evaluate.batch_size = 64
     config.sample.num = 4
     return apply_smoke(config) if arg.smoke else config
