@@ -68,9 +68,9 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path) -
     to_wave, rate = WAVEFORMS.get(dataset.name, (None, 0))
     return write_samples(
         folder,
-        np.asarray(drawn),
+        dataset.in_data_units(np.asarray(drawn)),
         event.grid_shape,
-        real=np.asarray(real["x"]),
+        real=dataset.in_data_units(np.asarray(real["x"])),
         max_value=event.num_levels - 1 if event.is_discrete else None,
         to_text=dataset.decode,
         to_wave=to_wave,

@@ -182,8 +182,8 @@ class DiscretizedLogisticMixture(Conditional):
     def entropy(self, features: jax.Array) -> jax.Array:
         """Entropy in nats, [...]: the sum over all values of a mixture where these are at most 4096.
 
-        Else sum_k w_k mean_n -log p(x_kn), where x_kn are 128 values of component k at stratified quantiles: the same at every call, and
-        within 0.1 nats (on average 0.03) where it was compared. Its gradient is not that of the entropy.
+        Else sum_k w_k mean_n -log p(x_kn), where x_kn are 128 values of component k at stratified quantiles: the same
+        at every call, and within 0.1 nats (on average 0.03) where it was compared. Its gradient is not the entropy's.
         """
         mixture, levels = self._mixture(features), self._all_levels()
         if levels is not None:

@@ -38,8 +38,9 @@ class Dataset:
       decode: tokens int[T] -> text, for text.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
         binarization; None when batches are used as they are.
-      scale: float32[*event.shape] for real data that was standardised, z = (x - mean) / scale. A density in data units
-        follows from log p(x) = log p(z) - sum(log(scale)). None when nothing was scaled.
+      scale: float32[*event.shape] for real data that was standardised, z = (x - shift) / scale. A density in data units
+        follows from log p(x) = log p(z) - sum(log(scale)), and is what evaluation reports. None: nothing was scaled.
+      shift: likewise.
     """
 
     name: str
@@ -49,6 +50,20 @@ class Dataset:
     decode: Callable[[np.ndarray], str] | None = None
     transform: Callable[[Any, Batch, bool], Batch] | None = None
     scale: np.ndarray | None = None
+    shift: np.ndarray | None = None
+
+    @property
+    def log_scale_D(self) -> np.ndarray:
+        """What each site adds to -log p to make it that of a density in data units, float32[D]."""
+        if self.scale is None:
+            return np.zeros(self.event.num_sites, np.float32)
+        return np.log(self.scale, dtype=np.float64).reshape(self.event.num_sites, -1).sum(1).astype(np.float32)
+
+    def in_data_units(self, x: np.ndarray) -> np.ndarray:
+        """Examples [N, *event.shape] as they were before they were standardised."""
+        if self.scale is None or self.shift is None:
+            return x
+        return x * self.scale + self.shift
 
 
 class ArraySource:

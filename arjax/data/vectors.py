@@ -43,7 +43,7 @@ def wine_quality(*, data_dir: str = "") -> Dataset:
     mean, scale = x["train"].mean(0), x["train"].std(0)
     z = {split: (rows - mean) / scale for split, rows in x.items()}
     dataset = from_arrays(EventSpec(mean.shape, kind="real", num_levels=0), name="wine_quality", **z)
-    return dataclasses.replace(dataset, scale=scale)
+    return dataclasses.replace(dataset, scale=scale, shift=mean)
 
 
 def _read(path: str, name: str, data_dir: str) -> dict[str, np.ndarray]:

@@ -72,23 +72,27 @@ def step_entropy(
         if dataset.transform is not None:
             batch = dataset.transform(jax.random.fold_in(jax.random.key(0), i), batch, False)
         batch = batch | {"weight": weight}
-        for name, value in _sums((model.network, model.conditional), model.factorization, params, batch).items():
+        found = _sums((model.network, model.conditional), model.factorization, params, batch, dataset.log_scale_D)
+        for name, value in found.items():
             sums[name] = np.asarray(value, np.float64) + sums.get(name, 0.0)
     return _means(sums, model.event.grid_shape)
 
 
 @partial(jax.jit, static_argnums=0)
 def _sums(
-    static: tuple, factorization: Factorization, params: Any, batch: dict[str, jax.Array]
+    static: tuple, factorization: Factorization, params: Any, batch: dict[str, jax.Array], log_scale_D: jax.Array
 ) -> dict[str, jax.Array]:
-    """Sums over a batch; `static` holds what jit must treat as constants: the network and the conditional."""
+    """Sums over a batch; `static` holds what jit must treat as constants: the network and the conditional.
+
+    `log_scale_D` makes densities those of the data's own units.
+    """
     model = AutoregressiveModel(*static, factorization)
     per_site = model.conditionals(params, batch["x"], context=batch.get("context"))
     log_prob, entropy = (values.reshape(values.shape[0], -1) for values in per_site)
     counted_BD = jnp.broadcast_to(batch["weight"][:, None], log_prob.shape)
     if "mask" in batch:
         counted_BD = counted_BD * batch["mask"].reshape(log_prob.shape)
-    entropy_BD, nll_BD = (jnp.where(counted_BD > 0, v, 0.0) for v in (entropy, -log_prob))
+    entropy_BD, nll_BD = (jnp.where(counted_BD > 0, v + log_scale_D, 0.0) for v in (entropy, -log_prob))
     per_step = partial(jax.ops.segment_sum, segment_ids=factorization.step, num_segments=factorization.num_steps)
     entropy_SB, nll_SB, counted_SB = (per_step(v.T) for v in (entropy_BD, nll_BD, counted_BD))
     return {

@@ -19,10 +19,17 @@ from arjax.spec import EventSpec
 Rows = dict[str, jax.Array]
 
 
-def eval_step(model: AutoregressiveModel, params: Any, batch: dict[str, jax.Array]) -> Rows:
-    """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each."""
+def eval_step(
+    model: AutoregressiveModel, params: Any, batch: dict[str, jax.Array], log_scale_D: np.ndarray | float = 0.0
+) -> Rows:
+    """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each.
+
+    `log_scale_D` is what each site adds for densities in the units of the data, where these were standardised.
+    """
     mask = batch.get("mask")
     nll_B = -model.log_prob(params, batch["x"], context=batch.get("context"), mask=mask)
+    added_BD = jnp.broadcast_to(jnp.asarray(log_scale_D, jnp.float32), (nll_B.shape[0], model.event.num_sites))
+    nll_B = nll_B + (added_BD if mask is None else jnp.where(mask.reshape(added_BD.shape) > 0, added_BD, 0)).sum(-1)
     sites_B = (
         jnp.full(nll_B.shape, model.event.num_sites, jnp.float32)
         if mask is None
@@ -55,7 +62,7 @@ class Evaluator:
         def score(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Rows:
             if dataset.transform is not None:
                 batch = dataset.transform(key, batch, False)
-            return eval_step(model, params, batch)
+            return eval_step(model, params, batch, dataset.log_scale_D)
 
         # Whole on every device: each process reads the scores of all rows.
         self._score = jax.jit(score, out_shardings=NamedSharding(mesh, PartitionSpec()))
@@ -97,8 +104,9 @@ def evaluate(
       mesh: devices to compute on, as from `arjax.training.sharding.make_mesh`.
 
     Returns:
-      `nll_nats` (mean over examples), `nll_stderr` (its standard error), `bits_per_dim`, `num_examples`; for text
-      `nll_nats_per_char`, `bits_per_char`, `perplexity`; for sequences of vectors `nll_nats_per_frame`.
+      `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
+      standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char`, `perplexity`;
+      for sequences of vectors `nll_nats_per_frame`.
 
     Raises:
       UserError: the data set has no such split, or it is empty.

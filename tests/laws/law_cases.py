@@ -10,7 +10,7 @@ from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.errors import UserError
 from arjax.factorization import ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import AutoregressiveModel, make_model
-from arjax.networks import BUILDER_FIELDS, NETWORKS
+from arjax.networks import NETWORKS
 from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 #: Events on six sites of every kind of data, with scalar and vector values, on a line and on a grid.
@@ -21,7 +21,7 @@ EVENTS = {
     "real": EventSpec((2, 3), (), "real", 0),
 }
 #: Options for the components that cannot be called without; a new component of that kind needs a line here.
-ORDERING_OPTIONS = {"random": "(seed=1)", "list": "(order=(3, 0, 5, 1, 4, 2))"}
+ORDERING_OPTIONS = {"tiles": "(height=2, width=2)", "random": "(seed=1)", "list": "(order=(3, 0, 5, 1, 4, 2))"}
 PARTITION_OPTIONS = {"blocks": "(size=2)", "sizes": "(sizes=(1, 3, 2))"}
 ORDERING_CALLS = [name + ORDERING_OPTIONS.get(name, "") for name in ORDERINGS.names()]
 PARTITION_CALLS = [name + PARTITION_OPTIONS.get(name, "") for name in PARTITIONS.names()]
@@ -49,28 +49,17 @@ def small_model(
     """A small model, or the sentence with which the combination is refused."""
     small = dict(NETWORKS.get(network).SMALL)
     try:
-        if not event.is_discrete:  # the laws of the network alone need no distribution
-            return _headless_model(network, event, ordering, partition, context, dtype, small)
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional}
         return make_model(event, network, context=context, dtype=dtype, **choice, **small)
     except UserError as refusal:
         return str(refusal)
 
 
-def _headless_model(network, event, ordering, partition, context, dtype, small):
-    family = NETWORKS.get(network)
-    factorization = make_factorization(event.grid_shape, ordering, partition)
-    options = NETWORKS.options(network, hidden=BUILDER_FIELDS) | small
-    family.check(event, factorization, options)
-    net = family(event=event, context_spec=context, num_features=2, dtype=dtype, **options)
-    return AutoregressiveModel(net, None, factorization)
-
-
 def served_model(network: str, event: EventSpec, ordering: str, partition: str, **choice) -> AutoregressiveModel | str:
     """The small model of this order and partition or, where it is refused, of the next that the network serves: single
-    sites, and raster-like orders. A refusal (which must be a sentence) only where all are refused.
+    sites, raster-like orders, and from coarse to fine. A refusal (which must be a sentence) only where all are refused.
     """
-    for order in (ordering, "reversed", "raster"):
+    for order in (ordering, "reversed", "raster", "multiscale"):
         for cut in (partition, "sites"):
             model = small_model(network, event, order, cut, **choice)
             if not isinstance(model, str):
@@ -119,9 +108,10 @@ def _log_prob(network, conditional, params, x, factorization):
     return AutoregressiveModel(network, conditional, factorization).log_prob(params, x)
 
 
-def log_prob(model, x):
-    """log p(x) under `params_of(model)`, float64[B]; one compilation serves all orderings."""
-    scores = _log_prob(model.network, model.conditional, params_of(model), x, model.factorization)
+def log_prob(model, x, params=None):
+    """log p(x) under the parameters (`params_of(model)`), float64[B]; one compilation serves all orderings."""
+    params = params_of(model) if params is None else params
+    scores = _log_prob(model.network, model.conditional, params, x, model.factorization)
     return np.asarray(scores, np.float64)
 
 
@@ -189,7 +179,7 @@ def all_values(event):
 
 
 def fitting_conditionals(event):
-    """Names of all registered conditionals that can describe a discrete event."""
+    """Names of all registered conditionals that can describe an event."""
 
     def fits(name):
         try:
@@ -199,3 +189,8 @@ def fitting_conditionals(event):
         return True
 
     return [name for name in CONDITIONALS.names() if fits(name)]
+
+
+#: Densities are integrated on grids: no scale may be so small that it falls between the points.
+REAL_OPTIONS = "(min_log_scale=-1.0)"
+REAL_CONDITIONALS = [name + REAL_OPTIONS for name in fitting_conditionals(EVENTS["real"])]

@@ -31,6 +31,34 @@ def test_probabilities_sum_to_one(network, partition, event):
         assert abs(np.exp(log_prob).sum() - 1) < 1e-5
 
 
+#: Distances from the mode of a conditional, dense near it, and the weight of each in an integral.
+T = np.linspace(-6, 6, 101)
+DISTANCES, WEIGHTS = np.sinh(T), np.cosh(T) * (T[1] - T[0])
+
+
+@pytest.mark.parametrize("conditional", cases.REAL_CONDITIONALS)
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_density_of_two_real_sites_integrates_to_one(network, conditional):
+    """A double integral, over the second site around its mode given the first."""
+    model = cases.served_model(network, EventSpec((1, 2), (), "real", 0), "reversed", "sites", conditional=conditional)
+    if isinstance(model, str):
+        return
+    order, num = np.asarray(model.factorization.order), len(T)
+    params = jax.tree.map(lambda leaf: 0.5 * leaf, cases.params_of(model))  # else x_2 could follow x_1 too steeply
+
+    def mode(x, site):
+        features = cases.parallel(model.network, params, x[:, None], model.factorization)
+        return np.asarray(model.conditional.mode(features[:, site]))
+
+    x = np.zeros((num, 2), np.float32)
+    x[:, order[0]] = mode(x, order[0]) + DISTANCES
+    grid = np.repeat(x[:, None], num, 1)
+    grid[..., order[1]] = mode(x, order[1])[:, None] + DISTANCES
+    log_prob = cases.log_prob(model, grid.reshape(-1, 1, 2), params).reshape(num, num)
+    assert log_prob.std() > 0.01
+    assert abs(WEIGHTS @ np.exp(log_prob) @ WEIGHTS - 1) < 1e-3
+
+
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_every_order_gives_a_distribution(network):
     event = EventSpec((2, 3))

@@ -1,0 +1,71 @@
+"""Standardised real data: likelihoods, entropies and samples are reported in the units of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.data import from_arrays
+from arjax.evaluation.entropy import step_entropy
+from arjax.evaluation.likelihood import evaluate
+from arjax.models import make_model
+from arjax.spec import EventSpec
+from arjax.training.sharding import make_mesh
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+SCALE, SHIFT = np.float32([0.01, 3.0, 50.0]), np.float32([1.0, -2.0, 0.0])
+Z = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+MASK = np.float32(np.arange(60).reshape(20, 3) % 3 != 1)
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """A model, its parameters, and how it scores z in both units, with and without a mask."""
+    model = make_model(EventSpec((3,), (), "real", 0), "made", hidden_sizes=(8,), ordering="reversed")
+    params = model.init(jax.random.key(0))
+    mesh, results = make_mesh(1, 1, 1), {}
+    for units, masked in [(u, m) for u in ("z", "x") for m in (False, True)]:
+        test = {"x": Z} | ({"mask": MASK} if masked else {})
+        data = from_arrays(model.event, train=Z, test=test)
+        if units == "x":
+            data = dataclasses.replace(data, scale=SCALE, shift=SHIFT)
+        results[units, masked] = (
+            evaluate(model, params, data, "test", 8, mesh)["nll_nats"],
+            step_entropy(model, params, data, "test", 8),
+        )
+    return model, params, results
+
+
+def test_log_likelihoods_are_those_of_the_data(scored):
+    model, params, results = scored
+    expected = -np.asarray(model.log_prob(params, Z)).mean()
+    np.testing.assert_allclose(results["z", False][0], expected, rtol=1e-5)
+    np.testing.assert_allclose(results["x", False][0], expected + np.log(SCALE).sum(), rtol=1e-5)
+
+
+def test_sites_that_do_not_count_add_nothing(scored):
+    _, _, results = scored
+    added = results["x", True][0] - results["z", True][0]
+    np.testing.assert_allclose(added, np.log(SCALE[[0, 2]]).sum(), rtol=1e-4)
+
+
+def test_entropies_along_the_order_are_those_of_the_data(scored):
+    model, _, results = scored
+    order = np.asarray(model.factorization.order)
+    for name, places in (("entropy", order), ("nll", order), ("entropy_over_grid", np.arange(3))):
+        difference = getattr(results["x", False][1], name) - getattr(results["z", False][1], name)
+        np.testing.assert_allclose(difference, np.log(SCALE)[places], rtol=1e-4, atol=1e-5)
+
+
+def test_a_gaussian_fits_in_any_units():
+    """The definition: the density of x = shift + scale z."""
+    data = dataclasses.replace(from_arrays(EventSpec((3,), (), "real", 0), train=Z), scale=SCALE, shift=SHIFT)
+    x = data.in_data_units(Z)
+    np.testing.assert_allclose(x, SHIFT + SCALE * Z, rtol=1e-6)
+    np.testing.assert_allclose(data.log_scale_D, np.log(SCALE), rtol=1e-6)
+    plain = from_arrays(EventSpec((3,), (), "real", 0), train=Z)
+    assert plain.in_data_units(Z) is Z and not plain.log_scale_D.any()
