@@ -1,12 +1,13 @@
 """Speed of every network in training and sampling, beside the same nets in torch, as a table and as JSON.
 
     python scripts/benchmark.py [--only=made,lstm] [--repeats=7] [--out=FILE.json] [--nopeers]
+    python scripts/benchmark.py --length=FOLDER [--only=lstm,transformer] [--longest=65536] [--seconds=10]
 
 Training goes through the train step of real runs: optimizer included, several steps per dispatch, rows gathered on the
 device. The peers take turns with arjax in the same process. A ratio is the median over the rounds of the ratio within a
 round; beside it stands the ratio of the best rounds, which other work on the machine disturbs least (torch's threads
 wait for one another, so it suffers more). Naive sampling is timed for some of its steps, each a full pass, and
-extrapolated.
+extrapolated. With --length: memory and time against the length of the sequence, see benchmark_length.py.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ from arjax.training.step import Recipe, train_chunk, train_step, zero_sums
 IMAGE = EventSpec((28, 28))
 TEXT = EventSpec((64,), kind="tokens", num_levels=65)
 SAMPLES = 16
+SPEECH = EventSpec((8000,), kind="levels", num_levels=256)
+#: What is sampled of a network, and how many: images, if nothing else is said.
+SAMPLING: dict[str, tuple[EventSpec, int, Mapping[str, Any]]] = {
+    # One second of speech, at the size of configs/spoken_digits.py.
+    "wavenet": (SPEECH, 1, {"hidden_size": 32, "skip_channels": 64, "num_layers": 18, "dilation_cycle": 9}),
+}
 STEPS_PER_DISPATCH = 16
 SAMPLING_ROUNDS = 3  # at most: naive sampling takes seconds per step, and its ratios are far above the noise
 
@@ -144,12 +151,13 @@ def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
 
 
 def measure_sampling(name: str, rounds: int) -> dict[str, Any]:
-    """Cached against naive sampling of 784 sites."""
+    """Cached against naive sampling of images, or of what `SAMPLING` says."""
     options = {k: v for k, v in CASES[name].options.items() if k == "hidden_sizes"} if name in CASES else {}
-    model = make_model(IMAGE, name, **options)
-    speed = sampling_speed(model, jax.jit(model.init)(jax.random.key(0)), SAMPLES, rounds)
-    options = NETWORKS.options(name, hidden=BUILDER_FIELDS) | options
-    about = {"network": name, "options": options, "num_sites": IMAGE.num_sites, "batch_size": SAMPLES}
+    event, num, options = SAMPLING.get(name, (IMAGE, SAMPLES, options))
+    model = make_model(event, name, **options)
+    speed = sampling_speed(model, jax.jit(model.init)(jax.random.key(0)), num, rounds)
+    options = NETWORKS.options(name, hidden=BUILDER_FIELDS) | dict(options)
+    about = {"network": name, "options": options, "num_sites": event.num_sites, "batch_size": num}
     return about | dataclasses.asdict(speed)
 
 
@@ -204,6 +212,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     rows = [
         (
             row["network"],
+            f"{row['batch_size']} x {row['num_sites']}",
             f"{row['cached_seconds']:.2f}",
             f"{row['naive_seconds']:.1f}",
             f"{row['naive_steps']}, {row['naive_form']}",
@@ -212,8 +221,22 @@ def print_report(report: Mapping[str, Any]) -> None:
         )
         for row in report["sampling"]
     ]
-    columns = ("network", "cached s", "naive s", "naive steps timed", "speed-up", "compile s")
-    print_table(columns, rows, title=f"Sampling {SAMPLES} x {IMAGE.num_sites} sites", right=columns[1:3] + columns[4:])
+    columns = ("network", "sites", "cached s", "naive s", "naive steps timed", "speed-up", "compile s")
+    print_table(columns, rows, title="Sampling", right=columns[1:4] + columns[5:])
+
+
+def measure_length(flags: argparse.Namespace) -> int:
+    """Memory and time against the length of the sequence."""
+    import benchmark_length
+
+    names = tuple(flags.only.split(",")) if flags.only else benchmark_length.NAMES
+    for name in names:
+        if name not in benchmark_length.NAMES:
+            raise UserError(f"--length measures {', '.join(benchmark_length.NAMES)}, not {name!r}")
+    if flags.longest < benchmark_length.SHORTEST or flags.seconds <= 0:
+        raise UserError(f"--longest must be at least {benchmark_length.SHORTEST}, and --seconds above 0")
+    benchmark_length.run(names, flags.longest, flags.seconds, flags.length)
+    return 0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -224,7 +247,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="file for the JSON, which is printed otherwise")
     parser.add_argument("--peers", action="store_true", default=None, help="fail where the peers are not installed")
     parser.add_argument("--nopeers", dest="peers", action="store_false", help="measure arjax alone")
+    parser.add_argument("--length", type=Path, metavar="FOLDER", help="measure against length, and write a plot there")
+    parser.add_argument("--longest", type=int, default=65536, help="with --length: the longest sequence")
+    parser.add_argument("--seconds", type=float, default=10.0, help="with --length: the longest gradient, in seconds")
     flags = parser.parse_args(argv)
+    if flags.length is not None:
+        return measure_length(flags)
     names = flags.only.split(",") if flags.only else NETWORKS.names()
     for name in names:
         NETWORKS.get(name)

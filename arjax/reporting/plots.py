@@ -144,6 +144,33 @@ def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], n
     _save(figure, path)
 
 
+def log_curves(
+    path: str | os.PathLike,
+    panels: Sequence[tuple[str, str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]],
+    xlabel: str,
+) -> None:
+    """Draws panels of named curves over two logarithmic axes, with one legend.
+
+    Args:
+      path: file to write.
+      panels: (title, label of the y axis, {name: (x, y)}) of each; a name has the same colour in all panels.
+      xlabel: label of the x axis.
+    """
+    figure = _figure(3.5 * len(panels), 3.6)
+    names = list(dict.fromkeys(name for _, _, curves in panels for name in curves))
+    for axis, (title, ylabel, curves) in zip(_row_of_axes(figure, len(panels)), panels, strict=True):
+        for name, (x, y) in curves.items():
+            axis.plot(x, y, "o-", color=f"C{names.index(name)}", markersize=3, linewidth=1.3, label=name)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        _style(axis, xlabel, ylabel, title)
+    handles = {h.get_label(): h for axis in figure.axes for h in axis.get_lines()}
+    figure.legend(
+        [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9
+    )
+    _save(figure, path)
+
+
 def _figure(width: float, height: float) -> Any:
     """An empty figure drawn by Agg, without pyplot: no window, no state kept between pictures."""
     if not has_matplotlib():

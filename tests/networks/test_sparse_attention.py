@@ -1,0 +1,211 @@
+"""Attention along patterns: the patterns as the papers define them, and attention over them against a dense mask."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.networks.image_transformer import Tiles
+from arjax.networks.patterns import Near, Strided, Summary, windows
+from arjax.networks.sparse_attention import PatternAttention
+from arjax.spec import EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+WIDTH, HEADS = 12, 4
+#: Patterns of groups of heads, and whether all heads follow their union.
+LAYERS = {
+    "window": ([(Near(3, 2, 3), 4)], False),
+    "window of one": ([(Near(1, 0, 1), 4)], False),
+    "blocks with memory": ([(Near(4, 6), 4)], False),
+    "strided": ([(Near(3, 3, 4), 2), (Strided(3), 2)], False),
+    "strided, merged": ([(Near(3, 3, 4), 2), (Strided(3, skip=3), 2)], True),
+    "fixed": ([(Near(4, 0), 2), (Summary(4, 1), 1), (Summary(4, 1, 1), 1)], False),
+    "fixed, merged": ([(Near(4, 0), 2), (Summary(4, 2, skip=True), 2)], True),
+    "tiles": ([(Tiles((4, 6), (2, 3), (1, 2)), 4)], False),
+}
+
+
+def layer(name: str):
+    patterns, merged = LAYERS[name]
+    module = PatternAttention(WIDTH, HEADS, 1.0, "float32", patterns=tuple(patterns), merged=merged)
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, 24, WIDTH)), 1))
+    return module, cases.random_like(shapes)
+
+
+def pairs(predicate, num_steps: int = 17) -> np.ndarray:
+    """bool[S, S] of the pairs with j <= i."""
+    return np.array([[j <= i and bool(predicate(i, j)) for j in range(num_steps)] for i in range(num_steps)])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "predicate"),
+    [
+        (Near(5, 4, 5), lambda i, j: i - j < 5),
+        (Near(5, 3), lambda i, j: j >= i // 5 * 5 - 3),
+        # Child et al. (2019), section 4.3, with l = 4 and c = 2
+        (Near(4, 4, 5), lambda i, j: j >= max(0, i - 4)),
+        (Strided(4), lambda i, j: (i - j) % 4 == 0),
+        (Near(4, 0), lambda i, j: j // 4 == i // 4),
+        (Summary(4, 2), lambda i, j: j % 4 in (2, 3)),
+        (Summary(4, 1, 2), lambda i, j: j % 4 == 1),
+    ],
+)
+def test_patterns_are_those_of_the_papers(pattern, predicate):
+    np.testing.assert_array_equal(pattern.graph(17), pairs(predicate))
+
+
+def test_tiles_see_themselves_and_a_margin():
+    """Pixel by pixel: tiles of 2 x 3, one row above and two columns aside, of what is generated already."""
+    pattern = Tiles((4, 6), (2, 3), (1, 2))
+    order = [(r, c) for R in (0, 2) for C in (0, 3) for r in (R, R + 1) for c in (C, C + 1, C + 2)]
+    for i, j in np.ndindex(24, 24):
+        (r, c), (y, x) = order[i], order[j]
+        top, left = r // 2 * 2, c // 3 * 3
+        near = top - 1 <= y < top + 2 and left - 2 <= x < left + 3 + 2
+        assert pattern.graph(24)[i, j] == (near and j <= i), (i, j)
+
+
+@pytest.mark.parametrize("name", ["strided, merged", "fixed, merged"])
+def test_merged_patterns_are_disjoint(name):
+    first, second = (pattern.graph(24) for pattern, _ in LAYERS[name][0])
+    assert not (first & second).any()
+    plain = Strided(3) if "strided" in name else Summary(4, 2)
+    np.testing.assert_array_equal(first | second, first | plain.graph(24))
+
+
+@pytest.mark.parametrize("name", ["strided", "fixed"])
+def test_two_hops_connect_everything(name):
+    """Which makes the two patterns a factorisation (section 4.2)."""
+    graph = np.any([pattern.graph(24) for pattern, _ in LAYERS[name][0]], axis=0)
+    np.testing.assert_array_equal(graph @ graph, np.tri(24, dtype=bool))
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+@pytest.mark.parametrize("name", LAYERS)
+def test_attention_equals_a_dense_mask(name, slots):
+    """Also where blocks are cut short; heads that see nothing give 0."""
+    if name == "tiles" and slots > 1:
+        return
+    module, variables = layer(name)
+    num_steps = 24 if name == "tiles" else 17
+    x = np.random.default_rng(0).normal(size=(2, num_steps * slots, WIDTH)).astype(np.float32)
+    patterns, merged = LAYERS[name]
+    masks = [np.kron(p.graph(num_steps), np.ones((slots, slots), bool)) for p, count in patterns for _ in range(count)]
+    if merged:
+        masks = [np.any(masks, axis=0)] * HEADS
+    params = variables["params"]
+    q, k, v = (x @ params[n]["kernel"] + params[n]["bias"] for n in ("query", "key", "value"))
+    heads = []
+    for h, mask in enumerate(masks):
+        part = slice(3 * h, 3 * h + 3)
+        scores = np.einsum("bqh,bkh->bqk", q[..., part], k[..., part]) / np.sqrt(3)
+        weights = np.where(mask, np.exp(scores - scores.max(-1, keepdims=True)), 0)
+        weights = weights / np.maximum(weights.sum(-1, keepdims=True), 1e-30)
+        heads.append(weights @ v[..., part])
+    expected = np.concatenate(heads, -1) @ params["out"]["kernel"] + params["out"]["bias"]
+    out = jax.jit(module.apply, static_argnums=2)(variables, x, slots)
+    np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+@pytest.mark.parametrize("name", LAYERS)
+def test_steps_equal_the_whole(name, slots):
+    if name == "tiles" and slots > 1:
+        return
+    module, variables = layer(name)
+    num_steps = 24 if name == "tiles" else 17
+    x = np.random.default_rng(1).normal(size=(2, num_steps * slots, WIDTH)).astype(np.float32)
+
+    @jax.jit
+    def stepwise(variables, x):
+        cache = module.apply(variables, 2, num_steps, slots, method="init_cache")
+
+        def body(cache, t):
+            new = jax.lax.dynamic_slice_in_dim(x, t * slots, slots, axis=1)
+            return module.apply(variables, cache, new, t, method="step")
+
+        _, out_SBME = jax.lax.scan(body, cache, jnp.arange(num_steps))
+        return jnp.swapaxes(out_SBME, 0, 1).reshape(x.shape)
+
+    whole = jax.jit(module.apply, static_argnums=2)(variables, x, slots)
+    np.testing.assert_allclose(stepwise(variables, x), whole, rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_are_finite_where_a_head_sees_nothing():
+    module, variables = layer("fixed")
+    x = np.random.default_rng(2).normal(size=(1, 9, WIDTH)).astype(np.float32)
+    gradient = jax.jit(jax.grad(lambda v: (module.apply(v, x, 1) ** 2).sum()))(variables)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert np.abs(gradient["params"]["key"]["kernel"]).max() > 0
+
+
+@pytest.mark.parametrize(("size", "before", "after"), [(3, 0, 0), (3, 2, 0), (3, 7, 1), (1, 2, 2), (20, 3, 0)])
+def test_windows(size, before, after):
+    x = np.arange(1, 12)
+    rows = np.asarray(windows(jnp.asarray(x), 0, size, before, after))
+    padded = np.concatenate([np.zeros(before, int), x, np.zeros(40, int)])
+    starts = range(0, len(x), size)
+    np.testing.assert_array_equal(rows, [padded[s : s + before + size + after] for s in starts])
+
+
+NETWORKS = [
+    ("sparse_transformer", "random(seed=1)", {"pattern": "strided", "stride": 4}),
+    ("sparse_transformer", "snake", {"pattern": "fixed", "stride": 4, "expressivity": 1}),
+    ("image_transformer", "tiles(height=2, width=3)", {"query_block": (2, 3), "memory": (1, 2)}),
+]
+
+
+@pytest.mark.parametrize(("network", "ordering", "options"), NETWORKS)
+def test_networks_on_grids_larger_than_their_patterns(network, ordering, options):
+    """Laws 1 and 3 where there is something that a layer does not see."""
+    event = EventSpec((4, 6), (), "levels", 4)
+    model = make_model(event, network, ordering=ordering, width=24, num_heads=4, num_layers=1, **options)
+    params, factorization = cases.random_like(jax.eval_shape(model.init, jax.random.key(0))), model.factorization
+    declared = model.network.dependencies(factorization)
+    assert declared.sum() < np.asarray(factorization.mask()).sum()
+    np.testing.assert_array_equal(cases.dependence(model.network, params, factorization, num=6), declared)
+    x, garbage = cases.random_x(event, 150), cases.random_x(event, 150, seed=1)
+    parallel = cases.parallel(model.network, params, x, factorization)
+    stepwise = cases.stepwise(model.network, params, x, garbage, factorization)
+    np.testing.assert_allclose(parallel, stepwise, rtol=1e-3, atol=1e-3)
+
+
+REFUSALS = [
+    ("sparse_transformer", {"pattern": "dotted"}, "network.pattern must be one of strided, fixed, not 'dotted'"),
+    ("sparse_transformer", {"heads": "both"}, "network.heads must be one of split, merged, not 'both'"),
+    ("sparse_transformer", {"num_heads": 1}, "network.heads=split needs an even number of heads, not 1"),
+    (
+        "sparse_transformer",
+        {"pattern": "fixed", "stride": 7},
+        "the heads summarise 8 steps of each block, more than its network.stride=7",
+    ),
+    ("local_transformer", {"window": 0}, "network.window of 'local_transformer' must be at least 1, not 0"),
+    (
+        "image_transformer",
+        {"memory": (2, 1)},
+        r"network.query_block and network.memory must be one or two whole numbers each, .*, not \(256,\) and \(2, 1\)",
+    ),
+    ("image_transformer", {"query_block": (0,)}, r"network.query_block and network.memory must be .*"),
+    (
+        "image_transformer",
+        {"query_block": (3, 3), "memory": (1, 1)},
+        r"network.query_block=\(3, 3\) must divide a grid of two dimensions, not \(4, 6\).*",
+    ),
+    (
+        "image_transformer",
+        {"query_block": (2, 3), "memory": (1, 1)},
+        r"attention in two dimensions needs model.ordering=tiles\(height=2, width=3\) and model.partition=sites.*",
+    ),
+]
+
+
+@pytest.mark.parametrize(("network", "options", "message"), REFUSALS)
+def test_refusals(network, options, message):
+    with pytest.raises(UserError, match=rf"^{message}$"):
+        make_model(EventSpec((4, 6)), network, **options)
