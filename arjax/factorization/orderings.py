@@ -91,6 +91,29 @@ def tiles(grid_shape: Grid, height: int = 4, width: int = 4) -> np.ndarray:
     return np.lexsort(keys[::-1])
 
 
+@ORDERINGS.register("multiscale")
+def multiscale(grid_shape: Grid, factor: int = 2, levels: int = 1) -> np.ndarray:
+    """From coarse to fine: first the sites whose coordinates are all multiples of factor^levels, then those that are
+    multiples of factor^(levels-1), and so on to all of them; raster order within a scale.
+    """
+    for name, value, least in (("factor", factor, 2), ("levels", levels, 1)):
+        if not is_integer(value) or value < least:
+            raise UserError(
+                f"the {name} of a multiscale ordering must be an integer of at least {least}, not {value!r}"
+            )
+    return np.argsort(-scales(grid_shape, factor, levels), kind="stable")
+
+
+def scales(grid_shape: Grid, factor: int, levels: int) -> np.ndarray:
+    """int[D]: of each site the coarsest of the scales 0 (all sites) to `levels` that it belongs to."""
+    coordinates = np.indices(grid_shape).reshape(len(grid_shape), -1)
+    scale_D = np.zeros(coordinates.shape[1], np.int64)
+    for level in range(1, levels + 1):
+        spacing = min(factor**level, max(grid_shape))  # more would leave the first site alone too
+        scale_D += (coordinates % spacing == 0).all(0)
+    return scale_D
+
+
 @ORDERINGS.register("random")
 def random(grid_shape: Grid, seed: int = 0) -> np.ndarray:
     """A uniformly random permutation, a pure function of the seed."""

@@ -21,7 +21,7 @@ from arjax.networks.grids import check_raster_like, from_raster, picture_inputs,
 
 #: Reads the inputs at some pixels: (rows int[K], columns int[K]), which may lie outside -> [B, K, n].
 ReadPixels = Callable[[jax.Array, jax.Array], jax.Array]
-#: The 7x7 kernel of the first layer, mask A.
+#: The 7x7 kernel of the first layer, mask A (section 4).
 INPUT_TAPS = raster_taps(3, 3, centre=False)
 
 
@@ -38,8 +38,8 @@ class PixelRNNCore(nn.Module):
     """Maps the inputs of a picture in raster order to features, [B, H, W, n] -> [B, H, W, F].
 
     Figure 5 (right): layers read and add to maps of 2U features; each also sends maps to the output ("layer-to-output
-    connections", section 5.2). Then two times relu and a 1x1 convolution, and the parameters of the distribution. A
-    condition is mapped to the gates of every layer and added to what they read of the maps (section 3.4).
+    connections", section 4). Then two times relu and a 1x1 convolution, and the parameters of the distribution. A
+    condition is mapped to the gates of every layer and added to what they read of the maps (section 3.6).
 
     Subclasses name the layer. `MARGIN` columns beyond the right edge are computed like pixels, without a value.
     """

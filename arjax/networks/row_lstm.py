@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.errors import UserError
 from arjax.networks.base import NETWORKS
 from arjax.networks.convolution import TapConv, TapMix
+from arjax.networks.grids import check_kernels
 from arjax.networks.lstm_scan import gate_bias, lstm_cell, lstm_scan
 from arjax.networks.pixel_rnn import PixelRNN, PixelRNNCore
 
@@ -139,8 +139,7 @@ class RowLSTM(PixelRNN):
 
     @classmethod
     def check(cls, event, factorization, options):
-        if options["kernel_size"] < 3 or options["kernel_size"] % 2 == 0:
-            raise UserError(f"network.kernel_size must be odd and at least 3, not {options['kernel_size']}")
+        check_kernels(options, kernel_size=3)
         super().check(event, factorization, options)
 
     def core_fields(self):

@@ -54,6 +54,9 @@ def test_every_ordering_is_a_permutation_of_every_grid(text, grid):
         ("spiral(inward=False)", (3, 4), [6, 5, 4, 8, 9, 10, 11, 7, 3, 2, 1, 0]),
         ("tiles(height=2, width=3)", (3, 4), [0, 1, 2, 4, 5, 6, 3, 7, 8, 9, 10, 11]),
         ("tiles", (3, 4), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+        ("multiscale", (3, 4), [0, 2, 8, 10, 1, 3, 4, 5, 6, 7, 9, 11]),
+        ("multiscale(factor=3)", (3, 4), [0, 3, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]),
+        ("multiscale(levels=2)", (3, 5), [0, 4, 2, 10, 12, 14, 1, 3, 5, 6, 7, 8, 9, 11, 13]),
         ("list(order=(2, 0, 1))", (3,), [2, 0, 1]),
         # a line
         ("snake", (4,), [0, 1, 2, 3]),
@@ -62,6 +65,7 @@ def test_every_ordering_is_a_permutation_of_every_grid(text, grid):
         ("spiral", (4,), [0, 3, 1, 2]),
         ("spiral", (5,), [0, 4, 1, 3, 2]),
         ("spiral(inward=False)", (5,), [2, 3, 1, 4, 0]),
+        ("multiscale(levels=2)", (6,), [0, 4, 2, 1, 3, 5]),
         # a cube: 0 1 / 2 3, then 4 5 / 6 7
         ("column_major", (2, 2, 2), [0, 4, 2, 6, 1, 5, 3, 7]),
         ("snake", (2, 2, 2), [0, 1, 3, 2, 6, 7, 5, 4]),
@@ -109,6 +113,31 @@ def test_random_orders_differ_by_seed_and_visit_uniformly():
 def test_a_random_order_needs_an_integer_seed(seed):
     with pytest.raises(UserError, match=r"^the seed of a random ordering must be a non-negative integer, not "):
         make_factorization((4,), f"random(seed={seed})")
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize(("factor", "levels"), [(2, 1), (2, 3), (3, 2)])
+def test_each_scale_is_a_subsampled_grid_that_comes_before_the_rest(grid, factor, levels):
+    walk = ORDERINGS.call(f"multiscale(factor={factor}, levels={levels})", grid)
+    sites, known = np.arange(math.prod(grid)).reshape(grid), []
+    for level in reversed(range(levels + 1)):
+        scale = sites[tuple(slice(None, None, factor**level) for _ in grid)].ravel().tolist()
+        known += [site for site in scale if site not in known]  # raster order within a scale
+        assert walk[: len(scale)].tolist() == known
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("factor=1", "the factor of a multiscale ordering must be an integer of at least 2, not 1"),
+        ("factor=2.0", "the factor of a multiscale ordering must be an integer of at least 2, not 2.0"),
+        ("levels=0", "the levels of a multiscale ordering must be an integer of at least 1, not 0"),
+        ("levels=True", "the levels of a multiscale ordering must be an integer of at least 1, not True"),
+    ],
+)
+def test_a_multiscale_order_needs_scales(options, message):
+    with pytest.raises(UserError, match=rf"^{message}$"):
+        make_factorization((4, 4), f"multiscale({options})")
 
 
 def test_orders_are_named_apart():
