@@ -20,8 +20,8 @@ def get_config(arg=""):
         "seq2seq_lstm", hidden_size=size, embedding_size=size // 4, num_layers=1, reverse_source=arg.reverse
     )
     config.optimizer.update(name="adam", learning_rate=4e-3, schedule="cosine", warmup_steps=100, clip_norm=1.0)
-    config.train.update(steps=4000, batch_size=64, steps_per_dispatch=50, ema_decay=0.99)
-    config.train.update(log_every=200, eval_every=500, checkpoint_every=1000)
+    config.train.update(steps=2500, batch_size=64, steps_per_dispatch=50, ema_decay=0.99)
+    config.train.update(log_every=250, eval_every=500, checkpoint_every=500)
     config.evaluate.batch_size = 512
     config.sample.update(num=32, temperature=0.1)
     return apply_smoke(config) if arg.smoke else config
