@@ -1,0 +1,167 @@
+"""WaveNet and TCN against their definitions, tap by tap; their contexts, receptive fields and queues."""
+
+from __future__ import annotations
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from scipy import special
+
+from arjax.models import make_model
+from arjax.networks.steps import read_positions
+from arjax.networks.tcn import TCNBlock
+from arjax.networks.wavenet import WaveNetCore
+from arjax.spec import ContextSpec, EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+rng = np.random.default_rng(0)
+
+
+def random_like(tree):
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, tree)
+
+
+def initialised(module, *args):
+    """Random parameters of a linen module."""
+    return random_like(jax.eval_shape(lambda: module.init(jax.random.key(0), *args))["params"])
+
+
+def run(module, params, *args):
+    """A linen module as one compiled program."""
+    return jax.jit(lambda p: module.apply({"params": p}, *args))(params)
+
+
+def dense(params, x):
+    return x @ params["kernel"] + params.get("bias", 0)
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def convolution(kernel_KCF, bias, x_TC, dilation):
+    """b + sum_k W_k x_(t - k d), zeros before the start."""
+    y = np.tile(bias, (len(x_TC), 1)).astype(np.float64)
+    for t in range(len(x_TC)):
+        for k, W in enumerate(kernel_KCF):
+            if t - k * dilation >= 0:
+                y[t] += x_TC[t - k * dilation] @ W
+    return y
+
+
+def taps(params, x_TC, kernel_size, dilation):
+    kernel = params["kernel"].reshape(kernel_size, x_TC.shape[1], -1)
+    return convolution(kernel, params["bias"], x_TC, dilation)
+
+
+def test_wavenet_is_gates_residuals_and_skips():
+    """Figure 4, with a conditioning per step: equation 2 and the one behind it, for local conditioning."""
+    x, c = rng.normal(size=(2, 2, 9, 3)).astype(np.float32)
+    core = WaveNetCore(3, 5, 3, 2, 2, True, 0.0, "float32")
+    params = initialised(core, x, False, c)
+    for n, features in enumerate(run(core, params, x, False, c)):
+        h, skips = taps(params["causal"], x[n], 2, 1), 0
+        for i, dilation in enumerate([1, 2, 1]):
+            layer = params[f"layer_{i}"]
+            filtered, gate = np.split(taps(layer["taps"], h, 2, dilation) + dense(layer["condition"], c[n]), 2, axis=1)
+            z = np.tanh(filtered) * special.expit(gate)
+            skips = skips + dense(layer["skip"], z)
+            assert ("residual" in layer) == (i < 2)  # the last layer feeds nothing but its skip
+            h = h + dense(layer["residual"], z) if i < 2 else None
+        expected = relu(dense(params["post"], relu(skips)))
+        np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("widths", "kernel_size", "dilation"), [((4, 4), 2, 1), ((3, 5), 3, 2), ((4, 4), 1, 4)])
+def test_tcn_block_is_its_definition(widths, kernel_size, dilation):
+    """Figure 1b: twice (convolution with normalised weights, relu), and what comes in added, then a relu."""
+    x = rng.normal(size=(2, 8, widths[0])).astype(np.float32)
+    block = TCNBlock(*widths, kernel_size, dilation, 0.0, "float32")
+    params = initialised(block, x, False)
+
+    def convolve(params, x_TC):
+        kernel = params["kernel"] / np.linalg.norm(params["kernel"], axis=0) * params["scale"]
+        return taps(params | {"kernel": kernel}, x_TC, kernel_size, dilation)
+
+    assert ("match" in params) == (widths[0] != widths[1])
+    for one, features in zip(x, run(block, params, x, False), strict=True):
+        hidden = relu(convolve(params["second"], relu(convolve(params["first"], one))))
+        same = dense(params["match"], one) if "match" in params else one
+        np.testing.assert_allclose(features, relu(same + hidden), rtol=1e-3, atol=1e-3)
+
+
+def test_tcn_drops_whole_channels():
+    """Without normalisation or bias in between, a dropped channel is 0 in all steps, a kept one in none."""
+    x = np.ones((16, 7, 6), np.float32)
+    block = TCNBlock(6, 6, 1, 1, 0.5, "float32")
+    params = initialised(block, x, False)
+    params["second"] |= {"kernel": np.eye(6, dtype=np.float32), "scale": np.ones(6, np.float32), "bias": np.ones(6)}
+    out = block.apply({"params": params}, x, True, rngs={"dropout": jax.random.key(0)})
+    dropped = np.asarray(out == 1)  # x alone
+    assert (dropped.all(1) == dropped.any(1)).all()
+    assert 0.3 < dropped[:, 0].mean() < 0.7
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "field"),
+    [
+        ("causal_conv", {"num_layers": 3, "dilation_cycle": 2}, 5),
+        ("causal_conv", {"num_layers": 2, "kernel_size": 1}, 1),
+        ("wavenet", {"num_layers": 2, "dilation_cycle": 2, "skip_channels": 16}, 5),
+        ("wavenet", {"num_layers": 2, "dilation_cycle": 1, "kernel_size": 3, "skip_channels": 16}, 7),
+        ("tcn", {"num_layers": 2, "kernel_size": 2}, 7),
+        ("tcn", {"num_layers": 1, "kernel_size": 3}, 5),
+    ],
+)
+def test_reads_as_far_back_as_it_says(network, options, field):
+    model = make_model(EventSpec((10,)), network, hidden_size=16, ordering="reversed", position="none", **options)
+    assert model.network.receptive_field == field
+    params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    depends = cases.dependence(model.network, params, model.factorization, num=16)
+    np.testing.assert_array_equal(depends, model.network.dependencies(model.factorization))
+    assert depends[0].tolist() == [False, *[True] * field, *[False] * (9 - field)]
+
+
+@pytest.mark.parametrize(("length", "num_steps"), [(4, 4), (3, 8), (8, 3), (1, 5), (65536, 65536)])
+def test_positions_are_spread_over_the_steps(length, num_steps):
+    expected = [s * length // num_steps for s in range(num_steps)]
+    assert read_positions(length, num_steps).tolist() == expected
+
+
+def test_frames_condition_their_own_steps_and_the_summary_all():
+    """Local conditioning: without the summary of the whole, frame l reaches the steps that read it, and those after."""
+    spec = ContextSpec("frames", 2, 3)
+    options = {"hidden_size": 8, "skip_channels": 8, "num_layers": 2, "kernel_size": 1}
+    model = make_model(EventSpec((7,)), "wavenet", context=spec, **options)
+    params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    features = jax.jit(model.features)
+    x, c = np.zeros((1, 7), np.int32), rng.normal(size=(1, 3, 2)).astype(np.float32)
+    other = c.copy()
+    other[:, 1] += 1
+    assert (features(params, x, context=c) != features(params, x, context=other)).any(-1).all()
+    params["conditioning"]["whole"]["summary"]["kernel"] *= 0
+    changed = np.asarray(features(params, x, context=c) != features(params, x, context=other)).any((0, -1))
+    assert np.flatnonzero(changed).tolist() == [3, 4]  # floor(s 3 / 7) = 1
+
+
+def test_context_enters_every_layer_and_not_the_inputs():
+    model = make_model(EventSpec((6,)), "wavenet", context=ContextSpec("label", 3), num_layers=3, hidden_size=8)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    assert "context" not in shapes["tokens"]
+    assert all("condition" in shapes["core"][f"layer_{i}"] for i in range(3))
+
+
+@pytest.mark.parametrize("network", ["wavenet", "tcn", "linear_attention", "rg_lru"])
+def test_carry_does_not_grow_with_the_sequence(network):
+    def sizes(num_sites):
+        model = make_model(EventSpec((num_sites,)), network, num_layers=2, position="none")
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+
+        def carry(params):
+            return model.network.apply({"params": params}, 1, model.factorization, method="init_carry")
+
+        return [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(carry, shapes))]
+
+    assert sizes(64) == sizes(4096)
