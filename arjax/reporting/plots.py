@@ -171,6 +171,36 @@ def log_curves(
     _save(figure, path)
 
 
+def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, float, float, float]], unit: str) -> None:
+    """Draws how far results lie from published numbers, as dots per data set, one colour per model.
+
+    Args:
+      path: file to write.
+      rows: (data set, model, result, its standard error or nan, published number); below 0 is better.
+      unit: what the results are measured in, for the label.
+
+    Raises:
+      UserError: there are no rows.
+    """
+    if not rows:
+        raise UserError("there are no results beside a published number to draw")
+    figure = _figure(6.4, 3.4)
+    (axis,) = _row_of_axes(figure, 1)
+    sets, models = (list(dict.fromkeys(row[i] for row in rows)) for i in (0, 1))
+    axis.axhspan(-1, 1, color=SOFT, alpha=0.2, linewidth=0, label="within 1%")
+    for i, model in enumerate(models):
+        mine = [row for row in rows if row[1] == model]
+        # Models stand side by side within the room of their data set.
+        x = [sets.index(row[0]) + 0.6 * ((i + 0.5) / len(models) - 0.5) for row in mine]
+        y = [100 * (value / published - 1) for _, _, value, _, published in mine]
+        stderr = [100 * np.nan_to_num(error) / published for _, _, _, error, published in mine]
+        axis.errorbar(x, y, stderr, fmt="o", color=f"C{i}", markersize=5, capsize=2, linewidth=1.2, label=model)
+    axis.set_xticks(range(len(sets)), sets, fontsize=9)
+    _style(axis, "", f"{unit}, % above published", "Results and published numbers")
+    axis.legend(frameon=False, fontsize=9, ncols=len(models) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    _save(figure, path)
+
+
 def _figure(width: float, height: float) -> Any:
     """An empty figure drawn by Agg, without pyplot: no window, no state kept between pictures."""
     if not has_matplotlib():

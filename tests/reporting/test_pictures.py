@@ -111,3 +111,12 @@ def test_wave_holds_the_waveform(tmp_path):
     with wave.open(str(tmp_path / "a.wav")) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
         assert np.frombuffer(file.readframes(4), "<i2").tolist() == [0, 32767, -32767, 32767]
+
+
+def test_results_beside_published_numbers(tmp_path):
+    rows = [("dna", "MADE", 80.0, 0.3, 83.6), ("dna", "NADE", 84.0, np.nan, 84.8), ("adult", "MADE", 13.1, 0.02, 13.1)]
+    plots.against_published(tmp_path / "published.png", rows, "nats")
+    assert np.ptp(decode_png(tmp_path / "published.png")) == 1.0
+    with pytest.raises(UserError, match=r"^there are no results beside a published number to draw$"):
+        plots.against_published(tmp_path / "none.png", [], "nats")
+    assert not (tmp_path / "none.png").exists()
