@@ -31,7 +31,7 @@ def attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, mask: jax
     scores = jnp.einsum("bnqh,bnkh->bnqk", q_BNTH * size**-0.5, k_BGTH)
     scores = jnp.where(mask, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores).astype(v_BGTH.dtype)
-    return jnp.einsum("bnqk,bnkh->bnqh", weights, v_BGTH).reshape(batch, heads, length, size)
+    return jnp.einsum("bnqk,bnkh->bnqh", weights, v_BGTH).reshape(batch, heads, length, -1)
 
 
 def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) -> np.ndarray:

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.convolution import put_pixel
+from arjax.networks.convolution import CENTRE, put_pixel
 from arjax.networks.weight_norm import NormalisedConv, NormalisedStretch
 
 
@@ -95,7 +95,7 @@ class RowView(PictureView):
         return plane
 
     def read(self, conv, x):
-        return conv.row(self.keep(x), self._r)
+        return conv.mix(x) if conv.taps == CENTRE else conv.row(self.keep(x), self._r)
 
     def shrink(self, conv, kept):
         return conv.row(kept, self._r, 2)
@@ -125,7 +125,7 @@ class PixelView(RowView):
         return self.planes[-1]
 
     def read(self, conv, x):
-        return conv.at(self.keep(x), self._r, self._c)
+        return conv.mix(x) if conv.taps == CENTRE else conv.at(self.keep(x), self._r, self._c)
 
     def shrink(self, conv, kept):
         return conv.at(kept, self._r, self._c)

@@ -1,0 +1,213 @@
+"""PixelSNAIL (Chen, Mishra, Rohaninejad & Abbeel, "PixelSNAIL: An Improved Autoregressive Generative Model", 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.networks.attention import attention
+from arjax.networks.base import NETWORKS, Network
+from arjax.networks.convolution import CENTRE
+from arjax.networks.embedding import ContextEncoder
+from arjax.networks.grids import check_raster_like, from_raster, input_size, picture_inputs, put_previous
+from arjax.networks.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT, GatedResnet
+from arjax.networks.two_streams import PictureView, PixelView, State
+from arjax.networks.weight_norm import NormalisedConv, NormalisedMix
+
+
+def background(grid: tuple[int, int]) -> np.ndarray:
+    """Where a pixel is, float32[H, W, 2]: row and column, from -1/2 to 1/2."""
+    height, width = grid
+    row, column = np.indices(grid)
+    return np.stack([(row - height / 2) / height, (column - width / 2) / width], -1).astype(np.float32)
+
+
+class SnailBlock(nn.Module):
+    """Residual blocks of 2x2 convolutions, then attention to all earlier pixels (Figure 2).
+
+    Keys and values come from [x, h, position], queries from [h, position], each through a gated layer of 1x1
+    convolutions; so a pixel attends to what earlier pixels are, not only to what was predicted of them. What it finds
+    enters h through one more gated layer.
+    """
+
+    filters: int
+    num_inputs: int
+    num_resnets: int
+    key_size: int
+    value_size: int
+    conditional: bool
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        def gated(filters: int, taps, has_aux: bool, name: str) -> GatedResnet:
+            return GatedResnet(filters, taps, has_aux, self.conditional, self.dropout, self.dtype, name=name)
+
+        self.resnets = [gated(self.filters, DOWN_RIGHT, False, f"resnet_{i}") for i in range(self.num_resnets)]
+        self.content = gated(self.num_inputs + self.filters + 2, CENTRE, False, "content")
+        self.key_value = NormalisedMix(self.key_size + self.value_size, self.dtype)
+        self.asking = gated(self.filters + 2, CENTRE, False, "asking")
+        self.query = NormalisedMix(self.key_size, self.dtype)
+        self.merge = gated(self.filters, CENTRE, True, "merge")
+
+    def _keys_and_values(self, x, h, place, view: PictureView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
+        content = self.content(jnp.concatenate([x, h, place], -1), view, None, e_BE, train)
+        return tuple(jnp.split(self.key_value(content), [self.key_size], -1))
+
+    def _queries(self, h, place, view: PictureView, e_BE, train: bool) -> jax.Array:
+        return self.query(self.asking(jnp.concatenate([h, place], -1), view, None, e_BE, train))
+
+    def __call__(self, h_BHWC: jax.Array, x_BHWn: jax.Array, e_BE: jax.Array | None, train: bool):
+        """All pixels; in the form (carry) -> (carry, None) of a scan over blocks."""
+        batch, *grid, _ = h_BHWC.shape
+        view, h = PictureView(tuple(grid)), h_BHWC
+        for resnet in self.resnets:
+            h = resnet(h, view, None, e_BE, train)
+        place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, *grid, 2))
+        q, k, v = (
+            y.reshape(batch, 1, grid[0] * grid[1], -1)
+            for y in (
+                self._queries(h, place, view, e_BE, train),
+                *self._keys_and_values(x_BHWn, h, place, view, e_BE, train),
+            )
+        )
+        position = jnp.arange(q.shape[2])
+        mixed = attention(q, k, v, position[:, None] > position[None, :])
+        mixed = jnp.where(position[:, None] > 0, mixed, 0)  # the first pixel has nothing to attend to
+        return self.merge(h, view, mixed.reshape(batch, *grid, -1), e_BE, train), None
+
+    def init_cache(self, batch_size: int, grid: tuple[int, int]) -> tuple:
+        """Two rows of the input of each convolution; keys and values of all pixels; h of the last pixel."""
+        planes = [
+            jnp.zeros((batch_size, 2, grid[1], 2 * self.filters), self.dtype) for _ in range(2 * self.num_resnets)
+        ]
+        keys, values = (
+            jnp.zeros((batch_size, 1, grid[0] * grid[1], size), self.dtype) for size in (self.key_size, self.value_size)
+        )
+        return planes, keys, values, jnp.zeros((batch_size, self.filters), self.dtype)
+
+    def step(
+        self,
+        cache: tuple,
+        h_BC: jax.Array,
+        x_Bn: jax.Array,
+        t: jax.Array,
+        grid: tuple[int, int],
+        e_BE: jax.Array | None,
+    ):
+        """Pixel t, given the inputs `x` of pixel t - 1, whose key and value are only known now."""
+        planes, keys, values, previous_BC = cache
+        view = PixelView(grid, State(planes, None, None), *jnp.divmod(t, grid[1]))
+        h = h_BC
+        for resnet in self.resnets:
+            h = resnet(h, view, None, e_BE, False)
+        places = jnp.asarray(background(grid), h.dtype).reshape(-1, 2)
+
+        def place(n: jax.Array) -> jax.Array:
+            return jnp.broadcast_to(places[n], (h.shape[0], 2))
+
+        last = jnp.maximum(t - 1, 0)
+        k, v = self._keys_and_values(x_Bn, previous_BC, place(last), view, e_BE, False)
+        keys = jax.lax.dynamic_update_slice(keys, k[:, None, None], (0, 0, last, 0))
+        values = jax.lax.dynamic_update_slice(values, v[:, None, None], (0, 0, last, 0))
+        q = self._queries(h, place(t), view, e_BE, False)[:, None, None]
+        mixed = attention(q, keys, values, jnp.arange(keys.shape[2]) < t)[:, 0, 0]
+        out = self.merge(h, view, jnp.where(t > 0, mixed, 0), e_BE, False)
+        return (view.planes, keys, values, h), out
+
+
+@NETWORKS.register("pixelsnail")
+class PixelSNAIL(Network):
+    """Shifted convolutions and causal attention in turns, in a raster-like order, a whole pixel per step.
+
+    The gated residual layers are those of PixelCNN++, in the stream that sees the pixels above and to the left, without
+    lower resolutions: attention reaches far instead, so every pixel reads all earlier ones. One head, small keys.
+    Weight-normalised, without data-dependent initial values; the context enters every gate.
+
+    The step form keeps two rows per convolution, and the keys and values of all pixels: O(t) per step.
+
+    Options: `num_filters`, `num_blocks`, each of `num_resnets` residual layers and one attention, `key_size`,
+    `value_size`, `dropout`, `remat` (recompute a block in the backward pass).
+    """
+
+    num_filters: int = 256
+    num_blocks: int = 12
+    num_resnets: int = 4
+    key_size: int = 16
+    value_size: int = 128
+    dropout: float = 0.5
+    remat: bool = False
+
+    SMALL = {"num_filters": 8, "num_blocks": 2, "num_resnets": 1, "key_size": 4, "value_size": 6, "dropout": 0.0}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_raster_like("pixelsnail", event, factorization)
+
+    def setup(self):
+        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype)
+        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype)
+        block = nn.remat(SnailBlock, prevent_cse=False, static_argnums=(4,)) if self.remat else SnailBlock
+        scanned = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
+            length=self.num_blocks,
+        )
+        # An explicit name: toggling remat must change neither parameter paths nor initial values.
+        self.blocks = scanned(**self._block_fields(), name="blocks")
+        self.out = NormalisedMix(self.num_features, self.dtype)
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, self.num_filters, self.dtype)
+
+    def _block_fields(self) -> dict[str, Any]:
+        return {
+            "filters": self.num_filters,
+            "num_inputs": input_size(self.event),
+            "num_resnets": self.num_resnets,
+            "key_size": self.key_size,
+            "value_size": self.value_size,
+            "conditional": self.context_spec.kind != "none",
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+        }
+
+    def _features(self, h: jax.Array) -> jax.Array:
+        return self.out(nn.elu(h))
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        inputs = picture_inputs(x, self.event, factorization, self.dtype)
+        padded = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
+        h = self.first_above(padded) + self.first_left(padded)
+        h, _ = self.blocks(h, inputs, None if context is None else self.context(context), train)
+        return from_raster(self._features(h), factorization)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The inputs with their channel of ones, a cache per block, and the context."""
+        grid = factorization.grid_shape
+        zeros = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
+        block = SnailBlock(**self._block_fields(), parent=None)
+        caches = [block.init_cache(batch_size, grid) for _ in range(self.num_blocks)]
+        inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
+        return inputs, caches, None if context is None else self.context(context)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        inputs, old, e_BE = carry
+        grid = factorization.grid_shape
+        inputs = put_previous(inputs, canvas, t, self.event, factorization)
+        r, c = jnp.divmod(t, grid[1])
+        h = self.first_above.at(inputs, r, c) + self.first_left.at(inputs, r, c)
+        before = jnp.divmod(jnp.maximum(t - 1, 0), grid[1])
+        x_Bn = jax.lax.dynamic_slice(inputs, (0, *before, 0), (h.shape[0], 1, 1, inputs.shape[-1] - 1))[:, 0, 0]
+        # The blocks one by one, not scanned: each cache is then updated in place, where a scan would copy it.
+        block, stacked, caches = SnailBlock(**self._block_fields(), parent=None), self.blocks.variables["params"], []
+        for i, cache in enumerate(old):
+            params = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
+            cache, h = block.apply({"params": params}, cache, h, x_Bn, t, grid, e_BE, method="step")
+            caches.append(cache)
+        return (inputs, caches, e_BE), self._features(h).astype(jnp.float32)[:, None]
