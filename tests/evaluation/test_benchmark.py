@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import importlib.util
 import json
 import re
@@ -11,6 +13,14 @@ import sys
 import pytest
 
 from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.spec import EventSpec
+
+
+@pytest.fixture
+def scripts(repository, monkeypatch):
+    """What lies beside the script can be imported, as when it is run."""
+    monkeypatch.syspath_prepend(str(repository / "scripts"))
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +39,30 @@ def benchmark(repository):
         (["--only=made,lsmt"], "did you mean 'lstm'"),
         (["--repeats=0"], "--repeats must be at least 1"),
         (["--repeat-often"], "repeat-often"),
+        (["--length=here", "--only=made"], "--length measures transformer, .*, not 'made'"),
+        (["--length=here", "--longest=100"], "--longest must be at least 1024"),
+        (["--length=here", "--seconds=0"], "--seconds above 0"),
     ],
 )
-def test_mistakes_end_before_anything_is_measured(benchmark, flags, sentence):
+def test_mistakes_end_before_anything_is_measured(benchmark, scripts, flags, sentence):
     with pytest.raises(UserError, match=sentence):
         benchmark.main(flags)
+
+
+def test_every_network_is_measured_against_length(scripts, tmp_path):
+    """At the shortest length, compiled and not run, but for one; a step is timed for all."""
+    import benchmark_length
+
+    for name in benchmark_length.NAMES:
+        options = benchmark_length.options(name, 1024)
+        make_model(EventSpec((1024,), kind="tokens", num_levels=4), name, **options)
+    point = benchmark_length.measure("local_transformer", 1024, limit=0.01, run=True)
+    assert point.gradient_bytes > 2**20 and point.gradient_seconds > 0 < point.step_seconds
+    skipped = dataclasses.replace(point, length=2048, gradient_seconds=None)
+    benchmark_length.write([point, skipped], tmp_path)
+    rows = list(csv.DictReader((tmp_path / "length.csv").read_text().splitlines()))
+    assert [row["length"] for row in rows] == ["1024", "2048"] and rows[1]["gradient_seconds"] == ""
+    assert (tmp_path / "length.png").stat().st_size > 5000
 
 
 def test_missing_peers_are_told(benchmark, monkeypatch, capsys):
