@@ -205,3 +205,7 @@ def test_refusals(options, message):
 def test_tied_embeddings_are_refused_where_there_is_no_table():
     with pytest.raises(UserError, match="tie_embeddings needs values that are one integer of more than two levels"):
         make_model(EventSpec((6,)), "transformer", **GPT2)
+    event = EventSpec((6,), kind="levels", num_levels=5)
+    model = make_model(event, "transformer", conditional="discretized_logistic_mixture", **GPT2)
+    with pytest.raises(UserError, match=r"tie_embeddings makes one feature per level, .* use model.conditional=cat"):
+        jax.eval_shape(model.init, jax.random.key(0))

@@ -105,6 +105,21 @@ def test_reach_through_the_layers(segment, memory, num_layers):
     assert declared.sum() < np.asarray(network.factorization.mask()).sum()
 
 
+def test_recomputed_layers_are_the_same():
+    def value_and_gradient(**how):
+        model = make_model(EventSpec((6,), kind="tokens", num_levels=5), "transformer_xl", **options, **how)
+        params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+        return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, cases.random_x(model.event, 2)).sum()))(params)
+
+    options = {"width": 8, "num_heads": 2, "num_layers": 2, "segment": 2, "memory": 2}
+    expected = value_and_gradient(unroll=2)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3),
+        value_and_gradient(unroll=1, remat=True),
+        expected,
+    )
+
+
 def test_memory_grows_with_the_length_not_with_its_square():
     from jax.extend.core import jaxprs_in_params
 
