@@ -36,6 +36,7 @@ class ConvNADE(OrderAgnosticNetwork):
     hidden_sizes: tuple[int, ...] = ()
     activation: str = "relu"
     dropout: float = 0.0
+    steps_per_chunk: int = 4  # a pass holds the maps of a picture, at all taps of the kernel
 
     SMALL = {"channels": 12, "num_layers": 1, "kernel_size": 3, "hidden_sizes": (16,), "steps_per_chunk": 4}
 

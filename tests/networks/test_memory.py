@@ -52,6 +52,29 @@ def test_linear_in_the_number_of_sites(network, ordering, form):
     assert largest(model, form) <= LINEAR * LONG.num_sites
 
 
+#: Elements per site that a pattern of attention may need: pairs that it looks at, with those masked in its blocks.
+PATTERNS = [
+    ("local_transformer", {"window": 16}, 64),
+    ("image_transformer", {"query_block": (16,), "memory": (16,)}, 64),
+    ("image_transformer", {"query_block": (4, 4), "memory": (4, 4), "ordering": "tiles"}, 2 * 8 * 12),
+    ("sparse_transformer", {"stride": 256, "pattern": "strided"}, 4 * 256),
+    ("sparse_transformer", {"stride": 256, "pattern": "fixed", "expressivity": 1}, 4 * 256),
+]
+
+
+@pytest.mark.parametrize(("network", "options", "per_site"), PATTERNS)
+def test_attention_along_a_pattern_grows_as_its_pairs(network, options, per_site):
+    model = make_model(LONG, network, width=8, num_layers=1, num_heads=2, **options)
+    assert largest(model, "parallel") <= max(per_site, LINEAR) * LONG.num_sites
+    assert largest(model, "step") <= LINEAR * LONG.num_sites
+
+
+@pytest.mark.parametrize("form", ["parallel", "step"])
+def test_a_network_for_all_orders_is_linear_too(form):
+    model = make_model(LONG, "deep_nade", hidden_sizes=(8, 8))
+    assert largest(model, form) <= LINEAR * LONG.num_sites
+
+
 def test_the_measure_sees_a_quadratic_array():
     model = make_model(EventSpec((512,)), "transformer", width=8, num_layers=1, num_heads=1)
     assert largest(model, "parallel") >= 512**2
