@@ -1,0 +1,114 @@
+"""What the two-dimensional recurrences see: a triangle, everything, and everything of the coarse picture."""
+
+from __future__ import annotations
+
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.networks.diagonal_bilstm import DiagonalBiLSTMCore
+from arjax.spec import EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+SIZES = {"hidden_size": 8, "readout_size": 16}
+
+
+def build(network, grid, **choice):
+    return make_model(EventSpec(grid), network, **(SIZES | choice))
+
+
+def depends(model):
+    """By changing each pixel; exactly what the network declares."""
+    network, params = model.network, cases.params_of(model)
+    actual = cases.dependence(network, params, model.factorization)
+    np.testing.assert_array_equal(actual, network.dependencies(model.factorization))
+    return actual
+
+
+@pytest.mark.parametrize(("grid", "layers"), [((5, 5), 1), ((6, 6), 1), ((6, 6), 2), ((3, 9), 1)])
+def test_diagonal_bilstm_sees_the_whole_past(grid, layers):
+    model = build("diagonal_bilstm", grid, num_layers=layers)
+    np.testing.assert_array_equal(depends(model), model.factorization.mask())
+
+
+def test_without_a_margin_the_end_of_a_row_would_be_missed():
+    """The states from the right come from the row above, whose maps do not know its last value."""
+
+    class NoMargin(DiagonalBiLSTMCore):
+        MARGIN = 0
+
+    reads = NoMargin(**build("diagonal_bilstm", (6, 6)).network.core_fields(), parent=None).reach()
+    missed = np.tri(36, k=-1, dtype=bool) & ~reads
+    assert [(i, j) for i, j in np.argwhere(missed) if i < 12] == [(6, 5), (7, 5)]
+
+
+def test_row_lstm_sees_a_triangle():
+    """One column further to a side for each row up, besides the window of the first layer and of the masked rows."""
+    model = build("row_lstm", (7, 12), num_layers=1)
+    seen = depends(model)[5 * 12 + 6].reshape(7, 12)
+    expected = np.zeros((7, 12), bool)
+    expected[5, 2:6] = True  # 3 columns of mask A, 1 of mask B
+    for up in range(1, 6):  # mask A reaches 3 columns to the right of a position one row above it
+        expected[5 - up, max(0, 6 - 4 - up) : 6 + 3 + (up - 1) + 1] = True
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_row_lstm_has_blind_spots():
+    model = build("row_lstm", (4, 14), num_layers=2)
+    assert (np.asarray(model.factorization.mask()) & ~depends(model)).any()
+
+
+@pytest.mark.parametrize(
+    ("core", "grid", "factor", "levels", "layers"),
+    [("diagonal_bilstm", (5, 6), 2, 1, 1), ("diagonal_bilstm", (5, 4), 2, 2, 1), ("row_lstm", (4, 7), 3, 1, 2)],
+)
+def test_multiscale_keeps_its_order_in_both_forms(core, grid, factor, levels, layers):
+    order = f"multiscale(factor={factor}, levels={levels})"
+    scale = {"factor": factor, "levels": levels, "upsample_layers": 2}
+    model = build("multiscale", grid, ordering=order, core=core, num_layers=layers, **scale)
+    seen, mask = depends(model), np.asarray(model.factorization.mask())
+    assert not (seen & ~mask).any()
+    if core == "diagonal_bilstm":  # of each scale all is seen; of the coarse picture, what the upsampler reaches
+        coarse = np.zeros(grid, bool)
+        coarse[::factor, ::factor] = True
+        fine = np.argwhere(~coarse.ravel()).ravel()
+        np.testing.assert_array_equal(seen[np.ix_(fine, fine)], np.tri(len(fine), k=-1, dtype=bool))
+    x, garbage = cases.random_x(model.event, 4), cases.random_x(model.event, 4, seed=1)
+    params = cases.params_of(model)
+    parallel = np.asarray(cases.parallel(model.network, params, x, model.factorization))
+    stepwise = np.asarray(cases.stepwise(model.network, params, x, garbage, model.factorization))
+    assert np.abs(parallel - stepwise).max() <= 2e-5 * np.abs(parallel).max()
+
+
+def test_the_coarse_picture_comes_from_a_network_of_its_own():
+    """Its features are those of an unconditional PixelRNN on the coarse picture."""
+    model = build("multiscale", (6, 5), ordering="multiscale", num_layers=1)
+    alone = build("diagonal_bilstm", (3, 3), num_layers=1)
+    params, x = cases.params_of(model), cases.random_x(model.event, 4)
+    features = np.asarray(model.features(params, x)).reshape(4, 6, 5, -1)[:, ::2, ::2]
+    expected = alone.features({"core": params["scale_1"]}, x[:, ::2, ::2])
+    np.testing.assert_allclose(features, np.asarray(expected).reshape(features.shape), rtol=1e-4, atol=1e-4)
+
+
+REFUSALS = [
+    ("row_lstm", (6,), {}, r"row_lstm needs a grid of two dimensions, not \(6,\) \(networks that can: .*\)"),
+    ("row_lstm", (4, 4), {"kernel_size": 2}, "network.kernel_size must be an odd number, at least 3, not 2"),
+    ("diagonal_bilstm", (4, 4), {"ordering": "spiral"}, "diagonal_bilstm needs a raster-like order .*"),
+    ("diagonal_bilstm", (4, 4), {"remat": True}, "network.remat saves memory only with network.unroll=1, not 7"),
+    ("multiscale", (6,), {"ordering": "multiscale"}, "multiscale needs a grid of two dimensions.*"),
+    ("multiscale", (4, 4), {}, r"multiscale needs model.ordering=multiscale\(factor=2, levels=1\) \(networks that"),
+    ("multiscale", (6, 6), {"ordering": "multiscale", "levels": 2}, r"multiscale needs .*\(factor=2, levels=2\)"),
+    ("multiscale", (4, 4), {"ordering": "multiscale", "levels": 3}, "a grid of .* has too few pixels for .*"),
+    ("multiscale", (4, 4), {"ordering": "multiscale", "factor": 1}, "network.factor .* must be at least 2, not 1"),
+    ("multiscale", (4, 4), {"core": "row_lstn"}, "unknown core 'row_lstn', did you mean 'row_lstm'?"),
+    ("multiscale", (4, 4), {"partition": "rows"}, "multiscale generates one site per step.*"),
+]
+
+
+@pytest.mark.parametrize(("network", "grid", "choice", "message"), REFUSALS)
+def test_what_is_refused(network, grid, choice, message):
+    with pytest.raises(UserError, match=rf"^{message}"):
+        make_model(EventSpec(grid), network, **choice)
