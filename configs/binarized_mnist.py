@@ -12,22 +12,46 @@ from arjax.registry import did_you_mean
 
 #: options of each network, then learning rate, largest norm of gradients (0: any), epochs and batch size
 RECIPES = {
-    "fvsbn": ({}, 1e-3, 0.0, 40.0, 100),
-    "nade": ({"hidden_size": 500}, 1e-3, 0.0, 20.0, 100),
+    "fvsbn": ({}, 5e-3, 0.0, 20.0, 100),
+    "nade": ({"hidden_size": 500}, 4e-3, 0.0, 20.0, 100),
     "made": ({"hidden_sizes": (4000,), "dropout": 0.6}, 1e-3, 0.0, 60.0, 100),
-    "transformer": ({"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
+    "deep_nade": ({"hidden_sizes": (500, 500)}, 1e-3, 0.0, 0.5, 16),
+    "conv_nade": ({"channels": 16, "num_layers": 4, "steps_per_chunk": 8}, 1e-3, 1.0, 0.1, 16),
+    "pixelcnn": ({"hidden_size": 64, "num_layers": 6}, 2e-3, 1.0, 4.0, 16),
+    "gated_pixelcnn": ({"hidden_size": 32, "num_layers": 6, "out_size": 32}, 2e-3, 1.0, 4.0, 16),
+    "pixelcnn_pp": ({"num_filters": 24, "num_resnets": 2, "dropout": 0.0}, 2e-3, 1.0, 1.0, 16),
+    "pixelsnail": (
+        {"num_filters": 32, "num_blocks": 2, "num_resnets": 2, "value_size": 32, "dropout": 0.0},
+        2e-3,
+        1.0,
+        0.5,
+        16,
+    ),
+    "lmconv": ({"hidden_size": 32, "num_groups": 2}, 2e-3, 1.0, 1.0, 16),
+    "row_lstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
+    "diagonal_bilstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
+    "multiscale": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
+    "transformer": ({"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3}, 2e-3, 1.0, 0.5, 16),
+    "image_transformer": (
+        {"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3, "query_block": (112,), "memory": (112,)},
+        2e-3,
+        1.0,
+        0.5,
+        16,
+    ),
 }
 
 
 def get_config(arg=""):
-    """`network`: a name in `RECIPES`; `smoke`: seconds, not minutes; `ordering`: any other order of the pixels."""
-    arg = parse_arg(arg, smoke=False, network="made", ordering="raster")
+    """`network`: a name in `RECIPES`; `smoke`: seconds, not minutes; `ordering`: another order of the pixels."""
+    arg = parse_arg(arg, smoke=False, network="made", ordering="")
     if arg.network not in RECIPES:
         raise UserError(f"no recipe for the network {arg.network!r}{did_you_mean(arg.network, RECIPES)}")
     options, learning_rate, clip_norm, epochs, batch_size = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("binarized_mnist")
-    config.model.update(ordering=arg.ordering, conditional="bernoulli")
+    ordering = "multiscale" if arg.network == "multiscale" else "raster"
+    config.model.update(ordering=arg.ordering or ordering, conditional="bernoulli")
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(learning_rate=learning_rate, schedule="cosine", clip_norm=clip_norm)
     config.train.update(epochs=epochs, batch_size=batch_size, steps_per_dispatch=50, ema_decay=0.999)
