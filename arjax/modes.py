@@ -77,6 +77,7 @@ def run_evaluate(flags: Flags) -> int:
         known = {"step": step, "seed": setup.seed, "device": device_name()}
         known |= {name: history[name] for name in ("train_seconds", "compile_seconds") if name in history}
     kept = ("validation_nll_nats", "step", "seed", "train_seconds", "compile_seconds", "device")
+    kept += ("train_sites_per_second",)
     results |= {"num_params": sum(leaf.size for leaf in jax.tree.leaves(params)), "best_step": best_step}
     results |= {name: known[name] for name in kept if name in known}
     write_results(flags.workdir, results)

@@ -1,11 +1,8 @@
-"""Convolutions on pictures as matrix products over their live taps.
-
-Two reasons: a masked 3x3 kernel has 4 or 5 live taps of 9, and the dead ones cost as much; and on CPU a convolution
-inside a compiled loop is tens of times slower than outside, a matrix product is not.
-"""
+"""Convolutions on pictures over their live taps: a masked 3x3 kernel has 4 or 5 of 9, and dead ones cost as much."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -92,6 +89,86 @@ def channel_groups(size: int, channels: int, parts: int = 1) -> np.ndarray:
     return np.tile(np.arange(size // parts) * channels // (size // parts), parts)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
+    """y[r, c] = sum_k x[r + dy_k, c + dx_k] W_k, zero outside: a convolution with the smallest kernel around the taps.
+
+    With a gradient of its own. JAX's would be two convolutions of forms that XLA's CPU compiler does slowly, in a
+    compiled loop tens of times slower than outside; a plain forward convolution is fast there, and so are products.
+    """
+    (up, down), (left, right) = rows, columns = _reach(taps)
+    window = [(dy, dx) for dy in range(-up, down + 1) for dx in range(-left, right + 1)]
+    size, features = kernel_KCF.shape[1:]
+    dead = jnp.zeros((1, size, features), kernel_KCF.dtype)
+    places = np.array([taps.index(tap) if tap in taps else len(taps) for tap in window])
+    kernel = jnp.concatenate([kernel_KCF, dead])[places]
+    return jax.lax.conv_general_dilated(
+        x_BHWC,
+        kernel.reshape(up + 1 + down, left + 1 + right, size, features),
+        window_strides=(1, 1),
+        padding=(rows, columns),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _reach(taps: Taps) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How far taps go up and down, left and right."""
+    rows, columns = zip(*taps, strict=True)
+    return (max(0, -min(rows)), max(0, *rows)), (max(0, -min(columns)), max(0, *columns))
+
+
+def _convolve_forward(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps):
+    return convolve(x_BHWC, kernel_KCF, taps), (x_BHWC, kernel_KCF)
+
+
+def _convolve_backward(taps: Taps, saved, dy_BHWF: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """dx is the convolution of dy with the taps turned round; dW_k is the product of x, shifted to tap k, with dy."""
+    x_BHWC, kernel_KCF = saved
+    dx_BHWC = convolve(dy_BHWF, jnp.swapaxes(kernel_KCF, 1, 2), tuple((-dy, -dx) for dy, dx in taps))
+    by_platform = {"cpu": _kernel_gradient_by_row, "default": _kernel_gradient}
+    dW_FKC = jax.lax.platform_dependent(
+        x_BHWC, dy_BHWF, **{name: functools.partial(form, taps) for name, form in by_platform.items()}
+    )
+    return dx_BHWC, dW_FKC.reshape(-1, *kernel_KCF.shape[:2]).transpose(1, 2, 0).astype(kernel_KCF.dtype)
+
+
+def _kernel_gradient(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
+    """The sum over all pixels of dy' [x_1 ... x_K], float32[F, K * C].
+
+    On one axis: XLA's CPU compiler takes three times as long for a sum over several.
+    """
+    dy_NF, x_NI = (
+        dy_BHWF.reshape(-1, dy_BHWF.shape[-1]),
+        shifted(x_BHWC, taps).reshape(-1, len(taps) * x_BHWC.shape[-1]),
+    )
+    return jnp.matmul(dy_NF.T, x_NI, preferred_element_type=jnp.float32)
+
+
+def _kernel_gradient_by_row(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
+    """The same row by row: the shifted copies of a row stay in the processor's cache, which halves the time."""
+    (up, down), (left, right) = _reach(taps)
+    width = x_BHWC.shape[2]
+    padded = jnp.pad(x_BHWC, ((0, 0), (up, down), (left, right), (0, 0)))
+
+    def add_row(r: jax.Array, dW_FI: jax.Array) -> jax.Array:
+        rows = jax.lax.dynamic_slice_in_dim(padded, r, up + down + 1, axis=1)
+        copies = [rows[:, up + dy, left + dx : left + dx + width] for dy, dx in taps]
+        x_NI = jnp.concatenate(copies, -1).reshape(-1, dW_FI.shape[1])
+        dy_NF = jax.lax.dynamic_index_in_dim(dy_BHWF, r, axis=1, keepdims=False).reshape(-1, dW_FI.shape[0])
+        return dW_FI + jnp.matmul(dy_NF.T, x_NI, preferred_element_type=jnp.float32)
+
+    empty = jnp.zeros((dy_BHWF.shape[-1], len(taps) * x_BHWC.shape[-1]), jnp.float32)
+    return jax.lax.fori_loop(0, x_BHWC.shape[1], add_row, empty)
+
+
+convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def shifted(x_BHWC: jax.Array, taps: Taps) -> jax.Array:
+    """The picture as each of K taps sees it, side by side: [B, H, W, K * C]."""
+    return jnp.concatenate([shift(x_BHWC, dy, dx) for dy, dx in taps], -1)
+
+
 class TapMix(nn.Module):
     """y = b + [x_1 ... x_K] W, the product behind a convolution, and by itself a convolution of size 1.
 
@@ -109,16 +186,20 @@ class TapMix(nn.Module):
     parts: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., K * C] -> [..., features]."""
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+    def __call__(self, x: jax.Array, taps: Taps | None = None) -> jax.Array:
+        """[..., K * C] -> [..., features]; with `taps`, the convolution of a picture [B, H, W, C]."""
+        size = x.shape[-1] * (1 if taps is None else self.num_taps)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (size, self.features))
         if self.channels > 1:
-            kernel = jnp.where(self._mask(x.shape[-1] // self.num_taps), kernel, 0)
-        # One axis for all pixels: XLA's CPU compiler takes three times as long for a gradient summed over several.
-        y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ kernel.astype(self.dtype)
+            kernel = jnp.where(self._mask(size // self.num_taps), kernel, 0)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if taps is None:  # pixels on one axis, see `_kernel_gradient`
+            y = (x.reshape(-1, size) @ kernel).reshape(*x.shape[:-1], self.features)
+        else:
+            y = convolve(x, kernel.reshape(self.num_taps, -1, self.features), taps)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        return y.reshape(*x.shape[:-1], self.features)
+        return y
 
     def _mask(self, size: int) -> np.ndarray:
         """bool[K * C, features]."""
@@ -149,10 +230,10 @@ class TapConv(nn.Module):
 
     def __call__(self, x_BHWC: jax.Array, live_HWK: jax.Array | None = None) -> jax.Array:
         """All pixels, [B, H, W, C] -> [B, H, W, features]; `live_HWK` switches taps on or off pixel by pixel."""
-        copies = [shift(x_BHWC, dy, dx) for dy, dx in self.taps]
-        if live_HWK is not None:
-            copies = [jnp.where(live_HWK[..., k, None], copy, 0) for k, copy in enumerate(copies)]
-        return self.mix(jnp.concatenate(copies, -1))
+        if live_HWK is None:
+            return self.mix(x_BHWC, self.taps)
+        copies = shifted(x_BHWC, self.taps).reshape(*x_BHWC.shape[:3], len(self.taps), -1)
+        return self.mix(jnp.where(live_HWK[..., None], copies, 0).reshape(*x_BHWC.shape[:3], -1))
 
     def at(self, plane_BHWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
         """One pixel, from a plane that holds its inputs at all taps: [B, features]."""

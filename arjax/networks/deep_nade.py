@@ -134,11 +134,11 @@ class DeepNADE(OrderAgnosticNetwork):
         return self.scan_steps(body, self._first(len(x), context), xs, factorization)
 
     def _kernels(self, sites: jax.Array) -> jax.Array:
-        return self.mlp.in_kernel[jnp.minimum(sites, self.event.num_sites - 1)]
+        return jnp.take(self.mlp.in_kernel, jnp.minimum(sites, self.event.num_sites - 1), axis=0)
 
     def _outputs(self, sites: jax.Array) -> tuple[jax.Array, jax.Array]:
         sites = jnp.minimum(sites, self.event.num_sites - 1)
-        return self.mlp.out_kernel[sites], self.mlp.out_bias[sites]
+        return jnp.take(self.mlp.out_kernel, sites, axis=0), jnp.take(self.mlp.out_bias, sites, axis=0)
 
     def init_carry(self, batch_size, factorization, context=None):
         """What the first layer adds up to, float32[B, U]."""

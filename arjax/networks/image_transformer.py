@@ -109,8 +109,9 @@ class ImageTransformer(PatternNetwork):
     """Blocks of queries attend to a memory block around them (section 3.3 of the paper), in one or two dimensions.
 
     One number each, `query_block=(l_q,)` and `memory=(l_m,)`: blocks of l_q steps see themselves and the l_m steps
-    before, in any order and partition. Two numbers, (h_q, w_q) and (h_m, w_m): rectangles see themselves, h_m rows above
-    and w_m columns to either side; the picture is then generated rectangle by rectangle, `model.ordering=tiles(...)`.
+    before, in any order and partition. Two numbers, (h_q, w_q) and (h_m, w_m): rectangles see themselves, h_m rows
+    above and w_m columns to either side; the picture is then generated rectangle by rectangle, with
+    `model.ordering=tiles(...)`.
 
     Normalisation comes before each branch, as in all our Transformers; in the paper it comes after.
 

@@ -24,9 +24,17 @@ RAW["wine_quality"] = "wine_quality"
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory) -> str:
-    """A folder for data sets that the tests prepare themselves."""
+def folder(tmp_path_factory) -> str:
+    """Where the tests prepare data sets themselves."""
     return str(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def prepared(folder, monkeypatch) -> str:
+    """The same, where data sets are also looked for."""
+    search = [folder, *filter(None, [os.environ.get("TFDS_DATA_DIR")])]
+    monkeypatch.setenv("TFDS_DATA_DIR", os.pathsep.join(search))
+    return folder
 
 
 def _need_data(config, folder: str) -> None:
@@ -45,9 +53,7 @@ def _need_data(config, folder: str) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_smoke_run(path, prepared, tmp_path, monkeypatch):
-    search = [prepared, *filter(None, [os.environ.get("TFDS_DATA_DIR")])]
-    monkeypatch.setenv("TFDS_DATA_DIR", os.pathsep.join(search))
+def test_smoke_run(path, prepared, tmp_path):
     _need_data(load_config_file(f"{path}:smoke"), prepared)
     assert main([f"--config={path}:smoke", f"--workdir={tmp_path}"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())

@@ -16,7 +16,7 @@ def quick(quick_compilation):
 def pytest_collection_modifyitems(items):
     """With `--dist loadgroup`, one worker takes all tests of a network on an event: they share compiled programs.
 
-    Networks that are not thorough take every third combination of each law, beginning at another one each; the others
+    Networks that are not thorough take every fifth combination of each law, beginning at another one each; the others
     are `slow`.
     """
     laws = [item for item in items if item.path.parent.name == "laws" and "network" in _parameters(item)]
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.xdist_group(f"{network}-{event}"))
         known = list(combinations[item.originalname])
         turn = known.index(_combination(item)) + NETWORKS.names().index(network)
-        if network not in THOROUGH and len(known) >= 3 and turn % 3:
+        if network not in THOROUGH and turn % min(len(known), 5):
             item.add_marker(pytest.mark.slow)
 
 

@@ -45,9 +45,10 @@ def small_model(
     context: ContextSpec = NO_CONTEXT,
     conditional: str = "",
     dtype: str = "float32",
+    **options,
 ) -> AutoregressiveModel | str:
     """A small model, or the sentence with which the combination is refused."""
-    small = dict(NETWORKS.get(network).SMALL)
+    small = {**NETWORKS.get(network).SMALL, **options}
     try:
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional}
         return make_model(event, network, context=context, dtype=dtype, **choice, **small)
@@ -82,7 +83,7 @@ def random_like(shapes):
     def leaf(path, shape):
         noise, name = rng.normal(size=shape.shape), path[-1].key
         if name.endswith("scale"):  # of a normalisation
-            return np.float32(2 + 0.1 * noise)
+            return np.float32(1 + 0.1 * noise)
         if len(shape.shape) < 2 or name.endswith("bias"):
             return np.float32(0.1 * noise)
         return np.float32(2 * noise / np.sqrt(shape.shape[-2]))
@@ -94,6 +95,11 @@ def params_of(model):
     """The parameters of a model: the same for all orderings of one block structure."""
     sizes = tuple(int(n) for n in np.bincount(np.asarray(model.factorization.step)))
     return random_params(model.network, model.event.grid_shape, sizes)
+
+
+def gentle_params_of(model):
+    """Smaller parameters, for real values: else scales and slopes multiply, step by step, beyond what float32 holds."""
+    return jax.tree.map(lambda leaf: 0.3 * leaf, params_of(model))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -44,7 +44,7 @@ def test_density_of_two_real_sites_integrates_to_one(network, conditional):
     if isinstance(model, str):
         return
     order, num = np.asarray(model.factorization.order), len(T)
-    params = jax.tree.map(lambda leaf: 0.5 * leaf, cases.params_of(model))  # else x_2 could follow x_1 too steeply
+    params = cases.gentle_params_of(model)
 
     def mode(x, site):
         features = cases.parallel(model.network, params, x[:, None], model.factorization)

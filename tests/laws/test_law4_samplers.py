@@ -11,6 +11,8 @@ from arjax.samplers import SAMPLERS
 from arjax.spec import EventSpec
 
 NUM = 4096
+#: There are thousands of these tests, so one p-value of 1e-4 among them says nothing.
+LEAST_P = 1e-6
 EVENTS = {
     "binary": EventSpec((2, 2)),
     "levels_vector": EventSpec((2,), (2,), "levels", 2),
@@ -45,7 +47,7 @@ def test_frequencies_match_probabilities(sampler, network, event):
         params = cases.params_of(model)
         samples = np.asarray(model.sample(params, jax.random.key(3), NUM, sampler=sampler))
         log_prob = cases.log_prob(model, cases.all_values(event))
-        assert chi_square(samples, event, log_prob) > 1e-4, conditional
+        assert chi_square(samples, event, log_prob) > LEAST_P, conditional
 
 
 @pytest.mark.parametrize("conditional", cases.REAL_CONDITIONALS)
@@ -57,7 +59,7 @@ def test_real_samples_follow_the_densities(sampler, network, conditional):
     model = cases.served_model(network, event, "random(seed=2)", "sites", conditional=conditional)
     if isinstance(model, str):
         return
-    params = cases.params_of(model)
+    params = cases.gentle_params_of(model)
     samples = np.asarray(model.sample(params, jax.random.key(6), NUM // 8, sampler=sampler))
     features = cases.parallel(model.network, params, samples, model.factorization)
     t = np.linspace(0, 9, 121)  # below the sample, dense near it
@@ -65,7 +67,7 @@ def test_real_samples_follow_the_densities(sampler, network, conditional):
     weights[0] /= 2
     below = samples.reshape(-1, 3, 1) - np.sinh(t).astype(np.float32)
     uniform = np.exp(np.asarray(model.conditional.log_prob(features[:, :, None], below), np.float64)) @ weights
-    assert stats.kstest(uniform.ravel(), "uniform").pvalue > 1e-4
+    assert stats.kstest(uniform.ravel(), "uniform").pvalue > LEAST_P
 
 
 #: Every block structure, and every kind of data on the structure that has steps of different sizes.
@@ -107,4 +109,4 @@ def test_clamped_sites_condition_exactly(sampler, network):
     values = cases.all_values(event)
     consistent = (values[:, observed] == given[observed]).all(1)
     log_prob = np.where(consistent, cases.log_prob(model, values), -np.inf)
-    assert chi_square(samples, event, log_prob) > 1e-4
+    assert chi_square(samples, event, log_prob) > LEAST_P

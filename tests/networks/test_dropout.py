@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from arjax.errors import UserError
-from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.spec import EventSpec
 
@@ -21,7 +20,7 @@ RATES = [(n, o) for n in NETWORKS.names() for o in NETWORKS.options(n) if o.ends
 
 
 def build(network: str, **rates: float):
-    model = make_model(EVENT, network, **NETWORKS.get(network).SMALL, **rates)
+    model = cases.served_model(network, EVENT, "raster", "sites", **rates)
 
     def features(*args, **options):  # [B, D, F]
         return model.features(*args, **options).reshape(len(X), EVENT.num_sites, -1)

@@ -17,7 +17,7 @@ from arjax.networks.convolution import Picture, raster_taps, square_taps
 from arjax.networks.gated_pixelcnn import GatedLayer, above_taps, left_taps
 from arjax.networks.lmconv import live_taps
 from arjax.networks.pixelcnn import ResidualBlock
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.spec import ContextSpec, EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -40,10 +40,8 @@ def jacobian(network, params, factorization, x_D):
 
 
 def real_model(grid, network, **options):
-    """A model of real values, without a conditional."""
-    event = EventSpec(grid, kind="real", num_levels=0)
-    choice = {"ordering": options.pop("ordering", "raster"), "partition": "sites", "context": NO_CONTEXT}
-    return cases._headless_model(network, event, **choice, dtype="float32", small=options)
+    """A model of real values, which have a Jacobian."""
+    return make_model(EventSpec(grid, kind="real", num_levels=0), network, conditional="gaussian", **options)
 
 
 def check_dependencies(model) -> np.ndarray:

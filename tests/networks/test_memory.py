@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import jax
@@ -45,7 +46,7 @@ def largest(model, form: str) -> int:
 
 @pytest.mark.parametrize("form", ["parallel", "step"])
 @pytest.mark.parametrize("ordering", ["raster", "random(seed=1)"])
-@pytest.mark.parametrize("network", ["lstm", "causal_conv"])
+@pytest.mark.parametrize("network", ["lstm", "causal_conv", "wavenet", "tcn", "rg_lru"])
 def test_linear_in_the_number_of_sites(network, ordering, form):
     small = dict(NETWORKS.get(network).SMALL) | {"hidden_size": 8}
     model = make_model(LONG, network, ordering=ordering, **small)
@@ -86,7 +87,9 @@ def test_a_step_of_a_convolution_costs_the_same_at_any_length():
 
     def step_sizes(num_sites: int) -> list[int]:
         model = make_model(EventSpec((num_sites,)), "causal_conv", num_layers=4, hidden_size=8, position="none")
-        carry = jax.eval_shape(lambda: model.network.apply({}, 1, model.factorization, method="init_carry"))
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        init_carry = functools.partial(model.network.apply, method="init_carry")
+        carry = jax.eval_shape(lambda params: init_carry({"params": params}, 1, model.factorization), params)
         return [leaf.size for leaf in jax.tree.leaves(carry)]
 
     assert step_sizes(16) == step_sizes(4096)

@@ -7,20 +7,19 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-EVENT = EventSpec((6,), kind="tokens", num_levels=5)
+EVENT = EventSpec((2, 3), kind="tokens", num_levels=5)
 #: Largest and mean difference allowed, relative to the largest feature. bfloat16 keeps 8 bits, an error of 2^-9 = 0.002
-#: per operation, which attention can amplify at single sites; measured: at most 0.045 and 0.003.
-LARGEST, MEAN = 0.06, 0.005
+#: per operation, which attention can amplify at single sites; measured: at most 0.045 and 0.006.
+LARGEST, MEAN = 0.06, 0.01
 
 
 def small(network: str, dtype: str):
-    return make_model(EVENT, network, ordering="random(seed=1)", dtype=dtype, **NETWORKS.get(network).SMALL)
+    return cases.served_model(network, EVENT, "random(seed=1)", "sites", dtype=dtype)
 
 
 @pytest.mark.parametrize("network", NETWORKS.names())
@@ -50,7 +49,7 @@ def test_features_are_float32_close_to_those_of_float32_and_equal_step_by_step(n
 def test_carry_has_one_type_from_step_to_step(network):
     """Else a scan over steps could not be compiled."""
     model = small(network, "bfloat16")
-    params, x = jax.eval_shape(model.init, jax.random.key(0)), np.zeros((2, 6), np.int32)
+    params, x = jax.eval_shape(model.init, jax.random.key(0)), np.zeros((2, 2, 3), np.int32)
 
     def one_step(params):
         variables = {"params": params}

@@ -1,0 +1,237 @@
+"""PixelCNN++ and PixelSNAIL against their definitions in plain loops over pixels, in float64."""
+
+from __future__ import annotations
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from scipy import special
+
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.networks.weight_norm import NormalisedConv, NormalisedStretch
+from arjax.spec import ContextSpec, EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+rng = np.random.default_rng(0)
+DOWN, DOWN_RIGHT = (-1, 0, 1), (-1, 0)  # columns of the kernels of the two streams, whose rows are -1 and 0
+
+
+def elu(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def concat_elu(x: np.ndarray) -> np.ndarray:
+    return elu(np.concatenate([x, -x], -1))
+
+
+def weight(p) -> np.ndarray:
+    """g v / |v|, feature by feature."""
+    v = np.asarray(p["kernel"], float)
+    return np.stack([g * v[..., f] / np.sqrt((v[..., f] ** 2).sum()) for f, g in enumerate(p["scale"])], -1)
+
+
+def conv(p, x_HWC: np.ndarray, taps, stride: int = 1) -> np.ndarray:
+    """Pixel by pixel and tap by tap."""
+    p = p.get("mix", p)
+    (height, width, _), W = x_HWC.shape, weight(p).reshape(len(taps), x_HWC.shape[-1], -1)
+    y = np.tile(np.asarray(p["bias"], float), (-(-height // stride), -(-width // stride), 1))
+    for r, c in np.ndindex(y.shape[:2]):
+        for k, (dy, dx) in enumerate(taps):
+            row, column = stride * r + dy, stride * c + dx
+            if 0 <= row < height and 0 <= column < width:
+                y[r, c] += x_HWC[row, column] @ W[k]
+    return y
+
+
+def kernel_taps(columns):
+    return [(dy, dx) for dy in (-1, 0) for dx in columns]
+
+
+def stretch(p, x_HWC: np.ndarray, grid) -> np.ndarray:
+    """Every input adds its kernel to the output at twice its place, the middle column of three in the even one."""
+    W, out = weight(p), np.tile(np.asarray(p["bias"], float), (*grid, 1))
+    for r, c in np.ndindex(x_HWC.shape[:2]):
+        for k, j in np.ndindex(W.shape[:2]):
+            row, column = 2 * r + k, 2 * c + j - (W.shape[1] == 3)
+            if row < grid[0] and 0 <= column < grid[1]:
+                out[row, column] += x_HWC[r, c] @ W[k, j]
+    return out
+
+
+def resnet(p, x, columns, aux=None, e=None):
+    taps = kernel_taps(columns) if columns else [(0, 0)]
+    y = conv(p["conv_in"], concat_elu(x), taps)
+    if aux is not None:
+        y = y + conv(p["aux"], concat_elu(aux), [(0, 0)])
+    y = conv(p["conv_out"], concat_elu(y), taps)
+    if e is not None:
+        y = y + e @ np.asarray(p["context"]["kernel"], float)
+    a, b = np.split(y, 2, -1)
+    return x + a * special.expit(b)
+
+
+def first_layers(p, x_HWn):
+    """With a channel of ones; shifted so that no pixel reads itself."""
+    x = np.concatenate([x_HWn, np.ones((*x_HWn.shape[:2], 1))], -1)
+    above, left = [(-1, -1), (-1, 0), (-1, 1)], [(-1, -1), (0, -1)]
+    return x, conv(p["first_above"], x, above) + conv(p["first_left"], x, left)
+
+
+def pixelcnn_pp(p, x_HWn: np.ndarray, num_resnets: int, num_scales: int, e=None) -> np.ndarray:
+    """The authors' program: lists of all values, taken from their ends on the way up."""
+    x, ul = first_layers(p, x_HWn)
+    u_list = [conv(p["first_down"], x, [(dy, dx) for dy in (-2, -1) for dx in DOWN])]
+    ul_list = [ul]
+    for level in range(num_scales):
+        u_level, ul_level = p[f"upper_{level}"], p[f"lower_{level}"]
+        for i in range(num_resnets):
+            u_list.append(resnet(u_level[f"down_{i}"], u_list[-1], DOWN, None, e))
+            ul_list.append(resnet(ul_level[f"down_{i}"], ul_list[-1], DOWN_RIGHT, u_list[-1], e))
+        if level + 1 < num_scales:
+            u_list.append(conv(u_level["shrink"], u_list[-1], kernel_taps(DOWN), 2))
+            ul_list.append(conv(ul_level["shrink"], ul_list[-1], kernel_taps(DOWN_RIGHT), 2))
+    u, ul = u_list.pop(), ul_list.pop()
+    for level in reversed(range(num_scales)):
+        u_level, ul_level = p[f"upper_{level}"], p[f"lower_{level}"]
+        for i in range(num_resnets + (level + 1 < num_scales)):
+            u = resnet(u_level[f"up_{i}"], u, DOWN, u_list.pop(), e)
+            ul = resnet(ul_level[f"up_{i}"], ul, DOWN_RIGHT, np.concatenate([u, ul_list.pop()], -1), e)
+        if level:
+            grid = u_list[-1].shape[:2]
+            u = stretch(p[f"upper_{level - 1}"]["stretch"], u, grid)
+            ul = stretch(p[f"lower_{level - 1}"]["stretch"], ul, grid)
+    assert not u_list and not ul_list
+    return conv(p["out"], elu(ul), [(0, 0)])
+
+
+def pixelsnail(p, x_HWn: np.ndarray, num_blocks: int, num_resnets: int, key_size: int) -> np.ndarray:
+    """Pixel by pixel: softmax over the earlier ones, nothing at the first."""
+    height, width, _ = x_HWn.shape
+    _, h = first_layers(p, x_HWn)
+    row, column = np.indices((height, width))
+    place = np.stack([(row - height / 2) / height, (column - width / 2) / width], -1)
+    for i in range(num_blocks):
+        block = jax.tree.map(lambda leaf, i=i: leaf[i], p["blocks"])
+        for j in range(num_resnets):
+            h = resnet(block[f"resnet_{j}"], h, DOWN_RIGHT)
+        content = resnet(block["content"], np.concatenate([x_HWn, h, place], -1), None)
+        both = conv(block["key_value"], content, [(0, 0)]).reshape(height * width, -1)
+        k, v = both[:, :key_size], both[:, key_size:]
+        asking = resnet(block["asking"], np.concatenate([h, place], -1), None)
+        q = conv(block["query"], asking, [(0, 0)]).reshape(height * width, -1)
+        mixed = np.zeros_like(v)
+        for n in range(1, height * width):
+            mixed[n] = special.softmax(k[:n] @ q[n] / np.sqrt(key_size)) @ v[:n]
+        h = resnet(block["merge"], h, None, mixed.reshape(height, width, -1))
+    return conv(p["out"], elu(h), [(0, 0)])
+
+
+def params_of(model):
+    """Half those of the laws, so that neither errors grow over many layers nor attention fixes on single pixels."""
+    return jax.tree.map(lambda leaf: 0.5 * leaf, cases.params_of(model))
+
+
+def features(model, x, context=None):
+    return np.asarray(cases.parallel(model.network, params_of(model), x, model.factorization, context))
+
+
+@pytest.mark.parametrize("grid", [(4, 6), (5, 7)])
+def test_pixelcnn_pp_is_its_definition(grid):
+    event = EventSpec(grid, (3,), "levels", 256)
+    model = make_model(event, "pixelcnn_pp", num_filters=4, num_resnets=2, num_scales=3, dropout=0.0)
+    x = cases.random_x(event, 2)
+    expected = [pixelcnn_pp(params_of(model), one / 255, 2, 3) for one in x]
+    np.testing.assert_allclose(features(model, x), np.reshape(expected, (2, event.num_sites, -1)), rtol=1e-3, atol=1e-3)
+
+
+def test_context_enters_every_gate():
+    event, spec = EventSpec((3, 4), (), "levels", 4), ContextSpec("label", 3)
+    model = make_model(event, "pixelcnn_pp", context=spec, num_filters=4, num_resnets=1, num_scales=2, dropout=0.0)
+    params, x, context = params_of(model), cases.random_x(event, 3), np.arange(3)
+    table = np.asarray(params["context"]["table"]["embedding"], float)
+    expected = [pixelcnn_pp(params, one[..., None] / 3, 1, 2, table[c]) for one, c in zip(x, context, strict=True)]
+    np.testing.assert_allclose(features(model, x, context), np.reshape(expected, (3, 12, -1)), rtol=1e-3, atol=1e-3)
+
+
+def test_pixelsnail_is_its_definition():
+    event = EventSpec((4, 5), (3,), "levels", 256)
+    options = {"num_filters": 4, "num_blocks": 2, "num_resnets": 1, "key_size": 3, "value_size": 5, "dropout": 0.0}
+    model = make_model(event, "pixelsnail", **options)
+    x = cases.random_x(event, 2)
+    expected = [pixelsnail(params_of(model), one / 255, 2, 1, 3) for one in x]
+    np.testing.assert_allclose(features(model, x), np.reshape(expected, (2, 20, -1)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("network", ["pixelcnn_pp", "pixelsnail"])
+def test_every_pixel_reads_all_before_it(network):
+    """No blind spot on 6 x 6 pixels, in both forms."""
+    model = make_model(EventSpec((6, 6), (), "real", 0), network, **NETWORKS.get(network).SMALL)
+    params, mask = params_of(model), np.asarray(model.factorization.mask())
+    np.testing.assert_array_equal(model.network.dependencies(model.factorization), mask)
+    np.testing.assert_array_equal(cases.dependence(model.network, params, model.factorization), mask)
+
+
+def test_small_networks_declare_what_they_cannot_see():
+    model = make_model(EventSpec((6, 12)), "pixelcnn_pp", num_filters=4, num_resnets=1, num_scales=1, dropout=0.0)
+    declared = model.network.dependencies(model.factorization)
+    assert (np.asarray(model.factorization.mask()) & ~declared).any()
+    depends = cases.dependence(model.network, params_of(model), model.factorization)
+    np.testing.assert_array_equal(depends, declared)
+
+
+@pytest.mark.parametrize("grid", [(7, 5), (4, 4), (1, 3)])
+def test_steps_equal_the_picture_over_three_resolutions(grid):
+    event = EventSpec(grid, (), "levels", 4)
+    model = make_model(event, "pixelcnn_pp", num_filters=4, num_resnets=1, num_scales=3, dropout=0.0)
+    params, x, garbage = params_of(model), cases.random_x(event, 2), cases.random_x(event, 2, seed=1)
+    stepwise = cases.stepwise(model.network, params, x, garbage, model.factorization)
+    expected = features(model, x)
+    assert np.abs(stepwise - expected).max() <= 2e-5 * np.abs(expected).max()
+
+
+def initialised(module, x):
+    params = jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), module.init(jax.random.key(0), x)
+    )
+    return params, params["params"]
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_stretch_forms_agree_with_the_transposed_convolution(columns):
+    x = rng.normal(size=(1, 3, 4, 2)).astype(np.float32)
+    module = NormalisedStretch(2, columns, "float32")
+    params, p = initialised(module, x)
+    expected = stretch(p, x[0], (6, 8))
+    np.testing.assert_allclose(module.apply(params, x)[0], expected, rtol=1e-3, atol=1e-4)
+    row = module.apply(params, x[:, 1], 1, 7, method="row")
+    np.testing.assert_allclose(row[0], expected[3, :7], rtol=1e-3, atol=1e-4)
+    if columns == 2:
+        one = module.apply(params, x[:, 1, 2], 0, 1, method="at")
+        np.testing.assert_allclose(one[0], expected[2, 5], rtol=1e-3, atol=1e-4)
+
+
+def test_normalised_convolution_is_its_definition_in_all_forms():
+    x, taps = rng.normal(size=(1, 5, 4, 3)).astype(np.float32), tuple(kernel_taps(DOWN))
+    module = NormalisedConv(2, taps, "float32")
+    params, p = initialised(module, x)
+    expected = conv(p, x[0], taps)
+    np.testing.assert_allclose(module.apply(params, x)[0], expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(module.apply(params, x, 2)[0], conv(p, x[0], taps, 2), rtol=1e-3, atol=1e-4)
+    ring = np.stack([x[:, 4], x[:, 3]], 1)  # rows 3 and 4 stand at 3 mod 2 and 4 mod 2
+    np.testing.assert_allclose(module.apply(params, ring, 4, method="row")[0], expected[4], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(module.apply(params, ring, 4, 2, method="at")[0], expected[4, 2], rtol=1e-3, atol=1e-4)
+
+
+def test_remat_changes_neither_parameters_nor_gradients():
+    options = {"num_filters": 4, "num_blocks": 2, "num_resnets": 1, "key_size": 2, "value_size": 2, "dropout": 0.0}
+    model = make_model(EventSpec((2, 3)), "pixelsnail", remat=True, **options)
+    plain = make_model(EventSpec((2, 3)), "pixelsnail", **options)
+    params, x = params_of(plain), cases.random_x(plain.event, 2)
+    gradients = [
+        jax.jit(jax.grad(lambda p, m=m: m.log_prob(p, x, train=True, key=jax.random.key(0)).sum()))(params)
+        for m in (model, plain)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *gradients)
