@@ -49,6 +49,9 @@ def units_by_degree(degrees_KU: np.ndarray, num_steps: int) -> tuple[np.ndarray,
 class MADE(Network):
     """A fully connected network whose weights are multiplied by masks in the forward pass (equations 8-13).
 
+    Without `direct` connections, a site is read only where some unit of every layer passes it on: with fewer units than
+    steps, the last ones before a site may be missing, and `dependencies` says so (for mask 0).
+
     Any order and any block partition: both enter through the steps of the sites, so one program serves all orders.
 
     With several masks, each training step draws one of a fixed pool ("connectivity-agnostic" training, section 4.2).
@@ -94,6 +97,16 @@ class MADE(Network):
             self.out_context = ContextEncoder(self.context_spec, num_outputs, self.dtype)
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)
+
+    def dependencies(self, factorization):
+        """The outputs of step t read step s iff some path leads there: s <= m_1 <= ... <= m_L < t (section 3)."""
+        if self.direct or factorization.num_steps == 1:
+            return super().dependencies(factorization)
+        step_D, least_S = np.asarray(factorization.step), np.arange(factorization.num_steps)
+        for pool in self._pool(factorization):
+            degrees = np.append(np.sort(pool[0]), factorization.num_steps)  # the last stands for "no unit"
+            least_S = degrees[np.searchsorted(degrees, least_S)]
+        return least_S[step_D][None, :] < step_D[:, None]
 
     def _inputs(self, x: jax.Array) -> jax.Array:
         """x[B, *grid, *value] -> [B, D * n]."""

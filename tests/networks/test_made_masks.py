@@ -141,3 +141,17 @@ def test_several_masks_need_a_key_in_training():
         jax.eval_shape(lambda: model.features(params, cases.random_x(EVENT, 3), train=True))
     with pytest.raises(UserError, match=r"^network.num_masks of 'made' must be at least 1, not 0$"):
         build(num_masks=0)
+
+
+@pytest.mark.parametrize("sizes", [(4,), (40, 3), (3, 40)])
+@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)"])
+def test_too_few_units_without_direct_connections_miss_sites_and_say_so(sizes, partition):
+    """Law 1 for masks that do not reach: what is declared is exactly what is read."""
+    choice = {"ordering": "random(seed=2)", "partition": partition, "activation": "tanh", "hidden_sizes": sizes}
+    model = make_model(EventSpec((10,)), "made", direct=False, **choice)
+    declared = model.network.dependencies(model.factorization)
+    assert declared.sum() < np.asarray(model.factorization.mask()).sum() or partition != "sites"
+    depends = cases.dependence(model.network, cases.params_of(model), model.factorization, num=16)
+    np.testing.assert_array_equal(depends, declared)
+    everything = make_model(EventSpec((10,)), "made", direct=True, **choice)
+    np.testing.assert_array_equal(everything.network.dependencies(model.factorization), model.factorization.mask())
