@@ -12,6 +12,7 @@ from arjax.networks.base import NETWORKS, activation, check_sizes
 from arjax.networks.convolution import TapConv
 from arjax.networks.deep_nade import MaskedInputMLP
 from arjax.networks.embedding import ContextEncoder
+from arjax.networks.grids import check_kernels
 from arjax.networks.order_agnostic import OrderAgnosticNetwork
 
 
@@ -20,14 +21,15 @@ class ConvNADE(OrderAgnosticNetwork):
     """Convolutions over the planes (x * m, m) of the known pixels m, with maps of the size of the picture; all orders.
 
     Where `hidden_sizes` names any, a fully connected DeepNADE reads the same planes beside them, and the outputs of the
-    two, before any nonlinearity, are added (section 6). Without it a pixel sees its neighbourhood only.
+    two, before any nonlinearity, are added (section 6). Without it a pixel sees its neighbourhood only. The context
+    enters the first layer of both.
 
     A step computes the convolutions on the pixels that its own can see, or on the picture where that is less. The
     parallel form is a pass per step: to train on all orders at once, use `given` on a random set of known pixels.
 
-    Options: `channels`, `num_layers` (hidden ones), `kernel_size` (odd), `hidden_sizes` of the fully connected part
-    (none: ()), `activation`, `dropout`, `steps_per_chunk` (passes made together in the parallel form: memory against
-    time).
+    Options: `channels`, `num_layers` (hidden ones), `kernel_size` (odd, at least 3), `hidden_sizes` of the fully
+    connected part (none: ()), `activation`, `dropout`, `steps_per_chunk` (passes made together in the parallel form:
+    memory against time).
     """
 
     channels: int = 32
@@ -44,8 +46,7 @@ class ConvNADE(OrderAgnosticNetwork):
     def check(cls, event, factorization, options):
         if len(event.grid_shape) != 2:
             raise UserError(f"conv_nade needs a grid of two dimensions, not {event.grid_shape}")
-        if options["kernel_size"] % 2 == 0:
-            raise UserError(f"network.kernel_size must be odd, not {options['kernel_size']}")
+        check_kernels(options, kernel_size=3)  # a pixel does not know itself: with 1 it would see nothing
         if options["hidden_sizes"]:
             check_sizes("hidden_sizes", options["hidden_sizes"])
         activation(options["activation"])
@@ -78,12 +79,14 @@ class ConvNADE(OrderAgnosticNetwork):
             self.mlp = MaskedInputMLP(*sizes, self.activation, self.dropout, self.dtype)
         if self.context_spec.kind != "none":
             self.context = ContextEncoder(self.context_spec, self.channels, self.dtype)
+            if self.hidden_sizes:
+                self.mlp_context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
 
     def given(self, x, known, context=None, *, train=False):
         inputs_BDn = self.all_inputs(x, known)
         features_BHWF = self._convolve(self._planes(inputs_BDn), self._from_context(context), train=train)
         if self.hidden_sizes:
-            features_BHWF = features_BHWF + self.mlp(inputs_BDn, 0.0, train).reshape(features_BHWF.shape)
+            features_BHWF = features_BHWF + self._connect(inputs_BDn, context, train).reshape(features_BHWF.shape)
         return features_BHWF.astype(jnp.float32)
 
     def _planes(self, inputs_BDn: jax.Array) -> jax.Array:
@@ -92,6 +95,11 @@ class ConvNADE(OrderAgnosticNetwork):
     def _from_context(self, context: jax.Array | None) -> jax.Array | float:
         """[B, 1, 1, C], added in the first layer."""
         return 0.0 if context is None else self.context(context)[:, None, None]
+
+    def _connect(self, inputs_BDn: jax.Array, context: jax.Array | None, train: bool = False) -> jax.Array:
+        """The fully connected part, [B, D, n + 1] -> [B, D, F]."""
+        from_context = 0.0 if context is None else self.mlp_context(context)
+        return self.mlp(inputs_BDn, from_context, train)
 
     def _convolve(self, planes, from_context, inside=True, crop: int = 0, train: bool = False) -> jax.Array:
         """Planes [B, H, W, n + 1] -> features, with `crop` pixels cut off all around after each convolution.
@@ -117,7 +125,7 @@ class ConvNADE(OrderAgnosticNetwork):
         inputs_BDn = self.all_inputs(canvas, self.known_before(t, len(canvas), factorization))
         features_BMF = self._near(self._planes(inputs_BDn), factorization.sites(t)[0], context)
         if self.hidden_sizes:
-            features_BMF = features_BMF + self.pick(self.mlp(inputs_BDn, 0.0, False), t, factorization)
+            features_BMF = features_BMF + self.pick(self._connect(inputs_BDn, context), t, factorization)
         return carry, features_BMF.astype(jnp.float32)
 
     def _near(self, planes_BHWn: jax.Array, sites_M: jax.Array, context: jax.Array | None) -> jax.Array:

@@ -173,6 +173,17 @@ def test_convolutions_alone_see_their_neighbourhood():
     np.testing.assert_array_equal(cases.dependence(model.network, params, model.factorization, num=4), declared)
 
 
+def test_context_changes_what_distant_pixels_mean():
+    """Of conv_nade: the fully connected part, which alone sees so far, knows the context too."""
+    event = EventSpec((2, 9))
+    model, params = build("conv_nade", event, ContextSpec("label", 3), partition="sites", num_layers=1)
+    x = np.zeros((4, 2, 9), np.int32)
+    x[2:, 0, 0] = 1
+    features = np.asarray(given(model.network, params, x, np.ones_like(x, bool), np.array([0, 1, 0, 1])))
+    assert model.network.reach < 8
+    assert np.abs(features[0] - features[1] - features[2] + features[3])[:, -1].max() > 1e-2
+
+
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
@@ -187,7 +198,8 @@ def test_convolutions_alone_see_their_neighbourhood():
             {"hidden_sizes": (True,)},
             r"network.hidden_sizes must name at least one positive size, not \(True,\)",
         ),
-        ("conv_nade", {"kernel_size": 4}, "network.kernel_size must be odd, not 4"),
+        ("conv_nade", {"kernel_size": 4}, "network.kernel_size must be an odd number, at least 3, not 4"),
+        ("conv_nade", {"kernel_size": 1}, "network.kernel_size must be an odd number, at least 3, not 1"),
         ("deep_nade", {"activation": "rulu"}, r"unknown activation 'rulu', did you mean 'relu'\?"),
     ],
 )
