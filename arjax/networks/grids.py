@@ -16,9 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.errors import UserError
-from arjax.factorization import Factorization
+from arjax.factorization import ORDERINGS, Factorization
 from arjax.networks.embedding import flat_sites, numeric, numeric_size
 from arjax.spec import EventSpec
+
+#: Orderings that are raster-like on some grids.
+NAMED = ("raster", "reversed", "column_major")
 
 
 def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
@@ -42,9 +45,12 @@ def check_raster_like(name: str, event: EventSpec, factorization: Factorization,
         raise UserError(f"{name} needs a grid of two dimensions{also}, not {event.grid_shape}")
     if factorization.block_size > 1:
         raise UserError(f"{name} generates one site per step, so it needs model.partition=sites")
-    if not any(np.array_equal(factorization.order, order) for order in raster_like_orders(event.grid_shape)):
-        turned = "or column_major " if event.grid_shape[0] == event.grid_shape[1] else ""
-        raise UserError(f"{name} needs a raster-like order (raster, reversed {turned}or a mirrored one)")
+    orders = raster_like_orders(event.grid_shape)
+    if not any(np.array_equal(factorization.order, order) for order in orders):
+        # column_major takes all of one colour channel before the next, and turns only square pictures.
+        walks = {text: ORDERINGS.call(text, event.grid_shape) for text in NAMED}
+        named = [text for text, walk in walks.items() if any(np.array_equal(walk, order) for order in orders)]
+        raise UserError(f"{name} needs a raster-like order ({', '.join(named)} or a mirrored one)")
 
 
 def check_kernels(options: Mapping[str, Any], **least: int) -> None:
