@@ -59,6 +59,8 @@ def spiral(grid_shape: Grid, inward: bool = True) -> np.ndarray:
 
     Leading axes are visited in raster order, one spiral after another. On a line it takes the two ends in turn.
     """
+    if not isinstance(inward, bool):
+        raise UserError(f"inward of a spiral ordering must be True or False, not {inward!r}")
     *leading, height, width = (1, *grid_shape) if len(grid_shape) == 1 else grid_shape
     plane = np.arange(height * width).reshape(height, width)
     if len(grid_shape) == 1:

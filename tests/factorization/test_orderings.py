@@ -115,6 +115,12 @@ def test_a_random_order_needs_an_integer_seed(seed):
         make_factorization((4,), f"random(seed={seed})")
 
 
+@pytest.mark.parametrize("inward", ["'no'", "0", "None"])
+def test_a_spiral_goes_in_or_out(inward):
+    with pytest.raises(UserError, match=r"^inward of a spiral ordering must be True or False, not "):
+        make_factorization((3, 4), f"spiral(inward={inward})")
+
+
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize(("factor", "levels"), [(2, 1), (2, 3), (3, 2)])
 def test_each_scale_is_a_subsampled_grid_that_comes_before_the_rest(grid, factor, levels):
