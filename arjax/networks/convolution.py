@@ -93,8 +93,9 @@ def channel_groups(size: int, channels: int, parts: int = 1) -> np.ndarray:
 def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
     """y[r, c] = sum_k x[r + dy_k, c + dx_k] W_k, zero outside: a convolution with the smallest kernel around the taps.
 
-    With a gradient of its own. JAX's would be two convolutions of forms that XLA's CPU compiler does slowly, in a
-    compiled loop tens of times slower than outside; a plain forward convolution is fast there, and so are products.
+    With a gradient of its own, in reverse mode alone: JAX then refuses forward mode. JAX's would be two convolutions of
+    forms that XLA's CPU compiler does slowly, in a compiled loop tens of times slower than outside; a plain forward
+    convolution is fast there, and so are products.
     """
     (up, down), (left, right) = rows, columns = _reach(taps)
     window = [(dy, dx) for dy in range(-up, down + 1) for dx in range(-left, right + 1)]

@@ -1,12 +1,23 @@
 """Convolutions over live taps against the sum that defines them."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.networks.convolution import TapConv, put_pixel, raster_taps, shift
+from arjax.networks.convolution import (
+    TapConv,
+    _kernel_gradient,
+    _kernel_gradient_by_row,
+    convolve,
+    put_pixel,
+    raster_taps,
+    shift,
+    shifted,
+)
 
 rng = np.random.default_rng(0)
+TAPS = [raster_taps(1, 1, centre=True), ((-2, 1), (0, -3)), ((0, 0),), ((1, 1), (5, 0))]
 
 
 def test_raster_taps():
@@ -28,7 +39,7 @@ def direct(kernel, bias, x, taps):
     return y
 
 
-@pytest.mark.parametrize("taps", [raster_taps(1, 1, centre=True), ((-2, 1), (0, -3)), ((0, 0),), ((1, 1), (5, 0))])
+@pytest.mark.parametrize("taps", TAPS)
 def test_both_forms_are_the_definition(taps):
     x = rng.normal(size=(2, 3, 4, 2)).astype(np.float32)
     conv = TapConv(3, taps, "float32")
@@ -38,6 +49,27 @@ def test_both_forms_are_the_definition(taps):
     for r, c in [(0, 0), (2, 3), (1, 2)]:
         one = conv.apply(params, x, r, c, method="at")
         np.testing.assert_allclose(one, expected[:, r, c], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 5), (4, 1), (3, 4)])
+@pytest.mark.parametrize("taps", TAPS)
+def test_gradients_are_those_of_the_sum(taps, grid):
+    """Against JAX's gradient of a product over shifted copies: both forms, and the gradient's own gradient."""
+    x, kernel, weight = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((2, *grid, 3), (len(taps), 3, 4), (4,))
+    )
+
+    def of(convolution):
+        loss = lambda x, kernel: (jnp.sin(convolution(x, kernel)) @ weight).sum()  # noqa: E731
+        slopes = jax.grad(loss, (0, 1))
+        return jax.jit(lambda *args: (slopes(*args), jax.grad(lambda *a: (slopes(*a)[0] ** 2).sum(), (0, 1))(*args)))
+
+    expected = of(lambda x, kernel: shifted(x, taps) @ kernel.reshape(-1, 4))(x, kernel)
+    got = of(lambda x, kernel: convolve(x, kernel, taps))(x, kernel)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, expected)
+    dy = rng.normal(size=(2, *grid, 4)).astype(np.float32)
+    forms = _kernel_gradient(taps, x, dy), _kernel_gradient_by_row(taps, x, dy)
+    np.testing.assert_allclose(*forms, rtol=1e-4, atol=1e-4)
 
 
 def test_shift_and_put():
