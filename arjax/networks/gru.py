@@ -19,7 +19,8 @@ class GRULayer(RecurrentLayer):
     h_t = z_t * h_t-1 + (1 - z_t) * g_t
 
     The gates stand in the order r, z, g. The paper leaves out the biases. The reset gate comes before the product with
-    U_g, as in the paper; in the variant of some libraries it comes after.
+    U_g, as in the paper; in the variant of some libraries it comes after. The state is a long average, and an update
+    gate near 1 would round to 1: both are float32 in any compute type.
     """
 
     num_gates = 3
@@ -27,11 +28,16 @@ class GRULayer(RecurrentLayer):
     @staticmethod
     def cell(times: Product, carry: jax.Array, from_x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """h, W_x x_t + b -> h, h."""
-        h, size = carry, carry.shape[-1]
-        r, z = jnp.split(nn.sigmoid(from_x[..., : 2 * size] + times(h, 0, 2 * size)), 2, axis=-1)
-        g = jnp.tanh(from_x[..., 2 * size :] + times(r * h, 2 * size, 3 * size))
+        h, size, dtype = carry, carry.shape[-1], from_x.dtype
+        gates = (from_x[..., : 2 * size] + times(h.astype(dtype), 0, 2 * size)).astype(jnp.float32)
+        r, z = jnp.split(nn.sigmoid(gates), 2, axis=-1)
+        g = jnp.tanh((from_x[..., 2 * size :] + times((r * h).astype(dtype), 2 * size, 3 * size)).astype(jnp.float32))
         h = z * h + (1 - z) * g
-        return h, h
+        return h, h.astype(dtype)
+
+    def init_carry(self, batch_size: int) -> jax.Array:
+        """h = 0."""
+        return jnp.zeros((batch_size, self.hidden_size), jnp.float32)
 
 
 @NETWORKS.register("gru")

@@ -20,7 +20,7 @@ class LSTMLayer(RecurrentLayer):
     o_t = sigma(W_o [x_t, h_t-1] + b_o)    output          h_t = o_t * tanh(c_t)                hidden
 
     The gates stand in the order f, i, o, g. b_f starts at 1 (Jozefowicz et al., 2015, section 2.2), so that a new cell
-    remembers.
+    remembers. The cell is a long sum, and a forget gate near 1 would round to 1: both are float32 in any compute type.
     """
 
     num_gates = 4
@@ -33,15 +33,16 @@ class LSTMLayer(RecurrentLayer):
     def cell(times: Product, carry: Cell, from_x: jax.Array) -> tuple[Cell, jax.Array]:
         """(c, h), W_x x_t + b -> (c, h), h."""
         c, h = carry
-        f, i, o, g = jnp.split(from_x + times(h, 0, from_x.shape[-1]), 4, axis=-1)
+        gates = (from_x + times(h, 0, from_x.shape[-1])).astype(jnp.float32)
+        f, i, o, g = jnp.split(gates, 4, axis=-1)
         c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
-        h = nn.sigmoid(o) * jnp.tanh(c)
+        h = (nn.sigmoid(o) * jnp.tanh(c)).astype(from_x.dtype)
         return (c, h), h
 
     def init_carry(self, batch_size: int) -> Cell:
         """(c, h) = 0."""
-        zeros = jnp.zeros((batch_size, self.hidden_size), self.dtype)
-        return zeros, zeros
+        shape = (batch_size, self.hidden_size)
+        return jnp.zeros(shape, jnp.float32), jnp.zeros(shape, self.dtype)
 
 
 @NETWORKS.register("lstm")

@@ -20,11 +20,11 @@ ReadStates = Callable[[jax.Array], jax.Array]
 def lstm_cell(z: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Equation 3: the gates o, f, i, g from their inputs z [..., 4U], and the cell c [..., U] -> (c, h).
 
-    The cell is a long sum, so it is kept in float32.
+    The cell is a long sum, and a forget gate near 1 would round to 1: both are float32 in any compute type.
     """
-    size = c.shape[-1]
-    o, f, i = jnp.split(nn.sigmoid(z[..., : 3 * size]), 3, axis=-1)
-    c = f * c + i * jnp.tanh(z[..., 3 * size :])
+    size, gates = c.shape[-1], z.astype(jnp.float32)
+    o, f, i = jnp.split(nn.sigmoid(gates[..., : 3 * size]), 3, axis=-1)
+    c = f * c + i * jnp.tanh(gates[..., 3 * size :])
     return c, (o * jnp.tanh(c)).astype(z.dtype)
 
 

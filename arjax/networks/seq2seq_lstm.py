@@ -54,7 +54,7 @@ class SourceEncoder(nn.Module):
         """One (c, h) per layer, [B, U] each."""
         if not self.spec.is_sequence:
             parts = jnp.split(self.state(context), 2 * self.num_layers, axis=-1)
-            return [(c, jnp.tanh(h)) for c, h in zip(parts[::2], parts[1::2], strict=True)]
+            return [(c.astype(jnp.float32), jnp.tanh(h)) for c, h in zip(parts[::2], parts[1::2], strict=True)]
         valid_BL = context >= 0 if self.spec.is_discrete else jnp.ones(context.shape[:2], bool)
         if self.reverse:
             context = reverse_valid(context, valid_BL)
