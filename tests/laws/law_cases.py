@@ -53,19 +53,19 @@ def small_model(
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional}
         return make_model(event, network, context=context, dtype=dtype, **choice, **small)
     except UserError as refusal:
+        assert len(str(refusal)) > 20  # a sentence
         return str(refusal)
 
 
 def served_model(network: str, event: EventSpec, ordering: str, partition: str, **choice) -> AutoregressiveModel | str:
     """The small model of this order and partition or, where it is refused, of the next that the network serves: single
-    sites, raster-like orders, and from coarse to fine. A refusal (which must be a sentence) only where all are refused.
+    sites, raster-like orders, and from coarse to fine. A refusal only where all are refused.
     """
     for order in (ordering, "reversed", "raster", "multiscale"):
         for cut in (partition, "sites"):
             model = small_model(network, event, order, cut, **choice)
             if not isinstance(model, str):
                 return model
-    assert len(model) > 20
     return model
 
 
