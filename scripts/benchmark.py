@@ -65,6 +65,7 @@ class Case:
       event: of the training data; samples are images of 784 sites.
       batch_size: of a train step.
       options: of the network.
+      ordering: of the model.
       optimizer: name.
       peer: name of a function in benchmark_peers.py and its arguments, or None.
       peer_name: what the peer is called in the table.
@@ -73,6 +74,7 @@ class Case:
     event: EventSpec = TEXT
     batch_size: int = 12
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    ordering: str = "raster"
     optimizer: str = "adam"
     peer: tuple[str, tuple[int, ...]] | None = None
     peer_name: str = ""
@@ -88,7 +90,24 @@ CASES = {
     "transformer": Case(
         TEXT, 12, optimizer="adamw", peer=("transformer", (12, 64, 65, 128, 4, 4)), peer_name="transformers GPT-2"
     ),
+    "pixelcnn": Case(
+        IMAGE, 32, {"hidden_size": 64, "num_layers": 6}, peer=("pixelcnn", (32, 28, 64, 6, 64)), peer_name="torch.nn"
+    ),
+    "gated_pixelcnn": Case(IMAGE, 32, peer=("gated_pixelcnn", (32, 28, 32, 6, 64)), peer_name="torch.nn"),
 }
+
+
+def case_of(name: str) -> Case:
+    """What is trained of a network: what `CASES` says, else text, or images where it serves those alone."""
+    if name in CASES:
+        return CASES[name]
+    for case in (Case(), Case(IMAGE, 16)):
+        try:
+            make_model(case.event, name, ordering=case.ordering)
+        except UserError:
+            continue
+        return case
+    return Case(IMAGE, 16, ordering="multiscale")
 
 
 class Training:
@@ -119,8 +138,8 @@ class Training:
 
 def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
     """Train speed of a network, alone and beside its peer; `peers` is the module benchmark_peers or None."""
-    case = CASES[name] if name in CASES else Case()
-    training = Training(make_model(case.event, name, **case.options), case)
+    case = case_of(name)
+    training = Training(make_model(case.event, name, ordering=case.ordering, **case.options), case)
     product, product_flops = matrix_product()
     functions: dict[str, Callable[[], Any]] = {"arjax": training.dispatch, "product": product}
     if peers is not None and case.peer is not None:
@@ -152,9 +171,9 @@ def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
 
 def measure_sampling(name: str, rounds: int) -> dict[str, Any]:
     """Cached against naive sampling of images, or of what `SAMPLING` says."""
-    options = {k: v for k, v in CASES[name].options.items() if k == "hidden_sizes"} if name in CASES else {}
-    event, num, options = SAMPLING.get(name, (IMAGE, SAMPLES, options))
-    model = make_model(event, name, **options)
+    case = case_of(name)
+    event, num, options = SAMPLING.get(name, (IMAGE, SAMPLES, case.options if case.event == IMAGE else {}))
+    model = make_model(event, name, ordering=case.ordering, **options)
     speed = sampling_speed(model, jax.jit(model.init)(jax.random.key(0)), num, rounds)
     options = NETWORKS.options(name, hidden=BUILDER_FIELDS) | dict(options)
     about = {"network": name, "options": options, "num_sites": event.num_sites, "batch_size": num}

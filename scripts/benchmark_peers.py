@@ -87,6 +87,105 @@ def transformer(batch_size: int, length: int, num_levels: int, width: int, num_l
     return _train_step(net, torch.optim.AdamW(net.parameters()), loss, data, batch_size)
 
 
+class MaskedConv(nn.Conv2d):
+    """A convolution that keeps the size of the picture, its kernel multiplied by a mask in the forward pass.
+
+    It sees the rows above in full width; of its own row what is to the left, and with `centre` the pixel itself. Or,
+    with `above`, its own row in full width with `centre` and else not at all.
+    """
+
+    def __init__(self, size: int, features: int, kernel: tuple[int, int], *, centre: bool, above: bool = False):
+        super().__init__(size, features, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
+        mask, (row, column) = torch.ones(kernel), (kernel[0] // 2, kernel[1] // 2)
+        mask[row + 1 :] = 0
+        mask[row, (0 if not centre else kernel[1]) if above else column + centre :] = 0
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(x, self.weight * self.mask, self.bias)
+
+
+class ResidualBlock(nn.Module):
+    """The residual block of PixelCNN."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        half = size // 2
+        self.layers = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(size, half, 1),
+            nn.ReLU(),
+            MaskedConv(half, half, (3, 3), centre=True),
+            nn.ReLU(),
+            nn.Conv2d(half, size, 1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layers(x)
+
+
+def pixelcnn(batch_size: int, length: int, hidden_size: int, num_layers: int, out_size: int) -> Step:
+    """PixelCNN on binary images, Adam."""
+    net = nn.Sequential(
+        MaskedConv(1, hidden_size, (7, 7), centre=False),
+        *(ResidualBlock(hidden_size) for _ in range(num_layers)),
+        *(nn.ReLU(), nn.Conv2d(hidden_size, out_size, 1), nn.ReLU(), nn.Conv2d(out_size, out_size, 1)),
+        *(nn.ReLU(), nn.Conv2d(out_size, 1, 1)),
+    )
+    return _image_step(net, batch_size, length)
+
+
+class GatedLayer(nn.Module):
+    """Both stacks of a layer of Gated PixelCNN."""
+
+    def __init__(self, inputs: int, size: int, kernel: int, *, first: bool):
+        super().__init__()
+        self.vertical = MaskedConv(inputs, 2 * size, (kernel, kernel), centre=not first, above=True)
+        self.between = nn.Conv2d(2 * size, 2 * size, 1, bias=False)
+        self.horizontal = MaskedConv(inputs, 2 * size, (1, kernel), centre=not first)
+        self.out = nn.Conv2d(size, size, 1)
+        self.first = first
+
+    def forward(self, pair: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        v, h = pair
+        v = self.vertical(v)
+        out = self.out(_gate(self.horizontal(h) + self.between(v)))
+        return _gate(v), out if self.first else h + out
+
+
+class GatedPixelCNN(nn.Module):
+    """All its layers."""
+
+    def __init__(self, size: int, num_layers: int, out_size: int):
+        super().__init__()
+        self.first = GatedLayer(1, size, 7, first=True)
+        self.layers = nn.Sequential(*(GatedLayer(size, size, 3, first=False) for _ in range(num_layers)))
+        self.out = nn.Sequential(nn.ReLU(), nn.Conv2d(size, out_size, 1), nn.ReLU(), nn.Conv2d(out_size, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _, h = self.layers(self.first((x, x)))
+        return self.out(h)
+
+
+def gated_pixelcnn(batch_size: int, length: int, hidden_size: int, num_layers: int, out_size: int) -> Step:
+    """Gated PixelCNN on binary images, Adam."""
+    return _image_step(GatedPixelCNN(hidden_size, num_layers, out_size), batch_size, length)
+
+
+def _gate(y: torch.Tensor) -> torch.Tensor:
+    y_f, y_g = y.chunk(2, 1)
+    return torch.tanh(y_f) * torch.sigmoid(y_g)
+
+
+def _image_step(net: nn.Module, batch_size: int, length: int) -> Step:
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        x = rows.float()
+        return F.binary_cross_entropy_with_logits(net(x), x)
+
+    data = torch.randint(0, 2, (NUM_EXAMPLES, 1, length, length))
+    return _train_step(net, torch.optim.Adam(net.parameters()), loss, data, batch_size)
+
+
 def _train_step(
     net: nn.Module,
     optimizer: torch.optim.Optimizer,
