@@ -147,7 +147,7 @@ class SelfAttention(MultiHead):
 
 
 class CrossAttention(MultiHead):
-    """Attention of the tokens to an encoded context (Vaswani et al., 2017, section 3.2.3)."""
+    """Attention of the tokens to an encoded context (Vaswani et al., 2017, section 3.2.3); an empty one adds 0."""
 
     def keys_values(self, encoded_BLE: jax.Array) -> KVCache:
         """Keys and values [B, G, L, H] of the context, the same for all steps."""
@@ -155,4 +155,5 @@ class CrossAttention(MultiHead):
 
     def __call__(self, x_BTE: jax.Array, keys_values: KVCache, valid_BL: jax.Array) -> jax.Array:
         """What the tokens [B, T, E] find at the valid positions of the context, [B, T, E]."""
-        return self._merge(attention(self._heads(self.query(x_BTE)), *keys_values, valid_BL[:, None, None, :]))
+        found_BNTH = attention(self._heads(self.query(x_BTE)), *keys_values, valid_BL[:, None, None, :])
+        return self._merge(jnp.where(valid_BL.any(-1)[:, None, None, None], found_BNTH, 0))

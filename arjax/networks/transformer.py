@@ -60,6 +60,8 @@ class BlockNetwork(Network):
         check_steps(factorization, options["position"])
         check_block(options["norm_kind"], options["mlp_kind"], options["activation"])
         check_stack(options)
+        if not options["norm_epsilon"] > 0:
+            raise UserError(f"network.norm_epsilon must be above 0, not {options['norm_epsilon']}")
         if not options["target_position"] and factorization.block_size > 1:
             raise UserError("steps of several sites need network.target_position=True, to tell the sites apart")
         if options["tie_embeddings"] and (event.num_levels <= 2 or event.value_size > 1):
@@ -151,6 +153,20 @@ class BlockNetwork(Network):
         return caches, self._readout(h).astype(jnp.float32)
 
 
+def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
+    """Raises `UserError` unless the scaling of rotary positions is empty, or one that can be computed and is used."""
+    if not scaling:
+        return
+    numbers = len(scaling) == 4 and all(isinstance(n, (int, float)) and n > 0 for n in scaling)
+    if not numbers or not scaling[1] < scaling[2]:
+        raise UserError(
+            "network.rotary_scaling must be empty or (factor, low, high, original length), all positive and low below "
+            f"high, not {scaling}"
+        )
+    if not rotary:
+        raise UserError("network.rotary_scaling changes nothing without network.rotary=True")
+
+
 @NETWORKS.register("transformer")
 class Transformer(BlockNetwork):
     """Transformer whose tokens attend to all tokens of the steps so far; the step form keeps their keys and values.
@@ -177,15 +193,11 @@ class Transformer(BlockNetwork):
         if heads % groups:
             raise UserError(f"network.num_kv_heads={groups} does not divide network.num_heads={heads}")
         size = options["head_size"] or options["width"] // heads
-        if options["rotary"] and (size % 2 or options["rotary_base"] <= 1):
+        if options["rotary"] and (size % 2 or not options["rotary_base"] > 1):
             raise UserError(
                 f"network.rotary needs heads of even size and a base above 1, not {size} and {options['rotary_base']}"
             )
-        if options["rotary_scaling"] and len(options["rotary_scaling"]) != 4:
-            raise UserError(
-                "network.rotary_scaling must be empty or (factor, low, high, original length), "
-                f"not {options['rotary_scaling']}"
-            )
+        check_scaling(options["rotary_scaling"], options["rotary"])
 
     def make_attention(self):
         return functools.partial(
