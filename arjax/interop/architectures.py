@@ -101,6 +101,9 @@ def _llama_options(config: Config) -> dict[str, Any]:
     if kind not in ("default", "llama3"):
         raise UserError(f"rotary positions of the type {kind!r} cannot be read (there are: default, llama3)")
     scaling = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+    needed = ("rope_theta", *scaling) if kind == "llama3" else ("rope_theta",)
+    if lacking := [key for key in needed if key not in rope]:
+        raise UserError(f"the rotary positions of this config.json lack {', '.join(lacking)}")
     heads, width = config["num_attention_heads"], config["hidden_size"]
     groups, head_size = config["num_key_value_heads"] or heads, config["head_dim"] or width // heads
     return {

@@ -165,6 +165,12 @@ CANNOT_LOAD = [
     ({"attention_bias": True}, {}, "this model has attention_bias=True, of which `transformer` knows False only"),
     ({"hidden_act": "gelu"}, {}, r"the activation 'gelu' has no counterpart .*"),
     ({"rope_parameters": {"rope_type": "yarn"}}, {}, "rotary positions of the type 'yarn' cannot be read .*"),
+    ({"rope_parameters": {"rope_type": "default"}}, {}, "the rotary positions of this config.json lack rope_theta"),
+    (
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 9.0, "factor": 8.0, "low_freq_factor": 1.0}},
+        {},
+        "the rotary positions of this config.json lack high_freq_factor, original_max_position_embeddings",
+    ),
     ({"bos_token_id": None}, {}, "a beginning-of-sequence token among the 40 tokens is needed, not bos=None"),
     ({"num_hidden_layers": 4}, {}, ".* lacks the tensor 'model.layers.3.input_layernorm.weight'"),
     (
