@@ -1,10 +1,11 @@
 """Llama 3 with 8 billion parameters, or its kind of Transformer trained on the characters of tiny Shakespeare.
 
 Network: Grattafiori et al., "The Llama 3 Herd of Models", 2024, table 3 (32 layers, width 4096, 32 heads that share 8
-of keys and values, SwiGLU of 14,336, rotary positions of base 500,000): 8,030,265,344 parameters, 4096 more than
-published (what stands before the first token). Data: noise of that shape, as planning needs no more. A folder with
-published weights is read by `arjax.interop.load_huggingface`, see docs/huggingface.md. Expected on characters: 1.539
-nats per character on validation with 808,448 parameters, where configs/tiny_shakespeare.py reaches 1.625.
+of keys and values, SwiGLU of 14,336, rotary positions of base 500,000, peak learning rate 3e-4): 8,030,265,344
+parameters, 4096 more than published (what stands before the first token). Data: noise of that shape, as planning needs
+no more. A folder with published weights is read by `arjax.interop.load_huggingface`, see docs/huggingface.md. Expected
+on characters: 1.539 nats per character on validation with 808,448 parameters, where configs/tiny_shakespeare.py reaches
+1.625.
 
     arjax --mode=plan --config=configs/llama.py
     arjax --config=configs/llama.py:shakespeare --workdir=runs/llama --config.evaluate.split=validation
@@ -42,7 +43,7 @@ def get_config(arg=""):
         config.network = network_config("transformer", **(LLAMA | sizes | run))
         config.mesh.update(data=8, fsdp=8, tensor=8)
         config.dtype = "bfloat16"
-        config.optimizer.update(learning_rate=8e-5, warmup_steps=8000, b2=0.95)
+        config.optimizer.update(learning_rate=3e-4, warmup_steps=8000, b2=0.95)
         config.train.update(steps=1_000_000, batch_size=256, steps_per_dispatch=1, data_on_device=False)
     config.optimizer.update(name="adamw", schedule="cosine", end_factor=0.1, weight_decay=0.1, clip_norm=1.0)
     return apply_smoke(config) if arg.smoke else config
