@@ -143,9 +143,9 @@ class Run:
             while not self.is_finished():
                 train = self.train
                 pause = next_pause(self.step, self.total, train.log_every, train.eval_every, train.checkpoint_every)
-                before = self.step
+                last = self.step
                 self._train_until(pause, stop)
-                if self.step > before:  # else stopped at once: what was due here has been done by the run before
+                if self.step > last:  # else stopped at once: what was due here has been done by the run before
                     self._pause(clock)
                 if stop.requested(at_pause=self.step == pause):
                     break

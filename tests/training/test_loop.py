@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import time
 
 import pytest
 from loop_helpers import assert_same_bits, tiny_config
@@ -32,8 +33,10 @@ def metrics(workdir):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """A run of 12 steps without a stop."""
-    workdir = tmp_path_factory.mktemp("straight")
-    return workdir, train(tiny_config(), workdir)
+    workdir, started = tmp_path_factory.mktemp("straight"), time.monotonic()
+    outcome = train(tiny_config(), workdir)
+    assert outcome.results["train_seconds"] < time.monotonic() - started
+    return workdir, outcome
 
 
 def test_a_run_leaves_all_it_should(straight):
