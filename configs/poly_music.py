@@ -8,9 +8,11 @@ and Bai, Kolter & Koltun (2018), table 1, in nats per frame on JSB chorales / No
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
+from arjax.errors import UserError
+from arjax.registry import did_you_mean
 
 #: options of each network, and its learning rate
-NETWORKS = {
+RECIPES = {
     "rnn": ({"hidden_size": 200, "dropout": 0.3}, 1e-3),
     "lstm": ({"hidden_size": 200, "dropout": 0.3}, 2e-3),
     "tcn": ({"hidden_size": 150, "num_layers": 4, "kernel_size": 5, "dropout": 0.4}, 1e-3),
@@ -29,7 +31,10 @@ SMOKE = {
 def get_config(arg=""):
     """`jsb` or `nottingham`; `network`: rnn, lstm, tcn or transformer; `smoke`: seconds instead of minutes."""
     arg = parse_arg(arg, smoke=False, set="jsb", network="lstm")
-    options, learning_rate = NETWORKS[arg.network]
+    for value, known in ((arg.set, LENGTH), (arg.network, RECIPES)):
+        if value not in known:
+            raise UserError(f"no recipe for {value!r}{did_you_mean(value, known)}")
+    options, learning_rate = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("poly_music", set=arg.set, max_length=LENGTH[arg.set])
     config.model.conditional = "bernoulli"

@@ -62,6 +62,19 @@ def test_smoke_run(path, prepared, tmp_path):
     assert (tmp_path / "samples" / "samples.npy").exists() and (tmp_path / "metrics.jsonl").stat().st_size > 0
 
 
+@pytest.mark.parametrize(
+    ("arg", "sentence"),
+    [
+        ("nottinghm", "no recipe for 'nottinghm', did you mean 'nottingham'?"),
+        ("jsb,network=lstn", "no recipe for 'lstn', did you mean 'lstm'?"),
+    ],
+)
+def test_a_set_or_network_without_a_recipe_is_named(arg, sentence):
+    path = next(path for path in CONFIGS if path.stem == "poly_music")
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        load_config_file(f"{path}:{arg}")
+
+
 #: The configs with a recipe for each of several networks.
 STUDIES = [path for path in CONFIGS if "RECIPES[arg.network]" in path.read_text()]
 
