@@ -1,5 +1,6 @@
 """The real-gated linear recurrent unit in its recurrent block (De et al., 2024, "Griffin: Mixing Gated Linear
-Recurrences with Local Attention for Efficient Language Models").
+Recurrences with Local Attention for Efficient Language Models"). The network is the paper's Hawk: all its blocks are
+recurrent, where those of Griffin take turns with local attention.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class RecurrentBlock(nn.Module):
         return (queue, h_BR), self._gated(x_BE, h_BR)[:, None]
 
 
-class GriffinCore(nn.Module):
+class HawkCore(nn.Module):
     """Residual blocks (section 2.1): a recurrent block and a gated MLP, each after an RMS normalisation."""
 
     width: int
@@ -189,7 +190,7 @@ class GriffinCore(nn.Module):
 
 
 @NETWORKS.register("rg_lru")
-class Griffin(StepNetwork):
+class Hawk(StepNetwork):
     """Gated linear recurrences over the steps of any factorization: parallel in training, O(1) per step in sampling.
 
     Options: `hidden_size` E, `num_layers` L, `recurrent_size` R (0: about 4/3 E, as in the paper), `num_heads` (blocks
@@ -219,7 +220,7 @@ class Griffin(StepNetwork):
 
     def make_core(self):
         size = self.recurrent_size or self.num_heads * max(1, round(self.hidden_size * 4 / 3 / self.num_heads))
-        return GriffinCore(
+        return HawkCore(
             self.hidden_size,
             self.num_layers,
             size,
