@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from arjax.conditionals import Conditional
 from arjax.errors import UserError
 from arjax.factorization import Factorization
-from arjax.models.checks import as_context, as_mask, as_values, check_key
+from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key
 from arjax.networks.base import Network
 from arjax.spec import ContextSpec, EventSpec
 
@@ -73,13 +73,15 @@ class AutoregressiveModel:
         `train=True` needs a `key` for dropout.
 
         Raises:
-          UserError: `x` or `context` do not fit the model, or the network has dropout and there is no key.
+          UserError: `x` or `context` do not fit the model, the network does not serve the factorization, or it has
+            dropout and there is no key.
         """
         x = as_values(self.event, x)
         context = as_context(self.context_spec, context, len(x))
-        factorization = self.factorization if factorization is None else factorization
-        if factorization.grid_shape != self.event.grid_shape:
-            raise UserError(f"the factorization is of {factorization.grid_shape}, the grid is {self.event.grid_shape}")
+        if factorization is None:
+            factorization = self.factorization
+        else:
+            check_factorization(self.network, factorization)
         if key is not None:
             check_key(key)
         rngs = None if key is None else {"dropout": key}

@@ -6,6 +6,7 @@ plausible number. Inside `jit` values are not known, so only shapes and types ar
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.factorization import Factorization
+from arjax.networks import Network
 from arjax.spec import ContextSpec, EventSpec
 
 
@@ -29,6 +32,19 @@ def as_values(event: EventSpec, values: Any, name: str = "x") -> jax.Array:
         _check_integers(values, event.num_levels, f"{name} of {event.kind} data")
     # Small types (uint8 on the device) would overflow in index arithmetic.
     return jnp.asarray(values, event.dtype)
+
+
+def check_factorization(network: Network, factorization: Factorization) -> None:
+    """Raises `UserError` when the network does not serve a factorization other than the one it was made for.
+
+    Else a network for raster order and single sites would score by itself what it makes of any other.
+    """
+    grid_shape = network.event.grid_shape
+    if factorization.grid_shape != grid_shape:
+        raise UserError(f"the factorization is of {factorization.grid_shape}, the grid is {grid_shape}")
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(factorization)):
+        options = {field.name: getattr(network, field.name) for field in dataclasses.fields(network)}
+        network.check(network.event, factorization, options)
 
 
 def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool = False) -> jax.Array | None:

@@ -8,6 +8,7 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.errors import UserError
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.spec import ContextSpec, EventSpec
@@ -96,6 +97,17 @@ def test_another_factorization_gives_the_likelihood_of_that_order(made):
     found = model.log_prob(params, X, factorization=other.factorization)
     np.testing.assert_allclose(found, other.log_prob(params, X), rtol=1e-5)
     assert np.abs(found - model.log_prob(params, X)).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [(("spiral", "sites"), "pixelcnn needs a raster-like order "), (("raster", "rows"), "pixelcnn generates one site")],
+)
+def test_a_factorization_that_the_network_does_not_serve_is_refused(other, message):
+    model, params = build("pixelcnn", hidden_size=8, num_layers=1, out_size=8)
+    with pytest.raises(UserError, match=rf"^{message}"):
+        model.log_prob(params, X, factorization=make_factorization((2, 3), *other))
+    model.log_prob(params, X, factorization=make_factorization((2, 3), "reversed"))
 
 
 def test_one_program_scores_every_order(made):
