@@ -12,7 +12,7 @@ from arjax.registry import did_you_mean
 
 #: options of each network, then learning rate, largest norm of gradients (0: any), epochs and batch size
 RECIPES = {
-    "fvsbn": ({}, 5e-3, 0.0, 20.0, 100),
+    "fvsbn": ({}, 2e-2, 0.0, 20.0, 50),
     "nade": ({"hidden_size": 500}, 4e-3, 0.0, 20.0, 100),
     "made": ({"hidden_sizes": (4000,), "dropout": 0.6}, 1e-3, 0.0, 60.0, 100),
     "deep_nade": ({"hidden_sizes": (500, 500)}, 1e-3, 0.0, 0.5, 16),
@@ -40,6 +40,9 @@ RECIPES = {
         16,
     ),
 }
+#: the order of networks that do not read pixels in raster order, and the weight decay of those that have one
+ORDERING = {"fvsbn": "reversed", "multiscale": "multiscale"}
+WEIGHT_DECAY = {"fvsbn": 0.03}
 
 
 def get_config(arg=""):
@@ -50,10 +53,11 @@ def get_config(arg=""):
     options, learning_rate, clip_norm, epochs, batch_size = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("binarized_mnist")
-    ordering = "multiscale" if arg.network == "multiscale" else "raster"
-    config.model.update(ordering=arg.ordering or ordering, conditional="bernoulli")
+    config.model.update(ordering=arg.ordering or ORDERING.get(arg.network, "raster"), conditional="bernoulli")
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(learning_rate=learning_rate, schedule="cosine", clip_norm=clip_norm)
+    if arg.network in WEIGHT_DECAY:
+        config.optimizer.update(name="adamw", weight_decay=WEIGHT_DECAY[arg.network])
     config.train.update(epochs=epochs, batch_size=batch_size, steps_per_dispatch=50, ema_decay=0.999)
     epoch = 50_000 // batch_size
     config.train.update(log_every=min(500, epoch), eval_every=epoch, checkpoint_every=epoch)

@@ -64,8 +64,12 @@ def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool =
     if context.shape != (num, *spec.shape) and not (one_for_all and context.shape == spec.shape):
         raise UserError(f"the context has shape {context.shape}, but {num} examples need {(num, *spec.shape)}")
     if spec.is_discrete:
-        # A sequence is filled up with -1 after its end.
         _check_integers(context, spec.size, "the context", lowest=-1 if spec.kind == "sequence" else 0)
+    if spec.kind == "sequence" and _is_known(context):
+        with jax.ensure_compile_time_eval():
+            holes = (context[..., :-1] < 0) & (context[..., 1:] >= 0)
+            if holes.any():
+                raise UserError("a sequence is filled up with -1 after its end, not before or between its tokens")
     return jnp.broadcast_to(jnp.asarray(context, spec.dtype), (num, *spec.shape))
 
 
@@ -92,11 +96,16 @@ def _as_array(values: Any) -> jax.Array | np.ndarray:
     return values if isinstance(values, jax.Array) else np.asarray(values)
 
 
+def _is_known(values: jax.Array | np.ndarray) -> bool:
+    """Whether the values can be looked at: not inside `jit`, and not where another process holds some of them."""
+    return not isinstance(values, jax.core.Tracer) and getattr(values, "is_fully_addressable", True)
+
+
 def _check_integers(values: jax.Array | np.ndarray, num_levels: int, name: str, lowest: int = 0) -> None:
     """Raises `UserError` unless the values are integers, and `lowest` to num_levels - 1 where they are known."""
     if not (jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
         raise UserError(f"{name} must be integers, not {values.dtype}")
-    if isinstance(values, jax.core.Tracer) or not values.size or not getattr(values, "is_fully_addressable", True):
+    if not values.size or not _is_known(values):
         return
     with jax.ensure_compile_time_eval():  # an array that a jitted function closes over is known, too
         low, high = int(values.min()), int(values.max())

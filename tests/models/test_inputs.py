@@ -66,10 +66,13 @@ def test_wrong_inputs_of_a_score(model_and_params, name):
         ("vector", np.ones(3), "but 2 examples need"),
         ("vector", np.ones((1, 3)), "but 2 examples need"),
         ("vector", np.ones((2, 2)), "but 2 examples need"),
+        ("sequence", np.array([[0, 2, 3], [0, 1, -1]]), "must be -1 to 2, not -1 to 3"),
+        ("sequence", np.array([[0, 1, 2], [0, -1, 1]]), "with -1 after its end, not before or between"),
     ],
 )
 def test_wrong_contexts(kind, context, message):
-    model = make_model(EVENT, "made", context=ContextSpec(kind, 0 if kind == "none" else 3), hidden_sizes=(4,))
+    spec = ContextSpec(kind, 0 if kind == "none" else 3, 3 if kind == "sequence" else 0)
+    model = make_model(EVENT, "made", context=spec, hidden_sizes=(4,))
     params = model.init(KEY)
     with pytest.raises(UserError, match=message):
         model.log_prob(params, X, context=context)
