@@ -3,6 +3,8 @@
 arjax-sweep --sweep=experiments/tiny_shakespeare/sweep.py --workdir=runs/tiny_shakespeare
 """
 
+import math
+
 from arjax.sweep import Run
 
 #: name in the config -> name in the table; all at about 0.8 million parameters and 2,000 steps of 12 windows
@@ -22,16 +24,23 @@ NETWORKS = {
 def get_sweep() -> list[Run]:
     """Every network with overlapping windows (32 to 63 characters of context); the Transformer also with 0 to 63."""
     runs = [_run(name, model, 32) for name, model in NETWORKS.items()]
-    return [*runs, _run("transformer", "Transformer, 0-63 characters of context", 64)]
+    llama = _row("shakespeare-llama", "configs/llama.py:shakespeare", "Transformer as in Llama", 1.88)
+    return [runs[0], llama, *runs[1:], _run("transformer", "Transformer, 0-63 characters of context", 64)]
 
 
 def _run(network: str, model: str, stride: int) -> Run:
+    config = f"configs/tiny_shakespeare.py:network={network},eval_stride={stride}"
+    published = 1.88 if network == "transformer" else float("nan")
+    return _row(f"shakespeare-{network}-stride{stride}", config, model, published)
+
+
+def _row(name: str, config: str, model: str, published: float) -> Run:
     return Run(
-        f"shakespeare-{network}-stride{stride}",
-        f"configs/tiny_shakespeare.py:network={network},eval_stride={stride}",
+        name,
+        config,
         {"evaluate.split": "validation"},
         model=model,
         metric="nll_nats_per_char",
-        published=1.88 if network == "transformer" else float("nan"),
-        published_mark="V" if network == "transformer" else "",
+        published=published,
+        published_mark="" if math.isnan(published) else "V",
     )
