@@ -174,7 +174,9 @@ def test_overrides(override, piece, config_file, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("text", "piece"), FILES, ids=lambda v: "")
-def test_config_files(text, piece, tmp_path, capsys):
+def test_config_files(text, piece, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))  # whatever is prepared on this machine
+    monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "c.py"
     path.write_text(text + "\n")
     sentence = one_sentence(main([f"--config={path}", f"--workdir={tmp_path / 'run'}"]), capsys.readouterr().err)

@@ -136,7 +136,9 @@ def test_preparing_again_changes_nothing(tmp_path):
     )
 
 
-def test_sizes_other_than_the_published_are_refused_and_removed(tmp_path):
+def test_sizes_other_than_the_published_are_refused_and_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))  # whatever is prepared on this machine
+    monkeypatch.setenv("HOME", str(tmp_path))
     write_uci(tmp_path, np.random.default_rng(0))
     with pytest.raises(UserError, match=r"not the published file.*\(9, 4, 5\) rows instead of \(1400, 600, 1186\)"):
         prepare("uci_binary/dna", str(tmp_path), str(tmp_path / "out"))
