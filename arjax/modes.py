@@ -76,8 +76,8 @@ def run_evaluate(flags: Flags) -> int:
         step, history = (restored[0], restored[2]) if restored else (best_step, {})
         known = {"step": step, "seed": setup.seed, "device": device_name()}
         known |= {name: history[name] for name in ("train_seconds", "compile_seconds") if name in history}
-    kept = ("validation_nll_nats", "step", "seed", "train_seconds", "compile_seconds", "device")
-    kept += ("train_sites_per_second",)
+    times = ("train_seconds", "compile_seconds", "train_sites_per_second")
+    kept = ("validation_nll_nats", "step", "seed", *times, "device")
     results |= {"num_params": sum(leaf.size for leaf in jax.tree.leaves(params)), "best_step": best_step}
     results |= {name: known[name] for name in kept if name in known}
     write_results(flags.workdir, results)

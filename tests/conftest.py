@@ -6,6 +6,7 @@ simulate several devices set their own.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 
@@ -23,17 +24,14 @@ import pytest
 
 #: On Linux a process may have 65,530 memory maps, and each compiled program takes a few: thousands are too many.
 _MOST_MAPS = 20_000
+_FINISHED = itertools.count(1)
 _MAPS = pathlib.Path("/proc/self/maps")
 
 
 def pytest_runtest_logfinish():
     """Forgets compiled programs when a worker holds many; those it needs again come from the cache on disk."""
-    pytest_runtest_logfinish.tests += 1
-    if pytest_runtest_logfinish.tests % 50 == 0 and _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+    if next(_FINISHED) % 50 == 0 and _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
         jax.clear_caches()
-
-
-pytest_runtest_logfinish.tests = 0
 
 
 @pytest.fixture
