@@ -96,7 +96,7 @@ def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
     With a gradient of its own, in reverse mode alone: JAX then refuses forward mode. JAX's would be two convolutions of
     forms that XLA's CPU compiler does slowly, in a compiled loop tens of times slower than outside; a plain forward
     convolution is fast there, and so are products. Train steps against one product over shifted copies, on two cores:
-    5 to 10% faster with jax 0.12; with 0.10 no faster for PixelCNN and 8 to 16% slower for Gated PixelCNN.
+    5 to 10% faster with jax 0.12; with 0.10 within the noise for PixelCNN and 8 to 16% slower for Gated PixelCNN.
     """
     (up, down), (left, right) = rows, columns = _reach(taps)
     window = [(dy, dx) for dy in range(-up, down + 1) for dx in range(-left, right + 1)]
