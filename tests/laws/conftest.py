@@ -19,7 +19,8 @@ def pytest_collection_modifyitems(items):
     """With `--dist loadgroup`, one worker takes all tests of a network on an event: they share compiled programs.
 
     Networks that are not thorough take every sixteenth combination of each law, beginning at another one each; the
-    others are `slow`. Laws 1 and 3 begin alike, so a network takes the same of both, which compile to the same programs.
+    others are `slow`. Laws 1 and 3 begin alike, so a network takes the same of both, and they compile to the same
+    programs.
     """
     laws = [item for item in items if item.path.parent.name == "laws" and "network" in _parameters(item)]
     combinations = {}
