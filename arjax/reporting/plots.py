@@ -156,19 +156,55 @@ def log_curves(
       panels: (title, label of the y axis, {name: (x, y)}) of each; a name has the same colour in all panels.
       xlabel: label of the x axis.
     """
-    figure = _figure(3.5 * len(panels), 3.6)
+    figure = _panels_of_curves(panels, xlabel)
+    for axis in figure.axes:
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+    _save(figure, path)
+
+
+def learning_curves(
+    path: str | os.PathLike,
+    panels: Sequence[tuple[str, str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]],
+) -> None:
+    """Draws the validation curves of several runs, a panel per data set.
+
+    Args:
+      path: file to write.
+      panels: (data set, metric, {run: (training examples seen, validation scores)}) of each.
+    """
+    figure = _panels_of_curves(
+        [(dataset, f"validation, {_unit(metric)}", curves) for dataset, metric, curves in panels], "training examples"
+    )
+    for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
+        axis.set_xscale("log")
+        # What the first steps score is far above everything that matters: show twice the room that the ends need.
+        ends = [min(y) for _, y in curves.values()]
+        room = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
+        axis.set_ylim(min(ends) - 0.2 * room, min(max(max(y) for _, y in curves.values()), max(ends) + room))
+    _save(figure, path)
+
+
+def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabel: str) -> Any:
+    """A figure with a panel of named curves for each (title, label of y, {name: (x, y)}), and one legend."""
+    figure = _figure(max(3.5 * len(panels), 6.4), 3.9)
     names = list(dict.fromkeys(name for _, _, curves in panels for name in curves))
     for axis, (title, ylabel, curves) in zip(_row_of_axes(figure, len(panels)), panels, strict=True):
         for name, (x, y) in curves.items():
-            axis.plot(x, y, "o-", color=f"C{names.index(name)}", markersize=3, linewidth=1.3, label=name)
-        axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
+            number = names.index(name)
+            line = "o-" if number < 10 else "s--"  # there are ten colours
+            axis.plot(x, y, line, color=f"C{number % 10}", markersize=3, linewidth=1.3, label=name)
         _style(axis, xlabel, ylabel, title)
     handles = {h.get_label(): h for axis in figure.axes for h in axis.get_lines()}
     figure.legend(
         [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9
     )
-    _save(figure, path)
+    return figure
+
+
+def _unit(metric: str) -> str:
+    """`nll_nats_per_frame` -> `nats per frame`."""
+    return metric.removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ")
 
 
 def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, float, float, float]], unit: str) -> None:

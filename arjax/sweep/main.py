@@ -15,6 +15,8 @@ from arjax.command_line import Parser, tell_mistakes, unknown_argument, writable
 from arjax.errors import UserError
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
+from arjax.sweep.curves import FILE_NAME as CURVES_NAME
+from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import LOG_NAME, Executor, LocalExecutor, SlurmExecutor, last_line
 from arjax.sweep.results import FILE_NAME, read_results, readable_columns, result_row, write_csv
 from arjax.sweep.runs import Run, load_sweep, select
@@ -109,6 +111,9 @@ def _report(runs: Sequence[Run], folders: Mapping[str, Path], workdir: Path, fai
         columns, cells, right = readable_columns(rows)
         print_table(columns, cells, right=right)
     print(f"{len(rows)} of {len(runs)} rows in {workdir / FILE_NAME}")
+    finished = [run for run in runs if is_finished(run, folders[run.name])]
+    if draw_curves(workdir / CURVES_NAME, finished, folders):
+        print(f"learning curves in {workdir / CURVES_NAME}")
     for sentence in failed:
         print(f"arjax-sweep: {sentence}", file=sys.stderr)
 

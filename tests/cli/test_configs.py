@@ -17,6 +17,8 @@ from arjax.data.prepare import prepare
 from arjax.errors import UserError
 from arjax.main import main
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 #: Folder of raw files per builder, below `ARJAX_RAW_DATA`.
 RAW = {"uci_binary": "uci_binary", "poly_music": "poly_music", "spoken_digits": "free-spoken-digit-dataset-1.0.9"}

@@ -15,6 +15,8 @@ from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_condit
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EVENTS = {
     "binary": EventSpec((3,)),
     "binary_vector": EventSpec((3,), (2, 2)),

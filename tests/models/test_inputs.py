@@ -10,6 +10,8 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.spec import ContextSpec, EventSpec
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EVENT = EventSpec((2, 3), (), "levels", 5)
 OPTIONS = {"width": 8, "num_layers": 1, "num_heads": 1, "dropout": 0.5}
 X = np.arange(12).reshape(2, 2, 3) % 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import law_cases as cases
 import numpy as np
@@ -28,37 +30,32 @@ def build(network: str, **rates: float):
     return model, jax.jit(features, static_argnames="train"), cases.params_of(model)
 
 
-@pytest.mark.parametrize(("network", "rate"), RATES)
-def test_active_only_in_training(network, rate):
-    _, features, params = build(network, **{rate: 0.5})
-    _, features_without, params_without = build(network)
-    jax.tree.map(np.testing.assert_array_equal, params, params_without)
-    scored = features(params, X)
-    np.testing.assert_allclose(scored, features_without(params, X), atol=1e-6)
-    first, again, other = (features(params, X, train=True, key=jax.random.key(k)) for k in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert (np.abs(first - other).max((0, 2)) > 1e-3).any()
-    assert np.abs(first - scored).max() > 1e-3
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_active_only_in_training_and_at_no_price_of_the_order(network):
+    _, features, params = build(network)
+    expected = features(params, X)
+    np.testing.assert_allclose(features(params, X, train=True, key=jax.random.key(0)), expected, atol=1e-6)
+    for rate in (option for name, option in RATES if name == network):
+        model, dropped, dropped_params = build(network, **{rate: 0.5})
+        jax.tree.map(np.testing.assert_array_equal, params, dropped_params)
+        np.testing.assert_allclose(dropped(params, X), expected, atol=1e-6)
+        in_training = functools.partial(dropped, params, train=True)
+        first, again, other = (np.asarray(in_training(X, key=jax.random.key(k))) for k in (1, 1, 2))
+        np.testing.assert_array_equal(first, again)
+        assert (np.abs(first - other).max((0, 2)) > 1e-3).any()
+        assert np.abs(first - expected).max() > 1e-3
+        check_order(model, lambda x, noisy=in_training: noisy(x, key=jax.random.key(3)))
 
 
-@pytest.mark.parametrize(("network", "rate"), RATES)
-def test_training_keeps_the_order(network, rate):
-    model, features, params = build(network, **{rate: 0.3})
-    key, mask = jax.random.key(3), model.network.dependencies(model.factorization)
-    before = np.asarray(features(params, X, train=True, key=key))
-    for site in range(6):
+def check_order(model, noisy_features):
+    """With one key, a site's features change with those before it, and with no other."""
+    mask, before = model.network.dependencies(model.factorization), np.asarray(noisy_features(X))
+    for site in range(EVENT.num_sites):
         changed = X.copy()
         changed.reshape(len(X), -1)[:, site] ^= 1
-        after = np.asarray(features(params, changed, train=True, key=key))
-        differs = (after != before).any((0, 2))
+        differs = (np.asarray(noisy_features(changed)) != before).any((0, 2))
         assert not differs[~mask[:, site]].any()
         assert differs.any() or not mask[:, site].any()
-
-
-@pytest.mark.parametrize("network", NETWORKS.names())
-def test_a_rate_of_zero_changes_nothing_in_training(network):
-    _, features, params = build(network)
-    np.testing.assert_allclose(features(params, X, train=True, key=jax.random.key(0)), features(params, X), atol=1e-6)
 
 
 @pytest.mark.parametrize(("network", "rate"), RATES)

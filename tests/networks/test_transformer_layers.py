@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,13 @@ from arjax.errors import UserError
 from arjax.models import make_model
 from arjax.spec import EventSpec
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EVENT = EventSpec((6,), kind="tokens", num_levels=5)
 EXAMPLES = jnp.asarray(np.random.default_rng(0).integers(0, 5, (3, 6)), jnp.int32)
 
 
+@functools.cache
 def value_and_gradient(num_layers: int, **options):
     model = make_model(EVENT, "transformer", width=16, num_heads=2, num_layers=num_layers, **options)
     params = model.init(jax.random.key(0))

@@ -18,7 +18,8 @@ import pytest
 
 from arjax.command_line import parse_flags
 from arjax.errors import UserError
-from arjax.sweep import Run, executors
+from arjax.sweep import Run, curves, executors
+from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import LocalExecutor, last_line
 from arjax.sweep.main import main
 from arjax.sweep.results import COLUMNS, readable_columns
@@ -276,3 +277,25 @@ def test_a_sweep_may_score_another_split(folder):
     (folder / "sweep.py").write_text(text)
     assert sweep() == 0 and len(rows()) == 1
     assert sweep() == 0 and (folder / "out/v/starts").read_text() == "x"
+
+
+def test_learning_curves_of_runs_that_validated(tmp_path):
+    runs, folders = [Run("a", "good.py"), Run("b", "good.py"), Run("never", "good.py")], {}
+    for run in runs:
+        folder = folders[run.name] = tmp_path / run.name
+        folder.mkdir()
+        config = {"network": {"name": "made"}, "train": {"batch_size": 10}}
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "results.json").write_text(json.dumps({"dataset": "dna"}))
+        lines = [{"step": step, "validation/nll_nats": 90 / step, "train/loss": 1.0} for step in (1, 2, 3)]
+        (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folders["never"] / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}')
+    assert not draw_curves(tmp_path / "none.png", runs[2:], folders) and not (tmp_path / "none.png").exists()
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "learning_curves", lambda path, panels: drawn.extend(panels))
+        assert draw_curves(tmp_path / "curves.png", runs, folders)
+    ((dataset, metric, by_name),) = drawn
+    assert (dataset, metric, list(by_name)) == ("dna", "nll_nats", ["made", "b"])  # the name of the run where two agree
+    assert by_name["made"] == ([10, 20, 30], [90.0, 45.0, 30.0])
+    assert draw_curves(tmp_path / "curves.png", runs, folders) and (tmp_path / "curves.png").stat().st_size > 1000

@@ -24,6 +24,7 @@ TRANSFORMER = MADE | {"network": "transformer"}
 
 
 def start(workdir, devices, changes, **environment):
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # a few steps each: compilation is all of the time
     return run_python(TRAIN.format(arguments=json.dumps([changes, str(workdir)])), devices, **environment)
 
 
