@@ -5,8 +5,8 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from arjax.data import Dataset, make_dataset
+from arjax.factorization import needs_data
 from arjax.models import AutoregressiveModel, make_model
-from arjax.spec import ContextSpec, EventSpec
 
 
 def build_dataset(config: ConfigDict) -> Dataset:
@@ -15,20 +15,21 @@ def build_dataset(config: ConfigDict) -> Dataset:
     return make_dataset(options.pop("name"), **options)
 
 
-def build_model(config: ConfigDict, event: EventSpec, context: ContextSpec) -> AutoregressiveModel:
-    """The model of `config.model`, `config.network` and `config.dtype` for an event and a context.
+def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
+    """The model of `config.model`, `config.network` and `config.dtype` for a data set.
 
     Raises:
       UserError: an unknown name or option, or a combination that does not work, before anything compiles.
     """
     options = config.network.to_dict()
     return make_model(
-        event,
+        dataset.event,
         options.pop("name"),
-        context=context,
+        context=dataset.context,
         ordering=config.model.ordering,
         partition=config.model.partition,
         conditional=config.model.conditional,
         dtype=config.dtype,
+        data=dataset.some_examples("train") if needs_data(config.model.ordering) else None,
         **options,
     )

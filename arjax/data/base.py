@@ -59,6 +59,12 @@ class Dataset:
             return np.zeros(self.event.num_sites, np.float32)
         return np.log(self.scale, dtype=np.float64).reshape(self.event.num_sites, -1).sum(1).astype(np.float32)
 
+    def some_examples(self, split: str, most: int = 20_000) -> np.ndarray:
+        """The values of at most so many examples of a split, evenly spaced, [N, *event.shape]."""
+        source = self.splits[split]
+        every = -(-len(source) // most)
+        return np.asarray(source.__getitems__(np.arange(0, len(source), every))["x"])
+
     def in_data_units(self, x: np.ndarray) -> np.ndarray:
         """Examples [N, *event.shape] as they were before they were standardised."""
         if self.scale is None or self.shift is None:

@@ -2,21 +2,24 @@
 
 import numpy as np
 
-from arjax.factorization.factorization import Factorization, check_permutation, from_order
-from arjax.factorization.orderings import ORDERINGS
+from arjax.factorization import composed_orderings, data_orderings, hilbert  # noqa: F401  they register orderings
+from arjax.factorization.factorization import Factorization, from_order
+from arjax.factorization.orderings import ORDERINGS, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS
 
-__all__ = ["ORDERINGS", "PARTITIONS", "Factorization", "from_order", "make_factorization"]
+__all__ = ["ORDERINGS", "PARTITIONS", "Factorization", "from_order", "make_factorization", "make_order", "needs_data"]
 
 
 def make_factorization(
-    grid_shape: tuple[int, ...], ordering: str = "raster", partition: str = "sites"
+    grid_shape: tuple[int, ...], ordering: str = "raster", partition: str = "sites", data: np.ndarray | None = None
 ) -> Factorization:
     """The factorization named by two call strings, such as `random(seed=3)` and `blocks(size=4)`.
+
+    `data`: training examples [N, D] or [N, D, value], for orderings that are read off them.
 
     Raises:
       UserError: an unknown name or option, not a permutation, or block sizes that do not fit.
     """
     grid_shape = tuple(grid_shape)
-    order_D = check_permutation(ORDERINGS.call(ordering, grid_shape), int(np.prod(grid_shape)))
+    order_D = make_order(ordering, grid_shape, data)
     return from_order(order_D, PARTITIONS.call(partition, order_D, grid_shape), grid_shape)

@@ -1,34 +1,64 @@
 """Orderings: in which order the sites of a grid are visited. Each returns int64[D], the site visited n-th.
 
-Sites are numbered in raster order (the last axis varies fastest), on grids of any rank.
+Sites are numbered in raster order (the last axis varies fastest), on grids of any rank. An ordering with a parameter
+`data` reads the training examples, or hands them to another that does.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
+from typing import Any
 
 import numpy as np
 
 from arjax.errors import UserError
 from arjax.factorization.factorization import check_permutation
 from arjax.integers import is_integer
-from arjax.registry import Registry
+from arjax.registry import Registry, parse_call
 
 ORDERINGS = Registry("ordering")
 
 Grid = tuple[int, ...]
 
 
+def make_order(text: str, grid_shape: Grid, data: np.ndarray | None = None) -> np.ndarray:
+    """The order named by a call string such as `random(seed=3)`, int64[D].
+
+    Args:
+      text: the call string.
+      grid_shape: shape of the grid with D sites.
+      data: training examples [N, D] or [N, D, value], for orderings that are read off them.
+
+    Raises:
+      UserError: an unknown name or option, not a permutation, or an order that needs data and gets none.
+    """
+    name, _ = parse_call(text)
+    if "data" not in _parameters(name):
+        return check_permutation(ORDERINGS.call(text, grid_shape), math.prod(grid_shape))
+    if data is None and needs_data(text):
+        raise UserError(f"the ordering {name!r} is read off the training data, and there is none: give `data`")
+    return check_permutation(ORDERINGS.call(text, grid_shape, data), math.prod(grid_shape))
+
+
+def needs_data(text: str) -> bool:
+    """Whether an ordering, or that which it is made of, is read off the training examples."""
+    name, options = parse_call(text)
+    parameters = _parameters(name)
+    if "of" in parameters:
+        of = options.get("of", parameters["of"].default)
+        return isinstance(of, str) and needs_data(of)
+    return "data" in parameters
+
+
+def _parameters(name: str) -> Any:
+    return inspect.signature(ORDERINGS.get(name)).parameters
+
+
 @ORDERINGS.register("raster")
 def raster(grid_shape: Grid) -> np.ndarray:
     """Row by row: the last axis varies fastest."""
     return np.arange(math.prod(grid_shape))
-
-
-@ORDERINGS.register("reversed")
-def reverse(grid_shape: Grid) -> np.ndarray:
-    """Raster order read backwards, from the last site to the first."""
-    return raster(grid_shape)[::-1].copy()
 
 
 @ORDERINGS.register("column_major")
@@ -104,6 +134,19 @@ def multiscale(grid_shape: Grid, factor: int = 2, levels: int = 1) -> np.ndarray
                 f"the {name} of a multiscale ordering must be an integer of at least {least}, not {value!r}"
             )
     return np.argsort(-scales(grid_shape, factor, levels), kind="stable")
+
+
+@ORDERINGS.register("subscale")
+def subscale(grid_shape: Grid, factor: int = 2) -> np.ndarray:
+    """Interleaved slices, one after another: sites whose coordinates leave the same remainders by `factor` are a slice,
+    a small picture of the whole (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel
+    Networks", 2019, section 3.1). Slices and sites within a slice in raster order.
+    """
+    if not is_integer(factor) or factor < 2:
+        raise UserError(f"the factor of a subscale ordering must be an integer of at least 2, not {factor!r}")
+    coordinates = np.unravel_index(raster(grid_shape), grid_shape)
+    keys = (*(c % factor for c in coordinates), *coordinates)
+    return np.lexsort(keys[::-1])
 
 
 def scales(grid_shape: Grid, factor: int, levels: int) -> np.ndarray:

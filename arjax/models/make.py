@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
+
 from arjax.conditionals import make_conditional
 from arjax.errors import UserError
 from arjax.factorization import Factorization, make_factorization
@@ -24,6 +26,7 @@ def make_model(
     partition: str = "sites",
     conditional: str = "",
     dtype: str = "float32",
+    data: np.ndarray | None = None,
     **options: Any,
 ) -> AutoregressiveModel:
     """A model from names, for notebooks: `make_model(event, "made", hidden_sizes=(500,), ordering="random(seed=1)")`.
@@ -33,6 +36,7 @@ def make_model(
       network: name of a registered network; `options` are its options.
       ordering: call string of an ordering, likewise `partition` and `conditional` ("": the usual one for the
         kind of data).
+      data: training examples [N, *grid, *value], for orderings that are read off them.
 
     Raises:
       UserError: an unknown name or option, or a combination that does not work.
@@ -40,7 +44,8 @@ def make_model(
     NETWORKS.check_options(network, options, hidden=BUILDER_FIELDS)
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    factorization = make_factorization(event.grid_shape, ordering, partition)
+    values = None if data is None else np.asarray(data).reshape(len(data), event.num_sites, -1)
+    factorization = make_factorization(event.grid_shape, ordering, partition, values)
     family = NETWORKS.get(network)
     defaults = NETWORKS.options(network, hidden=BUILDER_FIELDS)
     options = defaults | {key: typed(key, value, defaults[key]) for key, value in options.items()}

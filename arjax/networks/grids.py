@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.errors import UserError
-from arjax.factorization import ORDERINGS, Factorization
+from arjax.factorization import Factorization, make_order
 from arjax.networks.embedding import flat_sites, numeric, numeric_size
 from arjax.spec import EventSpec
 
@@ -48,7 +48,7 @@ def check_raster_like(name: str, event: EventSpec, factorization: Factorization,
     orders = raster_like_orders(event.grid_shape)
     if not any(np.array_equal(factorization.order, order) for order in orders):
         # column_major takes all of one colour channel before the next, and turns only square pictures.
-        walks = {text: ORDERINGS.call(text, event.grid_shape) for text in NAMED}
+        walks = {text: make_order(text, event.grid_shape) for text in NAMED}
         named = [text for text, walk in walks.items() if any(np.array_equal(walk, order) for order in orders)]
         raise UserError(f"{name} needs a raster-like order ({', '.join(named)} or a mirrored one)")
 

@@ -78,7 +78,7 @@ def build(config: ConfigDict) -> Setup:
     options = config.optimizer.to_dict()
     optimizer = make_optimizer(options.pop("name"), options.pop("learning_rate"), steps, **options)
     recipe = Recipe(
-        model=build_model(config, dataset.event, dataset.context),
+        model=build_model(config, dataset),
         objective=OBJECTIVES.get(config.objective),
         optimizer=optimizer,
         ema_decay=train.ema_decay,

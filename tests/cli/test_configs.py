@@ -88,7 +88,7 @@ def test_every_recipe_makes_a_model(path, prepared):
     dataset, sizes = build_dataset(config), {}
     for name in runpy.run_path(str(path))["RECIPES"]:
         config = load_config_file(f"{path}:network={name}")
-        model = build_model(config, dataset.event, dataset.context)
+        model = build_model(config, dataset)
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         assert config.network.name == name
         sizes[name] = sum(leaf.size for leaf in jax.tree.leaves(shapes))

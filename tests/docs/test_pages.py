@@ -134,7 +134,7 @@ def test_every_config_field_is_described():
 def test_the_config_of_the_page_builds(folder):
     config = load_config_file("my_config.py:size=8")
     dataset = build_dataset(config)
-    assert build_model(config, dataset.event, dataset.context).factorization.num_steps == 64
+    assert build_model(config, dataset).factorization.num_steps == 64
 
 
 def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):

@@ -51,7 +51,8 @@ def small_model(
     small = {**NETWORKS.get(network).SMALL, **options}
     try:
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional}
-        return make_model(event, network, context=context, dtype=dtype, **choice, **small)
+        data = random_x(event, 30)  # for orderings that read it
+        return make_model(event, network, context=context, dtype=dtype, data=data, **choice, **small)
     except UserError as refusal:
         assert len(str(refusal)) > 20  # a sentence
         return str(refusal)

@@ -1,0 +1,115 @@
+"""Orderings that are read off the training data.
+
+Each takes the values of N training examples, `data` [N, D] or [N, D, value] of integers or reals, beside the shape of
+the grid.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arjax.errors import UserError
+from arjax.factorization.orderings import ORDERINGS, Grid
+
+#: A real value counts as one of so many levels, each equally frequent, where information is counted.
+LEVELS_OF_REALS = 8
+#: Information is counted for blocks of sites against all others: so many entries of an indicator matrix at once.
+MOST_EXAMPLES = 20_000
+
+
+@ORDERINGS.register("variance")
+def variance(grid_shape: Grid, data: np.ndarray, descending: bool = True) -> np.ndarray:
+    """By the variance of each site over the training examples, largest first; equal ones in raster order. The variances
+    of the entries of a vector are added up.
+    """
+    if not isinstance(descending, bool):
+        raise UserError(f"descending of a variance ordering must be True or False, not {descending!r}")
+    variance_D = np.asarray(data, np.float64).var(0).reshape(data.shape[1], -1).sum(1)
+    return np.argsort(-variance_D if descending else variance_D, kind="stable")
+
+
+@ORDERINGS.register("mutual_information")
+def mutual_information(grid_shape: Grid, data: np.ndarray, nearest: bool = True) -> np.ndarray:
+    """Greedy: first the site with the largest entropy, then always that which shares most information with some site
+    visited before it (`nearest=False`: least with all of them, so that what comes early is nearly independent).
+    """
+    if not isinstance(nearest, bool):
+        raise UserError(f"nearest of a mutual_information ordering must be True or False, not {nearest!r}")
+    information_DD = pairwise_information(data)
+    order = [int(np.argmax(np.diag(information_DD)))]
+    left_D = np.ones(len(information_DD), bool)
+    best_D = information_DD[order[0]].copy()
+    while len(order) < len(left_D):
+        left_D[order[-1]] = False
+        candidates_D = np.where(left_D, best_D if nearest else -best_D, -np.inf)
+        order.append(int(np.argmax(candidates_D)))
+        best_D = np.maximum(best_D, information_DD[order[-1]])
+    return np.asarray(order)
+
+
+@ORDERINGS.register("chow_liu")
+def chow_liu(grid_shape: Grid, data: np.ndarray, depth_first: bool = True) -> np.ndarray:
+    """A walk through the tree of largest total pairwise information (Chow & Liu, 1968): every site comes after its
+    parent. The root is the site with the largest entropy; children in order of the information they share with it.
+    """
+    if not isinstance(depth_first, bool):
+        raise UserError(f"depth_first of a chow_liu ordering must be True or False, not {depth_first!r}")
+    information_DD = pairwise_information(data)
+    parent_D, root = chow_liu_tree(information_DD), int(np.argmax(np.diag(information_DD)))
+    order, waiting = [], [root]
+    while waiting:
+        site = waiting.pop(-1 if depth_first else 0)
+        order.append(site)
+        children = np.flatnonzero(parent_D == site)
+        children = children[np.argsort(-information_DD[site, children], kind="stable")]
+        waiting.extend(children[::-1] if depth_first else children)
+    return np.asarray(order)
+
+
+def chow_liu_tree(information_DD: np.ndarray) -> np.ndarray:
+    """int[D]: the parent of each site in the maximum spanning tree (Prim, 1957); -1 for the root, the site with the
+    largest entropy.
+    """
+    num_sites = len(information_DD)
+    site = int(np.argmax(np.diag(information_DD)))
+    parent_D, best_D = np.full(num_sites, -1), np.full(num_sites, -np.inf)
+    inside_D = np.zeros(num_sites, bool)
+    for _ in range(num_sites - 1):
+        inside_D[site] = True
+        nearer_D = ~inside_D & (information_DD[site] > best_D)
+        best_D[nearer_D], parent_D[nearer_D] = information_DD[site, nearer_D], site
+        site = int(np.argmax(np.where(inside_D, -np.inf, best_D)))
+    return parent_D
+
+
+def pairwise_information(data: np.ndarray) -> np.ndarray:
+    """Mutual information of all pairs of sites in nats, float64[D, D]; the entropies of the sites on the diagonal.
+
+    From the frequencies of pairs of values among the examples (at most 20,000 of them, evenly spaced). Reals count as
+    one of eight levels, each equally frequent.
+    """
+    if data.ndim > 2 and data[0, 0].size > 1:
+        raise UserError("an ordering by mutual information needs one number per site, not vectors")
+    data = data.reshape(data.shape[:2])
+    levels_ND = _as_levels(data[:: -(-len(data) // MOST_EXAMPLES)])
+    num, num_sites = levels_ND.shape
+    used = [levels_ND == level for level in np.unique(levels_ND)]
+    used_LND = np.stack(used).astype(np.float32)
+    information_DD = np.zeros((num_sites, num_sites))
+    single_LD = used_LND.mean(1, dtype=np.float64)
+    for i, here_ND in enumerate(used_LND):
+        for j, there_ND in enumerate(used_LND):
+            joint_DD = (here_ND.T @ there_ND).astype(np.float64) / num
+            product_DD = single_LD[i][:, None] * single_LD[j][None]
+            ratio_DD = np.divide(joint_DD, product_DD, out=np.ones_like(joint_DD), where=joint_DD > 0)
+            information_DD += joint_DD * np.log(ratio_DD)
+    return np.maximum((information_DD + information_DD.T) / 2, 0.0)
+
+
+def _as_levels(data: np.ndarray) -> np.ndarray:
+    """int[N, D] of at most a few dozen levels: reals and finer levels become eight of equal frequency."""
+    is_discrete = np.issubdtype(data.dtype, np.integer) or data.dtype == bool
+    if is_discrete and len(np.unique(data)) <= 4 * LEVELS_OF_REALS:
+        return data.astype(np.int64)
+    edges_ED = np.quantile(data, np.arange(1, LEVELS_OF_REALS) / LEVELS_OF_REALS, axis=0)
+    return (data[None] > edges_ED[:, None]).sum(0)
