@@ -5,7 +5,7 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from arjax.data import Dataset, make_dataset
-from arjax.factorization import needs_data
+from arjax.factorization import needs_data, orders_need_data
 from arjax.models import AutoregressiveModel, make_model
 
 
@@ -22,14 +22,18 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
       UserError: an unknown name or option, or a combination that does not work, before anything compiles.
     """
     options = config.network.to_dict()
+    reads_data = needs_data(config.model.ordering) or (
+        bool(config.model.orders) and orders_need_data(config.model.orders)
+    )
     return make_model(
         dataset.event,
         options.pop("name"),
         context=dataset.context,
         ordering=config.model.ordering,
         partition=config.model.partition,
+        orders=config.model.orders,
         conditional=config.model.conditional,
         dtype=config.dtype,
-        data=dataset.some_examples("train") if needs_data(config.model.ordering) else None,
+        data=dataset.some_examples("train") if reads_data else None,
         **options,
     )

@@ -37,7 +37,8 @@ def base_config() -> ConfigDict:
             "seed": 0,
             "dtype": "float32",  # compute type of the network; parameters are float32
             "dataset": {"name": ""},
-            "model": {"ordering": "raster", "partition": "sites", "conditional": ""},  # "": the usual one
+            # conditional "": the usual one; orders "": ordering alone, else those to train on and to be scored by
+            "model": {"ordering": "raster", "partition": "sites", "conditional": "", "orders": ""},
             "network": {"name": ""},
             "objective": "teacher_forcing",
             "optimizer": {
@@ -65,7 +66,7 @@ def base_config() -> ConfigDict:
                 "ema_decay": 0.0,  # 0: no moving average of the parameters
                 "data_on_device": True,
             },
-            "evaluate": {"batch_size": 128, "split": "test"},
+            "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
             "sample": {"num": 16, "sampler": "cached", "temperature": 1.0},
             # data -1: all devices that are left; rules (): the default sharding rules
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "rules": ()},

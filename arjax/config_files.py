@@ -125,9 +125,21 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     if not path.is_file():
         raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
     try:
-        return from_json(path.read_text(encoding="utf-8"))
+        config = from_json(path.read_text(encoding="utf-8"))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged: it is not the JSON of a config") from error
+    return _with_newer_fields(config)
+
+
+def _with_newer_fields(config: ConfigDict) -> ConfigDict:
+    """The config of a run that was made before a field existed: what the field is by default changes nothing."""
+    present = dict(fields(config))
+    with config.unlocked():
+        for name, value in fields(base_config()):
+            section, _, field = name.rpartition(".")
+            if name not in present and section in ("model", "train", "evaluate", "sample", "optimizer"):
+                config[section][field] = value
+    return config
 
 
 def check_same_run(config: ConfigDict, workdir: str | os.PathLike) -> None:

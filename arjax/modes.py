@@ -68,7 +68,9 @@ def run_evaluate(flags: Flags) -> int:
     setup = build(config)
     split = config.evaluate.split
     params, best_step, _ = restore_params(setup, flags.workdir)
-    scores = Evaluator(setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed)(params, split)
+    scores = Evaluator(
+        setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
+    )(params, split)
     results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split} | scores
     known = read_results(flags.workdir)
     if known is None:  # the run is still being trained: what it has cost so far stands in its newest checkpoint
@@ -94,6 +96,10 @@ def describe_scores(results: dict[str, Any]) -> str:
     ]
     names = {"bits_per_char": "bits/char", "perplexity": "perplexity", "nll_nats_per_frame": "nats/frame"}
     parts += [f"{results[key]:.4f} {unit}" for key, unit in names.items() if key in results]
+    if results.get("num_orders", 1) > 1:
+        parts.insert(
+            1, f"a mixture of {results['num_orders']} orders (their mean: {results['negative_elbo_nats']:.4f})"
+        )
     about = f"({results['num_examples']:,} examples, parameters of step {results['best_step']:,})"
     return f"{results['dataset']} {results['split']}: {', '.join(parts)} {about}"
 

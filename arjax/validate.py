@@ -20,6 +20,7 @@ POSITIVE = (
     "train.eval_every",
     "train.checkpoint_every",
     "evaluate.batch_size",
+    "evaluate.num_orders",
     "sample.num",
     "mesh.fsdp",
     "mesh.tensor",
@@ -101,9 +102,9 @@ def _check_names(config: ConfigDict) -> None:
     # Imported here: these rooms import JAX, and `arjax --help` should not.
     from arjax.conditionals import CONDITIONALS
     from arjax.data import DATASETS
-    from arjax.factorization import ORDERINGS, PARTITIONS
+    from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
     from arjax.networks import BUILDER_FIELDS, NETWORKS
-    from arjax.objectives import OBJECTIVES
+    from arjax.objectives import make_objective
     from arjax.registry import parse_call
     from arjax.samplers import SAMPLERS
 
@@ -116,7 +117,13 @@ def _check_names(config: ConfigDict) -> None:
     calls += [(CONDITIONALS, config.model.conditional)] if config.model.conditional else []
     for registry, text in calls:
         registry.get(parse_call(text)[0])
-    OBJECTIVES.get(config.objective)
+    if config.model.orders:
+        ORDER_DISTRIBUTIONS.get(parse_call(config.model.orders)[0])
+    elif config.evaluate.num_orders > 1:
+        raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
+    make_objective(config.objective)
+    if parse_call(config.objective)[0] == "order_agnostic" and not config.model.orders:
+        raise UserError("the objective 'order_agnostic' needs config.model.orders, such as uniform or pool(num=8)")
     SAMPLERS.get(config.sample.sampler)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
 

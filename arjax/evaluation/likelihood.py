@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from arjax.data import Dataset
 from arjax.data.batches import eval_batches
 from arjax.errors import UserError
+from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.spec import EventSpec
 
@@ -20,28 +21,58 @@ Rows = dict[str, jax.Array]
 
 
 def eval_step(
-    model: AutoregressiveModel, params: Any, batch: dict[str, jax.Array], log_scale_D: np.ndarray | float = 0.0
+    model: AutoregressiveModel,
+    params: Any,
+    batch: dict[str, jax.Array],
+    log_scale_D: np.ndarray | float = 0.0,
+    orders: Factorization | None = None,
 ) -> Rows:
     """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each.
 
-    `log_scale_D` is what each site adds for densities in the units of the data, where these were standardised.
+    `log_scale_D` is what each site adds for densities in the units of the data, where these were standardised. With
+    `orders`, K factorizations in one (each array with a first axis of length K), the likelihood is that of their
+    mixture, p(x) = 1/K sum_k p(x | order k), and that of each comes as well: `by_order` [B, K]. One is computed after
+    the other, so K costs time and no memory.
     """
-    mask = batch.get("mask")
-    nll_B = -model.log_prob(params, batch["x"], context=batch.get("context"), mask=mask)
-    added_BD = jnp.broadcast_to(jnp.asarray(log_scale_D, jnp.float32), (nll_B.shape[0], model.event.num_sites))
-    nll_B = nll_B + (added_BD if mask is None else jnp.where(mask.reshape(added_BD.shape) > 0, added_BD, 0)).sum(-1)
+    mask, num = batch.get("mask"), batch["x"].shape[0]
+
+    def score(factorization: Factorization | None) -> jax.Array:
+        more = {"context": batch.get("context"), "mask": mask, "factorization": factorization}
+        return -model.log_prob(params, batch["x"], **more)
+
+    added_BD = jnp.broadcast_to(jnp.asarray(log_scale_D, jnp.float32), (num, model.event.num_sites))
+    added_B = (added_BD if mask is None else jnp.where(mask.reshape(added_BD.shape) > 0, added_BD, 0)).sum(-1)
+    by_order = {}
+    if orders is None:
+        nll_B = score(None) + added_B
+    else:
+        by_order["by_order"] = jax.lax.map(score, orders).T + added_B[:, None]
+        nll_B = mixture_nll(by_order["by_order"])
     sites_B = (
         jnp.full(nll_B.shape, model.event.num_sites, jnp.float32)
         if mask is None
         else mask.reshape(mask.shape[0], -1).sum(-1)
     )
-    return {"nll": nll_B, "sites": sites_B}
+    return {"nll": nll_B, "sites": sites_B} | by_order
+
+
+def mixture_nll(nll_BK: jax.Array) -> jax.Array:
+    """-log(1/K sum_k exp(-nll_k)), [B]: whole examples are averaged, not their conditionals."""
+    return math.log(nll_BK.shape[-1]) - jax.nn.logsumexp(-nll_BK, axis=-1)
 
 
 class Evaluator:
     """Scores splits of a data set; compiled once for all parameters and splits of one batch size."""
 
-    def __init__(self, model: AutoregressiveModel, dataset: Dataset, batch_size: int, mesh: Mesh, seed: int = 0):
+    def __init__(
+        self,
+        model: AutoregressiveModel,
+        dataset: Dataset,
+        batch_size: int,
+        mesh: Mesh,
+        seed: int = 0,
+        num_orders: int = 1,
+    ):
         """Prepares the program.
 
         Args:
@@ -49,6 +80,7 @@ class Evaluator:
           dataset: its splits, and the transform that makes events of its rows.
           batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp.
           mesh: as the parameters'.
+          num_orders: of a model with several orders: so many of them, in equal parts, are what is scored.
           seed: of a transform that draws at random. The draws do not depend on the parameters, so scores compare.
         """
         self._dataset, self._event = dataset, model.event
@@ -58,16 +90,19 @@ class Evaluator:
         self._batch_size = -(-batch_size // ways) * ways
         self._sharding = NamedSharding(mesh, PartitionSpec(axes))
         self._key = jax.random.key(seed)
+        orders = None
+        if model.orders is not None:
+            orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
 
         def score(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Rows:
             if dataset.transform is not None:
                 batch = dataset.transform(key, batch, False)
-            return eval_step(model, params, batch, dataset.log_scale_D)
+            return eval_step(model, params, batch, dataset.log_scale_D, orders)
 
         # Whole on every device: each process reads the scores of all rows.
         self._score = jax.jit(score, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
-    def __call__(self, params: Any, split: str) -> dict[str, float]:
+    def __call__(self, params: Any, split: str) -> dict[str, Any]:
         """Scores a split; see `evaluate` for the result and errors."""
         if split not in self._dataset.splits:
             raise UserError(f"data set {self._dataset.name!r} has no {split} split")
@@ -75,10 +110,11 @@ class Evaluator:
         rows = [self._rows(params, i, batch) for i, batch in enumerate(batches)]
         if not rows:
             raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
-        nll, sites = (
-            np.concatenate([np.asarray(row[name], np.float64)[keep] for row, keep in rows]) for name in ("nll", "sites")
-        )
-        return summarize(nll, sites, self._event, text=self._dataset.decode is not None)
+        whole = {
+            name: np.concatenate([np.asarray(row[name], np.float64)[keep] for row, keep in rows]) for name in rows[0][0]
+        }
+        scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.decode is not None)
+        return scores | (summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {})
 
     def _rows(self, params: Any, i: int, batch: dict[str, np.ndarray]) -> tuple[Rows, np.ndarray]:
         """Dispatches one batch without waiting for it; also says which of its rows are real."""
@@ -112,6 +148,25 @@ def evaluate(
       UserError: the data set has no such split, or it is empty.
     """
     return Evaluator(model, dataset, batch_size, mesh)(params, split)
+
+
+def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
+    """What several orders add to a result, from the nats of each example under each order.
+
+    Returns:
+      `num_orders` K; `negative_elbo_nats`, the mean over the orders, which bounds the nats of their mixture (and of the
+      mixture of all orders) from above; `negative_elbo_stderr`, its standard error over the choice of orders; and
+      `nll_nats_by_num_orders`, the nats of the mixtures of the first 1, 2, ..., K orders: what each one gains.
+    """
+    num_orders = nll_BK.shape[1]
+    log_sum_BK = np.logaddexp.accumulate(-nll_BK, axis=1) - np.log(np.arange(1, num_orders + 1))
+    means_K = nll_BK.mean(0)
+    return {
+        "num_orders": num_orders,
+        "negative_elbo_nats": float(means_K.mean()),
+        "negative_elbo_stderr": float(means_K.std(ddof=1) / math.sqrt(num_orders)) if num_orders > 1 else 0.0,
+        "nll_nats_by_num_orders": [float(value) for value in -log_sum_BK.mean(0)],
+    }
 
 
 def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: bool = False) -> dict[str, float]:

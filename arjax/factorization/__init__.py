@@ -3,11 +3,25 @@
 import numpy as np
 
 from arjax.factorization import composed_orderings, data_orderings, hilbert  # noqa: F401  they register orderings
-from arjax.factorization.factorization import Factorization, from_order
+from arjax.factorization.factorization import Factorization, from_order, reorder
+from arjax.factorization.order_distributions import ORDER_DISTRIBUTIONS, Orders, make_orders, orders_need_data
 from arjax.factorization.orderings import ORDERINGS, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS
 
-__all__ = ["ORDERINGS", "PARTITIONS", "Factorization", "from_order", "make_factorization", "make_order", "needs_data"]
+__all__ = [
+    "ORDERINGS",
+    "ORDER_DISTRIBUTIONS",
+    "PARTITIONS",
+    "Factorization",
+    "Orders",
+    "from_order",
+    "make_factorization",
+    "make_order",
+    "make_orders",
+    "needs_data",
+    "orders_need_data",
+    "reorder",
+]
 
 
 def make_factorization(

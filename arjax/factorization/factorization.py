@@ -100,6 +100,23 @@ def from_order(order: Sequence[int] | np.ndarray, sizes: Sequence[int], grid_sha
     return Factorization(**{k: v.astype(np.int32) for k, v in fields.items()}, grid_shape=grid_shape)
 
 
+def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
+    """Another order, int[D], cut into blocks like a given factorization; may be jitted, and checks nothing."""
+    order_D = jnp.asarray(order_D, jnp.int32)
+    rank_D = jnp.argsort(order_D).astype(jnp.int32)
+    by_rank = {name: jnp.asarray(getattr(like, name))[jnp.asarray(like.order)] for name in ("step", "slot")}
+    no_site = jnp.full(1, like.num_sites, jnp.int32)
+    rank_SM = jnp.concatenate([jnp.asarray(like.rank), no_site])[jnp.asarray(like.blocks)]
+    return Factorization(
+        order=order_D,
+        rank=rank_D,
+        step=by_rank["step"][rank_D],
+        blocks=jnp.concatenate([order_D, no_site])[rank_SM],
+        slot=by_rank["slot"][rank_D],
+        grid_shape=like.grid_shape,
+    )
+
+
 def check_permutation(order: Sequence[int] | np.ndarray, num_sites: int) -> np.ndarray:
     """The order as int64[D]; raises `UserError` when it does not visit each of the sites 0..D-1 exactly once."""
     order_D = flat_integers(order)

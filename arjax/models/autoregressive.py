@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals import Conditional
 from arjax.errors import UserError
-from arjax.factorization import Factorization
+from arjax.factorization import Factorization, Orders
 from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key
 from arjax.networks.base import Network
 from arjax.spec import ContextSpec, EventSpec
@@ -31,11 +31,18 @@ class AutoregressiveModel:
     """p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t, independent within the step given x_<t.
 
     All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted.
+
+    Attributes:
+      network: makes the features of the conditionals.
+      conditional: their family.
+      factorization: the order and the blocks of samples, and of scores where no other is given.
+      orders: the orders that it is trained on and scored by, where they are more than one.
     """
 
     network: Network
     conditional: Conditional
     factorization: Factorization
+    orders: Orders | None = None
 
     @property
     def event(self) -> EventSpec:
@@ -82,11 +89,33 @@ class AutoregressiveModel:
             factorization = self.factorization
         else:
             check_factorization(self.network, factorization)
+        return self._apply(params, key, x, factorization, context, train=train)
+
+    def features_given(
+        self,
+        params: Params,
+        x: jax.Array,
+        known: jax.Array,
+        *,
+        context: jax.Array | None = None,
+        train: bool = False,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Features of all sites given the values of those in `known` bool[B, *grid], in one pass, [B, *grid, F].
+
+        For networks that predict from any set of known sites; see `arjax.networks.order_agnostic`.
+        """
+        x = as_values(self.event, x)
+        context = as_context(self.context_spec, context, len(x))
+        return self._apply(params, key, x, as_mask(self.event, known, len(x)), context, train=train, method="given")
+
+    def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
         if key is not None:
             check_key(key)
-        rngs = None if key is None else {"dropout": key}
         try:
-            return self.network.apply({"params": params}, x, factorization, context, train=train, rngs=rngs)
+            return self.network.apply(
+                {"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs
+            )
         except flax.errors.InvalidRngError as error:
             raise UserError("this network has dropout: train=True needs a random `key`") from error
 

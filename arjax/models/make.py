@@ -9,7 +9,7 @@ import numpy as np
 
 from arjax.conditionals import make_conditional
 from arjax.errors import UserError
-from arjax.factorization import Factorization, make_factorization
+from arjax.factorization import Factorization, Orders, make_factorization, make_orders
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.networks import BUILDER_FIELDS, NETWORKS
 from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
@@ -24,6 +24,7 @@ def make_model(
     context: ContextSpec = NO_CONTEXT,
     ordering: str = "raster",
     partition: str = "sites",
+    orders: str = "",
     conditional: str = "",
     dtype: str = "float32",
     data: np.ndarray | None = None,
@@ -36,6 +37,7 @@ def make_model(
       network: name of a registered network; `options` are its options.
       ordering: call string of an ordering, likewise `partition` and `conditional` ("": the usual one for the
         kind of data).
+      orders: call string of a distribution over orders, for `order_agnostic` training; "": one order.
       data: training examples [N, *grid, *value], for orderings that are read off them.
 
     Raises:
@@ -46,14 +48,27 @@ def make_model(
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     values = None if data is None else np.asarray(data).reshape(len(data), event.num_sites, -1)
     factorization = make_factorization(event.grid_shape, ordering, partition, values)
+    several = make_orders(orders, event.grid_shape, partition, values) if orders else None
     family = NETWORKS.get(network)
     defaults = NETWORKS.options(network, hidden=BUILDER_FIELDS)
     options = defaults | {key: typed(key, value, defaults[key]) for key, value in options.items()}
     check_values(network, options)
     check_network(network, event, factorization, options)
+    if several is not None:
+        _check_orders(network, event, factorization, several, options)
     head = make_conditional(conditional, event)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
-    return AutoregressiveModel(net, head, factorization)
+    return AutoregressiveModel(net, head, factorization, several)
+
+
+def _check_orders(network: str, event: EventSpec, factorization: Factorization, orders: Orders, options) -> None:
+    """Raises `UserError` when one network cannot serve all these orders, or cannot tell them apart."""
+    for member in orders.members(1 if orders.pool is None else len(orders.pool)):
+        check_network(network, event, member, options)
+    if orders.first.blocks.shape != factorization.blocks.shape:
+        raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
+    if options.get("position") == "none":
+        raise UserError("under several orders a network must know which site comes next: set network.position=learned")
 
 
 def check_network(network: str, event: EventSpec, factorization: Factorization, options: dict[str, Any]) -> None:

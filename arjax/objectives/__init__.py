@@ -1,6 +1,6 @@
 """Objectives: what training minimises."""
 
-from arjax.objectives import teacher_forcing  # noqa: F401  (registers it)
-from arjax.objectives.base import OBJECTIVES, count
+from arjax.objectives import order_agnostic, teacher_forcing  # noqa: F401  (they register themselves)
+from arjax.objectives.base import OBJECTIVES, count, make_objective
 
-__all__ = ["OBJECTIVES", "count"]
+__all__ = ["OBJECTIVES", "count", "make_objective"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from arjax.registry import Registry
+from arjax.errors import UserError
+from arjax.registry import Registry, parse_call
 from arjax.spec import EventSpec
 
 #: An objective is a pure function `(model, params, batch, key) -> (loss, sums)`. The loss is in nats per scored
@@ -13,6 +18,29 @@ from arjax.spec import EventSpec
 OBJECTIVES = Registry("objective")
 
 Sums = dict[str, jax.Array]
+#: What every objective gets; its other arguments are options.
+ARGUMENTS = ("model", "params", "batch", "key")
+
+
+def make_objective(text: str) -> Callable[..., tuple[jax.Array, Sums]]:
+    """The objective of a call string, such as `teacher_forcing` or `order_agnostic(orders_per_batch=4)`.
+
+    Raises:
+      UserError: an unknown name or option, or a value of another type.
+    """
+    name, options = parse_call(text)
+    objective = OBJECTIVES.get(name)
+    OBJECTIVES.check_options(name, options, hidden=ARGUMENTS)
+    for key, default in OBJECTIVES.options(name, hidden=ARGUMENTS).items():
+        _check_option(name, key, options.get(key, default), default)
+    return functools.partial(objective, **options) if options else objective
+
+
+def _check_option(name: str, key: str, value: Any, default: Any) -> None:
+    whole = type(default) is int
+    if type(value) is not type(default) or (whole and value < 0):
+        kind = "a whole number, at least 0" if whole else f"of type {type(default).__name__}"
+        raise UserError(f"the option {key!r} of the objective {name!r} must be {kind}, not {value!r}")
 
 
 def count(event: EventSpec, batch: dict[str, jax.Array]) -> Sums:

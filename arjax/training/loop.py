@@ -108,7 +108,9 @@ class Run:
             raise UserError(f"data set {setup.dataset.name!r} has no {self.split} split to evaluate at the end")
         self.total, self.step, self.history = setup.total_steps, 0, History()
         self.latest, self.best = latest_store(workdir), best_store(workdir)
-        self.evaluator = Evaluator(setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed)
+        self.evaluator = Evaluator(
+            setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
+        )
         options = config.optimizer
         self.schedule = make_schedule(
             options.learning_rate, self.total, options.schedule, options.warmup_steps, options.end_factor

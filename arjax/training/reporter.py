@@ -51,8 +51,9 @@ class Reporter:
         self._writer.write(step, values)
         self._progress.update(step, bits_per_dim, speed, **self._latest_validation)
 
-    def validation(self, step: int, scores: Mapping[str, float]) -> None:
+    def validation(self, step: int, scores: Mapping[str, Any]) -> None:
         """Reports the scores of the validation split."""
         self._latest_validation = {"validation": scores["bits_per_dim"]}
         if self._writer is not None:
-            self._writer.write(step, {f"validation/{name}": value for name, value in scores.items()})
+            numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+            self._writer.write(step, {f"validation/{name}": value for name, value in numbers.items()})

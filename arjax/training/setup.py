@@ -16,7 +16,7 @@ from arjax.build import build_dataset, build_model
 from arjax.data import Dataset
 from arjax.errors import UserError
 from arjax.models import AutoregressiveModel
-from arjax.objectives import OBJECTIVES
+from arjax.objectives import make_objective
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.durations import total_steps
 from arjax.training.optimizer import make_optimizer
@@ -79,7 +79,7 @@ def build(config: ConfigDict) -> Setup:
     optimizer = make_optimizer(options.pop("name"), options.pop("learning_rate"), steps, **options)
     recipe = Recipe(
         model=build_model(config, dataset),
-        objective=OBJECTIVES.get(config.objective),
+        objective=make_objective(config.objective),
         optimizer=optimizer,
         ema_decay=train.ema_decay,
         transform=dataset.transform,

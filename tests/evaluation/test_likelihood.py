@@ -89,3 +89,26 @@ def test_mistakes(model, params, arrays):
         evaluate(model, params, dataset, "validation", 8, make_mesh())
     with pytest.raises(UserError, match="nothing is scored"):
         evaluate(model, params, dataset, "test", 8, make_mesh())
+
+
+def test_a_mixture_of_orders_averages_whole_examples(arrays):
+    model = make_model(EVENT, "made", hidden_sizes=(8,), orders="pool(num=5)")
+    params = model.init(jax.random.key(0))
+    dataset = from_arrays(EVENT, train=arrays, test=arrays)
+    scores = Evaluator(model, dataset, 8, make_mesh(), num_orders=3)(params, "test")
+    keep = arrays["mask"].sum(1) > 0
+    per_order = np.stack(
+        [
+            np.asarray(model.log_prob(params, arrays["x"], mask=arrays["mask"], factorization=f), np.float64)[keep]
+            for f in model.orders.members(3)
+        ]
+    )
+    mixtures = [-np.log(np.exp(per_order[:k]).mean(0)).mean() for k in (1, 2, 3)]
+    assert scores["num_orders"] == 3
+    np.testing.assert_allclose(scores["nll_nats"], mixtures[2], rtol=1e-6)
+    np.testing.assert_allclose(scores["nll_nats_by_num_orders"], mixtures, rtol=1e-6)
+    np.testing.assert_allclose(scores["negative_elbo_nats"], -per_order.mean(), rtol=1e-6)
+    np.testing.assert_allclose(scores["negative_elbo_stderr"], per_order.mean(1).std(ddof=1) / 3**0.5, rtol=1e-5)
+    assert scores["nll_nats"] < scores["negative_elbo_nats"]
+    with pytest.raises(UserError, match="there are 5 orders to score, not 6"):
+        Evaluator(model, dataset, 8, make_mesh(), num_orders=6)

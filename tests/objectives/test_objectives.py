@@ -23,7 +23,7 @@ KEY = jax.random.key(0)
 
 @pytest.fixture(scope="module")
 def model_and_params():
-    model = make_model(EVENT, "made", hidden_sizes=(16,))
+    model = make_model(EVENT, "made", hidden_sizes=(16,), orders="pool(num=3)")
     return model, jax.jit(model.init)(jax.random.key(1))
 
 

@@ -1,0 +1,84 @@
+"""Order-agnostic training (Uria, Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014): one set of
+parameters for many orders, by maximum likelihood under orders drawn at random.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from arjax.errors import UserError
+from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.networks.order_agnostic import OrderAgnosticNetwork
+from arjax.objectives.base import OBJECTIVES, Sums, count
+
+Batch = dict[str, jax.Array]
+
+
+@OBJECTIVES.register("order_agnostic")
+def order_agnostic(
+    model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array, orders_per_batch: int = 1
+) -> tuple[jax.Array, Sums]:
+    """loss = E_o [-log p(x | o)] / (number of scored scalars), in nats per dimension, o from `model.orders`.
+
+    Networks that predict from any set of known sites are trained on one random step of one order per example. Under
+    all orders, the sites of that step and of all later ones are predicted at once, and count S / (number of steps left)
+    times (equation 11 there; the absorbing diffusion of Hoogeboom et al., 2022, section 3): without bias, and with less
+    noise than the S-fold loss of the step alone, which is what other distributions over orders get.
+
+    All other networks predict every site in one pass, under one order for each of `orders_per_batch` equal parts of the
+    batch; 0: one order per example.
+
+    Raises:
+      UserError: the model has no distribution over orders, or the batch cannot be cut into so many parts.
+    """
+    if model.orders is None:
+        raise UserError("the objective 'order_agnostic' needs model.orders, such as uniform or pool(num=8)")
+    order_key, key = jax.random.split(key)
+    if isinstance(model.network, OrderAgnosticNetwork):
+        log_prob_B = _any_known(model, params, batch, order_key, key)
+    else:
+        parts = batch["x"].shape[0] if orders_per_batch == 0 else orders_per_batch
+        log_prob_B = _by_parts(model, params, batch, order_key, key, parts)
+    sums = count(model.event, batch) | {"nll": -jnp.sum(log_prob_B)}
+    return sums["nll"] / jnp.maximum(sums["dims"], 1.0), sums
+
+
+def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array, parts: int) -> jax.Array:
+    """log p(x | o) with one order for each of so many parts of the batch, [B]."""
+    num = batch["x"].shape[0]
+    if parts < 1 or num % parts:
+        raise UserError(f"a batch of {num} examples cannot be cut into {parts} equal parts with an order each")
+
+    def score(part: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
+        factorization = model.orders.draw(order_key)
+        more = {"context": part.get("context"), "mask": part.get("mask"), "train": True, "key": key}
+        return model.log_prob(params, part["x"], factorization=factorization, **more)
+
+    if parts == 1:
+        return score(batch, order_key, key)
+    cut = jax.tree.map(lambda a: a.reshape(parts, num // parts, *a.shape[1:]), batch)
+    return jax.vmap(score)(cut, *(jax.random.split(k, parts) for k in (order_key, key))).reshape(num)
+
+
+def _any_known(model, params, batch: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
+    """An unbiased estimate of log p(x | o) for an order per example, [B], from one pass given some known sites."""
+    x, orders = batch["x"], model.orders
+    num, grid = x.shape[0], model.event.grid_shape
+    steps = orders.first.num_steps
+
+    def known_and_weight(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        draw_key, step_key = jax.random.split(key)
+        step_D, t = jnp.asarray(orders.draw(draw_key).step), jax.random.randint(step_key, (), 0, steps)
+        if orders.pool is None:
+            weight_D = jnp.where(step_D >= t, steps / (steps - t), 0.0)
+        else:
+            weight_D = jnp.where(step_D == t, float(steps), 0.0)
+        return (step_D < t).reshape(grid), weight_D.reshape(grid)
+
+    known, weight = jax.vmap(known_and_weight)(jax.random.split(order_key, num))
+    features = model.features_given(params, x, known, context=batch.get("context"), train=True, key=key)
+    log_prob = model.conditional.log_prob(features, x) * weight
+    if "mask" in batch:
+        log_prob = jnp.where(batch["mask"] > 0, log_prob, 0.0)
+    return log_prob.reshape(num, -1).sum(-1)
