@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from arjax.config import base_config
 from arjax.errors import UserError
 from arjax.registry import did_you_mean
 from arjax.user_files import nearby_files, run_user_file

@@ -134,6 +134,14 @@ class AutoregressiveModel:
         per_site = self.log_prob_per_site(params, x, mask=mask, **kwargs)
         return per_site.reshape(per_site.shape[0], -1).sum(-1)
 
+    def conditional_log_prob(
+        self, params: Params, x: jax.Array, *, query: Any, evidence: Any, context: jax.Array | None = None
+    ) -> jax.Array:
+        """log p(x[query] | x[evidence]), float32[B]; see `arjax.models.queries`."""
+        from arjax.models.queries import conditional_log_prob  # queries know models, so the short form is bound late
+
+        return conditional_log_prob(self, params, x, query, evidence, context)
+
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
         x = as_values(self.event, x)

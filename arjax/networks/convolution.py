@@ -186,12 +186,14 @@ class TapMix(nn.Module):
     channels: int = 1
     strict: bool = False
     parts: int = 1
+    gain: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array, taps: Taps | None = None) -> jax.Array:
         """[..., K * C] -> [..., features]; with `taps`, the convolution of a picture [B, H, W, C]."""
         size = x.shape[-1] * (1 if taps is None else self.num_taps)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (size, self.features))
+        init = nn.initializers.variance_scaling(self.gain**2, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", init, (size, self.features))
         if self.channels > 1:
             kernel = jnp.where(self._mask(size // self.num_taps), kernel, 0)
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
@@ -214,7 +216,8 @@ class TapMix(nn.Module):
 class TapConv(nn.Module):
     """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture.
 
-    `channels`, `strict` and `parts` are those of `TapMix`; they need the centre among the taps.
+    `channels`, `strict` and `parts` are those of `TapMix`; they need the centre among the taps. `gain`: scale of the
+    initial kernel over that which keeps the scale of its inputs.
     """
 
     features: int
@@ -224,10 +227,11 @@ class TapConv(nn.Module):
     channels: int = 1
     strict: bool = False
     parts: int = 1
+    gain: float = 1.0
 
     def setup(self):
         centre = self.taps.index((0, 0)) if self.channels > 1 else 0
-        colours = {"channels": self.channels, "strict": self.strict, "parts": self.parts}
+        colours = {"channels": self.channels, "strict": self.strict, "parts": self.parts, "gain": self.gain}
         self.mix = TapMix(self.features, self.dtype, self.use_bias, len(self.taps), centre, **colours)
 
     def __call__(self, x_BHWC: jax.Array, live_HWK: jax.Array | None = None) -> jax.Array:

@@ -30,6 +30,9 @@ from arjax.networks.grids import (
 )
 
 Pair = tuple[jax.Array, jax.Array]
+#: Scale of the initial kernels before a gate: tanh(y) sigma(y) is about y / 2, and the vertical stack has no residual
+#: connections, so with kernels that keep the scale of their inputs nothing would be left of it after a few layers.
+GATE_GAIN = 2.0
 
 
 def above_taps(reach: int, *, this_row: bool) -> Taps:
@@ -73,9 +76,9 @@ class GatedLayer(nn.Module):
     dtype: str
 
     def setup(self):
-        self.vertical = TapConv(2 * self.size, self.above, self.dtype)
+        self.vertical = TapConv(2 * self.size, self.above, self.dtype, gain=GATE_GAIN)
         self.vertical_to_horizontal = TapMix(2 * self.size, self.dtype, use_bias=False)
-        colours = {"channels": self.channels, "strict": self.first, "parts": 2}
+        colours = {"channels": self.channels, "strict": self.first, "parts": 2, "gain": GATE_GAIN}
         self.horizontal = TapConv(2 * self.size, self.left, self.dtype, **colours)
         self.out = TapMix(self.size, self.dtype, channels=self.channels)
         self.drop = nn.Dropout(self.dropout)

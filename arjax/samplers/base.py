@@ -14,6 +14,7 @@ from arjax.factorization import Factorization
 from arjax.integers import is_integer
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import as_context, as_values, check_key
+from arjax.models.queries import evidence_first
 from arjax.registry import Registry
 
 #: A sampler is `f(network, conditional, params, factorization, key, canvas, clamped, context, temperature) -> samples`,
@@ -39,7 +40,8 @@ def draw(
     Args:
       given: values to clamp, [*grid, *value] or [num, *grid, *value].
       observed: bool[*grid], the sites where `given` counts. The rest is drawn from its exact conditional distribution,
-        which needs every observed site to come in the order before (or in the same step as) every other.
+        which needs an order of the model with every observed site before (or in the same step as) every other; a model
+        trained under all orders has one for any set of sites.
       context: int[num] or float[num, size], or one for all: int[] or float[size].
       temperature: divides the logits; 1 is the model's own distribution.
 
@@ -53,10 +55,9 @@ def draw(
     check_key(key)
     sample = SAMPLERS.get(sampler)
     canvas, clamped_D = _canvas(model, num, given, observed)
+    factorization = evidence_first(model, np.asarray(clamped_D))
     context = as_context(model.context_spec, context, num, one_for_all=True)
-    return sample(
-        model.network, model.conditional, params, model.factorization, key, canvas, clamped_D, context, temperature
-    )
+    return sample(model.network, model.conditional, params, factorization, key, canvas, clamped_D, context, temperature)
 
 
 def _canvas(model: AutoregressiveModel, num: int, given, observed) -> tuple[jax.Array, jax.Array]:
@@ -71,23 +72,9 @@ def _canvas(model: AutoregressiveModel, num: int, given, observed) -> tuple[jax.
         raise UserError(f"`observed` has shape {observed.shape}, but the grid is {event.grid_shape}")
     if given.shape not in (event.shape, (num, *event.shape)):
         raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
-    check_prefix(model.factorization, observed.ravel())
     counts = observed.reshape(*event.grid_shape, *[1] * len(event.value_shape))
     given = as_values(event, jnp.broadcast_to(jnp.where(counts, given, 0), (num, *event.shape)), "given")
     return given, jnp.asarray(observed.ravel())
-
-
-def check_prefix(factorization: Factorization, observed_D: np.ndarray) -> None:
-    """Raises `UserError` unless clamping the observed sites conditions on them exactly: they must come first."""
-    step_D = np.asarray(factorization.step)
-    if observed_D.all() or not observed_D.any():
-        return
-    last_observed, first_free = step_D[observed_D].max(), step_D[~observed_D].min()
-    if last_observed > first_free:
-        raise UserError(
-            f"this order cannot condition on the observed sites: a site drawn in step {first_free} comes before an "
-            f"observed one of step {last_observed}; use an ordering that visits the observed sites first"
-        )
 
 
 def fill(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import flax.linen as nn
 import jax
 import law_cases as cases
 import numpy as np
@@ -252,3 +253,20 @@ def test_refusals(network, event, options, message):
 def test_spiral_goes_to_the_locally_masked_convolution():
     with pytest.raises(UserError, match=r"networks that can: .*lmconv"):
         make_model(EventSpec((4, 4)), "pixelcnn", ordering="spiral")
+
+
+def test_the_vertical_stack_of_gated_pixelcnn_keeps_its_scale():
+    """It has no residual connections: were each gate to halve it, nothing would be left to learn from."""
+    model = make_model(EventSpec((12, 12)), "gated_pixelcnn", num_layers=6)
+    params = model.init(jax.random.key(0))
+    scales = []
+
+    def watch(next_function, args, kwargs, context):
+        out = next_function(*args, **kwargs)
+        if isinstance(context.module, GatedLayer) and context.method_name == "__call__":
+            scales.append(float(out[0].std()))
+        return out
+
+    with nn.intercept_methods(watch):
+        model.features(params, np.random.default_rng(0).integers(0, 2, (8, 12, 12)))
+    assert len(scales) == 7 and scales[-1] > scales[0] / 4

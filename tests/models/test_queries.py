@@ -1,0 +1,103 @@
+"""Conditional queries against sums over all values of the joint."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.models.queries import evidence_first
+from arjax.networks import NETWORKS
+from arjax.spec import EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+EVENT = EventSpec((2, 2))
+ALL = cases.all_values(EVENT)
+
+
+def sites(*numbers: int) -> np.ndarray:
+    return np.isin(np.arange(4), numbers).reshape(2, 2)
+
+
+def build(network: str = "made", **choice):
+    model = make_model(EVENT, network, **{**NETWORKS.get(network).SMALL, **choice})
+    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+
+
+def summed(joint: np.ndarray, query: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """log p(query | evidence) of every example, by sums over the table of the joint."""
+    flat, keep = ALL.reshape(16, 4), [np.flatnonzero(evidence), np.flatnonzero(query | evidence)]
+    marginal = [[joint[(flat[:, k] == row[k]).all(1)].sum() for row in flat] for k in keep]
+    return np.log(marginal[1]) - np.log(marginal[0])
+
+
+@pytest.mark.parametrize(
+    ("evidence", "query"), [((), (0,)), ((0,), (1, 2)), ((0, 1), (2,)), ((0, 1), (3, 2)), ((0,), ())]
+)
+def test_an_order_answers_for_its_prefixes(evidence, query):
+    model, params = build()
+    answer = model.conditional_log_prob(params, ALL, query=sites(*query), evidence=sites(*evidence))
+    joint = np.exp(np.asarray(model.log_prob(params, ALL), np.float64))
+    np.testing.assert_allclose(answer, summed(joint, sites(*query), sites(*evidence)), atol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["made", "transformer", "deep_nade"])
+def test_all_orders_answer_for_any_sites(network):
+    model, params = build(network, orders="uniform")
+    for evidence, query in [((3,), (0, 2)), ((1, 3), (0,)), ((), (2,))]:
+        factorization = evidence_first(model, sites(*evidence), sites(*query))
+        joint = np.exp(np.asarray(model.log_prob(params, ALL, factorization=factorization), np.float64))
+        answer = model.conditional_log_prob(params, ALL, query=sites(*query), evidence=sites(*evidence))
+        np.testing.assert_allclose(answer, summed(joint, sites(*query), sites(*evidence)), atol=1e-5)
+        # What is not in the two sets does not matter.
+        other = np.where(sites(*evidence) | sites(*query), ALL, 1 - ALL)
+        np.testing.assert_allclose(
+            model.conditional_log_prob(params, other, query=sites(*query), evidence=sites(*evidence)), answer, atol=1e-6
+        )
+
+
+def test_a_pool_answers_with_the_first_order_that_fits():
+    model, _ = build(orders="any_of(orderings=('raster', 'reversed', 'list(order=(3, 1, 0, 2))'))")
+    assert evidence_first(model, sites(3)).order.tolist() == [3, 2, 1, 0]
+    assert evidence_first(model, sites(3, 1)).order.tolist() == [3, 1, 0, 2]
+    with pytest.raises(UserError, match="none of the 3 orders of this model visits the observed sites first"):
+        evidence_first(model, sites(2, 0))
+
+
+def test_samples_given_any_sites_follow_the_conditional():
+    model, params = build(orders="uniform")
+    observed, given = sites(1, 2), np.array([[0, 1], [0, 0]])
+    x = np.asarray(model.sample(params, jax.random.key(0), 20_000, given=given, observed=observed))
+    assert (x[:, 0, 1] == 1).all() and (x[:, 1, 0] == 0).all()
+    for a, b in itertools.product((0, 1), repeat=2):
+        example = np.array([[[a, 1], [0, b]]])
+        p = float(np.exp(model.conditional_log_prob(params, example, query=sites(0, 3), evidence=observed)[0]))
+        found = ((x[:, 0, 0] == a) & (x[:, 1, 1] == b)).mean()
+        assert abs(found - p) < 5 * (p * (1 - p) / 20_000) ** 0.5
+
+
+def test_blocks_are_cut_where_they_can_be():
+    model, _ = build(orders="uniform", partition="blocks(size=2)")
+    assert set(np.asarray(evidence_first(model, sites(1, 3)).blocks)[0]) == {1, 3}
+    assert evidence_first(model, sites(0)) is not None  # a site is independent of its block, given what is before
+    assert np.asarray(evidence_first(model, sites(3), sites(1), sites(0)).blocks).tolist() == [[3, 1], [0, 2]]
+
+
+@pytest.mark.parametrize(
+    ("query", "evidence", "sentence"),
+    [
+        (sites(0), sites(0, 1), "the query and the evidence overlap"),
+        (np.ones(4), sites(0), "the query has shape"),
+        (sites(0), sites(1), "this order cannot condition on the observed sites: a site drawn in step 0"),
+    ],
+)
+def test_mistakes_are_told(query, evidence, sentence):
+    model, params = build()
+    with pytest.raises(UserError, match=sentence):
+        model.conditional_log_prob(params, ALL, query=query, evidence=evidence)
