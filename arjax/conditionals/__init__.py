@@ -7,6 +7,7 @@ from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticMixture
 from arjax.conditionals.gaussian import Gaussian
+from arjax.conditionals.gaussian_mixture import GaussianMixture
 from arjax.conditionals.logistic_mixture import LogisticMixture
 from arjax.errors import UserError
 from arjax.registry import did_you_mean, parse_call
@@ -20,6 +21,7 @@ __all__ = [
     "Conditional",
     "DiscretizedLogisticMixture",
     "Gaussian",
+    "GaussianMixture",
     "LogisticMixture",
     "make_conditional",
 ]

@@ -3,103 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional
-from arjax.conditionals.quadrature import entropy_by_quadrature
-from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
-from arjax.errors import UserError
-from arjax.spec import EventSpec
-
-#: Distances from a component's mean, in its scales, between which densities are integrated: e^-24 lies outside.
-_BREAKPOINTS = np.linspace(-24, 24, 49, dtype=np.float32)
-#: Steps of the ascent to the mode; each closes a fixed part of the distance.
-_MODE_STEPS = 60
+from arjax.conditionals.base import CONDITIONALS
+from arjax.conditionals.location_scale_mixture import LocationScaleMixture
 
 
 @CONDITIONALS.register("logistic_mixture")
 @dataclasses.dataclass(frozen=True)
-class LogisticMixture(Conditional):
-    """p(x) = sum_k w_k logistic(x; m_k, s_k), a mixture for each scalar of the value, independently of the others.
+class LogisticMixture(LocationScaleMixture):
+    """p(x) = sum_k w_k logistic(x; m_k, s_k), with logistic(x; m, s) = e^-z / (s (1 + e^-z)^2) and z = (x - m) / s.
 
-    logistic(x; m, s) = e^-z / (s (1 + e^-z)^2) with z = (x - m) / s. For integer levels take
-    `discretized_logistic_mixture`, which integrates this density over each level.
+    For integer levels take `discretized_logistic_mixture`, which integrates this density over each level.
     """
 
-    components: int = 10
-    value_shape: tuple[int, ...] = ()
-    min_log_scale: float = -7.0
-
-    @classmethod
-    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> LogisticMixture:
-        """Mixtures of `components` logistics for real data; raises `UserError` for any other kind."""
-        if event.is_discrete:
-            raise UserError(f"the conditional 'logistic_mixture' needs real data, not {event.kind}")
-        check_components("logistic_mixture", components)
-        check_floor("logistic_mixture", min_log_scale)
-        return cls(components, event.value_shape, float(min_log_scale))
-
-    @property
-    def num_params(self) -> int:
-        """K weights, means and log-scales of each scalar."""
-        return 3 * self.components * math.prod(self.value_shape)
-
-    def _parameters(self, features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Log-weights, means and log-scales, float32[K, ..., *value_shape] each."""
-        shape = (*features.shape[:-1], *self.value_shape, 3, self.components)
-        parameters = jnp.moveaxis(features.astype(jnp.float32).reshape(shape), (-2, -1), (0, 1))
-        log_weights = jax.nn.log_softmax(parameters[0], axis=0)
-        return log_weights, parameters[1], bounded_log_scale(parameters[2], self.min_log_scale)
+    NAME = "logistic_mixture"
+    REACH = 24.0
 
     @staticmethod
-    def _log_density(parameters: tuple[jax.Array, jax.Array, jax.Array], x: jax.Array) -> jax.Array:
-        """log p of each scalar, x [..., *value_shape] (or with further leading axes)."""
-        log_weights, means, log_scales = (
-            p.reshape(p.shape[0], *[1] * (x.ndim - p.ndim + 1), *p.shape[1:]) for p in parameters
-        )
-        z = jnp.abs(x - means) * jnp.exp(-log_scales)  # the density is symmetric, and e^-|z| cannot overflow
-        return jax.nn.logsumexp(log_weights - z - 2 * jax.nn.softplus(-z) - log_scales, axis=0)
+    def log_standard(z):
+        """-z - 2 log(1 + e^-z)."""
+        return -z - 2 * jax.nn.softplus(-z)
 
-    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
-        """Log-density in nats, [...], summed over the value's own dimensions."""
-        return self._sum(self._log_density(self._parameters(features), value))
+    @staticmethod
+    def curvature(z):
+        """tanh(z / 2) / z, 1/2 at 0."""
+        return jnp.where(z > 1e-3, jnp.tanh(z / 2) / jnp.maximum(z, 1e-3), 0.5)
 
-    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
-        """Draws float32[..., *value_shape]: a component from its weights^(1/T), then a logistic of scale T s."""
-        log_weights, means, log_scales = self._parameters(features)
-        key_component, key_noise = jax.random.split(key)
-        component = jax.random.categorical(key_component, log_weights / temperature, axis=0)
-        mean, log_scale = (jnp.take_along_axis(p, component[None], axis=0)[0] for p in (means, log_scales))
-        return mean + temperature * jnp.exp(log_scale) * jax.random.logistic(key_noise, mean.shape)
-
-    def entropy(self, features: jax.Array) -> jax.Array:
-        """Differential entropy in nats, [...], by quadrature between points around every component."""
-        parameters = self._parameters(features)
-        _, means, log_scales = parameters
-        points = means + jnp.exp(log_scales) * _BREAKPOINTS.reshape(-1, *[1] * means.ndim)
-        points = points.reshape(-1, *means.shape[1:])
-        return self._sum(entropy_by_quadrature(lambda x: self._log_density(parameters, x), points))
-
-    def mode(self, features: jax.Array) -> jax.Array:
-        """Where the density is highest: an ascent from each component's mean, of which the best is taken.
-
-        Each step maximises a quadratic bound of the log-density, x = sum_k a_k m_k / sum_k a_k with
-        a_k = P(k | x) tanh(|z_k| / 2) / (|z_k| s_k^2), so the density never falls.
-        """
-        parameters = self._parameters(features)
-        log_weights, means, log_scales = (p[:, None] for p in parameters)  # component, starting point
-
-        def ascend(_, x: jax.Array) -> jax.Array:
-            z = jnp.abs(x - means) * jnp.exp(-log_scales)
-            posterior = log_weights - z - 2 * jax.nn.softplus(-z) - log_scales
-            curvature = jnp.where(z > 1e-3, jnp.tanh(z / 2) / jnp.maximum(z, 1e-3), 0.5)
-            share = jax.nn.softmax(posterior + jnp.log(curvature) - 2 * log_scales, axis=0)
-            return (share * means).sum(0)
-
-        x = jax.lax.fori_loop(0, _MODE_STEPS, ascend, parameters[1])
-        best = self._log_density(parameters, x).argmax(0)
-        return jnp.take_along_axis(x, best[None], axis=0)[0]
+    @staticmethod
+    def noise(key, shape, temperature):
+        """A logistic T times as wide."""
+        return temperature * jax.random.logistic(key, shape)

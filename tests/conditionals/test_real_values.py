@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arjax.conditionals import CONDITIONALS, Gaussian, LogisticMixture, make_conditional
+from arjax.conditionals import CONDITIONALS, Gaussian, GaussianMixture, LogisticMixture, make_conditional
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
@@ -140,12 +140,15 @@ def test_a_gaussian_of_temperature_t_has_t_times_the_variance():
     assert stats.kstest(np.asarray(samples), stats.norm(1.0, 2 * np.exp(0.5)).cdf).pvalue > 1e-3
 
 
-def test_logistic_mixture_formula():
-    features, x = random_features(LogisticMixture(3), 8), np.linspace(-4, 4, 8, dtype=np.float32)
+@pytest.mark.parametrize(
+    ("family", "standard"), [(LogisticMixture(3), stats.logistic), (GaussianMixture(3), stats.norm)]
+)
+def test_mixture_formula(family, standard):
+    features, x = random_features(family, 8), np.linspace(-4, 4, 8, dtype=np.float32)
     logits, means, log_scales = features.astype(float).reshape(8, 3, 3).transpose(1, 0, 2)
     weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    p = (weights * stats.logistic.pdf(x[:, None], means, np.exp(log_scales))).sum(-1)
-    np.testing.assert_allclose(LogisticMixture(3).log_prob(features, x), np.log(p), rtol=1e-3, atol=1e-4)
+    p = (weights * standard.pdf(x[:, None], means, np.exp(log_scales))).sum(-1)
+    np.testing.assert_allclose(family.log_prob(features, x), np.log(p), rtol=1e-3, atol=1e-4)
 
 
 def test_entropy_of_components_of_very_different_scales():
@@ -160,7 +163,7 @@ def test_entropy_of_components_of_very_different_scales():
     np.testing.assert_allclose(call(family, "entropy", features), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "logistic_mixture"])
+@pytest.mark.parametrize("name", ["gaussian", "gaussian_mixture", "logistic_mixture"])
 def test_levels_are_refused(name):
     with pytest.raises(UserError, match=rf"^the conditional '{name}' needs real data, not levels"):
         make_conditional(name, EventSpec((3,), (), "levels", 4))

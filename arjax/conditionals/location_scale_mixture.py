@@ -1,0 +1,124 @@
+"""Mixtures of one symmetric distribution, shifted and scaled: what mixtures of Gaussians and of logistics share."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import Conditional
+from arjax.conditionals.quadrature import entropy_by_quadrature
+from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
+from arjax.errors import UserError
+from arjax.spec import EventSpec
+
+#: Steps of the ascent to the mode; each closes a fixed part of the distance.
+_MODE_STEPS = 60
+
+Parameters = tuple[jax.Array, jax.Array, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class LocationScaleMixture(Conditional):
+    """p(x) = sum_k w_k f((x - m_k) / s_k) / s_k, a mixture for each scalar of the value, independently of the others.
+
+    The network gives log w (up to a constant), m and log s of each component. Subclasses give the standard density f,
+    which is symmetric and falls from 0 on both sides.
+    """
+
+    components: int = 10
+    value_shape: tuple[int, ...] = ()
+    min_log_scale: float = -7.0
+
+    NAME: ClassVar[str]
+    #: How far from the mean, in scales, a component reaches: less than e^-24 of it lies outside.
+    REACH: ClassVar[float]
+
+    @classmethod
+    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> LocationScaleMixture:
+        """Mixtures of so many components for real data; raises `UserError` for any other kind."""
+        if event.is_discrete:
+            raise UserError(f"the conditional {cls.NAME!r} needs real data, not {event.kind}")
+        check_components(cls.NAME, components)
+        check_floor(cls.NAME, min_log_scale)
+        return cls(components, event.value_shape, float(min_log_scale))
+
+    @staticmethod
+    @abc.abstractmethod
+    def log_standard(z: jax.Array) -> jax.Array:
+        """log f(z) for z >= 0."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def curvature(z: jax.Array) -> jax.Array:
+        """-f'(z) / (z f(z)) for z >= 0: how strongly a component pulls towards its mean."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def noise(key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array) -> jax.Array:
+        """Draws from f, widened for a temperature."""
+
+    @property
+    def num_params(self) -> int:
+        """K weights, means and log-scales of each scalar."""
+        return 3 * self.components * math.prod(self.value_shape)
+
+    def _parameters(self, features: jax.Array) -> Parameters:
+        """Log-weights, means and log-scales, float32[K, ..., *value_shape] each."""
+        shape = (*features.shape[:-1], *self.value_shape, 3, self.components)
+        parameters = jnp.moveaxis(features.astype(jnp.float32).reshape(shape), (-2, -1), (0, 1))
+        log_weights = jax.nn.log_softmax(parameters[0], axis=0)
+        return log_weights, parameters[1], bounded_log_scale(parameters[2], self.min_log_scale)
+
+    def _log_density(self, parameters: Parameters, x: jax.Array) -> jax.Array:
+        """log p of each scalar, x [..., *value_shape] (or with further leading axes)."""
+        log_weights, means, log_scales = (
+            p.reshape(p.shape[0], *[1] * (x.ndim - p.ndim + 1), *p.shape[1:]) for p in parameters
+        )
+        z = jnp.abs(x - means) * jnp.exp(-log_scales)  # the density is symmetric, and e^-|z| cannot overflow
+        return jax.nn.logsumexp(log_weights + self.log_standard(z) - log_scales, axis=0)
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """Log-density in nats, [...], summed over the value's own dimensions."""
+        return self._sum(self._log_density(self._parameters(features), value))
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws float32[..., *value_shape]: a component from its weights^(1/T), then a value of it, widened by T."""
+        log_weights, means, log_scales = self._parameters(features)
+        key_component, key_noise = jax.random.split(key)
+        component = jax.random.categorical(key_component, log_weights / temperature, axis=0)
+        mean, log_scale = (jnp.take_along_axis(p, component[None], axis=0)[0] for p in (means, log_scales))
+        return mean + jnp.exp(log_scale) * self.noise(key_noise, mean.shape, temperature)
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """Differential entropy in nats, [...], by quadrature between points around every component."""
+        parameters = self._parameters(features)
+        _, means, log_scales = parameters
+        distances = np.linspace(-self.REACH, self.REACH, 49, dtype=np.float32)
+        points = means + jnp.exp(log_scales) * distances.reshape(-1, *[1] * means.ndim)
+        points = points.reshape(-1, *means.shape[1:])
+        return self._sum(entropy_by_quadrature(lambda x: self._log_density(parameters, x), points))
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """Where the density is highest: an ascent from each component's mean, of which the best is taken.
+
+        Each step maximises a quadratic bound of the log-density, x = sum_k a_k m_k / sum_k a_k with
+        a_k = P(k | x) c(z_k) / s_k^2, c the curvature, so the density never falls.
+        """
+        parameters = self._parameters(features)
+        log_weights, means, log_scales = (p[:, None] for p in parameters)  # component, starting point
+
+        def ascend(_, x: jax.Array) -> jax.Array:
+            z = jnp.abs(x - means) * jnp.exp(-log_scales)
+            posterior = log_weights + self.log_standard(z) - log_scales
+            share = jax.nn.softmax(posterior + jnp.log(self.curvature(z)) - 2 * log_scales, axis=0)
+            return (share * means).sum(0)
+
+        x = jax.lax.fori_loop(0, _MODE_STEPS, ascend, parameters[1])
+        best = self._log_density(parameters, x).argmax(0)
+        return jnp.take_along_axis(x, best[None], axis=0)[0]
