@@ -103,6 +103,7 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.conditionals import CONDITIONALS
     from arjax.data import DATASETS
     from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
+    from arjax.models import Nested  # noqa: F401  a conditional that lies there
     from arjax.networks import BUILDER_FIELDS, NETWORKS
     from arjax.objectives import make_objective
     from arjax.registry import parse_call

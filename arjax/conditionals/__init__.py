@@ -38,8 +38,10 @@ def make_conditional(text: str, event: EventSpec) -> Conditional:
     """
     name, options = parse_call(text or USUAL[event.kind])
     build = CONDITIONALS.get(name).for_event
-    known = list(inspect.signature(build).parameters)[1:]
+    parameters = inspect.signature(build).parameters
+    known = list(parameters)[1:]
+    takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # and checks them itself
     for key in options:
-        if key not in known:
+        if key not in known and not takes_more:
             raise UserError(f"conditional {name!r} has no option {key!r}{did_you_mean(key, known)}")
     return build(event, **options)

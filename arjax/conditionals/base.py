@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 import jax
 
@@ -30,6 +31,14 @@ class Conditional(abc.ABC):
     @abc.abstractmethod
     def num_params(self) -> int:
         """F, the number of features that one value needs."""
+
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters of the family itself; None for most, which have none beside the features."""
+        return None
+
+    def bind(self, params: Any) -> Conditional:
+        """The family with its parameters, ready to score and draw."""
+        return self
 
     @abc.abstractmethod
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:

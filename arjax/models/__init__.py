@@ -2,5 +2,6 @@
 
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.make import make_model
+from arjax.models.nested import Nested  # registers a conditional
 
-__all__ = ["AutoregressiveModel", "make_model"]
+__all__ = ["AutoregressiveModel", "Nested", "make_model"]

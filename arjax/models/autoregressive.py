@@ -18,6 +18,13 @@ from arjax.networks.base import Network
 from arjax.spec import ContextSpec, EventSpec
 
 Params = Any
+#: Where the parameters of a conditional stand, beside those of the network.
+CONDITIONAL = "conditional"
+
+
+def bound(conditional: Conditional, params: Params) -> Conditional:
+    """The conditional with its parameters out of those of a model."""
+    return conditional.bind(params.get(CONDITIONAL))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -57,7 +64,13 @@ class AutoregressiveModel:
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: a nested dict of float32 arrays."""
         x, context = self.dummy_batch(1)
-        return _init(self.network, key, x, self.factorization, context)
+        params = _init(self.network, key, x, self.factorization, context)
+        of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
+        return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
+
+    def head(self, params: Params) -> Conditional:
+        """The conditional with its own parameters, where it has any."""
+        return bound(self.conditional, params)
 
     def dummy_batch(self, batch_size: int) -> tuple[jax.Array, jax.Array | None]:
         """An all-zero batch (x, context) of the right shapes and types."""
@@ -126,7 +139,7 @@ class AutoregressiveModel:
         """
         x = as_values(self.event, x)
         mask = as_mask(self.event, mask, len(x))
-        log_prob = self.conditional.log_prob(self.features(params, x, **kwargs), x)
+        log_prob = self.head(params).log_prob(self.features(params, x, **kwargs), x)
         return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
 
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
@@ -146,7 +159,8 @@ class AutoregressiveModel:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
         x = as_values(self.event, x)
         features = self.features(params, x, **kwargs)
-        return self.conditional.log_prob(features, x), self.conditional.entropy(features)
+        head = self.head(params)
+        return head.log_prob(features, x), head.entropy(features)
 
     def sample(
         self,

@@ -78,7 +78,7 @@ def _any_known(model, params, batch: Batch, order_key: jax.Array, key: jax.Array
 
     known, weight = jax.vmap(known_and_weight)(jax.random.split(order_key, num))
     features = model.features_given(params, x, known, context=batch.get("context"), train=True, key=key)
-    log_prob = model.conditional.log_prob(features, x) * weight
+    log_prob = model.head(params).log_prob(features, x) * weight
     if "mask" in batch:
         log_prob = jnp.where(batch["mask"] > 0, log_prob, 0.0)
     return log_prob.reshape(num, -1).sum(-1)

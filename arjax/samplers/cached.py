@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from arjax.models.autoregressive import bound
 from arjax.samplers.base import SAMPLERS, fill
 
 
@@ -14,7 +15,7 @@ from arjax.samplers.base import SAMPLERS, fill
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def cached(network, conditional, params, factorization, key, canvas, clamped_D, context, temperature):
     """Samples in S steps of one `lax.scan`, with the network's carry (key-value cache, state, queue), as naive does."""
-    variables = {"params": params}
+    variables, conditional = {"params": params}, bound(conditional, params)
 
     def body(state, t):
         carry, canvas = state

@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from arjax.models.autoregressive import bound
 from arjax.samplers.base import SAMPLERS, fill
 
 
@@ -26,4 +27,5 @@ def naive_step(network, conditional, params, factorization, key, canvas, clamped
     features = network.apply({"params": params}, canvas, factorization, context)
     flat = features.reshape(features.shape[0], factorization.num_sites, -1)
     sites_M = jnp.minimum(factorization.sites(t)[0], factorization.num_sites - 1)
-    return fill(canvas, clamped_D, t, flat[:, sites_M], factorization, conditional, key, temperature)
+    head = bound(conditional, params)
+    return fill(canvas, clamped_D, t, flat[:, sites_M], factorization, head, key, temperature)

@@ -26,8 +26,11 @@ EVENTS = {
 }
 
 
-#: Every registered family as it is by default, and in other forms.
-CALLS = [*CONDITIONALS.names(), "discretized_logistic_mixture(components=3, coupling='none')"]
+#: Every registered family as it is by default, and in other forms; `nested` is a model, see tests/models.
+CALLS = [
+    *(name for name in CONDITIONALS.names() if name != "nested"),
+    "discretized_logistic_mixture(components=3, coupling='none')",
+]
 #: Families whose features are logits of independent scalars: a temperature T gives p^(1/T).
 LOGITS = ("bernoulli", "categorical")
 

@@ -10,6 +10,7 @@ from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.errors import UserError
 from arjax.factorization import ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import AutoregressiveModel, make_model
+from arjax.models.autoregressive import CONDITIONAL
 from arjax.networks import NETWORKS
 from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
 
@@ -70,10 +71,15 @@ def served_model(network: str, event: EventSpec, ordering: str, partition: str, 
     return model
 
 
+#: Options for conditionals that would be large without.
+CONDITIONAL_OPTIONS = {"nested": "(hidden_sizes=(12,), features=6)"}
+
+
 @functools.cache
 def random_params(network, grid_shape, sizes):
     """Parameters of a network from their shapes alone: to compile `init` would take longer than most laws."""
-    model = AutoregressiveModel(network, None, make_factorization(grid_shape, "raster", f"sizes(sizes={sizes})"))
+    factorization = make_factorization(grid_shape, "raster", f"sizes(sizes={sizes})")
+    model = AutoregressiveModel(network, make_conditional("", EventSpec((1,))), factorization)
     return random_like(jax.eval_shape(model.init, jax.random.key(0)))
 
 
@@ -95,7 +101,9 @@ def random_like(shapes):
 def params_of(model):
     """The parameters of a model: the same for all orderings of one block structure."""
     sizes = tuple(int(n) for n in np.bincount(np.asarray(model.factorization.step)))
-    return random_params(model.network, model.event.grid_shape, sizes)
+    params = random_params(model.network, model.event.grid_shape, sizes)
+    shapes = jax.eval_shape(model.conditional.init, jax.random.key(0))
+    return params if shapes is None else params | {CONDITIONAL: random_like(shapes)}
 
 
 def gentle_params_of(model):
@@ -195,7 +203,8 @@ def fitting_conditionals(event):
             return False
         return True
 
-    return [name for name in CONDITIONALS.names() if fits(name)]
+    calls = [name + CONDITIONAL_OPTIONS.get(name, "") for name in CONDITIONALS.names()]
+    return [call for call in calls if fits(call)]
 
 
 #: Densities are integrated on grids: no scale may be so small that it falls between the points.
