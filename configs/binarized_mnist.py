@@ -17,8 +17,8 @@ RECIPES = {
     "made": ({"hidden_sizes": (4000,), "dropout": 0.6}, 1e-3, 0.0, 60.0, 100),
     "deep_nade": ({"hidden_sizes": (500, 500)}, 1e-3, 0.0, 0.5, 16),
     "conv_nade": ({"channels": 16, "num_layers": 4, "steps_per_chunk": 8}, 1e-3, 1.0, 0.1, 16),
-    "pixelcnn": ({"hidden_size": 64, "num_layers": 6}, 2e-3, 1.0, 4.0, 16),
-    "gated_pixelcnn": ({"hidden_size": 32, "num_layers": 6, "out_size": 32}, 2e-3, 1.0, 4.0, 16),
+    "pixelcnn": ({"hidden_size": 64, "num_layers": 6}, 2e-3, 1.0, 1.0, 16),
+    "gated_pixelcnn": ({"hidden_size": 32, "num_layers": 6, "out_size": 32}, 2e-3, 1.0, 1.0, 16),
     "pixelcnn_pp": ({"num_filters": 24, "num_resnets": 2, "dropout": 0.0}, 2e-3, 1.0, 1.0, 16),
     "pixelsnail": (
         {"num_filters": 32, "num_blocks": 2, "num_resnets": 2, "value_size": 32, "dropout": 0.0},
@@ -28,8 +28,8 @@ RECIPES = {
         16,
     ),
     "lmconv": ({"hidden_size": 32, "num_groups": 2}, 2e-3, 1.0, 1.0, 16),
-    "row_lstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
-    "diagonal_bilstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
+    "row_lstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 4e-3, 1.0, 1.0, 16),
+    "diagonal_bilstm": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 4e-3, 1.0, 2.88, 16),
     "multiscale": ({"hidden_size": 24, "num_layers": 3, "unroll": 3}, 2e-3, 1.0, 1.0, 16),
     "transformer": ({"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3}, 2e-3, 1.0, 0.5, 16),
     "image_transformer": (

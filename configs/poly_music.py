@@ -15,7 +15,7 @@ from arjax.registry import did_you_mean
 RECIPES = {
     "rnn": ({"hidden_size": 200, "dropout": 0.3}, 1e-3),
     "lstm": ({"hidden_size": 200, "dropout": 0.3}, 2e-3),
-    "tcn": ({"hidden_size": 150, "num_layers": 4, "kernel_size": 5, "dropout": 0.4}, 1e-3),
+    "tcn": ({"hidden_size": 200, "num_layers": 3, "kernel_size": 5, "dropout": 0.5}, 3e-3),
     "transformer": ({"width": 128, "num_layers": 3, "num_heads": 4, "dropout": 0.3, "unroll": 3}, 1e-3),
 }
 #: frames of a window: most chorales are shorter, most tunes longer

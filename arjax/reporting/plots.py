@@ -41,13 +41,13 @@ def sample_grid(
     tiles = [(title, tile_images(images / max(top, 1e-12), columns)) for title, images in panels]
     height, width = tiles[0][1].shape[:2]
     inches = 3.6
-    figure = _figure(len(tiles) * inches, inches * height / width + 0.35)
+    figure = new_figure(len(tiles) * inches, inches * height / width + 0.35)
     figure.get_layout_engine().set(wspace=0.05)
-    for axis, (title, tile) in zip(_row_of_axes(figure, len(tiles)), tiles, strict=True):
+    for axis, (title, tile) in zip(row_of_axes(figure, len(tiles)), tiles, strict=True):
         axis.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(title, fontsize=11)
         axis.axis("off")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _columns(count: int) -> int:
@@ -89,8 +89,8 @@ def entropy_curve(
       over_grid: [H, W] mean entropy of each site, drawn as a picture beside the curve.
     """
     panels = 1 if over_grid is None else 2
-    figure = _figure(6.4 if panels == 1 else 9.6, 3.4)
-    axes = _row_of_axes(figure, panels, widths=(1,) if panels == 1 else (2, 1))
+    figure = new_figure(6.4 if panels == 1 else 9.6, 3.4)
+    axes = row_of_axes(figure, panels, widths=(1,) if panels == 1 else (2, 1))
     steps = np.arange(1, len(nats_per_step) + 1)
     low, high = nats_per_step - stderr, nats_per_step + stderr
     axes[0].fill_between(steps, low, high, color=INK, alpha=0.25, linewidth=0, label="± 1 std. error")
@@ -107,7 +107,7 @@ def entropy_curve(
         axes[1].set_xticks([])
         axes[1].set_yticks([])
         figure.colorbar(image, ax=axes[1], fraction=0.046, pad=0.03).outline.set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> None:
@@ -121,8 +121,8 @@ def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], n
     Raises:
       UserError: when no line holds that metric.
     """
-    figure = _figure(6.4, 3.4)
-    (axis,) = _row_of_axes(figure, 1)
+    figure = new_figure(6.4, 3.4)
+    (axis,) = row_of_axes(figure, 1)
     drawn: list[float] = []
     for split, style in (("train", {"color": SOFT, "linewidth": 1.2}), ("validation", {"color": INK, "marker": "o"})):
         key = f"{split}/{name}"
@@ -141,7 +141,7 @@ def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], n
     axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
     _style(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
     axis.legend(frameon=False, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def log_curves(
@@ -160,7 +160,7 @@ def log_curves(
     for axis in figure.axes:
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def learning_curves(
@@ -182,14 +182,14 @@ def learning_curves(
         ends = [min(y) for _, y in curves.values()]
         room = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
         axis.set_ylim(min(ends) - 0.2 * room, min(max(max(y) for _, y in curves.values()), max(ends) + room))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabel: str) -> Any:
     """A figure with a panel of named curves for each (title, label of y, {name: (x, y)}), and one legend."""
-    figure = _figure(max(3.5 * len(panels), 6.4), 3.9)
+    figure = new_figure(max(3.5 * len(panels), 6.4), 3.9)
     names = list(dict.fromkeys(name for _, _, curves in panels for name in curves))
-    for axis, (title, ylabel, curves) in zip(_row_of_axes(figure, len(panels)), panels, strict=True):
+    for axis, (title, ylabel, curves) in zip(row_of_axes(figure, len(panels)), panels, strict=True):
         for name, (x, y) in curves.items():
             number = names.index(name)
             line = "o-" if number < 10 else "s--"  # there are ten colours
@@ -220,8 +220,8 @@ def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, fl
     """
     if not rows:
         raise UserError("there are no results beside a published number to draw")
-    figure = _figure(6.4, 3.4)
-    (axis,) = _row_of_axes(figure, 1)
+    figure = new_figure(6.4, 3.4)
+    (axis,) = row_of_axes(figure, 1)
     sets, models = (list(dict.fromkeys(row[i] for row in rows)) for i in (0, 1))
     axis.axhspan(-1, 1, color=SOFT, alpha=0.2, linewidth=0, label="within 1%")
     for i, model in enumerate(models):
@@ -234,10 +234,10 @@ def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, fl
     axis.set_xticks(range(len(sets)), sets, fontsize=9)
     _style(axis, "", f"{unit}, % above published", "Results and published numbers")
     axis.legend(frameon=False, fontsize=9, ncols=len(models) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.1))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     """An empty figure drawn by Agg, without pyplot: no window, no state kept between pictures."""
     if not has_matplotlib():
         raise UserError("pictures need matplotlib: pip install 'arjax[plots]'")
@@ -249,7 +249,8 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _row_of_axes(figure: Any, count: int, widths: Sequence[float] | None = None) -> list[Any]:
+def row_of_axes(figure: Any, count: int, widths: Sequence[float] | None = None) -> list[Any]:
+    """Panels beside one another."""
     return list(figure.subplots(1, count, squeeze=False, width_ratios=widths)[0])
 
 
@@ -262,6 +263,7 @@ def _style(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
         axis.spines[side].set_visible(False)
 
 
-def _save(figure: Any, path: str | os.PathLike) -> None:
+def save_figure(figure: Any, path: str | os.PathLike) -> None:
+    """Writes a figure, and the folder for it."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     figure.savefig(path, bbox_inches="tight", pad_inches=0.06)

@@ -1,0 +1,99 @@
+"""Diagrams of factorizations: which site comes when, and what it may depend on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from arjax.factorization import Factorization
+from arjax.reporting.plots import new_figure, row_of_axes, save_figure
+
+#: More arrows than these sites have would hide one another; and larger cells than these grids have hold a number.
+MOST_NODES, MOST_NUMBERS = 12, 16
+COLOURS = "viridis"
+
+
+def draw_factorization(
+    path: str | os.PathLike,
+    factorization: Factorization,
+    dependencies_DD: np.ndarray | None = None,
+    names: Sequence[str] = (),
+) -> None:
+    """Draws the sites coloured by their step, and the dependencies: as arrows between few sites, as a table for many.
+
+    Args:
+      path: file to write.
+      factorization: of a grid; axes before the last two are drawn below one another.
+      dependencies_DD: bool[D, D], [i, j] iff site i reads site j; by default all that the factorization allows.
+      names: of the sites, such as A, B, C; by default their numbers.
+    """
+    step_D = np.asarray(factorization.step)
+    reads_DD = np.asarray(factorization.mask() if dependencies_DD is None else dependencies_DD)
+    names = list(names) or [str(site) for site in range(len(step_D))]
+    few = len(step_D) <= MOST_NODES
+    width = factorization.grid_shape[-1]
+    rows = len(step_D) // width
+    figure = new_figure(7.2, 3.4)
+    left, right = row_of_axes(figure, 2, widths=(1.15, 1))
+    if few:
+        _draw_graph(left, step_D, reads_DD, names)
+    else:
+        _draw_grid(left, np.asarray(factorization.order), step_D.reshape(rows, width))
+    order = np.asarray(factorization.order)
+    right.imshow(reads_DD[np.ix_(order, order)], cmap="Blues", vmin=0, vmax=1.4, interpolation="nearest")
+    right.set_title("reads (column) for each site (row), in order", fontsize=10)
+    for ticks, labels in ((right.set_xticks, right.set_xticklabels), (right.set_yticks, right.set_yticklabels)):
+        ticks(range(len(order)) if few else [])
+        labels([names[site] for site in order] if few else [])
+    save_figure(figure, path)
+
+
+def _draw_graph(axis: Any, step_D: np.ndarray, reads_DD: np.ndarray, names: Sequence[str]) -> None:
+    """Sites from left to right by step, those of one step below one another, an arrow from each site that is read."""
+    import matplotlib
+
+    colours = matplotlib.colormaps[COLOURS](0.25 + 0.65 * step_D / max(step_D.max(), 1))
+    height = np.zeros(len(step_D))
+    for step in np.unique(step_D):
+        members = np.flatnonzero(step_D == step)
+        height[members] = (len(members) - 1) / 2 - np.arange(len(members))
+    for site, read in np.argwhere(reads_DD):
+        gap = step_D[site] - step_D[read]
+        axis.annotate(
+            "",
+            (step_D[site], height[site]),
+            (step_D[read], height[read]),
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": "#777777",
+                "shrinkA": 13,
+                "shrinkB": 13,
+                "connectionstyle": f"arc3,rad={-0.28 if gap > 1 else 0}",
+            },
+        )
+    axis.scatter(step_D, height, s=560, c=colours, zorder=2, edgecolors="white")
+    for site, name in enumerate(names):
+        axis.text(step_D[site], height[site], name, ha="center", va="center", color="white", zorder=3, fontsize=11)
+    reach = max(np.abs(height).max(), 0.35 * step_D.max())
+    axis.set_xlim(-0.5, step_D.max() + 0.5)
+    axis.set_ylim(-reach - 0.6, reach + 0.6)
+    axis.set_title("an arrow from each site that is read", fontsize=10)
+    axis.axis("off")
+
+
+def _draw_grid(axis: Any, order: np.ndarray, step_HW: np.ndarray) -> None:
+    """The grid coloured by step, with the numbers of the steps, and the walk through the sites."""
+    height, width = step_HW.shape
+    axis.imshow(step_HW, cmap=COLOURS, interpolation="nearest")
+    row, column = np.divmod(order, width)
+    axis.plot(column, row, "-", color="white", linewidth=0.8, alpha=0.5)
+    axis.plot(column[0], row[0], "o", color="white", markersize=4)
+    if max(height, width) <= MOST_NUMBERS:
+        for (r, c), step in np.ndenumerate(step_HW):
+            axis.text(c, r, str(step), ha="center", va="center", color="white", fontsize=7)
+    axis.set_title("step of each site, and the walk", fontsize=10)
+    axis.set_xticks([])
+    axis.set_yticks([])
