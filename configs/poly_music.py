@@ -15,11 +15,20 @@ from arjax.registry import did_you_mean
 RECIPES = {
     "rnn": ({"hidden_size": 200, "dropout": 0.3}, 1e-3),
     "lstm": ({"hidden_size": 200, "dropout": 0.3}, 2e-3),
-    "tcn": ({"hidden_size": 200, "num_layers": 3, "kernel_size": 5, "dropout": 0.5}, 3e-3),
+    "tcn": ({"hidden_size": 200, "num_layers": 3, "kernel_size": 5, "dropout": 0.5}, 4e-3),
     "transformer": ({"width": 128, "num_layers": 3, "num_heads": 4, "dropout": 0.3, "unroll": 3}, 1e-3),
+}
+#: the conditional of a frame: its notes independent given the past, or a model of their own (RNN-NADE and the like)
+FRAMES = {
+    "independent": "bernoulli",
+    "nade": "nested(network='nade', hidden_size=150, features=100)",
+    "made": "nested(network='made', hidden_sizes=(300,), dropout=0.3, features=100)",
 }
 #: frames of a window: most chorales are shorter, most tunes longer
 LENGTH = {"jsb": 96, "nottingham": 160}
+#: where a whole cosine is better than one that patience cuts off, and stronger weight decay
+STEPS = {("jsb", "tcn"): 1600}
+WEIGHT_DECAY = {"tcn": 0.1}
 SMOKE = {
     "rnn": {"hidden_size": 16},
     "lstm": {"hidden_size": 16},
@@ -29,19 +38,22 @@ SMOKE = {
 
 
 def get_config(arg=""):
-    """`jsb` or `nottingham`; `network`: rnn, lstm, tcn or transformer; `smoke`: seconds instead of minutes."""
-    arg = parse_arg(arg, smoke=False, set="jsb", network="lstm")
-    for value, known in ((arg.set, LENGTH), (arg.network, RECIPES)):
+    """`jsb` or `nottingham`; `network`: rnn, lstm, tcn or transformer; `frame`: independent, nade or made, the model of
+    the notes of a frame; `smoke`: seconds instead of minutes.
+    """
+    arg = parse_arg(arg, smoke=False, set="jsb", network="lstm", frame="independent")
+    for value, known in ((arg.set, LENGTH), (arg.network, RECIPES), (arg.frame, FRAMES)):
         if value not in known:
             raise UserError(f"no recipe for {value!r}{did_you_mean(value, known)}")
     options, learning_rate = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("poly_music", set=arg.set, max_length=LENGTH[arg.set])
-    config.model.conditional = "bernoulli"
+    config.model.conditional = FRAMES[arg.frame]
     config.network = network_config(arg.network, **(options | (SMOKE[arg.network] if arg.smoke else {})))
-    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", weight_decay=0.01)
-    config.optimizer.update(clip_norm=1.0)
-    config.train.update(steps=6000, batch_size=8, steps_per_dispatch=20, ema_decay=0.99)
+    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine")
+    config.optimizer.update(weight_decay=WEIGHT_DECAY.get(arg.network, 0.01), clip_norm=1.0)
+    config.train.update(steps=STEPS.get((arg.set, arg.network), 6000), batch_size=8, steps_per_dispatch=20)
+    config.train.ema_decay = 0.99
     config.train.update(log_every=200, eval_every=200, checkpoint_every=1000, patience=5)
     config.evaluate.batch_size = 64
     config.sample.num = 4

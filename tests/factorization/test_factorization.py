@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import jax
@@ -115,3 +116,25 @@ def test_an_order_can_be_an_array_or_a_list():
     a, b = from_order([2, 0, 1], (1, 2), [3]), from_order(np.array([2, 0, 1]), np.array([1, 2]), (3,))
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert a.grid_shape == b.grid_shape == (3,)
+
+
+def compositions(total: int) -> list[tuple[int, ...]]:
+    """All ways to cut so many sites into blocks."""
+    if total == 0:
+        return [()]
+    return [(first, *rest) for first in range(1, total + 1) for rest in compositions(total - first)]
+
+
+def test_exact_conditionals_give_back_the_joint_under_every_order_and_partition():
+    """p(x) = prod_t p(x_t | x_<t), with tables for the conditionals: 24 orders x 8 partitions of four sites."""
+    joint = np.random.default_rng(0).dirichlet(np.ones(16)).reshape(2, 2, 2, 2)
+    for order in itertools.permutations(range(4)):
+        for sizes in compositions(4):
+            factorization = make_factorization((2, 2), f"list(order={order})", f"sizes(sizes={sizes})")
+            product, seen = np.ones_like(joint), []
+            for t in range(factorization.num_steps):
+                sites, valid = factorization.sites(t)
+                before, seen = seen, seen + np.asarray(sites)[np.asarray(valid)].tolist()
+                of_both, of_past = (joint.sum(tuple(set(range(4)) - set(s)), keepdims=True) for s in (seen, before))
+                product = product * of_both / of_past
+            np.testing.assert_allclose(product, joint, atol=1e-12)
