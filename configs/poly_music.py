@@ -26,9 +26,10 @@ FRAMES = {
 }
 #: frames of a window: most chorales are shorter, most tunes longer
 LENGTH = {"jsb": 96, "nottingham": 160}
-#: where a whole cosine is better than one that patience cuts off, and stronger weight decay
-STEPS = {("jsb", "tcn"): 1600}
+#: where a whole cosine is better than one that patience cuts off, or two cores ask for fewer steps; stronger decay
+STEPS = {("jsb", "tcn"): 1600, ("nottingham", "tcn"): 2000, ("nottingham", "transformer"): 3000}
 WEIGHT_DECAY = {"tcn": 0.1}
+DROPOUT = {("nottingham", "tcn"): 0.2, ("nottingham", "transformer"): 0.2}
 SMOKE = {
     "rnn": {"hidden_size": 16},
     "lstm": {"hidden_size": 16},
@@ -49,6 +50,7 @@ def get_config(arg=""):
     config = base_config()
     config.dataset = dataset_config("poly_music", set=arg.set, max_length=LENGTH[arg.set])
     config.model.conditional = FRAMES[arg.frame]
+    options = options | {"dropout": DROPOUT.get((arg.set, arg.network), options["dropout"])}
     config.network = network_config(arg.network, **(options | (SMOKE[arg.network] if arg.smoke else {})))
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine")
     config.optimizer.update(weight_decay=WEIGHT_DECAY.get(arg.network, 0.01), clip_norm=1.0)

@@ -254,3 +254,13 @@ def test_config_files_get_their_argument(tmp_path):
 def test_the_colon_that_counts_is_the_one_behind_py():
     assert split_config_string("a:b/c.py:d:e") == ("a:b/c.py", "d:e")
     assert split_config_string("c.py") == ("c.py", "")
+
+
+def test_a_run_from_before_a_field_existed_has_its_default(tmp_path):
+    save_config(example(), tmp_path)
+    old = json.loads((tmp_path / "config.json").read_text())
+    del old["model"]["orders"], old["evaluate"]["num_orders"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    config = load_workdir_config(tmp_path)
+    assert (config.model.orders, config.evaluate.num_orders) == ("", 1)
+    check_same_run(example(), tmp_path)

@@ -95,6 +95,17 @@ def test_every_recipe_makes_a_model(path, prepared):
     assert min(sizes.values()) > 100, sizes
 
 
+def test_music_has_a_model_for_every_form_of_a_frame(prepared):
+    path = next(path for path in CONFIGS if path.stem == "poly_music")
+    config = load_config_file(f"{path}:jsb")
+    _need_data(config, prepared)
+    dataset = build_dataset(config)
+    for frame in runpy.run_path(str(path))["FRAMES"]:
+        model = build_model(load_config_file(f"{path}:jsb,frame={frame},smoke"), dataset)
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        assert ("conditional" in shapes) == (frame != "independent")
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_is_short_and_cites_its_command(path):
     text = path.read_text()
