@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.errors import UserError
-from arjax.factorization import Factorization, from_order, reorder
+from arjax.factorization import Factorization, from_order
 from arjax.models.autoregressive import AutoregressiveModel, Params
 
 
@@ -35,10 +35,9 @@ def evidence_first(model: AutoregressiveModel, *groups: np.ndarray) -> Factoriza
         return own
     if orders is None:
         raise UserError(f"this order cannot condition on the observed sites: {_conflict(own, group_D)}")
-    if orders.pool is None:
-        moved = np.lexsort((np.asarray(own.rank), group_D))
-        return jax.tree.map(np.asarray, reorder(own, moved))
     sizes = (np.asarray(own.blocks) < own.num_sites).sum(1)
+    if orders.pool is None:
+        return from_order(np.lexsort((np.asarray(own.rank), group_D)), sizes, own.grid_shape)
     for order in orders.pool:
         factorization = from_order(order, sizes, own.grid_shape)
         if _conflict(factorization, group_D) is None:

@@ -55,7 +55,7 @@ def draw(
     check_key(key)
     sample = SAMPLERS.get(sampler)
     canvas, clamped_D = _canvas(model, num, given, observed)
-    factorization = evidence_first(model, np.asarray(clamped_D))
+    factorization = model.factorization if observed is None else evidence_first(model, np.asarray(observed, bool))
     context = as_context(model.context_spec, context, num, one_for_all=True)
     return sample(model.network, model.conditional, params, factorization, key, canvas, clamped_D, context, temperature)
 

@@ -82,6 +82,18 @@ def test_samples_given_any_sites_follow_the_conditional():
         assert abs(found - p) < 5 * (p * (1 - p) / 20_000) ** 0.5
 
 
+def test_sampling_and_queries_may_be_jitted():
+    model, params = build(orders="uniform")
+    key, given, evidence = jax.random.key(0), ALL[3], sites(1, 2)
+    drawn = jax.jit(lambda p, k: model.sample(p, k, 4))(params, key)
+    np.testing.assert_array_equal(drawn, model.sample(params, key, 4))
+    drawn = jax.jit(lambda p, k, g: model.sample(p, k, 4, given=g, observed=evidence))(params, key, given)
+    np.testing.assert_array_equal(drawn, model.sample(params, key, 4, given=given, observed=evidence))
+    answer = jax.jit(lambda p, x: model.conditional_log_prob(p, x, query=sites(0), evidence=evidence))(params, ALL)
+    expected = model.conditional_log_prob(params, ALL, query=sites(0), evidence=evidence)
+    np.testing.assert_allclose(answer, expected, atol=1e-6)
+
+
 def test_blocks_are_cut_where_they_can_be():
     model, _ = build(orders="uniform", partition="blocks(size=2)")
     assert set(np.asarray(evidence_first(model, sites(1, 3)).blocks)[0]) == {1, 3}
