@@ -138,16 +138,20 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
     with config.unlocked():
         for name, value in fields(base_config()):
             section, _, field = name.rpartition(".")
-            if name not in present and section in ("model", "train", "evaluate", "sample", "optimizer"):
+            if name not in present and section and isinstance(config.get(section), ConfigDict):
                 config[section][field] = value
     return config
 
 
-def check_same_run(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Raises `UserError` when `workdir` holds a run whose config differs in what is learned; names the first field."""
+def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: bool = False) -> None:
+    """Raises `UserError` when `workdir` holds a run whose config differs in what is learned; names the first field.
+
+    `training`: the run would go on, so what selects its parameters must be the same, too.
+    """
     old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
     for name in sorted(old.keys() | new.keys()):
-        if name.startswith(MAY_DIFFER) or (name in old and name in new and old[name] == new[name]):
+        may_differ = name.startswith(MAY_DIFFER) and not (training and name == "evaluate.num_orders")
+        if may_differ or (name in old and name in new and old[name] == new[name]):
             continue
         if name in DURATIONS and name in old and name in new and new[name] >= old[name] > 0:
             continue

@@ -41,7 +41,7 @@ def _train(config: ConfigDict, workdir: Path) -> int:
     path = workdir / FILE_NAME
     is_new = not path.exists()
     if not is_new:
-        check_same_run(config, workdir)
+        check_same_run(config, workdir, training=True)
     if jax.process_index() == 0:
         save_config(config, workdir)
     try:

@@ -36,7 +36,7 @@ class Registry:
 
     def get(self, name: str) -> Callable:
         """The component of that name; raises `UserError` with the nearest name when there is none."""
-        if name not in self._entries:
+        if not isinstance(name, str) or name not in self._entries:
             raise UserError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}")
         return self._entries[name]
 
@@ -83,6 +83,8 @@ def did_you_mean(name: str, known: Any) -> str:
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
     message = f"cannot read {text!r}: write a name, or name(option=value, ...) with literal values"
+    if not isinstance(text, str):
+        raise UserError(message)
     try:
         node = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:

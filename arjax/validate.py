@@ -123,8 +123,11 @@ def _check_names(config: ConfigDict) -> None:
     elif config.evaluate.num_orders > 1:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
     make_objective(config.objective)
-    if parse_call(config.objective)[0] == "order_agnostic" and not config.model.orders:
+    agnostic = parse_call(config.objective)[0] == "order_agnostic"
+    if agnostic and not config.model.orders:
         raise UserError("the objective 'order_agnostic' needs config.model.orders, such as uniform or pool(num=8)")
+    if config.model.orders and not agnostic:
+        raise UserError(f"config.model.orders needs the objective 'order_agnostic', not {config.objective!r}")
     SAMPLERS.get(config.sample.sampler)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
 

@@ -27,7 +27,7 @@ FRAMES = {
 #: frames of a window: most chorales are shorter, most tunes longer
 LENGTH = {"jsb": 96, "nottingham": 160}
 #: where a whole cosine is better than one that patience cuts off, or two cores ask for fewer steps; stronger decay
-STEPS = {("jsb", "tcn"): 1600, ("nottingham", "tcn"): 2000, ("nottingham", "transformer"): 1500}
+STEPS = {("jsb", "tcn"): 1600, ("nottingham", "tcn"): 6000, ("nottingham", "transformer"): 1500}
 WEIGHT_DECAY = {"tcn": 0.1}
 DROPOUT = {("nottingham", "tcn"): 0.2, ("nottingham", "transformer"): 0.2}
 SMOKE = {

@@ -40,6 +40,8 @@ def make_conditional(text: str, event: EventSpec) -> Conditional:
     build = CONDITIONALS.get(name).for_event
     parameters = inspect.signature(build).parameters
     known = list(parameters)[1:]
+    if "event" in options:
+        raise UserError(f"conditional {name!r} has no option 'event'")
     takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # and checks them itself
     for key in options:
         if key not in known and not takes_more:

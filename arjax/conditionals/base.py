@@ -36,8 +36,8 @@ class Conditional(abc.ABC):
         """Fresh parameters of the family itself; None for most, which have none beside the features."""
         return None
 
-    def bind(self, params: Any) -> Conditional:
-        """The family with its parameters, ready to score and draw."""
+    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
+        """The family with its parameters, ready to score and draw; `train` and `key` are those of `log_prob`."""
         return self
 
     @abc.abstractmethod

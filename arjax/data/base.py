@@ -60,10 +60,19 @@ class Dataset:
         return np.log(self.scale, dtype=np.float64).reshape(self.event.num_sites, -1).sum(1).astype(np.float32)
 
     def some_examples(self, split: str, most: int = 20_000) -> np.ndarray:
-        """The values of at most so many examples of a split, evenly spaced, [N, *event.shape]."""
+        """The values of at most so many examples of a split, evenly spaced, [N, *event.shape].
+
+        Where there are masks, of those in which every site counts. Raises `UserError` when there are none.
+        """
         source = self.splits[split]
         every = -(-len(source) // most)
-        return np.asarray(source.__getitems__(np.arange(0, len(source), every))["x"])
+        rows = source.__getitems__(np.arange(0, len(source), every))
+        x = np.asarray(rows["x"])
+        if "mask" in rows:
+            x = x[np.asarray(rows["mask"]).reshape(len(x), -1).all(1)]
+        if not len(x):
+            raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored")
+        return x
 
     def in_data_units(self, x: np.ndarray) -> np.ndarray:
         """Examples [N, *event.shape] as they were before they were standardised."""

@@ -154,8 +154,9 @@ def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
     """What several orders add to a result, from the nats of each example under each order.
 
     Returns:
-      `num_orders` K; `negative_elbo_nats`, the mean over the orders, which bounds the nats of their mixture (and of the
-      mixture of all orders) from above; `negative_elbo_stderr`, its standard error over the choice of orders; and
+      `num_orders` K; `negative_elbo_nats`, the mean over the orders, which bounds the nats of their mixture from above;
+      `negative_elbo_stderr`, its standard error as an estimate of the mean over many more orders, of which these are
+      drawn (where these are all that there are, it has none); and
       `nll_nats_by_num_orders`, the nats of the mixtures of the first 1, 2, ..., K orders: what each one gains.
     """
     num_orders = nll_BK.shape[1]

@@ -42,10 +42,10 @@ def symmetry(
       flip: axes of this grid along which sites are counted from the end.
     """
     rank = len(grid_shape)
-    axes_R = np.arange(rank) if not np.size(axes) else flat_integers(axes)
+    axes_R = np.arange(rank) if axes == () else flat_integers(axes)
     if axes_R is None or sorted(axes_R) != list(range(rank)):
         raise UserError(f"the axes of a symmetry must be a permutation of {tuple(range(rank))}, not {axes!r}")
-    flip_F = flat_integers(flip) if np.size(flip) else np.zeros(0, int)
+    flip_F = np.zeros(0, int) if flip == () else flat_integers(flip)
     if flip_F is None or len(set(flip_F)) < len(flip_F) or not set(flip_F) <= set(range(rank)):
         raise UserError(f"flip of a symmetry must name axes of the grid, 0 to {rank - 1}, once each, not {flip!r}")
     sites = np.flip(np.arange(math.prod(grid_shape)).reshape(grid_shape), tuple(flip_F)).transpose(axes_R)

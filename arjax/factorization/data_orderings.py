@@ -13,7 +13,7 @@ from arjax.factorization.orderings import ORDERINGS, Grid
 
 #: A real value counts as one of so many levels, each equally frequent, where information is counted.
 LEVELS_OF_REALS = 8
-#: Information is counted for blocks of sites against all others: so many entries of an indicator matrix at once.
+#: Information is counted on so many examples at most.
 MOST_EXAMPLES = 20_000
 
 
@@ -93,16 +93,17 @@ def pairwise_information(data: np.ndarray) -> np.ndarray:
     data = data.reshape(data.shape[:2])
     levels_ND = _as_levels(data[:: -(-len(data) // MOST_EXAMPLES)])
     num, num_sites = levels_ND.shape
-    used = [levels_ND == level for level in np.unique(levels_ND)]
-    used_LND = np.stack(used).astype(np.float32)
     information_DD = np.zeros((num_sites, num_sites))
-    single_LD = used_LND.mean(1, dtype=np.float64)
-    for i, here_ND in enumerate(used_LND):
-        for j, there_ND in enumerate(used_LND):
+    levels = np.unique(levels_ND)
+    for i, here in enumerate(levels):
+        here_ND = (levels_ND == here).astype(np.float32)
+        for there in levels[i:]:
+            there_ND = (levels_ND == there).astype(np.float32)
             joint_DD = (here_ND.T @ there_ND).astype(np.float64) / num
-            product_DD = single_LD[i][:, None] * single_LD[j][None]
+            product_DD = here_ND.mean(0, dtype=np.float64)[:, None] * there_ND.mean(0, dtype=np.float64)
             ratio_DD = np.divide(joint_DD, product_DD, out=np.ones_like(joint_DD), where=joint_DD > 0)
-            information_DD += joint_DD * np.log(ratio_DD)
+            terms_DD = joint_DD * np.log(ratio_DD)
+            information_DD += terms_DD if here == there else terms_DD + terms_DD.T
     return np.maximum((information_DD + information_DD.T) / 2, 0.0)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +36,18 @@ def pool(grid_shape: Grid, data: np.ndarray | None, num: int = 8, seed: int = 0)
     for name, value, least in (("num", num, 1), ("seed", seed, 0)):
         if not is_integer(value) or value < least:
             raise UserError(f"the {name} of a pool of orders must be a whole number, at least {least}, not {value!r}")
-    rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(int(np.prod(grid_shape))) for _ in range(num)])
+    return permutations(int(np.prod(grid_shape)), num, seed)
+
+
+def permutations(num_sites: int, num: int, seed: int) -> np.ndarray:
+    """`num` different random orders, int64[num, D]; raises `UserError` when there are not so many."""
+    if num_sites < 13 and num > math.factorial(num_sites):
+        raise UserError(f"{num_sites} sites have {math.factorial(num_sites)} orders, not {num}")
+    rng, found = np.random.default_rng(seed), {}
+    while len(found) < num:
+        order = rng.permutation(num_sites)
+        found[tuple(order)] = order
+    return np.stack(list(found.values()))
 
 
 @ORDER_DISTRIBUTIONS.register("rasters")
@@ -77,6 +88,10 @@ class Orders:
             return reorder(self.first, jax.random.permutation(key, self.first.num_sites))
         return reorder(self.first, jnp.asarray(self.pool)[jax.random.randint(key, (), 0, len(self.pool))])
 
+    def has(self, factorization: Factorization) -> bool:
+        """Whether an order is one of these."""
+        return self.pool is None or bool((self.pool == np.asarray(factorization.order)).all(1).any())
+
     def members(self, num: int) -> list[Factorization]:
         """`num` different orders, always the same: the first of the pool, or of a fixed random sequence.
 
@@ -84,8 +99,7 @@ class Orders:
           UserError: there are not so many.
         """
         if self.pool is None:
-            rng = np.random.default_rng(0)
-            orders = [rng.permutation(self.first.num_sites) for _ in range(num)]
+            orders = list(permutations(self.first.num_sites, num, seed=0))
         elif num > len(self.pool):
             raise UserError(f"there are {len(self.pool)} orders to score, not {num}")
         else:

@@ -145,6 +145,7 @@ def subscale(grid_shape: Grid, factor: int = 2) -> np.ndarray:
     if not is_integer(factor) or factor < 2:
         raise UserError(f"the factor of a subscale ordering must be an integer of at least 2, not {factor!r}")
     coordinates = np.unravel_index(raster(grid_shape), grid_shape)
+    factor = min(factor, max(grid_shape))  # more makes no difference
     keys = (*(c % factor for c in coordinates), *coordinates)
     return np.lexsort(keys[::-1])
 

@@ -22,9 +22,9 @@ Params = Any
 CONDITIONAL = "conditional"
 
 
-def bound(conditional: Conditional, params: Params) -> Conditional:
+def bound(conditional: Conditional, params: Params, train: bool = False, key: jax.Array | None = None) -> Conditional:
     """The conditional with its parameters out of those of a model."""
-    return conditional.bind(params.get(CONDITIONAL))
+    return conditional.bind(params.get(CONDITIONAL), train, None if key is None else jax.random.fold_in(key, 1))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -68,9 +68,9 @@ class AutoregressiveModel:
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
         return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
 
-    def head(self, params: Params) -> Conditional:
-        """The conditional with its own parameters, where it has any."""
-        return bound(self.conditional, params)
+    def head(self, params: Params, train: bool = False, key: jax.Array | None = None) -> Conditional:
+        """The conditional with its own parameters, where it has any; with `train` its dropout is on."""
+        return bound(self.conditional, params, train, key)
 
     def dummy_batch(self, batch_size: int) -> tuple[jax.Array, jax.Array | None]:
         """An all-zero batch (x, context) of the right shapes and types."""
@@ -139,7 +139,8 @@ class AutoregressiveModel:
         """
         x = as_values(self.event, x)
         mask = as_mask(self.event, mask, len(x))
-        log_prob = self.head(params).log_prob(self.features(params, x, **kwargs), x)
+        features = self.features(params, x, **kwargs)
+        log_prob = self.head(params, kwargs.get("train", False), kwargs.get("key")).log_prob(features, x)
         return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
 
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:

@@ -49,6 +49,8 @@ def make_model(
     values = None if data is None else np.asarray(data).reshape(len(data), event.num_sites, -1)
     factorization = make_factorization(event.grid_shape, ordering, partition, values)
     several = make_orders(orders, event.grid_shape, partition, values) if orders else None
+    if several is not None and not several.has(factorization):
+        factorization = several.first  # what is sampled and asked for must be an order that is trained
     family = NETWORKS.get(network)
     defaults = NETWORKS.options(network, hidden=BUILDER_FIELDS)
     options = defaults | {key: typed(key, value, defaults[key]) for key, value in options.items()}
@@ -67,8 +69,12 @@ def _check_orders(network: str, event: EventSpec, factorization: Factorization, 
         check_network(network, event, member, options)
     if orders.first.blocks.shape != factorization.blocks.shape:
         raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
-    if options.get("position") == "none":
-        raise UserError("under several orders a network must know which site comes next: set network.position=learned")
+    knows = {"position": "learned", "target_position": True}  # which option says which site comes next
+    for name, value in knows.items():
+        if options.get(name) in ("none", False):
+            raise UserError(
+                f"under several orders a network must know which site comes next: set network.{name}={value}"
+            )
 
 
 def check_network(network: str, event: EventSpec, factorization: Factorization, options: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from arjax.errors import UserError
 from arjax.integers import is_integer
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.make import make_model
+from arjax.networks import BUILDER_FIELDS, NETWORKS
 from arjax.spec import ContextSpec, EventSpec
 
 
@@ -32,12 +33,14 @@ class Nested(Conditional):
     Attributes:
       model: the inner model; its context is a vector of features.
       value_shape: shape of a value, the grid of the inner model.
-      params: those of the inner model.
+      params: those of the inner model; `train` and `key` of its dropout.
     """
 
     model: AutoregressiveModel
     value_shape: tuple[int, ...]
     params: Any = None
+    train: bool = False
+    key: jax.Array | None = None
 
     @classmethod
     def for_event(
@@ -67,12 +70,10 @@ class Nested(Conditional):
             raise UserError(
                 f"features of the conditional 'nested' must be a whole number, at least 1, not {features!r}"
             )
+        NETWORKS.check_options(network, options, hidden=BUILDER_FIELDS)
         entries = EventSpec(event.value_shape, (), event.kind, event.num_levels)
-        choice = {"ordering": ordering, "partition": partition, "conditional": conditional}
-        return cls(
-            make_model(entries, network, context=ContextSpec("vector", features), **choice, **options),
-            event.value_shape,
-        )
+        choice = {"ordering": ordering, "partition": partition, "conditional": conditional} | options
+        return cls(make_model(entries, network, context=ContextSpec("vector", features), **choice), event.value_shape)
 
     @property
     def num_params(self) -> int:
@@ -83,9 +84,9 @@ class Nested(Conditional):
         """Fresh parameters of the inner model."""
         return self.model.init(key)
 
-    def bind(self, params: Any) -> Nested:
+    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Nested:
         """The same conditional with these parameters."""
-        return dataclasses.replace(self, params=params)
+        return dataclasses.replace(self, params=params, train=train, key=key)
 
     def _rows(self, features: jax.Array) -> jax.Array:
         """[..., F] -> [N, F], the contexts of as many inner examples."""
@@ -95,7 +96,8 @@ class Nested(Conditional):
         """log p(value | features) in nats, [...]: the inner model's, with teacher forcing."""
         value = jnp.broadcast_to(value, (*features.shape[:-1], *self.value_shape))
         flat = value.reshape(-1, *self.value_shape)
-        return self.model.log_prob(self.params, flat, context=self._rows(features)).reshape(features.shape[:-1])
+        more = {"context": self._rows(features), "train": self.train, "key": self.key}
+        return self.model.log_prob(self.params, flat, **more).reshape(features.shape[:-1])
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws values [..., *value_shape], entry by entry."""
@@ -131,8 +133,8 @@ class _Greedy:
 
     inner: Conditional
 
-    def bind(self, params: Any) -> _Greedy:
-        return _Greedy(self.inner.bind(params))
+    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> _Greedy:
+        return _Greedy(self.inner.bind(params, train, key))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         return self.inner.mode(features)

@@ -84,5 +84,7 @@ def conditional_log_prob(
     if (sets["query"] & sets["evidence"]).any():
         raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
     factorization = evidence_first(model, sets["evidence"], sets["query"])
+    counts = (sets["query"] | sets["evidence"]).reshape(*model.event.grid_shape, *[1] * len(model.event.value_shape))
+    x = jnp.where(counts, x, 0)  # what is missing may be marked by anything
     mask = jnp.broadcast_to(jnp.asarray(sets["query"]), (len(x), *model.event.grid_shape))
     return model.log_prob(params, x, mask=mask, context=context, factorization=factorization)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.errors import UserError
 from arjax.models.autoregressive import AutoregressiveModel, Params
@@ -22,9 +23,10 @@ def order_agnostic(
     """loss = E_o [-log p(x | o)] / (number of scored scalars), in nats per dimension, o from `model.orders`.
 
     Networks that predict from any set of known sites are trained on one random step of one order per example. Under
-    all orders, the sites of that step and of all later ones are predicted at once, and count S / (number of steps left)
-    times (equation 11 there; the absorbing diffusion of Hoogeboom et al., 2022, section 3): without bias, and with less
-    noise than the S-fold loss of the step alone, which is what other distributions over orders get.
+    all orders, the sites of that step and of all later ones are predicted at once, and count so often that the
+    expectation is that of the step alone, S times: S / (number of steps left) for equal blocks (equation 11 there; the
+    absorbing diffusion of Hoogeboom et al., 2022, section 3). That has less noise than the step alone, which is what
+    other distributions over orders get.
 
     All other networks predict every site in one pass, under one order for each of `orders_per_batch` equal parts of the
     batch; 0: one order per example.
@@ -66,19 +68,22 @@ def _any_known(model, params, batch: Batch, order_key: jax.Array, key: jax.Array
     x, orders = batch["x"], model.orders
     num, grid = x.shape[0], model.event.grid_shape
     steps = orders.first.num_steps
+    size_S = (np.asarray(orders.first.blocks) < model.event.num_sites).sum(1)
+    # A site of those left is one of step t with the probability that the part of step t among them has.
+    weight_S = jnp.asarray(steps * size_S / np.cumsum(size_S[::-1])[::-1], jnp.float32)
 
     def known_and_weight(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         draw_key, step_key = jax.random.split(key)
         step_D, t = jnp.asarray(orders.draw(draw_key).step), jax.random.randint(step_key, (), 0, steps)
         if orders.pool is None:
-            weight_D = jnp.where(step_D >= t, steps / (steps - t), 0.0)
+            weight_D = jnp.where(step_D >= t, weight_S[t], 0.0)
         else:
             weight_D = jnp.where(step_D == t, float(steps), 0.0)
         return (step_D < t).reshape(grid), weight_D.reshape(grid)
 
     known, weight = jax.vmap(known_and_weight)(jax.random.split(order_key, num))
     features = model.features_given(params, x, known, context=batch.get("context"), train=True, key=key)
-    log_prob = model.head(params).log_prob(features, x) * weight
+    log_prob = model.head(params, train=True, key=key).log_prob(features, x) * weight
     if "mask" in batch:
         log_prob = jnp.where(batch["mask"] > 0, log_prob, 0.0)
     return log_prob.reshape(num, -1).sum(-1)

@@ -178,11 +178,22 @@ def learning_curves(
     )
     for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
         axis.set_xscale("log")
+        _whole_ticks(axis.xaxis)
         # What the first steps score is far above everything that matters: show twice the room that the ends need.
         ends = [min(y) for _, y in curves.values()]
         room = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
         axis.set_ylim(min(ends) - 0.2 * room, min(max(max(y) for _, y in curves.values()), max(ends) + room))
     save_figure(figure, path)
+
+
+def _whole_ticks(axis: Any) -> None:
+    """Numbers such as 5,000 at 1, 2 and 5 times the powers of ten of a logarithmic axis."""
+    from matplotlib import ticker
+
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_tick_params(labelsize=8)
 
 
 def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabel: str) -> Any:

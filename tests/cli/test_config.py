@@ -264,3 +264,19 @@ def test_a_run_from_before_a_field_existed_has_its_default(tmp_path):
     config = load_workdir_config(tmp_path)
     assert (config.model.orders, config.evaluate.num_orders) == ("", 1)
     check_same_run(example(), tmp_path)
+
+
+def test_training_goes_on_with_as_many_orders_only(tmp_path):
+    save_config(example(), tmp_path)
+    config = example()
+    config.evaluate.num_orders = 4
+    check_same_run(config, tmp_path)
+    with pytest.raises(UserError, match=r"evaluate\.num_orders was 1 there and is 4 now"):
+        check_same_run(config, tmp_path, training=True)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"model": 3, "train": {}}'])
+def test_a_config_without_its_sections_is_no_stack_trace(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError):
+        check_same_run(example(), tmp_path)

@@ -64,6 +64,8 @@ def test_mistakes_are_told():
         make_orders("rasters", (3,)).members(3)
     with pytest.raises(UserError, match="the num of a pool of orders must be a whole number, at least 1, not 0"):
         make_orders("pool(num=0)", (3,))
+    with pytest.raises(UserError, match="2 sites have 2 orders, not 3"):
+        make_orders("uniform", (2,)).members(3)
     with pytest.raises(UserError, match="must name at least one ordering"):
         make_orders("any_of(orderings=())", (3,))
     with pytest.raises(UserError, match="unknown distribution over orders 'unifrom', did you mean 'uniform'"):

@@ -81,7 +81,25 @@ def test_gradients_reach_both_models():
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
+def test_dropout_of_the_inner_network_is_on_in_training_only():
+    model, params = build("nested(hidden_sizes=(40,), dropout=0.5, features=6)")
+    x = cases.random_x(EVENT, 20)
+    score = jax.jit(lambda key, train: model.log_prob(params, x, train=train, key=key), static_argnums=1)
+    first, again, other = (np.asarray(score(jax.random.key(k), True)) for k in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-2
+    np.testing.assert_array_equal(score(jax.random.key(1), False), score(jax.random.key(2), False))
+    with pytest.raises(UserError, match="this network has dropout"):
+        model.log_prob(params, x, train=True)
+
+
 def test_mistakes_are_told():
+    for options in ("ordering=3", "partition=1", "conditional=5", "network=[]"):
+        with pytest.raises(UserError, match=r"cannot read|unknown network"):
+            make_conditional(f"nested({options})", EVENT)
+    for options in ("event=1", "orders='uniform'", "context=3", "dtype='bfloat16'", "data=5"):
+        with pytest.raises(UserError, match="has no option"):
+            make_conditional(f"nested({options})", EVENT)
     with pytest.raises(UserError, match="is for values that are vectors"):
         make_conditional("nested", EventSpec((3,)))
     with pytest.raises(UserError, match="network 'made' has no option 'hidden', did you mean"):

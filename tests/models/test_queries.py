@@ -56,10 +56,18 @@ def test_all_orders_answer_for_any_sites(network):
         answer = model.conditional_log_prob(params, ALL, query=sites(*query), evidence=sites(*evidence))
         np.testing.assert_allclose(answer, summed(joint, sites(*query), sites(*evidence)), atol=1e-5)
         # What is not in the two sets does not matter.
-        other = np.where(sites(*evidence) | sites(*query), ALL, 1 - ALL)
+        other = np.where(sites(*evidence) | sites(*query), ALL, -1)
         np.testing.assert_allclose(
             model.conditional_log_prob(params, other, query=sites(*query), evidence=sites(*evidence)), answer, atol=1e-6
         )
+
+
+def test_only_trained_orders_are_used():
+    model, _ = build(orders="any_of(orderings=('reversed', 'list(order=(3, 1, 0, 2))'))")
+    assert np.asarray(model.factorization.order).tolist() == [3, 2, 1, 0]  # raster is none of them
+    assert np.asarray(evidence_first(model, sites(3)).order).tolist() == [3, 2, 1, 0]
+    model, _ = build(orders="any_of(orderings=('reversed', 'raster'))")
+    assert np.asarray(model.factorization.order).tolist() == [0, 1, 2, 3]
 
 
 def test_a_pool_answers_with_the_first_order_that_fits():

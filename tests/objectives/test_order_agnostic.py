@@ -50,7 +50,7 @@ def test_each_part_of_the_batch_is_scored_in_its_own_order(network, parts):
     np.testing.assert_allclose(value, sums["nll"] / 24, rtol=1e-6)
 
 
-@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)"])
+@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)", "sizes(sizes=(1, 3))"])
 @pytest.mark.parametrize("orders", ["uniform", "pool(num=3)"])
 @pytest.mark.parametrize("network", AGNOSTIC)
 def test_predicting_from_known_sites_has_the_loss_of_a_random_order(network, orders, partition):
@@ -83,6 +83,8 @@ def test_mistakes_are_told():
         loss(model, params, {"x": X}, jax.random.key(0))
     with pytest.raises(UserError, match=r"set network\.position=learned"):
         build("transformer", "uniform", position="none")
+    with pytest.raises(UserError, match=r"set network\.target_position=True"):
+        build("transformer", "uniform", target_position=False)
     with pytest.raises(UserError, match="needs a raster-like order"):
         build("pixelcnn", "uniform")
     with pytest.raises(UserError, match="has no option 'orders_per_bach', did you mean 'orders_per_batch'"):
