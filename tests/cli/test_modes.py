@@ -103,7 +103,17 @@ def test_list_names_everything(capsys, repository, monkeypatch):
     monkeypatch.chdir(repository)
     assert main(["--mode=list"]) == 0
     names = json.loads(capsys.readouterr().out)
-    kinds = {"networks", "conditionals", "orderings", "partitions", "objectives", "samplers", "datasets", "configs"}
+    kinds = {
+        "networks",
+        "conditionals",
+        "orderings",
+        "partitions",
+        "orders",
+        "objectives",
+        "samplers",
+        "datasets",
+        "configs",
+    }
     assert set(names) == kinds
     assert {"made", "lstm", "causal_conv", "transformer"} <= set(names["networks"])
     assert names["configs"] == sorted(path.stem for path in (repository / "configs").glob("*.py"))
