@@ -181,8 +181,10 @@ def learning_curves(
         _whole_ticks(axis.xaxis)
         # What the first steps score is far above everything that matters: show twice the room that the ends need.
         ends = [min(y) for _, y in curves.values()]
+        highest = max(max(y) for _, y in curves.values())
         room = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
-        axis.set_ylim(min(ends) - 0.2 * room, min(max(max(y) for _, y in curves.values()), max(ends) + room))
+        top = highest if len(curves) == 1 else min(highest, max(ends) + room)
+        axis.set_ylim(min(ends) - 0.2 * room, top + 0.05 * room)
     save_figure(figure, path)
 
 
