@@ -27,7 +27,7 @@ FRAMES = {
 #: frames of a window: most chorales are shorter, most tunes longer
 LENGTH = {"jsb": 96, "nottingham": 160}
 #: where a whole cosine is better than one that patience cuts off, or two cores ask for fewer steps; stronger decay
-STEPS = {("jsb", "tcn"): 1600, ("nottingham", "tcn"): 6000, ("nottingham", "transformer"): 1500}
+STEPS = {("jsb", "made"): 3000, ("jsb", "tcn"): 1600, ("nottingham", "tcn"): 6000, ("nottingham", "transformer"): 1500}
 WEIGHT_DECAY = {"tcn": 0.1}
 DROPOUT = {("nottingham", "tcn"): 0.2, ("nottingham", "transformer"): 0.2}
 SMOKE = {
@@ -54,7 +54,8 @@ def get_config(arg=""):
     config.network = network_config(arg.network, **(options | (SMOKE[arg.network] if arg.smoke else {})))
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine")
     config.optimizer.update(weight_decay=WEIGHT_DECAY.get(arg.network, 0.01), clip_norm=1.0)
-    config.train.update(steps=STEPS.get((arg.set, arg.network), 6000), batch_size=8, steps_per_dispatch=20)
+    steps = STEPS.get((arg.set, arg.network if arg.frame == "independent" else arg.frame), 6000)
+    config.train.update(steps=steps, batch_size=8, steps_per_dispatch=20)
     config.train.ema_decay = 0.99
     config.train.update(log_every=200, eval_every=200, checkpoint_every=1000, patience=5)
     config.evaluate.batch_size = 64
