@@ -193,3 +193,15 @@ def test_mu_law_levels():
     np.testing.assert_array_equal(mu_law_encode(mu_law_decode(everything)), everything)
     error = np.abs(mu_law_decode(levels).astype(int) - audio)
     assert (error <= 0.025 * np.abs(audio.astype(int)) + 200).all()
+
+
+def test_orders_are_read_off_examples_of_which_every_site_counts():
+    event, x = EventSpec((3,)), np.arange(12).reshape(4, 3) % 2
+    mask = np.ones((4, 3))
+    mask[1, 2] = 0
+    np.testing.assert_array_equal(from_arrays(event, train=x).some_examples("train"), x)
+    np.testing.assert_array_equal(from_arrays(event, train=x).some_examples("train", most=2), x[::2])
+    masked = from_arrays(event, train={"x": x, "mask": mask})
+    np.testing.assert_array_equal(masked.some_examples("train"), x[[0, 2, 3]])
+    with pytest.raises(UserError, match="no order can be read off 'arrays'"):
+        from_arrays(event, train={"x": x, "mask": np.zeros((4, 3))}).some_examples("train")
