@@ -23,11 +23,12 @@ FRAMES = {
     "independent": "bernoulli",
     "nade": "nested(network='nade', hidden_size=150, features=100)",
     "made": "nested(network='made', hidden_sizes=(300,), dropout=0.3, features=100)",
+    "wide_made": "nested(network='made', hidden_sizes=(500,), dropout=0.3, features=200)",
 }
 #: frames of a window: most chorales are shorter, most tunes longer
 LENGTH = {"jsb": 96, "nottingham": 160}
 #: where a whole cosine is better than one that patience cuts off, or two cores ask for fewer steps; stronger decay
-STEPS = {("jsb", "made"): 3000, ("jsb", "tcn"): 1600, ("nottingham", "tcn"): 6000, ("nottingham", "transformer"): 1500}
+STEPS = {("jsb", "tcn"): 1600, ("nottingham", "tcn"): 6000, ("nottingham", "transformer"): 1500}
 WEIGHT_DECAY = {"tcn": 0.1}
 DROPOUT = {("nottingham", "tcn"): 0.2, ("nottingham", "transformer"): 0.2}
 SMOKE = {
@@ -39,8 +40,8 @@ SMOKE = {
 
 
 def get_config(arg=""):
-    """`jsb` or `nottingham`; `network`: rnn, lstm, tcn or transformer; `frame`: independent, nade or made, the model of
-    the notes of a frame; `smoke`: seconds instead of minutes.
+    """`jsb` or `nottingham`; `network`: rnn, lstm, tcn or transformer; `frame`: independent, nade, made or wide_made,
+    the model of the notes of a frame; `smoke`: seconds instead of minutes.
     """
     arg = parse_arg(arg, smoke=False, set="jsb", network="lstm", frame="independent")
     for value, known in ((arg.set, LENGTH), (arg.network, RECIPES), (arg.frame, FRAMES)):
