@@ -138,7 +138,7 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
     with config.unlocked():
         for name, value in fields(base_config()):
             section, _, field = name.rpartition(".")
-            if name not in present and section and isinstance(config.get(section), ConfigDict):
+            if name not in present and section in config and isinstance(config[section], ConfigDict):
                 config[section][field] = value
     return config
 

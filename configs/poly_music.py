@@ -1,4 +1,4 @@
-"""Frames of polyphonic music, with independent notes in a frame; every frame is scored, also the first.
+"""Frames of polyphonic music, with independent notes in a frame or a model of them; every frame is scored.
 
 Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal Dependencies in High-Dimensional Sequences" (2012), table 1,
 and Bai, Kolter & Koltun (2018), table 1, in nats per frame on JSB chorales / Nottingham: RNN 8.71 / 4.46, LSTM
@@ -55,7 +55,7 @@ def get_config(arg=""):
     config.network = network_config(arg.network, **(options | (SMOKE[arg.network] if arg.smoke else {})))
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine")
     config.optimizer.update(weight_decay=WEIGHT_DECAY.get(arg.network, 0.01), clip_norm=1.0)
-    steps = STEPS.get((arg.set, arg.network if arg.frame == "independent" else arg.frame), 6000)
+    steps = STEPS.get((arg.set, arg.network), 6000)
     config.train.update(steps=steps, batch_size=8, steps_per_dispatch=20)
     config.train.ema_decay = 0.99
     config.train.update(log_every=200, eval_every=200, checkpoint_every=1000, patience=5)

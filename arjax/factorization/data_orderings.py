@@ -31,7 +31,7 @@ def variance(grid_shape: Grid, data: np.ndarray, descending: bool = True) -> np.
 @ORDERINGS.register("mutual_information")
 def mutual_information(grid_shape: Grid, data: np.ndarray, nearest: bool = True) -> np.ndarray:
     """Greedy: first the site with the largest entropy, then always that which shares most information with some site
-    visited before it (`nearest=False`: least with all of them, so that what comes early is nearly independent).
+    visited before it (`nearest=False`: that whose largest share is least, so that early sites are nearly independent).
     """
     if not isinstance(nearest, bool):
         raise UserError(f"nearest of a mutual_information ordering must be True or False, not {nearest!r}")
