@@ -1,15 +1,57 @@
-"""The main job's data under each network: about ten minutes on two CPU cores.
+"""The main job's data under each network: about an hour on two CPU cores.
 
 arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study
 """
 
 from arjax.sweep import Run
 
+#: under configs/digits.py
+MAIN = {"transformer": "Transformer", "lstm": "LSTM", "causal_conv": "causal convolution", "made": "MADE"}
+#: under configs/digits_networks.py
+OTHERS = {
+    "independent": "independent sites",
+    "fvsbn": "FVSBN",
+    "separate": "one network per site",
+    "nade": "NADE",
+    "deep_nade": "DeepNADE, mixture of 8 orders",
+    "conv_nade": "ConvNADE, mixture of 8 orders",
+    "rnn": "RNN",
+    "gru": "GRU",
+    "rg_lru": "gated linear recurrence",
+    "wavenet": "WaveNet",
+    "tcn": "TCN",
+    "linear_attention": "linear attention",
+    "local_transformer": "Transformer, local attention",
+    "sparse_transformer": "Sparse Transformer, strided",
+    "image_transformer": "Image Transformer, local 1-D",
+    "transformer_xl": "Transformer-XL",
+    "pixelcnn": "PixelCNN",
+    "gated_pixelcnn": "Gated PixelCNN",
+    "pixelcnn_pp": "PixelCNN++, categorical",
+    "pixelsnail": "PixelSNAIL, categorical",
+    "lmconv": "locally masked convolution",
+    "row_lstm": "Row LSTM",
+    "diagonal_bilstm": "Diagonal BiLSTM",
+    "multiscale": "multi-scale Diagonal BiLSTM",
+}
+LOGISTIC = {"pixelcnn_pp": "PixelCNN++, logistic mixture", "pixelsnail": "PixelSNAIL, logistic mixture"}
+
 
 def get_sweep() -> list[Run]:
-    """One run per network, in raster order, seed 0."""
-    networks = ["transformer", "lstm", "causal_conv", "made"]
+    """One run per network, in its usual order, seed 0; two of them also with the conditional of their papers."""
+    mixture = "conditional=discretized_logistic_mixture"
     return [
-        Run(f"digits-{name}", f"configs/digits.py:network={name}", model=name, metric="bits_per_dim")
-        for name in networks
+        *(_run(f"digits-{name}", f"configs/digits.py:network={name}", model) for name, model in MAIN.items()),
+        *(
+            _run(f"digits-{name}", f"configs/digits_networks.py:network={name}", model)
+            for name, model in OTHERS.items()
+        ),
+        *(
+            _run(f"digits-{name}-logistic", f"configs/digits_networks.py:network={name},{mixture}", model)
+            for name, model in LOGISTIC.items()
+        ),
     ]
+
+
+def _run(name: str, config: str, model: str) -> Run:
+    return Run(name, config, model=model, metric="bits_per_dim")

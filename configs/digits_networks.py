@@ -1,0 +1,68 @@
+"""Every other network on the digits of configs/digits.py, each in its usual order and one to three minutes long.
+
+One small data set under all of them: the code of a network, its recipe here and its row in experiments/digits side by
+side. The papers are named in the files of the networks.
+
+    arjax --config=configs/digits_networks.py:network=gated_pixelcnn --workdir=runs/digits_gated_pixelcnn
+"""
+
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, small_network_config
+from arjax.errors import UserError
+from arjax.registry import did_you_mean
+
+ATTENTION = {"width": 96, "num_layers": 3, "num_heads": 4, "dropout": 0.2, "unroll": 3}
+LSTM_2D = {"hidden_size": 32, "num_layers": 2, "readout_size": 96, "dropout": 0.3, "unroll": 2}
+#: options of each network, its learning rate, and steps in a hundred
+RECIPES = {
+    "independent": ({}, 3e-2, 5),
+    "fvsbn": ({"input_dropout": 0.3}, 3e-3, 40),
+    "separate": ({"hidden_sizes": (32,), "dropout": 0.3, "input_dropout": 0.1}, 2e-3, 20),
+    "nade": ({"hidden_size": 300, "dropout": 0.5, "input_dropout": 0.1}, 1e-3, 40),
+    "deep_nade": ({"hidden_sizes": (500, 500), "dropout": 0.1}, 1e-3, 60),
+    "conv_nade": ({"channels": 32, "num_layers": 4, "kernel_size": 3, "dropout": 0.1}, 2e-3, 40),
+    "rnn": ({"hidden_size": 256, "position": "learned", "dropout": 0.3}, 1e-3, 15),
+    "gru": ({"hidden_size": 192, "position": "learned", "dropout": 0.3}, 3e-3, 15),
+    "rg_lru": ({"hidden_size": 96, "num_layers": 2, "position": "learned", "dropout": 0.2}, 2e-3, 10),
+    "wavenet": (
+        {"hidden_size": 64, "num_layers": 6, "dilation_cycle": 6, "position": "learned", "dropout": 0.2},
+        3e-3,
+        15,
+    ),
+    "tcn": ({"hidden_size": 64, "num_layers": 4, "position": "learned", "dropout": 0.2}, 3e-3, 15),
+    "linear_attention": (ATTENTION | {"chunk_size": 16}, 2e-3, 10),
+    "local_transformer": (ATTENTION | {"window": 16}, 2e-3, 10),
+    "sparse_transformer": (ATTENTION | {"stride": 8}, 2e-3, 10),
+    "image_transformer": (ATTENTION | {"query_block": (16,), "memory": (16,)}, 2e-3, 10),
+    "transformer_xl": (ATTENTION | {"segment": 16, "memory": 16, "position": "learned"}, 2e-3, 10),
+    "pixelcnn": ({"hidden_size": 64, "num_layers": 4, "first_kernel": 5, "dropout": 0.2}, 3e-3, 15),
+    "gated_pixelcnn": ({"num_layers": 4, "first_kernel": 5, "dropout": 0.2}, 3e-3, 15),
+    "pixelcnn_pp": ({"num_filters": 32, "num_resnets": 1, "num_scales": 2, "dropout": 0.2}, 2e-3, 10),
+    "pixelsnail": ({"num_filters": 32, "num_blocks": 2, "num_resnets": 1, "value_size": 32, "dropout": 0.2}, 2e-3, 10),
+    "lmconv": ({"hidden_size": 48, "num_groups": 2, "dropout": 0.2}, 2e-3, 10),
+    "row_lstm": (LSTM_2D, 4e-3, 15),
+    "diagonal_bilstm": (LSTM_2D, 4e-3, 15),
+    "multiscale": (LSTM_2D, 4e-3, 15),
+}
+#: networks of random orders, as in their papers: trained on all orders at once, scored by a mixture of eight
+ORDER_AGNOSTIC = ("deep_nade", "conv_nade")
+
+
+def get_config(arg=""):
+    """`network`: a name in `RECIPES`; `conditional`: another one than the usual; `smoke`: seconds, not minutes."""
+    arg = parse_arg(arg, smoke=False, network="gated_pixelcnn", conditional="")
+    if arg.network not in RECIPES:
+        raise UserError(f"no recipe for the network {arg.network!r}{did_you_mean(arg.network, RECIPES)}")
+    options, learning_rate, hundreds = RECIPES[arg.network]
+    config = base_config()
+    config.dataset = dataset_config("digits")
+    config.model.update(ordering="multiscale" if arg.network == "multiscale" else "raster", conditional=arg.conditional)
+    if arg.network in ORDER_AGNOSTIC:
+        config.model.orders, config.objective, config.evaluate.num_orders = "uniform", "order_agnostic", 8
+    config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
+    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.01)
+    config.optimizer.update(warmup_steps=100, weight_decay=0.05, clip_norm=1.0, b2=0.99)
+    config.train.update(steps=100 * hundreds, batch_size=32, steps_per_dispatch=25, ema_decay=0.99)
+    config.train.update(log_every=100, eval_every=100, checkpoint_every=500)
+    config.evaluate.batch_size = 100
+    config.sample.num = 32
+    return apply_smoke(config) if arg.smoke else config
