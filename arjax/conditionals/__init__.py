@@ -9,6 +9,7 @@ from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticM
 from arjax.conditionals.gaussian import Gaussian
 from arjax.conditionals.gaussian_mixture import GaussianMixture
 from arjax.conditionals.logistic_mixture import LogisticMixture
+from arjax.conditionals.student_t_mixture import StudentTMixture
 from arjax.errors import UserError
 from arjax.registry import did_you_mean, parse_call
 from arjax.spec import EventSpec
@@ -23,6 +24,7 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "LogisticMixture",
+    "StudentTMixture",
     "make_conditional",
 ]
 

@@ -7,6 +7,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.conditionals.location_scale_mixture import LocationScaleMixture
@@ -20,19 +21,19 @@ class GaussianMixture(LocationScaleMixture):
     """
 
     NAME = "gaussian_mixture"
-    REACH = 8.0
 
-    @staticmethod
-    def log_standard(z):
+    def log_standard(self, z):
         """-z^2 / 2 - log(2 pi) / 2."""
         return -0.5 * jnp.square(z) - 0.5 * math.log(2 * math.pi)
 
-    @staticmethod
-    def curvature(z):
+    def curvature(self, z):
         """1 everywhere: the ascent to the mode is the mean shift."""
         return jnp.ones_like(z)
 
-    @staticmethod
-    def noise(key, shape, temperature):
+    def noise(self, key, shape, temperature):
         """A Gaussian of T times the variance."""
         return jnp.sqrt(jnp.float32(temperature)) * jax.random.normal(key, shape)
+
+    def distances(self):
+        """Up to 8 scales."""
+        return np.linspace(-8, 8, 49)

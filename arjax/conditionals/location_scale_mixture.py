@@ -36,8 +36,6 @@ class LocationScaleMixture(Conditional):
     min_log_scale: float = -7.0
 
     NAME: ClassVar[str]
-    #: How far from the mean, in scales, a component reaches: less than e^-24 of it lies outside.
-    REACH: ClassVar[float]
 
     @classmethod
     def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> LocationScaleMixture:
@@ -48,20 +46,23 @@ class LocationScaleMixture(Conditional):
         check_floor(cls.NAME, min_log_scale)
         return cls(components, event.value_shape, float(min_log_scale))
 
-    @staticmethod
     @abc.abstractmethod
-    def log_standard(z: jax.Array) -> jax.Array:
+    def log_standard(self, z: jax.Array) -> jax.Array:
         """log f(z) for z >= 0."""
 
-    @staticmethod
     @abc.abstractmethod
-    def curvature(z: jax.Array) -> jax.Array:
+    def curvature(self, z: jax.Array) -> jax.Array:
         """-f'(z) / (z f(z)) for z >= 0: how strongly a component pulls towards its mean."""
 
-    @staticmethod
     @abc.abstractmethod
-    def noise(key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array) -> jax.Array:
+    def noise(self, key: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array) -> jax.Array:
         """Draws from f, widened for a temperature."""
+
+    @abc.abstractmethod
+    def distances(self) -> np.ndarray:
+        """Points -r, ..., 0, ..., r for quadrature of f: close (about one scale apart) where it bends, and less than
+        about e^-24 of it lies beyond r.
+        """
 
     @property
     def num_params(self) -> int:
@@ -99,8 +100,8 @@ class LocationScaleMixture(Conditional):
         """Differential entropy in nats, [...], by quadrature between points around every component."""
         parameters = self._parameters(features)
         _, means, log_scales = parameters
-        distances = np.linspace(-self.REACH, self.REACH, 49, dtype=np.float32)
-        points = means + jnp.exp(log_scales) * distances.reshape(-1, *[1] * means.ndim)
+        distances = self.distances().astype(np.float32).reshape(-1, *[1] * means.ndim)
+        points = means + jnp.exp(log_scales) * distances
         points = points.reshape(-1, *means.shape[1:])
         return self._sum(entropy_by_quadrature(lambda x: self._log_density(parameters, x), points))
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.conditionals.location_scale_mixture import LocationScaleMixture
@@ -20,19 +21,19 @@ class LogisticMixture(LocationScaleMixture):
     """
 
     NAME = "logistic_mixture"
-    REACH = 24.0
 
-    @staticmethod
-    def log_standard(z):
+    def log_standard(self, z):
         """-z - 2 log(1 + e^-z)."""
         return -z - 2 * jax.nn.softplus(-z)
 
-    @staticmethod
-    def curvature(z):
+    def curvature(self, z):
         """tanh(z / 2) / z, 1/2 at 0."""
         return jnp.where(z > 1e-3, jnp.tanh(z / 2) / jnp.maximum(z, 1e-3), 0.5)
 
-    @staticmethod
-    def noise(key, shape, temperature):
+    def noise(self, key, shape, temperature):
         """A logistic T times as wide."""
         return temperature * jax.random.logistic(key, shape)
+
+    def distances(self):
+        """Up to 24 scales."""
+        return np.linspace(-24, 24, 49)

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arjax.conditionals import CONDITIONALS, Gaussian, GaussianMixture, LogisticMixture, make_conditional
+from arjax.conditionals import (
+    CONDITIONALS,
+    Gaussian,
+    GaussianMixture,
+    LogisticMixture,
+    StudentTMixture,
+    make_conditional,
+)
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
@@ -141,13 +148,19 @@ def test_a_gaussian_of_temperature_t_has_t_times_the_variance():
 
 
 @pytest.mark.parametrize(
-    ("family", "standard"), [(LogisticMixture(3), stats.logistic), (GaussianMixture(3), stats.norm)]
+    ("family", "standard"),
+    [
+        (LogisticMixture(3), stats.logistic),
+        (GaussianMixture(3), stats.norm),
+        (StudentTMixture(3), stats.t(4)),
+        (StudentTMixture(3, dof=2.5), stats.t(2.5)),
+    ],
 )
 def test_mixture_formula(family, standard):
     features, x = random_features(family, 8), np.linspace(-4, 4, 8, dtype=np.float32)
     logits, means, log_scales = features.astype(float).reshape(8, 3, 3).transpose(1, 0, 2)
     weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    p = (weights * standard.pdf(x[:, None], means, np.exp(log_scales))).sum(-1)
+    p = (weights * standard.pdf((x[:, None] - means) / np.exp(log_scales)) / np.exp(log_scales)).sum(-1)
     np.testing.assert_allclose(family.log_prob(features, x), np.log(p), rtol=1e-3, atol=1e-4)
 
 
@@ -163,7 +176,34 @@ def test_entropy_of_components_of_very_different_scales():
     np.testing.assert_allclose(call(family, "entropy", features), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "gaussian_mixture", "logistic_mixture"])
+@pytest.mark.parametrize("dof", [2.0, 3.0, 30.0, 1000.0])
+@pytest.mark.parametrize("log_scale", [-7.0, 0.0, 6.0])
+def test_entropy_of_heavy_tails(dof, log_scale):
+    family, expected = StudentTMixture(2, dof=dof), stats.t(dof).entropy() + log_scale
+    features = np.float32([[0.3, -0.5, 1.5, 1.5, log_scale, log_scale]])  # twice the same component
+    np.testing.assert_allclose(call(family, "entropy", features), expected, atol=3e-4)
+
+
+def test_an_outlier_costs_a_student_t_a_logarithm():
+    features, x = np.zeros(3, np.float32), np.float32(100)
+    student, normal = (family(1).log_prob(features, x) for family in (StudentTMixture, GaussianMixture))
+    assert -23 < student < -18 and normal < -5000
+
+
+def test_samples_of_a_student_t_of_temperature_t():
+    features = np.zeros((20_000, 3), np.float32)
+    samples = np.asarray(StudentTMixture(1, dof=3.0).sample(jax.random.key(6), features, 4.0))
+    assert stats.kstest(samples / 2, stats.t(3.0).cdf).pvalue > 1e-3
+    assert stats.kstest(samples / 2, stats.t(4.0).cdf).pvalue < 1e-3
+
+
+@pytest.mark.parametrize("dof", [1.9, 1001, True, "4", float("nan")])
+def test_degrees_of_freedom_have_bounds(dof):
+    with pytest.raises(UserError, match=r"^dof of the conditional 'student_t_mixture' must be a number from 2 to 1000"):
+        StudentTMixture.for_event(SCALAR, dof=dof)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "gaussian_mixture", "logistic_mixture", "student_t_mixture"])
 def test_levels_are_refused(name):
     with pytest.raises(UserError, match=rf"^the conditional '{name}' needs real data, not levels"):
         make_conditional(name, EventSpec((3,), (), "levels", 4))
