@@ -4,6 +4,7 @@ import inspect
 
 from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.bernoulli import Bernoulli
+from arjax.conditionals.beta import Beta
 from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticMixture
 from arjax.conditionals.gaussian import Gaussian
@@ -18,6 +19,7 @@ __all__ = [
     "CONDITIONALS",
     "USUAL",
     "Bernoulli",
+    "Beta",
     "Categorical",
     "Conditional",
     "DiscretizedLogisticMixture",

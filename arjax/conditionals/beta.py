@@ -1,0 +1,137 @@
+"""Beta distributions for real values between two bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.errors import UserError
+from arjax.spec import EventSpec
+
+#: Values nearer to a bound than this part of the range, on either side of it, count as this far inside.
+EDGE = 1e-6
+#: log of the largest shape: a standard deviation of about 1/200 of the range, well within float32.
+LARGEST_LOG_SHAPE = 9.0
+#: From here on the series of Stirling are exact in float32.
+_LARGE = 8.0
+
+
+@CONDITIONALS.register("beta")
+@dataclasses.dataclass(frozen=True)
+class Beta(Conditional):
+    """p(x) = u^(a - 1) (1 - u)^(b - 1) / (B(a, b) (high - low)), u = (x - low) / (high - low), for each scalar.
+
+    The network gives log a and log b; all zero is the uniform distribution. `low` and `high` are in the units that the
+    model sees: for standardised data (x - mean) / std of what they are in data units.
+
+    Edges: a density may be infinite at a bound and, for values that stand on it, made as high as one likes. So values
+    within 1e-6 of the range of a bound, inside or out (rounding), are scored as if 1e-6 inside, and a and b have
+    the floor e^`min_log_shape`, by default about 1/2, at which this changes the total of 1 by less than 1e-5. Values
+    farther out have the log-density -inf.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    value_shape: tuple[int, ...] = ()
+    min_log_shape: float = -0.7
+
+    @classmethod
+    def for_event(cls, event: EventSpec, low: float = 0.0, high: float = 1.0, min_log_shape: float = -0.7) -> Beta:
+        """Beta distributions from `low` to `high` for real data; raises `UserError` for any other kind."""
+        if event.is_discrete:
+            raise UserError(f"the conditional 'beta' needs real data, not {event.kind}")
+        for name, bound in (("low", low), ("high", high), ("min_log_shape", min_log_shape)):
+            if not isinstance(bound, numbers.Real) or isinstance(bound, bool) or not math.isfinite(bound):
+                raise UserError(f"{name} of the conditional 'beta' must be a number, not {bound!r}")
+        if not low < high:
+            raise UserError(f"low of the conditional 'beta' must be below high, not {low!r} with high={high!r}")
+        if not -5 <= min_log_shape < LARGEST_LOG_SHAPE:
+            raise UserError(f"min_log_shape of the conditional 'beta' must be from -5 to 9, not {min_log_shape!r}")
+        return cls(float(low), float(high), event.value_shape, float(min_log_shape))
+
+    @property
+    def num_params(self) -> int:
+        """log a and log b of each scalar."""
+        return 2 * math.prod(self.value_shape)
+
+    @property
+    def _log_range(self) -> float:
+        return math.log(self.high - self.low)
+
+    def _shapes(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """a and b, float32[..., *value_shape] each: scalar by scalar, the two beside each other."""
+        pairs = features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape, 2)
+        shapes = jnp.exp(jnp.clip(pairs, self.min_log_shape, LARGEST_LOG_SHAPE))
+        return shapes[..., 0], shapes[..., 1]
+
+    def _value(self, u: jax.Array) -> jax.Array:
+        """Values of numbers u from 0 to 1."""
+        return jnp.clip(self.low + (self.high - self.low) * u, self.low, self.high)  # rounding goes no farther
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """log p(value) in nats, [...], summed over the value's own dimensions.
+
+        With m = a / (a + b), a log(u / m) + b log((1 - u) / (1 - m)) is of moderate size where log p is, and no large
+        numbers cancel.
+        """
+        a, b = self._shapes(features)
+        # u and 1 - u each from its own bound, so that both keep their digits near it
+        above, below = ((d / (self.high - self.low)) for d in (value - self.low, self.high - value))
+        u, v = jnp.maximum(above, EDGE), jnp.maximum(below, EDGE)
+        divergence = a * jnp.log(u * (a + b) / a) + b * jnp.log(v * (a + b) / b)
+        log_p = divergence - jnp.log(u) - jnp.log(v) - _log_beta_at_mean(a, b) - self._log_range
+        return self._sum(jnp.where((above < -EDGE) | (below < -EDGE), -jnp.inf, log_p))
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws float32[..., *value_shape] with a / T and b / T: the mean stays, and the concentration is divided by T.
+
+        (p^(1/T) is no density where a shape below 1 is cooled.)
+        """
+        a, b = self._shapes(features)
+        key_a, key_b = jax.random.split(key)
+        log_odds = jax.random.loggamma(key_a, a / temperature) - jax.random.loggamma(key_b, b / temperature)
+        return self._value(jax.nn.sigmoid(log_odds))
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """Differential entropy in nats, [...]: minus the mean of `log_prob`, where E[log u] = psi(a) - psi(a + b)."""
+        a, b = self._shapes(features)
+        excess_a, excess_b = (_digamma_less_log(s) - _digamma_less_log(a + b) for s in (a, b))  # E[log(u / m)], ...
+        log_u = excess_a + jnp.log(a / (a + b)) + excess_b + jnp.log(b / (a + b))
+        return self._sum(log_u - a * excess_a - b * excess_b + _log_beta_at_mean(a, b) + self._log_range)
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """(a - 1) / (a + b - 2) where both exceed 1; else the bound with the smaller shape, where p is highest."""
+        a, b = self._shapes(features)
+        inside = (a > 1) & (b > 1)
+        u = jnp.where(inside, (a - 1) / jnp.where(inside, a + b - 2, 1), jnp.where(a < b, 0.0, 1.0))
+        return self._value(u)
+
+
+def _log_beta_at_mean(a: jax.Array, b: jax.Array) -> jax.Array:
+    """log B(a, b) - a log m - b log(1 - m), m = a / (a + b).
+
+    log G(x) = (x - 1/2) log x - x + log(2 pi) / 2 + d(x), which leaves
+    log(2 pi (a + b) / (a b)) / 2 + d(a) + d(b) - d(a + b).
+    """
+    correction = _stirling(a) + _stirling(b) - _stirling(a + b)
+    return 0.5 * (math.log(2 * math.pi) + jnp.log(a + b) - jnp.log(a) - jnp.log(b)) + correction
+
+
+def _stirling(x: jax.Array) -> jax.Array:
+    """d(x) = log G(x) - (x - 1/2) log x + x - log(2 pi) / 2 (Abramowitz & Stegun, 1964, 6.1.41)."""
+    small, large = jnp.minimum(x, _LARGE), jnp.maximum(x, _LARGE)
+    exact = jax.lax.lgamma(small) - (small - 0.5) * jnp.log(small) + small - 0.5 * math.log(2 * math.pi)
+    return jnp.where(x < _LARGE, exact, (1 / 12 - (1 / 360 - 1 / 1260 / large**2) / large**2) / large)
+
+
+def _digamma_less_log(x: jax.Array) -> jax.Array:
+    """psi(x) - log x (Abramowitz & Stegun, 1964, 6.3.18)."""
+    small, large = jnp.minimum(x, _LARGE), jnp.maximum(x, _LARGE)
+    exact = jax.lax.digamma(small) - jnp.log(small)
+    series = -0.5 / large - (1 / 12 - (1 / 120 - 1 / 252 / large**2) / large**2) / large**2
+    return jnp.where(x < _LARGE, exact, series)
