@@ -11,6 +11,7 @@ from arjax.conditionals.gaussian import Gaussian
 from arjax.conditionals.gaussian_mixture import GaussianMixture
 from arjax.conditionals.logistic_mixture import LogisticMixture
 from arjax.conditionals.student_t_mixture import StudentTMixture
+from arjax.conditionals.truncated import truncate
 from arjax.errors import UserError
 from arjax.registry import did_you_mean, parse_call
 from arjax.spec import EventSpec
@@ -28,6 +29,7 @@ __all__ = [
     "LogisticMixture",
     "StudentTMixture",
     "make_conditional",
+    "truncate",
 ]
 
 #: The conditional of each kind of data where none is named.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
+from arjax.errors import UserError
 from arjax.registry import Registry
 from arjax.spec import EventSpec
 
@@ -55,6 +57,22 @@ class Conditional(abc.ABC):
     @abc.abstractmethod
     def mode(self, features: jax.Array) -> jax.Array:
         """The most probable value, [..., *value_shape]."""
+
+    def log_table(self, features: jax.Array) -> jax.Array:
+        """log p of each possible value of each scalar, [..., *value_shape, V] in nats.
+
+        Raises:
+          UserError: the family has no such table: its values are real, too many, or its scalars depend on one another.
+        """
+        name = next((n for n in CONDITIONALS.names() if CONDITIONALS.get(n) is type(self)), type(self).__name__)
+        raise UserError(
+            f"top_k and top_p choose among the values of independent scalars, of which {name!r} has no list; "
+            "leave them at 0 and 1, or use a lower temperature"
+        )
+
+    def transformed(self, change: Callable[[Conditional], Any]) -> Any:
+        """`change(self)`; a conditional that is a model applies it to the conditional of that instead."""
+        return change(self)
 
     def _sum(self, terms: jax.Array) -> jax.Array:
         """Sums over the dimensions of the value."""

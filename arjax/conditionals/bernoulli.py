@@ -35,6 +35,11 @@ class Bernoulli(Conditional):
     def _logits(self, features: jax.Array) -> jax.Array:
         return features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape)
 
+    def log_table(self, features: jax.Array) -> jax.Array:
+        """log(1 - sigmoid(logit)) and log sigmoid(logit)."""
+        logits = self._logits(features)
+        return jax.nn.log_sigmoid(jnp.stack([-logits, logits], -1))
+
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value) in nats, [...], summed over the value's own dimensions."""
         logits = self._logits(features)

@@ -38,6 +38,10 @@ class Categorical(Conditional):
         logits = features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
         return jax.nn.log_softmax(logits / temperature)
 
+    def log_table(self, features: jax.Array) -> jax.Array:
+        """The logits, normalised."""
+        return self._log_probs(features)
+
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value) in nats, [...], summed over the value's own dimensions."""
         # A sum under a mask, not a gather: XLA fuses it with the softmax, and its gradient needs no scatter.

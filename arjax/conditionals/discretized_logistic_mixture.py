@@ -179,6 +179,14 @@ class DiscretizedLogisticMixture(Conditional):
         batch_axes = [1] * (mixture.log_weights.ndim - 1)
         return self._log_prob(mixture, jnp.asarray(levels).reshape(len(levels), *batch_axes, levels.shape[1]))
 
+    def log_table(self, features: jax.Array) -> jax.Array:
+        """By the formula, of at most 4096 levels of scalars that are not coupled."""
+        levels = self._all_levels()
+        if levels is None or self._groups[1] > 1:
+            return super().log_table(features)
+        table = jnp.moveaxis(self._log_table(self._mixture(features), levels), 0, -1)  # [..., G, V]
+        return table.reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
+
     def entropy(self, features: jax.Array) -> jax.Array:
         """Entropy in nats, [...]: the sum over all values of a mixture where these are at most 4096.
 

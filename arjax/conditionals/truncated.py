@@ -1,0 +1,79 @@
+"""Truncated sampling: only the most probable values of each scalar are drawn, by their number or by their mass."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import numbers
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals.base import Conditional
+from arjax.errors import UserError
+from arjax.integers import is_integer
+
+
+@functools.lru_cache(maxsize=32)  # the same object for the same arguments: samplers are compiled for it
+def truncate(conditional: Conditional, top_k: int = 0, top_p: float = 1.0) -> Conditional | Truncated:
+    """The conditional whose samples are restricted to probable values; it draws, and does not score.
+
+    Args:
+      conditional: draws independent scalars out of finitely many values, or is `nested` around one that does: then the
+        entries of a value are restricted, each given those before it.
+      top_k: the k most probable values of each scalar (Fan, Lewis & Dauphin, "Hierarchical Neural Story Generation",
+        2018, section 5.2); 0 for all.
+      top_p: of these the fewest that have at least this part of the mass, the "nucleus" (Holtzman et al., "The Curious
+        Case of Neural Text Degeneration", 2020, section 3.1); 1 for all.
+
+    Raises:
+      UserError: numbers out of range, or a family for which there is no list of values to choose from.
+    """
+    check_truncation(top_k, top_p)
+    if not top_k and top_p == 1:
+        return conditional
+    return conditional.transformed(functools.partial(_truncated, top_k=int(top_k), top_p=float(top_p)))
+
+
+def check_truncation(top_k: int, top_p: float) -> None:
+    """Raises `UserError` unless top_k is a whole number from 0 and top_p a number above 0, at most 1."""
+    if not is_integer(top_k) or top_k < 0:
+        raise UserError(f"top_k must be a whole number, at least 0 (no limit), not {top_k!r}")
+    if not isinstance(top_p, numbers.Real) or isinstance(top_p, bool) or not 0 < top_p <= 1:
+        raise UserError(f"top_p must be a number above 0 and at most 1 (no limit), not {top_p!r}")
+
+
+def _truncated(family: Conditional, top_k: int, top_p: float) -> Truncated:
+    one = jax.ShapeDtypeStruct((family.num_params,), jnp.float32)
+    jax.eval_shape(family.log_table, one)  # raises where there is no such table
+    return Truncated(family, top_k, top_p)
+
+
+@dataclasses.dataclass(frozen=True)
+class Truncated:
+    """What samplers need of a conditional: `bind` and `sample`."""
+
+    family: Conditional
+    top_k: int
+    top_p: float
+    joint = False
+
+    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Truncated:
+        """The family with its parameters."""
+        return dataclasses.replace(self, family=self.family.bind(params, train, key))
+
+    def log_table(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """log p of each value of each scalar, [..., *value_shape, V] in nats: p^(1/T), restricted and renormalised."""
+        log_p = jax.nn.log_softmax(self.family.log_table(features) / temperature)
+        order = jnp.argsort(log_p, axis=-1, descending=True, stable=True)  # of equals the lower value comes first
+        kept = jnp.arange(log_p.shape[-1]) < (self.top_k or log_p.shape[-1])
+        if self.top_p < 1:
+            p = jax.nn.softmax(jnp.where(kept, jnp.take_along_axis(log_p, order, -1), -jnp.inf))
+            kept = kept & (jnp.cumsum(p, -1) - p < self.top_p)
+        kept = jnp.take_along_axis(jnp.broadcast_to(kept, order.shape), jnp.argsort(order, axis=-1), -1)
+        return jax.nn.log_softmax(jnp.where(kept, log_p, -jnp.inf))
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws int32[..., *value_shape] from the table."""
+        return jax.random.categorical(key, self.log_table(features, temperature)).astype(jnp.int32)

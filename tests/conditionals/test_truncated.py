@@ -1,0 +1,158 @@
+"""Truncated sampling: which values remain, how often they are drawn, and the families that refuse it."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional, truncate
+from arjax.errors import UserError
+from arjax.spec import EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+EVENTS = {
+    "binary": EventSpec((3,)),
+    "levels": EventSpec((3,), (), "levels", 5),
+    "tokens_vector": EventSpec((3,), (2,), "tokens", 4),
+}
+P = np.array([0.1, 0.4, 0.05, 0.3, 0.15])
+LOGITS = np.log(P).astype(np.float32)
+
+
+def families() -> list:
+    """Every family of single values with every event of which it has a table."""
+    fitting = []
+    for name, event in itertools.product(CONDITIONALS.names(), EVENTS):
+        try:
+            family = make_conditional(name, EVENTS[event])
+            truncate(family, 1)
+        except UserError:
+            continue
+        if not family.joint:
+            fitting.append(pytest.param(family, EVENTS[event], id=f"{name}-{event}"))
+    return fitting
+
+
+each_family = pytest.mark.parametrize(("family", "event"), families())
+
+
+def kept(top_k: int = 0, top_p: float = 1.0, logits: np.ndarray = LOGITS, temperature: float = 1.0) -> list[float]:
+    """Probabilities after truncation."""
+    table = truncate(Categorical(len(logits)), top_k, top_p).log_table(logits, temperature)
+    return np.exp(np.asarray(table)).round(5).tolist()
+
+
+def test_top_k_keeps_the_k_most_probable():
+    assert kept(top_k=2) == pytest.approx([0, 4 / 7, 0, 3 / 7, 0], abs=1e-5)
+    assert kept(top_k=1) == [0, 1, 0, 0, 0]
+    assert kept(top_k=99) == pytest.approx(P, abs=1e-5)
+
+
+def test_of_equal_values_the_lower_remain():
+    assert kept(top_k=2, logits=np.zeros(4, np.float32)) == [0.5, 0.5, 0, 0]
+    assert kept(top_p=0.75, logits=np.zeros(4, np.float32)) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0], abs=1e-5)
+
+
+def test_top_p_keeps_the_fewest_with_at_least_that_mass():
+    assert kept(top_p=0.39) == [0, 1, 0, 0, 0]
+    assert kept(top_p=0.41) == kept(top_p=0.69) == kept(top_k=2)
+    assert kept(top_p=0.71) == kept(top_p=0.84) == kept(top_k=3)
+    assert kept(top_p=0.999) == pytest.approx(P, abs=1e-5)
+    assert kept(top_p=1e-9) == kept(top_k=1)  # one remains, however little is asked for
+
+
+def test_top_p_counts_the_mass_of_what_top_k_has_left():
+    assert kept(top_k=2, top_p=0.56) == [0, 1, 0, 0, 0]  # 0.4 / 0.7 is more than 0.56
+    assert kept(top_k=2, top_p=0.58) == kept(top_k=2)
+
+
+def test_temperature_comes_first():
+    hot = P**0.5 / (P**0.5).sum()
+    assert kept(top_k=2, temperature=2.0) == pytest.approx([0, 0.53590, 0, 0.46410, 0], abs=1e-4)
+    assert hot.max() < 0.4 and kept(top_p=0.39, temperature=2.0) == kept(top_k=2, temperature=2.0)
+
+
+def test_no_limit_is_the_same_conditional():
+    family = Categorical(5)
+    assert truncate(family) is family and truncate(family, 0, 1.0) is family
+    assert truncate(family, 3) is truncate(family, 3)  # so that nothing is compiled anew
+
+
+@each_family
+def test_the_table_is_that_of_the_scores(family, event):
+    """The sum over the scalars of a value is its score: the table belongs to independent scalars."""
+    features = np.random.default_rng(0).normal(size=(6, family.num_params)).astype(np.float32)
+    table = np.asarray(family.log_table(features)).reshape(6, event.value_size, event.num_levels)
+    for values in itertools.product(range(event.num_levels), repeat=event.value_size):
+        value = np.broadcast_to(np.reshape(values, event.value_shape), (6, *event.value_shape)).astype(np.int32)
+        expected = table[:, np.arange(event.value_size), values].sum(-1)
+        np.testing.assert_allclose(family.log_prob(features, value), expected, rtol=1e-4, atol=1e-5)
+
+
+@each_family
+@pytest.mark.parametrize(("top_k", "top_p", "temperature"), [(2, 1.0, 1.0), (0, 0.8, 1.0), (3, 0.9, 1.7)])
+def test_samples_follow_the_truncated_table(family, event, top_k, top_p, temperature):
+    features, num = np.random.default_rng(1).normal(size=family.num_params).astype(np.float32), 10_000
+    cut = truncate(family, top_k, top_p)
+    many = np.broadcast_to(features, (num, family.num_params))
+    samples = np.asarray(jax.jit(cut.sample)(jax.random.key(2), many, temperature))
+    assert (samples.shape, samples.dtype) == ((num, *event.value_shape), np.int32)
+    table = np.exp(np.asarray(cut.log_table(many[:1], temperature), float)).reshape(event.value_size, event.num_levels)
+    assert ((table > 0).sum(1) <= (top_k or event.num_levels)).all()
+    for column, p in zip(samples.reshape(num, -1).T, table, strict=True):
+        counts = np.bincount(column, minlength=event.num_levels)
+        assert counts[p == 0].sum() == 0
+        if (p > 0).sum() > 1:
+            expected = p[p > 0] / p.sum() * num
+            assert stats.chisquare(counts[p > 0], expected).pvalue > 1e-4
+
+
+@each_family
+def test_one_value_is_the_mode(family, event):
+    features = np.random.default_rng(3).normal(size=(50, family.num_params)).astype(np.float32)
+    samples = truncate(family, 1).sample(jax.random.key(0), features, 3.0)
+    if family.value_shape == () or isinstance(family, Bernoulli | Categorical):
+        np.testing.assert_array_equal(samples, family.mode(features))
+
+
+def test_temperature_of_a_table_is_a_power():
+    family = make_conditional("discretized_logistic_mixture(components=2)", EVENTS["levels"])
+    features = np.random.default_rng(4).normal(size=family.num_params).astype(np.float32)
+    table = np.asarray(family.log_table(features), float)
+    tempered = truncate(family, 5, 0.999999).log_table(features, 2.0)
+    np.testing.assert_allclose(tempered, special.log_softmax(table / 2), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "event"),
+    [
+        ("gaussian", EventSpec((3,), (), "real", 0)),
+        ("beta", EventSpec((3,), (), "real", 0)),
+        ("discretized_logistic_mixture", EventSpec((3,), (3,), "levels", 4)),
+        ("discretized_logistic_mixture", EventSpec((3,), (), "levels", 65536)),
+    ],
+)
+def test_families_without_a_list_of_values_refuse(call, event):
+    with pytest.raises(UserError, match=rf"^top_k and top_p choose among .*, of which '{call}' has no list"):
+        truncate(make_conditional(call, event), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-1, 1.0), r"^top_k must be a whole number, at least 0 \(no limit\), not -1$"),
+        ((1.5, 1.0), r"^top_k must be a whole number, at least 0 \(no limit\), not 1.5$"),
+        ((0, 0.0), r"^top_p must be a number above 0 and at most 1 \(no limit\), not 0.0$"),
+        ((0, 1.1), r"^top_p must be a number above 0 and at most 1 \(no limit\), not 1.1$"),
+        ((0, float("nan")), r"^top_p must be a number above 0 and at most 1 \(no limit\), not nan$"),
+        ((0, True), r"^top_p must be a number above 0 and at most 1 \(no limit\), not True$"),
+    ],
+)
+def test_numbers_out_of_range(arguments, message):
+    with pytest.raises(UserError, match=message):
+        truncate(Categorical(3), *arguments)
