@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from arjax.conditionals import truncate
 from arjax.data import Dataset, make_dataset
 from arjax.factorization import needs_data, orders_need_data
 from arjax.models import AutoregressiveModel, make_model
@@ -25,7 +26,7 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
     reads_data = needs_data(config.model.ordering) or (
         bool(config.model.orders) and orders_need_data(config.model.orders)
     )
-    return make_model(
+    model = make_model(
         dataset.event,
         options.pop("name"),
         context=dataset.context,
@@ -37,3 +38,5 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         data=dataset.some_examples("train") if reads_data else None,
         **options,
     )
+    truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # says here where it cannot be
+    return model

@@ -67,7 +67,7 @@ def base_config() -> ConfigDict:
                 "data_on_device": True,
             },
             "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
-            "sample": {"num": 16, "sampler": "cached", "temperature": 1.0},
+            "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0},
             # data -1: all devices that are left; rules (): the default sharding rules
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "rules": ()},
         }

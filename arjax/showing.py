@@ -50,7 +50,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path) -
     Args:
       setup: the run.
       params: parameters on the run's mesh.
-      options: `config.sample`: num, sampler, temperature.
+      options: `config.sample`: num, sampler, temperature, top_k, top_p.
       folder: where to write.
     """
     real = real_examples(setup.dataset, options.num)
@@ -61,6 +61,8 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path) -
         sampler=options.sampler,
         context=real.get("context"),
         temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
     )
     if jax.process_index() != 0:
         return []

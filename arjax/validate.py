@@ -25,10 +25,12 @@ POSITIVE = (
     "mesh.fsdp",
     "mesh.tensor",
     "sample.temperature",
+    "sample.top_p",
     "optimizer.learning_rate",
 )
 NOT_NEGATIVE = (
     "seed",
+    "sample.top_k",
     "train.steps",
     "train.examples",
     "train.epochs",
@@ -84,6 +86,8 @@ def _check_ranges(values: dict[str, Any]) -> None:
     for name in FRACTIONS:
         if not 0 <= values[name] < 1:
             raise UserError(f"config.{name} must be in [0, 1), not {values[name]}")
+    if values["sample.top_p"] > 1:
+        raise UserError(f"config.sample.top_p must be at most 1, not {values['sample.top_p']}")
     if values["seed"] >= 2**32:
         raise UserError(f"config.seed must be below 2**32, not {values['seed']}")
 

@@ -174,8 +174,10 @@ class AutoregressiveModel:
         observed: jax.Array | None = None,
         context: jax.Array | None = None,
         temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
     ) -> jax.Array:
-        """Draws `num` examples, [num, *grid, *value]; see `arjax.samplers.draw` for `given` and `observed`."""
+        """Draws `num` examples, [num, *grid, *value]; see `arjax.samplers.draw` for `given`, `observed` and `top_k`."""
         from arjax.samplers import draw  # samplers know models, so the short form is bound late
 
         return draw(
@@ -188,4 +190,6 @@ class AutoregressiveModel:
             observed=observed,
             context=context,
             temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
         )

@@ -9,6 +9,7 @@ RNN-NADE of Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal Dependen
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -87,6 +88,11 @@ class Nested(Conditional):
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Nested:
         """The same conditional with these parameters."""
         return dataclasses.replace(self, params=params, train=train, key=key)
+
+    def transformed(self, change: Callable[[Conditional], Any]) -> Nested:
+        """With the inner model's conditional changed."""
+        inner = dataclasses.replace(self.model, conditional=self.model.conditional.transformed(change))
+        return dataclasses.replace(self, model=inner)
 
     def _rows(self, features: jax.Array) -> jax.Array:
         """[..., F] -> [N, F], the contexts of as many inner examples."""

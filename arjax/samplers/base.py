@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.conditionals import truncate
 from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.integers import is_integer
@@ -34,6 +35,8 @@ def draw(
     observed: jax.Array | None = None,
     context: jax.Array | None = None,
     temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> jax.Array:
     """Draws `num` examples from the model, [num, *grid, *value].
 
@@ -44,6 +47,7 @@ def draw(
         trained under all orders has one for any set of sites.
       context: int[num] or float[num, size], or one for all: int[] or float[size].
       temperature: divides the logits; 1 is the model's own distribution.
+      top_k, top_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
 
     Raises:
       UserError: an unknown sampler, wrong shapes or values, or observed sites that the order does not put first.
@@ -54,10 +58,11 @@ def draw(
         raise UserError(f"the temperature must be a positive number, not {temperature!r}")
     check_key(key)
     sample = SAMPLERS.get(sampler)
+    conditional = truncate(model.conditional, top_k, top_p)
     canvas, clamped_D = _canvas(model, num, given, observed)
     factorization = model.factorization if observed is None else evidence_first(model, np.asarray(observed, bool))
     context = as_context(model.context_spec, context, num, one_for_all=True)
-    return sample(model.network, model.conditional, params, factorization, key, canvas, clamped_D, context, temperature)
+    return sample(model.network, conditional, params, factorization, key, canvas, clamped_D, context, temperature)
 
 
 def _canvas(model: AutoregressiveModel, num: int, given, observed) -> tuple[jax.Array, jax.Array]:

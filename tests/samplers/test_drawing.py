@@ -134,6 +134,36 @@ def test_a_low_temperature_draws_the_most_probable_value_at_each_step(raster, sa
     np.testing.assert_array_equal(samples, greedy)
 
 
+@each_sampler
+def test_top_k_and_top_p_restrict_every_site(raster, sampler):
+    model, params = raster
+    samples = np.asarray(model.sample(params, KEY, 200, sampler=sampler, top_k=2))
+    log_p = model.conditional.log_table(model.features(params, samples))
+    rank = (np.asarray(log_p) > np.take_along_axis(np.asarray(log_p), samples[..., None], -1)).sum(-1)
+    assert rank.max() == 1  # the second best is drawn, the third never
+    free = np.asarray(model.sample(params, KEY, 200, sampler=sampler))
+    np.testing.assert_array_equal(free, model.sample(params, KEY, 200, sampler=sampler, top_k=0, top_p=1.0))
+    assert (free != samples).any()
+    one = model.sample(params, KEY, 3, sampler=sampler, top_p=1e-6)
+    np.testing.assert_array_equal(one, model.sample(params, KEY, 3, sampler=sampler, temperature=1e-5))
+
+
+@each_sampler
+def test_top_k_reaches_the_entries_of_nested_values(sampler):
+    event = EventSpec((2,), (3,), "tokens", 4)
+    model, params = build(event, conditional="nested(hidden_sizes=(8,), features=4)")
+    greedy = model.sample(params, KEY, 50, sampler=sampler, top_k=1)
+    np.testing.assert_array_equal(greedy, model.sample(params, KEY, 50, sampler=sampler, temperature=1e-5))
+    assert (np.asarray(greedy) == np.asarray(greedy)[:1]).all()
+    assert (np.asarray(model.sample(params, KEY, 50, sampler=sampler, top_k=2)) != np.asarray(greedy)).any()
+
+
+def test_real_values_have_no_top_k():
+    model, params = build(EventSpec((2,), (), "real", 0))
+    with pytest.raises(UserError, match="of which 'gaussian' has no list"):
+        model.sample(params, KEY, 2, top_k=3)
+
+
 def test_temperature_is_data_to_the_compiled_program(raster):
     """Another temperature, key or prefix compiles nothing anew."""
     model, params = raster
