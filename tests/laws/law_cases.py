@@ -208,7 +208,7 @@ def fitting_conditionals(event):
 
 
 #: Densities are integrated on grids: no scale may be so small that it falls between the points.
-REAL_OPTIONS = {"beta": "(low=-9, high=9, min_log_shape=0.8)"}
+REAL_OPTIONS = {"beta": "(low=-2, high=2, min_log_shape=1.3)"}
 REAL_CONDITIONALS = [
     name + REAL_OPTIONS.get(name, "(min_log_scale=-1.0)") for name in fitting_conditionals(EVENTS["real"])
 ]
