@@ -8,7 +8,7 @@ import numpy as np
 
 from arjax.errors import UserError
 from arjax.factorization.orderings import ORDERINGS, Grid, make_order
-from arjax.integers import flat_integers
+from arjax.integers import flat_integers, is_integer
 
 
 def inner(of: str, grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:
@@ -50,6 +50,21 @@ def symmetry(
         raise UserError(f"flip of a symmetry must name axes of the grid, 0 to {rank - 1}, once each, not {flip!r}")
     sites = np.flip(np.arange(math.prod(grid_shape)).reshape(grid_shape), tuple(flip_F)).transpose(axes_R)
     return sites.ravel()[inner(of, sites.shape, None if data is None else data[:, sites.ravel()])]
+
+
+@ORDERINGS.register("shuffled_within")
+def shuffled_within(
+    grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster", size: int = 5, seed: int = 0
+) -> np.ndarray:
+    """Another order in which every `size` sites in a row come in a random sequence: letters within a word's length.
+
+    What is near stays near: the part of an order's effect that is local.
+    """
+    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
+        if not is_integer(value) or value < least:
+            raise UserError(f"the {name} of shuffled_within must be a whole number, at least {least}, not {value!r}")
+    order_D, rng = inner(of, grid_shape, data), np.random.default_rng(seed)
+    return np.concatenate([rng.permutation(order_D[i : i + size]) for i in range(0, len(order_D), size)])
 
 
 @ORDERINGS.register("channel_first")

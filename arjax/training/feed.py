@@ -80,7 +80,7 @@ class ResidentFeed:
         """Loads `source` onto the mesh; `max_steps` is K."""
         self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
         self._num_examples, self._mesh = len(source), mesh
-        arrays, self._gather = _compact_form(source)
+        arrays, self._gather = compact_form(source)
         self._arrays = {name: to_mesh(np.asarray(array), replicated(mesh)) for name, array in arrays.items()}
 
     def chunk(self, step: int, n: int) -> ResidentChunk:
@@ -121,7 +121,7 @@ def make_feed(
     return (ResidentFeed if on_device else HostFeed)(source, mesh, seed, batch_size, max_steps)
 
 
-def _compact_form(source: Source) -> tuple[Mapping[str, np.ndarray], Callable[[Batch, jax.Array], Batch]]:
+def compact_form(source: Source) -> tuple[Mapping[str, np.ndarray], Callable[[Batch, jax.Array], Batch]]:
     """The arrays of a split and the function that gathers batches from them.
 
     Sources that have such a form of their own (pixels of one byte, windows that overlap) are kept in it.

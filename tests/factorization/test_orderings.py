@@ -183,3 +183,12 @@ def test_orders_are_named_apart():
     walks = {text: tuple(order(text, (3, 5, 6))) for text in CALLS if text not in ("symmetry", "channel_last")}
     same = [(a, b) for a, b in itertools.combinations(walks, 2) if walks[a] == walks[b]]
     assert not same
+
+
+@pytest.mark.parametrize("of", ["raster", "spiral"])
+def test_shuffled_within_only_moves_sites_near_by(of):
+    walk, plain = order(f"shuffled_within(of={of!r}, size=4)", (5, 6)), order(of, (5, 6))
+    assert (walk != plain).any()
+    for start in range(0, 30, 4):
+        assert set(walk[start : start + 4]) == set(plain[start : start + 4])
+    assert (order(f"shuffled_within(of={of!r}, size=1)", (5, 6)) == plain).all()

@@ -1,0 +1,87 @@
+"""Ensembles of models: p(x) = sum_m w_m p_m(x), whole examples mixed, with equal or fitted weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+#: Steps of expectation maximisation; the objective is concave, and what is left after so many is below 1e-4 nats.
+_EM_STEPS = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """What mixing M models gives, in nats per example of the test split.
+
+    Attributes:
+      uniform: with equal weights 1/M.
+      weighted: with the weights that fit the validation split best.
+      uniform_stderr, weighted_stderr: their standard errors over the examples.
+      weights: those weights [M], which add up to 1.
+      chosen: the members in the order in which a greedy search on validation adds them (equal weights).
+      by_size: nats of the ensemble of the first 1, 2, ..., M of them, [M]; its differences are what each one gains.
+    """
+
+    uniform: float
+    uniform_stderr: float
+    weighted: float
+    weighted_stderr: float
+    weights: np.ndarray
+    chosen: tuple[int, ...]
+    by_size: np.ndarray
+
+
+def make_ensemble(valid_MN: np.ndarray, test_MN: np.ndarray) -> Ensemble:
+    """The ensemble of M models from their nats on the examples of two splits.
+
+    Weights and sequence are chosen on validation alone; the test split is only scored.
+    """
+    valid_MN, test_MN = np.asarray(valid_MN, np.float64), np.asarray(test_MN, np.float64)
+    num = len(valid_MN)
+    equal, weights = np.full(num, 1 / num), fit_weights(valid_MN)
+    chosen = greedy(valid_MN)
+    by_size = [mixture(test_MN[list(chosen[:size])], np.full(size, 1 / size)).mean() for size in range(1, num + 1)]
+    uniform_N, weighted_N = mixture(test_MN, equal), mixture(test_MN, weights)
+    return Ensemble(
+        uniform=float(uniform_N.mean()),
+        uniform_stderr=_stderr(uniform_N),
+        weighted=float(weighted_N.mean()),
+        weighted_stderr=_stderr(weighted_N),
+        weights=weights,
+        chosen=chosen,
+        by_size=np.array(by_size),
+    )
+
+
+def mixture(nll_MN: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
+    """-log sum_m w_m exp(-nll_m) of each example, [N]."""
+    with np.errstate(divide="ignore"):
+        return -np.logaddexp.reduce(np.log(weights_M)[:, None] - nll_MN, axis=0)
+
+
+def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
+    """The weights [M] of the mixture under which the examples are most probable (expectation maximisation)."""
+    likelihood_MN = np.exp(nll_MN.min(0) - nll_MN)  # of each example, up to a factor that weights do not see
+    weights_M = np.full(len(nll_MN), 1 / len(nll_MN))
+    for _ in range(_EM_STEPS):
+        joint_MN = weights_M[:, None] * likelihood_MN
+        weights_M = (joint_MN / joint_MN.sum(0)).mean(1)
+    return weights_M
+
+
+def greedy(nll_MN: np.ndarray) -> tuple[int, ...]:
+    """All members, each the one that helps the mixture of those before it the most."""
+    left, chosen = list(range(len(nll_MN))), []
+    total_N = np.full(nll_MN.shape[1], -np.inf)  # log of the sum of the likelihoods
+    while left:
+        sums = [np.logaddexp(total_N, -nll_MN[member]) for member in left]
+        best = int(np.argmax([s.mean() for s in sums]))
+        total_N = sums[best]
+        chosen.append(left.pop(best))
+    return tuple(chosen)
+
+
+def _stderr(nll_N: np.ndarray) -> float:
+    return float(nll_N.std(ddof=1) / math.sqrt(len(nll_N))) if len(nll_N) > 1 else 0.0

@@ -1,0 +1,144 @@
+"""The populations of a study, as a study file lists them, and what is kept of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arjax.config_files import apply_overrides, load_config_file
+from arjax.errors import UserError
+from arjax.integers import is_integer
+from arjax.population.ensemble import make_ensemble
+from arjax.population.train import Population, Scores, train_population
+from arjax.registry import did_you_mean
+from arjax.training.results import device_name
+from arjax.user_files import nearby_files, run_user_file
+from arjax.values import read_json_object
+
+FILE_NAME, ROWS_NAME = "population.json", "rows.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationJob:
+    """One population of a study: a config under several orders and seeds.
+
+    Attributes:
+      name: folder of the population inside the study's workdir.
+      config: config file with its argument, such as `configs/uci_binary.py:dna`.
+      orders: call strings of orderings.
+      seeds: of parameters, batches and noise.
+      overrides: config fields to set, such as `{"train.steps": 500}`.
+      model: the model, in words; "" is the network's name.
+      metric: the number to report, such as `nll_nats`.
+      ensemble: whether to mix the members as well.
+    """
+
+    name: str
+    config: str
+    orders: tuple[str, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    model: str = ""
+    metric: str = "nll_nats"
+    ensemble: bool = False
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+=-]*", self.name):
+            raise UserError(f"a population cannot be named {self.name!r}: use letters, digits and _ . + = - only")
+        if not _all(self.orders, lambda order: isinstance(order, str)):
+            raise UserError(f"population {self.name!r} needs orders, each a call string, not {self.orders!r}")
+        if not _all(self.seeds, lambda seed: is_integer(seed) and seed >= 0):
+            raise UserError(f"population {self.name!r} needs seeds, whole numbers from 0, not {self.seeds!r}")
+
+    def description(self) -> dict[str, Any]:
+        """What makes this population this one and no other, as JSON has it."""
+        about = dataclasses.asdict(self)
+        return json.loads(json.dumps({key: about[key] for key in ("config", "orders", "seeds", "overrides")}))
+
+
+def _all(values: Any, fits: Any) -> bool:
+    return isinstance(values, tuple | list) and len(values) > 0 and all(fits(value) for value in values)
+
+
+def load_study(path: str) -> list[PopulationJob]:
+    """The populations that `get_populations()` of a study file returns.
+
+    Raises:
+      UserError: a missing or failing file, something that is not a list of `PopulationJob`s, or a name used twice.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f"there is no study file {path!r}{nearby_files(path)}")
+    jobs = run_user_file(path, "get_populations", list)
+    if not jobs or not all(isinstance(job, PopulationJob) for job in jobs):
+        raise UserError(f"get_populations() in {path} must return arjax.population.PopulationJob objects")
+    names = [job.name for job in jobs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two populations of {path} are named {name!r}")
+    return jobs
+
+
+def finished(job: PopulationJob, folder: Path) -> dict[str, Any] | None:
+    """What was found out about exactly this population; None when it has not been trained to its end."""
+    found = read_json_object(folder / FILE_NAME)
+    return found if found and found.get("job") == job.description() else None
+
+
+def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any]:
+    """Trains the population and writes `population.json` and `rows.npz` (the nats of each example) into the folder."""
+    config = load_config_file(job.config)
+    apply_overrides(config, [(key, str(value)) for key, value in job.overrides.items()])
+    population = Population(config, job.orders, job.seeds)
+    scores = train_population(population, say)
+    found = {
+        "job": job.description(),
+        "dataset": population.setup.dataset.name,
+        "model": job.model or config.network.name,
+        "way": population.way,
+        "device": device_name(),
+        **_plain(scores),
+    }
+    if job.ensemble:
+        found["ensemble"] = _mixed(scores)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / ROWS_NAME, validation=scores.validation_rows, test=scores.test_rows)
+    replacement = folder / "population.tmp"
+    replacement.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    replacement.replace(folder / FILE_NAME)
+    return found
+
+
+def _plain(scores: Scores) -> dict[str, Any]:
+    return {
+        "validation_nll_nats": scores.validation.tolist(),
+        "results": scores.results,
+        "best_step": scores.best_step.tolist(),
+        "seconds": scores.seconds,
+        "num_params": scores.num_params,
+    }
+
+
+def _mixed(scores: Scores) -> dict[str, Any]:
+    """The ensemble of all members, numbered order by order, seed by seed."""
+
+    def members(rows_OSN: np.ndarray) -> np.ndarray:
+        return rows_OSN.reshape(-1, rows_OSN.shape[-1])
+
+    ensemble = dataclasses.asdict(make_ensemble(members(scores.validation_rows), members(scores.test_rows)))
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in ensemble.items()}
+
+
+def select(jobs: Sequence[PopulationJob], only: str) -> list[PopulationJob]:
+    """The populations of a comma-separated list of names; all for ""."""
+    by_name = {job.name: job for job in jobs}
+    for name in filter(None, only.split(",")):
+        if name not in by_name:
+            raise UserError(f"the study has no population {name!r}{did_you_mean(name, by_name)}")
+    return [by_name[name] for name in only.split(",")] if only else list(jobs)

@@ -1,0 +1,89 @@
+"""The command `arjax-population`: trains the populations of a study file and writes their table and picture."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from arjax.command_line import Parser, only_run_in, tell_mistakes, unknown_argument, writable_folder
+from arjax.errors import UserError
+from arjax.population.jobs import PopulationJob, finished, load_study, run_job, select
+from arjax.population.report import draw_orders, rows
+from arjax.reporting.tables import print_table
+from arjax.sweep.results import FILE_NAME, readable_columns, write_csv
+
+PICTURE_NAME = "orders.png"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the study; 0 when all is done, 2 on a mistake in the command, the file or a config."""
+    return tell_mistakes("arjax-population", lambda: _study(_parse(sys.argv[1:] if argv is None else argv)))
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="arjax-population",
+        description="Trains each population of a study (one config, many orders and seeds) in one program; finished "
+        "populations are skipped.",
+        usage="arjax-population --study=experiments/NAME/study.py --workdir=DIR [--only=NAME,NAME]",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--study", required=True, metavar="FILE.py", help="file that defines get_populations()")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="each population gets a folder in it")
+    parser.add_argument("--only", default="", metavar="NAME,NAME", help="train these populations only")
+    flags, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        raise UserError(unknown_argument(unknown[0], parser))
+    return flags
+
+
+def _study(flags: argparse.Namespace) -> int:
+    jobs = load_study(flags.study)
+    selected = select(jobs, flags.only)
+    workdir = writable_folder(flags.workdir)
+    with only_run_in(workdir):
+        for number, job in enumerate(selected, start=1):
+            if finished(job, workdir / job.name):
+                print(f"[{number}/{len(selected)}] {job.name}: trained before", flush=True)
+                continue
+            print(
+                f"[{number}/{len(selected)}] {job.name}: {len(job.orders)} orders x {len(job.seeds)} seeds", flush=True
+            )
+            run_job(job, workdir / job.name, say=lambda text: print(f"    {text}", flush=True))
+            _write(jobs, workdir)
+        _write(jobs, workdir)
+    _report(jobs, workdir)
+    return 0
+
+
+def _studied(jobs: Sequence[PopulationJob], workdir: Path) -> list[tuple[PopulationJob, dict]]:
+    found = [(job, finished(job, workdir / job.name)) for job in jobs]
+    return [(job, about) for job, about in found if about is not None]
+
+
+def _write(jobs: Sequence[PopulationJob], workdir: Path) -> None:
+    """Table and picture of what is done so far."""
+    studied = _studied(jobs, workdir)
+    write_csv(workdir / FILE_NAME, [row for job, found in studied for row in rows(job, found)])
+    draw_orders(workdir / PICTURE_NAME, studied)
+
+
+def _report(jobs: Sequence[PopulationJob], workdir: Path) -> None:
+    table = [row for job, found in _studied(jobs, workdir) for row in rows(job, found)]
+    if table:
+        columns, cells, right = readable_columns(table)
+        print_table(columns, cells, right=right)
+    print(f"{len(table)} rows in {workdir / FILE_NAME}")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,84 @@
+"""Tables and the picture of a study of orders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arjax.population.jobs import PopulationJob
+from arjax.reporting.plots import has_matplotlib, new_figure, row_of_axes, save_figure, style
+from arjax.sweep.results import COLUMNS
+
+
+def rows(job: PopulationJob, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per order: the mean over the seeds with its standard error; then those of the ensemble."""
+    common = dict.fromkeys(COLUMNS, "") | {
+        "dataset": found["dataset"],
+        "model": found["model"],
+        "seed": ", ".join(map(str, job.seeds)),
+        "metric": job.metric,
+        "num_params": found["num_params"],
+        "device": found["device"],
+        "command": f"arjax-population --only={job.name}",
+    }
+    minutes = found["seconds"] / 60 / len(job.orders) / len(job.seeds)  # of one member
+    table = []
+    for order, values in zip(job.orders, metric_OS(job, found), strict=True):
+        mean, stderr = mean_and_stderr(values)
+        numbers = {"value": f"{mean:.6g}", "value_stderr": "" if math.isnan(stderr) else f"{stderr:.3g}"}
+        table.append(common | numbers | {"ordering": order, "train_minutes": f"{minutes:.3g}"})
+    return table + [common | row for row in _ensemble_rows(job, found)]
+
+
+def _ensemble_rows(job: PopulationJob, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    ensemble = found.get("ensemble")
+    if not ensemble or job.metric != "nll_nats":
+        return []
+    members = len(job.orders) * len(job.seeds)
+    return [
+        {
+            "model": f"{found['model']}, {members} mixed, {weights} weights",
+            "ordering": f"{len(job.orders)} orders",
+            "value": f"{ensemble[key]:.6g}",
+            "value_stderr": f"{ensemble[key + '_stderr']:.3g}",
+            "num_params": members * found["num_params"],
+            "train_minutes": f"{found['seconds'] / 60:.3g}",
+        }
+        for key, weights in (("uniform", "equal"), ("weighted", "fitted"))
+    ]
+
+
+def metric_OS(job: PopulationJob, found: Mapping[str, Any]) -> np.ndarray:
+    """The metric of the job for every order and seed."""
+    return np.array([[results[job.metric] for results in of_order] for of_order in found["results"]])
+
+
+def mean_and_stderr(values: np.ndarray) -> tuple[float, float]:
+    """Mean and its standard error; nan for a single value."""
+    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def draw_orders(path: Path, studied: Sequence[tuple[PopulationJob, Mapping[str, Any]]]) -> bool:
+    """Draws the scores of every order: a panel per population, a dot per seed, a bar at the mean.
+
+    Returns:
+      whether there was anything to draw, and matplotlib to draw it with.
+    """
+    if not studied or not has_matplotlib():
+        return False
+    most = max(len(job.orders) for job, _ in studied)
+    figure = new_figure(3.6 * len(studied), 1.3 + 0.27 * most)
+    for axis, (job, found) in zip(row_of_axes(figure, len(studied)), studied, strict=True):
+        values_OS = metric_OS(job, found)
+        ranked = np.argsort(values_OS.mean(1))[::-1]
+        for place, order in enumerate(ranked):
+            axis.plot(values_OS[order], np.full(len(job.seeds), place), "o", color="C0", markersize=4, alpha=0.7)
+            axis.plot([values_OS[order].mean()] * 2, [place - 0.3, place + 0.3], color="C1", linewidth=2)
+        axis.set_yticks(range(len(ranked)), [job.orders[order] for order in ranked], fontsize=7)
+        style(axis, f"test {job.metric.replace('_', ' ')}", "", f"{found['dataset']}: {found['model']}")
+    save_figure(figure, path)
+    return True

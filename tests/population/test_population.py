@@ -1,0 +1,174 @@
+"""A member of a population is the run that `arjax` would make of it alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from arjax.config import base_config, dataset_config, network_config
+from arjax.errors import UserError
+from arjax.population import Population, train_population
+from arjax.population.main import main
+from arjax.population.step import WAYS
+from arjax.training.loop import train
+
+ORDERS, SEEDS = ("spiral", "random(seed=1)", "raster"), (3, 0)
+
+
+def small_config(network="made", **options):
+    config = base_config()
+    config.dataset = dataset_config("digits")
+    config.network = network_config(network, **(options or {"hidden_sizes": (12,), "dropout": 0.2}))
+    config.train.update(steps=5, batch_size=16, steps_per_dispatch=2, log_every=5, eval_every=2, checkpoint_every=5)
+    config.train.ema_decay = 0.9
+    config.optimizer.update(learning_rate=1e-2)
+    config.evaluate.batch_size = 128
+    return config
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What a run of one order and seed gives, once per choice."""
+    known = {}
+
+    def results(order, seed, **changes):
+        key = (order, seed, *changes.items())
+        if key not in known:
+            config = small_config()
+            config.model.ordering, config.seed = order, seed
+            config.train.update(**changes)
+            known[key] = train(config, tmp_path_factory.mktemp("run")).results
+        return known[key]
+
+    return results
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_member_is_the_run_of_its_order_and_seed(way, alone):
+    scores = train_population(Population(small_config(), ORDERS, SEEDS, way))
+    for o, order in enumerate(ORDERS):
+        for s, seed in enumerate(SEEDS):
+            single = alone(order, seed)
+            assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=2e-5), (order, seed)
+            assert scores.validation[o, s] == pytest.approx(single["validation_nll_nats"], rel=2e-5)
+            assert scores.best_step[o, s] == single["best_step"]
+    assert len(np.unique(np.round(scores.validation, 4))) == len(ORDERS) * len(SEEDS)
+
+
+def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
+    """At this rate validation goes up and down, and some members end before others, as their runs do."""
+    config = small_config()
+    config.optimizer.learning_rate = 0.3
+    config.train.update(steps=16, patience=1, ema_decay=0.0)
+    scores = train_population(Population(config, ORDERS, SEEDS))
+    rows = scores.validation_rows.mean(-1, dtype=np.float64)
+    np.testing.assert_allclose(rows, scores.validation, rtol=1e-6)  # the parameters that are scored are the best ones
+    assert len(np.unique(scores.best_step)) > 1
+    for o, s in ((0, 0), (2, 1)):
+        config.model.ordering, config.seed = ORDERS[o], SEEDS[s]
+        single = train(config, tmp_path / f"{o}{s}").results
+        assert scores.best_step[o, s] == single["best_step"]
+        assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=1e-4)
+
+
+def test_rows_are_the_scores_of_examples():
+    scores = train_population(Population(small_config(), ORDERS[:1], SEEDS))
+    assert scores.test_rows.shape == (1, 2, 300) and scores.validation_rows.shape == (1, 2, 200)
+    means = scores.test_rows.mean(-1, dtype=np.float64)
+    np.testing.assert_allclose(means, [[r["nll_nats"] for r in scores.results[0]]], rtol=1e-6)
+
+
+def test_orders_may_be_permutations():
+    population = Population(small_config(), [np.arange(64)[::-1], "raster"], [0])
+    np.testing.assert_array_equal(population.factorizations[0].order, np.arange(64)[::-1])
+
+
+@pytest.mark.parametrize(
+    ("orders", "seeds", "change", "sentence"),
+    [
+        ((), (0,), {}, "at least one order and one seed"),
+        (("raster",), (), {}, "at least one order and one seed"),
+        (("rastr",), (0,), {}, "did you mean 'raster'"),
+        (("raster",), (0,), {"orders": "uniform"}, "leave model.orders empty"),
+    ],
+)
+def test_what_is_no_population_is_refused(orders, seeds, change, sentence):
+    config = small_config()
+    config.model.update(**change)
+    with pytest.raises(UserError, match=sentence):
+        Population(config, orders, seeds)
+
+
+def test_orders_that_the_network_does_not_serve_are_refused():
+    with pytest.raises(UserError, match="networks that can"):
+        Population(small_config("pixelcnn", hidden_size=8, num_layers=1), ["raster", "spiral"], [0])
+
+
+def test_a_loss_that_is_no_number_ends_the_population():
+    config = small_config()
+    config.optimizer.update(name="sgd", learning_rate=1e30)
+    with pytest.raises(UserError, match="not finite before step"):
+        train_population(Population(config, ORDERS[:1], SEEDS))
+
+
+CONFIG = """
+from arjax.config import base_config, dataset_config, network_config
+
+def get_config(arg=""):
+    config = base_config()
+    config.dataset = dataset_config("digits")
+    config.network = network_config("made", hidden_sizes=(8,))
+    config.train.update(steps=2, batch_size=8, eval_every=2)
+    return config
+"""
+
+
+def study(tmp_path, jobs):
+    (tmp_path / "config.py").write_text(CONFIG)
+    path = tmp_path / "study.py"
+    path.write_text(f"from arjax.population import PopulationJob as Job\ndef get_populations():\n    return {jobs}\n")
+    return [f"--study={path}", f"--workdir={tmp_path}/out"], f'"{tmp_path}/config.py"'
+
+
+def test_the_command_writes_a_row_per_order_and_a_picture(tmp_path, capsys):
+    flags, config = study(tmp_path, "None")
+    jobs = f'[Job("a", {config}, ("raster", "spiral"), (0, 1), ensemble=True), Job("b", {config}, ("raster",), (5,))]'
+    study(tmp_path, jobs)
+    assert main(flags) == 0
+    out = tmp_path / "out"
+    lines = (out / "results.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 + 2 + 1
+    found = json.loads((out / "a" / "population.json").read_text())
+    values = [[run["nll_nats"] for run in of_order] for of_order in found["results"]]
+    assert f"{np.mean(values[0]):.6g}" in lines[1] and f"{np.mean(values[1]):.6g}" in lines[2]
+    assert f"{found['ensemble']['uniform']:.6g}" in lines[3]
+    assert (out / "orders.png").stat().st_size > 1000
+    capsys.readouterr()
+    assert main(flags) == 0 and capsys.readouterr().out.count("trained before") == 2
+
+
+@pytest.mark.parametrize(
+    ("jobs", "sentence"),
+    [
+        ("[]", "must return arjax.population.PopulationJob objects"),
+        ('[Job("a b", "c.py", ("raster",))]', "cannot be named 'a b'"),
+        ('[Job("a", "c.py", "raster")]', "needs orders"),
+        ('[Job("a", "c.py", ("raster",), (-1,))]', "needs seeds"),
+        ('[Job("a", "c.py", ("raster",)), Job("a", "d.py", ("raster",))]', "two populations"),
+        ('[Job("a", "no_such.py", ("raster",))]', "there is no config file"),
+    ],
+)
+def test_mistakes_in_a_study_are_one_sentence(jobs, sentence, tmp_path, capsys):
+    flags, _ = study(tmp_path, jobs)
+    assert main(flags) == 2
+    err = capsys.readouterr().err
+    assert sentence in err and err.count("\n") == 1
+
+
+def test_mistakes_on_the_command_line(tmp_path, capsys):
+    flags, config = study(tmp_path, "[]")
+    study(tmp_path, f'[Job("first", {config}, ("raster",))]')
+    assert main([*flags, "--only=frist"]) == 2 and "did you mean 'first'" in capsys.readouterr().err
+    assert main([*flags, "--ony=first"]) == 2 and "did you mean '--only'" in capsys.readouterr().err
