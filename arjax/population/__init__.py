@@ -2,6 +2,20 @@
 
 from arjax.population.ensemble import Ensemble, make_ensemble
 from arjax.population.jobs import PopulationJob
+from arjax.population.policy import Learned, learn_order
+from arjax.population.search import Found, local_search, random_search
 from arjax.population.train import Population, Scores, train_population
 
-__all__ = ["Ensemble", "Population", "PopulationJob", "Scores", "make_ensemble", "train_population"]
+__all__ = [
+    "Ensemble",
+    "Found",
+    "Learned",
+    "Population",
+    "PopulationJob",
+    "Scores",
+    "learn_order",
+    "local_search",
+    "make_ensemble",
+    "random_search",
+    "train_population",
+]

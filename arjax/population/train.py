@@ -80,10 +80,7 @@ class Population:
         self.setup: Setup = build(self.config)
         if "validation" not in self.setup.dataset.splits:
             raise UserError(f"data set {self.setup.dataset.name!r} has no validation split to choose parameters on")
-        self.factorizations = [self._factorization(order) for order in orders]
-        if len({f.blocks.shape for f in self.factorizations}) > 1:
-            raise UserError("the orders are cut into different blocks, so they cannot share one program")
-        self.orders = stack(self.factorizations)
+        self.replace_orders(orders)
         source = self.setup.dataset.splits["train"]
         self.num_examples = len(source)
         arrays, self.gather = compact_form(source)
@@ -92,6 +89,13 @@ class Population:
         self._score = jax.jit(self._score_batch)
         steps = functools.partial(population_steps, self.setup.recipe, self.way, self.gather)
         self._steps = jax.jit(steps, donate_argnums=0)
+
+    def replace_orders(self, orders: Sequence[str | np.ndarray]) -> None:
+        """Takes other orders; as many as before are trained by the same compiled program."""
+        factorizations = [self._factorization(order) for order in orders]
+        if len({f.blocks.shape for f in factorizations}) > 1:
+            raise UserError("the orders are cut into different blocks, so they cannot share one program")
+        self.factorizations, self.orders = factorizations, stack(factorizations)
 
     def _factorization(self, order: str | np.ndarray) -> Factorization:
         setup, model = self.setup, self.setup.model

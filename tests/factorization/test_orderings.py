@@ -188,7 +188,7 @@ def test_orders_are_named_apart():
 @pytest.mark.parametrize("of", ["raster", "spiral"])
 def test_shuffled_within_only_moves_sites_near_by(of):
     walk, plain = order(f"shuffled_within(of={of!r}, size=4)", (5, 6)), order(of, (5, 6))
-    assert (walk != plain).any()
+    assert list(walk) != list(plain)
     for start in range(0, 30, 4):
         assert set(walk[start : start + 4]) == set(plain[start : start + 4])
-    assert (order(f"shuffled_within(of={of!r}, size=1)", (5, 6)) == plain).all()
+    assert list(order(f"shuffled_within(of={of!r}, size=1)", (5, 6))) == list(plain)

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from population_cases import small_config
 
-from arjax.config import base_config, dataset_config, network_config
 from arjax.errors import UserError
 from arjax.population import Population, train_population
 from arjax.population.main import main
@@ -15,17 +15,6 @@ from arjax.population.step import WAYS
 from arjax.training.loop import train
 
 ORDERS, SEEDS = ("spiral", "random(seed=1)", "raster"), (3, 0)
-
-
-def small_config(network="made", **options):
-    config = base_config()
-    config.dataset = dataset_config("digits")
-    config.network = network_config(network, **(options or {"hidden_sizes": (12,), "dropout": 0.2}))
-    config.train.update(steps=5, batch_size=16, steps_per_dispatch=2, log_every=5, eval_every=2, checkpoint_every=5)
-    config.train.ema_decay = 0.9
-    config.optimizer.update(learning_rate=1e-2)
-    config.evaluate.batch_size = 128
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +103,6 @@ def test_a_loss_that_is_no_number_ends_the_population():
 
 
 CONFIG = """
-from arjax.config import base_config, dataset_config, network_config
 
 def get_config(arg=""):
     config = base_config()

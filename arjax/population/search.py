@@ -1,0 +1,106 @@
+"""Which order is easy to learn? A search over orders by validation likelihood, many of them trained side by side.
+
+A candidate is worth the validation nats of a short training under it. Local search keeps the best orders and changes
+them a little; random search, the yardstick, draws as many orders and keeps the best.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from arjax.errors import UserError
+from arjax.population.train import Population, train_population
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+      order: the best order, int64[D].
+      validation: its nats in the search, after the short training.
+      trained: how many trainings were spent.
+      best_by_round: the best validation nats so far after each round.
+    """
+
+    order: np.ndarray
+    validation: float
+    trained: int
+    best_by_round: tuple[float, ...]
+
+
+def random_search(
+    population: Population, rounds: int, seed: int = 0, say: Callable[[str], None] = lambda text: None
+) -> Found:
+    """The best of rounds x O random orders, O those of the population."""
+    rng, num_sites = np.random.default_rng((seed, 1)), population.setup.model.event.num_sites
+    size = len(population.factorizations)
+
+    def propose(best: Sequence[tuple[float, np.ndarray]]) -> list[np.ndarray]:
+        return [rng.permutation(num_sites) for _ in range(size)]
+
+    return _search(population, rounds, propose, say)
+
+
+def local_search(
+    population: Population, rounds: int, parents: int = 2, seed: int = 0, say: Callable[[str], None] = lambda text: None
+) -> Found:
+    """Starts from the orders of the population; each round changes the best ones so far, each by one random move.
+
+    Args:
+      population: O orders and any number of seeds, over which validation nats are averaged.
+      rounds: the first of them trains the orders of the population.
+      parents: how many of the best orders so far are changed.
+      seed: of the moves.
+      say: hears of every round.
+
+    Raises:
+      UserError: no round, or more parents than orders.
+    """
+    rng, start = np.random.default_rng(seed), [np.asarray(f.order) for f in population.factorizations]
+    if not 1 <= parents <= len(start):
+        raise UserError(f"the parents must be 1 to {len(start)}, as many as there are orders, not {parents!r}")
+
+    def propose(best: Sequence[tuple[float, np.ndarray]]) -> list[np.ndarray]:
+        if not best:
+            return start
+        return [move(best[i % min(parents, len(best))][1], rng) for i in range(len(start))]
+
+    return _search(population, rounds, propose, say)
+
+
+def move(order_D: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of three changes: a stretch of the order is reversed or moved elsewhere, or two sites change places."""
+    num = len(order_D)
+    if num < 2:
+        return order_D
+    length = int(rng.integers(1, max(2, num // 4)))
+    begin = int(rng.integers(0, num - length + 1))
+    stretch, rest = order_D[begin : begin + length], np.delete(order_D, np.s_[begin : begin + length])
+    kind = rng.integers(3)
+    if kind == 0 and length > 1:
+        return np.concatenate([rest[:begin], stretch[::-1], rest[begin:]])
+    if kind == 1:
+        place = int(rng.integers(0, len(rest) + 1))
+        return np.concatenate([rest[:place], stretch, rest[place:]])
+    changed, (a, b) = order_D.copy(), rng.choice(num, 2, replace=False)
+    changed[[a, b]] = changed[[b, a]]
+    return changed
+
+
+def _search(population: Population, rounds: int, propose: Callable, say: Callable[[str], None]) -> Found:
+    if rounds < 1:
+        raise UserError(f"a search needs at least one round, not {rounds!r}")
+    best: list[tuple[float, np.ndarray]] = []
+    by_round: list[float] = []
+    for number in range(1, rounds + 1):
+        orders = propose(best)
+        population.replace_orders(orders)
+        nats_O = train_population(population).validation.mean(1)
+        best = sorted([*best, *zip(nats_O.tolist(), orders, strict=True)], key=lambda pair: pair[0])[: len(orders)]
+        by_round.append(best[0][0])
+        say(f"round {number}/{rounds}: {nats_O.min():.4f} to {nats_O.max():.4f} nats, best so far {best[0][0]:.4f}")
+    return Found(np.asarray(best[0][1]), best[0][0], rounds * len(population.factorizations), tuple(by_round))

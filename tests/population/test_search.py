@@ -1,0 +1,116 @@
+"""Search over orders, and orders that are learned."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from population_cases import small_config
+
+from arjax.errors import UserError
+from arjax.population import policy, search
+from arjax.population.search import local_search, move, random_search
+
+
+@dataclasses.dataclass
+class FakePopulation:
+    """Twelve sites; an order is worth its number of pairs that are out of sequence."""
+
+    num: int = 6
+
+    def __post_init__(self):
+        self.setup = SimpleNamespace(model=SimpleNamespace(event=SimpleNamespace(num_sites=12)))
+        rng = np.random.default_rng(5)
+        self.replace_orders([rng.permutation(12) for _ in range(self.num)])
+
+    def replace_orders(self, orders):
+        self.factorizations = [SimpleNamespace(order=order) for order in orders]
+
+
+@pytest.fixture
+def cheap(monkeypatch):
+    def train(population):
+        nats = [sum(a > b for a, b in itertools.combinations(f.order, 2)) for f in population.factorizations]
+        return SimpleNamespace(validation=np.array(nats, float)[:, None])
+
+    monkeypatch.setattr(search, "train_population", train)
+
+
+def test_local_search_beats_random_search_of_the_same_size(cheap):
+    local, rand = local_search(FakePopulation(), 40), random_search(FakePopulation(), 40)
+    assert local.trained == rand.trained == 240
+    assert local.validation < rand.validation / 2
+    assert sorted(local.order) == list(range(12))
+    assert list(local.best_by_round) == sorted(local.best_by_round, reverse=True)
+    assert local.validation == sum(a > b for a, b in itertools.combinations(local.order, 2)) == local.best_by_round[-1]
+
+
+def test_moves_are_orders_and_all_kinds_occur():
+    rng, start = np.random.default_rng(0), np.arange(9)
+    changed = [move(start, rng) for _ in range(300)]
+    assert all(sorted(order) == list(range(9)) for order in changed)
+    assert len({tuple(order) for order in changed}) > 60
+    assert list(move(np.arange(1), rng)) == [0]
+
+
+@pytest.mark.parametrize(("rounds", "parents", "sentence"), [(0, 1, "at least one round"), (3, 7, "must be 1 to 6")])
+def test_impossible_searches_are_refused(cheap, rounds, parents, sentence):
+    with pytest.raises(UserError, match=sentence):
+        local_search(FakePopulation(), rounds, parents)
+
+
+SCORES = jnp.array([0.5, -1.0, 0.2, 0.9])
+ALL = np.array(list(itertools.permutations(range(4))))
+P_ALL = np.exp(jax.vmap(policy.log_prob_order, in_axes=(None, 0))(SCORES, jnp.asarray(ALL)))
+
+
+def test_the_probabilities_of_all_orders_add_up_to_one():
+    assert P_ALL.sum() == pytest.approx(1, abs=1e-6)
+    first = np.array([P_ALL[ALL[:, 0] == site].sum() for site in range(4)])
+    np.testing.assert_allclose(first, jax.nn.softmax(SCORES), atol=1e-6)
+
+
+def test_orders_are_drawn_with_these_probabilities():
+    drawn = jax.vmap(policy.draw_order, in_axes=(0, None))(jax.random.split(jax.random.key(0), 20_000), SCORES)
+    counts = {tuple(order): 0 for order in ALL.tolist()}
+    for order in np.asarray(drawn).tolist():
+        counts[tuple(order)] += 1
+    np.testing.assert_allclose(np.array(list(counts.values())) / 20_000, P_ALL, atol=0.012)
+
+
+def test_the_policy_gradient_is_right_on_average():
+    """Over all pairs of orders, weighted by their probability, it is the gradient of the expected nats."""
+    nats = np.random.default_rng(0).normal(3, 1, len(ALL))
+
+    def expected(scores):
+        return jnp.sum(jnp.exp(jax.vmap(policy.log_prob_order, in_axes=(None, 0))(scores, jnp.asarray(ALL))) * nats)
+
+    pairs = np.array(list(itertools.product(range(24), repeat=2)))
+    estimate = jax.vmap(lambda pair: policy.policy_gradient(SCORES, jnp.asarray(ALL)[pair], jnp.asarray(nats)[pair]))
+    weights = P_ALL[pairs[:, 0]] * P_ALL[pairs[:, 1]]
+    average = (np.asarray(estimate(jnp.asarray(pairs)), np.float64) * weights[:, None]).sum(0)
+    np.testing.assert_allclose(average, jax.grad(expected)(SCORES), atol=1e-5)
+
+
+def test_a_policy_learns_with_its_model():
+    config = small_config()
+    config.train.steps = 12
+    learned = policy.learn_order(config, orders_per_step=2, learning_rate=0.1)
+    assert sorted(learned.order) == list(range(64)) and learned.steps == 12
+    assert np.std(learned.scores) > 0.01 and learned.nats[-1] < learned.nats[0]
+    assert learned.scores[learned.order[0]] == learned.scores.max()
+    assert all(math.isfinite(value) for value in learned.nats)
+
+
+def test_policies_that_cannot_be_are_refused():
+    with pytest.raises(UserError, match="at least 2 orders"):
+        policy.learn_order(small_config(), orders_per_step=1)
+    config = small_config("pixelcnn", hidden_size=8, num_layers=1)
+    with pytest.raises(UserError, match="networks that can"):
+        policy.learn_order(config)
