@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
 from arjax.data.prepared import read_splits
+from arjax.errors import UserError
 from arjax.spec import EventSpec
 
 UCI_SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
@@ -39,11 +41,23 @@ def wine_quality(*, data_dir: str = "") -> Dataset:
     Args:
       data_dir: folder of prepared sets that is looked at first.
     """
-    x = _read("wine_quality_red", "wine_quality", data_dir)
-    mean, scale = x["train"].mean(0), x["train"].std(0)
-    z = {split: (rows - mean) / scale for split, rows in x.items()}
-    dataset = from_arrays(EventSpec(mean.shape, kind="real", num_levels=0), name="wine_quality", **z)
-    return dataclasses.replace(dataset, scale=scale, shift=mean)
+    return standardised("wine_quality", _read("wine_quality_red", "wine_quality", data_dir))
+
+
+def standardised(name: str, splits: dict[str, np.ndarray], columns: Sequence[str] = ()) -> Dataset:
+    """Real vectors [N, D] with mean 0 and standard deviation 1 on the train split; `scale` and `shift` lead back.
+
+    Raises:
+      UserError: a column (of these names) holds one number throughout the train split.
+    """
+    train = splits["train"]
+    for i in np.flatnonzero(train.max(0) == train.min(0))[:1]:
+        column = columns[i] if columns else str(i)
+        raise UserError(f"the column {column!r} of {name!r} holds one number in all train rows: leave it out")
+    mean, scale = train.mean(0), train.std(0)
+    z = {split: ((rows - mean) / scale).astype(np.float32) for split, rows in splits.items()}
+    dataset = from_arrays(EventSpec(mean.shape, kind="real", num_levels=0), name=name, **z)
+    return dataclasses.replace(dataset, scale=scale.astype(np.float32), shift=mean.astype(np.float32))
 
 
 def _read(path: str, name: str, data_dir: str) -> dict[str, np.ndarray]:

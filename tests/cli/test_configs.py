@@ -92,7 +92,7 @@ def test_every_recipe_makes_a_model(path, prepared):
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         assert config.network.name == name
         sizes[name] = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    assert min(sizes.values()) > 100, sizes
+    assert min(sizes.values()) >= 24, sizes  # a mean and a scale of twelve independent columns
 
 
 def test_music_has_a_model_for_every_form_of_a_frame(prepared):

@@ -1,0 +1,132 @@
+"""Tables: csv files as real vectors or levels, their splits, units, and what is wrong with a file in one sentence."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from arjax.data import make_dataset
+from arjax.errors import UserError
+from arjax.main import main
+from arjax.spec import EventSpec
+
+RNG = np.random.default_rng(0)
+X = np.stack([RNG.normal(1e6, 3, 50), RNG.normal(-2, 0.01, 50), RNG.integers(0, 3, 50)], 1)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes text to a csv file and returns its path."""
+
+    def to(text: str) -> str:
+        (tmp_path / "mine.csv").write_text(text, encoding="utf-8")
+        return str(tmp_path / "mine.csv")
+
+    return to
+
+
+def text_of(x: np.ndarray, header: str = "a,b,grade\n", delimiter: str = ",") -> str:
+    return header + "".join(delimiter.join(map(repr, map(float, row))) + "\n" for row in x)
+
+
+def all_rows(dataset, split: str) -> np.ndarray:
+    source = dataset.splits[split]
+    return source.__getitems__(np.arange(len(source)))["x"]
+
+
+def test_splits_are_a_partition_of_the_rows_in_data_units(write):
+    dataset = make_dataset("table", path=write(text_of(X)), validation=0.2)
+    assert (dataset.name, dataset.event) == ("table/mine", EventSpec((3,), kind="real", num_levels=0))
+    parts = [dataset.in_data_units(all_rows(dataset, split)) for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [35, 10, 5]
+    together = np.concatenate(parts)
+    np.testing.assert_allclose(together[together[:, 1].argsort()], X[X[:, 1].argsort()], rtol=1e-6, atol=1e-5)
+    assert (np.diff(together[:, 0]) < 0).any()  # shuffled
+
+
+def test_train_columns_are_standardised_and_the_scale_leads_back(write):
+    dataset = make_dataset("table", path=write(text_of(X)))
+    train = all_rows(dataset, "train")
+    np.testing.assert_allclose(train.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(train.std(0), 1, atol=1e-5)
+    np.testing.assert_allclose(dataset.log_scale_D, np.log(dataset.scale), rtol=1e-6)
+    assert 2 < dataset.scale[0] < 4 and 0.007 < dataset.scale[1] < 0.013
+
+
+def test_as_they_are(write):
+    dataset = make_dataset("table", path=write(text_of(X)), standardise=False)
+    assert dataset.scale is None and np.abs(all_rows(dataset, "train")[:, 1] + 2).max() < 0.1
+
+
+def test_split_seeds_and_parts(write):
+    path = write(text_of(X))
+    one, again, other = (all_rows(make_dataset("table", path=path, split_seed=seed), "test") for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+
+
+@pytest.mark.parametrize("columns", [("grade", "a"), (2, 0), ("grade", 0)])
+def test_columns_by_name_or_number(write, columns):
+    dataset = make_dataset("table", path=write(text_of(X)), columns=columns)
+    np.testing.assert_allclose(dataset.shift, X[:, [2, 0]].mean(0), rtol=0.3)
+
+
+def test_no_header_and_another_delimiter(write):
+    options = {"path": write(text_of(X, "", ";")), "header": False, "delimiter": ";", "columns": ("1",)}
+    np.testing.assert_allclose(make_dataset("table", **options).shift, [-2], atol=0.01)
+
+
+def test_mixed_columns_become_levels(write):
+    size = np.arange(40) * 1.5
+    rows = "".join(f"{s},{'red' if s % 2 else 'blue'},{i % 3 * 10}\n" for i, s in enumerate(size))
+    dataset = make_dataset("table", path=write("size,colour,ten\n" + rows), levels=4)
+    assert dataset.event == EventSpec((3,), kind="levels", num_levels=4)
+    train = all_rows(dataset, "train")
+    assert np.bincount(train[:, 0], minlength=4).min() >= 7  # quarters of 32 rows
+    assert set(train[:, 1]) == {0, 1} and set(train[:, 2]) == {0, 1, 2}
+    every = np.concatenate([all_rows(dataset, split) for split in ("train", "validation", "test")])
+    assert np.bincount(every[:, 1]).tolist() == [10, 30]  # blue, red
+
+
+def test_two_levels_are_binary(write):
+    dataset = make_dataset("table", path=write("a,b\n" + "yes,0\nno,1\n" * 5), levels=2)
+    assert dataset.event == EventSpec((2,))
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "sentence"),
+    [
+        (None, {}, "needs a csv file: give its path, such as config.dataset.path=my.csv"),
+        (None, {"path": "nowhere.csv"}, "cannot read the table 'nowhere.csv'"),
+        ("", {}, "needs three rows or more, one for each split, but has 0"),
+        ("a,b\n1,2\n3,4\n", {}, "needs three rows or more, one for each split, but has 2"),
+        ("1,2\n3,4\n5,6\n7,8\n", {}, "holds numbers, not names: give header=False"),
+        ("a,b\n1,2\n3\n5,6\n", {}, "row 3 of the table .* has 1 cells, but the first has 2"),
+        ("a,b\n1,2\n3,red\n5,6\n", {}, "the column 'b' of the table holds 'red', which is no finite number: leave it"),
+        ("a,b\n1,2\n3,\n5,6\n", {}, "the column 'b' of the table holds '', which is no finite number"),
+        ("a,b\n1,2\n3,nan\n5,6\n", {}, "the column 'b' of the table holds 'nan', which is no finite number"),
+        ("a,b\n1,2\n3,2\n5,2\n6,2\n", {}, "the column 'b' of 'table/mine' holds one number in all train rows"),
+        ("a,b\n1,2\n3,2\n5,2\n", {"columns": ("c",)}, "the table has no column 'c'; there are: a, b"),
+        ("a,b\n1,2\n3,2\n5,2\n", {"columns": (2,)}, "the table has no column 2; there are: a, b"),
+        ("a,b\n1,2\n3,2\n5,2\n", {"validation": 0.0}, "the part of the rows for validation must be between 0 and 1"),
+        ("a,b\n1,2\n3,2\n5,2\n", {"test": 0.9}, "no rows are left to train on: validation=0.1 and test=0.9 take all 3"),
+        ("a,b\n1,2\n3,2\n5,2\n", {"delimiter": ""}, "the delimiter of a table must be one character, not ''"),
+        ("a,b\n1,x\n3,y\n5,z\n", {"levels": 2}, "the column 'b' of the table holds 3 different words, above levels=2"),
+        ("a,b\n1,x\n3,y\n5,z\n", {"levels": 1}, "levels of a table must be 0 .* or a whole number above 1, not 1"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(write, text, options, sentence):
+    path = {} if text is None else {"path": write(text)}
+    with pytest.raises(UserError, match=sentence):
+        make_dataset("table", **path | options)
+
+
+def test_a_table_is_trained_and_scored_in_its_units(write, tmp_path):
+    config = f"--config=configs/wine_quality.py:smoke,table={write(text_of(X))}"
+    assert main([config, f"--workdir={tmp_path / 'run'}"]) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["dataset"] == "table/mine" and -30 < results["nll_nats"] < 30
+    samples = np.load(tmp_path / "run" / "samples" / "samples.npy")
+    assert (np.abs(samples[:, 0] - 1e6) < 1000).all()
