@@ -9,7 +9,9 @@ from arjax.conditionals.categorical import Categorical
 from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticMixture
 from arjax.conditionals.gaussian import Gaussian
 from arjax.conditionals.gaussian_mixture import GaussianMixture
+from arjax.conditionals.joint import JointConditional
 from arjax.conditionals.logistic_mixture import LogisticMixture
+from arjax.conditionals.mixture_of_products import MixtureOfProducts
 from arjax.conditionals.student_t_mixture import StudentTMixture
 from arjax.conditionals.truncated import truncate
 from arjax.errors import UserError
@@ -26,7 +28,9 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "Gaussian",
     "GaussianMixture",
+    "JointConditional",
     "LogisticMixture",
+    "MixtureOfProducts",
     "StudentTMixture",
     "make_conditional",
     "truncate",
@@ -36,8 +40,10 @@ __all__ = [
 USUAL = {"binary": "bernoulli", "levels": "categorical", "tokens": "categorical", "real": "gaussian"}
 
 
-def make_conditional(text: str, event: EventSpec) -> Conditional:
+def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Conditional:
     """The conditional named by a call string such as `categorical` ("": the usual one), fitted to an event.
+
+    `block_size` is M, the sites of the largest step: a family whose own parameters depend on it has that argument.
 
     Raises:
       UserError: an unknown name or option, or a family that cannot describe the event.
@@ -46,10 +52,11 @@ def make_conditional(text: str, event: EventSpec) -> Conditional:
     build = CONDITIONALS.get(name).for_event
     parameters = inspect.signature(build).parameters
     known = list(parameters)[1:]
-    if "event" in options:
-        raise UserError(f"conditional {name!r} has no option 'event'")
+    for key in ("event", "block_size"):
+        if key in options:
+            raise UserError(f"conditional {name!r} has no option {key!r}")
     takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # and checks them itself
     for key in options:
         if key not in known and not takes_more:
             raise UserError(f"conditional {name!r} has no option {key!r}{did_you_mean(key, known)}")
-    return build(event, **options)
+    return build(event, **options | ({"block_size": block_size} if "block_size" in parameters else {}))

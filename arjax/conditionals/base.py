@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -23,6 +23,9 @@ class Conditional(abc.ABC):
     """
 
     value_shape: tuple[int, ...]
+    #: Whether it scores the sites of a step together, see `JointConditional`; else they are independent given the past:
+    #: exact where a step is one site, an approximation where it has more.
+    joint: ClassVar[bool] = False
 
     @classmethod
     @abc.abstractmethod

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from arjax.conditionals import Conditional
 from arjax.errors import UserError
 from arjax.factorization import Factorization, Orders
+from arjax.models.blocks import site_entropy, site_log_prob
 from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key
 from arjax.networks.base import Network
 from arjax.spec import ContextSpec, EventSpec
@@ -35,7 +36,9 @@ def _init(network: Network, key: jax.Array, x: jax.Array, factorization: Factori
 
 @dataclasses.dataclass(frozen=True)
 class AutoregressiveModel:
-    """p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t, independent within the step given x_<t.
+    """p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t.
+
+    Within a step they are independent given x_<t, unless the conditional is joint: then it keeps their dependence.
 
     All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted.
 
@@ -135,12 +138,14 @@ class AutoregressiveModel:
     def log_prob_per_site(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
         """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0.
 
-        Other keyword arguments are those of `features`.
+        Under a joint conditional the sites visited earlier in the same step are given, too. Other keyword arguments are
+        those of `features`.
         """
         x = as_values(self.event, x)
         mask = as_mask(self.event, mask, len(x))
         features = self.features(params, x, **kwargs)
-        log_prob = self.head(params, kwargs.get("train", False), kwargs.get("key")).log_prob(features, x)
+        head = self.head(params, kwargs.get("train", False), kwargs.get("key"))
+        log_prob = site_log_prob(head, features, x, kwargs.get("factorization") or self.factorization)
         return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
 
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
@@ -160,8 +165,8 @@ class AutoregressiveModel:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
         x = as_values(self.event, x)
         features = self.features(params, x, **kwargs)
-        head = self.head(params)
-        return head.log_prob(features, x), head.entropy(features)
+        head, factorization = self.head(params), kwargs.get("factorization") or self.factorization
+        return tuple(score(head, features, x, factorization) for score in (site_log_prob, site_entropy))
 
     def sample(
         self,

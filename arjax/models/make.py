@@ -58,7 +58,7 @@ def make_model(
     check_network(network, event, factorization, options)
     if several is not None:
         _check_orders(network, event, factorization, several, options)
-    head = make_conditional(conditional, event)
+    head = make_conditional(conditional, event, factorization.block_size)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization, several)
 

@@ -1,7 +1,7 @@
-"""Nested models: the conditional of a value that is a vector is itself an autoregressive model over its entries.
+"""Nested models: the conditional of a step is itself an autoregressive model, over the entries of a value or the sites.
 
 p(x_t | x_<t) = prod_d p(x_td | x_t,<d, h_t), where the features h_t of the outer network are the context of the inner
-model: exact, where other conditionals take the entries for independent. An RNN outside and a NADE inside are the
+model: exact, where other conditionals take what a step draws for independent. An RNN outside and a NADE inside are the
 RNN-NADE of Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal Dependencies in High-Dimensional Sequences"
 (2012), section 3.
 """
@@ -14,11 +14,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from arjax.conditionals import CONDITIONALS, Conditional
+from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
 from arjax.errors import UserError
 from arjax.integers import is_integer
 from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.blocks import turns
 from arjax.models.make import make_model
 from arjax.networks import BUILDER_FIELDS, NETWORKS
 from arjax.spec import ContextSpec, EventSpec
@@ -26,19 +28,25 @@ from arjax.spec import ContextSpec, EventSpec
 
 @CONDITIONALS.register("nested")
 @dataclasses.dataclass(frozen=True, eq=False)
-class Nested(Conditional):
-    """An autoregressive model over the entries of a value.
+class Nested(JointConditional):
+    """An autoregressive model over the entries of a value or, with several sites in a step, over the sites of a block.
+
+    The context of the inner model are the features of the site, or those of all slots of the block one after another.
+    Slots that are not valid hold 0 and have features 0; they are not scored, and what others are conditioned on there
+    is a constant, so the rest is a distribution whatever the inner order.
 
     It has parameters of its own: `bind` them before anything is scored or drawn.
 
     Attributes:
-      model: the inner model; its context is a vector of features.
-      value_shape: shape of a value, the grid of the inner model.
+      model: the inner model.
+      value_shape: shape of a value: the grid of the inner model where a step has one site.
+      block_size: M, sites of the largest step: the grid of the inner model where these are several.
       params: those of the inner model; `train` and `key` of its dropout.
     """
 
     model: AutoregressiveModel
     value_shape: tuple[int, ...]
+    block_size: int = 1
     params: Any = None
     train: bool = False
     key: jax.Array | None = None
@@ -52,34 +60,42 @@ class Nested(Conditional):
         ordering: str = "raster",
         partition: str = "sites",
         conditional: str = "",
+        block_size: int = 1,
         **options: Any,
     ) -> Nested:
         """A model of the values of an event: `nested(network='nade', hidden_size=100)`.
 
         Args:
-          event: has vectors as values.
+          event: has vectors as values, or a step has several sites.
           network: the inner network; `options` are its options.
           features: how many numbers per site the outer network tells it.
-          ordering: of the entries of a value; likewise `partition` and `conditional`, which may be nested again.
+          ordering: of the entries of a value, or of the slots of a block; likewise `partition` and `conditional`, which
+            may be nested again.
+          block_size: M, sites of the largest step.
 
         Raises:
-          UserError: the values are single numbers, or the inner model cannot be made.
+          UserError: a step is a single number, or the inner model cannot be made.
         """
-        if not event.value_shape:
-            raise UserError("the conditional 'nested' is for values that are vectors, and these are single numbers")
+        if not event.value_shape and block_size == 1:
+            raise UserError(
+                "the conditional 'nested' is for values that are vectors or steps of several sites, and here a step "
+                "is a single number: set model.partition"
+            )
         if not is_integer(features) or features < 1:
             raise UserError(
                 f"features of the conditional 'nested' must be a whole number, at least 1, not {features!r}"
             )
         NETWORKS.check_options(network, options, hidden=BUILDER_FIELDS)
-        entries = EventSpec(event.value_shape, (), event.kind, event.num_levels)
+        grid, value = (event.value_shape, ()) if block_size == 1 else ((block_size,), event.value_shape)
+        entries = EventSpec(grid, value, event.kind, event.num_levels)
+        context = ContextSpec("vector", block_size * features)
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional} | options
-        return cls(make_model(entries, network, context=ContextSpec("vector", features), **choice), event.value_shape)
+        return cls(make_model(entries, network, context=context, **choice), event.value_shape, block_size)
 
     @property
     def num_params(self) -> int:
-        """The size of the inner model's context."""
-        return self.model.context_spec.size
+        """What each site adds to the inner model's context."""
+        return self.model.context_spec.size // self.block_size
 
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters of the inner model."""
@@ -89,14 +105,61 @@ class Nested(Conditional):
         """The same conditional with these parameters."""
         return dataclasses.replace(self, params=params, train=train, key=key)
 
+    def turns(self, block_size: int) -> np.ndarray:
+        """The steps of the inner model, and the turns within these where its own conditional is joint."""
+        return turns(self.model.conditional, self.model.factorization)
+
     def transformed(self, change: Callable[[Conditional], Any]) -> Nested:
         """With the inner model's conditional changed."""
         inner = dataclasses.replace(self.model, conditional=self.model.conditional.transformed(change))
         return dataclasses.replace(self, model=inner)
 
     def _rows(self, features: jax.Array) -> jax.Array:
-        """[..., F] -> [N, F], the contexts of as many inner examples."""
-        return features.reshape(-1, self.num_params).astype(jnp.float32)
+        """[..., F] or, for blocks, [..., M, F] -> [N, M * F], the contexts of as many inner examples."""
+        return features.reshape(-1, self.model.context_spec.size).astype(jnp.float32)
+
+    def _block(self, features: jax.Array, value: jax.Array, kept: jax.Array, valid: jax.Array) -> tuple[Any, Any]:
+        """Inner examples [N, M, *value], 0 but in the slots `kept`, and their contexts [N, M * F]."""
+        kept = jnp.broadcast_to(kept, features.shape[:-1])
+        value = jnp.where(kept.reshape(*kept.shape, *[1] * len(self.value_shape)), value, 0)
+        return value.reshape(-1, *self.model.event.shape), self._rows(jnp.where(valid[..., None], features, 0))
+
+    def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
+        """log p(x_m | slots visited before m, features) in nats, [..., M]: the inner model's, per site."""
+        rows, context = self._block(features, value, valid, valid)
+        more = {"context": context, "train": self.train, "key": self.key}
+        per_slot = self.model.log_prob_per_site(self.params, rows, **more)
+        return jnp.where(valid, per_slot.reshape(features.shape[:-1]), 0.0)
+
+    def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
+        """Entropy of each slot given those visited before it in nats, [..., M]: the inner model's."""
+        rows, context = self._block(features, value, valid, valid)
+        _, per_slot = self.model.conditionals(self.params, rows, context=context)
+        return jnp.where(valid, per_slot.reshape(features.shape[:-1]), 0.0)
+
+    def block_sample(self, key, features, valid, value, given, temperature=1.0):
+        """Draws [..., M, *value_shape], slot by slot; exact where the given slots are visited before all others."""
+        return self._draw_block(self.model.conditional, key, features, valid, value, given, temperature)
+
+    def block_mode(self, features, valid, value, given):
+        """Slot by slot the most probable, [..., M, *value_shape]: greedy."""
+        head = _Greedy(self.model.conditional)
+        return self._draw_block(head, jax.random.key(0), features, valid, value, given, 1.0)
+
+    def _draw_block(self, conditional, key, features, valid, value, given, temperature):
+        canvas, context = self._block(features, value, valid & given, valid)
+        canvas = canvas.astype(self.model.event.dtype)
+        drawn = self._fill(conditional, key, canvas, ~valid | given, context, temperature)
+        return drawn.reshape(*features.shape[:-1], *self.value_shape)
+
+    def _fill(self, conditional: Conditional, key, canvas, clamped, context, temperature) -> jax.Array:
+        """Draws what is not clamped of inner examples."""
+        from arjax.samplers.cached import cached  # samplers know models
+
+        model = self.model
+        return cached(
+            model.network, conditional, self.params, model.factorization, key, canvas, clamped, context, temperature
+        )
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value | features) in nats, [...]: the inner model's, with teacher forcing."""
@@ -114,14 +177,10 @@ class Nested(Conditional):
         return self._draw(_Greedy(self.model.conditional), jax.random.key(0), features, 1.0)
 
     def _draw(self, conditional: Conditional, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
-        from arjax.samplers.cached import cached  # samplers know models
-
-        rows, model = self._rows(features), self.model
-        canvas, _ = model.dummy_batch(len(rows))
-        free = jnp.zeros(model.event.num_sites, bool)
-        drawn = cached(
-            model.network, conditional, self.params, model.factorization, key, canvas, free, rows, temperature
-        )
+        rows = self._rows(features)
+        canvas, _ = self.model.dummy_batch(len(rows))
+        free = jnp.zeros(self.model.event.num_sites, bool)
+        drawn = self._fill(conditional, key, canvas, free, rows, temperature)
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
     def entropy(self, features: jax.Array) -> jax.Array:
@@ -139,8 +198,15 @@ class _Greedy:
 
     inner: Conditional
 
+    @property
+    def joint(self) -> bool:
+        return self.inner.joint
+
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> _Greedy:
         return _Greedy(self.inner.bind(params, train, key))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         return self.inner.mode(features)
+
+    def block_sample(self, key, features, valid, value, given, temperature) -> jax.Array:
+        return self.inner.block_mode(features, valid, value, given)

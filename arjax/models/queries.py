@@ -11,18 +11,21 @@ import numpy as np
 from arjax.errors import UserError
 from arjax.factorization import Factorization, from_order
 from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.models.blocks import turns
 
 
-def evidence_first(model: AutoregressiveModel, *groups: np.ndarray) -> Factorization:
+def evidence_first(model: AutoregressiveModel, *groups: np.ndarray, drawn: bool = False) -> Factorization:
     """A factorization of the model that visits these groups of sites one after another, before all others.
 
     The model's own where it does; else, of a model with several orders, one of those: the first of a pool that does, or
-    among all orders its own with the groups moved to the front. Sites of one step are independent given the steps
-    before, so groups may also meet within a step.
+    among all orders its own with the groups moved to the front. Groups may meet within a step where its sites are
+    independent given the steps before; under a joint conditional their turns within the step have to follow, too.
 
     Args:
       model: the model.
       *groups: bool[D] each, which do not overlap.
+      drawn: what is not in the groups is drawn, none of it scored: within a step, some joint conditionals can do that
+        given any sites.
 
     Raises:
       UserError: none of the model's orders does; the sentence says what is in the way.
@@ -30,17 +33,26 @@ def evidence_first(model: AutoregressiveModel, *groups: np.ndarray) -> Factoriza
     group_D = np.full(model.event.num_sites, len(groups))
     for number, member_D in reversed(list(enumerate(groups))):
         group_D[np.asarray(member_D, bool).ravel()] = number
-    own, orders = model.factorization, model.orders
-    if _conflict(own, group_D) is None:
+    own, orders, head = model.factorization, model.orders, model.conditional
+    by_turns = head.joint and not (drawn and head.any_given)
+
+    def conflict(factorization: Factorization) -> str | None:
+        turn_D = turns(head, factorization) if by_turns else np.asarray(factorization.step)
+        return _conflict(np.asarray(factorization.step), turn_D, group_D)
+
+    if conflict(own) is None:
         return own
     if orders is None:
-        raise UserError(f"this order cannot condition on the observed sites: {_conflict(own, group_D)}")
+        raise UserError(f"this order cannot condition on the observed sites: {conflict(own)}")
     sizes = (np.asarray(own.blocks) < own.num_sites).sum(1)
     if orders.pool is None:
-        return from_order(np.lexsort((np.asarray(own.rank), group_D)), sizes, own.grid_shape)
+        moved = from_order(np.lexsort((np.asarray(own.rank), group_D)), sizes, own.grid_shape)
+        if conflict(moved) is not None:
+            raise UserError(f"no order of this model can condition on the observed sites: {conflict(moved)}")
+        return moved
     for order in orders.pool:
         factorization = from_order(order, sizes, own.grid_shape)
-        if _conflict(factorization, group_D) is None:
+        if conflict(factorization) is None:
             return factorization
     raise UserError(
         f"none of the {len(orders.pool)} orders of this model visits the observed sites first: train it with "
@@ -48,15 +60,21 @@ def evidence_first(model: AutoregressiveModel, *groups: np.ndarray) -> Factoriza
     )
 
 
-def _conflict(factorization: Factorization, group_D: np.ndarray) -> str | None:
-    """What keeps the groups from following one another, or None where they do."""
-    step_D = np.asarray(factorization.step)
+def _conflict(step_D: np.ndarray, turn_D: np.ndarray, group_D: np.ndarray) -> str | None:
+    """What keeps the groups from following one another, or None where they do.
+
+    `turn_D` says when each site is visited: its step, or finer.
+    """
     for number in range(group_D.max()):
-        before, after = step_D[group_D <= number], step_D[group_D > number]
-        if len(before) and len(after) and before.max() > after.min():
+        before, after = (np.flatnonzero(part) for part in (group_D <= number, group_D > number))
+        if not len(before) or not len(after):
+            continue
+        last, first = before[turn_D[before].argmax()], after[turn_D[after].argmin()]
+        if turn_D[last] > turn_D[first]:
+            within = ", whose sites depend on one another" if step_D[first] == step_D[last] else ""
             return (
-                f"a site drawn in step {after.min()} comes before an observed one of step {before.max()}; use an "
-                "ordering that visits the observed sites first"
+                f"a site drawn in step {step_D[first]} comes before an observed one of step {step_D[last]}{within}; "
+                "use an ordering that visits the observed sites first"
             )
     return None
 

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.factorization import Factorization
 from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.models.blocks import scores_blocks, site_log_prob
 from arjax.networks.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives.base import OBJECTIVES, Sums, count
 
@@ -26,7 +28,8 @@ def order_agnostic(
     all orders, the sites of that step and of all later ones are predicted at once, and count so often that the
     expectation is that of the step alone, S times: S / (number of steps left) for equal blocks (equation 11 there; the
     absorbing diffusion of Hoogeboom et al., 2022, section 3). That has less noise than the step alone, which is what
-    other distributions over orders get.
+    other distributions over orders get, and blocks of unequal sizes under a joint conditional, where a later block does
+    not stand for that of the step.
 
     All other networks predict every site in one pass, under one order for each of `orders_per_batch` equal parts of the
     batch; 0: one order per example.
@@ -69,21 +72,24 @@ def _any_known(model, params, batch: Batch, order_key: jax.Array, key: jax.Array
     num, grid = x.shape[0], model.event.grid_shape
     steps = orders.first.num_steps
     size_S = (np.asarray(orders.first.blocks) < model.event.num_sites).sum(1)
-    # A site of those left is one of step t with the probability that the part of step t among them has.
+    # A site of those left is one of step t with the probability that the part of step t among them has. Whole blocks of
+    # one size are exchangeable, too; under a joint conditional, what a site scores depends on its block.
+    all_later = orders.pool is None and (not scores_blocks(model.conditional, orders.first) or len(set(size_S)) == 1)
     weight_S = jnp.asarray(steps * size_S / np.cumsum(size_S[::-1])[::-1], jnp.float32)
 
-    def known_and_weight(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def known_and_weight(key: jax.Array) -> tuple[jax.Array, jax.Array, Factorization]:
         draw_key, step_key = jax.random.split(key)
-        step_D, t = jnp.asarray(orders.draw(draw_key).step), jax.random.randint(step_key, (), 0, steps)
-        if orders.pool is None:
+        factorization = orders.draw(draw_key)
+        step_D, t = jnp.asarray(factorization.step), jax.random.randint(step_key, (), 0, steps)
+        if all_later:
             weight_D = jnp.where(step_D >= t, weight_S[t], 0.0)
         else:
             weight_D = jnp.where(step_D == t, float(steps), 0.0)
-        return (step_D < t).reshape(grid), weight_D.reshape(grid)
+        return (step_D < t).reshape(grid), weight_D.reshape(grid), factorization
 
-    known, weight = jax.vmap(known_and_weight)(jax.random.split(order_key, num))
+    known, weight, drawn = jax.vmap(known_and_weight)(jax.random.split(order_key, num))
     features = model.features_given(params, x, known, context=batch.get("context"), train=True, key=key)
-    log_prob = model.head(params, train=True, key=key).log_prob(features, x) * weight
+    log_prob = site_log_prob(model.head(params, train=True, key=key), features, x, drawn) * weight
     if "mask" in batch:
         log_prob = jnp.where(batch["mask"] > 0, log_prob, 0.0)
     return log_prob.reshape(num, -1).sum(-1)

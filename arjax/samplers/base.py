@@ -14,6 +14,7 @@ from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.integers import is_integer
 from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.models.blocks import scores_blocks
 from arjax.models.checks import as_context, as_values, check_key
 from arjax.models.queries import evidence_first
 from arjax.registry import Registry
@@ -44,7 +45,8 @@ def draw(
       given: values to clamp, [*grid, *value] or [num, *grid, *value].
       observed: bool[*grid], the sites where `given` counts. The rest is drawn from its exact conditional distribution,
         which needs an order of the model with every observed site before (or in the same step as) every other; a model
-        trained under all orders has one for any set of sites.
+        trained under all orders has one for any set of sites. Within a step, a `nested` conditional has to visit the
+        observed sites first, too.
       context: int[num] or float[num, size], or one for all: int[] or float[size].
       temperature: divides the logits; 1 is the model's own distribution.
       top_k, top_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
@@ -60,7 +62,9 @@ def draw(
     sample = SAMPLERS.get(sampler)
     conditional = truncate(model.conditional, top_k, top_p)
     canvas, clamped_D = _canvas(model, num, given, observed)
-    factorization = model.factorization if observed is None else evidence_first(model, np.asarray(observed, bool))
+    factorization = model.factorization
+    if observed is not None:
+        factorization = evidence_first(model, np.asarray(observed, bool), drawn=True)
     context = as_context(model.context_spec, context, num, one_for_all=True)
     return sample(model.network, conditional, params, factorization, key, canvas, clamped_D, context, temperature)
 
@@ -96,11 +100,17 @@ def fill(
 
     The key of step t is `fold_in(key, t)`, so all samplers that visit the same steps draw the same values.
     """
-    values = conditional.sample(jax.random.fold_in(key, t), features_BMF, temperature)
-    sites_M, valid_M = factorization.sites(t)
+    key, (sites_M, valid_M) = jax.random.fold_in(key, t), factorization.sites(t)
     num_sites = factorization.num_sites
-    free_M = valid_M & ~clamped_D[jnp.minimum(sites_M, num_sites - 1)]
+    within_M = jnp.minimum(sites_M, num_sites - 1)
+    given_M = valid_M & clamped_D[within_M]
     flat = canvas.reshape(canvas.shape[0], num_sites, -1)
+    if scores_blocks(conditional, factorization):
+        value_shape = canvas.shape[1 + len(factorization.grid_shape) :]
+        held = flat[:, within_M].reshape(*features_BMF.shape[:2], *value_shape)
+        values = conditional.block_sample(key, features_BMF, valid_M, held, given_M, temperature)
+    else:
+        values = conditional.sample(key, features_BMF, temperature)
     values = values.reshape(*values.shape[:2], -1).astype(canvas.dtype)
-    flat = flat.at[:, jnp.where(free_M, sites_M, num_sites)].set(values, mode="drop")
+    flat = flat.at[:, jnp.where(valid_M & ~given_M, sites_M, num_sites)].set(values, mode="drop")
     return flat.reshape(canvas.shape)

@@ -208,7 +208,10 @@ def fitting_conditionals(event):
 
 
 #: Densities are integrated on grids: no scale may be so small that it falls between the points.
-REAL_OPTIONS = {"beta": "(low=-2, high=2, min_log_shape=1.3)"}
+REAL_OPTIONS = {
+    "beta": "(low=-2, high=2, min_log_shape=1.3)",
+    "mixture_of_products": "(components=2, base='gaussian(min_log_scale=-1.0)')",
+}
 REAL_CONDITIONALS = [
     name + REAL_OPTIONS.get(name, "(min_log_scale=-1.0)") for name in fitting_conditionals(EVENTS["real"])
 ]

@@ -1,0 +1,84 @@
+"""Joint conditionals: the contract of families that score the sites of a step together, which may then be dependent."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import Conditional
+
+
+class JointConditional(Conditional):
+    """Distribution of the values of a block, the M sites of one step, by the chain rule over its slots.
+
+    Its block forms take features [..., M, F], values [..., M, *value_shape] and valid bool[..., M] (or bool[M]): short
+    blocks are filled up with slots that are not valid, whose features and values may be anything. Log-probabilities and
+    entropies are per slot, [..., M], in nats, and 0 where a slot is not valid: those of a value given the slots that
+    are visited before it, so they stand for sites as those of other families do, and add up to that of the block.
+
+    The forms of `Conditional` are those of a block of one site.
+    """
+
+    joint: ClassVar[bool] = True
+    #: Whether `block_sample` is exact whichever slots are given; else only where these are visited before all others.
+    any_given: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def turns(self, block_size: int) -> np.ndarray:
+        """When each slot is visited, int[M]: a slot is conditioned on those whose turn comes before its own."""
+
+    @abc.abstractmethod
+    def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
+        """log p(x_m | slots visited before m, features), [..., M]."""
+
+    @abc.abstractmethod
+    def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
+        """Entropy of x_m given the values of the slots visited before m, [..., M]."""
+
+    @abc.abstractmethod
+    def block_sample(
+        self,
+        key: jax.Array,
+        features: jax.Array,
+        valid: jax.Array,
+        value: jax.Array,
+        given: jax.Array,
+        temperature: float | jax.Array = 1.0,
+    ) -> jax.Array:
+        """Draws [..., M, *value_shape] given the `value` of the slots in `given` bool[M]; what it holds there, and
+        where a slot is not valid, does not matter.
+        """
+
+    @abc.abstractmethod
+    def block_mode(self, features: jax.Array, valid: jax.Array, value: jax.Array, given: jax.Array) -> jax.Array:
+        """A probable block [..., M, *value_shape], given as `block_sample` is."""
+
+    def _one(self, features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Features, values (zeros) and valid of blocks of one site."""
+        return features[..., None, :], jnp.zeros((*features.shape[:-1], 1, *self.value_shape)), jnp.ones(1, bool)
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """log p(value | features) of a block of one site, [...]."""
+        features, _, valid = self._one(features)
+        value = jnp.expand_dims(value, value.ndim - len(self.value_shape))
+        return self.block_log_prob(features, value, valid)[..., 0]
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws blocks of one site, [..., *value_shape]."""
+        features, value, valid = self._one(features)
+        drawn = self.block_sample(key, features, valid, value, ~valid, temperature)
+        return drawn.reshape(*features.shape[:-2], *self.value_shape)
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """Entropy of a block of one site, [...]."""
+        features, value, valid = self._one(features)
+        return self.block_entropy(features, value, valid)[..., 0]
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """A probable value of a block of one site, [..., *value_shape]."""
+        features, value, valid = self._one(features)
+        return self.block_mode(features, valid, value, ~valid).reshape(*features.shape[:-2], *self.value_shape)

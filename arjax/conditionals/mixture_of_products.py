@@ -1,0 +1,186 @@
+"""A mixture of products: sites (and the entries of their values) that are independent only given a shared component.
+
+p(x_1, ..., x_M) = sum_k w_k prod_m p_k(x_m). The weights are shared by all that one step draws, so the components carry
+the dependence within it, as latent classes do (Lazarsfeld & Henry, "Latent Structure Analysis", 1968); mixtures as
+conditionals of an autoregressive model are section 2.2 of Uria, Murray & Larochelle, "RNADE" (2013).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.conditionals.joint import JointConditional
+from arjax.conditionals.scales import check_components
+from arjax.errors import UserError
+from arjax.spec import EventSpec
+
+#: Draws behind an estimate of an entropy that has no closed form.
+_DRAWS = 16
+#: How far apart components start. Where a step knows nothing, its features are biases that begin at 0: components that
+#: began alike would have the same gradients, and so stay alike.
+_SPREAD = 0.5
+#: Stands for log 0, small enough to decide and large enough to be added up.
+_IMPOSSIBLE = -1e30
+
+
+@CONDITIONALS.register("mixture_of_products")
+@dataclasses.dataclass(frozen=True)
+class MixtureOfProducts(JointConditional):
+    """K products of a base family over the slots of a block, under shared weights.
+
+    Features of a site: K logits of the weights, then the base family's for each component. The logits of a block are
+    the mean of those of its valid slots.
+
+    Attributes:
+      base: the family of a value in each component.
+      components: K.
+      num_levels: V of discrete values, 0 for real ones.
+    """
+
+    base: Conditional
+    components: int = 8
+    num_levels: int = 0
+    any_given: ClassVar[bool] = True
+
+    @classmethod
+    def for_event(cls, event: EventSpec, components: int = 8, base: str = "") -> MixtureOfProducts:
+        """Mixtures of so many products: `mixture_of_products(components=8, base='gaussian(min_log_scale=-5)')`.
+
+        Args:
+          event: any kind of data.
+          components: K; with one, sites are independent.
+          base: call string of a conditional, "": the usual one for the kind of data.
+
+        Raises:
+          UserError: the base is joint itself or does not fit the event, or K is no positive number.
+        """
+        from arjax.conditionals import make_conditional  # which knows all families, this one too
+
+        check_components("mixture_of_products", components)
+        if not isinstance(base, str):
+            raise UserError(f"the base of the conditional 'mixture_of_products' is a name in quotes, not {base!r}")
+        family = make_conditional(base, event)
+        if family.joint:
+            raise UserError(
+                f"the base of the conditional 'mixture_of_products' cannot be {base!r}, which scores the sites of a "
+                "step together itself"
+            )
+        return cls(family, components, event.num_levels)
+
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        """That of the base."""
+        return self.base.value_shape
+
+    @property
+    def num_params(self) -> int:
+        """K logits, and K times the features of the base."""
+        return self.components * (1 + self.base.num_params)
+
+    def turns(self, block_size: int) -> np.ndarray:
+        """Slot by slot."""
+        return np.arange(block_size)
+
+    def _parts(self, features: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Log-weights of the block, float32[..., K], and features of the base, float32[..., M, K, P]."""
+        features = features.astype(jnp.float32)
+        logits, of_base = features[..., : self.components], features[..., self.components :]
+        valid = valid[..., None]
+        mean = jnp.where(valid, logits, 0).sum(-2) / jnp.maximum(valid.sum(-2), 1)
+        of_base = of_base.reshape(*of_base.shape[:-1], self.components, self.base.num_params)
+        return jax.nn.log_softmax(mean), of_base + self._apart(features.shape[-2])
+
+    def _apart(self, block_size: int) -> np.ndarray:
+        """What is added to the features of the base, float32[M, K, P]: fixed, and 0 for one component."""
+        shape = (block_size, self.components, self.base.num_params)
+        noise = np.random.default_rng(0).normal(size=shape)
+        return np.float32(_SPREAD * noise if self.components > 1 else 0 * noise)
+
+    def _by_component(self, of_base: jax.Array, value: jax.Array, counted: jax.Array) -> jax.Array:
+        """log p_k(x_m), [..., M, K]; 0 where a slot does not count."""
+        value = jnp.expand_dims(value, value.ndim - len(self.value_shape))
+        return jnp.where(counted[..., None], self.base.log_prob(of_base, value), 0.0)
+
+    def _log_posterior(self, log_weights: jax.Array, log_p: jax.Array) -> jax.Array:
+        """log P(k | x_<m), [..., M, K]."""
+        log_p = jnp.maximum(log_p, _IMPOSSIBLE)  # after an impossible value no component is left, and 0 / 0 is nan
+        prior = jnp.broadcast_to(log_weights[..., None, :], (*log_p.shape[:-2], 1, self.components))
+        return jax.nn.log_softmax(jnp.cumsum(jnp.concatenate([prior, log_p[..., :-1, :]], -2), -2))
+
+    def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
+        """log p(x_m | x_<m) = log sum_k P(k | x_<m) p_k(x_m) in nats, [..., M]."""
+        log_weights, of_base = self._parts(features, valid)
+        log_p = self._by_component(of_base, value, valid)
+        score = jax.nn.logsumexp(self._log_posterior(log_weights, log_p) + log_p, axis=-1)
+        return jnp.where(valid, score, 0.0)
+
+    def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
+        """Entropy of x_m given x_<m in nats, [..., M].
+
+        A sum over all levels for discrete numbers; for vectors and real values an estimate without bias, from draws
+        that always have the same key.
+        """
+        log_weights, of_base = self._parts(features, valid)
+        posterior = self._log_posterior(log_weights, self._by_component(of_base, value, valid))
+        exact = self.num_levels and not self.value_shape
+        entropy = (self._summed_entropy if exact else self._drawn_entropy)(posterior, of_base)
+        return jnp.where(valid, entropy, 0.0)
+
+    def _summed_entropy(self, log_weights: jax.Array, of_base: jax.Array) -> jax.Array:
+        """-sum_v p(v) log p(v) of mixtures with weights [..., M, K], [..., M]."""
+
+        def add(total: jax.Array, level: jax.Array) -> tuple[jax.Array, None]:
+            log_p = jax.nn.logsumexp(log_weights + self.base.log_prob(of_base, level), axis=-1)
+            return total - jnp.exp(log_p) * log_p, None
+
+        levels = jnp.arange(self.num_levels)
+        return jax.lax.scan(add, jnp.zeros(log_weights.shape[:-1], jnp.float32), levels)[0]
+
+    def _drawn_entropy(self, log_weights: jax.Array, of_base: jax.Array) -> jax.Array:
+        """The mean of -log p(x) over some draws x from mixtures with weights [..., M, K], [..., M]."""
+
+        def surprise(key: jax.Array) -> jax.Array:
+            component_key, key = jax.random.split(key)
+            component = jax.random.categorical(component_key, log_weights)
+            x = self.base.sample(key, _chosen(of_base, component))
+            log_p = self.base.log_prob(of_base, jnp.expand_dims(x, x.ndim - len(self.value_shape)))
+            return -jax.nn.logsumexp(log_weights + log_p, axis=-1)
+
+        return jax.lax.map(surprise, jax.random.split(jax.random.key(0), _DRAWS)).mean(0)
+
+    def block_sample(self, key, features, valid, value, given, temperature=1.0):
+        """One component for the block, from its posterior given the given slots, then every value of that component.
+
+        Temperature divides the log-posterior, and is passed on to the base.
+        """
+        log_weights, of_base = self._parts(features, valid)
+        log_weights = log_weights + self._by_component(of_base, value, valid & given).sum(-2)
+        component_key, key = jax.random.split(key)
+        component = jax.random.categorical(component_key, log_weights / temperature)
+        return self.base.sample(key, _chosen(of_base, component[..., None]), temperature)
+
+    def block_mode(self, features, valid, value, given):
+        """Of the modes of the components, the block that is most probable under the mixture: greedy, not a maximum over
+        all blocks.
+        """
+        log_weights, of_base = self._parts(features, valid)
+        axis = value.ndim - len(self.value_shape)
+        given = given.reshape(*given.shape, *[1] * (1 + len(self.value_shape)))
+        modes = self.base.mode(of_base)  # [..., M, C, *value], C a second time K
+        modes = jnp.where(given, jnp.expand_dims(value, axis).astype(modes.dtype), modes)
+        log_p = self.base.log_prob(of_base[..., None, :, :], jnp.expand_dims(modes, axis + 1))  # [..., M, C, K]
+        log_p = jnp.where(valid[..., None, None], log_p, 0.0).sum(-3)
+        best = jax.nn.logsumexp(log_weights[..., None, :] + log_p, axis=-1).argmax(-1)
+        best = best.reshape(*best.shape, *[1] * (2 + len(self.value_shape)))
+        return jnp.take_along_axis(modes, best, axis).squeeze(axis)
+
+
+def _chosen(of_base: jax.Array, component: jax.Array) -> jax.Array:
+    """Features of the base [..., M, P] under components int[..., M] (or [..., 1]), out of [..., M, K, P]."""
+    return jnp.take_along_axis(of_base, component[..., None, None], -2)[..., 0, :]

@@ -1,0 +1,66 @@
+"""From the sites of a grid to the blocks of a factorization and back, for conditionals that score a step together."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals import Conditional
+from arjax.factorization import Factorization
+
+
+def scores_blocks(conditional: Conditional, factorization: Factorization) -> bool:
+    """Whether the sites of a step are scored together: a block of one site is a value like any other."""
+    return conditional.joint and factorization.blocks.shape[-1] > 1
+
+
+def turns(conditional: Conditional, factorization: Factorization) -> np.ndarray:
+    """When each site is visited, int[D]: by its step and, under a joint conditional, by its turn within the step.
+
+    A site is conditioned on those that are visited earlier; those of one turn are independent of one another.
+    """
+    step_D = np.asarray(factorization.step)
+    if not scores_blocks(conditional, factorization):
+        return step_D
+    block_size = factorization.block_size
+    turn_M = np.asarray(conditional.turns(block_size))
+    return step_D * block_size + turn_M[np.asarray(factorization.slot) % block_size]
+
+
+def site_log_prob(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
+    """log p of the value of each site given those visited before it, [B, *grid].
+
+    Args:
+      head: the conditional with its parameters.
+      features: [B, *grid, F].
+      x: [B, *grid, *value].
+      factorization: one for all examples, or one for each (arrays with a first axis of length B).
+    """
+    if not scores_blocks(head, factorization):
+        return head.log_prob(features, x)
+    return _by_block(head.block_log_prob, features, x, factorization)
+
+
+def site_entropy(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
+    """Entropy of the value of each site given those visited before it, [B, *grid]; arguments as above."""
+    if not scores_blocks(head, factorization):
+        return head.entropy(features)
+    return _by_block(head.block_entropy, features, x, factorization)
+
+
+def _by_block(score, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
+    """`score(features [B, S, M, F], values [B, S, M, *value], valid [B, S, M])` of the blocks, back on the grid."""
+    rank = len(factorization.grid_shape)
+    num = np.prod(factorization.grid_shape)
+    axes = (0, 0 if factorization.blocks.ndim == 3 else None)
+
+    def cut(example: jax.Array, f: Factorization) -> jax.Array:  # [*grid, ...] -> [S, M, ...], padding repeats a site
+        return example.reshape(num, *example.shape[rank:])[jnp.minimum(jnp.asarray(f.blocks), num - 1)]
+
+    def lay_out(per_slot_SM: jax.Array, f: Factorization) -> jax.Array:
+        return per_slot_SM.reshape(-1)[jnp.asarray(f.slot)].reshape(f.grid_shape)
+
+    blocks = [jax.vmap(cut, axes)(values, factorization) for values in (features, x)]
+    valid = jnp.broadcast_to(jnp.asarray(factorization.blocks) < num, blocks[0].shape[:-1])
+    return jax.vmap(lay_out, axes)(score(*blocks, valid), factorization)

@@ -1,0 +1,296 @@
+"""Joint conditionals keep the dependence within a step: against sums over all values, for every partition and form."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+from scipy import stats
+
+from arjax.conditionals import make_conditional
+from arjax.errors import UserError
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.objectives import make_objective
+from arjax.spec import EventSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+EVENT = EventSpec((2, 3))
+VECTORS = EventSpec((4,), (2,))
+ALL = cases.all_values(EVENT)
+MIXTURE = "mixture_of_products(components=3)"
+NESTED = "nested(hidden_sizes=(12,), features=4)"
+BACKWARDS = "nested(hidden_sizes=(12,), features=4, ordering='reversed')"
+CATEGORIES = "mixture_of_products(components=2, base='discretized_logistic_mixture(components=2)')"
+DEEP = "nested(hidden_sizes=(12,), features=4, partition='sizes(sizes=(1, 2))', conditional='mixture_of_products')"
+CALLS = (MIXTURE, NESTED, BACKWARDS)
+PARTITIONS = ("rows", "blocks(size=2)", "sizes(sizes=(1, 3, 2))", "blocks(size=6)")
+each = pytest.mark.parametrize("conditional", CALLS)
+
+
+def build(conditional: str, partition: str = "rows", network: str = "made", event: EventSpec = EVENT, **choice):
+    small = {**NETWORKS.get(network).SMALL, "partition": partition, **choice}
+    model = make_model(event, network, conditional=conditional, **small)
+    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+
+
+def joint(model, params, x=ALL, **more) -> np.ndarray:
+    """p(x), float64[N]."""
+    return np.exp(np.asarray(jax.jit(lambda p, x: model.log_prob(p, x, **more))(params, x), np.float64))
+
+
+def marginal(p: np.ndarray, sites) -> np.ndarray:
+    """The probability of each example's values at some sites, by sums over all examples."""
+    flat = ALL.reshape(len(ALL), -1)[:, list(sites)]
+    _, group = np.unique(flat, axis=0, return_inverse=True)
+    return np.bincount(group.ravel(), p)[group.ravel()] if flat.shape[1] else np.ones(len(ALL))
+
+
+@pytest.mark.parametrize("conditional", [*CALLS, DEEP])
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_the_joint_sums_to_one_and_sites_of_a_step_depend_on_one_another(conditional, partition):
+    if conditional == DEEP and partition != "sizes(sizes=(1, 3, 2))":
+        pytest.skip("its inner sizes are those of three slots")
+    model, params = build(
+        conditional, partition, ordering="list(order=(4, 0, 5, 2, 1, 3))" if "(" in partition else "snake"
+    )
+    p = joint(model, params)
+    assert abs(p.sum() - 1) < 1e-5 and np.log(p).std() > 0.05
+    block = np.asarray(model.factorization.blocks)[0]
+    if block[1] == 6:  # the first has one site
+        block = np.asarray(model.factorization.blocks)[1]
+    block = block[block < 6]
+    assert np.abs(marginal(p, block) - np.prod([marginal(p, [i]) for i in block], 0)).max() > 1e-3
+
+
+@each
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_each_site_is_scored_given_the_sites_visited_before_it(conditional, partition):
+    model, params = build(conditional, partition)
+    p, per_site = joint(model, params), np.asarray(model.log_prob_per_site(params, ALL), np.float64).reshape(-1, 6)
+    factorization = model.factorization
+    slot_in_step = np.asarray(factorization.slot) % factorization.block_size
+    turn = -slot_in_step if conditional == BACKWARDS else slot_in_step
+    step = np.asarray(factorization.step)
+    for site in range(6):
+        before = [j for j in range(6) if (step[j], turn[j]) < (step[site], turn[site])]
+        expected = np.log(marginal(p, [*before, site])) - np.log(marginal(p, before))
+        np.testing.assert_allclose(per_site[:, site], expected, atol=2e-5)
+
+
+@each
+def test_entropies_are_those_of_the_sites_given_the_sites_before(conditional):
+    model, params = build(conditional, "sizes(sizes=(1, 3, 2))")
+    log_prob, entropy = model.conditionals(params, ALL)
+    np.testing.assert_allclose(log_prob, model.log_prob_per_site(params, ALL), atol=1e-6)
+    for site in range(6):
+        other = ALL.reshape(-1, 6).copy()
+        other[:, site] = 1 - other[:, site]
+        pair = [np.asarray(model.log_prob_per_site(params, x.reshape(ALL.shape)), np.float64) for x in (ALL, other)]
+        pair = np.stack([values.reshape(-1, 6)[:, site] for values in pair])
+        expected = -(np.exp(pair) * pair).sum(0)
+        np.testing.assert_allclose(np.asarray(entropy).reshape(-1, 6)[:, site], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["made", "nade", "lstm", "transformer", "deep_nade"])
+@pytest.mark.parametrize("conditional", [MIXTURE, BACKWARDS])
+def test_samples_are_the_same_for_all_samplers_and_follow_the_joint(conditional, network):
+    model, params = build(conditional, "sizes(sizes=(1, 3, 2))", network)
+    key, num = jax.random.key(1), 8000
+    x = np.asarray(model.sample(params, key, num, sampler="cached"))
+    same = (x[:500] == np.asarray(model.sample(params, key, num, sampler="naive"))[:500]).all()
+    assert same or network != "made"  # features of other networks may differ in their last digit, and a draw with them
+    p = joint(model, params)
+    counts = np.bincount(x.reshape(num, 6) @ (1 << np.arange(6)[::-1]), minlength=64)
+    rare = num * p < 5
+    counts, expected = (np.append(v[~rare], v[rare].sum()) for v in (counts, num * p / p.sum()))
+    assert stats.chisquare(counts[expected > 0], expected[expected > 0]).pvalue > 1e-5
+
+
+@pytest.mark.parametrize("observed", [(0, 2), (0, 1, 2, 4), (5, 0, 1, 2)])
+@pytest.mark.parametrize("sampler", ["cached", "naive"])
+def test_a_mixture_completes_a_step_given_any_of_its_sites(sampler, observed):
+    model, params = build(MIXTURE, "rows")
+    given, where = np.array([[1, 0, 1], [0, 1, 1]]), np.isin(np.arange(6), observed).reshape(2, 3)
+    num = 20_000
+    x = np.asarray(model.sample(params, jax.random.key(0), num, sampler=sampler, given=given, observed=where))
+    assert (x[:, where] == given[where]).all()
+    p = joint(model, params) * (ALL[:, where] == given[where]).all(1)
+    p /= p.sum()
+    counts = np.bincount(x.reshape(num, 6) @ (1 << np.arange(6)[::-1]), minlength=64)
+    assert (np.abs(counts - num * p) < 5 * np.sqrt(num * p * (1 - p)) + 5).all()
+
+
+def test_a_nested_step_is_completed_where_the_given_sites_are_visited_first():
+    given, num = np.array([[1, 0, 1], [0, 1, 1]]), 20_000
+    for conditional, first, last in ((NESTED, 0, 2), (BACKWARDS, 2, 0)):
+        model, params = build(conditional, "rows")
+        where = np.zeros((2, 3), bool)
+        where[0, first] = True
+        x = np.asarray(model.sample(params, jax.random.key(0), num, given=given, observed=where))
+        p = joint(model, params) * (ALL[:, where] == given[where]).all(1)
+        counts = np.bincount(x.reshape(num, 6) @ (1 << np.arange(6)[::-1]), minlength=64)
+        p /= p.sum()
+        assert (np.abs(counts - num * p) < 5 * np.sqrt(num * p * (1 - p)) + 5).all()
+        where = np.zeros((2, 3), bool)
+        where[0, last] = True
+        with pytest.raises(UserError, match="of step 0, whose sites depend on one another; use an ordering"):
+            model.sample(params, jax.random.key(0), 2, given=given, observed=where)
+
+
+@each
+def test_queries_within_a_step_are_answered_in_turn_or_refused(conditional):
+    model, params = build(conditional, "rows")
+    p, first, last = joint(model, params), *((2, 0) if conditional == BACKWARDS else (0, 2))
+    for evidence, query in (((first,), (1,)), ((first, 1), (last,)), ((0, 1, 2, 3 + first), (4,))):
+        e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in (evidence, query))
+        answer = model.conditional_log_prob(params, ALL, query=q, evidence=e)
+        expected = np.log(marginal(p, evidence + query)) - np.log(marginal(p, evidence))
+        np.testing.assert_allclose(answer, expected, atol=2e-5)
+    e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in ((last,), (1,)))
+    with pytest.raises(UserError, match="whose sites depend on one another"):
+        model.conditional_log_prob(params, ALL, query=q, evidence=e)
+
+
+def test_all_orders_answer_for_sites_within_a_step():
+    model, params = build(MIXTURE, "blocks(size=3)", orders="uniform")
+    e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in ((5, 1), (0, 4)))
+    answer = np.exp(np.asarray(model.conditional_log_prob(params, ALL, query=q, evidence=e), np.float64))
+    values, index = np.unique(ALL.reshape(-1, 6)[:, [5, 1, 0, 4]], axis=0, return_index=True)
+    assert len(values) == 16 and abs(answer[index].sum() - 4) < 1e-5  # one distribution per value of the evidence
+    model, _ = build(BACKWARDS, "blocks(size=3)", orders="uniform")
+    with pytest.raises(UserError, match="no order of this model can condition on the observed sites"):
+        model.conditional_log_prob(params, ALL, query=q, evidence=e)
+
+
+def test_one_component_is_the_product_of_independent_sites():
+    params = build("mixture_of_products(components=1)", "rows")[1]
+    mixture, independent = (build(call, "rows")[0] for call in ("mixture_of_products(components=1)", "bernoulli"))
+    features = np.random.default_rng(0).normal(size=(5, 2, 3, 2)).astype(np.float32)
+    valid = jnp.ones(3, bool)
+    x = cases.random_x(EVENT, 5)
+    assert mixture.log_prob(params, x).shape == (5,)
+    found = mixture.conditional.block_log_prob(features, x, valid)
+    np.testing.assert_allclose(found, independent.conditional.log_prob(features[..., 1:], x), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("conditional", "event"),
+    [
+        (MIXTURE, VECTORS),
+        (MIXTURE, EventSpec((4,), (), "levels", 3)),
+        (CATEGORIES, EventSpec((2,), (2,), "levels", 3)),
+        ("nested(hidden_sizes=(12,), features=4, conditional='mixture_of_products')", VECTORS),
+        ("nested(hidden_sizes=(9,), features=4, conditional='nested(hidden_sizes=(9,), features=3)')", VECTORS),
+    ],
+)
+def test_blocks_of_any_values_sum_to_one(conditional, event):
+    model, params = build(
+        conditional, "sizes(sizes=(1, 1))" if event.grid_shape == (2,) else "sizes(sizes=(1, 3))", event=event
+    )
+    x = cases.all_values(event)
+    p = joint(model, params, x)
+    assert abs(p.sum() - 1) < 1e-5 and np.log(p).std() > 0.05
+    samples = np.asarray(model.sample(params, jax.random.key(0), 8000))
+    mean, expected = samples.mean(0), np.tensordot(p, x, 1)
+    assert (np.abs(mean - expected) < 0.05).all()
+
+
+@each
+def test_entropy_and_mode_of_a_vector_value(conditional):
+    event = EventSpec((2,), (3,))
+    model, params = build(conditional, "sites", event=event)
+    head, values = model.head(params), cases.all_values(EventSpec((3,)))
+    features = np.random.default_rng(0).normal(size=(1, head.num_params)).astype(np.float32)
+    log_p = np.asarray(head.log_prob(np.repeat(features, 8, 0), values), np.float64)
+    estimates = np.asarray(head.entropy(np.repeat(features, 1000, 0)))
+    assert abs(estimates.mean() + (np.exp(log_p) * log_p).sum()) < 5 * estimates.std() / 1000**0.5 + 1e-4
+    mode = np.asarray(head.mode(features))[0]
+    assert np.exp(log_p[mode @ [4, 2, 1]]) > 1 / 8  # at least more probable than most
+
+
+def test_the_mode_of_a_block_is_the_best_of_its_components():
+    head = make_conditional(MIXTURE, EVENT)
+    features, nothing = np.random.default_rng(1).normal(size=(50, 3, 6)).astype(np.float32), np.zeros((50, 3), int)
+    valid = jnp.array([True, True, False])
+    mode = head.block_mode(features, valid, nothing, ~valid)
+    best = np.asarray(head.block_log_prob(features, mode, valid)).sum(-1)
+    assert mode.shape == (50, 3) and (best > np.log(1 / 4) - 0.3).all()
+    held = head.block_mode(features, valid, nothing + 1, jnp.array([True, False, False]))
+    assert (np.asarray(held)[:, 0] == 1).all()
+
+
+@each
+@pytest.mark.parametrize("partition", ["blocks(size=3)", "sizes(sizes=(1, 3, 2))"])
+@pytest.mark.parametrize("network", ["made", "deep_nade"])
+def test_order_agnostic_training_scores_whole_steps_without_bias(network, partition, conditional):
+    """Its loss is on average the score under the orders that it draws."""
+    model, params = build(conditional, partition, network, orders="uniform")
+    x, objective = np.repeat(cases.random_x(EVENT, 1), 240, 0), make_objective("order_agnostic(orders_per_batch=0)")
+    step = jax.jit(lambda key: objective(model, params, {"x": x}, key)[0] * 6)
+    losses = np.array([float(step(key)) for key in jax.random.split(jax.random.key(0), 12)])
+    under = jax.jit(lambda f: -model.log_prob(params, x[:1], factorization=f)[0])
+    orders = [model.orders.draw(key) for key in jax.random.split(jax.random.key(1), 1500)]
+    exact = np.array([float(under(f)) for f in orders])
+    stderr = np.hypot(losses.std() / 12**0.5, exact.std() / len(exact) ** 0.5)
+    assert abs(losses.mean() - exact.mean()) < 5 * stderr
+
+
+@each
+def test_gradients_are_finite_and_reach_all_parameters(conditional):
+    model, params = build(conditional, "sizes(sizes=(1, 3, 2))")
+    gradient = jax.grad(lambda p: model.log_prob(p, cases.random_x(EVENT, 9)).sum())(params)
+    assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+
+
+def test_components_that_start_alike_come_apart():
+    """The features of a first step are biases, which begin at 0."""
+    model = make_model(EventSpec((2,)), "made", partition="blocks(size=2)", conditional=MIXTURE)
+    x, params = np.array([[0, 0], [1, 1]]), model.init(jax.random.key(0))
+    step = jax.jit(lambda p: jax.tree.map(lambda a, g: a + g, p, jax.grad(lambda p: model.log_prob(p, x).mean())(p)))
+    for _ in range(300):
+        params = step(params)
+    assert float(model.log_prob(params, x).mean()) > np.log(0.5) - 0.1  # independent sites: log 1/4
+
+
+def test_what_a_padded_slot_holds_does_not_matter():
+    features = np.random.default_rng(0).normal(size=(4, 3, 6)).astype(np.float32)
+    x, valid = cases.random_x(EventSpec((3,)), 4), jnp.array([True, True, False])
+    other, garbage = np.where(valid, x, 1 - x), np.where(valid[:, None], features, 1e3)
+    event = EventSpec((6,))
+    mixture, nested = (
+        make_conditional(call, event, 3)
+        for call in (MIXTURE, "nested(hidden_sizes=(9,), features=6, ordering='reversed')")
+    )
+    nested = nested.bind(cases.random_like(jax.eval_shape(nested.init, jax.random.key(0))))
+    for head in (mixture, nested):
+        np.testing.assert_array_equal(
+            head.block_log_prob(features, x, valid), head.block_log_prob(garbage, other, valid)
+        )
+        draws = [
+            head.block_sample(jax.random.key(0), f, valid, v, ~valid) for f, v in ((features, x), (garbage, other))
+        ]
+        np.testing.assert_array_equal(draws[0][:, :2], draws[1][:, :2])
+
+
+def test_an_impossible_value_has_no_probability():
+    event = EventSpec((6,), (), "real", 0)
+    head = make_conditional("mixture_of_products(components=2, base='beta(low=0, high=1)')", event)
+    features = np.random.default_rng(0).normal(size=(3, head.num_params)).astype(np.float32)
+    log_p = np.asarray(head.block_log_prob(features, np.float32([0.5, 2.0, 0.5]), jnp.ones(3, bool)))
+    assert log_p[1] == -np.inf and np.isfinite(log_p[[0, 2]]).all()
+
+
+def test_mistakes_are_told():
+    for text, sentence in (
+        ("mixture_of_products(components=0)", "must be"),
+        ("mixture_of_products(base=3)", "is a name in quotes, not 3"),
+        ("mixture_of_products(base='gaussian')", "needs real data"),
+        ("mixture_of_products(base='mixture_of_products')", "cannot be 'mixture_of_products', which scores the sites"),
+        ("nested(block_size=3)", "has no option 'block_size'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            make_conditional(text, EVENT)
