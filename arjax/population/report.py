@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arjax.population.jobs import PopulationJob
-from arjax.reporting.plots import has_matplotlib, new_figure, row_of_axes, save_figure, style
+from arjax.reporting.plots import has_matplotlib, label_axes, new_figure, row_of_axes, save_figure
 from arjax.sweep.results import COLUMNS
 
 
@@ -79,6 +79,6 @@ def draw_orders(path: Path, studied: Sequence[tuple[PopulationJob, Mapping[str, 
             axis.plot(values_OS[order], np.full(len(job.seeds), place), "o", color="C0", markersize=4, alpha=0.7)
             axis.plot([values_OS[order].mean()] * 2, [place - 0.3, place + 0.3], color="C1", linewidth=2)
         axis.set_yticks(range(len(ranked)), [job.orders[order] for order in ranked], fontsize=7)
-        style(axis, f"test {job.metric.replace('_', ' ')}", "", f"{found['dataset']}: {found['model']}")
+        label_axes(axis, f"test {job.metric.replace('_', ' ')}", "", f"{found['dataset']}: {found['model']}")
     save_figure(figure, path)
     return True

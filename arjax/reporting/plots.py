@@ -98,7 +98,7 @@ def entropy_curve(
     if measured is not None:
         size = 4 if len(steps) <= 150 else 1.5  # hundreds of large dots would hide the curve
         axes[0].plot(steps, measured, ".", color=ACCENT, markersize=size, zorder=1, label="-log p of the data")
-    style(axes[0], "step of the order", "nats", "Uncertainty along the order")
+    label_axes(axes[0], "step of the order", "nats", "Uncertainty along the order")
     axes[0].set_ylim(bottom=0 if np.min(nats_per_step) >= 0 else None)
     axes[0].legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     if over_grid is not None:
@@ -139,7 +139,7 @@ def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], n
     # The first steps of a run are far above everything that matters; they would flatten the rest of the curve.
     low, high = min(drawn), float(np.quantile(drawn, 0.95)) if len(drawn) > 20 else max(drawn)
     axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
-    style(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
+    label_axes(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
     axis.legend(frameon=False, fontsize=9)
     save_figure(figure, path)
 
@@ -207,7 +207,7 @@ def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlab
             number = names.index(name)
             line = "o-" if number < 10 else "s--"  # there are ten colours
             axis.plot(x, y, line, color=f"C{number % 10}", markersize=3, linewidth=1.3, label=name)
-        style(axis, xlabel, ylabel, title)
+        label_axes(axis, xlabel, ylabel, title)
     handles = {h.get_label(): h for axis in figure.axes for h in axis.get_lines()}
     figure.legend(
         [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9
@@ -245,7 +245,7 @@ def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, fl
         stderr = [100 * np.nan_to_num(error) / published for _, _, _, error, published in mine]
         axis.errorbar(x, y, stderr, fmt="o", color=f"C{i}", markersize=5, capsize=2, linewidth=1.2, label=model)
     axis.set_xticks(range(len(sets)), sets, fontsize=9)
-    style(axis, "", f"{unit}, % above published", "Results and published numbers")
+    label_axes(axis, "", f"{unit}, % above published", "Results and published numbers")
     axis.legend(frameon=False, fontsize=9, ncols=len(models) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     save_figure(figure, path)
 
@@ -267,7 +267,7 @@ def row_of_axes(figure: Any, count: int, widths: Sequence[float] | None = None) 
     return list(figure.subplots(1, count, squeeze=False, width_ratios=widths)[0])
 
 
-def style(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
+def label_axes(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
     """Labels, title and a light grid."""
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
