@@ -14,7 +14,7 @@ from arjax.registry import did_you_mean
 WITHIN = {
     "independent": "bernoulli",
     "mixture": "mixture_of_products(components=4)",
-    "nested": "nested(network='made', hidden_sizes=(64,), features=8)",
+    "nested": "nested(network='made', hidden_sizes=(64,), features=4)",
 }
 
 
@@ -26,7 +26,7 @@ def get_config(arg=""):
     config = base_config()
     config.dataset = dataset_config("binarized_mnist")
     config.model.update(partition=f"blocks(size={arg.block})", conditional=WITHIN[arg.within])
-    config.network = network_config("made", hidden_sizes=(16,) if arg.smoke else (500,), direct=False)
+    config.network = network_config("made", hidden_sizes=(16,) if arg.smoke else (500,))
     config.optimizer.update(learning_rate=2e-3, schedule="cosine")
     config.train.update(epochs=2.0, batch_size=100, steps_per_dispatch=50, ema_decay=0.99)
     config.train.update(log_every=250, eval_every=500, checkpoint_every=1000)
