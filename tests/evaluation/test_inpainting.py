@@ -1,0 +1,102 @@
+"""Completions: what is seen stays, what is drawn has the probability that is written beside it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import runpy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.evaluation.inpainting import complete, half, score_hidden
+from arjax.main import main
+from arjax.models import make_model
+from arjax.spec import EventSpec
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "inpaint.py"
+MODEL = make_model(EventSpec((2, 2)), "made", hidden_sizes=(8,), orders="uniform")
+
+
+def some_params(scale=3.0):
+    params = MODEL.init(jax.random.key(0))
+    return jax.tree.map(lambda a: a * scale, params)
+
+
+def test_halves_of_an_image():
+    assert half((3, 2), "top").tolist() == [[True, True], [False, False], [False, False]]
+    assert half((2, 3), "right").tolist() == [[False, True, True]] * 2
+    for a, b in (("top", "bottom"), ("left", "right")):
+        assert (half((5, 5), a) ^ half((5, 5), b)).all()
+    with pytest.raises(UserError, match="must be one of top, bottom"):
+        half((2, 2), "upper")
+    with pytest.raises(UserError, match="for images"):
+        half((4,), "top")
+
+
+def test_completions_keep_what_is_seen_and_say_how_probable_they_are():
+    params, hidden = some_params(), half((2, 2), "top")
+    x = np.array([[[0, 1], [1, 0]], [[1, 1], [0, 1]]])
+    done = complete(MODEL, params, x, hidden, 400, jax.random.key(1))
+    assert (done.drawn[:, :, 1] == x[:, None, 1]).all() and done.drawn.shape == (2, 400, 2, 2)
+    for n in range(2):
+        probability = {}
+        for top in itertools.product((0, 1), repeat=2):
+            whole = jnp.array([[top, x[n, 1]]])
+            score = MODEL.conditional_log_prob(params, whole, query=hidden, evidence=~hidden)
+            probability[top] = float(jnp.exp(score)[0])
+        assert sum(probability.values()) == pytest.approx(1, abs=1e-5)
+        assert np.exp(done.log_prob_truth[n]) == pytest.approx(probability[tuple(x[n, 0])], rel=1e-4)
+        for top, p in probability.items():
+            same = (done.drawn[n, :, 0] == top).all(-1)
+            assert same.mean() == pytest.approx(p, abs=0.1)
+            np.testing.assert_allclose(np.exp(done.log_prob[n][same]), p, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    config = pathlib.Path(__file__).parents[2] / "configs" / "digits.py"
+    flags = ["--config.model.orders=rasters", "--config.objective=order_agnostic"]
+    assert main([f"--config={config}:smoke,network=made", f"--workdir={folder}", *flags]) == 0
+    return folder
+
+
+def inpaint(*flags):
+    return runpy.run_path(str(SCRIPT))["main"](flags)
+
+
+def test_the_script_writes_a_picture_and_exact_scores(workdir, capsys):
+    flags = (f"--workdir={workdir}", "--hidden=left", "--num=3", "--completions=2")
+    assert inpaint(*flags) == 0
+    assert (workdir / "inpainting.png").stat().st_size > 1000
+    assert inpaint(f"--workdir={workdir}", "--hidden=right", "--visible=nothing") == 0
+    scores = json.loads((workdir / "inpainting.json").read_text())
+    given, alone = scores["left half given the other, test"], scores["right half given nothing, test"]
+    whole = given["nll_nats"] + alone["nll_nats"]  # p(left | right) p(right), in an order that begins at the right
+    assert given["num_examples"] == alone["num_examples"] == 300
+    results = json.loads((workdir / "results.json").read_text())
+    assert whole == pytest.approx(results["nll_nats"], rel=0.2)
+
+
+def test_a_half_that_no_order_can_fill_in_is_refused(tmp_path):
+    config = pathlib.Path(__file__).parents[2] / "configs" / "digits.py"
+    assert main([f"--config={config}:smoke,network=made", f"--workdir={tmp_path}"]) == 0
+    with pytest.raises(UserError, match="this order cannot condition on the observed sites"):
+        inpaint(f"--workdir={tmp_path}", "--hidden=top")
+
+
+def test_scores_of_hidden_and_visible_sites_add_up(workdir):
+    from arjax.config_files import load_workdir_config
+    from arjax.training.setup import build, restore_params
+
+    setup = build(load_workdir_config(workdir))
+    params, _, _ = restore_params(setup, workdir)
+    hidden = half((8, 8), "bottom")
+    score = lambda h, v: score_hidden(setup.model, params, setup.dataset, "validation", h, v, 64)["nll_nats"]  # noqa: E731
+    whole = score(np.ones((8, 8), bool), np.zeros((8, 8), bool))
+    assert score(hidden, ~hidden) + score(~hidden, np.zeros_like(hidden)) == pytest.approx(whole, rel=1e-5)
