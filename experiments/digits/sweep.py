@@ -54,4 +54,5 @@ def get_sweep() -> list[Run]:
 
 
 def _run(name: str, config: str, model: str) -> Run:
-    return Run(name, config, model=model, metric="bits_per_dim")
+    ordering = "8 random orders" if "mixture of 8 orders" in model else ""
+    return Run(name, config, model=model, ordering=ordering, metric="bits_per_dim")
