@@ -22,7 +22,8 @@ class SiteBias(nn.Module):
 
     def setup(self):
         shape = (self.num_sites, self.num_features)
-        self.bias = self.param("bias", nn.initializers.zeros, shape)
+        # Not zero: the components of a mixture would all start alike, and stay so.
+        self.bias = self.param("bias", nn.initializers.normal(0.05), shape)
         if self.context_spec.kind != "none":
             self.context = ContextEncoder(self.context_spec, self.num_sites * self.num_features, self.dtype)
 

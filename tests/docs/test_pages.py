@@ -21,6 +21,8 @@ from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.main import main
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
+from arjax.population.jobs import load_study, select
+from arjax.population.main import _parse as parse_population_flags
 from arjax.samplers import SAMPLERS
 from arjax.sweep.main import _parse as parse_sweep_flags
 from arjax.sweep.runs import load_sweep
@@ -79,6 +81,16 @@ def test_sweep_commands_name_sweeps(page, folder):
         flags = parse_sweep_flags(arguments)
         names = [run.name for run in load_sweep(flags.sweep)]
         assert set(filter(None, flags.only.split(","))) <= set(names)
+
+
+@pages
+def test_population_commands_name_studies(page, folder):
+    for arguments in doc_text.commands(page, "arjax-population"):
+        flags = parse_population_flags(arguments)
+        for job in select(load_study(flags.study), flags.only):
+            config = load_config_file(job.config)
+            apply_overrides(config, [(name, str(value)) for name, value in job.overrides.items()])
+            validate(config)
 
 
 @pages
