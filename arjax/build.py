@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from arjax.conditionals import truncate
 from arjax.data import Dataset, make_dataset
-from arjax.factorization import needs_data, orders_need_data
+from arjax.factorization import graph_needs_data, needs_data, orders_need_data
 from arjax.models import AutoregressiveModel, make_model
 
 
@@ -23,8 +23,10 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
       UserError: an unknown name or option, or a combination that does not work, before anything compiles.
     """
     options = config.network.to_dict()
-    reads_data = needs_data(config.model.ordering) or (
-        bool(config.model.orders) and orders_need_data(config.model.orders)
+    reads_data = (
+        needs_data(config.model.ordering)
+        or (bool(config.model.orders) and orders_need_data(config.model.orders))
+        or graph_needs_data(config.model.graph)
     )
     model = make_model(
         dataset.event,
@@ -33,6 +35,7 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         ordering=config.model.ordering,
         partition=config.model.partition,
         orders=config.model.orders,
+        graph=config.model.graph,
         conditional=config.model.conditional,
         dtype=config.dtype,
         data=dataset.some_examples("train") if reads_data else None,

@@ -37,8 +37,9 @@ def base_config() -> ConfigDict:
             "seed": 0,
             "dtype": "float32",  # compute type of the network; parameters are float32
             "dataset": {"name": ""},
-            # conditional "": the usual one; orders "": ordering alone, else those to train on and to be scored by
-            "model": {"ordering": "raster", "partition": "sites", "conditional": "", "orders": ""},
+            # conditional "": the usual one; orders "": ordering alone, else those to train on and to be scored by;
+            # graph "": every site may depend on all of earlier steps
+            "model": {"ordering": "raster", "partition": "sites", "conditional": "", "orders": "", "graph": ""},
             "network": {"name": ""},
             "objective": "teacher_forcing",
             "optimizer": {

@@ -139,7 +139,7 @@ def run_list(flags: Flags) -> int:
     """Prints the names of everything that configs can choose, as JSON."""
     from arjax.conditionals import CONDITIONALS
     from arjax.data import DATASETS
-    from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
+    from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
     from arjax.networks import NETWORKS
     from arjax.objectives import OBJECTIVES
@@ -151,6 +151,7 @@ def run_list(flags: Flags) -> int:
         "orderings": ORDERINGS,
         "partitions": PARTITIONS,
         "orders": ORDER_DISTRIBUTIONS,
+        "graphs": GRAPHS,
         "objectives": OBJECTIVES,
         "samplers": SAMPLERS,
         "datasets": DATASETS,

@@ -37,18 +37,20 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--grid", required=True, help="sizes of the grid, such as 8,8")
     parser.add_argument("--ordering", default="raster", help="call string [raster]")
     parser.add_argument("--partition", default="sites", help="call string [sites]")
+    parser.add_argument("--graph", default="", help="call string of a dependency graph [all earlier sites]")
     parser.add_argument("--network", default="", help="draw what this network reads, as it is by default")
     parser.add_argument("--names", default="", help="of the sites, such as A,B,C")
     parser.add_argument("--out", required=True, help="picture to write")
     flags = parser.parse_args(argv)
     shape = grid_shape(flags.grid)
-    factorization = make_factorization(shape, flags.ordering, flags.partition)
+    factorization = make_factorization(shape, flags.ordering, flags.partition, graph=flags.graph)
     names = flags.names.split(",") if flags.names else []
     if names and len(names) != factorization.num_sites:
         raise UserError(f"--names gives {len(names)} names, but there are {factorization.num_sites} sites")
     dependencies = None
     if flags.network:
-        model = make_model(EventSpec(shape), flags.network, ordering=flags.ordering, partition=flags.partition)
+        choice = {"ordering": flags.ordering, "partition": flags.partition, "graph": flags.graph}
+        model = make_model(EventSpec(shape), flags.network, **choice)
         dependencies = model.network.dependencies(model.factorization)
     draw_factorization(flags.out, factorization, dependencies, names)
     print(f"wrote {flags.out}")

@@ -4,36 +4,45 @@ import numpy as np
 
 from arjax.factorization import composed_orderings, data_orderings, hilbert  # noqa: F401  they register orderings
 from arjax.factorization.factorization import Factorization, from_order, reorder
+from arjax.factorization.graphs import GRAPHS, graph_needs_data, with_graph
 from arjax.factorization.order_distributions import ORDER_DISTRIBUTIONS, Orders, make_orders, orders_need_data
 from arjax.factorization.orderings import ORDERINGS, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS
 
 __all__ = [
+    "GRAPHS",
     "ORDERINGS",
     "ORDER_DISTRIBUTIONS",
     "PARTITIONS",
     "Factorization",
     "Orders",
     "from_order",
+    "graph_needs_data",
     "make_factorization",
     "make_order",
     "make_orders",
     "needs_data",
     "orders_need_data",
     "reorder",
+    "with_graph",
 ]
 
 
 def make_factorization(
-    grid_shape: tuple[int, ...], ordering: str = "raster", partition: str = "sites", data: np.ndarray | None = None
+    grid_shape: tuple[int, ...],
+    ordering: str = "raster",
+    partition: str = "sites",
+    data: np.ndarray | None = None,
+    graph: str = "",
 ) -> Factorization:
-    """The factorization named by two call strings, such as `random(seed=3)` and `blocks(size=4)`.
+    """The factorization named by call strings, such as `random(seed=3)`, `blocks(size=4)` and `window(size=8)`.
 
-    `data`: training examples [N, D] or [N, D, value], for orderings that are read off them.
+    `data`: training examples [N, D] or [N, D, value], for orderings and graphs that are read off them.
 
     Raises:
       UserError: an unknown name or option, not a permutation, or block sizes that do not fit.
     """
     grid_shape = tuple(grid_shape)
     order_D = make_order(ordering, grid_shape, data)
-    return from_order(order_D, PARTITIONS.call(partition, order_D, grid_shape), grid_shape)
+    factorization = from_order(order_D, PARTITIONS.call(partition, order_D, grid_shape), grid_shape)
+    return with_graph(factorization, graph, data)

@@ -22,7 +22,8 @@ class Factorization:
     """p(x) = prod_t p(x[blocks[t]] | x[blocks[0]], ..., x[blocks[t-1]]).
 
     A pytree of integer arrays, so one compiled program serves every order of the same block structure; the grid shape
-    and the sizes S, M, D are static. Site i may depend on site j if and only if `step[j] < step[i]`.
+    and the sizes S, M, D are static. Site i may depend on site j if and only if `step[j] < step[i]` and, where there is
+    a graph, j is one of the parents of i.
 
     Attributes:
       order: int32[D], the site visited n-th.
@@ -31,6 +32,7 @@ class Factorization:
       blocks: int32[S, M], the sites of each step in order; rows shorter than the largest block are padded with D.
       slot: int32[D], where a site stands in `blocks.ravel()`.
       grid_shape: shape of the grid (static).
+      parents: bool[D, D], [i, j] iff site i may depend on site j, where that is not every site of an earlier step.
     """
 
     order: Array
@@ -39,6 +41,7 @@ class Factorization:
     blocks: Array
     slot: Array
     grid_shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    parents: Array | None = None
 
     @property
     def num_sites(self) -> int:
@@ -62,6 +65,8 @@ class Factorization:
 
     def mask(self) -> jax.Array:
         """bool[D, D]: `mask[i, j]` iff site i may depend on site j. Built on demand only: it is quadratic in D."""
+        if self.parents is not None:
+            return jnp.asarray(self.parents)
         step_D = jnp.asarray(self.step)
         return step_D[None, :] < step_D[:, None]
 

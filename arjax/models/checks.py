@@ -42,6 +42,8 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
     grid_shape = network.event.grid_shape
     if factorization.grid_shape != grid_shape:
         raise UserError(f"the factorization is of {factorization.grid_shape}, the grid is {grid_shape}")
+    if factorization.parents is not None and not network.SERVES_GRAPHS:
+        raise UserError("this network reads all earlier sites, not the parents of a graph alone")
     if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(factorization)):
         options = {field.name: getattr(network, field.name) for field in dataclasses.fields(network)}
         network.check(network.event, factorization, options)

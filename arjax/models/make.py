@@ -25,6 +25,7 @@ def make_model(
     ordering: str = "raster",
     partition: str = "sites",
     orders: str = "",
+    graph: str = "",
     conditional: str = "",
     dtype: str = "float32",
     data: np.ndarray | None = None,
@@ -38,7 +39,8 @@ def make_model(
       ordering: call string of an ordering, likewise `partition` and `conditional` ("": the usual one for the
         kind of data).
       orders: call string of a distribution over orders, for `order_agnostic` training; "": one order.
-      data: training examples [N, *grid, *value], for orderings that are read off them.
+      graph: call string of a dependency graph; "": every site may depend on all of earlier steps.
+      data: training examples [N, *grid, *value], for orderings and graphs that are read off them.
 
     Raises:
       UserError: an unknown name or option, or a combination that does not work.
@@ -47,7 +49,9 @@ def make_model(
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     values = None if data is None else np.asarray(data).reshape(len(data), event.num_sites, -1)
-    factorization = make_factorization(event.grid_shape, ordering, partition, values)
+    if graph and orders:
+        raise UserError("a dependency graph goes with one order: leave model.orders or model.graph empty")
+    factorization = make_factorization(event.grid_shape, ordering, partition, values, graph)
     several = make_orders(orders, event.grid_shape, partition, values) if orders else None
     if several is not None and not several.has(factorization):
         factorization = several.first  # what is sampled and asked for must be an order that is trained
@@ -83,6 +87,7 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
     Where it is not the options, the sentence ends with the networks that can.
     """
     try:
+        _check_graph(network, factorization)
         NETWORKS.get(network).check(event, factorization, options)
     except UserError as refusal:
         if _serves(network, event, factorization):
@@ -91,9 +96,15 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
         raise UserError(f"{refusal} (networks that can: {', '.join(able)})") from refusal
 
 
+def _check_graph(network: str, factorization: Factorization) -> None:
+    if factorization.parents is not None and not NETWORKS.get(network).SERVES_GRAPHS:
+        raise UserError(f"the network {network!r} reads all earlier sites, not the parents in model.graph alone")
+
+
 def _serves(network: str, event: EventSpec, factorization: Factorization) -> bool:
     """Whether the family, with the options it has by default, serves this kind of data and factorization."""
     try:
+        _check_graph(network, factorization)
         NETWORKS.get(network).check(event, factorization, NETWORKS.options(network, hidden=BUILDER_FIELDS))
     except UserError:
         return False

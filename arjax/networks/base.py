@@ -53,6 +53,8 @@ class Network(nn.Module):
     SMALL: ClassVar[Mapping[str, Any]] = {}
     #: Whole-number options that may be 0, for "off"; all others must be at least 1.
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
+    #: Whether the family keeps to a dependency graph that has fewer arrows than the order allows.
+    SERVES_GRAPHS: ClassVar[bool] = False
 
     @classmethod
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:

@@ -45,6 +45,13 @@ def input_steps(event: EventSpec, factorization: Factorization) -> jax.Array:
     return jnp.repeat(jnp.asarray(factorization.step), numeric_size(event))
 
 
+def input_mask(event: EventSpec, factorization: Factorization) -> jax.Array:
+    """Which of the inputs that `flat_inputs` makes each site may read, bool[D * n, D]."""
+    if factorization.parents is not None:
+        return jnp.repeat(jnp.asarray(factorization.parents).T, numeric_size(event), axis=0)
+    return input_steps(event, factorization)[:, None] < jnp.asarray(factorization.step)
+
+
 def seen_inputs(
     canvas: jax.Array, event: EventSpec, dtype: jnp.dtype, t: jax.Array, factorization: Factorization
 ) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Network
-from arjax.networks.embedding import flat_inputs, input_steps, numeric_size, seen_inputs
+from arjax.networks.embedding import flat_inputs, input_mask, numeric_size, seen_inputs
 from arjax.networks.independent import SiteBias
 from arjax.spec import EventSpec
 
@@ -33,15 +33,18 @@ class EarlierSites(nn.Module):
         """Inputs [B, D * n] of all sites -> [B, D, F]."""
         if factorization.num_steps == 1:  # nothing is earlier, and XLA miscompiles products with an empty mask
             return jnp.zeros((inputs.shape[0], self.event.num_sites, self.num_features), self.dtype)
-        output_steps = jnp.repeat(jnp.asarray(factorization.step), self.num_features)
-        mask = input_steps(self.event, factorization)[:, None] < output_steps
+        mask = jnp.repeat(input_mask(self.event, factorization), self.num_features, axis=1)
         out = inputs @ jnp.where(mask, self.kernel, 0.0).astype(self.dtype)
         return out.reshape(-1, self.event.num_sites, self.num_features)
 
     def step(self, inputs: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
         """Inputs [B, D * n], 0 where not of an earlier step -> [B, M, F] of the sites of step t."""
         kernel = self.kernel.reshape(-1, self.event.num_sites, self.num_features)
-        columns = jnp.take(kernel, factorization.sites(t)[0], axis=1, mode="clip").astype(self.dtype)
+        sites_M = factorization.sites(t)[0]
+        columns = jnp.take(kernel, sites_M, axis=1, mode="clip").astype(self.dtype)
+        if factorization.parents is not None:
+            read = jnp.take(input_mask(self.event, factorization), sites_M, axis=1, mode="clip")
+            columns = jnp.where(read[..., None], columns, 0)
         return jnp.einsum("bi,imf->bmf", inputs, columns)
 
 
@@ -58,6 +61,8 @@ class FVSBN(Network):
     """
 
     input_dropout: float = 0.0
+
+    SERVES_GRAPHS = True
 
     def setup(self):
         self.site = SiteBias(self.event.num_sites, self.num_features, self.context_spec, self.dtype)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Network, activation, check_sizes
-from arjax.networks.embedding import ContextEncoder, flat_inputs, input_steps, numeric_size, seen_inputs
+from arjax.networks.embedding import ContextEncoder, flat_inputs, input_mask, numeric_size, seen_inputs
 
 
 @NETWORKS.register("separate")
@@ -20,7 +20,7 @@ class Separate(Network):
     The joint distribution as a product of conditionals with a learner each (Frey, 1998; Bengio & Bengio, "Modeling
     High-Dimensional Discrete Data with Multi-Layer Neural Networks", 2000, whose hidden units are shared). All have the
     same shapes, so their parameters are stacked on a leading site axis and they are computed together; what a site must
-    not read is masked out of W_i. A context is one more input of every perceptron.
+    not read (of a graph: all but its parents) is masked out of W_i. A context is one more input of every perceptron.
 
     Memory and time are quadratic in the number of sites: the stacked W holds D * D * n * U numbers, 10 million for 784
     binary sites at U = 16, and as many again for each moment of the optimizer.
@@ -34,6 +34,7 @@ class Separate(Network):
     input_dropout: float = 0.0
 
     SMALL = {"hidden_sizes": (20, 16)}
+    SERVES_GRAPHS = True
 
     @classmethod
     def check(cls, event, factorization, options):
@@ -73,7 +74,7 @@ class Separate(Network):
         kernels, biases = ([pick(leaf).astype(self.dtype) for leaf in leaves] for leaves in (self.kernels, self.biases))
         h_BMU = biases[0] + pick(from_context_BDU, 1)
         if factorization.num_steps > 1:  # else nothing is earlier, and XLA miscompiles products with an empty mask
-            mask_MI = input_steps(self.event, factorization) < pick(jnp.asarray(factorization.step))[:, None]
+            mask_MI = pick(input_mask(self.event, factorization).T)
             h_BMU = h_BMU + jnp.einsum("bi,miu->bmu", inputs_BI, jnp.where(mask_MI[..., None], kernels[0], 0))
         for kernel, bias in zip(kernels[1:], biases[1:], strict=True):
             h_BMU = self.drop(activation(self.activation)(h_BMU), deterministic=not train)

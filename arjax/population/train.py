@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from arjax.data.batches import eval_batches, train_index_block
 from arjax.errors import UserError
 from arjax.evaluation.likelihood import summarize
-from arjax.factorization import Factorization, make_factorization, needs_data
+from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
 from arjax.models.make import check_network
 from arjax.population.step import WAYS, init_population, population_steps, score_population, stack
 from arjax.training.durations import next_pause
@@ -101,13 +101,15 @@ class Population:
         setup, model = self.setup, self.setup.model
         text = order if isinstance(order, str) else f"list(order={tuple(int(site) for site in order)})"
         grid = model.event.grid_shape
-        factorization = make_factorization(grid, text, self.config.model.partition, self._examples(text))
+        choice = self.config.model
+        data = self._examples(text, choice.graph)
+        factorization = make_factorization(grid, text, choice.partition, data, choice.graph)
         options = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(model.network)}
         check_network(self.config.network.name, setup.dataset.event, factorization, options)
         return factorization
 
-    def _examples(self, text: str) -> np.ndarray | None:
-        if not needs_data(text):
+    def _examples(self, ordering: str, graph: str) -> np.ndarray | None:
+        if not needs_data(ordering) and not graph_needs_data(graph):
             return None
         x, event = self.setup.dataset.some_examples("train"), self.setup.dataset.event
         return x.reshape(len(x), event.num_sites, -1)

@@ -17,7 +17,7 @@ from arjax.config import base_config
 from arjax.config_files import apply_overrides, fields, load_config_file
 from arjax.data import DATASETS
 from arjax.data.prepare import known_names
-from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
+from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.main import main
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
@@ -30,7 +30,17 @@ from arjax.validate import validate
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-REGISTRIES = (ORDERINGS, PARTITIONS, ORDER_DISTRIBUTIONS, NETWORKS, CONDITIONALS, OBJECTIVES, SAMPLERS, DATASETS)
+REGISTRIES = (
+    ORDERINGS,
+    PARTITIONS,
+    ORDER_DISTRIBUTIONS,
+    GRAPHS,
+    NETWORKS,
+    CONDITIONALS,
+    OBJECTIVES,
+    SAMPLERS,
+    DATASETS,
+)
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 

@@ -1,0 +1,98 @@
+"""Dependency graphs: which of the earlier sites a site may depend on, where that is not all of them.
+
+Each graph is a function `(factorization, data, ...) -> bool[D, D]`, [i, j] iff there is an arrow from site j to site i.
+In a Bayesian network, conditionals read the parents of each site alone: p(x) = prod_i p(x_i | x_parents(i)) (Pearl,
+"Probabilistic Reasoning in Intelligent Systems", 1988, section 3.3).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from arjax.errors import UserError
+from arjax.factorization.data_orderings import chow_liu_tree, pairwise_information
+from arjax.factorization.factorization import Factorization
+from arjax.integers import flat_integers, is_integer
+from arjax.registry import Registry, parse_call
+
+GRAPHS = Registry("dependency graph")
+
+#: Graphs that are read off the training examples.
+_NEED_DATA = ("chow_liu_tree",)
+
+
+def with_graph(factorization: Factorization, text: str, data: np.ndarray | None = None) -> Factorization:
+    """The factorization with the graph of a call string, such as `window(size=3)`; "" leaves all arrows.
+
+    Raises:
+      UserError: an unknown name or option, or an arrow from a site to one of the same step or of an earlier one.
+    """
+    if not text:
+        return factorization
+    parents_DD = np.asarray(GRAPHS.call(text, factorization, data), bool)
+    wrong = np.argwhere(parents_DD & ~np.asarray(factorization.mask()))
+    if len(wrong):
+        child, parent = (int(site) for site in wrong[0])
+        step_D = np.asarray(factorization.step)
+        raise UserError(
+            f"the graph has an arrow from site {parent}, drawn in step {step_D[parent]}, to site {child}, drawn in "
+            f"step {step_D[child]}: use an ordering that visits parents first"
+        )
+    return dataclasses.replace(factorization, parents=parents_DD)
+
+
+def graph_needs_data(text: str) -> bool:
+    """Whether a graph is read off the training examples."""
+    return bool(text) and parse_call(text)[0] in _NEED_DATA
+
+
+@GRAPHS.register("window")
+def window(factorization: Factorization, data: np.ndarray | None, size: int) -> np.ndarray:
+    """Only the sites of the last `size` steps: a Markov chain of that order along the factorization's order."""
+    if not is_integer(size) or size < 0:
+        raise UserError(f"the size of a window must be a whole number from 0, not {size!r}")
+    step_D = np.asarray(factorization.step)
+    distance_DD = step_D[:, None] - step_D
+    return (distance_DD > 0) & (distance_DD <= size)
+
+
+@GRAPHS.register("neighbours")
+def neighbours(factorization: Factorization, data: np.ndarray | None, distance: int = 1) -> np.ndarray:
+    """Only earlier sites at most so many places away along every axis of the grid: a causal neighbourhood, as in Markov
+    mesh models of images (Abend, Harley & Kanal, "Classification of Binary Random Patterns", 1965).
+    """
+    if not is_integer(distance) or distance < 0:
+        raise UserError(f"the distance of neighbours must be a whole number from 0, not {distance!r}")
+    place_DR = np.stack(np.unravel_index(np.arange(factorization.num_sites), factorization.grid_shape), -1)
+    near_DD = (np.abs(place_DR[:, None] - place_DR) <= distance).all(-1)
+    return near_DD & np.asarray(factorization.mask())
+
+
+@GRAPHS.register("edges")
+def edges(factorization: Factorization, data: np.ndarray | None, arrows: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """A given Bayesian network: arrows (parent, child), as in `edges(arrows=((0, 1), (0, 2)))`."""
+    num_sites, flat = factorization.num_sites, []
+    for arrow in arrows if isinstance(arrows, tuple | list) else (arrows,):
+        pair = flat_integers(arrow) if isinstance(arrow, tuple | list) else None
+        if pair is None or len(pair) != 2 or min(pair) < 0 or max(pair) >= num_sites:
+            raise UserError(f"an arrow is (parent, child), sites from 0 to {num_sites - 1}, not {arrow!r}")
+        flat.append(pair)
+    parents_DD = np.zeros((num_sites, num_sites), bool)
+    for parent, child in flat:
+        parents_DD[child, parent] = True
+    return parents_DD
+
+
+@GRAPHS.register("chow_liu_tree")
+def tree(factorization: Factorization, data: np.ndarray) -> np.ndarray:
+    """The tree of largest total pairwise information among the training examples (Chow & Liu, "Approximating Discrete
+    Probability Distributions with Dependence Trees", 1968); its edges point along the order. With the ordering
+    `chow_liu` every site but the first has one parent.
+    """
+    parent_D = chow_liu_tree(pairwise_information(data))
+    linked_DD = np.zeros((len(parent_D), len(parent_D)), bool)
+    children = np.flatnonzero(parent_D >= 0)
+    linked_DD[children, parent_D[children]] = True
+    return (linked_DD | linked_DD.T) & np.asarray(factorization.mask())

@@ -1,0 +1,133 @@
+"""Dependency graphs: windows, neighbourhoods, trees and given Bayesian networks."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.build import build_model
+from arjax.config import base_config, dataset_config, network_config
+from arjax.data import make_dataset
+from arjax.errors import UserError
+from arjax.factorization import GRAPHS, make_factorization
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.spec import EventSpec
+
+CALLS = {
+    "window": "window(size=2)",
+    "neighbours": "neighbours",
+    "edges": "edges(arrows=((0, 1), (1, 4), (0, 4), (3, 5)))",
+    "chow_liu_tree": "chow_liu_tree",
+}
+EVENT = EventSpec((2, 3))
+SERVING = [name for name in NETWORKS.names() if NETWORKS.get(name).SERVES_GRAPHS]
+
+
+def model_of(network, graph, event=EVENT, **choice):
+    small = NETWORKS.get(network).SMALL
+    return make_model(event, network, graph=graph, data=cases.random_x(event, 40), **choice, **small)
+
+
+def test_every_graph_is_tested():
+    assert set(CALLS) == set(GRAPHS.names()) and len(SERVING) >= 2
+
+
+def test_graphs_are_the_arrows_they_name():
+    parents = make_factorization((5,), graph="window(size=2)").mask()
+    assert np.argwhere(np.asarray(parents)).tolist() == [[1, 0], [2, 0], [2, 1], [3, 1], [3, 2], [4, 2], [4, 3]]
+    blocks = np.asarray(make_factorization((4,), partition="blocks(size=2)", graph="window(size=1)").mask())
+    assert np.argwhere(blocks).tolist() == [[2, 0], [2, 1], [3, 0], [3, 1]]
+    near = np.asarray(make_factorization((3, 3), graph="neighbours").mask())
+    assert np.flatnonzero(near[4]).tolist() == [0, 1, 2, 3] and np.flatnonzero(near[8]).tolist() == [4, 5, 7]
+    given = np.asarray(make_factorization((4,), "reversed", graph="edges(arrows=((3, 0), (2, 0)))").mask())
+    assert np.argwhere(given).tolist() == [[0, 2], [0, 3]]
+
+
+def test_a_chow_liu_tree_gives_every_site_one_parent():
+    rng = np.random.default_rng(0)
+    data = np.cumsum(rng.random((300, 6)) < 0.2, axis=1) % 2  # a chain: each bit is mostly the one before
+    parents = np.asarray(make_factorization((6,), "chow_liu", data=data, graph="chow_liu_tree").mask())
+    assert sorted(parents.sum(1).tolist()) == [0, 1, 1, 1, 1, 1]
+    assert all(abs(i - j) == 1 for i, j in np.argwhere(parents))
+
+
+@pytest.mark.parametrize("graph", CALLS.values())
+@pytest.mark.parametrize("network", SERVING)
+def test_features_read_the_parents_and_nothing_else(network, graph):
+    model = model_of(network, graph)
+    seen = cases.dependence(model.network, cases.params_of(model), model.factorization)
+    np.testing.assert_array_equal(seen, np.asarray(model.factorization.mask()))
+    np.testing.assert_array_equal(seen, model.network.dependencies(model.factorization))
+
+
+@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)"])
+@pytest.mark.parametrize("network", SERVING)
+def test_the_step_form_keeps_to_the_graph(network, partition):
+    model = model_of(network, "window(size=1)", ordering="spiral", partition=partition)
+    x, params = cases.random_x(EVENT, 8), cases.params_of(model)
+    whole = cases.parallel(model.network, params, x, model.factorization)
+    steps = cases.stepwise(model.network, params, x, cases.random_x(EVENT, 8, seed=3), model.factorization)
+    np.testing.assert_allclose(whole, steps, atol=2e-5)
+
+
+@pytest.mark.parametrize("network", SERVING)
+def test_a_markov_chain_is_normalised_and_forgets(network):
+    """In a chain of order one, p(x_3 | x_1, x_2) = p(x_3 | x_2): computed from the joint over all values."""
+    event = EventSpec((4,))
+    model = model_of(network, "window(size=1)", event)
+    joint = np.exp(cases.log_prob(model, cases.all_values(event))).reshape(2, 2, 2, 2)
+    assert joint.sum() == pytest.approx(1, abs=1e-5)
+    three = joint.sum(3)
+    given_both = three / three.sum(2, keepdims=True)
+    np.testing.assert_allclose(given_both[0], given_both[1], atol=1e-5)
+    samples = np.asarray(model.sample(cases.params_of(model), jax.random.key(0), 4000))
+    counts = np.zeros((2, 2, 2, 2))
+    np.add.at(counts, tuple(samples.T), 1 / 4000)
+    assert np.abs(counts - joint).sum() / 2 < 0.05
+
+
+@pytest.mark.parametrize(
+    ("graph", "sentence"),
+    [
+        ("edges(arrows=((3, 1),))", "arrow from site 3, drawn in step 3, to site 1, drawn in step 1"),
+        ("edges(arrows=((1, 1),))", "use an ordering that visits parents first"),
+        ("edges(arrows=((0, 9),))", r"sites from 0 to 5, not \(0, 9\)"),
+        ("edges(arrows=((0, 1, 2),))", "an arrow is"),
+        ("edges(arrows=7)", "an arrow is"),
+        ("window(size=-1)", "whole number from 0"),
+        ("neighbours(distance=0.5)", "whole number from 0"),
+        ("windw(size=1)", "did you mean 'window'"),
+    ],
+)
+def test_impossible_graphs_are_refused(graph, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make_model(EVENT, "fvsbn", graph=graph)
+
+
+def test_networks_that_read_everything_are_refused():
+    with pytest.raises(UserError, match=r"reads all earlier sites.*networks that can: .*fvsbn"):
+        make_model(EVENT, "made", graph="window(size=1)")
+    with pytest.raises(UserError, match="goes with one order"):
+        make_model(EVENT, "fvsbn", graph="window(size=1)", orders="uniform")
+    model = make_model(EVENT, "lstm", hidden_size=4)
+    other = make_factorization((2, 3), graph="window(size=1)")
+    with pytest.raises(UserError, match="not the parents of a graph"):
+        model.log_prob(model.init(jax.random.key(0)), cases.random_x(EVENT, 2), factorization=other)
+
+
+def test_a_graph_of_the_config_reaches_the_model():
+    config = base_config()
+    config.dataset = dataset_config("digits")
+    config.network = network_config("fvsbn")
+    config.model.update(graph="chow_liu_tree", ordering="chow_liu")
+    model = build_model(config, make_dataset("digits"))
+    assert np.asarray(model.factorization.mask()).sum() == 63
+    x = jnp.asarray(make_dataset("digits").splits["test"].arrays["x"][:2])
+    score = model.log_prob(model.init(jax.random.key(0)), x)
+    assert -score.mean() / 64 / math.log(17) == pytest.approx(1, abs=0.05)
