@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.factorization.orderings import multiscale, scales
 from arjax.integers import is_integer
 from arjax.registry import Registry
 
@@ -29,6 +30,18 @@ def rows(order: np.ndarray, grid_shape: Grid) -> list[int]:
             "the partition 'rows' needs an ordering that goes row by row, such as raster, reversed or snake"
         )
     return [width] * (len(order) // width)
+
+
+@PARTITIONS.register("scales")
+def by_scale(order: np.ndarray, grid_shape: Grid, factor: int = 2, levels: int = 1) -> list[int]:
+    """One scale per step, from coarse to fine: all sites of a scale at once, given those of all coarser ones. Needs the
+    ordering `multiscale` of the same factor and levels (the scales of Tian et al., "Visual Autoregressive Modeling",
+    2024, without its encoder).
+    """
+    if not np.array_equal(order, multiscale(grid_shape, factor, levels)):
+        raise UserError(f"the partition 'scales' needs model.ordering=multiscale(factor={factor}, levels={levels})")
+    _, sizes = np.unique(scales(grid_shape, factor, levels), return_counts=True)
+    return sizes[::-1].tolist()
 
 
 @PARTITIONS.register("blocks")

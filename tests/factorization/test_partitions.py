@@ -25,6 +25,9 @@ def blocks(*args: str | tuple[int, ...]) -> list[list[int]]:
         ((2, 2, 2), "raster", "rows", [[0, 1], [2, 3], [4, 5], [6, 7]]),
         ((4,), "raster", "rows", [[0, 1, 2, 3]]),
         ((2, 2), "list(order=(3, 2, 0, 1))", "rows", [[3, 2], [0, 1]]),
+        ((3, 3), "multiscale", "scales", [[0, 2, 6, 8], [1, 3, 4, 5, 7]]),
+        ((5,), "multiscale(factor=2, levels=2)", "scales(factor=2, levels=2)", [[0, 4], [2], [1, 3]]),
+        ((5,), "multiscale(factor=3)", "scales(factor=3)", [[0, 3], [1, 2, 4]]),
         ((2, 3), "column_major", "blocks(size=2)", [[0, 3], [1, 4], [2, 5]]),
         ((5,), "raster", "blocks(size=5)", [[0, 1, 2, 3, 4]]),
         ((6,), "raster", "sizes(sizes=(1, 3, 2))", [[0], [1, 2, 3], [4, 5]]),
@@ -42,6 +45,14 @@ def test_rows_need_an_order_that_goes_row_by_row(ordering):
         UserError, match=r"^the partition 'rows' needs an ordering that goes row by row, such as raster"
     ):
         make_factorization((3, 4), ordering, "rows")
+
+
+@pytest.mark.parametrize("ordering", ["raster", "multiscale(factor=2, levels=2)"])
+def test_scales_need_the_order_of_scales(ordering):
+    with pytest.raises(
+        UserError, match=r"^the partition 'scales' needs model.ordering=multiscale\(factor=2, levels=1\)"
+    ):
+        make_factorization((8, 8), ordering, "scales")
 
 
 def test_rows_of_one_site_fit_every_order():
