@@ -19,7 +19,7 @@ def get_config(arg=""):
     config.objective = "order_agnostic" if arg.orders else "teacher_forcing"
     config.network = network_config("made", hidden_sizes=(16,) if arg.smoke else (1000,), dropout=0.2)
     config.optimizer.update(learning_rate=1e-3, schedule="cosine")
-    config.train.update(steps=6000, batch_size=100, steps_per_dispatch=50, ema_decay=0.999)
+    config.train.update(steps=3000, batch_size=100, steps_per_dispatch=50, ema_decay=0.999)
     config.train.update(log_every=500, eval_every=1000, checkpoint_every=2000)
     config.evaluate.batch_size = 500
     config.sample.num = 32
