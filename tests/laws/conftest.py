@@ -1,11 +1,10 @@
 """The laws compile thousands of small programs: quickly, each in one process only, and not all of them every time."""
 
+import law_cases as cases
 import pytest
 
 from arjax.networks import NETWORKS
 
-#: Each stands for one way to be built: these are run on every combination of event, partition, context and sampler.
-THOROUGH = ("made", "lstm")
 #: Other networks take one combination of so many of each law.
 STRIDE = 16
 
@@ -30,7 +29,9 @@ def pytest_collection_modifyitems(items):
         network, event = _parameters(item)["network"], _parameters(item).get("event", "")
         item.add_marker(pytest.mark.xdist_group(f"{network}-{event}"))
         turn = list(combinations[item.path]).index(_combination(item)) + NETWORKS.names().index(network)
-        if network not in THOROUGH and turn % STRIDE:
+        ordering = _parameters(item).get("ordering")
+        left_out = ordering is not None and ordering not in cases.some(cases.ORDERING_CALLS, network)
+        if network not in cases.THOROUGH and (turn % STRIDE or left_out):
             item.add_marker(pytest.mark.slow)
 
 
@@ -39,6 +40,6 @@ def _parameters(item) -> dict:
 
 
 def _combination(item) -> tuple:
-    """Orders share a compiled program, so they are not thinned."""
+    """Orders share a compiled program, and have a stride of their own."""
     chosen = sorted((key, value) for key, value in _parameters(item).items() if key not in ("network", "ordering"))
     return item.originalname, *chosen

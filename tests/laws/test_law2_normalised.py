@@ -21,7 +21,7 @@ SMALL_EVENTS = {
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_probabilities_sum_to_one(network, partition, event):
     event = SMALL_EVENTS[event]
-    for conditional in cases.fitting_conditionals(event):
+    for conditional in cases.fitting_conditionals(event, network):
         model = cases.served_model(network, event, "reversed", partition, conditional=conditional)
         if isinstance(model, str):
             return

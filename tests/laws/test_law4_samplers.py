@@ -40,7 +40,7 @@ def chi_square(samples, event, log_prob):
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_frequencies_match_probabilities(sampler, network, event):
     event = EVENTS[event]
-    for conditional in cases.fitting_conditionals(event):
+    for conditional in cases.fitting_conditionals(event, network):
         model = cases.served_model(network, event, "random(seed=2)", "sites", conditional=conditional)
         if isinstance(model, str):
             return
