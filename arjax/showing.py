@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from arjax.data import Dataset, speech
 from arjax.evaluation.entropy import step_entropy
+from arjax.reporting.diagrams import draw_factorization
 from arjax.reporting.plots import entropy_curve, has_matplotlib, loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
@@ -21,6 +22,8 @@ from arjax.training.setup import Setup, build, restore_params
 
 # Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
 ENTROPY_EXAMPLES = 1000
+# A table of who reads whom is quadratic in the sites.
+MOST_SITES = 1024
 # Waveforms in [-1, 1] of data sets that are sound, and their rate in Hz.
 WAVEFORMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
     "spoken_digits": (lambda levels: speech.mu_law_decode(levels) / 32768.0, speech.SAMPLE_RATE)
@@ -28,12 +31,18 @@ WAVEFORMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
 
 
 def show_run(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `samples/`, `entropy.png` and `loss.png` of a finished run; says once when matplotlib is missing."""
+    """Writes `samples/` of a finished run, and pictures of its factorization, its uncertainty along the order and its
+    loss; says once when matplotlib is missing.
+    """
     setup, workdir = build(config), Path(workdir)
     params, _, _ = restore_params(setup, workdir)
     written = show_samples(setup, params, config.sample, workdir / "samples")
     if jax.process_count() == 1 and has_matplotlib():
         written.append(show_entropy(setup, params, config.evaluate.batch_size, workdir / "entropy.png"))
+        model = setup.model
+        if model.event.num_sites <= MOST_SITES:
+            written.append(workdir / "factorization.png")
+            draw_factorization(written[-1], model.factorization, model.network.dependencies(model.factorization))
         metrics = read_metrics(workdir)
         if any("train/bits_per_dim" in line for line in metrics):
             written.append(workdir / "loss.png")

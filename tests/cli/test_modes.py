@@ -17,7 +17,7 @@ from arjax.reporting.writers import read_metrics
 def test_a_finished_run_holds_everything(finished_run):
     names = {path.name for path in finished_run.iterdir()}
     assert {"config.json", "metrics.jsonl", "results.json", "checkpoints", "samples"} <= names
-    assert {"entropy.png", "loss.png"} <= names
+    assert {"entropy.png", "loss.png", "factorization.png"} <= names
     assert {path.name for path in (finished_run / "samples").iterdir()} == {"samples.npy", "samples.png"}
     results = json.loads((finished_run / "results.json").read_text())
     for name in (
@@ -109,6 +109,7 @@ def test_list_names_everything(capsys, repository, monkeypatch):
         "orderings",
         "partitions",
         "orders",
+        "graphs",
         "objectives",
         "samplers",
         "datasets",
