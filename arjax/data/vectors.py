@@ -16,17 +16,22 @@ UCI_SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
 
 
 @DATASETS.register("uci_binary")
-def uci_binary(*, set: str = "dna", data_dir: str = "") -> Dataset:
+def uci_binary(*, set: str = "dna", as_image: bool = False, data_dir: str = "") -> Dataset:
     """Binary sets of the UCI repository with the splits of the NADE and MADE papers (Germain et al. 2015, table 2).
 
     Args:
       set: "adult" (123 dimensions), "connect4" (126), "dna" (180), "mushrooms" (112), "nips" (500) or
         "ocr_letters" (128).
+      as_image: the letters as pictures of 16 x 8 pixels, which they are; the other sets have no such form.
       data_dir: folder of prepared sets that is looked at first.
     """
     check_choice("set", set, UCI_SETS)
+    if as_image and set != "ocr_letters":
+        raise UserError(f"dataset.as_image is for the set ocr_letters: {set} has no pictures")
     name = f"uci_binary/{set}"
     x = _read(name, name, data_dir)
+    if as_image:
+        x = {split: bits.reshape(-1, 16, 8) for split, bits in x.items()}
     return from_arrays(EventSpec(x["train"].shape[1:]), name=name, **x)
 
 

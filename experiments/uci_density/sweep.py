@@ -30,7 +30,12 @@ def get_sweep() -> list[Run]:
         for network, (model, nats) in PUBLISHED_ORDERS.items()
         for row in _rows(model, nats)
     ]
-    return one + many
+    letters = Run(
+        "ocr_letters-diagonal_bilstm",
+        "configs/ocr_letters.py:network=diagonal_bilstm",
+        model="Diagonal BiLSTM, 16 x 8 pixels",
+    )
+    return [*one, *many, letters]
 
 
 def _rows(model: str, nats: tuple[float, ...]) -> list[tuple[str, str, float]]:

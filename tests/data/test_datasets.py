@@ -205,3 +205,8 @@ def test_orders_are_read_off_examples_of_which_every_site_counts():
     np.testing.assert_array_equal(masked.some_examples("train"), x[[0, 2, 3]])
     with pytest.raises(UserError, match="no order can be read off 'arrays'"):
         from_arrays(event, train={"x": x, "mask": np.zeros((4, 3))}).some_examples("train")
+
+
+def test_only_letters_are_pictures(tmp_path):
+    with pytest.raises(UserError, match="for the set ocr_letters: dna has no pictures"):
+        make_dataset("uci_binary", set="dna", as_image=True, data_dir=str(tmp_path))
