@@ -21,15 +21,15 @@ def get_populations() -> list[PopulationJob]:
         "network.direct": False,
         "network.dropout": 0.2,
         "train.epochs": 0.0,
-        "train.steps": 1500,
-        "train.eval_every": 500,
+        "train.steps": 800,
+        "train.eval_every": 400,
     }
     text = {
         "network.hidden_size": 192,
         "network.position": "learned",
-        "train.steps": 1000,
+        "train.steps": 500,
         "train.batch_size": 16,
-        "train.eval_every": 500,
+        "train.eval_every": 250,
         "evaluate.split": "validation",
     }
     return [
