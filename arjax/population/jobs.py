@@ -38,6 +38,7 @@ class PopulationJob:
       model: the model, in words; "" is the network's name.
       metric: the number to report, such as `nll_nats`.
       ensemble: whether to mix the members as well.
+      published: the number to compare the ensemble with (nan: none), and `published_mark` where it comes from.
     """
 
     name: str
@@ -48,6 +49,8 @@ class PopulationJob:
     model: str = ""
     metric: str = "nll_nats"
     ensemble: bool = False
+    published: float = float("nan")
+    published_mark: str = ""
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+=-]*", self.name):

@@ -47,6 +47,8 @@ def _ensemble_rows(job: PopulationJob, found: Mapping[str, Any]) -> list[dict[st
             "value_stderr": f"{ensemble[key + '_stderr']:.3g}",
             "num_params": members * found["num_params"],
             "train_minutes": f"{found['seconds'] / 60:.3g}",
+            "published": "" if math.isnan(job.published) else f"{job.published:g}",
+            "published_mark": job.published_mark,
         }
         for key, weights in (("uniform", "equal"), ("weighted", "fitted"))
     ]
