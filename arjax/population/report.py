@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arjax.population.jobs import PopulationJob
-from arjax.reporting.plots import has_matplotlib, label_axes, new_figure, row_of_axes, save_figure
+from arjax.reporting.plots import has_matplotlib, label_axes, new_figure, save_figure
 from arjax.sweep.results import COLUMNS
 
 
@@ -72,15 +72,25 @@ def draw_orders(path: Path, studied: Sequence[tuple[PopulationJob, Mapping[str, 
     """
     if not studied or not has_matplotlib():
         return False
-    most = max(len(job.orders) for job, _ in studied)
-    figure = new_figure(3.6 * len(studied), 1.3 + 0.27 * most)
-    for axis, (job, found) in zip(row_of_axes(figure, len(studied)), studied, strict=True):
-        values_OS = metric_OS(job, found)
-        ranked = np.argsort(values_OS.mean(1))[::-1]
-        for place, order in enumerate(ranked):
-            axis.plot(values_OS[order], np.full(len(job.seeds), place), "o", color="C0", markersize=4, alpha=0.7)
-            axis.plot([values_OS[order].mean()] * 2, [place - 0.3, place + 0.3], color="C1", linewidth=2)
-        axis.set_yticks(range(len(ranked)), [job.orders[order] for order in ranked], fontsize=7)
-        label_axes(axis, f"test {job.metric.replace('_', ' ')}", "", f"{found['dataset']}: {found['model']}")
+    most, columns = max(len(job.orders) for job, _ in studied), min(len(studied), 3)
+    lines = -(-len(studied) // columns)
+    figure = new_figure(4.2 * columns, (1.2 + 0.22 * most) * lines)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axis in axes[len(studied) :]:
+        axis.axis("off")
+    for axis, (job, found) in zip(axes, studied, strict=False):
+        _draw_population(axis, job, found)
     save_figure(figure, path)
     return True
+
+
+def _draw_population(axis: Any, job: PopulationJob, found: Mapping[str, Any]) -> None:
+    """A row per order, the best at the top."""
+    values_OS = metric_OS(job, found)
+    ranked = np.argsort(values_OS.mean(1))[::-1]
+    for place, order in enumerate(ranked):
+        axis.plot(values_OS[order], np.full(len(job.seeds), place), "o", color="C0", markersize=4, alpha=0.7)
+        axis.plot([values_OS[order].mean()] * 2, [place - 0.3, place + 0.3], color="C1", linewidth=2)
+    axis.set_yticks(range(len(ranked)), [job.orders[order] for order in ranked], fontsize=7)
+    axis.locator_params(axis="x", nbins=5)
+    label_axes(axis, f"test {job.metric.replace('_', ' ')}", "", f"{found['dataset']}: {found['model']}")
