@@ -36,8 +36,8 @@ def get_config(arg=""):
     config.network = network_config(network, **size, dropout=0.1, unroll=size["num_layers"])
     config.optimizer.update(name="adamw", learning_rate=2e-3, schedule="cosine", end_factor=0.01)
     config.optimizer.update(warmup_steps=100, weight_decay=0.05, clip_norm=1.0, b2=0.99)
-    config.train.update(steps=2000, batch_size=32, steps_per_dispatch=25, ema_decay=0.99)
-    config.train.update(log_every=200, eval_every=500, checkpoint_every=1000)
+    config.train.update(steps=1000, batch_size=32, steps_per_dispatch=25, ema_decay=0.99)
+    config.train.update(log_every=200, eval_every=500, checkpoint_every=500)
     config.evaluate.update(batch_size=100, num_orders=4 if orders else 1)
     config.sample.num = 16
     return apply_smoke(config) if arg.smoke else config

@@ -53,6 +53,11 @@ def _inpaint(flags: argparse.Namespace) -> dict[str, dict[str, float]]:
     params, _, _ = restore_params(setup, flags.workdir)
     model, dataset, folder = setup.model, setup.dataset, Path(flags.workdir)
     hidden = half(model.event.grid_shape, flags.hidden)
+    if flags.visible == "rest":
+        if model.context_spec.kind != "none":
+            raise UserError("runs with a context are not completed by this script: use model.sample")
+        if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
+            raise UserError(f"examples of {dataset.name!r} have no picture")
     visible = ~hidden if flags.visible == "rest" else np.zeros_like(hidden)
     scores = score_hidden(model, params, dataset, flags.split, hidden, visible, config.evaluate.batch_size)
     name = f"{flags.hidden} half given {'the other' if flags.visible == 'rest' else 'nothing'}, {flags.split}"
@@ -63,8 +68,6 @@ def _inpaint(flags: argparse.Namespace) -> dict[str, dict[str, float]]:
         x = source.__getitems__(np.linspace(0, len(source) - 1, min(flags.num, len(source))).astype(int))["x"]
         done = complete(model, params, x, hidden, flags.completions, jax.random.key(flags.seed))
         truth = as_images(done.truth, model.event.grid_shape)
-        if truth is None:
-            raise UserError(f"examples of {dataset.name!r} have no picture")
         drawn = np.stack([as_images(ways, model.event.grid_shape) for ways in done.drawn])
         top = model.event.num_levels - 1 if model.event.is_discrete else float(truth.max())
         path = folder / "inpainting.png"

@@ -13,7 +13,7 @@ from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
-#: Values nearer to a bound than this part of the range, on either side of it, count as this far inside.
+#: The density is constant nearer to a bound than this part of the range, on either side of it.
 EDGE = 1e-6
 #: log of the largest shape: a standard deviation of about 1/200 of the range, well within float32.
 LARGEST_LOG_SHAPE = 9.0
@@ -29,10 +29,10 @@ class Beta(Conditional):
     The network gives log a and log b; all zero is the uniform distribution. `low` and `high` are in the units that the
     model sees: for standardised data (x - mean) / std of what they are in data units.
 
-    Edges: a density may be infinite at a bound and, for values that stand on it, made as high as one likes. So values
-    within 1e-6 of the range of a bound, inside or out (rounding), are scored as if 1e-6 inside, and a and b have
-    the floor e^`min_log_shape`, by default about 1/2, at which this changes the total of 1 by less than 1e-5. Values
-    farther out have the log-density -inf.
+    Edges: a density may be infinite at a bound and, for values that stand on it, made as high as one likes. So the mass
+    within 1e-6 of the range of a bound is spread evenly over 2e-6, half of it outside (for rounding), which leaves the
+    total at 1 (within 1e-3 for the most peaked shapes); values farther out have the log-density -inf. a and b have the
+    floor e^`min_log_shape`.
     """
 
     low: float = 0.0
@@ -85,6 +85,7 @@ class Beta(Conditional):
         u, v = jnp.maximum(above, EDGE), jnp.maximum(below, EDGE)
         divergence = a * jnp.log(u * (a + b) / a) + b * jnp.log(v * (a + b) / b)
         log_p = divergence - jnp.log(u) - jnp.log(v) - _log_beta_at_mean(a, b) - self._log_range
+        log_p += jnp.where(above < EDGE, _at_edge(a, b), 0) + jnp.where(below < EDGE, _at_edge(b, a), 0)
         return self._sum(jnp.where((above < -EDGE) | (below < -EDGE), -jnp.inf, log_p))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
@@ -110,6 +111,11 @@ class Beta(Conditional):
         inside = (a > 1) & (b > 1)
         u = jnp.where(inside, (a - 1) / jnp.where(inside, a + b - 2, 1), jnp.where(a < b, 0.0, 1.0))
         return self._value(u)
+
+
+def _at_edge(a: jax.Array, b: jax.Array) -> jax.Array:
+    """log of P(u < E) / (2 E) over the density at E: the first terms of the series of the incomplete beta function."""
+    return (b - 1) * EDGE / (a + 1) - jnp.log(2 * a)
 
 
 def _log_beta_at_mean(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 p(x_1, ..., x_M) = sum_k w_k prod_m p_k(x_m). The weights are shared by all that one step draws, so the components carry
 the dependence within it, as latent classes do (Lazarsfeld & Henry, "Latent Structure Analysis", 1968); mixtures as
-conditionals of an autoregressive model are section 2.2 of Uria, Murray & Larochelle, "RNADE" (2013).
+conditionals of an autoregressive model are those of Uria, Murray & Larochelle, "RNADE" (2013).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from arjax.conditionals.location_scale_mixture import LocationScaleMixture
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
-#: Below, the variance is infinite and tails are longer than float32 integrates; above, a t is a Gaussian.
+#: Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above, a t is a Gaussian.
 LEAST_DOF, LARGEST_DOF = 2.0, 1000.0
 #: Largest |x - m| / s that is told from larger ones: its square fits float32.
 _FARTHEST = 1e18

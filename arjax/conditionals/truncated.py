@@ -15,7 +15,6 @@ from arjax.errors import UserError
 from arjax.integers import is_integer
 
 
-@functools.lru_cache(maxsize=32)  # the same object for the same arguments: samplers are compiled for it
 def truncate(conditional: Conditional, top_k: int = 0, top_p: float = 1.0) -> Conditional | Truncated:
     """The conditional whose samples are restricted to probable values; it draws, and does not score.
 
@@ -23,7 +22,7 @@ def truncate(conditional: Conditional, top_k: int = 0, top_p: float = 1.0) -> Co
       conditional: draws independent scalars out of finitely many values, or is `nested` around one that does: then the
         entries of a value are restricted, each given those before it.
       top_k: the k most probable values of each scalar (Fan, Lewis & Dauphin, "Hierarchical Neural Story Generation",
-        2018, section 5.2); 0 for all.
+        2018); 0 for all.
       top_p: of these the fewest that have at least this part of the mass, the "nucleus" (Holtzman et al., "The Curious
         Case of Neural Text Degeneration", 2020, section 3.1); 1 for all.
 
@@ -31,9 +30,12 @@ def truncate(conditional: Conditional, top_k: int = 0, top_p: float = 1.0) -> Co
       UserError: numbers out of range, or a family for which there is no list of values to choose from.
     """
     check_truncation(top_k, top_p)
-    if not top_k and top_p == 1:
-        return conditional
-    return conditional.transformed(functools.partial(_truncated, top_k=int(top_k), top_p=float(top_p)))
+    return conditional if not top_k and top_p == 1 else _truncate(conditional, int(top_k), float(top_p))
+
+
+@functools.lru_cache(maxsize=32)  # the same object for the same arguments: samplers are compiled for it
+def _truncate(conditional: Conditional, top_k: int, top_p: float) -> Truncated:
+    return conditional.transformed(functools.partial(_truncated, top_k=top_k, top_p=top_p))
 
 
 def check_truncation(top_k: int, top_p: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import numbers
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,18 @@ def table(
         samples stay in data units. False: the network sees the numbers as they are.
       levels: 0 for real values. Else V: every column becomes integers 0 to V - 1, of words their alphabetical place
         (at most V of them), of numbers of at most V different values the place of the value, of other numbers
-        which of V parts, equally many train rows each, they lie in. Likelihoods are then those of the levels.
+        which of V parts they lie in, cut where equally many train rows would lie in each (with ties, not all do).
+        Which words and values there are is read off all rows. Likelihoods are then those of the levels.
 
     Raises:
       UserError: no file, no table, a cell that is not what it should be, or splits without a row.
     """
     names, rows = _read(path, delimiter, header)
+    if not isinstance(columns, tuple | list):
+        raise UserError(f"columns of a table must be a list of names or numbers, not {columns!r}")
     chosen = [_index(column, names) for column in columns] or list(range(len(names)))
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"columns of a table names one of them twice: {tuple(columns)!r}")
     cells = [[row[i] for row in rows] for i in chosen]
     names = [names[i] for i in chosen]
     parts = _split(len(rows), validation, test, split_seed)
@@ -83,6 +89,8 @@ def _read(path: str, delimiter: str, header: bool) -> tuple[list[str], list[list
         raise UserError(f"the first row of the table {path!r} holds numbers, not names: give header=False")
     names = rows[0] if header and rows else list(map(str, range(len(rows[0]) if rows else 0)))
     rows = rows[1:] if header else rows
+    if len(set(names)) < len(names):
+        raise UserError(f"two columns of the table {path!r} have the same name: rename one, or give header=False")
     if len(rows) < len(SPLITS):
         raise UserError(f"the table {path!r} needs three rows or more, one for each split, but has {len(rows)}")
     for number, row in enumerate(rows, 2 if header else 1):
@@ -133,9 +141,11 @@ def _levels(name: str, cells: list[str], levels: int, train: np.ndarray) -> np.n
 
 def _split(num: int, validation: float, test: float, seed: int) -> dict[str, np.ndarray]:
     """Which rows are in each split, int[N_split]."""
+    if not is_integer(seed) or seed < 0:
+        raise UserError(f"split_seed of a table must be a whole number, at least 0, not {seed!r}")
     sizes = {}
     for split, part in (("validation", validation), ("test", test)):
-        if not 0 < part < 1:
+        if isinstance(part, bool) or not isinstance(part, numbers.Real) or not 0 < part < 1:
             raise UserError(f"the part of the rows for {split} must be between 0 and 1, not {part!r}")
         sizes[split] = max(1, round(part * num))
     rest = num - sum(sizes.values())

@@ -15,6 +15,7 @@ from arjax.data import Dataset
 from arjax.data.batches import eval_batches
 from arjax.errors import UserError
 from arjax.models import AutoregressiveModel
+from arjax.models.queries import evidence_first
 
 #: Parts of an image that can be hidden: the axis that is cut in the middle, and whether the part begins there.
 HALVES = {"top": (0, False), "bottom": (0, True), "left": (1, False), "right": (1, True)}
@@ -49,6 +50,8 @@ def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
     middle = grid_shape[axis] // 2
     index = np.arange(grid_shape[axis]) >= middle
     member = index if second else ~index
+    if not member.any():
+        raise UserError(f"a grid of {grid_shape} has no {name} half")
     return np.broadcast_to(member[:, None] if axis == 0 else member[None, :], grid_shape).copy()
 
 
@@ -70,6 +73,7 @@ def complete(
     """
     if model.context_spec.kind != "none":
         raise UserError("completions of models with a context are not drawn by this function: use model.sample")
+    evidence_first(model, ~hidden, hidden)  # what cannot be scored is not drawn
     given = np.repeat(np.asarray(x), num, axis=0)
     drawn = model.sample(params, key, len(given), given=given, observed=~hidden)
     score = functools.partial(model.conditional_log_prob, query=hidden, evidence=~hidden)

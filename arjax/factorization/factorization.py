@@ -106,7 +106,11 @@ def from_order(order: Sequence[int] | np.ndarray, sizes: Sequence[int], grid_sha
 
 
 def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
-    """Another order, int[D], cut into blocks like a given factorization; may be jitted, and checks nothing."""
+    """Another order, int[D], cut into blocks like a given factorization without a graph; may be jitted, and checks no
+    values.
+    """
+    if like.parents is not None:
+        raise UserError("a factorization with a dependency graph cannot be reordered: its arrows follow its order")
     order_D = jnp.asarray(order_D, jnp.int32)
     rank_D = jnp.argsort(order_D).astype(jnp.int32)
     by_rank = {name: jnp.asarray(getattr(like, name))[jnp.asarray(like.order)] for name in ("step", "slot")}

@@ -31,6 +31,8 @@ def with_graph(factorization: Factorization, text: str, data: np.ndarray | None 
     """
     if not text:
         return factorization
+    if data is None and graph_needs_data(text):
+        raise UserError(f"the graph {text!r} is read off training examples: give them as `data`")
     parents_DD = np.asarray(GRAPHS.call(text, factorization, data), bool)
     wrong = np.argwhere(parents_DD & ~np.asarray(factorization.mask()))
     if len(wrong):

@@ -35,8 +35,8 @@ def rows(order: np.ndarray, grid_shape: Grid) -> list[int]:
 @PARTITIONS.register("scales")
 def by_scale(order: np.ndarray, grid_shape: Grid, factor: int = 2, levels: int = 1) -> list[int]:
     """One scale per step, from coarse to fine: all sites of a scale at once, given those of all coarser ones. Needs the
-    ordering `multiscale` of the same factor and levels (the scales of Tian et al., "Visual Autoregressive Modeling",
-    2024, without its encoder).
+    ordering `multiscale` of the same factor and levels (as in Reed et al., "Parallel Multiscale Autoregressive Density
+    Estimation", 2017, where each scale is drawn in four steps).
     """
     if not np.array_equal(order, multiscale(grid_shape, factor, levels)):
         raise UserError(f"the partition 'scales' needs model.ordering=multiscale(factor={factor}, levels={levels})")

@@ -7,12 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import Conditional
+from arjax.errors import UserError
 from arjax.factorization import Factorization
 
 
 def scores_blocks(conditional: Conditional, factorization: Factorization) -> bool:
     """Whether the sites of a step are scored together: a block of one site is a value like any other."""
     return conditional.joint and factorization.blocks.shape[-1] > 1
+
+
+def check_block_size(conditional: Conditional, factorization: Factorization) -> None:
+    """Raises `UserError` when a conditional was made for blocks of another size."""
+    made_for, size = getattr(conditional, "block_size", None), factorization.blocks.shape[-1]
+    if made_for is not None and made_for != size:
+        raise UserError(f"the conditional was made for steps of at most {made_for} sites, and here they have {size}")
 
 
 def turns(conditional: Conditional, factorization: Factorization) -> np.ndarray:
@@ -37,6 +45,7 @@ def site_log_prob(head: Conditional, features: jax.Array, x: jax.Array, factoriz
       x: [B, *grid, *value].
       factorization: one for all examples, or one for each (arrays with a first axis of length B).
     """
+    check_block_size(head, factorization)
     if not scores_blocks(head, factorization):
         return head.log_prob(features, x)
     return _by_block(head.block_log_prob, features, x, factorization)
@@ -44,6 +53,7 @@ def site_log_prob(head: Conditional, features: jax.Array, x: jax.Array, factoriz
 
 def site_entropy(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
     """Entropy of the value of each site given those visited before it, [B, *grid]; arguments as above."""
+    check_block_size(head, factorization)
     if not scores_blocks(head, factorization):
         return head.entropy(features)
     return _by_block(head.block_entropy, features, x, factorization)

@@ -11,6 +11,7 @@ from arjax.conditionals import make_conditional
 from arjax.errors import UserError
 from arjax.factorization import Factorization, Orders, make_factorization, make_orders
 from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.blocks import scores_blocks
 from arjax.networks import BUILDER_FIELDS, NETWORKS
 from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
 
@@ -63,6 +64,11 @@ def make_model(
     if several is not None:
         _check_orders(network, event, factorization, several, options)
     head = make_conditional(conditional, event, factorization.block_size)
+    if graph and scores_blocks(head, factorization):
+        raise UserError(
+            "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
+            "another without an arrow"
+        )
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization, several)
 

@@ -46,7 +46,11 @@ def evidence_first(model: AutoregressiveModel, *groups: np.ndarray, drawn: bool 
         raise UserError(f"this order cannot condition on the observed sites: {conflict(own)}")
     sizes = (np.asarray(own.blocks) < own.num_sites).sum(1)
     if orders.pool is None:
-        moved = from_order(np.lexsort((np.asarray(own.rank), group_D)), sizes, own.grid_shape)
+        # The slots are visited step by step and turn by turn; the sites fill them group by group.
+        visited_D = turns(head, own)[np.asarray(own.order)] if by_turns else np.arange(own.num_sites)
+        order_D = np.empty(own.num_sites, np.int64)
+        order_D[np.argsort(visited_D, kind="stable")] = np.lexsort((np.asarray(own.rank), group_D))
+        moved = from_order(order_D, sizes, own.grid_shape)
         if conflict(moved) is not None:
             raise UserError(f"no order of this model can condition on the observed sites: {conflict(moved)}")
         return moved

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-#: Steps of expectation maximisation; the objective is concave, and what is left after so many is below 1e-4 nats.
-_EM_STEPS = 500
+#: Expectation maximisation ends when no weights can be better by more nats than this, or after so many steps.
+_ENOUGH, _MOST_STEPS = 1e-4, 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +63,17 @@ def mixture(nll_MN: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
 
 def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
     """The weights [M] of the mixture under which the examples are most probable (expectation maximisation)."""
-    likelihood_MN = np.exp(nll_MN.min(0) - nll_MN)  # of each example, up to a factor that weights do not see
+    possible_MN = nll_MN[:, np.isfinite(nll_MN.min(0))]  # what is impossible under all members says nothing of them
     weights_M = np.full(len(nll_MN), 1 / len(nll_MN))
-    for _ in range(_EM_STEPS):
-        joint_MN = weights_M[:, None] * likelihood_MN
-        weights_M = (joint_MN / joint_MN.sum(0)).mean(1)
-    return weights_M
+    if not possible_MN.size:
+        return weights_M
+    likelihood_MN = np.exp(possible_MN.min(0) - possible_MN)  # up to a factor that weights do not see
+    for _ in range(_MOST_STEPS):
+        ratio_M = (likelihood_MN / (weights_M @ likelihood_MN)).mean(1)
+        weights_M = weights_M * ratio_M
+        if ratio_M.max() < 1 + _ENOUGH:  # the objective is concave, and log max ratio bounds what is left of it
+            break
+    return weights_M / weights_M.sum()
 
 
 def greedy(nll_MN: np.ndarray) -> tuple[int, ...]:

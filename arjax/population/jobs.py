@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -11,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from arjax.config_files import apply_overrides, load_config_file
+from arjax.config_files import apply_overrides, load_config_file, to_json
 from arjax.errors import UserError
+from arjax.evaluation.likelihood import summarize
 from arjax.integers import is_integer
 from arjax.population.ensemble import make_ensemble
 from arjax.population.train import Population, Scores, train_population
 from arjax.registry import did_you_mean
 from arjax.training.results import device_name
 from arjax.user_files import nearby_files, run_user_file
+from arjax.validate import validate
 from arjax.values import read_json_object
 
 FILE_NAME, ROWS_NAME = "population.json", "rows.npz"
@@ -60,10 +64,17 @@ class PopulationJob:
         if not _all(self.seeds, lambda seed: is_integer(seed) and seed >= 0):
             raise UserError(f"population {self.name!r} needs seeds, whole numbers from 0, not {self.seeds!r}")
 
+    def resolved(self) -> ConfigDict:
+        """The config with its overrides; raises `UserError` for a mistake in either."""
+        config = load_config_file(self.config)
+        apply_overrides(config, [(key, str(value)) for key, value in self.overrides.items()])
+        validate(config)
+        return config
+
     def description(self) -> dict[str, Any]:
-        """What makes this population this one and no other, as JSON has it."""
-        about = dataclasses.asdict(self)
-        return json.loads(json.dumps({key: about[key] for key in ("config", "orders", "seeds", "overrides")}))
+        """What makes this population this one and no other, as JSON has it: all fields of the config among it."""
+        config = hashlib.sha256(to_json(self.resolved()).encode()).hexdigest()
+        return {"config": config, "orders": list(self.orders), "seeds": list(self.seeds)}
 
 
 def _all(values: Any, fits: Any) -> bool:
@@ -91,31 +102,48 @@ def load_study(path: str) -> list[PopulationJob]:
 def finished(job: PopulationJob, folder: Path) -> dict[str, Any] | None:
     """What was found out about exactly this population; None when it has not been trained to its end."""
     found = read_json_object(folder / FILE_NAME)
-    return found if found and found.get("job") == job.description() else None
+    if not found or found.get("job") != job.description():
+        return None
+    if job.ensemble and "ensemble" not in found:  # asked for later: the rows are there
+        rows = np.load(folder / ROWS_NAME)
+        found["ensemble"] = _mixed(rows["validation"], rows["test"])
+        _write(found, folder)
+    return found
 
 
 def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any]:
     """Trains the population and writes `population.json` and `rows.npz` (the nats of each example) into the folder."""
-    config = load_config_file(job.config)
-    apply_overrides(config, [(key, str(value)) for key, value in job.overrides.items()])
+    config = job.resolved()
+    if job.ensemble and config.evaluate.split == "validation":
+        raise UserError(f"the ensemble of {job.name!r} is chosen on validation, so evaluate.split must be another one")
     population = Population(config, job.orders, job.seeds)
+    dataset, one = population.setup.dataset, np.ones(2)
+    metrics = summarize(one, one, dataset.event, text=dataset.decode is not None)
+    if job.metric not in metrics:
+        raise UserError(f"population {job.name!r} reports no {job.metric!r}{did_you_mean(job.metric, metrics)}")
     scores = train_population(population, say)
     found = {
         "job": job.description(),
-        "dataset": population.setup.dataset.name,
+        "dataset": dataset.name,
+        "split": config.evaluate.split,
         "model": job.model or config.network.name,
         "way": population.way,
         "device": device_name(),
         **_plain(scores),
     }
     if job.ensemble:
-        found["ensemble"] = _mixed(scores)
+        found["ensemble"] = _mixed(scores.validation_rows, scores.test_rows)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / ROWS_NAME, validation=scores.validation_rows, test=scores.test_rows)
+    _write(found, folder)
+    return found
+
+
+def _write(found: Mapping[str, Any], folder: Path) -> None:
+    """Writes `population.json`, atomically."""
     replacement = folder / "population.tmp"
     replacement.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     replacement.replace(folder / FILE_NAME)
-    return found
 
 
 def _plain(scores: Scores) -> dict[str, Any]:
@@ -128,20 +156,21 @@ def _plain(scores: Scores) -> dict[str, Any]:
     }
 
 
-def _mixed(scores: Scores) -> dict[str, Any]:
+def _mixed(valid_OSN: np.ndarray, test_OSN: np.ndarray) -> dict[str, Any]:
     """The ensemble of all members, numbered order by order, seed by seed."""
 
     def members(rows_OSN: np.ndarray) -> np.ndarray:
         return rows_OSN.reshape(-1, rows_OSN.shape[-1])
 
-    ensemble = dataclasses.asdict(make_ensemble(members(scores.validation_rows), members(scores.test_rows)))
+    ensemble = dataclasses.asdict(make_ensemble(members(valid_OSN), members(test_OSN)))
     return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in ensemble.items()}
 
 
 def select(jobs: Sequence[PopulationJob], only: str) -> list[PopulationJob]:
     """The populations of a comma-separated list of names; all for ""."""
     by_name = {job.name: job for job in jobs}
-    for name in filter(None, only.split(",")):
+    chosen = [name for name in only.split(",") if name]
+    for name in chosen:
         if name not in by_name:
             raise UserError(f"the study has no population {name!r}{did_you_mean(name, by_name)}")
-    return [by_name[name] for name in only.split(",")] if only else list(jobs)
+    return [by_name[name] for name in chosen] if only else list(jobs)

@@ -59,9 +59,9 @@ def _study(flags: argparse.Namespace) -> int:
                 f"[{number}/{len(selected)}] {job.name}: {len(job.orders)} orders x {len(job.seeds)} seeds", flush=True
             )
             run_job(job, workdir / job.name, say=lambda text: print(f"    {text}", flush=True))
-            _write(jobs, workdir)
-        _write(jobs, workdir)
-    _report(jobs, workdir)
+            _write(jobs, workdir, flags.study)
+        _write(jobs, workdir, flags.study)
+    _report(jobs, workdir, flags.study)
     return 0
 
 
@@ -70,15 +70,15 @@ def _studied(jobs: Sequence[PopulationJob], workdir: Path) -> list[tuple[Populat
     return [(job, about) for job, about in found if about is not None]
 
 
-def _write(jobs: Sequence[PopulationJob], workdir: Path) -> None:
+def _write(jobs: Sequence[PopulationJob], workdir: Path, study: str) -> None:
     """Table and picture of what is done so far."""
     studied = _studied(jobs, workdir)
-    write_csv(workdir / FILE_NAME, [row for job, found in studied for row in rows(job, found)])
+    write_csv(workdir / FILE_NAME, [row for job, found in studied for row in rows(job, found, study)])
     draw_orders(workdir / PICTURE_NAME, studied)
 
 
-def _report(jobs: Sequence[PopulationJob], workdir: Path) -> None:
-    table = [row for job, found in _studied(jobs, workdir) for row in rows(job, found)]
+def _report(jobs: Sequence[PopulationJob], workdir: Path, study: str) -> None:
+    table = [row for job, found in _studied(jobs, workdir) for row in rows(job, found, study)]
     if table:
         columns, cells, right = readable_columns(table)
         print_table(columns, cells, right=right)

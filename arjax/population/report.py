@@ -14,16 +14,18 @@ from arjax.reporting.plots import has_matplotlib, label_axes, new_figure, save_f
 from arjax.sweep.results import COLUMNS
 
 
-def rows(job: PopulationJob, found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per order: the mean over the seeds with its standard error; then those of the ensemble."""
+def rows(job: PopulationJob, found: Mapping[str, Any], study: str) -> list[dict[str, Any]]:
+    """One row per order: the mean over the seeds with its standard error; then those of the ensemble, whose standard
+    errors are over the examples. `study` is the file that lists the population.
+    """
     common = dict.fromkeys(COLUMNS, "") | {
-        "dataset": found["dataset"],
-        "model": found["model"],
+        "dataset": found["dataset"] + ("" if found["split"] == "test" else f" ({found['split']})"),
+        "model": found["model"] + (f", mean of {len(job.seeds)} seeds" if len(job.seeds) > 1 else ""),
         "seed": ", ".join(map(str, job.seeds)),
         "metric": job.metric,
         "num_params": found["num_params"],
         "device": found["device"],
-        "command": f"arjax-population --only={job.name}",
+        "command": f"arjax-population --study={study} --workdir=runs/{Path(study).parent.name} --only={job.name}",
     }
     minutes = found["seconds"] / 60 / len(job.orders) / len(job.seeds)  # of one member
     table = []
@@ -60,8 +62,10 @@ def metric_OS(job: PopulationJob, found: Mapping[str, Any]) -> np.ndarray:
 
 
 def mean_and_stderr(values: np.ndarray) -> tuple[float, float]:
-    """Mean and its standard error; nan for a single value."""
-    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    """Mean and its standard error; nan for a single value, and where not all are finite."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return float(values.mean()), math.nan
+    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def draw_orders(path: Path, studied: Sequence[tuple[PopulationJob, Mapping[str, Any]]]) -> bool:
@@ -93,4 +97,4 @@ def _draw_population(axis: Any, job: PopulationJob, found: Mapping[str, Any]) ->
         axis.plot([values_OS[order].mean()] * 2, [place - 0.3, place + 0.3], color="C1", linewidth=2)
     axis.set_yticks(range(len(ranked)), [job.orders[order] for order in ranked], fontsize=7)
     axis.locator_params(axis="x", nbins=5)
-    label_axes(axis, f"test {job.metric.replace('_', ' ')}", "", f"{found['dataset']}: {found['model']}")
+    label_axes(axis, f"{found['split']} {job.metric.replace('_', ' ')}", "", f"{found['dataset']}: {found['model']}")

@@ -61,15 +61,28 @@ def local_search(
       UserError: no round, or more parents than orders.
     """
     rng, start = np.random.default_rng(seed), [np.asarray(f.order) for f in population.factorizations]
+    seen: set[tuple[int, ...]] = set()
     if not 1 <= parents <= len(start):
         raise UserError(f"the parents must be 1 to {len(start)}, as many as there are orders, not {parents!r}")
 
     def propose(best: Sequence[tuple[float, np.ndarray]]) -> list[np.ndarray]:
-        if not best:
-            return start
-        return [move(best[i % min(parents, len(best))][1], rng) for i in range(len(start))]
+        orders = (
+            start if not best else [_new(best[i % min(parents, len(best))][1], rng, seen) for i in range(len(start))]
+        )
+        seen.update(tuple(order) for order in orders)
+        return orders
 
     return _search(population, rounds, propose, say)
+
+
+def _new(order_D: np.ndarray, rng: np.random.Generator, seen: set[tuple[int, ...]]) -> np.ndarray:
+    """A change of the order that has not been tried; after a hundred that have been, any."""
+    for _ in range(100):
+        changed = move(order_D, rng)
+        if tuple(changed) not in seen:
+            seen.add(tuple(changed))
+            break
+    return changed
 
 
 def move(order_D: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -96,6 +109,7 @@ def _search(population: Population, rounds: int, propose: Callable, say: Callabl
         raise UserError(f"a search needs at least one round, not {rounds!r}")
     best: list[tuple[float, np.ndarray]] = []
     by_round: list[float] = []
+    before = [np.asarray(f.order) for f in population.factorizations]
     for number in range(1, rounds + 1):
         orders = propose(best)
         population.replace_orders(orders)
@@ -103,4 +117,5 @@ def _search(population: Population, rounds: int, propose: Callable, say: Callabl
         best = sorted([*best, *zip(nats_O.tolist(), orders, strict=True)], key=lambda pair: pair[0])[: len(orders)]
         by_round.append(best[0][0])
         say(f"round {number}/{rounds}: {nats_O.min():.4f} to {nats_O.max():.4f} nats, best so far {best[0][0]:.4f}")
+    population.replace_orders(before)
     return Found(np.asarray(best[0][1]), best[0][0], rounds * len(population.factorizations), tuple(by_round))

@@ -19,12 +19,14 @@ from arjax.data.batches import eval_batches, train_index_block
 from arjax.errors import UserError
 from arjax.evaluation.likelihood import summarize
 from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
+from arjax.integers import is_integer
 from arjax.models.make import check_network
 from arjax.population.step import WAYS, init_population, population_steps, score_population, stack
 from arjax.training.durations import next_pause
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup, build
 from arjax.training.state import TrainState, eval_params
+from arjax.training.stopping import TrainingDiverged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,11 @@ class Scores:
 
 
 class Population:
-    """The same config under several orders and seeds; each member is the run that `arjax` would make of it alone."""
+    """The same config under several orders and seeds; each member is the run that `arjax` would make of it alone.
+
+    The orders are spread over as many devices as divide their number; `config.mesh` and `train.data_on_device` play no
+    part. A data set that transforms its examples at random is scored on the same draws for all members.
+    """
 
     def __init__(self, config: ConfigDict, orders: Sequence[str | np.ndarray], seeds: Sequence[int], way: str = ""):
         """Builds the members.
@@ -66,26 +72,29 @@ class Population:
           UserError: no order or seed, orders that the network does not serve, orders that are cut into different
             blocks, a data set without a validation split, or several processes.
         """
-        if not orders or not seeds:
+        if len(orders) == 0 or len(seeds) == 0:
             raise UserError("a population needs at least one order and one seed")
+        if any(not is_integer(seed) or not 0 <= seed < 2**32 for seed in seeds):
+            raise UserError(f"seeds are whole numbers from 0 to 2^32 - 1, not {tuple(seeds)!r}")
         if way not in ("", *WAYS):
             raise UserError(f"the way through a population is one of {', '.join(WAYS)}, not {way!r}")
         self.way = way or ("map" if jax.default_backend() == "cpu" else "vmap")
         if jax.process_count() > 1:
-            raise UserError("a population is trained by one process; it uses all devices of its machine")
+            raise UserError("a population is trained by one process")
         if config.model.orders:
             raise UserError("a population has one order per member: leave model.orders empty")
         self.config, self.seeds = config.copy_and_resolve_references(), tuple(int(seed) for seed in seeds)
         self.config.model.ordering = next((order for order in orders if isinstance(order, str)), "raster")
-        self.setup: Setup = build(self.config)
-        if "validation" not in self.setup.dataset.splits:
-            raise UserError(f"data set {self.setup.dataset.name!r} has no validation split to choose parameters on")
+        self.config.mesh.update(data=-1, fsdp=1, tensor=1)
+        self.setup: Setup = build(self.config, jax.devices()[:1])
+        for split in ("validation", config.evaluate.split):
+            if split not in self.setup.dataset.splits:
+                raise UserError(f"data set {self.setup.dataset.name!r} has no {split} split, which a population needs")
         self.replace_orders(orders)
         source = self.setup.dataset.splits["train"]
         self.num_examples = len(source)
         arrays, self.gather = compact_form(source)
         self.arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
-        self.sharding = member_sharding(len(self.factorizations))
         self._score = jax.jit(self._score_batch)
         steps = functools.partial(population_steps, self.setup.recipe, self.way, self.gather)
         self._steps = jax.jit(steps, donate_argnums=0)
@@ -96,6 +105,7 @@ class Population:
         if len({f.blocks.shape for f in factorizations}) > 1:
             raise UserError("the orders are cut into different blocks, so they cannot share one program")
         self.factorizations, self.orders = factorizations, stack(factorizations)
+        self.sharding = member_sharding(len(factorizations))
 
     def _factorization(self, order: str | np.ndarray) -> Factorization:
         setup, model = self.setup, self.setup.model
@@ -122,7 +132,8 @@ class Population:
 
     def init(self) -> tuple[TrainState, jax.Array, Factorization]:
         """Fresh states [O, S, ...], the keys of the S runs, and the orders, spread over the devices."""
-        split_S2 = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(jnp.asarray(self.seeds))
+        seeds_S = jnp.asarray(self.seeds, jnp.uint32)
+        split_S2 = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds_S)
         init = functools.partial(init_population, self.setup.recipe, len(self.factorizations))
         state = jax.jit(init, out_shardings=self.sharding)(split_S2[:, 0])
         return state, split_S2[:, 1], jax.device_put(self.orders, self.sharding)
@@ -182,44 +193,52 @@ def _keep(better_OS: jax.Array, new: Any, old: Any) -> Any:
 def train_population(population: Population, say: Callable[[str], None] = lambda text: None) -> Scores:
     """Trains all members to the end, each with its own best parameters by validation, and scores them.
 
-    A member that has not improved for `train.patience` evaluations keeps what it has; the program ends when that holds
+    A member whose loss is no number keeps its best parameters; one that never had a finite score scores infinity. One
+    that has not improved for `train.patience` evaluations keeps what it has; the program ends when that holds
     for all, or with the last step.
     """
     config, total = population.config, population.setup.total_steps
     state, keys, orders = population.init()
     shape = (len(population.factorizations), len(population.seeds))
     best, bad, best_step = np.full(shape, np.inf), np.zeros(shape, int), np.zeros(shape, int)
-    best_params = jax.tree.map(jnp.copy, eval_params(state))
+    best_params, alive = jax.tree.map(jnp.copy, eval_params(state)), np.ones(shape, bool)
     step, seconds, patience = 0, 0.0, config.train.patience
     while step < total and not (patience and (bad >= patience).all()):
         pause, started = next_pause(step, total, config.train.eval_every), time.monotonic()
         state, fine = population.advance(state, keys, orders, step, pause)
         seconds += time.monotonic() - started
         step = pause
-        _check_finite(fine, step)
+        alive &= fine
         valid = population.rows(eval_params(state), orders, "validation")[0].mean(-1, dtype=np.float64)
-        better = (valid < best) & ~((bad >= patience) if patience else np.zeros(shape, bool))
+        better = alive & (valid < best) & ~((bad >= patience) if patience else np.zeros(shape, bool))
         best_params = _keep(jnp.asarray(better), eval_params(state), best_params)
         best, best_step = np.where(better, valid, best), np.where(better, step, best_step)
         bad = np.where(better, 0, bad + 1)
-        say(f"step {step:,}/{total:,}  validation {best.min():.4f} to {best.max():.4f} nats")
+        lost = f", {(~alive).sum()} members have diverged" if not alive.all() else ""
+        say(f"step {step:,}/{total:,}  validation {best.min():.4f} to {best.max():.4f} nats{lost}")
+        if not alive.any():
+            raise TrainingDiverged(
+                f"no loss of the population was finite before step {step}: a lower optimizer.learning_rate or a "
+                "clip_norm may help"
+            )
+    valid_rows, _ = population.rows(best_params, orders, "validation")
     test_rows, sites_N = population.rows(best_params, orders, config.evaluate.split)
+    for rows in (valid_rows, test_rows):  # members that never had a finite score have none
+        rows[~np.isfinite(best)] = np.inf
     dataset = population.setup.dataset
-    score = functools.partial(summarize, sites=sites_N, event=dataset.event, text=dataset.decode is not None)
+
+    def score(nll_N: np.ndarray) -> dict[str, float]:
+        finite = np.isfinite(nll_N)
+        nll = np.where(finite, nll_N, 0).astype(np.float64)
+        scores = summarize(nll, sites_N, dataset.event, text=dataset.decode is not None)
+        return scores if finite.all() else dict.fromkeys(scores, math.inf)
+
     return Scores(
         validation=best,
-        results=[[score(nll_N.astype(np.float64)) for nll_N in of_order] for of_order in test_rows],
+        results=[[score(nll_N) for nll_N in of_order] for of_order in test_rows],
         best_step=best_step,
-        validation_rows=population.rows(best_params, orders, "validation")[0],
+        validation_rows=valid_rows,
         test_rows=test_rows,
         seconds=seconds,
         num_params=sum(leaf[0, 0].size for leaf in jax.tree.leaves(best_params)),
     )
-
-
-def _check_finite(fine: np.ndarray, step: int) -> None:
-    if not fine.all():
-        raise UserError(
-            f"the loss of {int((~fine).sum())} members was not finite before step {step}: a lower "
-            "optimizer.learning_rate or a clip_norm may help"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,12 @@ class Setup:
         return init_state(recipe.model, recipe.optimizer, key, self.mesh, self.rules, bool(recipe.ema_decay))
 
 
-def build(config: ConfigDict) -> Setup:
-    """Builds the parts of a run from its config; raises `UserError` for a mistake before anything compiles."""
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:
+    """Builds the parts of a run from its config, for these devices (all there are, by default).
+
+    Raises `UserError` for a mistake before anything compiles.
+    """
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
     train = config.train
     check_batch_size(train.batch_size, mesh)
     dataset = build_dataset(config)

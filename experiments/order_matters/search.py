@@ -1,8 +1,8 @@
 """Searches for an order of the mushrooms' bits that is easy to learn, and trains what was found in full.
 
 Three searches, each of 96 short trainings of MADE (the policy: as many train steps, under four orders each): random
-orders, local search, a learned order. Every search sees validation only. Then all of them, and the order of the data,
-are trained in full with three seeds. Writes searched.csv and the orders found into the folder.
+orders and local search, by validation; a learned order, which follows training batches. Then all of them, and the order
+of the data, are trained in full with three seeds. Writes searched.csv and the orders found into the folder.
 
 python experiments/order_matters/search.py runs/order_search
 """

@@ -30,7 +30,6 @@ def get_populations() -> list[PopulationJob]:
         "train.steps": 500,
         "train.batch_size": 16,
         "train.eval_every": 250,
-        "evaluate.split": "validation",
     }
     return [
         PopulationJob(

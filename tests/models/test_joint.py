@@ -11,6 +11,7 @@ from scipy import stats
 
 from arjax.conditionals import make_conditional
 from arjax.errors import UserError
+from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.objectives import make_objective
@@ -303,3 +304,40 @@ def test_mistakes_are_told():
     ):
         with pytest.raises(UserError, match=sentence):
             make_conditional(text, EVENT)
+
+
+def test_a_nested_model_for_blocks_of_one_size_refuses_others():
+    event = EventSpec((8,))
+    model = make_model(event, "made", partition="blocks(size=2)", conditional="nested(features=4)", hidden_sizes=(8,))
+    params, x = model.init(jax.random.key(0)), np.zeros((2, 8), np.int32)
+    for partition in ("blocks(size=4)", "sizes(sizes=(3, 1, 4))", "sites"):
+        with pytest.raises(UserError, match="made for steps of at most 2 sites"):
+            model.log_prob(params, x, factorization=make_factorization((8,), "raster", partition))
+
+
+def test_evidence_fills_the_slots_that_are_visited_first():
+    """The inner model visits a block from its end: an order that puts the evidence there exists under `uniform`."""
+    conditional = "nested(features=4, ordering='reversed')"
+    model = make_model(
+        EventSpec((8,)),
+        "made",
+        partition="blocks(size=4)",
+        orders="uniform",
+        conditional=conditional,
+        hidden_sizes=(8,),
+    )
+    params, evidence = model.init(jax.random.key(0)), np.arange(8) < 2
+    x = cases.random_x(model.event, 3)
+    score = model.conditional_log_prob(params, x, query=~evidence, evidence=evidence)
+    assert np.isfinite(score).all()
+
+
+def test_a_graph_and_a_joint_conditional_contradict_each_other():
+    with pytest.raises(UserError, match="contradict each other"):
+        make_model(
+            EventSpec((4,)),
+            "fvsbn",
+            partition="blocks(size=2)",
+            graph="window(size=1)",
+            conditional="mixture_of_products",
+        )

@@ -27,6 +27,20 @@ def test_fitted_weights_are_where_no_small_change_helps():
         assert mixture(nll, other / other.sum()).mean() > best - 1e-6
 
 
+def test_the_weights_are_as_good_as_any_to_a_ten_thousandth():
+    for members, examples in ((8, 50), (2, 400)):
+        nll = RNG.normal(10, 1, (members, examples))
+        weights = fit_weights(nll)
+        ratio = (weights @ np.exp(-nll)) ** -1 * np.exp(-nll)
+        assert ratio.mean(1).max() < 1 + 1.01e-4
+
+
+def test_what_is_impossible_under_all_members_fits_no_weights():
+    weights = fit_weights(np.array([[1.0, np.inf, 3.0], [2.0, np.inf, 1.0]]))
+    np.testing.assert_array_equal(weights, fit_weights(np.array([[1.0, 3.0], [2.0, 1.0]])))
+    np.testing.assert_array_equal(fit_weights(np.full((2, 3), np.inf)), [0.5, 0.5])
+
+
 def test_weights_and_sequence_never_see_the_test_split():
     valid, test = RNG.normal(10, 1, (3, 200)), RNG.normal(10, 1, (3, 100))
     one, other = make_ensemble(valid, test), make_ensemble(valid, test[::-1])

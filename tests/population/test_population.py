@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from population_cases import small_config
 
 from arjax.errors import UserError
-from arjax.population import Population, train_population
+from arjax.population import Population, make_ensemble, train_population
 from arjax.population.main import main
 from arjax.population.step import WAYS
 from arjax.training.loop import train
@@ -81,6 +82,7 @@ def test_orders_may_be_permutations():
         (("raster",), (), {}, "at least one order and one seed"),
         (("rastr",), (0,), {}, "did you mean 'raster'"),
         (("raster",), (0,), {"orders": "uniform"}, "leave model.orders empty"),
+        (("raster",), (2**32,), {}, "from 0 to 2"),
     ],
 )
 def test_what_is_no_population_is_refused(orders, seeds, change, sentence):
@@ -95,14 +97,36 @@ def test_orders_that_the_network_does_not_serve_are_refused():
         Population(small_config("pixelcnn", hidden_size=8, num_layers=1), ["raster", "spiral"], [0])
 
 
-def test_a_loss_that_is_no_number_ends_the_population():
+def test_a_population_without_a_finite_loss_ends():
     config = small_config()
     config.optimizer.update(name="sgd", learning_rate=1e30)
-    with pytest.raises(UserError, match="not finite before step"):
+    with pytest.raises(UserError, match="no loss of the population was finite before step"):
         train_population(Population(config, ORDERS[:1], SEEDS))
 
 
+def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch):
+    """One member's parameters are no numbers from the start, and the others are as they would be without it."""
+    population = Population(small_config(), ORDERS, SEEDS)
+    whole, init = train_population(population), population.init
+
+    def broken():
+        state, keys, orders = init()
+        params = jax.tree.map(lambda leaf: leaf.at[1, 0].set(np.nan), state.params)
+        return state.replace(params=params), keys, orders
+
+    monkeypatch.setattr(population, "init", broken)
+    lines = []
+    scores = train_population(population, lines.append)
+    assert "1 members have diverged" in lines[-1]
+    assert np.isinf(scores.validation[1, 0]) and np.isinf(scores.test_rows[1, 0]).all()
+    others = np.arange(6).reshape(3, 2) != 2
+    np.testing.assert_allclose(scores.validation[others], whole.validation[others], rtol=1e-5)
+    ensemble = make_ensemble(*(rows.reshape(6, -1) for rows in (scores.validation_rows, scores.test_rows)))
+    assert ensemble.weights[2] == 0 and np.isfinite(ensemble.uniform) and ensemble.chosen[-1] == 2
+
+
 CONFIG = """
+from arjax.config import base_config, dataset_config, network_config
 
 def get_config(arg=""):
     config = base_config()
@@ -133,8 +157,14 @@ def test_the_command_writes_a_row_per_order_and_a_picture(tmp_path, capsys):
     assert f"{np.mean(values[0]):.6g}" in lines[1] and f"{np.mean(values[1]):.6g}" in lines[2]
     assert f"{found['ensemble']['uniform']:.6g}" in lines[3]
     assert (out / "orders.png").stat().st_size > 1000
+    assert "--study=" in lines[1]
     capsys.readouterr()
     assert main(flags) == 0 and capsys.readouterr().out.count("trained before") == 2
+    study(tmp_path, jobs.replace("(5,))", "(5,), ensemble=True)"))  # the rows are there
+    assert main(flags) == 0 and capsys.readouterr().out.count("trained before") == 2
+    assert len((out / "results.csv").read_text().splitlines()) == 1 + 2 + 2 + 1 + 2
+    (tmp_path / "config.py").write_text(CONFIG.replace("steps=2", "steps=3"))  # another config: trained again
+    assert main([*flags, "--only=b,"]) == 0 and "trained before" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -146,10 +176,15 @@ def test_the_command_writes_a_row_per_order_and_a_picture(tmp_path, capsys):
         ('[Job("a", "c.py", ("raster",), (-1,))]', "needs seeds"),
         ('[Job("a", "c.py", ("raster",)), Job("a", "d.py", ("raster",))]', "two populations"),
         ('[Job("a", "no_such.py", ("raster",))]', "there is no config file"),
+        ('[Job("a", CONFIG, ("raster",), metric="nll")]', "reports no 'nll'"),
+        ('[Job("a", CONFIG, ("raster",), overrides={"train.eval_every": 0})]', "eval_every"),
+        ('[Job("a", CONFIG, ("raster",), overrides={"evaluate.split": "tset"})]', "tset"),
+        ('[Job("a", CONFIG, ("raster",), (0,), {"evaluate.split": "validation"}, ensemble=True)]', "another one"),
     ],
 )
 def test_mistakes_in_a_study_are_one_sentence(jobs, sentence, tmp_path, capsys):
-    flags, _ = study(tmp_path, jobs)
+    flags, config = study(tmp_path, "[]")
+    study(tmp_path, jobs.replace("CONFIG", config))
     assert main(flags) == 2
     err = capsys.readouterr().err
     assert sentence in err and err.count("\n") == 1
