@@ -1,0 +1,37 @@
+"""A table of what the hidden halves cost, from the inpainting.json files of the sweep's runs.
+
+python experiments/inpainting/hidden.py runs/inpainting
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from arjax.sweep.results import COLUMNS, read_csv, write_csv
+from arjax.values import read_json_object
+
+
+def main(folder: Path) -> None:
+    """Writes hidden.csv beside the results of the sweep: nats of one half, for every run and question."""
+    rows = []
+    for row in read_csv(folder / "results.csv"):
+        workdir = row["command"].rpartition("runs/")[2]
+        for question, scores in (read_json_object(folder / workdir / "inpainting.json") or {}).items():
+            half, visible = question.split(" half given ")
+            command = f"python scripts/inpaint.py --workdir=runs/inpainting/{workdir} --hidden={half}"
+            if visible.startswith("nothing"):
+                command += " --visible=nothing"
+            rows.append(
+                dict.fromkeys(COLUMNS, "")
+                | {key: row[key] for key in ("dataset", "ordering", "seed", "num_params", "device")}
+                | {"model": f"{row['model']}: {question.partition(',')[0]}", "metric": "nll_nats", "command": command}
+                | {"value": f"{scores['nll_nats']:.6g}", "value_stderr": f"{scores['nll_stderr']:.3g}"}
+            )
+    write_csv(folder / "hidden.csv", rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python experiments/inpainting/hidden.py WORKDIR")
+    main(Path(sys.argv[1]))
