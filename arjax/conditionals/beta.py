@@ -13,8 +13,10 @@ from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
-#: The density is constant nearer to a bound than this part of the range, on either side of it.
+#: The density is constant nearer to a bound than this part of the range.
 EDGE = 1e-6
+#: Values on a bound are off by no more than this, as float32.
+_ROUNDING = 2.5e-7
 #: log of the largest shape: a standard deviation of about 1/200 of the range, well within float32.
 LARGEST_LOG_SHAPE = 9.0
 #: From here on the series of Stirling are exact in float32.
@@ -30,8 +32,8 @@ class Beta(Conditional):
     model sees: for standardised data (x - mean) / std of what they are in data units.
 
     Edges: a density may be infinite at a bound and, for values that stand on it, made as high as one likes. So the mass
-    within 1e-6 of the range of a bound is spread evenly over 2e-6, half of it outside (for rounding), which leaves the
-    total at 1 (within 1e-3 for the most peaked shapes); values farther out have the log-density -inf. a and b have the
+    within 1e-6 of the range of a bound is spread evenly over that part and 2.5e-7 outside, for values that stand on the
+    bound and were rounded, which keeps the total at 1; those farther out have the log-density -inf. a and b have the
     floor e^`min_log_shape`.
     """
 
@@ -86,7 +88,7 @@ class Beta(Conditional):
         divergence = a * jnp.log(u * (a + b) / a) + b * jnp.log(v * (a + b) / b)
         log_p = divergence - jnp.log(u) - jnp.log(v) - _log_beta_at_mean(a, b) - self._log_range
         log_p += jnp.where(above < EDGE, _at_edge(a, b), 0) + jnp.where(below < EDGE, _at_edge(b, a), 0)
-        return self._sum(jnp.where((above < -EDGE) | (below < -EDGE), -jnp.inf, log_p))
+        return self._sum(jnp.where((above < -_ROUNDING) | (below < -_ROUNDING), -jnp.inf, log_p))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws float32[..., *value_shape] with a / T and b / T: the mean stays, and the concentration is divided by T.
@@ -114,8 +116,10 @@ class Beta(Conditional):
 
 
 def _at_edge(a: jax.Array, b: jax.Array) -> jax.Array:
-    """log of P(u < E) / (2 E) over the density at E: the first terms of the series of the incomplete beta function."""
-    return (b - 1) * EDGE / (a + 1) - jnp.log(2 * a)
+    """log of P(u < E) / (E + R) over the density at E, R the rounding: the first terms of the series of the incomplete
+    beta function.
+    """
+    return (b - 1) * EDGE / (a + 1) - jnp.log(a) - math.log(1 + _ROUNDING / EDGE)
 
 
 def _log_beta_at_mean(a: jax.Array, b: jax.Array) -> jax.Array:
