@@ -187,6 +187,7 @@ class TapMix(nn.Module):
     strict: bool = False
     parts: int = 1
     gain: float = 1.0
+    bias_scale: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, taps: Taps | None = None) -> jax.Array:
@@ -202,7 +203,7 @@ class TapMix(nn.Module):
         else:
             y = convolve(x, kernel.reshape(self.num_taps, -1, self.features), taps)
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            y = y + self.param("bias", nn.initializers.normal(self.bias_scale), (self.features,)).astype(self.dtype)
         return y
 
     def _mask(self, size: int) -> np.ndarray:
@@ -217,7 +218,7 @@ class TapConv(nn.Module):
     """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture.
 
     `channels`, `strict` and `parts` are those of `TapMix`; they need the centre among the taps. `gain`: scale of the
-    initial kernel over that which keeps the scale of its inputs.
+    initial kernel over that which keeps the scale of its inputs; `bias_scale`: of the initial biases.
     """
 
     features: int
@@ -228,11 +229,13 @@ class TapConv(nn.Module):
     strict: bool = False
     parts: int = 1
     gain: float = 1.0
+    bias_scale: float = 0.0
 
     def setup(self):
         centre = self.taps.index((0, 0)) if self.channels > 1 else 0
         colours = {"channels": self.channels, "strict": self.strict, "parts": self.parts, "gain": self.gain}
-        self.mix = TapMix(self.features, self.dtype, self.use_bias, len(self.taps), centre, **colours)
+        more = colours | {"bias_scale": self.bias_scale}
+        self.mix = TapMix(self.features, self.dtype, self.use_bias, len(self.taps), centre, **more)
 
     def __call__(self, x_BHWC: jax.Array, live_HWK: jax.Array | None = None) -> jax.Array:
         """All pixels, [B, H, W, C] -> [B, H, W, features]; `live_HWK` switches taps on or off pixel by pixel."""

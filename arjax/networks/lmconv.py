@@ -117,7 +117,8 @@ class LocallyMaskedConvolution(Network):
         def block(name: str, *, skip: bool) -> GatedResnet:
             return GatedResnet(self.hidden_size, near, skip, conditional, self.dropout, self.dtype, name=name)
 
-        self.first = TapConv(self.hidden_size, self._first_taps(), self.dtype)
+        # The first site reads nothing: maps of 0 would make its gradients 300 times larger with each normalisation.
+        self.first = TapConv(self.hidden_size, self._first_taps(), self.dtype, bias_scale=0.3)
         self.up = [[block(f"up_{g}_{i}", skip=False) for i in range(self.group_size)] for g in range(self.num_groups)]
         self.down = [
             [block(f"down_{g}_{i}", skip=True) for i in range(self.group_size + (g > 0))]

@@ -1,0 +1,24 @@
+"""At the start of training, gradients are of moderate size: else clipping by their norm would stop all learning."""
+
+from __future__ import annotations
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.networks import NETWORKS
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_gradients_of_fresh_parameters_are_moderate(network):
+    event = cases.EVENTS["tokens"]
+    model = cases.served_model(network, event, "raster", "sites")
+    if isinstance(model, str):
+        pytest.skip(model)
+    x = cases.random_x(event, 8)
+    gradients = jax.jit(jax.grad(lambda params: -model.log_prob(params, x).mean()))(model.init(jax.random.key(0)))
+    largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients))
+    assert 1e-3 < largest < 100
