@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,40 @@ def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
     if not isinstance(result, kind):
         raise UserError(f"{function}() in {path} must return a {kind.__name__}, not {type(result).__name__}")
     return result
+
+
+def load_list(path: str, function: str, kind: type, file: str, things: str) -> list[Any]:
+    """The objects that `function()` of a user's file lists, each of a `kind` with a `name` that no other has.
+
+    `file` and `things` are what the file ("sweep file") and the objects ("runs") are called in messages.
+
+    Raises:
+      UserError: a missing or failing file, nothing or something else in the list, or names that are used twice.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f"there is no {file} {path!r}{nearby_files(path)}")
+    found = run_user_file(path, function, list)
+    if not found:
+        raise UserError(f"{function}() in {path} returns no {things}")
+    for each in found:
+        if not isinstance(each, kind):
+            package = kind.__module__.rpartition(".")[0]
+            raise UserError(f"{function}() in {path} must return {package}.{kind.__name__} objects, not {each!r}")
+    names = [each.name for each in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two {things} of {path} are named {name!r}")
+    return found
+
+
+def select(found: Sequence[Any], only: str, thing: str) -> list[Any]:
+    """Those named in a comma-separated list; all of them for "". Raises `UserError` for a name that none has."""
+    by_name = {each.name: each for each in found}
+    chosen = [name for name in only.split(",") if name]
+    for name in chosen:
+        if name not in by_name:
+            raise UserError(f"there is no {thing} {name!r} in the list{did_you_mean(name, by_name)}")
+    return [by_name[name] for name in chosen] if only else list(found)
 
 
 def _line_in(path: str, error: BaseException) -> str:

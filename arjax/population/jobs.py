@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from arjax.population.ensemble import make_ensemble
 from arjax.population.train import Population, Scores, train_population
 from arjax.registry import did_you_mean
 from arjax.training.results import device_name
-from arjax.user_files import nearby_files, run_user_file
+from arjax.user_files import load_list
 from arjax.validate import validate
 from arjax.values import read_json_object
 
@@ -87,16 +86,7 @@ def load_study(path: str) -> list[PopulationJob]:
     Raises:
       UserError: a missing or failing file, something that is not a list of `PopulationJob`s, or a name used twice.
     """
-    if not os.path.isfile(path):
-        raise UserError(f"there is no study file {path!r}{nearby_files(path)}")
-    jobs = run_user_file(path, "get_populations", list)
-    if not jobs or not all(isinstance(job, PopulationJob) for job in jobs):
-        raise UserError(f"get_populations() in {path} must return arjax.population.PopulationJob objects")
-    names = [job.name for job in jobs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two populations of {path} are named {name!r}")
-    return jobs
+    return load_list(path, "get_populations", PopulationJob, "study file", "populations")
 
 
 def finished(job: PopulationJob, folder: Path) -> dict[str, Any] | None:
@@ -164,13 +154,3 @@ def _mixed(valid_OSN: np.ndarray, test_OSN: np.ndarray) -> dict[str, Any]:
 
     ensemble = dataclasses.asdict(make_ensemble(members(valid_OSN), members(test_OSN)))
     return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in ensemble.items()}
-
-
-def select(jobs: Sequence[PopulationJob], only: str) -> list[PopulationJob]:
-    """The populations of a comma-separated list of names; all for ""."""
-    by_name = {job.name: job for job in jobs}
-    chosen = [name for name in only.split(",") if name]
-    for name in chosen:
-        if name not in by_name:
-            raise UserError(f"the study has no population {name!r}{did_you_mean(name, by_name)}")
-    return [by_name[name] for name in chosen] if only else list(jobs)

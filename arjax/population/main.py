@@ -10,10 +10,11 @@ from pathlib import Path
 
 from arjax.command_line import Parser, only_run_in, tell_mistakes, unknown_argument, writable_folder
 from arjax.errors import UserError
-from arjax.population.jobs import PopulationJob, finished, load_study, run_job, select
+from arjax.population.jobs import PopulationJob, finished, load_study, run_job
 from arjax.population.report import draw_orders, rows
 from arjax.reporting.tables import print_table
 from arjax.sweep.results import FILE_NAME, readable_columns, write_csv
+from arjax.user_files import select
 
 PICTURE_NAME = "orders.png"
 
@@ -48,7 +49,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _study(flags: argparse.Namespace) -> int:
     jobs = load_study(flags.study)
-    selected = select(jobs, flags.only)
+    selected = select(jobs, flags.only, "population")
     workdir = writable_folder(flags.workdir)
     with only_run_in(workdir):
         for number, job in enumerate(selected, start=1):

@@ -19,7 +19,8 @@ from arjax.sweep.curves import FILE_NAME as CURVES_NAME
 from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import LOG_NAME, Executor, LocalExecutor, SlurmExecutor, last_line
 from arjax.sweep.results import FILE_NAME, read_results, readable_columns, result_row, write_csv
-from arjax.sweep.runs import Run, load_sweep, select
+from arjax.sweep.runs import Run, load_sweep
+from arjax.user_files import select
 
 EXIT_SOME_FAILED = 1
 COMMAND_FILE = "command.txt"
@@ -59,7 +60,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _sweep(flags: argparse.Namespace) -> int:
     runs = load_sweep(flags.sweep)
-    selected = select(runs, flags.only)
+    selected = select(runs, flags.only, "run")
     workdir = writable_folder(flags.workdir)
     folders = {run.name: workdir / run.name for run in runs}
     executor: Executor

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from arjax.errors import UserError
-from arjax.registry import did_you_mean
-from arjax.user_files import nearby_files, run_user_file
+from arjax.user_files import load_list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,29 +69,8 @@ def load_sweep(path: str) -> list[Run]:
     Raises:
       UserError: a missing or failing file, something that is not a list of `Run`s, or names that are used twice.
     """
-    if not os.path.isfile(path):
-        raise UserError(f"there is no sweep file {path!r}{nearby_files(path)}")
-    runs = run_user_file(path, "get_sweep", list)
-    if not runs:
-        raise UserError(f"get_sweep() in {path} returns no runs")
+    runs = load_list(path, "get_sweep", Run, "sweep file", "runs")
     for run in runs:
-        if not isinstance(run, Run):
-            raise UserError(f"get_sweep() in {path} must return arjax.sweep.Run objects, not {run!r}")
         if not os.path.isfile(run.config.partition(".py:")[0].removesuffix(".py") + ".py"):
             raise UserError(f"run {run.name!r} of {path} names a config file that does not exist: {run.config!r}")
-    names = [run.name for run in runs]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two runs of {path} are named {name!r}")
     return runs
-
-
-def select(runs: list[Run], only: str) -> list[Run]:
-    """The runs named in a comma-separated list; all of them for ""."""
-    if not only:
-        return runs
-    by_name = {run.name: run for run in runs}
-    for name in only.split(","):
-        if name not in by_name:
-            raise UserError(f"the sweep has no run {name!r}{did_you_mean(name, by_name)}")
-    return [by_name[name] for name in only.split(",")]

@@ -21,11 +21,12 @@ from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIO
 from arjax.main import main
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
-from arjax.population.jobs import load_study, select
+from arjax.population.jobs import load_study
 from arjax.population.main import _parse as parse_population_flags
 from arjax.samplers import SAMPLERS
 from arjax.sweep.main import _parse as parse_sweep_flags
 from arjax.sweep.runs import load_sweep
+from arjax.user_files import select
 from arjax.validate import validate
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -97,10 +98,16 @@ def test_sweep_commands_name_sweeps(page, folder):
 def test_population_commands_name_studies(page, folder):
     for arguments in doc_text.commands(page, "arjax-population"):
         flags = parse_population_flags(arguments)
-        for job in select(load_study(flags.study), flags.only):
-            config = load_config_file(job.config)
-            apply_overrides(config, [(name, str(value)) for name, value in job.overrides.items()])
-            validate(config)
+        assert select(load_study(flags.study), flags.only, "population")
+
+
+STUDIES = [path for path in sorted(ROOT.glob("experiments/*/*.py")) if "def get_populations" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_population_has_a_valid_config(path, folder):
+    jobs = load_study(str(path))
+    assert all(job.resolved().train.eval_every > 0 and len(set(job.orders)) == len(job.orders) for job in jobs)
 
 
 @pages

@@ -170,7 +170,8 @@ def test_the_command_writes_a_row_per_order_and_a_picture(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("jobs", "sentence"),
     [
-        ("[]", "must return arjax.population.PopulationJob objects"),
+        ("[]", "returns no populations"),
+        ("[3]", "must return arjax.population.PopulationJob objects, not 3"),
         ('[Job("a b", "c.py", ("raster",))]', "cannot be named 'a b'"),
         ('[Job("a", "c.py", "raster")]', "needs orders"),
         ('[Job("a", "c.py", ("raster",), (-1,))]', "needs seeds"),

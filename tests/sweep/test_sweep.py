@@ -23,7 +23,8 @@ from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import LocalExecutor, last_line
 from arjax.sweep.main import main
 from arjax.sweep.results import COLUMNS, readable_columns
-from arjax.sweep.runs import load_sweep, select
+from arjax.sweep.runs import load_sweep
+from arjax.user_files import select
 
 STAND_IN = """
 import json, os, sys, time
@@ -235,9 +236,9 @@ def test_a_metric_that_the_run_does_not_report(folder, capsys):
 
 def test_selecting_and_loading(folder):
     runs = load_sweep("sweep.py")
-    assert [run.name for run in select(runs, "plain,broken")] == ["plain", "broken"]
+    assert [run.name for run in select(runs, "plain,broken", "run")] == ["plain", "broken"]
     with pytest.raises(UserError):
-        select(runs, "nobody")
+        select(runs, "nobody", "run")
 
 
 def test_people_read_values_with_their_errors():
