@@ -11,7 +11,7 @@ import jax
 
 from arjax.errors import UserError
 from arjax.networks.attention import Cache, CrossAttention
-from arjax.networks.base import activation, check_remat
+from arjax.networks.base import Network, activation, check_remat
 from arjax.registry import did_you_mean
 
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
@@ -129,3 +129,44 @@ class Block(nn.Module):
         if cross:
             x = x + self.cross(self.cross_norm(x), *cross)
         return (past, cross), x + self._mlp(x)
+
+
+class StackedNetwork(Network):
+    """The options of networks that are a plain stack of blocks over positions of the sites.
+
+    `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites ("learned"
+    or "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
+    iteration of the scan over layers).
+    """
+
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    mlp_ratio: int = 4
+    activation: str = "gelu"
+    dropout: float = 0.0
+    position: str = "learned"
+    remat: bool = False
+    unroll: int = 4
+
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        if options["position"] not in ("learned", "sinusoidal"):
+            raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
+        check_stack(options)
+        activation(options["activation"])
+
+    def block_fields(self, attention: type[nn.Module]) -> dict[str, Any]:
+        """The fields of a `Block` with this attention."""
+        out_scale = 1 / (2 * self.num_layers)
+        return {
+            "make_attention": lambda: attention(self.width, self.num_heads, out_scale, self.dtype),
+            "width": self.width,
+            "mlp_size": self.mlp_ratio * self.width,
+            "dropout": self.dropout,
+            "activation": self.activation,
+            "out_scale": out_scale,
+            "dtype": self.dtype,
+        }

@@ -6,17 +6,14 @@ section 3: a random number of known sites per example, all others predicted at o
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.errors import UserError
 from arjax.networks.attention import MultiHead, attention
-from arjax.networks.base import NETWORKS, activation
-from arjax.networks.blocks import Block, check_stack, stacked
-from arjax.networks.embedding import POSITIONS, ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.base import NETWORKS
+from arjax.networks.blocks import Block, StackedNetwork, stacked
+from arjax.networks.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 from arjax.networks.order_agnostic import OrderAgnosticNetwork
 
 
@@ -30,54 +27,26 @@ class FullAttention(MultiHead):
 
 
 @NETWORKS.register("masked_transformer")
-class MaskedTransformer(OrderAgnosticNetwork):
+class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
     """A Transformer over the sites, in which an unknown one enters as a vector that stands for "unknown".
 
     Any order and any block partition with the same weights; `given` takes any set of known sites in one pass. The
     parallel form needs a pass per step, as nothing of the pass before can be kept, and so does each step of sampling.
 
-    Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` ("learned" or
-    "sinusoidal"), `remat`, `unroll`, `steps_per_chunk` (steps computed together in the parallel form).
+    Options: those of `StackedNetwork`; `steps_per_chunk` (steps computed together in the parallel form).
     """
 
     steps_per_chunk: int = 8
-    width: int = 128
-    num_layers: int = 4
-    num_heads: int = 4
-    mlp_ratio: int = 4
-    activation: str = "gelu"
-    dropout: float = 0.0
-    position: str = "learned"
-    remat: bool = False
-    unroll: int = 4
-
-    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "steps_per_chunk": 4}
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        if options["position"] not in POSITIONS or options["position"] == "none":
-            raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
-        check_stack(options)
-        activation(options["activation"])
+    SMALL = StackedNetwork.SMALL | {"steps_per_chunk": 4}
 
     def setup(self):
-        out_scale = 1 / (2 * self.num_layers)
-        fields: dict[str, Any] = {
-            "make_attention": lambda: FullAttention(self.width, self.num_heads, out_scale, self.dtype),
-            "width": self.width,
-            "mlp_size": self.mlp_ratio * self.width,
-            "dropout": self.dropout,
-            "activation": self.activation,
-            "out_scale": out_scale,
-            "dtype": self.dtype,
-        }
         self.value = ValueEncoder(self.event, self.width, self.dtype)
         self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
         self.unknown = self.param("unknown", nn.initializers.normal(0.02), (self.width,))
         if self.context_spec.kind != "none":
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
         layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**fields, name="layers")
+        self.layers = layers(**self.block_fields(FullAttention), name="layers")
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)

@@ -15,13 +15,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.networks.attention import KVCache, MultiHead, attention
-from arjax.networks.base import NETWORKS, Network, activation
-from arjax.networks.blocks import Block, check_stack, stacked
+from arjax.networks.base import NETWORKS
+from arjax.networks.blocks import Block, StackedNetwork, stacked
 from arjax.networks.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
-from arjax.networks.steps import check_steps, to_grid
+from arjax.networks.steps import to_grid
 
 Streams = tuple[jax.Array, jax.Array]
 
@@ -64,47 +63,13 @@ class TwoStreamBlock(Block):
 
 
 @NETWORKS.register("two_stream")
-class TwoStream(Network):
+class TwoStream(StackedNetwork):
     """A Transformer that knows which site it predicts from a stream of its own.
 
     Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
 
-    Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` ("learned" or
-    "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
-    iteration of the scan over layers).
+    Options: those of `StackedNetwork`.
     """
-
-    width: int = 128
-    num_layers: int = 4
-    num_heads: int = 4
-    mlp_ratio: int = 4
-    activation: str = "gelu"
-    dropout: float = 0.0
-    position: str = "learned"
-    remat: bool = False
-    unroll: int = 4
-
-    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_steps(factorization, options["position"])
-        if options["position"] == "none":
-            raise UserError("the query stream knows nothing but its position: use network.position=learned")
-        check_stack(options)
-        activation(options["activation"])
-
-    def _block_fields(self) -> dict[str, Any]:
-        out_scale = 1 / (2 * self.num_layers)
-        return {
-            "make_attention": lambda: StreamAttention(self.width, self.num_heads, out_scale, self.dtype),
-            "width": self.width,
-            "mlp_size": self.mlp_ratio * self.width,
-            "dropout": self.dropout,
-            "activation": self.activation,
-            "out_scale": out_scale,
-            "dtype": self.dtype,
-        }
 
     def setup(self):
         self.value = ValueEncoder(self.event, self.width, self.dtype)
@@ -114,7 +79,7 @@ class TwoStream(Network):
         if self.context_spec.kind != "none":
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
         layers = stacked(TwoStreamBlock, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**self._block_fields(), name="layers")
+        self.layers = layers(**self.block_fields(StreamAttention), name="layers")
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
@@ -156,7 +121,7 @@ class TwoStream(Network):
 
     def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
         params = jax.tree.map(lambda leaf: leaf[i], self.layers.variables["params"])
-        block = TwoStreamBlock(**self._block_fields(), parent=None)
+        block = TwoStreamBlock(**self.block_fields(StreamAttention), parent=None)
         return block.apply({"params": params}, *args, method=method)
 
     def init_carry(self, batch_size, factorization, context=None):
