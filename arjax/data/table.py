@@ -52,11 +52,7 @@ def table(
       UserError: no file, no table, a cell that is not what it should be, or splits without a row.
     """
     names, rows = _read(path, delimiter, header)
-    if not isinstance(columns, tuple | list):
-        raise UserError(f"columns of a table must be a list of names or numbers, not {columns!r}")
-    chosen = [_index(column, names) for column in columns] or list(range(len(names)))
-    if len(set(chosen)) < len(chosen):
-        raise UserError(f"columns of a table names one of them twice: {tuple(columns)!r}")
+    chosen = _chosen(columns, names)
     cells = [[row[i] for row in rows] for i in chosen]
     names = [names[i] for i in chosen]
     parts = _split(len(rows), validation, test, split_seed)
@@ -105,6 +101,16 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _chosen(columns: tuple, names: list[str]) -> list[int]:
+    """The numbers of the columns to take, in their order."""
+    if not isinstance(columns, tuple | list):
+        raise UserError(f"columns of a table must be a list of names or numbers, not {columns!r}")
+    chosen = [_index(column, names) for column in columns] or list(range(len(names)))
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"columns of a table names one of them twice: {tuple(columns)!r}")
+    return chosen
 
 
 def _index(column: str | int, names: list[str]) -> int:

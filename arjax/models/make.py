@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.conditionals import make_conditional
+from arjax.conditionals import Conditional, make_conditional
 from arjax.errors import UserError
 from arjax.factorization import Factorization, Orders, make_factorization, make_orders
 from arjax.models.autoregressive import AutoregressiveModel
@@ -64,11 +64,7 @@ def make_model(
     if several is not None:
         _check_orders(network, event, factorization, several, options)
     head = make_conditional(conditional, event, factorization.block_size)
-    if graph and scores_blocks(head, factorization):
-        raise UserError(
-            "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
-            "another without an arrow"
-        )
+    _check_head(head, factorization)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization, several)
 
@@ -100,6 +96,15 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
             raise
         able = [name for name in NETWORKS.names() if _serves(name, event, factorization)]
         raise UserError(f"{refusal} (networks that can: {', '.join(able)})") from refusal
+
+
+def _check_head(head: Conditional, factorization: Factorization) -> None:
+    """Raises `UserError` when a graph would not hold within a step."""
+    if factorization.parents is not None and scores_blocks(head, factorization):
+        raise UserError(
+            "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
+            "another without an arrow"
+        )
 
 
 def _check_graph(network: str, factorization: Factorization) -> None:

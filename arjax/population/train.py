@@ -221,11 +221,18 @@ def train_population(population: Population, say: Callable[[str], None] = lambda
                 f"no loss of the population was finite before step {step}: a lower optimizer.learning_rate or a "
                 "clip_norm may help"
             )
-    valid_rows, _ = population.rows(best_params, orders, "validation")
-    test_rows, sites_N = population.rows(best_params, orders, config.evaluate.split)
-    for rows in (valid_rows, test_rows):  # members that never had a finite score have none
+    return _scores(population, best_params, orders, best, best_step, seconds)
+
+
+def _scores(
+    population: Population, params: Any, orders: Factorization, best: np.ndarray, best_step: np.ndarray, seconds: float
+) -> Scores:
+    """What the best parameters of all members score; members that never had a finite score have none."""
+    dataset, split = population.setup.dataset, population.config.evaluate.split
+    valid_rows, _ = population.rows(params, orders, "validation")
+    test_rows, sites_N = population.rows(params, orders, split)
+    for rows in (valid_rows, test_rows):
         rows[~np.isfinite(best)] = np.inf
-    dataset = population.setup.dataset
 
     def score(nll_N: np.ndarray) -> dict[str, float]:
         finite = np.isfinite(nll_N)
@@ -240,5 +247,5 @@ def train_population(population: Population, say: Callable[[str], None] = lambda
         validation_rows=valid_rows,
         test_rows=test_rows,
         seconds=seconds,
-        num_params=sum(leaf[0, 0].size for leaf in jax.tree.leaves(best_params)),
+        num_params=sum(leaf[0, 0].size for leaf in jax.tree.leaves(params)),
     )
