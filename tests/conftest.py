@@ -20,6 +20,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
+import numpy as np
 import pytest
 
 #: On Linux a process may have 65,530 memory maps, and each compiled program takes a few: thousands are too many.
@@ -32,6 +33,14 @@ def pytest_runtest_logfinish():
     """Forgets compiled programs when a worker holds many; those it needs again come from the cache on disk."""
     if next(_FINISHED) % 50 == 0 and _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def own_random_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """The generator of a module begins anew in every test, which then sees the same numbers whatever ran before it."""
+    for name in ("rng", "RNG"):
+        if isinstance(getattr(request.module, name, None), np.random.Generator):
+            monkeypatch.setattr(request.module, name, np.random.default_rng(0))
 
 
 @pytest.fixture

@@ -71,7 +71,8 @@ class Multiscale(PixelRNN):
     is `multiscale`, with the same factor and levels.
 
     Options: those of `PixelRNN`; `core` ("diagonal_bilstm" or "row_lstm") with its `strip` or `kernel_size`; `factor`
-    and `levels`, as in the ordering; `upsample_layers`, convolutions on the small picture before it is enlarged.
+    and `levels`, as in the ordering; `upsample_layers`, convolutions on the small picture before it is enlarged;
+    `shared`: one conditional PixelRNN and one deconvolutional network for all scales but the coarsest (its own).
     """
 
     core: str = "diagonal_bilstm"
@@ -80,6 +81,7 @@ class Multiscale(PixelRNN):
     upsample_layers: int = 2
     kernel_size: int = 3
     strip: int = 4
+    shared: bool = False
 
     NAME = "multiscale"
     SMALL = {"hidden_size": 8, "num_layers": 1, "readout_size": 16, "upsample_layers": 1}
@@ -97,14 +99,17 @@ class Multiscale(PixelRNN):
             raise UserError("multiscale generates one site per step, so it needs model.partition=sites")
         if factor < 2:
             raise UserError(f"network.factor of 'multiscale' must be at least 2, not {factor}")
+        if options["shared"] and levels < 2:
+            raise UserError(f"network.shared needs two scales to share: network.levels of at least 2, not {levels}")
         if len(np.unique(scales(grid, factor, levels))) <= levels:
             raise UserError(f"a grid of {grid} has too few pixels for network.levels={levels} of factor {factor}")
         if not np.array_equal(factorization.order, multiscale(grid, factor, levels)):
             raise UserError(f"multiscale needs model.ordering=multiscale(factor={factor}, levels={levels})")
 
     def setup(self):
-        self.cores = [self._core(k, name=f"scale_{k}") for k in range(self.levels + 1)]
-        self.upsamplers = [self._upsampler(k, name=f"upsample_{k}") for k in range(self.levels)]
+        own = [k for k in range(self.levels + 1) if self._owner(k) == str(k)]
+        self.cores = {str(k): self._core(k, name=f"scale_{k}") for k in own}
+        self.upsamplers = {str(k): self._upsampler(k, name=f"upsample_{k}") for k in own if k < self.levels}
         if self.context_spec.kind != "none":
             self.context = ContextEncoder(self.context_spec, 2 * self.hidden_size, self.dtype)
 
@@ -123,6 +128,25 @@ class Multiscale(PixelRNN):
     def _upsampler(self, k: int, **names: Any) -> Upsampler:
         """From scale k+1 to scale k."""
         return Upsampler(self._grid(k), 2 * self.hidden_size, self.upsample_layers, self.factor, self.dtype, **names)
+
+    def _owner(self, k: int) -> str:
+        """Whose parameters scale k uses: its own, or those of scale 0."""
+        return "0" if self.shared and k < self.levels else str(k)
+
+    def _run_core(self, k: int, *args: Any, method: str = "__call__"):
+        """The core of scale k; where scales share, that of scale 0 for a picture of another size."""
+        core = self.cores[self._owner(k)]
+        if self._owner(k) == str(k):
+            return getattr(core, method)(*args)
+        rngs = {"dropout": self.make_rng("dropout")} if self.has_rng("dropout") else {}
+        return self._core(k, parent=None).apply(core.variables, *args, rngs=rngs, method=method)
+
+    def _enlarge(self, k: int, inputs_BHWn: jax.Array) -> jax.Array:
+        """The picture of scale k+1 as maps of the size of scale k."""
+        upsampler = self.upsamplers[self._owner(k)]
+        if self._owner(k) == str(k):
+            return upsampler(inputs_BHWn)
+        return self._upsampler(k, parent=None).apply(upsampler.variables, inputs_BHWn)
 
     def _places(self, k: int) -> np.ndarray:
         """The sites of the picture at scale k, int[H_k W_k]."""
@@ -150,14 +174,14 @@ class Multiscale(PixelRNN):
         condition = self._condition(context)
         if k == self.levels:
             return condition
-        maps = self.upsamplers[k](inputs_BHWn)
+        maps = self._enlarge(k, inputs_BHWn)
         return maps if condition is None else maps + condition
 
     def __call__(self, x, factorization, context=None, *, train=False):
         by_scale, place_D, start = [], np.zeros(self.event.num_sites, np.int32), 0
-        for k, core in enumerate(self.cores):
+        for k in range(self.levels + 1):
             coarser = self._inputs(x, k + 1) if k < self.levels else None
-            features = core(self._inputs(x, k), self._condition_of(k, coarser, context), train)
+            features = self._run_core(k, self._inputs(x, k), self._condition_of(k, coarser, context), train)
             by_scale.append(features.reshape(x.shape[0], -1, self.num_features))
             place_D[self._places(k)] = start + np.arange(features.shape[1] * features.shape[2])
             start += features.shape[1] * features.shape[2]
@@ -168,8 +192,9 @@ class Multiscale(PixelRNN):
     def init_carry(self, batch_size, factorization, context=None):
         """Of each scale: the carry of its core and its condition, which is computed when the scale begins."""
         condition, carries = self._condition(context), []
-        for k, core in enumerate(self.cores):
+        for k in range(self.levels + 1):
             maps = jnp.zeros((batch_size, *self._grid(k), 2 * self.hidden_size), self.dtype)
+            core = self._core(k, parent=None)
             carries.append((core.init_carry(batch_size), maps if k < self.levels else condition))
         return carries
 
@@ -185,14 +210,14 @@ class Multiscale(PixelRNN):
                 condition = self._begin(k, canvas, condition, begins, context)
             r, c = (place // self.factor**k for place in jnp.divmod(site, self.event.grid_shape[1]))
             upto = jnp.where(here, r * self._grid(k)[1] + c, -1)
-            cores, features = self.cores[k].advance(cores, self._reader(canvas, k), condition, upto)
+            cores, features = self._run_core(k, cores, self._reader(canvas, k), condition, upto, method="advance")
             features_BF = jnp.where(here, features, features_BF)
             new[k] = cores, condition
         return new, features_BF[:, None]
 
     def _begin(self, k: int, canvas, condition_BHWC: jax.Array, begins: jax.Array, context) -> jax.Array:
         """The condition of a scale that begins; else the one that was. A loop of one turn or none works in place."""
-        upsampler, variables = self.upsamplers[k].clone(parent=None), self.upsamplers[k].variables
+        upsampler, variables = self._upsampler(k, parent=None), self.upsamplers[self._owner(k)].variables
         inputs_BHWn, from_context = self._inputs(canvas, k + 1), self._condition(context)
 
         def enlarge(_, old: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import law_cases as cases
 import numpy as np
 import pytest
@@ -62,12 +63,17 @@ def test_row_lstm_has_blind_spots():
 
 
 @pytest.mark.parametrize(
-    ("core", "grid", "factor", "levels", "layers"),
-    [("diagonal_bilstm", (5, 6), 2, 1, 1), ("diagonal_bilstm", (5, 4), 2, 2, 1), ("row_lstm", (4, 7), 3, 1, 2)],
+    ("core", "grid", "factor", "levels", "layers", "shared"),
+    [
+        ("diagonal_bilstm", (5, 6), 2, 1, 1, False),
+        ("diagonal_bilstm", (5, 4), 2, 2, 1, False),
+        ("row_lstm", (4, 7), 3, 1, 2, False),
+        ("row_lstm", (5, 5), 2, 2, 1, True),
+    ],
 )
-def test_multiscale_keeps_its_order_in_both_forms(core, grid, factor, levels, layers):
+def test_multiscale_keeps_its_order_in_both_forms(core, grid, factor, levels, layers, shared):
     order = f"multiscale(factor={factor}, levels={levels})"
-    scale = {"factor": factor, "levels": levels, "upsample_layers": 2}
+    scale = {"factor": factor, "levels": levels, "upsample_layers": 2, "shared": shared}
     model = build("multiscale", grid, ordering=order, core=core, num_layers=layers, **scale)
     seen, mask = depends(model), np.asarray(model.factorization.mask())
     assert not (seen & ~mask).any()
@@ -93,6 +99,18 @@ def test_the_coarse_picture_comes_from_a_network_of_its_own():
     np.testing.assert_allclose(features, np.asarray(expected).reshape(features.shape), rtol=1e-4, atol=1e-4)
 
 
+def test_scales_that_share_are_one_network_on_pictures_of_two_sizes():
+    """All scales but the coarsest: the same weights, whatever the size of the picture."""
+    choice = {"ordering": "multiscale(levels=2)", "levels": 2, "num_layers": 1, "upsample_layers": 1}
+    together = build("multiscale", (7, 6), shared=True, **choice)
+    apart = build("multiscale", (7, 6), shared=False, **choice)
+    params, x = cases.params_of(together), cases.random_x(together.event, 4)
+    assert set(params) == {"scale_0", "scale_2", "upsample_0"}
+    copied = params | {"scale_1": params["scale_0"], "upsample_1": params["upsample_0"]}
+    np.testing.assert_allclose(together.features(params, x), apart.features(copied, x), rtol=1e-5, atol=1e-5)
+    assert set(together.init(jax.random.key(0))) == set(params)
+
+
 REFUSALS = [
     ("row_lstm", (6,), {}, r"row_lstm needs a grid of two dimensions, not \(6,\) \(networks that can: .*\)"),
     ("row_lstm", (4, 4), {"kernel_size": 2}, "network.kernel_size must be an odd number, at least 3, not 2"),
@@ -103,6 +121,7 @@ REFUSALS = [
     ("multiscale", (6, 6), {"ordering": "multiscale", "levels": 2}, r"multiscale needs .*\(factor=2, levels=2\)"),
     ("multiscale", (4, 4), {"ordering": "multiscale", "levels": 3}, "a grid of .* has too few pixels for .*"),
     ("multiscale", (4, 4), {"ordering": "multiscale", "factor": 1}, "network.factor .* must be at least 2, not 1"),
+    ("multiscale", (4, 4), {"ordering": "multiscale", "shared": True}, "network.shared needs two scales to share: .*"),
     ("multiscale", (4, 4), {"core": "row_lstn"}, "unknown core 'row_lstn', did you mean 'row_lstm'?"),
     ("multiscale", (4, 4), {"partition": "rows"}, "multiscale generates one site per step.*"),
 ]
