@@ -17,6 +17,7 @@ RECIPES = {
     "independent": ({}, 3e-2, 5),
     "fvsbn": ({"input_dropout": 0.3}, 3e-3, 40),
     "separate": ({"hidden_sizes": (32,), "dropout": 0.3, "input_dropout": 0.1}, 2e-3, 20),
+    "structured_made": ({"dropout": 0.6, "input_dropout": 0.1}, 2e-3, 40),
     "nade": ({"hidden_size": 300, "dropout": 0.5, "input_dropout": 0.1}, 1e-3, 40),
     "deep_nade": ({"hidden_sizes": (500, 500), "dropout": 0.1}, 1e-3, 60),
     "conv_nade": ({"channels": 32, "num_layers": 4, "kernel_size": 3, "dropout": 0.1}, 2e-3, 40),
@@ -43,6 +44,8 @@ RECIPES = {
     "diagonal_bilstm": (LSTM_2D, 4e-3, 15),
     "multiscale": (LSTM_2D, 4e-3, 15),
 }
+#: the arrows of the network that keeps to a graph: each pixel reads the earlier ones at most two away, a Markov mesh
+GRAPH = {"structured_made": "neighbours(distance=2)"}
 #: networks of random orders, as in their papers: trained on all orders at once, scored by a mixture of eight
 ORDER_AGNOSTIC = ("deep_nade", "conv_nade")
 
@@ -56,6 +59,7 @@ def get_config(arg=""):
     config = base_config()
     config.dataset = dataset_config("digits")
     config.model.update(ordering="multiscale" if arg.network == "multiscale" else "raster", conditional=arg.conditional)
+    config.model.graph = GRAPH.get(arg.network, "")
     if arg.network in ORDER_AGNOSTIC:
         config.model.orders, config.objective, config.evaluate.num_orders = "uniform", "order_agnostic", 8
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)

@@ -12,6 +12,7 @@ OTHERS = {
     "independent": "independent sites",
     "fvsbn": "FVSBN",
     "separate": "one network per site",
+    "structured_made": "structured MADE, 12 neighbours",
     "nade": "NADE",
     "deep_nade": "DeepNADE, mixture of 8 orders",
     "conv_nade": "ConvNADE, mixture of 8 orders",
@@ -34,11 +35,13 @@ OTHERS = {
     "diagonal_bilstm": "Diagonal BiLSTM",
     "multiscale": "multi-scale Diagonal BiLSTM",
 }
+#: of the multi-scale network with three scales: whether the two finer ones are made by one network
+SHARED = {"apart": "three scales, networks apart", "shared": "three scales, finer ones share"}
 LOGISTIC = {"pixelcnn_pp": "PixelCNN++, logistic mixture", "pixelsnail": "PixelSNAIL, logistic mixture"}
 
 
 def get_sweep() -> list[Run]:
-    """One run per network, in its usual order, seed 0; two of them also with the conditional of their papers."""
+    """One run per network, in its usual order, seed 0; some of them also with other scales or the conditional of their papers."""
     mixture = "conditional=discretized_logistic_mixture"
     return [
         *(_run(f"digits-{name}", f"configs/digits.py:network={name}", model) for name, model in MAIN.items()),
@@ -50,9 +53,15 @@ def get_sweep() -> list[Run]:
             _run(f"digits-{name}-logistic", f"configs/digits_networks.py:network={name},{mixture}", model)
             for name, model in LOGISTIC.items()
         ),
+        *(_run_of_scales(how, model) for how, model in SHARED.items()),
     ]
 
 
-def _run(name: str, config: str, model: str) -> Run:
+def _run(name: str, config: str, model: str, **overrides) -> Run:
     ordering = "8 random orders" if "mixture of 8 orders" in model else ""
-    return Run(name, config, model=model, ordering=ordering, metric="bits_per_dim")
+    return Run(name, config, overrides, model=model, ordering=ordering, metric="bits_per_dim")
+
+
+def _run_of_scales(how: str, model: str) -> Run:
+    scales = {"model.ordering": "multiscale(levels=2)", "network.levels": 2, "network.shared": how == "shared"}
+    return _run(f"digits-multiscale-{how}", "configs/digits_networks.py:network=multiscale", model, **scales)

@@ -76,6 +76,26 @@ def test_the_step_form_keeps_to_the_graph(network, partition):
     np.testing.assert_allclose(whole, steps, atol=2e-5)
 
 
+def test_without_a_graph_a_structured_made_is_a_made():
+    """The same masks on the same weights, for any order; and both sorts of connections may be left out."""
+    for direct in (True, False):
+        choice = {"ordering": "spiral", "hidden_sizes": (17, 9), "direct": direct}
+        made, structured = (make_model(EVENT, name, **choice) for name in ("made", "structured_made"))
+        params, x = cases.params_of(made), cases.random_x(EVENT, 8)
+        np.testing.assert_allclose(made.features(params, x), structured.features(params, x), atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(3,), (24, 7)])
+@pytest.mark.parametrize("graph", CALLS.values())
+def test_units_without_direct_connections_lead_where_they_say(graph, sizes):
+    """Few units do not reach all parents, and none reaches anything else."""
+    choice = {"hidden_sizes": sizes, "direct": False, "activation": "tanh"}  # relu may be 0 on all examples
+    model = make_model(EVENT, "structured_made", graph=graph, data=cases.random_x(EVENT, 40), **choice)
+    params, declared = cases.params_of(model), model.network.dependencies(model.factorization)
+    np.testing.assert_array_equal(cases.dependence(model.network, params, model.factorization), declared)
+    assert not (declared & ~np.asarray(model.factorization.mask())).any() and declared.any()
+
+
 @pytest.mark.parametrize("network", SERVING)
 def test_a_markov_chain_is_normalised_and_forgets(network):
     """In a chain of order one, p(x_3 | x_1, x_2) = p(x_3 | x_2): computed from the joint over all values."""

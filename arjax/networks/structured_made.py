@@ -1,0 +1,112 @@
+"""MADE for any dependency graph (Chen, Shi, Gao, Baptista & Krishnan, "Structured Neural Networks", 2023)."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.factorization import Factorization
+from arjax.networks.base import NETWORKS
+from arjax.networks.embedding import input_mask, seen_inputs
+from arjax.networks.masked_layers import MaskedLayers
+
+
+def places(num_units: int, num_sites: int) -> np.ndarray:
+    """Where in the order the site of each unit stands, int[U]: spread evenly over all but the first, as in MADE."""
+    return np.minimum(1 + np.arange(num_units) * (num_sites - 1) // num_units, num_sites - 1)
+
+
+def feeds(factorization: Factorization) -> jax.Array:
+    """bool[D, D]: [s, i] iff units of site s may feed units and outputs of site i: parents(s) are all parents of i, and
+    s is not of a later step, so that its units are known by then.
+    """
+    parents_DD, step_D = factorization.mask(), jnp.asarray(factorization.step)
+    missing_DD = parents_DD.astype(jnp.float32) @ (1 - parents_DD.T.astype(jnp.float32))
+    return (missing_DD == 0) & (step_D[:, None] <= step_D)
+
+
+@NETWORKS.register("structured_made")
+class StructuredMADE(MaskedLayers):
+    """Masked layers that keep to the arrows of a graph: one network for all conditionals of a Bayesian network.
+
+    Where a unit of MADE has a degree, a unit here has a site s, and sees the parents of that site, through the units
+    below that see no more. It feeds the outputs of site i iff parents(s) are all parents of i (`feeds`). So sites share
+    units as far as they share parents: in a chain each has its own. Without a graph, the parents are all sites of
+    earlier steps, and the masks those of MADE with the degrees step[s] - 1.
+
+    The paper searches for masks whose product has the zeros of the graph (section 4); these have them by construction,
+    for any order, partition and number of layers. `direct` connections follow every arrow.
+
+    Options: those of `made`, without the pool of masks.
+    """
+
+    SERVES_GRAPHS = True
+
+    def dependencies(self, factorization):
+        """All parents if `direct`; else those to which a chain of units leads: few units do not serve every site."""
+        mask_DD = np.asarray(factorization.mask())
+        if self.direct or factorization.num_steps == 1:
+            return mask_DD
+        feeds_DD, order_D = np.asarray(feeds(factorization)), np.asarray(factorization.order)
+        reached_DD = np.eye(factorization.num_sites, dtype=bool)  # [s, i]: units of s lead to the outputs of i
+        for size in reversed(self.hidden_sizes):
+            has_units_D = np.isin(np.arange(len(order_D)), order_D[places(size, len(order_D))])
+            reached_DD = (feeds_DD @ reached_DD) & has_units_D[:, None]
+        return (mask_DD.T @ reached_DD).T
+
+    def _sites(self, size: int, factorization: Factorization) -> jax.Array:
+        """The site of each unit of a layer, int[U]."""
+        return jnp.asarray(factorization.order)[places(size, factorization.num_sites)]
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        return self._features(x, self._masks(factorization), context, train)
+
+    def _masks(self, factorization: Factorization) -> list[jax.Array]:
+        """Of the hidden layers, the outputs and the direct connections; none where there is one step."""
+        if factorization.num_steps == 1:
+            return []
+        reads, feeds_DD = input_mask(self.event, factorization), feeds(factorization)
+        sites = [self._sites(size, factorization) for size in self.hidden_sizes]
+        between = [feeds_DD[below[:, None], above] for below, above in itertools.pairwise(sites)]
+        to_outputs = (jnp.repeat(mask, self.num_features, axis=1) for mask in (feeds_DD[sites[-1]], reads))
+        return [reads[:, sites[0]], *between, *to_outputs]
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The hidden units known so far, 0 where still unknown, what the context adds to them, and `feeds`."""
+        hidden = [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
+        return hidden, self._from_context(context), feeds(factorization)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        """Only the units of the sites of step t become known in it, once each: O(U) of them, of all layers."""
+        hidden, from_context, feeds_DD = carry
+        sites_M, valid_M = factorization.sites(t)
+        sites_M = jnp.minimum(sites_M, factorization.num_sites - 1)
+        reads = input_mask(self.event, factorization)
+        inputs = seen_inputs(canvas, self.event, self.dtype, t, factorization)
+        below, known = inputs, []
+        for i, size in enumerate(self.hidden_sizes):
+            table, real = _units_by_place(size, factorization.num_sites)
+            place_M = jnp.asarray(factorization.rank)[sites_M]
+            units, new = jnp.asarray(table)[place_M].ravel(), jnp.asarray(real)[place_M] & valid_M[:, None]
+            above = self._sites(size, factorization)[units]
+            mask = reads[:, above] if i == 0 else feeds_DD[from_sites[:, None], above]
+            values = self._units(i, below, units, mask, from_context)
+            below = hidden[i].at[:, jnp.where(new.ravel(), units, size)].set(values, mode="drop")
+            known.append(below)
+            from_sites = self._sites(size, factorization)
+        masks = feeds_DD[from_sites[:, None], sites_M], reads[:, sites_M]
+        features = self._outputs(below, inputs, t, factorization, masks, from_context)
+        return (known, from_context, feeds_DD), features
+
+
+def _units_by_place(num_units: int, num_sites: int) -> tuple[np.ndarray, np.ndarray]:
+    """The units of the site at each place of the order, int[D, n] padded to the most, and which are real, bool."""
+    place_U = places(num_units, num_sites)
+    counts_D = np.bincount(place_U, minlength=num_sites)
+    real_Dn = np.arange(counts_D.max()) < counts_D[:, None]
+    units_Dn = np.zeros(real_Dn.shape, np.int32)
+    units_Dn[real_Dn] = np.arange(num_units)
+    return units_Dn, real_Dn
