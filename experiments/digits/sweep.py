@@ -41,7 +41,7 @@ LOGISTIC = {"pixelcnn_pp": "PixelCNN++, logistic mixture", "pixelsnail": "PixelS
 
 
 def get_sweep() -> list[Run]:
-    """One run per network, in its usual order, seed 0; some of them also with other scales or the conditional of their papers."""
+    """One run per network, in its usual order, seed 0; some also with more scales or the conditional of a paper."""
     mixture = "conditional=discretized_logistic_mixture"
     return [
         *(_run(f"digits-{name}", f"configs/digits.py:network={name}", model) for name, model in MAIN.items()),
