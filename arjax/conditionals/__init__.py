@@ -12,6 +12,7 @@ from arjax.conditionals.gaussian_mixture import GaussianMixture
 from arjax.conditionals.joint import JointConditional
 from arjax.conditionals.logistic_mixture import LogisticMixture
 from arjax.conditionals.mixture_of_products import MixtureOfProducts
+from arjax.conditionals.ordinal import Ordinal
 from arjax.conditionals.student_t_mixture import StudentTMixture
 from arjax.conditionals.truncated import truncate
 from arjax.errors import UserError
@@ -31,6 +32,7 @@ __all__ = [
     "JointConditional",
     "LogisticMixture",
     "MixtureOfProducts",
+    "Ordinal",
     "StudentTMixture",
     "make_conditional",
     "truncate",

@@ -35,8 +35,11 @@ class Categorical(Conditional):
 
     def _log_probs(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         # float32: a softmax in bfloat16 loses whole bits of the score.
-        logits = features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
-        return jax.nn.log_softmax(logits / temperature)
+        return jax.nn.log_softmax(self._logits(features.astype(jnp.float32)) / temperature)
+
+    def _logits(self, features: jax.Array) -> jax.Array:
+        """[..., *value_shape, V] of features [..., F]: here the features are the logits."""
+        return features.reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
 
     def log_table(self, features: jax.Array) -> jax.Array:
         """The logits, normalised."""

@@ -10,6 +10,7 @@ import pytest
 from scipy import special
 
 from arjax.conditionals import Bernoulli, Categorical, make_conditional
+from arjax.conditionals.ordinal import level_embedding
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
@@ -55,6 +56,19 @@ def test_features_of_a_vector_value_stand_scalar_by_scalar():
     assert Bernoulli((2, 2)).mode(jnp.asarray([1.0, -1.0, -1.0, 1.0])).tolist() == [[1, 0], [0, 1]]
 
 
+def test_ordinal_features_are_cosines_over_the_levels():
+    """One feature tilts from the first level to the last; V - 1 of them give any probabilities."""
+    family = make_conditional("ordinal(size=1)", EventSpec((4,), (), "levels", 5))
+    slope = np.diff(np.asarray(family.log_table(jnp.ones(1))))
+    assert (slope < 0).all()
+    np.testing.assert_allclose(slope, np.diff(np.cos(np.pi * (np.arange(5) + 0.5) / 5)), atol=1e-6)
+    wanted = np.log([0.1, 0.4, 0.05, 0.25, 0.2])
+    full = make_conditional("ordinal", EventSpec((4,), (), "levels", 5))
+    assert full.num_params == 4
+    features = np.linalg.lstsq(level_embedding(5, 4), wanted - wanted.mean(), rcond=None)[0]
+    np.testing.assert_allclose(full.log_table(jnp.asarray(features)), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "event", "expected"),
     [
@@ -82,6 +96,16 @@ def test_families_fit_the_event(text, event, expected):
             "categorical",
             EventSpec((4,), (), "real", 0),
             r"^the conditional 'categorical' needs discrete data, not real",
+        ),
+        (
+            "ordinal",
+            EventSpec((4,), (), "tokens", 9),
+            r".* needs levels in an order, not tokens$",
+        ),
+        (
+            "ordinal(size=0)",
+            EventSpec((4,)),
+            r"^size of .*'ordinal' must be a positive whole number, not 0$",
         ),
         ("bernouli", EventSpec((4,)), r"^unknown conditional 'bernouli', did you mean 'bernoulli'\?$"),
         ("bernoulli(levels=2)", EventSpec((4,)), r"^conditional 'bernoulli' has no option 'levels'$"),

@@ -1,0 +1,56 @@
+"""Categorical conditionals for levels that have an order, such as intensities."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import CONDITIONALS
+from arjax.conditionals.categorical import Categorical
+from arjax.errors import UserError
+from arjax.integers import is_integer
+from arjax.spec import EventSpec
+
+
+def level_embedding(num_levels: int, size: int) -> np.ndarray:
+    """float32[V, R]: the first R cosines over the levels, cos(pi k (v + 1/2) / V), k = 1..R. Neighbouring levels have
+    similar rows; all V - 1 of them span every set of logits (the discrete cosine transform of Ahmed, Natarajan & Rao,
+    1974, without its constant, which a softmax does not see).
+    """
+    v, k = np.arange(num_levels)[:, None], np.arange(1, size + 1)
+    return np.cos(np.pi * k * (v + 0.5) / num_levels).astype(np.float32)
+
+
+@CONDITIONALS.register("ordinal")
+@dataclasses.dataclass(frozen=True)
+class Ordinal(Categorical):
+    """p(x = v) = softmax(E f)_v: the logit of a level is the product of the features with a fixed embedding of it.
+
+    `size` features per scalar, but no more than V - 1, where `categorical` has V. With few, log p is smooth in the
+    level: what is learned of one says something of those beside it.
+    """
+
+    size: int = 16
+
+    @classmethod
+    def for_event(cls, event: EventSpec, size: int = 16) -> Ordinal:
+        """For binary data and levels; raises `UserError` for tokens, which have no order, and real values."""
+        if event.kind not in ("binary", "levels"):
+            raise UserError(f"the conditional 'ordinal' needs levels in an order, not {event.kind}")
+        if not is_integer(size) or size < 1:
+            raise UserError(f"size of the conditional 'ordinal' must be a positive whole number, not {size!r}")
+        return cls(event.num_levels, event.value_shape, min(size, event.num_levels - 1))
+
+    @property
+    def num_params(self) -> int:
+        """R coefficients per scalar."""
+        return math.prod(self.value_shape) * self.size
+
+    def _logits(self, features: jax.Array) -> jax.Array:
+        coefficients = features.reshape(*features.shape[:-1], *self.value_shape, self.size)
+        embedding_VR = jnp.asarray(level_embedding(self.num_levels, self.size))
+        return jnp.matmul(coefficients, embedding_VR.T, precision="highest")
