@@ -43,6 +43,8 @@ RECIPES = {
 #: the order of networks that do not read pixels in raster order, and the weight decay of those that have one
 ORDERING = {"fvsbn": "reversed", "multiscale": "multiscale"}
 WEIGHT_DECAY = {"fvsbn": 0.03}
+#: images scored at once: attention to all of 784 pixels takes 10 MB for each image and layer
+EVALUATED_TOGETHER = {"transformer": 25}
 
 
 def get_config(arg=""):
@@ -61,6 +63,6 @@ def get_config(arg=""):
     config.train.update(epochs=epochs, batch_size=batch_size, steps_per_dispatch=50, ema_decay=0.999)
     epoch = 50_000 // batch_size
     config.train.update(log_every=min(500, epoch), eval_every=epoch, checkpoint_every=epoch)
-    config.evaluate.batch_size = 250
+    config.evaluate.batch_size = EVALUATED_TOGETHER.get(arg.network, 250)
     config.sample.num = 32
     return apply_smoke(config) if arg.smoke else config
