@@ -86,6 +86,12 @@ def served_model(network: str, event: EventSpec, ordering: str, partition: str, 
     return model
 
 
+def model_in_context(network: str, context: str) -> AutoregressiveModel | str:
+    """The model on which laws 1 and 3 try a context: one, so that both run the same compiled program."""
+    choice = {"partition": "sizes(sizes=(1, 3, 2))", "context": CONTEXTS[context]}
+    return served_model(network, EVENTS["tokens"], "random(seed=1)", **choice)
+
+
 #: Options for conditionals that would be large without.
 CONDITIONAL_OPTIONS = {"nested": "(hidden_sizes=(12,), features=6)"}
 

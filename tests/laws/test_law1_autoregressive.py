@@ -53,14 +53,13 @@ def test_jacobian_is_exactly_zero_where_it_must_be(network):
 @pytest.mark.parametrize("context", cases.CONTEXTS)
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_context_reaches_every_site_and_opens_no_path(network, context):
-    spec = cases.CONTEXTS[context]
-    model = cases.served_model(network, cases.EVENTS["binary"], "snake", "blocks(size=2)", context=spec)
+    spec, model = cases.CONTEXTS[context], cases.model_in_context(network, context)
     if isinstance(model, str):
         return
-    params, c = cases.params_of(model), cases.random_context(spec, 8)
-    depends = cases.dependence(model.network, params, model.factorization, context=c)
+    params = cases.params_of(model)
+    depends = cases.dependence(model.network, params, model.factorization, context=cases.random_context(spec, 8))
     np.testing.assert_array_equal(depends, declared(model))
-    x = cases.random_x(model.event, 8)
+    x, c = cases.random_x(model.event, cases.BATCH), cases.random_context(spec, cases.BATCH)
     other = (c + 1) % spec.size if spec.is_discrete else c + 1
     change = cases.parallel(model.network, params, x, model.factorization, c) - cases.parallel(
         model.network, params, x, model.factorization, other

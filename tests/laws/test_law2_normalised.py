@@ -78,6 +78,7 @@ def test_scores_are_the_same_when_all_is_compiled_together(network, levels, part
     if isinstance(model, str):
         return
     params, x = cases.params_of(model), cases.random_x(event, 3)
-    apart = np.asarray(model.log_prob(params, x))
+    features_BDF = cases.parallel(model.network, params, x, model.factorization)
+    apart = np.asarray(jax.jit(model.conditional.log_prob)(features_BDF, x)).sum(-1)
     together = np.asarray(jax.jit(model.log_prob)(params, x))
     np.testing.assert_allclose(together, apart, rtol=1e-5)

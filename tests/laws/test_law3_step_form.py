@@ -24,10 +24,9 @@ def test_step_form_equals_parallel_form(network, event, partition):
 @pytest.mark.parametrize("context", cases.CONTEXTS)
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_step_form_with_context(network, context):
-    spec, cut = cases.CONTEXTS[context], "sizes(sizes=(1, 3, 2))"
-    model = cases.served_model(network, cases.EVENTS["tokens"], "random(seed=1)", cut, context=spec)
+    model = cases.model_in_context(network, context)
     if not isinstance(model, str):
-        _check(model, cases.random_context(spec, cases.BATCH))
+        _check(model, cases.random_context(cases.CONTEXTS[context], cases.BATCH))
 
 
 def _check(model, context=None):
