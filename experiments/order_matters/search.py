@@ -20,7 +20,7 @@ import numpy as np
 from arjax.config_files import load_config_file
 from arjax.population import Population, learn_order, local_search, random_search, train_population
 
-CONFIG, SHORT_STEPS, MEMBERS, ROUNDS = "configs/uci_binary.py:mushrooms", 200, 8, 12
+CONFIG, SHORT_STEPS, MEMBERS, ROUNDS = "configs/uci_binary.py:mushrooms", 1000, 8, 12
 
 
 def main(folder: Path) -> None:

@@ -19,8 +19,9 @@ IMAGES = {
     "network.direct": False,
     "network.dropout": 0.2,
     "train.epochs": 0.0,
-    "train.steps": 800,
-    "train.eval_every": 400,
+    "optimizer.learning_rate": 4e-3,
+    "train.steps": 5000,
+    "train.eval_every": 1000,
 }
 TEXT = {
     "network.hidden_size": 192,
