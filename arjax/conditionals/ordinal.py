@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -16,6 +17,7 @@ from arjax.integers import is_integer
 from arjax.spec import EventSpec
 
 
+@functools.cache
 def level_embedding(num_levels: int, size: int) -> np.ndarray:
     """float32[V, R]: the first R cosines over the levels, cos(pi k (v + 1/2) / V), k = 1..R. Neighbouring levels have
     similar rows; all V - 1 of them span every set of logits (the discrete cosine transform of Ahmed, Natarajan & Rao,

@@ -58,6 +58,17 @@ class Factorization:
         """M, the size of the largest block."""
         return self.blocks.shape[1]
 
+    @property
+    def has_arrows(self) -> bool:
+        """False where it is known that no site depends on another: one step, or a graph without arrows.
+
+        Networks leave out what they make of earlier sites then. They must: XLA's CPU compiler (jax 0.10 to 0.12)
+        computes the product with a mask that is constant and empty wrongly when it fuses it with a softmax.
+        """
+        if self.parents is None or isinstance(self.parents, jax.core.Tracer):
+            return self.num_steps > 1
+        return bool(np.asarray(self.parents).any())
+
     def sites(self, t: int | Array) -> tuple[jax.Array, jax.Array]:
         """The sites of step t, int[M], and which of them exist, bool[M] (padding is the out-of-range site D)."""
         sites_M = jnp.asarray(self.blocks)[t]

@@ -59,7 +59,8 @@ class MADE(MaskedLayers):
     mask 0 if nothing does. The pool is fixed, as fresh masks in every step underfit.
 
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
-    `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `num_masks` in the pool, `mask_seed`.
+    `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `num_masks` in the pool, `mask_seed`,
+    `condition_on_masks` (worth its weights where one set of them serves many orders or masks).
     """
 
     num_masks: int = 1
@@ -69,7 +70,7 @@ class MADE(MaskedLayers):
 
     def dependencies(self, factorization):
         """The outputs of step t read step s iff some path leads there: s <= m_1 <= ... <= m_L < t (section 3)."""
-        if self.direct or factorization.num_steps == 1:
+        if self.direct or not factorization.has_arrows:
             return super().dependencies(factorization)
         step_D, least_S = np.asarray(factorization.step), np.arange(factorization.num_steps)
         for pool in self._pool(factorization):
@@ -93,8 +94,8 @@ class MADE(MaskedLayers):
         return self._features(x, self._masks(factorization, mask), context, train)
 
     def _masks(self, factorization: Factorization, mask: int | jax.Array) -> list[jax.Array]:
-        """Of the hidden layers (equation 12), outputs (13) and direct connections (section 3); none for one step."""
-        if factorization.num_steps == 1:
+        """Of the hidden layers (equation 12), outputs (13) and direct connections (section 3); none without arrows."""
+        if not factorization.has_arrows:
             return []
         input_steps, masks = self._input_steps(factorization), []
         output_steps = jnp.repeat(jnp.asarray(factorization.step), self.num_features)
@@ -115,13 +116,13 @@ class MADE(MaskedLayers):
         hidden, from_context, mask = carry
         seen = self._input_steps(factorization) < t
         inputs = jnp.where(seen, self._inputs(canvas), 0)
-        below, known = inputs, []
+        below, known, read = inputs, [], seen[:, None]
         for i, pool in enumerate(self._pool(factorization)):
             place = mask, jnp.maximum(t - 1, 0)
             units, real = (jnp.asarray(table)[place] for table in units_by_degree(pool, factorization.num_steps))
             new = jnp.where(real & (t > 0), units, pool.shape[1])
-            # Units not yet known are 0, so the masks between hidden layers hold by themselves.
-            below = hidden[i].at[:, new].set(self._units(i, below, units, None, from_context), mode="drop")
+            below = hidden[i].at[:, new].set(self._units(i, below, units, read, from_context), mode="drop")
             known.append(below)
-        features = self._outputs(below, inputs, t, factorization, (None, None), from_context)
+            read = (jnp.asarray(pool)[mask] < t)[:, None]
+        features = self._outputs(below, inputs, t, factorization, (read, seen[:, None]), from_context)
         return (known, from_context, mask), features

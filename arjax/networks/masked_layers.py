@@ -16,6 +16,9 @@ from arjax.networks.embedding import ContextEncoder, flat_inputs, numeric_size
 class MaskedLayers(Network):
     """Hidden layers, outputs and, if `direct`, connections from inputs to outputs (Germain, Gregor, Murray &
     Larochelle, "MADE", 2015, equations 8-13). Subclasses say which connections are masked.
+
+    `condition_on_masks` adds (U * M) 1 to every (W * M) h, with weights U of their own, as the authors' code can: a
+    unit is told what it sees, which a 0 among its inputs does not tell. So one set of weights tells orders apart.
     """
 
     hidden_sizes: tuple[int, ...] = (500,)
@@ -23,6 +26,7 @@ class MaskedLayers(Network):
     activation: str = "relu"
     dropout: float = 0.0
     input_dropout: float = 0.0
+    condition_on_masks: bool = False
 
     SMALL = {"hidden_sizes": (48, 40)}
 
@@ -44,6 +48,12 @@ class MaskedLayers(Network):
         self.out_bias = self.param("out_bias", zeros, (num_outputs,))
         if self.direct:
             self.direct_kernel = self.param("direct_kernel", kernel, (num_inputs, num_outputs))
+        if self.condition_on_masks:
+            self.mask_kernels = [
+                self.param(f"hidden_{i}_mask_kernel", zeros, (sizes[i], sizes[i + 1]))
+                for i in range(len(self.hidden_sizes))
+            ]
+            self.out_mask_kernel = self.param("out_mask_kernel", zeros, (sizes[-1], num_outputs))
         if self.context_spec.kind != "none":
             # The context reaches the outputs directly too: no hidden unit may feed the outputs of step 0.
             self.hidden_context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
@@ -63,10 +73,8 @@ class MaskedLayers(Network):
         return None if context is None else (self.hidden_context(context), self.out_context(context))
 
     def _features(self, x: jax.Array, masks: Sequence[jax.Array], context: jax.Array | None, train: bool) -> jax.Array:
-        """[B, *grid, F], under the masks of all kernels in turn: hidden layers, outputs, direct connections.
-
-        No masks: one step, and nothing is earlier. All masks into the outputs are empty then, and XLA's CPU compiler
-        (jax 0.10 to 0.12) computes the product with such a constant wrongly when it fuses it with a softmax.
+        """[B, *grid, F], under the masks of all kernels in turn: hidden layers, outputs, direct connections. No masks
+        mean that no site depends on another.
         """
         from_context = self._from_context(context)
         out = jnp.broadcast_to(self.out_bias.astype(self.dtype), (x.shape[0], *self.out_bias.shape))
@@ -82,40 +90,46 @@ class MaskedLayers(Network):
         below = inputs
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             hidden = below @ self._masked(kernel, masks[i]) + bias.astype(self.dtype)
+            if self.condition_on_masks:
+                hidden = hidden + self._masked(self.mask_kernels[i], masks[i]).sum(0)
             if i == 0 and from_context is not None:
                 hidden = hidden + from_context[0]
             below = self.drop(act(hidden), deterministic=not train)
         out = below @ self._masked(self.out_kernel, masks[len(self.kernels)])
+        if self.condition_on_masks:
+            out = out + self._masked(self.out_mask_kernel, masks[len(self.kernels)]).sum(0)
         if self.direct:
             out = out + inputs @ self._masked(self.direct_kernel, masks[-1])
         return out
 
     def _units(self, i: int, below: jax.Array, units: jax.Array, mask, from_context) -> jax.Array:
         """The values of some units of layer i from those of the layer below, [B, n], under a mask of what they read."""
-        kernel = self.kernels[i][:, units]
-        kernel = kernel.astype(self.dtype) if mask is None else self._masked(kernel, mask)
-        pre = below @ kernel + self.biases[i][units].astype(self.dtype)
+        pre = below @ self._masked(self.kernels[i][:, units], mask) + self.biases[i][units].astype(self.dtype)
+        if self.condition_on_masks:
+            pre = pre + self._masked(self.mask_kernels[i][:, units], mask).sum(0)
         if i == 0 and from_context is not None:
             pre = pre + from_context[0][:, units]
         return activation(self.activation)(pre)
 
     def _outputs(self, below, inputs, t, factorization: Factorization, masks, from_context) -> jax.Array:
-        """Features [B, M, F] of the sites of step t from the units and inputs of earlier steps. `masks` [*, M] of the
-        connections from units and inputs to those sites, each or None where all that is known may be read.
+        """Features [B, M, F] of the sites of step t from the units and inputs of earlier steps, under the masks [*, M]
+        of the connections from units and from inputs to those sites.
         """
         sites_M = jnp.minimum(factorization.sites(t)[0], self.event.num_sites - 1)
 
         def columns(array: jax.Array, mask: jax.Array | None = None) -> jax.Array:  # [..., D * F] -> [..., M * F]
             by_site = array.reshape(*array.shape[:-1], self.event.num_sites, self.num_features)[..., sites_M, :]
-            by_site = by_site if mask is None else jnp.where(mask[..., None], by_site, 0)
+            by_site = by_site if mask is None else self._masked(by_site, mask[..., None])
             return by_site.reshape(*array.shape[:-1], -1)
 
         out = columns(self.out_bias).astype(self.dtype)
         out = jnp.broadcast_to(out, (below.shape[0], *out.shape))
-        if factorization.num_steps > 1:  # else nothing is earlier; see _features
-            out = out + below @ columns(self.out_kernel, masks[0]).astype(self.dtype)
+        if factorization.has_arrows:
+            out = out + below @ columns(self.out_kernel, masks[0])
+            if self.condition_on_masks:
+                out = out + columns(self.out_mask_kernel, masks[0]).sum(0)
             if self.direct:
-                out = out + inputs @ columns(self.direct_kernel, masks[1]).astype(self.dtype)
+                out = out + inputs @ columns(self.direct_kernel, masks[1])
         if from_context is not None:
             out = out + columns(from_context[1])
         return out.reshape(out.shape[0], -1, self.num_features).astype(jnp.float32)

@@ -1,4 +1,6 @@
-"""MADE for any dependency graph (Chen, Shi, Gao, Baptista & Krishnan, "Structured Neural Networks", 2023)."""
+"""MADE for any dependency graph (Chen, Shi, Gao, Baptista & Krishnan, "Structured Neural Networks for Density
+Estimation and Causal Inference", 2023).
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,24 @@ from arjax.networks.masked_layers import MaskedLayers
 
 
 def places(num_units: int, num_sites: int) -> np.ndarray:
-    """Where in the order the site of each unit stands, int[U]: spread evenly over all but the first, as in MADE."""
-    return np.minimum(1 + np.arange(num_units) * (num_sites - 1) // num_units, num_sites - 1)
+    """Where in the order the site of each unit stands, int[U]: all but the first in turn, over and over. The turn is
+    spread over the order, and the same for all layers: with fewer units than sites, those of a site are of every layer.
+    """
+    num = max(num_sites - 1, 1)
+    turn = np.argsort(np.arange(num) * 0.6180339887498949 % 1, kind="stable")  # the golden ratio spreads evenly
+    return np.minimum(1 + np.argsort(turn)[np.arange(num_units) % num], num_sites - 1)
 
 
 def feeds(factorization: Factorization) -> jax.Array:
-    """bool[D, D]: [s, i] iff units of site s may feed units and outputs of site i: parents(s) are all parents of i, and
-    s is not of a later step, so that its units are known by then.
+    """bool[D, D]: [s, i] iff units of site s may feed units and outputs of site i: parents(s), of which there are some,
+    are all parents of i, and s is not of a later step, so that its units are known by then.
     """
-    parents_DD, step_D = factorization.mask(), jnp.asarray(factorization.step)
-    missing_DD = parents_DD.astype(jnp.float32) @ (1 - parents_DD.T.astype(jnp.float32))
-    return (missing_DD == 0) & (step_D[:, None] <= step_D)
+    step_D = jnp.asarray(factorization.step)
+    not_later_DD = step_D[:, None] <= step_D
+    if factorization.parents is None:  # then the parents of s are those of i, or fewer
+        return not_later_DD & (step_D[:, None] > 0)
+    parents_DD = factorization.mask().astype(jnp.float32)
+    return (parents_DD @ (1 - parents_DD.T) == 0) & not_later_DD & (parents_DD.sum(1)[:, None] > 0)
 
 
 @NETWORKS.register("structured_made")
@@ -34,11 +43,12 @@ class StructuredMADE(MaskedLayers):
 
     Where a unit of MADE has a degree, a unit here has a site s, and sees the parents of that site, through the units
     below that see no more. It feeds the outputs of site i iff parents(s) are all parents of i (`feeds`). So sites share
-    units as far as they share parents: in a chain each has its own. Without a graph, the parents are all sites of
-    earlier steps, and the masks those of MADE with the degrees step[s] - 1.
+    units as far as they share parents. In a chain nothing is shared: a layer of fewer units than sites leaves some
+    sites without, which are linear in their parents then, or blind to them where nothing is `direct`. Without a graph,
+    the parents are all sites of earlier steps, and the masks those of MADE with the degrees step[s] - 1.
 
-    The paper searches for masks whose product has the zeros of the graph (section 4); these have them by construction,
-    for any order, partition and number of layers. `direct` connections follow every arrow.
+    The paper searches for masks whose product has the zeros of the graph; these have them by construction, for any
+    order, partition and number of layers. `direct` connections follow every arrow.
 
     Options: those of `made`, without the pool of masks.
     """
@@ -48,7 +58,7 @@ class StructuredMADE(MaskedLayers):
     def dependencies(self, factorization):
         """All parents if `direct`; else those to which a chain of units leads: few units do not serve every site."""
         mask_DD = np.asarray(factorization.mask())
-        if self.direct or factorization.num_steps == 1:
+        if self.direct or not factorization.has_arrows:
             return mask_DD
         feeds_DD, order_D = np.asarray(feeds(factorization)), np.asarray(factorization.order)
         reached_DD = np.eye(factorization.num_sites, dtype=bool)  # [s, i]: units of s lead to the outputs of i
@@ -65,8 +75,8 @@ class StructuredMADE(MaskedLayers):
         return self._features(x, self._masks(factorization), context, train)
 
     def _masks(self, factorization: Factorization) -> list[jax.Array]:
-        """Of the hidden layers, the outputs and the direct connections; none where there is one step."""
-        if factorization.num_steps == 1:
+        """Of the hidden layers, the outputs and the direct connections; none without arrows."""
+        if not factorization.has_arrows:
             return []
         reads, feeds_DD = input_mask(self.event, factorization), feeds(factorization)
         sites = [self._sites(size, factorization) for size in self.hidden_sizes]
@@ -108,5 +118,5 @@ def _units_by_place(num_units: int, num_sites: int) -> tuple[np.ndarray, np.ndar
     counts_D = np.bincount(place_U, minlength=num_sites)
     real_Dn = np.arange(counts_D.max()) < counts_D[:, None]
     units_Dn = np.zeros(real_Dn.shape, np.int32)
-    units_Dn[real_Dn] = np.arange(num_units)
+    units_Dn[real_Dn] = np.argsort(place_U, kind="stable")
     return units_Dn, real_Dn

@@ -17,6 +17,7 @@ from arjax.errors import UserError
 from arjax.factorization import GRAPHS, make_factorization
 from arjax.models import make_model
 from arjax.networks import NETWORKS
+from arjax.networks.structured_made import places
 from arjax.spec import EventSpec
 
 CALLS = {
@@ -77,12 +78,40 @@ def test_the_step_form_keeps_to_the_graph(network, partition):
 
 
 def test_without_a_graph_a_structured_made_is_a_made():
-    """The same masks on the same weights, for any order; and both sorts of connections may be left out."""
-    for direct in (True, False):
-        choice = {"ordering": "spiral", "hidden_sizes": (17, 9), "direct": direct}
+    """The same masks on the same weights, but that MADE's units stand in the order of their degrees."""
+    sizes = (15, 10)
+    for options in ({}, {"direct": False}, {"condition_on_masks": True}):
+        choice = {"ordering": "spiral", "hidden_sizes": sizes, **options}
         made, structured = (make_model(EVENT, name, **choice) for name in ("made", "structured_made"))
-        params, x = cases.params_of(made), cases.random_x(EVENT, 8)
-        np.testing.assert_allclose(made.features(params, x), structured.features(params, x), atol=1e-6)
+        params, x = cases.params_of(structured), cases.random_x(EVENT, 8)
+        sorted_params = dict(params)
+        for i, size in enumerate(sizes):
+            turn, after = np.argsort(places(size, 6), kind="stable"), f"hidden_{i + 1}" if i == 0 else "out"
+            for name in sorted_params:
+                if name.startswith(f"hidden_{i}_"):
+                    sorted_params[name] = sorted_params[name][..., turn]
+                if name.startswith(after) and name.endswith("kernel"):
+                    sorted_params[name] = sorted_params[name][turn]
+        np.testing.assert_allclose(made.features(sorted_params, x), structured.features(params, x), atol=1e-5)
+
+
+def test_layers_of_few_units_serve_the_same_sites_spread_over_the_order():
+    few, more, all_sites = (places(size, 100) for size in (10, 50, 99))
+    assert set(few) < set(more) < set(all_sites) == set(range(1, 100))
+    assert np.diff(np.sort(few)).max() <= 20 and np.diff(np.sort(more)).max() <= 4
+
+
+@pytest.mark.parametrize("graph", ["window(size=0)", "neighbours(distance=0)"])
+@pytest.mark.parametrize("network", SERVING)
+def test_a_graph_without_arrows_is_independence(network, graph):
+    """Scores compiled with their network: products with an empty mask have been compiled wrongly."""
+    event = EventSpec((4,), (2,), "levels", 256)
+    model = model_of(network, graph, event)
+    params, x = cases.params_of(model), cases.random_x(event, 3)
+    features_BDF = cases.parallel(model.network, params, x, model.factorization)
+    np.testing.assert_array_equal(features_BDF, np.broadcast_to(features_BDF[:1], features_BDF.shape))
+    apart = np.asarray(jax.jit(model.conditional.log_prob)(features_BDF, x)).sum(-1)
+    np.testing.assert_allclose(jax.jit(model.log_prob)(params, x), apart, rtol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [(3,), (24, 7)])

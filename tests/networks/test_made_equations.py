@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import law_cases as cases
 import numpy as np
 import pytest
 
@@ -25,31 +26,39 @@ def unit_degrees(num_units: int, num_sites: int) -> np.ndarray:
 
 
 def paper(x: np.ndarray, degrees: np.ndarray, params: dict[str, np.ndarray], depth: int, direct: bool) -> np.ndarray:
-    """Logits of equations (8)-(13) and section 4.2 for inputs of the given degrees (when they come, from 1 on)."""
+    """Logits of equations (8)-(13) and section 4.2 for inputs of the given degrees (when they come, from 1 on); with
+    (U * M) 1 wherever there is a U.
+    """
     below, below_degrees = x.astype(float), degrees
     for layer in range(depth):
         W, b = params[f"hidden_{layer}_kernel"].T, params[f"hidden_{layer}_bias"]
         m = unit_degrees(len(b), len(degrees))
         M_W = m[:, None] >= below_degrees[None, :]  # equations (8), (13)
-        below, below_degrees = np.maximum(0, b + below @ (W * M_W).T), m
+        told = (params.get(f"hidden_{layer}_mask_kernel", 0 * W.T).T * M_W).sum(1)
+        below, below_degrees = np.maximum(0, b + told + below @ (W * M_W).T), m
     M_V = degrees[:, None] > below_degrees[None, :]  # equation (9)
-    logits = params["out_bias"] + below @ (params["out_kernel"].T * M_V).T
+    told = (params.get("out_mask_kernel", 0 * params["out_kernel"]).T * M_V).sum(1)
+    logits = params["out_bias"] + told + below @ (params["out_kernel"].T * M_V).T
     if direct:
         M_A = degrees[:, None] > degrees[None, :]  # section 3: a strictly triangular mask
         logits += x @ (params["direct_kernel"].T * M_A).T
     return logits
 
 
+@pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("hidden_sizes", [(11,), (13, 4)])
 @pytest.mark.parametrize("ordering", ["raster", "random(seed=3)"])
-def test_logits_follow_the_paper(ordering, hidden_sizes, direct):
-    model = make_model(EventSpec((6,)), "made", ordering=ordering, hidden_sizes=hidden_sizes, direct=direct)
+def test_logits_follow_the_paper(ordering, hidden_sizes, direct, told):
+    options = {"hidden_sizes": hidden_sizes, "direct": direct, "condition_on_masks": told}
+    model = make_model(EventSpec((6,)), "made", ordering=ordering, **options)
     params, x = random_params(model), np.random.default_rng(1).integers(0, 2, (5, 6))
     assert ("direct_kernel" in params) is direct
     expected = paper(x, model.factorization.rank + 1, params, len(hidden_sizes), direct)
     features = jax.jit(model.features)(params, x)[..., 0]
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+    steps = cases.stepwise(model.network, params, x, 1 - x, model.factorization)[..., 0]
+    np.testing.assert_allclose(steps, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_binary_log_likelihood_is_the_cross_entropy_of_the_paper():
