@@ -205,7 +205,7 @@ def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlab
     for axis, (title, ylabel, curves) in zip(row_of_axes(figure, len(panels)), panels, strict=True):
         for name, (x, y) in curves.items():
             number = names.index(name)
-            line = ("o-", "s--", "^:")[number // 10 % 3]  # there are ten colours
+            line = ("o-", "s--", "^:", "d-.")[number // 10 % 4]  # there are ten colours
             axis.plot(x, y, line, color=f"C{number % 10}", markersize=3, linewidth=1.3, label=name)
         label_axes(axis, xlabel, ylabel, title)
     handles = {h.get_label(): h for axis in figure.axes for h in axis.get_lines()}
