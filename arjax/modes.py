@@ -53,7 +53,7 @@ def _train(config: ConfigDict, workdir: Path) -> int:
     if jax.process_index() == 0:
         print(outcome.message)
     if outcome.status == "finished":
-        show_run(config, workdir)
+        show_run(outcome.setup, config, workdir)
     return 0
 
 

@@ -18,7 +18,7 @@ from arjax.reporting.diagrams import draw_factorization
 from arjax.reporting.plots import entropy_curve, has_matplotlib, loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
-from arjax.training.setup import Setup, build, restore_params
+from arjax.training.setup import Setup, restore_params
 
 # Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
 ENTROPY_EXAMPLES = 1000
@@ -30,11 +30,11 @@ WAVEFORMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
 }
 
 
-def show_run(config: ConfigDict, workdir: str | os.PathLike) -> None:
+def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `samples/` of a finished run, and pictures of its factorization, its uncertainty along the order and its
     loss; says once when matplotlib is missing.
     """
-    setup, workdir = build(config), Path(workdir)
+    workdir = Path(workdir)
     params, _, _ = restore_params(setup, workdir)
     written = show_samples(setup, params, config.sample, workdir / "samples")
     if jax.process_count() == 1 and has_matplotlib():

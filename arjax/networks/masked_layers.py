@@ -18,7 +18,8 @@ class MaskedLayers(Network):
     Larochelle, "MADE", 2015, equations 8-13). Subclasses say which connections are masked.
 
     `condition_on_masks` adds (U * M) 1 to every (W * M) h, with weights U of their own, as the authors' code can: a
-    unit is told what it sees, which a 0 among its inputs does not tell. So one set of weights tells orders apart.
+    unit is told what it sees, which a 0 among its inputs does not tell. So one set of weights tells orders apart. The
+    sum is divided by its number of terms, as else a step of Adam, alike for all weights, would add up to a leap.
     """
 
     hidden_sizes: tuple[int, ...] = (500,)
@@ -68,6 +69,10 @@ class MaskedLayers(Network):
     def _masked(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
         return jnp.where(mask, kernel, 0.0).astype(self.dtype)
 
+    def _of_mask(self, kernel: jax.Array, mask: jax.Array) -> jax.Array:
+        """(U * M) 1 / n of `condition_on_masks`, n the size of the layer below."""
+        return self._masked(kernel, mask).mean(0)
+
     def _from_context(self, context: jax.Array | None) -> tuple[jax.Array, jax.Array] | None:
         """What the context adds to the first hidden layer and to the outputs."""
         return None if context is None else (self.hidden_context(context), self.out_context(context))
@@ -91,13 +96,13 @@ class MaskedLayers(Network):
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             hidden = below @ self._masked(kernel, masks[i]) + bias.astype(self.dtype)
             if self.condition_on_masks:
-                hidden = hidden + self._masked(self.mask_kernels[i], masks[i]).sum(0)
+                hidden = hidden + self._of_mask(self.mask_kernels[i], masks[i])
             if i == 0 and from_context is not None:
                 hidden = hidden + from_context[0]
             below = self.drop(act(hidden), deterministic=not train)
         out = below @ self._masked(self.out_kernel, masks[len(self.kernels)])
         if self.condition_on_masks:
-            out = out + self._masked(self.out_mask_kernel, masks[len(self.kernels)]).sum(0)
+            out = out + self._of_mask(self.out_mask_kernel, masks[len(self.kernels)])
         if self.direct:
             out = out + inputs @ self._masked(self.direct_kernel, masks[-1])
         return out
@@ -106,7 +111,7 @@ class MaskedLayers(Network):
         """The values of some units of layer i from those of the layer below, [B, n], under a mask of what they read."""
         pre = below @ self._masked(self.kernels[i][:, units], mask) + self.biases[i][units].astype(self.dtype)
         if self.condition_on_masks:
-            pre = pre + self._masked(self.mask_kernels[i][:, units], mask).sum(0)
+            pre = pre + self._of_mask(self.mask_kernels[i][:, units], mask)
         if i == 0 and from_context is not None:
             pre = pre + from_context[0][:, units]
         return activation(self.activation)(pre)
@@ -127,7 +132,7 @@ class MaskedLayers(Network):
         if factorization.has_arrows:
             out = out + below @ columns(self.out_kernel, masks[0])
             if self.condition_on_masks:
-                out = out + columns(self.out_mask_kernel, masks[0]).sum(0)
+                out = out + columns(self.out_mask_kernel, masks[0]).mean(0)
             if self.direct:
                 out = out + inputs @ columns(self.direct_kernel, masks[1])
         if from_context is not None:

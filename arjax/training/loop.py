@@ -19,7 +19,7 @@ from arjax.training.feed import as_traced, make_feed, to_mesh
 from arjax.training.optimizer import make_schedule
 from arjax.training.reporter import Reporter
 from arjax.training.results import device_name, read_results, write_results
-from arjax.training.setup import best_store, build, latest_store, restore_params
+from arjax.training.setup import Setup, best_store, build, latest_store, restore_params
 from arjax.training.sharding import replicated
 from arjax.training.state import eval_params
 from arjax.training.step import compile_chunk, zero_sums
@@ -37,12 +37,14 @@ class Outcome:
       step: steps done.
       message: one sentence for the user.
       results: what stands in `results.json`, or None when interrupted.
+      setup: the parts of the run, for whatever comes after.
     """
 
     status: str
     step: int
     message: str
     results: dict[str, Any] | None = None
+    setup: Setup | None = None
 
 
 @dataclasses.dataclass
@@ -94,7 +96,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
         # 5. Done: the parameters that were best on validation, on the test split.
         results = run.results()
         message = f"finished at step {run.step}; {results['split']}: {results['bits_per_dim']:.4f} bits/dim"
-        return Outcome("finished", run.step, message, results)
+        return Outcome("finished", run.step, message, results, run.setup)
 
 
 class Run:

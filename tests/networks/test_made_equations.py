@@ -27,17 +27,17 @@ def unit_degrees(num_units: int, num_sites: int) -> np.ndarray:
 
 def paper(x: np.ndarray, degrees: np.ndarray, params: dict[str, np.ndarray], depth: int, direct: bool) -> np.ndarray:
     """Logits of equations (8)-(13) and section 4.2 for inputs of the given degrees (when they come, from 1 on); with
-    (U * M) 1 wherever there is a U.
+    the mean of U * M wherever there is a U.
     """
     below, below_degrees = x.astype(float), degrees
     for layer in range(depth):
         W, b = params[f"hidden_{layer}_kernel"].T, params[f"hidden_{layer}_bias"]
         m = unit_degrees(len(b), len(degrees))
         M_W = m[:, None] >= below_degrees[None, :]  # equations (8), (13)
-        told = (params.get(f"hidden_{layer}_mask_kernel", 0 * W.T).T * M_W).sum(1)
+        told = (params.get(f"hidden_{layer}_mask_kernel", 0 * W.T).T * M_W).mean(1)
         below, below_degrees = np.maximum(0, b + told + below @ (W * M_W).T), m
     M_V = degrees[:, None] > below_degrees[None, :]  # equation (9)
-    told = (params.get("out_mask_kernel", 0 * params["out_kernel"]).T * M_V).sum(1)
+    told = (params.get("out_mask_kernel", 0 * params["out_kernel"]).T * M_V).mean(1)
     logits = params["out_bias"] + told + below @ (params["out_kernel"].T * M_V).T
     if direct:
         M_A = degrees[:, None] > degrees[None, :]  # section 3: a strictly triangular mask

@@ -182,7 +182,9 @@ def test_small_networks_declare_what_they_cannot_see():
     np.testing.assert_array_equal(depends, declared)
 
 
-@pytest.mark.parametrize("grid", [(7, 5), (4, 4), (1, 3)])
+@pytest.mark.parametrize(
+    "grid", [(7, 5), pytest.param((4, 4), marks=pytest.mark.slow), pytest.param((1, 3), marks=pytest.mark.slow)]
+)
 def test_steps_equal_the_picture_over_three_resolutions(grid):
     event = EventSpec(grid, (), "levels", 4)
     model = make_model(event, "pixelcnn_pp", num_filters=4, num_resnets=1, num_scales=3, dropout=0.0)

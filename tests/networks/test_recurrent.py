@@ -97,7 +97,9 @@ def gradients(states, params, x):
     return jax.jit(jax.grad(lambda params, x: (weight * states(params, x)).sum(), argnums=(0, 1)))(params, x)
 
 
-@pytest.mark.parametrize("truncation", [0, 3, 7, 100])
+@pytest.mark.parametrize(
+    "truncation", [pytest.param(0, marks=pytest.mark.slow), 3, 7, pytest.param(100, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", LAYERS)
 def test_values_and_gradients_are_those_of_the_steps(name, truncation):
     """Truncation changes no value; its gradients are those of states that are constants at every border."""
