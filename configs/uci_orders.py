@@ -18,11 +18,11 @@ RECIPES = {
         "pool(num=16)",
         {
             "adult": ({"hidden_sizes": (1000,), "dropout": 0.2}, 3e-3, 8000, 100),
-            "connect4": ({"hidden_sizes": (1000,)}, 3e-3, 8000, 100),
+            "connect4": ({"hidden_sizes": (4000,)}, 1e-2, 20000, 100),
             "dna": ({"hidden_sizes": (1000,), "dropout": 0.6, "input_dropout": 0.2}, 3e-3, 8400, 100),
             "mushrooms": ({"hidden_sizes": (1000,), "dropout": 0.1}, 6e-3, 14000, 100),
             "nips": ({"hidden_sizes": (1000,), "dropout": 0.5, "input_dropout": 0.4}, 1e-3, 2000, 50),
-            "ocr_letters": ({"hidden_sizes": (1000,), "dropout": 0.1}, 3e-3, 15000, 100),
+            "ocr_letters": ({"hidden_sizes": (4000,), "dropout": 0.1}, 1e-2, 15000, 100),
         },
     ),
     "deep_nade": (
