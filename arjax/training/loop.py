@@ -44,7 +44,7 @@ class Outcome:
     step: int
     message: str
     results: dict[str, Any] | None = None
-    setup: Setup | None = None
+    setup: Setup | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass
