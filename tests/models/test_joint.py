@@ -7,47 +7,30 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
-from scipy import stats
+from joint_cases import (
+    ALL,
+    BACKWARDS,
+    CALLS,
+    CATEGORIES,
+    DEEP,
+    EVENT,
+    MIXTURE,
+    PARTITIONS,
+    VECTORS,
+    build,
+    each,
+    joint,
+    marginal,
+)
 
 from arjax.conditionals import make_conditional
 from arjax.errors import UserError
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.networks import NETWORKS
 from arjax.objectives import make_objective
 from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-EVENT = EventSpec((2, 3))
-VECTORS = EventSpec((4,), (2,))
-ALL = cases.all_values(EVENT)
-MIXTURE = "mixture_of_products(components=3)"
-NESTED = "nested(hidden_sizes=(12,), features=4)"
-BACKWARDS = "nested(hidden_sizes=(12,), features=4, ordering='reversed')"
-CATEGORIES = "mixture_of_products(components=2, base='discretized_logistic_mixture(components=2)')"
-DEEP = "nested(hidden_sizes=(12,), features=4, partition='sizes(sizes=(1, 2))', conditional='mixture_of_products')"
-CALLS = (MIXTURE, NESTED, BACKWARDS)
-PARTITIONS = ("rows", "sizes(sizes=(1, 3, 2))", "blocks(size=6)")
-each = pytest.mark.parametrize("conditional", CALLS)
-
-
-def build(conditional: str, partition: str = "rows", network: str = "made", event: EventSpec = EVENT, **choice):
-    small = {**NETWORKS.get(network).SMALL, "partition": partition, **choice}
-    model = make_model(event, network, conditional=conditional, **small)
-    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
-
-
-def joint(model, params, x=ALL, **more) -> np.ndarray:
-    """p(x), float64[N]."""
-    return np.exp(np.asarray(jax.jit(lambda p, x: model.log_prob(p, x, **more))(params, x), np.float64))
-
-
-def marginal(p: np.ndarray, sites) -> np.ndarray:
-    """The probability of each example's values at some sites, by sums over all examples."""
-    flat = ALL.reshape(len(ALL), -1)[:, list(sites)]
-    _, group = np.unique(flat, axis=0, return_inverse=True)
-    return np.bincount(group.ravel(), p)[group.ravel()] if flat.shape[1] else np.ones(len(ALL))
 
 
 @pytest.mark.parametrize("conditional", [*CALLS, DEEP])
@@ -94,84 +77,6 @@ def test_entropies_are_those_of_the_sites_given_the_sites_before(conditional):
         pair = np.stack([values.reshape(-1, 6)[:, site] for values in pair])
         expected = -(np.exp(pair) * pair).sum(0)
         np.testing.assert_allclose(np.asarray(entropy).reshape(-1, 6)[:, site], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("network", ["made", "lstm", "transformer", "deep_nade"])
-@pytest.mark.parametrize("conditional", [MIXTURE, BACKWARDS])
-def test_samples_are_the_same_for_all_samplers_and_follow_the_joint(conditional, network):
-    model, params = build(conditional, "sizes(sizes=(1, 3, 2))", network)
-    key, num = jax.random.key(1), 8000
-    x = np.asarray(model.sample(params, key, num, sampler="cached"))
-    same = (x[:500] == np.asarray(model.sample(params, key, num, sampler="naive"))[:500]).all()
-    assert same or network != "made"  # features of other networks may differ in their last digit, and a draw with them
-    p = joint(model, params)
-    counts = np.bincount(x.reshape(num, 6) @ (1 << np.arange(6)[::-1]), minlength=64)
-    rare = num * p < 5
-    counts, expected = (np.append(v[~rare], v[rare].sum()) for v in (counts, num * p / p.sum()))
-    assert stats.chisquare(counts[expected > 0], expected[expected > 0]).pvalue > 1e-5
-
-
-@pytest.mark.parametrize("observed", [(0, 2), (0, 1, 2, 4), (5, 0, 1, 2)])
-@pytest.mark.parametrize("sampler", ["cached", "naive"])
-def test_a_mixture_completes_a_step_given_any_of_its_sites(sampler, observed):
-    model, params = build(MIXTURE, "rows")
-    given, where = np.array([[1, 0, 1], [0, 1, 1]]), np.isin(np.arange(6), observed).reshape(2, 3)
-    num = 20_000
-    x = np.asarray(model.sample(params, jax.random.key(0), num, sampler=sampler, given=given, observed=where))
-    assert (x[:, where] == given[where]).all()
-    p = joint(model, params) * (ALL[:, where] == given[where]).all(1)
-    p /= p.sum()
-    counts = np.bincount(x.reshape(num, 6) @ (1 << np.arange(6)[::-1]), minlength=64)
-    assert (np.abs(counts - num * p) < 5 * np.sqrt(num * p * (1 - p)) + 5).all()
-
-
-def test_a_nested_step_is_completed_where_the_given_sites_are_visited_first():
-    given, num = np.array([[1, 0, 1], [0, 1, 1]]), 20_000
-    for conditional, first, last in ((NESTED, 0, 2), (BACKWARDS, 2, 0)):
-        model, params = build(conditional, "rows")
-        where = np.zeros((2, 3), bool)
-        where[0, first] = True
-        x = np.asarray(model.sample(params, jax.random.key(0), num, given=given, observed=where))
-        p = joint(model, params) * (ALL[:, where] == given[where]).all(1)
-        counts = np.bincount(x.reshape(num, 6) @ (1 << np.arange(6)[::-1]), minlength=64)
-        p /= p.sum()
-        assert (np.abs(counts - num * p) < 5 * np.sqrt(num * p * (1 - p)) + 5).all()
-        where = np.zeros((2, 3), bool)
-        where[0, last] = True
-        with pytest.raises(UserError, match="of step 0, whose sites depend on one another; use an ordering"):
-            model.sample(params, jax.random.key(0), 2, given=given, observed=where)
-
-
-def test_truncated_samples_of_a_nested_step_are_greedy_in_the_end():
-    model, params = build(NESTED, "sizes(sizes=(1, 3, 2))")
-    x = np.asarray(model.sample(params, jax.random.key(0), 5, top_k=1))
-    colder = np.asarray(model.sample(params, jax.random.key(1), 5, temperature=1e-5))
-    np.testing.assert_array_equal(x, colder)
-    with pytest.raises(UserError):
-        build(MIXTURE)[0].sample(params, jax.random.key(0), 2, top_k=1)
-
-
-@each
-def test_queries_within_a_step_are_answered_in_turn_or_refused(conditional):
-    model, params = build(conditional, "rows")
-    p, first, last = joint(model, params), *((2, 0) if conditional == BACKWARDS else (0, 2))
-    for evidence, query in (((first,), (1,)), ((first, 1), (last,)), ((0, 1, 2, 3 + first), (4,))):
-        e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in (evidence, query))
-        answer = model.conditional_log_prob(params, ALL, query=q, evidence=e)
-        expected = np.log(marginal(p, evidence + query)) - np.log(marginal(p, evidence))
-        np.testing.assert_allclose(answer, expected, atol=2e-5)
-    e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in ((last,), (1,)))
-    with pytest.raises(UserError, match="whose sites depend on one another"):
-        model.conditional_log_prob(params, ALL, query=q, evidence=e)
-
-
-@pytest.mark.parametrize("conditional", [MIXTURE, BACKWARDS])
-def test_all_orders_answer_for_sites_within_a_step(conditional):
-    model, params = build(conditional, "blocks(size=3)", orders="uniform")
-    e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in ((5, 1), (0, 4)))
-    answer = np.exp(np.asarray(model.conditional_log_prob(params, ALL, query=q, evidence=e), np.float64))
-    values, index = np.unique(ALL.reshape(-1, 6)[:, [5, 1, 0, 4]], axis=0, return_index=True)
-    assert len(values) == 16 and abs(answer[index].sum() - 4) < 1e-5  # one distribution per value of the evidence
 
 
 def test_one_component_is_the_product_of_independent_sites():
@@ -310,23 +215,6 @@ def test_a_nested_model_for_blocks_of_one_size_refuses_others():
     for partition in ("blocks(size=4)", "sizes(sizes=(3, 1, 4))", "sites"):
         with pytest.raises(UserError, match="made for steps of at most 2 sites"):
             model.log_prob(params, x, factorization=make_factorization((8,), "raster", partition))
-
-
-def test_evidence_fills_the_slots_that_are_visited_first():
-    """The inner model visits a block from its end: an order that puts the evidence there exists under `uniform`."""
-    conditional = "nested(features=4, ordering='reversed')"
-    model = make_model(
-        EventSpec((8,)),
-        "made",
-        partition="blocks(size=4)",
-        orders="uniform",
-        conditional=conditional,
-        hidden_sizes=(8,),
-    )
-    params, evidence = model.init(jax.random.key(0)), np.arange(8) < 2
-    x = cases.random_x(model.event, 3)
-    score = model.conditional_log_prob(params, x, query=~evidence, evidence=evidence)
-    assert np.isfinite(score).all()
 
 
 def test_a_graph_and_a_joint_conditional_contradict_each_other():
