@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
         scores = train_population(population, print)
         valid.append(scores.validation_rows[:, 0])
         test.append(scores.test_rows[:, 0])
-        rows += mixed(network.upper(), valid[-1], test[-1], scores.num_params, scores.seconds / 60)
+        rows += mixed(network.upper(), valid[-1], test[-1], SEARCHES * scores.num_params, scores.seconds / 60)
     rows += mixed("both networks", np.concatenate(valid), np.concatenate(test), "", "")
     write_csv(folder / "searched.csv", rows)
 
