@@ -30,8 +30,8 @@ RECIPES = {
         {
             "adult": ({"hidden_sizes": (500,)}, 2e-3, 20000, 100),
             "connect4": ({"hidden_sizes": (500,)}, 2e-3, 20000, 100),
-            "dna": ({"hidden_sizes": (500,), "dropout": 0.3}, 2e-3, 8000, 100),
-            "mushrooms": ({"hidden_sizes": (500,), "dropout": 0.1}, 2e-3, 12000, 100),
+            "dna": ({"hidden_sizes": (500,), "dropout": 0.1}, 2e-3, 4000, 100),
+            "mushrooms": ({"hidden_sizes": (500, 500)}, 2e-3, 20000, 100),
             "nips": ({"hidden_sizes": (500,), "dropout": 0.4}, 1e-3, 3000, 100),
             "ocr_letters": ({"hidden_sizes": (500,)}, 2e-3, 20000, 100),
         },
