@@ -11,7 +11,7 @@ import numpy as np
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS
 from arjax.networks.embedding import input_steps
-from arjax.networks.masked_layers import MaskedLayers
+from arjax.networks.masked_layers import MaskedLayers, units_by_group
 
 
 def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
@@ -34,15 +34,6 @@ def degree_pool(sizes: tuple[int, ...], num_steps: int, num_masks: int, seed: in
             degrees[k] = rng.integers(least, last + 1, degrees.shape[1])
             least = degrees[k].min()
     return tuple(pool)
-
-
-def units_by_degree(degrees_KU: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """The units of each degree under each mask, int[K, S, n] padded to the largest number, and which are real, bool."""
-    counts_KS = np.stack([np.bincount(degrees, minlength=num_steps) for degrees in degrees_KU])
-    real_KSn = np.arange(counts_KS.max()) < counts_KS[..., None]
-    units_KSn = np.zeros(real_KSn.shape, np.int32)
-    units_KSn[real_KSn] = np.argsort(degrees_KU, axis=1, kind="stable").ravel()
-    return units_KSn, real_KSn
 
 
 @NETWORKS.register("made")
@@ -119,7 +110,7 @@ class MADE(MaskedLayers):
         below, known, read = inputs, [], seen[:, None]
         for i, pool in enumerate(self._pool(factorization)):
             place = mask, jnp.maximum(t - 1, 0)
-            units, real = (jnp.asarray(table)[place] for table in units_by_degree(pool, factorization.num_steps))
+            units, real = (jnp.asarray(table)[place] for table in units_by_group(pool, factorization.num_steps))
             new = jnp.where(real & (t > 0), units, pool.shape[1])
             below = hidden[i].at[:, new].set(self._units(i, below, units, read, from_context), mode="drop")
             known.append(below)

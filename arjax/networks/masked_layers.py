@@ -7,10 +7,22 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.factorization import Factorization
 from arjax.networks.base import Network, activation, check_sizes
 from arjax.networks.embedding import ContextEncoder, flat_inputs, numeric_size
+
+
+def units_by_group(groups_KU: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """The units of each group (the step or site that they belong to) under each of K groupings, int[K, G, n] padded
+    to the largest group, and which are real, bool.
+    """
+    counts_KG = np.stack([np.bincount(groups, minlength=num_groups) for groups in groups_KU])
+    real_KGn = np.arange(counts_KG.max()) < counts_KG[..., None]
+    units_KGn = np.zeros(real_KGn.shape, np.int32)
+    units_KGn[real_KGn] = np.argsort(groups_KU, axis=1, kind="stable").ravel()
+    return units_KGn, real_KGn
 
 
 class MaskedLayers(Network):

@@ -13,7 +13,7 @@ import numpy as np
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS
 from arjax.networks.embedding import input_mask, seen_inputs
-from arjax.networks.masked_layers import MaskedLayers
+from arjax.networks.masked_layers import MaskedLayers, units_by_group
 
 
 def places(num_units: int, num_sites: int) -> np.ndarray:
@@ -96,9 +96,9 @@ class StructuredMADE(MaskedLayers):
         sites_M = jnp.minimum(sites_M, factorization.num_sites - 1)
         reads = input_mask(self.event, factorization)
         inputs = seen_inputs(canvas, self.event, self.dtype, t, factorization)
-        below, known = inputs, []
+        below, known, num_sites = inputs, [], factorization.num_sites
         for i, size in enumerate(self.hidden_sizes):
-            table, real = _units_by_place(size, factorization.num_sites)
+            (table,), (real,) = units_by_group(places(size, num_sites)[None], num_sites)
             place_M = jnp.asarray(factorization.rank)[sites_M]
             units, new = jnp.asarray(table)[place_M].ravel(), jnp.asarray(real)[place_M] & valid_M[:, None]
             above = self._sites(size, factorization)[units]
@@ -110,13 +110,3 @@ class StructuredMADE(MaskedLayers):
         masks = feeds_DD[from_sites[:, None], sites_M], reads[:, sites_M]
         features = self._outputs(below, inputs, t, factorization, masks, from_context)
         return (known, from_context, feeds_DD), features
-
-
-def _units_by_place(num_units: int, num_sites: int) -> tuple[np.ndarray, np.ndarray]:
-    """The units of the site at each place of the order, int[D, n] padded to the most, and which are real, bool."""
-    place_U = places(num_units, num_sites)
-    counts_D = np.bincount(place_U, minlength=num_sites)
-    real_Dn = np.arange(counts_D.max()) < counts_D[:, None]
-    units_Dn = np.zeros(real_Dn.shape, np.int32)
-    units_Dn[real_Dn] = np.argsort(place_U, kind="stable")
-    return units_Dn, real_Dn

@@ -12,7 +12,8 @@ import pytest
 
 from arjax.errors import UserError
 from arjax.models import make_model
-from arjax.networks.made import degree_pool, hidden_degrees, units_by_degree
+from arjax.networks.made import degree_pool, hidden_degrees
+from arjax.networks.masked_layers import units_by_group
 from arjax.spec import ContextSpec, EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -55,7 +56,7 @@ def test_the_pool_is_a_function_of_the_seed():
 
 def test_units_of_a_degree_are_all_found_once():
     degrees = degree_pool((40,), 9, 5, 0)[0]
-    units, real = units_by_degree(degrees, 9)
+    units, real = units_by_group(degrees, 9)
     for mask in range(5):
         for degree in range(9):
             found = np.sort(units[mask, degree][real[mask, degree]])
