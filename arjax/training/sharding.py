@@ -4,6 +4,12 @@ The mesh has three axes. A batch is split over `data` and `fsdp`; parameters and
 device holds a part and XLA gathers it when needed: Rajbhandari et al., "ZeRO", 2020) and over `tensor` (each device
 computes a part of every layer: Shoeybi et al., "Megatron-LM", 2019, section 3). XLA's partitioner inserts the
 communication.
+
+The two split the same dimension of a matrix, `tensor` first: a device then gathers its own columns (or rows) and no
+others. Never one dimension each: on a mesh with all axes above 1, XLA's partitioner computes a product of activations
+split as ((data, fsdp), tensor) with a matrix split as (tensor, fsdp) wrongly when tensor and fsdp are equal (seen with
+jax 0.10 to 0.12; `tests/training/test_partitioner.py` holds the smallest program). The gradient of a layer is such a
+product, so losses are right and gradients are not.
 """
 
 from __future__ import annotations
@@ -24,13 +30,15 @@ BATCH_AXES = ("data", "fsdp")
 #: (path regex, axes of the trailing dimensions); "" keeps a dimension whole, a tuple splits it over several axes.
 Rule = tuple[str, Sequence[str | Sequence[str]]]
 
+COLUMNS = ("", ("tensor", "fsdp"))
+ROWS = (("tensor", "fsdp"), "")
+
 #: Layers that widen are split by columns, those that narrow again by rows, so that a pair needs one reduction only.
 DEFAULT_RULES: tuple[Rule, ...] = (
-    (r"(query|key|value|up|gate)/kernel$", ("fsdp", "tensor")),
     (r"(query|key|value|up|gate)/bias$", ("tensor",)),
-    (r"(attention/out|down)/kernel$", ("tensor", "fsdp")),
-    (r"embedding$", ("tensor", "fsdp")),
-    (r"kernel$", ("fsdp", "tensor")),
+    (r"(attention/out|down)/kernel$", ROWS),
+    (r"embedding$", ROWS),
+    (r"kernel$", COLUMNS),
     (r"", ()),
 )
 
@@ -89,13 +97,17 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
       abstract_params: a tree of arrays or of `jax.ShapeDtypeStruct`.
       mesh: as from `make_mesh`.
       rules: see `Rule`; none means `DEFAULT_RULES`. Parameters that no rule matches are replicated. Axes stand for the
-        trailing dimensions (layers stacked by a scan have one more in front), and an axis that does not divide its
-        dimension is left out.
+        trailing dimensions (layers stacked by a scan have one more in front). Of axes that together do not divide
+        their dimension, the last are left out; where none divides, the other dimension of a matrix is tried.
 
     Raises:
-      UserError: a rule with a broken regex or an axis that the mesh does not have.
+      UserError: a rule with a broken regex, an axis that the mesh does not have, or axes of the batch on a dimension
+        without `tensor` where the mesh has all three.
     """
     compiled = [_compile_rule(rule) for rule in rules or DEFAULT_RULES]
+    if min(mesh.shape.values()) > 1:
+        for rule, (_, groups) in zip(rules, compiled, strict=False):
+            _refuse_separate_axes(rule, groups)
 
     def place(path: Sequence[Any], leaf: Any) -> NamedSharding:
         name = path_string(path)
@@ -121,11 +133,31 @@ def _compile_rule(rule: Rule) -> tuple[re.Pattern, list[tuple[str, ...]]]:
         raise UserError(f"the sharding rule {pattern!r} is not a regular expression: {error}") from error
 
 
-def _fit(axes: list[tuple[str, ...]], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """Puts `axes` on the trailing dimensions of `shape`, without those that do not divide."""
-    spec: list[Any] = [None] * len(shape)
-    for i in range(1, min(len(axes), len(shape)) + 1):
-        group, ways = axes[-i], math.prod(mesh.shape[axis] for axis in axes[-i])
-        if group and ways > 1 and shape[-i] % ways == 0:
-            spec[-i] = group if len(group) > 1 else group[0]
-    return PartitionSpec(*spec)
+def _refuse_separate_axes(rule: Rule, groups: Sequence[tuple[str, ...]]) -> None:
+    """Raises `UserError` for a split under which the partitioner gets gradients wrong; see the top of this file."""
+    for group in groups:
+        if "tensor" not in group and (apart := [axis for axis in group if axis in BATCH_AXES]):
+            together = ("tensor", *apart)
+            raise UserError(
+                f"the sharding rule {rule[0]!r} splits a dimension over {', '.join(apart)} without tensor: on a mesh "
+                f"with data, fsdp and tensor all above 1, XLA gets gradients wrong there; split it over {together!r}"
+            )
+
+
+def _fit(groups: Sequence[tuple[str, ...]], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Puts groups of axes on the trailing dimensions of `shape`, as far as they divide them."""
+    wanted = list(groups)[-len(shape) :] if shape else []
+    spec = [_dividing(group, size, mesh) for group, size in zip(wanted, shape[len(shape) - len(wanted) :], strict=True)]
+    if len(spec) == 2 and not any(spec):  # nothing divides: the same axes on the other dimension of the matrix
+        rows, columns = wanted
+        spec = [_dividing(columns, shape[-2], mesh), _dividing(rows, shape[-1], mesh)]
+    whole = (None,) * (len(shape) - len(spec))
+    return PartitionSpec(*whole, *((group if len(group) > 1 else group[0]) if group else None for group in spec))
+
+
+def _dividing(group: tuple[str, ...], size: int, mesh: Mesh) -> tuple[str, ...]:
+    """As many axes of a group, from its first, as divide a dimension; axes of size 1 are left out."""
+    axes = tuple(axis for axis in group if mesh.shape[axis] > 1)
+    while axes and size % math.prod(mesh.shape[axis] for axis in axes):
+        axes = axes[:-1]
+    return axes

@@ -26,16 +26,19 @@ params = {
     "table": {"embedding": array(17, 8)}, "out": {"kernel": array(8, 17), "bias": array(17)},
 }
 specs = jax.tree.map(lambda s: s.spec, param_shardings(params, mesh))
-assert specs["layers"]["attention"]["query"] == {"kernel": P(None, "fsdp", "tensor"), "bias": P(None, "tensor")}
-assert specs["layers"]["attention"]["out"]["kernel"] == P(None, "tensor", "fsdp")
-assert specs["layers"]["down"]["kernel"] == P(None, "tensor", "fsdp")
+both = ("tensor", "fsdp")
+assert specs["layers"]["attention"]["query"] == {"kernel": P(None, None, both), "bias": P(None, "tensor")}
+assert specs["layers"]["attention"]["out"]["kernel"] == P(None, both, None)
+assert specs["layers"]["down"]["kernel"] == P(None, both, None)
 assert specs["layers"]["norm"]["scale"] == P(None, None)
-assert specs["table"]["embedding"] == P(None, "fsdp"), "17 rows do not divide by 2: that axis is left out"
-assert specs["out"] == {"kernel": P("fsdp", None), "bias": P(None)}
+assert specs["table"]["embedding"] == P(None, both), "17 rows do not divide by 2: columns instead"
+assert specs["out"] == {"kernel": P(both, None), "bias": P(None)}
+odd = param_shardings({"a": {"kernel": array(3, 6)}, "b": {"kernel": array(4, 5)}, "c": {"kernel": array(3, 5)}}, mesh)
+assert [leaf["kernel"].spec for leaf in odd.values()] == [P(None, "tensor"), P(both, None), P(None, None)]
 
-first = param_shardings(params, mesh, (("out/kernel", ("", ("fsdp", "tensor"))), ("kernel", ("data", ""))))
+first = param_shardings(params, mesh, (("out/kernel", ("", ("fsdp", "tensor"))), ("kernel", (("tensor", "data"), ""))))
 assert first["layers"]["attention"]["out"]["kernel"].spec == P(None, None, ("fsdp", "tensor")), "the first match wins"
-assert first["layers"]["down"]["kernel"].spec == P(None, "data", None)
+assert first["layers"]["down"]["kernel"].spec == P(None, ("tensor", "data"), None)
 assert first["table"]["embedding"].spec == P(None, None), "no rule, replicated"
 
 optimizer = make_optimizer("adamw", 1e-3, 10, weight_decay=0.1, clip_norm=1.0)

@@ -1,0 +1,90 @@
+"""Gradients of one batch on a mesh beside those on one device; needs as many (simulated) devices as the meshes have.
+
+    JAX_NUM_CPU_DEVICES=8 python tests/training/mesh_gradients.py lstm transformer
+
+prints the worst deviation of each network, size and mesh of 8 devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from arjax.models import AutoregressiveModel, make_model
+from arjax.networks import NETWORKS
+from arjax.spec import EventSpec
+from arjax.training.sharding import Rule, batch_sharding, make_mesh, param_shardings, path_string, replicated
+
+MESHES = ((8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (4, 1, 2), (1, 4, 2), (2, 4, 1))
+#: The networks' own small sizes, which some axes divide and others do not, and widths that all meshes divide.
+SIZES = ("small", 16)
+EVENT, BATCH = EventSpec((4, 4), (), "levels", 16), 16
+#: A gradient below this part of the largest one of all parameters is compared with that: its true value may be zero.
+FLOOR = 1e-2
+_WIDTHS = {
+    *("hidden_size", "hidden_sizes", "width", "channels", "num_filters"),
+    *("skip_channels", "out_size", "readout_size", "embedding_size"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Deviation:
+    """How far gradients on a mesh are from those on one device.
+
+    Attributes:
+      mesh: sizes of data, fsdp and tensor.
+      loss: relative difference of the losses.
+      gradient: largest difference in a leaf, over the largest entry of that leaf; the maximum over all leaves.
+      leaf: the path of that leaf.
+    """
+
+    mesh: tuple[int, int, int]
+    loss: float
+    gradient: float
+    leaf: str
+
+
+def small_model(network: str, size: str | int) -> AutoregressiveModel:
+    """A network with all widths of that size, on a small image in an order that it supports."""
+    options = dict(NETWORKS.get(network).SMALL)
+    if size != "small":
+        for name in _WIDTHS & options.keys():
+            options[name] = tuple(size for _ in options[name]) if isinstance(options[name], tuple) else size
+    ordering = "multiscale" if network == "multiscale" else "raster"
+    return make_model(EVENT, network, ordering=ordering, **options)
+
+
+def deviations(
+    model: AutoregressiveModel, meshes: Sequence[tuple[int, int, int]] = MESHES, rules: Sequence[Rule] = ()
+) -> Iterator[Deviation]:
+    """Compares the gradient of the mean log-likelihood of one random batch on each mesh."""
+    x = np.random.default_rng(0).integers(0, EVENT.num_levels, (BATCH, *EVENT.shape)).astype(np.int32)
+    params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
+    gradient = jax.value_and_grad(lambda params, x: -model.log_prob(params, x).mean())
+    right_loss, right = jax.tree.map(np.asarray, jax.jit(gradient)(params, x))
+    floor = FLOOR * max(np.abs(leaf).max() for leaf in jax.tree.leaves(right))
+    for sizes in meshes:
+        mesh = make_mesh(*sizes)
+        placed = param_shardings(params, mesh, rules)
+        on_mesh = jax.jit(gradient, out_shardings=(replicated(mesh), placed))
+        loss, found = on_mesh(jax.device_put(params, placed), jax.device_put(x, batch_sharding(mesh)))
+        worst = max(
+            (float(np.abs(np.asarray(leaf) - true).max() / max(np.abs(true).max(), floor)), path_string(path))
+            for (path, true), leaf in zip(
+                jax.tree_util.tree_leaves_with_path(right), jax.tree.leaves(found), strict=True
+            )
+        )
+        yield Deviation(sizes, abs(float(loss) / float(right_loss) - 1), *worst)
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_disable_most_optimizations", True)
+    for name in sys.argv[1:] or NETWORKS.names():
+        for size in SIZES:
+            for found in deviations(small_model(name, size)):
+                numbers = f"loss {found.loss:.1e}  gradient {found.gradient:.1e}  {found.leaf}"
+                print(f"{name:20} {size!s:6} {'x'.join(map(str, found.mesh))}  {numbers}", flush=True)
