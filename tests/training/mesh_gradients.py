@@ -22,7 +22,7 @@ from arjax.training.sharding import Rule, batch_sharding, make_mesh, param_shard
 MESHES = ((8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (4, 1, 2), (1, 4, 2), (2, 4, 1))
 #: The networks' own small sizes, which some axes divide and others do not, and widths that all meshes divide.
 SIZES = ("small", 16)
-EVENT, BATCH = EventSpec((4, 4), (), "levels", 16), 16
+EVENT, BATCH = EventSpec((8, 8), (), "levels", 17), 16
 #: A gradient below this part of the largest one of all parameters is compared with that: its true value may be zero.
 FLOOR = 1e-2
 _WIDTHS = {
