@@ -3,7 +3,7 @@
 A config file defines `get_config(arg="")`, starts from `base_config()` and sets what the experiment is about:
 
     def get_config(arg=""):
-        arg = parse_arg(arg, smoke=False, set="dna")
+        arg = parse_arg(arg, smoke=False, set=pick(SETS, "dna"))
         config = base_config()
         config.dataset = dataset_config("uci_binary", set=arg.set)
         config.network = network_config("made", hidden=(500,))
@@ -14,16 +14,18 @@ No field is `None` or a list, as neither can be overridden on the command line.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 import re
 import types
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from arjax.errors import UserError
-from arjax.registry import Registry, did_you_mean
+from arjax.registry import Registry, did_you_mean, nearest
 from arjax.values import parse_value
 
 
@@ -121,6 +123,33 @@ def _same_type(value: Any, default: Any) -> bool:
     return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
 
 
+@dataclasses.dataclass(frozen=True)
+class Pick:
+    """An option of `parse_arg` that is one of several names.
+
+    Attributes:
+      names: what it may be.
+      default: one of them.
+    """
+
+    names: tuple[str, ...]
+    default: str
+
+    def check(self, key: str, value: str) -> None:
+        """Raises `UserError` with the nearest name and all of them unless `value` is one."""
+        if value not in self.names:
+            near = nearest(value, self.names)
+            hint = f", did you mean {near!r}?" if near else ""
+            raise UserError(f"config argument {key!r} cannot be {value!r}{hint} (there are: {', '.join(self.names)})")
+
+
+def pick(names: Iterable[str], default: str) -> Pick:
+    """For `parse_arg`: an option that takes these names alone, such as the keys of a table of recipes."""
+    names = tuple(names)
+    assert default in names, f"the default {default!r} is none of {', '.join(names)}"
+    return Pick(names, default)
+
+
 def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
     """Reads the text behind the colon of `--config=file.py:arg`, strictly.
 
@@ -129,14 +158,16 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
 
     Args:
       arg: the text, such as `"dna,smoke"` or `"set=dna,units=300"`; "" leaves everything at its default.
-      **defaults: the options with their defaults (booleans, integers, floats, strings or tuples).
+      **defaults: the options with their defaults (booleans, integers, floats, strings, tuples, or `pick(...)`).
 
     Returns:
       A namespace with one attribute per option.
 
     Raises:
-      UserError: on an unknown option, a value of the wrong type, or an option given twice.
+      UserError: on an unknown option, a wrong value (of another type, or none of the names), or an option given twice.
     """
+    choices = {key: default for key, default in defaults.items() if isinstance(default, Pick)}
+    defaults = defaults | {key: choice.default for key, choice in choices.items()}
     values: dict[str, Any] = {}
     for item in _split_top_level(arg):
         match = re.match(r"(\w+)=(.*)$", item, flags=re.DOTALL)
@@ -146,6 +177,8 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
         if key in values:
             raise UserError(f"the config argument {key!r} is given twice in {arg!r}")
         values[key] = parse_value(text, defaults[key], f"config argument {key!r}")
+        if key in choices:
+            choices[key].check(key, values[key])
     return types.SimpleNamespace(**(defaults | values))
 
 

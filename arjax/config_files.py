@@ -71,7 +71,8 @@ def apply_overrides(config: ConfigDict, overrides: Iterable[tuple[str, str]]) ->
         if leaf == "name" and text != section and parents[0] in ("dataset", "network"):
             raise UserError(
                 f"config.{name} cannot be changed on the command line, as the other fields of config.{parents[0]} "
-                f"belong to {section!r}: choose it in the config file"
+                f"belong to {section!r}: choose it in the config file, or with its argument where it has one, such as "
+                f"--config=FILE.py:{parents[0]}={text}"
             )
         parent[leaf] = parse_value(text, section, f"config.{name}")
 

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from arjax.errors import UserError
@@ -71,12 +71,20 @@ class Registry:
         return self.get(name)(*args, **options)
 
 
-def did_you_mean(name: str, known: Any) -> str:
-    """`, did you mean 'x'?`, or the list of known names when nothing is near."""
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like `name` or abbreviated by it (`lr` for `learning_rate`); "" when none is."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1)
+    meant = [full for full in known if str(name).lower() == "".join(word[:1] for word in full.split("_"))]
+    return (near or meant or [""])[0]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?`, or the list of known names when nothing is near."""
+    known = list(known)
+    near = nearest(name, known)
     if near:
-        return f", did you mean {near[0]!r}?"
+        return f", did you mean {near!r}?"
     return f" (there are: {', '.join(known)})" if known else ""
 
 

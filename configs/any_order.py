@@ -7,9 +7,7 @@ characters of tiny Shakespeare. experiments/any_order has the numbers.
     arjax --config=configs/any_order.py:digits,form=two_stream --workdir=runs/any_order
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick
 
 DATA = {"digits": {}, "tiny_shakespeare": {"length": 32, "eval_stride": 32}}
 #: network and distribution over orders of each form
@@ -23,10 +21,7 @@ FORMS = {
 
 def get_config(arg=""):
     """`data`: a name in `DATA`; `form`: a name in `FORMS`; `smoke`: seconds instead of minutes."""
-    arg = parse_arg(arg, smoke=False, data="digits", form="two_position")
-    for value, known in ((arg.data, DATA), (arg.form, FORMS)):
-        if value not in known:
-            raise UserError(f"no recipe for {value!r}{did_you_mean(value, known)}")
+    arg = parse_arg(arg, smoke=False, data=pick(DATA, "digits"), form=pick(FORMS, "two_position"))
     network, orders = FORMS[arg.form]
     config = base_config()
     config.dataset = dataset_config(arg.data, **DATA[arg.data])

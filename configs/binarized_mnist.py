@@ -6,9 +6,7 @@ an hour. The other papers are named in the files of the networks; experiments/bi
     arjax --config=configs/binarized_mnist.py:network=made --workdir=runs/binarized_mnist_made
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, small_network_config
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
 #: options of each network, then learning rate, largest norm of gradients (0: any), epochs and batch size
 RECIPES = {
@@ -49,9 +47,7 @@ EVALUATED_TOGETHER = {"transformer": 25}
 
 def get_config(arg=""):
     """`network`: a name in `RECIPES`; `smoke`: seconds, not minutes; `ordering`: another order of the pixels."""
-    arg = parse_arg(arg, smoke=False, network="made", ordering="")
-    if arg.network not in RECIPES:
-        raise UserError(f"no recipe for the network {arg.network!r}{did_you_mean(arg.network, RECIPES)}")
+    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "made"), ordering="")
     options, learning_rate, clip_norm, epochs, batch_size = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("binarized_mnist")

@@ -7,9 +7,7 @@ Networks" (2016).
     arjax --config=configs/ocr_letters.py:network=diagonal_bilstm --workdir=runs/ocr_letters
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, small_network_config
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
 #: options of each network, learning rate, epochs
 RECIPES = {
@@ -21,9 +19,7 @@ RECIPES = {
 
 def get_config(arg=""):
     """`network`: a name in `RECIPES`; `smoke`: seconds, not minutes."""
-    arg = parse_arg(arg, smoke=False, network="diagonal_bilstm")
-    if arg.network not in RECIPES:
-        raise UserError(f"no recipe for the network {arg.network!r}{did_you_mean(arg.network, RECIPES)}")
+    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "diagonal_bilstm"))
     options, learning_rate, epochs = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("uci_binary", set="ocr_letters", as_image=True)

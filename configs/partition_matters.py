@@ -6,9 +6,7 @@ own (`nested`). Short runs, all alike; see experiments/partition_matters for the
     arjax --config=configs/partition_matters.py:block=7,within=nested --workdir=runs/blocks_of_7
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick
 
 #: how the sites of a block depend on one another; a block of one site is the same under all
 WITHIN = {
@@ -20,9 +18,7 @@ WITHIN = {
 
 def get_config(arg=""):
     """`block`: pixels per step, a divisor of 784; `within`: a name in `WITHIN`; `smoke`: seconds, not a minute."""
-    arg = parse_arg(arg, smoke=False, block=7, within="mixture")
-    if arg.within not in WITHIN:
-        raise UserError(f"no recipe for {arg.within!r}{did_you_mean(arg.within, WITHIN)}")
+    arg = parse_arg(arg, smoke=False, block=7, within=pick(WITHIN, "mixture"))
     config = base_config()
     config.dataset = dataset_config("binarized_mnist")
     config.model.update(partition=f"blocks(size={arg.block})", conditional=WITHIN[arg.within])

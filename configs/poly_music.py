@@ -7,9 +7,7 @@ and Bai, Kolter & Koltun (2018), table 1, in nats per frame on JSB chorales / No
     arjax --config=configs/poly_music.py:jsb,network=lstm --workdir=runs/jsb_lstm
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick
 
 #: options of each network, and its learning rate
 RECIPES = {
@@ -43,10 +41,13 @@ def get_config(arg=""):
     """`jsb` or `nottingham`; `network`: rnn, lstm, tcn or transformer; `frame`: independent, nade, made or wide_made,
     the model of the notes of a frame; `smoke`: seconds instead of minutes.
     """
-    arg = parse_arg(arg, smoke=False, set="jsb", network="lstm", frame="independent")
-    for value, known in ((arg.set, LENGTH), (arg.network, RECIPES), (arg.frame, FRAMES)):
-        if value not in known:
-            raise UserError(f"no recipe for {value!r}{did_you_mean(value, known)}")
+    arg = parse_arg(
+        arg,
+        smoke=False,
+        set=pick(LENGTH, "jsb"),
+        network=pick(RECIPES, "lstm"),
+        frame=pick(FRAMES, "independent"),
+    )
     options, learning_rate = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("poly_music", set=arg.set, max_length=LENGTH[arg.set])

@@ -8,9 +8,7 @@ results and what models that count reach.
     arjax --config=configs/spoken_digits.py:network=wavenet --workdir=runs/spoken_digits
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, small_network_config
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
 #: options of each network and learning rate
 RECIPES = {
@@ -21,9 +19,7 @@ RECIPES = {
 
 def get_config(arg=""):
     """`network`: a name in `RECIPES`; `context`: none, or label to condition on the digit; `smoke`: a trial."""
-    arg = parse_arg(arg, smoke=False, network="wavenet", context="none")
-    if arg.network not in RECIPES:
-        raise UserError(f"no recipe for the network {arg.network!r}{did_you_mean(arg.network, RECIPES)}")
+    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "wavenet"), context="none")
     options, learning_rate = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("spoken_digits", length=256 if arg.smoke else 4096, context=arg.context)

@@ -7,9 +7,7 @@ the same steps. Every character of the validation split is scored once, see `eva
     arjax --config=configs/tiny_shakespeare.py:network=transformer --workdir=runs/gpt --config.evaluate.split=validation
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, small_network_config
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
 #: options of each network and learning rate
 RECIPES = {
@@ -30,9 +28,7 @@ def get_config(arg=""):
 
     `eval_stride`: characters scored per window of 64, the rest is context.
     """
-    arg = parse_arg(arg, smoke=False, network="transformer", eval_stride=32)
-    if arg.network not in RECIPES:
-        raise UserError(f"no recipe for the network {arg.network!r}{did_you_mean(arg.network, RECIPES)}")
+    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "transformer"), eval_stride=32)
     options, learning_rate = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("tiny_shakespeare", length=64, eval_stride=arg.eval_stride)

@@ -6,9 +6,7 @@ Larochelle, "MADE" (2015), table 4; experiments/uci_density has their numbers be
     arjax --config=configs/uci_binary.py:dna,network=made --workdir=runs/uci_dna
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, small_network_config
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
 SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
 #: options of each network on each set, then learning rate, weight decay, steps and batch size
@@ -45,10 +43,7 @@ SHUFFLED = ("adult", "mushrooms")
 
 def get_config(arg=""):
     """`set`: one of `SETS`; `network`: one of `RECIPES`; `ordering`: any other order of the bits; `smoke`: seconds."""
-    arg = parse_arg(arg, smoke=False, set="dna", network="made", ordering="")
-    for value, known in ((arg.network, RECIPES), (arg.set, SETS)):
-        if value not in known:
-            raise UserError(f"no recipe for {value!r}{did_you_mean(value, known)}")
+    arg = parse_arg(arg, smoke=False, set=pick(SETS, "dna"), network=pick(RECIPES, "made"), ordering="")
     options, learning_rate, weight_decay, steps, batch_size = RECIPES[arg.network][arg.set]
     config = base_config()
     config.dataset = dataset_config("uci_binary", set=arg.set)

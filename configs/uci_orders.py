@@ -7,9 +7,7 @@ masks, as a fresh order in every step underfits these small sets. experiments/uc
     arjax --config=configs/uci_orders.py:dna,network=made --workdir=runs/uci_orders_dna
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, small_network_config
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
 SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
 #: orders to train on, then for each set: options of the network, learning rate, steps and batch size
@@ -41,10 +39,7 @@ RECIPES = {
 
 def get_config(arg=""):
     """`set`: one of `SETS`; `network`: one of `RECIPES`; `orders`: another distribution over orders; `smoke`."""
-    arg = parse_arg(arg, smoke=False, set="dna", network="made", orders="")
-    for value, known in ((arg.network, RECIPES), (arg.set, SETS)):
-        if value not in known:
-            raise UserError(f"no recipe for {value!r}{did_you_mean(value, known)}")
+    arg = parse_arg(arg, smoke=False, set=pick(SETS, "dna"), network=pick(RECIPES, "made"), orders="")
     orders, sets = RECIPES[arg.network]
     options, learning_rate, steps, batch_size = sets[arg.set]
     config = base_config()

@@ -12,9 +12,7 @@ experiments/continuous_density.
         --config.model.conditional="gaussian_mixture(components=5, min_log_scale=-2.3)"
 """
 
-from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, small_network_config
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
 #: options of each network, its learning rate, and steps in a hundred
 RECIPES = {
@@ -28,9 +26,7 @@ RECIPES = {
 
 def get_config(arg=""):
     """`network`: a name in `RECIPES`; `table`: a csv file of yours instead of the wines; `smoke`: seconds."""
-    arg = parse_arg(arg, smoke=False, network="made", table="")
-    if arg.network not in RECIPES:
-        raise UserError(f"no recipe for the network {arg.network!r}{did_you_mean(arg.network, RECIPES)}")
+    arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "made"), table="")
     options, learning_rate, hundreds = RECIPES[arg.network]
     config = base_config()
     config.dataset = dataset_config("table", path=arg.table) if arg.table else dataset_config("wine_quality")

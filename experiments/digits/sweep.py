@@ -5,10 +5,12 @@ arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study
 
 from arjax.sweep import Run
 
-#: under configs/digits.py
-MAIN = {"transformer": "Transformer", "lstm": "LSTM", "causal_conv": "causal convolution", "made": "MADE"}
-#: under configs/digits_networks.py
-OTHERS = {
+CONFIG = "configs/digits.py:network="
+NETWORKS = {
+    "transformer": "Transformer",
+    "lstm": "LSTM",
+    "causal_conv": "causal convolution",
+    "made": "MADE",
     "independent": "independent sites",
     "fvsbn": "FVSBN",
     "separate": "one network per site",
@@ -44,15 +46,8 @@ def get_sweep() -> list[Run]:
     """One run per network, in its usual order, seed 0; some also with more scales or the conditional of a paper."""
     mixture = "conditional=discretized_logistic_mixture"
     return [
-        *(_run(f"digits-{name}", f"configs/digits.py:network={name}", model) for name, model in MAIN.items()),
-        *(
-            _run(f"digits-{name}", f"configs/digits_networks.py:network={name}", model)
-            for name, model in OTHERS.items()
-        ),
-        *(
-            _run(f"digits-{name}-logistic", f"configs/digits_networks.py:network={name},{mixture}", model)
-            for name, model in LOGISTIC.items()
-        ),
+        *(_run(f"digits-{name}", f"{CONFIG}{name}", model) for name, model in NETWORKS.items()),
+        *(_run(f"digits-{name}-logistic", f"{CONFIG}{name},{mixture}", model) for name, model in LOGISTIC.items()),
         *(_run_of_scales(how, model) for how, model in SHARED.items()),
     ]
 
@@ -64,4 +59,4 @@ def _run(name: str, config: str, model: str, **overrides) -> Run:
 
 def _run_of_scales(how: str, model: str) -> Run:
     scales = {"model.ordering": "multiscale(levels=2)", "network.levels": 2, "network.shared": how == "shared"}
-    return _run(f"digits-multiscale-{how}", "configs/digits_networks.py:network=multiscale", model, **scales)
+    return _run(f"digits-multiscale-{how}", f"{CONFIG}multiscale", model, **scales)

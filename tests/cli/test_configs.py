@@ -69,17 +69,35 @@ def test_smoke_run(path, prepared, tmp_path, monkeypatch):
     assert (tmp_path / "samples" / "samples.npy").exists() and (tmp_path / "metrics.jsonl").stat().st_size > 0
 
 
-@pytest.mark.parametrize(
-    ("arg", "sentence"),
-    [
-        ("nottinghm", "no recipe for 'nottinghm', did you mean 'nottingham'?"),
-        ("jsb,network=lstn", "no recipe for 'lstn', did you mean 'lstm'?"),
-    ],
-)
-def test_a_set_or_network_without_a_recipe_is_named(arg, sentence):
-    path = next(path for path in CONFIGS if path.stem == "poly_music")
-    with pytest.raises(UserError, match=re.escape(sentence)):
+#: (config, option) for each option that is one of several names.
+PICKED = [(path, option) for path in CONFIGS for option in re.findall(r"(\w+)=pick\(", path.read_text())]
+
+
+@pytest.mark.parametrize(("path", "option"), PICKED, ids=lambda value: getattr(value, "stem", value))
+def test_a_name_without_a_recipe_is_answered_with_those_that_have_one(path, option):
+    with pytest.raises(UserError, match=rf"argument '{option}' cannot be 'xyzzy' \(there are: \w+"):
+        load_config_file(f"{path}:{option}=xyzzy")
+
+
+def test_no_config_looks_an_argument_up_without_a_check():
+    for path in CONFIGS:
+        text = path.read_text()
+        for option in re.findall(r"\[arg\.(\w+)\]", text):
+            assert f"{option}=pick(" in text, f"{path}: {option}"
+
+
+@pytest.mark.parametrize("arg", ["network=wavnet", "wavnet"])
+def test_the_nearest_recipe_is_named(arg):
+    path = next(path for path in CONFIGS if path.stem == "digits")
+    with pytest.raises(UserError, match=r"cannot be 'wavnet', did you mean 'wavenet'\? \(there are: .*wavenet"):
         load_config_file(f"{path}:{arg}")
+
+
+def test_the_digits_have_a_recipe_for_every_network_of_their_study():
+    path = next(path for path in CONFIGS if path.stem == "digits")
+    study = runpy.run_path(str(path.parents[1] / "experiments" / "digits" / "sweep.py"))["get_sweep"]()
+    assert {run.config.partition(":")[0] for run in study} == {"configs/digits.py"}
+    assert set(runpy.run_path(str(path))["RECIPES"]) == {load_config_file(run.config).network.name for run in study}
 
 
 #: The configs with a recipe for each of several networks.

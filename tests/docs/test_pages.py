@@ -143,8 +143,9 @@ def test_the_example_of_the_readme_learns_and_paints_in():
 
 
 def test_the_config_in_the_readme_is_the_file(repository):
-    shown = doc_text.titled(ROOT / "README.md")
-    assert shown["configs/digits.py"] == (repository / "configs" / "digits.py").read_text(), "copy the file again"
+    shown = doc_text.titled(ROOT / "README.md")["configs/digits.py"]
+    file = (repository / "configs" / "digits.py").read_text()
+    assert shown == file[file.index("def get_config") :], "copy the function again"
 
 
 def test_every_registered_name_stands_in_the_readme():
