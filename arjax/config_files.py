@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from arjax.config import base_config
 from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.paths import user_path
+from arjax.registry import did_you_mean, nearest
 from arjax.user_files import nearby_files, run_user_file
 from arjax.values import parse_value
 
@@ -38,19 +39,41 @@ DURATIONS = ("train.steps", "train.examples", "train.epochs")
 def load_config_file(text: str) -> ConfigDict:
     """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
 
+    The file may also be given by the name of one in `configs/`: `digits:smoke` is `configs/digits.py:smoke`.
+
     Raises:
       UserError: the file is missing, does not define `get_config`, or fails; names the file's line that failed.
     """
     path, arg = split_config_string(text)
-    if not os.path.isfile(path):
-        raise UserError(f"there is no config file {path!r}{nearby_files(path)}")
-    return run_user_file(path, "get_config", ConfigDict, arg).lock()
+    return run_user_file(_find(path), "get_config", ConfigDict, arg).lock()
 
 
 def split_config_string(text: str) -> tuple[str, str]:
-    """`configs/x.py:a,b=c` -> (`configs/x.py`, `a,b=c`)."""
+    """`configs/x.py:a,b=c` -> (`configs/x.py`, `a,b=c`); `x:a` -> (`x`, `a`)."""
     head, separator, arg = text.partition(".py:")
-    return (head + ".py", arg) if separator else (text, "")
+    if separator:
+        return head + ".py", arg
+    if text.endswith(".py") or user_path(text).is_file():
+        return text, ""
+    head, _, arg = text.partition(":")
+    return head, arg
+
+
+def config_names() -> dict[str, Path]:
+    """The config files that go by their name: those in the folder `configs` here and in the one beside the package."""
+    folders = (Path(__file__).parents[1] / "configs", Path("configs"))
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.py"))}
+
+
+def _find(path: str) -> str:
+    """The config file of that path or name."""
+    if user_path(path).is_file():
+        return str(user_path(path))
+    names = config_names()
+    if path.removesuffix(".py") in names:
+        return str(names[path.removesuffix(".py")])
+    near = nearby_files(path) if path.endswith(".py") or "/" in path else did_you_mean(path, sorted(names))
+    raise UserError(f"there is no config file {path!r}{near}")
 
 
 def apply_overrides(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
@@ -81,11 +104,26 @@ def _unknown_field(config: ConfigDict, name: str, section: Any, prefix: str) -> 
     dotted = f"config.{prefix}" if prefix else "config"
     if not isinstance(section, ConfigDict):
         return f"unknown config field {name!r}: {dotted} is a value and has no fields"
-    known = [field for field, _ in fields(config)]
-    near = did_you_mean(name, known)
-    if not near.startswith(","):  # nothing is near: the list of all fields would hide the mistake
-        near = f" ({dotted} has: {', '.join(sorted(section))})"
-    return f"unknown config field {name!r}{near}"
+    near = nearest_fields(name, [field for field, _ in fields(config)])
+    return f"unknown config field {name!r}{near or f' ({dotted} has: ' + ', '.join(sorted(section)) + ')'}"
+
+
+def nearest_fields(name: str, known: Iterable[str]) -> str:
+    """`, did you mean 'train.steps'?`: the fields that somebody may mean with `name`, "" when none is near.
+
+    Of the same section (or the one most like it), else of this name in other sections, else of a name like it.
+    """
+    pairs = [known_name.rpartition(".")[::2] for known_name in known]
+    section, _, leaf = name.rpartition(".")
+    sections = {own for own, _ in pairs}
+    section = section if section in sections else nearest(section, sorted(sections - {""}))
+    near = nearest(leaf, [field for own, field in pairs if own == section])
+    found = [(section, near)] if near else [pair for pair in pairs if pair[1] == leaf]
+    if not found:
+        near = nearest(leaf, [field for _, field in pairs])
+        found = [pair for pair in pairs if pair[1] == near]
+    meant = " or ".join(repr(".".join(filter(None, pair))) for pair in found)
+    return f", did you mean {meant}?" if meant else ""
 
 
 def fields(config: ConfigDict) -> Iterator[tuple[str, Any]]:
@@ -123,7 +161,7 @@ def from_json(text: str) -> ConfigDict:
 
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     """The config a folder was made with; raises `UserError` when there is none or it is not readable."""
-    path = Path(workdir) / FILE_NAME
+    path = user_path(workdir) / FILE_NAME
     if not path.is_file():
         raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
     try:

@@ -15,12 +15,13 @@ from arjax.config_files import (
     FILE_NAME,
     apply_overrides,
     check_same_run,
+    config_names,
     load_config_file,
     load_workdir_config,
     save_config,
 )
 from arjax.errors import UserError
-from arjax.validate import validate
+from arjax.validate import validate, validate_run
 
 
 def run_train(flags: Flags) -> int:
@@ -157,9 +158,7 @@ def run_list(flags: Flags) -> int:
         "datasets": DATASETS,
     }
     names = {kind: registry.names() for kind, registry in registries.items()}
-    folders = (Path("configs"), Path(__file__).parents[1] / "configs")
-    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-    print(json.dumps(names | {"configs": sorted(path.stem for path in folder.glob("*.py"))}, indent=2))
+    print(json.dumps(names | {"configs": sorted(config_names())}, indent=2))
     return 0
 
 
@@ -174,7 +173,11 @@ def _load_config(flags: Flags) -> ConfigDict:
 def _load_run_config(flags: Flags) -> ConfigDict:
     """The config of the run in `flags.workdir`, with overrides that do not change what the run has learned."""
     stored = load_workdir_config(flags.workdir)
-    config = stored.copy_and_resolve_references() if not flags.config else load_config_file(flags.config)
+    if flags.config:
+        config = load_config_file(flags.config)
+    else:
+        validate_run(stored, flags.workdir)
+        config = stored.copy_and_resolve_references()
     apply_overrides(config, flags.overrides)
     validate(config)
     check_same_run(config, flags.workdir)

@@ -12,6 +12,10 @@ from typing import Any
 from arjax.errors import UserError
 
 
+class UnknownNameError(UserError):
+    """A name under which nothing is registered, at least not by what has been imported so far."""
+
+
 class Registry:
     """Maps names to components (classes or functions) of one kind, and answers mistakes in one sentence."""
 
@@ -37,7 +41,7 @@ class Registry:
     def get(self, name: str) -> Callable:
         """The component of that name; raises `UserError` with the nearest name when there is none."""
         if not isinstance(name, str) or name not in self._entries:
-            raise UserError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}")
+            raise UnknownNameError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}")
         return self._entries[name]
 
     def options(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -75,8 +79,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is most like `name` or abbreviated by it (`lr` for `learning_rate`); "" when none is."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1)
-    meant = [full for full in known if str(name).lower() == "".join(word[:1] for word in full.split("_"))]
-    return (near or meant or [""])[0]
+    initials = {"".join(word[:1] for word in full.split("_")): full for full in reversed(known) if "_" in full}
+    return near[0] if near else initials.get(str(name).lower(), "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

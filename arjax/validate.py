@@ -9,9 +9,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from arjax.config import base_config
-from arjax.config_files import fields
+from arjax.config_files import fields, nearest_fields
 from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.registry import UnknownNameError
 
 POSITIVE = (
     "train.batch_size",
@@ -64,6 +64,22 @@ def validate(config: ConfigDict) -> None:
         raise UserError(f"config.mesh.data must be at least 1, or -1 for all devices left, not {config.mesh.data}")
 
 
+def validate_run(config: ConfigDict, workdir: str) -> None:
+    """`validate` for the config that a run was made with, whose config file has not been read.
+
+    Raises:
+      UserError: as `validate`. For a data set or another component that nothing has registered, the sentence says that
+        the config file which does so is to be given, too.
+    """
+    try:
+        validate(config)
+    except UnknownNameError as error:
+        raise UserError(
+            f"the run in {workdir} has an {error}; a config file that registers it must be given as well: add "
+            "--config=FILE.py"
+        ) from error
+
+
 def _check_fields(config: ConfigDict) -> None:
     """Exactly the fields of `base_config`; the options of the data set and the network are their own affair."""
     wanted = {name for name, _ in fields(base_config())}
@@ -73,7 +89,7 @@ def _check_fields(config: ConfigDict) -> None:
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")
     for name in sorted(found - wanted):
         if not name.startswith(free):
-            raise UserError(f"unknown config field {name!r}{did_you_mean(name, wanted)}")
+            raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(wanted))}")
 
 
 def _check_ranges(values: dict[str, Any]) -> None:

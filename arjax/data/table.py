@@ -13,6 +13,7 @@ from arjax.data.base import DATASETS, Dataset, from_arrays
 from arjax.data.vectors import standardised
 from arjax.errors import UserError
 from arjax.integers import is_integer
+from arjax.paths import user_path
 from arjax.spec import EventSpec
 
 SPLITS = ("train", "validation", "test")
@@ -76,11 +77,14 @@ def _read(path: str, delimiter: str, header: bool) -> tuple[list[str], list[list
         raise UserError("the data set 'table' needs a csv file: give its path, such as config.dataset.path=my.csv")
     if len(delimiter) != 1:
         raise UserError(f"the delimiter of a table must be one character, not {delimiter!r}")
+    file = user_path(path)
     try:
-        with open(Path(path).expanduser(), newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = _cells(file, delimiter)
+        better = _other_delimiter(file, delimiter) if rows and len(rows[0]) == 1 else ""
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: bytes that are no text, or no delimiter
         raise UserError(f"cannot read the table {path!r}: {error}") from error
+    if better:
+        raise UserError(f"the table {path!r} has one column when cut at {delimiter!r}: give delimiter={better!r}")
     if header and rows and all(map(_is_number, rows[0])):
         raise UserError(f"the first row of the table {path!r} holds numbers, not names: give header=False")
     names = rows[0] if header and rows else list(map(str, range(len(rows[0]) if rows else 0)))
@@ -93,6 +97,20 @@ def _read(path: str, delimiter: str, header: bool) -> tuple[list[str], list[list
         if len(row) != len(names):
             raise UserError(f"row {number} of the table {path!r} has {len(row)} cells, but the first has {len(names)}")
     return names, rows
+
+
+def _cells(path: Path, delimiter: str) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return [[cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter) if row]
+
+
+def _other_delimiter(path: Path, delimiter: str) -> str:
+    """The first usual delimiter that cuts all rows into equally many cells, more than one; "" for none."""
+    for other in (",", ";", "\t", "|", " "):
+        lengths = {len(row) for row in _cells(path, other)} if other != delimiter else set()
+        if len(lengths) == 1 and min(lengths) > 1:
+            return other
+    return ""
 
 
 def _is_number(cell: str) -> bool:

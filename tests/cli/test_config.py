@@ -158,6 +158,11 @@ def test_overrides_are_typed():
     [
         ("train.stps", "3", "unknown config field 'train.stps', did you mean 'train.steps'"),
         ("trian.steps", "3", "did you mean 'train.steps'"),
+        ("optimizer.lr", "3", "did you mean 'optimizer.learning_rate'"),
+        ("lr", "3", "did you mean 'optimizer.learning_rate'"),
+        ("train.learning_rate", "3", "did you mean 'optimizer.learning_rate'"),
+        ("bs", "3", "did you mean 'evaluate.batch_size' or 'train.batch_size'"),
+        ("optimizer.momentum", "3", "config.optimizer has: b1, b2, "),
         ("xyzzy", "3", "unknown config field 'xyzzy' \\(config has: dataset, dtype"),
         ("train.xyzzy", "3", "config.train has: batch_size"),
         ("seed.x", "3", "config.seed is a value and has no fields"),
@@ -249,6 +254,23 @@ def test_config_files_get_their_argument(tmp_path):
     config = load_config_file(f"{path}:a=1,b")
     assert isinstance(config, ConfigDict) and config.arg == "a=1,b" and config.is_locked
     assert load_config_file(str(path)).arg == ""
+
+
+@pytest.mark.parametrize("text", ["mine", "mine:a=1", "mine.py:a=1", "configs/mine.py:a=1"])
+def test_a_config_may_be_given_by_its_name(text, tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.py").write_text(
+        "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'arg': arg})\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert load_config_file(text).arg == text.partition(":")[2]
+
+
+def test_the_configs_of_the_repository_have_names_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config_file("digits:smoke,network=made").network.name == "made"
+    with pytest.raises(UserError, match="there is no config file 'digit', did you mean 'digits'"):
+        load_config_file("digit:smoke")
 
 
 def test_the_colon_that_counts_is_the_one_behind_py():

@@ -161,3 +161,14 @@ def test_plan_of_a_large_model_takes_less_than_a_minute(repository, tmp_path):
     assert plan["mesh"] == {"data": 8, "fsdp": 8, "tensor": 1} and plan["num_params"] == 1_423_092_864
     # 2 operations per parameter and token to score, and some for attention; the embedding tables are looked up.
     assert plan["flops_forward_per_example"] == pytest.approx(2 * 1.32e9 * 2048, rel=0.2)
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "sample"])
+def test_a_data_set_of_a_config_file_needs_the_file_again(mode, finished_run, tmp_path, capsys):
+    workdir = copy_of(finished_run, tmp_path)
+    config = json.loads((workdir / "config.json").read_text())
+    config["dataset"]["name"] = "parity"
+    (workdir / "config.json").write_text(json.dumps(config))
+    assert main([f"--mode={mode}", f"--workdir={workdir}"]) == 2
+    error = capsys.readouterr().err
+    assert "unknown dataset 'parity'" in error and "add --config=FILE.py" in error and error.count("\n") == 1

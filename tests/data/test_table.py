@@ -113,6 +113,11 @@ def test_two_levels_are_binary(write):
         ("a,b\n1,2\n3,2\n5,2\n", {"validation": 0.0}, "the part of the rows for validation must be between 0 and 1"),
         ("a,b\n1,2\n3,2\n5,2\n", {"test": 0.9}, "no rows are left to train on: validation=0.1 and test=0.9 take all 3"),
         ("a,b\n1,2\n3,2\n5,2\n", {"delimiter": ""}, "the delimiter of a table must be one character, not ''"),
+        ("a;b\n1;2\n3;4\n5;6\n", {}, "one column when cut at ',': give delimiter=';'"),
+        ("a;b\n1,5;2\n3,5;4\n5,5;6\n", {}, "one column when cut at ',': give delimiter=';'"),
+        ("a\tb\n1\t2\n3\t4\n5\t6\n", {"levels": 3}, r"give delimiter='\\t'"),
+        ("a,b\n1,2\n3,4\n5,6\n", {"delimiter": ";"}, "one column when cut at ';': give delimiter=','"),
+        ("a,b\n1,2\n3,4\n5,6\n", {"delimiter": "\n"}, "cannot read the table|one column"),
         ("a,b\n1,x\n3,y\n5,z\n", {"levels": 2}, "the column 'b' of the table holds 3 different words, above levels=2"),
         ("a,b\n1,x\n3,y\n5,z\n", {"levels": 1}, "levels of a table must be 0 .* or a whole number above 1, not 1"),
     ],
@@ -121,6 +126,10 @@ def test_what_is_wrong_is_one_sentence(write, text, options, sentence):
     path = {} if text is None else {"path": write(text)}
     with pytest.raises(UserError, match=sentence):
         make_dataset("table", **path | options)
+
+
+def test_one_column_of_numbers_is_a_table(write):
+    assert make_dataset("table", path=write("a\n1\n2\n3\n4\n5\n")).event.grid_shape == (1,)
 
 
 def test_a_table_is_trained_and_scored_in_its_units(write, tmp_path):
