@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from arjax.errors import UserError
+from arjax.output import guarded_output
 from arjax.registry import did_you_mean
 
 MODES = ("train", "evaluate", "sample", "plan", "list")
@@ -182,7 +183,19 @@ def only_run_in(folder: Path) -> Iterator[None]:
 
 
 def tell_mistakes(program: str, main: Callable[[], int]) -> int:
-    """Runs `main` and returns its exit code; a `UserError` becomes one sentence on stderr and exit code 2."""
+    """Runs `main` and returns its exit code; a `UserError` becomes one sentence on stderr and exit code 2.
+
+    So does an output that cannot be written, once the work is done.
+    """
+    try:
+        with guarded_output(program) as output:
+            code = _exit_code(program, main)
+    except BrokenPipeError:  # the reader of our output went away, as in `arjax --mode=list | head`
+        return 141
+    return code or EXIT_USER_ERROR * bool(output.failure)
+
+
+def _exit_code(program: str, main: Callable[[], int]) -> int:
     try:
         return main()
     except UserError as error:
@@ -192,6 +205,3 @@ def tell_mistakes(program: str, main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output went away, as in `arjax --mode=list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
