@@ -16,6 +16,7 @@ from pathlib import Path
 
 from arjax.errors import UserError
 from arjax.output import guarded_output
+from arjax.paths import user_path
 from arjax.registry import did_you_mean
 
 MODES = ("train", "evaluate", "sample", "plan", "list")
@@ -72,7 +73,8 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     """Reads the arguments behind the program's name.
 
     Raises:
-      UserError: unknown flag, wrong mode, a missing `--config` or `--workdir`, or one that does not fit the mode.
+      UserError: unknown flag, wrong mode, a missing `--config` or `--workdir`, one that does not fit the mode, or a
+        `--workdir` that is no path.
       SystemExit: with code 0, after `--help`.
     """
     rest, overrides = split_overrides(argv)
@@ -82,7 +84,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
         raise UserError(unknown_argument(unknown[0], parser))
     flags = Flags(overrides=overrides, **vars(known))
     _check(flags)
-    return flags
+    return dataclasses.replace(flags, workdir=str(user_path(flags.workdir))) if flags.workdir else flags
 
 
 def _parser() -> Parser:
@@ -151,7 +153,7 @@ def _check(flags: Flags) -> None:
 
 def writable_folder(path: str) -> Path:
     """Makes the folder when missing and returns it; raises `UserError` when nothing can be written there."""
-    folder = Path(path)
+    folder = user_path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -202,6 +204,10 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
         sentence = " ".join(str(error).split())
         print(f"{program}: {sentence}", file=sys.stderr)
         return error.exit_code if hasattr(error, "exit_code") else EXIT_USER_ERROR
+    except MemoryError as error:
+        reason = f": {error}" if str(error) else ""
+        print(f"{program}: this machine has too little memory{reason}", file=sys.stderr)
+        return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130

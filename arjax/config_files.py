@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from arjax.config import base_config
+from arjax.config_fields import check_types, fields, nearest_fields
 from arjax.errors import UserError
 from arjax.paths import user_path
-from arjax.registry import did_you_mean, nearest
+from arjax.registry import did_you_mean
 from arjax.user_files import nearby_files, run_user_file
-from arjax.values import parse_value
+from arjax.values import parse_json, parse_value
 
 FILE_NAME = "config.json"
 
@@ -108,44 +109,16 @@ def _unknown_field(config: ConfigDict, name: str, section: Any, prefix: str) -> 
     return f"unknown config field {name!r}{near or f' ({dotted} has: ' + ', '.join(sorted(section)) + ')'}"
 
 
-def nearest_fields(name: str, known: Iterable[str]) -> str:
-    """`, did you mean 'train.steps'?`: the fields that somebody may mean with `name`, "" when none is near.
-
-    Of the same section (or the one most like it), else of this name in other sections, else of a name like it.
-    """
-    pairs = [known_name.rpartition(".")[::2] for known_name in known]
-    section, _, leaf = name.rpartition(".")
-    sections = {own for own, _ in pairs}
-    section = section if section in sections else nearest(section, sorted(sections - {""}))
-    near = nearest(leaf, [field for own, field in pairs if own == section])
-    found = [(section, near)] if near else [pair for pair in pairs if pair[1] == leaf]
-    if not found:
-        near = nearest(leaf, [field for _, field in pairs])
-        found = [pair for pair in pairs if pair[1] == near]
-    meant = " or ".join(repr(".".join(filter(None, pair))) for pair in found)
-    return f", did you mean {meant}?" if meant else ""
-
-
-def fields(config: ConfigDict) -> Iterator[tuple[str, Any]]:
-    """All fields as (`train.steps`, value), sorted by section."""
-    for key in config:
-        value = config[key]
-        if isinstance(value, ConfigDict):
-            yield from ((f"{key}.{name}", leaf) for name, leaf in fields(value))
-        else:
-            yield key, value
-
-
 def to_json(config: ConfigDict) -> str:
     """The config as readable JSON; tuples become lists."""
     return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-def from_json(text: str) -> ConfigDict:
+def from_json(text: str | bytes) -> ConfigDict:
     """The inverse of `to_json`: lists come back as the tuples they were, as no config holds a list.
 
     Raises:
-      ValueError: the text is not JSON, or not that of an object.
+      ValueError: the text is not JSON, or not that of an object with names that fields can have.
     """
 
     def restore(value: Any) -> Any:
@@ -153,10 +126,13 @@ def from_json(text: str) -> ConfigDict:
             return {key: restore(v) for key, v in value.items()}
         return tuple(restore(v) for v in value) if isinstance(value, list) else value
 
-    values = restore(json.loads(text))
+    values = restore(parse_json(text))
     if not isinstance(values, dict):
         raise ValueError(f"a config is a JSON object, not {values!r}")
-    return ConfigDict(values).lock()
+    try:
+        return ConfigDict(values).lock()
+    except AttributeError as error:  # a key such as __class__
+        raise ValueError(str(error)) from error
 
 
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
@@ -168,16 +144,21 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
         config = from_json(path.read_text(encoding="utf-8"))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged: it is not the JSON of a config") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        check_types(config)
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
     return _with_newer_fields(config)
 
 
 def _with_newer_fields(config: ConfigDict) -> ConfigDict:
     """The config of a run that was made before a field existed: what the field is by default changes nothing."""
-    present = dict(fields(config))
     with config.unlocked():
         for name, value in fields(base_config()):
             section, _, field = name.rpartition(".")
-            if name not in present and section in config and isinstance(config[section], ConfigDict):
+            if isinstance(config.get(section, None), ConfigDict) and field not in config[section]:
                 config[section][field] = value
     return config
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from arjax.errors import UserError
+from arjax.values import parse_expression, parse_literal
 
 
 class UnknownNameError(UserError):
@@ -94,12 +95,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
-    message = f"cannot read {text!r}: write a name, or name(option=value, ...) with literal values"
+    shown = repr(text) if len(str(text)) < 200 else repr(str(text)[:200]) + "..."
+    message = f"cannot read {shown}: write a name, or name(option=value, ...) with literal values"
     if not isinstance(text, str):
         raise UserError(message)
     try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
+        node = parse_expression(text)
+    except ValueError as error:
         raise UserError(message) from error
     if isinstance(node, ast.Name):
         return node.id, {}
@@ -109,6 +111,6 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     if None in names or len(set(names)) < len(names):  # **options, or an option given twice
         raise UserError(message)
     try:
-        return node.func.id, {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-    except (ValueError, TypeError) as error:  # not a literal; a literal that cannot be, such as {[]: 0}
+        return node.func.id, {str(k.arg): parse_literal(k.value) for k in node.keywords}
+    except ValueError as error:
         raise UserError(message) from error

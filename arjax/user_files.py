@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import traceback
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arjax.errors import UserError
+from arjax.paths import user_path
 from arjax.registry import did_you_mean
 
 
@@ -42,8 +42,9 @@ def load_list(path: str, function: str, kind: type, file: str, things: str) -> l
     Raises:
       UserError: a missing or failing file, nothing or something else in the list, or names that are used twice.
     """
-    if not os.path.isfile(path):
+    if not user_path(path).is_file():
         raise UserError(f"there is no {file} {path!r}{nearby_files(path)}")
+    path = str(user_path(path))
     found = run_user_file(path, function, list)
     if not found:
         raise UserError(f"{function}() in {path} returns no {things}")

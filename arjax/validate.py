@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from arjax.config import base_config
-from arjax.config_files import fields, nearest_fields
+from arjax.config_fields import check_types, fields, nearest_fields
 from arjax.errors import UserError
 from arjax.registry import UnknownNameError
+from arjax.values import compile_regex
 
 POSITIVE = (
     "train.batch_size",
@@ -52,14 +51,11 @@ def validate(config: ConfigDict) -> None:
     `build_model`, likewise before anything compiles.
     """
     _check_fields(config)
-    values = dict(fields(config))
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"config.{name} must be a finite number, not {value}")
-    _check_ranges(values)
+    check_types(config)
+    _check_ranges(dict(fields(config)))
     _check_names(config)
     _check_duration(config.train)
-    _check_regex("optimizer.decay_pattern", config.optimizer.decay_pattern)
+    compile_regex(config.optimizer.decay_pattern, "config.optimizer.decay_pattern")
     if config.mesh.data < 1 and config.mesh.data != -1:
         raise UserError(f"config.mesh.data must be at least 1, or -1 for all devices left, not {config.mesh.data}")
 
@@ -104,8 +100,6 @@ def _check_ranges(values: dict[str, Any]) -> None:
             raise UserError(f"config.{name} must be in [0, 1), not {values[name]}")
     if values["sample.top_p"] > 1:
         raise UserError(f"config.sample.top_p must be at most 1, not {values['sample.top_p']}")
-    if values["seed"] >= 2**32:
-        raise UserError(f"config.seed must be below 2**32, not {values['seed']}")
 
 
 def _check_duration(train: ConfigDict) -> None:
@@ -155,10 +149,3 @@ def _check_names(config: ConfigDict) -> None:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UserError(f"config.{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-def _check_regex(name: str, pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"config.{name} is no regular expression: {pattern!r} ({error})") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from arjax.data.downloads import download, unpack
 from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, import_tfds, search_path
 from arjax.errors import UserError
+from arjax.paths import user_path
 from arjax.registry import did_you_mean
 
 STOCK = ("binarized_mnist", "fashion_mnist", "mnist", "tiny_shakespeare")
@@ -129,7 +130,7 @@ def _prepare_own(raw: Raw, manual_dir: str, target: Path, check_sizes: bool) -> 
     builder = builder_class(data_dir=target, file_format=FILE_FORMAT, **options)
     folder = Path(builder.data_dir)
     if not (folder / "features.json").is_file():
-        files = _given(raw, Path(manual_dir)) if manual_dir else _downloaded(raw, target / "downloads" / module)
+        files = _given(raw, user_path(manual_dir)) if manual_dir else _downloaded(raw, target / "downloads" / module)
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=files))
     found = tuple(builder.info.splits[split].num_examples for split in _SPLITS)
     if check_sizes and found != raw.sizes:
@@ -140,7 +141,6 @@ def _prepare_own(raw: Raw, manual_dir: str, target: Path, check_sizes: bool) -> 
 
 def _given(raw: Raw, folder: Path) -> Path:
     """The raw folder the user named, once it is sure that it has the file."""
-    folder = folder.expanduser()
     if not any((folder / name).exists() for name in raw.files):
         raise UserError(f"--manual_dir={folder} must hold {' or '.join(raw.files)}")
     return folder

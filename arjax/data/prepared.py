@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from arjax.errors import UserError
+from arjax.paths import user_path
 
 FILE_FORMAT = "array_record"  # the format that can be read by row, and without TensorFlow
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
@@ -30,9 +31,21 @@ def import_tfds() -> ModuleType:
 
 
 def search_path(data_dir: str = "") -> list[Path]:
-    """The folders that may hold prepared sets: `data_dir`, each of `TFDS_DATA_DIR`, then `~/tensorflow_datasets`."""
-    folders = [data_dir, *os.environ.get("TFDS_DATA_DIR", "").split(os.pathsep), DEFAULT_DATA_DIR]
-    return [Path(folder).expanduser() for folder in folders if folder]
+    """The folders that may hold prepared sets: `data_dir`, each of `TFDS_DATA_DIR`, then `~/tensorflow_datasets`.
+
+    Raises:
+      UserError: one of them is no path, or none is named and this user has no home folder.
+    """
+    folders = [data_dir, *os.environ.get("TFDS_DATA_DIR", "").split(os.pathsep)]
+    given = [user_path(folder) for folder in folders if folder]
+    try:
+        return [*given, Path(DEFAULT_DATA_DIR).expanduser()]
+    except RuntimeError as error:  # this user has no home folder
+        if given:
+            return given
+        raise UserError(
+            "this user has no home folder for data sets: set TFDS_DATA_DIR, or give config.dataset.data_dir"
+        ) from error
 
 
 def find_prepared(path: str, name: str, data_dir: str = "") -> Path:

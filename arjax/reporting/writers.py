@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from arjax.values import parse_json
+
 FILE_NAME = "metrics.jsonl"
 
 
@@ -70,8 +72,8 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The metrics in a file, without broken lines: a kill in mid-write leaves half of one, a power cut garbage."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            values = json.loads(line)
-        except json.JSONDecodeError:
+            values = parse_json(line)
+        except ValueError:
             continue
         if isinstance(values, dict) and isinstance(values.get("step"), int):
             yield values

@@ -6,12 +6,15 @@ import math
 
 from arjax.errors import UserError
 
+#: Steps are counted in int32.
+LARGEST = 2**31 - 1
+
 
 def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:
     """The number of train steps of a run whose duration is given in exactly one of three ways; rounded up.
 
     Raises:
-      UserError: none or several of `steps`, `examples` and `epochs` are above 0.
+      UserError: none or several of `steps`, `examples` and `epochs` are above 0, or there are too many steps to count.
     """
     given = {name: n for name, n in (("steps", steps), ("examples", examples), ("epochs", epochs)) if n}
     if len(given) != 1 or min(given.values()) < 0:
@@ -19,7 +22,10 @@ def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_e
             f"exactly one of train.steps, train.examples and train.epochs must be above 0, not steps={steps}, "
             f"examples={examples}, epochs={epochs}"
         )
-    return steps or math.ceil((examples or epochs * num_examples) / batch_size)
+    total = steps or math.ceil((examples or epochs * num_examples) / batch_size)
+    if total > LARGEST:
+        raise UserError(f"a run has at most {LARGEST} steps, not {total}: shorten train.{next(iter(given))}")
+    return total
 
 
 def next_pause(step: int, total: int, *intervals: int) -> int:

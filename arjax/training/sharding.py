@@ -23,6 +23,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from arjax.errors import UserError
+from arjax.values import compile_regex
 
 AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")
@@ -118,7 +119,7 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
 
 
 def _compile_rule(rule: Rule) -> tuple[re.Pattern, list[tuple[str, ...]]]:
-    if not (isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[1], tuple | list)):
+    if not _is_rule(rule):
         raise UserError(f"a sharding rule is a pair of a path regex and a tuple of axes, not {rule!r}")
     pattern, axes = rule
     groups = [((axis,) if axis else ()) if isinstance(axis, str) else tuple(axis) for axis in axes]
@@ -127,10 +128,16 @@ def _compile_rule(rule: Rule) -> tuple[re.Pattern, list[tuple[str, ...]]]:
         raise UserError(f"the sharding rule {pattern!r} names the axis {unknown[0]!r} (there are: {', '.join(AXES)})")
     if len(set(named)) < len(named):
         raise UserError(f"the sharding rule {pattern!r} uses an axis twice")
-    try:
-        return re.compile(pattern), groups
-    except re.error as error:
-        raise UserError(f"the sharding rule {pattern!r} is not a regular expression: {error}") from error
+    return compile_regex(pattern, "the path of a sharding rule"), groups
+
+
+def _is_rule(rule: Any) -> bool:
+    """Whether this is a text and a sequence of axes, each a text or a sequence of texts."""
+    is_pair = isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[0], str)
+    if not is_pair or not isinstance(rule[1], tuple | list):
+        return False
+    groups = [(axis,) if isinstance(axis, str) else axis for axis in rule[1]]
+    return all(isinstance(group, tuple | list) and all(isinstance(a, str) for a in group) for group in groups)
 
 
 def _refuse_separate_axes(rule: Rule, groups: Sequence[tuple[str, ...]]) -> None:

@@ -73,7 +73,7 @@ OVERRIDES = [
     ("--config.optimizer.schedule=cosin", "did you mean 'cosine'"),
     ("--config.optimizer.weight_decay=0.1", "optimizer 'adam' has no weight decay"),
     ("--config.optimizer.warmup_steps=1000", "below the 100 steps"),
-    ("--config.optimizer.decay_pattern=(", "config.optimizer.decay_pattern is no regular expression"),
+    ("--config.optimizer.decay_pattern=(", "config.optimizer.decay_pattern is not a regular expression"),
     ("--config.train.steps=0", "exactly one duration above 0"),
     ("--config.train.epochs=2", "steps=100 and epochs=2"),
     ("--config.train.batch_size=0", "config.train.batch_size must be above 0"),
@@ -96,6 +96,28 @@ OVERRIDES = [
     ("--config.mesh.data=0", "config.mesh.data must be at least 1, or -1"),
     ("--config.mesh.rules=(('kernel$', ('wide',)),)", "names the axis 'wide'"),
     ("--config.mesh.rules=(('kernel$',),)", "a sharding rule is a pair"),
+    ("--config.mesh.rules=((3, ('fsdp',)),)", "a sharding rule is a pair"),
+    ("--config.mesh.rules=(('kernel$', (3,)),)", "a sharding rule is a pair"),
+    ("--config.mesh.rules=(('kernel$', (('fsdp', None),)),)", "config.mesh.rules must be a tuple"),
+    ("--config.mesh.rules=(('kernel$', ({'a': 1},)),)", "config.mesh.rules must be a tuple"),
+    ("--config.mesh.rules=((b'kernel$', ()),)", "config.mesh.rules must be a tuple"),
+    ("--config.mesh.rules=(('a{99999999999}', ()),)", "is not a regular expression"),
+    ("--config.train.steps=1e30", "config.train.steps must be at most 2147483647"),
+    ("--config.train.batch_size=1e30", "config.train.batch_size must be at most 2147483647"),
+    ("--config.sample.num=1e30", "config.sample.num must be at most 2147483647"),
+    ("--config.sample.top_k=1e30", "config.sample.top_k must be at most 2147483647"),
+    ("--config.seed=1e30", "config.seed must be at most 4294967295"),
+    ("--config.network.hidden_sizes=(1000000000000000000000,)", "config.network.hidden_sizes must be at most"),
+    ("--config.mesh.data=-1e30", "config.mesh.data must be at most"),
+    ("--config.network.hidden_sizes={[]:0}", "config.network.hidden_sizes must be a tuple such as (8,)"),
+    ("--config.network.hidden_sizes={}", "config.network.hidden_sizes must be a tuple such as (8,)"),
+    ("--config.network.hidden_sizes=" + "-" * 20_000 + "1", "config.network.hidden_sizes must be a tuple"),
+    ("--config.network.hidden_sizes=" + "[" * 20_000, "config.network.hidden_sizes must be a tuple"),
+    ("--config.model.ordering=random(seed=" + "-" * 20_000 + "1)", "cannot read 'random(seed=---"),
+    ("--config.model.ordering=list(order=" + "+".join("1" * 20_000) + ")", "cannot read 'list(order="),
+    ("--config.model.ordering=random(seed=3\0)", "cannot read 'random("),
+    ("--config.model.ordering=random(seed={[]: 0})", "cannot read 'random("),
+    ("--config.optimizer.decay_pattern=" + "(" * 5000, "config.optimizer.decay_pattern is not a regular expression"),
 ]
 
 # What a config file may hold, and a piece of the sentence.
@@ -127,6 +149,19 @@ FILES = [
         "    c.sed = 1\n    return c",
         "unknown config field 'sed', did you mean 'seed'",
     ),
+    ("SETS: c.seed = None", "config.seed must be an integer, not None"),
+    ("SETS: c.seed = True", "config.seed must be an integer, not"),
+    ("SETS: c.seed = 1.5", "seed"),
+    ("SETS: c.seed = 'abc'", "seed"),
+    ("SETS: c.train.steps = '12'", "steps"),
+    ("SETS: c.dtype = None", "config.dtype must be a text, not None"),
+    ("SETS: c.train.ema_decay = None", "config.train.ema_decay must be a number, not None"),
+    ("SETS: c.model.ordering = None", "config.model.ordering must be a text, not None"),
+    ("SETS: c.mesh.rules = None", "config.mesh.rules must be a tuple, not None"),
+    ("SETS: c.network.hidden_sizes = ('a',)", "config.network.hidden_sizes must be a tuple such as (500,), not ('a',)"),
+    ("SETS: c.network.dropout = None", "config.network.dropout must be a number, not None"),
+    ("SETS: c.network.name = None", "config.network.name must be a text, not None"),
+    ("SETS: c.dataset.context = None", "config.dataset.context must be a text, not None"),
     (
         "from arjax.config import *\ndef get_config(arg=''):\n    c = base_config()\n    c.train.steps = 1\n"
         "    c.dataset = dataset_config('uci_binary', data_dir='/nowhere')\n"
@@ -134,6 +169,16 @@ FILES = [
         "python scripts/prepare_data.py uci_binary",
     ),
 ]
+
+
+#: How the files with `SETS:` begin.
+BEGINNING = """
+from arjax.config import *
+def get_config(arg=''):
+    c = base_config()
+    c.dataset, c.network = dataset_config('digits'), network_config('made')
+    c.train.steps = 3
+    """
 
 
 def one_sentence(code: int, stderr: str) -> str:
@@ -168,7 +213,7 @@ def test_commands(argv, piece, places, request, capsys):
     assert piece in one_sentence(main(argv), capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(("override", "piece"), OVERRIDES, ids=lambda v: v if v.startswith("--") else "")
+@pytest.mark.parametrize(("override", "piece"), OVERRIDES, ids=lambda v: v[:80] if v.startswith("--") else "")
 def test_overrides(override, piece, config_file, tmp_path, capsys):
     code = main([f"--config={config_file}", f"--workdir={tmp_path / 'run'}", override])
     assert piece in one_sentence(code, capsys.readouterr().err)
@@ -180,6 +225,7 @@ def test_config_files(text, piece, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))  # whatever is prepared on this machine
     monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "c.py"
+    text = BEGINNING + text.removeprefix("SETS: ") + "\n    return c" if text.startswith("SETS: ") else text
     path.write_text(text + "\n")
     sentence = one_sentence(main([f"--config={path}", f"--workdir={tmp_path / 'run'}"]), capsys.readouterr().err)
     assert piece in sentence

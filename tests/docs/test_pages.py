@@ -14,7 +14,8 @@ from arjax.build import build_dataset, build_model
 from arjax.command_line import parse_flags
 from arjax.conditionals import CONDITIONALS
 from arjax.config import base_config
-from arjax.config_files import apply_overrides, fields, load_config_file
+from arjax.config_fields import fields
+from arjax.config_files import apply_overrides, load_config_file
 from arjax.data import DATASETS
 from arjax.data.prepare import known_names
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS

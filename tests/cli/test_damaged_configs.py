@@ -1,0 +1,85 @@
+"""Config files of a run that hold other types, that cannot be parsed, or lie where no file can be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from test_bad_inputs import one_sentence
+
+from arjax.command_line import tell_mistakes
+from arjax.main import main
+
+# Fields of a config.json and what somebody has made of them; a piece of the sentence.
+EDITED = [
+    ({"seed": None}, "config.seed must be an integer, not None"),
+    ({"seed": "abc"}, "config.seed must be an integer, not 'abc'"),
+    ({"seed": []}, "config.seed must be an integer, not ()"),
+    ({"seed": 1e30}, "config.seed must be an integer, not 1e+30"),
+    ({"seed": 10**30}, "config.seed must be at most"),
+    ({"seed": {}}, "seed"),
+    ({"train.steps": "12"}, "config.train.steps must be an integer, not '12'"),
+    ({"train.steps": None}, "config.train.steps must be an integer, not None"),
+    ({"train.epochs": float("nan")}, "config.train.epochs must be a finite number"),
+    ({"train.data_on_device": 1}, "config.train.data_on_device must be true or false, not 1"),
+    ({"model.ordering": ["raster"]}, "config.model.ordering must be a text, not ('raster',)"),
+    ({"network.hidden_sizes": 8}, "config.network.hidden_sizes must be a tuple such as (500,), not 8"),
+    ({"network.hidden_sizes": [8, None]}, "config.network.hidden_sizes must be a tuple"),
+    ({"network.name": 3}, "config.network.name must be a text, not 3"),
+    ({"dataset.name": None}, "config.dataset.name must be a text, not None"),
+    ({"__class__": 1}, "it is not the JSON of a config"),
+]
+
+
+@pytest.mark.parametrize(("changes", "piece"), EDITED, ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_a_config_json_with_other_types(changes, piece, config_file, finished_run, tmp_path, capsys):
+    config = json.loads((finished_run / "config.json").read_text())
+    for name, value in changes.items():
+        section, _, field = name.rpartition(".")
+        (config[section] if section else config)[field] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for arguments in (["--mode=evaluate"], [f"--config={config_file}:smoke,context=label"]):
+        assert piece in one_sentence(main([*arguments, f"--workdir={tmp_path}"]), capsys.readouterr().err)
+
+
+DEEP = ["[" * 100_000, '{"a":' * 100_000, "[" * 200 + "]" * 200, '{"seed": ' + "9" * 5000 + "}"]
+
+
+@pytest.mark.parametrize("text", DEEP, ids=lambda text: text[:5])
+def test_a_config_json_that_cannot_be_parsed(text, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(text)
+    assert "is damaged" in one_sentence(main(["--mode=sample", f"--workdir={tmp_path}"]), capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("path", ["~no_such_user/x", "a\0b", "x" * 300, "x/" * 3000])
+def test_what_no_path_can_be(path, config_file, tmp_path, capsys):
+    for arguments in (
+        [f"--config={path}", f"--workdir={tmp_path / 'run'}"],
+        [f"--config={config_file}:smoke", f"--workdir={path}"],
+        ["--mode=sample", f"--workdir={path}"],
+        ["--config=wine_quality:smoke", f"--workdir={tmp_path / 'run'}", f"--config.dataset.data_dir={path}"],
+        [f"--config=wine_quality:smoke,table={path}/t.csv", f"--workdir={tmp_path / 'run'}"],
+    ):
+        sentence = one_sentence(main(arguments), capsys.readouterr().err)
+        assert "is no path" in sentence or "cannot use the path" in sentence
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_user_without_a_home(tmp_path, capsys, monkeypatch):
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setattr("pathlib.Path.expanduser", lambda path: no_home(path) if str(path)[0] == "~" else path)
+    command = ["--config=wine_quality:smoke", f"--workdir={tmp_path / 'run'}"]
+    assert "this user has no home folder" in one_sentence(main(command), capsys.readouterr().err)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert f"is not in {tmp_path}; get it with" in one_sentence(main(command), capsys.readouterr().err)
+
+
+def test_too_little_memory_is_told(capsys):
+    def main_() -> int:
+        raise MemoryError("Unable to allocate 90.9 TiB")
+
+    code = tell_mistakes("arjax", main_)
+    assert "too little memory: Unable to allocate" in one_sentence(code, capsys.readouterr().err)
