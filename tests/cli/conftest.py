@@ -35,3 +35,17 @@ def finished_run(config_file, tmp_path_factory) -> pathlib.Path:
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
     assert main([f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]) == 0
     return workdir
+
+
+@pytest.fixture
+def sentence_of(capsys):
+    """A function that runs a command line (or a `main`) which must fail, and returns the one sentence that tells why."""
+
+    def call(command) -> str:
+        capsys.readouterr()
+        code = command() if callable(command) else main(command)
+        error = capsys.readouterr().err
+        assert code == 2 and error.startswith("arjax: ") and error.count("\n") == 1, error
+        return error
+
+    return call

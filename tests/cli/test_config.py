@@ -256,23 +256,6 @@ def test_config_files_get_their_argument(tmp_path):
     assert load_config_file(str(path)).arg == ""
 
 
-@pytest.mark.parametrize("text", ["mine", "mine:a=1", "mine.py:a=1", "configs/mine.py:a=1"])
-def test_a_config_may_be_given_by_its_name(text, tmp_path, monkeypatch):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "mine.py").write_text(
-        "from ml_collections import ConfigDict\ndef get_config(arg=''):\n    return ConfigDict({'arg': arg})\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    assert load_config_file(text).arg == text.partition(":")[2]
-
-
-def test_the_configs_of_the_repository_have_names_everywhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert load_config_file("digits:smoke,network=made").network.name == "made"
-    with pytest.raises(UserError, match="there is no config file 'digit', did you mean 'digits'"):
-        load_config_file("digit:smoke")
-
-
 def test_the_colon_that_counts_is_the_one_behind_py():
     assert split_config_string("a:b/c.py:d:e") == ("a:b/c.py", "d:e")
     assert split_config_string("c.py") == ("c.py", "")

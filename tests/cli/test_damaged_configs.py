@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_bad_inputs import one_sentence
 
 from arjax.command_line import tell_mistakes
-from arjax.main import main
 
 # Fields of a config.json and what somebody has made of them; a piece of the sentence.
 EDITED = [
@@ -32,27 +30,27 @@ EDITED = [
 
 
 @pytest.mark.parametrize(("changes", "piece"), EDITED, ids=lambda value: str(value) if isinstance(value, dict) else "")
-def test_a_config_json_with_other_types(changes, piece, config_file, finished_run, tmp_path, capsys):
+def test_a_config_json_with_other_types(changes, piece, config_file, finished_run, tmp_path, sentence_of):
     config = json.loads((finished_run / "config.json").read_text())
     for name, value in changes.items():
         section, _, field = name.rpartition(".")
         (config[section] if section else config)[field] = value
     (tmp_path / "config.json").write_text(json.dumps(config))
     for arguments in (["--mode=evaluate"], [f"--config={config_file}:smoke,context=label"]):
-        assert piece in one_sentence(main([*arguments, f"--workdir={tmp_path}"]), capsys.readouterr().err)
+        assert piece in sentence_of([*arguments, f"--workdir={tmp_path}"])
 
 
 DEEP = ["[" * 100_000, '{"a":' * 100_000, "[" * 200 + "]" * 200, '{"seed": ' + "9" * 5000 + "}"]
 
 
 @pytest.mark.parametrize("text", DEEP, ids=lambda text: text[:5])
-def test_a_config_json_that_cannot_be_parsed(text, tmp_path, capsys):
+def test_a_config_json_that_cannot_be_parsed(text, tmp_path, sentence_of):
     (tmp_path / "config.json").write_text(text)
-    assert "is damaged" in one_sentence(main(["--mode=sample", f"--workdir={tmp_path}"]), capsys.readouterr().err)
+    assert "is damaged" in sentence_of(["--mode=sample", f"--workdir={tmp_path}"])
 
 
 @pytest.mark.parametrize("path", ["~no_such_user/x", "a\0b", "x" * 300, "x/" * 3000])
-def test_what_no_path_can_be(path, config_file, tmp_path, capsys):
+def test_what_no_path_can_be(path, config_file, tmp_path, sentence_of):
     for arguments in (
         [f"--config={path}", f"--workdir={tmp_path / 'run'}"],
         [f"--config={config_file}:smoke", f"--workdir={path}"],
@@ -60,26 +58,26 @@ def test_what_no_path_can_be(path, config_file, tmp_path, capsys):
         ["--config=wine_quality:smoke", f"--workdir={tmp_path / 'run'}", f"--config.dataset.data_dir={path}"],
         [f"--config=wine_quality:smoke,table={path}/t.csv", f"--workdir={tmp_path / 'run'}"],
     ):
-        sentence = one_sentence(main(arguments), capsys.readouterr().err)
+        sentence = sentence_of(arguments)
         assert "is no path" in sentence or "cannot use the path" in sentence
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_a_user_without_a_home(tmp_path, capsys, monkeypatch):
+def test_a_user_without_a_home(tmp_path, sentence_of, monkeypatch):
     def no_home(path):
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     monkeypatch.setattr("pathlib.Path.expanduser", lambda path: no_home(path) if str(path)[0] == "~" else path)
     command = ["--config=wine_quality:smoke", f"--workdir={tmp_path / 'run'}"]
-    assert "this user has no home folder" in one_sentence(main(command), capsys.readouterr().err)
+    assert "this user has no home folder" in sentence_of(command)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert f"is not in {tmp_path}; get it with" in one_sentence(main(command), capsys.readouterr().err)
+    assert f"is not in {tmp_path}; get it with" in sentence_of(command)
 
 
-def test_too_little_memory_is_told(capsys):
-    def main_() -> int:
+def test_too_little_memory_is_told(sentence_of):
+    def main() -> int:
         raise MemoryError("Unable to allocate 90.9 TiB")
 
-    code = tell_mistakes("arjax", main_)
-    assert "too little memory: Unable to allocate" in one_sentence(code, capsys.readouterr().err)
+    sentence = sentence_of(lambda: tell_mistakes("arjax", main))
+    assert "too little memory: Unable to allocate" in sentence

@@ -15,6 +15,12 @@ def test_exactly_one_duration(given):
         total_steps(*given, batch_size=8, num_examples=100)
 
 
+@pytest.mark.parametrize("given", [(2**31, 0, 0.0), (0, 2**50, 0.0), (0, 0, 1e30)])
+def test_more_steps_than_can_be_counted(given):
+    with pytest.raises(UserError, match="a run has at most 2147483647 steps"):
+        total_steps(*given, batch_size=8, num_examples=100)
+
+
 def test_pauses():
     assert [next_pause(step, 20, 3, 8) for step in (0, 3, 7, 8, 18, 19)] == [3, 6, 8, 9, 20, 20]
     assert [step for step in range(1, 11) if is_due(step, 10, 4)] == [4, 8, 10]

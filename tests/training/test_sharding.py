@@ -83,6 +83,10 @@ def test_impossible_batch(batch_size):
         (("(", ()), "not a regular expression"),
         (("kernel", "fsdp"), "is a pair"),
         ("kernel", "is a pair"),
+        ((3, ("fsdp",)), "is a pair"),
+        (("kernel", (3,)), "is a pair"),
+        (("kernel", (("fsdp", None),)), "is a pair"),
+        (("a{99999999999}", ()), "not a regular expression"),
     ],
 )
 def test_bad_rules(rule, sentence):
