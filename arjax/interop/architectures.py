@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from arjax.errors import UserError
+from arjax.values import check_type
 
 Config = Mapping[str, Any]
 #: (tensor, parameters, transposed)
@@ -60,6 +61,31 @@ ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu", 
 ACTIVATION_NAMES = {"gelu": "gelu_new", "relu": "relu", "silu": "silu"}
 
 
+#: Fields that may be null, and examples of what they are else; `rope_parameters` may have the `rope_theta`.
+NULLABLE = {"n_inner": 1, "num_key_value_heads": 1, "head_dim": 1, "rope_parameters": {}, "rope_scaling": {}}
+NULLABLE |= {"rope_theta": 1.0}
+
+
+def check_fields(config: Config, defaults: Config, nullable: Config = NULLABLE) -> None:
+    """Raises `UserError` for the first field that has another type than its default, or is a number not above 0.
+
+    `bos_token_id` is left out: another one may be chosen.
+    """
+    for field, default in defaults.items():
+        value, like = config[field], nullable.get(field, default)
+        what = f"{field} of this config.json"
+        if field == "bos_token_id" or (field in nullable and value is None):
+            continue
+        if isinstance(like, dict):
+            if not isinstance(value, dict):
+                raise UserError(f"{what} must be an object, not {value!r}")
+            continue
+        check_type(value, like, what)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and not 0 < value < 2**31:
+            raise UserError(f"{what} must be above 0 and below 2**31, not {value!r}")
+
+
 def translated(name: str, table: Mapping[str, str]) -> str:
     """The name of an activation in the other library; raises `UserError` when that has none."""
     if name not in table:
@@ -104,6 +130,7 @@ def _llama_options(config: Config) -> dict[str, Any]:
     needed = ("rope_theta", *scaling) if kind == "llama3" else ("rope_theta",)
     if lacking := [key for key in needed if key not in rope]:
         raise UserError(f"the rotary positions of this config.json lack {', '.join(lacking)}")
+    check_fields(rope, dict.fromkeys(needed, 1.0), nullable={})
     heads, width = config["num_attention_heads"], config["hidden_size"]
     groups, head_size = config["num_key_value_heads"] or heads, config["head_dim"] or width // heads
     return {

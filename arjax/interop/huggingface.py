@@ -19,11 +19,12 @@ from flax import traverse_util
 
 from arjax.errors import UserError
 from arjax.integers import is_integer
-from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry
+from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry, check_fields
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, need_safetensors, read_json, write_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import BUILDER_FIELDS, NETWORKS
 from arjax.networks.transformer import Transformer
+from arjax.paths import user_path
 from arjax.spec import EventSpec
 
 TABLE, NOTHING, POSITIONS = "tokens/value/table/embedding", "tokens/nothing", "tokens/read_position/table/embedding"
@@ -49,13 +50,15 @@ def load_huggingface(
 
     Raises:
       UserError: safetensors is not installed; the model is neither GPT-2 nor Llama, or a variant of them that
-        `transformer` does not have; a tensor is missing or of another shape.
+        `transformer` does not have; the folder is damaged: a field of config.json has another type, a tensor is missing
+        or of another shape, the index names a file outside the folder.
     """
     need_safetensors()
-    directory = Path(directory)
+    directory = user_path(directory)
     config = read_json(directory / "config.json")
     architecture = _architecture(config)
     config = {**architecture.defaults, **config}
+    check_fields(config, architecture.defaults)
     for field, values in architecture.required.items():
         if config[field] not in values:
             raise UserError(f"this model has {field}={config[field]}, of which `transformer` knows {values[0]} only")
@@ -106,7 +109,7 @@ def save_huggingface(
         "torch_dtype": "float32",
         **architecture.config(options, event_length),
     }
-    directory = Path(directory)
+    directory = user_path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / "config.json", config)
     suppressed = {} if len(same) else {"suppress_tokens": [bos]}
@@ -117,7 +120,7 @@ def save_huggingface(
 def _architecture(config: Mapping[str, Any]) -> Architecture:
     if "model_type" not in config:
         raise UserError("this config.json does not say its model_type")
-    if config["model_type"] not in ARCHITECTURES:
+    if not isinstance(config["model_type"], str) or config["model_type"] not in ARCHITECTURES:
         raise UserError(
             f"models of the type {config['model_type']!r} cannot be read (there are: {', '.join(ARCHITECTURES)})"
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.values import parse_json
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: Files of this size at most, as the `transformers` library has them by default.
@@ -23,14 +26,14 @@ class TensorFolder:
         """Looks for `model.safetensors`, then for an index of shards.
 
         Raises:
-          UserError: safetensors is not installed, or the folder has neither file.
+          UserError: safetensors is not installed, the folder has neither file, or one that is damaged.
         """
         need_safetensors()
         self._directory = directory
         if (directory / WHOLE).exists():
             self._files = dict.fromkeys(_names(directory / WHOLE), WHOLE)
         elif (directory / INDEX).exists():
-            self._files = read_json(directory / INDEX)["weight_map"]
+            self._files = _weight_map(directory / INDEX)
         else:
             raise UserError(f"{str(directory)!r} has neither {WHOLE} nor {INDEX}")
 
@@ -44,8 +47,7 @@ class TensorFolder:
         path = self._directory / self._files[name]
         if not path.exists():
             raise UserError(f"{str(self._directory)!r} lacks the file {path.name!r}, which its index names")
-        with _open(path) as file:
-            tensor = file.get_tensor(name).astype(np.float32)
+        tensor = _read(path, name)
         if tensor.shape != shape:
             raise UserError(f"the tensor {name!r} has the shape {tensor.shape}, where config.json asks for {shape}")
         return tensor
@@ -73,11 +75,13 @@ def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_byte
 def read_json(path: Path) -> dict:
     """The object in a JSON file; raises `UserError` when there is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{str(path.parent)!r} has no file {path.name!r}") from error
     except ValueError as error:
         raise UserError(f"{str(path)!r} is not valid JSON") from error
+    except OSError as error:
+        raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from error
     if not isinstance(value, dict):
         raise UserError(f"{str(path)!r} does not hold a JSON object")
     return value
@@ -94,13 +98,35 @@ def need_safetensors() -> None:
         raise UserError("reading and writing these models needs safetensors: pip install 'arjax[huggingface]'")
 
 
-def _open(path: Path):
+def _weight_map(path: Path) -> dict[str, str]:
+    """The file of each tensor, by the index of a folder; none lies outside of the folder."""
+    files = read_json(path).get("weight_map")
+    if not isinstance(files, dict):
+        raise UserError(f"{str(path)!r} has no weight_map, which tells the file of each tensor")
+    for tensor, name in files.items():
+        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & {"/", "\\", "\0"}:
+            raise UserError(f"{str(path)!r} must name a file of its folder for {tensor!r}, not {name!r}")
+    return files
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """The safetensors file, whose errors are told in a sentence while it is open."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        return safe_open(path, framework="numpy")
-    except SafetensorError as error:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
         raise UserError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
+
+
+def _read(path: Path, name: str) -> np.ndarray:
+    with _open(path) as file:
+        names = file.keys()
+        if name not in names:
+            raise UserError(f"{str(path)!r} lacks the tensor {name!r}, for which the index names it")
+        return file.get_tensor(name).astype(np.float32)
 
 
 def _names(path: Path) -> list[str]:

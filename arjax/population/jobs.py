@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from arjax.array_files import read_arrays
 from arjax.config_files import apply_overrides, load_config_file, to_json
 from arjax.errors import UserError
 from arjax.evaluation.likelihood import summarize
@@ -95,10 +96,21 @@ def finished(job: PopulationJob, folder: Path) -> dict[str, Any] | None:
     if not found or found.get("job") != job.description():
         return None
     if job.ensemble and "ensemble" not in found:  # asked for later: the rows are there
-        rows = np.load(folder / ROWS_NAME)
-        found["ensemble"] = _mixed(rows["validation"], rows["test"])
+        found["ensemble"] = _mixed(*_read_rows(folder / ROWS_NAME, (len(job.orders), len(job.seeds))))
         _write(found, folder)
     return found
+
+
+def _read_rows(path: Path, members: tuple[int, int]) -> list[np.ndarray]:
+    """The nats of each validation example and of each test example under each member, [O, S, N]."""
+    try:
+        rows = list(read_arrays(path, ("validation", "test")).values())
+    except UserError as error:
+        raise UserError(f"{error}; delete {path.parent} to train the population again") from error
+    for array in rows:
+        if array.ndim != 3 or array.shape[:2] != members or not array.shape[2] or array.dtype.kind != "f":
+            raise UserError(f"{path} holds no nats of this population; delete {path.parent} to train it again")
+    return rows
 
 
 def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def finished_run(config_file, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def sentence_of(capsys):
-    """A function that runs a command line (or a `main`) which must fail, and returns the one sentence that tells why."""
+    """A function that runs a command line (or calls a function) that must fail; returns the one sentence printed."""
 
     def call(command) -> str:
         capsys.readouterr()

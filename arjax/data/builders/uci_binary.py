@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from arjax.array_files import read_arrays
 from arjax.errors import UserError
 
 # Dimensions, then rows of train, validation and test (Germain et al. 2015, appendix; NIPS is NIPS-0-12).
@@ -28,20 +27,6 @@ _CITATION = """\
   author={Germain, Mathieu and Gregor, Karol and Murray, Iain and Larochelle, Hugo},
   booktitle={ICML}, year={2015}
 }"""
-
-
-def read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file; raises `UserError` when it is damaged or lacks one."""
-    try:
-        with zipfile.ZipFile(path):  # np.load takes what is not a zip file for a pickle
-            file = np.load(path)
-        missing = [key for key in keys if key not in file]
-        if missing:
-            raise UserError(f"{path} has no array {missing[0]!r}")
-        with file:
-            return {key: file[key] for key in keys}
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{path} is not an .npz file, or damaged: {error}") from error
 
 
 class UciBinary(tfds.core.GeneratorBasedBuilder):

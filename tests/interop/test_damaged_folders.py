@@ -1,0 +1,130 @@
+"""Model folders with damaged or odd files are refused in one sentence; none makes the reader leave its folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.errors import UserError
+from arjax.interop import load_huggingface, save_huggingface
+from arjax.models import make_model
+from arjax.spec import EventSpec
+
+pytest.importorskip("safetensors")
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+OPTIONS = {
+    "gpt2": {"target_position": False},
+    "llama": {"position": "none", "rotary": True, "norm_kind": "rms", "mlp_kind": "gated", "use_bias": False}
+    | {"activation": "silu"},
+}
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folders of both kinds, in shards."""
+    folder, event = tmp_path_factory.mktemp("models"), EventSpec((4,), kind="tokens", num_levels=5)
+    for kind, options in OPTIONS.items():
+        model = make_model(event, "transformer", width=8, num_heads=2, num_layers=1, **options)
+        params = jax.tree.map(lambda leaf: np.zeros(leaf.shape), jax.eval_shape(model.init, jax.random.key(0)))
+        save_huggingface(folder / kind, model, params, shard_bytes=1000)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "models")
+    return tmp_path / "models"
+
+
+def edit(path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def test_undamaged_folders_load(folder):
+    for kind in OPTIONS:
+        model, params = load_huggingface(folder / kind)
+        assert model.event.num_levels == 5 and np.isfinite(model.log_prob(params, np.zeros((1, 4), np.int32))).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "sentence"),
+    [
+        ("gpt2", "vocab_size", None, "vocab_size of this config.json must be an integer, not None"),
+        ("gpt2", "vocab_size", "5", "vocab_size of this config.json must be an integer, not '5'"),
+        ("gpt2", "vocab_size", 5.0, "vocab_size of this config.json must be an integer, not 5.0"),
+        ("gpt2", "vocab_size", True, "vocab_size of this config.json must be an integer, not True"),
+        ("gpt2", "vocab_size", 10**30, r"vocab_size of this config.json must be above 0 and below 2\*\*31"),
+        ("gpt2", "n_embd", [8], "n_embd of this config.json must be an integer"),
+        ("gpt2", "n_head", 0, "n_head of this config.json must be above 0"),
+        ("gpt2", "n_inner", "32", "n_inner of this config.json must be an integer"),
+        ("gpt2", "n_positions", -4, "n_positions of this config.json must be above 0"),
+        ("gpt2", "activation_function", None, "activation_function of this config.json must be a text, not None"),
+        ("gpt2", "layer_norm_epsilon", "tiny", "layer_norm_epsilon of this config.json must be a number"),
+        ("gpt2", "tie_word_embeddings", 1, "tie_word_embeddings of this config.json must be true or false, not 1"),
+        ("gpt2", "model_type", ["gpt2"], r"models of the type \['gpt2'\] cannot be read"),
+        ("gpt2", "bos_token_id", [1], r"beginning-of-sequence token .* not bos=\[1\]"),
+        ("llama", "num_key_value_heads", "2", "num_key_value_heads of this config.json must be an integer"),
+        ("llama", "head_dim", 0, "head_dim of this config.json must be above 0"),
+        ("llama", "rope_theta", None, "rope_theta of this config.json must be a number, not None"),
+        ("llama", "rope_scaling", 3, "rope_scaling of this config.json must be an object, not 3"),
+        ("llama", "rope_parameters", {"rope_theta": "9"}, "rope_theta of this config.json must be a number, not '9'"),
+        ("llama", "rope_parameters", {"rope_theta": float("nan")}, "rope_theta of this config.json must be above 0"),
+        ("llama", "num_attention_heads", 3, "."),
+    ],
+)
+def test_fields_of_other_types(kind, field, value, sentence, folder):
+    edit(folder / kind / "config.json", lambda config: config.update({field: value}))
+    with pytest.raises(UserError, match=sentence):
+        load_huggingface(folder / kind)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, "\0", '"gpt2"', ""])
+@pytest.mark.parametrize("name", ["config.json", INDEX])
+def test_files_that_are_no_json_object(name, text, folder):
+    (folder / "gpt2" / name).write_text(text)
+    with pytest.raises(UserError, match=r"is not valid JSON|does not hold a JSON object"):
+        load_huggingface(folder / "gpt2")
+
+
+@pytest.mark.parametrize(
+    "name", ["../llama/model-00001-of-00002.safetensors", "/etc/passwd", "..", "", "a\0b", None, 3, ["x"]]
+)
+def test_an_index_that_leads_out_of_the_folder(name, folder):
+    edit(folder / "gpt2" / INDEX, lambda index: index["weight_map"].update({"transformer.wte.weight": name}))
+    with pytest.raises(UserError, match=r"must name a file of its folder for 'transformer\.wte\.weight'"):
+        load_huggingface(folder / "gpt2")
+
+
+@pytest.mark.parametrize("weight_map", [None, [], "x"])
+def test_an_index_without_a_map(weight_map, folder):
+    edit(folder / "gpt2" / INDEX, lambda index: index.update({"weight_map": weight_map}))
+    with pytest.raises(UserError, match="has no weight_map"):
+        load_huggingface(folder / "gpt2")
+
+
+def test_shards_that_are_not_what_the_index_says(folder):
+    index = json.loads((folder / "gpt2" / INDEX).read_text())["weight_map"]
+    other = next(name for name in index.values() if name != index["transformer.wte.weight"])
+    edit(folder / "gpt2" / INDEX, lambda value: value["weight_map"].update({"transformer.wte.weight": other}))
+    with pytest.raises(UserError, match=r"lacks the tensor 'transformer\.wte\.weight', for which the index names it"):
+        load_huggingface(folder / "gpt2")
+    path = folder / "gpt2" / other
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match="is not a readable safetensors file"):
+        load_huggingface(folder / "gpt2")
+
+
+@pytest.mark.parametrize("path", ["~no_such_user/x", "a\0b", "x" * 300])
+def test_folders_that_cannot_be(path):
+    with pytest.raises(UserError, match=r"is no path|cannot use the path"):
+        load_huggingface(path)
