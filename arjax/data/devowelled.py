@@ -31,7 +31,7 @@ def devowelled_shakespeare(*, words: int = 3, max_length: int = 24, data_dir: st
     for name, value in (("words", words), ("max_length", max_length)):
         if value < 1:
             raise UserError(f"the data set option {name!r} must be at least 1, not {value}")
-    rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir)
+    rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir, features=("text",))
     texts = {split: row["text"].decode("utf-8") for split, (row,) in rows.items()}
     found = {
         split: [f for f in fragments(text, words, overlap=split == "train") if len(f) <= max_length]

@@ -1,12 +1,16 @@
-"""Fetching raw files from the public addresses of data sets."""
+"""Fetching raw files from the public addresses of data sets, and making sure that they are the published ones."""
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import shutil
 import tarfile
+import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
+import zlib
 from pathlib import Path
 
 from arjax.errors import UserError
@@ -14,12 +18,20 @@ from arjax.errors import UserError
 _TIMEOUT_SECONDS = 60
 
 
-def download(url: str, path: Path) -> None:
-    """Stores what `url` answers in the file `path`, which appears only once it is complete.
+def download(url: str, path: Path, checksum: str) -> None:
+    """Stores what `url` answers in the file `path`, which appears only once it is complete and the published one.
+
+    Args:
+      url: an http or https address.
+      path: of the file.
+      checksum: see `has_checksum`.
 
     Raises:
-      UserError: the address cannot be reached or stops in the middle, or the file cannot be written.
+      UserError: the address is of another kind, cannot be reached, stops in the middle or answers another file, or the
+        file cannot be written.
     """
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise UserError(f"only http and https addresses are downloaded, not {url}")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -29,13 +41,38 @@ def download(url: str, path: Path) -> None:
         partial.unlink(missing_ok=True)
         reason = getattr(error, "reason", None) or error
         raise UserError(f"cannot download {url} ({reason}): get the file by hand and pass --manual_dir") from error
+    if not has_checksum(partial, checksum):
+        partial.unlink()
+        raise UserError(
+            f"{url} answered another file than the published one (its {checksum.partition(':')[0]} is not "
+            f"{checksum.partition(':')[2]}), which was thrown away: get the right one by hand and pass --manual_dir"
+        )
     partial.replace(path)
 
 
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Whether a file is the one of a checksum: `sha256:` and its SHA-256, or `git:` and its name as a blob of git."""
+    kind, _, expected = checksum.partition(":")
+    if kind not in ("sha256", "git"):
+        raise ValueError(f"a checksum begins with sha256: or git:, not {checksum!r}")
+    content = path.read_bytes()
+    if kind == "sha256":
+        return hashlib.sha256(content).hexdigest() == expected
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == expected
+
+
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks a .tar.gz archive into `folder`; raises `UserError` when it is damaged."""
-    try:
-        with tarfile.open(archive) as file:
-            file.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{archive} is damaged ({error}): delete it and download it again") from error
+    """Unpacks a .tar.gz archive into `folder`, whose entries appear only once they are whole.
+
+    Raises:
+      UserError: the archive is damaged.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix="unpacking") as place:
+        try:
+            with tarfile.open(archive) as file:
+                file.extractall(place, filter="data")
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise UserError(f"{archive} is damaged ({error}): delete it and download it again") from error
+        for entry in Path(place).iterdir():
+            if not (folder / entry.name).exists():
+                entry.rename(folder / entry.name)

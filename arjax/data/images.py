@@ -110,7 +110,7 @@ def _read(name: str, data_dir: str) -> dict[str, dict[str, np.ndarray]]:
             f"the pictures of {name!r} are png files, read by a package that is missing: pip install pillow"
         )
     skip = import_tfds().decode.SkipDecoding()
-    rows_of = read_splits(name, name, data_dir, decoders={"image": skip})
+    rows_of = read_splits(name, name, data_dir, decoders={"image": skip}, features=("image",))
     return {split: _stack(rows) for split, rows in rows_of.items()}
 
 

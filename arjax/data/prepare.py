@@ -9,14 +9,27 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from arjax.data.downloads import download, unpack
-from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, import_tfds, search_path
+from arjax.data.downloads import download, has_checksum, unpack
+from arjax.data.metadata import damage_errors
+from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, SPLITS, import_tfds, search_path
 from arjax.errors import UserError
 from arjax.paths import user_path
 from arjax.registry import did_you_mean
 
 STOCK = ("binarized_mnist", "fashion_mnist", "mnist", "tiny_shakespeare")
-_SPLITS = ("train", "validation", "test")
+#: Of the files that are downloaded, as the public repositories, tensorflow-datasets and users of the wines have them.
+CHECKSUMS = {
+    "adult.npz": "git:cf506ae6b4a4b818a92a6c951d334e61eeb27d81",
+    "connect4.npz": "git:4685318ab6aabc98eec09b93ad4fa5debc24ec93",
+    "dna.npz": "sha256:df2d2e7ce1469edfead15e41024e108d64f1b4633cfecfc40ef7107cc22c895c",
+    "mushrooms.npz": "sha256:4130f1defa3033911fe746a3ab1bb22b0c812bb29e68391a0fbc2d65bab6ae74",
+    "nips.npz": "sha256:dbf3b659a49670957c0851971bd51ff952a657f010581d12f6c1e2dca8907b20",
+    "ocr_letters.npz": "git:b472383a2ddeddbc87b4e3019a3bd47736bddb37",
+    "JSB_Chorales.mat": "sha256:ac0e608527cc411c7e21ef7d38be47f0de7fb6b13b3ae168b8eccf1c2a9b18d4",
+    "Nottingham.mat": "sha256:d154f7ca2e90799dc1dc011d8fc048f2fc6ef3f7c69d974b9cf27a471634fbea",
+    "v1.0.9.tar.gz": "sha256:8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c0",
+    "winequality-red.csv": "sha256:4a402cf041b025d4566d954c3b9ba8635a3a8a01e039005d97d6a710278cf05e",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,12 +140,16 @@ def _prepare_own(raw: Raw, manual_dir: str, target: Path, check_sizes: bool) -> 
     module, cls = raw.builder.split(":")
     builder_class = getattr(importlib.import_module(f"arjax.data.builders.{module}"), cls)
     options = {"config": raw.config} if raw.config else {}
-    builder = builder_class(data_dir=target, file_format=FILE_FORMAT, **options)
+    try:
+        builder = builder_class(data_dir=target, file_format=FILE_FORMAT, **options)
+    except damage_errors() as error:  # of the folder that is there
+        where = target / builder_class.name / raw.config
+        raise UserError(f"what was prepared before in {where} is damaged: delete that folder and try again") from error
     folder = Path(builder.data_dir)
     if not (folder / "features.json").is_file():
         files = _given(raw, user_path(manual_dir)) if manual_dir else _downloaded(raw, target / "downloads" / module)
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=files))
-    found = tuple(builder.info.splits[split].num_examples for split in _SPLITS)
+    found = tuple(builder.info.splits[split].num_examples for split in SPLITS)
     if check_sizes and found != raw.sizes:
         shutil.rmtree(folder)  # or the next run would read it
         raise UserError(f"{raw.files[0]} is not the published file: it has {found} rows instead of {raw.sizes}")
@@ -150,8 +167,9 @@ def _downloaded(raw: Raw, folder: Path) -> Path:
     """A folder with the downloaded raw files; what an earlier run downloaded is used again."""
     is_archive = raw.url.endswith(".tar.gz")
     file = folder / (raw.url.rsplit("/", 1)[1] if is_archive else raw.files[0])
-    if not file.is_file():
-        download(raw.url, file)
+    checksum = CHECKSUMS[file.name]
+    if not file.is_file() or not has_checksum(file, checksum):
+        download(raw.url, file, checksum)
     if not is_archive:
         return folder
     if not any(folder.glob(f"*/{raw.files[0]}")):

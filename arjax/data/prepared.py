@@ -8,11 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from arjax.data.metadata import check_metadata, damage_errors
 from arjax.errors import UserError
 from arjax.paths import user_path
 
 FILE_FORMAT = "array_record"  # the format that can be read by row, and without TensorFlow
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"
+SPLITS = ("train", "validation", "test")
 # tensorflow-datasets swallows the import error of a missing dependency and lacks attributes later
 _NEEDED = ("tensorflow_datasets", "array_record", "importlib_resources")
 
@@ -81,30 +83,59 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts)) if len(parts) == 3 and all(p.isdigit() for p in parts) else ()
 
 
-def read_splits(path: str, name: str, data_dir: str = "", decoders: dict[str, Any] | None = None) -> dict[str, list]:
+def read_splits(
+    path: str,
+    name: str,
+    data_dir: str = "",
+    decoders: dict[str, Any] | None = None,
+    features: tuple[str, ...] = ("x",),
+) -> dict[str, list]:
     """All rows of all splits of a prepared set, as one dict of features per row.
 
+    Args:
+      path: builder and config, see `find_prepared`; likewise `name` and `data_dir`.
+      name: what the user calls the set.
+      data_dir: looked at first.
+      decoders: for `as_data_source`.
+      features: which ones the rows must have.
+
     Raises:
-      UserError: the set is missing, damaged, or in a format that needs TensorFlow.
+      UserError: the set is missing, damaged, in a format that needs TensorFlow, or made by classes of other packages.
     """
-    tfds = import_tfds()
-    folder, command = find_prepared(path, name, data_dir), prepare_command(name)
-    builder = tfds.builder_from_directory(folder)
-    if builder.info.file_format.value != FILE_FORMAT:
-        file_format = builder.info.file_format.value
-        raise UserError(
-            f"only TensorFlow reads the {file_format} files in {folder}: delete the folder and run: {command}"
-        )
+    import_tfds()
+    folder = find_prepared(path, name, data_dir)
+    remedy = f"delete the folder and run: {prepare_command(name)}"
+    try:
+        info = check_metadata(folder)
+    except ValueError as error:
+        raise UserError(f"the data set in {folder} is damaged: {error}; {remedy}") from error
+    file_format = info.get("fileFormat", "tfrecord")
+    if file_format != FILE_FORMAT:
+        raise UserError(f"only TensorFlow reads the {file_format} files in {folder}: {remedy}")
+    try:
+        rows = _read_rows(folder, decoders, remedy)
+    except UserError:
+        raise
+    except damage_errors() as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the data set in {folder} is damaged: {reason}; {remedy}") from error
+    for needed in ("train", "test"):
+        if not rows.get(needed):
+            raise UserError(f"the data set in {folder} has no {needed} split: {remedy}")
+    if lacking := [feature for feature in features if any(feature not in split[0] for split in rows.values())]:
+        raise UserError(f"the data set in {folder} has no feature {lacking[0]!r}: {remedy}")
+    return rows
+
+
+def _read_rows(folder: Path, decoders: dict[str, Any] | None, remedy: str) -> dict[str, list]:
+    builder = import_tfds().builder_from_directory(folder)
+    if unknown := set(builder.info.splits) - set(SPLITS):
+        raise UserError(f"the data set in {folder} has an unknown split {min(unknown)!r}: {remedy}")
     rows = {}
     for split, info in builder.info.splits.items():
         for file in info.filepaths:
             if not Path(file).is_file():
-                raise UserError(f"the file {file} is missing: delete the folder it should be in and run: {command}")
+                raise UserError(f"the file {file} of a data set is missing: {remedy}")
         source = builder.as_data_source(split=split, decoders=decoders)
-        try:
-            rows[split] = list(source.__getitems__(range(len(source))))
-        except RuntimeError as error:  # from array_record, which keeps checksums
-            raise UserError(
-                f"a {split} file in {folder} is damaged ({error}): delete the folder and run: {command}"
-            ) from error
+        rows[split] = list(source.__getitems__(range(len(source))))
     return rows

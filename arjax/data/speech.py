@@ -33,7 +33,7 @@ def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = 
     spec = label_context(context, 10)
     if length < 0 or length == 1:
         raise UserError(f"the data set option 'length' must be 0, or at least 2 samples, not {length}")
-    rows_of = read_splits("spoken_digits", "spoken_digits", data_dir)
+    rows_of = read_splits("spoken_digits", "spoken_digits", data_dir, features=("audio", "label"))
     longest = max(len(row["audio"]) for rows in rows_of.values() for row in rows)
     length = min(length, longest) if length else longest
     arrays = {}

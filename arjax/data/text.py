@@ -26,7 +26,7 @@ def tiny_shakespeare(*, length: int = 64, eval_stride: int = 0, data_dir: str = 
         times the work.
       data_dir: folder of prepared sets that is looked at first.
     """
-    rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir)
+    rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir, features=("text",))
     texts = {split: row["text"].decode("utf-8") for split, (row,) in rows.items()}
     return characters("tiny_shakespeare", texts, length, eval_stride or length)
 

@@ -1,4 +1,6 @@
+import hashlib
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -49,22 +51,61 @@ def test_without_network_the_sentence_names_the_address(name, answers, tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix in (".npz", ".mat", ".partial")]
 
 
-def test_a_download_is_prepared_and_kept(answers, tmp_path):
+def test_a_download_is_prepared_and_kept(answers, tmp_path, monkeypatch):
     arrays = {f"{part}_data": np.eye(3, 180, dtype=np.uint8) for part in ("train", "valid", "test")}
     file = io.BytesIO()
     np.savez(file, **arrays)
-    answers["https://raw.githubusercontent.com/mgermain/MADE/master/datasets/dna.npz"] = file.getvalue()
+    url = "https://raw.githubusercontent.com/mgermain/MADE/master/datasets/dna.npz"
+    answers[url] = file.getvalue()
+    with pytest.raises(UserError, match=r"answered another file than the published one \(its sha256 is not df2d2e7c"):
+        prepare("uci_binary/dna", data_dir=str(tmp_path), check_sizes=False)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    monkeypatch.setitem(preparing.CHECKSUMS, "dna.npz", sha256(file.getvalue()))
     (folder,) = prepare("uci_binary/dna", data_dir=str(tmp_path), check_sizes=False)
     assert (folder / "features.json").is_file()
-    assert (tmp_path / "downloads" / "uci_binary" / "dna.npz").read_bytes() == file.getvalue()
+    kept = tmp_path / "downloads" / "uci_binary" / "dna.npz"
+    assert kept.read_bytes() == file.getvalue()
+    kept.write_bytes(b"damaged since")
+    shutil.rmtree(folder)
+    prepare("uci_binary/dna", data_dir=str(tmp_path), check_sizes=False)
+    assert kept.read_bytes() == file.getvalue()
 
 
-def test_an_archive_is_unpacked_once(answers, tmp_path):
+@pytest.mark.parametrize("name", [name for name in known_names() if name not in preparing.STOCK and "/" not in name])
+def test_every_download_has_a_checksum(name):
+    configs, raw_of = preparing.OWN[name]
+    for raw in map(raw_of, configs):
+        kind, _, digits = preparing.CHECKSUMS[raw.url.rsplit("/", 1)[1]].partition(":")
+        assert len(bytes.fromhex(digits)) == {"sha256": 32, "git": 20}[kind]
+
+
+def test_both_kinds_of_checksums(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"what is up, doc?")
+    name = "git:bd9dbf5aae1a3862dd1526723246b20206e5fc37"  # the example of the book "Pro Git"
+    assert downloads.has_checksum(path, name) and downloads.has_checksum(path, sha256(b"what is up, doc?"))
+    path.write_bytes(b"what is up, dog?")
+    assert not downloads.has_checksum(path, name) and not downloads.has_checksum(path, sha256(b"what is up, doc?"))
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/x", "data:,x", "/etc/passwd", "FILE:/x"])
+def test_other_addresses_are_not_opened(url, tmp_path):
+    with pytest.raises(UserError, match="only http and https addresses are downloaded"):
+        downloads.download(url, tmp_path / "file", sha256(b""))
+    assert not (tmp_path / "file").exists()
+
+
+def sha256(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def test_an_archive_is_unpacked_once(answers, tmp_path, monkeypatch):
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
         archive.addfile(tarfile.TarInfo("set-1.0/recordings/0_ann_0.wav"))
     raw = preparing.Raw("m:C", "", ("recordings",), "https://example.org/v1.tar.gz", (1, 1, 1))
     answers[raw.url] = file.getvalue()
+    monkeypatch.setitem(preparing.CHECKSUMS, "v1.tar.gz", sha256(file.getvalue()))
     folder = preparing._downloaded(raw, tmp_path)
     assert (folder / "recordings" / "0_ann_0.wav").is_file()
     answers.clear()
@@ -72,7 +113,7 @@ def test_an_archive_is_unpacked_once(answers, tmp_path):
 
 
 @pytest.mark.parametrize(("content", "sentence"), [(b"no archive", "is damaged"), (None, "does not hold a folder")])
-def test_a_wrong_archive_is_told(content, sentence, answers, tmp_path):
+def test_a_wrong_archive_is_told(content, sentence, answers, tmp_path, monkeypatch):
     if content is None:
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode="w:gz") as archive:
@@ -80,8 +121,10 @@ def test_a_wrong_archive_is_told(content, sentence, answers, tmp_path):
         content = file.getvalue()
     raw = preparing.Raw("m:C", "", ("recordings",), "https://example.org/v1.tar.gz", (1, 1, 1))
     answers[raw.url] = content
+    monkeypatch.setitem(preparing.CHECKSUMS, "v1.tar.gz", sha256(content))
     with pytest.raises(UserError, match=sentence):
         preparing._downloaded(raw, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "set-1.0"] == []
 
 
 def test_stock_sets_need_tensorflow_and_say_so(monkeypatch, tmp_path):
