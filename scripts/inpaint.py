@@ -59,7 +59,7 @@ def _inpaint(flags: argparse.Namespace) -> dict[str, dict[str, float]]:
         if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
             raise UserError(f"examples of {dataset.name!r} have no picture")
     visible = ~hidden if flags.visible == "rest" else np.zeros_like(hidden)
-    scores = score_hidden(model, params, dataset, flags.split, hidden, visible, config.evaluate.batch_size)
+    scores = score_hidden(model, params, dataset, flags.split, hidden, visible, config.evaluate.batch_size, setup.mesh)
     name = f"{flags.hidden} half given {'the other' if flags.visible == 'rest' else 'nothing'}, {flags.split}"
     known = read_json_object(folder / "inpainting.json") or {}
     (folder / "inpainting.json").write_text(json.dumps(known | {name: scores}, indent=2) + "\n", encoding="utf-8")

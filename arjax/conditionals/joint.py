@@ -24,7 +24,8 @@ class JointConditional(Conditional):
     """
 
     joint: ClassVar[bool] = True
-    #: Whether `block_sample` is exact whichever slots are given; else only where these are visited before all others.
+    #: Whether any slots of a block may be given, to draws and to scores (`block_log_prob_given`); else only those that
+    #: are visited before all others.
     any_given: ClassVar[bool] = False
 
     @abc.abstractmethod
@@ -34,6 +35,15 @@ class JointConditional(Conditional):
     @abc.abstractmethod
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         """log p(x_m | slots visited before m, features), [..., M]."""
+
+    def block_log_prob_given(
+        self, features: jax.Array, value: jax.Array, valid: jax.Array, given: jax.Array, asked: jax.Array
+    ) -> jax.Array:
+        """log p(x_m | slots in `given`, and those of `asked` before m), [..., M]; 0 for slots that are not in `asked`.
+
+        Slots in neither, bool[..., M] each, are summed out. Families with `any_given` have it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says any_given and has no block_log_prob_given")
 
     @abc.abstractmethod
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:

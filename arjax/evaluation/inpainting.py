@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from arjax.data import Dataset
-from arjax.data.batches import eval_batches
 from arjax.errors import UserError
+from arjax.evaluation.likelihood import Evaluator, Hidden
 from arjax.models import AutoregressiveModel
 from arjax.models.queries import evidence_first
 
@@ -90,28 +90,32 @@ def score_hidden(
     hidden: np.ndarray,
     visible: np.ndarray,
     batch_size: int,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
     """The exact cost of the hidden sites given the visible ones, over a whole split.
 
+    With every site hidden this is `evaluate` in one order: likewise in data units, and sites that a mask leaves out are
+    neither scored nor counted.
+
+    Args:
+      model: the model.
+      params: its parameters.
+      dataset: has the split.
+      split: "train", "validation" or "test".
+      hidden: bool[*grid], the sites that are scored.
+      visible: bool[*grid], the sites that are given; those in neither set are not seen.
+      batch_size: rows per batch.
+      mesh: that of the parameters; None: one device.
+
     Returns:
-      `nll_nats` per example, its `nll_stderr`, `bits_per_dim` over the hidden scalars, and `num_examples`.
+      The scores of `evaluate`: `nll_nats` per example, its `nll_stderr`, `bits_per_dim` over the hidden scalars,
+      `num_examples` with a site that is scored, and those of text and of sequences.
 
     Raises:
-      UserError: no order of the model has the visible sites first and the hidden ones second, or no such split.
+      UserError: no site is hidden, no order of the model has the visible sites first and the hidden ones second, or no
+        such split.
     """
-    if split not in dataset.splits:
-        raise UserError(f"data set {dataset.name!r} has no {split} split")
-    score = jax.jit(functools.partial(model.conditional_log_prob, query=hidden, evidence=visible))
-    parts = []
-    for i, batch in enumerate(eval_batches(dataset.splits[split], batch_size)):
-        keep = batch.pop("weight") > 0
-        if dataset.transform is not None:
-            batch = dataset.transform(jax.random.fold_in(jax.random.key(0), i), batch, False)
-        parts.append(-np.asarray(score(params, batch["x"], context=batch.get("context")), np.float64)[keep])
-    nll = np.concatenate(parts)
-    return {
-        "nll_nats": float(nll.mean()),
-        "nll_stderr": float(nll.std(ddof=1) / math.sqrt(len(nll))) if len(nll) > 1 else 0.0,
-        "bits_per_dim": float(nll.mean() / hidden.sum() / model.event.value_size / math.log(2)),
-        "num_examples": len(nll),
-    }
+    if not np.asarray(hidden).any():
+        raise UserError("no site is hidden, so there is nothing to score")
+    query = Hidden(np.asarray(hidden, bool), np.asarray(visible, bool))
+    return Evaluator(model, dataset, batch_size, mesh, hidden=query)(params, split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -20,40 +21,57 @@ from arjax.spec import EventSpec
 Rows = dict[str, jax.Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """A conditional likelihood: that of some sites given others.
+
+    Attributes:
+      sites: bool[*grid], those that are scored.
+      visible: bool[*grid], those that are given.
+    """
+
+    sites: np.ndarray
+    visible: np.ndarray
+
+
 def eval_step(
     model: AutoregressiveModel,
     params: Any,
     batch: dict[str, jax.Array],
     log_scale_D: np.ndarray | float = 0.0,
     orders: Factorization | None = None,
+    hidden: Hidden | None = None,
 ) -> Rows:
     """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each.
 
     `log_scale_D` is what each site adds for densities in the units of the data, where these were standardised. With
     `orders`, K factorizations in one (each array with a first axis of length K), the likelihood is that of their
     mixture, p(x) = 1/K sum_k p(x | order k), and that of each comes as well: `by_order` [B, K]. One is computed after
-    the other, so K costs time and no memory.
+    the other, so K costs time and no memory. With `hidden`, it is the likelihood of these sites given the visible ones,
+    in one order that answers for it.
     """
-    mask, num = batch.get("mask"), batch["x"].shape[0]
+    x, num = batch["x"], batch["x"].shape[0]
+    counted = jnp.ones((num, *model.event.grid_shape), bool) if hidden is None else jnp.asarray(hidden.sites)
+    counted = jnp.broadcast_to(counted, (num, *model.event.grid_shape))
+    mask = None if "mask" not in batch and hidden is None else counted
+    if "mask" in batch:
+        mask = counted = counted & (batch["mask"] > 0)
+    more = {"context": batch.get("context"), "mask": mask}
 
     def score(factorization: Factorization | None) -> jax.Array:
-        more = {"context": batch.get("context"), "mask": mask, "factorization": factorization}
-        return -model.log_prob(params, batch["x"], **more)
+        if hidden is not None:
+            return -model.conditional_log_prob(params, x, query=hidden.sites, evidence=hidden.visible, **more)
+        return -model.log_prob(params, x, factorization=factorization, **more)
 
-    added_BD = jnp.broadcast_to(jnp.asarray(log_scale_D, jnp.float32), (num, model.event.num_sites))
-    added_B = (added_BD if mask is None else jnp.where(mask.reshape(added_BD.shape) > 0, added_BD, 0)).sum(-1)
+    counted_BD = counted.reshape(num, -1)
+    added_B = jnp.where(counted_BD, jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
     by_order = {}
     if orders is None:
         nll_B = score(None) + added_B
     else:
         by_order["by_order"] = jax.lax.map(score, orders).T + added_B[:, None]
         nll_B = mixture_nll(by_order["by_order"])
-    sites_B = (
-        jnp.full(nll_B.shape, model.event.num_sites, jnp.float32)
-        if mask is None
-        else mask.reshape(mask.shape[0], -1).sum(-1)
-    )
-    return {"nll": nll_B, "sites": sites_B} | by_order
+    return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | by_order
 
 
 def mixture_nll(nll_BK: jax.Array) -> jax.Array:
@@ -69,9 +87,10 @@ class Evaluator:
         model: AutoregressiveModel,
         dataset: Dataset,
         batch_size: int,
-        mesh: Mesh,
+        mesh: Mesh | None,
         seed: int = 0,
         num_orders: int = 1,
+        hidden: Hidden | None = None,
     ):
         """Prepares the program.
 
@@ -79,28 +98,32 @@ class Evaluator:
           model: the model.
           dataset: its splits, and the transform that makes events of its rows.
           batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp.
-          mesh: as the parameters'.
+          mesh: as the parameters'; None: where these are, on one device.
           num_orders: of a model with several orders: so many of them, in equal parts, are what is scored.
           seed: of a transform that draws at random. The draws do not depend on the parameters, so scores compare.
+          hidden: the sites that are scored, and those that they are given; None: all sites given nothing.
         """
         self._dataset, self._event = dataset, model.event
-        # The last axis of the mesh (tensor) splits layers, the others split batches.
-        axes = tuple(mesh.axis_names[:-1])
-        ways = math.prod(mesh.shape[axis] for axis in axes)
-        self._batch_size = -(-batch_size // ways) * ways
-        self._sharding = NamedSharding(mesh, PartitionSpec(axes))
+        self._batch_size, self._sharding, out = batch_size, None, {}
+        if mesh is not None:
+            # The last axis of the mesh (tensor) splits layers, the others split batches.
+            axes = tuple(mesh.axis_names[:-1])
+            ways = math.prod(mesh.shape[axis] for axis in axes)
+            self._batch_size = -(-batch_size // ways) * ways
+            self._sharding = NamedSharding(mesh, PartitionSpec(axes))
+            # Whole on every device: each process reads the scores of all rows.
+            out = {"out_shardings": NamedSharding(mesh, PartitionSpec())}
         self._key = jax.random.key(seed)
         orders = None
-        if model.orders is not None:
+        if model.orders is not None and hidden is None:
             orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
 
         def score(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Rows:
             if dataset.transform is not None:
                 batch = dataset.transform(key, batch, False)
-            return eval_step(model, params, batch, dataset.log_scale_D, orders)
+            return eval_step(model, params, batch, dataset.log_scale_D, orders, hidden)
 
-        # Whole on every device: each process reads the scores of all rows.
-        self._score = jax.jit(score, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._score = jax.jit(score, **out)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
         """Scores a split; see `evaluate` for the result and errors."""
@@ -122,7 +145,9 @@ class Evaluator:
         arrays = {name: self._put(np.asarray(value)) for name, value in batch.items() if name != "weight"}
         return self._score(params, arrays, jax.random.fold_in(self._key, i)), keep
 
-    def _put(self, array: np.ndarray) -> jax.Array:
+    def _put(self, array: np.ndarray) -> jax.Array | np.ndarray:
+        if self._sharding is None:
+            return array
         return jax.make_array_from_callback(array.shape, self._sharding, lambda index: array[index])
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from arjax.conditionals import Conditional
 from arjax.errors import UserError
 from arjax.factorization import Factorization, Orders
-from arjax.models.blocks import site_entropy, site_log_prob
+from arjax.models.blocks import Query, site_entropy, site_log_prob
 from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key
 from arjax.networks.base import Network
 from arjax.spec import ContextSpec, EventSpec
@@ -135,17 +135,26 @@ class AutoregressiveModel:
         except flax.errors.InvalidRngError as error:
             raise UserError("this network has dropout: train=True needs a random `key`") from error
 
-    def log_prob_per_site(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
+    def log_prob_per_site(
+        self,
+        params: Params,
+        x: jax.Array,
+        *,
+        mask: jax.Array | None = None,
+        query: Query | None = None,
+        **kwargs,
+    ) -> jax.Array:
         """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0.
 
-        Under a joint conditional the sites visited earlier in the same step are given, too. Other keyword arguments are
-        those of `features`.
+        Under a joint conditional the sites visited earlier in the same step are given, too. With a `query`, the sites
+        that it asks for are scored given those that it gives, which the factorization visits first; others are 0. Other
+        keyword arguments are those of `features`.
         """
         x = as_values(self.event, x)
         mask = as_mask(self.event, mask, len(x))
         features = self.features(params, x, **kwargs)
         head = self.head(params, kwargs.get("train", False), kwargs.get("key"))
-        log_prob = site_log_prob(head, features, x, kwargs.get("factorization") or self.factorization)
+        log_prob = site_log_prob(head, features, x, kwargs.get("factorization") or self.factorization, query)
         return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
 
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
@@ -154,12 +163,19 @@ class AutoregressiveModel:
         return per_site.reshape(per_site.shape[0], -1).sum(-1)
 
     def conditional_log_prob(
-        self, params: Params, x: jax.Array, *, query: Any, evidence: Any, context: jax.Array | None = None
+        self,
+        params: Params,
+        x: jax.Array,
+        *,
+        query: Any,
+        evidence: Any,
+        context: jax.Array | None = None,
+        mask: jax.Array | None = None,
     ) -> jax.Array:
         """log p(x[query] | x[evidence]), float32[B]; see `arjax.models.queries`."""
         from arjax.models.queries import conditional_log_prob  # queries know models, so the short form is bound late
 
-        return conditional_log_prob(self, params, x, query, evidence, context)
+        return conditional_log_prob(self, params, x, query, evidence, context, mask)
 
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""

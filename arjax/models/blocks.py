@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,19 +39,47 @@ def turns(conditional: Conditional, factorization: Factorization) -> np.ndarray:
     return step_D * block_size + turn_M[np.asarray(factorization.slot) % block_size]
 
 
-def site_log_prob(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
-    """log p of the value of each site given those visited before it, [B, *grid].
+class Query(NamedTuple):
+    """Sites that are asked for given others; all that are in neither set are summed out.
+
+    Attributes:
+      asked: bool[*grid].
+      given: bool[*grid].
+    """
+
+    asked: np.ndarray
+    given: np.ndarray
+
+
+def site_log_prob(
+    head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization, query: Query | None = None
+) -> jax.Array:
+    """log p of the value of each site given those visited before it, [B, *grid]; with a query, of the sites asked for.
 
     Args:
       head: the conditional with its parameters.
       features: [B, *grid, F].
       x: [B, *grid, *value].
       factorization: one for all examples, or one for each (arrays with a first axis of length B).
+      query: visited in the order evidence, query, rest: between steps by the factorization and within a step by the
+        turns of the conditional, or by one that can be given any sites of a step.
     """
     check_block_size(head, factorization)
-    if not scores_blocks(head, factorization):
-        return head.log_prob(features, x)
-    return _by_block(head.block_log_prob, features, x, factorization)
+    if scores_blocks(head, factorization):
+        if query is not None and head.any_given:
+            given, asked = (_blocks_of(sites, factorization) for sites in (query.given, query.asked))
+            score = functools.partial(head.block_log_prob_given, given=given, asked=asked)
+            return _by_block(score, features, x, factorization)
+        log_prob = _by_block(head.block_log_prob, features, x, factorization)
+    else:
+        log_prob = head.log_prob(features, x)
+    return log_prob if query is None else jnp.where(query.asked, log_prob, 0.0)
+
+
+def _blocks_of(sites: np.ndarray, factorization: Factorization) -> jax.Array:
+    """bool[*grid] -> bool[S, M]; False in padding."""
+    padded_D = jnp.append(jnp.asarray(sites).reshape(-1), False)
+    return padded_D[jnp.asarray(factorization.blocks)]
 
 
 def site_entropy(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:

@@ -11,21 +11,22 @@ import numpy as np
 from arjax.errors import UserError
 from arjax.factorization import Factorization, from_order
 from arjax.models.autoregressive import AutoregressiveModel, Params
-from arjax.models.blocks import turns
+from arjax.models.blocks import Query, turns
 
 
-def evidence_first(model: AutoregressiveModel, *groups: np.ndarray, drawn: bool = False) -> Factorization:
+def evidence_first(model: AutoregressiveModel, *groups: np.ndarray) -> Factorization:
     """A factorization of the model that visits these groups of sites one after another, before all others.
 
-    The model's own where it does; else, of a model with several orders, one of those: the first of a pool that does, or
-    among all orders its own with the groups moved to the front. Groups may meet within a step where its sites are
-    independent given the steps before; under a joint conditional their turns within the step have to follow, too.
+    It is the one order of a query, of draws given evidence as of scores. The model's own where it does; else, of a
+    model with several orders, one of those: the first of a pool that does, or among all orders its own with the groups
+    moved to the front. Groups may meet within a step where its sites are independent given the steps before, or where a
+    joint conditional can be given any of them; under other joint conditionals their turns within the step have to
+    follow, too.
 
     Args:
       model: the model.
-      *groups: bool[D] each, which do not overlap.
-      drawn: what is not in the groups is drawn, none of it scored: within a step, some joint conditionals can do that
-        given any sites.
+      *groups: bool[D] each, which do not overlap: the evidence, then what is asked for. The last of them may be left
+        out where it is all that remains.
 
     Raises:
       UserError: none of the model's orders does; the sentence says what is in the way.
@@ -34,7 +35,7 @@ def evidence_first(model: AutoregressiveModel, *groups: np.ndarray, drawn: bool 
     for number, member_D in reversed(list(enumerate(groups))):
         group_D[np.asarray(member_D, bool).ravel()] = number
     own, orders, head = model.factorization, model.orders, model.conditional
-    by_turns = head.joint and not (drawn and head.any_given)
+    by_turns = head.joint and not head.any_given
 
     def conflict(factorization: Factorization) -> str | None:
         turn_D = turns(head, factorization) if by_turns else np.asarray(factorization.step)
@@ -84,7 +85,13 @@ def _conflict(step_D: np.ndarray, turn_D: np.ndarray, group_D: np.ndarray) -> st
 
 
 def conditional_log_prob(
-    model: AutoregressiveModel, params: Params, x: jax.Array, query: Any, evidence: Any, context: Any = None
+    model: AutoregressiveModel,
+    params: Params,
+    x: jax.Array,
+    query: Any,
+    evidence: Any,
+    context: Any = None,
+    mask: Any = None,
 ) -> jax.Array:
     """log p(x[query] | x[evidence], c) in nats, float32[B]: exact, for any set of sites that an order puts first.
 
@@ -95,6 +102,8 @@ def conditional_log_prob(
       query: bool[*grid], the sites that are scored.
       evidence: bool[*grid], the sites that are given; none may be asked for as well.
       context: [B, ...], for a model that has one.
+      mask: [B, *grid], the sites of the query that count in each example; None: all. As in `log_prob`, others are given
+        to those visited after them.
 
     Raises:
       UserError: wrong shapes, sets that overlap, or no order of the model has the evidence first and the query second.
@@ -108,5 +117,5 @@ def conditional_log_prob(
     factorization = evidence_first(model, sets["evidence"], sets["query"])
     counts = (sets["query"] | sets["evidence"]).reshape(*model.event.grid_shape, *[1] * len(model.event.value_shape))
     x = jnp.where(counts, x, 0)  # what is missing may be marked by anything
-    mask = jnp.broadcast_to(jnp.asarray(sets["query"]), (len(x), *model.event.grid_shape))
-    return model.log_prob(params, x, mask=mask, context=context, factorization=factorization)
+    query = Query(sets["query"], sets["evidence"])
+    return model.log_prob(params, x, mask=mask, context=context, factorization=factorization, query=query)

@@ -46,7 +46,7 @@ def draw(
       observed: bool[*grid], the sites where `given` counts. The rest is drawn from its exact conditional distribution,
         which needs an order of the model with every observed site before (or in the same step as) every other; a model
         trained under all orders has one for any set of sites. Within a step, a `nested` conditional has to visit the
-        observed sites first, too.
+        observed sites first, too. It is the order in which `conditional_log_prob` scores the rest given these sites.
       context: int[num] or float[num, size], or one for all: int[] or float[size].
       temperature: divides the logits; 1 is the model's own distribution.
       top_k, top_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
@@ -64,7 +64,8 @@ def draw(
     canvas, clamped_D = _canvas(model, num, given, observed)
     factorization = model.factorization
     if observed is not None:
-        factorization = evidence_first(model, np.asarray(observed, bool), drawn=True)
+        observed = np.asarray(observed, bool)
+        factorization = evidence_first(model, observed, ~observed)
     context = as_context(model.context_spec, context, num, one_for_all=True)
     return sample(model.network, conditional, params, factorization, key, canvas, clamped_D, context, temperature)
 

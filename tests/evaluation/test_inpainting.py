@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -12,11 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.data import Dataset, from_arrays
 from arjax.errors import UserError
 from arjax.evaluation.inpainting import complete, half, score_hidden
+from arjax.evaluation.likelihood import evaluate
 from arjax.main import main
 from arjax.models import make_model
-from arjax.spec import EventSpec
+from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.training.sharding import make_mesh
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "inpaint.py"
 MODEL = make_model(EventSpec((2, 2)), "made", hidden_sizes=(8,), orders="uniform")
@@ -100,3 +104,57 @@ def test_scores_of_hidden_and_visible_sites_add_up(workdir):
     score = lambda h, v: score_hidden(setup.model, params, setup.dataset, "validation", h, v, 64)["nll_nats"]  # noqa: E731
     whole = score(np.ones((8, 8), bool), np.zeros((8, 8), bool))
     assert score(hidden, ~hidden) + score(~hidden, np.zeros_like(hidden)) == pytest.approx(whole, rel=1e-5)
+
+
+REAL = EventSpec((2, 3), (), "real", 0)
+
+
+def toy(masked: bool, scaled: bool, context: ContextSpec = NO_CONTEXT) -> Dataset:
+    """Eleven rows, which a batch of four does not divide."""
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 2, (11, 2, 3))
+    mask[:, 0, 0], mask[3] = 1, 0
+    rows = {"x": rng.normal(size=(11, 2, 3)).astype(np.float32)} | ({"mask": mask} if masked else {})
+    if context.kind == "label":
+        rows["context"] = np.arange(11) % 3
+    data = from_arrays(REAL, train=rows, test=rows, context=context)
+    scale = np.float32([[0.01, 3, 50], [2, 7, 0.1]])
+    return dataclasses.replace(data, scale=scale, shift=scale) if scaled else data
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_with_all_sites_hidden_it_is_the_score_of_the_split(masked, scaled):
+    data, all_sites = toy(masked, scaled), np.ones((2, 3), bool)
+    model = make_model(REAL, "made", hidden_sizes=(8,), ordering="snake")
+    params = model.init(jax.random.key(0))
+    mesh = make_mesh(1, 1, 1)
+    expected = evaluate(model, params, data, "test", 4, mesh)
+    assert expected["num_examples"] == (10 if masked else 11)
+    for where in ({}, {"mesh": mesh}):
+        found = score_hidden(model, params, data, "test", all_sites, ~all_sites, 4, **where)
+        assert found == pytest.approx(expected, rel=1e-6)
+    hidden = np.arange(6).reshape(2, 3) >= 3  # the visible sites come first in the order
+    parts = [score_hidden(model, params, data, "test", h, v, 4) for h, v in ((hidden, ~hidden), (~hidden, 0 * hidden))]
+    nats = [part["nll_nats"] * part["num_examples"] for part in parts]
+    assert sum(nats) == pytest.approx(expected["nll_nats"] * expected["num_examples"], rel=1e-5)
+    scored = data.splits["test"].arrays.get("mask", np.ones((11, 2, 3)))[:, hidden].sum()
+    assert parts[0]["bits_per_dim"] == pytest.approx(nats[0] / scored / np.log(2), rel=1e-5)
+
+
+def test_contexts_and_transforms_reach_the_score_of_hidden_sites():
+    context = ContextSpec("label", 3)
+    data, all_sites = toy(False, True, context), np.ones((2, 3), bool)
+
+    def redraw(key, batch, train):
+        return batch | {"x": batch["x"] + jax.random.normal(key, batch["x"].shape)}
+
+    data = dataclasses.replace(data, transform=redraw)
+    model = make_model(REAL, "made", hidden_sizes=(8,), context=context)
+    params = model.init(jax.random.key(0))
+    found = score_hidden(model, params, data, "test", all_sites, ~all_sites, 4)
+    assert found == pytest.approx(evaluate(model, params, data, "test", 4, make_mesh(1, 1, 1)), rel=1e-6)
+    with pytest.raises(UserError, match="no site is hidden"):
+        score_hidden(model, params, data, "test", ~all_sites, all_sites, 4)
+    with pytest.raises(UserError, match="has no validation split"):
+        score_hidden(model, params, data, "validation", all_sites, ~all_sites, 4)

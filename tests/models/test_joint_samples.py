@@ -9,6 +9,7 @@ import pytest
 from joint_cases import (
     ALL,
     BACKWARDS,
+    EVENT,
     MIXTURE,
     NESTED,
     build,
@@ -19,7 +20,8 @@ from joint_cases import (
 from scipy import stats
 
 from arjax.errors import UserError
-from arjax.models import make_model
+from arjax.models import AutoregressiveModel, make_model
+from arjax.samplers import SAMPLERS
 from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -81,7 +83,7 @@ def test_truncated_samples_of_a_nested_step_are_greedy_in_the_end():
 
 
 @each
-def test_queries_within_a_step_are_answered_in_turn_or_refused(conditional):
+def test_queries_within_a_step_are_answered_in_turn_or_given_any_sites_or_refused(conditional):
     model, params = build(conditional, "rows")
     p, first, last = joint(model, params), *((2, 0) if conditional == BACKWARDS else (0, 2))
     for evidence, query in (((first,), (1,)), ((first, 1), (last,)), ((0, 1, 2, 3 + first), (4,))):
@@ -89,9 +91,15 @@ def test_queries_within_a_step_are_answered_in_turn_or_refused(conditional):
         answer = model.conditional_log_prob(params, ALL, query=q, evidence=e)
         expected = np.log(marginal(p, evidence + query)) - np.log(marginal(p, evidence))
         np.testing.assert_allclose(answer, expected, atol=2e-5)
-    e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in ((last,), (1,)))
-    with pytest.raises(UserError, match="whose sites depend on one another"):
-        model.conditional_log_prob(params, ALL, query=q, evidence=e)
+    for evidence, query in (((last,), (1,)), ((last, 1), (first,)), ((0, 1, 2, 3 + last), (3 + first, 4))):
+        e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in (evidence, query))
+        if model.conditional.any_given:
+            answer = model.conditional_log_prob(params, ALL, query=q, evidence=e)
+            expected = np.log(marginal(p, evidence + query)) - np.log(marginal(p, evidence))
+            np.testing.assert_allclose(answer, expected, atol=2e-5)
+            continue
+        with pytest.raises(UserError, match="whose sites depend on one another"):
+            model.conditional_log_prob(params, ALL, query=q, evidence=e)
 
 
 @pytest.mark.parametrize("conditional", [MIXTURE, BACKWARDS])
@@ -118,3 +126,68 @@ def test_evidence_fills_the_slots_that_are_visited_first():
     x = cases.random_x(model.event, 3)
     score = model.conditional_log_prob(params, x, query=~evidence, evidence=evidence)
     assert np.isfinite(score).all()
+
+
+class Asked(Exception):
+    """Ends a call once the order of a query is known."""
+
+    def __init__(self, factorization):
+        super().__init__()
+        self.order = (np.asarray(factorization.order).tolist(), np.asarray(factorization.blocks).tolist())
+
+
+def orders_of_a_query(monkeypatch, model, observed) -> list:
+    """The order in which the rest is drawn given the observed sites, and that in which it is scored; or refusals."""
+
+    def sampler(network, conditional, params, factorization, *rest):
+        raise Asked(factorization)
+
+    def features(self, params, x, factorization=None, **more):
+        raise Asked(factorization)
+
+    monkeypatch.setattr(SAMPLERS, "get", lambda name: sampler)
+    monkeypatch.setattr(AutoregressiveModel, "features", features)
+    params, found = jax.eval_shape(model.init, jax.random.key(0)), []
+    for call in (
+        lambda: model.sample(params, jax.random.key(0), 1, given=ALL[0], observed=observed),
+        lambda: model.conditional_log_prob(params, ALL[:1], query=~observed, evidence=observed),
+    ):
+        with pytest.raises((Asked, UserError)) as ended:
+            call()
+        found.append(getattr(ended.value, "order", "refused"))
+    return found
+
+
+@pytest.mark.parametrize("conditional", ["", MIXTURE, NESTED, BACKWARDS])
+@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)", "sizes(sizes=(1, 3, 2))"])
+@pytest.mark.parametrize("orders", ["", "uniform", "pool(num=4)", "any_of(orderings=('reversed', 'snake'))"])
+def test_one_query_has_one_order(monkeypatch, orders, partition, conditional):
+    """What is drawn given some sites is scored in the order in which it was drawn."""
+    if partition == "sites" and "nested" in conditional:
+        pytest.skip("a single number has no model of its entries")
+    model = make_model(
+        EVENT, "made", hidden_sizes=(4,), orders=orders, partition=partition, conditional=conditional or "bernoulli"
+    )
+    answered = 0
+    for number in range(1, 63):
+        observed = np.array([number >> i & 1 for i in range(6)], bool).reshape(2, 3)
+        with monkeypatch.context() as patch:
+            drawn, scored = orders_of_a_query(patch, model, observed)
+        assert drawn == scored, observed
+        answered += drawn != "refused"
+    assert answered == 62 if orders == "uniform" else answered > 2
+
+
+@pytest.mark.parametrize("orders", ["", "uniform"])
+@pytest.mark.parametrize("observed", [(2, 4), (1,)])
+def test_draws_have_the_probabilities_that_they_are_scored_with(orders, observed):
+    if not orders and observed == (2, 4):
+        observed = (0, 1, 2, 5)
+    model, params = build(MIXTURE, "rows" if not orders else "blocks(size=2)", orders=orders)
+    where, num = np.isin(np.arange(6), observed).reshape(2, 3), 20_000
+    x = np.asarray(model.sample(params, jax.random.key(0), num, given=ALL[21], observed=where))
+    keep = (ALL[:, where] == ALL[21][where]).all(1)
+    p = np.exp(np.asarray(model.conditional_log_prob(params, ALL, query=~where, evidence=where), np.float64)) * keep
+    assert abs(p.sum() - 1) < 1e-5
+    counts = np.bincount(x.reshape(num, 6) @ (1 << np.arange(6)[::-1]), minlength=64)
+    assert (np.abs(counts - num * p) < 5 * np.sqrt(num * p * (1 - p)) + 5).all()
