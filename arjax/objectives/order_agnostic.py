@@ -13,7 +13,7 @@ from arjax.factorization import Factorization
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.blocks import scores_blocks, site_log_prob
 from arjax.networks.order_agnostic import OrderAgnosticNetwork
-from arjax.objectives.base import OBJECTIVES, Sums, count
+from arjax.objectives.base import OBJECTIVES, Sums, loss_and_sums
 
 Batch = dict[str, jax.Array]
 
@@ -45,8 +45,7 @@ def order_agnostic(
     else:
         parts = batch["x"].shape[0] if orders_per_batch == 0 else orders_per_batch
         log_prob_B = _by_parts(model, params, batch, order_key, key, parts)
-    sums = count(model.event, batch) | {"nll": -jnp.sum(log_prob_B)}
-    return sums["nll"] / jnp.maximum(sums["dims"], 1.0), sums
+    return loss_and_sums(model.event, batch, log_prob_B)
 
 
 def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array, parts: int) -> jax.Array:

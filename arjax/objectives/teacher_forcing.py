@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 
 from arjax.models.autoregressive import AutoregressiveModel, Params
-from arjax.objectives.base import OBJECTIVES, Sums, count
+from arjax.objectives.base import OBJECTIVES, Sums, loss_and_sums
 
 
 @OBJECTIVES.register("teacher_forcing")
 def teacher_forcing(
     model: AutoregressiveModel, params: Params, batch: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, Sums]:
-    """loss = -sum_b log p(x_b) / (number of scored scalars), in nats per dimension."""
+    """loss = -sum_b w_b log p(x_b) / (number of scored scalars), in nats per dimension."""
     log_prob_B = model.log_prob(
         params, batch["x"], context=batch.get("context"), mask=batch.get("mask"), train=True, key=key
     )
-    sums = count(model.event, batch) | {"nll": -jnp.sum(log_prob_B)}
-    return sums["nll"] / jnp.maximum(sums["dims"], 1.0), sums
+    return loss_and_sums(model.event, batch, log_prob_B)

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from arjax.data.batches import train_index_block
 from arjax.errors import UserError
 from arjax.factorization import Factorization, reorder
+from arjax.objectives import loss_and_sums
 from arjax.training.feed import compact_form
 from arjax.training.setup import build
 from arjax.training.state import TrainState, fresh_state
@@ -136,7 +137,9 @@ def _model_step(
     def objective(model, params, batch, key):
         def one(order_D: jax.Array) -> jax.Array:
             more = {"context": batch.get("context"), "mask": batch.get("mask"), "train": True, "key": key}
-            return -model.log_prob(params, batch["x"], factorization=reorder(like, order_D), **more).mean()
+            log_prob_B = model.log_prob(params, batch["x"], factorization=reorder(like, order_D), **more)
+            _, sums = loss_and_sums(model.event, batch, log_prob_B)
+            return sums["nll"] / sums["examples"]
 
         nats_R = jax.lax.map(one, orders_RD)
         return nats_R.mean() / model.event.num_dims, {"nats": nats_R}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arjax.models import make_model
-from arjax.objectives import OBJECTIVES, count
+from arjax.objectives import OBJECTIVES, count, make_objective
 from arjax.spec import ContextSpec, EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -105,3 +105,29 @@ def test_every_objective_reports_the_counts(model_and_params):
         loss, sums = jax.jit(functools.partial(OBJECTIVES.get(name), model))(params, {"x": X}, KEY)
         assert np.isfinite(loss)
         assert {"nll", "examples", "sites", "dims"} <= set(sums)
+
+
+WEIGHTED = ("teacher_forcing", "order_agnostic", "order_agnostic(orders_per_batch=0)")
+
+
+def test_all_objectives_are_held_to_the_weights():
+    assert {text.split("(")[0] for text in WEIGHTED} == set(OBJECTIVES.names())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("network", ["made", "deep_nade"])
+@pytest.mark.parametrize("text", WEIGHTED)
+def test_rows_of_weight_0_are_as_if_they_were_not_there(text, network, masked):
+    """The last rows of a batch: the random numbers of those before them stay the same."""
+    model = make_model(EVENT, network, hidden_sizes=(8,), orders="pool(num=3)")
+    params, objective = jax.jit(model.init)(jax.random.key(1)), make_objective(text)
+    batch = {"x": X} | ({"mask": MASK} if masked else {})
+    few = {name: array[:3] for name, array in batch.items()}
+    step = jax.jit(jax.value_and_grad(lambda params, batch: objective(model, params, batch, KEY), has_aux=True))
+    (loss, sums), gradient = step(params, batch | {"weight": np.float32([1, 1, 1, 0, 0])})
+    (expected, expected_sums), expected_gradient = step(params, few)
+    assert sums["examples"] == 3 and sums["nll"] > 0
+    for found, wanted in ((loss, expected), (sums, expected_sums), (gradient, expected_gradient)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, wanted)
+    twice = step(params, batch | {"weight": np.float32([2, 2, 2, 0, 0])})[0]
+    np.testing.assert_allclose([twice[0], twice[1]["nll"]], [expected, 2 * expected_sums["nll"]], rtol=1e-5)
