@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from arjax.conditionals import truncate
+from arjax.conditionals import check_temperature, truncate
 from arjax.data import Dataset, make_dataset
 from arjax.factorization import graph_needs_data, needs_data, orders_need_data
 from arjax.models import AutoregressiveModel, make_model
@@ -41,5 +41,6 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         data=dataset.some_examples("train") if reads_data else None,
         **options,
     )
+    check_temperature(config.sample.temperature)
     truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # says here where it cannot be
     return model

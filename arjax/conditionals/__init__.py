@@ -2,7 +2,7 @@
 
 import inspect
 
-from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional
 from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.beta import Beta
 from arjax.conditionals.categorical import Categorical
@@ -14,6 +14,7 @@ from arjax.conditionals.logistic_mixture import LogisticMixture
 from arjax.conditionals.mixture_of_products import MixtureOfProducts
 from arjax.conditionals.ordinal import Ordinal
 from arjax.conditionals.student_t_mixture import StudentTMixture
+from arjax.conditionals.temperature import check_temperature
 from arjax.conditionals.truncated import truncate
 from arjax.errors import UserError
 from arjax.registry import did_you_mean, parse_call
@@ -34,12 +35,10 @@ __all__ = [
     "MixtureOfProducts",
     "Ordinal",
     "StudentTMixture",
+    "check_temperature",
     "make_conditional",
     "truncate",
 ]
-
-#: The conditional of each kind of data where none is named.
-USUAL = {"binary": "bernoulli", "levels": "categorical", "tokens": "categorical", "real": "gaussian"}
 
 
 def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Conditional:

@@ -13,6 +13,14 @@ from arjax.registry import Registry
 from arjax.spec import EventSpec
 
 CONDITIONALS = Registry("conditional")
+#: The conditional of each kind of data where none is named.
+USUAL = {"binary": "bernoulli", "levels": "categorical", "tokens": "categorical", "real": "gaussian"}
+
+
+def unsuitable(name: str, needs: str, event: EventSpec) -> UserError:
+    """The refusal of data that a family cannot describe, with one that can."""
+    fitting = "bernoulli" if event.num_levels == 2 else USUAL[event.kind]
+    return UserError(f"the conditional {name!r} needs {needs}, not {event.kind}: take {fitting}")
 
 
 class Conditional(abc.ABC):

@@ -8,8 +8,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import CONDITIONALS, Conditional
-from arjax.errors import UserError
+from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.temperature import as_temperature
 from arjax.spec import EventSpec
 
 
@@ -22,9 +22,9 @@ class Bernoulli(Conditional):
 
     @classmethod
     def for_event(cls, event: EventSpec) -> Bernoulli:
-        """Bernoulli conditionals for binary data; raises `UserError` for any other kind."""
-        if event.kind != "binary":
-            raise UserError(f"the conditional 'bernoulli' needs binary data, not {event.kind}; use categorical")
+        """Bernoulli conditionals for binary data, and integers of two levels; raises `UserError` for any other."""
+        if event.num_levels != 2:
+            raise unsuitable("bernoulli", "binary data", event)
         return cls(event.value_shape)
 
     @property
@@ -51,7 +51,7 @@ class Bernoulli(Conditional):
         logits = self._logits(features)
         # log u - log(1-u) is logistic noise; comparing logits with it keeps precision where sigmoid would saturate.
         noise = jax.random.logistic(key, logits.shape)
-        return (noise * temperature < logits).astype(jnp.int32)
+        return (noise * as_temperature(temperature) < logits).astype(jnp.int32)
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """Entropy in nats, [...]."""

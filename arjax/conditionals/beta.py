@@ -9,7 +9,8 @@ import numbers
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.temperature import as_temperature
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
@@ -46,7 +47,7 @@ class Beta(Conditional):
     def for_event(cls, event: EventSpec, low: float = 0.0, high: float = 1.0, min_log_shape: float = -0.7) -> Beta:
         """Beta distributions from `low` to `high` for real data; raises `UserError` for any other kind."""
         if event.is_discrete:
-            raise UserError(f"the conditional 'beta' needs real data, not {event.kind}")
+            raise unsuitable("beta", "real data", event)
         for name, bound in (("low", low), ("high", high), ("min_log_shape", min_log_shape)):
             if not isinstance(bound, numbers.Real) or isinstance(bound, bool) or not math.isfinite(bound):
                 raise UserError(f"{name} of the conditional 'beta' must be a number, not {bound!r}")
@@ -97,6 +98,7 @@ class Beta(Conditional):
         """
         a, b = self._shapes(features)
         key_a, key_b = jax.random.split(key)
+        temperature = as_temperature(temperature)
         log_odds = jax.random.loggamma(key_a, a / temperature) - jax.random.loggamma(key_b, b / temperature)
         return self._value(jax.nn.sigmoid(log_odds))
 

@@ -8,8 +8,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import CONDITIONALS, Conditional
-from arjax.errors import UserError
+from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.temperature import tempered
 from arjax.spec import EventSpec
 
 
@@ -25,7 +25,7 @@ class Categorical(Conditional):
     def for_event(cls, event: EventSpec) -> Categorical:
         """Categorical conditionals for any discrete data; raises `UserError` for real values."""
         if not event.is_discrete:
-            raise UserError("the conditional 'categorical' needs discrete data, not real values")
+            raise unsuitable("categorical", "discrete data", event)
         return cls(event.num_levels, event.value_shape)
 
     @property
@@ -33,9 +33,9 @@ class Categorical(Conditional):
         """V logits per scalar."""
         return math.prod(self.value_shape) * self.num_levels
 
-    def _log_probs(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+    def _log_probs(self, features: jax.Array) -> jax.Array:
         # float32: a softmax in bfloat16 loses whole bits of the score.
-        return jax.nn.log_softmax(self._logits(features.astype(jnp.float32)) / temperature)
+        return jax.nn.log_softmax(self._logits(features.astype(jnp.float32)))
 
     def _logits(self, features: jax.Array) -> jax.Array:
         """[..., *value_shape, V] of features [..., F]: here the features are the logits."""
@@ -54,7 +54,8 @@ class Categorical(Conditional):
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws int32 values of shape [..., *value_shape] from softmax(logits / temperature)."""
-        return jax.random.categorical(key, self._log_probs(features, temperature)).astype(jnp.int32)
+        logits = self._logits(features.astype(jnp.float32))
+        return jax.random.categorical(key, tempered(logits, temperature)).astype(jnp.int32)
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """Entropy in nats, [...]."""

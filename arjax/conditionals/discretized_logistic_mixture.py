@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.quadrature import stratified_points
 from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
+from arjax.conditionals.temperature import as_temperature, tempered
 from arjax.errors import UserError
 from arjax.registry import did_you_mean
 from arjax.spec import EventSpec
@@ -64,7 +65,7 @@ class DiscretizedLogisticMixture(Conditional):
         """Mixtures of `components` discretized logistics for levels; raises `UserError` for any other kind."""
         name = "discretized_logistic_mixture"
         if event.kind != "levels":
-            raise UserError(f"the conditional {name!r} needs ordered levels, not {event.kind} data")
+            raise unsuitable(name, "ordered levels", event)
         if coupling not in COUPLINGS:
             raise UserError(
                 f"unknown coupling {coupling!r} of the conditional {name!r}{did_you_mean(coupling, COUPLINGS)}"
@@ -162,9 +163,9 @@ class DiscretizedLogisticMixture(Conditional):
         """Draws int32[..., *value_shape]: a component from its weights^(1/T), then logistics of scale T s."""
         mixture = self._mixture(features)
         key_component, key_noise = jax.random.split(key)
-        component = jax.random.categorical(key_component, mixture.log_weights / temperature)[..., None, None]
+        component = jax.random.categorical(key_component, tempered(mixture.log_weights, temperature))[..., None, None]
         chosen = [jnp.take_along_axis(p, component, axis=-2)[..., 0, :] for p in mixture[1:]]
-        noise = temperature * jax.random.logistic(key_noise, chosen[0].shape)
+        noise = as_temperature(temperature) * jax.random.logistic(key_noise, chosen[0].shape)
         return self._ungrouped(self._draw(*chosen, noise))
 
     def _all_levels(self) -> np.ndarray | None:

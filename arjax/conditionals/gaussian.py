@@ -8,9 +8,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.scales import bounded_log_scale, check_floor
-from arjax.errors import UserError
+from arjax.conditionals.temperature import as_temperature
 from arjax.spec import EventSpec
 
 
@@ -30,7 +30,7 @@ class Gaussian(Conditional):
     def for_event(cls, event: EventSpec, min_log_scale: float = -7.0) -> Gaussian:
         """Gaussian conditionals for real data; raises `UserError` for any other kind."""
         if event.is_discrete:
-            raise UserError(f"the conditional 'gaussian' needs real data, not {event.kind}; use categorical")
+            raise unsuitable("gaussian", "real data", event)
         check_floor("gaussian", min_log_scale)
         return cls(event.value_shape, float(min_log_scale))
 
@@ -54,7 +54,7 @@ class Gaussian(Conditional):
         """Draws float32[..., *value_shape] from p^(1/T), renormalised: N(m, T s^2)."""
         mean, log_scale = self._parameters(features)
         noise = jax.random.normal(key, mean.shape)
-        return mean + jnp.sqrt(jnp.float32(temperature)) * jnp.exp(log_scale) * noise
+        return mean + jnp.sqrt(as_temperature(temperature)) * jnp.exp(log_scale) * noise
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """Differential entropy log s + log(2 pi e) / 2 in nats, [...]; it may be negative."""

@@ -32,7 +32,7 @@ class GaussianMixture(LocationScaleMixture):
 
     def noise(self, key, shape, temperature):
         """A Gaussian of T times the variance."""
-        return jnp.sqrt(jnp.float32(temperature)) * jax.random.normal(key, shape)
+        return jnp.sqrt(temperature) * jax.random.normal(key, shape)
 
     def distances(self):
         """Up to 8 scales."""

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import Conditional
+from arjax.conditionals.base import Conditional, unsuitable
 from arjax.conditionals.quadrature import entropy_by_quadrature
 from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
-from arjax.errors import UserError
+from arjax.conditionals.temperature import as_temperature, tempered
 from arjax.spec import EventSpec
 
 #: Steps of the ascent to the mode; each closes a fixed part of the distance.
@@ -41,7 +41,7 @@ class LocationScaleMixture(Conditional):
     def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> LocationScaleMixture:
         """Mixtures of so many components for real data; raises `UserError` for any other kind."""
         if event.is_discrete:
-            raise UserError(f"the conditional {cls.NAME!r} needs real data, not {event.kind}")
+            raise unsuitable(cls.NAME, "real data", event)
         check_components(cls.NAME, components)
         check_floor(cls.NAME, min_log_scale)
         return cls(components, event.value_shape, float(min_log_scale))
@@ -92,9 +92,9 @@ class LocationScaleMixture(Conditional):
         """Draws float32[..., *value_shape]: a component from its weights^(1/T), then a value of it, widened by T."""
         log_weights, means, log_scales = self._parameters(features)
         key_component, key_noise = jax.random.split(key)
-        component = jax.random.categorical(key_component, log_weights / temperature, axis=0)
+        component = jax.random.categorical(key_component, tempered(log_weights, temperature, axis=0), axis=0)
         mean, log_scale = (jnp.take_along_axis(p, component[None], axis=0)[0] for p in (means, log_scales))
-        return mean + jnp.exp(log_scale) * self.noise(key_noise, mean.shape, temperature)
+        return mean + jnp.exp(log_scale) * self.noise(key_noise, mean.shape, as_temperature(temperature))
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """Differential entropy in nats, [...], by quadrature between points around every component."""

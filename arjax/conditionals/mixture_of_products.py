@@ -17,6 +17,7 @@ import numpy as np
 from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.joint import JointConditional
 from arjax.conditionals.scales import check_components
+from arjax.conditionals.temperature import tempered
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
@@ -171,7 +172,7 @@ class MixtureOfProducts(JointConditional):
         log_weights, of_base = self._parts(features, valid)
         log_weights = log_weights + self._by_component(of_base, value, valid & given).sum(-2)
         component_key, key = jax.random.split(key)
-        component = jax.random.categorical(component_key, log_weights / temperature)
+        component = jax.random.categorical(component_key, tempered(log_weights, temperature))
         return self.base.sample(key, _chosen(of_base, component[..., None]), temperature)
 
     def block_mode(self, features, valid, value, given):

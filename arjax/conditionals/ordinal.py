@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS
+from arjax.conditionals.base import CONDITIONALS, unsuitable
 from arjax.conditionals.categorical import Categorical
 from arjax.errors import UserError
 from arjax.integers import is_integer
@@ -42,7 +42,7 @@ class Ordinal(Categorical):
     def for_event(cls, event: EventSpec, size: int = 16) -> Ordinal:
         """For binary data and levels; raises `UserError` for tokens, which have no order, and real values."""
         if event.kind not in ("binary", "levels"):
-            raise UserError(f"the conditional 'ordinal' needs levels in an order, not {event.kind}")
+            raise unsuitable("ordinal", "levels in an order", event)
         if not is_integer(size) or size < 1:
             raise UserError(f"size of the conditional 'ordinal' must be a positive whole number, not {size!r}")
         return cls(event.num_levels, event.value_shape, min(size, event.num_levels - 1))

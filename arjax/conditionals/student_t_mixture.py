@@ -57,7 +57,7 @@ class StudentTMixture(LocationScaleMixture):
 
     def noise(self, key, shape, temperature):
         """A t of T times the variance: as of a Gaussian, which it is in the limit."""
-        return jnp.sqrt(jnp.float32(temperature)) * jax.random.t(key, self.dof, shape)
+        return jnp.sqrt(temperature) * jax.random.t(key, self.dof, shape)
 
     def distances(self):
         """Up to e^(24 / n), as P(|z| > r) falls as r^-n, but no less than a Gaussian needs; ever farther apart."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.base import Conditional
+from arjax.conditionals.temperature import tempered
 from arjax.errors import UserError
 from arjax.integers import is_integer
 
@@ -67,12 +68,13 @@ class Truncated:
 
     def log_table(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """log p of each value of each scalar, [..., *value_shape, V] in nats: p^(1/T), restricted and renormalised."""
-        log_p = jax.nn.log_softmax(self.family.log_table(features) / temperature)
+        log_p = jax.nn.log_softmax(tempered(self.family.log_table(features), temperature))
         order = jnp.argsort(log_p, axis=-1, descending=True, stable=True)  # of equals the lower value comes first
         kept = jnp.arange(log_p.shape[-1]) < (self.top_k or log_p.shape[-1])
         if self.top_p < 1:
             p = jax.nn.softmax(jnp.where(kept, jnp.take_along_axis(log_p, order, -1), -jnp.inf))
-            kept = kept & (jnp.cumsum(p, -1) - p < self.top_p)
+            # The most probable always stays: a small top_p may be 0 as float32.
+            kept = kept & ((jnp.cumsum(p, -1) - p < self.top_p) | (jnp.arange(p.shape[-1]) == 0))
         kept = jnp.take_along_axis(jnp.broadcast_to(kept, order.shape), jnp.argsort(order, axis=-1), -1)
         return jax.nn.log_softmax(jnp.where(kept, log_p, -jnp.inf))
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
+from arjax.conditionals.temperature import as_temperature
 from arjax.errors import UserError
 from arjax.integers import is_integer
 from arjax.models.autoregressive import AutoregressiveModel
@@ -156,7 +157,7 @@ class Nested(JointConditional):
         """Draws what is not clamped of inner examples."""
         from arjax.samplers.cached import cached  # samplers know models
 
-        model = self.model
+        model, temperature = self.model, as_temperature(temperature)
         return cached(
             model.network, conditional, self.params, model.factorization, key, canvas, clamped, context, temperature
         )

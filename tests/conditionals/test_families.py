@@ -89,9 +89,13 @@ def test_families_fit_the_event(text, event, expected):
         (
             "bernoulli",
             EventSpec((4,), (), "levels", 5),
-            r"^the conditional 'bernoulli' needs binary data, not levels; ",
+            r"^the conditional 'bernoulli' needs binary data, not levels: take categorical",
         ),
-        ("bernoulli", EventSpec((4,), (), "real", 0), r"^the conditional 'bernoulli' needs binary data, not real; "),
+        (
+            "bernoulli",
+            EventSpec((4,), (), "real", 0),
+            r"^the conditional 'bernoulli' needs binary data, not real: take gaussian",
+        ),
         (
             "categorical",
             EventSpec((4,), (), "real", 0),
@@ -100,7 +104,7 @@ def test_families_fit_the_event(text, event, expected):
         (
             "ordinal",
             EventSpec((4,), (), "tokens", 9),
-            r".* needs levels in an order, not tokens$",
+            r".* needs levels in an order, not tokens: take categorical$",
         ),
         (
             "ordinal(size=0)",

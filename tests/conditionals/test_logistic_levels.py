@@ -184,7 +184,11 @@ def test_cold_samples_come_from_the_likeliest_component():
 @pytest.mark.parametrize(
     ("text", "event", "message"),
     [
-        ("discretized_logistic_mixture", EventSpec((4,), (), "tokens", 9), "needs ordered levels, not tokens data$"),
+        (
+            "discretized_logistic_mixture",
+            EventSpec((4,), (), "tokens", 9),
+            "needs ordered levels, not tokens: take categorical$",
+        ),
         ("discretized_logistic_mixture(components=0)", EventSpec((4,), (), "levels", 9), "at least 1, not 0$"),
         ("discretized_logistic_mixture(coupling='lin')", EventSpec((4,), (), "levels", 9), "did you mean 'linear'"),
         ("discretized_logistic_mixture(min_log_scale='a')", EventSpec((4,), (), "levels", 9), "must be a number from"),
