@@ -22,25 +22,31 @@ class EventSpec:
       grid_shape: how the D sites are laid out, such as `(28, 28)` or `(T,)`.
       value_shape: shape of what one site holds, `()` for a scalar, `(88,)` for a frame of notes.
       kind: "binary" (0/1), "levels" (ordered integers), "tokens" (unordered integers) or "real".
-      num_levels: number of distinct integer values; 2 for binary, 0 for real.
+      num_levels: number of distinct integer values; 2 for binary and 0 for real where it is left out.
     """
 
     grid_shape: tuple[int, ...]
     value_shape: tuple[int, ...] = ()
     kind: str = "binary"
-    num_levels: int = 2
+    num_levels: int = None  # type: ignore[assignment]  # an int from then on
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise UserError(f"unknown data kind {self.kind!r} (there are: {', '.join(KINDS)})")
+        if self.num_levels is None:
+            usual = {"binary": 2, "real": 0}
+            if self.kind not in usual:
+                raise UserError(f"{self.kind} data needs num_levels, the number of different values")
+            object.__setattr__(self, "num_levels", usual[self.kind])
+        if not is_integer(self.num_levels):
+            raise UserError(f"num_levels must be a whole number, not {self.num_levels!r}")
         expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0}.get(self.kind, self.num_levels >= 2)
         if not expected:
-            raise UserError(f"{self.kind} data cannot have {self.num_levels} levels")
+            hint = ": leave num_levels out" if self.kind in ("binary", "real") else ""
+            raise UserError(f"{self.kind} data cannot have {self.num_levels} levels{hint}")
         for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
             if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
                 raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
-        if not is_integer(self.num_levels):
-            raise UserError(f"num_levels must be a whole number, not {self.num_levels!r}")
         if not self.grid_shape or min(self.grid_shape + self.value_shape) < 1:
             raise UserError(f"grid {self.grid_shape} with values {self.value_shape} has no sites or an empty dimension")
 
@@ -123,3 +129,10 @@ class ContextSpec:
 
 #: The context of a model that has none.
 NO_CONTEXT = ContextSpec()
+
+
+def check_spec(value: object, kind: type[EventSpec] | type[ContextSpec]) -> None:
+    """Raises `UserError` unless a value is an `EventSpec`, or a `ContextSpec`."""
+    if not isinstance(value, kind):
+        example = "EventSpec((28, 28))" if kind is EventSpec else "ContextSpec('label', 10)"
+        raise UserError(f"an {kind.__name__} such as {example} belongs here, not {value!r}".replace("an C", "a C"))

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from arjax.arrays import as_array, check_context, check_marks, check_values
 from arjax.errors import UserError
 from arjax.registry import Registry, did_you_mean
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 
 Batch = dict[str, Any]
 DATASETS = Registry("dataset")
@@ -107,7 +108,8 @@ class ArraySource:
     def _dtype(self, key: str, stored: np.dtype) -> np.dtype:
         if key == "context":
             return np.dtype(np.int32 if np.issubdtype(stored, np.integer) else np.float32)
-        return {"x": self.event.dtype, "mask": np.dtype(np.float32)}.get(key, np.dtype(stored))
+        floats = np.dtype(np.float32)
+        return {"x": self.event.dtype, "mask": floats, "weight": floats}.get(key, np.dtype(stored))
 
 
 def array_source(event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, np.ndarray]) -> ArraySource:
@@ -118,30 +120,31 @@ def array_source(event: EventSpec, context: ContextSpec, split: str, arrays: Map
     """
     if "x" not in arrays:
         raise UserError(f"the {split} arrays lack 'x'")
-    arrays = {key: np.asarray(array) for key, array in arrays.items()}
+    arrays = {key: np.asarray(as_array(array, _called(split, key))) for key, array in arrays.items()}
     x = arrays["x"]
     if x.shape[1:] != event.shape or not len(x):
         raise UserError(f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}")
     for key, array in arrays.items():
         if array.ndim < 1 or len(array) != len(x):
             raise UserError(f"the {split} array {key!r} has shape {array.shape}, but there are {len(x)} examples")
-    _check_values(event, split, x)
+    check_values(event, x, f"the {split} examples of {event.kind} data")
     if "mask" in arrays and arrays["mask"].shape[1:] != event.grid_shape:
         raise UserError(
             f"the {split} masks must have the grid shape {event.grid_shape}, not {arrays['mask'].shape[1:]}"
         )
+    if "weight" in arrays and arrays["weight"].ndim != 1:
+        raise UserError(f"the {split} weights must be one per example, not of shape {arrays['weight'].shape}")
+    for key in ("mask", "weight"):
+        if key in arrays:
+            check_marks(arrays[key], _called(split, key))
     _check_context(context, split, arrays)
     return ArraySource(event, **arrays)
 
 
-def _check_values(event: EventSpec, split: str, x: np.ndarray) -> None:
-    if event.kind == "real":
-        if not np.isfinite(x).all():
-            raise UserError(f"the {split} examples hold values that are not finite")
-    elif not (np.issubdtype(x.dtype, np.integer) or x.dtype == bool):
-        raise UserError(f"the {split} examples must be integers for {event.kind} data, not {x.dtype}")
-    elif x.min() < 0 or x.max() >= event.num_levels:
-        raise UserError(f"the {split} examples must be 0 to {event.num_levels - 1}, not {x.min()} to {x.max()}")
+def _called(split: str, key: str) -> str:
+    """The name of an array in messages."""
+    names = {"x": "examples", "mask": "masks", "context": "contexts", "weight": "weights"}
+    return f"the {split} {names[key]}" if key in names else f"the {split} array {key!r}"
 
 
 def _check_context(context: ContextSpec, split: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -150,19 +153,12 @@ def _check_context(context: ContextSpec, split: str, arrays: Mapping[str, np.nda
         raise UserError(f"the {split} arrays {has} 'context', but the context is of kind {wants!r}")
     if context.kind == "none":
         return
-    given, lowest = arrays["context"], -1 if context.kind == "sequence" else 0
-    if context.kind == "label":
-        is_index = given.ndim == 1 and np.issubdtype(given.dtype, np.integer)
-        if not is_index or given.min() < 0 or given.max() >= context.size:
-            raise UserError(f"the {split} labels must be integers 0 to {context.size - 1}, one per example")
-    elif context.kind == "vector" and given.shape[1:] != context.shape:
-        raise UserError(f"the {split} contexts must be vectors of length {context.size}")
-    elif given.shape[1:] != context.shape:
-        raise UserError(f"the {split} contexts must have the shape {context.shape}, not {given.shape[1:]}")
-    elif context.is_discrete and (
-        not np.issubdtype(given.dtype, np.integer) or given.min() < lowest or given.max() >= context.size
-    ):
-        raise UserError(f"the {split} contexts must be integers {lowest} to {context.size - 1}")
+    given = arrays["context"]
+    if given.shape[1:] != context.shape:
+        wanted = {"label": "one number per example", "vector": f"vectors of length {context.size}"}
+        shape = wanted.get(context.kind, f"of the shape {context.shape}")
+        raise UserError(f"the {split} contexts must be {shape}, not of shape {given.shape[1:]}")
+    check_context(context, given, f"the {split} {'labels' if context.kind == 'label' else 'contexts'}")
 
 
 def from_arrays(
@@ -178,7 +174,8 @@ def from_arrays(
 
     Args:
       event: shape and kind of one example.
-      train: examples [N, *event.shape], or a dict with `x` and, where there are, `context` and `mask[N, *grid]`.
+      train: examples [N, *event.shape], or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
+        the sites that are scored) and `weight[N]` (0 or 1: the examples that are).
       validation: likewise; None for no such split.
       test: likewise.
       context: what the examples are conditioned on.
@@ -187,6 +184,10 @@ def from_arrays(
     Raises:
       UserError: shapes or values do not fit the event and the context.
     """
+    check_spec(event, EventSpec)
+    check_spec(context, ContextSpec)
+    if train is None:
+        raise UserError("a data set needs train examples, and train is None")
     given = {"train": train, "validation": validation, "test": test}
     arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items() if a is not None}
     splits = {split: array_source(event, context, split, a) for split, a in arrays.items()}

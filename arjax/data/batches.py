@@ -54,7 +54,8 @@ def eval_batches(source: Source, batch_size: int) -> Iterator[dict[str, np.ndarr
     """All examples of a source in order, in batches of one size.
 
     Yields:
-      Batches with `weight` float32[B]: 1, and 0 for the copies of the last example that fill up the last batch.
+      Batches with `weight` float32[B]: 1, and 0 for the copies of the last example that fill up the last batch, and
+      for examples whose weight in the source is 0.
 
     Raises:
       UserError: the batch is empty.
@@ -64,7 +65,8 @@ def eval_batches(source: Source, batch_size: int) -> Iterator[dict[str, np.ndarr
     for begin in range(0, len(source), batch_size):
         rows = np.arange(begin, begin + batch_size)
         weight = (rows < len(source)).astype(np.float32)
-        yield source.__getitems__(np.minimum(rows, len(source) - 1)) | {"weight": weight}
+        batch = source.__getitems__(np.minimum(rows, len(source) - 1))
+        yield batch | {"weight": weight * batch.get("weight", np.float32(1))}
 
 
 def process_slice(batch_size: int, process_index: int, process_count: int) -> slice:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import numbers
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from arjax.integers import is_integer
 from arjax.paths import user_path
 from arjax.spec import EventSpec
 
+LARGEST = float(np.finfo(np.float32).max)
 SPLITS = ("train", "validation", "test")
 
 
@@ -31,6 +31,7 @@ def table(
     split_seed: int = 0,
     standardise: bool = True,
     levels: int = 0,
+    binary_as_real: bool = False,
 ) -> Dataset:
     """A csv file: numbers, or with `levels` numbers and words.
 
@@ -48,6 +49,8 @@ def table(
         (at most V of them), of numbers of at most V different values the place of the value, of other numbers
         which of V parts they lie in, cut where equally many train rows would lie in each (with ties, not all do).
         Which words and values there are is read off all rows. Likelihoods are then those of the levels.
+      binary_as_real: real columns may hold nothing but 0 and 1. A density on two points has no meaning (it can be made
+        as high as one likes), so such columns are refused unless this says that they are meant.
 
     Raises:
       UserError: no file, no table, a cell that is not what it should be, or splits without a row.
@@ -65,6 +68,8 @@ def table(
         event = EventSpec((len(names),), kind="levels" if levels > 2 else "binary", num_levels=levels)
         return from_arrays(event, name=name, **{split: x[part] for split, part in parts.items()})
     x = np.stack([_numbers(*column) for column in zip(names, cells, strict=True)], 1)
+    if not binary_as_real:
+        _check_not_binary(path, names, x)
     splits = {split: x[part] for split, part in parts.items()}
     if standardise:
         return standardised(name, splits, names)
@@ -140,14 +145,28 @@ def _index(column: str | int, names: list[str]) -> int:
 
 
 def _numbers(name: str, cells: list[str]) -> np.ndarray:
-    """float64[N]; raises `UserError` at the first cell that is no finite number."""
+    """float64[N]; raises `UserError` at the first cell that is no number, or too large for float32."""
     for cell in cells:
-        if not _is_number(cell) or not math.isfinite(float(cell)):
+        if not _is_number(cell) or not abs(float(cell)) <= LARGEST:
             raise UserError(
-                f"the column {name!r} of the table holds {cell!r}, which is no finite number: leave it out with "
-                "`columns`, write it as numbers, or take `levels`, which makes integers of all columns"
+                f"the column {name!r} of the table holds {cell!r}, which is no finite number of float32: leave it "
+                "out with `columns`, write it as numbers, or take `levels`, which makes integers of all columns"
             )
     return np.array(cells, np.float64)
+
+
+def _check_not_binary(path: str, names: list[str], x: np.ndarray) -> None:
+    """Raises `UserError` where columns of real values hold nothing but 0 and 1."""
+    binary = [name for name, column in zip(names, x.T, strict=True) if np.array_equal(np.unique(column), (0, 1))]
+    meant = "binary_as_real=True if densities of them are meant all the same"
+    if binary and len(binary) == len(names):
+        raise UserError(f"the table {path!r} is binary, all of it is 0 or 1: give levels=2, or {meant}")
+    if binary:
+        some = ", ".join(map(repr, binary[:5])) + (" and others" if len(binary) > 5 else "")
+        raise UserError(
+            f"columns of the table hold nothing but 0 and 1, on which a density has no meaning ({some}): leave them "
+            f"out with `columns`, take `levels`, which makes integers of all columns, or give {meant}"
+        )
 
 
 def _levels(name: str, cells: list[str], levels: int, train: np.ndarray) -> np.ndarray:

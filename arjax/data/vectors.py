@@ -12,6 +12,8 @@ from arjax.data.prepared import read_splits
 from arjax.errors import UserError
 from arjax.spec import EventSpec
 
+#: Standard deviations from here to its inverse, and what is computed of them, fit float32.
+SMALLEST = 1e-30
 UCI_SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
 
 
@@ -53,15 +55,19 @@ def standardised(name: str, splits: dict[str, np.ndarray], columns: Sequence[str
     """Real vectors [N, D] with mean 0 and standard deviation 1 on the train split; `scale` and `shift` lead back.
 
     Raises:
-      UserError: a column (of these names) holds one number throughout the train split.
+      UserError: a column (of these names) holds one number throughout the train split, or varies by less than 1e-30
+        or more than 1e30.
     """
     train = splits["train"]
     for i in np.flatnonzero(train.max(0) == train.min(0))[:1]:
         column = columns[i] if columns else str(i)
         raise UserError(f"the column {column!r} of {name!r} holds one number in all train rows: leave it out")
     mean, scale = train.mean(0), train.std(0)
+    for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST))[:1]:
+        column = columns[i] if columns else str(i)
+        raise UserError(f"the column {column!r} of {name!r} varies by {scale[i]:g}: give it in other units")
     z = {split: ((rows - mean) / scale).astype(np.float32) for split, rows in splits.items()}
-    dataset = from_arrays(EventSpec(mean.shape, kind="real", num_levels=0), name=name, **z)
+    dataset = from_arrays(EventSpec(mean.shape, kind="real"), name=name, **z)
     return dataclasses.replace(dataset, scale=scale.astype(np.float32), shift=mean.astype(np.float32))
 
 

@@ -14,7 +14,7 @@ from arjax.conditionals import Conditional
 from arjax.errors import UserError
 from arjax.factorization import Factorization, Orders
 from arjax.models.blocks import Query, site_entropy, site_log_prob
-from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key
+from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key, check_params
 from arjax.networks.base import Network
 from arjax.spec import ContextSpec, EventSpec
 
@@ -65,11 +65,17 @@ class AutoregressiveModel:
         return self.network.context_spec
 
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: a nested dict of float32 arrays."""
+        """Fresh parameters: a nested dict of float32 arrays; `UserError` unless `key` is a random key."""
+        check_key(key)
         x, context = self.dummy_batch(1)
         params = _init(self.network, key, x, self.factorization, context)
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
         return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
+
+    @functools.cached_property
+    def param_shapes(self) -> Params:
+        """Shapes and types of the parameters, by the names of `init`."""
+        return jax.eval_shape(self.init, jax.random.key(0))
 
     def head(self, params: Params, train: bool = False, key: jax.Array | None = None) -> Conditional:
         """The conditional with its own parameters, where it has any; with `train` its dropout is on."""
@@ -96,10 +102,21 @@ class AutoregressiveModel:
         `train=True` needs a `key` for dropout.
 
         Raises:
-          UserError: `x` or `context` do not fit the model, the network does not serve the factorization, or it has
-            dropout and there is no key.
+          UserError: `params`, `x` or `context` do not fit the model, the network does not serve the factorization, or
+            it has dropout and there is no key.
         """
-        x = as_values(self.event, x)
+        return self._features(params, as_values(self.event, x), context, factorization, train, key)
+
+    def _features(
+        self,
+        params: Params,
+        x: jax.Array,
+        context: jax.Array | None = None,
+        factorization: Factorization | None = None,
+        train: bool = False,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """`features` of an `x` that is checked."""
         context = as_context(self.context_spec, context, len(x))
         if factorization is None:
             factorization = self.factorization
@@ -126,6 +143,7 @@ class AutoregressiveModel:
         return self._apply(params, key, x, as_mask(self.event, known, len(x)), context, train=train, method="given")
 
     def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
+        check_params(self.param_shapes, params)
         if key is not None:
             check_key(key)
         try:
@@ -152,7 +170,7 @@ class AutoregressiveModel:
         """
         x = as_values(self.event, x)
         mask = as_mask(self.event, mask, len(x))
-        features = self.features(params, x, **kwargs)
+        features = self._features(params, x, **kwargs)
         head = self.head(params, kwargs.get("train", False), kwargs.get("key"))
         log_prob = site_log_prob(head, features, x, kwargs.get("factorization") or self.factorization, query)
         return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
@@ -180,7 +198,7 @@ class AutoregressiveModel:
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
         x = as_values(self.event, x)
-        features = self.features(params, x, **kwargs)
+        features = self._features(params, x, **kwargs)
         head, factorization = self.head(params), kwargs.get("factorization") or self.factorization
         return tuple(score(head, features, x, factorization) for score in (site_log_prob, site_entropy))
 

@@ -7,12 +7,14 @@ plausible number. Inside `jit` values are not known, so only shapes and types ar
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.arrays import as_array, check_context, check_marks, check_values, is_real_type
 from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.networks import Network
@@ -23,13 +25,12 @@ def as_values(event: EventSpec, values: Any, name: str = "x") -> jax.Array:
     """`values` [B, *event.shape] in the type of the event; they are called `name` in messages.
 
     Raises:
-      UserError: another shape, fractions for discrete data, or values that the event cannot have.
+      UserError: another shape, no real numbers, fractions for discrete data, or values that the event cannot have.
     """
-    values = _as_array(values)
+    values = as_array(values, name)
     if values.shape[1:] != event.shape or not values.ndim or not len(values):
         raise UserError(f"{name} has shape {values.shape}, but must have (B, {', '.join(map(str, event.shape))})")
-    if event.is_discrete:
-        _check_integers(values, event.num_levels, f"{name} of {event.kind} data")
+    check_values(event, values, f"{name} of {event.kind} data")
     # Small types (uint8 on the device) would overflow in index arithmetic.
     return jnp.asarray(values, event.dtype)
 
@@ -62,26 +63,21 @@ def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool =
         raise UserError(wanted if spec.kind == "none" else f"this model needs a {spec.kind} context")
     if context is None:
         return None
-    context = _as_array(context)
+    context = as_array(context, "the context")
     if context.shape != (num, *spec.shape) and not (one_for_all and context.shape == spec.shape):
         raise UserError(f"the context has shape {context.shape}, but {num} examples need {(num, *spec.shape)}")
-    if spec.is_discrete:
-        _check_integers(context, spec.size, "the context", lowest=-1 if spec.kind == "sequence" else 0)
-    if spec.kind == "sequence" and _is_known(context):
-        with jax.ensure_compile_time_eval():
-            holes = (context[..., :-1] < 0) & (context[..., 1:] >= 0)
-            if holes.any():
-                raise UserError("a sequence is filled up with -1 after its end, not before or between its tokens")
+    check_context(spec, context, "the context")
     return jnp.broadcast_to(jnp.asarray(context, spec.dtype), (num, *spec.shape))
 
 
 def as_mask(event: EventSpec, mask: Any, num: int) -> jax.Array | None:
-    """The mask bool[num, *grid] of the sites that count; raises `UserError` for any other shape."""
+    """The mask bool[num, *grid] of the sites that count; raises `UserError` for another shape or values but 0 and 1."""
     if mask is None:
         return None
-    mask = _as_array(mask)
+    mask = as_array(mask, "mask")
     if mask.shape != (num, *event.grid_shape):
         raise UserError(f"mask has shape {mask.shape}, but {num} examples need {(num, *event.grid_shape)}")
+    check_marks(mask, "mask")
     return jnp.asarray(mask) > 0
 
 
@@ -94,22 +90,49 @@ def check_key(key: Any) -> None:
         raise UserError(f"a random key is one key such as jax.random.key(0), not {key!r}")
 
 
-def _as_array(values: Any) -> jax.Array | np.ndarray:
-    return values if isinstance(values, jax.Array) else np.asarray(values)
+def check_params(expected: Any, params: Any) -> None:
+    """Raises `UserError` unless the parameters are those of the model: names, shapes and types, not values.
+
+    Flax reads the parameters it needs by name, and would pass over those of another model beside them.
+
+    Args:
+      expected: `model.param_shapes`.
+      params: what is given.
+    """
+    if not isinstance(params, Mapping):
+        raise UserError(
+            f"params must be the nested dict of arrays that model.init makes, not of type {type(params).__name__}"
+        )
+    misfit = _misfit(expected, params, "")
+    if misfit is not None:
+        raise UserError(f"these are not the parameters of this model: {misfit}")
 
 
-def _is_known(values: jax.Array | np.ndarray) -> bool:
-    """Whether the values can be looked at: not inside `jit`, and not where another process holds some of them."""
-    return not isinstance(values, jax.core.Tracer) and getattr(values, "is_fully_addressable", True)
+def _misfit(expected: Any, found: Any, path: str) -> str | None:
+    """The first difference between two trees of parameters, or None."""
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping):
+            return f"{path!r} should be a dict of {', '.join(expected)}, not of type {type(found).__name__}"
+        for name in expected:
+            if name not in found:
+                return f"they lack {_join(path, name)!r}"
+        for name in found:
+            if name not in expected:
+                return f"they hold {_join(path, name)!r}, which it does not have"
+        parts = (_misfit(part, found[name], _join(path, name)) for name, part in expected.items())
+        return next((part for part in parts if part is not None), None)
+    wanted, tree = jax.tree.flatten(expected)
+    leaves = [found] if jax.tree_util.treedef_is_leaf(tree) else jax.tree.leaves(found)
+    if len(leaves) != len(wanted):
+        return f"{path!r} has {len(leaves)} arrays, not {len(wanted)}"
+    for leaf, like in zip(leaves, wanted, strict=True):
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic) or not is_real_type(leaf.dtype):
+            kind = getattr(leaf, "dtype", type(leaf).__name__)
+            return f"{path!r} should be an array of real numbers, not of type {kind}"
+        if leaf.shape != like.shape:
+            return f"{path!r} has the shape {leaf.shape}, not {like.shape}"
+    return None
 
 
-def _check_integers(values: jax.Array | np.ndarray, num_levels: int, name: str, lowest: int = 0) -> None:
-    """Raises `UserError` unless the values are integers, and `lowest` to num_levels - 1 where they are known."""
-    if not (jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
-        raise UserError(f"{name} must be integers, not {values.dtype}")
-    if not values.size or not _is_known(values):
-        return
-    with jax.ensure_compile_time_eval():  # an array that a jitted function closes over is known, too
-        low, high = int(values.min()), int(values.max())
-    if low < lowest or high >= num_levels:
-        raise UserError(f"{name} must be {lowest} to {num_levels - 1}, not {low} to {high}")
+def _join(path: str, name: Any) -> str:
+    return f"{path}/{name}" if path else str(name)

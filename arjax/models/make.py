@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from arjax import arrays
 from arjax.conditionals import Conditional, make_conditional
 from arjax.errors import UserError
 from arjax.factorization import Factorization, Orders, make_factorization, make_orders
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.blocks import scores_blocks
 from arjax.networks import BUILDER_FIELDS, NETWORKS
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 
 DTYPES = ("float32", "bfloat16")
 
@@ -46,10 +47,12 @@ def make_model(
     Raises:
       UserError: an unknown name or option, or a combination that does not work.
     """
+    check_spec(event, EventSpec)
+    check_spec(context, ContextSpec)
     NETWORKS.check_options(network, options, hidden=BUILDER_FIELDS)
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    values = None if data is None else np.asarray(data).reshape(len(data), event.num_sites, -1)
+    values = None if data is None else _examples(event, data)
     if graph and orders:
         raise UserError("a dependency graph goes with one order: leave model.orders or model.graph empty")
     factorization = make_factorization(event.grid_shape, ordering, partition, values, graph)
@@ -67,6 +70,15 @@ def make_model(
     _check_head(head, factorization)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization, several)
+
+
+def _examples(event: EventSpec, data: Any) -> np.ndarray:
+    """Training examples by sites, [N, D, size of a value]; raises `UserError` when they are none of the event."""
+    data = np.asarray(arrays.as_array(data, "data"))
+    if data.shape[1:] != event.shape or not len(data):
+        raise UserError(f"data has shape {data.shape}, but must have (N, {', '.join(map(str, event.shape))})")
+    arrays.check_values(event, data, f"data of kind {event.kind}")
+    return data.reshape(len(data), event.num_sites, -1)
 
 
 def _check_orders(network: str, event: EventSpec, factorization: Factorization, orders: Orders, options) -> None:

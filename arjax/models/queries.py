@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from arjax.arrays import as_array, blank
 from arjax.errors import UserError
 from arjax.factorization import Factorization, from_order
 from arjax.models.autoregressive import AutoregressiveModel, Params
@@ -108,7 +108,8 @@ def conditional_log_prob(
     Raises:
       UserError: wrong shapes, sets that overlap, or no order of the model has the evidence first and the query second.
     """
-    sets = {"query": np.asarray(query, bool), "evidence": np.asarray(evidence, bool)}
+    sets = {"query": query, "evidence": evidence}
+    sets = {name: np.asarray(as_array(member, f"the {name}"), bool) for name, member in sets.items()}
     for name, member in sets.items():
         if member.shape != model.event.grid_shape:
             raise UserError(f"the {name} has shape {member.shape}, but the grid is {model.event.grid_shape}")
@@ -116,6 +117,6 @@ def conditional_log_prob(
         raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
     factorization = evidence_first(model, sets["evidence"], sets["query"])
     counts = (sets["query"] | sets["evidence"]).reshape(*model.event.grid_shape, *[1] * len(model.event.value_shape))
-    x = jnp.where(counts, x, 0)  # what is missing may be marked by anything
+    x = blank(as_array(x, "x"), counts)  # what is missing may be marked by anything
     query = Query(sets["query"], sets["evidence"])
     return model.log_prob(params, x, mask=mask, context=context, factorization=factorization, query=query)

@@ -12,6 +12,7 @@ from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.blocks import scores_blocks, site_log_prob
+from arjax.models.checks import check_key
 from arjax.networks.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives.base import OBJECTIVES, Sums, loss_and_sums
 
@@ -39,6 +40,7 @@ def order_agnostic(
     """
     if model.orders is None:
         raise UserError("the objective 'order_agnostic' needs model.orders, such as uniform or pool(num=8)")
+    check_key(key)
     order_key, key = jax.random.split(key)
     if isinstance(model.network, OrderAgnosticNetwork):
         log_prob_B = _any_known(model, params, batch, order_key, key)

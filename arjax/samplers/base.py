@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import numbers
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals import truncate
+from arjax.arrays import as_array, blank
+from arjax.conditionals import check_temperature, truncate
 from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.integers import is_integer
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.blocks import scores_blocks
-from arjax.models.checks import as_context, as_values, check_key
+from arjax.models.checks import as_context, as_values, check_key, check_params
 from arjax.models.queries import evidence_first
 from arjax.registry import Registry
 
@@ -48,7 +46,8 @@ def draw(
         trained under all orders has one for any set of sites. Within a step, a `nested` conditional has to visit the
         observed sites first, too. It is the order in which `conditional_log_prob` scores the rest given these sites.
       context: int[num] or float[num, size], or one for all: int[] or float[size].
-      temperature: divides the logits; 1 is the model's own distribution.
+      temperature: divides the logits, up to 1e20; 1 is the model's own distribution, and tiny ones draw the most
+        probable value of each step.
       top_k, top_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
 
     Raises:
@@ -56,9 +55,9 @@ def draw(
     """
     if not is_integer(num) or num < 1:
         raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
-    if not isinstance(temperature, numbers.Real) or not 0 < temperature < math.inf:
-        raise UserError(f"the temperature must be a positive number, not {temperature!r}")
+    temperature = check_temperature(temperature)
     check_key(key)
+    check_params(model.param_shapes, params)
     sample = SAMPLERS.get(sampler)
     conditional = truncate(model.conditional, top_k, top_p)
     canvas, clamped_D = _canvas(model, num, given, observed)
@@ -77,14 +76,15 @@ def _canvas(model: AutoregressiveModel, num: int, given, observed) -> tuple[jax.
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
     if given is None or observed is None:
         return jnp.zeros((num, *event.shape), event.dtype), jnp.zeros(event.num_sites, bool)
-    given, observed = jnp.asarray(given), np.asarray(observed, bool)
+    given, observed = as_array(given, "given"), np.asarray(as_array(observed, "observed"), bool)
     if observed.shape != event.grid_shape:
         raise UserError(f"`observed` has shape {observed.shape}, but the grid is {event.grid_shape}")
     if given.shape not in (event.shape, (num, *event.shape)):
         raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
     counts = observed.reshape(*event.grid_shape, *[1] * len(event.value_shape))
-    given = as_values(event, jnp.broadcast_to(jnp.where(counts, given, 0), (num, *event.shape)), "given")
-    return given, jnp.asarray(observed.ravel())
+    given = blank(given, counts)
+    given = as_values(event, given if given.shape != event.shape else given[None], "given")
+    return jnp.broadcast_to(given, (num, *event.shape)), jnp.asarray(observed.ravel())
 
 
 def fill(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arjax.errors import UserError
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 
 
 def test_sizes_of_a_vector_valued_grid():
@@ -43,7 +43,7 @@ def test_types(kind, levels, discrete, dtype):
     [("binary", 3), ("binary", 0), ("levels", 1), ("tokens", 0), ("tokens", -2), ("real", 2)],
 )
 def test_levels_that_do_not_fit_the_kind(kind, levels):
-    with pytest.raises(UserError, match=rf"^{kind} data cannot have {levels} levels$"):
+    with pytest.raises(UserError, match=rf"^{kind} data cannot have {levels} levels(: leave num_levels out)?$"):
         EventSpec((3,), (), kind, levels)
 
 
@@ -99,3 +99,28 @@ def test_contexts_with_a_time_axis():
         ContextSpec("sequence", 9)
     with pytest.raises(UserError, match=r"^a context of kind 'label' cannot have length 4$"):
         ContextSpec("label", 9, 4)
+
+
+def test_levels_may_be_left_out_where_the_kind_says_them():
+    assert EventSpec((3,), kind="real").num_levels == 0 and EventSpec((3,), kind="binary").num_levels == 2
+    assert EventSpec((3,), kind="real") == EventSpec((3,), (), "real", 0)
+    for kind in ("levels", "tokens"):
+        with pytest.raises(UserError, match=rf"^{kind} data needs num_levels, the number of different values$"):
+            EventSpec((3,), kind=kind)
+
+
+@pytest.mark.parametrize("levels", ["5", 5.0, True, (5,)])
+@pytest.mark.parametrize("kind", ["levels", "real", "binary"])
+def test_numbers_of_levels_are_whole_numbers(kind, levels):
+    with pytest.raises(UserError, match=r"^num_levels must be a whole number, not"):
+        EventSpec((3,), kind=kind, num_levels=levels)
+
+
+def test_another_thing_in_the_place_of_a_spec_is_told():
+    check_spec(EventSpec((3,)), EventSpec)
+    with pytest.raises(UserError, match=r"^an EventSpec such as EventSpec\(\(28, 28\)\) belongs here, not \(5,\)$"):
+        check_spec((5,), EventSpec)
+    with pytest.raises(
+        UserError, match=r"^a ContextSpec such as ContextSpec\('label', 10\) belongs here, not 'label'$"
+    ):
+        check_spec("label", ContextSpec)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from arjax.data import DATASETS, from_arrays, images, make_dataset
+from arjax.data.batches import eval_batches
 from arjax.data.images import dynamic_binarization
 from arjax.data.speech import mu_law_decode, mu_law_encode
 from arjax.errors import UserError
@@ -116,14 +117,45 @@ X = np.zeros((3, 2), np.int32)
         (BINARY, X + 2, ContextSpec(), "0 to 1"),
         (BINARY, X - 1, ContextSpec(), "0 to 1"),
         (BINARY, X.astype(np.float32), ContextSpec(), "must be integers"),
-        (REAL, np.full((3, 2), np.nan), ContextSpec(), "not finite"),
+        (REAL, np.full((3, 2), np.nan), ContextSpec(), "must be finite as float32, not nan"),
+        (REAL, np.full((3, 2), 1e300), ContextSpec(), r"the train examples of real data must be finite .* not 1e\+300"),
+        (REAL, np.full((3, 2), 1j), ContextSpec(), "the train examples must be real numbers, not complex128"),
+        (REAL, np.full((3, 2), np.datetime64("2020-01-01")), ContextSpec(), "must be real numbers, not datetime64"),
+        (REAL, [[1.0, 2.0], [3.0]], ContextSpec(), "must be one array of numbers, and its rows have different lengths"),
+        (REAL, None, ContextSpec(), "a data set needs train examples, and train is None"),
+        ((2,), X, ContextSpec(), r"an EventSpec such as .* belongs here, not \(2,\)"),
+        (BINARY, X, "label", "a ContextSpec such as .* belongs here, not 'label'"),
+        (
+            BINARY,
+            {"x": X, "mask": np.full((3, 2), np.nan)},
+            ContextSpec(),
+            "train masks must be 0 or 1 everywhere, not n",
+        ),
+        (
+            BINARY,
+            {"x": X, "mask": np.full((3, 2), "a")},
+            ContextSpec(),
+            "the train masks must be real numbers, not <U1",
+        ),
+        (BINARY, {"x": X, "mask": X - 1}, ContextSpec(), "the train masks must be 0 or 1 everywhere, not -1"),
+        (BINARY, {"x": X, "weight": np.full(3, 0.5)}, ContextSpec(), "the train weights must be 0 or 1 everywhere"),
+        (BINARY, {"x": X, "weight": X}, ContextSpec(), "the train weights must be one per example"),
+        (BINARY, {"x": X, "context": X * np.nan}, ContextSpec("vector", 2), "the train contexts must be finite"),
+        (BINARY, {"x": X, "context": X + 1e300}, ContextSpec("vector", 2), "the train contexts must be finite"),
+        (BINARY, {"x": X, "context": X + 1j}, ContextSpec("vector", 2), "the train contexts must be real numbers"),
+        (
+            BINARY,
+            {"x": X, "context": X - np.array([1, 0])},
+            ContextSpec("sequence", 4, 2),
+            "a sequence is filled up wi",
+        ),
         (BINARY, {"mask": X}, ContextSpec(), "lack 'x'"),
         (BINARY, {"x": X, "mask": X[:, :1]}, ContextSpec(), "grid shape"),
         (BINARY, {"x": X, "mask": X[:2]}, ContextSpec(), "3 examples"),
         (BINARY, {"x": X, "context": np.zeros(3, int)}, ContextSpec(), "have a 'context'"),
         (BINARY, X, ContextSpec("label", 2), "have no 'context'"),
-        (BINARY, {"x": X, "context": np.array([0, 1, 2])}, ContextSpec("label", 2), "integers 0 to 1"),
-        (BINARY, {"x": X, "context": np.zeros(3)}, ContextSpec("label", 2), "integers 0 to 1"),
+        (BINARY, {"x": X, "context": np.array([0, 1, 2])}, ContextSpec("label", 2), "the train labels must be 0 to 1"),
+        (BINARY, {"x": X, "context": np.zeros(3)}, ContextSpec("label", 2), "labels must be integers, not float64"),
         (BINARY, {"x": X, "context": np.zeros((3, 2))}, ContextSpec("vector", 3), "length 3"),
     ],
 )
@@ -210,3 +242,9 @@ def test_orders_are_read_off_examples_of_which_every_site_counts():
 def test_only_letters_are_pictures(tmp_path):
     with pytest.raises(UserError, match="for the set ocr_letters: dna has no pictures"):
         make_dataset("uci_binary", set="dna", as_image=True, data_dir=str(tmp_path))
+
+
+def test_examples_of_weight_0_are_neither_trained_on_nor_scored():
+    data = from_arrays(BINARY, train={"x": X, "weight": np.array([1, 0, 1])})
+    batches = [batch["weight"].tolist() for batch in eval_batches(data.splits["train"], 2)]
+    assert batches == [[1, 0], [1, 0]] and data.splits["train"].__getitems__([0])["weight"].dtype == np.float32

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from arjax.conditionals import Bernoulli, make_conditional
 from arjax.data import make_dataset
 from arjax.errors import UserError
 from arjax.main import main
@@ -104,9 +105,17 @@ def test_two_levels_are_binary(write):
         ("a,b\n1,2\n3,4\n", {}, "needs three rows or more, one for each split, but has 2"),
         ("1,2\n3,4\n5,6\n7,8\n", {}, "holds numbers, not names: give header=False"),
         ("a,b\n1,2\n3\n5,6\n", {}, "row 3 of the table .* has 1 cells, but the first has 2"),
-        ("a,b\n1,2\n3,red\n5,6\n", {}, "the column 'b' of the table holds 'red', which is no finite number: leave it"),
-        ("a,b\n1,2\n3,\n5,6\n", {}, "the column 'b' of the table holds '', which is no finite number"),
-        ("a,b\n1,2\n3,nan\n5,6\n", {}, "the column 'b' of the table holds 'nan', which is no finite number"),
+        (
+            "a,b\n1,2\n3,red\n5,6\n",
+            {},
+            "the column 'b' of the table holds 'red', which is no finite number of float32: leave it",
+        ),
+        ("a,b\n1,2\n3,\n5,6\n", {}, "the column 'b' of the table holds '', which is no finite number of float32"),
+        ("a,b\n1,2\n3,nan\n5,6\n", {}, "the column 'b' of the table holds 'nan', which is no finite number of float32"),
+        ("a,b\n1,2\n3,1e300\n5,6\n", {}, "the column 'b' of the table holds '1e300', which is no finite number of fl"),
+        ("a,b\n1,2e-60\n3,1e-60\n5,4e-60\n6,3e-60\n", {}, "the column 'b' of 'table/mine' varies by .*: give it in"),
+        ("a,b\n1,0\n0,1\n0,1\n1,1\n", {}, "is binary, all of it is 0 or 1: give levels=2, or binary_as_real=True"),
+        ("a,b\n1,0\n3,1\n5,1\n7,0\n", {}, r"nothing but 0 and 1, .* \('b'\): leave them out with `columns`, take `lev"),
         ("a,b\n1,2\n3,2\n5,2\n6,2\n", {}, "the column 'b' of 'table/mine' holds one number in all train rows"),
         ("a,b\n1,2\n3,2\n5,2\n", {"columns": ("c",)}, "the table has no column 'c'; there are: a, b"),
         ("a,b\n1,2\n3,2\n5,2\n", {"columns": (2,)}, "the table has no column 2; there are: a, b"),
@@ -139,3 +148,25 @@ def test_a_table_is_trained_and_scored_in_its_units(write, tmp_path):
     assert results["dataset"] == "table/mine" and -30 < results["nll_nats"] < 30
     samples = np.load(tmp_path / "run" / "samples" / "samples.npy")
     assert (np.abs(samples[:, 0] - 1e6) < 1000).all()
+
+
+def test_a_table_of_0_and_1_is_binary_data_and_may_be_real_where_it_is_meant(write):
+    path = write("a,b\n" + "0,1\n1,1\n1,0\n" * 5)
+    dataset = make_dataset("table", path=path, levels=2)
+    assert dataset.event == EventSpec((2,)) and make_conditional("", dataset.event) == Bernoulli()
+    for call in ("gaussian", "beta", "logistic_mixture", "discretized_logistic_mixture"):
+        with pytest.raises(UserError, match=r"not binary: take bernoulli$"):
+            make_conditional(call, dataset.event)
+    assert make_dataset("table", path=path, binary_as_real=True).event == EventSpec((2,), kind="real")
+    path = write("a,b\n" + "0,1\n3,1\n1,0\n" * 5)
+    assert make_dataset("table", path=path, columns=("a",)).event == EventSpec((1,), kind="real")
+
+
+def test_families_for_two_levels_of_any_kind():
+    for kind in ("levels", "tokens"):
+        event = EventSpec((2,), kind=kind, num_levels=2)
+        with pytest.raises(UserError, match=f"not {kind}: take bernoulli$"):
+            make_conditional("gaussian", event)
+        assert make_conditional("bernoulli", event) == Bernoulli()
+    with pytest.raises(UserError, match=r"not levels: take categorical$"):
+        make_conditional("bernoulli", EventSpec((2,), kind="levels", num_levels=3))

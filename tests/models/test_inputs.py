@@ -8,6 +8,7 @@ import pytest
 from arjax.errors import UserError
 from arjax.factorization import make_factorization
 from arjax.models import make_model
+from arjax.objectives import OBJECTIVES
 from arjax.spec import ContextSpec, EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -138,3 +139,160 @@ def test_transformed_and_converted_inputs_give_the_same_scores(kind):
         model.log_prob(params, X.astype(np.uint8), context=context, key=jax.random.PRNGKey(0)),
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+REAL = EventSpec((3,), kind="real")
+Z = np.random.default_rng(0).normal(size=(2, 3))
+DATES = np.full((2, 3), np.datetime64("2020-01-01"))
+
+
+@pytest.fixture(scope="module")
+def real_model():
+    model = make_model(REAL, "made", hidden_sizes=(4,), context=ContextSpec("vector", 2))
+    return model, model.init(KEY)
+
+
+C = np.ones((2, 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"x": Z + 1j}, "x must be real numbers, not complex128"),
+        ({"x": jnp.asarray(Z) + 1j}, "x must be real numbers, not complex64"),
+        ({"x": np.where(Z[1, 1] == Z, np.nan, Z)}, "x of real data must be finite as float32, not nan"),
+        ({"x": jnp.asarray(Z) / 0}, "x of real data must be finite as float32, not -?inf"),
+        ({"x": np.where(Z[1, 1] == Z, 1e300, Z)}, r"x of real data must be finite as float32, not 1e\+300"),
+        ({"x": DATES}, "x must be real numbers, not datetime64"),
+        ({"x": [["a", "b", "c"]]}, "x must be real numbers, not <U1"),
+        ({"x": [[1.0, 2.0], [3.0]]}, "x must be one array of numbers, and its rows have different lengths"),
+        ({"x": None}, "x must be real numbers, not of type NoneType"),
+        ({"x": KEY}, "x must be real numbers, not key"),
+        ({"context": C * np.nan}, "the context must be finite as float32, not nan"),
+        ({"context": C * 1e300}, r"the context must be finite as float32, not 1e\+300"),
+        ({"context": C * 1j}, "the context must be real numbers, not complex128"),
+        ({"context": [[1.0], [1.0, 2.0]]}, "the context must be one array of numbers"),
+        ({"mask": Z * np.nan}, "mask must be 0 or 1 everywhere, not nan"),
+        ({"mask": np.full((2, 3), -1)}, "mask must be 0 or 1 everywhere, not -1"),
+        ({"mask": np.full((2, 3), "a")}, "mask must be real numbers, not <U1"),
+    ],
+)
+def test_numbers_that_are_none_or_too_large(real_model, arguments, message):
+    model, params = real_model
+    given = {"x": Z, "context": C} | arguments
+    with pytest.raises(UserError, match=message):
+        model.log_prob(params, **given)
+    if "mask" not in arguments:
+        with pytest.raises(UserError, match=message):
+            model.conditionals(params, **given)
+    if "x" not in arguments or given["x"] is None:
+        return
+    evidence = np.array([True, True, True])
+    with pytest.raises(UserError, match=message.replace("x ", "given ")):
+        model.sample(params, KEY, 2, given=given["x"], observed=evidence, context=C)
+    if "different" in message or "must be real" in message:
+        with pytest.raises(UserError, match=message):
+            model.conditional_log_prob(params, given["x"], query=evidence, evidence=~evidence, context=C)
+
+
+def test_what_is_missing_may_be_marked_by_nan(real_model):
+    model, params = real_model
+    query, evidence = np.array([False, True, False]), np.array([True, False, False])
+    marked, more = np.where(query | evidence, Z, np.nan), {"query": query, "evidence": evidence, "context": C}
+    np.testing.assert_array_equal(
+        model.conditional_log_prob(params, marked, **more), model.conditional_log_prob(params, Z, **more)
+    )
+    drawn = model.sample(params, KEY, 2, given=np.where(evidence, Z, np.nan), observed=evidence, context=C)
+    assert np.isfinite(drawn).all()
+
+
+def changed(params, **changes):
+    return {**params, **changes}
+
+
+@pytest.fixture(scope="module")
+def other_params():
+    return make_model(REAL, "made", hidden_sizes=(4,), context=ContextSpec("vector", 3)).init(KEY)
+
+
+WRONG_PARAMS = {
+    "nothing": (
+        lambda p, o: None,
+        "params must be the nested dict of arrays that model.init makes, not of type NoneType",
+    ),
+    "a list": (lambda p, o: [p], "not of type list"),
+    "boxed": (lambda p, o: {"params": p}, "these are not the parameters of this model: they lack '"),
+    "empty": (lambda p, o: {}, "they lack '"),
+    "more": (lambda p, o: changed(p, more={"kernel": np.ones(2)}), "they hold 'more', which it does not have"),
+    "of another model": (lambda p, o: o, "has the shape .*, not "),
+    "a number": (lambda p, o: changed(p, out_context=1.0), "out_context' should be a dict of .*, not of type float"),
+    "a hole": (
+        lambda p, o: jax.tree.map(lambda a: None, p),
+        "should be an array of real numbers, not of type NoneType",
+    ),
+    "numbers": (lambda p, o: jax.tree.map(lambda a: 1.0, p), "should be an array of real numbers, not of type float"),
+    "complex": (lambda p, o: jax.tree.map(lambda a: a + 1j, p), "an array of real numbers, not of type complex64"),
+    "text": (lambda p, o: jax.tree.map(lambda a: np.array("a"), p), "an array of real numbers, not of type <U1"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_PARAMS)
+def test_parameters_of_something_else(real_model, other_params, name):
+    model, params = real_model
+    change, message = WRONG_PARAMS[name]
+    wrong = change(params, other_params)
+    calls = (
+        lambda: model.log_prob(wrong, Z, context=C),
+        lambda: model.features(wrong, Z, context=C),
+        lambda: model.sample(wrong, KEY, 2, context=C),
+        lambda: model.conditional_log_prob(wrong, Z, query=[1, 0, 0], evidence=[0, 0, 0], context=C),
+    )
+    for call in calls:
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_parameters_of_joint_conditionals_are_looked_at_too():
+    event = EventSpec((2,), (2,))
+    model = make_model(event, "made", hidden_sizes=(4,), conditional="nested(hidden_sizes=(4,), features=2)")
+    params, x = model.init(KEY), np.zeros((1, 2, 2), int)
+    assert np.isfinite(model.log_prob(params, x)).all()
+    inner = {**params["conditional"], "more": np.ones(2)}
+    for wrong in ({**params, "conditional": inner}, {k: v for k, v in params.items() if k != "conditional"}):
+        with pytest.raises(UserError, match=r"they (lack|hold) 'conditional"):
+            model.log_prob(wrong, x)
+
+
+def test_parameters_are_looked_at_without_a_pass(real_model):
+    """Shapes are read once; after that a check neither traces nor reads values."""
+    model, params = real_model
+    shapes = model.param_shapes
+    assert model.param_shapes is shapes
+    assert jax.tree.map(lambda a: a.shape, shapes) == jax.tree.map(lambda a: a.shape, params)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: make_model((5,), "made"), r"an EventSpec such as .* belongs here, not \(5,\)"),
+        (lambda: make_model(EVENT, "made", context="label"), "a ContextSpec such as .* belongs here, not 'label'"),
+        (lambda: make_model(EVENT, "made", hidden_sizes=(4,)).init(0), "a random key is one key"),
+        (lambda: make_model(EVENT, None), "unknown network None"),
+        (lambda: make_model(EVENT, "made", ordering=3), "3"),
+        (lambda: make_model(EVENT, "made", partition=None), "None"),
+        (lambda: make_model(EVENT, "made", conditional=7), "7"),
+        (lambda: make_model(EVENT, "made", data=[[1, 2], [3]]), "data must be one array of numbers"),
+        (lambda: make_model(EVENT, "made", data=np.zeros((4, 3))), "data has shape"),
+    ],
+)
+def test_wrong_inputs_of_a_model(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
+
+
+def test_an_integer_is_no_key_of_an_objective():
+    model = make_model(EVENT, "made", hidden_sizes=(4,), orders="uniform", dropout=0.5)
+    params = model.init(KEY)
+    for name in OBJECTIVES.names():
+        with pytest.raises(UserError, match="a random key is one key"):
+            OBJECTIVES.get(name)(model, params, {"x": X}, 0)

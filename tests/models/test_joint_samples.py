@@ -21,7 +21,7 @@ from scipy import stats
 
 from arjax.errors import UserError
 from arjax.models import AutoregressiveModel, make_model
-from arjax.samplers import SAMPLERS
+from arjax.samplers import SAMPLERS, base
 from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -142,12 +142,13 @@ def orders_of_a_query(monkeypatch, model, observed) -> list:
     def sampler(network, conditional, params, factorization, *rest):
         raise Asked(factorization)
 
-    def features(self, params, x, factorization=None, **more):
+    def features(self, params, x, context=None, factorization=None, **more):
         raise Asked(factorization)
 
     monkeypatch.setattr(SAMPLERS, "get", lambda name: sampler)
-    monkeypatch.setattr(AutoregressiveModel, "features", features)
-    params, found = jax.eval_shape(model.init, jax.random.key(0)), []
+    monkeypatch.setattr(AutoregressiveModel, "_features", features)
+    monkeypatch.setattr(base, "check_params", lambda expected, params: None)
+    params, found = None, []
     for call in (
         lambda: model.sample(params, jax.random.key(0), 1, given=ALL[0], observed=observed),
         lambda: model.conditional_log_prob(params, ALL[:1], query=~observed, evidence=observed),
