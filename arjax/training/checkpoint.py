@@ -2,7 +2,8 @@
 
 A step is written to `partial-STEP`, sealed by its manifest and then renamed to `STEP`, so that a kill at any moment
 leaves either a whole checkpoint or a `partial-` folder that nobody reads. Orbax itself restores flipped bytes without a
-word, which is why every file is hashed.
+word, which is why every file is hashed. Other processes may read while a run saves: a checkpoint that somebody reads is
+not removed, and a reader that comes too late takes the newer one.
 
     DIR/100/state/...       arrays, by Orbax
     DIR/100/manifest.json   {"files": {name: sha256}, "tree": {path: shape}, "extra": {...}, "checksum": sha256}
@@ -10,25 +11,24 @@ word, which is why every file is hashed.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from arjax.errors import UserError
+from arjax.training import checkpoint_files
+from arjax.training.checkpoint_files import STATE
+from arjax.training.processes import from_process_0, on_any_process
 from arjax.training.sharding import path_string
 
-MANIFEST = "manifest.json"
 PARTIAL = "partial-"
-STATE = "state"
 
 
 class CheckpointStore:
@@ -46,10 +46,17 @@ class CheckpointStore:
         return self._directory
 
     def steps(self) -> list[int]:
-        """The steps there are folders for, ascending, readable or not."""
-        if not self._directory.is_dir():
+        """The steps there are folders for, ascending, readable or not.
+
+        Raises:
+          UserError: there is a file in the place of the folder.
+        """
+        try:
+            return sorted(int(path.name) for path in self._directory.iterdir() if path.is_dir() and path.name.isdigit())
+        except FileNotFoundError:
             return []
-        return sorted(int(path.name) for path in self._directory.iterdir() if path.is_dir() and path.name.isdigit())
+        except OSError as error:
+            raise UserError(f"{self._directory} is no folder of checkpoints: {error.strerror}") from error
 
     def save(self, step: int, tree: Any, extra: dict[str, Any]) -> None:
         """Writes a checkpoint and returns when it is on disk, so that the arrays may be donated afterwards.
@@ -62,29 +69,20 @@ class CheckpointStore:
           extra: anything JSON can hold.
 
         Raises:
-          UserError: the disk refuses, as when it is full.
+          UserError: the disk refuses, as when it is full. The checkpoints before this one are as they were.
         """
-        partial, final = self._directory / f"{PARTIAL}{step}", self._directory / str(step)
-        try:
-            if jax.process_index() == 0:
-                self._directory.mkdir(parents=True, exist_ok=True)
-                self._remove(list(self._directory.glob(f"{PARTIAL}*")))
-                self._remove([self._directory / str(s) for s in self.steps() if s >= step])
-            _wait_for_all(f"before-save-{step}")
-            ocp.save(partial / STATE, tree)
-            if jax.process_index() == 0:
-                _write_manifest(partial, tree, extra)
-                partial.rename(final)
-                _sync(self._directory)
-                self._remove([self._directory / str(s) for s in self.steps()[: -self._keep]])
-        except OSError as error:
-            raise UserError(f"cannot write the checkpoint {final}: {error.strerror or error}") from error
-        _wait_for_all(f"after-save-{step}")
+        partial = self._directory / f"{PARTIAL}{step}"
+        self._on_process_0(step, lambda: self._make_room(step))
+        with self._refusals(step), checkpoint_files.plain_path(self._directory) as directory:
+            with checkpoint_files.without_tracebacks():
+                ocp.save(directory / partial.name / STATE, tree)
+            self._on_process_0(step, lambda: self._seal(step, _describe(tree), extra))
 
     def restore(self, abstract_tree: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """The newest readable checkpoint as (step, tree, extra), or None when there is none at all.
 
-        A damaged checkpoint is named in a warning, and the one before it is tried.
+        A damaged checkpoint is named in a warning, and the one before it is tried. Where a run replaces its
+        checkpoints at the same time, the newer one is read.
 
         Args:
           abstract_tree: pytree of `jax.ShapeDtypeStruct` with shardings: the arrays come back living there, whatever
@@ -93,8 +91,34 @@ class CheckpointStore:
         Raises:
           UserError: there are checkpoints but none is readable, or the newest whole one holds a different tree.
         """
+        while True:
+            with contextlib.ExitStack() as locks:
+                seen = self._fingerprint()
+                found = self._find(locks)
+                if found is None:
+                    return None
+                step, manifest = found
+                path = self._directory / str(step)
+                if difference := _first_difference(manifest["tree"], _describe(abstract_tree)):
+                    raise UserError(f"the checkpoint {path} is of another model or optimizer: {difference}")
+                with checkpoint_files.plain_path(self._directory) as directory:
+                    reason, tree = _load(directory / str(step) / STATE, abstract_tree)
+                    failed = on_any_process(bool(reason))
+                if not failed:
+                    return step, tree, manifest["extra"]
+                if not from_process_0(seen != self._fingerprint()):
+                    raise UserError(f"the checkpoint {path} cannot be read: {reason}")
+
+    def newest(self) -> tuple[int, dict[str, Any]] | None:
+        """Step and `extra` of the checkpoint that `restore` would take, without its arrays; raises as that does."""
+        with contextlib.ExitStack() as locks:
+            found = self._find(locks)
+        return None if found is None else (found[0], found[1]["extra"])
+
+    def _find(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
+        """Step and manifest of the newest readable checkpoint, locked until `locks` are given back; None for none."""
         # Process 0 looks for all: the processes must not end up at different steps.
-        found = _from_process_0(self._newest_readable() if jax.process_index() == 0 else None)
+        found = from_process_0(self._newest_readable(locks) if jax.process_index() == 0 else None)
         if found is None:
             return None
         step, manifest = found
@@ -103,74 +127,99 @@ class CheckpointStore:
                 f"none of the checkpoints in {self._directory} is readable: put back a copy of one, or train again in "
                 "another workdir"
             )
-        path = self._directory / str(step)
-        if difference := _first_difference(manifest["tree"], _describe(abstract_tree)):
-            raise UserError(f"the checkpoint {path} is of another model or optimizer: {difference}")
-        return step, ocp.load(path / STATE, abstract_tree), manifest["extra"]
+        return step, manifest
 
-    def _newest_readable(self) -> tuple[int, dict[str, Any]] | None:
+    def _newest_readable(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
         """Step and manifest of the newest checkpoint that is whole, -1 if none is; warns of those that are not."""
-        steps = self.steps()
-        for step in reversed(steps):
-            path = self._directory / str(step)
-            damage, manifest = _inspect(path)
-            if not damage:
-                return step, manifest
+        while True:
+            seen, damages, whole = self._fingerprint(), {}, None
+            steps = self.steps()
+            for step in reversed(steps):
+                path = self._directory / str(step)
+                with contextlib.ExitStack() as lock:
+                    lock.enter_context(checkpoint_files.locked(path, exclusive=False))
+                    damage, manifest = checkpoint_files.inspect(path)
+                    if not damage:
+                        whole = step, manifest
+                        locks.push(lock.pop_all())
+                        break
+                damages[path] = damage
+            if not damages or seen == self._fingerprint():
+                break
+            locks.close()  # a run has replaced them meanwhile: nothing is damaged, there are others
+        for path, damage in damages.items():
             logging.warning("the checkpoint %s is damaged (%s); trying the one before it", path, damage)
-        return (-1, {}) if steps else None
+        return whole or ((-1, {}) if steps else None)
 
-    def _remove(self, paths: list[Path]) -> None:
-        """Removes folders; each is renamed first, so that a kill in between leaves no half of a checkpoint."""
-        for path in paths:
-            doomed = path if path.name.startswith(PARTIAL) else path.with_name(f"{PARTIAL}removed-{path.name}")
-            if doomed != path:
-                shutil.rmtree(doomed, ignore_errors=True)
-                path.rename(doomed)
-            shutil.rmtree(doomed)
+    def _fingerprint(self) -> dict[int, tuple[int, int]]:
+        """Tells whether checkpoints have come or gone since the last call."""
+        found = {}
+        for step in self.steps():
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(self._directory / str(step))
+                found[step] = (status.st_ino, status.st_mtime_ns)
+        return found
+
+    def _make_room(self, step: int) -> None:
+        """Makes the folder, and removes what is half written and what is of a future that is trained again."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for path in self._directory.glob(f"{PARTIAL}*"):
+            shutil.rmtree(path)
+        for later in (s for s in self.steps() if s >= step):
+            self._remove(self._directory / str(later))
+
+    def _seal(self, step: int, tree: dict[str, str], extra: dict[str, Any]) -> None:
+        """Makes a checkpoint of a partial folder, and removes the oldest ones that nobody reads."""
+        partial = self._directory / f"{PARTIAL}{step}"
+        checkpoint_files.write_manifest(partial, tree, extra)
+        partial.rename(self._directory / str(step))
+        checkpoint_files.sync(self._directory)
+        for old in self.steps()[: -self._keep]:
+            path = self._directory / str(old)
+            with checkpoint_files.locked(path, exclusive=True) as free:
+                if free:  # else a later save removes it
+                    self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Removes a checkpoint; it is renamed first, so that a kill in between leaves no half of one."""
+        doomed = path.with_name(f"{PARTIAL}removed-{path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+    def _on_process_0(self, step: int, call: Callable[[], None]) -> None:
+        """Calls a function on the first process; its refusal is raised on all, which wait for one another here."""
+        problem = ""
+        if jax.process_index() == 0:
+            try:
+                with self._refusals(step):
+                    call()
+            except UserError as error:
+                problem = str(error)
+        if problem := from_process_0(problem):
+            raise UserError(problem)
+
+    @contextlib.contextmanager
+    def _refusals(self, step: int) -> Any:
+        """Turns the refusal of a disk into a `UserError`, and removes what was written so far: it takes space."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            reason = checkpoint_files.refusal(error)
+            if reason is None:
+                raise
+            if jax.process_index() == 0:
+                shutil.rmtree(self._directory / f"{PARTIAL}{step}", ignore_errors=True)
+            raise UserError(f"cannot write the checkpoint {self._directory / str(step)}: {reason}") from error
 
 
-def _write_manifest(folder: Path, tree: Any, extra: dict[str, Any]) -> None:
-    """Seals a folder: hashes of all its files, shapes of all arrays and `extra`, in one atomic write."""
-    body = {"files": _hashes(folder), "tree": _describe(tree), "extra": extra}
-    replacement = folder / "manifest.tmp"
-    with replacement.open("w", encoding="utf-8") as file:
-        json.dump(body | {"checksum": _digest(body)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    replacement.replace(folder / MANIFEST)
-
-
-def _inspect(folder: Path) -> tuple[str, dict[str, Any]]:
-    """What is wrong with a checkpoint ("" when nothing is), and its manifest."""
+def _load(path: Path, abstract_tree: Any) -> tuple[str, Any]:
+    """The reason why Orbax cannot read the arrays ("" when it can), and the arrays."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        checksum = manifest.pop("checksum")
-        if checksum != _digest(manifest):
-            return f"{MANIFEST} was changed", {}
-        hashes = _hashes(folder)
-    except FileNotFoundError:
-        return f"it has no {MANIFEST}", {}
-    except (OSError, ValueError, KeyError, AttributeError):
-        return f"{MANIFEST} is not readable", {}
-    for name, digest in manifest["files"].items():
-        if name not in hashes:
-            return f"{name} is missing", {}
-        if hashes[name] != digest:
-            return f"{name} was changed", {}
-    return "", manifest
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that Orbax wrote below `folder`."""
-    hashes = {}
-    for path in sorted(path for path in (folder / STATE).rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            hashes[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
-
-
-def _digest(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        with checkpoint_files.without_tracebacks():
+            return "", ocp.load(path, abstract_tree)
+    except (OSError, ValueError) as error:  # Orbax and TensorStore say in either way that a file is not there
+        return checkpoint_files.refusal(error) or str(error).splitlines()[0], None
 
 
 def _describe(tree: Any) -> dict[str, str]:
@@ -185,26 +234,3 @@ def _first_difference(stored: dict[str, str], wanted: dict[str, str]) -> str:
         if was != now:
             return f"{name} is {was} there and {now} here"
     return ""
-
-
-def _from_process_0(value: Any) -> Any:
-    """A JSON value of process 0, on all processes."""
-    if jax.process_count() == 1:
-        return value
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(text.size)))
-    padded = np.zeros(size, np.uint8)
-    padded[: text.size] = text[:size]
-    return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8)))
-
-
-def _wait_for_all(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
-def _sync(folder: Path) -> None:
-    """Makes a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)

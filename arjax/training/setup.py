@@ -110,14 +110,18 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     Raises:
       UserError: there is no checkpoint, none is readable, or the best parameters were there and are gone.
     """
-    best = best_store(workdir).restore(setup.abstract_state.params)
-    if best is not None:
-        step, params, extra = best
-        return params, step, extra
-    latest = latest_store(workdir).restore(setup.abstract_state)
+    best_checkpoints = best_store(workdir)
+    while True:
+        best = best_checkpoints.restore(setup.abstract_state.params)
+        if best is not None:
+            step, params, extra = best
+            return params, step, extra
+        latest = latest_store(workdir).restore(setup.abstract_state)
+        if not best_checkpoints.steps():  # else a run has saved its first best parameters meanwhile
+            break
     if latest is None:
         raise UserError(f"{workdir} holds no checkpoint yet: train there first")
     step, state, extra = latest
     if extra["best_value"] is not None:
-        raise UserError(f"{best_store(workdir).directory} is gone: the best parameters of this run cannot be used")
+        raise UserError(f"{best_checkpoints.directory} is gone: the best parameters of this run cannot be used")
     return eval_params(state), step, {}

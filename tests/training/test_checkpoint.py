@@ -5,20 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checkpoint_cases import TREE, abstract, plus
 from loop_helpers import assert_same_bits, finish, run_python
 
 from arjax.errors import UserError
 from arjax.training.checkpoint import CheckpointStore
-
-TREE = {"params": {"kernel": jnp.arange(12.0).reshape(3, 4)}, "step": jnp.int32(3), "ema": {}}
-
-
-def abstract(tree):
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), tree)
-
-
-def plus(tree, n):
-    return jax.tree.map(lambda a: a + n, tree)
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def free_port():
 def test_two_processes_train_like_one(tmp_path, on_device):
     # MADE: programs of several processes are not cached, and this one compiles fast.
     changes = MADE | {"train__data_on_device": on_device}
-    together, alone, address = tmp_path / "together", tmp_path / "alone", f"127.0.0.1:{free_port()}"
+    together, alone, address = tmp_path / "lr[1e-3]", tmp_path / "alone", f"127.0.0.1:{free_port()}"
     processes = [
         start(
             together,

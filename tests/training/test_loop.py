@@ -12,6 +12,7 @@ from loop_helpers import assert_same_bits, tiny_config
 
 from arjax.errors import UserError
 from arjax.reporting.writers import read_metrics
+from arjax.training.checkpoint import CheckpointStore
 from arjax.training.feed import ResidentFeed
 from arjax.training.loop import TrainingDiverged, train
 from arjax.training.results import read_results
@@ -70,6 +71,23 @@ def test_a_finished_run_just_reports(straight):
     before = (workdir / "metrics.jsonl").read_text()
     assert train(tiny_config(), workdir) == outcome
     assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_parameters_that_become_the_best_while_others_are_read(straight, tmp_path, monkeypatch):
+    shutil.copytree(straight[0] / "checkpoints", tmp_path / "checkpoints")
+    best, hidden = tmp_path / "checkpoints" / "best", tmp_path / "not yet"
+    best.rename(hidden)
+    original = CheckpointStore.restore
+
+    def restore(store, tree):
+        found = original(store, tree)
+        if store.directory.name == "latest":
+            hidden.rename(best)
+        return found
+
+    monkeypatch.setattr(CheckpointStore, "restore", restore)
+    _, step, about = restore_params(build(tiny_config()), tmp_path)
+    assert step == 12 and "value" in about
 
 
 @pytest.mark.parametrize("first", [0, 5, 6], ids=["before the first step", "between pauses", "at a pause"])

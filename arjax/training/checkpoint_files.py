@@ -1,0 +1,162 @@
+"""The files of a checkpoint: the manifest that seals them, locks for readers, and paths that Orbax can work with."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from arjax.errors import UserError
+from arjax.training.processes import from_process_0
+
+MANIFEST = "manifest.json"
+STATE = "state"
+#: Orbax and TensorStore take some of the other characters for patterns, separators or addresses.
+_PLAIN = re.compile(r"[\w/.,=+ -]*")
+#: TensorStore's errors begin with a status, `RESOURCE_EXHAUSTED: ...`, and name the operating system's error.
+_STATUS, _SYSTEM_ERROR = re.compile(r"[A-Z_]+: "), re.compile(r"os_error_code='(\d+)'|OS error (\d+)")
+
+
+def write_manifest(folder: Path, tree: dict[str, str], extra: dict[str, Any]) -> None:
+    """Seals a folder: hashes of all its files, shapes of all arrays and `extra`, in one atomic write."""
+    body = {"files": _hashes(folder), "tree": tree, "extra": extra}
+    replacement = folder / "manifest.tmp"
+    with replacement.open("w", encoding="utf-8") as file:
+        json.dump(body | {"checksum": _digest(body)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    replacement.replace(folder / MANIFEST)
+
+
+def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
+    """What is wrong with a checkpoint ("" when nothing is), and its manifest."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        checksum = manifest.pop("checksum")
+        if checksum != _digest(manifest):
+            return f"{MANIFEST} was changed", {}
+        hashes = _hashes(folder)
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}", {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST} is not readable", {}
+    for name, digest in manifest["files"].items():
+        if name not in hashes:
+            return f"{name} is missing", {}
+        if hashes[name] != digest:
+            return f"{name} was changed", {}
+    return "", manifest
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file that Orbax wrote below `folder`."""
+    hashes = {}
+    for path in sorted(path for path in (folder / STATE).rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            hashes[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def sync(folder: Path) -> None:
+    """Makes a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, exclusive: bool) -> Iterator[bool]:
+    """Holds a lock on a folder, shared for reading it or exclusive for removing it; it ends with the process.
+
+    Yields:
+      Whether nobody else is in the way: False when it is to be removed and somebody reads it. Where there is no such
+      folder, or the file system has no locks (some network ones), nobody is known to be.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield True
+        return
+    try:
+        free = True
+        try:
+            # A reader waits for a removal to end: then the folder is gone, and not half there.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+        except BlockingIOError:
+            free = False
+        except OSError:
+            pass
+        yield free
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """A path to a folder without characters that mean something to Orbax or TensorStore: a link where it has some.
+
+    Orbax looks for files by patterns, so that `lr[1e-3]` means `lr1`; TensorStore takes a backslash for a slash. All
+    processes get the same path, as Orbax demands; they call this at once, and meet again before they leave it.
+
+    Raises:
+      UserError: a link is needed, and the folder for temporary files has such a path, too.
+    """
+    if _PLAIN.fullmatch(str(folder)):
+        yield folder
+        return
+    links = Path(from_process_0(os.path.join(tempfile.gettempdir(), f"arjax-{secrets.token_hex(8)}")))
+    if not _PLAIN.fullmatch(str(links)):
+        raise UserError(
+            f"for checkpoints in {folder}, the environment variable TMPDIR must name a folder whose path has letters "
+            f"and digits only, not {links.parent}"
+        )
+    try:
+        links.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # another process of this machine has made it
+            (links / "link").symlink_to(folder, target_is_directory=True)
+        yield links / "link"
+    finally:
+        shutil.rmtree(links, ignore_errors=True)
+
+
+def refusal(error: OSError | ValueError) -> str | None:
+    """The reason why the disk refused, such as "No space left on device"; None for an error that is not of a disk."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(error)
+    if not _STATUS.match(text):
+        return None
+    code = _SYSTEM_ERROR.search(text)
+    return os.strerror(int(code[1] or code[2])) if code else text.splitlines()[0]
+
+
+@contextlib.contextmanager
+def without_tracebacks() -> Iterator[None]:
+    """Orbax logs the traceback of an error once per thread before it raises it; the error itself is enough."""
+    logger = logging.get_absl_logger()
+
+    def has_none(record: Any) -> bool:
+        return not record.exc_info
+
+    logger.addFilter(has_none)
+    try:
+        yield
+    finally:
+        logger.removeFilter(has_none)
