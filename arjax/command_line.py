@@ -26,8 +26,8 @@ _DESCRIPTION = "Trains, scores and samples an autoregressive model given by a co
 _EPILOG = """\
 modes:
   train      trains, validates as it goes, ends with the test likelihood; goes on by itself in a folder with a run
-  evaluate   scores config.evaluate.split with the parameters that were best on validation -> DIR/results.json
-  sample     draws config.sample.num samples -> DIR/samples/
+  evaluate   scores config.evaluate.split with the parameters that were best on validation -> DIR/evaluations/
+  sample     draws config.sample.num samples -> DIR/samples-1/, samples-2/, ...
   plan       parameter table, FLOPs and memory per device for the mesh in the config, without an accelerator
   list       everything registered (networks, orderings, data sets, ...) as JSON
 

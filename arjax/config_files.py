@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from arjax.config import base_config
 from arjax.config_fields import check_types, fields, nearest_fields
 from arjax.errors import UserError
+from arjax.files import reading, write_text
 from arjax.paths import user_path
 from arjax.registry import did_you_mean
 from arjax.user_files import nearby_files, run_user_file
@@ -138,14 +139,14 @@ def from_json(text: str | bytes) -> ConfigDict:
 def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
     """The config a folder was made with; raises `UserError` when there is none or it is not readable."""
     path = user_path(workdir) / FILE_NAME
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
+    with reading(path):
+        data = path.read_bytes()
     try:
-        config = from_json(path.read_text(encoding="utf-8"))
+        config = from_json(data)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged: it is not the JSON of a config") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
     try:
         check_types(config)
     except UserError as error:
@@ -181,8 +182,5 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
 
 
 def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `config.json`, atomically."""
-    path = Path(workdir) / FILE_NAME
-    replacement = path.with_suffix(".tmp")
-    replacement.write_text(to_json(config), encoding="utf-8")
-    replacement.replace(path)
+    """Writes `config.json`, atomically; raises `UserError` where the disk refuses."""
+    write_text(Path(workdir) / FILE_NAME, to_json(config))

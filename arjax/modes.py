@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from arjax.config_files import (
     save_config,
 )
 from arjax.errors import UserError
+from arjax.files import write_text
 from arjax.validate import validate, validate_run
 
 
@@ -38,54 +40,61 @@ def run_train(flags: Flags) -> int:
 def _train(config: ConfigDict, workdir: Path) -> int:
     from arjax.showing import show_run
     from arjax.training.loop import train
+    from arjax.training.run_folder import RunFolder
 
     path = workdir / FILE_NAME
     is_new = not path.exists()
     if not is_new:
         check_same_run(config, workdir, training=True)
-    if jax.process_index() == 0:
-        save_config(config, workdir)
-    try:
-        outcome = train(config, workdir)
-    except UserError:
-        if is_new and not any((workdir / "checkpoints").glob("*/*")):
-            path.unlink(missing_ok=True)  # nothing was trained: the corrected config may use this folder
-        raise
-    if jax.process_index() == 0:
-        print(outcome.message)
-    if outcome.status == "finished":
-        show_run(outcome.setup, config, workdir)
+    with RunFolder(workdir) as folder:
+        if jax.process_index() == 0:
+            save_config(config, workdir)
+        try:
+            outcome = train(config, workdir)
+        except UserError:
+            if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
+                path.unlink(missing_ok=True)  # nothing was trained: the corrected config may use this folder
+            raise
+        if jax.process_index() == 0:
+            print(outcome.message)
+        if outcome.status == "finished":
+            folder.check()
+            show_run(outcome.setup, config, workdir)
     return 0
 
 
 def run_evaluate(flags: Flags) -> int:
-    """Scores `config.evaluate.split` with the best parameters of a finished or running run; writes `results.json`."""
+    """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
     from arjax.evaluation.likelihood import Evaluator
-    from arjax.training.results import device_name, read_results, write_results
+    from arjax.training.reporter import announce
+    from arjax.training.results import cost_of_run, device_name, read_results, write_evaluation
     from arjax.training.setup import build, latest_store, restore_params
 
     config = _load_run_config(flags)
     _connect(flags)
     setup = build(config)
     split = config.evaluate.split
-    params, best_step, _ = restore_params(setup, flags.workdir)
+    known = read_results(flags.workdir) or {}
+    params, best_step, about = restore_params(setup, flags.workdir)
+    newest = latest_store(flags.workdir).newest()
+    announce(f"compiling, and scoring the {split} split ...", sys.stderr)
     scores = Evaluator(
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
     )(params, split)
     results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split} | scores
-    known = read_results(flags.workdir)
-    if known is None:  # the run is still being trained: what it has cost so far stands in its newest checkpoint
-        restored = latest_store(flags.workdir).restore(setup.abstract_state)
-        step, history = (restored[0], restored[2]) if restored else (best_step, {})
-        known = {"step": step, "seed": setup.seed, "device": device_name()}
-        known |= {name: history[name] for name in ("train_seconds", "compile_seconds") if name in history}
-    times = ("train_seconds", "compile_seconds", "train_sites_per_second")
-    kept = ("validation_nll_nats", "step", "seed", *times, "device")
-    results |= {"num_params": sum(leaf.size for leaf in jax.tree.leaves(params)), "best_step": best_step}
-    results |= {name: known[name] for name in kept if name in known}
-    write_results(flags.workdir, results)
+    results |= {
+        "validation_nll_nats": about["value"] if about else None,
+        "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "step": newest[0] if newest else best_step,
+        "best_step": best_step,
+        "seed": setup.seed,
+    }
+    if newest:
+        results |= cost_of_run(newest[1], newest[0], config.train.batch_size * setup.model.event.num_sites)
+    results["device"] = known.get("device", device_name())
     if jax.process_index() == 0:
-        print(describe_scores(results))
+        print(describe_scores(results))  # first of all: the disk may refuse the file
+        print(write_evaluation(flags.workdir, results))
     return 0
 
 
@@ -106,15 +115,15 @@ def describe_scores(results: dict[str, Any]) -> str:
 
 
 def run_sample(flags: Flags) -> int:
-    """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples/`."""
-    from arjax.showing import show_samples
+    """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
+    from arjax.showing import show_more_samples
     from arjax.training.setup import build, restore_params
 
     config = _load_run_config(flags)
     _connect(flags)
     setup = build(config)
-    params, _, _ = restore_params(setup, flags.workdir)
-    for path in show_samples(setup, params, config.sample, Path(flags.workdir) / "samples"):
+    params, best_step, _ = restore_params(setup, flags.workdir)
+    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step):
         print(path)
     return 0
 
@@ -132,7 +141,7 @@ def run_plan(flags: Flags) -> int:
     print_plan(plan)
     if flags.workdir:
         path = writable_folder(flags.workdir) / "plan.json"
-        path.write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(dataclasses.asdict(plan), indent=2) + "\n")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -14,10 +15,14 @@ from ml_collections import ConfigDict
 
 from arjax.data import Dataset, speech
 from arjax.evaluation.entropy import step_entropy
+from arjax.files import write_text
+from arjax.reporting import sample_folders
 from arjax.reporting.diagrams import draw_factorization
 from arjax.reporting.plots import entropy_curve, has_matplotlib, loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
+from arjax.training.processes import from_process_0
+from arjax.training.reporter import announce
 from arjax.training.setup import Setup, restore_params
 
 # Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
@@ -32,11 +37,14 @@ WAVEFORMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `samples/` of a finished run, and pictures of its factorization, its uncertainty along the order and its
-    loss; says once when matplotlib is missing.
+    loss; says once when matplotlib is missing. Samples that stand there are kept, see `arjax.reporting.sample_folders`.
+
+    Raises:
+      UserError: the disk refuses.
     """
     workdir = Path(workdir)
-    params, _, _ = restore_params(setup, workdir)
-    written = show_samples(setup, params, config.sample, workdir / "samples")
+    params, best_step, _ = restore_params(setup, workdir)
+    written = show_own_samples(setup, params, config.sample, workdir, best_step)
     if jax.process_count() == 1 and has_matplotlib():
         written.append(show_entropy(setup, params, config.evaluate.batch_size, workdir / "entropy.png"))
         model = setup.model
@@ -48,19 +56,48 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
             written.append(workdir / "loss.png")
             loss_curves(written[-1], metrics)
     if jax.process_index() == 0:
-        print("wrote " + ", ".join(str(path) for path in written if path.suffix != ".wav"))
+        if written:
+            print("wrote " + ", ".join(str(path) for path in written if path.suffix != ".wav"))
         if not has_matplotlib():
             print("no pictures: they need matplotlib (pip install 'arjax[plots]')", file=sys.stderr)
 
 
-def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path) -> list[Path]:
+def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:
+    """The samples of the run itself, in `samples/`, unless the same ones are there; returns the files written."""
+    final = workdir / sample_folders.NAME
+    if from_process_0(sample_folders.read_options(final) == sample_options(setup, options, best_step)):
+        return []
+    announce(f"drawing {options.num} samples ...")
+    if jax.process_index() > 0:
+        return show_samples(setup, params, options, final, best_step)
+    with sample_folders.own_folder(workdir) as folder:
+        written = show_samples(setup, params, options, folder, best_step)
+    return [final / path.name for path in written]
+
+
+def show_more_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:
+    """Samples of a later look, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written."""
+    if jax.process_index() > 0:
+        return show_samples(setup, params, options, workdir, best_step)
+    with sample_folders.numbered_folder(workdir) as folder:
+        announce(f"compiling, and drawing {options.num} samples ...", sys.stderr)
+        return show_samples(setup, params, options, folder, best_step)
+
+
+def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
+    """All that samples depend on, but for the model: the fields of `config.sample`, seed, step of the parameters."""
+    return options.to_dict() | {"seed": setup.seed, "best_step": best_step}
+
+
+def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, best_step: int) -> list[Path]:
     """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
 
     Args:
       setup: the run.
       params: parameters on the run's mesh.
       options: `config.sample`: num, sampler, temperature, top_k, top_p.
-      folder: where to write.
+      folder: where the first process writes.
+      best_step: step of the parameters.
     """
     real = real_examples(setup.dataset, options.num)
     drawn = setup.model.sample(
@@ -77,7 +114,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path) -
         return []
     event, dataset = setup.model.event, setup.dataset
     to_wave, rate = WAVEFORMS.get(dataset.name, (None, 0))
-    return write_samples(
+    written = write_samples(
         folder,
         dataset.in_data_units(np.asarray(drawn)),
         event.grid_shape,
@@ -87,6 +124,9 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path) -
         to_wave=to_wave,
         sample_rate=rate,
     )
+    about = json.dumps(sample_options(setup, options, best_step), indent=2)
+    write_text(folder / sample_folders.OPTIONS, about + "\n")  # last: it says that the others are whole
+    return written
 
 
 def real_examples(dataset: Dataset, num: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.files import writing
 
 INK, ACCENT, SOFT = "#2b5f91", "#d9722c", "#9a9a9a"
 MAX_IMAGES = 64
@@ -278,6 +279,7 @@ def label_axes(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
 
 
 def save_figure(figure: Any, path: str | os.PathLike) -> None:
-    """Writes a figure, and the folder for it."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.06)
+    """Writes a figure, and the folder for it; raises `UserError` where the disk refuses."""
+    with writing(path):
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        figure.savefig(path, bbox_inches="tight", pad_inches=0.06)

@@ -37,18 +37,21 @@ class Progress:
         self._width = 0
         self._marks = [(start_step, clock())]
 
-    def update(self, step: int, bits_per_dim: float, examples_per_second: float, **more: float) -> None:
-        """Shows the state after `step` steps; `more` are further numbers to show, such as `validation=2.01`."""
+    def update(self, step: int, bits_per_dim: float, examples_per_second: float) -> None:
+        """Shows the state after `step` steps."""
         # Start, first update and latest update are all that the ETA needs.
         self._marks = [*self._marks[:2], (step, self._clock())]
         parts = [
-            f"step {step:,}/{self._total:,} ({step / max(self._total, 1):.0%})",
+            self._position(step),
             f"loss {bits_per_dim:.4f} bits/dim",
             f"{examples_per_second:,.0f} examples/s",
-            *(f"{name} {value:.4g}" for name, value in more.items()),
             f"ETA {format_duration(self.seconds_left())}",
         ]
         self._show("  ".join(parts))
+
+    def validation(self, step: int, bits_per_dim: float) -> None:
+        """Prints the score of the parameters of `step` on the validation split, a line that stays."""
+        self.message(f"{self._position(step)}  validation {bits_per_dim:.4f} bits/dim")
 
     def message(self, text: str) -> None:
         """Prints a line that stays, above the progress line."""
@@ -72,6 +75,9 @@ class Progress:
         if step_1 <= step_0:
             return 0.0 if step_1 >= self._total else float("inf")
         return (self._total - step_1) * (time_1 - time_0) / (step_1 - step_0)
+
+    def _position(self, step: int) -> str:
+        return f"step {step:,}/{self._total:,} ({step / max(self._total, 1):.0%})"
 
     def _show(self, line: str) -> None:
         if self._in_place:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from arjax.files import writing
 from arjax.reporting.plots import has_matplotlib, sample_grid
 
 
@@ -26,7 +27,7 @@ def write_samples(
     """Writes samples in every form that suits them.
 
     Args:
-      folder: where to write; made when missing.
+      folder: where to write; made when missing, in a folder that is there.
       samples: [N, *grid, *value], always written as `samples.npy`.
       grid_shape: the grid; what is behind it is the value.
       real: real examples of the same shape, drawn beside the samples.
@@ -37,19 +38,23 @@ def write_samples(
 
     Returns:
       The files written. The picture is left out when matplotlib is not installed.
+
+    Raises:
+      UserError: the disk refuses.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "samples.npy"]
-    np.save(written[0], samples)
-    if to_text is not None:
-        texts = [f"--- sample {i + 1} ---\n{to_text(sample)}\n" for i, sample in enumerate(samples)]
-        written.append(folder / "samples.txt")
-        written[-1].write_text("\n".join(texts), encoding="utf-8")
-    if to_wave is not None and sample_rate:
-        for i, sample in enumerate(samples):
-            written.append(folder / f"sample_{i:02d}.wav")
-            write_wave(written[-1], to_wave(sample), sample_rate)
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        np.save(written[0], samples)
+        if to_text is not None:
+            texts = [f"--- sample {i + 1} ---\n{to_text(sample)}\n" for i, sample in enumerate(samples)]
+            written.append(folder / "samples.txt")
+            written[-1].write_text("\n".join(texts), encoding="utf-8")
+        if to_wave is not None and sample_rate:
+            for i, sample in enumerate(samples):
+                written.append(folder / f"sample_{i:02d}.wav")
+                write_wave(written[-1], to_wave(sample), sample_rate)
     images = as_images(samples, grid_shape)
     if images is not None and has_matplotlib():
         written.append(folder / "samples.png")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from arjax.files import reading, write_text, writing
 from arjax.values import parse_json
 
 FILE_NAME = "metrics.jsonl"
@@ -33,27 +34,28 @@ class MetricWriter:
             again; 0 starts a fresh file. None keeps every whole line.
         """
         self._path = Path(workdir) / FILE_NAME
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists():
-            _trim(self._path, resume_step)
-        self._file = self._path.open("a", encoding="utf-8")
-        self._tensorboard = _tensorboard_writer(workdir, resume_step)
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.exists():
+                _trim(self._path, resume_step)
+            self._path.open("a").close()  # a mistake ends here, before anything is computed
+            self._tensorboard = _tensorboard_writer(workdir, resume_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line; `values` are scalars (Python, numpy or jax)."""
+        """Adds one line; `values` are scalars (Python, numpy or jax). Raises `UserError` where the disk refuses."""
         scalars = {name: float(value) for name, value in values.items()}
         line = {"step": int(step)} | {k: v if math.isfinite(v) else None for k, v in scalars.items()}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
         if self._tensorboard is not None:
             for name, value in scalars.items():
                 self._tensorboard.add_scalar(name, value, int(step))
 
     def close(self) -> None:
         """Flushes and closes all files."""
-        self._file.close()
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with writing(f"the TensorBoard events in {self._path.parent}"):
+                self._tensorboard.close()
 
     def __enter__(self) -> MetricWriter:
         return self
@@ -70,13 +72,19 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The metrics in a file, without broken lines: a kill in mid-write leaves half of one, a power cut garbage."""
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    with reading(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
         try:
             values = parse_json(line)
         except ValueError:
             continue
-        if isinstance(values, dict) and isinstance(values.get("step"), int):
+        if isinstance(values, dict) and isinstance(values.get("step"), int) and all(map(_is_metric, values.values())):
             yield values
+
+
+def _is_metric(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)
 
 
 def _trim(path: Path, resume_step: int | None) -> None:
@@ -84,9 +92,7 @@ def _trim(path: Path, resume_step: int | None) -> None:
     limit = math.inf if resume_step is None else resume_step
     # At step 0 nothing has been trained: what a dead earlier attempt wrote there is written again as well.
     kept = [line for line in _whole_lines(path) if line["step"] <= limit and resume_step != 0]
-    replacement = path.with_suffix(".tmp")
-    replacement.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    replacement.replace(path)  # atomic: a kill here leaves either the old or the new file
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _tensorboard_writer(workdir: str | os.PathLike, resume_step: int | None) -> Any:

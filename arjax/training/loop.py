@@ -17,8 +17,9 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.training.durations import is_due, next_pause
 from arjax.training.feed import as_traced, make_feed, to_mesh
 from arjax.training.optimizer import make_schedule
-from arjax.training.reporter import Reporter
-from arjax.training.results import device_name, read_results, write_results
+from arjax.training.reporter import Reporter, announce
+from arjax.training.results import cost_of_run, device_name, read_results, write_results
+from arjax.training.run_folder import RunFolder
 from arjax.training.setup import Setup, best_store, build, latest_store, restore_params
 from arjax.training.sharding import replicated
 from arjax.training.state import eval_params
@@ -78,12 +79,13 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
       workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing.
 
     Raises:
-      UserError: a mistake in the config, or a workdir whose checkpoints cannot be read.
+      UserError: a mistake in the config, a workdir whose checkpoints cannot be read, a disk that refuses (when it is
+        full, say), or a workdir that was deleted or moved meanwhile.
       TrainingDiverged: the loss was not finite; names the step and the last good checkpoint.
     """
-    with StopSignal() as stop:
-        # 1. Build everything from the config: a mistake ends here, before anything compiles.
-        run = Run(config, workdir)
+    # 1. Build everything from the config: a mistake ends here, before anything compiles.
+    run = Run(config, workdir)
+    with StopSignal() as stop, RunFolder(workdir) as run.folder:
         # 2. Go on from the newest readable checkpoint, or start.
         run.resume()
         # 3. Train: chunks of steps between pauses; at a pause: log, validate, save.
@@ -108,7 +110,7 @@ class Run:
         self.train, self.workdir, self.split = config.train, workdir, config.evaluate.split
         if self.split not in setup.dataset.splits:
             raise UserError(f"data set {setup.dataset.name!r} has no {self.split} split to evaluate at the end")
-        self.total, self.step, self.history = setup.total_steps, 0, History()
+        self.total, self.step, self.state, self.history = setup.total_steps, 0, None, History()
         self.latest, self.best = latest_store(workdir), best_store(workdir)
         self.evaluator = Evaluator(
             setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
@@ -119,12 +121,10 @@ class Run:
         )
 
     def resume(self) -> None:
-        """Takes state and history from the newest readable checkpoint, or makes fresh ones."""
-        init_key, self.key = self.setup.keys()
+        """Takes state and history from the newest readable checkpoint, where there is one."""
+        self.best.steps()  # a file in its place ends here, and not after the first validation
         restored = self.latest.restore(self.setup.abstract_state)
-        if restored is None:
-            self.state = self.setup.init_state(init_key)
-        else:
+        if restored is not None:
             self.step, self.state, extra = restored
             self.history = History(**extra)
 
@@ -135,14 +135,18 @@ class Run:
 
     def fit(self, stop: StopSignal) -> None:
         """Trains until the run is finished or `stop` is requested, and leaves everything saved."""
-        started, before = time.monotonic(), self.history.train_seconds
-
-        def clock() -> float:
-            return before + time.monotonic() - started
-
         with Reporter(self.workdir, self.total, self.step) as self.reporter:
             if self.step:
                 self.reporter.say(f"goes on at step {self.step} of {self.total}")
+            self.reporter.say("compiling ...")
+            init_key, self.key = self.setup.keys()
+            if self.state is None:
+                self.state = self.setup.init_state(init_key)
+            started, before = time.monotonic(), self.history.train_seconds
+
+            def clock() -> float:
+                return before + time.monotonic() - started
+
             self._compile()
             while not self.is_finished():
                 train = self.train
@@ -197,6 +201,7 @@ class Run:
         """What is due after this step: log, validate with the averaged parameters, save."""
         sums = {name: float(value) for name, value in self.sums.items()}
         self._check_finite(int(sums["bad_step"]))
+        self.folder.check()
         self.history.sums = sums
         if is_due(self.step, self.total, self.train.log_every):
             self._log(sums)
@@ -228,6 +233,7 @@ class Run:
         """Scores the validation split and keeps the parameters when they are the best so far."""
         params, history = eval_params(self.state), self.history
         scores = self.evaluator(params, "validation")
+        self.folder.check()
         self.reporter.validation(self.step, scores)
         value = scores["nll_nats"]
         if math.isfinite(value) and (history.best_value is None or value < history.best_value):
@@ -237,6 +243,7 @@ class Run:
             history.bad_evals += 1
 
     def _save(self, train_seconds: float) -> None:
+        self.folder.check()
         self.history.train_seconds = train_seconds
         self.latest.save(self.step, self.state, dataclasses.asdict(self.history))
         self.saved_step = self.step
@@ -250,20 +257,18 @@ class Run:
             raise TrainingDiverged(
                 "no validation score of this run was finite, so there are no best parameters to test"
             )
+        announce(f"scoring the {split} split ...")
         params, best_step, about = restore_params(self.setup, self.workdir)
         results = {"dataset": self.setup.dataset.name, "split": split} | self.evaluator(params, split)
+        sites_per_step = self.train.batch_size * self.setup.model.event.num_sites
         results |= {
             "validation_nll_nats": about["value"] if about else None,
             "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
             "step": self.step,
             "best_step": best_step,
             "seed": self.setup.seed,
-            "train_seconds": self.history.train_seconds,
-            "compile_seconds": self.history.compile_seconds,
             "device": device_name(),
-        }
-        if self.history.step_seconds > 0:
-            sites = self.step * self.train.batch_size * self.setup.model.event.num_sites
-            results["train_sites_per_second"] = sites / self.history.step_seconds
+        } | cost_of_run(dataclasses.asdict(self.history), self.step, sites_per_step)
+        self.folder.check()
         write_results(self.workdir, results)
         return results

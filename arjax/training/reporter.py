@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
+from typing import Any, TextIO
 
 import jax
 
@@ -20,15 +22,14 @@ class Reporter:
         first = jax.process_index() == 0
         self._writer = MetricWriter(workdir, resume_step=step) if first else None
         self._progress = Progress(total_steps, start_step=step) if first else None
-        self._latest_validation: dict[str, float] = {}
 
     def __enter__(self) -> Reporter:
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._writer is not None and self._progress is not None:
-            self._writer.close()
             self._progress.close()
+            self._writer.close()
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""
@@ -49,11 +50,18 @@ class Reporter:
             "examples_per_second": speed,
         }
         self._writer.write(step, values)
-        self._progress.update(step, bits_per_dim, speed, **self._latest_validation)
+        self._progress.update(step, bits_per_dim, speed)
 
     def validation(self, step: int, scores: Mapping[str, Any]) -> None:
         """Reports the scores of the validation split."""
-        self._latest_validation = {"validation": scores["bits_per_dim"]}
-        if self._writer is not None:
-            numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
-            self._writer.write(step, {f"validation/{name}": value for name, value in numbers.items()})
+        if self._writer is None or self._progress is None:
+            return
+        numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+        self._writer.write(step, {f"validation/{name}": value for name, value in numbers.items()})
+        self._progress.validation(step, scores["bits_per_dim"])
+
+
+def announce(text: str, stream: TextIO | None = None) -> None:
+    """Prints a line (to stdout by default) about work that is silent for a while, by the first process."""
+    if jax.process_index() == 0:
+        print(text, file=sys.stdout if stream is None else stream, flush=True)

@@ -1,4 +1,4 @@
-"""`results.json`: what a finished run has to say."""
+"""The scores of a run: `results.json`, its own report, and `evaluations/`, where later looks at it go."""
 
 from __future__ import annotations
 
@@ -10,25 +10,84 @@ from typing import Any
 
 import jax
 
+from arjax.files import reading, write_text, writing
 from arjax.values import read_json_object
 
-FILE_NAME = "results.json"
+FILE_NAME, EVALUATIONS = "results.json", "evaluations"
+#: What every report says. One that lacks any of it was edited by hand or damaged.
+_TEXTS = ("dataset", "split", "device")
+_NUMBERS = ("nll_nats", "nll_stderr", "bits_per_dim", "num_examples", "num_params")
+_NUMBERS += ("step", "best_step", "seed", "train_seconds")
+_FIELDS = dict.fromkeys(_TEXTS, str) | dict.fromkeys(_NUMBERS, (int, float))
+#: Scores with the same values here are the same scores.
+_SCORES = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
 
 
 def read_results(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """The results of a workdir, or None when there are none (or no whole ones, which cannot happen by a kill)."""
-    results = read_json_object(Path(workdir) / FILE_NAME)  # edited by hand or damaged, they are computed again
-    return results if results is not None and {"step", "split"} <= results.keys() else None
+    """The report of a run, or None when there is none, or none that is whole: then it is computed again.
+
+    Raises:
+      UserError: there is one that cannot be read.
+    """
+    path = Path(workdir) / FILE_NAME
+    with reading(path):
+        results = read_json_object(path)
+    whole = results is not None and all(isinstance(results.get(name), kind) for name, kind in _FIELDS.items())
+    return results if whole else None
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:
-    """Writes the results, atomically, by the first process."""
+    """Writes the report of a run, by the first process.
+
+    An earlier report (of fewer steps, or of another split) is kept in `evaluations/`.
+
+    Raises:
+      UserError: the disk refuses; what was there before is as it was.
+    """
     if jax.process_index() == 0:
-        path = Path(workdir) / FILE_NAME
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replacement = path.with_suffix(".tmp")
-        replacement.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        replacement.replace(path)
+        earlier = read_results(workdir)
+        if earlier is not None and not _same_scores(earlier, results):
+            write_evaluation(workdir, earlier)
+        write_text(Path(workdir) / FILE_NAME, json.dumps(results, indent=2) + "\n")
+
+
+def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:
+    """Writes scores to a file of `evaluations/` named by what was scored, such as `test-step-900.json`; returns it.
+
+    A file that holds other scores is kept, and the next number is added to the name.
+
+    Raises:
+      UserError: the disk refuses.
+    """
+    folder = Path(workdir) / EVALUATIONS
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    orders = f"-{results['num_orders']}-orders" if results.get("num_orders", 1) > 1 else ""
+    name, number = f"{results['split']}-step-{results['best_step']}{orders}", 1
+    path = folder / f"{name}.json"
+    while path.exists() and not _same_scores(read_json_object(path) or {}, results):
+        number += 1
+        path = folder / f"{name}-{number}.json"
+    write_text(path, json.dumps(results, indent=2) + "\n")
+    return path
+
+
+def _same_scores(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    return all(left.get(name) == right.get(name) for name in _SCORES)
+
+
+def cost_of_run(history: Mapping[str, Any], step: int, sites_per_step: int) -> dict[str, Any]:
+    """What training has cost so far, from the history that stands in a checkpoint.
+
+    Args:
+      history: the fields of `arjax.training.loop.History`.
+      step: steps done.
+      sites_per_step: sites that go through one train step.
+    """
+    cost = {name: history[name] for name in ("train_seconds", "compile_seconds")}
+    if history["step_seconds"] > 0:
+        cost["train_sites_per_second"] = step * sites_per_step / history["step_seconds"]
+    return cost
 
 
 def device_name() -> str:

@@ -8,10 +8,9 @@ from types import FrameType
 from typing import Any
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from arjax.errors import UserError
+from arjax.training.processes import on_any_process
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -48,4 +47,4 @@ class StopSignal:
         """Whether to stop now. Several processes can only agree on it at a pause, where all of them are."""
         if jax.process_count() == 1:
             return self._received
-        return at_pause and bool(np.any(multihost_utils.process_allgather(np.int32(self._received))))
+        return at_pause and on_any_process(self._received)

@@ -12,7 +12,7 @@ from arjax.errors import UserError
 from arjax.main import main
 from arjax.training.results import read_results
 
-DAMAGES = [b"[]", b"{}", b"3", b'{"step": 4', b"\xff\xfe"]
+DAMAGES = [b"[]", b"{}", b"3", b'{"step": 4', b"\xff\xfe", b'{"step": 6, "split": "test"}']
 
 
 @pytest.fixture
@@ -27,8 +27,9 @@ def test_damaged_results_are_no_results(tmp_path, damage):
     assert read_results(tmp_path) is None
 
 
-def test_damaged_results_are_computed_again(config_file, finished_run, workdir):
-    (workdir / "results.json").write_bytes(b"[]")
+@pytest.mark.parametrize("damage", [b"[]", b'{"step": 6, "split": "test"}'])
+def test_damaged_results_are_computed_again(config_file, finished_run, workdir, damage):
+    (workdir / "results.json").write_bytes(damage)
     assert main([f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]) == 0
     names = ("step", "split", "nll_nats", "train_seconds")
     again, before = (json.loads((path / "results.json").read_text()) for path in (workdir, finished_run))

@@ -18,7 +18,11 @@ def test_a_finished_run_holds_everything(finished_run):
     names = {path.name for path in finished_run.iterdir()}
     assert {"config.json", "metrics.jsonl", "results.json", "checkpoints", "samples"} <= names
     assert {"entropy.png", "loss.png", "factorization.png"} <= names
-    assert {path.name for path in (finished_run / "samples").iterdir()} == {"samples.npy", "samples.png"}
+    assert {path.name for path in (finished_run / "samples").iterdir()} == {
+        "samples.npy",
+        "samples.png",
+        "options.json",
+    }
     results = json.loads((finished_run / "results.json").read_text())
     for name in (
         "dataset",
@@ -43,48 +47,113 @@ def test_running_it_again_reports_and_trains_nothing(config_file, finished_run, 
     assert read_metrics(finished_run) == metrics and (finished_run / "results.json").read_text() == results
 
 
+def files(workdir):
+    """Every file of a run with what it holds."""
+    return {str(path.relative_to(workdir)): path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+
+
+def evaluate(workdir, capsys, *flags):
+    """What evaluating prints first and what it writes; nothing that was there is changed."""
+    before = files(workdir)
+    capsys.readouterr()
+    assert main(["--mode=evaluate", f"--workdir={workdir}", *flags]) == 0
+    after = files(workdir)
+    line, path = capsys.readouterr().out.splitlines()
+    name = os.path.relpath(path, workdir)
+    assert after == before | {name: after[name]}
+    return line, name, json.loads(after[name])
+
+
 def test_evaluate_takes_the_config_from_the_run(finished_run, tmp_path, capsys):
     workdir = copy_of(finished_run, tmp_path)
-    before = json.loads((workdir / "results.json").read_text())
-    capsys.readouterr()
-    assert main(["--mode=evaluate", f"--workdir={workdir}"]) == 0
-    after = json.loads((workdir / "results.json").read_text())
-    assert after == pytest.approx(before)
-    assert capsys.readouterr().out.startswith("digits test: ")
+    line, name, scores = evaluate(workdir, capsys)
+    assert line.startswith("digits test: ") and name == "evaluations/test-step-6.json"
+    assert scores == pytest.approx(json.loads((workdir / "results.json").read_text()))
 
 
-def test_evaluate_another_split_keeps_what_training_cost(finished_run, tmp_path):
+def test_evaluate_another_split_leaves_the_report_as_it_is(finished_run, tmp_path, capsys):
     workdir = copy_of(finished_run, tmp_path)
-    before = json.loads((workdir / "results.json").read_text())
-    assert main(["--mode=evaluate", f"--workdir={workdir}", "--config.evaluate.split=validation"]) == 0
-    after = json.loads((workdir / "results.json").read_text())
-    assert (after["split"], after["num_examples"]) == ("validation", 200)
-    assert after["nll_nats"] == pytest.approx(before["validation_nll_nats"])
-    assert after["train_seconds"] == before["train_seconds"]
+    report = json.loads((workdir / "results.json").read_text())
+    _, name, scores = evaluate(workdir, capsys, "--config.evaluate.split=validation")
+    assert name == "evaluations/validation-step-6.json"
+    assert (scores["split"], scores["num_examples"]) == ("validation", 200)
+    assert scores["nll_nats"] == pytest.approx(report["validation_nll_nats"])
+    assert scores["train_seconds"] == report["train_seconds"]
 
 
-def test_evaluate_a_run_that_has_no_results_yet(finished_run, tmp_path):
+def test_evaluating_again_keeps_what_differs(finished_run, tmp_path, capsys):
     workdir = copy_of(finished_run, tmp_path)
-    before = json.loads((workdir / "results.json").read_text())
+    _, name, scores = evaluate(workdir, capsys)
+    assert evaluate(workdir, capsys)[1] == name
+    (workdir / name).write_text(json.dumps(scores | {"nll_nats": 1.0}))  # as another machine would round it
+    assert evaluate(workdir, capsys)[1] == "evaluations/test-step-6-2.json"
+
+
+def test_evaluate_a_run_that_has_no_results_yet(finished_run, tmp_path, capsys):
+    workdir = copy_of(finished_run, tmp_path)
+    report = json.loads((workdir / "results.json").read_text())
     (workdir / "results.json").unlink()
-    assert main(["--mode=evaluate", f"--workdir={workdir}"]) == 0
-    after = json.loads((workdir / "results.json").read_text())
-    for name in ("nll_nats", "num_params", "step", "best_step", "seed", "train_seconds"):
-        assert after[name] == pytest.approx(before[name]), name
+    assert evaluate(workdir, capsys)[2] == pytest.approx(report)
+    assert not (workdir / "results.json").exists(), "the run has not reported yet"
 
 
-def test_samples_are_valid_and_a_function_of_the_seed(finished_run, tmp_path):
+def test_samples_are_valid_and_a_function_of_the_seed(finished_run, tmp_path, capsys):
     workdir = copy_of(finished_run, tmp_path)
 
-    def sample(*flags):
+    def sample(number, *flags):
+        before = files(workdir)
         assert main(["--mode=sample", f"--workdir={workdir}", "--config.sample.num=3", *flags]) == 0
-        return np.load(workdir / "samples" / "samples.npy")
+        folder, after = workdir / f"samples-{number}", files(workdir)
+        assert capsys.readouterr().out.splitlines()[0] == str(folder / "samples.npy")
+        assert before.items() <= after.items(), "earlier samples are as they were"
+        return np.load(folder / "samples.npy"), json.loads((folder / "options.json").read_text())
 
-    first = sample()
+    capsys.readouterr()
+    first, options = sample(1)
     assert first.shape == (3, 8, 8) and first.min() >= 0 and first.max() <= 16 and np.ptp(first) > 0
-    np.testing.assert_array_equal(first, sample())
-    np.testing.assert_array_equal(first, sample("--config.sample.sampler=naive"))
-    assert (first != sample("--config.sample.temperature=0.01")).any()
+    assert options["num"] == 3 and (options["seed"], options["best_step"]) == (0, 6)
+    np.testing.assert_array_equal(first, sample(2)[0])
+    np.testing.assert_array_equal(first, sample(3, "--config.sample.sampler=naive")[0])
+    cold, options = sample(4, "--config.sample.temperature=0.01")
+    assert (first != cold).any() and options["temperature"] == 0.01
+
+
+def test_the_run_keeps_samples_that_it_drew_otherwise(config_file, finished_run, tmp_path):
+    workdir = copy_of(finished_run, tmp_path)
+    before = files(workdir / "samples")
+    flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]
+    assert main(flags) == 0
+    assert not (workdir / "samples-1").exists() and files(workdir / "samples") == before
+    assert main([*flags, "--config.sample.num=3"]) == 0
+    assert files(workdir / "samples-1") == before
+    assert len(np.load(workdir / "samples" / "samples.npy")) == 3
+    assert not (workdir / "partial-samples").exists()
+
+
+def test_the_run_keeps_its_report_of_another_split(config_file, finished_run, tmp_path):
+    workdir = copy_of(finished_run, tmp_path)
+    report = json.loads((workdir / "results.json").read_text())
+    flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]
+    assert main([*flags, "--config.evaluate.split=validation"]) == 0
+    assert json.loads((workdir / "results.json").read_text())["split"] == "validation"
+    assert json.loads((workdir / "evaluations" / "test-step-6.json").read_text()) == report
+
+
+def test_work_that_compiles_says_so_first(config_file, finished_run, tmp_path, capsys):
+    workdir = copy_of(finished_run, tmp_path)
+    capsys.readouterr()
+    for mode, words in (
+        ("evaluate", "compiling, and scoring the test split ..."),
+        ("sample", "compiling, and drawing "),
+    ):
+        assert main([f"--mode={mode}", f"--workdir={workdir}"]) == 0
+        assert capsys.readouterr().err.startswith(words)
+    flags = [f"--config={config_file}:smoke", f"--workdir={tmp_path / 'new'}"]
+    assert main(flags) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "compiling ..." and "scoring the test split ..." in lines
+    assert main([*flags, "--config.train.steps=7"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == ["goes on at step 6 of 7", "compiling ..."]
 
 
 def test_a_run_can_be_made_longer(config_file, finished_run, tmp_path):

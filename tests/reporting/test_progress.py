@@ -24,10 +24,20 @@ def test_lines_name_step_loss_speed_and_time_left():
     clock, out = Clock(), io.StringIO()
     progress = Progress(1000, stream=out, clock=clock)
     clock.now = 10.0
-    progress.update(100, 2.5, 1234.0, validation=2.25)
-    assert out.getvalue() == (
-        "step 100/1,000 (10%)  loss 2.5000 bits/dim  1,234 examples/s  validation 2.25  ETA 1m30s\n"
-    )
+    progress.update(100, 2.5, 1234.0)
+    assert out.getvalue() == "step 100/1,000 (10%)  loss 2.5000 bits/dim  1,234 examples/s  ETA 1m30s\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_validation_is_a_line_that_stays_and_names_its_step(terminal):
+    out = Terminal() if terminal else io.StringIO()
+    progress = Progress(1000, stream=out, clock=Clock())
+    progress.update(100, 2.5, 1234.0)
+    progress.validation(100, 2.25)
+    progress.update(200, 2.4, 1234.0)
+    lines = [line.split("\r")[-1] for line in out.getvalue().split("\n")]
+    assert "step 100/1,000 (10%)  validation 2.2500 bits/dim" in lines
+    assert out.getvalue().count("validation") == 1
 
 
 def test_compilation_does_not_count_in_the_time_left():

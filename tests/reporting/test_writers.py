@@ -1,11 +1,14 @@
 """Metric files survive a kill in mid-write and a resumed run repeats no line."""
 
+import errno
 import json
 import math
+import pathlib
 
 import numpy as np
 import pytest
 
+from arjax.errors import UserError
 from arjax.reporting.writers import MetricWriter, read_metrics
 
 
@@ -68,8 +71,42 @@ def test_garbage_is_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with MetricWriter(tmp_path) as writer:
         writer.write(1, {"a": 1.0})
-    path.write_bytes(path.read_bytes() + b'3\n[]\n{"a": 1}\n{"step": "x"}\n\xff\xfe\x00\n{"st')
+    path.write_bytes(
+        path.read_bytes()
+        + b'3\n[]\n{"a": 1}\n{"step": "x"}\n{"step": 1, "a": "x"}\n\xff\xfe\x00\n'
+        + b"[" * 100_000
+        + b'\n{"st'
+    )
     assert read_metrics(tmp_path) == [{"step": 1, "a": 1.0}]
     with MetricWriter(tmp_path, resume_step=1) as writer:
         writer.write(2, {"a": 2.0})
     assert path.read_text() == '{"step": 1, "a": 1.0}\n{"step": 2, "a": 2.0}\n'
+
+
+def test_a_full_disk_is_one_sentence_and_loses_no_line(tmp_path, monkeypatch):
+    write(tmp_path, [1, 2])
+    before = (tmp_path / "metrics.jsonl").read_text()
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for call in (lambda: MetricWriter(tmp_path, resume_step=1), lambda: write(tmp_path, [3])):
+        with monkeypatch.context() as patch:
+            patch.setattr(pathlib.Path, "write_text", full)
+            with pytest.raises(UserError, match=r"cannot write .*metrics\.jsonl: No space left on device"):
+                call()
+        assert (tmp_path / "metrics.jsonl").read_text() == before
+    writer = MetricWriter(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "open", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            writer.write(3, {"a": 1.0})
+    writer.write(3, {"a": 1.0})
+    assert steps_of(tmp_path) == [1, 2, 3]
+
+
+def test_a_folder_in_its_place_is_one_sentence(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    for call in (read_metrics, MetricWriter):
+        with pytest.raises(UserError, match=r"metrics\.jsonl: Is a directory"):
+            call(tmp_path)

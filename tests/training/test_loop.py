@@ -119,6 +119,17 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(ResidentFeed, "chunk", chunk)
 
 
+def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):
+    train(tiny_config(train__steps=5, train__log_every=3, train__eval_every=3), tmp_path / "a")
+    train(tiny_config(train__steps=2, train__eval_every=100), tmp_path / "b")
+    name = "validation/bits_per_dim"
+    values = {line["step"]: line[name] for line in metrics(tmp_path / "a") if name in line}
+    out = capsys.readouterr().out
+    for step in (3, 5):
+        assert f"step {step}/5 ({step / 5:.0%})  validation {values[step]:.4f} bits/dim\n" in out
+    assert "step 2/2 (100%)  validation " in out and out.count("validation") == 3
+
+
 def test_grouping_and_feed_change_no_bit(straight, tmp_path):
     train(tiny_config(train__steps_per_dispatch=5, train__log_every=2), tmp_path)
     assert_same_bits(final_state(tmp_path)[1], final_state(straight[0])[1])

@@ -1,0 +1,45 @@
+"""The folder of a run, which somebody may delete, move or replace while the run goes on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from arjax.errors import UserError
+from arjax.files import writing
+
+
+class RunFolder:
+    """A folder, made when missing, and held open so as to know it again. A context manager."""
+
+    def __init__(self, path: str | os.PathLike):
+        """Raises `UserError` when the folder cannot be made or opened."""
+        self._path = Path(path)
+        with writing(self._path):
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDONLY)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._descriptor)
+
+    def is_there(self) -> bool:
+        """Whether the path still leads to the folder that it led to at the start."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """To be called before anything is written: else a deleted folder would be made again, without what it held.
+
+        Raises:
+          UserError: the folder is not there any more, or another one is in its place.
+        """
+        if not self.is_there():
+            raise UserError(
+                f"the folder {self._path} was deleted, moved or replaced during the run, which ends here; where it was "
+                "moved, give the new place as --workdir to go on from its last checkpoint"
+            )
