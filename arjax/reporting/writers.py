@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,14 @@ class MetricWriter:
           resume_step: the step the run goes on from. Lines of later steps are removed, as the run will write them
             again; 0 starts a fresh file. None keeps every whole line.
         """
-        self._path = Path(workdir) / FILE_NAME
+        self._path, self._events = Path(workdir) / FILE_NAME, f"the TensorBoard events in {workdir}"
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists():
                 _trim(self._path, resume_step)
             self._path.open("a").close()  # a mistake ends here, before anything is computed
-            self._tensorboard = _tensorboard_writer(workdir, resume_step)
+            installed = importlib.util.find_spec("tensorboardX") is not None
+            self._tensorboard = _TensorBoardWriter(workdir, resume_step) if installed else None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one line; `values` are scalars (Python, numpy or jax). Raises `UserError` where the disk refuses."""
@@ -48,13 +50,13 @@ class MetricWriter:
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
         if self._tensorboard is not None:
-            for name, value in scalars.items():
-                self._tensorboard.add_scalar(name, value, int(step))
+            with writing(self._events):
+                self._tensorboard.write(int(step), scalars)
 
     def close(self) -> None:
         """Flushes and closes all files."""
         if self._tensorboard is not None:
-            with writing(f"the TensorBoard events in {self._path.parent}"):
+            with writing(self._events):
                 self._tensorboard.close()
 
     def __enter__(self) -> MetricWriter:
@@ -95,11 +97,27 @@ def _trim(path: Path, resume_step: int | None) -> None:
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
-def _tensorboard_writer(workdir: str | os.PathLike, resume_step: int | None) -> Any:
-    """A tensorboardX writer, or None when tensorboardX is not installed (it is optional)."""
-    if importlib.util.find_spec("tensorboardX") is None:
-        return None
-    import tensorboardX
+class _TensorBoardWriter:
+    """TensorBoard events. They are written at once: in tensorboardX's own writer a thread does it, and cannot report
+    that the disk is full.
+    """
 
-    purge_step = None if resume_step is None else resume_step + 1  # TensorBoard hides older events from this step on
-    return tensorboardX.SummaryWriter(str(workdir), purge_step=purge_step, write_to_disk=True)
+    def __init__(self, workdir: str | os.PathLike, resume_step: int | None):
+        """Opens a new file of events; TensorBoard hides older events of the steps after `resume_step`."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
+        self._event, self._scalar = Event, scalar
+        self._file = EventsWriter(os.path.join(workdir, "events"))
+        if resume_step is not None:
+            self._file.write_event(Event(step=resume_step + 1, session_log=SessionLog(status=SessionLog.START)))
+        self._file.flush()
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        for name, value in scalars.items():
+            self._file.write_event(self._event(step=step, wall_time=time.time(), summary=self._scalar(name, value)))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
