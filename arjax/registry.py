@@ -6,7 +6,10 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any
 
 from arjax.errors import UserError
@@ -17,6 +20,24 @@ class UnknownNameError(UserError):
     """A name under which nothing is registered, at least not by what has been imported so far."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Origin:
+    """The line of code that registers a component: its file, its line, and the variables of that run of the file."""
+
+    file: str
+    line: int
+    variables: dict[str, Any] = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, frame: FrameType) -> _Origin:
+        return cls(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_globals)
+
+    def repeats(self, earlier: _Origin) -> bool:
+        """Whether this is the earlier definition once more: the same line again, or the same file run again."""
+        again = self.line == earlier.line or self.variables is not earlier.variables
+        return self.file == earlier.file and again
+
+
 class Registry:
     """Maps names to components (classes or functions) of one kind, and answers mistakes in one sentence."""
 
@@ -24,13 +45,24 @@ class Registry:
         """`kind` is the word used in messages, such as "network"."""
         self.kind = kind
         self._entries: dict[str, Callable] = {}
+        self._origins: dict[str, _Origin] = {}
 
     def register(self, name: str) -> Callable[[Callable], Callable]:
-        """Decorator that files a component under `name`; a second component of that name is a programming error."""
+        """Decorator that files a component under `name`.
+
+        A file that is run again, as a config file is by everything that reads the config, replaces its own components.
+
+        Raises:
+          UserError: another definition has the name.
+        """
+        origin = _Origin.of(sys._getframe(1))
 
         def add(component: Callable) -> Callable:
-            assert name not in self._entries, f"{self.kind} {name!r} is registered twice"
-            self._entries[name] = component
+            earlier = self._origins.get(name)
+            if earlier is not None and not origin.repeats(earlier):
+                places = " and ".join(f"{each.file}, line {each.line}" for each in (earlier, origin))
+                raise UserError(f"{self.kind} {name!r} is registered twice: {places}; choose another name")
+            self._entries[name], self._origins[name] = component, origin
             return component
 
         return add

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from arjax.array_files import read_arrays
 from arjax.config_files import apply_overrides, load_config_file, to_json
 from arjax.errors import UserError
 from arjax.evaluation.likelihood import summarize
+from arjax.evaluation.metrics import SCORES, check_metric
 from arjax.integers import is_integer
 from arjax.population.ensemble import make_ensemble
 from arjax.population.train import Population, Scores, train_population
@@ -73,8 +74,11 @@ class PopulationJob:
 
     def description(self) -> dict[str, Any]:
         """What makes this population this one and no other, as JSON has it: all fields of the config among it."""
-        config = hashlib.sha256(to_json(self.resolved()).encode()).hexdigest()
-        return {"config": config, "orders": list(self.orders), "seeds": list(self.seeds)}
+        return self._describe(self.resolved())
+
+    def _describe(self, config: ConfigDict) -> dict[str, Any]:
+        digest = hashlib.sha256(to_json(config).encode()).hexdigest()
+        return {"config": digest, "orders": list(self.orders), "seeds": list(self.seeds)}
 
 
 def _all(values: Any, fits: Any) -> bool:
@@ -88,6 +92,20 @@ def load_study(path: str) -> list[PopulationJob]:
       UserError: a missing or failing file, something that is not a list of `PopulationJob`s, or a name used twice.
     """
     return load_list(path, "get_populations", PopulationJob, "study file", "populations")
+
+
+def check_jobs(jobs: Sequence[PopulationJob]) -> None:
+    """Checks all that can be known of the populations before any of them is trained.
+
+    Raises:
+      UserError: a mistake in a config, a metric that no population has, or an ensemble chosen and tested on one split.
+    """
+    for job in jobs:
+        check_metric(job.metric, f"population {job.name!r}", SCORES)
+        if job.resolved().evaluate.split == "validation" and job.ensemble:
+            raise UserError(
+                f"the ensemble of {job.name!r} is chosen on validation, so evaluate.split must be another one"
+            )
 
 
 def finished(job: PopulationJob, folder: Path) -> dict[str, Any] | None:
@@ -115,9 +133,9 @@ def _read_rows(path: Path, members: tuple[int, int]) -> list[np.ndarray]:
 
 def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any]:
     """Trains the population and writes `population.json` and `rows.npz` (the nats of each example) into the folder."""
+    check_jobs([job])
     config = job.resolved()
-    if job.ensemble and config.evaluate.split == "validation":
-        raise UserError(f"the ensemble of {job.name!r} is chosen on validation, so evaluate.split must be another one")
+    description = job._describe(config)  # the file may be edited while the population is trained
     population = Population(config, job.orders, job.seeds)
     dataset, one = population.setup.dataset, np.ones(2)
     metrics = summarize(one, one, dataset.event, text=dataset.decode is not None)
@@ -125,7 +143,7 @@ def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any
         raise UserError(f"population {job.name!r} reports no {job.metric!r}{did_you_mean(job.metric, metrics)}")
     scores = train_population(population, say)
     found = {
-        "job": job.description(),
+        "job": description,
         "dataset": dataset.name,
         "split": config.evaluate.split,
         "model": job.model or config.network.name,

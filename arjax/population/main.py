@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from arjax.command_line import Parser, only_run_in, tell_mistakes, unknown_argument, writable_folder
+from arjax.command_line import (
+    EXIT_USER_ERROR,
+    Parser,
+    only_run_in,
+    tell_mistakes,
+    unknown_argument,
+    writable_folder,
+)
 from arjax.errors import UserError
-from arjax.population.jobs import PopulationJob, finished, load_study, run_job
+from arjax.population.jobs import PopulationJob, check_jobs, finished, load_study, run_job
 from arjax.population.report import draw_orders, rows
 from arjax.reporting.tables import print_table
 from arjax.sweep.results import FILE_NAME, readable_columns, write_csv
@@ -50,30 +57,41 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _study(flags: argparse.Namespace) -> int:
     jobs = load_study(flags.study)
     selected = select(jobs, flags.only, "population")
+    check_jobs(selected)
     workdir = writable_folder(flags.workdir)
+    failed = []
     with only_run_in(workdir):
         for number, job in enumerate(selected, start=1):
+            place = f"[{number}/{len(selected)}] {job.name}"
             if finished(job, workdir / job.name):
-                print(f"[{number}/{len(selected)}] {job.name}: trained before", flush=True)
+                print(f"{place}: trained before", flush=True)
                 continue
-            print(
-                f"[{number}/{len(selected)}] {job.name}: {len(job.orders)} orders x {len(job.seeds)} seeds", flush=True
-            )
-            run_job(job, workdir / job.name, say=lambda text: print(f"    {text}", flush=True))
+            print(f"{place}: {len(job.orders)} orders x {len(job.seeds)} seeds", flush=True)
+            try:
+                run_job(job, workdir / job.name, say=lambda text: print(f"    {text}", flush=True))
+            except UserError as error:  # seen only with the data: the other populations are trained all the same
+                failed.append(str(error))
             _write(jobs, workdir, flags.study)
         _write(jobs, workdir, flags.study)
     _report(jobs, workdir, flags.study)
-    return 0
+    for sentence in failed:
+        print(f"arjax-population: {' '.join(sentence.split())}", file=sys.stderr)
+    return EXIT_USER_ERROR if failed else 0
 
 
-def _studied(jobs: Sequence[PopulationJob], workdir: Path) -> list[tuple[PopulationJob, dict]]:
-    found = [(job, finished(job, workdir / job.name)) for job in jobs]
-    return [(job, about) for job, about in found if about is not None]
+def _studied(jobs: Sequence[PopulationJob], workdir: Path) -> Iterator[tuple[PopulationJob, dict]]:
+    for job in jobs:
+        try:
+            about = finished(job, workdir / job.name)
+        except UserError:  # a population that was not selected may have a mistake in its config
+            continue
+        if about is not None:
+            yield job, about
 
 
 def _write(jobs: Sequence[PopulationJob], workdir: Path, study: str) -> None:
     """Table and picture of what is done so far."""
-    studied = _studied(jobs, workdir)
+    studied = list(_studied(jobs, workdir))
     write_csv(workdir / FILE_NAME, [row for job, found in studied for row in rows(job, found, study)])
     draw_orders(workdir / PICTURE_NAME, studied)
 

@@ -7,7 +7,7 @@ import ast
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from arjax.sweep.curves import FILE_NAME as CURVES_NAME
 from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import LOG_NAME, Executor, LocalExecutor, SlurmExecutor, last_line
 from arjax.sweep.results import FILE_NAME, read_results, readable_columns, result_row, write_csv
-from arjax.sweep.runs import Run, load_sweep
+from arjax.sweep.runs import Run, check_runs, load_sweep
 from arjax.user_files import select
 
 EXIT_SOME_FAILED = 1
@@ -61,6 +61,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _sweep(flags: argparse.Namespace) -> int:
     runs = load_sweep(flags.sweep)
     selected = select(runs, flags.only, "run")
+    check_runs(selected, flags.sweep)
     workdir = writable_folder(flags.workdir)
     folders = {run.name: workdir / run.name for run in runs}
     executor: Executor
@@ -71,6 +72,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     waiting = [run for run in selected if not is_finished(run, folders[run.name])]
     print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
     failed = execute(executor, waiting, runs, folders, workdir)
+    failed += complaints(selected, folders)
     _report(runs, folders, workdir, failed)
     return EXIT_SOME_FAILED if failed else 0
 
@@ -92,6 +94,8 @@ def execute(
         if code == 0 and read_results(folder):
             (folder / COMMAND_FILE).write_text(run.command(), encoding="utf-8")
             write_csv(workdir / FILE_NAME, collect(runs, folders))
+            if complaints([run], folders):
+                outcome = "FAILED, as its results lack what its row tells"
         else:
             outcome = f"FAILED (exit code {code})" if code else "ended without results"
             failed.append(f"{run.name} {outcome}, see {folder}/{LOG_NAME}: {last_line(folder)}")
@@ -101,8 +105,22 @@ def execute(
 
 
 def collect(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """The rows of all finished runs, in the order of the sweep file."""
-    return [result_row(run, folders[run.name]) for run in runs if is_finished(run, folders[run.name])]
+    """The rows of all finished runs, in the order of the sweep file; without those that `complaints` names."""
+    return [row for row in _rows(runs, folders) if isinstance(row, dict)]
+
+
+def complaints(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[str]:
+    """A sentence for each finished run whose results lack something that its row tells, such as its metric."""
+    return [str(row) for row in _rows(runs, folders) if isinstance(row, UserError)]
+
+
+def _rows(runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[dict[str, Any] | UserError]:
+    for run in runs:
+        if is_finished(run, folders[run.name]):
+            try:
+                yield result_row(run, folders[run.name])
+            except UserError as error:
+                yield error
 
 
 def _report(runs: Sequence[Run], folders: Mapping[str, Path], workdir: Path, failed: Sequence[str]) -> None:

@@ -40,21 +40,26 @@ STDERR_OF = {"nll_nats": "nll_stderr"}
 def read_results(folder: Path) -> dict[str, Any] | None:
     """`results.json` of a run that has ended with scores of the split its config asks for; None when there is none."""
     results, config = read_json_object(folder / "results.json"), read_json_object(folder / "config.json")
-    if not results or not config:
+    evaluate = (config or {}).get("evaluate")
+    if not results or not isinstance(evaluate, dict) or "split" not in evaluate:
         return None
-    return results if results["split"] == config["evaluate"]["split"] else None
+    return results if results.get("split") == evaluate["split"] else None
 
 
 def result_row(run: Run, folder: Path) -> dict[str, Any]:
     """The row of a finished run.
 
     Raises:
-      UserError: when its `results.json` lacks the metric of the row.
+      UserError: when its `results.json` lacks the metric of the row, or anything else that a row tells.
     """
     results = read_results(folder)
     assert results is not None, f"{folder} is not finished"
-    if run.metric not in results:
-        raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, results)}")
+    numbers = [name for name, value in results.items() if _is_number(value)]
+    if run.metric not in numbers:
+        raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
+    for name in ("dataset", "seed", "num_params", "train_seconds", "device"):
+        if name not in results:
+            raise UserError(f"run {run.name!r} has no {name!r} in {folder / 'results.json'}: remove that file")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     stderr = results[STDERR_OF[run.metric]] if STDERR_OF.get(run.metric) in results else math.nan
     speed = results.get("train_sites_per_second", math.nan)
@@ -75,6 +80,10 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "sites_per_second": _number(speed, digits=3),
     }
     return {name: values[name] for name in COLUMNS}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: float, digits: int = 6) -> str:

@@ -6,10 +6,11 @@ import dataclasses
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arjax.errors import UserError
+from arjax.evaluation.metrics import check_metric
 from arjax.user_files import load_list
 
 
@@ -69,8 +70,16 @@ def load_sweep(path: str) -> list[Run]:
     Raises:
       UserError: a missing or failing file, something that is not a list of `Run`s, or names that are used twice.
     """
-    runs = load_list(path, "get_sweep", Run, "sweep file", "runs")
+    return load_list(path, "get_sweep", Run, "sweep file", "runs")
+
+
+def check_runs(runs: Sequence[Run], path: str) -> None:
+    """Checks all that can be known of the runs of a sweep file before any of them starts.
+
+    Raises:
+      UserError: a config file that does not exist, or a metric that no run has.
+    """
     for run in runs:
+        check_metric(run.metric, f"run {run.name!r}")
         if not os.path.isfile(run.config.partition(".py:")[0].removesuffix(".py") + ".py"):
             raise UserError(f"run {run.name!r} of {path} names a config file that does not exist: {run.config!r}")
-    return runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import runpy
 
 import flax.linen as nn
 import pytest
@@ -39,8 +40,41 @@ def test_names_are_sorted_and_lead_to_the_component(tools):
 
 
 def test_a_name_is_taken_once(tools):
-    with pytest.raises(AssertionError, match="tool 'saw' is registered twice"):
+    with pytest.raises(UserError, match=r"tool 'saw' is registered twice: .*test_registry\.py, line \d+ and .*, line"):
         tools.register("saw")(print)
+    assert tools.get("saw") is not print
+
+
+def test_a_file_that_runs_again_replaces_its_own_components_and_no_others(tools, tmp_path):
+    """As a config file does, which everything that reads the config runs."""
+    text = "\n\n@tools.register('mine')\ndef mine(size=1):\n    return {}\n"
+    mine, other = tmp_path / "mine.py", tmp_path / "other.py"
+    mine.write_text(text.format(1))
+    other.write_text(text.format(3))
+
+    def run(path):
+        runpy.run_path(str(path), {"tools": tools})
+
+    run(mine)
+    run(mine)
+    assert tools.get("mine")() == 1
+    mine.write_text("# edited\n" + text.format(2))  # the definition has moved down
+    run(mine)
+    assert tools.get("mine")() == 2
+    with pytest.raises(UserError, match=r"registered twice: .*mine\.py, line 4 and .*other\.py, line 3"):
+        run(other)
+    mine.write_text(text.format(1) + text.format(2))  # twice in one file
+    with pytest.raises(UserError, match=r"mine\.py, line 3 and .*mine\.py, line 8"):
+        run(mine)
+
+
+def test_a_function_that_registers_may_be_called_again(tools):
+    def register():
+        tools.register("mine")(print)
+
+    register()
+    register()
+    assert tools.get("mine") is print
 
 
 def test_unknown_name_suggests_the_nearest(tools):

@@ -11,6 +11,7 @@ from population_cases import small_config
 
 from arjax.errors import UserError
 from arjax.population import Population, make_ensemble, train_population
+from arjax.population.jobs import finished, load_study, run_job
 from arjax.population.main import main
 from arjax.population.step import WAYS
 from arjax.training.loop import train
@@ -167,6 +168,41 @@ def test_the_command_writes_a_row_per_order_and_a_picture(tmp_path, capsys):
     assert main([*flags, "--only=b,"]) == 0 and "trained before" not in capsys.readouterr().out
 
 
+REGISTERED = """
+import numpy as np
+from arjax.data import DATASETS, from_arrays
+from arjax.spec import EventSpec
+
+@DATASETS.register("mine")
+def mine():
+    x = np.random.default_rng(0).integers(2, size=(40, 4))
+    return from_arrays(EventSpec((4,)), train=x[:20], validation=x[20:30], test=x[30:])
+"""
+
+
+def test_a_data_set_registered_in_the_config_file(tmp_path):
+    """Several things read the config, and each runs the file."""
+    flags, config = study(tmp_path, "[]")
+    study(tmp_path, f'[Job(name, {config}, ("raster",), (0,)) for name in "ab"]')
+    (tmp_path / "config.py").write_text(CONFIG.replace('"digits"', '"mine"') + REGISTERED)
+    assert main(flags) == 0
+    assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 1 + 2
+
+
+def test_a_config_that_is_edited_during_training_does_not_count_as_trained(tmp_path, capsys):
+    flags, config = study(tmp_path, "[]")
+    study(tmp_path, f'[Job("a", {config}, ("raster",), (0,))]')
+    job = load_study(flags[0].removeprefix("--study="))[0]
+
+    def edit(text):
+        (tmp_path / "config.py").write_text(CONFIG.replace("steps=2", "steps=3"))
+
+    run_job(job, tmp_path / "out" / "a", say=edit)
+    assert finished(job, tmp_path / "out" / "a") is None
+    (tmp_path / "config.py").write_text(CONFIG)
+    assert finished(job, tmp_path / "out" / "a") is not None
+
+
 @pytest.mark.parametrize(
     ("jobs", "sentence"),
     [
@@ -189,6 +225,24 @@ def test_mistakes_in_a_study_are_one_sentence(jobs, sentence, tmp_path, capsys):
     assert main(flags) == 2
     err = capsys.readouterr().err
     assert sentence in err and err.count("\n") == 1
+
+
+def test_one_population_with_a_mistake_stops_no_other(tmp_path, capsys):
+    """A metric of texts shows only with the data; a config that nobody asked for is not read."""
+    flags, config = study(tmp_path, "[]")
+    jobs = [
+        f'Job("{name}", {config}, ("raster",), (0,){more})'
+        for name, more in (("a", ', metric="perplexity"'), ("b", ""))
+    ]
+    study(tmp_path, f"[{', '.join(jobs)}, Job('c', 'no_such.py', ('raster',))]")
+    assert main([*flags, "--only=a,b"]) == 2
+    assert capsys.readouterr().err == (
+        "arjax-population: population 'a' reports no 'perplexity' (there are: nll_nats, nll_stderr, bits_per_dim, "
+        "num_examples)\n"
+    )
+    assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 1 + 1
+    study(tmp_path, f"[{jobs[1]}, {jobs[0].replace('perplexity', 'nats')}]")  # a metric of nothing: found at once
+    assert main(flags) == 2 and capsys.readouterr().out == ""
 
 
 def test_mistakes_on_the_command_line(tmp_path, capsys):

@@ -5,7 +5,6 @@ The jobs are those of a stand-in for `arjax`, which trains nothing and fails for
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shlex
@@ -15,69 +14,17 @@ import sys
 import time
 
 import pytest
+from sweep_cases import SWEEP, rows, sweep
 
 from arjax.command_line import parse_flags
 from arjax.errors import UserError
 from arjax.sweep import Run, curves, executors
 from arjax.sweep.curves import draw_curves
-from arjax.sweep.executors import LocalExecutor, last_line
+from arjax.sweep.executors import last_line
 from arjax.sweep.main import main
 from arjax.sweep.results import COLUMNS, readable_columns
 from arjax.sweep.runs import load_sweep
 from arjax.user_files import select
-
-STAND_IN = """
-import json, os, sys, time
-flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
-folder = flags["workdir"]
-os.makedirs(folder, exist_ok=True)
-if "bad" in flags["config"]:
-    sys.exit("arjax: the loss was not finite")
-if "slow" in flags["config"]:
-    time.sleep(600)
-open(folder + "/starts", "a").write("x")
-print("step 1\\rstep 2")
-split = flags.get("config.evaluate.split", "test")
-config = {"network": {"name": "made"}, "model": {"ordering": "raster"}, "evaluate": {"split": split}}
-json.dump(config, open(folder + "/config.json", "w"))
-seed = int(flags.get("config.seed", 0))
-results = dict(dataset="dna", split=split, nll_nats=79.8123 + seed, nll_stderr=0.512, bits_per_dim=0.64)
-results |= dict(seed=seed, num_params=12345, train_seconds=90.0, train_sites_per_second=12345.0, device="1 x cpu")
-json.dump(results, open(folder + "/results.json", "w"))
-"""
-
-SWEEP = """
-from arjax.sweep import Run
-
-def get_sweep():
-    runs = [
-        Run(f"made/seed-{i}", "good.py:dna", {"seed": i}, model="MADE", published=83.63, published_mark="1502.03509")
-        for i in range(2)
-    ]
-    return runs + [Run("broken", "bad.py"), Run("plain", "good.py", metric="bits_per_dim")]
-"""
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with a sweep file, its config files, and the stand-in."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("good.py", "bad.py", "slow.py"):
-        (tmp_path / name).write_text("")
-    (tmp_path / "stand_in.py").write_text(STAND_IN)
-    (tmp_path / "sweep.py").write_text(SWEEP)
-    program = [sys.executable, str(tmp_path / "stand_in.py")]
-    monkeypatch.setattr(LocalExecutor.__init__, "__defaults__", (program,))
-    return tmp_path
-
-
-def sweep(*flags):
-    return main(["--sweep=sweep.py", "--workdir=out", *flags])
-
-
-def rows():
-    with open("out/results.csv", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -224,14 +171,6 @@ def test_slurm_without_submitit_is_one_sentence(folder, monkeypatch, capsys):
     monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: None)
     assert sweep("--executor=slurm") == 2
     assert capsys.readouterr().err == "arjax-sweep: --executor=slurm needs submitit: pip install 'arjax[slurm]'\n"
-
-
-def test_a_metric_that_the_run_does_not_report(folder, capsys):
-    (folder / "sweep.py").write_text(
-        "from arjax.sweep import Run\ndef get_sweep():\n    return [Run('a', 'good.py', metric='nll_nat')]\n"
-    )
-    assert sweep() == 2
-    assert "reports no 'nll_nat', did you mean 'nll_nats'" in capsys.readouterr().err
 
 
 def test_selecting_and_loading(folder):

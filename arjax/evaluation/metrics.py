@@ -1,0 +1,38 @@
+"""The names of the numbers in `results.json`."""
+
+from __future__ import annotations
+
+from arjax.errors import UserError
+from arjax.registry import did_you_mean
+
+#: What `evaluate` returns; which of them depends on the data: texts have characters, sequences of vectors have frames.
+SCORES = (
+    "nll_nats",
+    "nll_stderr",
+    "bits_per_dim",
+    "num_examples",
+    "nll_nats_per_char",
+    "bits_per_char",
+    "perplexity",
+    "nll_nats_per_frame",
+    "num_orders",
+    "negative_elbo_nats",
+    "negative_elbo_stderr",
+)
+#: What a run adds to the scores.
+OF_A_RUN = (
+    "validation_nll_nats",
+    "num_params",
+    "step",
+    "best_step",
+    "seed",
+    "train_seconds",
+    "compile_seconds",
+    "train_sites_per_second",
+)
+
+
+def check_metric(metric: str, owner: str, known: tuple[str, ...] = SCORES + OF_A_RUN) -> None:
+    """Raises `UserError` when nothing that is trained can report the metric; `owner` says in words who wants it."""
+    if metric not in known:
+        raise UserError(f"{owner} reports no {metric!r}{did_you_mean(metric, known)}")

@@ -1,0 +1,23 @@
+"""The folder in which the tests of sweeps run."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from sweep_cases import STAND_IN, SWEEP
+
+from arjax.sweep.executors import LocalExecutor
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a sweep file, its config files, and the stand-in."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("good.py", "bad.py", "slow.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    (tmp_path / "sweep.py").write_text(SWEEP)
+    program = [sys.executable, str(tmp_path / "stand_in.py")]
+    monkeypatch.setattr(LocalExecutor.__init__, "__defaults__", (program,))
+    return tmp_path

@@ -1,0 +1,51 @@
+"""A sweep whose jobs are those of a stand-in for `arjax`, which trains nothing and fails for one config."""
+
+from __future__ import annotations
+
+import csv
+
+from arjax.sweep.main import main
+
+STAND_IN = """
+import json, os, sys, time
+flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
+folder = flags["workdir"]
+os.makedirs(folder, exist_ok=True)
+if "bad" in flags["config"]:
+    sys.exit("arjax: the loss was not finite")
+if "slow" in flags["config"]:
+    time.sleep(600)
+open(folder + "/starts", "a").write("x")
+print("step 1\\rstep 2")
+split = flags.get("config.evaluate.split", "test")
+config = {"network": {"name": "made"}, "model": {"ordering": "raster"}, "evaluate": {"split": split}}
+json.dump(config, open(folder + "/config.json", "w"))
+seed = int(flags.get("config.seed", 0))
+results = dict(dataset="dna", split=split, nll_nats=79.8123 + seed, nll_stderr=0.512, bits_per_dim=0.64)
+results |= dict(seed=seed, num_params=12345, train_seconds=90.0, train_sites_per_second=12345.0, device="1 x cpu")
+json.dump(results, open(folder + "/results.json", "w"))
+"""
+
+SWEEP = """
+from arjax.sweep import Run
+
+def get_sweep():
+    runs = [
+        Run(f"made/seed-{i}", "good.py:dna", {"seed": i}, model="MADE", published=83.63, published_mark="1502.03509")
+        for i in range(2)
+    ]
+    return runs + [Run("broken", "bad.py"), Run("plain", "good.py", metric="bits_per_dim")]
+"""
+
+
+def sweep(*flags):
+    return main(["--sweep=sweep.py", "--workdir=out", *flags])
+
+
+def rows():
+    with open("out/results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_sweep(folder, *runs):
+    (folder / "sweep.py").write_text(f"from arjax.sweep import Run\ndef get_sweep():\n    return [{', '.join(runs)}]\n")

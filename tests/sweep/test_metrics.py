@@ -1,0 +1,63 @@
+"""A row tells one number of its run: a mistake in its name is seen early, and costs no other row."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from loop_helpers import tiny_config
+from sweep_cases import rows, sweep, write_sweep
+
+from arjax.evaluation.likelihood import summarize
+from arjax.evaluation.metrics import OF_A_RUN, SCORES
+from arjax.spec import EventSpec
+from arjax.training.loop import train
+
+
+def test_a_metric_that_no_run_has_is_seen_before_anything_starts(folder, capsys):
+    write_sweep(folder, "Run('b', 'good.py')", "Run('a', 'good.py', metric='nll_nat')")
+    assert sweep() == 2
+    assert "reports no 'nll_nat', did you mean 'nll_nats'" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("metric", ["perplexity", "validation_nll_nats"])
+def test_a_metric_that_one_run_lacks_fails_its_row_alone(folder, metric, capfd):
+    """The stand-in's data are no text, and its runs have no number from a validation split."""
+    write_sweep(folder, f"Run('a', 'good.py', metric='{metric}')", "Run('b', 'good.py')")
+    for already in (0, 2):
+        assert sweep() == 1
+        out, err = capfd.readouterr()
+        assert err.startswith(f"arjax-sweep: run 'a' reports no '{metric}'") and err.count("\n") == 1
+        assert [row["metric"] for row in rows()] == ["nll_nats"]
+        assert f"{already} of them already finished" in out
+    assert sweep("--only=b") == 0
+
+
+def test_results_that_lack_what_a_row_tells_fail_their_row_alone(folder, capfd):
+    sweep()
+    path = folder / "out/plain/results.json"
+    path.write_text(json.dumps({"step": 1, "split": "test", "bits_per_dim": 1.0}))
+    capfd.readouterr()
+    assert sweep("--only=plain") == 1
+    assert capfd.readouterr().err == (
+        "arjax-sweep: run 'plain' has no 'dataset' in out/plain/results.json: remove that file\n"
+    )
+    assert len(rows()) == 2
+
+
+def test_a_mistake_in_a_run_that_is_not_selected_blocks_no_other(folder, capsys):
+    write_sweep(folder, "Run('a', 'no.py')", "Run('b', 'good.py', metric='nll')", "Run('c', 'good.py')")
+    assert sweep("--only=c") == 0 and len(rows()) == 1
+    assert sweep() == 2 and "does not exist: 'no.py'" in capsys.readouterr().err
+
+
+def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
+    config = tiny_config(train__steps=2, train__eval_every=2, train__log_every=2, model__orders="pool(num=2)")
+    config.objective, config.evaluate.num_orders = "order_agnostic", 2
+    results = train(config, tmp_path).results
+    text = summarize(np.ones(2), np.ones(2), EventSpec((3,)), text=True)
+    frames = summarize(np.ones(2), np.ones(2), EventSpec((3,), (2,)))
+    numbers = {name for name, value in results.items() if isinstance(value, int | float)} | text.keys() | frames.keys()
+    assert numbers == {*SCORES, *OF_A_RUN}
