@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from arjax.command_line import parse_flags, tell_mistakes
+from arjax.parent import end_with_parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
+    end_with_parent()
     sys.exit(main())
 
 

@@ -1,22 +1,27 @@
-"""Where the runs of a sweep are executed: on this machine, N at once, or on a SLURM cluster through submitit."""
+"""Where the runs of a sweep are executed: here on this machine, N at once; on a cluster in `slurm.py`."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from arjax.command_line import only_run_in
+from arjax.devices import CUDA, share_devices, visible_devices
 from arjax.errors import UserError
+from arjax.parent import marked_as_parent
 from arjax.sweep.runs import Run
 
 LOG_NAME = "log.txt"
 HEARTBEAT_SECONDS = 60.0
+WAIT_SECONDS = 0.5
 PROGRAM = (sys.executable, "-m", "arjax.main")
 
 
@@ -31,12 +36,24 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Runs up to `jobs` processes at once on this machine."""
+    """Runs up to `jobs` processes at once on this machine, which end with this one."""
 
-    def __init__(self, jobs: int, program: Sequence[str] = PROGRAM):
-        """`program` is the command line of `arjax` without its arguments."""
+    def __init__(self, jobs: int, devices_per_job: int | None = None, program: Sequence[str] = PROGRAM):
+        """Shares out the devices.
+
+        Args:
+          jobs: how many processes run at once.
+          devices_per_job: how many of the devices that can be seen each of them gets for itself; None: each sees all.
+          program: command line of `arjax` without its arguments.
+        """
         if jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
+        shares: list[list[str]] = [[]] * jobs
+        if devices_per_job is not None:
+            shares = share_devices(visible_devices(os.environ), jobs, devices_per_job)
+        self._shares: queue.SimpleQueue[list[str]] = queue.SimpleQueue()  # those that no job has at this moment
+        for share in shares:
+            self._shares.put(share)
         self._jobs = jobs
         self._program = list(program)
         self._processes: dict[str, subprocess.Popen] = {}
@@ -73,67 +90,38 @@ class LocalExecutor:
 
     def _execute_one(self, run: Run, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
-        command = [*self._program, *run.arguments(str(folder))]
+        self._wait_for_others(run, folder)
+        command, share = [*self._program, *run.arguments(str(folder))], self._shares.get()
+        environment = marked_as_parent() | ({CUDA: ",".join(share)} if share else {})
         with (folder / LOG_NAME).open("a", encoding="utf-8") as log:
             log.write(f"$ {run.command()}\n")
             log.flush()
-            with self._lock:
-                if self._stopped:
-                    return 1
-                process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-                self._processes[run.name] = process
             try:
+                with self._lock:
+                    if self._stopped:
+                        return 1
+                    process = subprocess.Popen(
+                        command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+                    )
+                    self._processes[run.name] = process
                 return process.wait()
             finally:
+                self._shares.put(share)
                 with self._lock:
-                    del self._processes[run.name]
+                    self._processes.pop(run.name, None)
 
-
-class SlurmExecutor:
-    """Submits one SLURM job per run and waits for all of them; needs submitit."""
-
-    def __init__(self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM):
-        """`options` go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`."""
-        if importlib.util.find_spec("submitit") is None:
-            raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
-        import submitit
-
-        try:
-            self._executor = submitit.AutoExecutor(folder=workdir / "slurm", cluster="slurm")
-            self._executor.update_parameters(**options)
-        except (
-            RuntimeError,
-            NameError,
-            TypeError,
-            ValueError,
-        ) as error:  # no SLURM here, or an option it does not have
-            raise UserError(f"--executor=slurm does not work here: {str(error).splitlines()[0]}") from error
-        self._program = list(program)
-        self._jobs: list[Any] = []
-
-    def execute(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
-        """See `Executor.execute`."""
-        import submitit.helpers
-
-        commands = {run.name: [*self._program, *run.arguments(str(folders[run.name]))] for run in runs}
-        with self._executor.batch():
-            self._jobs = [self._executor.submit(run_logged, commands[run.name], folders[run.name]) for run in runs]
-        by_job = dict(zip((job.job_id for job in self._jobs), runs, strict=True))
-        try:
-            for job in submitit.helpers.as_completed(self._jobs):
-                # A job that SLURM killed has an exception in the place of its result.
-                yield by_job[job.job_id], 1 if job.exception() is not None else job.result()
-        except BaseException:  # an interrupt: without it the cluster would go on with jobs nobody waits for
-            for job in self._jobs:
-                job.cancel()  # SLURM sends SIGTERM, on which the jobs save their state
-            raise
-
-
-def run_logged(command: Sequence[str], folder: Path) -> int:
-    """Runs a command with its output appended to the folder's log; returns its exit code."""
-    os.makedirs(folder, exist_ok=True)
-    with (folder / LOG_NAME).open("a", encoding="utf-8") as log:
-        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
+    def _wait_for_others(self, run: Run, folder: Path) -> None:
+        """Waits while another process trains in the folder, such as a job that a killed sweep has left behind."""
+        told = False
+        while not self._stopped:
+            try:
+                with only_run_in(folder):
+                    return
+            except UserError as error:
+                if not told:
+                    print(f"    {run.name}: {str(error).partition(':')[0]}; waiting for it to end", flush=True)
+            told = True
+            time.sleep(WAIT_SECONDS)
 
 
 def last_line(folder: Path) -> str:

@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.command_line import Parser, tell_mistakes, unknown_argument, writable_folder
+from arjax.command_line import Parser, only_run_in, tell_mistakes, unknown_argument, writable_folder
 from arjax.errors import UserError
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.curves import FILE_NAME as CURVES_NAME
 from arjax.sweep.curves import draw_curves
-from arjax.sweep.executors import LOG_NAME, Executor, LocalExecutor, SlurmExecutor, last_line
+from arjax.sweep.executors import LOG_NAME, Executor, LocalExecutor, last_line
 from arjax.sweep.results import FILE_NAME, read_results, readable_columns, result_row, write_csv
 from arjax.sweep.runs import Run, check_runs, load_sweep
+from arjax.sweep.slurm import SlurmExecutor
 from arjax.user_files import select
 
 EXIT_SOME_FAILED = 1
@@ -41,12 +42,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="arjax-sweep",
         description="Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were.",
-        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--jobs=N] [--executor=local|slurm]",
+        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--jobs=N] [--executor=local|slurm] ...",
         allow_abbrev=False,
     )
     parser.add_argument("--sweep", required=True, metavar="FILE.py", help="file that defines get_sweep()")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="each run gets a folder in it")
     parser.add_argument("--jobs", default=1, type=int, metavar="N", help="runs at once on this machine [1]")
+    parser.add_argument(
+        "--devices_per_job",
+        type=int,
+        metavar="N",
+        help="devices of its own for each run on this machine",
+    )
     parser.add_argument("--executor", default="local", choices=("local", "slurm"), help="where to run [local]")
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="execute these runs only")
     parser.add_argument(
@@ -64,17 +71,22 @@ def _sweep(flags: argparse.Namespace) -> int:
     check_runs(selected, flags.sweep)
     workdir = writable_folder(flags.workdir)
     folders = {run.name: workdir / run.name for run in runs}
-    executor: Executor
-    if flags.executor == "slurm":
-        executor = SlurmExecutor(workdir, _slurm_options(flags.slurm_options))
-    else:
-        executor = LocalExecutor(flags.jobs)
-    waiting = [run for run in selected if not is_finished(run, folders[run.name])]
-    print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
-    failed = execute(executor, waiting, runs, folders, workdir)
-    failed += complaints(selected, folders)
-    _report(runs, folders, workdir, failed)
+    with only_run_in(workdir):
+        executor = _executor(flags, workdir)
+        waiting = [run for run in selected if not is_finished(run, folders[run.name])]
+        print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
+        failed = execute(executor, waiting, runs, folders, workdir)
+        failed += complaints(selected, folders)
+        _report(runs, folders, workdir, failed)
     return EXIT_SOME_FAILED if failed else 0
+
+
+def _executor(flags: argparse.Namespace, workdir: Path) -> Executor:
+    if flags.executor == "local":
+        return LocalExecutor(flags.jobs, flags.devices_per_job)
+    if flags.devices_per_job is not None:
+        raise UserError("--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N")
+    return SlurmExecutor(workdir, _slurm_options(flags.slurm_options))
 
 
 def is_finished(run: Run, folder: Path) -> bool:

@@ -19,5 +19,5 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "stand_in.py").write_text(STAND_IN)
     (tmp_path / "sweep.py").write_text(SWEEP)
     program = [sys.executable, str(tmp_path / "stand_in.py")]
-    monkeypatch.setattr(LocalExecutor.__init__, "__defaults__", (program,))
+    monkeypatch.setattr(LocalExecutor.__init__, "__defaults__", (None, program))
     return tmp_path

@@ -18,7 +18,7 @@ from sweep_cases import SWEEP, rows, sweep
 
 from arjax.command_line import parse_flags
 from arjax.errors import UserError
-from arjax.sweep import Run, curves, executors
+from arjax.sweep import Run, curves, slurm
 from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import last_line
 from arjax.sweep.main import main
@@ -99,7 +99,7 @@ def test_an_interrupt_ends_the_running_jobs(folder, repository):
     )
     code = (
         "from arjax.sweep import executors, main\n"
-        f"executors.LocalExecutor.__init__.__defaults__ = ([{sys.executable!r}, 'stand_in.py'],)\n"
+        f"executors.LocalExecutor.__init__.__defaults__ = (None, [{sys.executable!r}, 'stand_in.py'],)\n"
         "import sys; sys.argv = ['arjax-sweep', '--sweep=sweep.py', '--workdir=out', '--jobs=2']; main.run()"
     )
     process = subprocess.Popen(
@@ -168,7 +168,7 @@ def test_bad_flags(folder, flags, piece, capsys):
 
 
 def test_slurm_without_submitit_is_one_sentence(folder, monkeypatch, capsys):
-    monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(slurm.importlib.util, "find_spec", lambda name: None)
     assert sweep("--executor=slurm") == 2
     assert capsys.readouterr().err == "arjax-sweep: --executor=slurm needs submitit: pip install 'arjax[slurm]'\n"
 

@@ -1,0 +1,153 @@
+"""Runs a sweep on a SLURM cluster: one job for each run, submitted through submitit and found again after a restart."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arjax.errors import UserError
+from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, last_line
+from arjax.sweep.results import read_results
+from arjax.sweep.runs import Run
+from arjax.sweep.slurm_job import Job, exit_code, write_json
+from arjax.values import read_json_object
+
+RECORD_NAME = "slurm_job.json"
+POLL_SECONDS = 5.0
+#: A job without an exit code counts as killed when so many looks in a row have not found it in the queue: it may have
+#: been queued again, or its files may reach this machine late.
+LOOKS = 3
+#: States in which squeue still shows a job that will not run any more.
+ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
+
+
+class SlurmExecutor:
+    """Submits one SLURM job for each run and waits for all of them; needs submitit.
+
+    The number of its job is kept in the folder of a run. A job that is still in the queue when a sweep starts, as its
+    own process has died, is waited for and not submitted again. The states of jobs are asked of squeue, which works
+    on clusters without accounting as well.
+    """
+
+    def __init__(self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM):
+        """`options` go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`."""
+        if importlib.util.find_spec("submitit") is None:
+            raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
+        import submitit
+
+        if "%" in str(workdir.resolve()):
+            raise UserError(
+                f"SLURM reads % in the name of a log as something else: choose another --workdir than {workdir}"
+            )
+        more = {"requeue": True} | dict(options.get("slurm_additional_parameters", {}))
+        try:
+            self._executor = submitit.AutoExecutor(folder=workdir / "slurm", cluster="slurm")
+            self._executor.update_parameters(**(dict(options) | {"slurm_additional_parameters": more}))
+        except (
+            RuntimeError,
+            NameError,
+            TypeError,
+            ValueError,
+        ) as error:  # no SLURM here, or an option it does not have
+            raise UserError(f"--executor=slurm does not work here: {str(error).splitlines()[0]}") from error
+        self._program = list(program)
+
+    def execute(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+        """See `Executor.execute`."""
+        jobs = self._found(runs, folders)
+        by_job = {job_id: run for run, job_id in jobs}
+        try:
+            missing = [run for run in runs if run not in by_job.values()]
+            by_job |= self._submit(missing, folders) if missing else {}
+            yield from _wait(by_job, folders)
+        except BaseException:  # an interrupt: without it the cluster would go on with jobs nobody waits for
+            cancel(list(by_job))
+            raise
+
+    def _found(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> list[tuple[Run, str]]:
+        """The runs whose job from an earlier start of the sweep is still in the queue, or has finished them."""
+        states, found = job_states(), []
+        if states is None:
+            raise UserError("--executor=slurm does not work here: squeue does not answer")
+        for run in runs:
+            record = read_json_object(folders[run.name] / RECORD_NAME) or {}
+            job_id, same = record.get("job_id", ""), record.get("command") == run.command()
+            active = is_active(states.get(job_id, ""))
+            if active and not same:
+                raise UserError(
+                    f"run {run.name!r} is another one than its SLURM job {job_id} in the queue: scancel {job_id} first"
+                )
+            if active:
+                print(f"    {run.name}: SLURM job {job_id} is in the queue already", flush=True)
+            folder = folders[run.name]
+            if active or (same and exit_code(folder, job_id) == 0 and read_results(folder)):
+                found.append((run, job_id))
+        return found
+
+    def _submit(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> dict[str, Run]:
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        commands = {run.name: [*self._program, *run.arguments(str(folders[run.name]))] for run in runs}
+        try:
+            with self._executor.batch():
+                submitted = [self._executor.submit(Job(commands[run.name], folders[run.name])) for run in runs]
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise UserError(f"the jobs could not be submitted: {str(error).strip().splitlines()[-1]}") from error
+        by_job = dict(zip((job.job_id for job in submitted), runs, strict=True))
+        for job_id, run in by_job.items():
+            write_json(folders[run.name] / RECORD_NAME, {"job_id": job_id, "command": run.command()})
+        return by_job
+
+
+def _wait(by_job: Mapping[str, Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+    """Yields the run of each job, with its exit code, as it leaves the queue."""
+    waiting, looks, told = dict(by_job), dict.fromkeys(by_job, 0), time.monotonic()
+    while waiting:
+        states = job_states()
+        for job_id, run in list(waiting.items() if states is not None else ()):
+            state, folder = states.get(job_id, ""), folders[run.name]
+            looks[job_id] = 0 if is_active(state) else looks[job_id] + 1
+            code = exit_code(folder, job_id)
+            if not looks[job_id] or (code is None and looks[job_id] < LOOKS):
+                continue
+            if code is None:
+                _note(folder, f"SLURM job {job_id} was ended from outside {state}".rstrip())
+            del waiting[job_id]
+            yield run, 1 if code is None else code
+        if states is not None and time.monotonic() - told > HEARTBEAT_SECONDS:
+            told = time.monotonic()
+            for job_id, run in waiting.items():
+                print(f"    {run.name}: {states.get(job_id, '')}  {last_line(folders[run.name])}", flush=True)
+        if waiting:
+            time.sleep(POLL_SECONDS)
+
+
+def job_states() -> dict[str, str] | None:
+    """The state of each job of this user that SLURM still knows; None when squeue does not answer."""
+    command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return dict(line.split("|", 1) for line in done.stdout.splitlines() if "|" in line) if not done.returncode else None
+
+
+def is_active(state: str) -> bool:
+    """Whether a job in this state runs or will run (again)."""
+    return bool(state) and state not in ENDED
+
+
+def cancel(job_ids: Sequence[str]) -> None:
+    """Cancels jobs: SLURM sends SIGTERM, on which they save their state, and kills them after its KillWait."""
+    if job_ids:
+        subprocess.run(["scancel", "--quiet", *job_ids], check=False)
+
+
+def _note(folder: Path, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOG_NAME).open("a", encoding="utf-8") as log:
+        log.write(f"{text}\n")

@@ -1,0 +1,175 @@
+"""The processes of a sweep: one sweep at a time in a folder, jobs that end with it, and the devices each one gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from sweep_cases import sweep, write_sweep
+
+from arjax.command_line import only_run_in
+from arjax.devices import share_devices, visible_devices
+from arjax.errors import UserError
+from arjax.parent import VARIABLE
+
+#: A job that holds its folder as a training run does, and takes a moment to save when it is asked to end.
+LONG_JOB = """
+import signal, sys, time
+from pathlib import Path
+from arjax.command_line import only_run_in
+from arjax.parent import end_with_parent
+
+def save(number, frame):
+    time.sleep(1)
+    (folder / "saved").write_text("")
+    sys.exit(0)
+
+flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
+folder = Path(flags["workdir"])
+with only_run_in(folder):
+    if (folder / "saved").exists():
+        exec(open("stand_in.py").read())
+        sys.exit()
+    signal.signal(signal.SIGTERM, save)
+    end_with_parent(0.1)
+    (folder / "running").write_text("")
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def start(folder, repository):
+    """Starts a sweep whose jobs are long ones, in a process of its own."""
+    (folder / "long_job.py").write_text(LONG_JOB)
+    program = [sys.executable, "long_job.py"]
+    code = f"from arjax.sweep import executors, main; executors.LocalExecutor.__init__.__defaults__ = (None, {program})"
+    started = []
+
+    def start(*flags):
+        command = [sys.executable, "-c", f"{code}; main.run()", "--sweep=sweep.py", "--workdir=out", *flags]
+        environment = os.environ | {"PYTHONPATH": str(repository)}
+        started.append(subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def running(folder, name):
+    """Waits until the job of a run runs."""
+    for _ in range(200):
+        if (folder / "out" / name / "running").exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the job does not start")
+
+
+def test_a_killed_sweep_can_be_started_again_at_once(folder, start):
+    """Its jobs see that it is gone, and save; the next sweep waits for that and goes on."""
+    write_sweep(folder, "Run('a', 'good.py')")
+    process = start()
+    running(folder, "a")
+    process.send_signal(signal.SIGKILL)
+    out, err = start().communicate(timeout=30)
+    assert "finished" in out and err == "" and (folder / "out/a/saved").exists()
+
+
+def test_a_second_sweep_in_the_folder_is_refused(folder, start, capsys):
+    write_sweep(folder, "Run('a', 'good.py')", "Run('b', 'good.py')")
+    start("--only=a")
+    running(folder, "a")
+    assert sweep("--only=b") == 2
+    assert "in out: wait for it, or choose another --workdir" in capsys.readouterr().err
+    assert not (folder / "out" / "b").exists()
+
+
+def test_a_run_by_hand_in_the_folder_of_a_row_is_waited_for(folder, start):
+    write_sweep(folder, "Run('a', 'good.py')")
+    (folder / "out" / "a").mkdir(parents=True)
+    (folder / "out" / "a" / "saved").write_text("")
+    with only_run_in(folder / "out" / "a"):
+        process = start()
+        assert "training in out/a; waiting for it to end" in process.stdout.readline() + process.stdout.readline()
+    out, err = process.communicate(timeout=30)
+    assert "finished" in out and err == ""
+
+
+@pytest.mark.slow
+def test_a_training_run_saves_when_its_parent_is_gone(tmp_path, repository):
+    arguments = ["--config=configs/digits.py:network=made", "--workdir", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "arjax.main", *arguments, "--config.train.checkpoint_every=100000"]
+    code = f"import os, subprocess; os.environ['{VARIABLE}'] = str(os.getpid()); subprocess.run({command})"
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=repository, stdout=-1, stderr=-2, text=True)
+    while not (tmp_path / "run" / "metrics.jsonl").exists():  # training has begun
+        time.sleep(0.1)
+    time.sleep(2)
+    parent.kill()
+    output = parent.stdout.read()  # until the last process that writes there has ended
+    assert "stopped at step" in output and "the same command goes on from there" in output
+    parent.stdout.close()
+    parent.wait()
+
+
+DEVICES = """
+import json, os, sys, time
+flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
+times = {"start": time.time(), "devices": os.environ.get("CUDA_VISIBLE_DEVICES")}
+time.sleep(0.3)
+json.dump(times | {"end": time.time()}, open(flags["workdir"] + "/times.json", "w"))
+"""
+
+
+def test_each_job_has_devices_of_its_own(folder, monkeypatch, capsys):
+    (folder / "stand_in.py").write_text(DEVICES)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,GPU-5e,7,0")
+    write_sweep(folder, *(f"Run('r{i}', 'good.py')" for i in range(5)))
+    assert sweep("--jobs=2", "--devices_per_job=2") == 1  # the stand-in writes no results
+    jobs = [json.loads((folder / f"out/r{i}/times.json").read_text()) for i in range(5)]
+    assert {job["devices"] for job in jobs} == {"2,3", "GPU-5e,7"}
+    for one in jobs:
+        for other in jobs:
+            apart = one["end"] <= other["start"] or other["end"] <= one["start"]
+            assert one is other or apart or one["devices"] != other["devices"]
+    assert sweep("--jobs=3", "--devices_per_job=2") == 2
+    assert "need 6 devices, and only 5 (2,3,GPU-5e,7,0) can be seen here" in capsys.readouterr().err
+    assert sweep("--executor=slurm", "--devices_per_job=2") == 2
+    assert "--slurm_options=gpus_per_node=N" in capsys.readouterr().err
+
+
+def test_jobs_see_all_devices_by_default(folder, monkeypatch):
+    (folder / "stand_in.py").write_text(DEVICES)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    write_sweep(folder, "Run('a', 'good.py')")
+    sweep()
+    assert json.loads((folder / "out/a/times.json").read_text())["devices"] == "2,3"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ["0", "1"]),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, ["1"]),
+        ({"CUDA_VISIBLE_DEVICES": " 3, 1"}, ["3", "1"]),
+        ({"CUDA_VISIBLE_DEVICES": ""}, []),
+        ({"CUDA_VISIBLE_DEVICES": "0,-1,1"}, ["0"]),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-1a,MIG-2b"}, ["MIG-1a", "MIG-2b"]),
+        ({"ROCR_VISIBLE_DEVICES": "0,1,2"}, ["0", "1", "2"]),
+    ],
+)
+def test_visible_devices(environment, expected, tmp_path):
+    for name in ("nvidia0", "nvidia4", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).write_text("")
+    assert visible_devices(environment, tmp_path) == expected
+
+
+@pytest.mark.parametrize(("devices", "jobs", "each"), [([], 1, 1), (["0"], 2, 1), (["0"], 1, 0)])
+def test_too_few_devices(devices, jobs, each):
+    with pytest.raises(UserError, match="--devices_per_job"):
+        share_devices(devices, jobs, each)
