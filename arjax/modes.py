@@ -194,6 +194,8 @@ def _load_run_config(flags: Flags) -> ConfigDict:
 
 
 def _connect(flags: Flags) -> None:
-    from arjax.training.distributed import initialize
+    from arjax.training.distributed import describe_devices, initialize
 
     initialize(flags.coordinator_address, flags.num_processes, flags.process_id)
+    if jax.process_index() == 0 and jax.device_count() > 1:
+        print(f"on {describe_devices()}", flush=True)

@@ -128,3 +128,16 @@ def test_a_cancelled_job_saves_and_the_next_start_goes_on(start, tmp_path):
     process = start(6000)
     assert process.communicate(timeout=200) and process.returncode == 0
     assert f"goes on at step {step} of" in (folder / "log.txt").read_text()
+
+
+def test_a_run_over_two_nodes_uses_all_their_devices_and_has_the_score_of_one(start, tmp_path, monkeypatch):
+    command = [sys.executable, "-m", "arjax.main", "--config=config.py:40"]
+    subprocess.run([*command, "--workdir=one"], check=True, capture_output=True)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    done = subprocess.run(
+        ["srun", "-N2", "-n2", *command, "--workdir=two"], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0 and "on 4 devices of 2 processes\n" in done.stdout
+    assert "waiting for 2 processes at " in done.stdout
+    scores = [json.loads((tmp_path / name / "results.json").read_text())["nll_nats"] for name in ("one", "two")]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-5)
