@@ -58,9 +58,8 @@ class Registry:
         origin = _Origin.of(sys._getframe(1))
 
         def add(component: Callable) -> Callable:
-            earlier = self._origins.get(name)
-            if earlier is not None and not origin.repeats(earlier):
-                places = " and ".join(f"{each.file}, line {each.line}" for each in (earlier, origin))
+            if name in self._entries and not origin.repeats(self._origins[name]):
+                places = " and ".join(f"{each.file}, line {each.line}" for each in (self._origins[name], origin))
                 raise UserError(f"{self.kind} {name!r} is registered twice: {places}; choose another name")
             self._entries[name], self._origins[name] = component, origin
             return component

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ def rows(job: PopulationJob, found: Mapping[str, Any], study: str) -> list[dict[
     """One row per order: the mean over the seeds with its standard error; then those of the ensemble, whose standard
     errors are over the examples. `study` is the file that lists the population.
     """
+    workdir = f"runs/{Path(study).resolve().parent.name}"
     common = dict.fromkeys(COLUMNS, "") | {
         "dataset": found["dataset"] + ("" if found["split"] == "test" else f" ({found['split']})"),
         "model": found["model"] + (f", mean of {len(job.seeds)} seeds" if len(job.seeds) > 1 else ""),
@@ -25,7 +27,7 @@ def rows(job: PopulationJob, found: Mapping[str, Any], study: str) -> list[dict[
         "metric": job.metric,
         "num_params": found["num_params"],
         "device": found["device"],
-        "command": f"arjax-population --study={study} --workdir=runs/{Path(study).parent.name} --only={job.name}",
+        "command": shlex.join(["arjax-population", f"--study={study}", f"--workdir={workdir}", f"--only={job.name}"]),
     }
     minutes = found["seconds"] / 60 / len(job.orders) / len(job.seeds)  # of one member
     table = []

@@ -210,9 +210,11 @@ def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlab
             axis.plot(x, y, line, color=f"C{number % 10}", markersize=3, linewidth=1.3, label=name)
         label_axes(axis, xlabel, ylabel, title)
     handles = {h.get_label(): h for axis in figure.axes for h in axis.get_lines()}
-    figure.legend(
+    legend = figure.legend(
         [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # names are the user's, and a $ in them is a $
     return figure
 
 
@@ -272,7 +274,7 @@ def label_axes(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
     """Labels, title and a light grid."""
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
-    axis.set_title(title, fontsize=11)
+    axis.set_title(title, fontsize=11, parse_math=False)
     axis.grid(alpha=0.25, linewidth=0.6)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)

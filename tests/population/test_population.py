@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import jax
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from population_cases import small_config
 
 from arjax.errors import UserError
-from arjax.population import Population, make_ensemble, train_population
+from arjax.population import Population, PopulationJob, make_ensemble, train_population
 from arjax.population.jobs import finished, load_study, run_job
 from arjax.population.main import main
+from arjax.population.report import rows
 from arjax.population.step import WAYS
 from arjax.training.loop import train
 
@@ -178,6 +180,17 @@ def mine():
     x = np.random.default_rng(0).integers(2, size=(40, 4))
     return from_arrays(EventSpec((4,)), train=x[:20], validation=x[20:30], test=x[30:])
 """
+
+
+def test_the_command_of_a_row_is_a_command(tmp_path, monkeypatch):
+    (tmp_path / "my study [1]").mkdir()
+    monkeypatch.chdir(tmp_path / "my study [1]")
+    scores = [[{"nll_nats": 1.0}]]
+    found = {"dataset": "dna", "split": "test", "model": "made", "num_params": 1, "device": "", "seconds": 1.0}
+    for path in ("a b.py", "../my study [1]/a b.py"):
+        (row,) = rows(PopulationJob("a", "c.py", ("raster",), (0,)), found | {"results": scores}, path)
+        expected = ["arjax-population", f"--study={path}", "--workdir=runs/my study [1]", "--only=a"]
+        assert shlex.split(row["command"]) == expected
 
 
 def test_a_data_set_registered_in_the_config_file(tmp_path):

@@ -10,12 +10,13 @@ import sys
 import time
 
 import pytest
-from sweep_cases import sweep, write_sweep
+from sweep_cases import STAND_IN, sweep, write_sweep
 
 from arjax.command_line import only_run_in
 from arjax.devices import share_devices, visible_devices
 from arjax.errors import UserError
 from arjax.parent import VARIABLE
+from arjax.sweep.main import main
 
 #: A job that holds its folder as a training run does, and takes a moment to save when it is asked to end.
 LONG_JOB = """
@@ -40,6 +41,21 @@ with only_run_in(folder):
     (folder / "running").write_text("")
     time.sleep(100)
 """
+
+
+def test_a_sweep_in_a_folder_with_any_name(folder, capfd):
+    """In the table that is printed, in the file and in the picture, names of folders and models are just names."""
+    workdir, names = "lr[1e-3] [/] $a 'b' %j/out", ("a+b=1.5e-3", "_x", "x/__y")
+    curve = 'open(folder + "/metrics.jsonl", "w").write(json.dumps({"step": 1, "validation/nll_nats": 1.0}))'
+    config = '"train": {"batch_size": 10}, "evaluate"'
+    (folder / "stand_in.py").write_text(STAND_IN.replace('"evaluate"', config) + curve)
+    write_sweep(folder, *(f"Run('{name}', 'good.py', model='$m$_[red]$_{{$')" for name in names))
+    for _ in range(2):
+        assert main(["--sweep=sweep.py", f"--workdir={workdir}"]) == 0
+        out, err = capfd.readouterr()
+        assert err == "" and f"3 of 3 rows in {workdir}/results.csv" in out and out.count("$m$_[red]$_{$") == 3
+        assert f"learning curves in {workdir}/curves.png" in out
+    assert (folder / workdir / "x" / "__y" / "starts").read_text() == "x"
 
 
 @pytest.fixture
