@@ -1,4 +1,4 @@
-"""Runs many `arjax` jobs and makes the table of their results. Knows the command line of `arjax` and nothing else."""
+"""Runs many `arjax` jobs and makes the table of their results. Knows the command line of `arjax` and its folders."""
 
 from arjax.sweep.runs import Run
 

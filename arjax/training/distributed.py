@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 
-from arjax.command_line import EXIT_USER_ERROR
 from arjax.errors import UserError
 from arjax.training.launchers import launcher, own_devices, slurm_processes
 
@@ -114,7 +113,7 @@ def _time_limit(others: str, address: str) -> Iterator[None]:
         reason = f"the first one does not answer there ({silent})" if silent else "some of them have not come"
         sentence = f"arjax: waited {WAIT_SECONDS:g} seconds in vain for {others}: {reason}"
         print(sentence, file=sys.stderr, flush=True)
-        os._exit(EXIT_USER_ERROR)
+        os._exit(2)  # as after any mistake of the user
 
     timer = threading.Timer(WAIT_SECONDS, give_up)
     timer.daemon = True
