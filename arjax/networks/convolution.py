@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.networks.bilinear import BilinearProduct
+
 Taps = tuple[tuple[int, int], ...]
 CENTRE: Taps = ((0, 0),)
 
@@ -89,14 +91,14 @@ def channel_groups(size: int, channels: int, parts: int = 1) -> np.ndarray:
     return np.tile(np.arange(size // parts) * channels // (size // parts), parts)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@BilinearProduct
 def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
     """y[r, c] = sum_k x[r + dy_k, c + dx_k] W_k, zero outside: a convolution with the smallest kernel around the taps.
 
-    With a gradient of its own, in reverse mode alone: JAX then refuses forward mode. JAX's would be two convolutions of
-    forms that XLA's CPU compiler does slowly, in a compiled loop tens of times slower than outside; a plain forward
-    convolution is fast there, and so are products. Train steps against one product over shifted copies, on two cores:
-    5 to 10% faster with jax 0.12; with 0.10 within the noise for PixelCNN and 8 to 16% slower for Gated PixelCNN.
+    With gradients of its own. JAX's would be two convolutions of forms that XLA's CPU compiler does slowly, in a
+    compiled loop tens of times slower than outside; a plain forward convolution is fast there, and so are products.
+    Train steps against one product over shifted copies, on two cores: 5 to 10% faster with jax 0.12; with 0.10 within
+    the noise for PixelCNN and 8 to 16% slower for Gated PixelCNN.
     """
     (up, down), (left, right) = rows, columns = _reach(taps)
     window = [(dy, dx) for dy in range(-up, down + 1) for dx in range(-left, right + 1)]
@@ -119,19 +121,26 @@ def _reach(taps: Taps) -> tuple[tuple[int, int], tuple[int, int]]:
     return (max(0, -min(rows)), max(0, *rows)), (max(0, -min(columns)), max(0, *columns))
 
 
-def _convolve_forward(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps):
-    return convolve(x_BHWC, kernel_KCF, taps), (x_BHWC, kernel_KCF)
-
-
-def _convolve_backward(taps: Taps, saved, dy_BHWF: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """dx is the convolution of dy with the taps turned round; dW_k is the product of x, shifted to tap k, with dy."""
-    x_BHWC, kernel_KCF = saved
-    dx_BHWC = convolve(dy_BHWF, jnp.swapaxes(kernel_KCF, 1, 2), tuple((-dy, -dx) for dy, dx in taps))
+@BilinearProduct
+def kernel_gradient(x_BHWC: jax.Array, dy_BHWF: jax.Array, taps: Taps) -> jax.Array:
+    """dW_k = sum over all pixels of x[r + dy_k, c + dx_k]' dy[r, c], [K, C, F]: summed in float32."""
     by_platform = {"cpu": _kernel_gradient_by_row, "default": _kernel_gradient}
     dW_FKC = jax.lax.platform_dependent(
         x_BHWC, dy_BHWF, **{name: functools.partial(form, taps) for name, form in by_platform.items()}
     )
-    return dx_BHWC, dW_FKC.reshape(-1, *kernel_KCF.shape[:2]).transpose(1, 2, 0).astype(kernel_KCF.dtype)
+    return dW_FKC.reshape(-1, len(taps), x_BHWC.shape[-1]).transpose(1, 2, 0).astype(x_BHWC.dtype)
+
+
+def _input_gradient(dy_BHWF: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
+    """The convolution of dy with the taps flipped."""
+    return convolve(dy_BHWF, jnp.swapaxes(kernel_KCF, 1, 2), tuple((-dy, -dx) for dy, dx in taps))
+
+
+convolve.transposes(_input_gradient, lambda dy_BHWF, x_BHWC, taps: kernel_gradient(x_BHWC, dy_BHWF, taps))
+kernel_gradient.transposes(
+    lambda dW_KCF, dy_BHWF, taps: _input_gradient(dy_BHWF, dW_KCF, taps),
+    lambda dW_KCF, x_BHWC, taps: convolve(x_BHWC, dW_KCF, taps),
+)
 
 
 def _kernel_gradient(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -> jax.Array:
@@ -161,9 +170,6 @@ def _kernel_gradient_by_row(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -
 
     empty = jnp.zeros((dy_BHWF.shape[-1], len(taps) * x_BHWC.shape[-1]), jnp.float32)
     return jax.lax.fori_loop(0, x_BHWC.shape[1], add_row, empty)
-
-
-convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def shifted(x_BHWC: jax.Array, taps: Taps) -> jax.Array:

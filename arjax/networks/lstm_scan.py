@@ -32,7 +32,7 @@ def _step(read: ReadStates, kernel: jax.Array, c: jax.Array, h: jax.Array, z: ja
     return lstm_cell(z + read(h) @ kernel.astype(z.dtype), c)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def lstm_scan(read: ReadStates, kernel: jax.Array, z_TNG: jax.Array) -> jax.Array:
     """All steps of a convolutional LSTM that starts from zeros: the states [T, ..., N, U].
 
@@ -58,28 +58,21 @@ def _zeros(z_TNG: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.zeros(shape, jnp.float32), jnp.zeros(shape, z_TNG.dtype)
 
 
-def _forward(read: ReadStates, kernel: jax.Array, z_TNG: jax.Array):
+@lstm_scan.defjvp
+def _lstm_scan_jvp(read: ReadStates, primals: tuple, tangents: tuple):
+    (kernel, z_TNG), (d_kernel, d_z_TNG) = primals, tangents
     cells, states = _scan(read, kernel, z_TNG)
-    return states, (kernel, z_TNG, cells, states)
+    start = _zeros(z_TNG)
+    before = [jnp.concatenate([zero[None], all[:-1]]) for zero, all in zip(start, (cells, states), strict=True)]
 
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def body(tangent, inputs):
+        c, h, z, d_z = inputs
+        _, tangent = jax.jvp(functools.partial(_step, read), (kernel, c, h, z), (d_kernel, *tangent, d_z))
+        return tangent, tangent[1]
 
-def _backward(read: ReadStates, saved, d_states):
-    kernel, z_TNG, *states = saved
-    before = [jnp.concatenate([zero[None], all[:-1]]) for zero, all in zip(_zeros(z_TNG), states, strict=True)]
-
-    def body(gradient, inputs):
-        d_kernel, d_c, d_h = gradient
-        c, h, z, d_state = inputs
-        _, pull = jax.vjp(functools.partial(_step, read), kernel, c, h, z)
-        more, d_c, d_h, d_z = pull((d_c, d_h + d_state))
-        return (d_kernel + more, d_c, d_h), d_z
-
-    start = jnp.zeros_like(kernel), *_zeros(z_TNG)
-    (d_kernel, *_), d_z_TNG = jax.lax.scan(body, start, (*before, z_TNG, d_states), reverse=True)
-    return d_kernel, d_z_TNG
-
-
-lstm_scan.defvjp(_forward, _backward)
+    _, d_states = jax.lax.scan(body, start, (*before, z_TNG, d_z_TNG))
+    return states, d_states
 
 
 def gate_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

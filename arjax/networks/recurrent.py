@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.networks.bilinear import BilinearProduct
 from arjax.networks.steps import StepNetwork
 
 Carry = Any
@@ -44,41 +45,56 @@ def _scan(cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, va
     return (carry, h_TBU), reads
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@BilinearProduct
+def _weigh(h_TBU: jax.Array, kernel_UG: jax.Array) -> jax.Array:
+    """h W of all steps, [T, B, G]."""
+    return h_TBU @ kernel_UG.astype(h_TBU.dtype)
+
+
+@BilinearProduct
+def _correlate(h_TBU: jax.Array, gates_TBG: jax.Array, dtype: str) -> jax.Array:
+    """The sum over all steps of h' gates, [U, G]: a long sum, so in float32."""
+    return jnp.einsum("tbu,tbg->ug", h_TBU, gates_TBG, preferred_element_type=jnp.float32).astype(dtype)
+
+
+_weigh.transposes(
+    lambda d_gates, kernel: _weigh(d_gates, kernel.T),
+    lambda d_gates, h: _correlate(h, d_gates, "float32"),
+)
+_correlate.transposes(
+    lambda d_kernel, gates, dtype: _weigh(gates, d_kernel.T),
+    lambda d_kernel, h, dtype: _weigh(h, d_kernel),
+)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def recurrence(
     cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, valid_TB: jax.Array | None
 ) -> tuple[Carry, jax.Array]:
     """All steps of a cell: `(carry, h_TBU)`.
 
-    Its gradient is that of the scan, computed faster. Automatic differentiation would add the outer product of every
-    step to a gradient of the size of the kernel, which passes through memory each time. The gates of a step are
-    from_x + h W_h, so the gradient of from_x is that of the gates, and the gradient of W_h follows from it in one
+    Its derivatives are those of the scan, computed faster. Automatic differentiation would add the outer product of
+    every step to a gradient of the size of the kernel, which passes through memory each time. The gates of a step are
+    from_x + h W_h, so a change of W_h is a change of from_x, and the gradient of W_h follows from that of from_x in one
     product over all steps at the end: 1.6 times the speed of training on CPU.
     """
     return _scan(cell, kernel, carry, from_x_TBG, valid_TB)[0]
 
 
-def _forward(cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, valid_TB: jax.Array | None):
+@recurrence.defjvp
+def _recurrence_jvp(cell: Cell, primals: tuple, tangents: tuple):
+    kernel, carry, from_x_TBG, valid_TB = primals
+    d_kernel, d_carry, d_from_x_TBG, _ = tangents
+
     def run(carry: Carry, from_x_TBG: jax.Array):
         return _scan(cell, kernel, carry, from_x_TBG, valid_TB)
 
-    out, pull, reads = jax.vjp(run, carry, from_x_TBG, has_aux=True)
-    return out, (pull, reads, kernel)
-
-
-def _backward(cell: Cell, saved: tuple, gradient: tuple[Carry, jax.Array]):
-    pull, reads, kernel = saved
-    d_carry, d_from_x_TBG = pull(gradient)
-    d_kernel = jnp.zeros(kernel.shape, jnp.float32)
+    out, linear, reads = jax.linearize(run, carry, from_x_TBG, has_aux=True)
     for (start, stop), read_TBU in reads.items():
-        part = jnp.einsum(
-            "tbu,tbg->ug", read_TBU, d_from_x_TBG[..., start:stop], preferred_element_type=jnp.float32
-        )  # a sum over many steps: in float32
-        d_kernel = d_kernel.at[:, start:stop].set(part)
-    return d_kernel, d_carry, d_from_x_TBG, None
-
-
-recurrence.defvjp(_forward, _backward)
+        part_TBG = _weigh(read_TBU, d_kernel[:, start:stop])
+        columns = (start, d_from_x_TBG.shape[-1] - stop)
+        d_from_x_TBG = d_from_x_TBG + jnp.pad(part_TBG, ((0, 0), (0, 0), columns))
+    return out, linear(d_carry, d_from_x_TBG)
 
 
 class RecurrentLayer(nn.Module):

@@ -28,9 +28,10 @@ def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array)
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.where(mask, jnp.exp(scores - largest), 0.0)
     total = weights.sum(-1, keepdims=True)
-    out = jnp.einsum("...qk,...kh->...qh", (weights / jnp.maximum(total, 1e-30)).astype(v.dtype), v)
-    seen = total[..., 0] > 0
-    return out, jnp.where(seen, jnp.log(jnp.where(seen, total[..., 0], 1.0)) + largest[..., 0], NOTHING)
+    seen = total > 0
+    total = jnp.where(seen, total, 1.0)  # not a small number: slopes of the quotient have its square below the line
+    out = jnp.einsum("...qk,...kh->...qh", (weights / total).astype(v.dtype), v)
+    return out, jnp.where(seen, jnp.log(total) + largest, NOTHING)[..., 0]
 
 
 def unite(parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:

@@ -1,0 +1,114 @@
+"""Products of two arrays whose gradients are computed by products of choice, and that can still be differentiated in
+any mode and as often as wanted.
+
+`jax.custom_vjp` would give the first and refuse forward mode. A product is linear in each of its two arrays, so forward
+mode needs no rule but the product itself, and reverse mode only its two transposes. Where these are products of this
+kind again, all higher derivatives follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+#: By axis that `jax.vmap` added, outermost first: whether the left and the right array have it.
+Mapped = tuple[tuple[bool, bool], ...]
+#: `(cotangent, other array, *static)` -> the cotangent of one array.
+Transpose = Callable[..., jax.Array]
+
+_PRIMITIVE = Primitive("bilinear_product")
+
+
+class BilinearProduct:
+    """`product(left, right, *static)`, linear in `left` and in `right`; to be made once, at the top of a module.
+
+    `transposes(to_left, to_right)` names the gradients: `to_left(cotangent, right, *static)` is the sum over the result
+    of cotangent * d result / d left, in the shape and type of `left`; likewise `to_right(cotangent, left, *static)`.
+    The static arguments are hashable and have no gradient. To everything else (`jit`, `vmap`, `scan`, `checkpoint`, a
+    mesh) the product is the function as it is written.
+    """
+
+    def __init__(self, function: Callable[..., jax.Array]):
+        self.__doc__ = function.__doc__
+        self._function = function
+        self._run = jax.jit(self._mapped, static_argnums=(2, 3))
+        self._to_left: Transpose = _missing
+        self._to_right: Transpose = _missing
+
+    def transposes(self, to_left: Transpose, to_right: Transpose) -> None:
+        """Defines the gradients."""
+        self._to_left, self._to_right = to_left, to_right
+
+    def __call__(self, left: jax.Array, right: jax.Array, *static: Hashable) -> jax.Array:
+        """The product."""
+        return self.bind(left, right, static, ())
+
+    def bind(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
+        """The product along mapped axes, which stand first."""
+        shapes = (jax.ShapeDtypeStruct(jax.numpy.shape(array), jax.numpy.result_type(array)) for array in (left, right))
+        # Tools that look into programs, such as `count_flops`, find the function here.
+        jaxpr = self._run.trace(*shapes, static, mapped).jaxpr
+        return _PRIMITIVE.bind(left, right, product=self, static=static, mapped=mapped, jaxpr=jaxpr)
+
+    def run(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
+        """The same, as the function that it is."""
+        return self._run(left, right, static, mapped)
+
+    def _mapped(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
+        return _along(lambda left, right: self._function(left, right, *static), mapped)(left, right)
+
+    def to_left(self, cotangent: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped):
+        """The cotangent of the left array."""
+        axes, kept = tuple((True, has_right) for _, has_right in mapped), [has_left for has_left, _ in mapped]
+        return _along(lambda *arrays: self._to_left(*arrays, *static), axes, kept)(cotangent, right)
+
+    def to_right(self, cotangent: jax.Array, left: jax.Array, static: tuple[Hashable, ...], mapped: Mapped):
+        """The cotangent of the right array."""
+        axes, kept = tuple((True, has_left) for has_left, _ in mapped), [has_right for _, has_right in mapped]
+        return _along(lambda *arrays: self._to_right(*arrays, *static), axes, kept)(cotangent, left)
+
+
+def _missing(*_: Any) -> jax.Array:
+    raise TypeError("a bilinear product needs its transposes")
+
+
+def _along(function: Callable[..., jax.Array], mapped: Mapped, kept: list[bool] | None = None):
+    """The function along mapped axes; summed over those that are not kept."""
+    for axis in reversed(range(len(mapped))):
+        function = jax.vmap(function, tuple(0 if has else None for has in mapped[axis]))
+        if kept is not None and not kept[axis]:
+            function = _summed(function)
+    return function
+
+
+def _summed(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    return lambda *arrays: function(*arrays).sum(0)
+
+
+def _run(left: jax.Array, right: jax.Array, *, product: BilinearProduct, static, mapped: Mapped, jaxpr: Any):
+    del jaxpr
+    return product.run(left, right, static, mapped)
+
+
+def _batched(arrays, axes, *, product: BilinearProduct, static, mapped: Mapped, jaxpr: Any):
+    del jaxpr
+    left, right = (
+        array if axis is None else jax.numpy.moveaxis(array, axis, 0) for array, axis in zip(arrays, axes, strict=True)
+    )
+    here = tuple(axis is not None for axis in axes)
+    return product.bind(left, right, static, (here, *mapped)), 0
+
+
+_PRIMITIVE.def_impl(_run)
+_PRIMITIVE.def_abstract_eval(lambda left, right, *, jaxpr, **_: jaxpr.out_avals[0])
+mlir.register_lowering(_PRIMITIVE, mlir.lower_fun(_run, multiple_results=False))
+batching.primitive_batchers[_PRIMITIVE] = _batched
+ad.defbilinear(
+    _PRIMITIVE,
+    lambda ct, left, right, *, product, static, mapped, jaxpr: product.to_left(ct, right, static, mapped),
+    lambda ct, left, right, *, product, static, mapped, jaxpr: product.to_right(ct, left, static, mapped),
+)

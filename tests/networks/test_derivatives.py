@@ -1,0 +1,77 @@
+"""Derivatives of every kind: forward mode, and second derivatives in every composition of the two modes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.networks import NETWORKS
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+#: Networks with gradients of their own: in convolutions, in recurrences, and in the scans of convolutional LSTMs.
+OWN_GRADIENTS = ("conv_nade", "gru", "lstm", "pixelcnn", "row_lstm")
+FIRST = [name if name in OWN_GRADIENTS else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS.names()]
+
+
+def vdot(a, b):
+    """The inner product of two trees."""
+    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)))
+
+
+def distance(a, b):
+    """|a - b| / |b| of two trees."""
+    difference = jax.tree.map(jnp.subtract, a, b)
+    return float(jnp.sqrt(vdot(difference, difference) / vdot(b, b)))
+
+
+def loss_of(network):
+    """The mean of -log p of a small model, and parameters."""
+    model = cases.served_model(network, cases.EVENTS["binary"], "raster", "sites")
+    assert not isinstance(model, str), model
+    x = cases.random_x(model.event, 3)
+    return lambda params: -model.log_prob(params, x).mean(), cases.gentle_params_of(model)
+
+
+def nearest_difference(gradient, params, v, product):
+    """The distance between H v and finite differences of gradients, for the step that serves best: a long one meets
+    kinks of relu, a short one the errors of float32.
+    """
+
+    def differences(step):
+        plus, minus = (gradient(jax.tree.map(lambda p, v, s=s: p + s * v, params, v)) for s in (step, -step))
+        return jax.tree.map(lambda a, b: (a - b) / (2 * step), plus, minus)
+
+    return min(distance(differences(step), product) for step in (1e-2, 1e-3, 1e-4, 1e-5))
+
+
+@pytest.mark.parametrize("network", FIRST)
+def test_all_derivatives_of_a_network_agree(network):
+    loss, params = loss_of(network)
+    rng = np.random.default_rng(3)
+    v = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params)
+    gradient = jax.jit(jax.grad(loss))
+
+    @jax.jit
+    def derivatives(params, v):
+        slope = jax.jvp(loss, (params,), (v,))[1]
+        curvature = jax.jvp(lambda params: jax.jvp(loss, (params,), (v,))[1], (params,), (v,))[1]
+        forward_over_reverse = jax.jvp(jax.grad(loss), (params,), (v,))[1]
+        reverse_over_reverse = jax.grad(lambda params: vdot(jax.grad(loss)(params), v))(params)
+        return slope, curvature, forward_over_reverse, reverse_over_reverse
+
+    slope, curvature, product, reverse_over_reverse = derivatives(params, v)
+    np.testing.assert_allclose(slope, vdot(gradient(params), v), rtol=1e-4, atol=1e-5)
+    assert distance(product, reverse_over_reverse) < 1e-3
+    assert nearest_difference(gradient, params, v, product) < 2e-2
+    np.testing.assert_allclose(curvature, vdot(v, product), rtol=1e-3, atol=1e-3)
+
+
+def test_jacobians_in_both_modes_agree():
+    loss, params = loss_of("pixelcnn")
+    of = lambda bias: loss({**params, "first": {"mix": {**params["first"]["mix"], "bias": bias}}})  # noqa: E731
+    forward, reverse = (jax.jit(jacobian(of))(params["first"]["mix"]["bias"]) for jacobian in (jax.jacfwd, jax.jacrev))
+    np.testing.assert_allclose(forward, reverse, rtol=1e-4, atol=1e-5)
