@@ -55,7 +55,6 @@ class GatedResnet(nn.Module):
     def setup(self):
         self.conv_in = TapConv(self.size, self.taps, self.dtype)
         self.conv_out = TapConv(2 * self.size, self.taps, self.dtype)
-        self.norm_in, self.norm_out = position_norm(self.dtype), position_norm(self.dtype)
         # Whole maps are dropped, as in the authors' code.
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1, 2))
         if self.skip:
@@ -65,19 +64,25 @@ class GatedResnet(nn.Module):
 
     def __call__(self, x: jax.Array, view: Picture | Cursor, skip, e: jax.Array | None, train: bool) -> jax.Array:
         """The same for whole pictures [B, H, W, size] and for one pixel [B, size]."""
-        hidden = self.norm_in(view.read(self.conv_in, concat_elu(x)))
+        hidden = position_norm(view.read(self.conv_in, concat_elu(x)))
         if skip is not None:
             hidden = hidden + self.from_skip(concat_elu(skip))
         ab = view.read(self.conv_out, self.drop(concat_elu(hidden), deterministic=not train))
         if e is not None:
             ab = ab + self.from_context(e)
         a, b = jnp.split(ab, 2, -1)
-        return x + self.norm_out(a) * nn.sigmoid(b)
+        return x + position_norm(a) * nn.sigmoid(b)
 
 
-def position_norm(dtype: str) -> nn.Module:
-    """Mean 0 and variance 1 over the maps of each site (Li et al., "Positional Normalization", 2019)."""
-    return nn.LayerNorm(epsilon=1e-5, use_bias=False, use_scale=False, dtype=dtype)
+def position_norm(x: jax.Array) -> jax.Array:
+    """Mean 0 and variance 1 over the maps of each site (Li et al., "Positional Normalization", 2019), in float32.
+
+    The variance divides by the number of maps less one, as in the authors' code.
+    """
+    y = x.astype(jnp.float32)
+    y = y - y.mean(-1, keepdims=True)
+    variance = jnp.square(y).sum(-1, keepdims=True) / max(x.shape[-1] - 1, 1)
+    return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
 
 
 @NETWORKS.register("lmconv")
@@ -126,7 +131,6 @@ class LocallyMaskedConvolution(Network):
         ]
         self.up_dilated = [TapConv(self.hidden_size, far, self.dtype, name=f"up_dilated_{g}") for g in gaps]
         self.down_dilated = [TapConv(self.hidden_size, far, self.dtype, name=f"down_dilated_{g}") for g in gaps]
-        self.norm = position_norm(self.dtype)
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         if conditional:
             self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
@@ -151,18 +155,18 @@ class LocallyMaskedConvolution(Network):
 
     def _after_first(self, u: jax.Array, view: Picture | Cursor, e: jax.Array | None, train: bool) -> jax.Array:
         """All layers above the first: the same for whole pictures [B, H, W, C] and for one pixel [B, C]."""
-        skips = [self.norm(u)]
+        skips = [position_norm(u)]
         for g, group in enumerate(self.up):
             for block in group:
                 skips.append(block(skips[-1], view, None, e, train))
             if g < self.num_groups - 1:
-                skips.append(self.norm(view.read(self.up_dilated[g], skips[-1])))
+                skips.append(position_norm(view.read(self.up_dilated[g], skips[-1])))
         u = skips.pop()
         for g, group in enumerate(self.down):
             for block in group:
                 u = block(u, view, skips.pop(), e, train)
             if g < self.num_groups - 1:
-                u = self.norm(view.read(self.down_dilated[g], u))
+                u = position_norm(view.read(self.down_dilated[g], u))
         return self.out(nn.elu(u)).astype(jnp.float32)
 
     def __call__(self, x, factorization, context=None, *, train=False):

@@ -140,9 +140,9 @@ class PixelCNNPP(Network):
 
     def setup(self):
         conditional = self.context_spec.kind != "none"
-        self.first_down = NormalisedConv(self.num_filters, FIRST_DOWN, self.dtype)
-        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype)
-        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype)
+        self.first_down = NormalisedConv(self.num_filters, FIRST_DOWN, self.dtype, shifted=(1, 0))
+        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
+        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))
 
         def stream(name: str) -> list[Resolution]:
             return [

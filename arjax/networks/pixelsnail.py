@@ -149,8 +149,8 @@ class PixelSNAIL(Network):
         check_raster_like("pixelsnail", event, factorization)
 
     def setup(self):
-        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype)
-        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype)
+        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
+        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))
         block = nn.remat(SnailBlock, prevent_cse=False, static_argnums=(4,)) if self.remat else SnailBlock
         scanned = nn.scan(
             block,

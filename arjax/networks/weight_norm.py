@@ -10,6 +10,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.networks.convolution import Taps, pixel, shift
 
@@ -38,19 +39,31 @@ def normalised(v: jax.Array, g: jax.Array) -> jax.Array:
 
 
 class NormalisedConv(nn.Module):
-    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture."""
+    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture.
+
+    `shifted` (rows, columns): y is moved down and to the right by as many, and the taps say so; what enters from
+    outside is 0, without b.
+    """
 
     features: int
     taps: Taps
     dtype: str
     gain: float = 1.0
+    shifted: tuple[int, int] = (0, 0)
 
     def setup(self):
         self.mix = NormalisedMix(self.features, self.dtype, self.gain)
 
     def __call__(self, x_BHWC: jax.Array, stride: int = 1) -> jax.Array:
         """All pixels, [B, H, W, C] -> [B, H, W, features], or those at every `stride`-th row and column."""
-        return self.mix(jnp.concatenate([shift(x_BHWC, dy, dx)[:, ::stride, ::stride] for dy, dx in self.taps], -1))
+        y = self.mix(jnp.concatenate([shift(x_BHWC, dy, dx)[:, ::stride, ::stride] for dy, dx in self.taps], -1))
+        r, c = (np.arange(0, size, stride) for size in x_BHWC.shape[1:3])
+        return self._without_outside(y, r[:, None], c)
+
+    def _without_outside(self, y: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
+        """y [B, ..., features] of the pixels in rows r and columns c."""
+        rows, columns = self.shifted
+        return jnp.where(((r >= rows) & (c >= columns))[..., None], y, 0) if any(self.shifted) else y
 
     def row(self, plane_BRWC: jax.Array, r: jax.Array, stride: int = 1) -> jax.Array:
         """Row r, [B, W, features]; row r of the input stands in row r mod R of the plane, and those the taps reach."""
@@ -58,7 +71,7 @@ class NormalisedConv(nn.Module):
         for dy, dx in self.taps:
             source = jax.lax.dynamic_index_in_dim(plane_BRWC, jnp.mod(r + dy, plane_BRWC.shape[1]), axis=1)
             rows.append(jnp.where(r + dy >= 0, shift(source, 0, dx), 0)[:, 0, ::stride])
-        return self.mix(jnp.concatenate(rows, -1))
+        return self._without_outside(self.mix(jnp.concatenate(rows, -1)), r, np.arange(0, plane_BRWC.shape[2], stride))
 
     def at(self, plane_BRWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
         """Pixel (r, c), [B, features], likewise."""
@@ -66,7 +79,7 @@ class NormalisedConv(nn.Module):
         for dy, dx in self.taps:
             source = pixel(plane_BRWC, jnp.mod(r + dy, plane_BRWC.shape[1]), c + dx)
             sources.append(jnp.where(r + dy >= 0, source, 0))
-        return self.mix(jnp.concatenate(sources, -1))
+        return self._without_outside(self.mix(jnp.concatenate(sources, -1)), r, c)
 
 
 class NormalisedStretch(nn.Module):

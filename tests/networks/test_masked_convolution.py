@@ -16,7 +16,7 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.networks.convolution import Picture, raster_taps, square_taps
 from arjax.networks.gated_pixelcnn import GatedLayer, above_taps, left_taps
-from arjax.networks.lmconv import live_taps
+from arjax.networks.lmconv import live_taps, position_norm
 from arjax.networks.pixelcnn import ResidualBlock
 from arjax.spec import ContextSpec, EventSpec
 
@@ -123,6 +123,12 @@ def test_locally_masked_convolution_is_one_program_for_all_orders():
     for seed in range(3):
         features(params, x, factorization=make_factorization((3, 3), f"random(seed={seed})"))
     assert features._cache_size() == 1
+
+
+def test_position_norm_divides_by_one_less_than_the_maps():
+    x = rng.normal(size=(2, 3, 5)).astype(np.float32)
+    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(position_norm(x), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dilation", [1, 2])

@@ -73,18 +73,25 @@ def resnet(p, x, columns, aux=None, e=None):
     return x + a * special.expit(b)
 
 
+def shifted(y_HWC: np.ndarray, axis: int) -> np.ndarray:
+    """One row down (axis 0) or one column right: what enters is 0, without a bias."""
+    y = np.roll(y_HWC, 1, axis)
+    y[(slice(None),) * axis + (0,)] = 0
+    return y
+
+
 def first_layers(p, x_HWn):
-    """With a channel of ones; shifted so that no pixel reads itself."""
+    """The authors' first layers: convolutions of the image and a channel of ones, then shifted."""
     x = np.concatenate([x_HWn, np.ones((*x_HWn.shape[:2], 1))], -1)
-    above, left = [(-1, -1), (-1, 0), (-1, 1)], [(-1, -1), (0, -1)]
-    return x, conv(p["first_above"], x, above) + conv(p["first_left"], x, left)
+    down = shifted(conv(p["first_down"], x, kernel_taps(DOWN)), 0) if "first_down" in p else None
+    above = shifted(conv(p["first_above"], x, [(0, -1), (0, 0), (0, 1)]), 0)
+    return down, above + shifted(conv(p["first_left"], x, [(-1, 0), (0, 0)]), 1)
 
 
 def pixelcnn_pp(p, x_HWn: np.ndarray, num_resnets: int, num_scales: int, e=None) -> np.ndarray:
     """The authors' program: lists of all values, taken from their ends on the way up."""
-    x, ul = first_layers(p, x_HWn)
-    u_list = [conv(p["first_down"], x, [(dy, dx) for dy in (-2, -1) for dx in DOWN])]
-    ul_list = [ul]
+    u, ul = first_layers(p, x_HWn)
+    u_list, ul_list = [u], [ul]
     for level in range(num_scales):
         u_level, ul_level = p[f"upper_{level}"], p[f"lower_{level}"]
         for i in range(num_resnets):
