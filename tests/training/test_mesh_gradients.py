@@ -67,9 +67,7 @@ def test_products_under_the_default_splits_are_right():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True, reason="once XLA is mended, rules may split over fsdp and tensor apart"
-)
+@pytest.mark.xfail(strict=True, reason="once XLA is mended, rules may split over fsdp and tensor apart")
 @pytest.mark.parametrize("split", [("fsdp", "tensor"), ("tensor", "fsdp"), ("fsdp", "")])
 def test_products_of_matrices_split_apart_are_wrong_in_xla(split):
     finish(run_python(PRODUCTS.format(splits=json.dumps([split])), 8))
