@@ -97,7 +97,9 @@ def parse_literal(expression: ast.expr) -> Any:
 def compile_regex(pattern: str, what: str) -> re.Pattern:
     """The compiled regular expression; raises `UserError` when it is none."""
     try:
-        return re.compile(pattern)
+        with warnings.catch_warnings():  # about sets inside sets
+            warnings.simplefilter("ignore")
+            return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise UserError(f"{what} is not a regular expression: {pattern!r} ({error})") from error
 

@@ -18,7 +18,7 @@ from arjax.config_files import (
     to_json,
 )
 from arjax.errors import UserError
-from arjax.values import parse_value
+from arjax.values import compile_regex, parse_value
 
 
 def parse(arg):
@@ -90,6 +90,10 @@ def test_without_a_string_option_a_bare_word_is_an_option():
 def test_values_take_the_type_of_the_field(text, like, value):
     found = parse_value(text, like, "x")
     assert found == value and type(found) is type(value)
+
+
+def test_a_regex_with_brackets_in_a_set_is_read_without_a_warning():
+    assert compile_regex("[[a]", "x").search("[")
 
 
 def example():
