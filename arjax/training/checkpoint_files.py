@@ -25,6 +25,7 @@ STATE = "state"
 #: Orbax and TensorStore take some of the other characters for patterns, separators or addresses.
 _PLAIN = re.compile(r"[\w/.,=+ -]*")
 #: TensorStore's errors begin with a status, `RESOURCE_EXHAUSTED: ...`, and name the operating system's error.
+_DETAILS = re.compile(r" \[(source locations|tensorstore_spec|\w+=).*")
 _STATUS, _SYSTEM_ERROR = re.compile(r"[A-Z_]+: "), re.compile(r"os_error_code='(\d+)'|OS error (\d+)")
 
 
@@ -144,7 +145,7 @@ def refusal(error: OSError | ValueError) -> str | None:
     if not _STATUS.match(text):
         return None
     code = _SYSTEM_ERROR.search(text)
-    return os.strerror(int(code[1] or code[2])) if code else text.splitlines()[0]
+    return os.strerror(int(code[1] or code[2])) if code else _DETAILS.sub("", text.splitlines()[0])
 
 
 @contextlib.contextmanager
