@@ -22,7 +22,17 @@ POLL_SECONDS = 5.0
 #: been queued again, or its files may reach this machine late.
 LOOKS = 3
 #: States in which squeue still shows a job that will not run any more.
-ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
+ENDED = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+)
 
 
 class SlurmExecutor:

@@ -1,0 +1,179 @@
+"""What a SLURM job does when its time is up, and a sweep with the states of its jobs; SLURM is a stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sweep_cases import sweep, write_sweep
+
+from arjax.errors import UserError
+from arjax.sweep import Run, slurm
+from arjax.sweep.slurm_job import EXIT_NAME, exit_code, job_id, newest_checkpoint, write_json
+
+#: A run that saves a step when it is asked to end, unless it is to save nothing.
+RUN = """
+import signal, sys, time
+from pathlib import Path
+
+def save(number, frame):
+    if sys.argv[1] != "nothing":
+        (Path("run") / "checkpoints" / "latest" / "20").mkdir(parents=True)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, save)
+(Path("run") / "running").write_text("")
+time.sleep(100)
+"""
+SCONTROL = """#!/bin/sh
+if [ "$1" = requeue ]; then echo "$2" >> requeued; else echo "JobState=RUNNING PreemptTime=$PREEMPTED"; fi
+"""
+JOB = """
+import sys
+from pathlib import Path
+from arjax.sweep.slurm_job import Job
+print(Job([sys.executable, "run.py", *sys.argv[1:]], Path("run"))())
+"""
+
+
+@pytest.fixture
+def start(tmp_path, repository, monkeypatch):
+    """Starts a job and waits until its run runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run" / "checkpoints" / "latest" / "3").mkdir(parents=True)
+    (tmp_path / "run.py").write_text(RUN)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "scontrol").write_text(SCONTROL)
+    (tmp_path / "bin" / "scontrol").chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(repository), "SLURM_JOB_ID": "12"}
+
+    def start(saves, **more):
+        process = subprocess.Popen(
+            [sys.executable, "-c", JOB, saves], stdout=-1, text=True, env=environment | more, start_new_session=True
+        )
+        while not (tmp_path / "run" / "running").exists():
+            time.sleep(0.02)
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("number", "preempted", "saves", "queued", "said"),
+    [
+        ("SIGUSR2", "None", "something", True, "the job is queued again"),
+        ("SIGUSR2", "None", "nothing", False, "no step was saved within the time of this job"),
+        ("SIGTERM", "None", "something", False, ""),  # cancelled
+        ("SIGTERM", "2026-01-01T00:00:00", "something", True, "the job is queued again"),
+    ],
+)
+def test_a_job_that_is_stopped(start, tmp_path, number, preempted, saves, queued, said):
+    process = start(saves, PREEMPTED=preempted)
+    os.killpg(process.pid, getattr(signal, number))  # SLURM signals every process of a job
+    assert process.communicate(timeout=20)[0] == "0\n"
+    assert (tmp_path / "requeued").exists() == queued
+    assert (exit_code(tmp_path / "run", "12") == 0) != queued  # a job in the queue has not ended
+    assert said in (tmp_path / "run" / "log.txt").read_text()
+    assert newest_checkpoint(tmp_path / "run") == ("3" if saves == "nothing" else "20")
+
+
+def test_only_the_first_task_of_a_job_speaks_for_it(start, tmp_path):
+    process = start("something", SLURM_PROCID="1")
+    os.killpg(process.pid, signal.SIGUSR2)
+    assert process.communicate(timeout=20)[0] == "0\n"
+    assert not (tmp_path / "requeued").exists() and not (tmp_path / "run" / EXIT_NAME).exists()
+
+
+def test_numbers_of_jobs():
+    assert job_id({"SLURM_JOB_ID": "12"}) == "12"
+    assert job_id({"SLURM_JOB_ID": "14", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "2"}) == "12_2"
+
+
+class Executor(slurm.SlurmExecutor):
+    """Submits to nobody: its jobs are what the test says."""
+
+    def __init__(self, *arguments):
+        self.submitted = []
+
+    def _submit(self, runs, folders):
+        self.submitted += runs
+        return {f"new_{run.name}": run for run in runs}
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    """The answers of squeue, one for each time it is asked; the last one is repeated."""
+    answers, cancelled = [], []
+    monkeypatch.setattr(slurm, "job_states", lambda: answers.pop(0) if len(answers) > 1 else answers[0])
+    monkeypatch.setattr(slurm, "POLL_SECONDS", 0)
+    monkeypatch.setattr(slurm, "cancel", cancelled.extend)
+    return answers, cancelled
+
+
+RUNS = [Run(name, "good.py") for name in "ab"]
+
+
+def test_jobs_are_found_again_and_waited_for(tmp_path, queue, capsys):
+    folders = {run.name: tmp_path / run.name for run in RUNS}
+    write_json(folders["a"] / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
+    write_json(folders["a"] / EXIT_NAME, {"job_id": "7", "exit_code": 0})  # of the time before it was queued again
+    write_json(folders["b"] / EXIT_NAME, {"job_id": "new_b", "exit_code": 3})
+    queue[0][:] = [{"7": "RUNNING"}, {"7": "PENDING", "new_b": "COMPLETED"}, None, {"7": "COMPLETING"}, {}]
+    executor = Executor()
+    assert list(executor.execute(RUNS, folders)) == [(RUNS[1], 3), (RUNS[0], 0)]
+    assert executor.submitted == RUNS[1:] and queue[1] == []
+    assert "a: SLURM job 7 is in the queue already" in capsys.readouterr().out
+
+
+def test_a_job_without_an_exit_code_was_ended_from_outside(tmp_path, queue):
+    folders = {run.name: tmp_path / run.name for run in RUNS}
+    lost = {"new_a": "CANCELLED", "new_b": "RUNNING"}
+    queue[0][:] = [{}, lost, {"new_a": "PENDING"}, lost, lost, lost, {"new_b": "OUT_OF_MEMORY"}]
+    assert list(Executor().execute(RUNS, folders)) == [(RUNS[0], 1), (RUNS[1], 1)]
+    assert (tmp_path / "a" / "log.txt").read_text() == "SLURM job new_a was ended from outside CANCELLED\n"
+
+
+def test_an_interrupt_cancels_all_jobs(tmp_path, queue):
+    folders = {run.name: tmp_path / run.name for run in RUNS}
+    write_json(folders["b"] / EXIT_NAME, {"job_id": "new_b", "exit_code": 0})
+    queue[0][:] = [{}, {"new_a": "RUNNING"}]
+    found = Executor().execute(RUNS, folders)
+    assert next(found) == (RUNS[1], 0)
+    with pytest.raises(KeyboardInterrupt):
+        found.throw(KeyboardInterrupt)
+    assert queue[1] == ["new_a", "new_b"]
+
+
+def test_a_changed_row_with_a_job_in_the_queue_is_a_mistake(tmp_path, queue):
+    folders = {"a": tmp_path / "a"}
+    write_json(folders["a"] / slurm.RECORD_NAME, {"job_id": "7", "command": "arjax --config=other.py"})
+    queue[0][:] = [{"7": "PENDING"}]
+    with pytest.raises(UserError, match="'a' is another one than its SLURM job 7 in the queue: scancel 7 first"):
+        list(Executor().execute(RUNS[:1], folders))
+    assert queue[1] == []
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path, queue):
+    queue[0][:] = [None]
+    with pytest.raises(UserError, match="squeue does not answer"):
+        list(Executor().execute(RUNS, {run.name: Path(tmp_path) for run in RUNS}))
+
+
+def test_a_job_that_finished_after_its_sweep_had_died_is_not_submitted(folder, queue, monkeypatch, capsys):
+    write_sweep(folder, "Run('a', 'good.py')")
+    sweep()  # as its job would do it
+    (folder / "out/a/command.txt").unlink()
+    write_json(folder / "out/a" / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
+    write_json(folder / "out/a" / EXIT_NAME, {"job_id": "7", "exit_code": 0})
+    queue[0][:] = [{}]
+    executor = Executor()
+    monkeypatch.setattr("arjax.sweep.main.SlurmExecutor", lambda *arguments: executor)
+    assert sweep("--executor=slurm") == 0 and executor.submitted == []
+    assert json.loads((folder / "out/a/results.json").read_text())["split"] == "test"
