@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ from arjax.sweep.results import FILE_NAME, read_results, readable_columns, resul
 from arjax.sweep.runs import Run, check_runs, load_sweep
 from arjax.sweep.slurm import SlurmExecutor
 from arjax.user_files import select
+from arjax.values import parse_expression, parse_literal
 
 EXIT_SOME_FAILED = 1
 COMMAND_FILE = "command.txt"
@@ -157,8 +157,8 @@ def _slurm_options(text: str) -> dict[str, Any]:
         if not separator:
             raise UserError(f"--slurm_options must read key=value,key=value, not {text!r}")
         try:
-            options[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+            options[key] = parse_literal(parse_expression(value))
+        except ValueError:
             options[key] = value
     return options
 
