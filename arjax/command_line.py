@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import os
 import re
 import sys
@@ -15,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from arjax.errors import UserError
+from arjax.files import locked
 from arjax.output import guarded_output
 from arjax.paths import user_path
 from arjax.registry import did_you_mean
@@ -151,7 +150,7 @@ def _check(flags: Flags) -> None:
         raise UserError(f"--devices must be above 0, not {flags.devices}")
 
 
-def writable_folder(path: str) -> Path:
+def writable_folder(path: str | os.PathLike) -> Path:
     """Makes the folder when missing and returns it; raises `UserError` when nothing can be written there."""
     folder = user_path(path)
     try:
@@ -159,7 +158,7 @@ def writable_folder(path: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise UserError(f"cannot write to the folder {path!r}: {error.strerror}") from error
+        raise UserError(f"cannot write to the folder {str(path)!r}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -169,19 +168,10 @@ def only_run_in(folder: Path) -> Iterator[None]:
     Two runs would remove each other's checkpoints. The lock is on the folder itself and ends with the process, however
     it ends. File systems without locks (some network ones) are used without.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise UserError(f"another process is training in {folder}: wait for it, or choose another --workdir") from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL):
-            raise
-    try:
+    with locked(folder, exclusive=True) as free:
+        if not free:
+            raise UserError(f"another process is training in {folder}: wait for it, or choose another --workdir")
         yield
-    finally:
-        os.close(descriptor)
 
 
 def tell_mistakes(program: str, main: Callable[[], int]) -> int:

@@ -22,7 +22,7 @@ from arjax.config_files import (
     save_config,
 )
 from arjax.errors import UserError
-from arjax.files import write_text
+from arjax.files import write_json
 from arjax.validate import validate, validate_run
 
 
@@ -66,15 +66,16 @@ def _train(config: ConfigDict, workdir: Path) -> int:
 def run_evaluate(flags: Flags) -> int:
     """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
     from arjax.evaluation.likelihood import Evaluator
+    from arjax.reporting.reports import read_report
     from arjax.training.reporter import announce
-    from arjax.training.results import cost_of_run, device_name, read_results, write_evaluation
+    from arjax.training.results import cost_of_run, device_name, write_evaluation
     from arjax.training.setup import build, latest_store, restore_params
 
     config = _load_run_config(flags)
     _connect(flags)
     setup = build(config)
     split = config.evaluate.split
-    known = read_results(flags.workdir) or {}
+    known = read_report(flags.workdir) or {}
     params, best_step, about = restore_params(setup, flags.workdir)
     newest = latest_store(flags.workdir).newest()
     announce(f"compiling, and scoring the {split} split ...", sys.stderr)
@@ -141,7 +142,7 @@ def run_plan(flags: Flags) -> int:
     print_plan(plan)
     if flags.workdir:
         path = writable_folder(flags.workdir) / "plan.json"
-        write_text(path, json.dumps(dataclasses.asdict(plan), indent=2) + "\n")
+        write_json(path, dataclasses.asdict(plan))
     return 0
 
 

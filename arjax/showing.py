@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from ml_collections import ConfigDict
 
 from arjax.data import Dataset, speech
 from arjax.evaluation.entropy import step_entropy
-from arjax.files import write_text
+from arjax.files import write_json
 from arjax.reporting import sample_folders
 from arjax.reporting.diagrams import draw_factorization
 from arjax.reporting.plots import entropy_curve, has_matplotlib, loss_curves
@@ -124,8 +123,8 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
         to_wave=to_wave,
         sample_rate=rate,
     )
-    about = json.dumps(sample_options(setup, options, best_step), indent=2)
-    write_text(folder / sample_folders.OPTIONS, about + "\n")  # last: it says that the others are whole
+    # last: it says that the others are whole
+    write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step))
     return written
 
 

@@ -1,4 +1,4 @@
-"""Reads typed values: from the text of arguments and overrides, and from JSON files."""
+"""Reads typed values: from the text of arguments and overrides, and from JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ast
 import json
 import re
 import warnings
-from pathlib import Path
 from typing import Any
 
 from arjax.errors import UserError
@@ -155,17 +154,3 @@ def parse_json(text: str | bytes) -> Any:
 def _parts(value: Any) -> list[Any]:
     """The values in an object or an array."""
     return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-
-
-def read_json_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, or None when there is no file or it holds anything else: half of one, or garbage.
-
-    Raises `UserError` when what is there cannot be read: a folder, a file of somebody else, a broken disk.
-    """
-    try:
-        value = parse_json(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # both decoding errors are ValueErrors
-        return None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    return value if isinstance(value, dict) else None

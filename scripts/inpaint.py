@@ -9,10 +9,8 @@ split, into the workdir. With --visible=nothing, the cost of the same half when 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from arjax.command_line import Parser, tell_mistakes
 from arjax.errors import UserError
@@ -43,15 +41,15 @@ def _inpaint(flags: argparse.Namespace) -> dict[str, dict[str, float]]:
 
     from arjax.config_files import load_workdir_config
     from arjax.evaluation.inpainting import complete, half, score_hidden
+    from arjax.files import read_json_object
     from arjax.reporting.inpainting import draw_completions
     from arjax.reporting.samples import as_images
     from arjax.training.setup import build, restore_params
-    from arjax.values import read_json_object
 
     config = load_workdir_config(flags.workdir)
     setup = build(config)
-    params, _, _ = restore_params(setup, flags.workdir)
-    model, dataset, folder = setup.model, setup.dataset, Path(flags.workdir)
+    params, _, _ = restore_params(setup, user_path(flags.workdir))
+    model, dataset, folder = setup.model, setup.dataset, user_path(flags.workdir)
     hidden = half(model.event.grid_shape, flags.hidden)
     if flags.visible == "rest":
         if model.context_spec.kind != "none":
@@ -62,7 +60,7 @@ def _inpaint(flags: argparse.Namespace) -> dict[str, dict[str, float]]:
     scores = score_hidden(model, params, dataset, flags.split, hidden, visible, config.evaluate.batch_size, setup.mesh)
     name = f"{flags.hidden} half given {'the other' if flags.visible == 'rest' else 'nothing'}, {flags.split}"
     known = read_json_object(folder / "inpainting.json") or {}
-    (folder / "inpainting.json").write_text(json.dumps(known | {name: scores}, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "inpainting.json", known | {name: scores})
     if flags.visible == "rest":
         source = dataset.splits[flags.split]
         x = source.__getitems__(np.linspace(0, len(source) - 1, min(flags.num, len(source))).astype(int))["x"]

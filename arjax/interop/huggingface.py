@@ -18,9 +18,10 @@ import numpy as np
 from flax import traverse_util
 
 from arjax.errors import UserError
+from arjax.files import write_json
 from arjax.integers import is_integer
 from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry, check_fields
-from arjax.interop.tensors import SHARD_BYTES, TensorFolder, need_safetensors, read_json, write_json, write_tensors
+from arjax.interop.tensors import SHARD_BYTES, TensorFolder, need_safetensors, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import BUILDER_FIELDS, NETWORKS
 from arjax.networks.transformer import Transformer

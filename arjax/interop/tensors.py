@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arjax.errors import UserError
-from arjax.values import parse_json
+from arjax.files import read_json_object, write_json
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: Files of this size at most, as the `transformers` library has them by default.
@@ -74,22 +73,12 @@ def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_byte
 
 def read_json(path: Path) -> dict:
     """The object in a JSON file; raises `UserError` when there is none."""
-    try:
-        value = parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{str(path.parent)!r} has no file {path.name!r}") from error
-    except ValueError as error:
-        raise UserError(f"{str(path)!r} is not valid JSON") from error
-    except OSError as error:
-        raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{str(path)!r} does not hold a JSON object")
+    value = read_json_object(path)
+    if value is None:
+        if path.exists():
+            raise UserError(f"{str(path)!r} does not hold a JSON object")
+        raise UserError(f"{str(path.parent)!r} has no file {path.name!r}")
     return value
-
-
-def write_json(path: Path, value: Mapping) -> None:
-    """Writes an object as indented JSON."""
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def need_safetensors() -> None:

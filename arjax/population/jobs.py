@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,18 +13,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.array_files import read_arrays
+from arjax.command_line import writable_folder
 from arjax.config_files import apply_overrides, load_config_file, to_json
 from arjax.errors import UserError
 from arjax.evaluation.likelihood import summarize
 from arjax.evaluation.metrics import SCORES, check_metric
+from arjax.files import read_json_object, replacing, write_json
 from arjax.integers import is_integer
 from arjax.population.ensemble import make_ensemble
 from arjax.population.train import Population, Scores, train_population
 from arjax.registry import did_you_mean
+from arjax.reporting.reports import is_number
 from arjax.training.results import device_name
 from arjax.user_files import load_list
 from arjax.validate import validate
-from arjax.values import read_json_object
 
 FILE_NAME, ROWS_NAME = "population.json", "rows.npz"
 
@@ -111,12 +112,28 @@ def check_jobs(jobs: Sequence[PopulationJob]) -> None:
 def finished(job: PopulationJob, folder: Path) -> dict[str, Any] | None:
     """What was found out about exactly this population; None when it has not been trained to its end."""
     found = read_json_object(folder / FILE_NAME)
-    if not found or found.get("job") != job.description():
+    if not found or found.get("job") != job.description() or not _is_whole(found, job):
         return None
     if job.ensemble and "ensemble" not in found:  # asked for later: the rows are there
         found["ensemble"] = _mixed(*_read_rows(folder / ROWS_NAME, (len(job.orders), len(job.seeds))))
-        _write(found, folder)
+        write_json(folder / FILE_NAME, found)
     return found
+
+
+def _is_whole(found: Mapping[str, Any], job: PopulationJob) -> bool:
+    """Whether all that the tables tell is there: else the file was edited by hand or damaged."""
+    ensemble, results, grid = found.get("ensemble"), found.get("results"), (len(job.orders), len(job.seeds))
+    texts = [found.get(name) for name in ("dataset", "split", "model", "device")]
+    numbers = [found.get("seconds"), found.get("num_params")]
+    if not isinstance(results, list) or not all(isinstance(row, list) for row in results):
+        return False
+    if (len(results), *{len(row) for row in results}) != grid:
+        return False
+    numbers += [each.get(job.metric) if isinstance(each, dict) else None for row in results for each in row]
+    if "ensemble" in found:
+        names = ("uniform", "uniform_stderr", "weighted", "weighted_stderr")
+        numbers += [ensemble.get(name) if isinstance(ensemble, dict) else None for name in names]
+    return all(isinstance(text, str) for text in texts) and all(map(is_number, numbers))
 
 
 def _read_rows(path: Path, members: tuple[int, int]) -> list[np.ndarray]:
@@ -134,6 +151,7 @@ def _read_rows(path: Path, members: tuple[int, int]) -> list[np.ndarray]:
 def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any]:
     """Trains the population and writes `population.json` and `rows.npz` (the nats of each example) into the folder."""
     check_jobs([job])
+    writable_folder(folder)  # a mistake ends here, before anything is trained
     config = job.resolved()
     description = job._describe(config)  # the file may be edited while the population is trained
     population = Population(config, job.orders, job.seeds)
@@ -153,17 +171,10 @@ def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any
     }
     if job.ensemble:
         found["ensemble"] = _mixed(scores.validation_rows, scores.test_rows)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / ROWS_NAME, validation=scores.validation_rows, test=scores.test_rows)
-    _write(found, folder)
+    with replacing(folder / ROWS_NAME) as replacement, replacement.open("wb") as file:
+        np.savez_compressed(file, validation=scores.validation_rows, test=scores.test_rows)
+    write_json(folder / FILE_NAME, found)
     return found
-
-
-def _write(found: Mapping[str, Any], folder: Path) -> None:
-    """Writes `population.json`, atomically."""
-    replacement = folder / "population.tmp"
-    replacement.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    replacement.replace(folder / FILE_NAME)
 
 
 def _plain(scores: Scores) -> dict[str, Any]:

@@ -63,13 +63,13 @@ def _study(flags: argparse.Namespace) -> int:
     with only_run_in(workdir):
         for number, job in enumerate(selected, start=1):
             place = f"[{number}/{len(selected)}] {job.name}"
-            if finished(job, workdir / job.name):
-                print(f"{place}: trained before", flush=True)
-                continue
-            print(f"{place}: {len(job.orders)} orders x {len(job.seeds)} seeds", flush=True)
             try:
+                if finished(job, workdir / job.name):
+                    print(f"{place}: trained before", flush=True)
+                    continue
+                print(f"{place}: {len(job.orders)} orders x {len(job.seeds)} seeds", flush=True)
                 run_job(job, workdir / job.name, say=lambda text: print(f"    {text}", flush=True))
-            except UserError as error:  # seen only with the data: the other populations are trained all the same
+            except UserError as error:  # of its data or its folder: the other populations are trained all the same
                 failed.append(str(error))
             _write(jobs, workdir, flags.study)
         _write(jobs, workdir, flags.study)

@@ -10,17 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arjax.files import reading, writing
-from arjax.values import read_json_object
+from arjax.files import read_json_object, writing
 
 NAME, OPTIONS = "samples", "options.json"
 
 
 def read_options(folder: str | os.PathLike) -> dict[str, Any] | None:
     """How the samples of a folder were drawn; None where it holds none, or they were not written to the end."""
-    path = Path(folder) / OPTIONS
-    with reading(path):
-        return read_json_object(path)
+    return read_json_object(Path(folder) / OPTIONS)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from arjax.reporting.plots import has_matplotlib, learning_curves
 from arjax.reporting.writers import read_metrics
+from arjax.sweep.results import read_config, read_results
 from arjax.sweep.runs import Run
-from arjax.values import read_json_object
 
 FILE_NAME = "curves.png"
 
@@ -23,7 +23,7 @@ def draw_curves(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) ->
     """
     panels: dict[tuple[str, str], dict[str, tuple[list[float], list[float]]]] = {}
     for run in runs:
-        config, results = (read_json_object(folders[run.name] / name) for name in ("config.json", "results.json"))
+        config, results = read_config(folders[run.name]), read_results(folders[run.name])
         key = f"validation/{run.metric}"
         lines = [line for line in read_metrics(folders[run.name]) if line.get(key) is not None]
         if config and results and lines:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
-from arjax.command_line import only_run_in
+from arjax.command_line import EXIT_USER_ERROR, only_run_in, writable_folder
 from arjax.devices import CUDA, share_devices, visible_devices
 from arjax.errors import UserError
+from arjax.files import writing
 from arjax.parent import marked_as_parent
 from arjax.sweep.runs import Run
 
@@ -89,13 +90,16 @@ class LocalExecutor:
             print(f"    {name}: {last_line(folders[name])}", flush=True)
 
     def _execute_one(self, run: Run, folder: Path) -> int:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._wait_for_others(run, folder)
+        try:
+            writable_folder(folder)
+            self._wait_for_others(run, folder)
+            log = _opened_log(run, folder)
+        except UserError as error:
+            print(f"    {run.name}: {error}", flush=True)
+            return EXIT_USER_ERROR
         command, share = [*self._program, *run.arguments(str(folder))], self._shares.get()
         environment = marked_as_parent() | ({CUDA: ",".join(share)} if share else {})
-        with (folder / LOG_NAME).open("a", encoding="utf-8") as log:
-            log.write(f"$ {run.command()}\n")
-            log.flush()
+        with log:
             try:
                 with self._lock:
                     if self._stopped:
@@ -122,6 +126,16 @@ class LocalExecutor:
                     print(f"    {run.name}: {str(error).partition(':')[0]}; waiting for it to end", flush=True)
             told = True
             time.sleep(WAIT_SECONDS)
+
+
+def _opened_log(run: Run, folder: Path) -> TextIO:
+    """The log of a run, begun with its command."""
+    path = folder / LOG_NAME
+    with writing(path):
+        log = path.open("a", encoding="utf-8")
+        log.write(f"$ {run.command()}\n")
+        log.flush()
+    return log
 
 
 def last_line(folder: Path) -> str:

@@ -6,12 +6,13 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arjax.command_line import Parser, only_run_in, tell_mistakes, unknown_argument, writable_folder
 from arjax.errors import UserError
+from arjax.files import reading, write_text
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.curves import FILE_NAME as CURVES_NAME
@@ -73,7 +74,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     folders = {run.name: workdir / run.name for run in runs}
     with only_run_in(workdir):
         executor = _executor(flags, workdir)
-        waiting = [run for run in selected if not is_finished(run, folders[run.name])]
+        waiting = [run for run in selected if outcome(run, folders[run.name]) is None]
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         failed = execute(executor, waiting, runs, folders, workdir)
         failed += complaints(selected, folders)
@@ -92,7 +93,17 @@ def _executor(flags: argparse.Namespace, workdir: Path) -> Executor:
 def is_finished(run: Run, folder: Path) -> bool:
     """Whether the folder holds the results of exactly this run; a run whose row has changed is executed again."""
     command = folder / COMMAND_FILE
-    return command.is_file() and command.read_text(encoding="utf-8") == run.command() and bool(read_results(folder))
+    with reading(command):
+        same = command.exists() and command.read_bytes() == run.command().encode()
+    return same and bool(read_results(folder))
+
+
+def outcome(run: Run, folder: Path) -> dict[str, Any] | UserError | None:
+    """The row of a finished run, or the reason why it has none, such as a metric it lacks; None when unfinished."""
+    try:
+        return result_row(run, folder) if is_finished(run, folder) else None
+    except UserError as error:
+        return error
 
 
 def execute(
@@ -102,37 +113,28 @@ def execute(
     failed, start = [], time.monotonic()
     for done, (run, code) in enumerate(executor.execute(waiting, folders), start=1):
         folder = folders[run.name]
-        outcome = "finished"
+        how = "finished"
         if code == 0 and read_results(folder):
-            (folder / COMMAND_FILE).write_text(run.command(), encoding="utf-8")
+            write_text(folder / COMMAND_FILE, run.command())
             write_csv(workdir / FILE_NAME, collect(runs, folders))
             if complaints([run], folders):
-                outcome = "FAILED, as its results lack what its row tells"
+                how = "FAILED, as its results lack what its row tells"
         else:
-            outcome = f"FAILED (exit code {code})" if code else "ended without results"
-            failed.append(f"{run.name} {outcome}, see {folder}/{LOG_NAME}: {last_line(folder)}")
+            how = f"FAILED (exit code {code})" if code else "ended without results"
+            failed.append(f"{run.name} {how}, see {folder}/{LOG_NAME}: {last_line(folder)}")
         left = (time.monotonic() - start) / done * (len(waiting) - done)
-        print(f"[{done}/{len(waiting)}] {run.name} {outcome}  ETA {format_duration(left)}", flush=True)
+        print(f"[{done}/{len(waiting)}] {run.name} {how}  ETA {format_duration(left)}", flush=True)
     return failed
 
 
 def collect(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[dict[str, Any]]:
     """The rows of all finished runs, in the order of the sweep file; without those that `complaints` names."""
-    return [row for row in _rows(runs, folders) if isinstance(row, dict)]
+    return [row for run in runs if isinstance(row := outcome(run, folders[run.name]), dict)]
 
 
 def complaints(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[str]:
-    """A sentence for each finished run whose results lack something that its row tells, such as its metric."""
-    return [str(row) for row in _rows(runs, folders) if isinstance(row, UserError)]
-
-
-def _rows(runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[dict[str, Any] | UserError]:
-    for run in runs:
-        if is_finished(run, folders[run.name]):
-            try:
-                yield result_row(run, folders[run.name])
-            except UserError as error:
-                yield error
+    """A sentence for each run that has ended and has no row; see `outcome`."""
+    return [str(error) for run in runs if isinstance(error := outcome(run, folders[run.name]), UserError)]
 
 
 def _report(runs: Sequence[Run], folders: Mapping[str, Path], workdir: Path, failed: Sequence[str]) -> None:
@@ -142,7 +144,7 @@ def _report(runs: Sequence[Run], folders: Mapping[str, Path], workdir: Path, fai
         columns, cells, right = readable_columns(rows)
         print_table(columns, cells, right=right)
     print(f"{len(rows)} of {len(runs)} rows in {workdir / FILE_NAME}")
-    finished = [run for run in runs if is_finished(run, folders[run.name])]
+    finished = [run for run in runs if isinstance(outcome(run, folders[run.name]), dict)]
     if draw_curves(workdir / CURVES_NAME, finished, folders):
         print(f"learning curves in {workdir / CURVES_NAME}")
     for sentence in failed:

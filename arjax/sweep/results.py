@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arjax.errors import UserError
+from arjax.files import read_json_object, replacing
 from arjax.registry import did_you_mean
+from arjax.reporting.reports import is_number, read_report
 from arjax.sweep.runs import Run
-from arjax.values import read_json_object
 
 FILE_NAME = "results.csv"
 COLUMNS = (
@@ -35,34 +35,47 @@ COLUMNS = (
 OPTIONAL = ("value_stderr", "sites_per_second")
 # The standard error that belongs to a metric; those that are a function of nll_nats have none of their own.
 STDERR_OF = {"nll_nats": "nll_stderr"}
+#: Fields of a config that the tables and the curves need.
+_FIELDS = (
+    ("network", "name", str),
+    ("model", "ordering", str),
+    ("evaluate", "split", str),
+    ("train", "batch_size", int),
+)
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """`config.json` of a run; None when there is none, or it lacks a field that the tables or the curves need."""
+    config = read_json_object(folder / "config.json") or {}
+    for section, field, kind in _FIELDS:
+        if not isinstance(config.get(section), dict) or not isinstance(config[section].get(field), kind):
+            return None
+    return config
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """`results.json` of a run that has ended with scores of the split its config asks for; None when there is none."""
-    results, config = read_json_object(folder / "results.json"), read_json_object(folder / "config.json")
-    evaluate = (config or {}).get("evaluate")
-    if not results or not isinstance(evaluate, dict) or "split" not in evaluate:
-        return None
-    return results if results.get("split") == evaluate["split"] else None
+    """`results.json` of a run that has ended with scores of the split its config asks for; None when there is none.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    results, config = read_report(folder), read_config(folder)
+    return results if results and config and results["split"] == config["evaluate"]["split"] else None
 
 
 def result_row(run: Run, folder: Path) -> dict[str, Any]:
     """The row of a finished run.
 
     Raises:
-      UserError: when its `results.json` lacks the metric of the row, or anything else that a row tells.
+      UserError: when its `results.json` lacks the metric of the row.
     """
-    results = read_results(folder)
-    assert results is not None, f"{folder} is not finished"
-    numbers = [name for name, value in results.items() if _is_number(value)]
+    results, config = read_results(folder), read_config(folder)
+    assert results is not None and config is not None, f"{folder} is not finished"
+    numbers = [name for name, value in results.items() if is_number(value)]
     if run.metric not in numbers:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
-    for name in ("dataset", "seed", "num_params", "train_seconds", "device"):
-        if name not in results:
-            raise UserError(f"run {run.name!r} has no {name!r} in {folder / 'results.json'}: remove that file")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     stderr = results[STDERR_OF[run.metric]] if STDERR_OF.get(run.metric) in results else math.nan
-    speed = results.get("train_sites_per_second", math.nan)
+    speed = results.get("train_sites_per_second")
     values = {
         "dataset": run.dataset or results["dataset"],
         "model": run.model or config["network"]["name"],
@@ -77,13 +90,9 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "device": results["device"],
         "command": run.command(),
         "value_stderr": _number(stderr, digits=3),
-        "sites_per_second": _number(speed, digits=3),
+        "sites_per_second": _number(speed if is_number(speed) else math.nan, digits=3),
     }
     return {name: values[name] for name in COLUMNS}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: float, digits: int = 6) -> str:
@@ -91,13 +100,11 @@ def _number(value: float, digits: int = 6) -> str:
 
 
 def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Writes the rows atomically: a reader never sees half a table."""
-    replacement = path.with_suffix(".tmp")
-    with replacement.open("w", encoding="utf-8", newline="") as file:
+    """Writes the rows at once: a reader never sees half a table. Raises `UserError` where the disk refuses."""
+    with replacing(path) as replacement, replacement.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    replacement.replace(path)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arjax.command_line import writable_folder
 from arjax.errors import UserError
+from arjax.files import read_json_object, write_json
 from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, last_line
 from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run
-from arjax.sweep.slurm_job import Job, exit_code, write_json
-from arjax.values import read_json_object
+from arjax.sweep.slurm_job import Job, exit_code
 
 RECORD_NAME = "slurm_job.json"
 POLL_SECONDS = 5.0
@@ -53,8 +54,8 @@ class SlurmExecutor:
             raise UserError(
                 f"SLURM reads % in the name of a log as something else: choose another --workdir than {workdir}"
             )
-        more = {"requeue": True} | dict(options.get("slurm_additional_parameters", {}))
         try:
+            more = {"requeue": True} | dict(options.get("slurm_additional_parameters", {}))
             self._executor = submitit.AutoExecutor(folder=workdir / "slurm", cluster="slurm")
             self._executor.update_parameters(**(dict(options) | {"slurm_additional_parameters": more}))
         except (
@@ -101,6 +102,8 @@ class SlurmExecutor:
     def _submit(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> dict[str, Run]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+        for run in runs:
+            writable_folder(folders[run.name])
         commands = {run.name: [*self._program, *run.arguments(str(folders[run.name]))] for run in runs}
         try:
             with self._executor.batch():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -10,11 +9,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
+from arjax.files import read_json_object, write_json
 from arjax.sweep.executors import LOG_NAME
 from arjax.sweep.results import read_results
-from arjax.values import read_json_object
 
 EXIT_NAME = "slurm_exit.json"
 
@@ -91,14 +89,6 @@ def exit_code(folder: Path, job_id: str) -> int | None:
     """The exit code that the job has left in the folder; None when it has not ended by itself."""
     found = read_json_object(folder / EXIT_NAME) or {}
     return found.get("exit_code") if found.get("job_id") == job_id else None
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON object, atomically, into a folder that is made when missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replacement = path.with_suffix(".tmp")
-    replacement.write_text(json.dumps(value) + "\n", encoding="utf-8")
-    replacement.replace(path)
 
 
 def job_id(environment: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from arjax.errors import UserError
+from arjax.files import locked
 from arjax.training import checkpoint_files
 from arjax.training.checkpoint_files import STATE
 from arjax.training.processes import from_process_0, on_any_process
@@ -137,7 +138,8 @@ class CheckpointStore:
             for step in reversed(steps):
                 path = self._directory / str(step)
                 with contextlib.ExitStack() as lock:
-                    lock.enter_context(checkpoint_files.locked(path, exclusive=False))
+                    # waits for a removal to end: then the folder is gone, and not half there
+                    lock.enter_context(locked(path, exclusive=False))
                     damage, manifest = checkpoint_files.inspect(path)
                     if not damage:
                         whole = step, manifest
@@ -176,7 +178,7 @@ class CheckpointStore:
         checkpoint_files.sync(self._directory)
         for old in self.steps()[: -self._keep]:
             path = self._directory / str(old)
-            with checkpoint_files.locked(path, exclusive=True) as free:
+            with locked(path, exclusive=True) as free:
                 if free:  # else a later save removes it
                     self._remove(path)
 

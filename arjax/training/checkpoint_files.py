@@ -1,9 +1,8 @@
-"""The files of a checkpoint: the manifest that seals them, locks for readers, and paths that Orbax can work with."""
+"""The files of a checkpoint: the manifest that seals them, and paths that Orbax can work with."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -78,33 +77,6 @@ def sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def locked(folder: Path, exclusive: bool) -> Iterator[bool]:
-    """Holds a lock on a folder, shared for reading it or exclusive for removing it; it ends with the process.
-
-    Yields:
-      Whether nobody else is in the way: False when it is to be removed and somebody reads it. Where there is no such
-      folder, or the file system has no locks (some network ones), nobody is known to be.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        yield True
-        return
-    try:
-        free = True
-        try:
-            # A reader waits for a removal to end: then the folder is gone, and not half there.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
-        except BlockingIOError:
-            free = False
-        except OSError:
-            pass
-        yield free
     finally:
         os.close(descriptor)
 

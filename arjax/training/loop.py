@@ -14,11 +14,12 @@ from ml_collections import ConfigDict
 
 from arjax.errors import UserError
 from arjax.evaluation.likelihood import Evaluator
+from arjax.reporting.reports import read_report
 from arjax.training.durations import is_due, next_pause
 from arjax.training.feed import as_traced, make_feed, to_mesh
 from arjax.training.optimizer import make_schedule
 from arjax.training.reporter import Reporter, announce
-from arjax.training.results import cost_of_run, device_name, read_results, write_results
+from arjax.training.results import cost_of_run, device_name, write_results
 from arjax.training.run_folder import RunFolder
 from arjax.training.setup import Setup, best_store, build, latest_store, restore_params
 from arjax.training.sharding import replicated
@@ -250,7 +251,7 @@ class Run:
 
     def results(self) -> dict[str, Any]:
         """Scores the best parameters and writes `results.json`; a run whose results stand there just returns them."""
-        split, found = self.split, read_results(self.workdir)
+        split, found = self.split, read_report(self.workdir)
         if found is not None and (found["step"], found["split"]) == (self.step, split):
             return found
         if self.history.best_value is None and "validation" in self.setup.dataset.splits:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,30 +9,12 @@ from typing import Any
 
 import jax
 
-from arjax.files import reading, write_text, writing
-from arjax.values import read_json_object
+from arjax.files import read_json_object, write_json, writing
+from arjax.reporting.reports import FILE_NAME, read_report
 
-FILE_NAME, EVALUATIONS = "results.json", "evaluations"
-#: What every report says. One that lacks any of it was edited by hand or damaged.
-_TEXTS = ("dataset", "split", "device")
-_NUMBERS = ("nll_nats", "nll_stderr", "bits_per_dim", "num_examples", "num_params")
-_NUMBERS += ("step", "best_step", "seed", "train_seconds")
-_FIELDS = dict.fromkeys(_TEXTS, str) | dict.fromkeys(_NUMBERS, (int, float))
+EVALUATIONS = "evaluations"
 #: Scores with the same values here are the same scores.
 _SCORES = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
-
-
-def read_results(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """The report of a run, or None when there is none, or none that is whole: then it is computed again.
-
-    Raises:
-      UserError: there is one that cannot be read.
-    """
-    path = Path(workdir) / FILE_NAME
-    with reading(path):
-        results = read_json_object(path)
-    whole = results is not None and all(isinstance(results.get(name), kind) for name, kind in _FIELDS.items())
-    return results if whole else None
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:
@@ -45,10 +26,10 @@ def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Non
       UserError: the disk refuses; what was there before is as it was.
     """
     if jax.process_index() == 0:
-        earlier = read_results(workdir)
+        earlier = read_report(workdir)
         if earlier is not None and not _same_scores(earlier, results):
             write_evaluation(workdir, earlier)
-        write_text(Path(workdir) / FILE_NAME, json.dumps(results, indent=2) + "\n")
+        write_json(Path(workdir) / FILE_NAME, results)
 
 
 def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:
@@ -68,7 +49,7 @@ def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> 
     while path.exists() and not _same_scores(read_json_object(path) or {}, results):
         number += 1
         path = folder / f"{name}-{number}.json"
-    write_text(path, json.dumps(results, indent=2) + "\n")
+    write_json(path, results)
     return path
 
 

@@ -10,7 +10,7 @@ import pytest
 from arjax.command_line import only_run_in
 from arjax.errors import UserError
 from arjax.main import main
-from arjax.training.results import read_results
+from arjax.reporting.reports import read_report
 
 DAMAGES = [b"[]", b"{}", b"3", b'{"step": 4', b"\xff\xfe", b'{"step": 6, "split": "test"}']
 
@@ -24,7 +24,7 @@ def workdir(finished_run, tmp_path):
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_results_are_no_results(tmp_path, damage):
     (tmp_path / "results.json").write_bytes(damage)
-    assert read_results(tmp_path) is None
+    assert read_report(tmp_path) is None
 
 
 @pytest.mark.parametrize("damage", [b"[]", b'{"step": 6, "split": "test"}'])

@@ -14,8 +14,9 @@ import pytest
 from sweep_cases import sweep, write_sweep
 
 from arjax.errors import UserError
+from arjax.files import write_json
 from arjax.sweep import Run, slurm
-from arjax.sweep.slurm_job import EXIT_NAME, exit_code, job_id, newest_checkpoint, write_json
+from arjax.sweep.slurm_job import EXIT_NAME, exit_code, job_id, newest_checkpoint
 
 #: A run that saves a step when it is asked to end, unless it is to save nothing.
 RUN = """
@@ -120,11 +121,17 @@ def queue(monkeypatch):
 RUNS = [Run(name, "good.py") for name in "ab"]
 
 
+def record(path, value):
+    """Writes what an earlier start of the sweep, or a job, has left in the folder of a run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, value)
+
+
 def test_jobs_are_found_again_and_waited_for(tmp_path, queue, capsys):
     folders = {run.name: tmp_path / run.name for run in RUNS}
-    write_json(folders["a"] / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
-    write_json(folders["a"] / EXIT_NAME, {"job_id": "7", "exit_code": 0})  # of the time before it was queued again
-    write_json(folders["b"] / EXIT_NAME, {"job_id": "new_b", "exit_code": 3})
+    record(folders["a"] / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
+    record(folders["a"] / EXIT_NAME, {"job_id": "7", "exit_code": 0})  # of the time before it was queued again
+    record(folders["b"] / EXIT_NAME, {"job_id": "new_b", "exit_code": 3})
     queue[0][:] = [{"7": "RUNNING"}, {"7": "PENDING", "new_b": "COMPLETED"}, None, {"7": "COMPLETING"}, {}]
     executor = Executor()
     assert list(executor.execute(RUNS, folders)) == [(RUNS[1], 3), (RUNS[0], 0)]
@@ -142,7 +149,7 @@ def test_a_job_without_an_exit_code_was_ended_from_outside(tmp_path, queue):
 
 def test_an_interrupt_cancels_all_jobs(tmp_path, queue):
     folders = {run.name: tmp_path / run.name for run in RUNS}
-    write_json(folders["b"] / EXIT_NAME, {"job_id": "new_b", "exit_code": 0})
+    record(folders["b"] / EXIT_NAME, {"job_id": "new_b", "exit_code": 0})
     queue[0][:] = [{}, {"new_a": "RUNNING"}]
     found = Executor().execute(RUNS, folders)
     assert next(found) == (RUNS[1], 0)
@@ -153,7 +160,7 @@ def test_an_interrupt_cancels_all_jobs(tmp_path, queue):
 
 def test_a_changed_row_with_a_job_in_the_queue_is_a_mistake(tmp_path, queue):
     folders = {"a": tmp_path / "a"}
-    write_json(folders["a"] / slurm.RECORD_NAME, {"job_id": "7", "command": "arjax --config=other.py"})
+    record(folders["a"] / slurm.RECORD_NAME, {"job_id": "7", "command": "arjax --config=other.py"})
     queue[0][:] = [{"7": "PENDING"}]
     with pytest.raises(UserError, match="'a' is another one than its SLURM job 7 in the queue: scancel 7 first"):
         list(Executor().execute(RUNS[:1], folders))
@@ -170,8 +177,8 @@ def test_a_job_that_finished_after_its_sweep_had_died_is_not_submitted(folder, q
     write_sweep(folder, "Run('a', 'good.py')")
     sweep()  # as its job would do it
     (folder / "out/a/command.txt").unlink()
-    write_json(folder / "out/a" / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
-    write_json(folder / "out/a" / EXIT_NAME, {"job_id": "7", "exit_code": 0})
+    record(folder / "out/a" / slurm.RECORD_NAME, {"job_id": "7", "command": RUNS[0].command()})
+    record(folder / "out/a" / EXIT_NAME, {"job_id": "7", "exit_code": 0})
     queue[0][:] = [{}]
     executor = Executor()
     monkeypatch.setattr("arjax.sweep.main.SlurmExecutor", lambda *arguments: executor)

@@ -14,7 +14,7 @@ import sys
 import time
 
 import pytest
-from sweep_cases import SWEEP, rows, sweep
+from sweep_cases import REPORT, SWEEP, rows, sweep
 
 from arjax.command_line import parse_flags
 from arjax.errors import UserError
@@ -225,8 +225,9 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
         folder = folders[run.name] = tmp_path / run.name
         folder.mkdir()
         config = {"network": {"name": "made"}, "train": {"batch_size": 10}}
+        config |= {"model": {"ordering": "raster"}, "evaluate": {"split": "test"}}
         (folder / "config.json").write_text(json.dumps(config))
-        (folder / "results.json").write_text(json.dumps({"dataset": "dna"}))
+        (folder / "results.json").write_text(json.dumps(REPORT))
         lines = [{"step": step, "validation/nll_nats": 90 / step, "train/loss": 1.0} for step in (1, 2, 3)]
         (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (folders["never"] / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}')

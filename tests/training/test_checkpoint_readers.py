@@ -20,6 +20,7 @@ from checkpoint_cases import TREE, abstract, plus
 from loop_helpers import assert_same_bits
 
 from arjax.errors import UserError
+from arjax.files import locked
 from arjax.training import checkpoint_files
 from arjax.training.checkpoint import CheckpointStore
 
@@ -79,7 +80,7 @@ def test_a_reader_gets_a_whole_checkpoint_while_others_come_and_go(tmp_path, mon
 def test_what_somebody_reads_stays_until_the_next_save(tmp_path):
     store = CheckpointStore(tmp_path, keep=1)
     store.save(1, TREE, {})
-    with checkpoint_files.locked(tmp_path / "1", exclusive=False):
+    with locked(tmp_path / "1", exclusive=False):
         store.save(2, TREE, {})
         assert store.steps() == [1, 2]
     store.save(3, TREE, {})

@@ -11,11 +11,11 @@ import pytest
 from loop_helpers import assert_same_bits, tiny_config
 
 from arjax.errors import UserError
+from arjax.reporting.reports import read_report
 from arjax.reporting.writers import read_metrics
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.feed import ResidentFeed
 from arjax.training.loop import TrainingDiverged, train
-from arjax.training.results import read_results
 from arjax.training.setup import best_store, build, latest_store, restore_params
 
 TIMES = ("examples_per_second",)
@@ -157,7 +157,7 @@ def test_falls_back_when_the_newest_checkpoint_is_damaged(straight, tmp_path, ca
 def test_a_longer_duration_goes_on(straight, tmp_path):
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     outcome = train(tiny_config(train__steps=18), tmp_path)
-    assert outcome.step == read_results(tmp_path)["step"] == 18
+    assert outcome.step == read_report(tmp_path)["step"] == 18
     assert outcome.results["train_seconds"] > straight[1].results["train_seconds"]
 
 

@@ -1,0 +1,37 @@
+"""`results.json`, the report of a run: what it holds, and reading it. Imports nothing heavy: sweeps read it, too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from arjax.files import read_json_object
+
+FILE_NAME = "results.json"
+_TEXTS = ("dataset", "split", "device")
+_NUMBERS = ("nll_nats", "nll_stderr", "bits_per_dim", "num_examples", "num_params")
+_NUMBERS += ("step", "best_step", "seed", "train_seconds")
+
+
+def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
+    """The report of a run, or None when there is none, or none that is whole: then it is computed again.
+
+    One that lacks anything that every report says was edited by hand or damaged.
+
+    Raises:
+      UserError: there is one that cannot be read.
+    """
+    report = read_json_object(Path(workdir) / FILE_NAME)
+    return report if report is not None and _is_whole(report) else None
+
+
+def _is_whole(report: Mapping[str, Any]) -> bool:
+    texts = all(isinstance(report.get(name), str) for name in _TEXTS)
+    return texts and all(is_number(report.get(name)) for name in _NUMBERS)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a report is a number: JSON's true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
