@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from arjax.errors import UserError
+from arjax.files import reading
 
 
 def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
@@ -19,9 +20,9 @@ def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
       UserError: there is no such file, it is damaged, or it lacks one of the arrays.
     """
     try:
-        with zipfile.ZipFile(path):  # np.load takes a file that is no zip archive for a pickle
+        with reading(path), zipfile.ZipFile(path):  # np.load takes a file that is no zip archive for a pickle
             file = np.load(path)
-        with file:
+        with reading(path), file:
             if missing := [key for key in keys if key not in file]:
                 raise UserError(f"{path} has no array {missing[0]!r}")
             return {key: file[key] for key in keys}
@@ -30,5 +31,3 @@ def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
     # the archive, its compression, its end, an array's header, an encrypted or unknown form of the archive
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is not an .npz file of numbers, or damaged: {error}") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error

@@ -64,10 +64,12 @@ def own_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> 
       folder: where the files of devices lie.
 
     Raises:
-      UserError: the devices of a node cannot be divided by its processes.
+      UserError: the devices of a node cannot be divided by its processes, or `JAX_LOCAL_DEVICE_IDS` names none.
     """
     chosen = environment.get("JAX_LOCAL_DEVICE_IDS", "")
     if chosen:
+        if not re.fullmatch(r"\d+(,\d+)*", chosen):
+            raise UserError(f"JAX_LOCAL_DEVICE_IDS must be numbers of devices, such as 0,1, not {chosen!r}")
         return [int(number) for number in chosen.split(",")]
     tasks, rank = tasks_on_node(environment)
     devices = len(visible_devices(environment, folder))

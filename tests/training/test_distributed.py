@@ -188,3 +188,9 @@ def test_a_port_that_is_taken_is_one_sentence():
         taken.listen()
         with pytest.raises(UserError, match=r"wait for the others at port \d+ of this machine: address already"):
             distributed.initialize(f"127.0.0.1:{taken.getsockname()[1]}", 2, 0)
+
+
+@pytest.mark.parametrize("chosen", ["x", "0,", "0;1", "-1"])
+def test_devices_chosen_by_hand_are_numbers(chosen, tmp_path):
+    with pytest.raises(UserError, match="JAX_LOCAL_DEVICE_IDS must be numbers of devices, such as 0,1, not"):
+        own_devices({"JAX_LOCAL_DEVICE_IDS": chosen}, tmp_path)
