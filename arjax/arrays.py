@@ -35,6 +35,22 @@ def as_array(values: Any, name: str) -> Array:
     return values
 
 
+def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
+    """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages.
+
+    Raises:
+      UserError: another shape, other values (numbers of sites, say), or marks that are not known because they are an
+        argument of a transformed function: orders are found outside of it.
+    """
+    sites = as_array(sites, name)
+    if not is_known(sites):
+        raise UserError(f"{name} must be known outside `jit`, as it decides on the order: close over it")
+    if sites.shape != event.grid_shape:
+        raise UserError(f"{name} has shape {sites.shape}, but the grid is {event.grid_shape}")
+    check_marks(sites, name)
+    return np.asarray(sites, bool)
+
+
 def blank(values: Array, counts: np.ndarray) -> Array:
     """The values where they count and 0 elsewhere, in numpy where they are: JAX would convert them unchecked."""
     return (np if isinstance(values, np.ndarray) else jnp).where(counts, values, 0)

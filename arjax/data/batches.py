@@ -9,6 +9,7 @@ import numpy as np
 
 from arjax.data.base import Source
 from arjax.errors import UserError
+from arjax.integers import is_integer
 
 
 def train_indices(seed: int, step: int, num_examples: int, batch_size: int) -> np.ndarray:
@@ -60,8 +61,8 @@ def eval_batches(source: Source, batch_size: int) -> Iterator[dict[str, np.ndarr
     Raises:
       UserError: the batch is empty.
     """
-    if batch_size < 1:
-        raise UserError(f"the evaluation batch size must be at least 1, not {batch_size}")
+    if not is_integer(batch_size) or batch_size < 1:
+        raise UserError(f"the evaluation batch size must be a whole number, at least 1, not {batch_size!r}")
     for begin in range(0, len(source), batch_size):
         rows = np.arange(begin, begin + batch_size)
         weight = (rows < len(source)).astype(np.float32)

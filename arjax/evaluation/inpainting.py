@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from arjax.arrays import as_sites
 from arjax.data import Dataset
 from arjax.errors import UserError
 from arjax.evaluation.likelihood import Evaluator, Hidden
@@ -73,6 +74,7 @@ def complete(
     """
     if model.context_spec.kind != "none":
         raise UserError("completions of models with a context are not drawn by this function: use model.sample")
+    hidden = as_sites(model.event, hidden, "hidden")
     evidence_first(model, ~hidden, hidden)  # what cannot be scored is not drawn
     given = np.repeat(np.asarray(x), num, axis=0)
     drawn = model.sample(params, key, len(given), given=given, observed=~hidden)
@@ -115,7 +117,7 @@ def score_hidden(
       UserError: no site is hidden, no order of the model has the visible sites first and the hidden ones second, or no
         such split.
     """
-    if not np.asarray(hidden).any():
+    query = Hidden(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
+    if not query.sites.any():
         raise UserError("no site is hidden, so there is nothing to score")
-    query = Hidden(np.asarray(hidden, bool), np.asarray(visible, bool))
     return Evaluator(model, dataset, batch_size, mesh, hidden=query)(params, split)

@@ -14,15 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.arrays import as_array, check_context, check_marks, check_values, is_real_type
+from arjax.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type
 from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.networks import Network
 from arjax.spec import ContextSpec, EventSpec
 
 
-def as_values(event: EventSpec, values: Any, name: str = "x") -> jax.Array:
+def as_values(event: EventSpec, values: Any, name: str = "x", counts: np.ndarray | None = None) -> jax.Array:
     """`values` [B, *event.shape] in the type of the event; they are called `name` in messages.
+
+    With `counts`, bool[*grid], values of other sites may be anything: they come out as 0.
 
     Raises:
       UserError: another shape, no real numbers, fractions for discrete data, or values that the event cannot have.
@@ -30,6 +32,8 @@ def as_values(event: EventSpec, values: Any, name: str = "x") -> jax.Array:
     values = as_array(values, name)
     if values.shape[1:] != event.shape or not values.ndim or not len(values):
         raise UserError(f"{name} has shape {values.shape}, but must have (B, {', '.join(map(str, event.shape))})")
+    if counts is not None:
+        values = blank(values, counts.reshape(*event.grid_shape, *[1] * len(event.value_shape)))
     check_values(event, values, f"{name} of {event.kind} data")
     # Small types (uint8 on the device) would overflow in index arithmetic.
     return jnp.asarray(values, event.dtype)
@@ -41,6 +45,8 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
     Else a network for raster order and single sites would score by itself what it makes of any other.
     """
     grid_shape = network.event.grid_shape
+    if not isinstance(factorization, Factorization):
+        raise UserError(f"a factorization is one as from make_factorization, not {factorization!r}")
     if factorization.grid_shape != grid_shape:
         raise UserError(f"the factorization is of {factorization.grid_shape}, the grid is {grid_shape}")
     if factorization.parents is not None and not network.SERVES_GRAPHS:

@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.arrays import as_array, blank
+from arjax.arrays import as_sites
 from arjax.errors import UserError
 from arjax.factorization import Factorization, from_order
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.blocks import Query, turns
+from arjax.models.checks import as_values
 
 
 def evidence_first(model: AutoregressiveModel, *groups: np.ndarray) -> Factorization:
@@ -109,14 +110,10 @@ def conditional_log_prob(
       UserError: wrong shapes, sets that overlap, or no order of the model has the evidence first and the query second.
     """
     sets = {"query": query, "evidence": evidence}
-    sets = {name: np.asarray(as_array(member, f"the {name}"), bool) for name, member in sets.items()}
-    for name, member in sets.items():
-        if member.shape != model.event.grid_shape:
-            raise UserError(f"the {name} has shape {member.shape}, but the grid is {model.event.grid_shape}")
+    sets = {name: as_sites(model.event, member, f"the {name}") for name, member in sets.items()}
     if (sets["query"] & sets["evidence"]).any():
         raise UserError("the query and the evidence overlap: a site is asked for or given, not both")
     factorization = evidence_first(model, sets["evidence"], sets["query"])
-    counts = (sets["query"] | sets["evidence"]).reshape(*model.event.grid_shape, *[1] * len(model.event.value_shape))
-    x = blank(as_array(x, "x"), counts)  # what is missing may be marked by anything
+    x = as_values(model.event, x, counts=sets["query"] | sets["evidence"])
     query = Query(sets["query"], sets["evidence"])
     return model.log_prob(params, x, mask=mask, context=context, factorization=factorization, query=query)

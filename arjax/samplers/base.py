@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.arrays import as_array, blank
+from arjax.arrays import as_array, as_sites
 from arjax.conditionals import check_temperature, truncate
 from arjax.errors import UserError
 from arjax.factorization import Factorization
@@ -16,6 +18,7 @@ from arjax.models.blocks import scores_blocks
 from arjax.models.checks import as_context, as_values, check_key, check_params
 from arjax.models.queries import evidence_first
 from arjax.registry import Registry
+from arjax.spec import EventSpec
 
 #: A sampler is `f(network, conditional, params, factorization, key, canvas, clamped, context, temperature) -> samples`,
 #: jitted with the first two arguments static. `canvas` [B, *grid, *value] holds the given values, `clamped` bool[D]
@@ -55,36 +58,31 @@ def draw(
     """
     if not is_integer(num) or num < 1:
         raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
-    temperature = check_temperature(temperature)
+    temperature, event = check_temperature(temperature), model.event
     check_key(key)
     check_params(model.param_shapes, params)
     sample = SAMPLERS.get(sampler)
     conditional = truncate(model.conditional, top_k, top_p)
-    canvas, clamped_D = _canvas(model, num, given, observed)
+    if (given is None) != (observed is None):
+        raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
     factorization = model.factorization
-    if observed is not None:
-        observed = np.asarray(observed, bool)
+    if observed is None:
+        canvas, clamped_D = jnp.zeros((num, *event.shape), event.dtype), jnp.zeros(event.num_sites, bool)
+    else:
+        observed = as_sites(event, observed, "`observed`")
+        canvas, clamped_D = _canvas(event, num, given, observed), jnp.asarray(observed.ravel())
         factorization = evidence_first(model, observed, ~observed)
     context = as_context(model.context_spec, context, num, one_for_all=True)
     return sample(model.network, conditional, params, factorization, key, canvas, clamped_D, context, temperature)
 
 
-def _canvas(model: AutoregressiveModel, num: int, given, observed) -> tuple[jax.Array, jax.Array]:
-    """The canvas with the given values, and bool[D] of the clamped sites."""
-    event = model.event
-    if (given is None) != (observed is None):
-        raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-    if given is None or observed is None:
-        return jnp.zeros((num, *event.shape), event.dtype), jnp.zeros(event.num_sites, bool)
-    given, observed = as_array(given, "given"), np.asarray(as_array(observed, "observed"), bool)
-    if observed.shape != event.grid_shape:
-        raise UserError(f"`observed` has shape {observed.shape}, but the grid is {event.grid_shape}")
+def _canvas(event: EventSpec, num: int, given: Any, observed: np.ndarray) -> jax.Array:
+    """The values of the observed sites, and 0 elsewhere, [num, *event.shape]."""
+    given = as_array(given, "given")
     if given.shape not in (event.shape, (num, *event.shape)):
         raise UserError(f"`given` has shape {given.shape}, but {num} examples have shape {(num, *event.shape)}")
-    counts = observed.reshape(*event.grid_shape, *[1] * len(event.value_shape))
-    given = blank(given, counts)
-    given = as_values(event, given if given.shape != event.shape else given[None], "given")
-    return jnp.broadcast_to(given, (num, *event.shape)), jnp.asarray(observed.ravel())
+    given = as_values(event, given if given.shape != event.shape else given[None], "given", observed)
+    return jnp.broadcast_to(given, (num, *event.shape))
 
 
 def fill(
