@@ -68,9 +68,11 @@ class Truncated:
 
     def log_table(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """log p of each value of each scalar, [..., *value_shape, V] in nats: p^(1/T), restricted and renormalised."""
-        log_p = jax.nn.log_softmax(tempered(self.family.log_table(features), temperature))
-        order = jnp.argsort(log_p, axis=-1, descending=True, stable=True)  # of equals the lower value comes first
-        kept = jnp.arange(log_p.shape[-1]) < (self.top_k or log_p.shape[-1])
+        table = self.family.log_table(features)
+        log_p, num_values = jax.nn.log_softmax(tempered(table, temperature)), table.shape[-1]
+        # By the table itself: a high temperature makes equals of all. Of equals the lower value comes first.
+        order = jnp.argsort(table, axis=-1, descending=True, stable=True)
+        kept = jnp.arange(num_values) < min(self.top_k or num_values, num_values)
         if self.top_p < 1:
             p = jax.nn.softmax(jnp.where(kept, jnp.take_along_axis(log_p, order, -1), -jnp.inf))
             # The most probable always stays: a small top_p may be 0 as float32.

@@ -88,6 +88,17 @@ def test_tiny_parts_of_the_mass_leave_the_mode(name):
         np.testing.assert_array_equal(drawn, mode)
 
 
+@pytest.mark.parametrize("name", ["bernoulli", "categorical", "ordinal"])
+def test_high_temperatures_leave_the_most_probable_values_what_they_are(name):
+    family = make_conditional(name, EVENTS["binary"])
+    features, mode = features_of(family, 3.0), family.mode(features_of(family, 3.0))
+    for top_p, top_k in ((1e-46, 0), (1.0, 1)):
+        np.testing.assert_array_equal(truncate(family, top_k, top_p).sample(KEY, features, 1e20), mode)
+    np.testing.assert_array_equal(
+        truncate(family, 10**30).sample(KEY, features), truncate(family, 2).sample(KEY, features)
+    )
+
+
 def test_equally_probable_values_are_drawn_equally_often():
     family = make_conditional("categorical", EventSpec((3,), (), "levels", 4))
     drawn = np.asarray(family.sample(KEY, jnp.tile(jnp.array([1.0, 3, 3, 0]), (1000, 1)), 1e-38))
