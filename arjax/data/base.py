@@ -63,14 +63,17 @@ class Dataset:
     def some_examples(self, split: str, most: int = 20_000) -> np.ndarray:
         """The values of at most so many examples of a split, evenly spaced, [N, *event.shape].
 
-        Where there are masks, of those in which every site counts. Raises `UserError` when there are none.
+        Of those that count and in which every site does, where there are weights and masks. Raises `UserError` when
+        there are none.
         """
         source = self.splits[split]
         every = -(-len(source) // most)
         rows = source.__getitems__(np.arange(0, len(source), every))
         x = np.asarray(rows["x"])
+        counts = np.asarray(rows.get("weight", np.ones(len(x)))) > 0
         if "mask" in rows:
-            x = x[np.asarray(rows["mask"]).reshape(len(x), -1).all(1)]
+            counts &= np.asarray(rows["mask"]).reshape(len(x), -1).all(1)
+        x = x[counts]
         if not len(x):
             raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored")
         return x
@@ -138,6 +141,8 @@ def array_source(event: EventSpec, context: ContextSpec, split: str, arrays: Map
         if key in arrays:
             check_marks(arrays[key], _called(split, key))
     _check_context(context, split, arrays)
+    if "context" in arrays and np.issubdtype(arrays["context"].dtype, np.integer) != context.is_discrete:
+        arrays["context"] = arrays["context"].astype(context.dtype)  # batches keep integers apart from the rest
     return ArraySource(event, **arrays)
 
 

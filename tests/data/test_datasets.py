@@ -248,3 +248,27 @@ def test_examples_of_weight_0_are_neither_trained_on_nor_scored():
     data = from_arrays(BINARY, train={"x": X, "weight": np.array([1, 0, 1])})
     batches = [batch["weight"].tolist() for batch in eval_batches(data.splits["train"], 2)]
     assert batches == [[1, 0], [1, 0]] and data.splits["train"].__getitems__([0])["weight"].dtype == np.float32
+
+
+def test_orders_are_read_off_examples_that_count():
+    x = np.array([[0, 1], [1, 1], [1, 0]])
+    dataset = from_arrays(EventSpec((2,)), train={"x": x, "weight": [1, 0, 1]})
+    assert dataset.some_examples("train").tolist() == [[0, 1], [1, 0]]
+    with pytest.raises(UserError, match="no order can be read off"):
+        from_arrays(EventSpec((2,)), train={"x": x, "weight": [0, 0, 0]}).some_examples("train")
+
+
+@pytest.mark.parametrize(
+    ("context", "given"),
+    [
+        (ContextSpec("label", 2), np.array([True, False])),
+        (ContextSpec("label", 2), np.array([1, 0], np.uint8)),
+        (ContextSpec("vector", 2), np.full((2, 2), 2**40)),
+        (ContextSpec("vector", 2), np.full((2, 2), True)),
+    ],
+)
+def test_contexts_have_the_type_of_their_kind(context, given):
+    dataset = from_arrays(EventSpec((2,)), train={"x": np.eye(2, dtype=int), "context": given}, context=context)
+    found = all_rows(dataset.splits["train"])["context"]
+    assert found.dtype == context.dtype
+    np.testing.assert_array_equal(found, given)
