@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from arjax.data.batches import train_index_block
 from arjax.errors import UserError
 from arjax.factorization import Factorization, reorder
+from arjax.integers import is_integer
 from arjax.objectives import loss_and_sums
 from arjax.training.feed import compact_form
 from arjax.training.setup import build
@@ -80,7 +81,7 @@ def learn_order(
     Raises:
       UserError: fewer than two orders per step, or a network that does not serve all orders.
     """
-    if orders_per_step < 2:
+    if not is_integer(orders_per_step) or orders_per_step < 2:
         raise UserError(f"a policy needs at least 2 orders per step to compare, not {orders_per_step!r}")
     if config.model.graph:
         raise UserError("an order cannot be learned under a dependency graph: its arrows follow the order")
@@ -139,7 +140,7 @@ def _model_step(
             more = {"context": batch.get("context"), "mask": batch.get("mask"), "train": True, "key": key}
             log_prob_B = model.log_prob(params, batch["x"], factorization=reorder(like, order_D), **more)
             _, sums = loss_and_sums(model.event, batch, log_prob_B)
-            return sums["nll"] / sums["examples"]
+            return sums["nll"] / jnp.where(sums["examples"] > 0, sums["examples"], 1.0)
 
         nats_R = jax.lax.map(one, orders_RD)
         return nats_R.mean() / model.event.num_dims, {"nats": nats_R}

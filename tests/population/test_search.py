@@ -16,6 +16,8 @@ from population_cases import small_config
 from arjax.errors import UserError
 from arjax.population import policy, search
 from arjax.population.search import local_search, move, random_search
+from arjax.training.setup import build
+from arjax.training.state import fresh_state
 
 
 @dataclasses.dataclass
@@ -108,9 +110,30 @@ def test_a_policy_learns_with_its_model():
     assert all(math.isfinite(value) for value in learned.nats)
 
 
+def test_examples_of_weight_0_teach_a_policy_nothing():
+    config = small_config(hidden_sizes=(4,))
+    config.model.orders = "uniform"
+    setup = build(config, jax.devices()[:1])
+    recipe, like, key = setup.recipe, setup.model.orders.first, jax.random.key(0)
+    state = fresh_state(recipe.model, recipe.optimizer, key, ema=True)
+    orders_RD = jnp.stack([like.order, like.order[::-1]])
+    x = setup.dataset.splits["train"].__getitems__(np.arange(4))["x"]
+
+    @jax.jit
+    def step(batch):
+        state_after, nats_R = policy._model_step(recipe, like, state, batch, orders_RD, key)
+        return state_after.params, nats_R
+
+    *_, half_R = step({"x": x, "weight": np.array([1, 1, 0, 0], np.float32)})
+    np.testing.assert_allclose(half_R, step({"x": x[:2]})[1], rtol=1e-5)
+    params, none_R = step({"x": x, "weight": np.zeros(4, np.float32)})
+    assert (none_R == 0).all() and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
 def test_policies_that_cannot_be_are_refused():
-    with pytest.raises(UserError, match="at least 2 orders"):
-        policy.learn_order(small_config(), orders_per_step=1)
+    for number in (1, 2.5, "4"):
+        with pytest.raises(UserError, match="at least 2 orders"):
+            policy.learn_order(small_config(), orders_per_step=number)
     config = small_config("pixelcnn", hidden_size=8, num_layers=1)
     with pytest.raises(UserError, match="networks that can"):
         policy.learn_order(config)
