@@ -8,7 +8,7 @@ communication.
 The two split the same dimension of a matrix, `tensor` first: a device then gathers its own columns (or rows) and no
 others. Never one dimension each: on a mesh with all axes above 1, XLA's partitioner computes a product of activations
 split as ((data, fsdp), tensor) with a matrix split as (tensor, fsdp) wrongly when tensor and fsdp are equal (seen with
-jax 0.10 to 0.12; `tests/training/test_partitioner.py` holds the smallest program). The gradient of a layer is such a
+jax 0.10 to 0.12; `tests/training/test_mesh_gradients.py` holds the smallest program). The gradient of a layer is such a
 product, so losses are right and gradients are not.
 """
 
@@ -99,16 +99,16 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
       mesh: as from `make_mesh`.
       rules: see `Rule`; none means `DEFAULT_RULES`. Parameters that no rule matches are replicated. Axes stand for the
         trailing dimensions (layers stacked by a scan have one more in front). Of axes that together do not divide
-        their dimension, the last are left out; where none divides, the other dimension of a matrix is tried.
+        their dimension, the last are left out, and all of them where those that are left would be refused (see Raises);
+        where none divides, the other dimension of a matrix is tried.
 
     Raises:
       UserError: a rule with a broken regex, an axis that the mesh does not have, or axes of the batch on a dimension
         without `tensor` where the mesh has all three.
     """
     compiled = [_compile_rule(rule) for rule in rules or DEFAULT_RULES]
-    if min(mesh.shape.values()) > 1:
-        for rule, (_, groups) in zip(rules, compiled, strict=False):
-            _refuse_separate_axes(rule, groups)
+    for rule, (_, groups) in zip(rules or DEFAULT_RULES, compiled, strict=True):
+        _refuse_separate_axes(rule, groups, mesh)
 
     def place(path: Sequence[Any], leaf: Any) -> NamedSharding:
         name = path_string(path)
@@ -140,13 +140,12 @@ def _is_rule(rule: Any) -> bool:
     return all(isinstance(group, tuple | list) and all(isinstance(a, str) for a in group) for group in groups)
 
 
-def _refuse_separate_axes(rule: Rule, groups: Sequence[tuple[str, ...]]) -> None:
-    """Raises `UserError` for a split under which the partitioner gets gradients wrong; see the top of this file."""
+def _refuse_separate_axes(rule: Rule, groups: Sequence[tuple[str, ...]], mesh: Mesh) -> None:
     for group in groups:
-        if "tensor" not in group and (apart := [axis for axis in group if axis in BATCH_AXES]):
-            together = ("tensor", *apart)
+        if _is_apart(group, mesh):
+            together = ("tensor", *group)
             raise UserError(
-                f"the sharding rule {rule[0]!r} splits a dimension over {', '.join(apart)} without tensor: on a mesh "
+                f"the sharding rule {rule[0]!r} splits a dimension over {', '.join(group)} without tensor: on a mesh "
                 f"with data, fsdp and tensor all above 1, XLA gets gradients wrong there; split it over {together!r}"
             )
 
@@ -163,8 +162,17 @@ def _fit(groups: Sequence[tuple[str, ...]], shape: tuple[int, ...], mesh: Mesh) 
 
 
 def _dividing(group: tuple[str, ...], size: int, mesh: Mesh) -> tuple[str, ...]:
-    """As many axes of a group, from its first, as divide a dimension; axes of size 1 are left out."""
+    """As many axes of a group, from its first, as divide a dimension; axes of size 1 are left out.
+
+    None where the first ones that do are a split that a rule may not ask for.
+    """
     axes = tuple(axis for axis in group if mesh.shape[axis] > 1)
     while axes and size % math.prod(mesh.shape[axis] for axis in axes):
         axes = axes[:-1]
-    return axes
+    return () if _is_apart(axes, mesh) else axes
+
+
+def _is_apart(group: Sequence[str], mesh: Mesh) -> bool:
+    """Whether the partitioner gets gradients wrong under this split of a dimension; see the top of this file."""
+    splits_all = min(mesh.shape.values()) > 1
+    return splits_all and "tensor" not in group and any(axis in BATCH_AXES for axis in group)

@@ -88,6 +88,25 @@ for axes in (("fsdp", "tensor"), ("tensor", "fsdp"), ("fsdp", ""), ("", ("fsdp",
         param_shardings({"recurrent_kernel": jnp.zeros((8, 8))}, make_mesh(*mesh), (rule,))
 """
 
+#: Sizes that not all axes of a rule divide: what is left of the rule is none that would be refused.
+LEFT_OVER = """
+import itertools, jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+from arjax.training.sharding import make_mesh, param_shardings
+mesh, groups = make_mesh(2, 2, 2), [("", g) for g in itertools.permutations(("data", "fsdp", "tensor"))]
+groups += [("", g) for g in (("fsdp", "tensor"), ("data", "tensor"), ("tensor", "fsdp"))]
+for axes, shape in itertools.product(groups + [g[::-1] for g in groups], itertools.product(range(5, 9), repeat=2)):
+    spec = param_shardings({"kernel": jnp.zeros(shape)}, mesh, (("kernel", axes),))["kernel"].spec
+    split = [part if isinstance(part, tuple) else (part,) for part in spec if part]
+    assert all("tensor" in part for part in split), (axes, shape, spec)
+assert param_shardings({"kernel": jnp.zeros((6, 6))}, make_mesh(4, 2, 1), (("kernel", ("", ("fsdp", "tensor"))),))[
+    "kernel"].spec == P(None, "fsdp")
+"""
+
+
+def test_what_is_left_of_a_rule_is_none_that_is_refused():
+    finish(run_python(LEFT_OVER, 8))
+
 
 def test_a_rule_that_splits_over_fsdp_apart_from_tensor_is_refused_where_it_would_be_wrong():
     finish(run_python(REFUSAL, 8))
