@@ -112,8 +112,9 @@ def _cells(path: Path, delimiter: str) -> list[list[str]]:
 def _other_delimiter(path: Path, delimiter: str) -> str:
     """The first usual delimiter that cuts all rows into equally many cells, more than one; "" for none."""
     for other in (",", ";", "\t", "|", " "):
-        lengths = {len(row) for row in _cells(path, other)} if other != delimiter else set()
-        if len(lengths) == 1 and min(lengths) > 1:
+        rows = _cells(path, other) if other != delimiter else []
+        are_words = other == " " and rows and not all(map(_is_number, rows[-1]))  # several words may be one cell
+        if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1 and not are_words:
             return other
     return ""
 

@@ -74,6 +74,13 @@ def test_columns_by_name_or_number(write, columns):
     np.testing.assert_allclose(dataset.shift, X[:, [2, 0]].mean(0), rtol=0.3)
 
 
+def test_cells_of_several_words_in_one_column(write):
+    text = "home town\n" + "New York\nSan Diego\n" * 10
+    assert make_dataset("table", path=write(text), levels=2).event == EventSpec((1,), kind="binary")
+    with pytest.raises(UserError, match="give delimiter=' '"):
+        make_dataset("table", path=write("a b\n" + "1 2\n2 3\n" * 10))
+
+
 def test_no_header_and_another_delimiter(write):
     options = {"path": write(text_of(X, "", ";")), "header": False, "delimiter": ";", "columns": ("1",)}
     np.testing.assert_allclose(make_dataset("table", **options).shift, [-2], atol=0.01)
