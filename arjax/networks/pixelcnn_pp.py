@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import numpy as np
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.convolution import Taps
 from arjax.networks.embedding import ContextEncoder
-from arjax.networks.gated_pixelcnn import add_vector
+from arjax.networks.gated_resnet import GatedStack, unstacked
 from arjax.networks.grids import (
     check_raster_like,
     from_raster,
@@ -31,81 +33,58 @@ FIRST_ABOVE: Taps = tuple((-1, dx) for dx in (-1, 0, 1))
 FIRST_LEFT: Taps = ((-1, -1), (0, -1))
 
 
-def concat_elu(x: jax.Array) -> jax.Array:
-    """[elu(x), elu(-x)], [..., F] -> [..., 2F] (Shang et al., 2016, with elu)."""
-    return nn.elu(jnp.concatenate([x, -x], -1))
+class Layers(NamedTuple):
+    """Of equal layers: their weights, as `PictureView.run_layers` takes them, and their keys for dropout or None."""
+
+    weights: Any
+    keys: jax.Array | None
 
 
-class GatedResnet(nn.Module):
-    """x + a sigma(b), [a, b] = conv_2(drop(f(conv_1(f(x)) + W f(aux)))) + V e: f is concat_elu, e the context (2.5)."""
-
-    filters: int
-    taps: Taps
-    has_aux: bool
-    conditional: bool
-    dropout: float
-    dtype: str
-
-    def setup(self):
-        self.conv_in = NormalisedConv(self.filters, self.taps, self.dtype)
-        self.conv_out = NormalisedConv(2 * self.filters, self.taps, self.dtype, gain=0.1)
-        self.drop = nn.Dropout(self.dropout)
-        if self.has_aux:
-            self.aux = NormalisedMix(self.filters, self.dtype)
-        if self.conditional:
-            self.context = nn.Dense(2 * self.filters, use_bias=False, dtype=self.dtype)
-
-    def __call__(self, x: jax.Array, view: PictureView, aux: jax.Array | None, e_BE: jax.Array | None, train: bool):
-        y = view.read(self.conv_in, concat_elu(x))
-        if aux is not None:
-            y = y + self.aux(concat_elu(aux))
-        y = view.read(self.conv_out, self.drop(concat_elu(y), deterministic=not train))
-        a, b = jnp.split(y if e_BE is None else add_vector(y, self.context(e_BE)), 2, -1)
-        return x + a * nn.sigmoid(b)
-
-
-class Resolution(nn.Module):
-    """The layers of one stream at one resolution, on the way down and on the way up, with what leads to the next one.
+class Stream(nn.Module):
+    """The parameters of one stream: gated layers on the way down and on the way up, those of all resolutions in one
+    stack each, and what leads from one resolution to the next.
 
     The upper stream reads itself alone; the other also what the upper stream has at the same layer and pixel.
+
+    Attributes:
+      num_layers: on the way down and on the way up, of each resolution.
     """
 
     filters: int
-    num_down: int
-    num_up: int
-    lowest: bool
+    num_layers: tuple[tuple[int, int], ...]
     upper: bool
     conditional: bool
     dropout: float
     dtype: str
 
     def setup(self):
-        taps = DOWN if self.upper else DOWN_RIGHT
+        taps, columns = (DOWN, 3) if self.upper else (DOWN_RIGHT, 2)
 
-        def layer(name: str, has_aux: bool) -> GatedResnet:
-            return GatedResnet(self.filters, taps, has_aux, self.conditional, self.dropout, self.dtype, name=name)
+        def stack(num_layers: int, num_aux: int) -> GatedStack:
+            sizes = num_aux * self.filters, self.filters if self.conditional else 0
+            return GatedStack(num_layers, self.filters, taps, *sizes, self.dropout, self.dtype)
 
-        self.down_layers = [layer(f"down_{i}", not self.upper) for i in range(self.num_down)]
-        self.up_layers = [layer(f"up_{i}", True) for i in range(self.num_up)]
-        if not self.lowest:
-            self.shrink = NormalisedConv(self.filters, taps, self.dtype)
-            self.stretch = NormalisedStretch(self.filters, 3 if self.upper else 2, self.dtype)
+        num_down, num_up = (sum(nums) for nums in zip(*self.num_layers, strict=True))
+        self.down = stack(num_down, 0 if self.upper else 1)
+        self.up = stack(num_up, 1 if self.upper else 2)
+        gaps = range(len(self.num_layers) - 1)
+        self.shrink = [NormalisedConv(self.filters, taps, self.dtype, name=f"shrink_{level}") for level in gaps]
+        self.stretch = [NormalisedStretch(self.filters, columns, self.dtype, name=f"stretch_{level}") for level in gaps]
 
-    def down(self, x, view: PictureView, guide: Values | None, e_BE, train: bool) -> list[jax.Array]:
-        """The input and the output of each layer."""
-        values = [x]
-        for i, layer in enumerate(self.down_layers):
-            values.append(layer(values[-1], view, None if guide is None else guide.down[i + 1], e_BE, train))
-        return values
+    def layers(self, train: bool) -> list[tuple[Layers, Layers]]:
+        """The layers of each resolution, down and up."""
+        ways = []
+        for stack, nums in zip((self.down, self.up), zip(*self.num_layers, strict=True), strict=True):
+            whole, ends = Layers(stack.weights(), stack.keys(train)), np.cumsum(nums)
+            ways.append(
+                [jax.tree.map(lambda a, n=n, e=e: a[e - n : e], whole) for n, e in zip(nums, ends, strict=True)]
+            )
+        return list(zip(*ways, strict=True))
 
-    def up(self, x, skips: list, view: PictureView, guide: Values | None, e_BE, train: bool) -> list[jax.Array]:
-        """The output of each layer; the last of the skips enters first."""
-        values = []
-        for i, (layer, skip) in enumerate(zip(self.up_layers, reversed(skips), strict=True)):
-            aux = skip if guide is None else jnp.concatenate([guide.up[i], skip], -1)
-            x = layer(x, view, aux, e_BE, train)
-            values.append(x)
-        return values
+    def steps(self) -> list[tuple[Layers, Layers]]:
+        """The same for steps: layer by layer."""
+        levels = self.layers(train=False)
+        return [tuple(Layers(unstacked(layers.weights), None) for layers in level) for level in levels]
 
 
 @NETWORKS.register("pixelcnn_pp")
@@ -143,51 +122,45 @@ class PixelCNNPP(Network):
         self.first_down = NormalisedConv(self.num_filters, FIRST_DOWN, self.dtype, shifted=(1, 0))
         self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
         self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))
-
-        def stream(name: str) -> list[Resolution]:
-            return [
-                Resolution(
-                    self.num_filters,
-                    down,
-                    up,
-                    lowest=level + 1 == self.num_scales,
-                    upper=name == "upper",
-                    conditional=conditional,
-                    dropout=self.dropout,
-                    dtype=self.dtype,
-                    name=f"{name}_{level}",
-                )
-                for level, (down, up) in enumerate(self._num_layers())
-            ]
-
-        self.upper, self.lower = stream("upper"), stream("lower")
+        fields = {"conditional": conditional, "dropout": self.dropout, "dtype": self.dtype}
+        self.upper = Stream(self.num_filters, self._num_layers(), upper=True, **fields)
+        self.lower = Stream(self.num_filters, self._num_layers(), upper=False, **fields)
         self.out = NormalisedMix(self.num_features, self.dtype)
         if conditional:
             self.context = ContextEncoder(self.context_spec, self.num_filters, self.dtype)
 
-    def _num_layers(self) -> list[tuple[int, int]]:
+    def _num_layers(self) -> tuple[tuple[int, int], ...]:
         """Layers down and up of each resolution: up again as many as there are values to be read."""
         lowest = self.num_scales - 1
-        return [(self.num_resnets, self.num_resnets + (level < lowest)) for level in range(self.num_scales)]
+        return tuple((self.num_resnets, self.num_resnets + (level < lowest)) for level in range(self.num_scales))
 
-    def _run(self, level: int, x, view: PictureView, state: State | None, guide: State | None, e_BE, train=False):
-        """One stream from resolution `level` downwards and back: its new state. `guide` is that of the upper one."""
-        layers = (self.upper if guide is None else self.lower)[level]
+    def _run(self, layers: list, x, view: PictureView, state: State | None, guide: State | None, e_BE) -> State:
+        """One stream at the resolutions that `layers` are of, downwards and back: its new state. `guide` is that of the
+        upper one.
+        """
+        level = self.num_scales - len(layers)
+        stream = self.upper if guide is None else self.lower
         seen = None if guide is None else view.pick(guide.kept)
-        down = layers.down(x, view, seen, e_BE, train)
+
+        def run(stack: GatedStack, layers: Layers, x, aux, *, upwards: bool):
+            return view.run_layers(stack.layer(), layers.weights, layers.keys, x, aux, e_BE, upwards=upwards)
+
+        outputs = run(stream.down, layers[0][0], x, None if seen is None else seen.down[1:], upwards=False)
+        down = view.with_input(x, outputs)
         if level + 1 == self.num_scales:
             below, x, skips = None, down[-1], down[:-1]
         else:
 
-            def run(network: PixelCNNPP, old: State | None, kept: jax.Array) -> State:
+            def deeper(network: PixelCNNPP, old: State | None, kept: jax.Array) -> State:
                 stream = network.upper if guide is None else network.lower
-                small, deeper = view.shrink(stream[level].shrink, kept), None if guide is None else guide.below
-                return network._run(level + 1, small, view.half(old), old, deeper, e_BE, train)
+                small = view.shrink(stream.shrink[level], kept)
+                return network._run(
+                    layers[1:], small, view.half(old), old, None if guide is None else guide.below, e_BE
+                )
 
-            below = view.when_due(self, run, None if state is None else state.below, view.keep(down[-1]))
-            x = view.stretch(layers.stretch, view.half(below).output(below.kept))
-            skips = down
-        up = layers.up(x, skips, view, seen, e_BE, train)
+            below = view.when_due(self, deeper, None if state is None else state.below, view.keep(down[-1]))
+            x, skips = view.stretch(stream.stretch[level], view.half(below).output(below.kept)), down
+        up = run(stream.up, layers[0][1], x, skips if seen is None else (seen.up, skips), upwards=True)
         return State(view.planes, view.store(Values(down, up), state), below)
 
     def _features(self, lower: jax.Array) -> jax.Array:
@@ -198,13 +171,15 @@ class PixelCNNPP(Network):
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
         e_BE = None if context is None else self.context(context)
         view = PictureView(factorization.grid_shape)
-        upper = self._run(0, self.first_down(inputs), view, None, None, e_BE, train)
+        upper = self._run(self.upper.layers(train), self.first_down(inputs), view, None, None, e_BE)
         first = self.first_above(inputs) + self.first_left(inputs)
-        lower = self._run(0, first, view, None, upper, e_BE, train)
+        lower = self._run(self.lower.layers(train), first, view, None, upper, e_BE)
         return from_raster(self._features(view.output(lower.kept)), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """The inputs with their channel of ones, the states of both streams, and the context."""
+        """The inputs with their channel of ones, the states of both streams, and what is the same in all steps: the
+        layers of both streams, taken out of their stacks once, and the context.
+        """
         grid = factorization.grid_shape
         zeros = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
         inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
@@ -212,24 +187,26 @@ class PixelCNNPP(Network):
             empty_state(grid, batch_size, self.num_filters, self._num_layers(), upper=is_upper, dtype=self.dtype)
             for is_upper in (True, False)
         )
-        return inputs, upper, lower, None if context is None else self.context(context)
+        e_BE = None if context is None else self.context(context)
+        return inputs, upper, lower, (self.upper.steps(), self.lower.steps(), e_BE)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        inputs, upper, lower, e_BE = carry
+        inputs, upper, lower, fixed = carry
+        upper_layers, lower_layers, e_BE = fixed
         grid = factorization.grid_shape
         r, c = jnp.divmod(t, grid[1])
         inputs = put_previous(inputs, canvas, t, self.event, factorization)
 
         def next_row(network: PixelCNNPP, upper: State, inputs: jax.Array) -> State:
             first = network.first_down.row(inputs, r)
-            return network._run(0, first, RowView(grid, upper, r), upper, None, e_BE)
+            return network._run(upper_layers, first, RowView(grid, upper, r), upper, None, e_BE)
 
         upper = nn.cond(c == 0, next_row, lambda network, upper, inputs: upper, self, upper, inputs)
         first = self.first_above.at(inputs, r, c) + self.first_left.at(inputs, r, c)
         view = PixelView(grid, lower, r, c)
-        lower = self._run(0, first, view, lower, upper, e_BE)
+        lower = self._run(lower_layers, first, view, lower, upper, e_BE)
         features_BF = self._features(view.output(lower.kept)).astype(jnp.float32)
-        return (inputs, upper, lower, e_BE), features_BF[:, None]
+        return (inputs, upper, lower, fixed), features_BF[:, None]
 
     def dependencies(self, factorization):
         """The same composition on sets of pixels instead of features."""
@@ -237,7 +214,7 @@ class PixelCNNPP(Network):
         pixels_HWD = np.eye(height * width, dtype=bool).reshape(height, width, -1)
         upper = self._reach(0, _spread(pixels_HWD, FIRST_DOWN), None)
         lower = self._reach(0, _spread(pixels_HWD, (*FIRST_ABOVE, *FIRST_LEFT)), upper)
-        return turn_dependencies(lower.kept.up[-1].reshape(height * width, -1), factorization)
+        return turn_dependencies(lower.kept.up[0].reshape(height * width, -1), factorization)
 
     def _reach(self, level: int, x: np.ndarray, guide: State | None) -> State:
         """`_run` on sets bool[H, W, D]."""
@@ -251,10 +228,10 @@ class PixelCNNPP(Network):
         else:
             small = _spread(x, taps)[::2, ::2]
             below = self._reach(level + 1, small, None if guide is None else guide.below)
-            x, skips = _stretched(below.kept.up[-1], x.shape[:2], centred=guide is None), down
-        for i, skip in enumerate(reversed(skips)):
+            x, skips = _stretched(below.kept.up[0], x.shape[:2], centred=guide is None), down
+        for i, skip in reversed(list(enumerate(skips))):
             x = _resnet_reach(x, taps, skip, *([] if guide is None else [guide.kept.up[i]]))
-            up.append(x)
+            up.insert(0, x)
         return State([], Values(down, up), below)
 
 

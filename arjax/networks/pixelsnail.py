@@ -13,8 +13,9 @@ from arjax.networks.attention import attention
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.convolution import CENTRE
 from arjax.networks.embedding import ContextEncoder
+from arjax.networks.gated_resnet import GatedResnet, GatedStack, dropout_keys, unstacked
 from arjax.networks.grids import check_raster_like, from_raster, input_size, picture_inputs, put_previous
-from arjax.networks.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT, GatedResnet
+from arjax.networks.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT
 from arjax.networks.two_streams import PictureView, PixelView, State
 from arjax.networks.weight_norm import NormalisedConv, NormalisedMix
 
@@ -39,34 +40,36 @@ class SnailBlock(nn.Module):
     num_resnets: int
     key_size: int
     value_size: int
-    conditional: bool
+    context_size: int
     dropout: float
     dtype: str
 
     def setup(self):
-        def gated(filters: int, taps, has_aux: bool, name: str) -> GatedResnet:
-            return GatedResnet(filters, taps, has_aux, self.conditional, self.dropout, self.dtype, name=name)
+        def gated(filters: int, has_aux: bool = False) -> GatedResnet:
+            return GatedResnet(filters, CENTRE, has_aux, self.context_size > 0, self.dropout, self.dtype)
 
-        self.resnets = [gated(self.filters, DOWN_RIGHT, False, f"resnet_{i}") for i in range(self.num_resnets)]
-        self.content = gated(self.num_inputs + self.filters + 2, CENTRE, False, "content")
+        sizes = 0, self.context_size, self.dropout
+        self.resnets = GatedStack(self.num_resnets, self.filters, DOWN_RIGHT, *sizes, self.dtype)
+        self.content = gated(self.num_inputs + self.filters + 2)
         self.key_value = NormalisedMix(self.key_size + self.value_size, self.dtype)
-        self.asking = gated(self.filters + 2, CENTRE, False, "asking")
+        self.asking = gated(self.filters + 2)
         self.query = NormalisedMix(self.key_size, self.dtype)
-        self.merge = gated(self.filters, CENTRE, True, "merge")
+        self.merge = gated(self.filters, has_aux=True)
 
     def _keys_and_values(self, x, h, place, view: PictureView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
-        content = self.content(jnp.concatenate([x, h, place], -1), view, None, e_BE, train)
+        key = dropout_keys(self, self.dropout, train)
+        content = self.content(jnp.concatenate([x, h, place], -1), view, None, e_BE, key)
         return tuple(jnp.split(self.key_value(content), [self.key_size], -1))
 
     def _queries(self, h, place, view: PictureView, e_BE, train: bool) -> jax.Array:
-        return self.query(self.asking(jnp.concatenate([h, place], -1), view, None, e_BE, train))
+        key = dropout_keys(self, self.dropout, train)
+        return self.query(self.asking(jnp.concatenate([h, place], -1), view, None, e_BE, key))
 
     def __call__(self, h_BHWC: jax.Array, x_BHWn: jax.Array, e_BE: jax.Array | None, train: bool):
         """All pixels; in the form (carry) -> (carry, None) of a scan over blocks."""
         batch, *grid, _ = h_BHWC.shape
-        view, h = PictureView(tuple(grid)), h_BHWC
-        for resnet in self.resnets:
-            h = resnet(h, view, None, e_BE, train)
+        view, weights, keys = PictureView(tuple(grid)), self.resnets.weights(), self.resnets.keys(train)
+        h = view.run_layers(self.resnets.layer(), weights, keys, h_BHWC, None, e_BE, upwards=False)[-1]
         place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, *grid, 2))
         q, k, v = (
             y.reshape(batch, 1, grid[0] * grid[1], -1)
@@ -78,7 +81,8 @@ class SnailBlock(nn.Module):
         position = jnp.arange(q.shape[2])
         mixed = attention(q, k, v, position[:, None] > position[None, :])
         mixed = jnp.where(position[:, None] > 0, mixed, 0)  # the first pixel has nothing to attend to
-        return self.merge(h, view, mixed.reshape(batch, *grid, -1), e_BE, train), None
+        key = dropout_keys(self, self.dropout, train)
+        return self.merge(h, view, mixed.reshape(batch, *grid, -1), e_BE, key), None
 
     def init_cache(self, batch_size: int, grid: tuple[int, int]) -> tuple:
         """Two rows of the input of each convolution; keys and values of all pixels; h of the last pixel."""
@@ -102,9 +106,8 @@ class SnailBlock(nn.Module):
         """Pixel t, given the inputs `x` of pixel t - 1, whose key and value are only known now."""
         planes, keys, values, previous_BC = cache
         view = PixelView(grid, State(planes, None, None), *jnp.divmod(t, grid[1]))
-        h = h_BC
-        for resnet in self.resnets:
-            h = resnet(h, view, None, e_BE, False)
+        weights = unstacked(self.resnets.weights())
+        h = view.run_layers(self.resnets.layer(), weights, None, h_BC, None, e_BE, upwards=False)[-1]
         places = jnp.asarray(background(grid), h.dtype).reshape(-1, 2)
 
         def place(n: jax.Array) -> jax.Array:
@@ -116,7 +119,7 @@ class SnailBlock(nn.Module):
         values = jax.lax.dynamic_update_slice(values, v[:, None, None], (0, 0, last, 0))
         q = self._queries(h, place(t), view, e_BE, False)[:, None, None]
         mixed = attention(q, keys, values, jnp.arange(keys.shape[2]) < t)[:, 0, 0]
-        out = self.merge(h, view, jnp.where(t > 0, mixed, 0), e_BE, False)
+        out = self.merge(h, view, jnp.where(t > 0, mixed, 0), e_BE, None)
         return (view.planes, keys, values, h), out
 
 
@@ -172,7 +175,7 @@ class PixelSNAIL(Network):
             "num_resnets": self.num_resnets,
             "key_size": self.key_size,
             "value_size": self.value_size,
-            "conditional": self.context_spec.kind != "none",
+            "context_size": 0 if self.context_spec.kind == "none" else self.num_filters,
             "dropout": self.dropout,
             "dtype": self.dtype,
         }

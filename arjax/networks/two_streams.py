@@ -17,11 +17,19 @@ from arjax.networks.convolution import CENTRE, put_pixel
 from arjax.networks.weight_norm import NormalisedConv, NormalisedStretch
 
 
-class Values(NamedTuple):
-    """What the layers of one resolution give, on the way down (with their input first) and on the way up."""
+#: Values of equal layers: a list, or of whole images one array [L, B, H, W, C].
+Layers = list[jax.Array] | jax.Array
 
-    down: list[jax.Array]
-    up: list[jax.Array]
+
+class Values(NamedTuple):
+    """What the layers of one resolution give.
+
+    `down` has the input of the first layer and the output of each. `up` has the outputs on the way up, which ends at
+    number 0: each stands where `down` has its mirror image.
+    """
+
+    down: Layers
+    up: Layers
 
 
 class State(NamedTuple):
@@ -45,6 +53,26 @@ class PictureView:
     def half(self, state: State | None) -> PictureView:
         """The view of the next lower resolution, from its old state."""
         return PictureView(half(self.grid))
+
+    def run_layers(
+        self, layer: nn.Module, weights: Any, keys, x: jax.Array, aux: Any, e_BE, *, upwards: bool
+    ) -> Layers:
+        """Equal layers on top of one another: the output of each.
+
+        Layer i has `weights[i]`, the key `keys[i]` for dropout and reads `aux[i]`, if there is any. With `upwards`, the
+        last one comes first.
+        """
+
+        def one(x: jax.Array, of_layer: tuple) -> tuple[jax.Array, jax.Array]:
+            weights, key, aux = of_layer
+            y = layer.apply({"params": weights}, x, self, aux, e_BE, key)
+            return y, y
+
+        return jax.lax.scan(one, x, (weights, keys, aux), reverse=upwards)[1]
+
+    def with_input(self, x: jax.Array, values: Layers) -> Layers:
+        """The values of layers behind the input of the first."""
+        return jnp.concatenate([x[None], values])
 
     def keep(self, x: jax.Array) -> jax.Array:
         """Remembers the input of a convolution; returns what the convolution reads."""
@@ -72,7 +100,7 @@ class PictureView:
 
     def output(self, kept: Any) -> jax.Array:
         """The last layer, from what `store` returned."""
-        return kept.up[-1]
+        return kept.up[0]
 
     def when_due(self, network: nn.Module, run: Callable, state: State | None, kept: jax.Array) -> State:
         """`run(network, state, kept)` where the next lower resolution is due, else the old state."""
@@ -88,6 +116,18 @@ class RowView(PictureView):
 
     def half(self, state):
         return RowView(half(self.grid), state, self._r // 2)
+
+    def run_layers(self, layer, weights, keys, x, aux, e_BE, *, upwards):
+        # One by one: each plane is then updated in place, where a loop would copy it.
+        order = range(len(weights))
+        values = [x] * len(weights)
+        for i in reversed(order) if upwards else order:
+            here = tuple(part[i] for part in aux) if isinstance(aux, tuple) else None if aux is None else aux[i]
+            values[i] = x = layer.apply({"params": weights[i]}, x, self, here, e_BE, None)
+        return values
+
+    def with_input(self, x, values):
+        return [x, *values]
 
     def keep(self, x):
         plane = jax.lax.dynamic_update_slice(self._old[len(self.planes)], x[:, None], (0, self._r % 2, 0, 0))
@@ -138,7 +178,7 @@ class PixelView(RowView):
 
     def store(self, values, state):
         """This row up to here: the pixels of two rows of a higher resolution read it."""
-        return jax.lax.dynamic_update_index_in_dim(state.kept, values.up[-1], self._c, axis=1)
+        return jax.lax.dynamic_update_index_in_dim(state.kept, values.up[0], self._c, axis=1)
 
     def output(self, kept):
         return self._here(kept)

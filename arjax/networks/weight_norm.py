@@ -7,41 +7,69 @@ from the statistics of a first batch.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.networks.convolution import Taps, pixel, shift
+from arjax.networks.convolution import Taps, convolve, pixel, shift
 
 
 class NormalisedMix(nn.Module):
-    """y = b + [x_1 ... x_K] W with normalised columns: the product behind a convolution, or one of size 1."""
+    """y = b + [x_1 ... x_K] W with normalised columns: the product behind a convolution, or one of size 1.
+
+    `ready`: the parameters are those that `normalised_weights` gives.
+    """
 
     features: int
     dtype: str
     gain: float = 1.0
+    ready: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., K * C] -> [..., features]."""
-        v = self.param("kernel", nn.initializers.normal(0.05), (x.shape[-1], self.features))
-        g = self.param("scale", nn.initializers.constant(self.gain), (self.features,))
+    def __call__(self, x: jax.Array, taps: Taps | None = None) -> jax.Array:
+        """[..., K * C] -> [..., features]; with `taps`, the convolution of an image [B, H, W, C]."""
+        size = x.shape[-1] * (1 if taps is None else len(taps))
+        kernel = self.param("kernel", nn.initializers.normal(0.05), (size, self.features))
+        if not self.ready:
+            kernel = normalised(kernel, self.param("scale", nn.initializers.constant(self.gain), (self.features,)))
         b = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if taps is not None:
+            return convolve(x, kernel.reshape(len(taps), -1, self.features), taps) + b.astype(self.dtype)
         # One axis for all pixels: XLA's CPU compiler takes three times as long for a gradient summed over several.
-        y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ normalised(v, g).astype(self.dtype)
+        y = x.reshape(-1, size) @ kernel
         return (y + b.astype(self.dtype)).reshape(*x.shape[:-1], self.features)
 
 
+@functools.partial(jax.checkpoint, prevent_cse=False)
 def normalised(v: jax.Array, g: jax.Array) -> jax.Array:
-    """g v / |v|, the norm of each output feature (last axis), in float32."""
+    """g v / |v|, the norm of each output feature (last axis), in float32; computed again for its gradient."""
     return v * (g * jax.lax.rsqrt(jnp.square(v).sum(tuple(range(v.ndim - 1))) + 1e-12))
+
+
+def normalised_weights(params: Any, dtype: str) -> Any:
+    """The parameters of layers, with the weights of those that have a "scale" normalised, and in `dtype`.
+
+    `params` may be those of several layers, [L, ...] each.
+    """
+    if "scale" in params:
+        kernel = jax.vmap(normalised)(params["kernel"], params["scale"])
+        return {"kernel": kernel.astype(dtype), "bias": params["bias"].astype(dtype)}
+    return {
+        name: normalised_weights(part, dtype) if isinstance(part, Mapping) else part.astype(dtype)
+        for name, part in params.items()
+    }
 
 
 class NormalisedConv(nn.Module):
     """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture.
 
-    `shifted` (rows, columns): y is moved down and to the right by as many, and the taps say so; what enters from
+    `ready` as in `NormalisedMix`; `shifted` (rows, columns): y is moved down and to the right by as many, and the taps say so; what enters from
     outside is 0, without b.
     """
 
@@ -50,13 +78,17 @@ class NormalisedConv(nn.Module):
     dtype: str
     gain: float = 1.0
     shifted: tuple[int, int] = (0, 0)
+    ready: bool = False
 
     def setup(self):
-        self.mix = NormalisedMix(self.features, self.dtype, self.gain)
+        self.mix = NormalisedMix(self.features, self.dtype, self.gain, self.ready)
 
     def __call__(self, x_BHWC: jax.Array, stride: int = 1) -> jax.Array:
         """All pixels, [B, H, W, C] -> [B, H, W, features], or those at every `stride`-th row and column."""
-        y = self.mix(jnp.concatenate([shift(x_BHWC, dy, dx)[:, ::stride, ::stride] for dy, dx in self.taps], -1))
+        if stride == 1:
+            y = self.mix(x_BHWC, self.taps)
+        else:
+            y = self.mix(jnp.concatenate([shift(x_BHWC, dy, dx)[:, ::stride, ::stride] for dy, dx in self.taps], -1))
         r, c = (np.arange(0, size, stride) for size in x_BHWC.shape[1:3])
         return self._without_outside(y, r[:, None], c)
 

@@ -88,28 +88,37 @@ def first_layers(p, x_HWn):
     return down, above + shifted(conv(p["first_left"], x, [(-1, 0), (0, 0)]), 1)
 
 
+def number(stack, i: int):
+    """Layer i of a stack."""
+    return jax.tree.map(lambda leaf: leaf[i], stack)
+
+
 def pixelcnn_pp(p, x_HWn: np.ndarray, num_resnets: int, num_scales: int, e=None) -> np.ndarray:
-    """The authors' program: lists of all values, taken from their ends on the way up."""
+    """The authors' program: lists of all values, taken from their ends on the way up.
+
+    The stacks hold the layers from the highest resolution to the lowest, on the way up in the places of their mirror
+    images on the way down.
+    """
+    num_ups = [num_resnets + (level + 1 < num_scales) for level in range(num_scales)]
+    upper, lower = p["upper"], p["lower"]
     u, ul = first_layers(p, x_HWn)
     u_list, ul_list = [u], [ul]
     for level in range(num_scales):
-        u_level, ul_level = p[f"upper_{level}"], p[f"lower_{level}"]
-        for i in range(num_resnets):
-            u_list.append(resnet(u_level[f"down_{i}"], u_list[-1], DOWN, None, e))
-            ul_list.append(resnet(ul_level[f"down_{i}"], ul_list[-1], DOWN_RIGHT, u_list[-1], e))
+        for i in range(level * num_resnets, (level + 1) * num_resnets):
+            u_list.append(resnet(number(upper["down"]["layers"], i), u_list[-1], DOWN, None, e))
+            ul_list.append(resnet(number(lower["down"]["layers"], i), ul_list[-1], DOWN_RIGHT, u_list[-1], e))
         if level + 1 < num_scales:
-            u_list.append(conv(u_level["shrink"], u_list[-1], kernel_taps(DOWN), 2))
-            ul_list.append(conv(ul_level["shrink"], ul_list[-1], kernel_taps(DOWN_RIGHT), 2))
+            u_list.append(conv(upper[f"shrink_{level}"], u_list[-1], kernel_taps(DOWN), 2))
+            ul_list.append(conv(lower[f"shrink_{level}"], ul_list[-1], kernel_taps(DOWN_RIGHT), 2))
     u, ul = u_list.pop(), ul_list.pop()
     for level in reversed(range(num_scales)):
-        u_level, ul_level = p[f"upper_{level}"], p[f"lower_{level}"]
-        for i in range(num_resnets + (level + 1 < num_scales)):
-            u = resnet(u_level[f"up_{i}"], u, DOWN, u_list.pop(), e)
-            ul = resnet(ul_level[f"up_{i}"], ul, DOWN_RIGHT, np.concatenate([u, ul_list.pop()], -1), e)
+        for i in reversed(range(sum(num_ups[:level]), sum(num_ups[: level + 1]))):
+            u = resnet(number(upper["up"]["layers"], i), u, DOWN, u_list.pop(), e)
+            ul = resnet(number(lower["up"]["layers"], i), ul, DOWN_RIGHT, np.concatenate([u, ul_list.pop()], -1), e)
         if level:
             grid = u_list[-1].shape[:2]
-            u = stretch(p[f"upper_{level - 1}"]["stretch"], u, grid)
-            ul = stretch(p[f"lower_{level - 1}"]["stretch"], ul, grid)
+            u = stretch(upper[f"stretch_{level - 1}"], u, grid)
+            ul = stretch(lower[f"stretch_{level - 1}"], ul, grid)
     assert not u_list and not ul_list
     return conv(p["out"], elu(ul), [(0, 0)])
 
@@ -121,9 +130,9 @@ def pixelsnail(p, x_HWn: np.ndarray, num_blocks: int, num_resnets: int, key_size
     row, column = np.indices((height, width))
     place = np.stack([(row - height / 2) / height, (column - width / 2) / width], -1)
     for i in range(num_blocks):
-        block = jax.tree.map(lambda leaf, i=i: leaf[i], p["blocks"])
+        block = number(p["blocks"], i)
         for j in range(num_resnets):
-            h = resnet(block[f"resnet_{j}"], h, DOWN_RIGHT)
+            h = resnet(number(block["resnets"]["layers"], j), h, DOWN_RIGHT)
         content = resnet(block["content"], np.concatenate([x_HWn, h, place], -1), None)
         both = conv(block["key_value"], content, [(0, 0)]).reshape(height * width, -1)
         k, v = both[:, :key_size], both[:, key_size:]
