@@ -103,16 +103,23 @@ def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
     (up, down), (left, right) = rows, columns = _reach(taps)
     window = [(dy, dx) for dy in range(-up, down + 1) for dx in range(-left, right + 1)]
     size, features = kernel_KCF.shape[1:]
-    dead = jnp.zeros((1, size, features), kernel_KCF.dtype)
-    places = np.array([taps.index(tap) if tap in taps else len(taps) for tap in window])
-    kernel = jnp.concatenate([kernel_KCF, dead])[places]
     return jax.lax.conv_general_dilated(
         x_BHWC,
-        kernel.reshape(up + 1 + down, left + 1 + right, size, features),
+        _filled(kernel_KCF, taps, window).reshape(up + 1 + down, left + 1 + right, size, features),
         window_strides=(1, 1),
         padding=(rows, columns),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def _filled(kernel_KCF: jax.Array, taps: Taps, window: list[tuple[int, int]]) -> jax.Array:
+    """The kernel of all places of a window, [W, C, F]: zero where there is no tap."""
+    for kernel, order in ((kernel_KCF, taps), (kernel_KCF[::-1], taps[::-1])):
+        if list(order) == window:  # a gather would be a copy
+            return kernel
+    dead = jnp.zeros((1, *kernel_KCF.shape[1:]), kernel_KCF.dtype)
+    places = np.array([taps.index(tap) if tap in taps else len(taps) for tap in window])
+    return jnp.concatenate([kernel_KCF, dead])[places]
 
 
 def _reach(taps: Taps) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -12,7 +12,7 @@ import numpy as np
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.convolution import Taps
 from arjax.networks.embedding import ContextEncoder
-from arjax.networks.gated_resnet import GatedStack, unstacked
+from arjax.networks.gated_resnet import GatedStack, dropout_masks
 from arjax.networks.grids import (
     check_raster_like,
     from_raster,
@@ -21,7 +21,7 @@ from arjax.networks.grids import (
     put_previous,
     turn_dependencies,
 )
-from arjax.networks.two_streams import PictureView, PixelView, RowView, State, Values, empty_state
+from arjax.networks.two_streams import PictureView, PixelView, RowView, State, Values, empty_state, half
 from arjax.networks.weight_norm import NormalisedConv, NormalisedMix, NormalisedStretch
 
 #: Kernels of the two streams: 2x3, the rows above and its own; 2x2, shifted to the right, the pixels to the left too.
@@ -34,10 +34,16 @@ FIRST_LEFT: Taps = ((-1, -1), (0, -1))
 
 
 class Layers(NamedTuple):
-    """Of equal layers: their weights, as `PictureView.run_layers` takes them, and their keys for dropout or None."""
+    """Of equal layers: their weights, as `GatedStack` gives them; masks for dropout and the number of the first, or
+    None.
+    """
 
     weights: Any
-    keys: jax.Array | None
+    masks: tuple[jax.Array, int] | None
+
+
+#: The layers of each resolution, on the way down and on the way up.
+Levels = list[tuple[Layers, Layers]]
 
 
 class Stream(nn.Module):
@@ -71,20 +77,28 @@ class Stream(nn.Module):
         self.shrink = [NormalisedConv(self.filters, taps, self.dtype, name=f"shrink_{level}") for level in gaps]
         self.stretch = [NormalisedStretch(self.filters, columns, self.dtype, name=f"stretch_{level}") for level in gaps]
 
-    def layers(self, train: bool) -> list[tuple[Layers, Layers]]:
-        """The layers of each resolution, down and up."""
-        ways = []
-        for stack, nums in zip((self.down, self.up), zip(*self.num_layers, strict=True), strict=True):
-            whole, ends = Layers(stack.weights(), stack.keys(train)), np.cumsum(nums)
-            ways.append(
-                [jax.tree.map(lambda a, n=n, e=e: a[e - n : e], whole) for n, e in zip(nums, ends, strict=True)]
-            )
-        return list(zip(*ways, strict=True))
+    def layers(self, masks: list[jax.Array] | None) -> Levels:
+        """For whole images; `masks` [L, ...] of each resolution: upper stream down and up, lower stream down and up."""
+        levels = self._by_level(self.down.weights(), self.up.weights())
+        if masks is None:
+            return [(Layers(down, None), Layers(up, None)) for down, up in levels]
+        starts = [0 if self.upper else len(down) + len(up) for down, up in levels]
+        return [
+            (Layers(down, (mask, start)), Layers(up, (mask, start + len(down))))
+            for (down, up), mask, start in zip(levels, masks, starts, strict=True)
+        ]
 
-    def steps(self) -> list[tuple[Layers, Layers]]:
-        """The same for steps: layer by layer."""
-        levels = self.layers(train=False)
-        return [tuple(Layers(unstacked(layers.weights), None) for layers in level) for level in levels]
+    def steps(self) -> Levels:
+        """For steps, without dropout."""
+        return [
+            (Layers(down, None), Layers(up, None)) for down, up in self._by_level(self.down.steps(), self.up.steps())
+        ]
+
+    def _by_level(self, down: Any, up: Any) -> list[tuple[Any, Any]]:
+        """Both stacks cut into those of each resolution."""
+        ends = np.cumsum(self.num_layers, 0)
+        starts = ends - self.num_layers
+        return [(down[i[0] : j[0]], up[i[1] : j[1]]) for i, j in zip(starts, ends, strict=True)]
 
 
 @NETWORKS.register("pixelcnn_pp")
@@ -134,7 +148,15 @@ class PixelCNNPP(Network):
         lowest = self.num_scales - 1
         return tuple((self.num_resnets, self.num_resnets + (level < lowest)) for level in range(self.num_scales))
 
-    def _run(self, layers: list, x, view: PictureView, state: State | None, guide: State | None, e_BE) -> State:
+    def _masks(self, batch: int, grid: tuple[int, int], train: bool) -> list[jax.Array] | None:
+        """The masks for dropout at each resolution, of all its layers."""
+        masks = []
+        for num in map(sum, self._num_layers()):
+            masks.append(dropout_masks(self, self.dropout, train, (2 * num, batch, *grid, 2 * self.num_filters)))
+            grid = half(grid)
+        return None if masks[0] is None else masks
+
+    def _run(self, layers: Levels, x, view: PictureView, state: State | None, guide: State | None, e_BE) -> State:
         """One stream at the resolutions that `layers` are of, downwards and back: its new state. `guide` is that of the
         upper one.
         """
@@ -143,7 +165,7 @@ class PixelCNNPP(Network):
         seen = None if guide is None else view.pick(guide.kept)
 
         def run(stack: GatedStack, layers: Layers, x, aux, *, upwards: bool):
-            return view.run_layers(stack.layer(), layers.weights, layers.keys, x, aux, e_BE, upwards=upwards)
+            return view.run_layers(stack.layer(), *layers, x, aux, e_BE, upwards=upwards)
 
         outputs = run(stream.down, layers[0][0], x, None if seen is None else seen.down[1:], upwards=False)
         down = view.with_input(x, outputs)
@@ -153,10 +175,8 @@ class PixelCNNPP(Network):
 
             def deeper(network: PixelCNNPP, old: State | None, kept: jax.Array) -> State:
                 stream = network.upper if guide is None else network.lower
-                small = view.shrink(stream.shrink[level], kept)
-                return network._run(
-                    layers[1:], small, view.half(old), old, None if guide is None else guide.below, e_BE
-                )
+                small, half_guide = view.shrink(stream.shrink[level], kept), None if guide is None else guide.below
+                return network._run(layers[1:], small, view.half(old), old, half_guide, e_BE)
 
             below = view.when_due(self, deeper, None if state is None else state.below, view.keep(down[-1]))
             x, skips = view.stretch(stream.stretch[level], view.half(below).output(below.kept)), down
@@ -171,9 +191,10 @@ class PixelCNNPP(Network):
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
         e_BE = None if context is None else self.context(context)
         view = PictureView(factorization.grid_shape)
-        upper = self._run(self.upper.layers(train), self.first_down(inputs), view, None, None, e_BE)
+        masks = self._masks(x.shape[0], factorization.grid_shape, train)
+        upper = self._run(self.upper.layers(masks), self.first_down(inputs), view, None, None, e_BE)
         first = self.first_above(inputs) + self.first_left(inputs)
-        lower = self._run(self.lower.layers(train), first, view, None, upper, e_BE)
+        lower = self._run(self.lower.layers(masks), first, view, None, upper, e_BE)
         return from_raster(self._features(view.output(lower.kept)), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):

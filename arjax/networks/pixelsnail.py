@@ -13,7 +13,7 @@ from arjax.networks.attention import attention
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.convolution import CENTRE
 from arjax.networks.embedding import ContextEncoder
-from arjax.networks.gated_resnet import GatedResnet, GatedStack, dropout_keys, unstacked
+from arjax.networks.gated_resnet import GatedResnet, GatedStack, Mask, dropout_masks
 from arjax.networks.grids import check_raster_like, from_raster, input_size, picture_inputs, put_previous
 from arjax.networks.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT
 from arjax.networks.two_streams import PictureView, PixelView, State
@@ -57,19 +57,30 @@ class SnailBlock(nn.Module):
         self.merge = gated(self.filters, has_aux=True)
 
     def _keys_and_values(self, x, h, place, view: PictureView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
-        key = dropout_keys(self, self.dropout, train)
-        content = self.content(jnp.concatenate([x, h, place], -1), view, None, e_BE, key)
+        inputs = jnp.concatenate([x, h, place], -1)
+        content = self.content(inputs, view, None, e_BE, self._mask(train, inputs.shape))
         return tuple(jnp.split(self.key_value(content), [self.key_size], -1))
 
     def _queries(self, h, place, view: PictureView, e_BE, train: bool) -> jax.Array:
-        key = dropout_keys(self, self.dropout, train)
-        return self.query(self.asking(jnp.concatenate([h, place], -1), view, None, e_BE, key))
+        inputs = jnp.concatenate([h, place], -1)
+        return self.query(self.asking(inputs, view, None, e_BE, self._mask(train, inputs.shape)))
+
+    def _masks(self, train: bool, shape: tuple[int, ...]) -> jax.Array | None:
+        """Masks for dropout in layers with inputs of this shape, the first axis the layers; or None."""
+        return dropout_masks(self, self.dropout, train, (*shape[:-1], 2 * shape[-1]))
+
+    def _mask(self, train: bool, shape: tuple[int, ...]) -> Mask | None:
+        """That of one layer."""
+        masks = self._masks(train, (1, *shape))
+        return None if masks is None else (masks, 0)
 
     def __call__(self, h_BHWC: jax.Array, x_BHWn: jax.Array, e_BE: jax.Array | None, train: bool):
         """All pixels; in the form (carry) -> (carry, None) of a scan over blocks."""
         batch, *grid, _ = h_BHWC.shape
-        view, weights, keys = PictureView(tuple(grid)), self.resnets.weights(), self.resnets.keys(train)
-        h = view.run_layers(self.resnets.layer(), weights, keys, h_BHWC, None, e_BE, upwards=False)[-1]
+        view, masks = PictureView(tuple(grid)), self._masks(train, (self.num_resnets + 1, *h_BHWC.shape))
+        for_resnets, for_merge = (None, None) if masks is None else ((masks, 0), (masks, self.num_resnets))
+        layer, weights = self.resnets.layer(), self.resnets.weights()
+        h = view.run_layers(layer, weights, for_resnets, h_BHWC, None, e_BE, upwards=False)[-1]
         place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, *grid, 2))
         q, k, v = (
             y.reshape(batch, 1, grid[0] * grid[1], -1)
@@ -81,8 +92,7 @@ class SnailBlock(nn.Module):
         position = jnp.arange(q.shape[2])
         mixed = attention(q, k, v, position[:, None] > position[None, :])
         mixed = jnp.where(position[:, None] > 0, mixed, 0)  # the first pixel has nothing to attend to
-        key = dropout_keys(self, self.dropout, train)
-        return self.merge(h, view, mixed.reshape(batch, *grid, -1), e_BE, key), None
+        return self.merge(h, view, mixed.reshape(batch, *grid, -1), e_BE, for_merge), None
 
     def init_cache(self, batch_size: int, grid: tuple[int, int]) -> tuple:
         """Two rows of the input of each convolution; keys and values of all pixels; h of the last pixel."""
@@ -106,8 +116,8 @@ class SnailBlock(nn.Module):
         """Pixel t, given the inputs `x` of pixel t - 1, whose key and value are only known now."""
         planes, keys, values, previous_BC = cache
         view = PixelView(grid, State(planes, None, None), *jnp.divmod(t, grid[1]))
-        weights = unstacked(self.resnets.weights())
-        h = view.run_layers(self.resnets.layer(), weights, None, h_BC, None, e_BE, upwards=False)[-1]
+        layer, weights = self.resnets.layer(), self.resnets.steps()
+        h = view.run_layers(layer, weights, None, h_BC, None, e_BE, upwards=False)[-1]
         places = jnp.asarray(background(grid), h.dtype).reshape(-1, 2)
 
         def place(n: jax.Array) -> jax.Array:

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from arjax.networks.convolution import CENTRE, put_pixel
 from arjax.networks.weight_norm import NormalisedConv, NormalisedStretch
 
-
+#: `(weights, x, view, aux, context, mask) -> y`: a layer of any form.
+Layer = Callable[..., jax.Array]
 #: Values of equal layers: a list, or of whole images one array [L, B, H, W, C].
-Layers = list[jax.Array] | jax.Array
+Outputs = list[jax.Array] | jax.Array
 
 
 class Values(NamedTuple):
@@ -28,8 +29,8 @@ class Values(NamedTuple):
     number 0: each stands where `down` has its mirror image.
     """
 
-    down: Layers
-    up: Layers
+    down: Outputs
+    up: Outputs
 
 
 class State(NamedTuple):
@@ -54,23 +55,21 @@ class PictureView:
         """The view of the next lower resolution, from its old state."""
         return PictureView(half(self.grid))
 
-    def run_layers(
-        self, layer: nn.Module, weights: Any, keys, x: jax.Array, aux: Any, e_BE, *, upwards: bool
-    ) -> Layers:
+    def run_layers(self, layer: Layer, weights: Any, masks, x: jax.Array, aux: Any, e_BE, *, upwards: bool) -> Outputs:
         """Equal layers on top of one another: the output of each.
 
-        Layer i has `weights[i]`, the key `keys[i]` for dropout and reads `aux[i]`, if there is any. With `upwards`, the
-        last one comes first.
+        Layer i has `weights[i]` and reads `aux[i]`, if there is any; its mask for dropout is number `first` + i of
+        (masks, first), or None. With `upwards`, the last one comes first.
         """
 
         def one(x: jax.Array, of_layer: tuple) -> tuple[jax.Array, jax.Array]:
-            weights, key, aux = of_layer
-            y = layer.apply({"params": weights}, x, self, aux, e_BE, key)
+            weights, aux, i = of_layer
+            y = layer(weights, x, self, aux, e_BE, None if masks is None else (masks[0], masks[1] + i))
             return y, y
 
-        return jax.lax.scan(one, x, (weights, keys, aux), reverse=upwards)[1]
+        return jax.lax.scan(one, x, (weights, aux, jnp.arange(len(weights))), reverse=upwards)[1]
 
-    def with_input(self, x: jax.Array, values: Layers) -> Layers:
+    def with_input(self, x: jax.Array, values: Outputs) -> Outputs:
         """The values of layers behind the input of the first."""
         return jnp.concatenate([x[None], values])
 
@@ -117,13 +116,13 @@ class RowView(PictureView):
     def half(self, state):
         return RowView(half(self.grid), state, self._r // 2)
 
-    def run_layers(self, layer, weights, keys, x, aux, e_BE, *, upwards):
+    def run_layers(self, layer, weights, masks, x, aux, e_BE, *, upwards):
         # One by one: each plane is then updated in place, where a loop would copy it.
         order = range(len(weights))
         values = [x] * len(weights)
         for i in reversed(order) if upwards else order:
             here = tuple(part[i] for part in aux) if isinstance(aux, tuple) else None if aux is None else aux[i]
-            values[i] = x = layer.apply({"params": weights[i]}, x, self, here, e_BE, None)
+            values[i] = x = layer(weights[i], x, self, here, e_BE, None)
         return values
 
     def with_input(self, x, values):

@@ -8,6 +8,7 @@ from the statistics of a first batch.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.convolution import Taps, convolve, pixel, shift
+
+
+def small_weights(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Normal numbers of scale 0.05; on one axis, as XLA's CPU compiler takes up to five times as long on several."""
+    return 0.05 * jax.random.normal(key, (math.prod(shape),)).reshape(shape)
 
 
 class NormalisedMix(nn.Module):
@@ -34,7 +40,7 @@ class NormalisedMix(nn.Module):
     def __call__(self, x: jax.Array, taps: Taps | None = None) -> jax.Array:
         """[..., K * C] -> [..., features]; with `taps`, the convolution of an image [B, H, W, C]."""
         size = x.shape[-1] * (1 if taps is None else len(taps))
-        kernel = self.param("kernel", nn.initializers.normal(0.05), (size, self.features))
+        kernel = self.param("kernel", small_weights, (size, self.features))
         if not self.ready:
             kernel = normalised(kernel, self.param("scale", nn.initializers.constant(self.gain), (self.features,)))
         b = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -69,8 +75,8 @@ def normalised_weights(params: Any, dtype: str) -> Any:
 class NormalisedConv(nn.Module):
     """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture.
 
-    `ready` as in `NormalisedMix`; `shifted` (rows, columns): y is moved down and to the right by as many, and the taps say so; what enters from
-    outside is 0, without b.
+    `ready` as in `NormalisedMix`; `shifted` (rows, columns): y is moved down and to the right by as many, and the taps
+    say so; what enters from outside is 0, without b.
     """
 
     features: int
@@ -114,6 +120,10 @@ class NormalisedConv(nn.Module):
         return self._without_outside(self.mix(jnp.concatenate(sources, -1)), r, c)
 
 
+#: Padding of [B, H, W, ...] by a column at the right.
+_ONE_COLUMN = ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0), (0, 0))
+
+
 class NormalisedStretch(nn.Module):
     """Transposed convolution of stride 2 with two rows, which doubles the resolution:
 
@@ -128,9 +138,8 @@ class NormalisedStretch(nn.Module):
     dtype: str
 
     def setup(self):
-        self.column_taps = {2: (((0, 0),), ((1, 0),)), 3: (((1, 0),), ((2, 0), (0, 1)))}[self.columns]
         shape = (2, self.columns, self.features, self.features)
-        self.kernel = self.param("kernel", nn.initializers.normal(0.05), shape)
+        self.kernel = self.param("kernel", small_weights, shape)
         self.scale = self.param("scale", nn.initializers.ones, (self.features,))
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
 
@@ -140,19 +149,22 @@ class NormalisedStretch(nn.Module):
 
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, 2H, 2W, C]."""
-        batch, height, width, _ = x_BHWC.shape
-        flat = x_BHWC.reshape(batch * height, width, -1)  # rows do not mix
-        rows = [self.row(flat, k, 2 * width).reshape(batch, height, 2 * width, -1) for k in (0, 1)]
-        return jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, -1)
+        (batch, height, width, size), kernels = x_BHWC.shape, self._kernels()
+        rows = self._columns(x_BHWC, jnp.moveaxis(kernels, 2, 0).reshape(size, -1), 2)
+        return jnp.moveaxis(rows, 3, 2).reshape(batch, 2 * height, 2 * width, -1)
 
     def row(self, x_BWC: jax.Array, k: int | jax.Array, width: int) -> jax.Array:
         """Row 2r + k from row r, [B, W, C] -> [B, width, C], without the last column where `width` is odd."""
-        kernels, columns, size = self._kernels()[k], [], x_BWC.shape[-1]
-        for taps in self.column_taps:
-            sources = [shift(x_BWC[:, None], 0, dx).reshape(-1, size) for _, dx in taps]
-            columns.append(sum(source @ kernels[j] for source, (j, _) in zip(sources, taps, strict=True)))
-        both = jnp.stack(columns, 1) + self.bias.astype(self.dtype)
-        return both.reshape(x_BWC.shape[0], -1, self.features)[:, :width]
+        kernel = jnp.moveaxis(self._kernels()[k], 1, 0).reshape(x_BWC.shape[-1], -1)
+        return self._columns(x_BWC[:, None], kernel, 1).reshape(x_BWC.shape[0], -1, self.features)[:, :width]
+
+    def _columns(self, x_BHWC: jax.Array, kernel: jax.Array, rows: int) -> jax.Array:
+        """[B, H, W, rows, 2, features]: the pixels that each pixel becomes, from one product with all of the kernel."""
+        products = (x_BHWC.reshape(-1, x_BHWC.shape[-1]) @ kernel).reshape(*x_BHWC.shape[:3], rows, self.columns, -1)
+        if self.columns == 3:
+            from_next = jnp.pad(products[:, :, 1:, :, :1], _ONE_COLUMN)
+            products = jnp.concatenate([products[..., 1:2, :], products[..., 2:, :] + from_next], -2)
+        return products + self.bias.astype(self.dtype)
 
     def at(self, x_BC: jax.Array, k: jax.Array, m: jax.Array) -> jax.Array:
         """Pixel (2r + k, 2c + m) from pixel (r, c) alone: for kernels of two columns, [B, C]."""
