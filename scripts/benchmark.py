@@ -2,19 +2,20 @@
 
     python scripts/benchmark.py [--only=made,lstm] [--repeats=7] [--out=FILE.json] [--nopeers]
     python scripts/benchmark.py --length=FOLDER [--only=lstm,transformer] [--longest=65536] [--seconds=10]
+    python scripts/benchmark.py --compile=FOLDER [--only=lstm,transformer]
 
 Training goes through the train step of real runs: optimizer included, several steps per dispatch, rows gathered on the
 device. The peers take turns with arjax in the same process. A ratio is the median over the rounds of the ratio within a
 round; beside it stands the ratio of the best rounds, which other work on the machine disturbs least (torch's threads
 wait for one another, so it suffers more). Naive sampling is timed for some of its steps, each a full pass, and
-extrapolated. With --length: memory and time against the length of the sequence, see benchmark_length.py.
+extrapolated. With --length: memory and time against the length of the sequence, see benchmark_length.py. With
+--compile: seconds until a network trains, see benchmark_compile.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import importlib.util
 import json
 import os
@@ -26,26 +27,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+from benchmark_training import IMAGE, STEPS_PER_DISPATCH, Training, case_of
 
 from arjax.command_line import Parser, tell_mistakes
-from arjax.data import from_arrays
 from arjax.errors import UserError
-from arjax.evaluation.flops import count_flops
-from arjax.evaluation.speed import compile_seconds, matrix_product, ratio, sampling_speed, time_in_turns
-from arjax.models import AutoregressiveModel, make_model
+from arjax.evaluation.speed import matrix_product, ratio, sampling_speed, time_in_turns
+from arjax.models import make_model
 from arjax.networks import BUILDER_FIELDS, NETWORKS
-from arjax.objectives import OBJECTIVES
 from arjax.reporting.tables import format_count, print_table
 from arjax.spec import EventSpec
-from arjax.training.feed import as_traced, make_feed
-from arjax.training.optimizer import make_optimizer
-from arjax.training.sharding import make_mesh
-from arjax.training.state import init_state
-from arjax.training.step import Recipe, train_chunk, train_step, zero_sums
 
-IMAGE = EventSpec((28, 28))
-TEXT = EventSpec((64,), kind="tokens", num_levels=65)
 SAMPLES = 16
 SPEECH = EventSpec((8000,), kind="levels", num_levels=256)
 #: What is sampled of a network, and how many: images, if nothing else is said.
@@ -53,87 +44,7 @@ SAMPLING: dict[str, tuple[EventSpec, int, Mapping[str, Any]]] = {
     # One second of speech, at the size of configs/spoken_digits.py.
     "wavenet": (SPEECH, 1, {"hidden_size": 32, "skip_channels": 64, "num_layers": 18, "dilation_cycle": 9}),
 }
-STEPS_PER_DISPATCH = 16
 SAMPLING_ROUNDS = 3  # at most: naive sampling takes seconds per step, and its ratios are far above the noise
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """What is trained, and what it is compared with.
-
-    Attributes:
-      event: of the training data; samples are images of 784 sites.
-      batch_size: of a train step.
-      options: of the network.
-      ordering: of the model.
-      optimizer: name.
-      peer: name of a function in benchmark_peers.py and its arguments, or None.
-      peer_name: what the peer is called in the table.
-    """
-
-    event: EventSpec = TEXT
-    batch_size: int = 12
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    ordering: str = "raster"
-    optimizer: str = "adam"
-    peer: tuple[str, tuple[int, ...]] | None = None
-    peer_name: str = ""
-
-
-CASES = {
-    "made": Case(
-        IMAGE, 100, {"hidden_sizes": (500,), "direct": False}, peer=("made", (100, 784, 500)), peer_name="torch.nn"
-    ),
-    "lstm": Case(
-        TEXT, 32, {"hidden_size": 256, "num_layers": 2}, peer=("lstm", (32, 64, 65, 256, 2)), peer_name="torch.nn.LSTM"
-    ),
-    "transformer": Case(
-        TEXT, 12, optimizer="adamw", peer=("transformer", (12, 64, 65, 128, 4, 4)), peer_name="transformers GPT-2"
-    ),
-    "pixelcnn": Case(
-        IMAGE, 32, {"hidden_size": 64, "num_layers": 6}, peer=("pixelcnn", (32, 28, 64, 6, 64)), peer_name="torch.nn"
-    ),
-    "gated_pixelcnn": Case(IMAGE, 32, peer=("gated_pixelcnn", (32, 28, 32, 6, 64)), peer_name="torch.nn"),
-}
-
-
-def case_of(name: str) -> Case:
-    """What is trained of a network: what `CASES` says, else text, or images where it serves those alone."""
-    if name in CASES:
-        return CASES[name]
-    for case in (Case(), Case(IMAGE, 16)):
-        try:
-            make_model(case.event, name, ordering=case.ordering)
-        except UserError:
-            continue
-        return case
-    return Case(IMAGE, 16, ordering="multiscale")
-
-
-class Training:
-    """The train program of a real run on random data: `dispatch()` does `STEPS_PER_DISPATCH` steps."""
-
-    def __init__(self, model: AutoregressiveModel, case: Case):
-        """Compiles the program."""
-        mesh, key = make_mesh(), jax.random.key(0)
-        optimizer = make_optimizer(case.optimizer, 1e-3, 10**6)
-        recipe = Recipe(model, OBJECTIVES.get("teacher_forcing"), optimizer)
-        self.state = init_state(model, optimizer, key, mesh)
-        rows = np.random.default_rng(0).integers(0, model.event.num_levels, (512, *model.event.shape))
-        source = from_arrays(model.event, train=rows).splits["train"]
-        feed = make_feed(source, mesh, seed=0, batch_size=case.batch_size, max_steps=STEPS_PER_DISPATCH, on_device=True)
-        chunk = feed.chunk(0, STEPS_PER_DISPATCH)
-        self.sums = zero_sums(recipe, self.state, chunk)
-        self.flops_per_step = count_flops(functools.partial(train_step, recipe), self.state, chunk.batch(0), key)
-        program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0)
-        arguments = chunk, as_traced(STEPS_PER_DISPATCH, mesh), key
-        compiled, self.compile_seconds = compile_seconds(program, self.state, self.sums, *arguments)
-        self._dispatch = lambda: compiled(self.state, self.sums, *arguments)
-
-    def dispatch(self) -> Any:
-        """Trains on; returns something to wait for."""
-        self.state, self.sums = self._dispatch()
-        return self.sums
 
 
 def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
@@ -141,6 +52,7 @@ def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
     case = case_of(name)
     training = Training(make_model(case.event, name, ordering=case.ordering, **case.options), case)
     product, product_flops = matrix_product()
+    flops_per_step = training.flops_per_step()
     functions: dict[str, Callable[[], Any]] = {"arjax": training.dispatch, "product": product}
     if peers is not None and case.peer is not None:
         functions["peer"] = getattr(peers, case.peer[0])(*case.peer[1])
@@ -153,9 +65,9 @@ def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
         "batch_size": case.batch_size,
         "step_seconds": statistics.median(step_seconds),
         "examples_per_second": case.batch_size / statistics.median(step_seconds),
-        "flops_per_step": training.flops_per_step,
+        "flops_per_step": flops_per_step,
         "matmul_peak_flops": product_flops / statistics.median(seconds["product"]),
-        "fraction_of_matmul_peak": training.flops_per_step / product_flops * ratio(seconds["product"], step_seconds),
+        "fraction_of_matmul_peak": flops_per_step / product_flops * ratio(seconds["product"], step_seconds),
         "compile_seconds": training.compile_seconds,
     }
     if "peer" in seconds:
@@ -267,6 +179,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--peers", action="store_true", default=None, help="fail where the peers are not installed")
     parser.add_argument("--nopeers", dest="peers", action="store_false", help="measure arjax alone")
     parser.add_argument("--length", type=Path, metavar="FOLDER", help="measure against length, and write a plot there")
+    parser.add_argument("--compile", type=Path, metavar="FOLDER", help="measure how long compilation takes")
     parser.add_argument("--longest", type=int, default=65536, help="with --length: the longest sequence")
     parser.add_argument("--seconds", type=float, default=10.0, help="with --length: the longest gradient, in seconds")
     flags = parser.parse_args(argv)
@@ -275,6 +188,11 @@ def main(argv: Sequence[str]) -> int:
     names = flags.only.split(",") if flags.only else NETWORKS.names()
     for name in names:
         NETWORKS.get(name)
+    if flags.compile is not None:
+        import benchmark_compile
+
+        benchmark_compile.run(names, flags.compile)
+        return 0
     if flags.repeats < 1:
         raise UserError(f"--repeats must be at least 1, not {flags.repeats}")
     peers = load_peers(flags.peers)

@@ -14,7 +14,9 @@ import pytest
 
 from arjax.errors import UserError
 from arjax.models import make_model
+from arjax.networks import NETWORKS
 from arjax.spec import EventSpec
+from arjax.sweep.results import read_csv
 
 
 @pytest.fixture
@@ -25,12 +27,14 @@ def scripts(repository, monkeypatch):
 
 @pytest.fixture(scope="module")
 def benchmark(repository):
+    sys.path.insert(0, str(repository / "scripts"))
     spec = importlib.util.spec_from_file_location("benchmark", repository / "scripts" / "benchmark.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["benchmark"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     yield module
     del sys.modules["benchmark"]
+    sys.path.remove(str(repository / "scripts"))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,26 @@ def benchmark(repository):
 def test_mistakes_end_before_anything_is_measured(benchmark, scripts, flags, sentence):
     with pytest.raises(UserError, match=sentence):
         benchmark.main(flags)
+
+
+def test_every_network_compiles_on_an_example_that_it_supports(scripts):
+    """At its default size; nothing is compiled here."""
+    import benchmark_compile
+
+    on_images = {
+        name for name in NETWORKS.names() if benchmark_compile.default_model(name).event.num_dims == 32 * 32 * 3
+    }
+    assert {"pixelcnn_pp", "pixelsnail", "multiscale", "gated_pixelcnn"} <= on_images
+    assert not {"made", "lstm", "transformer"} & on_images
+
+
+@pytest.mark.slow
+def test_seconds_until_a_network_trains_make_a_table(scripts, tmp_path):
+    import benchmark_compile
+
+    benchmark_compile.run(["independent"], tmp_path)
+    rows = {row["metric"]: float(row["value"]) for row in read_csv(tmp_path / "compile.csv")}
+    assert 0 < rows["compile_seconds"] < rows["first_step_seconds"]
 
 
 def test_every_network_is_measured_against_length(scripts, tmp_path):

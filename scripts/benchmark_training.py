@@ -1,0 +1,111 @@
+"""Train programs for benchmarks: a network, random data of a kind, and the train step of real runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.data import from_arrays
+from arjax.errors import UserError
+from arjax.evaluation.flops import count_flops
+from arjax.evaluation.speed import compile_seconds
+from arjax.models import AutoregressiveModel, make_model
+from arjax.objectives import OBJECTIVES
+from arjax.spec import EventSpec
+from arjax.training.feed import as_traced, make_feed
+from arjax.training.optimizer import make_optimizer
+from arjax.training.sharding import make_mesh
+from arjax.training.state import init_state
+from arjax.training.step import Recipe, train_chunk, train_step, zero_sums
+
+IMAGE = EventSpec((28, 28))
+TEXT = EventSpec((64,), kind="tokens", num_levels=65)
+STEPS_PER_DISPATCH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is trained, and what it is compared with.
+
+    Attributes:
+      event: of the training data; samples are images of 784 sites.
+      batch_size: of a train step.
+      options: of the network.
+      ordering: of the model.
+      optimizer: name.
+      peer: name of a function in benchmark_peers.py and its arguments, or None.
+      peer_name: what the peer is called in the table.
+    """
+
+    event: EventSpec = TEXT
+    batch_size: int = 12
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    ordering: str = "raster"
+    optimizer: str = "adam"
+    peer: tuple[str, tuple[int, ...]] | None = None
+    peer_name: str = ""
+
+
+CASES = {
+    "made": Case(
+        IMAGE, 100, {"hidden_sizes": (500,), "direct": False}, peer=("made", (100, 784, 500)), peer_name="torch.nn"
+    ),
+    "lstm": Case(
+        TEXT, 32, {"hidden_size": 256, "num_layers": 2}, peer=("lstm", (32, 64, 65, 256, 2)), peer_name="torch.nn.LSTM"
+    ),
+    "transformer": Case(
+        TEXT, 12, optimizer="adamw", peer=("transformer", (12, 64, 65, 128, 4, 4)), peer_name="transformers GPT-2"
+    ),
+    "pixelcnn": Case(
+        IMAGE, 32, {"hidden_size": 64, "num_layers": 6}, peer=("pixelcnn", (32, 28, 64, 6, 64)), peer_name="torch.nn"
+    ),
+    "gated_pixelcnn": Case(IMAGE, 32, peer=("gated_pixelcnn", (32, 28, 32, 6, 64)), peer_name="torch.nn"),
+}
+
+
+def case_of(name: str) -> Case:
+    """What is trained of a network: what `CASES` says, else text, or images where it serves those alone."""
+    if name in CASES:
+        return CASES[name]
+    for case in (Case(), Case(IMAGE, 16)):
+        try:
+            make_model(case.event, name, ordering=case.ordering)
+        except UserError:
+            continue
+        return case
+    return Case(IMAGE, 16, ordering="multiscale")
+
+
+class Training:
+    """The train program of a real run on random data: `dispatch()` does `steps_per_dispatch` steps."""
+
+    def __init__(self, model: AutoregressiveModel, case: Case, steps_per_dispatch: int = STEPS_PER_DISPATCH):
+        """Compiles the program."""
+        mesh, key = make_mesh(), jax.random.key(0)
+        optimizer = make_optimizer(case.optimizer, 1e-3, 10**6)
+        recipe = Recipe(model, OBJECTIVES.get("teacher_forcing"), optimizer)
+        self.state = init_state(model, optimizer, key, mesh)
+        rows = np.random.default_rng(0).integers(0, model.event.num_levels, (512, *model.event.shape))
+        source = from_arrays(model.event, train=rows).splits["train"]
+        feed = make_feed(source, mesh, seed=0, batch_size=case.batch_size, max_steps=steps_per_dispatch, on_device=True)
+        chunk = feed.chunk(0, steps_per_dispatch)
+        self.sums = zero_sums(recipe, self.state, chunk)
+        self._recipe, self._batch = recipe, chunk.batch(0)
+        program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0)
+        arguments = chunk, as_traced(steps_per_dispatch, mesh), key
+        compiled, self.compile_seconds = compile_seconds(program, self.state, self.sums, *arguments)
+        self._dispatch = lambda: compiled(self.state, self.sums, *arguments)
+
+    def flops_per_step(self) -> float:
+        """FLOPs of the products of a train step."""
+        return count_flops(functools.partial(train_step, self._recipe), self.state, self._batch, jax.random.key(0))
+
+    def dispatch(self) -> Any:
+        """Trains on; returns something to wait for."""
+        self.state, self.sums = self._dispatch()
+        return self.sums
