@@ -38,6 +38,7 @@ class Case:
       options: of the network.
       ordering: of the model.
       optimizer: name.
+      objective: name.
       peer: name of a function in benchmark_peers.py and its arguments, or None.
       peer_name: what the peer is called in the table.
     """
@@ -47,6 +48,7 @@ class Case:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     ordering: str = "raster"
     optimizer: str = "adam"
+    objective: str = "teacher_forcing"
     peer: tuple[str, tuple[int, ...]] | None = None
     peer_name: str = ""
 
@@ -88,7 +90,7 @@ class Training:
         """Compiles the program."""
         mesh, key = make_mesh(), jax.random.key(0)
         optimizer = make_optimizer(case.optimizer, 1e-3, 10**6)
-        recipe = Recipe(model, OBJECTIVES.get("teacher_forcing"), optimizer)
+        recipe = Recipe(model, OBJECTIVES.get(case.objective), optimizer)
         self.state = init_state(model, optimizer, key, mesh)
         rows = np.random.default_rng(0).integers(0, model.event.num_levels, (512, *model.event.shape))
         source = from_arrays(model.event, train=rows).splits["train"]

@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 from scipy import special
 
 from arjax.models import make_model
@@ -253,3 +254,22 @@ def test_remat_changes_neither_parameters_nor_gradients():
         for m in (model, plain)
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *gradients)
+
+
+def equations(jaxpr) -> int:
+    """How many operations a program has, a loop counted once."""
+    inner = (equations(part) for eqn in jaxpr.eqns for part in jaxprs_in_params(eqn.params))
+    return len(jaxpr.eqns) + sum(inner)
+
+
+@pytest.mark.parametrize("network", ["pixelcnn_pp", "pixelsnail"])
+def test_programs_do_not_grow_with_the_number_of_layers(network):
+    """Else they take minutes to compile at their default sizes."""
+
+    def size(num_resnets: int) -> int:
+        options = NETWORKS.get(network).SMALL | {"num_resnets": num_resnets, "dropout": 0.5}
+        model, key = make_model(EventSpec((4, 4)), network, **options), jax.random.key(0)
+        loss = lambda params: model.log_prob(params, np.zeros((2, 4, 4), int), train=True, key=key).sum()  # noqa: E731
+        return equations(jax.make_jaxpr(jax.grad(loss))(jax.eval_shape(model.init, key)).jaxpr)
+
+    assert size(2) == size(4)
