@@ -17,7 +17,7 @@ from arjax.networks.gated_resnet import GatedResnet, GatedStack, Mask, dropout_m
 from arjax.networks.grids import check_raster_like, from_raster, input_size, picture_inputs, put_previous
 from arjax.networks.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT
 from arjax.networks.two_streams import PictureView, PixelView, State
-from arjax.networks.weight_norm import NormalisedConv, NormalisedMix
+from arjax.networks.weight_norm import NormalisedConv, NormalisedMix, normalised_weights
 
 
 def background(grid: tuple[int, int]) -> np.ndarray:
@@ -43,17 +43,18 @@ class SnailBlock(nn.Module):
     context_size: int
     dropout: float
     dtype: str
+    ready: bool = False
 
     def setup(self):
         def gated(filters: int, has_aux: bool = False) -> GatedResnet:
-            return GatedResnet(filters, CENTRE, has_aux, self.context_size > 0, self.dropout, self.dtype)
+            return GatedResnet(filters, CENTRE, has_aux, self.context_size > 0, self.dropout, self.dtype, self.ready)
 
         sizes = 0, self.context_size, self.dropout
         self.resnets = GatedStack(self.num_resnets, self.filters, DOWN_RIGHT, *sizes, self.dtype)
         self.content = gated(self.num_inputs + self.filters + 2)
-        self.key_value = NormalisedMix(self.key_size + self.value_size, self.dtype)
+        self.key_value = NormalisedMix(self.key_size + self.value_size, self.dtype, ready=self.ready)
         self.asking = gated(self.filters + 2)
-        self.query = NormalisedMix(self.key_size, self.dtype)
+        self.query = NormalisedMix(self.key_size, self.dtype, ready=self.ready)
         self.merge = gated(self.filters, has_aux=True)
 
     def _keys_and_values(self, x, h, place, view: PictureView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -104,20 +105,26 @@ class SnailBlock(nn.Module):
         )
         return planes, keys, values, jnp.zeros((batch_size, self.filters), self.dtype)
 
+    def resnet_weights(self) -> list:
+        """The weights of the residual layers, for steps."""
+        return self.resnets.steps()
+
     def step(
         self,
         cache: tuple,
+        weights: list,
         h_BC: jax.Array,
         x_Bn: jax.Array,
         t: jax.Array,
         grid: tuple[int, int],
         e_BE: jax.Array | None,
     ):
-        """Pixel t, given the inputs `x` of pixel t - 1, whose key and value are only known now."""
+        """Pixel t, given the inputs `x` of pixel t - 1, whose key and value are only known now; `weights` are those of
+        `resnet_weights`.
+        """
         planes, keys, values, previous_BC = cache
         view = PixelView(grid, State(planes, None, None), *jnp.divmod(t, grid[1]))
-        layer, weights = self.resnets.layer(), self.resnets.steps()
-        h = view.run_layers(layer, weights, None, h_BC, None, e_BE, upwards=False)[-1]
+        h = view.run_layers(self.resnets.layer(), weights, None, h_BC, None, e_BE, upwards=False)[-1]
         places = jnp.asarray(background(grid), h.dtype).reshape(-1, 2)
 
         def place(n: jax.Array) -> jax.Array:
@@ -201,16 +208,29 @@ class PixelSNAIL(Network):
         return from_raster(self._features(h), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """The inputs with their channel of ones, a cache per block, and the context."""
+        """The inputs with their channel of ones, a cache per block, and what is the same in all steps: the weights of
+        each block, taken out of their stack and normalised once, and the context.
+        """
         grid = factorization.grid_shape
         zeros = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
         block = SnailBlock(**self._block_fields(), parent=None)
         caches = [block.init_cache(batch_size, grid) for _ in range(self.num_blocks)]
         inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
-        return inputs, caches, None if context is None else self.context(context)
+        return inputs, caches, (self._step_weights(), None if context is None else self.context(context))
+
+    def _step_weights(self) -> list[tuple[Any, list]]:
+        """The normalised weights of each block, and those of its residual layers."""
+        stacked = self.blocks.variables["params"]
+        ready = normalised_weights({name: part for name, part in stacked.items() if name != "resnets"}, self.dtype)
+        ready = {**ready, "resnets": stacked["resnets"]}
+        block, weights = SnailBlock(**self._block_fields(), parent=None), []
+        for i in range(self.num_blocks):
+            of_block = jax.tree.map(lambda leaf, i=i: leaf[i], ready)
+            weights.append((of_block, block.apply({"params": of_block}, method="resnet_weights")))
+        return weights
 
     def step(self, carry, canvas, t, factorization, context=None):
-        inputs, old, e_BE = carry
+        inputs, old, (blocks, e_BE) = carry
         grid = factorization.grid_shape
         inputs = put_previous(inputs, canvas, t, self.event, factorization)
         r, c = jnp.divmod(t, grid[1])
@@ -218,9 +238,8 @@ class PixelSNAIL(Network):
         before = jnp.divmod(jnp.maximum(t - 1, 0), grid[1])
         x_Bn = jax.lax.dynamic_slice(inputs, (0, *before, 0), (h.shape[0], 1, 1, inputs.shape[-1] - 1))[:, 0, 0]
         # The blocks one by one, not scanned: each cache is then updated in place, where a scan would copy it.
-        block, stacked, caches = SnailBlock(**self._block_fields(), parent=None), self.blocks.variables["params"], []
-        for i, cache in enumerate(old):
-            params = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
-            cache, h = block.apply({"params": params}, cache, h, x_Bn, t, grid, e_BE, method="step")
+        block, caches = SnailBlock(**self._block_fields(), ready=True, parent=None), []
+        for (params, weights), cache in zip(blocks, old, strict=True):
+            cache, h = block.apply({"params": params}, cache, weights, h, x_Bn, t, grid, e_BE, method="step")
             caches.append(cache)
-        return (inputs, caches, e_BE), self._features(h).astype(jnp.float32)[:, None]
+        return (inputs, caches, (blocks, e_BE)), self._features(h).astype(jnp.float32)[:, None]
