@@ -41,7 +41,8 @@ def _inpaint(flags: argparse.Namespace) -> dict[str, dict[str, float]]:
 
     from arjax.config_files import load_workdir_config
     from arjax.evaluation.inpainting import complete, half, score_hidden
-    from arjax.files import read_json_object
+    from arjax.files import read_json_object, write_json
+    from arjax.paths import user_path
     from arjax.reporting.inpainting import draw_completions
     from arjax.reporting.samples import as_images
     from arjax.training.setup import build, restore_params
