@@ -60,7 +60,7 @@ def constant_saving(directory, keep, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax, when a file vanishes under it
-@pytest.mark.parametrize("locks", [True, False])
+@pytest.mark.parametrize("locks", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_reader_gets_a_whole_checkpoint_while_others_come_and_go(tmp_path, monkeypatch, caplog, locks):
     if not locks:  # as on some network file systems
 
