@@ -64,9 +64,7 @@ def table(
     if not is_integer(levels) or levels < 0 or levels == 1:
         raise UserError(f"levels of a table must be 0 (real values) or a whole number above 1, not {levels!r}")
     if levels:
-        x = np.stack([_levels(*column, levels, parts["train"]) for column in zip(names, cells, strict=True)], 1)
-        event = EventSpec((len(names),), kind="levels" if levels > 2 else "binary", num_levels=levels)
-        return from_arrays(event, name=name, **{split: x[part] for split, part in parts.items()})
+        return _table_of_levels(name, names, cells, levels, parts)
     x = np.stack([_numbers(*column) for column in zip(names, cells, strict=True)], 1)
     if not binary_as_real:
         _check_not_binary(path, names, x)
@@ -74,6 +72,15 @@ def table(
     if standardise:
         return standardised(name, splits, names)
     return from_arrays(EventSpec((len(names),), kind="real", num_levels=0), name=name, **splits)
+
+
+def _table_of_levels(
+    name: str, names: list[str], cells: list[list[str]], levels: int, parts: dict[str, np.ndarray]
+) -> Dataset:
+    """The table with each column as integers 0 to `levels` - 1."""
+    x = np.stack([_levels(*column, levels, parts["train"]) for column in zip(names, cells, strict=True)], 1)
+    event = EventSpec((len(names),), kind="levels" if levels > 2 else "binary", num_levels=levels)
+    return from_arrays(event, name=name, **{split: x[part] for split, part in parts.items()})
 
 
 def _read(path: str, delimiter: str, header: bool) -> tuple[list[str], list[list[str]]]:
