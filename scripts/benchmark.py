@@ -29,13 +29,13 @@ from typing import Any
 import jax
 from benchmark_training import IMAGE, STEPS_PER_DISPATCH, Training, case_of
 
-from arjax.command_line import Parser, tell_mistakes
-from arjax.errors import UserError
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.evaluation.speed import matrix_product, ratio, sampling_speed, time_in_turns
 from arjax.models import make_model
 from arjax.networks import BUILDER_FIELDS, NETWORKS
 from arjax.reporting.tables import format_count, print_table
-from arjax.spec import EventSpec
 
 SAMPLES = 16
 SPEECH = EventSpec((8000,), kind="levels", num_levels=256)

@@ -18,12 +18,12 @@ from pathlib import Path
 import jax
 from benchmark_training import Case, Training
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import NETWORKS
-from arjax.networks.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.reporting.tables import print_table
-from arjax.spec import EventSpec
 from arjax.sweep.results import COLUMNS, write_csv
 from arjax.training.results import device_name
 

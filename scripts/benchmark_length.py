@@ -19,10 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
 from arjax.reporting.plots import log_curves
 from arjax.reporting.tables import print_table
-from arjax.spec import EventSpec
 
 SHORTEST = 1024
 LEVELS = 16

@@ -10,16 +10,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.errors import UserError
 from arjax.evaluation.flops import count_flops
 from arjax.evaluation.speed import compile_seconds
 from arjax.models import AutoregressiveModel, make_model
 from arjax.objectives import OBJECTIVES
-from arjax.spec import EventSpec
+from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.optimizer import make_optimizer
-from arjax.training.sharding import make_mesh
 from arjax.training.state import init_state
 from arjax.training.step import Recipe, train_chunk, train_step, zero_sums
 

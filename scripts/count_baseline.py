@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.build import build_dataset
-from arjax.command_line import Parser, tell_mistakes
-from arjax.config_files import load_config_file
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.config.build import build_dataset
+from arjax.config.files import load_config_file
+from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.errors import UserError
 from arjax.evaluation.count_models import fit_count_model, rows_of
 from arjax.evaluation.likelihood import summarize
 from arjax.reporting.tables import print_table

@@ -12,12 +12,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from arjax.command_line import Parser, tell_mistakes
-from arjax.errors import UserError
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.reporting.diagrams import draw_factorization
-from arjax.spec import EventSpec
 
 
 def grid_shape(text: str) -> tuple[int, ...]:

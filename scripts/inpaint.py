@@ -12,8 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from arjax.command_line import Parser, tell_mistakes
-from arjax.errors import UserError
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,13 +39,14 @@ def _inpaint(flags: argparse.Namespace) -> dict[str, dict[str, float]]:
     import jax
     import numpy as np
 
-    from arjax.config_files import load_workdir_config
+    from arjax.config.build import build
+    from arjax.config.files import load_workdir_config
+    from arjax.core.files import read_json_object, write_json
+    from arjax.core.paths import user_path
     from arjax.evaluation.inpainting import complete, half, score_hidden
-    from arjax.files import read_json_object, write_json
-    from arjax.paths import user_path
     from arjax.reporting.inpainting import draw_completions
     from arjax.reporting.samples import as_images
-    from arjax.training.setup import build, restore_params
+    from arjax.training.setup import restore_params
 
     config = load_workdir_config(flags.workdir)
     setup = build(config)

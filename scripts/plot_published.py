@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arjax.command_line import Parser, tell_mistakes
-from arjax.errors import UserError
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
 from arjax.reporting.plots import against_published
 from arjax.sweep.results import read_csv
 

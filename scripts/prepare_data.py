@@ -6,9 +6,9 @@ import sys
 
 from absl import flags
 
-from arjax.command_line import tell_mistakes
+from arjax.cli.command_line import tell_mistakes
+from arjax.core.errors import UserError
 from arjax.data.prepare import default_data_dir, known_names, prepare
-from arjax.errors import UserError
 
 _FLAGS = flags.FlagValues()
 flags.DEFINE_string("manual_dir", "", "folder with the raw files (default: download them)", flag_values=_FLAGS)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import jax
 
-from arjax.errors import UserError
-from arjax.registry import Registry
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry
+from arjax.core.spec import EventSpec
 
 CONDITIONALS = Registry("conditional")
 #: The conditional of each kind of data where none is named.
@@ -88,3 +88,12 @@ class Conditional(abc.ABC):
     def _sum(self, terms: jax.Array) -> jax.Array:
         """Sums over the dimensions of the value."""
         return terms.sum(tuple(range(terms.ndim - len(self.value_shape), terms.ndim)))
+
+
+#: Where the parameters of a conditional stand, beside those of the network.
+CONDITIONAL = "conditional"
+
+
+def bound(conditional: Conditional, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
+    """The conditional with its parameters out of those of a model."""
+    return conditional.bind(params.get(CONDITIONAL), train, None if key is None else jax.random.fold_in(key, 1))

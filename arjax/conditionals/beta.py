@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.temperature import as_temperature
-from arjax.errors import UserError
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 
 #: The density is constant nearer to a bound than this part of the range.
 EDGE = 1e-6

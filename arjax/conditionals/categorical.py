@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.temperature import tempered
-from arjax.spec import EventSpec
+from arjax.core.spec import EventSpec
 
 
 @CONDITIONALS.register("categorical")

@@ -14,9 +14,9 @@ from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.quadrature import stratified_points
 from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
 from arjax.conditionals.temperature import as_temperature, tempered
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.core.spec import EventSpec
 
 COUPLINGS = ("linear", "none")
 #: Values that are enumerated for exact entropies and modes.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.scales import bounded_log_scale, check_floor
 from arjax.conditionals.temperature import as_temperature
-from arjax.spec import EventSpec
+from arjax.core.spec import EventSpec
 
 
 @CONDITIONALS.register("gaussian")

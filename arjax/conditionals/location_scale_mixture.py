@@ -15,7 +15,7 @@ from arjax.conditionals.base import Conditional, unsuitable
 from arjax.conditionals.quadrature import entropy_by_quadrature
 from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
 from arjax.conditionals.temperature import as_temperature, tempered
-from arjax.spec import EventSpec
+from arjax.core.spec import EventSpec
 
 #: Steps of the ascent to the mode; each closes a fixed part of the distance.
 _MODE_STEPS = 60

@@ -16,10 +16,11 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, Conditional
 from arjax.conditionals.joint import JointConditional
+from arjax.conditionals.make import make_conditional
 from arjax.conditionals.scales import check_components
 from arjax.conditionals.temperature import tempered
-from arjax.errors import UserError
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 
 #: Draws behind an estimate of an entropy that has no closed form.
 _DRAWS = 16
@@ -61,8 +62,6 @@ class MixtureOfProducts(JointConditional):
         Raises:
           UserError: the base is joint itself or does not fit the event, or K is no positive number.
         """
-        from arjax.conditionals import make_conditional  # which knows all families, this one too
-
         check_components("mixture_of_products", components)
         if not isinstance(base, str):
             raise UserError(f"the base of the conditional 'mixture_of_products' is a name in quotes, not {base!r}")

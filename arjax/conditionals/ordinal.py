@@ -12,9 +12,9 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS, unsuitable
 from arjax.conditionals.categorical import Categorical
-from arjax.errors import UserError
-from arjax.integers import is_integer
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.spec import EventSpec
 
 
 @functools.cache

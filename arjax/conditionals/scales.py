@@ -8,8 +8,8 @@ import numbers
 import jax
 import jax.numpy as jnp
 
-from arjax.errors import UserError
-from arjax.integers import is_integer
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 
 #: exp(20) times the unit is wider than any data, and its square is still far from overflow.
 LARGEST_LOG_SCALE = 20.0

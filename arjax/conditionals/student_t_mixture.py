@@ -12,8 +12,8 @@ import numpy as np
 
 from arjax.conditionals.base import CONDITIONALS
 from arjax.conditionals.location_scale_mixture import LocationScaleMixture
-from arjax.errors import UserError
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 
 #: Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above, a t is a Gaussian.
 LEAST_DOF, LARGEST_DOF = 2.0, 1000.0

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 
 #: Below this, a temperature draws what it draws here: the most probable of values whose log-probabilities differ.
 #: Smaller ones would divide log-probabilities to -inf, all of them.

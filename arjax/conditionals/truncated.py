@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import Conditional
 from arjax.conditionals.temperature import tempered
-from arjax.errors import UserError
-from arjax.integers import is_integer
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 
 
 def truncate(conditional: Conditional, top_k: int = 0, top_p: float = 1.0) -> Conditional | Truncated:

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from arjax.arrays import as_array, check_context, check_marks, check_values
-from arjax.errors import UserError
-from arjax.registry import Registry, did_you_mean
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
+from arjax.core.arrays import as_array, check_context, check_marks, check_values
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry, did_you_mean
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 
 Batch = dict[str, Any]
 DATASETS = Registry("dataset")

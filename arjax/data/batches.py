@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 from arjax.data.base import Source
-from arjax.errors import UserError
-from arjax.integers import is_integer
 
 
 def train_indices(seed: int, step: int, num_examples: int, batch_size: int) -> np.ndarray:

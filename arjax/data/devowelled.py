@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, array_source
 from arjax.data.prepared import read_splits
-from arjax.errors import UserError
-from arjax.spec import ContextSpec, EventSpec
 
 REMOVED = frozenset("aeiouAEIOU ")
 END = "\n"  # ends a target; fills up what comes after it, which is not scored

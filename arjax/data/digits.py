@@ -6,9 +6,9 @@ import importlib.util
 
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_arrays, label_context
-from arjax.errors import UserError
-from arjax.spec import EventSpec
 
 _SIZES = {"train": 1297, "validation": 200, "test": 300}
 _SPLIT_SEED = 0

@@ -13,7 +13,7 @@ import urllib.request
 import zlib
 from pathlib import Path
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 
 _TIMEOUT_SECONDS = 60
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Batch, Dataset, check_choice, from_arrays, label_context
 from arjax.data.prepared import import_tfds, read_splits
-from arjax.errors import UserError
-from arjax.spec import EventSpec
 
 _GRID = (28, 28)
 _NUM_VALIDATION = 10000

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arjax.values import parse_json
+from arjax.core.values import parse_json
 
 FEATURES, INFO = "features.json", "dataset_info.json"
 #: Where the classes may come from.

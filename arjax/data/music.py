@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
 from arjax.data.prepared import read_splits
 from arjax.data.windows import cut
-from arjax.errors import UserError
-from arjax.spec import EventSpec
 
 MUSIC_SETS = ("jsb", "nottingham")
 

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset
-from arjax.errors import UserError
-from arjax.spec import ContextSpec, EventSpec
 
 
 @DATASETS.register("noise")

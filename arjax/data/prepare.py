@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from arjax.core.errors import UserError
+from arjax.core.paths import user_path
+from arjax.core.registry import did_you_mean
 from arjax.data.downloads import download, has_checksum, unpack
 from arjax.data.metadata import damage_errors
 from arjax.data.prepared import DEFAULT_DATA_DIR, FILE_FORMAT, SPLITS, import_tfds, search_path
-from arjax.errors import UserError
-from arjax.paths import user_path
-from arjax.registry import did_you_mean
 
 STOCK = ("binarized_mnist", "fashion_mnist", "mnist", "tiny_shakespeare")
 #: Of the files that are downloaded, as the public repositories, tensorflow-datasets and users of the wines have them.

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from arjax.core.errors import UserError
+from arjax.core.paths import user_path
 from arjax.data.metadata import check_metadata, damage_errors
-from arjax.errors import UserError
-from arjax.paths import user_path
 
 FILE_FORMAT = "array_record"  # the format that can be read by row, and without TensorFlow
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_arrays, label_context
 from arjax.data.prepared import read_splits
 from arjax.data.windows import cut
-from arjax.errors import UserError
-from arjax.spec import EventSpec
 
 NUM_LEVELS = 256
 SAMPLE_RATE = 8000

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.paths import user_path
+from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_arrays
 from arjax.data.vectors import standardised
-from arjax.errors import UserError
-from arjax.integers import is_integer
-from arjax.paths import user_path
-from arjax.spec import EventSpec
 
 LARGEST = float(np.finfo(np.float32).max)
 SPLITS = ("train", "validation", "test")

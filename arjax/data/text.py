@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data.base import DATASETS, ArraySource, Dataset
 from arjax.data.prepared import read_splits
 from arjax.data.windows import RandomWindows, cut
-from arjax.errors import UserError
-from arjax.spec import NO_CONTEXT, EventSpec
 
 
 @DATASETS.register("tiny_shakespeare")

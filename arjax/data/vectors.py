@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
 from arjax.data.prepared import read_splits
-from arjax.errors import UserError
-from arjax.spec import EventSpec
 
 #: Standard deviations from here to its inverse, and what is computed of them, fit float32.
 SMALLEST = 1e-30

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from arjax.core.errors import UserError
 from arjax.data.base import Batch
-from arjax.errors import UserError
 
 
 def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 
 #: `x` int64[W, T] with values 0 to V-1, and `mask` bool[W, T] of the places that count.
 Rows = tuple[np.ndarray, np.ndarray]

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.batches import eval_batches
-from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 

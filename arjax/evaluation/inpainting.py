@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from arjax.arrays import as_sites
+from arjax.core.arrays import as_sites
+from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.errors import UserError
 from arjax.evaluation.likelihood import Evaluator, Hidden
 from arjax.models import AutoregressiveModel
 from arjax.models.queries import evidence_first

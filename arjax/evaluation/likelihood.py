@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data import Dataset
 from arjax.data.batches import eval_batches
-from arjax.errors import UserError
 from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
-from arjax.spec import EventSpec
 
 Rows = dict[str, jax.Array]
 
@@ -162,7 +162,7 @@ def evaluate(
       dataset: has the split.
       split: "train", "validation" or "test".
       batch_size: rows per batch; does not change the result beyond rounding.
-      mesh: devices to compute on, as from `arjax.training.sharding.make_mesh`.
+      mesh: devices to compute on, as from `arjax.parallel.sharding.make_mesh`.
 
     Returns:
       `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its

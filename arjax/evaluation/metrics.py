@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
 
 #: What `evaluate` returns; which of them depends on the data: texts have characters, sequences of vectors have frames.
 SCORES = (

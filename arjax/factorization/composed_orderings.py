@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.integers import flat_integers, is_integer
 from arjax.factorization.orderings import ORDERINGS, Grid, make_order
-from arjax.integers import flat_integers, is_integer
 
 
 def inner(of: str, grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:

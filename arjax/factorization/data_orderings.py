@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.factorization.orderings import ORDERINGS, Grid
 
 #: A real value counts as one of so many levels, each equally frequent, where information is counted.

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.errors import UserError
-from arjax.integers import flat_integers
+from arjax.core.errors import UserError
+from arjax.core.integers import flat_integers
 
 Array = jax.Array | np.ndarray
 

@@ -11,11 +11,11 @@ import dataclasses
 
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.integers import flat_integers, is_integer
+from arjax.core.registry import Registry, parse_call
 from arjax.factorization.data_orderings import chow_liu_tree, pairwise_information
 from arjax.factorization.factorization import Factorization
-from arjax.integers import flat_integers, is_integer
-from arjax.registry import Registry, parse_call
 
 GRAPHS = Registry("dependency graph")
 

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.registry import Registry, parse_call
 from arjax.factorization.factorization import Factorization, check_permutation, from_order, reorder
 from arjax.factorization.orderings import Grid, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS
-from arjax.integers import is_integer
-from arjax.registry import Registry, parse_call
 
 ORDER_DISTRIBUTIONS = Registry("distribution over orders")
 

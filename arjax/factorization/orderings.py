@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.registry import Registry, parse_call
 from arjax.factorization.factorization import check_permutation
-from arjax.integers import is_integer
-from arjax.registry import Registry, parse_call
 
 ORDERINGS = Registry("ordering")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.registry import Registry
 from arjax.factorization.orderings import multiscale, scales
-from arjax.integers import is_integer
-from arjax.registry import Registry
 
 PARTITIONS = Registry("partition")
 

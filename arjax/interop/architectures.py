@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from arjax.errors import UserError
-from arjax.values import check_type
+from arjax.core.errors import UserError
+from arjax.core.values import check_type
 
 Config = Mapping[str, Any]
 #: (tensor, parameters, transposed)

@@ -17,16 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from arjax.errors import UserError
-from arjax.files import write_json
-from arjax.integers import is_integer
+from arjax.core.errors import UserError
+from arjax.core.files import write_json
+from arjax.core.integers import is_integer
+from arjax.core.paths import user_path
+from arjax.core.spec import EventSpec
 from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry, check_fields
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, need_safetensors, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import BUILDER_FIELDS, NETWORKS
-from arjax.networks.transformer import Transformer
-from arjax.paths import user_path
-from arjax.spec import EventSpec
+from arjax.networks.attention.transformer import Transformer
 
 TABLE, NOTHING, POSITIONS = "tokens/value/table/embedding", "tokens/nothing", "tokens/read_position/table/embedding"
 #: Options of `transformer` that leave the function as it is.

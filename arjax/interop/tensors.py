@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from arjax.errors import UserError
-from arjax.files import read_json_object, write_json
+from arjax.core.errors import UserError
+from arjax.core.files import read_json_object, write_json
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: Files of this size at most, as the `transformers` library has them by default.

@@ -11,21 +11,17 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import Conditional
-from arjax.errors import UserError
+from arjax.conditionals.base import CONDITIONAL, bound
+from arjax.conditionals.blocks import Query, site_entropy, site_log_prob
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders
-from arjax.models.blocks import Query, site_entropy, site_log_prob
 from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key, check_params
+from arjax.models.queries import conditional_log_prob
+from arjax.models.sampling import draw
 from arjax.networks.base import Network
-from arjax.spec import ContextSpec, EventSpec
 
 Params = Any
-#: Where the parameters of a conditional stand, beside those of the network.
-CONDITIONAL = "conditional"
-
-
-def bound(conditional: Conditional, params: Params, train: bool = False, key: jax.Array | None = None) -> Conditional:
-    """The conditional with its parameters out of those of a model."""
-    return conditional.bind(params.get(CONDITIONAL), train, None if key is None else jax.random.fold_in(key, 1))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -136,7 +132,7 @@ class AutoregressiveModel:
     ) -> jax.Array:
         """Features of all sites given the values of those in `known` bool[B, *grid], in one pass, [B, *grid, F].
 
-        For networks that predict from any set of known sites; see `arjax.networks.order_agnostic`.
+        For networks that predict from any set of known sites; see `arjax.networks.any_order.order_agnostic`.
         """
         x = as_values(self.event, x)
         context = as_context(self.context_spec, context, len(x))
@@ -191,8 +187,6 @@ class AutoregressiveModel:
         mask: jax.Array | None = None,
     ) -> jax.Array:
         """log p(x[query] | x[evidence]), float32[B]; see `arjax.models.queries`."""
-        from arjax.models.queries import conditional_log_prob  # queries know models, so the short form is bound late
-
         return conditional_log_prob(self, params, x, query, evidence, context, mask)
 
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
@@ -216,9 +210,7 @@ class AutoregressiveModel:
         top_k: int = 0,
         top_p: float = 1.0,
     ) -> jax.Array:
-        """Draws `num` examples, [num, *grid, *value]; see `arjax.samplers.draw` for `given`, `observed` and `top_k`."""
-        from arjax.samplers import draw  # samplers know models, so the short form is bound late
-
+        """Draws `num` examples, [num, *grid, *value]; `given`, `observed`, `top_k`: see `models.sampling`."""
         return draw(
             self,
             params,

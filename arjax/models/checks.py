@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type
-from arjax.errors import UserError
+from arjax.core.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks import Network
-from arjax.spec import ContextSpec, EventSpec
 
 
 def as_values(event: EventSpec, values: Any, name: str = "x", counts: np.ndarray | None = None) -> jax.Array:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from arjax import arrays
 from arjax.conditionals import Conditional, make_conditional
-from arjax.errors import UserError
+from arjax.conditionals.blocks import scores_blocks
+from arjax.core import arrays
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.factorization import Factorization, Orders, make_factorization, make_orders
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.blocks import scores_blocks
 from arjax.networks import BUILDER_FIELDS, NETWORKS
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 
 DTYPES = ("float32", "bfloat16")
 

@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
+from arjax.conditionals.blocks import turns
 from arjax.conditionals.temperature import as_temperature
-from arjax.errors import UserError
-from arjax.integers import is_integer
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.blocks import turns
 from arjax.models.make import make_model
 from arjax.networks import BUILDER_FIELDS, NETWORKS
-from arjax.spec import ContextSpec, EventSpec
 
 
 @CONDITIONALS.register("nested")

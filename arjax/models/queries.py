@@ -7,15 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.arrays import as_sites
-from arjax.errors import UserError
+from arjax.conditionals.blocks import Query, turns
+from arjax.core.arrays import as_sites
+from arjax.core.errors import UserError
 from arjax.factorization import Factorization, from_order
-from arjax.models.autoregressive import AutoregressiveModel, Params
-from arjax.models.blocks import Query, turns
 from arjax.models.checks import as_values
 
 
-def evidence_first(model: AutoregressiveModel, *groups: np.ndarray) -> Factorization:
+def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     """A factorization of the model that visits these groups of sites one after another, before all others.
 
     It is the one order of a query, of draws given evidence as of scores. The model's own where it does; else, of a
@@ -86,8 +85,8 @@ def _conflict(step_D: np.ndarray, turn_D: np.ndarray, group_D: np.ndarray) -> st
 
 
 def conditional_log_prob(
-    model: AutoregressiveModel,
-    params: Params,
+    model: Any,
+    params: Any,
     x: jax.Array,
     query: Any,
     evidence: Any,

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry, did_you_mean
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.registry import Registry, did_you_mean
-from arjax.spec import ContextSpec, EventSpec
 
 NETWORKS = Registry("network")
 

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from arjax.errors import UserError
-from arjax.registry import Registry, parse_call
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry, parse_call
+from arjax.core.spec import EventSpec
 
 #: An objective is a pure function `(model, params, batch, key) -> (loss, sums)`. The loss is in nats per scored
 #: dimension; `sums` add up over batches: `nll` (nats), `examples`, `sites`, `dims`.

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.conditionals.blocks import scores_blocks, site_log_prob
+from arjax.core.errors import UserError
 from arjax.factorization import Factorization
 from arjax.models.autoregressive import AutoregressiveModel, Params
-from arjax.models.blocks import scores_blocks, site_log_prob
 from arjax.models.checks import check_key
-from arjax.networks.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives.base import OBJECTIVES, Sums, loss_and_sums
 
 Batch = dict[str, jax.Array]

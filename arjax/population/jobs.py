@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from arjax.array_files import read_arrays
-from arjax.command_line import writable_folder
-from arjax.config_files import apply_overrides, load_config_file, to_json
-from arjax.errors import UserError
+from arjax.cli.command_line import writable_folder
+from arjax.config.files import apply_overrides, load_config_file, to_json
+from arjax.config.validate import validate
+from arjax.core.array_files import read_arrays
+from arjax.core.errors import UserError
+from arjax.core.files import read_json_object, replacing, write_json
+from arjax.core.integers import is_integer
+from arjax.core.registry import did_you_mean
+from arjax.core.user_files import load_list
 from arjax.evaluation.likelihood import summarize
 from arjax.evaluation.metrics import SCORES, check_metric
-from arjax.files import read_json_object, replacing, write_json
-from arjax.integers import is_integer
 from arjax.population.ensemble import make_ensemble
 from arjax.population.train import Population, Scores, train_population
-from arjax.registry import did_you_mean
 from arjax.reporting.reports import is_number
 from arjax.training.results import device_name
-from arjax.user_files import load_list
-from arjax.validate import validate
 
 FILE_NAME, ROWS_NAME = "population.json", "rows.npz"
 

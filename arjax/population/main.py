@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from arjax.command_line import (
+from arjax.cli.command_line import (
     EXIT_USER_ERROR,
     Parser,
     only_run_in,
@@ -16,12 +16,12 @@ from arjax.command_line import (
     unknown_argument,
     writable_folder,
 )
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.user_files import select
 from arjax.population.jobs import PopulationJob, check_jobs, finished, load_study, run_job
 from arjax.population.report import draw_orders, rows
 from arjax.reporting.tables import print_table
 from arjax.sweep.results import FILE_NAME, readable_columns, write_csv
-from arjax.user_files import select
 
 PICTURE_NAME = "orders.png"
 

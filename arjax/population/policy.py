@@ -19,13 +19,13 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from arjax.config.build import build
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 from arjax.data.batches import train_index_block
-from arjax.errors import UserError
 from arjax.factorization import Factorization, reorder
-from arjax.integers import is_integer
 from arjax.objectives import loss_and_sums
 from arjax.training.feed import compact_form
-from arjax.training.setup import build
 from arjax.training.state import TrainState, fresh_state
 from arjax.training.step import Batch, Recipe, train_step
 

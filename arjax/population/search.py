@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.population.train import Population, train_population
 
 

@@ -15,16 +15,17 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from arjax.config.build import build
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 from arjax.data.batches import eval_batches, train_index_block
-from arjax.errors import UserError
 from arjax.evaluation.likelihood import summarize
 from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
-from arjax.integers import is_integer
 from arjax.models.make import check_network
 from arjax.population.step import WAYS, init_population, population_steps, score_population, stack
 from arjax.training.durations import next_pause
 from arjax.training.feed import compact_form
-from arjax.training.setup import Setup, build
+from arjax.training.setup import Setup
 from arjax.training.state import TrainState, eval_params
 from arjax.training.stopping import TrainingDiverged
 

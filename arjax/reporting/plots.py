@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from arjax.errors import UserError
-from arjax.files import writing
+from arjax.core.errors import UserError
+from arjax.core.files import writing
 
 INK, ACCENT, SOFT = "#2b5f91", "#d9722c", "#9a9a9a"
 MAX_IMAGES = 64

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arjax.files import read_json_object
+from arjax.core.files import read_json_object
 
 FILE_NAME = "results.json"
 _TEXTS = ("dataset", "split", "device")

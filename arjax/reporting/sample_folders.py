@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arjax.files import read_json_object, writing
+from arjax.core.files import read_json_object, writing
 
 NAME, OPTIONS = "samples", "options.json"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arjax.files import writing
+from arjax.core.files import writing
 from arjax.reporting.plots import has_matplotlib, sample_grid
 
 

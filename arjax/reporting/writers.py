@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from arjax.files import reading, write_text, writing
-from arjax.values import parse_json
+from arjax.core.files import reading, write_text, writing
+from arjax.core.values import parse_json
 
 FILE_NAME = "metrics.jsonl"
 

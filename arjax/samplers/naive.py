@@ -7,7 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from arjax.models.autoregressive import bound
+from arjax.conditionals.base import bound
 from arjax.samplers.base import SAMPLERS, fill
 
 

@@ -13,17 +13,17 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from arjax.command_line import EXIT_USER_ERROR, only_run_in, writable_folder
-from arjax.devices import CUDA, share_devices, visible_devices
-from arjax.errors import UserError
-from arjax.files import writing
-from arjax.parent import marked_as_parent
+from arjax.cli.command_line import EXIT_USER_ERROR, only_run_in, writable_folder
+from arjax.core.errors import UserError
+from arjax.core.files import writing
+from arjax.core.parent import marked_as_parent
+from arjax.parallel.devices import CUDA, share_devices, visible_devices
 from arjax.sweep.runs import Run
 
 LOG_NAME = "log.txt"
 HEARTBEAT_SECONDS = 60.0
 WAIT_SECONDS = 0.5
-PROGRAM = (sys.executable, "-m", "arjax.main")
+PROGRAM = (sys.executable, "-m", "arjax")
 
 
 class Executor(Protocol):

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.command_line import Parser, only_run_in, tell_mistakes, unknown_argument, writable_folder
-from arjax.errors import UserError
-from arjax.files import reading, write_text
+from arjax.cli.command_line import Parser, only_run_in, tell_mistakes, unknown_argument, writable_folder
+from arjax.core.errors import UserError
+from arjax.core.files import reading, write_text
+from arjax.core.user_files import select
+from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
 from arjax.sweep.curves import FILE_NAME as CURVES_NAME
@@ -21,8 +23,6 @@ from arjax.sweep.executors import LOG_NAME, Executor, LocalExecutor, last_line
 from arjax.sweep.results import FILE_NAME, read_results, readable_columns, result_row, write_csv
 from arjax.sweep.runs import Run, check_runs, load_sweep
 from arjax.sweep.slurm import SlurmExecutor
-from arjax.user_files import select
-from arjax.values import parse_expression, parse_literal
 
 EXIT_SOME_FAILED = 1
 COMMAND_FILE = "command.txt"

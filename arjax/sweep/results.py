@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.errors import UserError
-from arjax.files import read_json_object, replacing
-from arjax.registry import did_you_mean
+from arjax.core.errors import UserError
+from arjax.core.files import read_json_object, replacing
+from arjax.core.registry import did_you_mean
 from arjax.reporting.reports import is_number, read_report
 from arjax.sweep.runs import Run
 

@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.user_files import load_list
 from arjax.evaluation.metrics import check_metric
-from arjax.user_files import load_list
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from arjax.files import read_json_object, write_json
+from arjax.core.files import read_json_object, write_json
 from arjax.sweep.executors import LOG_NAME
 from arjax.sweep.results import read_results
 

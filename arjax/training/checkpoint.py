@@ -22,12 +22,12 @@ import jax
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from arjax.errors import UserError
-from arjax.files import locked
+from arjax.core.errors import UserError
+from arjax.core.files import locked
+from arjax.parallel.processes import from_process_0, on_any_process
+from arjax.parallel.sharding import path_string
 from arjax.training import checkpoint_files
 from arjax.training.checkpoint_files import STATE
-from arjax.training.processes import from_process_0, on_any_process
-from arjax.training.sharding import path_string
 
 PARTIAL = "partial-"
 

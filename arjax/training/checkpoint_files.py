@@ -16,8 +16,8 @@ from typing import Any
 
 from absl import logging
 
-from arjax.errors import UserError
-from arjax.training.processes import from_process_0
+from arjax.core.errors import UserError
+from arjax.parallel.processes import from_process_0
 
 MANIFEST = "manifest.json"
 STATE = "state"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 
 #: Steps are counted in int32.
 LARGEST = 2**31 - 1

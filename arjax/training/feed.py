@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from arjax.data import Source
 from arjax.data.batches import train_index_block
-from arjax.training.sharding import batch_sharding, replicated
+from arjax.parallel.sharding import batch_sharding, replicated
 
 Batch = dict[str, jax.Array]
 

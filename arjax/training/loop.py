@@ -1,4 +1,4 @@
-"""The training loop: from a config to `results.json`, through any number of interruptions."""
+"""The training loop: from the parts of a run to `results.json`, through any number of interruptions."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.evaluation.likelihood import Evaluator
+from arjax.parallel.sharding import replicated
 from arjax.reporting.reports import read_report
 from arjax.training.durations import is_due, next_pause
 from arjax.training.feed import as_traced, make_feed, to_mesh
-from arjax.training.optimizer import make_schedule
 from arjax.training.reporter import Reporter, announce
 from arjax.training.results import cost_of_run, device_name, write_results
 from arjax.training.run_folder import RunFolder
-from arjax.training.setup import Setup, best_store, build, latest_store, restore_params
-from arjax.training.sharding import replicated
+from arjax.training.setup import Setup, best_store, latest_store, restore_params
 from arjax.training.state import eval_params
 from arjax.training.step import compile_chunk, zero_sums
 from arjax.training.stopping import StopSignal, TrainingDiverged
@@ -72,20 +70,20 @@ class History:
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-def train(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
+def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
     """Trains to the end of the run in `workdir`, from wherever it stands, and scores what came out.
 
     Args:
-      config: a whole config, see `arjax.config.base_config`.
+      setup: the parts of the run, as `arjax.config.build.build(config)` makes them.
       workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing.
 
     Raises:
-      UserError: a mistake in the config, a workdir whose checkpoints cannot be read, a disk that refuses (when it is
-        full, say), or a workdir that was deleted or moved meanwhile.
+      UserError: a split that the data set lacks, a workdir whose checkpoints cannot be read, a disk that refuses (when
+        it is full, say), or a workdir that was deleted or moved meanwhile.
       TrainingDiverged: the loss was not finite; names the step and the last good checkpoint.
     """
-    # 1. Build everything from the config: a mistake ends here, before anything compiles.
-    run = Run(config, workdir)
+    # 1. A mistake ends here, before anything compiles.
+    run = Run(setup, workdir)
     with StopSignal() as stop, RunFolder(workdir) as run.folder:
         # 2. Go on from the newest readable checkpoint, or start.
         run.resume()
@@ -105,20 +103,17 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
 class Run:
     """One run: its parts, its train state and its history. The methods are the steps of `train`."""
 
-    def __init__(self, config: ConfigDict, workdir: str | os.PathLike):
-        """Builds the parts."""
-        self.setup = setup = build(config)
-        self.train, self.workdir, self.split = config.train, workdir, config.evaluate.split
+    def __init__(self, setup: Setup, workdir: str | os.PathLike):
+        """`setup` holds the parts."""
+        self.setup, self.train, self.schedule = setup, setup.train, setup.schedule
+        self.workdir, self.split = workdir, setup.evaluate.split
         if self.split not in setup.dataset.splits:
             raise UserError(f"data set {setup.dataset.name!r} has no {self.split} split to evaluate at the end")
         self.total, self.step, self.state, self.history = setup.total_steps, 0, None, History()
         self.latest, self.best = latest_store(workdir), best_store(workdir)
+        evaluate = setup.evaluate
         self.evaluator = Evaluator(
-            setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
-        )
-        options = config.optimizer
-        self.schedule = make_schedule(
-            options.learning_rate, self.total, options.schedule, options.warmup_steps, options.end_factor
+            setup.model, setup.dataset, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders
         )
 
     def resume(self) -> None:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from arjax.errors import UserError
-from arjax.registry import did_you_mean
-from arjax.training.sharding import path_string
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.parallel.sharding import path_string
 
 OPTIMIZERS = ("adam", "adamw", "lion", "sgd")
 SCHEDULES = ("constant", "cosine", "linear", "rsqrt")

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from arjax.files import read_json_object, write_json, writing
+from arjax.core.files import read_json_object, write_json, writing
 from arjax.reporting.reports import FILE_NAME, read_report
 
 EVALUATIONS = "evaluations"

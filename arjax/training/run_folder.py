@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from arjax.errors import UserError
-from arjax.files import writing
+from arjax.core.errors import UserError
+from arjax.core.files import writing
 
 
 class RunFolder:

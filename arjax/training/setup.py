@@ -1,29 +1,60 @@
-"""From a config to everything a run needs, typed and checked; nothing below this file sees the config."""
+"""Everything that a run needs, typed, and the checkpoints of its workdir."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from arjax.build import build_dataset, build_model
+from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.errors import UserError
 from arjax.models import AutoregressiveModel
-from arjax.objectives import make_objective
+from arjax.parallel.sharding import Rule, replicated
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.durations import total_steps
-from arjax.training.optimizer import make_optimizer
-from arjax.training.sharding import Rule, check_batch_size, make_mesh, replicated
 from arjax.training.state import TrainState, abstract_state, eval_params, init_state, state_shardings, with_shardings
 from arjax.training.step import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """How the loop trains: the section `train` of a config, but for the durations and the average of the parameters.
+
+    Attributes:
+      batch_size: examples per step, over all devices.
+      steps_per_dispatch: steps that the device does in one call, at most.
+      log_every, eval_every, checkpoint_every: steps.
+      patience: validations without a better score after which training ends; 0: never.
+      data_on_device: whether the training split is kept on every device.
+    """
+
+    batch_size: int
+    steps_per_dispatch: int = 16
+    log_every: int = 100
+    eval_every: int = 500
+    checkpoint_every: int = 500
+    patience: int = 0
+    data_on_device: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """How a run is scored: the section `evaluate` of a config.
+
+    Attributes:
+      batch_size: examples scored at once.
+      split: the one that is scored at the end.
+      num_orders: orders that an order-agnostic model is averaged over.
+    """
+
+    batch_size: int = 128
+    split: str = "test"
+    num_orders: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +66,22 @@ class Setup:
       mesh: the devices.
       rules: placement of parameters on the mesh; empty for the default ones.
       recipe: model, objective, optimizer: what a train step does.
+      schedule: the learning rate of each step.
       total_steps: length of the run.
       seed: of parameters, batches and noise.
+      train: how the loop trains.
+      evaluate: how the run is scored.
     """
 
     dataset: Dataset
     mesh: Mesh
     rules: tuple[Rule, ...]
     recipe: Recipe
+    schedule: optax.Schedule
     total_steps: int
     seed: int
+    train: TrainOptions
+    evaluate: EvaluateOptions
 
     @property
     def model(self) -> AutoregressiveModel:
@@ -66,29 +103,6 @@ class Setup:
         """A fresh train state, created sharded."""
         recipe = self.recipe
         return init_state(recipe.model, recipe.optimizer, key, self.mesh, self.rules, bool(recipe.ema_decay))
-
-
-def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:
-    """Builds the parts of a run from its config, for these devices (all there are, by default).
-
-    Raises `UserError` for a mistake before anything compiles.
-    """
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
-    train = config.train
-    check_batch_size(train.batch_size, mesh)
-    dataset = build_dataset(config)
-    num_examples = len(dataset.splits["train"])
-    steps = total_steps(train.steps, train.examples, train.epochs, train.batch_size, num_examples)
-    options = config.optimizer.to_dict()
-    optimizer = make_optimizer(options.pop("name"), options.pop("learning_rate"), steps, **options)
-    recipe = Recipe(
-        model=build_model(config, dataset),
-        objective=make_objective(config.objective),
-        optimizer=optimizer,
-        ema_decay=train.ema_decay,
-        transform=dataset.transform,
-    )
-    return Setup(dataset, mesh, tuple(config.mesh.rules), recipe, steps, config.seed)
 
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:

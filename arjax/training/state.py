@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from arjax.models import AutoregressiveModel
-from arjax.training.sharding import Rule, param_shardings, replicated
+from arjax.parallel.sharding import Rule, param_shardings, replicated
 
 
 class TrainState(flax.struct.PyTreeNode):

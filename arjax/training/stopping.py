@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 
-from arjax.errors import UserError
-from arjax.training.processes import on_any_process
+from arjax.core.errors import UserError
+from arjax.parallel.processes import on_any_process
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

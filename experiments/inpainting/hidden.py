@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from arjax.core.values import read_json_object
 from arjax.sweep.results import COLUMNS, read_csv, write_csv
-from arjax.values import read_json_object
 
 
 def main(folder: Path) -> None:

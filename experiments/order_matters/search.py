@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arjax.config_files import load_config_file
+from arjax.config.files import load_config_file
 from arjax.population import Population, learn_order, local_search, random_search, train_population
 
 CONFIG, SHORT_STEPS, MEMBERS, ROUNDS = "configs/uci_binary.py:mushrooms", 1000, 8, 12

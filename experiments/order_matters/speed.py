@@ -19,7 +19,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from arjax.config_files import load_config_file
+from arjax.config.files import load_config_file
 from arjax.population import Population
 
 CONFIG, STEPS, ROUNDS = "configs/uci_binary.py:mushrooms", 200, 5

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import jax
 
-from arjax.command_line import Parser, tell_mistakes
-from arjax.config_files import load_workdir_config
-from arjax.errors import UserError
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.config.build import build
+from arjax.config.files import load_workdir_config
+from arjax.core.errors import UserError
 from arjax.evaluation.speed import time_in_turns
 from arjax.reporting import plots
 from arjax.sweep.results import FILE_NAME, read_csv, write_csv
-from arjax.training.setup import build, restore_params
+from arjax.training.setup import restore_params
 
 METRIC = "samples_per_second"
 COLORS = {"independent": plots.SOFT, "mixture": plots.ACCENT, "nested": plots.INK}

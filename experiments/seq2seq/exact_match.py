@@ -19,12 +19,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.command_line import Parser, tell_mistakes
-from arjax.config_files import load_workdir_config
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.config.build import build
+from arjax.config.files import load_workdir_config
+from arjax.core.errors import UserError
 from arjax.data.batches import eval_batches
-from arjax.errors import UserError
 from arjax.sweep.results import FILE_NAME, read_csv, write_csv
-from arjax.training.setup import build, restore_params
+from arjax.training.setup import restore_params
 
 METRIC = "exact_match"
 GREEDY = 1e-4  # a temperature at which the most probable character is drawn

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from arjax.core.values import read_json_object
 from arjax.population import make_ensemble
 from arjax.sweep.results import COLUMNS, FILE_NAME, read_csv, write_csv
-from arjax.values import read_json_object
 
 
 def main(folder: Path) -> None:

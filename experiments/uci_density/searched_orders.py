@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arjax.config_files import load_config_file
+from arjax.config.files import load_config_file
 from arjax.population import Population, local_search, make_ensemble, train_population
 from arjax.sweep.results import COLUMNS, write_csv
 from arjax.training.results import device_name

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from arjax.main import main
+from arjax.cli.main import main
 
 CONFIG = """
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg

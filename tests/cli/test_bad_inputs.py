@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from arjax.main import main
+from arjax.cli.main import main
 
 # (arguments, a piece of the sentence). CONFIG, RUN, EMPTY and FILE stand for paths made by the test.
 COMMANDS = [
@@ -259,7 +259,7 @@ def test_a_config_of_another_version_names_its_field(finished_run, tmp_path, cap
     ],
 )
 def test_as_a_process(argv, piece, places):
-    command = [sys.executable, "-m", "arjax.main", *map(places, argv)]
+    command = [sys.executable, "-m", "arjax", *map(places, argv)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert piece in one_sentence(done.returncode, done.stderr)
     assert done.stdout == ""

@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
-from arjax.config_files import (
+from arjax.config.files import (
     apply_overrides,
     check_same_run,
     fields,
@@ -17,8 +17,8 @@ from arjax.config_files import (
     split_config_string,
     to_json,
 )
-from arjax.errors import UserError
-from arjax.values import compile_regex, parse_value
+from arjax.core.errors import UserError
+from arjax.core.values import compile_regex, parse_value
 
 
 def parse(arg):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from arjax.config_files import load_config_file
-from arjax.errors import UserError
+from arjax.config.files import load_config_file
+from arjax.core.errors import UserError
 
 
 @pytest.mark.parametrize("text", ["mine", "mine:a=1", "mine.py:a=1", "configs/mine.py:a=1"])

@@ -12,12 +12,12 @@ import runpy
 import jax
 import pytest
 
-from arjax.build import build_dataset, build_model
-from arjax.config_files import load_config_file
+from arjax.cli.main import main
+from arjax.config.build import build_dataset, build_model
+from arjax.config.files import load_config_file
+from arjax.core.errors import UserError
 from arjax.data.prepare import prepare
-from arjax.errors import UserError
 from arjax.evaluation import likelihood
-from arjax.main import main
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from arjax.command_line import tell_mistakes
+from arjax.cli.command_line import tell_mistakes
 
 # Fields of a config.json and what somebody has made of them; a piece of the sentence.
 EDITED = [

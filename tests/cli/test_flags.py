@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from arjax.command_line import Flags, parse_flags, tell_mistakes, writable_folder
-from arjax.errors import UserError
+from arjax.cli.command_line import Flags, parse_flags, tell_mistakes, writable_folder
+from arjax.core.errors import UserError
 
 
 def test_all_flags():
@@ -45,14 +45,14 @@ def test_what_a_mode_does_without(argv):
 
 def test_help_is_instant_and_complete():
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "arjax.main", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "arjax", "--help"], capture_output=True, text=True, check=True)
     assert time.monotonic() - start < 2.0
     for word in ("--config", "--workdir", "train", "evaluate", "sample", "plan", "list"):
         assert word in done.stdout
 
 
 def test_help_does_not_import_jax():
-    code = "import sys, arjax.main; from arjax.command_line import parse_flags\nprint('jax' in sys.modules)"
+    code = "import sys, arjax.cli.main; from arjax.cli.command_line import parse_flags\nprint('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from arjax.main import main
+from arjax.cli.main import main
 from arjax.training.feed import ResidentFeed
 from arjax.training.setup import best_store, latest_store
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from arjax.main import main
+from arjax.cli.main import main
 from arjax.reporting.writers import read_metrics
 
 
@@ -204,7 +204,7 @@ def test_plan_prints_tables_and_writes_them(config_file, tmp_path, capsys):
 
 def test_plan_simulates_the_devices_of_the_mesh(config_file, tmp_path):
     flags = [f"--config={config_file}", f"--workdir={tmp_path}", "--config.mesh.data=2", "--config.mesh.fsdp=4"]
-    command = [sys.executable, "-m", "arjax.main", "--mode=plan", *flags]
+    command = [sys.executable, "-m", "arjax", "--mode=plan", *flags]
     environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
     subprocess.run(command, check=True, capture_output=True, env=environment)
     plan = json.loads((tmp_path / "plan.json").read_text())
@@ -215,14 +215,21 @@ def test_plan_simulates_the_devices_of_the_mesh(config_file, tmp_path):
 
 
 def test_devices_flag_fills_the_data_axis(config_file, tmp_path):
-    command = [sys.executable, "-m", "arjax.main", "--mode=plan", f"--config={config_file}", f"--workdir={tmp_path}"]
+    command = [
+        sys.executable,
+        "-m",
+        "arjax.cli.main",
+        "--mode=plan",
+        f"--config={config_file}",
+        f"--workdir={tmp_path}",
+    ]
     subprocess.run([*command, "--devices=4"], check=True, capture_output=True)
     assert json.loads((tmp_path / "plan.json").read_text())["mesh"] == {"data": 4, "fsdp": 1, "tensor": 1}
 
 
 @pytest.mark.slow
 def test_plan_of_a_large_model_takes_less_than_a_minute(repository, tmp_path):
-    command = [sys.executable, "-m", "arjax.main", "--mode=plan", f"--workdir={tmp_path}"]
+    command = [sys.executable, "-m", "arjax", "--mode=plan", f"--workdir={tmp_path}"]
     start = time.monotonic()
     subprocess.run([*command, f"--config={repository / 'configs' / 'gpt_1b.py'}"], check=True, capture_output=True)
     assert time.monotonic() - start < 60

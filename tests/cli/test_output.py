@@ -11,9 +11,9 @@ import sys
 
 import pytest
 
-from arjax.command_line import tell_mistakes
-from arjax.errors import UserError
-from arjax.main import main
+from arjax.cli.command_line import tell_mistakes
+from arjax.cli.main import main
+from arjax.core.errors import UserError
 
 
 class Full(io.StringIO):
@@ -84,18 +84,18 @@ def test_a_run_trains_to_its_end(stream, config_file, tmp_path, monkeypatch, cap
     assert capsys.readouterr().err.count("cannot write to the standard output") == 1
 
 
-@pytest.mark.parametrize("program", ["arjax.main", "arjax.sweep.main"])
+@pytest.mark.parametrize("program", ["arjax", "arjax.sweep.main"])
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
 def test_as_a_process(program, redirection):
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
-    command = f"{sys.executable} -m {program} {'--mode=list' if program == 'arjax.main' else '--help'} {redirection}"
+    command = f"{sys.executable} -m {program} {'--mode=list' if program == 'arjax' else '--help'} {redirection}"
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
     assert "cannot write to the standard output" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_the_scores_of_a_run_in_ascii(finished_run):
-    command = [sys.executable, "-m", "arjax.main", "--mode=evaluate", f"--workdir={finished_run}"]
+    command = [sys.executable, "-m", "arjax", "--mode=evaluate", f"--workdir={finished_run}"]
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, env=environment)
     assert done.returncode == 0 and b" +- " in done.stdout, done.stderr

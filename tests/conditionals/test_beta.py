@@ -8,8 +8,8 @@ import pytest
 from scipy import special, stats
 
 from arjax.conditionals import Beta, make_conditional
-from arjax.errors import UserError
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 
 REAL = EventSpec((3,), (), "real", 0)
 FAMILY = Beta(-2.0, 3.0)

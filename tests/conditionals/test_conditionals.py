@@ -12,8 +12,8 @@ import pytest
 from scipy import special, stats
 
 from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional
-from arjax.errors import UserError
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -11,8 +11,8 @@ from scipy import special
 
 from arjax.conditionals import Bernoulli, Categorical, make_conditional
 from arjax.conditionals.ordinal import level_embedding
-from arjax.errors import UserError
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 
 LOGITS = np.array([-30.0, -12.0, -3.0, -0.5, 0.0, 1e-3, 2.0, 9.0, 30.0])
 

@@ -18,8 +18,8 @@ from arjax.conditionals import (
     StudentTMixture,
     make_conditional,
 )
-from arjax.errors import UserError
-from arjax.spec import EventSpec
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 
 SCALAR, VECTOR = EventSpec((3,), (), "real", 0), EventSpec((3,), (2,), "real", 0)
 

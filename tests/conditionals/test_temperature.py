@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from arjax.conditionals import CONDITIONALS, make_conditional, truncate
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

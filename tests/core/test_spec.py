@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 
 
 def test_sizes_of_a_vector_valued_grid():

@@ -3,10 +3,10 @@ import collections
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.data.batches import eval_batches, process_slice, train_index_block, train_indices
-from arjax.errors import UserError
-from arjax.spec import EventSpec
 
 
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(10, 3), (10, 10), (3, 8), (1, 2), (1000, 7)])

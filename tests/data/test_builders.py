@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.prepare import prepare
 from arjax.data.speech import mu_law_encode
-from arjax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 

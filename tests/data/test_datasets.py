@@ -3,12 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import DATASETS, from_arrays, images, make_dataset
 from arjax.data.batches import eval_batches
 from arjax.data.images import dynamic_binarization
 from arjax.data.speech import mu_law_decode, mu_law_encode
-from arjax.errors import UserError
-from arjax.spec import ContextSpec, EventSpec
 
 PREPARED = ["binarized_mnist", "fashion_mnist", "mnist", "poly_music", "spoken_digits", "tiny_shakespeare"]
 PREPARED += ["uci_binary", "wine_quality"]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
 from arjax.data import devowelled, make_dataset
 from arjax.data.devowelled import fragments, restoration
-from arjax.errors import UserError
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n"
 

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.prepare import prepare
-from arjax.errors import UserError
 
 
 @pytest.fixture(scope="module")

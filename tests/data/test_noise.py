@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.errors import UserError
 
 
 @pytest.mark.parametrize("kind", ["binary", "levels", "tokens", "real"])

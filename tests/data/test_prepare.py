@@ -9,10 +9,10 @@ import urllib.error
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
 from arjax.data import downloads
 from arjax.data import prepare as preparing
 from arjax.data.prepare import known_names, prepare
-from arjax.errors import UserError
 
 
 @pytest.fixture

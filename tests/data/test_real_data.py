@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
+from arjax.core.errors import UserError
 from arjax.data import make_dataset
 from arjax.data.prepare import prepare
-from arjax.errors import UserError
 
 RAW = {
     "uci_binary": "uci_binary",

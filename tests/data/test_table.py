@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from arjax.cli.main import main
 from arjax.conditionals import Bernoulli, make_conditional
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data import make_dataset
-from arjax.errors import UserError
-from arjax.main import main
-from arjax.spec import EventSpec
 
 RNG = np.random.default_rng(0)
 X = np.stack([RNG.normal(1e6, 3, 50), RNG.normal(-2, 0.01, 50), RNG.integers(0, 3, 50)], 1)

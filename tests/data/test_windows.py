@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
 from arjax.data.text import characters
 from arjax.data.windows import RandomWindows, cut, windows
-from arjax.errors import UserError
 
 
 @pytest.mark.parametrize("num_elements", [1, 2, 7, 8, 9, 15, 16, 17, 40, 41])

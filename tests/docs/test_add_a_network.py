@@ -13,8 +13,8 @@ import pytest
 import test_law1_autoregressive as law1
 import test_law3_step_form as law3
 
+from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
-from arjax.spec import EventSpec
 
 
 @pytest.fixture(scope="module")

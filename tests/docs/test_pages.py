@@ -10,16 +10,18 @@ import doc_text
 import numpy as np
 import pytest
 
-from arjax.build import build_dataset, build_model
-from arjax.command_line import parse_flags
+from arjax.cli.command_line import parse_flags
+from arjax.cli.main import main
 from arjax.conditionals import CONDITIONALS
 from arjax.config import base_config
-from arjax.config_fields import fields
-from arjax.config_files import apply_overrides, load_config_file
+from arjax.config.build import build_dataset, build_model
+from arjax.config.fields import fields
+from arjax.config.files import apply_overrides, load_config_file
+from arjax.config.validate import validate
+from arjax.core.user_files import select
 from arjax.data import DATASETS
 from arjax.data.prepare import known_names
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-from arjax.main import main
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
 from arjax.population.jobs import load_study
@@ -27,8 +29,6 @@ from arjax.population.main import _parse as parse_population_flags
 from arjax.samplers import SAMPLERS
 from arjax.sweep.main import _parse as parse_sweep_flags
 from arjax.sweep.runs import load_sweep
-from arjax.user_files import select
-from arjax.validate import validate
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

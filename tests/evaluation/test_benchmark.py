@@ -12,10 +12,10 @@ import sys
 
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.spec import EventSpec
 from arjax.sweep.results import read_csv
 
 

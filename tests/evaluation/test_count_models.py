@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.evaluation.count_models import STRENGTHS, fit_count_model, rows_of
 from arjax.sweep.results import read_csv
 

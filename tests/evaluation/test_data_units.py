@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.likelihood import evaluate
 from arjax.models import make_model
-from arjax.spec import EventSpec
-from arjax.training.sharding import make_mesh
+from arjax.parallel.sharding import make_mesh
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.errors import UserError
 from arjax.evaluation.entropy import step_entropy
 from arjax.models import make_model
-from arjax.spec import EventSpec
 
 EVENT = EventSpec((2, 3), kind="levels", num_levels=4)
 

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.cli.main import main
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import Dataset, from_arrays
-from arjax.errors import UserError
 from arjax.evaluation.inpainting import complete, half, score_hidden
 from arjax.evaluation.likelihood import evaluate
-from arjax.main import main
 from arjax.models import make_model
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.training.sharding import make_mesh
+from arjax.parallel.sharding import make_mesh
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "inpaint.py"
 MODEL = make_model(EventSpec((2, 2)), "made", hidden_sizes=(8,), orders="uniform")
@@ -95,8 +95,9 @@ def test_a_half_that_no_order_can_fill_in_is_refused(tmp_path):
 
 
 def test_scores_of_hidden_and_visible_sites_add_up(workdir):
-    from arjax.config_files import load_workdir_config
-    from arjax.training.setup import build, restore_params
+    from arjax.config.build import build
+    from arjax.config.files import load_workdir_config
+    from arjax.training.setup import restore_params
 
     setup = build(load_workdir_config(workdir))
     params, _, _ = restore_params(setup, workdir)

@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.errors import UserError
 from arjax.evaluation.likelihood import Evaluator, evaluate, summarize
 from arjax.models import make_model
-from arjax.spec import EventSpec
-from arjax.training.sharding import make_mesh
+from arjax.parallel.sharding import make_mesh
 
 EVENT = EventSpec((5,))
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.core.spec import EventSpec
 from arjax.evaluation.speed import (
     _some_naive_steps,
     compile_seconds,
@@ -18,7 +19,6 @@ from arjax.evaluation.speed import (
     time_in_turns,
 )
 from arjax.models import make_model
-from arjax.spec import EventSpec
 
 
 def test_functions_take_turns():

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.factorization import make_order, needs_data
 from arjax.factorization.data_orderings import chow_liu_tree, pairwise_information
 

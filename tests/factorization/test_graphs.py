@@ -10,15 +10,15 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.build import build_model
 from arjax.config import base_config, dataset_config, network_config
+from arjax.config.build import build_model
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data import make_dataset
-from arjax.errors import UserError
 from arjax.factorization import GRAPHS, make_factorization
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.networks.structured_made import places
-from arjax.spec import EventSpec
+from arjax.networks.dense.structured_made import places
 
 CALLS = {
     "window": "window(size=2)",

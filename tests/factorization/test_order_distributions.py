@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.factorization import ORDER_DISTRIBUTIONS, make_factorization, make_orders, orders_need_data, reorder
 
 CALLS = ["uniform", "pool(num=3)", "rasters", "any_of(orderings=('raster', 'reversed', 'random(seed=3)'))"]

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS, make_factorization, make_order
 
 GRIDS = [

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.interop import load_huggingface, save_huggingface
 from arjax.models import make_model
-from arjax.spec import EventSpec
 
 pytest.importorskip("safetensors")
 

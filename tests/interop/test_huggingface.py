@@ -9,10 +9,10 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.interop import load_huggingface, save_huggingface
 from arjax.models import make_model
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 pytest.importorskip("safetensors")
 torch = pytest.importorskip("torch")

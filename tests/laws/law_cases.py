@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS, make_conditional
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import AutoregressiveModel, make_model
 from arjax.models.autoregressive import CONDITIONAL
 from arjax.networks import NETWORKS
-from arjax.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 #: Events on six sites of every kind of data, with scalar and vector values, on a line and on a grid.
 EVENTS = {

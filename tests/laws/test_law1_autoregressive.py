@@ -5,9 +5,10 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks import NETWORKS, made
-from arjax.spec import EventSpec
+from arjax.networks import NETWORKS
+from arjax.networks.dense import made
 
 
 @pytest.mark.parametrize("ordering", cases.ORDERING_CALLS)

@@ -5,8 +5,8 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
-from arjax.spec import EventSpec
 
 SMALL_EVENTS = {
     "binary": EventSpec((2, 3)),

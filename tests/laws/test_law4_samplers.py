@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
 from arjax.samplers import SAMPLERS
-from arjax.spec import EventSpec
 
 NUM = 4096
 #: There are thousands of these tests, so one p-value of 1e-4 among them says nothing.

@@ -7,9 +7,9 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.spec import EventSpec
 
 EVENT = EventSpec((2, 3))
 VECTORS = EventSpec((4,), (2,))

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.objectives import OBJECTIVES
-from arjax.spec import ContextSpec, EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -24,11 +24,11 @@ from joint_cases import (
 )
 
 from arjax.conditionals import make_conditional
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.objectives import make_objective
-from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -19,10 +19,10 @@ from joint_cases import (
 )
 from scipy import stats
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
 from arjax.samplers import SAMPLERS, base
-from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

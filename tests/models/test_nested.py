@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from arjax.conditionals import make_conditional
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

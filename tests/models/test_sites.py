@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.errors import UserError
 from arjax.evaluation.inpainting import complete, score_hidden
 from arjax.models import make_model
-from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arjax.evaluation.flops import count_flops
-from arjax.networks.bilinear import BilinearProduct
+from arjax.networks.layers.bilinear import BilinearProduct
 
 rng = np.random.default_rng(0)
 CALLS = []

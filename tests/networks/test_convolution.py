@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.networks.convolution import (
+from arjax.networks.layers.convolution import (
     TapConv,
     _kernel_gradient,
     _kernel_gradient_by_row,

@@ -9,9 +9,9 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
-from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import special
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.networks.linear_attention import LinearAttention, linear_attention, positive
-from arjax.networks.rg_lru import RGLRU, RecurrentBlock
-from arjax.spec import EventSpec
+from arjax.networks.attention.linear_attention import LinearAttention, linear_attention, positive
+from arjax.networks.recurrent.rg_lru import RGLRU, RecurrentBlock
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -7,9 +7,9 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.made import hidden_degrees
-from arjax.spec import EventSpec
+from arjax.networks.dense.made import hidden_degrees
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

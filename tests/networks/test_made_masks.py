@@ -10,11 +10,11 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.made import degree_pool, hidden_degrees
-from arjax.networks.masked_layers import units_by_group
-from arjax.spec import ContextSpec, EventSpec
+from arjax.networks.dense.made import degree_pool, hidden_degrees
+from arjax.networks.dense.masked_layers import units_by_group
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

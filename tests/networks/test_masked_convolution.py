@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.networks.convolution import Picture, raster_taps, square_taps
-from arjax.networks.gated_pixelcnn import GatedLayer, above_taps, left_taps
-from arjax.networks.lmconv import live_taps, position_norm
-from arjax.networks.pixelcnn import ResidualBlock
-from arjax.spec import ContextSpec, EventSpec
+from arjax.networks.image.gated_pixelcnn import GatedLayer, above_taps, left_taps
+from arjax.networks.image.lmconv import live_taps, position_norm
+from arjax.networks.image.pixelcnn import ResidualBlock
+from arjax.networks.layers.convolution import Picture, raster_taps, square_taps
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

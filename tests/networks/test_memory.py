@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import pytest
 from jax.extend.core import jaxprs_in_params
 
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.spec import EventSpec
 
 LONG = EventSpec((256, 256))
 #: Elements per site: width 8, times the gates of an LSTM or the taps of a convolution.

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import special
 
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.diagonal_bilstm import skew, unskew
-from arjax.networks.lstm_scan import lstm_cell, lstm_scan
-from arjax.spec import ContextSpec, EventSpec
+from arjax.networks.image.diagonal_bilstm import skew, unskew
+from arjax.networks.image.lstm_scan import lstm_cell, lstm_scan
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

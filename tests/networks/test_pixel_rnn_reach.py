@@ -7,10 +7,10 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.diagonal_bilstm import DiagonalBiLSTMCore
-from arjax.spec import EventSpec
+from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -9,10 +9,10 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 from scipy import special
 
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.networks.weight_norm import NormalisedConv, NormalisedStretch
-from arjax.spec import ContextSpec, EventSpec
+from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

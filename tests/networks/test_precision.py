@@ -8,9 +8,9 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
-from arjax.networks.lstm_scan import lstm_cell
-from arjax.spec import EventSpec
+from arjax.networks.image.lstm_scan import lstm_cell
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import special
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.gru import GRULayer
-from arjax.networks.lstm import LSTMLayer
-from arjax.networks.recurrent import RecurrentCore
-from arjax.networks.rnn import RNNLayer
-from arjax.spec import EventSpec
+from arjax.networks.recurrent.gru import GRULayer
+from arjax.networks.recurrent.lstm import LSTMLayer
+from arjax.networks.recurrent.rnn import RNNLayer
+from arjax.networks.recurrent.stack import RecurrentCore
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

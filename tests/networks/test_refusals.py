@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.spec import EventSpec
 
 EVENT = EventSpec((6,))
 POSITIONS = r"\(there are: none, learned, sinusoidal\)"

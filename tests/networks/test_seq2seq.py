@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import special
 
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.seq2seq_lstm import reverse_valid
-from arjax.spec import ContextSpec, EventSpec
+from arjax.networks.recurrent.seq2seq_lstm import reverse_valid
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy import special
 
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.attention import SelfAttention
-from arjax.networks.blocks import Block
-from arjax.networks.causal_conv import CausalConvCore, CausalConvLayer
-from arjax.networks.lstm import LSTMLayer
-from arjax.spec import EventSpec
+from arjax.networks.causal.causal_conv import CausalConvCore, CausalConvLayer
+from arjax.networks.layers.attention import SelfAttention
+from arjax.networks.layers.blocks import Block
+from arjax.networks.recurrent.lstm import LSTMLayer
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

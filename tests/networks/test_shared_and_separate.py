@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.spec import ContextSpec, EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -8,12 +8,12 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.image_transformer import Tiles
-from arjax.networks.patterns import Near, Strided, Summary, windows
-from arjax.networks.sparse_attention import PatternAttention
-from arjax.spec import EventSpec
+from arjax.networks.attention.image_transformer import Tiles
+from arjax.networks.attention.patterns import Near, Strided, Summary, windows
+from arjax.networks.attention.sparse_attention import PatternAttention
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import special
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.attention import SelfAttention, rotary_frequencies, rotate
-from arjax.networks.blocks import Block
-from arjax.spec import ContextSpec, EventSpec
+from arjax.networks.layers.attention import SelfAttention, rotary_frequencies, rotate
+from arjax.networks.layers.blocks import Block
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

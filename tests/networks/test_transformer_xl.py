@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import special
 
+from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.networks.transformer_xl import RelativeAttention, XLLayer
-from arjax.spec import EventSpec
+from arjax.networks.attention.transformer_xl import RelativeAttention, XLLayer
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import special
 
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.networks.steps import read_positions
-from arjax.networks.tcn import TCNBlock
-from arjax.networks.wavenet import WaveNetCore
-from arjax.spec import ContextSpec, EventSpec
+from arjax.networks.causal.tcn import TCNBlock
+from arjax.networks.causal.wavenet import WaveNetCore
+from arjax.networks.layers.steps import read_positions
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

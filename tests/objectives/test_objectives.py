@@ -9,9 +9,9 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.objectives import OBJECTIVES, count, make_objective
-from arjax.spec import ContextSpec, EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

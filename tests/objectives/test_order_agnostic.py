@@ -10,13 +10,13 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
 from arjax.factorization import make_orders
 from arjax.models import make_model
 from arjax.networks import NETWORKS
-from arjax.networks.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives import make_objective
-from arjax.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

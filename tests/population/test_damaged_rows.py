@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from population_cases import small_config
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.population import jobs, main
 from arjax.population.jobs import PopulationJob, finished, run_job
 

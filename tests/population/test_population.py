@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from population_cases import small_config
 
-from arjax.errors import UserError
+from arjax.config.build import build
+from arjax.core.errors import UserError
+from arjax.data import DATASETS
 from arjax.population import Population, PopulationJob, make_ensemble, train_population
 from arjax.population.jobs import finished, load_study, run_job
 from arjax.population.main import main
@@ -32,7 +34,7 @@ def alone(tmp_path_factory):
             config = small_config()
             config.model.ordering, config.seed = order, seed
             config.train.update(**changes)
-            known[key] = train(config, tmp_path_factory.mktemp("run")).results
+            known[key] = train(build(config), tmp_path_factory.mktemp("run")).results
         return known[key]
 
     return results
@@ -61,7 +63,7 @@ def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
     assert len(np.unique(scores.best_step)) > 1
     for o, s in ((0, 0), (2, 1)):
         config.model.ordering, config.seed = ORDERS[o], SEEDS[s]
-        single = train(config, tmp_path / f"{o}{s}").results
+        single = train(build(config), tmp_path / f"{o}{s}").results
         assert scores.best_step[o, s] == single["best_step"]
         assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=1e-4)
 
@@ -173,7 +175,7 @@ def test_the_command_writes_a_row_per_order_and_a_picture(tmp_path, capsys):
 REGISTERED = """
 import numpy as np
 from arjax.data import DATASETS, from_arrays
-from arjax.spec import EventSpec
+from arjax.core.spec import EventSpec
 
 @DATASETS.register("mine")
 def mine():
@@ -193,8 +195,9 @@ def test_the_command_of_a_row_is_a_command(tmp_path, monkeypatch):
         assert shlex.split(row["command"]) == expected
 
 
-def test_a_data_set_registered_in_the_config_file(tmp_path):
+def test_a_data_set_registered_in_the_config_file(tmp_path, monkeypatch):
     """Several things read the config, and each runs the file."""
+    monkeypatch.setattr(DATASETS, "_entries", dict(DATASETS._entries))
     flags, config = study(tmp_path, "[]")
     study(tmp_path, f'[Job(name, {config}, ("raster",), (0,)) for name in "ab"]')
     (tmp_path / "config.py").write_text(CONFIG.replace('"digits"', '"mine"') + REGISTERED)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from population_cases import small_config
 
-from arjax.errors import UserError
+from arjax.config.build import build
+from arjax.core.errors import UserError
 from arjax.population import policy, search
 from arjax.population.search import local_search, move, random_search
-from arjax.training.setup import build
 from arjax.training.state import fresh_state
 
 

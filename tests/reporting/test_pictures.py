@@ -5,7 +5,7 @@ import wave
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.reporting import plots
 from arjax.reporting.samples import as_images, write_samples, write_wave
 

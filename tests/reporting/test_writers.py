@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.reporting.writers import MetricWriter, read_metrics
 
 

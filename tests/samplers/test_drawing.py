@@ -7,10 +7,10 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.samplers import SAMPLERS
-from arjax.spec import ContextSpec, EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

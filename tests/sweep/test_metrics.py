@@ -7,9 +7,10 @@ import pytest
 from loop_helpers import tiny_config
 from sweep_cases import rows, sweep, write_sweep
 
+from arjax.config.build import build
+from arjax.core.spec import EventSpec
 from arjax.evaluation.likelihood import summarize
 from arjax.evaluation.metrics import OF_A_RUN, SCORES
-from arjax.spec import EventSpec
 from arjax.training.loop import train
 
 
@@ -42,7 +43,7 @@ def test_a_mistake_in_a_run_that_is_not_selected_blocks_no_other(folder, capsys)
 def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     config = tiny_config(train__steps=2, train__eval_every=2, train__log_every=2, model__orders="pool(num=2)")
     config.objective, config.evaluate.num_orders = "order_agnostic", 2
-    results = train(config, tmp_path).results
+    results = train(build(config), tmp_path).results
     text = summarize(np.ones(2), np.ones(2), EventSpec((3,)), text=True)
     frames = summarize(np.ones(2), np.ones(2), EventSpec((3,), (2,)))
     numbers = {name for name, value in results.items() if isinstance(value, int | float)} | text.keys() | frames.keys()

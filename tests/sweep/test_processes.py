@@ -12,18 +12,18 @@ import time
 import pytest
 from sweep_cases import STAND_IN, sweep, write_sweep
 
-from arjax.command_line import only_run_in
-from arjax.devices import share_devices, visible_devices
-from arjax.errors import UserError
-from arjax.parent import VARIABLE
+from arjax.cli.command_line import only_run_in
+from arjax.core.errors import UserError
+from arjax.core.parent import VARIABLE
+from arjax.parallel.devices import share_devices, visible_devices
 from arjax.sweep.main import main
 
 #: A job that holds its folder as a training run does, and takes a moment to save when it is asked to end.
 LONG_JOB = """
 import signal, sys, time
 from pathlib import Path
-from arjax.command_line import only_run_in
-from arjax.parent import end_with_parent
+from arjax.cli.command_line import only_run_in
+from arjax.core.parent import end_with_parent
 
 def save(number, frame):
     time.sleep(1)
@@ -119,7 +119,7 @@ def test_a_run_by_hand_in_the_folder_of_a_row_is_waited_for(folder, start):
 @pytest.mark.slow
 def test_a_training_run_saves_when_its_parent_is_gone(tmp_path, repository):
     arguments = ["--config=configs/digits.py:network=made", "--workdir", str(tmp_path / "run")]
-    command = [sys.executable, "-m", "arjax.main", *arguments, "--config.train.checkpoint_every=100000"]
+    command = [sys.executable, "-m", "arjax", *arguments, "--config.train.checkpoint_every=100000"]
     code = f"import os, subprocess; os.environ['{VARIABLE}'] = str(os.getpid()); subprocess.run({command})"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=repository, stdout=-1, stderr=-2, text=True)
     while not (tmp_path / "run" / "metrics.jsonl").exists():  # training has begun

@@ -112,7 +112,7 @@ def test_a_job_whose_time_is_up_saves_and_is_queued_again(start, tmp_path):
     assert process.returncode == 0 and f"SLURM job {job} is in the queue already" in output
     assert job_of(folder) == job and f"goes on at step {step} of" in (folder / "log.txt").read_text()
     alone = subprocess.run(
-        [sys.executable, "-m", "arjax.main", "--config=config.py:6000", "--workdir=alone", "--config.seed=3"]
+        [sys.executable, "-m", "arjax", "--config=config.py:6000", "--workdir=alone", "--config.seed=3"]
     )
     assert alone.returncode == 0
     scores = [json.loads((path / "results.json").read_text())["nll_nats"] for path in (folder, tmp_path / "alone")]
@@ -131,7 +131,7 @@ def test_a_cancelled_job_saves_and_the_next_start_goes_on(start, tmp_path):
 
 
 def test_a_run_over_two_nodes_uses_all_their_devices_and_has_the_score_of_one(start, tmp_path, monkeypatch):
-    command = [sys.executable, "-m", "arjax.main", "--config=config.py:40"]
+    command = [sys.executable, "-m", "arjax", "--config=config.py:40"]
     subprocess.run([*command, "--workdir=one"], check=True, capture_output=True)
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
     done = subprocess.run(

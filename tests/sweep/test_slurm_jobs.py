@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sweep_cases import sweep, write_sweep
 
-from arjax.errors import UserError
-from arjax.files import write_json
+from arjax.core.errors import UserError
+from arjax.core.files import write_json
 from arjax.sweep import Run, slurm
 from arjax.sweep.slurm_job import EXIT_NAME, exit_code, job_id, newest_checkpoint
 

@@ -16,15 +16,15 @@ import time
 import pytest
 from sweep_cases import REPORT, SWEEP, rows, sweep
 
-from arjax.command_line import parse_flags
-from arjax.errors import UserError
+from arjax.cli.command_line import parse_flags
+from arjax.core.errors import UserError
+from arjax.core.user_files import select
 from arjax.sweep import Run, curves, slurm
 from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import last_line
 from arjax.sweep.main import main
 from arjax.sweep.results import COLUMNS, readable_columns
 from arjax.sweep.runs import load_sweep
-from arjax.user_files import select
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
+from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import NETWORKS
-from arjax.spec import EventSpec
-from arjax.training.sharding import Rule, batch_sharding, make_mesh, param_shardings, path_string, replicated
+from arjax.parallel.sharding import Rule, batch_sharding, make_mesh, param_shardings, path_string, replicated
 
 MESHES = ((8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (4, 1, 2), (1, 4, 2), (2, 4, 1))
 #: The networks' own small sizes, which some axes divide and others do not, and widths that all meshes divide.

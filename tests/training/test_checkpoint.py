@@ -8,7 +8,7 @@ import pytest
 from checkpoint_cases import TREE, abstract, plus
 from loop_helpers import assert_same_bits, finish, run_python
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.training.checkpoint import CheckpointStore
 
 
@@ -154,7 +154,7 @@ def test_moves_from_eight_devices_to_one_and_back(tmp_path):
 import sys, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.sharding import make_mesh
+from arjax.parallel.sharding import make_mesh
 store, sharding = CheckpointStore({directory!r}), NamedSharding(make_mesh(*{mesh}), P("fsdp", "tensor"))
 values = jnp.arange(64.0).reshape(8, 8)
 if {first}:

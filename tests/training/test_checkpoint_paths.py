@@ -7,7 +7,7 @@ import pytest
 from checkpoint_cases import TREE, abstract, plus
 from loop_helpers import assert_same_bits
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.training.checkpoint import CheckpointStore
 
 NAMES = [

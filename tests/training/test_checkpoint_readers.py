@@ -19,8 +19,8 @@ import pytest
 from checkpoint_cases import TREE, abstract, plus
 from loop_helpers import assert_same_bits
 
-from arjax.errors import UserError
-from arjax.files import locked
+from arjax.core.errors import UserError
+from arjax.core.files import locked
 from arjax.training import checkpoint_files
 from arjax.training.checkpoint import CheckpointStore
 

@@ -10,12 +10,13 @@ from loop_helpers import finish, run_python
 TRAIN = """
 import json
 from loop_helpers import tiny_config
-from arjax.training import distributed
+from arjax.parallel import distributed
+from arjax.config.build import build
 from arjax.training.loop import train
 
 distributed.initialize()
 changes, workdir = json.loads({arguments!r})
-outcome = train(tiny_config(**changes), workdir)
+outcome = train(build(tiny_config(**changes)), workdir)
 assert outcome.status == "finished"
 """
 

@@ -13,9 +13,9 @@ import time
 
 import pytest
 
-from arjax.errors import UserError
-from arjax.training import distributed
-from arjax.training.launchers import first_host, launcher, own_devices, slurm_processes, tasks_on_node
+from arjax.core.errors import UserError
+from arjax.parallel import distributed
+from arjax.parallel.launchers import first_host, launcher, own_devices, slurm_processes, tasks_on_node
 
 
 @pytest.mark.parametrize("given", [("host:1", 0, -1), ("", 2, 0), ("host:1", 2, 2), ("host:1", 2, -1), ("", 0, 0)])
@@ -163,7 +163,7 @@ def test_processes_that_do_not_come_are_named_at_once_and_in_the_end(number, rea
         address = f"127.0.0.1:{free.getsockname()[1]}"
     flags = [f"--coordinator_address={address}", "--num_processes=2", f"--process_id={number}"]
     flags += ["--config=configs/digits.py:smoke", "--workdir=never"]
-    code = "from arjax import main; from arjax.training import distributed; distributed.WAIT_SECONDS = 2"
+    code = "from arjax.cli import main; from arjax.parallel import distributed; distributed.WAIT_SECONDS = 2"
     process = subprocess.Popen(
         [sys.executable, "-c", f"{code}; exit(main.main({flags}))"],
         cwd=repository,

@@ -1,6 +1,6 @@
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.training.durations import is_due, next_pause, total_steps
 
 

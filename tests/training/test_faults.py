@@ -7,15 +7,17 @@ import time
 import pytest
 from loop_helpers import assert_same_bits, run_python, tiny_config
 
+from arjax.config.build import build
 from arjax.reporting.writers import read_metrics
 from arjax.training.loop import train
-from arjax.training.setup import build, latest_store
+from arjax.training.setup import latest_store
 
 ENDLESS = """
 from loop_helpers import tiny_config
+from arjax.config.build import build
 from arjax.training.loop import train
 config = tiny_config(train__steps=100_000, train__checkpoint_every=2, train__log_every=2, train__eval_every=50)
-outcome = train(config, {workdir!r})
+outcome = train(build(config), {workdir!r})
 print(outcome.message, flush=True)
 raise SystemExit(0 if outcome.status == "interrupted" else 1)
 """
@@ -37,7 +39,7 @@ def start_and_wait(workdir, min_step):
 def state_after(workdir, step):
     """Goes on to `step` in this process and returns the state there."""
     config = tiny_config(train__steps=step, train__checkpoint_every=2, train__log_every=2, train__eval_every=50)
-    outcome = train(config, workdir)
+    outcome = train(build(config), workdir)
     restored = latest_store(workdir).restore(build(config).abstract_state)
     assert outcome.step == restored[0] == step
     return restored[1]

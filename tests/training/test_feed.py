@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from loop_helpers import finish, run_python
 
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.windows import RandomWindows
-from arjax.spec import ContextSpec, EventSpec
+from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import make_feed
-from arjax.training.sharding import make_mesh
 
 
 class Plain:
@@ -77,7 +77,7 @@ def test_rows_are_split_over_devices():
 import jax, numpy as np
 from arjax.data import make_dataset
 from arjax.training.feed import make_feed
-from arjax.training.sharding import make_mesh
+from arjax.parallel.sharding import make_mesh
 source = make_dataset("digits").splits["train"]
 whole = None
 for mesh in (make_mesh(4, 2, 1), make_mesh(2, 2, 2)):

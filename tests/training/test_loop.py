@@ -10,13 +10,14 @@ import time
 import pytest
 from loop_helpers import assert_same_bits, tiny_config
 
-from arjax.errors import UserError
+from arjax.config.build import build
+from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
 from arjax.reporting.writers import read_metrics
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.feed import ResidentFeed
 from arjax.training.loop import TrainingDiverged, train
-from arjax.training.setup import best_store, build, latest_store, restore_params
+from arjax.training.setup import best_store, latest_store, restore_params
 
 TIMES = ("examples_per_second",)
 
@@ -35,7 +36,7 @@ def metrics(workdir):
 def straight(tmp_path_factory):
     """A run of 12 steps without a stop."""
     workdir, started = tmp_path_factory.mktemp("straight"), time.monotonic()
-    outcome = train(tiny_config(), workdir)
+    outcome = train(build(tiny_config()), workdir)
     assert outcome.results["train_seconds"] < time.monotonic() - started
     return workdir, outcome
 
@@ -69,7 +70,7 @@ def test_results_are_of_the_averaged_parameters_that_validated_best(straight):
 def test_a_finished_run_just_reports(straight):
     workdir, outcome = straight
     before = (workdir / "metrics.jsonl").read_text()
-    assert train(tiny_config(), workdir) == outcome
+    assert train(build(tiny_config()), workdir) == outcome
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
@@ -93,11 +94,11 @@ def test_parameters_that_become_the_best_while_others_are_read(straight, tmp_pat
 @pytest.mark.parametrize("first", [0, 5, 6], ids=["before the first step", "between pauses", "at a pause"])
 def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
     stop_at(monkeypatch, first)
-    outcome = train(tiny_config(train__steps_per_dispatch=1), tmp_path)
+    outcome = train(build(tiny_config(train__steps_per_dispatch=1)), tmp_path)
     assert (outcome.status, outcome.step, outcome.results) == ("interrupted", first, None)
     assert "the same command goes on" in outcome.message
     monkeypatch.undo()
-    resumed = train(tiny_config(), tmp_path)
+    resumed = train(build(tiny_config()), tmp_path)
     assert_same_bits(final_state(tmp_path), final_state(straight[0]))
     assert metrics(tmp_path) == metrics(straight[0])
     same = ("nll_nats", "nll_stderr", "validation_nll_nats", "best_step")
@@ -120,8 +121,8 @@ def stop_at(monkeypatch, step):
 
 
 def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):
-    train(tiny_config(train__steps=5, train__log_every=3, train__eval_every=3), tmp_path / "a")
-    train(tiny_config(train__steps=2, train__eval_every=100), tmp_path / "b")
+    train(build(tiny_config(train__steps=5, train__log_every=3, train__eval_every=3)), tmp_path / "a")
+    train(build(tiny_config(train__steps=2, train__eval_every=100)), tmp_path / "b")
     name = "validation/bits_per_dim"
     values = {line["step"]: line[name] for line in metrics(tmp_path / "a") if name in line}
     out = capsys.readouterr().out
@@ -131,12 +132,12 @@ def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):
 
 
 def test_grouping_and_feed_change_no_bit(straight, tmp_path):
-    train(tiny_config(train__steps_per_dispatch=5, train__log_every=2), tmp_path)
+    train(build(tiny_config(train__steps_per_dispatch=5, train__log_every=2)), tmp_path)
     assert_same_bits(final_state(tmp_path)[1], final_state(straight[0])[1])
 
 
 def test_host_feed_trains_the_same(straight, tmp_path):
-    outcome = train(tiny_config(train__data_on_device=False), tmp_path)
+    outcome = train(build(tiny_config(train__data_on_device=False)), tmp_path)
     assert outcome.results["nll_nats"] == pytest.approx(straight[1].results["nll_nats"], rel=1e-6)
 
 
@@ -147,7 +148,7 @@ def test_falls_back_when_the_newest_checkpoint_is_damaged(straight, tmp_path, ca
     )
     path.write_bytes(path.read_bytes()[:-1])
     with caplog.at_level(logging.WARNING, logger="absl"):
-        outcome = train(tiny_config(), tmp_path)
+        outcome = train(build(tiny_config()), tmp_path)
     assert "latest/12 is damaged" in caplog.text
     assert outcome.step == 12 and latest_store(tmp_path).steps() == [6, 12]
     assert_same_bits(final_state(tmp_path), final_state(straight[0]))
@@ -156,7 +157,7 @@ def test_falls_back_when_the_newest_checkpoint_is_damaged(straight, tmp_path, ca
 
 def test_a_longer_duration_goes_on(straight, tmp_path):
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
-    outcome = train(tiny_config(train__steps=18), tmp_path)
+    outcome = train(build(tiny_config(train__steps=18)), tmp_path)
     assert outcome.step == read_report(tmp_path)["step"] == 18
     assert outcome.results["train_seconds"] > straight[1].results["train_seconds"]
 
@@ -164,25 +165,25 @@ def test_a_longer_duration_goes_on(straight, tmp_path):
 def test_patience_stops_early_and_keeps_the_best(tmp_path):
     config = tiny_config(optimizer__name="sgd", optimizer__learning_rate=2e3, network__dropout=0.0)  # soon gets worse
     config.train.update(steps=400, eval_every=2, checkpoint_every=100, patience=2, ema_decay=0.0)
-    outcome = train(config, tmp_path)
+    outcome = train(build(config), tmp_path)
     assert outcome.status == "finished" and outcome.step < 400
     best_step = outcome.results["best_step"]
     assert best_step == outcome.step - 4
     values = {line["step"]: line["validation/nll_nats"] for line in metrics(tmp_path) if "validation/nll_nats" in line}
     assert values[best_step] == min(values.values())
-    assert train(config, tmp_path) == outcome
+    assert train(build(config), tmp_path) == outcome
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_last_good_checkpoint(tmp_path):
-    train(tiny_config(train__steps=6), tmp_path)
+    train(build(tiny_config(train__steps=6)), tmp_path)
     config = tiny_config(train__steps=40, optimizer__name="sgd", optimizer__learning_rate=1e30)
     with pytest.raises(UserError, match="another model or optimizer"):
-        train(config, tmp_path)
+        train(build(config), tmp_path)
     config = tiny_config(train__steps=40, optimizer__learning_rate=1e30)
     with pytest.raises(
         TrainingDiverged, match=r"not finite at step [78]; the last good checkpoint is step 6 in .*latest"
     ):
-        train(config, tmp_path)
+        train(build(config), tmp_path)
     assert latest_store(tmp_path).steps() == [6]
     assert TrainingDiverged.exit_code not in (0, 2)
 
@@ -196,5 +197,5 @@ def test_mistakes_end_before_anything_compiles(tmp_path):
         ({"evaluate__split": "dev"}, "has no dev split"),
     ):
         with pytest.raises(UserError, match=sentence):
-            train(tiny_config(**changes), tmp_path)
+            train(build(tiny_config(**changes)), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from loop_helpers import finish, run_python
 from mesh_gradients import MESHES, SIZES
 
 from arjax.networks import NETWORKS
-from arjax.training.sharding import COLUMNS, DEFAULT_RULES, ROWS
+from arjax.parallel.sharding import COLUMNS, DEFAULT_RULES, ROWS
 
 GRADIENTS = """
 import dataclasses, json, jax
@@ -22,7 +22,7 @@ for network, size, meshes in json.loads({cases!r}):
 PRODUCTS = """
 import itertools, json, jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
-from arjax.training.sharding import make_mesh
+from arjax.parallel.sharding import make_mesh
 mesh, rng, batch = make_mesh(2, 2, 2), np.random.default_rng(0), ("data", "fsdp")
 x, y, matrix = (rng.normal(size=(8, 8)).astype(np.float32) for _ in range(3))
 wrong = []
@@ -75,8 +75,8 @@ def test_products_of_matrices_split_apart_are_wrong_in_xla(split):
 
 REFUSAL = """
 import jax.numpy as jnp
-from arjax.errors import UserError
-from arjax.training.sharding import make_mesh, param_shardings
+from arjax.core.errors import UserError
+from arjax.parallel.sharding import make_mesh, param_shardings
 for axes in (("fsdp", "tensor"), ("tensor", "fsdp"), ("fsdp", ""), ("", ("fsdp",)), (("data", "fsdp"), "tensor")):
     rule = ("recurrent_kernel", axes)
     try:
@@ -92,7 +92,7 @@ for axes in (("fsdp", "tensor"), ("tensor", "fsdp"), ("fsdp", ""), ("", ("fsdp",
 LEFT_OVER = """
 import itertools, jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
-from arjax.training.sharding import make_mesh, param_shardings
+from arjax.parallel.sharding import make_mesh, param_shardings
 mesh, groups = make_mesh(2, 2, 2), [("", g) for g in itertools.permutations(("data", "fsdp", "tensor"))]
 groups += [("", g) for g in (("fsdp", "tensor"), ("data", "tensor"), ("tensor", "fsdp"))]
 for axes, shape in itertools.product(groups + [g[::-1] for g in groups], itertools.product(range(5, 9), repeat=2)):

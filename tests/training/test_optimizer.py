@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 from arjax.training.optimizer import OPTIMIZERS, make_optimizer, make_schedule
 from arjax.training.step import average
 

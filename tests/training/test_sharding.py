@@ -4,14 +4,14 @@ import pytest
 from jax.sharding import PartitionSpec as P
 from loop_helpers import finish, run_python
 
-from arjax.errors import UserError
-from arjax.training.sharding import check_batch_size, make_mesh, param_shardings
+from arjax.core.errors import UserError
+from arjax.parallel.sharding import check_batch_size, make_mesh, param_shardings
 
 PLACEMENT = """
 import jax, jax.numpy as jnp, optax
 from jax.sharding import PartitionSpec as P
 from arjax.training.optimizer import make_optimizer
-from arjax.training.sharding import make_mesh, param_shardings
+from arjax.parallel.sharding import make_mesh, param_shardings
 from arjax.training.state import TrainState, state_shardings
 
 mesh = make_mesh(2, 2, 2)

@@ -8,9 +8,9 @@ import optax
 import pytest
 from loop_helpers import assert_same_bits, tiny_config
 
+from arjax.config.build import build
+from arjax.parallel.sharding import replicated
 from arjax.training.feed import as_traced, make_feed
-from arjax.training.setup import build
-from arjax.training.sharding import replicated
 from arjax.training.state import TrainState
 from arjax.training.step import compile_chunk, train_chunk, train_step, zero_sums
 

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 
 NUM_NOTES = 88
 FILES = {"jsb": "JSB_Chorales.mat", "nottingham": "Nottingham.mat"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 
 SAMPLE_RATE = 8000
 # Recordings 0 to 4 of each digit and speaker are the official test split; 5 to 9 are ours for validation.

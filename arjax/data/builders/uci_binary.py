@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from arjax.array_files import read_arrays
-from arjax.errors import UserError
+from arjax.core.array_files import read_arrays
+from arjax.core.errors import UserError
 
 # Dimensions, then rows of train, validation and test (Germain et al. 2015, appendix; NIPS is NIPS-0-12).
 SHAPES = {

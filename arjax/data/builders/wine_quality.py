@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from arjax.errors import UserError
+from arjax.core.errors import UserError
 
 FILES = ("winequality-red.csv", "wine_quality_red.tsv.gz")  # as UCI and as PMLB publish the same rows
 COLUMNS = 12

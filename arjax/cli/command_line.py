@@ -1,0 +1,203 @@
+"""The flags of `arjax`: reading them, and telling mistakes in one sentence. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from arjax.core.errors import UserError
+from arjax.core.files import locked
+from arjax.core.output import guarded_output
+from arjax.core.paths import user_path
+from arjax.core.registry import did_you_mean
+
+MODES = ("train", "evaluate", "sample", "plan", "list")
+EXIT_USER_ERROR = 2
+
+_DESCRIPTION = "Trains, scores and samples an autoregressive model given by a config file."
+_EPILOG = """\
+modes:
+  train      trains, validates as it goes, ends with the test likelihood; goes on by itself in a folder with a run
+  evaluate   scores config.evaluate.split with the parameters that were best on validation -> DIR/evaluations/
+  sample     draws config.sample.num samples -> DIR/samples-1/, samples-2/, ...
+  plan       parameter table, FLOPs and memory per device for the mesh in the config, without an accelerator
+  list       everything registered (networks, orderings, data sets, ...) as JSON
+
+examples:
+  arjax --config=configs/digits.py --workdir=runs/digits
+  arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
+  arjax --mode=sample --workdir=runs/digits --config.sample.num=64
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What stands on the command line of `arjax`.
+
+    Attributes:
+      mode: one of `MODES`.
+      config: `file.py` or `file.py:arg`, "" when not given.
+      workdir: folder of the run, "" when not given.
+      overrides: (`train.steps`, text) for each `--config.train.steps=text`.
+      devices: simulated devices of `plan`, 0: as many as the mesh in the config names.
+      coordinator_address, num_processes, process_id: for runs of several processes; "", 0 and -1 when not given.
+    """
+
+    mode: str = "train"
+    config: str = ""
+    workdir: str = ""
+    overrides: tuple[tuple[str, str], ...] = ()
+    devices: int = 0
+    coordinator_address: str = ""
+    num_processes: int = 0
+    process_id: int = -1
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are `UserError`s."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raises the message argparse would have printed behind a usage text."""
+        raise UserError(message)
+
+
+def parse_flags(argv: Sequence[str]) -> Flags:
+    """Reads the arguments behind the program's name.
+
+    Raises:
+      UserError: unknown flag, wrong mode, a missing `--config` or `--workdir`, one that does not fit the mode, or a
+        `--workdir` that is no path.
+      SystemExit: with code 0, after `--help`.
+    """
+    rest, overrides = split_overrides(argv)
+    parser = _parser()
+    known, unknown = parser.parse_known_args(rest)
+    if unknown:
+        raise UserError(unknown_argument(unknown[0], parser))
+    flags = Flags(overrides=overrides, **vars(known))
+    _check(flags)
+    return dataclasses.replace(flags, workdir=str(user_path(flags.workdir))) if flags.workdir else flags
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="arjax",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="arjax --config=FILE.py[:arg,key=value] --workdir=DIR [--mode=MODE] [--config.a.b=value ...]",
+    )
+    parser.add_argument("--config", default="", metavar="FILE.py[:ARG]", help="config file, with its argument")
+    parser.add_argument("--workdir", default="", metavar="DIR", help="folder of the run")
+    parser.add_argument("--mode", default="train", choices=MODES, metavar="MODE", help=f"{' | '.join(MODES)} [train]")
+    parser.add_argument("--devices", default=0, type=int, metavar="N", help="plan: simulated devices [the mesh's size]")
+    group = parser.add_argument_group("several processes (found by itself on SLURM, TPU and GPU clusters)")
+    group.add_argument("--coordinator_address", default="", metavar="HOST:PORT", help="address of process 0")
+    group.add_argument("--num_processes", default=0, type=int, metavar="N", help="number of processes")
+    group.add_argument("--process_id", default=-1, type=int, metavar="I", help="number of this process")
+    return parser
+
+
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    """Separates `--config.a.b=value` and `--config.a.b value` from the other arguments."""
+    rest, overrides, arguments = [], [], list(argv)
+    while arguments:
+        argument = arguments.pop(0)
+        match = re.match(r"--?config\.([^=]*)(=(.*))?$", argument, flags=re.DOTALL)
+        if not match:
+            rest.append(argument)
+            continue
+        name, has_value, value = match.groups()
+        if not has_value:
+            if not arguments or arguments[0].startswith("--"):
+                raise UserError(f"{argument} needs a value: write {argument}=...")
+            value = arguments.pop(0)
+        if name in dict(overrides):
+            raise UserError(f"--config.{name} is given twice")
+        overrides.append((name, value))
+    return rest, tuple(overrides)
+
+
+def unknown_argument(argument: str, parser: argparse.ArgumentParser) -> str:
+    """The sentence for an argument the parser does not know."""
+    if not argument.startswith("-"):
+        return f"unexpected argument {argument!r}: all arguments are flags, such as --workdir=DIR"
+    name = argument.split("=")[0]
+    flags = [option for option in parser._option_string_actions if option.startswith("--")]
+    return f"unknown flag {name!r}{did_you_mean(name, flags)}"
+
+
+def _check(flags: Flags) -> None:
+    if flags.mode in ("train", "plan") and not flags.config:
+        raise UserError(f"--mode={flags.mode} needs --config=FILE.py")
+    if flags.mode in ("train", "evaluate", "sample") and not flags.workdir:
+        raise UserError(f"--mode={flags.mode} needs --workdir=DIR")
+    if flags.mode == "list" and (flags.config or flags.overrides or flags.workdir):
+        raise UserError("--mode=list takes neither a config nor a workdir")
+    if flags.mode in ("plan", "list") and (flags.coordinator_address or flags.num_processes or flags.process_id != -1):
+        raise UserError(f"--mode={flags.mode} is one process: no coordinator_address, num_processes or process_id")
+    if flags.devices and flags.mode != "plan":
+        raise UserError("--devices goes with --mode=plan; a run uses the devices of the machine")
+    if flags.devices < 0:
+        raise UserError(f"--devices must be above 0, not {flags.devices}")
+
+
+def writable_folder(path: str | os.PathLike) -> Path:
+    """Makes the folder when missing and returns it; raises `UserError` when nothing can be written there."""
+    folder = user_path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(f"cannot write to the folder {str(path)!r}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Holds the folder for one training run; raises `UserError` when another process trains there at this moment.
+
+    Two runs would remove each other's checkpoints. The lock is on the folder itself and ends with the process, however
+    it ends. File systems without locks (some network ones) are used without.
+    """
+    with locked(folder, exclusive=True) as free:
+        if not free:
+            raise UserError(f"another process is training in {folder}: wait for it, or choose another --workdir")
+        yield
+
+
+def tell_mistakes(program: str, main: Callable[[], int]) -> int:
+    """Runs `main` and returns its exit code; a `UserError` becomes one sentence on stderr and exit code 2.
+
+    So does an output that cannot be written, once the work is done.
+    """
+    try:
+        with guarded_output(program) as output:
+            code = _exit_code(program, main)
+    except BrokenPipeError:  # the reader of our output went away, as in `arjax --mode=list | head`
+        return 141
+    return code or EXIT_USER_ERROR * bool(output.failure)
+
+
+def _exit_code(program: str, main: Callable[[], int]) -> int:
+    try:
+        return main()
+    except UserError as error:
+        sentence = " ".join(str(error).split())
+        print(f"{program}: {sentence}", file=sys.stderr)
+        return error.exit_code if hasattr(error, "exit_code") else EXIT_USER_ERROR
+    except MemoryError as error:
+        reason = f": {error}" if str(error) else ""
+        print(f"{program}: this machine has too little memory{reason}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,34 @@
+"""The command `arjax`: reads the flags and calls the mode. Everything else lives in the modules it imports.
+
+JAX is imported by the modes, not here: `--help` is instant, and `plan` sets the number of simulated devices first.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from arjax.cli.command_line import parse_flags, tell_mistakes
+from arjax.core.parent import end_with_parent
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` (without the program's name; `sys.argv` by default); returns the exit code."""
+
+    def call_mode() -> int:
+        flags = parse_flags(sys.argv[1:] if argv is None else argv)
+        from arjax.cli import modes
+
+        return getattr(modes, f"run_{flags.mode}")(flags)
+
+    return tell_mistakes("arjax", call_mode)
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    end_with_parent()
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,149 @@
+"""What a run will need, without an accelerator: parameters, FLOPs, and memory per device on simulated devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from arjax.core.errors import UserError
+from arjax.evaluation.flops import count_flops
+from arjax.models import AutoregressiveModel
+from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated
+from arjax.reporting.tables import format_bytes, format_count, print_table
+from arjax.training.state import TrainState, abstract_state, state_shardings, with_shardings
+from arjax.training.step import Recipe, train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run will need.
+
+    Attributes:
+      parameters: per parameter: path, shape, size, and the part of it that one device holds ("1/8").
+      num_params: number of parameters.
+      mesh: sizes of the mesh axes.
+      batch_size: examples per step, over all devices.
+      flops_per_step: FLOPs of the matrix products of one step, over all devices, recomputation included.
+      flops_per_example: the same for one example.
+      flops_forward_per_example: of scoring one example.
+      memory_per_device: bytes: "state" (parameters and optimizer), "batch", "temporary" (activations and gradients) and
+        "total". Temporary memory is that of XLA's CPU compiler; accelerators fuse more and often need less.
+    """
+
+    parameters: list[tuple[str, tuple[int, ...], int, str]]
+    num_params: int
+    mesh: dict[str, int]
+    batch_size: int
+    flops_per_step: float
+    flops_per_example: float
+    flops_forward_per_example: float
+    memory_per_device: dict[str, int]
+
+
+def simulate_devices(num: int) -> list[jax.Device]:
+    """Makes JAX simulate `num` devices on the CPU and returns them; must come before any other use of JAX's devices.
+
+    Raises:
+      UserError: JAX has already started with fewer devices.
+    """
+    try:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", num)
+    except RuntimeError:
+        pass  # JAX has started already: the devices it has may be enough
+    devices = jax.devices()
+    if len(devices) < num:
+        raise UserError(f"a plan for {num} devices needs a fresh process: JAX runs with {len(devices)} here")
+    return devices[:num]
+
+
+def make_plan(recipe: Recipe, batch_size: int, mesh: Mesh, rules: tuple[Rule, ...] = (), ema: bool = False) -> Plan:
+    """Traces and compiles one train step for a mesh of simulated devices; nothing is computed and no data is read.
+
+    Args:
+      recipe: what a train step does.
+      batch_size: examples per step, over all devices.
+      mesh: from `make_mesh(devices=simulate_devices(n))`.
+      rules: sharding rules of the parameters.
+      ema: whether an average of the parameters is kept.
+    """
+    abstract = abstract_state(recipe.model, recipe.optimizer, ema)
+    shardings = state_shardings(abstract, recipe.optimizer, mesh, rules)
+    state = with_shardings(abstract, shardings)
+    batch = abstract_batch(recipe.model, batch_size, batch_sharding(mesh))
+    key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
+
+    def step(state: TrainState, batch: dict[str, jax.Array], key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        return train_step(recipe, state, batch, key)
+
+    flops = count_flops(step, state, batch, key)
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, batch, key).compile()
+    return Plan(
+        parameters=_parameter_table(state.params, shardings.params),
+        num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        mesh=dict(mesh.shape),
+        batch_size=batch_size,
+        flops_per_step=flops,
+        flops_per_example=flops / batch_size,
+        flops_forward_per_example=_forward_flops(recipe.model, state.params),
+        memory_per_device=_memory(compiled, batch),
+    )
+
+
+def abstract_batch(
+    model: AutoregressiveModel, batch_size: int, sharding: Any = None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of a batch for the model."""
+    x, context = jax.eval_shape(lambda: model.dummy_batch(batch_size))
+    arrays = {"x": x} if context is None else {"x": x, "context": context}
+    return {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for name, a in arrays.items()}
+
+
+def _forward_flops(model: AutoregressiveModel, params: Any) -> float:
+    def score(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+        return model.log_prob(params, batch["x"], context=batch.get("context"))
+
+    return count_flops(score, params, abstract_batch(model, 1))
+
+
+def _parameter_table(params: Any, shardings: Any) -> list[tuple[str, tuple[int, ...], int, str]]:
+    rows = []
+    for (path, leaf), sharding in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True):
+        ways = leaf.size // max(1, math.prod(sharding.shard_shape(leaf.shape)))
+        rows.append((path_string(path), leaf.shape, leaf.size, f"1/{ways}" if ways > 1 else "all"))
+    return rows
+
+
+def _memory(compiled: Any, batch: dict[str, jax.ShapeDtypeStruct]) -> dict[str, int]:
+    """Bytes per device: the compiler's analysis, with its arguments split into state and batch."""
+    analysis = compiled.memory_analysis()
+    batch_bytes = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in batch.values())
+    # Outputs that are not aliased to donated arguments exist beside them.
+    outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    memory = {
+        "state": analysis.argument_size_in_bytes - batch_bytes,
+        "batch": batch_bytes,
+        "temporary": analysis.temp_size_in_bytes + outputs,
+    }
+    return memory | {"total": sum(memory.values())}
+
+
+def print_plan(plan: Plan) -> None:
+    """Prints the plan as tables: parameters by path, FLOPs, and memory per device."""
+    rows = [(path, "x".join(map(str, shape)), f"{size:,}", part) for path, shape, size, part in plan.parameters]
+    rows.append(("total", "", f"{plan.num_params:,}", ""))
+    print_table(("parameter", "shape", "size", "on a device"), rows, title="Parameters", right=("shape", "size"))
+    mesh = " x ".join(f"{name} {size}" for name, size in plan.mesh.items())
+    flops = [
+        ("score one example", format_count(plan.flops_forward_per_example)),
+        ("train on one example", format_count(plan.flops_per_example)),
+        (f"train step of {plan.batch_size} examples", format_count(plan.flops_per_step)),
+        ("train step, per device", format_count(plan.flops_per_step / math.prod(plan.mesh.values()))),
+    ]
+    print_table(("FLOPs", ""), flops, title=f"FLOPs of matrix products (mesh: {mesh})", right=("",))
+    memory = [(name, format_bytes(size)) for name, size in plan.memory_per_device.items()]
+    print_table(("memory", ""), memory, title="Memory per device", right=("",))

@@ -1,0 +1,144 @@
+"""Shows what a trained model does: samples, uncertainty along the order, and how it got there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from arjax.core.files import write_json
+from arjax.data import Dataset, speech
+from arjax.evaluation.entropy import step_entropy
+from arjax.parallel.processes import from_process_0
+from arjax.reporting import sample_folders
+from arjax.reporting.diagrams import draw_factorization
+from arjax.reporting.plots import entropy_curve, has_matplotlib, loss_curves
+from arjax.reporting.samples import write_samples
+from arjax.reporting.writers import read_metrics
+from arjax.training.reporter import announce
+from arjax.training.setup import Setup, restore_params
+
+# Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
+ENTROPY_EXAMPLES = 1000
+# A table of who reads whom is quadratic in the sites.
+MOST_SITES = 1024
+# Waveforms in [-1, 1] of data sets that are sound, and their rate in Hz.
+WAVEFORMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+    "spoken_digits": (lambda levels: speech.mu_law_decode(levels) / 32768.0, speech.SAMPLE_RATE)
+}
+
+
+def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
+    """Writes `samples/` of a finished run, and pictures of its factorization, its uncertainty along the order and its
+    loss; says once when matplotlib is missing. Samples that stand there are kept, see `arjax.reporting.sample_folders`.
+
+    Raises:
+      UserError: the disk refuses.
+    """
+    workdir = Path(workdir)
+    params, best_step, _ = restore_params(setup, workdir)
+    written = show_own_samples(setup, params, config.sample, workdir, best_step)
+    if jax.process_count() == 1 and has_matplotlib():
+        written.append(show_entropy(setup, params, config.evaluate.batch_size, workdir / "entropy.png"))
+        model = setup.model
+        if model.event.num_sites <= MOST_SITES:
+            written.append(workdir / "factorization.png")
+            draw_factorization(written[-1], model.factorization, model.network.dependencies(model.factorization))
+        metrics = read_metrics(workdir)
+        if any("train/bits_per_dim" in line for line in metrics):
+            written.append(workdir / "loss.png")
+            loss_curves(written[-1], metrics)
+    if jax.process_index() == 0:
+        if written:
+            print("wrote " + ", ".join(str(path) for path in written if path.suffix != ".wav"))
+        if not has_matplotlib():
+            print("no pictures: they need matplotlib (pip install 'arjax[plots]')", file=sys.stderr)
+
+
+def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:
+    """The samples of the run itself, in `samples/`, unless the same ones are there; returns the files written."""
+    final = workdir / sample_folders.NAME
+    if from_process_0(sample_folders.read_options(final) == sample_options(setup, options, best_step)):
+        return []
+    announce(f"drawing {options.num} samples ...")
+    if jax.process_index() > 0:
+        return show_samples(setup, params, options, final, best_step)
+    with sample_folders.own_folder(workdir) as folder:
+        written = show_samples(setup, params, options, folder, best_step)
+    return [final / path.name for path in written]
+
+
+def show_more_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:
+    """Samples of a later look, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written."""
+    if jax.process_index() > 0:
+        return show_samples(setup, params, options, workdir, best_step)
+    with sample_folders.numbered_folder(workdir) as folder:
+        announce(f"compiling, and drawing {options.num} samples ...", sys.stderr)
+        return show_samples(setup, params, options, folder, best_step)
+
+
+def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
+    """All that samples depend on, but for the model: the fields of `config.sample`, seed, step of the parameters."""
+    return options.to_dict() | {"seed": setup.seed, "best_step": best_step}
+
+
+def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, best_step: int) -> list[Path]:
+    """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
+
+    Args:
+      setup: the run.
+      params: parameters on the run's mesh.
+      options: `config.sample`: num, sampler, temperature, top_k, top_p.
+      folder: where the first process writes.
+      best_step: step of the parameters.
+    """
+    real = real_examples(setup.dataset, options.num)
+    drawn = setup.model.sample(
+        params,
+        jax.random.key(setup.seed),
+        options.num,
+        sampler=options.sampler,
+        context=real.get("context"),
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+    )
+    if jax.process_index() != 0:
+        return []
+    event, dataset = setup.model.event, setup.dataset
+    to_wave, rate = WAVEFORMS.get(dataset.name, (None, 0))
+    written = write_samples(
+        folder,
+        dataset.in_data_units(np.asarray(drawn)),
+        event.grid_shape,
+        real=dataset.in_data_units(np.asarray(real["x"])),
+        max_value=event.num_levels - 1 if event.is_discrete else None,
+        to_text=dataset.decode,
+        to_wave=to_wave,
+        sample_rate=rate,
+    )
+    # last: it says that the others are whole
+    write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step))
+    return written
+
+
+def real_examples(dataset: Dataset, num: int) -> dict[str, Any]:
+    """The first `num` test examples (of the last split there is), around again where there are fewer."""
+    source = list(dataset.splits.values())[-1]
+    batch = source.__getitems__(np.arange(num) % len(source))
+    return batch if dataset.transform is None else dataset.transform(jax.random.key(0), batch, False)
+
+
+def show_entropy(setup: Setup, params: Any, batch_size: int, path: Path) -> Path:
+    """Draws the entropy of each step of the order, and of each site where the grid is a plane."""
+    split = list(setup.dataset.splits)[-1]
+    found = step_entropy(setup.model, params, setup.dataset, split, batch_size, max_examples=ENTROPY_EXAMPLES)
+    over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
+    entropy_curve(path, found.entropy, found.entropy_stderr, found.nll, over_grid)
+    return path

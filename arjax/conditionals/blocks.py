@@ -1,0 +1,107 @@
+"""From the sites of a grid to the blocks of a factorization and back, for conditionals that score a step together."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import Conditional
+from arjax.core.errors import UserError
+from arjax.factorization import Factorization
+
+
+def scores_blocks(conditional: Conditional, factorization: Factorization) -> bool:
+    """Whether the sites of a step are scored together: a block of one site is a value like any other."""
+    return conditional.joint and factorization.blocks.shape[-1] > 1
+
+
+def check_block_size(conditional: Conditional, factorization: Factorization) -> None:
+    """Raises `UserError` when a conditional was made for blocks of another size."""
+    made_for, size = getattr(conditional, "block_size", None), factorization.blocks.shape[-1]
+    if made_for is not None and made_for != size:
+        raise UserError(f"the conditional was made for steps of at most {made_for} sites, and here they have {size}")
+
+
+def turns(conditional: Conditional, factorization: Factorization) -> np.ndarray:
+    """When each site is visited, int[D]: by its step and, under a joint conditional, by its turn within the step.
+
+    A site is conditioned on those that are visited earlier; those of one turn are independent of one another.
+    """
+    step_D = np.asarray(factorization.step)
+    if not scores_blocks(conditional, factorization):
+        return step_D
+    block_size = factorization.block_size
+    turn_M = np.asarray(conditional.turns(block_size))
+    return step_D * block_size + turn_M[np.asarray(factorization.slot) % block_size]
+
+
+class Query(NamedTuple):
+    """Sites that are asked for given others; all that are in neither set are summed out.
+
+    Attributes:
+      asked: bool[*grid].
+      given: bool[*grid].
+    """
+
+    asked: np.ndarray
+    given: np.ndarray
+
+
+def site_log_prob(
+    head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization, query: Query | None = None
+) -> jax.Array:
+    """log p of the value of each site given those visited before it, [B, *grid]; with a query, of the sites asked for.
+
+    Args:
+      head: the conditional with its parameters.
+      features: [B, *grid, F].
+      x: [B, *grid, *value].
+      factorization: one for all examples, or one for each (arrays with a first axis of length B).
+      query: visited in the order evidence, query, rest: between steps by the factorization and within a step by the
+        turns of the conditional, or by one that can be given any sites of a step.
+    """
+    check_block_size(head, factorization)
+    if scores_blocks(head, factorization):
+        if query is not None and head.any_given:
+            given, asked = (_blocks_of(sites, factorization) for sites in (query.given, query.asked))
+            score = functools.partial(head.block_log_prob_given, given=given, asked=asked)
+            return _by_block(score, features, x, factorization)
+        log_prob = _by_block(head.block_log_prob, features, x, factorization)
+    else:
+        log_prob = head.log_prob(features, x)
+    return log_prob if query is None else jnp.where(query.asked, log_prob, 0.0)
+
+
+def _blocks_of(sites: np.ndarray, factorization: Factorization) -> jax.Array:
+    """bool[*grid] -> bool[S, M]; False in padding."""
+    padded_D = jnp.append(jnp.asarray(sites).reshape(-1), False)
+    return padded_D[jnp.asarray(factorization.blocks)]
+
+
+def site_entropy(head: Conditional, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
+    """Entropy of the value of each site given those visited before it, [B, *grid]; arguments as above."""
+    check_block_size(head, factorization)
+    if not scores_blocks(head, factorization):
+        return head.entropy(features)
+    return _by_block(head.block_entropy, features, x, factorization)
+
+
+def _by_block(score, features: jax.Array, x: jax.Array, factorization: Factorization) -> jax.Array:
+    """`score(features [B, S, M, F], values [B, S, M, *value], valid [B, S, M])` of the blocks, back on the grid."""
+    rank = len(factorization.grid_shape)
+    num = np.prod(factorization.grid_shape)
+    axes = (0, 0 if factorization.blocks.ndim == 3 else None)
+
+    def cut(example: jax.Array, f: Factorization) -> jax.Array:  # [*grid, ...] -> [S, M, ...], padding repeats a site
+        return example.reshape(num, *example.shape[rank:])[jnp.minimum(jnp.asarray(f.blocks), num - 1)]
+
+    def lay_out(per_slot_SM: jax.Array, f: Factorization) -> jax.Array:
+        return per_slot_SM.reshape(-1)[jnp.asarray(f.slot)].reshape(f.grid_shape)
+
+    blocks = [jax.vmap(cut, axes)(values, factorization) for values in (features, x)]
+    valid = jnp.broadcast_to(jnp.asarray(factorization.blocks) < num, blocks[0].shape[:-1])
+    return jax.vmap(lay_out, axes)(score(*blocks, valid), factorization)

@@ -1,0 +1,23 @@
+"""Configs: their fields, the files that make them, their checks, and what is built from them."""
+
+from arjax.config.base import (
+    Pick,
+    apply_smoke,
+    base_config,
+    dataset_config,
+    network_config,
+    parse_arg,
+    pick,
+    small_network_config,
+)
+
+__all__ = [
+    "Pick",
+    "apply_smoke",
+    "base_config",
+    "dataset_config",
+    "network_config",
+    "parse_arg",
+    "pick",
+    "small_network_config",
+]

@@ -1,0 +1,220 @@
+"""Configs: the fields every run has, and the helpers a file in `configs/` is written with.
+
+A config file defines `get_config(arg="")`, starts from `base_config()` and sets what the experiment is about:
+
+    def get_config(arg=""):
+        arg = parse_arg(arg, smoke=False, set=pick(SETS, "dna"))
+        config = base_config()
+        config.dataset = dataset_config("uci_binary", set=arg.set)
+        config.network = network_config("made", hidden=(500,))
+        return apply_smoke(config) if arg.smoke else config
+
+No field is `None` or a list, as neither can be overridden on the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import re
+import types
+from collections.abc import Iterable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry, did_you_mean, nearest
+from arjax.core.values import parse_value
+
+
+def base_config() -> ConfigDict:
+    """A config with every field that any run has; `dataset`, `network` and one duration are left for the config file.
+
+    The config is locked: a misspelled field in a config file is an error, not a new field.
+    """
+    return ConfigDict(
+        {
+            "seed": 0,
+            "dtype": "float32",  # compute type of the network; parameters are float32
+            "dataset": {"name": ""},
+            # conditional "": the usual one; orders "": ordering alone, else those to train on and to be scored by;
+            # graph "": every site may depend on all of earlier steps
+            "model": {"ordering": "raster", "partition": "sites", "conditional": "", "orders": "", "graph": ""},
+            "network": {"name": ""},
+            "objective": "teacher_forcing",
+            "optimizer": {
+                "name": "adam",
+                "learning_rate": 1e-3,
+                "schedule": "constant",
+                "warmup_steps": 0,
+                "end_factor": 0.0,  # learning rate at the end, as a part of its peak
+                "weight_decay": 0.0,
+                "decay_pattern": r"(kernel|embedding)$",  # parameter paths that decay
+                "clip_norm": 0.0,  # 0: gradients are not clipped
+                "b1": 0.9,
+                "b2": 0.999,
+            },
+            "train": {
+                "steps": 0,  # of steps, examples and epochs exactly one is above 0
+                "examples": 0,
+                "epochs": 0.0,
+                "batch_size": 64,
+                "steps_per_dispatch": 16,
+                "log_every": 100,
+                "eval_every": 500,
+                "checkpoint_every": 500,
+                "patience": 0,  # evaluations without a better validation score; 0: never stop early
+                "ema_decay": 0.0,  # 0: no moving average of the parameters
+                "data_on_device": True,
+            },
+            "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
+            "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0},
+            # data -1: all devices that are left; rules (): the default sharding rules
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "rules": ()},
+        }
+    ).lock()
+
+
+def dataset_config(name: str, **options: Any) -> ConfigDict:
+    """The config of a data set: its name and all its options, at their defaults where not given."""
+    from arjax.data import DATASETS
+
+    return _component_config(DATASETS, name, options, hidden=())
+
+
+def network_config(name: str, **options: Any) -> ConfigDict:
+    """The config of a network: its name and all its hyper-parameters, at their defaults where not given."""
+    from arjax.networks import BUILDER_FIELDS, NETWORKS
+
+    return _component_config(NETWORKS, name, options, hidden=BUILDER_FIELDS)
+
+
+def small_network_config(name: str) -> ConfigDict:
+    """The config of a network as small as its family's own tests use it, for smoke runs."""
+    from arjax.networks import NETWORKS
+
+    return network_config(name, **NETWORKS.get(name).SMALL)
+
+
+def _component_config(registry: Registry, name: str, options: dict[str, Any], hidden: tuple[str, ...]) -> ConfigDict:
+    registry.check_options(name, options, hidden)
+    defaults = registry.options(name, hidden)
+    values = {key: _freeze(options.get(key, default)) for key, default in defaults.items()}
+    for key, value in values.items():
+        default = defaults[key]
+        assert value is not None, f"option {key!r} of {registry.kind} {name!r} is None: it could not be overridden"
+        if default is not inspect.Parameter.empty and not _same_type(value, _freeze(default)):
+            raise UserError(
+                f"option {key!r} of {registry.kind} {name!r} must be of type {type(default).__name__}, not {value!r}"
+            )
+        if isinstance(default, float):
+            values[key] = float(value)
+    return ConfigDict({"name": name} | values).lock()
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    """Whether a config field may hold `value`: its default's type, or an integer where the default is a float."""
+    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pick:
+    """An option of `parse_arg` that is one of several names.
+
+    Attributes:
+      names: what it may be.
+      default: one of them.
+    """
+
+    names: tuple[str, ...]
+    default: str
+
+    def check(self, key: str, value: str) -> None:
+        """Raises `UserError` with the nearest name and all of them unless `value` is one."""
+        if value not in self.names:
+            near = nearest(value, self.names)
+            hint = f", did you mean {near!r}?" if near else ""
+            raise UserError(f"config argument {key!r} cannot be {value!r}{hint} (there are: {', '.join(self.names)})")
+
+
+def pick(names: Iterable[str], default: str) -> Pick:
+    """For `parse_arg`: an option that takes these names alone, such as the keys of a table of recipes."""
+    names = tuple(names)
+    assert default in names, f"the default {default!r} is none of {', '.join(names)}"
+    return Pick(names, default)
+
+
+def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
+    """Reads the text behind the colon of `--config=file.py:arg`, strictly.
+
+    The text is `word,key=value,...`: a bare word turns on a boolean option, or, when it is no option's name, is the
+    value of the first option whose default is a string. A value gets the type of its default.
+
+    Args:
+      arg: the text, such as `"dna,smoke"` or `"set=dna,units=300"`; "" leaves everything at its default.
+      **defaults: the options with their defaults (booleans, integers, floats, strings, tuples, or `pick(...)`).
+
+    Returns:
+      A namespace with one attribute per option.
+
+    Raises:
+      UserError: on an unknown option, a wrong value (of another type, or none of the names), or an option given twice.
+    """
+    choices = {key: default for key, default in defaults.items() if isinstance(default, Pick)}
+    defaults = defaults | {key: choice.default for key, choice in choices.items()}
+    values: dict[str, Any] = {}
+    for item in _split_top_level(arg):
+        match = re.match(r"(\w+)=(.*)$", item, flags=re.DOTALL)
+        key, text = match.groups() if match else _bare_word(item, defaults)
+        if key not in defaults:
+            raise UserError(f"the config file has no argument {key!r}{did_you_mean(key, defaults)}")
+        if key in values:
+            raise UserError(f"the config argument {key!r} is given twice in {arg!r}")
+        values[key] = parse_value(text, defaults[key], f"config argument {key!r}")
+        if key in choices:
+            choices[key].check(key, values[key])
+    return types.SimpleNamespace(**(defaults | values))
+
+
+def _bare_word(word: str, defaults: dict[str, Any]) -> tuple[str, str]:
+    """The option a bare word stands for, and its value as text."""
+    if word in defaults:
+        if not isinstance(defaults[word], bool):
+            raise UserError(f"the config argument {word!r} needs a value: write {word}=...")
+        return word, "true"
+    strings = [key for key, default in defaults.items() if isinstance(default, str)]
+    if not strings or difflib.get_close_matches(word, [*defaults], n=1, cutoff=0.75):
+        return word, ""  # reported by the caller as unknown, with the nearest name
+    return strings[0], word
+
+
+def _split_top_level(text: str) -> list[str]:
+    """Splits at commas outside of brackets: `a=(1,2),b` -> [`a=(1,2)`, `b`]."""
+    items, depth, start = [], 0, 0
+    for i, character in enumerate(text + ","):
+        depth += (character in "([") - (character in ")]")
+        if character == "," and (depth <= 0 or i == len(text)):
+            items.append(text[start:i].strip())
+            start = i + 1
+    if text.strip() and "" in items:
+        raise UserError(f"the config argument {text!r} has an empty item")
+    return [item for item in items if item]
+
+
+def apply_smoke(config: ConfigDict) -> ConfigDict:
+    """Shortens a run to seconds on the same code path: a few tiny steps with logs, validation and checkpoints.
+
+    The size of the network is up to the config file. Returns the changed config.
+    """
+    train, optimizer = config.train, config.optimizer
+    train.update(steps=6, examples=0, epochs=0.0, steps_per_dispatch=min(train.steps_per_dispatch, 2))
+    train.update(log_every=2, eval_every=3, checkpoint_every=3, batch_size=min(train.batch_size, 8))
+    optimizer.warmup_steps = min(optimizer.warmup_steps, 2)
+    config.sample.num = min(config.sample.num, 2)
+    return config

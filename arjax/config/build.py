@@ -1,0 +1,93 @@
+"""From a config to typed components; nothing below this file sees a config object. Impossible combinations end here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+from ml_collections import ConfigDict
+
+from arjax.conditionals import check_temperature, truncate
+from arjax.data import Dataset, make_dataset
+from arjax.factorization import graph_needs_data, needs_data, orders_need_data
+from arjax.models import AutoregressiveModel, make_model
+from arjax.objectives import make_objective
+from arjax.parallel.sharding import check_batch_size, make_mesh
+from arjax.training.durations import total_steps
+from arjax.training.optimizer import make_optimizer, make_schedule
+from arjax.training.setup import EvaluateOptions, Setup, TrainOptions
+from arjax.training.step import Recipe
+
+
+def build_dataset(config: ConfigDict) -> Dataset:
+    """The data set of `config.dataset`: a name and the options of the data set function."""
+    options = config.dataset.to_dict()
+    return make_dataset(options.pop("name"), **options)
+
+
+def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
+    """The model of `config.model`, `config.network` and `config.dtype` for a data set.
+
+    Raises:
+      UserError: an unknown name or option, or a combination that does not work, before anything compiles.
+    """
+    options = config.network.to_dict()
+    reads_data = (
+        needs_data(config.model.ordering)
+        or (bool(config.model.orders) and orders_need_data(config.model.orders))
+        or graph_needs_data(config.model.graph)
+    )
+    model = make_model(
+        dataset.event,
+        options.pop("name"),
+        context=dataset.context,
+        ordering=config.model.ordering,
+        partition=config.model.partition,
+        orders=config.model.orders,
+        graph=config.model.graph,
+        conditional=config.model.conditional,
+        dtype=config.dtype,
+        data=dataset.some_examples("train") if reads_data else None,
+        **options,
+    )
+    check_temperature(config.sample.temperature)
+    truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # says here where it cannot be
+    return model
+
+
+def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:
+    """Builds the parts of a run from its config, for these devices (all there are, by default).
+
+    Raises `UserError` for a mistake before anything compiles.
+    """
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
+    train = config.train
+    check_batch_size(train.batch_size, mesh)
+    dataset = build_dataset(config)
+    num_examples = len(dataset.splits["train"])
+    steps = total_steps(train.steps, train.examples, train.epochs, train.batch_size, num_examples)
+    options = config.optimizer.to_dict()
+    optimizer = make_optimizer(options.pop("name"), options.pop("learning_rate"), steps, **options)
+    schedule = make_schedule(
+        *(config.optimizer.learning_rate, steps, config.optimizer.schedule),
+        *(config.optimizer.warmup_steps, config.optimizer.end_factor),
+    )
+    recipe = Recipe(
+        model=build_model(config, dataset),
+        objective=make_objective(config.objective),
+        optimizer=optimizer,
+        ema_decay=train.ema_decay,
+        transform=dataset.transform,
+    )
+    return Setup(
+        dataset=dataset,
+        mesh=mesh,
+        rules=tuple(config.mesh.rules),
+        recipe=recipe,
+        schedule=schedule,
+        total_steps=steps,
+        seed=config.seed,
+        train=TrainOptions(**{field.name: train[field.name] for field in dataclasses.fields(TrainOptions)}),
+        evaluate=EvaluateOptions(**config.evaluate.to_dict()),
+    )

@@ -1,0 +1,186 @@
+"""Config files and `config.json`: loading, overriding from the command line, and telling two configs apart."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from arjax.config.base import base_config
+from arjax.config.fields import check_types, fields, nearest_fields
+from arjax.core.errors import UserError
+from arjax.core.files import reading, write_text
+from arjax.core.paths import user_path
+from arjax.core.registry import did_you_mean
+from arjax.core.user_files import nearby_files, run_user_file
+from arjax.core.values import parse_json, parse_value
+
+FILE_NAME = "config.json"
+
+# A run may go on in its folder when only these differ: they change what is shown or where it is computed, not what is
+# learned. A longer duration is allowed as well (see `check_same_run`).
+MAY_DIFFER = (
+    "dataset.data_dir",
+    "train.steps_per_dispatch",
+    "train.log_every",
+    "train.eval_every",
+    "train.checkpoint_every",
+    "train.patience",
+    "train.data_on_device",
+    "evaluate.",
+    "sample.",
+    "mesh.",
+)
+DURATIONS = ("train.steps", "train.examples", "train.epochs")
+
+
+def load_config_file(text: str) -> ConfigDict:
+    """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
+
+    The file may also be given by the name of one in `configs/`: `digits:smoke` is `configs/digits.py:smoke`.
+
+    Raises:
+      UserError: the file is missing, does not define `get_config`, or fails; names the file's line that failed.
+    """
+    path, arg = split_config_string(text)
+    return run_user_file(_find(path), "get_config", ConfigDict, arg).lock()
+
+
+def split_config_string(text: str) -> tuple[str, str]:
+    """`configs/x.py:a,b=c` -> (`configs/x.py`, `a,b=c`); `x:a` -> (`x`, `a`)."""
+    head, separator, arg = text.partition(".py:")
+    if separator:
+        return head + ".py", arg
+    if text.endswith(".py") or user_path(text).is_file():
+        return text, ""
+    head, _, arg = text.partition(":")
+    return head, arg
+
+
+def config_names() -> dict[str, Path]:
+    """The config files that go by their name: those in the folder `configs` here and in the one beside the package."""
+    folders = (Path(__file__).parents[2] / "configs", Path("configs"))
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.py"))}
+
+
+def _find(path: str) -> str:
+    """The config file of that path or name."""
+    if user_path(path).is_file():
+        return str(user_path(path))
+    names = config_names()
+    if path.removesuffix(".py") in names:
+        return str(names[path.removesuffix(".py")])
+    near = nearby_files(path) if path.endswith(".py") or "/" in path else did_you_mean(path, sorted(names))
+    raise UserError(f"there is no config file {path!r}{near}")
+
+
+def apply_overrides(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+    """Sets fields given as (`train.steps`, `"100"`), read with the type the field has.
+
+    Raises:
+      UserError: unknown field (with the nearest one), a whole section, or a value of another type.
+    """
+    for name, text in overrides:
+        *parents, leaf = name.split(".")
+        section: Any = config
+        for depth, part in enumerate([*parents, leaf]):
+            if not isinstance(section, ConfigDict) or part not in section:
+                raise UserError(_unknown_field(config, name, section, ".".join(name.split(".")[:depth])))
+            parent, section = section, section[part]
+        if isinstance(section, ConfigDict):
+            raise UserError(f"config.{name} is a section, set one of its fields: {', '.join(sorted(section))}")
+        if leaf == "name" and text != section and parents[0] in ("dataset", "network"):
+            raise UserError(
+                f"config.{name} cannot be changed on the command line, as the other fields of config.{parents[0]} "
+                f"belong to {section!r}: choose it in the config file, or with its argument where it has one, such as "
+                f"--config=FILE.py:{parents[0]}={text}"
+            )
+        parent[leaf] = parse_value(text, section, f"config.{name}")
+
+
+def _unknown_field(config: ConfigDict, name: str, section: Any, prefix: str) -> str:
+    dotted = f"config.{prefix}" if prefix else "config"
+    if not isinstance(section, ConfigDict):
+        return f"unknown config field {name!r}: {dotted} is a value and has no fields"
+    near = nearest_fields(name, [field for field, _ in fields(config)])
+    return f"unknown config field {name!r}{near or f' ({dotted} has: ' + ', '.join(sorted(section)) + ')'}"
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as readable JSON; tuples become lists."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str | bytes) -> ConfigDict:
+    """The inverse of `to_json`: lists come back as the tuples they were, as no config holds a list.
+
+    Raises:
+      ValueError: the text is not JSON, or not that of an object with names that fields can have.
+    """
+
+    def restore(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: restore(v) for key, v in value.items()}
+        return tuple(restore(v) for v in value) if isinstance(value, list) else value
+
+    values = restore(parse_json(text))
+    if not isinstance(values, dict):
+        raise ValueError(f"a config is a JSON object, not {values!r}")
+    try:
+        return ConfigDict(values).lock()
+    except AttributeError as error:  # a key such as __class__
+        raise ValueError(str(error)) from error
+
+
+def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
+    """The config a folder was made with; raises `UserError` when there is none or it is not readable."""
+    path = user_path(workdir) / FILE_NAME
+    if not path.exists():
+        raise UserError(f"{workdir} holds no run: there is no {path} (train one there first, or give --config)")
+    with reading(path):
+        data = path.read_bytes()
+    try:
+        config = from_json(data)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged: it is not the JSON of a config") from error
+    try:
+        check_types(config)
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    return _with_newer_fields(config)
+
+
+def _with_newer_fields(config: ConfigDict) -> ConfigDict:
+    """The config of a run that was made before a field existed: what the field is by default changes nothing."""
+    with config.unlocked():
+        for name, value in fields(base_config()):
+            section, _, field = name.rpartition(".")
+            if isinstance(config.get(section, None), ConfigDict) and field not in config[section]:
+                config[section][field] = value
+    return config
+
+
+def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: bool = False) -> None:
+    """Raises `UserError` when `workdir` holds a run whose config differs in what is learned; names the first field.
+
+    `training`: the run would go on, so what selects its parameters must be the same, too.
+    """
+    old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
+    for name in sorted(old.keys() | new.keys()):
+        may_differ = name.startswith(MAY_DIFFER) and not (training and name == "evaluate.num_orders")
+        if may_differ or (name in old and name in new and old[name] == new[name]):
+            continue
+        if name in DURATIONS and name in old and name in new and new[name] >= old[name] > 0:
+            continue
+        was, now = (repr(c[name]) if name in c else "absent" for c in (old, new))
+        reason = "a run can be made longer, not shorter" if name in DURATIONS else "choose another --workdir"
+        raise UserError(f"{workdir} holds a run with another config: {name} was {was} there and is {now} now; {reason}")
+
+
+def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
+    """Writes `config.json`, atomically; raises `UserError` where the disk refuses."""
+    write_text(Path(workdir) / FILE_NAME, to_json(config))

@@ -1,0 +1,6 @@
+"""The ground that everything stands on: specs, errors, names of components, arrays and files."""
+
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+
+__all__ = ["NO_CONTEXT", "ContextSpec", "EventSpec", "UserError"]

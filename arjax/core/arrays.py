@@ -1,0 +1,118 @@
+"""Arrays as users give them: numbers of the right type, in range and finite, or one sentence.
+
+Shapes and types are always known; values are not inside `jit`, nor where another process holds some of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+
+Array = jax.Array | np.ndarray
+
+
+def as_array(values: Any, name: str) -> Array:
+    """The values as an array of real numbers or truth values; `name` is their name in messages.
+
+    Raises:
+      UserError: rows of different lengths, or complex numbers, dates, text or objects.
+    """
+    given = values
+    if not isinstance(values, jax.Array):
+        try:
+            values = np.asarray(values)
+        except ValueError as error:
+            raise UserError(f"{name} must be one array of numbers, and its rows have different lengths") from error
+    if not (is_real_type(values.dtype) or jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
+        kind = f"of type {type(given).__name__}" if values.dtype == object else values.dtype
+        raise UserError(f"{name} must be real numbers, not {kind}")
+    return values
+
+
+def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
+    """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages.
+
+    Raises:
+      UserError: another shape, other values (numbers of sites, say), or marks that are not known because they are an
+        argument of a transformed function: orders are found outside of it.
+    """
+    sites = as_array(sites, name)
+    if not is_known(sites):
+        raise UserError(f"{name} must be known outside `jit`, as it decides on the order: close over it")
+    if sites.shape != event.grid_shape:
+        raise UserError(f"{name} has shape {sites.shape}, but the grid is {event.grid_shape}")
+    check_marks(sites, name)
+    return np.asarray(sites, bool)
+
+
+def blank(values: Array, counts: np.ndarray) -> Array:
+    """The values where they count and 0 elsewhere, in numpy where they are: JAX would convert them unchecked."""
+    return (np if isinstance(values, np.ndarray) else jnp).where(counts, values, 0)
+
+
+def is_real_type(dtype: Any) -> bool:
+    """Whether it is a type of fractions; bfloat16 is one, complex numbers are none."""
+    return jnp.issubdtype(dtype, jnp.floating)
+
+
+def is_known(values: Array) -> bool:
+    """Whether the values can be looked at."""
+    return not isinstance(values, jax.core.Tracer) and getattr(values, "is_fully_addressable", True)
+
+
+def check_values(event: EventSpec, values: Array, name: str) -> None:
+    """Raises `UserError` unless they are values of the event: finite, or integers below its number of levels."""
+    if event.is_discrete:
+        check_integers(values, event.num_levels, name)
+    else:
+        check_finite(values, name)
+
+
+def check_context(spec: ContextSpec, context: Array, name: str) -> None:
+    """Raises `UserError` unless they are values of a context of this kind."""
+    if not spec.is_discrete:
+        check_finite(context, name)
+        return
+    check_integers(context, spec.size, name, lowest=-1 if spec.kind == "sequence" else 0)
+    if spec.kind == "sequence" and is_known(context):
+        with jax.ensure_compile_time_eval():
+            if ((context[..., :-1] < 0) & (context[..., 1:] >= 0)).any():
+                raise UserError(f"{name}: a sequence is filled up with -1 after its end, not before or between tokens")
+
+
+def check_marks(marks: Array, name: str) -> None:
+    """Raises `UserError` unless all values are 0 or 1."""
+    if marks.dtype == bool or not marks.size or not is_known(marks):
+        return
+    with jax.ensure_compile_time_eval():
+        fine = (marks == 0) | (marks == 1)
+        if not fine.all():
+            raise UserError(f"{name} must be 0 or 1 everywhere, not {marks.ravel()[int(fine.argmin())]}")
+
+
+def check_finite(values: Array, name: str) -> None:
+    """Raises `UserError` unless all values are finite as float32."""
+    if not is_real_type(values.dtype) or not values.size or not is_known(values):
+        return
+    with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
+        fine = (np if isinstance(values, np.ndarray) else jnp).isfinite(values.astype(np.float32))
+        if not fine.all():
+            raise UserError(f"{name} must be finite as float32, not {values.ravel()[int(fine.argmin())]}")
+
+
+def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -> None:
+    """Raises `UserError` unless the values are integers, and `lowest` to num_levels - 1 where they are known."""
+    if not (jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == bool):
+        raise UserError(f"{name} must be integers, not {values.dtype}")
+    if not values.size or not is_known(values):
+        return
+    with jax.ensure_compile_time_eval():  # an array that a jitted function closes over is known, too
+        low, high = int(values.min()), int(values.max())
+    if low < lowest or high >= num_levels:
+        raise UserError(f"{name} must be {lowest} to {num_levels - 1}, not {low} to {high}")

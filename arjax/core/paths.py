@@ -1,0 +1,30 @@
+"""Paths as users write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from arjax.core.errors import UserError
+
+
+def user_path(text: str | os.PathLike) -> Path:
+    """The path a user wrote, with `~` and `~name` replaced by home folders. Nothing needs to be there.
+
+    Raises:
+      UserError: no file can have this path: a NUL character, a user without a home folder behind `~`, a name that is
+        too long, a folder on the way that may not be entered.
+    """
+    path = Path(text)
+    try:
+        path = path.expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except RuntimeError as error:  # from expanduser
+        raise UserError(f"{str(text)!r} is no path: there is no such home folder, write the path in full") from error
+    except ValueError as error:  # a NUL character, or characters that cannot be encoded
+        raise UserError(f"{str(text)!r} is no path: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot use the path {str(text)!r}: {error.strerror}") from error
+    return path

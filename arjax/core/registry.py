@@ -1,0 +1,147 @@
+"""Named components: a network, ordering, partition, conditional, objective, sampler or dataset is used by its name."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any
+
+from arjax.core.errors import UserError
+from arjax.core.values import parse_expression, parse_literal
+
+
+class UnknownNameError(UserError):
+    """A name under which nothing is registered, at least not by what has been imported so far."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Origin:
+    """The line of code that registers a component: its file, its line, and the variables of that run of the file."""
+
+    file: str
+    line: int
+    variables: dict[str, Any] = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, frame: FrameType) -> _Origin:
+        return cls(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_globals)
+
+    def repeats(self, earlier: _Origin) -> bool:
+        """Whether this is the earlier definition once more: the same line again, or the same file run again."""
+        again = self.line == earlier.line or self.variables is not earlier.variables
+        return self.file == earlier.file and again
+
+
+class Registry:
+    """Maps names to components (classes or functions) of one kind, and answers mistakes in one sentence."""
+
+    def __init__(self, kind: str):
+        """`kind` is the word used in messages, such as "network"."""
+        self.kind = kind
+        self._entries: dict[str, Callable] = {}
+        self._origins: dict[str, _Origin] = {}
+
+    def register(self, name: str) -> Callable[[Callable], Callable]:
+        """Decorator that files a component under `name`.
+
+        A file that is run again, as a config file is by everything that reads the config, replaces its own components.
+
+        Raises:
+          UserError: another definition has the name.
+        """
+        origin = _Origin.of(sys._getframe(1))
+
+        def add(component: Callable) -> Callable:
+            if name in self._entries and not origin.repeats(self._origins[name]):
+                places = " and ".join(f"{each.file}, line {each.line}" for each in (self._origins[name], origin))
+                raise UserError(f"{self.kind} {name!r} is registered twice: {places}; choose another name")
+            self._entries[name], self._origins[name] = component, origin
+            return component
+
+        return add
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted(self._entries)
+
+    def get(self, name: str) -> Callable:
+        """The component of that name; raises `UserError` with the nearest name when there is none."""
+        if not isinstance(name, str) or name not in self._entries:
+            raise UnknownNameError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}")
+        return self._entries[name]
+
+    def options(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Option names of a component with their defaults (`inspect.Parameter.empty` where it must be given)."""
+        component = self.get(name)
+        if dataclasses.is_dataclass(component):
+            fields = [f for f in dataclasses.fields(component) if f.init and f.name not in ("parent", "name")]
+            pairs = {f.name: inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default for f in fields}
+        else:
+            pairs = {p.name: p.default for p in inspect.signature(component).parameters.values()}
+        return {key: value for key, value in pairs.items() if key not in hidden}
+
+    def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
+        """Raises `UserError` when an option is unknown to the component or a required one is missing."""
+        known = self.options(name, hidden)
+        for key in given:
+            if key not in known:
+                raise UserError(
+                    f"{self.kind} {name!r} has no option {key!r}{did_you_mean(key, known)}; its options are: "
+                    f"{', '.join(known) or 'none'}"
+                )
+        for key, default in known.items():
+            if default is inspect.Parameter.empty and key not in given:
+                raise UserError(f"{self.kind} {name!r} needs the option {key!r}")
+
+    def call(self, text: str, *args: Any) -> Any:
+        """Builds a component from a call string such as `raster` or `random(seed=3)`, with `args` put first."""
+        name, options = parse_call(text)
+        hidden = tuple(inspect.signature(self.get(name)).parameters)[: len(args)]
+        self.check_options(name, options, hidden)
+        return self.get(name)(*args, **options)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like `name` or abbreviated by it (`lr` for `learning_rate`); "" when none is."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    initials = {"".join(word[:1] for word in full.split("_")): full for full in reversed(known) if "_" in full}
+    return near[0] if near else initials.get(str(name).lower(), "")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?`, or the list of known names when nothing is near."""
+    known = list(known)
+    near = nearest(name, known)
+    if near:
+        return f", did you mean {near!r}?"
+    return f" (there are: {', '.join(known)})" if known else ""
+
+
+def parse_call(text: str) -> tuple[str, dict[str, Any]]:
+    """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
+    shown = repr(text) if len(str(text)) < 200 else repr(str(text)[:200]) + "..."
+    message = f"cannot read {shown}: write a name, or name(option=value, ...) with literal values"
+    if not isinstance(text, str):
+        raise UserError(message)
+    try:
+        node = parse_expression(text)
+    except ValueError as error:
+        raise UserError(message) from error
+    if isinstance(node, ast.Name):
+        return node.id, {}
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args):
+        raise UserError(message)
+    names = [keyword.arg for keyword in node.keywords]
+    if None in names or len(set(names)) < len(names):  # **options, or an option given twice
+        raise UserError(message)
+    try:
+        return node.func.id, {str(k.arg): parse_literal(k.value) for k in node.keywords}
+    except ValueError as error:
+        raise UserError(message) from error

@@ -1,0 +1,93 @@
+"""Runs Python files written by the user (configs, sweeps) and tells their mistakes in one sentence."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from arjax.core.errors import UserError
+from arjax.core.paths import user_path
+from arjax.core.registry import did_you_mean
+
+
+def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
+    """Calls `function(*args)` of a Python file the user wrote and checks the type of what it returns.
+
+    Raises:
+      UserError: one sentence with the file, line and reason, whatever goes wrong in the file.
+    """
+    try:
+        names = runpy.run_path(path)
+        if not callable(names.get(function)):
+            raise UserError(f"{path} does not define {function}()")
+        result = names[function](*args)
+    except UserError as error:
+        raise UserError(f"{error}" if path in str(error) else f"{path}: {error}") from error
+    except (Exception, SystemExit) as error:  # the file is the user's own code: it can raise anything
+        raise UserError(f"{path}{_line_in(path, error)} fails with {_first_line(error)}") from error
+    if not isinstance(result, kind):
+        raise UserError(f"{function}() in {path} must return a {kind.__name__}, not {type(result).__name__}")
+    return result
+
+
+def load_list(path: str, function: str, kind: type, file: str, things: str) -> list[Any]:
+    """The objects that `function()` of a user's file lists, each of a `kind` with a `name` that no other has.
+
+    `file` and `things` are what the file ("sweep file") and the objects ("runs") are called in messages.
+
+    Raises:
+      UserError: a missing or failing file, nothing or something else in the list, or names that are used twice.
+    """
+    if not user_path(path).is_file():
+        raise UserError(f"there is no {file} {path!r}{nearby_files(path)}")
+    path = str(user_path(path))
+    found = run_user_file(path, function, list)
+    if not found:
+        raise UserError(f"{function}() in {path} returns no {things}")
+    for each in found:
+        if not isinstance(each, kind):
+            package = kind.__module__.rpartition(".")[0]
+            raise UserError(f"{function}() in {path} must return {package}.{kind.__name__} objects, not {each!r}")
+    names = [each.name for each in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two {things} of {path} are named {name!r}")
+    return found
+
+
+def select(found: Sequence[Any], only: str, thing: str) -> list[Any]:
+    """Those named in a comma-separated list; all of them for "". Raises `UserError` for a name that none has."""
+    by_name = {each.name: each for each in found}
+    chosen = [name for name in only.split(",") if name]
+    for name in chosen:
+        if name not in by_name:
+            raise UserError(f"there is no {thing} {name!r} in the list{did_you_mean(name, by_name)}")
+    return [by_name[name] for name in chosen] if only else list(found)
+
+
+def _line_in(path: str, error: BaseException) -> str:
+    """`, line 12` for the last line of the user's file on the way to the error."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f", line {error.lineno},"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f", line {lines[-1]}," if lines else ""
+
+
+def _first_line(error: BaseException) -> str:
+    locked = re.search(r'Key "(\w+)" does not exist', str(error))
+    if locked:  # ml_collections prints the whole config here
+        near = re.search(r'Did you mean "(\w+)"', str(error))
+        return f"unknown config field {locked[1]!r}" + (f", did you mean {near[1]!r}?" if near else "")
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {lines[0]}" if lines else "")
+
+
+def nearby_files(path: str) -> str:
+    """The part of a message that names the Python file nearest to a path that does not exist."""
+    folder = Path(path).parent
+    names = [str(folder / p.name) for p in sorted(folder.glob("*.py"))] if folder.is_dir() else []
+    return did_you_mean(path, names)

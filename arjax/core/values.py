@@ -1,0 +1,156 @@
+"""Reads typed values: from the text of arguments and overrides, and from JSON."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from typing import Any
+
+from arjax.core.errors import UserError
+
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
+_TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a text", tuple: "a tuple"}
+#: How deep objects and arrays of a JSON file may lie in one another; no file of ours comes near.
+_DEEPEST = 50
+
+
+def parse_value(text: str, like: Any, what: str) -> Any:
+    """Reads `text` as a value of the type of `like`.
+
+    Booleans are `true/false/yes/no/1/0`; integers may be written as `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with
+    elements of the type of those of `like` where they all have one.
+
+    Args:
+      text: what the user wrote.
+      like: a value of the wanted type (bool, int, float, str or tuple).
+      what: the words for the field in the error message, such as "config.seed".
+
+    Raises:
+      UserError: when the text does not read as that type.
+    """
+    if isinstance(like, str):
+        return text
+    readers = {bool: _boolean, int: _integer, float: float, tuple: _tuple}
+    try:
+        value = readers[type(like)](text)
+        if isinstance(value, tuple):
+            value = _elements_like(value, like)
+    except (ValueError, OverflowError) as error:
+        raise UserError(_wrong_type(text, like, what)) from error
+    return value
+
+
+def check_type(value: Any, like: Any, what: str) -> None:
+    """Raises `UserError` unless a value may stand in a config, with the type of `like` where that is a value of one.
+
+    Integers pass as floats. Elements of tuples have the type of those of `like` where they all have one.
+    """
+    kind = next((kind for kind in _TYPE_NAMES if isinstance(like, kind)), None)
+    if kind is None:
+        if not _is_value(value):
+            raise UserError(f"{what} must be true or false, a number, a text or a tuple of those, not {value!r}")
+        return
+    has_kind = isinstance(value, int | float if kind is float else kind)
+    try:
+        if not has_kind or not _is_value(value) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(value)
+        if kind is tuple:
+            _elements_like(value, like)
+    except ValueError as error:
+        raise UserError(_wrong_type(value, like, what)) from error
+
+
+def _is_value(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_value, value))
+    return isinstance(value, bool | int | float | str)
+
+
+def _wrong_type(value: Any, like: Any, what: str) -> str:
+    hint = f" such as {like!r}" if isinstance(like, tuple) and like else ""
+    name = next(name for kind, name in _TYPE_NAMES.items() if isinstance(like, kind))
+    shown = repr(value)
+    return f"{what} must be {name}{hint}, not {shown if len(shown) < 100 else shown[:100] + '...'}"
+
+
+def parse_expression(text: str) -> ast.expr:
+    """The Python expression that a text is; raises `ValueError` when it is none, or nested too deeply to be read."""
+    try:
+        with warnings.catch_warnings():  # about escape sequences and the like, in a text that is not code
+            warnings.simplefilter("ignore")
+            return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError("no expression") from error
+
+
+def parse_literal(expression: ast.expr) -> Any:
+    """The value of an expression of literals; raises `ValueError` for any other, and one that cannot be: `{[]: 0}`."""
+    try:
+        return ast.literal_eval(expression)
+    except (TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError("no literal") from error
+
+
+def compile_regex(pattern: str, what: str) -> re.Pattern:
+    """The compiled regular expression; raises `UserError` when it is none."""
+    try:
+        with warnings.catch_warnings():  # about sets inside sets
+            warnings.simplefilter("ignore")
+            return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(f"{what} is not a regular expression: {pattern!r} ({error})") from error
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in _BOOLEANS:
+        raise ValueError(text)
+    return _BOOLEANS[text.lower()]
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)  # 1e6
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
+def _tuple(text: str) -> tuple:
+    value = parse_literal(parse_expression(text))
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def _elements_like(value: tuple, like: tuple) -> tuple:
+    """Checks the elements against those of `like` when these are all of one type; integers pass as floats."""
+    types = {type(element) for element in like}
+    if len(types) != 1:
+        return value
+    (kind,) = types
+    if kind is float:
+        value = tuple(float(v) if type(v) is int else v for v in value)
+    if any(type(element) is not kind for element in value):
+        raise ValueError(value)
+    return value
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; raises `ValueError` when it is none, or nested more deeply than any file of ours."""
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    layer = [value]
+    for _ in range(_DEEPEST):
+        layer = [part for whole in layer for part in _parts(whole)]
+    if layer:
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _parts(value: Any) -> list[Any]:
+    """The values in an object or an array."""
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []

@@ -1,0 +1,150 @@
+"""ConvNADE (Uria, Cote, Gregor, Murray & Larochelle, "Neural Autoregressive Distribution Estimation", 2016)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.networks.any_order.deep_nade import MaskedInputMLP
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.base import NETWORKS, activation, check_sizes
+from arjax.networks.layers.convolution import TapConv
+from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.grids import check_kernels
+
+
+@NETWORKS.register("conv_nade")
+class ConvNADE(OrderAgnosticNetwork):
+    """Convolutions over the planes (x * m, m) of the known pixels m, with maps of the size of the picture; all orders.
+
+    Where `hidden_sizes` names any, a fully connected DeepNADE reads the same planes beside them, and the outputs of the
+    two, before any nonlinearity, are added (section 6). Without it a pixel sees its neighbourhood only. The context
+    enters the first layer of both.
+
+    A step computes the convolutions on the pixels that its own can see, or on the picture where that is less. The
+    parallel form is a pass per step: to train on all orders at once, use `given` on a random set of known pixels.
+
+    Options: `channels`, `num_layers` (hidden ones), `kernel_size` (odd, at least 3), `hidden_sizes` of the fully
+    connected part (none: ()), `activation`, `dropout`, `steps_per_chunk` (passes made together in the parallel form:
+    memory against time).
+    """
+
+    channels: int = 32
+    num_layers: int = 6
+    kernel_size: int = 5
+    hidden_sizes: tuple[int, ...] = ()
+    activation: str = "relu"
+    dropout: float = 0.0
+    steps_per_chunk: int = 4  # a pass holds the maps of a picture, at all taps of the kernel
+
+    SMALL = {"channels": 12, "num_layers": 1, "kernel_size": 3, "hidden_sizes": (16,), "steps_per_chunk": 4}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        if len(event.grid_shape) != 2:
+            raise UserError(f"conv_nade needs a grid of two dimensions, not {event.grid_shape}")
+        check_kernels(options, kernel_size=3)  # a pixel does not know itself: with 1 it would see nothing
+        if options["hidden_sizes"]:
+            check_sizes("hidden_sizes", options["hidden_sizes"])
+        activation(options["activation"])
+
+    @property
+    def margin(self) -> int:
+        """How far one convolution reaches."""
+        return self.kernel_size // 2
+
+    @property
+    def reach(self) -> int:
+        """How far the features of a pixel see, along either axis."""
+        return (self.num_layers + 1) * self.margin
+
+    def dependencies(self, factorization):
+        mask_DD = super().dependencies(factorization)
+        if self.hidden_sizes:
+            return mask_DD
+        place_D2 = np.indices(self.event.grid_shape).reshape(2, -1).T
+        return mask_DD & (np.abs(place_D2[:, None] - place_D2).max(-1) <= self.reach)
+
+    def setup(self):
+        offsets = range(-self.margin, self.margin + 1)
+        taps = tuple((dy, dx) for dy in offsets for dx in offsets)
+        self.convs = [TapConv(self.channels, taps, self.dtype, name=f"conv_{i}") for i in range(self.num_layers)]
+        self.out = TapConv(self.num_features, taps, self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+        if self.hidden_sizes:
+            sizes = self.event.num_sites, self.inputs_per_site, self.hidden_sizes, self.num_features
+            self.mlp = MaskedInputMLP(*sizes, self.activation, self.dropout, self.dtype)
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, self.channels, self.dtype)
+            if self.hidden_sizes:
+                self.mlp_context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
+
+    def given(self, x, known, context=None, *, train=False):
+        inputs_BDn = self.all_inputs(x, known)
+        features_BHWF = self._convolve(self._planes(inputs_BDn), self._from_context(context), train=train)
+        if self.hidden_sizes:
+            features_BHWF = features_BHWF + self._connect(inputs_BDn, context, train).reshape(features_BHWF.shape)
+        return features_BHWF.astype(jnp.float32)
+
+    def _planes(self, inputs_BDn: jax.Array) -> jax.Array:
+        return inputs_BDn.reshape(-1, *self.event.grid_shape, self.inputs_per_site)
+
+    def _from_context(self, context: jax.Array | None) -> jax.Array | float:
+        """[B, 1, 1, C], added in the first layer."""
+        return 0.0 if context is None else self.context(context)[:, None, None]
+
+    def _connect(self, inputs_BDn: jax.Array, context: jax.Array | None, train: bool = False) -> jax.Array:
+        """The fully connected part, [B, D, n + 1] -> [B, D, F]."""
+        from_context = 0.0 if context is None else self.mlp_context(context)
+        return self.mlp(inputs_BDn, from_context, train)
+
+    def _convolve(self, planes, from_context, inside=True, crop: int = 0, train: bool = False) -> jax.Array:
+        """Planes [B, H, W, n + 1] -> features, with `crop` pixels cut off all around after each convolution.
+
+        `inside` bool[..., H, W, 1] tells the picture from what a patch has beyond its edge: hidden maps are 0 there.
+        """
+
+        def cut(maps: jax.Array) -> jax.Array:
+            return maps[..., crop : maps.shape[-3] - crop, crop : maps.shape[-2] - crop, :]
+
+        act, maps = activation(self.activation), planes
+        for i, conv in enumerate(self.convs):
+            pre = cut(conv(maps)) + (from_context if i == 0 else 0.0)
+            inside = inside if crop == 0 else cut(inside)
+            maps = self.drop(jnp.where(inside, act(pre), 0), deterministic=not train)
+        return cut(self.out(maps))
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        height, width = self.event.grid_shape
+        side = 2 * self.reach + 1
+        if side**2 * factorization.block_size >= height * width:
+            return super().step(carry, canvas, t, factorization, context)
+        inputs_BDn = self.all_inputs(canvas, self.known_before(t, len(canvas), factorization))
+        features_BMF = self._near(self._planes(inputs_BDn), factorization.sites(t)[0], context)
+        if self.hidden_sizes:
+            features_BMF = features_BMF + self.pick(self._connect(inputs_BDn, context), t, factorization)
+        return carry, features_BMF.astype(jnp.float32)
+
+    def _near(self, planes_BHWn: jax.Array, sites_M: jax.Array, context: jax.Array | None) -> jax.Array:
+        """Features [B, M, F] of the convolutions at some sites, from the patches that these can see."""
+        (height, width), side = self.event.grid_shape, 2 * self.reach + 1
+        around = [(self.reach, self.reach)] * 2
+        planes = jnp.pad(planes_BHWn, [(0, 0), *around, (0, 0)])
+        inside = jnp.pad(jnp.ones((1, height, width, 1), bool), [(0, 0), *around, (0, 0)])
+
+        def patch(array: jax.Array, site: jax.Array) -> jax.Array:
+            start = (0, site // width, site % width, 0)
+            return jax.lax.dynamic_slice(array, start, (len(array), side, side, array.shape[-1]))
+
+        sites_M = jnp.minimum(sites_M, self.event.num_sites - 1)
+        patches, insides = (jax.vmap(patch, (None, 0))(array, sites_M) for array in (planes, inside))
+        num, batch = patches.shape[:2]
+        from_context = self._from_context(context)
+        if context is not None:  # the rows are ordered by site, then by example
+            from_context = jnp.tile(from_context, (num, 1, 1, 1))
+        insides = jnp.broadcast_to(insides, (num, batch, *insides.shape[2:])).reshape(num * batch, side, side, 1)
+        maps = self._convolve(patches.reshape(num * batch, side, side, -1), from_context, insides, self.margin)
+        return jnp.swapaxes(maps.reshape(num, batch, self.num_features), 0, 1)

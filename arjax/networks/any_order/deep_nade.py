@@ -1,0 +1,153 @@
+"""DeepNADE, one network for all orders (Uria, Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014).
+
+EoNADE, the name of its ensembles over orders, is this network under a mixture of orders.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.base import NETWORKS, activation, check_sizes
+from arjax.networks.layers.embedding import ContextEncoder, flat_sites
+
+
+class MaskedInputMLP(nn.Module):
+    """h_1 = act(W (x * m, m) + b), h_l = act(W_l h_(l-1) + b_l), features = V h_L + c, with one V and c per site.
+
+    Section 3 of the paper: the mask m goes in as well, else a site that is 0 and one that is unknown would look alike.
+
+    Attributes:
+      num_sites: D.
+      inputs_per_site: n + 1.
+      hidden_sizes: U of each layer.
+      num_features: F per site.
+    """
+
+    num_sites: int
+    inputs_per_site: int
+    hidden_sizes: tuple[int, ...]
+    num_features: int
+    activation: str
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        kernel, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
+        per_site = nn.initializers.lecun_normal(batch_axis=(0,))
+        first, last = self.hidden_sizes[0], self.hidden_sizes[-1]
+        self.in_kernel = self.param("in_kernel", kernel, (self.num_sites, self.inputs_per_site, first))
+        self.in_bias = self.param("in_bias", zeros, (first,))
+        self.hidden = [
+            nn.Dense(size, dtype=self.dtype, name=f"hidden_{i}") for i, size in enumerate(self.hidden_sizes[1:], 1)
+        ]
+        self.out_kernel = self.param("out_kernel", per_site, (self.num_sites, last, self.num_features))
+        self.out_bias = self.param("out_bias", zeros, (self.num_sites, self.num_features))
+        self.drop = nn.Dropout(self.dropout)
+
+    def upper(self, pre: jax.Array, train: bool) -> jax.Array:
+        """What the first layer adds up to, [..., U] -> the last hidden layer."""
+        act = activation(self.activation)
+        h = self.drop(act(pre.astype(self.dtype)), deterministic=not train)
+        for layer in self.hidden:
+            h = self.drop(act(layer(h)), deterministic=not train)
+        return h
+
+    def __call__(self, inputs_BDn: jax.Array, from_context: jax.Array | float, train: bool) -> jax.Array:
+        """All sites, [B, D, n + 1] -> [B, D, F]; `from_context` [B, U] is added in the first layer."""
+        pre_BU = jnp.einsum("bdn,dnu->bu", inputs_BDn, self.in_kernel.astype(self.dtype))
+        h_BU = self.upper(pre_BU + self.in_bias.astype(self.dtype) + from_context, train)
+        return jnp.einsum("bu,duf->bdf", h_BU, self.out_kernel.astype(self.dtype)) + self.out_bias.astype(self.dtype)
+
+
+@NETWORKS.register("deep_nade")
+class DeepNADE(OrderAgnosticNetwork):
+    """A feed-forward network from the known sites to all others, applied once per step.
+
+    From step to step the first layer changes by what has become known in between, so its input is a running sum as in
+    NADE, and only the features of the new sites are computed: a step costs O(U^2), however many sites there are. The
+    parallel form does the same for all steps.
+
+    Any order and any block partition with the same parameters; `given` takes any set of known sites.
+
+    Options: `hidden_sizes` (any depth), `activation`, `dropout` on hidden units, `steps_per_chunk` (steps computed
+    together in the parallel form: memory against time).
+    """
+
+    hidden_sizes: tuple[int, ...] = (500, 500)
+    activation: str = "relu"
+    dropout: float = 0.0
+
+    SMALL = {"hidden_sizes": (24, 20), "steps_per_chunk": 4}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_sizes("hidden_sizes", options["hidden_sizes"])
+        activation(options["activation"])
+
+    def setup(self):
+        self.mlp = MaskedInputMLP(
+            self.event.num_sites,
+            self.inputs_per_site,
+            self.hidden_sizes,
+            self.num_features,
+            self.activation,
+            self.dropout,
+            self.dtype,
+        )
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
+
+    def given(self, x, known, context=None, *, train=False):
+        from_context = 0.0 if context is None else self.context(context)
+        features_BDF = self.mlp(self.all_inputs(x, known), from_context, train)
+        return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
+
+    def _first(self, batch_size: int, context: jax.Array | None) -> jax.Array:
+        """What the first layer adds up to before anything is known, float32[B, U]: a sum as long as there are sites."""
+        first_U = self.mlp.in_bias if context is None else self.mlp.in_bias + self.context(context).astype(jnp.float32)
+        return jnp.broadcast_to(first_U, (batch_size, self.hidden_sizes[0]))
+
+    def _terms(self, x: jax.Array, sites: jax.Array, kernels: jax.Array) -> jax.Array:
+        """What sites int[..., M] with kernels [..., M, n + 1, U] add to the first layer, float32[B, ..., U]."""
+        exists = sites < self.event.num_sites
+        values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
+        inputs = self.inputs(values, jnp.broadcast_to(exists, values.shape[:-1]))
+        terms = jnp.einsum("b...mn,...mnu->b...u", inputs, kernels.astype(self.dtype))
+        return terms.astype(jnp.float32)
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        blocks_SM = jnp.asarray(factorization.blocks)
+        none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
+        new_SM = jnp.concatenate([none_1M, blocks_SM[:-1]])  # what has become known since the step before
+
+        def body(network: DeepNADE, pre_BU: jax.Array, xs: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+            new_CM, in_CMnU, out_CMUF, bias_CMF = xs
+            pre_BCU = pre_BU[:, None] + jnp.cumsum(network._terms(x, new_CM, in_CMnU), axis=1)
+            h_BCU = network.mlp.upper(pre_BCU, train)
+            features = jnp.einsum("bcu,cmuf->bcmf", h_BCU, out_CMUF.astype(network.dtype))
+            return pre_BCU[:, -1], features + bias_CMF.astype(network.dtype)
+
+        xs = (new_SM, self._kernels(new_SM), *self._outputs(blocks_SM))
+        return self.scan_steps(body, self._first(len(x), context), xs, factorization)
+
+    def _kernels(self, sites: jax.Array) -> jax.Array:
+        return jnp.take(self.mlp.in_kernel, jnp.minimum(sites, self.event.num_sites - 1), axis=0)
+
+    def _outputs(self, sites: jax.Array) -> tuple[jax.Array, jax.Array]:
+        sites = jnp.minimum(sites, self.event.num_sites - 1)
+        return jnp.take(self.mlp.out_kernel, sites, axis=0), jnp.take(self.mlp.out_bias, sites, axis=0)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """What the first layer adds up to, float32[B, U]."""
+        return self._first(batch_size, context)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        blocks_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
+        new_M = jnp.where(t > 0, blocks_M, self.event.num_sites)
+        carry = carry + self._terms(canvas, new_M, self._kernels(new_M))
+        kernel_MUF, bias_MF = self._outputs(factorization.sites(t)[0])
+        features = jnp.einsum("bu,muf->bmf", self.mlp.upper(carry, False), kernel_MUF.astype(self.dtype))
+        return carry, (features + bias_MF.astype(self.dtype)).astype(jnp.float32)

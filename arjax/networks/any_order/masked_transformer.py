@@ -1,0 +1,63 @@
+"""Masked Transformer: all unknown sites at once from any set of known ones, with attention in both directions.
+
+Trained under all orders it is the absorbing model of Hoogeboom et al., "Autoregressive Diffusion Models" (2022),
+section 3: a random number of known sites per example, all others predicted at once with the weight D / (D - t + 1).
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.base import NETWORKS
+from arjax.networks.layers.attention import MultiHead, attention
+from arjax.networks.layers.blocks import Block, StackedNetwork, stacked
+from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
+
+
+class FullAttention(MultiHead):
+    """Attention of all tokens to all tokens."""
+
+    def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
+        """[B, T, E] -> [B, T, E]."""
+        q, k, v = (self._heads(layer(x_BTE)) for layer in (self.query, self.key, self.value))
+        return self._merge(attention(q, k, v, jnp.ones(x_BTE.shape[1], bool)))
+
+
+@NETWORKS.register("masked_transformer")
+class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
+    """A Transformer over the sites, in which an unknown one enters as a vector that stands for "unknown".
+
+    Any order and any block partition with the same weights; `given` takes any set of known sites in one pass. The
+    parallel form needs a pass per step, as nothing of the pass before can be kept, and so does each step of sampling.
+
+    Options: those of `StackedNetwork`; `steps_per_chunk` (steps computed together in the parallel form).
+    """
+
+    steps_per_chunk: int = 8
+    SMALL = StackedNetwork.SMALL | {"steps_per_chunk": 4}
+
+    def setup(self):
+        self.value = ValueEncoder(self.event, self.width, self.dtype)
+        self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
+        self.unknown = self.param("unknown", nn.initializers.normal(0.02), (self.width,))
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
+        layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
+        self.layers = layers(**self.block_fields(FullAttention), name="layers")
+        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def given(self, x, known, context=None, *, train=False):
+        num_sites = self.event.num_sites
+        known_BD = known.reshape(-1, num_sites)
+        h = jnp.where(known_BD[..., None], self.value(flat_sites(x, self.event)), self.unknown.astype(self.dtype))
+        h = h + self.site(jnp.arange(num_sites))
+        if context is not None:
+            h = h + self.context(context)[:, None]
+        h, _ = self.layers(self.drop(h, deterministic=not train), 1, train, None)
+        features = self.out(self.norm(h))
+        return features.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)

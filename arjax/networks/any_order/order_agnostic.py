@@ -1,0 +1,114 @@
+"""The frame of networks that predict all unknown sites from any set of known ones.
+
+Such a network reads the values of the known sites and a mask that says which they are (Uria, Murray & Larochelle, "A
+Deep and Tractable Density Estimator", 2014), so one set of parameters serves every order: the features of step t are
+those given the sites of all steps before t. And one pass given a random set of known sites teaches all orders that
+begin with that set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.factorization import Factorization
+from arjax.networks.base import Network
+from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
+from arjax.networks.layers.steps import to_grid
+
+#: `body(network, carry, xs) -> (carry, features [B, C, M, F])` for a chunk of C steps; `xs` has C as first axis.
+Body = Callable[["OrderAgnosticNetwork", Any, Any], tuple[Any, jax.Array]]
+
+
+class OrderAgnosticNetwork(Network):
+    """A network with one more form, `given`, from which the others follow.
+
+    The parallel form is one pass of `given` per step, `steps_per_chunk` of them at a time: memory grows with the chunk
+    and not with the number of steps, in the gradient too.
+    """
+
+    steps_per_chunk: int = 32
+
+    def given(
+        self, x: jax.Array, known: jax.Array, context: jax.Array | None = None, *, train: bool = False
+    ) -> jax.Array:
+        """Features [B, *grid, F] of all sites given the values x[B, *grid, *value] where `known` bool[B, *grid] is set.
+
+        What x holds elsewhere does not matter. `train=True` needs an rng named "dropout".
+        """
+        raise TypeError(f"{type(self).__name__} has no form for any set of known sites")
+
+    @property
+    def inputs_per_site(self) -> int:
+        """n + 1, the size of what `inputs` makes of a site."""
+        return numeric_size(self.event) + 1
+
+    def inputs(self, values: jax.Array, known: jax.Array) -> jax.Array:
+        """(x * m, m) of some sites: values [..., value_size] and known bool[...] -> [..., n + 1]."""
+        values = jnp.where(known[..., None], numeric(values, self.event, self.dtype), 0)
+        return jnp.concatenate([values, known[..., None].astype(self.dtype)], -1)
+
+    def all_inputs(self, x: jax.Array, known: jax.Array) -> jax.Array:
+        """(x * m, m) of all sites, [B, D, n + 1]."""
+        values_BDv = flat_sites(x, self.event)
+        return self.inputs(values_BDv, known.reshape(values_BDv.shape[:2]))
+
+    def known_before(self, t: jax.Array, batch_size: int, factorization: Factorization) -> jax.Array:
+        """bool[B, *grid]: the sites of all steps before t."""
+        known = (jnp.asarray(factorization.step) < t).reshape(self.event.grid_shape)
+        return jnp.broadcast_to(known, (batch_size, *known.shape))
+
+    def pick(self, features: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
+        """Features [B, M, F] of the sites of step t, out of those of all sites."""
+        flat = features.reshape(features.shape[0], self.event.num_sites, self.num_features)
+        return flat[:, jnp.minimum(factorization.sites(t)[0], self.event.num_sites - 1)]
+
+    def scan_steps(self, body: Body, carry: Any, xs: Any, factorization: Factorization) -> jax.Array:
+        """Features [B, *grid, F], made step by step, a chunk of steps at a time; `xs` has the steps as first axis.
+
+        Only the carries between the chunks are kept for the gradient; the rest is computed again.
+        """
+        num_steps = factorization.num_steps
+        chunk = min(self.steps_per_chunk, num_steps)
+        count = -(-num_steps // chunk)
+
+        def cut(leaf: jax.Array) -> jax.Array:  # [S, ...] -> [count, chunk, ...]; what lies beyond S is dropped below
+            filled = jnp.pad(leaf, [(0, count * chunk - num_steps)] + [(0, 0)] * (leaf.ndim - 1))
+            return filled.reshape(count, chunk, *leaf.shape[1:])
+
+        scan = nn.scan(
+            nn.remat(body, prevent_cse=False),
+            variable_broadcast="params",
+            split_rngs={"params": False, "dropout": True},
+            out_axes=1,
+        )
+        _, features_BGCMF = scan(self, carry, jax.tree.map(cut, xs))
+        features_BSMF = features_BGCMF.reshape(features_BGCMF.shape[0], count * chunk, *features_BGCMF.shape[3:])
+        return to_grid(features_BSMF[:, :num_steps], factorization)
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        def body(network: OrderAgnosticNetwork, carry: tuple[()], steps_C: jax.Array) -> tuple[tuple[()], jax.Array]:
+            def repeat(array: jax.Array) -> jax.Array:  # [B, ...] -> [C * B, ...]
+                return jnp.broadcast_to(array, (len(steps_C), *array.shape)).reshape(-1, *array.shape[1:])
+
+            known = jax.vmap(lambda t: network.known_before(t, len(x), factorization))(steps_C)
+            known = known.reshape(-1, *self.event.grid_shape)
+            all_context = None if context is None else repeat(context)
+            features = network.given(repeat(x), known, all_context, train=train)
+            features = features.reshape(len(steps_C), len(x), *features.shape[1:])
+            picked_CBMF = jax.vmap(lambda f, t: network.pick(f, t, factorization))(features, steps_C)
+            return carry, jnp.swapaxes(picked_CBMF, 0, 1)
+
+        return self.scan_steps(body, (), jnp.arange(factorization.num_steps), factorization)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """Nothing: a step finds all that it needs on the canvas."""
+        return ()
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        features = self.given(canvas, self.known_before(t, len(canvas), factorization), context)
+        return carry, self.pick(features, t, factorization)

@@ -1,0 +1,153 @@
+"""Two-stream Transformer for any order (Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language
+Understanding", 2019, section 2.3).
+
+The content stream h_i knows the value of site i and attends to the sites of
+its own step and of earlier ones; the query stream g_i knows only where site i is, and attends to the contents of
+earlier steps. Both streams have the same weights, and features come from g. Here with absolute positions, pre-norm
+layers, and a content "nothing yet" that comes before all sites, so that the first step has something to attend to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.factorization import Factorization
+from arjax.networks.base import NETWORKS
+from arjax.networks.layers.attention import KVCache, MultiHead, attention
+from arjax.networks.layers.blocks import Block, StackedNetwork, stacked
+from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.steps import to_grid
+
+Streams = tuple[jax.Array, jax.Array]
+
+
+class StreamAttention(MultiHead):
+    """Attention of either stream to the contents."""
+
+    def keys_values(self, content_BTE: jax.Array) -> KVCache:
+        """[B, N, T, H] each."""
+        return self._heads(self.key(content_BTE)), self._heads(self.value(content_BTE))
+
+    def __call__(self, x_BTE: jax.Array, keys_values: KVCache, mask: jax.Array) -> jax.Array:
+        """What tokens find where the mask [T, T'] or [T'] allows."""
+        return self._merge(attention(self._heads(self.query(x_BTE)), *keys_values, mask))
+
+
+class TwoStreamBlock(Block):
+    """One layer of both streams: attention to the contents below, then the MLP, with the same weights."""
+
+    def _add(self, x: jax.Array, keys_values: KVCache, mask: jax.Array, train: bool) -> jax.Array:
+        x = x + self.drop(self.attention(self.attention_norm(x), keys_values, mask), deterministic=not train)
+        return x + self.drop(self._mlp(x), deterministic=not train)
+
+    def __call__(self, streams: Streams, block_size: int, train: bool, memory: Any = None) -> tuple[Streams, None]:
+        """Contents [B, 1 + T, E] and queries [B, T, E]; `memory` holds the masks of both."""
+        (h, g), (may_h, may_g) = streams, memory
+        keys_values = self.attention.keys_values(self.attention_norm(h))
+        return (self._add(h, keys_values, may_h, train), self._add(g, keys_values, may_g, train)), None
+
+    def contents(self, cache: KVCache, h: jax.Array, begin: jax.Array, visible: jax.Array) -> tuple[KVCache, jax.Array]:
+        """Writes the contents h [B, M, E] into the cache from place `begin` on, and takes them through the layer."""
+        new = self.attention.keys_values(self.attention_norm(h))
+        where = (0, 0, begin, 0)
+        keys, values = (jax.lax.dynamic_update_slice(old, fresh, where) for old, fresh in zip(cache, new, strict=True))
+        return (keys, values), self._add(h, (keys, values), visible, False)
+
+    def queries(self, cache: KVCache, g: jax.Array, visible: jax.Array) -> jax.Array:
+        """Takes the queries g [B, M, E] through the layer."""
+        return self._add(g, cache, visible, False)
+
+
+@NETWORKS.register("two_stream")
+class TwoStream(StackedNetwork):
+    """A Transformer that knows which site it predicts from a stream of its own.
+
+    Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
+
+    Options: those of `StackedNetwork`.
+    """
+
+    def setup(self):
+        self.value = ValueEncoder(self.event, self.width, self.dtype)
+        self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
+        self.nothing = self.param("nothing", nn.initializers.normal(0.02), (self.width,))
+        self.target = self.param("target", nn.initializers.normal(0.02), (self.width,))  # w of the paper
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
+        layers = stacked(TwoStreamBlock, self.num_layers, unroll=self.unroll, remat=self.remat)
+        self.layers = layers(**self.block_fields(StreamAttention), name="layers")
+        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def _contents(self, x: jax.Array, sites: jax.Array, added: jax.Array) -> jax.Array:
+        """Values and positions of sites int[T], [B, T, E]."""
+        values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
+        return self.value(values) + self.site(sites) + added
+
+    def _queries(self, sites: jax.Array, added: jax.Array) -> jax.Array:
+        """Positions of sites int[T], [B, T, E]."""
+        return self.target.astype(self.dtype) + self.site(sites) + added
+
+    def _start(self, added: jax.Array) -> jax.Array:
+        """The content that comes before all sites, [B, 1, E]."""
+        return self.nothing.astype(self.dtype) + added
+
+    def _added(self, context: jax.Array | None, batch_size: int) -> jax.Array:
+        """What the context adds to every token, [B, 1, E]."""
+        if context is None:
+            return jnp.zeros((batch_size, 1, self.width), self.dtype)
+        return self.context(context)[:, None]
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        sites_T, added = jnp.asarray(factorization.blocks).ravel(), self._added(context, len(x))
+        contents = jnp.concatenate([self._start(added), self._contents(x, sites_T, added)], 1)
+        streams = tuple(self.drop(s, deterministic=not train) for s in (contents, self._queries(sites_T, added)))
+        (_, g), _ = self.layers(streams, factorization.block_size, train, self._masks(factorization))
+        features = self.out(self.norm(g)).reshape(len(x), *factorization.blocks.shape, -1)
+        return to_grid(features, factorization)
+
+    def _masks(self, factorization: Factorization) -> tuple[jax.Array, jax.Array]:
+        """Which contents, the first of them before all sites, both may see: [1 + T, 1 + T] and [T, 1 + T]."""
+        sites_T = jnp.asarray(factorization.blocks).ravel()
+        step_T = jnp.arange(len(sites_T)) // factorization.block_size
+        of_content = jnp.concatenate([jnp.full(1, -1), step_T])
+        exists = jnp.concatenate([jnp.full(1, True), sites_T < factorization.num_sites])
+        return (of_content <= of_content[:, None]) & exists, (of_content < step_T[:, None]) & exists
+
+    def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
+        params = jax.tree.map(lambda leaf: leaf[i], self.layers.variables["params"])
+        block = TwoStreamBlock(**self.block_fields(StreamAttention), parent=None)
+        return block.apply({"params": params}, *args, method=method)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """A cache of keys and values per layer, [B, N, 1 + S*M, H] each, that holds the content before all sites."""
+        added = self._added(context, batch_size)
+        size = 1 + factorization.num_steps * factorization.block_size
+        shape = (batch_size, self.num_heads, size, self.width // self.num_heads)
+        empty = jnp.zeros(shape, self.dtype)
+        h, caches = self._start(added), []
+        for i in range(self.num_layers):
+            cache, h = self._apply_layer(i, (empty, empty), h, 0, jnp.arange(size) < 1, method="contents")
+            caches.append(cache)
+        return caches, added
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        caches, added = carry
+        block = factorization.block_size
+        before_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
+        h = self._contents(canvas, before_M, added)
+        g = self._queries(factorization.sites(t)[0], added)
+        sites_T = jnp.asarray(factorization.blocks).ravel()
+        exists = jnp.concatenate([jnp.full(1, True), sites_T < factorization.num_sites])
+        visible = exists & (jnp.arange(len(exists)) < 1 + t * block)
+        new, begin = [], 1 + jnp.maximum(t - 1, 0) * block  # in step 0 nothing of what is written there is visible
+        for i, cache in enumerate(caches):
+            cache, h = self._apply_layer(i, cache, h, begin, visible, method="contents")
+            g = self._apply_layer(i, cache, g, visible, method="queries")
+            new.append(cache)
+        return (new, added), self.out(self.norm(g)).astype(jnp.float32)

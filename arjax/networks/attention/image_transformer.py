@@ -1,0 +1,155 @@
+"""Image Transformer (Parmar, Vaswani, Uszkoreit, Kaiser, Shazeer, Ku & Tran, 2018): local attention on pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.factorization.orderings import tiles
+from arjax.networks.attention.patterns import KVCache, Near, windows, write
+from arjax.networks.attention.sparse_attention import PatternNetwork
+from arjax.networks.base import NETWORKS
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step.
+
+    The queries of a tile see, of the pixels generated so far, those of the tile itself and of a margin above, to the
+    left and to the right of it.
+
+    Attributes:
+      grid: (rows, columns) of the picture.
+      tile: of a block of queries, which must divide it.
+      margin: rows above and columns to either side.
+    """
+
+    grid: tuple[int, int]
+    tile: tuple[int, int]
+    margin: tuple[int, int]
+
+    def _steps(self) -> np.ndarray:
+        """When each pixel of the picture and its margin is generated, int[H + above, W + 2 aside]; S: never."""
+        order = tiles(self.grid, *self.tile)
+        steps = np.empty(len(order), np.int32)
+        steps[order] = np.arange(len(order))
+        above, aside = self.margin
+        return np.pad(steps.reshape(self.grid), ((above, 0), (aside, aside)), constant_values=len(order))
+
+    def _around(self, plane: jax.Array, axis: int) -> jax.Array:
+        """Rows and columns at `axis` and behind it -> [tiles, above + h, aside + w + aside]."""
+        (height, width), (above, aside) = self.tile, self.margin
+        rows = windows(plane, axis, height, before=above)
+        both = windows(rows, axis + 2, width, before=aside, after=aside)  # [H / h, above + h, W / w, ...]
+        both = jnp.moveaxis(both, axis + 2, axis + 1)
+        return both.reshape(*both.shape[:axis], -1, *both.shape[axis + 2 :])
+
+    def queries(self, x_BNTH, slots):
+        return windows(x_BNTH, 2, self.tile[0] * self.tile[1])
+
+    def keys(self, x_BNTH, slots):
+        (rows, columns), (height, width) = self.grid, self.tile
+        tiled = x_BNTH.reshape(*x_BNTH.shape[:2], rows // height, columns // width, height, width, x_BNTH.shape[-1])
+        plane = jnp.swapaxes(tiled, 3, 4).reshape(*x_BNTH.shape[:2], rows, columns, x_BNTH.shape[-1])
+        around = self._around(plane, 2)
+        return around.reshape(*around.shape[:3], -1, around.shape[-1])
+
+    def mask(self, num_steps, slots):
+        above, aside = self.margin
+        inner = self._steps()[above:, aside : aside + self.grid[1]]
+        keys = self._around(jnp.asarray(inner) - num_steps, 0) + num_steps  # beyond the picture: S
+        seen_GK = keys.reshape(keys.shape[0], -1)
+        queries_GQ = jnp.arange(num_steps).reshape(-1, self.tile[0] * self.tile[1])
+        return seen_GK[:, None] <= queries_GQ[..., None]
+
+    def restore(self, out_BNGQH, num_steps, slots):
+        return out_BNGQH.reshape(*out_BNGQH.shape[:2], num_steps, out_BNGQH.shape[-1])
+
+    def _place(self, t: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Where the tile of step t begins, and the place of its pixel in it."""
+        (_, columns), (height, width) = self.grid, self.tile
+        tile, inside = t // (height * width), t % (height * width)
+        across = columns // width
+        return tile // across * height, tile % across * width, inside // width, inside % width
+
+    def init_cache(self, shape, num_steps, slots, dtype):
+        """The picture with its margin."""
+        batch, heads, size = shape
+        (rows, columns), (above, aside) = self.grid, self.margin
+        zeros = jnp.zeros((batch, heads, rows + above, columns + 2 * aside, size), dtype)
+        return zeros, zeros
+
+    def step(self, cache: KVCache, new: KVCache, t: jax.Array):
+        (height, width), (above, aside) = self.tile, self.margin
+        top, left, row, column = self._place(t)
+        place = 0, 0, top + above + row, left + aside + column, 0
+        cache = write(cache, tuple(a[:, :, :, None] for a in new), place)
+        sides = above + height, width + 2 * aside
+        around = [jax.lax.dynamic_slice(a, (0, 0, top, left, 0), (*a.shape[:2], *sides, a.shape[-1])) for a in cache]
+        steps = jax.lax.dynamic_slice(jnp.asarray(self._steps()), (top, left), sides)
+        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in around)
+        return cache, seen, steps.ravel() <= t
+
+    def graph(self, num_steps):
+        rows, columns = np.divmod(tiles(self.grid, *self.tile), self.grid[1])  # of the pixel of each step
+        top, left = (place // side * side for place, side in zip((rows, columns), self.tile, strict=True))
+        (height, width), (above, aside) = self.tile, self.margin
+        down, right = rows[None] - top[:, None], columns[None] - left[:, None]
+        near = (-above <= down) & (down < height) & (-aside <= right) & (right < width + aside)
+        return near & np.tri(num_steps, dtype=bool)
+
+
+@NETWORKS.register("image_transformer")
+class ImageTransformer(PatternNetwork):
+    """Blocks of queries attend to a memory block around them (section 3.3 of the paper), in one or two dimensions.
+
+    One number each, `query_block=(l_q,)` and `memory=(l_m,)`: blocks of l_q steps see themselves and the l_m steps
+    before, in any order and partition. Two numbers, (h_q, w_q) and (h_m, w_m): rectangles see themselves, h_m rows
+    above and w_m columns to either side; the picture is then generated rectangle by rectangle, with
+    `model.ordering=tiles(...)`.
+
+    Normalisation comes before each branch, as in all our Transformers; in the paper it comes after.
+
+    Options: `query_block`, `memory`, and those of `BlockNetwork`.
+    """
+
+    query_block: tuple[int, ...] = (256,)
+    memory: tuple[int, ...] = (256,)
+    activation: str = "relu"
+
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "query_block": (2,), "memory": (1,)}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        super().check(event, factorization, options)
+        block, memory = options["query_block"], options["memory"]
+        sizes = [is_integer(n) and n >= 1 for n in block] + [is_integer(n) and n >= 0 for n in memory]
+        if not all(sizes) or len(block) != len(memory) or len(block) not in (1, 2):
+            raise UserError(
+                "network.query_block and network.memory must be one or two whole numbers each, blocks at least 1, "
+                f"not {block} and {memory}"
+            )
+        if len(block) == 2:
+            check_tiles(event.grid_shape, factorization, block)
+
+    def patterns(self):
+        if len(self.query_block) == 1:
+            return ((Near(min(self.query_block[0], self.event.num_sites), self.memory[0]), self.num_heads),)
+        return ((Tiles(self.event.grid_shape, self.query_block, self.memory), self.num_heads),)
+
+
+def check_tiles(grid_shape: tuple[int, ...], factorization, block: tuple[int, int]) -> None:
+    """Raises `UserError` unless single sites come rectangle by rectangle."""
+    if len(grid_shape) != 2 or any(length % side for length, side in zip(grid_shape, block, strict=True)):
+        raise UserError(f"network.query_block={block} must divide a grid of two dimensions, not {grid_shape}")
+    order = tiles(grid_shape, *block)
+    if factorization.block_size > 1 or not np.array_equal(factorization.order, order):
+        raise UserError(
+            f"attention in two dimensions needs model.ordering=tiles(height={block[0]}, width={block[1]}) and "
+            f"model.partition=sites"
+        )

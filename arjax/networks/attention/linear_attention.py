@@ -1,0 +1,113 @@
+"""Linear attention (Katharopoulos et al., 2020, "Transformers are RNNs: Fast Autoregressive Transformers with Linear
+Attention").
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.attention.transformer import BlockNetwork
+from arjax.networks.base import NETWORKS
+from arjax.networks.layers.attention import MultiHead
+
+
+def positive(x: jax.Array) -> jax.Array:
+    """phi(x) = elu(x) + 1 (section 3.2, equation 7), written such that it does not round to 0 for large negative x."""
+    return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
+
+
+def with_one(v: jax.Array) -> jax.Array:
+    """[v, 1]: weighted sums of these hold the sum of the weights in their last feature."""
+    return jnp.concatenate([v, jnp.ones_like(v[..., :1])], -1)
+
+
+def normalised(sums: jax.Array) -> jax.Array:
+    """[sum w v, sum w] -> sum w v / sum w; 0 where there is nothing to sum, with a finite derivative."""
+    return sums[..., :-1] / jnp.maximum(sums[..., -1:], 1e-12)
+
+
+def linear_attention(
+    q_BNTH: jax.Array, k_BNTH: jax.Array, v_BNTH: jax.Array, block_size: int, chunk_size: int
+) -> jax.Array:
+    """sum_j phi(q_i)' phi(k_j) v_j / sum_j phi(q_i)' phi(k_j) over all j of the block of i and of earlier blocks,
+    float32[B, N, T, H] (equations 8 and 9; q and k come in as phi(q) and phi(k)).
+
+    In chunks of whole blocks: inside a chunk the masked products of all pairs, from the chunks before it their sum
+    S = sum_j phi(k_j) [v_j, 1]' (equations 10 and 11), in float32. Time and memory are linear in T.
+    """
+    length = q_BNTH.shape[2]
+    size = max(chunk_size // block_size, 1) * block_size
+    padding = -length % size
+
+    def chunks(x_BNTH: jax.Array) -> jax.Array:
+        padded = jnp.pad(x_BNTH, ((0, 0), (0, 0), (0, padding), (0, 0)))
+        return padded.reshape(*x_BNTH.shape[:2], -1, size, x_BNTH.shape[-1])
+
+    q, k, v = chunks(q_BNTH), chunks(k_BNTH), chunks(with_one(v_BNTH))
+    block = jnp.arange(size) // block_size
+    weights = jnp.einsum("bncqh,bnckh->bncqk", q, k, preferred_element_type=jnp.float32)
+    weights = jnp.where(block[:, None] >= block[None, :], weights, 0)
+    inside = jnp.einsum("bncqk,bncke->bncqe", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    per_chunk = jnp.einsum("bnckh,bncke->bnche", k, v, preferred_element_type=jnp.float32)
+    # Shifted, not a chunk subtracted from its own sum: that would leave a rounding error that depends on the future.
+    state = jnp.pad(jnp.cumsum(per_chunk, axis=2)[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))
+    before = jnp.einsum("bncqh,bnche->bncqe", q.astype(jnp.float32), state)
+    mixed = normalised(inside + before)
+    return mixed.reshape(*q_BNTH.shape[:2], -1, q_BNTH.shape[-1])[:, :, :length]
+
+
+class LinearAttention(MultiHead):
+    """Linear attention over blocks of M tokens: token n sees all tokens of blocks <= n // M.
+
+    The step form is a recurrent network whose state, the sum of phi(k) [v, 1]', has the same size at any length
+    (section 3.4, equations 16 to 20).
+    """
+
+    chunk_size: int = 64
+
+    def _qkv(self, x_BTE: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """phi(queries), phi(keys) and values, [B, N, T, H] each."""
+        q, k, v = (self._heads(project(x_BTE)) for project in (self.query, self.key, self.value))
+        return positive(q), positive(k), v
+
+    def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
+        """All tokens, [B, S*M, E] -> [B, S*M, E]."""
+        return self._merge(linear_attention(*self._qkv(x_BTE), block_size, self.chunk_size))
+
+    def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> jax.Array:
+        """The state before step 0: no keys and values, [B, N, H, H + 1]."""
+        heads, size = self.kv_shape
+        return jnp.zeros((batch_size, heads, size, size + 1), jnp.float32)
+
+    def step(self, state_BNHE: jax.Array, x_BME: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Adds the keys and values of block t to the state and reads it."""
+        q, k, v = self._qkv(x_BME)
+        state_BNHE = state_BNHE + jnp.einsum("bnmh,bnme->bnhe", k, with_one(v), preferred_element_type=jnp.float32)
+        sums = jnp.einsum("bnmh,bnhe->bnme", q.astype(jnp.float32), state_BNHE)
+        return state_BNHE, self._merge(normalised(sums))
+
+
+@NETWORKS.register("linear_attention")
+class LinearTransformer(BlockNetwork):
+    """Transformer with linear attention: time linear in the number of sites, and in step form a state of fixed size.
+
+    Options: those of `BlockNetwork`; `chunk_size`: tokens within which all pairs are compared at once.
+    """
+
+    chunk_size: int = 64
+
+    SMALL = {"width": 32, "num_layers": 2, "num_heads": 4, "chunk_size": 4}
+
+    def make_attention(self):
+        return functools.partial(
+            LinearAttention,
+            self.width,
+            self.num_heads,
+            self.out_scale,
+            self.dtype,
+            use_bias=self.use_bias,
+            chunk_size=self.chunk_size,
+        )

@@ -1,0 +1,132 @@
+"""Self-attention along sparse patterns: memory and time as the pattern has pairs, not as the square of the length."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.networks.attention.patterns import KVCache, Pattern
+from arjax.networks.attention.transformer import BlockNetwork
+from arjax.networks.layers.attention import SelfAttention
+
+#: A pattern for some of the heads, and how many.
+HeadPatterns = tuple[tuple[Pattern, int], ...]
+#: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
+NOTHING = -1e30
+
+
+def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """softmax(q k' / sqrt(H)) v over what the mask allows, 0 where that is nothing, and the log of the softmax's sum.
+
+    q [..., Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
+    """
+    scores = jnp.einsum("...qh,...kh->...qk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    scores = jnp.where(mask, scores, NOTHING)
+    largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+    weights = jnp.where(mask, jnp.exp(scores - largest), 0.0)
+    total = weights.sum(-1, keepdims=True)
+    seen = total > 0
+    total = jnp.where(seen, total, 1.0)  # not a small number: slopes of the quotient have its square below the line
+    out = jnp.einsum("...qk,...kh->...qh", (weights / total).astype(v.dtype), v)
+    return out, jnp.where(seen, jnp.log(total) + largest, NOTHING)[..., 0]
+
+
+def unite(parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
+    """One softmax over disjoint sets, from `partial_attention` over each of them."""
+    if len(parts) == 1:
+        return parts[0][0]
+    share = jax.nn.softmax(jnp.stack([log_sum for _, log_sum in parts]), axis=0)
+    return sum(w[..., None].astype(out.dtype) * out for w, (out, _) in zip(share, parts, strict=True))
+
+
+class PatternAttention(SelfAttention):
+    """Self-attention in which each group of heads follows its own pattern, or all follow the union of all patterns.
+
+    Attributes:
+      patterns: of groups of heads.
+      merged: whether all heads attend to the union of the patterns instead, which must be disjoint then.
+    """
+
+    patterns: HeadPatterns = ()
+    merged: bool = False
+
+    def _groups(self) -> list[tuple[Pattern, slice]]:
+        """Each pattern and the heads that follow it."""
+        if self.merged:
+            return [(pattern, slice(0, self.num_heads)) for pattern, _ in self.patterns]
+        ends = np.cumsum([count for _, count in self.patterns])
+        return [(p, slice(int(end) - n, int(end))) for (p, n), end in zip(self.patterns, ends, strict=True)]
+
+    def _combine(self, parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
+        mixed_BNTH = unite(parts) if self.merged else jnp.concatenate([out for out, _ in parts], axis=1)
+        return self._merge(mixed_BNTH)
+
+    def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
+        """All tokens, [B, S*M, E] -> [B, S*M, E]."""
+        num_steps = x_BTE.shape[1] // block_size
+        qkv = self._qkv(x_BTE, jnp.arange(x_BTE.shape[1]) // block_size)
+        parts = []
+        for pattern, heads in self._groups():
+            q, k, v = (a[:, heads] for a in qkv)
+            blocks = pattern.queries(q, block_size), pattern.keys(k, block_size), pattern.keys(v, block_size)
+            out, log_sum = partial_attention(*blocks, pattern.mask(num_steps, block_size))
+            restore = functools.partial(pattern.restore, num_steps=num_steps, slots=block_size)
+            parts.append((restore(out), restore(log_sum[..., None])[..., 0]))
+        return self._combine(parts)
+
+    def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> list[KVCache]:
+        """What each pattern keeps."""
+        size = self.kv_shape[1]
+        return [
+            pattern.init_cache((batch_size, heads.stop - heads.start, size), num_steps, block_size, self.dtype)
+            for pattern, heads in self._groups()
+        ]
+
+    def step(self, cache: list[KVCache], x_BME: jax.Array, t: jax.Array) -> tuple[list[KVCache], jax.Array]:
+        """The tokens of step t, which attend to what their patterns hold."""
+        qkv, kept, parts = self._qkv(x_BME, t), [], []
+        for (pattern, heads), old in zip(self._groups(), cache, strict=True):
+            q, k, v = (a[:, heads] for a in qkv)
+            new, (keys, values), visible_K = pattern.step(old, (k, v), t)
+            kept.append(new)
+            parts.append(partial_attention(q, keys, values, visible_K))
+        return kept, self._combine(parts)
+
+
+class PatternNetwork(BlockNetwork):
+    """Transformer blocks whose heads follow patterns; subclasses say which."""
+
+    def patterns(self) -> HeadPatterns:
+        """The patterns of each layer and how many heads follow each."""
+        raise TypeError(f"{type(self).__name__} has no patterns")
+
+    def unites(self) -> bool:
+        """Whether all heads follow the union of the patterns."""
+        return False
+
+    def make_attention(self):
+        return functools.partial(
+            PatternAttention,
+            self.width,
+            self.num_heads,
+            self.out_scale,
+            self.dtype,
+            use_bias=self.use_bias,
+            patterns=self.patterns(),
+            merged=self.unites(),
+        )
+
+    def dependencies(self, factorization):
+        """The tokens of step t see what those of a chain of L steps read, and the token of step s reads step s - 1."""
+        num_steps, step_D = factorization.num_steps, np.asarray(factorization.step)
+        graph_SS = np.eye(num_steps, dtype=bool)
+        for pattern, _ in self.patterns():
+            graph_SS |= pattern.graph(num_steps)
+        reach_SS = np.eye(num_steps, dtype=bool)
+        for _ in range(self.num_layers):
+            reach_SS = reach_SS @ graph_SS
+        padded_SS = np.pad(reach_SS, ((0, 0), (0, 1)))  # what is read after the last step is read by none
+        return padded_SS[step_D[:, None], step_D[None] + 1]

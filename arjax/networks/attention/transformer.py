@@ -1,0 +1,214 @@
+"""Causal Transformer (Vaswani et al., 2017), pre-norm as in GPT-2 (Radford et al., 2019, section 2.3)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT
+from arjax.networks.base import NETWORKS, Network
+from arjax.networks.layers.attention import CrossAttention, SelfAttention
+from arjax.networks.layers.blocks import Block, Memory, check_block, check_stack, make_norm, stacked
+from arjax.networks.layers.embedding import SequenceEncoder
+from arjax.networks.layers.steps import StepTokens, check_steps, to_grid
+
+
+class BlockNetwork(Network):
+    """Transformer blocks over the slots of the steps, for any order and any block partition.
+
+    A token knows the value and the position that it reads, and the position that it predicts; it may see the tokens of
+    its own step and of earlier ones. Subclasses choose how a layer looks at them, by `make_attention`.
+
+    Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
+    `mlp_ratio` times the width; `activation`; `norm_kind` ("layer" or "rms") with `norm_epsilon`; `use_bias` in all
+    layers; `dropout`; `position` ("learned", "sinusoidal", "none") of the sites, and whether tokens have the
+    `target_position` too (needed unless the order is fixed, one site per step); `tie_embeddings` (the readout is the
+    table of the values); `cross_attention` to contexts that are sequences (else their summary is added to each token,
+    as other contexts are); `remat` (recompute activations in the backward pass; needs `unroll=1`); `unroll` (layers per
+    iteration of the scan over layers: 1 compiles fastest, L runs fastest).
+    """
+
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    mlp_kind: str = "plain"
+    mlp_ratio: int = 4
+    mlp_size: int = 0
+    activation: str = "gelu"
+    norm_kind: str = "layer"
+    norm_epsilon: float = 1e-6
+    use_bias: bool = True
+    dropout: float = 0.0
+    position: str = "learned"
+    target_position: bool = True
+    tie_embeddings: bool = False
+    cross_attention: bool = True
+    remat: bool = False
+    unroll: int = 4
+
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
+    MAY_BE_ZERO = ("mlp_size",)
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_steps(factorization, options["position"])
+        check_block(options["norm_kind"], options["mlp_kind"], options["activation"])
+        check_stack(options)
+        if not options["norm_epsilon"] > 0:
+            raise UserError(f"network.norm_epsilon must be above 0, not {options['norm_epsilon']}")
+        if not options["target_position"] and factorization.block_size > 1:
+            raise UserError("steps of several sites need network.target_position=True, to tell the sites apart")
+        if options["tie_embeddings"] and (event.num_levels <= 2 or event.value_size > 1):
+            raise UserError("network.tie_embeddings needs values that are one integer of more than two levels")
+
+    def make_attention(self) -> Callable[[], nn.Module]:
+        """What makes the attention module of a layer."""
+        raise TypeError(f"{type(self).__name__} has no attention")
+
+    @property
+    def out_scale(self) -> float:
+        """Variance of a branch at the start: 2L branches add up to one (GPT-2, section 2.3)."""
+        return 1 / (2 * self.num_layers)
+
+    @property
+    def attends_to_context(self) -> bool:
+        """Whether the context is looked at position by position."""
+        return self.cross_attention and self.context_spec.is_sequence
+
+    def _block_fields(self) -> dict[str, Any]:
+        cross = functools.partial(
+            CrossAttention, self.width, self.num_heads, self.out_scale, self.dtype, use_bias=self.use_bias
+        )
+        return {
+            "make_attention": self.make_attention(),
+            "width": self.width,
+            "mlp_size": self.mlp_size or self.mlp_ratio * self.width,
+            "dropout": self.dropout,
+            "activation": self.activation,
+            "out_scale": self.out_scale,
+            "dtype": self.dtype,
+            "mlp_kind": self.mlp_kind,
+            "norm_kind": self.norm_kind,
+            "norm_epsilon": self.norm_epsilon,
+            "use_bias": self.use_bias,
+            "make_cross": cross if self.attends_to_context else None,
+        }
+
+    def setup(self):
+        spec = NO_CONTEXT if self.attends_to_context else self.context_spec
+        self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype, self.target_position)
+        if self.attends_to_context:
+            self.context = SequenceEncoder(self.context_spec, self.width, self.dtype)
+        layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
+        self.layers = layers(**self._block_fields(), name="layers")
+        self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
+        if not self.tie_embeddings:
+            self.out = nn.Dense(self.num_features, use_bias=self.use_bias, dtype=self.dtype)
+        elif self.num_features != self.event.num_levels:
+            raise UserError(
+                f"network.tie_embeddings makes one feature per level, and this conditional needs {self.num_features}: "
+                f"use model.conditional=categorical"
+            )
+        self.drop = nn.Dropout(self.dropout)
+
+    def _contexts(self, context: jax.Array | None) -> tuple[jax.Array | None, Memory | None]:
+        """What is added to the tokens, and what they attend to."""
+        return (None, self.context(context)) if self.attends_to_context else (context, None)
+
+    def _readout(self, h: jax.Array) -> jax.Array:
+        h = self.norm(h)
+        return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        added, memory = self._contexts(context)
+        tokens_BSME = self.drop(self.tokens(x, factorization, added), deterministic=not train)
+        batch, steps, slots, width = tokens_BSME.shape
+        h, _ = self.layers(tokens_BSME.reshape(batch, steps * slots, width), slots, train, memory)
+        features = self._readout(h)
+        return to_grid(features.reshape(batch, steps, slots, -1), factorization)
+
+    def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
+        """A method of layer i. No scan over layers: each cache is then updated in place, where a scan would copy it."""
+        params = jax.tree.map(lambda leaf: leaf[i], self.layers.variables["params"])
+        return Block(**self._block_fields(), parent=None).apply({"params": params}, *args, method=method)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """An empty cache per layer, and the keys and values of the context."""
+        _, memory = self._contexts(context)
+        sizes = batch_size, factorization.num_steps, factorization.block_size
+        return [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        added = None if self.attends_to_context else context
+        h, caches = self.tokens.step(canvas, t, factorization, added), []
+        for i, cache in enumerate(carry):
+            cache, h = self._apply_layer(i, cache, h, t, method="step")
+            caches.append(cache)
+        return caches, self._readout(h).astype(jnp.float32)
+
+
+def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
+    """Raises `UserError` unless the scaling of rotary positions is empty, or one that can be computed and is used."""
+    if not scaling:
+        return
+    numbers = len(scaling) == 4 and all(isinstance(n, (int, float)) and n > 0 for n in scaling)
+    if not numbers or not scaling[1] < scaling[2]:
+        raise UserError(
+            "network.rotary_scaling must be empty or (factor, low, high, original length), all positive and low below "
+            f"high, not {scaling}"
+        )
+    if not rotary:
+        raise UserError("network.rotary_scaling changes nothing without network.rotary=True")
+
+
+@NETWORKS.register("transformer")
+class Transformer(BlockNetwork):
+    """Transformer whose tokens attend to all tokens of the steps so far; the step form keeps their keys and values.
+
+    Options: those of `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N of their own);
+    `head_size` (0: E / N); `rotary` positions with their `rotary_base` and `rotary_scaling` (see
+    `attention.rotary_frequencies`; () for none).
+
+    GPT-2 and Llama models are options of this class: see configs/gpt2.py, configs/llama.py.
+    """
+
+    num_kv_heads: int = 0
+    head_size: int = 0
+    rotary: bool = False
+    rotary_base: float = 10000.0
+    rotary_scaling: tuple[float, ...] = ()
+
+    MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        super().check(event, factorization, options)
+        heads, groups = options["num_heads"], options["num_kv_heads"] or options["num_heads"]
+        if heads % groups:
+            raise UserError(f"network.num_kv_heads={groups} does not divide network.num_heads={heads}")
+        size = options["head_size"] or options["width"] // heads
+        if options["rotary"] and (size % 2 or not options["rotary_base"] > 1):
+            raise UserError(
+                f"network.rotary needs heads of even size and a base above 1, not {size} and {options['rotary_base']}"
+            )
+        check_scaling(options["rotary_scaling"], options["rotary"])
+
+    def make_attention(self):
+        return functools.partial(
+            SelfAttention,
+            self.width,
+            self.num_heads,
+            self.out_scale,
+            self.dtype,
+            num_kv_heads=self.num_kv_heads,
+            head_size=self.head_size,
+            use_bias=self.use_bias,
+            rotary_base=self.rotary_base if self.rotary else 0.0,
+            rotary_scaling=self.rotary_scaling,
+        )

@@ -1,0 +1,1 @@
+"""Stacks of causal convolutions over the steps."""

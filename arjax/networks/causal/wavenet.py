@@ -1,0 +1,161 @@
+"""WaveNet: A Generative Model for Raw Audio (van den Oord et al., 2016)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.base import NETWORKS
+from arjax.networks.layers.convolution_1d import CausalConv1D, cyclic_dilations
+from arjax.networks.layers.steps import StepNetwork
+
+
+class WaveNetLayer(nn.Module):
+    """A gated unit with a residual and a skip output (section 2.3, equation 2; section 2.4, figure 4; * convolves):
+
+    z = tanh(W_f * x + V_f c) . sigmoid(W_g * x + V_g c),   next x = x + W_r z,   skip = W_s z
+
+    with the conditioning c of section 2.5 and biases everywhere. The last layer feeds nothing but its skip.
+    """
+
+    width: int
+    skip_channels: int
+    kernel_size: int
+    dilation: int
+    conditioned: bool
+    last: bool
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        # W_f and W_g side by side, likewise V_f and V_g: one matrix product each.
+        self.taps = CausalConv1D(self.width, 2 * self.width, self.kernel_size, self.dilation, self.dtype)
+        if self.conditioned:
+            self.condition = nn.Dense(2 * self.width, use_bias=False, dtype=self.dtype)
+        if not self.last:
+            self.residual = nn.Dense(self.width, dtype=self.dtype)
+        self.skip = nn.Dense(self.skip_channels, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def _outputs(self, x: jax.Array, pre: jax.Array, condition: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """(next x, skip)."""
+        if condition is not None:
+            pre = pre + self.condition(condition)
+        filtered, gate = jnp.split(pre, 2, axis=-1)
+        z = jnp.tanh(filtered) * nn.sigmoid(gate)
+        return x if self.last else x + self.residual(z), self.skip(z)
+
+    def __call__(self, x_BTR: jax.Array, train: bool, condition: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """All steps: [B, T, R] -> ([B, T, R], [B, T, skip_channels]); the conditioning is [B, T or 1, R]."""
+        pre = self.taps(self.drop(x_BTR, deterministic=not train))
+        return self._outputs(x_BTR, pre, condition)
+
+    def step(self, queue: jax.Array, x_BR: jax.Array, t: jax.Array, condition: jax.Array | None):
+        """One step: (queue, (next x, skip))."""
+        queue, pre = self.taps.step(queue, x_BR, t)
+        return queue, self._outputs(x_BR, pre, condition)
+
+
+class WaveNetCore(nn.Module):
+    """A causal convolution, the gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4).
+
+    The last 1x1 is the readout of the network.
+    """
+
+    width: int
+    skip_channels: int
+    num_layers: int
+    kernel_size: int
+    dilation_cycle: int
+    conditioned: bool
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        self.causal = CausalConv1D(self.width, self.width, self.kernel_size, 1, self.dtype)
+        self.layers = [
+            WaveNetLayer(
+                self.width,
+                self.skip_channels,
+                self.kernel_size,
+                dilation,
+                self.conditioned,
+                i == self.num_layers - 1,
+                self.dropout,
+                self.dtype,
+                name=f"layer_{i}",
+            )
+            for i, dilation in enumerate(cyclic_dilations(self.num_layers, self.dilation_cycle))
+        ]
+        self.post = nn.Dense(self.skip_channels, dtype=self.dtype)
+
+    def _head(self, skips: jax.Array) -> jax.Array:
+        return nn.relu(self.post(nn.relu(skips)))
+
+    def __call__(self, x_BTR: jax.Array, train: bool, condition: jax.Array | None) -> jax.Array:
+        """All steps: [B, T, R] -> [B, T, skip_channels]."""
+        x, skips = self.causal(x_BTR), 0.0
+        for layer in self.layers:
+            x, skip = layer(x, train, condition)
+            skips = skips + skip
+        return self._head(skips)
+
+    def init_carry(self, batch_size: int) -> list[jax.Array]:
+        """The queue of the first convolution and one per layer."""
+        return [self.causal.init_carry(batch_size), *(layer.taps.init_carry(batch_size) for layer in self.layers)]
+
+    def step(self, carry: list[jax.Array], x_BR: jax.Array, t: jax.Array, condition: jax.Array | None):
+        """One step through all layers."""
+        queue, x = self.causal.step(carry[0], x_BR, t)
+        queues, skips = [queue], 0.0
+        for layer, queue in zip(self.layers, carry[1:], strict=True):
+            queue, (x, skip) = layer.step(queue, x, t, condition)
+            queues.append(queue)
+            skips = skips + skip
+        return queues, self._head(skips)
+
+
+@NETWORKS.register("wavenet")
+class WaveNet(StepNetwork):
+    """Stacks of gated dilated causal convolutions over the steps of any factorization.
+
+    A label or vector conditions every layer globally; a sequence or frames also locally, position floor(s L / S) in
+    step s. The step form keeps one queue per layer, so a step costs the same however long the sequence is.
+
+    Options: `hidden_size` R (residual channels, and width of the gates), `skip_channels`, `num_layers`,
+    `kernel_size` K, `dilation_cycle` (dilations 1, 2, ..., 2^(cycle-1), then over again), `dropout` on the input of
+    each layer, `position`. The receptive field is K + (K-1) * (sum of the dilations) steps.
+    """
+
+    skip_channels: int = 128
+    num_layers: int = 8
+    kernel_size: int = 2
+    dilation_cycle: int = 8
+    dropout: float = 0.0
+
+    CONDITIONED_CORE = True
+    SMALL = {
+        "hidden_size": 16,
+        "skip_channels": 24,
+        "num_layers": 4,
+        "dilation_cycle": 2,
+        "position": "learned",
+    }
+
+    @property
+    def receptive_field(self):
+        dilations = cyclic_dilations(self.num_layers, self.dilation_cycle)
+        return 1 + (self.kernel_size - 1) * (1 + sum(dilations))
+
+    def make_core(self):
+        return WaveNetCore(
+            self.hidden_size,
+            self.skip_channels,
+            self.num_layers,
+            self.kernel_size,
+            self.dilation_cycle,
+            self.context_spec.kind != "none",
+            self.dropout,
+            self.dtype,
+        )

@@ -1,0 +1,1 @@
+"""Networks on vectors: a matrix, a mask or a network per site."""

@@ -1,0 +1,59 @@
+"""Sites that read no other site: the baseline of every table, and the constant part of richer networks."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.spec import ContextSpec
+from arjax.networks.base import NETWORKS, Network
+from arjax.networks.layers.embedding import ContextEncoder
+
+
+class SiteBias(nn.Module):
+    """A learned feature vector per site, b_i + U_i c, where c is the context: [B, D, F]."""
+
+    num_sites: int
+    num_features: int
+    context_spec: ContextSpec
+    dtype: str
+
+    def setup(self):
+        shape = (self.num_sites, self.num_features)
+        # Not zero: the components of a mixture would all start alike, and stay so.
+        self.bias = self.param("bias", nn.initializers.normal(0.05), shape)
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, self.num_sites * self.num_features, self.dtype)
+
+    def __call__(self, batch_size: int, context: jax.Array | None) -> jax.Array:
+        """Features [B, D, F] of all sites."""
+        bias_BDF = jnp.broadcast_to(self.bias.astype(self.dtype), (batch_size, *self.bias.shape))
+        return bias_BDF if context is None else bias_BDF + self.context(context).reshape(bias_BDF.shape)
+
+
+@NETWORKS.register("independent")
+class Independent(Network):
+    """p(x | c) = prod_i p(x_i | c): features are a bias per site, plus what the context adds.
+
+    Maximum likelihood makes these the frequencies of the values at each site, so this is the score that any network has
+    to beat. It reads no site, and so serves every order and partition alike. No options.
+    """
+
+    def setup(self):
+        self.site = SiteBias(self.event.num_sites, self.num_features, self.context_spec, self.dtype)
+
+    def dependencies(self, factorization):
+        return np.zeros((factorization.num_sites, factorization.num_sites), bool)
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        features_BDF = self.site(x.shape[0], context)
+        return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The features of all sites, [B, D, F]: they are known from the start."""
+        return self.site(batch_size, context).astype(jnp.float32)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        return carry, jnp.take(carry, factorization.sites(t)[0], axis=1, mode="clip")

@@ -1,0 +1,96 @@
+"""One small network per conditional that shares nothing with the others: where the field began."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.factorization import Factorization
+from arjax.networks.base import NETWORKS, Network, activation, check_sizes
+from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, input_mask, numeric_size, seen_inputs
+
+
+@NETWORKS.register("separate")
+class Separate(Network):
+    """D multilayer perceptrons: that of site i reads the sites of earlier steps, none to D - 1 of them.
+
+        h_i = act(W_i (m_i * x) + b_i),  features_i = V_i h_i + d_i,    m_ij = 1 where step[j] < step[i]
+
+    The joint distribution as a product of conditionals with a learner each (Frey, 1998; Bengio & Bengio, "Modeling
+    High-Dimensional Discrete Data with Multi-Layer Neural Networks", 2000, whose hidden units are shared). All have the
+    same shapes, so their parameters are stacked on a leading site axis and they are computed together; what a site must
+    not read (of a graph: all but its parents) is masked out of W_i. A context is one more input of every perceptron.
+
+    Memory and time are quadratic in the number of sites: the stacked W holds D * D * n * U numbers, 10 million for 784
+    binary sites at U = 16, and as many again for each moment of the optimizer.
+
+    Options: `hidden_sizes` U of each layer (any depth), `activation`, `dropout` on hidden units, `input_dropout`.
+    """
+
+    hidden_sizes: tuple[int, ...] = (16,)
+    activation: str = "relu"
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+
+    SMALL = {"hidden_sizes": (20, 16)}
+    SERVES_GRAPHS = True
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_sizes("hidden_sizes", options["hidden_sizes"])
+        activation(options["activation"])
+
+    def setup(self):
+        num_sites, kernel = self.event.num_sites, nn.initializers.lecun_normal(batch_axis=0)
+        sizes = [num_sites * numeric_size(self.event), *self.hidden_sizes, self.num_features]
+        names = [*(f"hidden_{i}" for i in range(len(self.hidden_sizes))), "out"]
+        shapes = list(zip(names, sizes[:-1], sizes[1:], strict=True))
+        self.kernels = [self.param(f"{name}_kernel", kernel, (num_sites, *shape)) for name, *shape in shapes]
+        self.biases = [self.param(f"{name}_bias", nn.initializers.zeros, (num_sites, size)) for name, _, size in shapes]
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, num_sites * self.hidden_sizes[0], self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+        self.input_drop = nn.Dropout(self.input_dropout)
+
+    def _from_context(self, batch_size: int, context: jax.Array | None) -> jax.Array:
+        """What the context adds to the first hidden layer of every site, [B, D, U]."""
+        shape = (batch_size, self.event.num_sites, self.hidden_sizes[0])
+        return jnp.zeros(shape, self.dtype) if context is None else self.context(context).reshape(shape)
+
+    def _run(
+        self,
+        inputs_BI: jax.Array,
+        from_context_BDU: jax.Array,
+        factorization: Factorization,
+        sites_M: jax.Array | None,
+        train: bool,
+    ) -> jax.Array:
+        """The perceptrons of some sites, or of all (None): [B, D * n] -> features [B, M, F]."""
+
+        def pick(array: jax.Array, axis: int = 0) -> jax.Array:
+            return array if sites_M is None else jnp.take(array, sites_M, axis, mode="clip")
+
+        kernels, biases = ([pick(leaf).astype(self.dtype) for leaf in leaves] for leaves in (self.kernels, self.biases))
+        h_BMU = biases[0] + pick(from_context_BDU, 1)
+        if factorization.has_arrows:
+            mask_MI = pick(input_mask(self.event, factorization).T)
+            h_BMU = h_BMU + jnp.einsum("bi,miu->bmu", inputs_BI, jnp.where(mask_MI[..., None], kernels[0], 0))
+        for kernel, bias in zip(kernels[1:], biases[1:], strict=True):
+            h_BMU = self.drop(activation(self.activation)(h_BMU), deterministic=not train)
+            h_BMU = jnp.einsum("bmu,muv->bmv", h_BMU, kernel) + bias
+        return h_BMU.astype(jnp.float32)
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        inputs = self.input_drop(flat_inputs(x, self.event, self.dtype), deterministic=not train)
+        features_BDF = self._run(inputs, self._from_context(x.shape[0], context), factorization, None, train)
+        return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """What the context adds, once for all steps."""
+        return self._from_context(batch_size, context)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        """Only the perceptrons of the sites of step t are computed."""
+        inputs = seen_inputs(canvas, self.event, self.dtype, t, factorization)
+        return carry, self._run(inputs, carry, factorization, factorization.sites(t)[0], train=False)

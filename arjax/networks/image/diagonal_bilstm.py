@@ -1,0 +1,214 @@
+"""Diagonal BiLSTM (van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016, section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.networks.base import NETWORKS
+from arjax.networks.image.lstm_scan import gate_bias, lstm_cell, lstm_scan
+from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore
+from arjax.networks.layers.convolution import TapMix
+
+#: Inputs of the gates outside the picture: all gates are shut, so that cells and states are exactly 0 there.
+SHUT = -1e9
+
+
+def skew(x_BHWC: jax.Array, fill: float) -> jax.Array:
+    """Offsets each row by one position to the row above, [B, H, W, C] -> [B, H, W + H - 1, C].
+
+    Column d then holds the diagonal of pixels with r + c = d, and `fill` where there are none.
+    """
+    batch, height, width, channels = x_BHWC.shape
+    padded = jnp.pad(x_BHWC, ((0, 0), (0, 0), (0, height), (0, 0)), constant_values=fill)
+    flat = padded.reshape(batch, height * (width + height), channels)[:, : height * (width + height - 1)]
+    return flat.reshape(batch, height, width + height - 1, channels)
+
+
+def unskew(x_BHTC: jax.Array, width: int) -> jax.Array:
+    """The inverse of `skew`: [B, H, W + H - 1, C] -> [B, H, W, C]."""
+    batch, height, length, channels = x_BHTC.shape
+    flat = jnp.pad(x_BHTC.reshape(batch, height * length, channels), ((0, 0), (0, height), (0, 0)))
+    return flat.reshape(batch, height, length + 1, channels)[:, :, :width]
+
+
+class DiagonalBiLSTMLayer(nn.Module):
+    """Two LSTMs that go along the diagonals, one from the left corner and one from the right.
+
+    The state of a pixel follows from the states before it in its row and above it, a 2x1 convolution over the column of
+    the skewed map; the cell from the one before it in its row. The gates read the map below at the pixel itself
+    (1x1, mask B). The states from the right see what is right of a pixel, so they are shifted down by one row before
+    they are added to those from the left: there, all of it is past.
+    """
+
+    hidden_size: int
+    strip: int
+    dropout: float
+    conditioned: bool
+    dtype: str
+
+    def setup(self):
+        size = self.hidden_size
+        self.input_to_state = TapMix(8 * size, self.dtype, use_bias=False)
+        shape = (2, 2 * size, 4 * size)
+        init = nn.initializers.lecun_normal(batch_axis=(0,))
+        self.state_kernel = self.param("state_to_state_kernel", init, shape)
+        self.bias = self.param("bias", gate_bias, (2, 4 * size))
+        if self.conditioned:
+            self.from_condition = TapMix(8 * size, self.dtype, use_bias=False)
+        self.up = TapMix(4 * size, self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def _add(self, maps: jax.Array, to_output: jax.Array, h: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Two 1x1 convolutions of the states: one is added to the maps, one is sent to the output."""
+        up, out = jnp.split(self.up(self.drop(h, deterministic=not train)), 2, axis=-1)
+        return maps + up, to_output + out
+
+    def _gates(self, maps: jax.Array, condition: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """What the gates of both directions know before the states are read, [..., G] each."""
+        z = self.input_to_state(maps) + self.bias.astype(self.dtype).reshape(-1)
+        if condition is not None:
+            z = z + self.from_condition(condition)
+        return tuple(jnp.split(z, 2, axis=-1))
+
+    def _from_states(self, direction: int, before: jax.Array, above: jax.Array) -> jax.Array:
+        """What the gates of a direction read of the two states that a state follows from."""
+        kernel = self.state_kernel[direction].astype(self.dtype)
+        return jnp.concatenate([before, above], -1) @ kernel
+
+    def __call__(self, carry, condition: jax.Array | None, train: bool):
+        """(maps, to_output), [B, H, P, 2U] each; in the form (carry) -> (carry, None) of a scan over layers."""
+        maps, to_output = carry
+        left, right = self._gates(maps, condition)
+        left, right = self._along_diagonals(jnp.stack([left, right[:, :, ::-1]]))
+        right = jnp.pad(right[:, :-1, ::-1], ((0, 0), (1, 0), (0, 0), (0, 0)))
+        return self._add(maps, to_output, left + right, train), None
+
+    def _along_diagonals(self, z_2BHPG: jax.Array) -> jax.Array:
+        """The states [2, B, H, P, U] of both directions, each from the left corner of its picture.
+
+        Of the columns of a skewed picture, half are empty. Pictures that lie side by side are one wide picture, of
+        which less is empty; a column of shut gates between them starts the next one from zeros.
+        """
+        _, batch, height, columns, gates = z_2BHPG.shape
+        strip = math.gcd(batch, self.strip)
+        shape = (2, batch // strip, strip, height, columns + 1)
+        spaced = jnp.pad(z_2BHPG, ((0, 0),) * 3 + ((0, 1), (0, 0)), constant_values=SHUT)
+        wide = jnp.swapaxes(spaced.reshape(*shape, gates), 2, 3).reshape(batch // strip * 2, height, -1, gates)
+        z_T2NG = jnp.moveaxis(skew(wide, SHUT), 2, 0).reshape(-1, 2, batch // strip * height, gates)
+
+        def read(h_2NU: jax.Array) -> jax.Array:
+            by_row = h_2NU.reshape(2, -1, height, self.hidden_size)
+            above = jnp.pad(by_row[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0)))
+            return jnp.concatenate([h_2NU, above.reshape(h_2NU.shape)], -1)
+
+        h_T2NU = lstm_scan(read, self.state_kernel, z_T2NG)
+        skewed = jnp.moveaxis(h_T2NU.reshape(len(h_T2NU), -1, height, self.hidden_size), 0, 2)
+        spaced = unskew(skewed, strip * (columns + 1)).reshape(2, -1, height, strip, columns + 1, self.hidden_size)
+        return jnp.swapaxes(spaced[..., :columns, :], 2, 3).reshape(2, batch, height, columns, self.hidden_size)
+
+    def init_cache(self, batch_size: int, map_shape: tuple[int, int]) -> dict[str, jax.Array]:
+        """The cell and state left of a pixel; states from the left of this row, then of the row above; states from the
+        right of the row above; and what the gates from the right know of this row.
+        """
+        columns, size = map_shape[1], self.hidden_size
+        return {
+            "c": jnp.zeros((batch_size, size), jnp.float32),
+            "h": jnp.zeros((batch_size, size), self.dtype),
+            "left": jnp.zeros((batch_size, columns, size), self.dtype),
+            "right": jnp.zeros((batch_size, columns, size), self.dtype),
+            "z_right": jnp.zeros((batch_size, columns, 4 * size), self.dtype),
+        }
+
+    def step(self, cache, maps, to_output, condition, r, c):
+        """One position: (cache, maps [B, 2U], to_output [B, 2U]) -> the same above this layer.
+
+        The states from the right of the row above are computed when it is complete, at the start of a row.
+        """
+        z_left, z_right = self._gates(maps, condition)
+        right = self._finish_row(cache, (r > 0) & (c == 0))
+        cell, before = (jnp.where(c > 0, cache[name], 0) for name in ("c", "h"))
+        cell, h = lstm_cell(z_left + self._from_states(0, before, column(cache["left"], c)), cell)
+        cache = {
+            "c": cell,
+            "h": h,
+            "left": put_column(cache["left"], h, c),
+            "right": right,
+            "z_right": put_column(cache["z_right"], z_right, c),
+        }
+        return cache, *self._add(maps, to_output, h + column(right, c), train=False)
+
+    def _finish_row(self, cache, complete: jax.Array) -> jax.Array:
+        """The states from the right of the row above [B, P, U], from those of the row before that: one column after
+        another, or none where no row is complete.
+        """
+        columns = cache["right"].shape[1]
+
+        def body(i, state):
+            cell, before, right = state
+            c = columns - 1 - i
+            z = column(cache["z_right"], c) + self._from_states(1, before, column(right, c))
+            cell, h = lstm_cell(z, cell)
+            return cell, h, put_column(right, h, c)
+
+        start = jnp.zeros_like(cache["c"]), jnp.zeros_like(cache["h"]), cache["right"]
+        return jax.lax.fori_loop(0, jnp.where(complete, columns, 0), body, start)[2]
+
+
+def column(row_BPC: jax.Array, c: jax.Array) -> jax.Array:
+    """[B, C]."""
+    return jax.lax.dynamic_index_in_dim(row_BPC, c, axis=1, keepdims=False)
+
+
+def put_column(row_BPC: jax.Array, value_BC: jax.Array, c: jax.Array) -> jax.Array:
+    """The row with one column replaced."""
+    return jax.lax.dynamic_update_index_in_dim(row_BPC, value_BC, c, axis=1)
+
+
+class DiagonalBiLSTMCore(PixelRNNCore):
+    """The Diagonal BiLSTM on a picture in raster order, with one column of margin.
+
+    A map at a pixel knows the values before it, so without a margin no map of a row would know the row's last value,
+    and pixels far left in the next row could not see it: states from the right come shifted by a row. With the margin,
+    they begin where the whole row is known, and the receptive field is the whole past, as the paper has it.
+    """
+
+    strip: int = 4
+
+    LAYER = DiagonalBiLSTMLayer
+    MARGIN = 1
+
+    def layer_fields(self) -> dict[str, Any]:
+        return {**super().layer_fields(), "strip": self.strip}
+
+    def layer_reach(self):
+        height, columns = self.map_shape
+        left = np.zeros((height, columns, height, columns), bool)
+        right = np.zeros_like(left)
+        for r, c in np.ndindex(height, columns):
+            left[r, c, : r + 1, : c + 1] = True
+            right[r, c, :r, c:] = True  # of the row above
+        return (left | right).reshape(height * columns, -1)
+
+
+@NETWORKS.register("diagonal_bilstm")
+class DiagonalBiLSTM(PixelRNN):
+    """PixelRNN with Diagonal BiLSTM layers, on pictures in raster-like orders; every pixel sees the whole past.
+
+    Options: those of `PixelRNN`, and `strip`: pictures that are computed side by side, for speed alone. 1 takes the
+    fewest steps, which is best on accelerators; more waste less of each step (4 to 8 are best on CPU).
+    """
+
+    strip: int = 4
+
+    NAME = "diagonal_bilstm"
+    CORE = DiagonalBiLSTMCore
+    SMALL = {"hidden_size": 8, "num_layers": 2, "readout_size": 16}
+
+    def core_fields(self):
+        return {**super().core_fields(), "strip": self.strip}

@@ -1,0 +1,253 @@
+"""Gated PixelCNN (van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", 2016)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.base import NETWORKS, Network
+from arjax.networks.layers.convolution import (
+    CENTRE,
+    TapConv,
+    TapMix,
+    Taps,
+    channel_graph,
+    compose,
+    put_pixel,
+)
+from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.grids import (
+    check_channels,
+    check_kernels,
+    check_raster_like,
+    from_raster,
+    input_size,
+    num_channels,
+    picture_inputs,
+    put_previous,
+    turn_dependencies,
+)
+
+Pair = tuple[jax.Array, jax.Array]
+#: Scale of the initial kernels before a gate: tanh(y) sigma(y) is about y / 2, and the vertical stack has no residual
+#: connections, so with kernels that keep the scale of their inputs nothing would be left of it after a few layers.
+GATE_GAIN = 2.0
+
+
+def above_taps(reach: int, *, this_row: bool) -> Taps:
+    """The rows above a pixel in full width, and with `this_row` its own: the first layer of the vertical stack does not
+    see it, so the others may.
+    """
+    rows = range(-reach, 1 if this_row else 0)
+    return tuple((dy, dx) for dy in rows for dx in range(-reach, reach + 1))
+
+
+def left_taps(reach: int, *, centre: bool) -> Taps:
+    """The pixels to the left in the same row, and with `centre` the pixel itself."""
+    return (*((0, dx) for dx in range(-reach, 0)), *(CENTRE if centre else ()))
+
+
+def gate(y: jax.Array) -> jax.Array:
+    """tanh(y_f) * sigma(y_g), equation 2: 2p maps to p."""
+    y_f, y_g = jnp.split(y, 2, -1)
+    return jnp.tanh(y_f) * nn.sigmoid(y_g)
+
+
+def add_vector(y: jax.Array, vector_BF: jax.Array | None) -> jax.Array:
+    """y [B, ..., F] + a vector per example."""
+    return y if vector_BF is None else y + vector_BF.reshape(-1, *[1] * (y.ndim - 2), vector_BF.shape[-1])
+
+
+class GatedLayer(nn.Module):
+    """One layer of both stacks (Figure 2):
+
+    v' = W_v v + V_v e       h' = W_h h + W_vh v' + V_h e        2p maps each, W_v and W_h convolutions, e the context
+    v <- gate(v')            h <- W_o gate(h') + h               in the first layer without "+ h"
+    """
+
+    size: int
+    above: Taps
+    left: Taps
+    first: bool
+    conditional: bool
+    channels: int
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        self.vertical = TapConv(2 * self.size, self.above, self.dtype, gain=GATE_GAIN)
+        self.vertical_to_horizontal = TapMix(2 * self.size, self.dtype, use_bias=False)
+        colours = {"channels": self.channels, "strict": self.first, "parts": 2, "gain": GATE_GAIN}
+        self.horizontal = TapConv(2 * self.size, self.left, self.dtype, **colours)
+        self.out = TapMix(self.size, self.dtype, channels=self.channels)
+        self.drop = nn.Dropout(self.dropout)
+        if self.conditional:
+            self.vertical_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
+            self.horizontal_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
+
+    def from_context(self, e_BE: jax.Array) -> Pair:
+        """V_v e and V_h e, [B, 2p] each (equation 4)."""
+        return self.vertical_context(e_BE), self.horizontal_context(e_BE)
+
+    def _across(self, from_left: jax.Array, from_above: jax.Array, h: jax.Array, bias, train: bool) -> jax.Array:
+        """The horizontal stack from W_h h and W_vh v', for any number of pixels."""
+        gated = gate(add_vector(from_left + from_above, bias))
+        out = self.out(self.drop(gated, deterministic=not train))
+        return out if self.first else h + out
+
+    def __call__(self, v_BHWC: jax.Array, h_BHWC: jax.Array, biases, train: bool) -> Pair:
+        """Both stacks, all pixels."""
+        raw = add_vector(self.vertical(v_BHWC), biases[0])
+        from_above = self.vertical_to_horizontal(raw)
+        return gate(raw), self._across(self.horizontal(h_BHWC), from_above, h_BHWC, biases[1], train)
+
+    def row(self, v_BRWC: jax.Array, r: int, bias) -> Pair:
+        """Row r of the vertical stack and what it adds to the horizontal one, [B, W, p] and [B, W, 2p]."""
+        raw = add_vector(self.vertical.row(v_BRWC, r), bias)
+        return gate(raw), self.vertical_to_horizontal(raw)
+
+    def at(self, h_B1WC: jax.Array, c: jax.Array, from_above_BWC: jax.Array, bias) -> jax.Array:
+        """The horizontal stack at one pixel, [B, p], from its row up to there."""
+        from_above = jax.lax.dynamic_index_in_dim(from_above_BWC, c, axis=1, keepdims=False)
+        h = jax.lax.dynamic_index_in_dim(h_B1WC[:, 0], c, axis=1, keepdims=False)
+        return self._across(self.horizontal.at(h_B1WC, 0, c), from_above, h, bias, train=False)
+
+
+@NETWORKS.register("gated_pixelcnn")
+class GatedPixelCNN(Network):
+    """PixelCNN of two stacks without a blind spot, with gates, in a raster-like order (section 2.1-2.3).
+
+    The vertical stack sees all rows above a pixel, the horizontal stack the pixels to its left and the vertical stack.
+    The first layer reads a window of `first_kernel` rows and columns, the others one of `kernel_size`. The context
+    enters all gates of all layers. After the last layer come two 1x1 layers, as in PixelCNN.
+
+    On a grid (H, W, C) the colour channels of a pixel are generated one after the other: the feature maps of the
+    horizontal stack are split into C groups, and a group sees of its own pixel only the groups before it (first layer)
+    or up to it (others). On a grid (H, W) the whole value of a pixel is generated at once.
+
+    The step form runs the vertical stack once a row, and keeps no more than the rows that the kernels reach.
+
+    Options: `hidden_size` p of each stack, `num_layers` after the first, `kernel_size` and `first_kernel` (odd),
+    `out_size` of the 1x1 layers before the output, `dropout` in the horizontal stack.
+    """
+
+    hidden_size: int = 32
+    num_layers: int = 6
+    kernel_size: int = 3
+    first_kernel: int = 7
+    out_size: int = 64
+    dropout: float = 0.0
+
+    SMALL = {"hidden_size": 16, "num_layers": 2, "out_size": 16}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_raster_like("gated_pixelcnn", event, factorization, channels=True)
+        check_kernels(options, kernel_size=1, first_kernel=3)
+        check_channels(event, options, "hidden_size", "out_size")
+
+    def setup(self):
+        channels, conditional = num_channels(self.event), self.context_spec.kind != "none"
+        self.layers = [
+            GatedLayer(
+                self.hidden_size,
+                *self._taps(i),
+                first=i == 0,
+                conditional=conditional,
+                channels=channels,
+                dropout=self.dropout,
+                dtype=self.dtype,
+                name=f"layer_{i}",
+            )
+            for i in range(self.num_layers + 1)
+        ]
+        self.hidden = TapMix(self.out_size, self.dtype, channels=channels)
+        self.out = TapMix(channels * self.num_features, self.dtype, channels=channels)
+        if conditional:
+            self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
+
+    def _taps(self, layer: int) -> tuple[Taps, Taps]:
+        """What the two stacks of a layer read. In the first, a pixel of one channel does not read itself at all."""
+        reach = (self.kernel_size if layer else self.first_kernel) // 2
+        centre = layer > 0 or num_channels(self.event) > 1
+        return above_taps(reach, this_row=layer > 0), left_taps(reach, centre=centre)
+
+    def dependencies(self, factorization):
+        (height, width), channels = factorization.grid_shape[:2], num_channels(self.event)
+        vertical = horizontal = None
+        for layer in range(self.num_layers + 1):
+            above, left = self._taps(layer)
+            down = channel_graph(height, width, above, 1).repeat(channels, 0).repeat(channels, 1)
+            across = channel_graph(height, width, left, channels, strict=layer == 0)
+            vertical = down if vertical is None else compose(down, vertical)
+            horizontal = vertical | (across if horizontal is None else compose(across, horizontal))
+        return turn_dependencies(horizontal, factorization)
+
+    def _biases(self, context: jax.Array | None) -> list:
+        """What the context adds to the two stacks, layer by layer."""
+        if context is None:
+            return [(None, None)] * len(self.layers)
+        e_BE = self.context(context)
+        return [layer.from_context(e_BE) for layer in self.layers]
+
+    def _readout(self, h: jax.Array) -> jax.Array:
+        return self.out(nn.relu(self.hidden(nn.relu(h))))
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        v = h = picture_inputs(x, self.event, factorization, self.dtype)
+        for layer, biases in zip(self.layers, self._biases(context), strict=True):
+            v, h = layer(v, h, biases, train)
+        return from_raster(self._readout(h), factorization)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """By layer: the last rows that the vertical stack reads, what it adds to this row of the horizontal stack, and
+        this row of the horizontal stack's own inputs; and what the context adds.
+        """
+        width, sizes = factorization.grid_shape[1], [input_size(self.event)] + [self.hidden_size] * self.num_layers
+
+        def zeros(rows: int, size: int) -> jax.Array:
+            return jnp.zeros((batch_size, rows, width, size), self.dtype)
+
+        reach = [-min(dy for dy, _ in layer.above) for layer in self.layers]
+        above = [zeros(rows, size) for rows, size in zip(reach, sizes, strict=True)]
+        from_above = [zeros(1, 2 * self.hidden_size)[:, 0] for _ in self.layers]
+        return above, from_above, [zeros(1, size) for size in sizes], self._biases(context)
+
+    def _next_row(self, above: list, inputs_B1WC: jax.Array, biases: list) -> tuple[list, list]:
+        """The vertical stack of a new row; `inputs` are those of the row before it."""
+        rows, from_above = [jnp.concatenate([above[0][:, 1:], inputs_B1WC], 1)], []
+        v_BWC, _from = self.layers[0].row(rows[0], rows[0].shape[1], biases[0][0])
+        from_above.append(_from)
+        for layer, old, bias in zip(self.layers[1:], above[1:], biases[1:], strict=True):
+            window = jnp.concatenate([old, v_BWC[:, None]], 1)
+            rows.append(window[:, 1:])
+            v_BWC, _from = layer.row(window, window.shape[1] - 1, bias[0])
+            from_above.append(_from)
+        return rows, from_above
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        """One pixel of the horizontal stack; the vertical stack once, where a row begins."""
+        above, from_above, left, biases = carry
+        channels = num_channels(self.event)
+        _, c = jnp.divmod(t // channels, factorization.grid_shape[1])
+        inputs = put_previous(left[0], canvas, t, self.event, factorization)
+        begins = t % (channels * factorization.grid_shape[1]) == 0
+        above, from_above = nn.cond(
+            begins,
+            lambda network, above, from_above, inputs, biases: network._next_row(above, inputs, biases),
+            lambda network, above, from_above, inputs, biases: (above, from_above),
+            self,
+            above,
+            from_above,
+            inputs,
+            biases,
+        )
+        planes = [inputs]
+        for i, (layer, bias) in enumerate(zip(self.layers, biases, strict=True)):
+            h = layer.at(planes[i], c, from_above[i], bias[1])
+            if i < self.num_layers:
+                planes.append(put_pixel(left[i + 1], h, 0, c))
+        features_BCF = self._readout(h).reshape(h.shape[0], channels, self.num_features).astype(jnp.float32)
+        wanted_B1F = jax.lax.dynamic_slice_in_dim(features_BCF, t % channels, 1, axis=1)
+        return (above, from_above, planes, biases), wanted_B1F

@@ -1,0 +1,179 @@
+"""The gated residual layer of PixelCNN++ (Salimans et al., 2017), and stacks of equal ones that compile as one."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.networks.image.gated_pixelcnn import add_vector
+from arjax.networks.image.shifted_streams import Layer, PictureView
+from arjax.networks.layers.convolution import Taps
+from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights, small_weights
+
+#: What a layer reads beside its input: nothing, an array, or several to be concatenated.
+Aux = jax.Array | tuple[jax.Array, ...] | None
+
+
+@jax.custom_jvp
+def concat_elu(x: jax.Array) -> jax.Array:
+    """[elu(x), elu(-x)], [..., F] -> [..., 2F] (Shang et al., 2016, with elu).
+
+    Its slope is computed from its value, which the next layer keeps anyway.
+    """
+    if x.ndim < 4:  # a few pixels
+        return nn.elu(jnp.concatenate([x, -x], -1))
+    sign_21 = np.array([[1], [-1]], x.dtype)  # XLA's CPU compiler fuses a product, and not a concatenation
+    return nn.elu((x[..., None, :] * sign_21).reshape(*x.shape[:-1], -1))
+
+
+@concat_elu.defjvp
+def _concat_elu_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    y = concat_elu(*primals)
+    slope = lambda d, y: jnp.concatenate([d, -d], -1) * (jnp.minimum(y, 0) + 1)  # noqa: E731
+    return y, jax.checkpoint(slope, prevent_cse=False)(*tangents, y)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def gate(y: jax.Array) -> jax.Array:
+    """a sigma(b), where [a, b] = y; computed again for its gradient."""
+    a, b = jnp.split(y, 2, -1)
+    return a * nn.sigmoid(b)
+
+
+#: bool[L, B, ..., F], and the number of one of the L masks.
+Mask = tuple[jax.Array, jax.Array | int]
+
+
+def dropout_masks(module: nn.Module, rate: float, train: bool, shape: tuple[int, ...]) -> jax.Array | None:
+    """bool[shape], false where dropout drops in training; None where nothing is dropped.
+
+    On CPU a draw takes a fifth of a second to compile, so draw masks of one shape together; on several axes it would
+    take a second.
+    """
+    if not train or rate == 0:
+        return None
+    return jax.random.bernoulli(module.make_rng("dropout"), 1 - rate, (math.prod(shape),)).reshape(shape)
+
+
+def drop(y: jax.Array, rate: float, mask: Mask | None) -> jax.Array:
+    """Dropout by a mask; none without one. The gradient looks the mask up again: a loop then keeps no copies."""
+    if mask is None:
+        return y
+
+    def dropped(y: jax.Array, masks: jax.Array, i: jax.Array | int) -> jax.Array:
+        return jnp.where(jax.lax.dynamic_index_in_dim(masks, i, keepdims=False), y / (1 - rate), 0)
+
+    return jax.checkpoint(dropped, prevent_cse=False)(y, *mask)
+
+
+class GatedResnet(nn.Module):
+    """x + a sigma(b), [a, b] = conv_2(drop(f(conv_1(f(x)) + W f(aux)))) + V e: f is concat_elu, e the context (2.5).
+
+    `ready`: the parameters are those that `weight_norm.normalised_weights` gives.
+    """
+
+    filters: int
+    taps: Taps
+    has_aux: bool
+    conditional: bool
+    dropout: float
+    dtype: str
+    ready: bool = False
+
+    def setup(self):
+        self.conv_in = NormalisedConv(self.filters, self.taps, self.dtype, ready=self.ready)
+        self.conv_out = NormalisedConv(2 * self.filters, self.taps, self.dtype, gain=0.1, ready=self.ready)
+        if self.has_aux:
+            self.aux = NormalisedMix(self.filters, self.dtype, ready=self.ready)
+        if self.conditional:
+            self.context = nn.Dense(2 * self.filters, use_bias=False, dtype=self.dtype)
+
+    def __call__(self, x: jax.Array, view: PictureView, aux: Aux, e_BE: jax.Array | None, mask: Mask | None):
+        """Pixels of the view, [B, ..., F]; `mask` [B, ..., 2F] of those of `dropout_masks`, or None for no dropout."""
+        y = view.read(self.conv_in, concat_elu(x))
+        if self.has_aux:
+            y = y + self.aux(concat_elu(jnp.concatenate(aux, -1) if isinstance(aux, tuple) else aux))
+        y = view.read(self.conv_out, drop(concat_elu(y), self.dropout, mask))
+        return x + gate(y if e_BE is None else add_vector(y, self.context(e_BE)))
+
+
+class GatedStack(nn.Module):
+    """The parameters of equal gated layers, with an axis for the layers.
+
+    One loop runs all layers, and one normalises all weights: a program with each layer written out takes minutes to
+    compile. Layers of several resolutions can be in one stack.
+
+    Attributes:
+      num_layers: L.
+      aux_size: maps of what is read beside the input; 0 for nothing.
+      context_size: E of the context; 0 for none.
+    """
+
+    num_layers: int
+    filters: int
+    taps: Taps
+    aux_size: int
+    context_size: int
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        self.layers = self.param("layers", self._init)
+
+    def _layer(self, *, ready: bool = False) -> GatedResnet:
+        fields = self.taps, self.aux_size > 0, self.context_size > 0, self.dropout, self.dtype
+        return GatedResnet(self.filters, *fields, ready, parent=None)
+
+    def _init(self, key: jax.Array) -> Any:
+        zeros = lambda size: jnp.zeros((1, 1, 1, size), self.dtype) if size else None  # noqa: E731
+        inputs = zeros(self.filters), PictureView((1, 1)), zeros(self.aux_size)
+        e_BE = jnp.zeros((1, self.context_size), self.dtype) if self.context_size else None
+        init = lambda key: self._layer().init(key, *inputs, e_BE, None)["params"]  # noqa: E731
+        return self._draw(key, jax.vmap(init)(jax.random.split(key, self.num_layers)))
+
+    def _draw(self, key: jax.Array, params: Any) -> Any:
+        """The same with other initial weights, of the same distribution, from a single draw: each takes XLA's CPU
+        compiler a fifth of a second.
+        """
+        paths, tree = jax.tree.flatten_with_path(params)
+        drawn = [path[-1].key == "kernel" and path[0].key != "context" for path, _ in paths]
+        sizes = [leaf.size for (_, leaf), here in zip(paths, drawn, strict=True) if here]
+        parts = iter(jnp.split(small_weights(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))
+        leaves = [
+            next(parts).reshape(leaf.shape) if here else leaf for (_, leaf), here in zip(paths, drawn, strict=True)
+        ]
+        return jax.tree.unflatten(tree, leaves)
+
+    def weights(self) -> jax.Array:
+        """The normalised weights of all layers, those of a layer one after the other: [L, P].
+
+        A loop over layers has then one array to read and, in its gradient, one to write.
+        """
+        leaves = jax.tree.leaves(normalised_weights(self.layers, self.dtype))
+        return jnp.concatenate([leaf.reshape(self.num_layers, -1) for leaf in leaves], 1)
+
+    def steps(self) -> list[Any]:
+        """The same for steps: layer by layer, and array by array, so that no step has to cut them."""
+        weights = normalised_weights(self.layers, self.dtype)
+        return [jax.tree.map(lambda leaf, i=i: leaf[i], weights) for i in range(self.num_layers)]
+
+    def layer(self) -> Layer:
+        """One layer: `(weights, x, view, aux, context, mask) -> y`, for weights of either form."""
+        one = jax.eval_shape(lambda params: normalised_weights(params, self.dtype), self.layers)
+        leaves, tree = jax.tree.flatten(one)
+        shapes = [leaf.shape[1:] for leaf in leaves]
+        ends = np.cumsum([math.prod(shape) for shape in shapes])
+
+        def run(weights: Any, *args: Any) -> jax.Array:
+            if isinstance(weights, jax.Array):
+                parts = [part.reshape(shape) for part, shape in zip(jnp.split(weights, ends[:-1]), shapes, strict=True)]
+                weights = jax.tree.unflatten(tree, parts)
+            return self._layer(ready=True).apply({"params": weights}, *args)
+
+        return run

@@ -1,0 +1,199 @@
+"""Locally masked convolution (Jain, Abbeel & Pathak, "Locally Masked Convolution for Autoregressive Models", 2020)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.factorization import Factorization
+from arjax.networks.base import NETWORKS, Network
+from arjax.networks.layers.convolution import (
+    CENTRE,
+    Cursor,
+    Picture,
+    TapConv,
+    Taps,
+    compose,
+    put_pixel,
+    shift,
+    square_taps,
+    tap_graph,
+)
+from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.grids import check_kernels, input_size, pixel_inputs, previous_inputs
+
+
+def concat_elu(x: jax.Array) -> jax.Array:
+    """elu([x, -x]): twice as many maps."""
+    return nn.elu(jnp.concatenate([x, -x], -1))
+
+
+def live_taps(factorization: Factorization, taps: Taps) -> jax.Array:
+    """bool[H, W, K]: which taps of each site lie on the site itself or on one that comes before it (section 3.2)."""
+    left_HW = factorization.num_sites - jnp.asarray(factorization.rank).reshape(factorization.grid_shape)
+    left_1HW1 = left_HW[None, :, :, None]  # how many sites are still to come, 0 outside the picture
+    return jnp.concatenate([shift(left_1HW1, *tap) > left_1HW1 - (tap in CENTRE) for tap in taps], -1)[0]
+
+
+class GatedResnet(nn.Module):
+    """x + norm(a) * sigma(b), where (a, b) = conv(drop(celu(norm(conv(celu(x))) + W celu(skip)))) + V e
+
+    with celu = `concat_elu`, e the context, and `skip` a layer of the same resolution on the way down (Salimans et al.,
+    "PixelCNN++", 2017; with the convolutions and norms of Jain et al.).
+    """
+
+    size: int
+    taps: Taps
+    skip: bool
+    conditional: bool
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        self.conv_in = TapConv(self.size, self.taps, self.dtype)
+        self.conv_out = TapConv(2 * self.size, self.taps, self.dtype)
+        # Whole maps are dropped, as in the authors' code.
+        self.drop = nn.Dropout(self.dropout, broadcast_dims=(1, 2))
+        if self.skip:
+            self.from_skip = nn.Dense(self.size, dtype=self.dtype)
+        if self.conditional:
+            self.from_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
+
+    def __call__(self, x: jax.Array, view: Picture | Cursor, skip, e: jax.Array | None, train: bool) -> jax.Array:
+        """The same for whole pictures [B, H, W, size] and for one pixel [B, size]."""
+        hidden = position_norm(view.read(self.conv_in, concat_elu(x)))
+        if skip is not None:
+            hidden = hidden + self.from_skip(concat_elu(skip))
+        ab = view.read(self.conv_out, self.drop(concat_elu(hidden), deterministic=not train))
+        if e is not None:
+            ab = ab + self.from_context(e)
+        a, b = jnp.split(ab, 2, -1)
+        return x + position_norm(a) * nn.sigmoid(b)
+
+
+def position_norm(x: jax.Array) -> jax.Array:
+    """Mean 0 and variance 1 over the maps of each site (Li et al., "Positional Normalization", 2019), in float32.
+
+    The variance divides by the number of maps less one, as in the authors' code.
+    """
+    y = x.astype(jnp.float32)
+    y = y - y.mean(-1, keepdims=True)
+    variance = jnp.square(y).sum(-1, keepdims=True) / max(x.shape[-1] - 1, 1)
+    return (y * jax.lax.rsqrt(variance + 1e-5)).astype(x.dtype)
+
+
+@NETWORKS.register("lmconv")
+class LocallyMaskedConvolution(Network):
+    """Convolutions with one set of weights for any order: at each site, taps on sites that come later are masked.
+
+    The architecture of section 4 is that of PixelCNN++ with one stream, and dilated convolutions where that one changes
+    the resolution: groups of gated residual blocks on the way up, as many on the way down, each of which reads one of
+    the way up. The order enters as masks made from the ranks of the sites, so one program serves all orders.
+
+    Options: `hidden_size` of all layers, `num_groups` (3 in the paper), `group_size`, the blocks of a group (5 in the
+    paper; on the way down, groups but the first have one more), `kernel_size` (odd), `dilation` between groups,
+    `dropout` of whole feature maps.
+    """
+
+    hidden_size: int = 64
+    num_groups: int = 3
+    group_size: int = 1
+    kernel_size: int = 3
+    dilation: int = 2
+    dropout: float = 0.0
+
+    SMALL = {"hidden_size": 16, "num_groups": 2}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        if len(event.grid_shape) != 2:
+            raise UserError(f"lmconv needs a grid of two dimensions, not {event.grid_shape}")
+        if factorization.block_size > 1:
+            raise UserError("lmconv generates one site per step, so it needs model.partition=sites")
+        check_kernels(options, kernel_size=3)
+
+    def setup(self):
+        near, far = square_taps(self.kernel_size), square_taps(self.kernel_size, self.dilation)
+        conditional, gaps = self.context_spec.kind != "none", range(self.num_groups - 1)
+
+        def block(name: str, *, skip: bool) -> GatedResnet:
+            return GatedResnet(self.hidden_size, near, skip, conditional, self.dropout, self.dtype, name=name)
+
+        # The first site reads nothing: maps of 0 would make its gradients 300 times larger with each normalisation.
+        self.first = TapConv(self.hidden_size, self._first_taps(), self.dtype, bias_scale=0.3)
+        self.up = [[block(f"up_{g}_{i}", skip=False) for i in range(self.group_size)] for g in range(self.num_groups)]
+        self.down = [
+            [block(f"down_{g}_{i}", skip=True) for i in range(self.group_size + (g > 0))]
+            for g in range(self.num_groups)
+        ]
+        self.up_dilated = [TapConv(self.hidden_size, far, self.dtype, name=f"up_dilated_{g}") for g in gaps]
+        self.down_dilated = [TapConv(self.hidden_size, far, self.dtype, name=f"down_dilated_{g}") for g in gaps]
+        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        if conditional:
+            self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
+
+    def _first_taps(self) -> Taps:
+        """The first layer does not see the site itself."""
+        return tuple(tap for tap in square_taps(self.kernel_size) if tap not in CENTRE)
+
+    def dependencies(self, factorization):
+        rank_D = np.asarray(factorization.rank)
+        earlier = rank_D[None, :] < rank_D[:, None]
+
+        def graph(taps: Taps) -> np.ndarray:
+            return tap_graph(*factorization.grid_shape, taps) & earlier
+
+        itself = np.eye(len(rank_D), dtype=bool)
+        near, far = (graph(square_taps(self.kernel_size, d)) | itself for d in (1, self.dilation))
+        up, down = [near] * 2 * self.group_size, [near] * 2 * (self.group_size + 1)
+        gaps = self.num_groups - 1
+        # Every layer also passes on what it read, so the way through all of them sees most.
+        return compose(*[*down, far] * gaps, *up, *[*up, far] * gaps, *up, graph(self._first_taps()))
+
+    def _after_first(self, u: jax.Array, view: Picture | Cursor, e: jax.Array | None, train: bool) -> jax.Array:
+        """All layers above the first: the same for whole pictures [B, H, W, C] and for one pixel [B, C]."""
+        skips = [position_norm(u)]
+        for g, group in enumerate(self.up):
+            for block in group:
+                skips.append(block(skips[-1], view, None, e, train))
+            if g < self.num_groups - 1:
+                skips.append(position_norm(view.read(self.up_dilated[g], skips[-1])))
+        u = skips.pop()
+        for g, group in enumerate(self.down):
+            for block in group:
+                u = block(u, view, skips.pop(), e, train)
+            if g < self.num_groups - 1:
+                u = position_norm(view.read(self.down_dilated[g], u))
+        return self.out(nn.elu(u)).astype(jnp.float32)
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        taps = self._first_taps(), *(square_taps(self.kernel_size, d) for d in (1, self.dilation))
+        view = Picture({each: live_taps(factorization, each) for each in taps})
+        inputs = pixel_inputs(x.reshape(*x.shape[:3], -1), self.event, self.dtype)
+        # A map of ones tells zeros apart from what is masked or outside.
+        inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
+        e = None if context is None else self.context(context)[:, None, None]
+        return self._after_first(view.read(self.first, inputs), view, e, train)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """A plane for the inputs and for each convolution, and the context."""
+        cursor = Cursor(factorization.grid_shape, 0, 0)
+        e = None if context is None else self.context(context)
+        self._after_first(jnp.zeros((batch_size, self.hidden_size), self.dtype), cursor, e, train=False)
+        inputs = jnp.zeros((batch_size, *factorization.grid_shape, input_size(self.event) + 1), self.dtype)
+        return inputs, cursor.planes, e
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        """One site of every layer. Sites not yet visited are 0 in all planes: what the masks would make of them."""
+        inputs, planes, e = carry
+        order = jnp.asarray(factorization.order)
+        previous = previous_inputs(canvas, t, self.event, factorization, self.dtype)
+        previous = jnp.concatenate([previous, jnp.full_like(previous[:, :1], t > 0)], -1)
+        inputs = put_pixel(inputs, previous, *jnp.divmod(order[jnp.maximum(t - 1, 0)], self.event.grid_shape[1]))
+        place = jnp.divmod(order[t], self.event.grid_shape[1])
+        cursor = Cursor(factorization.grid_shape, *place, planes)
+        features = self._after_first(self.first.at(inputs, *place), cursor, e, train=False)
+        return (inputs, cursor.planes, e), features[:, None]

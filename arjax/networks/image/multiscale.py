@@ -1,0 +1,239 @@
+"""Multi-Scale PixelRNN (van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016, 3.6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.factorization.orderings import multiscale, scales
+from arjax.networks.base import NETWORKS, check_remat
+from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
+from arjax.networks.image.pixel_rnn import PixelRNN, ReadPixels
+from arjax.networks.image.row_lstm import RowLSTMCore
+from arjax.networks.layers.convolution import TapConv, compose, tap_graph
+from arjax.networks.layers.embedding import ContextEncoder, flat_sites
+from arjax.networks.layers.grids import check_kernels, pixel_inputs
+
+CORES = {"row_lstm": RowLSTMCore, "diagonal_bilstm": DiagonalBiLSTMCore}
+#: A 3x3 kernel, not masked: the coarse picture is all known.
+AROUND = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+
+
+class Upsampler(nn.Module):
+    """The deconvolutional network: a coarse picture -> maps of the size of the finer one.
+
+    3x3 convolutions and relu on the coarse picture; then a deconvolution with a kernel of 3 f and a stride of f,
+    written as a convolution to f x f pixels at each coarse one.
+    """
+
+    grid_shape: tuple[int, int]
+    width: int
+    num_layers: int
+    factor: int
+    dtype: str
+
+    def setup(self):
+        self.convs = [TapConv(self.width, AROUND, self.dtype, name=f"conv_{i}") for i in range(self.num_layers)]
+        self.deconv = TapConv(self.factor**2 * self.width, AROUND, self.dtype)
+
+    def __call__(self, inputs_BHWn: jax.Array) -> jax.Array:
+        """[B, ceil(H / f), ceil(W / f), n] -> [B, H, W, C]."""
+        h = inputs_BHWn
+        for conv in self.convs:
+            h = nn.relu(conv(h))
+        (batch, height, width, _), f = h.shape, self.factor
+        blocks = self.deconv(h).reshape(batch, height, width, f, f, self.width)
+        pixels = jnp.swapaxes(blocks, 2, 3).reshape(batch, height * f, width * f, self.width)
+        return nn.relu(pixels[:, : self.grid_shape[0], : self.grid_shape[1]])
+
+    def reach(self) -> np.ndarray:
+        """bool[D, K]: which of the K coarse pixels each of the D finer ones reads."""
+        coarse = tuple(-(-size // self.factor) for size in self.grid_shape)
+        reads = compose(*[tap_graph(*coarse, AROUND)] * (self.num_layers + 1))
+        r, c = np.indices(self.grid_shape).reshape(2, -1) // self.factor
+        return reads[r * coarse[1] + c]
+
+
+@NETWORKS.register("multiscale")
+class Multiscale(PixelRNN):
+    """A small picture first, every `factor`-th pixel of every `factor`-th row; then the rest, given the small one.
+
+    The small picture comes from a PixelRNN of its own. A conditional PixelRNN makes the rest: each of its layers is
+    biased with maps that a deconvolutional network makes of the small picture. With several `levels`, the small picture
+    is made the same way from a still smaller one. In the paper the conditional network generates the pixels of the
+    small picture once more; here each pixel is generated once, so that the product over all is a likelihood: the order
+    is `multiscale`, with the same factor and levels.
+
+    Options: those of `PixelRNN`; `core` ("diagonal_bilstm" or "row_lstm") with its `strip` or `kernel_size`; `factor`
+    and `levels`, as in the ordering; `upsample_layers`, convolutions on the small picture before it is enlarged;
+    `shared`: one conditional PixelRNN and one deconvolutional network for all scales but the coarsest (its own).
+    """
+
+    core: str = "diagonal_bilstm"
+    factor: int = 2
+    levels: int = 1
+    upsample_layers: int = 2
+    kernel_size: int = 3
+    strip: int = 4
+    shared: bool = False
+
+    NAME = "multiscale"
+    SMALL = {"hidden_size": 8, "num_layers": 1, "readout_size": 16, "upsample_layers": 1}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        factor, levels, grid = options["factor"], options["levels"], event.grid_shape
+        if options["core"] not in CORES:
+            raise UserError(f"unknown core {options['core']!r}{did_you_mean(options['core'], CORES)}")
+        check_kernels(options, kernel_size=3)
+        check_remat(options)
+        if len(grid) != 2:
+            raise UserError(f"multiscale needs a grid of two dimensions, not {grid}")
+        if factorization.block_size > 1:
+            raise UserError("multiscale generates one site per step, so it needs model.partition=sites")
+        if factor < 2:
+            raise UserError(f"network.factor of 'multiscale' must be at least 2, not {factor}")
+        if options["shared"] and levels < 2:
+            raise UserError(f"network.shared needs two scales to share: network.levels of at least 2, not {levels}")
+        if len(np.unique(scales(grid, factor, levels))) <= levels:
+            raise UserError(f"a grid of {grid} has too few pixels for network.levels={levels} of factor {factor}")
+        if not np.array_equal(factorization.order, multiscale(grid, factor, levels)):
+            raise UserError(f"multiscale needs model.ordering=multiscale(factor={factor}, levels={levels})")
+
+    def setup(self):
+        own = [k for k in range(self.levels + 1) if self._owner(k) == str(k)]
+        self.cores = {str(k): self._core(k, name=f"scale_{k}") for k in own}
+        self.upsamplers = {str(k): self._upsampler(k, name=f"upsample_{k}") for k in own if k < self.levels}
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, 2 * self.hidden_size, self.dtype)
+
+    def _grid(self, k: int) -> tuple[int, int]:
+        """The size of the picture at scale k; 0 is the whole one."""
+        height, width = self.event.grid_shape
+        return -(-height // self.factor**k), -(-width // self.factor**k)
+
+    def _core(self, k: int, **names: Any):
+        """The PixelRNN of scale k; all but the coarsest are conditional."""
+        own = {"kernel_size": self.kernel_size} if self.core == "row_lstm" else {"strip": self.strip}
+        conditioned = k < self.levels or self.context_spec.kind != "none"
+        fields = self.core_fields() | {"grid_shape": self._grid(k), "conditioned": conditioned}
+        return CORES[self.core](**fields, **own, **names)
+
+    def _upsampler(self, k: int, **names: Any) -> Upsampler:
+        """From scale k+1 to scale k."""
+        return Upsampler(self._grid(k), 2 * self.hidden_size, self.upsample_layers, self.factor, self.dtype, **names)
+
+    def _owner(self, k: int) -> str:
+        """Whose parameters scale k uses: its own, or those of scale 0."""
+        return "0" if self.shared and k < self.levels else str(k)
+
+    def _run_core(self, k: int, *args: Any, method: str = "__call__"):
+        """The core of scale k; where scales share, that of scale 0 for a picture of another size."""
+        core = self.cores[self._owner(k)]
+        if self._owner(k) == str(k):
+            return getattr(core, method)(*args)
+        rngs = {"dropout": self.make_rng("dropout")} if self.has_rng("dropout") else {}
+        return self._core(k, parent=None).apply(core.variables, *args, rngs=rngs, method=method)
+
+    def _enlarge(self, k: int, inputs_BHWn: jax.Array) -> jax.Array:
+        """The picture of scale k+1 as maps of the size of scale k."""
+        upsampler = self.upsamplers[self._owner(k)]
+        if self._owner(k) == str(k):
+            return upsampler(inputs_BHWn)
+        return self._upsampler(k, parent=None).apply(upsampler.variables, inputs_BHWn)
+
+    def _places(self, k: int) -> np.ndarray:
+        """The sites of the picture at scale k, int[H_k W_k]."""
+        sites_HW = np.arange(self.event.num_sites).reshape(self.event.grid_shape)
+        return sites_HW[:: self.factor**k, :: self.factor**k].ravel()
+
+    def _inputs(self, x: jax.Array, k: int) -> jax.Array:
+        """The picture at scale k as inputs, [B, H_k, W_k, n]."""
+        values_BKv = flat_sites(x, self.event)[:, self._places(k)]
+        return pixel_inputs(values_BKv, self.event, self.dtype).reshape(x.shape[0], *self._grid(k), -1)
+
+    def dependencies(self, factorization):
+        depends = np.zeros((self.event.num_sites,) * 2, bool)
+        for k in range(self.levels + 1):
+            core, here = self._core(k, parent=None), self._places(k)
+            depends[here] = False  # a pixel has the features of the coarsest scale that it belongs to
+            depends[np.ix_(here, here)] = core.reach()
+            if k < self.levels:
+                reads = core.condition_reach(self._upsampler(k, parent=None).reach())
+                depends[np.ix_(here, self._places(k + 1))] |= reads
+        return depends
+
+    def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: jax.Array | None) -> jax.Array | None:
+        """What biases the layers of scale k: the enlarged picture of scale k+1, and the context."""
+        condition = self._condition(context)
+        if k == self.levels:
+            return condition
+        maps = self._enlarge(k, inputs_BHWn)
+        return maps if condition is None else maps + condition
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        by_scale, place_D, start = [], np.zeros(self.event.num_sites, np.int32), 0
+        for k in range(self.levels + 1):
+            coarser = self._inputs(x, k + 1) if k < self.levels else None
+            features = self._run_core(k, self._inputs(x, k), self._condition_of(k, coarser, context), train)
+            by_scale.append(features.reshape(x.shape[0], -1, self.num_features))
+            place_D[self._places(k)] = start + np.arange(features.shape[1] * features.shape[2])
+            start += features.shape[1] * features.shape[2]
+        # Each pixel has the features of the coarsest scale that it belongs to.
+        features_BDF = jnp.concatenate(by_scale, 1)[:, place_D]
+        return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """Of each scale: the carry of its core and its condition, which is computed when the scale begins."""
+        condition, carries = self._condition(context), []
+        for k in range(self.levels + 1):
+            maps = jnp.zeros((batch_size, *self._grid(k), 2 * self.hidden_size), self.dtype)
+            core = self._core(k, parent=None)
+            carries.append((core.init_carry(batch_size), maps if k < self.levels else condition))
+        return carries
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        """Advances the core of the scale that site t belongs to; the loops of the others make no turn."""
+        scale_D = scales(self.event.grid_shape, self.factor, self.levels)
+        site, new, features_BF = jnp.asarray(factorization.order)[t], [None] * len(carry), 0.0
+        for k in reversed(range(len(carry))):
+            cores, condition = carry[k]
+            here = jnp.asarray(scale_D)[site] == k
+            if k < self.levels:
+                begins = here & (t == np.count_nonzero(scale_D > k))
+                condition = self._begin(k, canvas, condition, begins, context)
+            r, c = (place // self.factor**k for place in jnp.divmod(site, self.event.grid_shape[1]))
+            upto = jnp.where(here, r * self._grid(k)[1] + c, -1)
+            cores, features = self._run_core(k, cores, self._reader(canvas, k), condition, upto, method="advance")
+            features_BF = jnp.where(here, features, features_BF)
+            new[k] = cores, condition
+        return new, features_BF[:, None]
+
+    def _begin(self, k: int, canvas, condition_BHWC: jax.Array, begins: jax.Array, context) -> jax.Array:
+        """The condition of a scale that begins; else the one that was. A loop of one turn or none works in place."""
+        upsampler, variables = self._upsampler(k, parent=None), self.upsamplers[self._owner(k)].variables
+        inputs_BHWn, from_context = self._inputs(canvas, k + 1), self._condition(context)
+
+        def enlarge(_, old: jax.Array) -> jax.Array:
+            maps = upsampler.apply(variables, inputs_BHWn)
+            return maps if from_context is None else maps + from_context
+
+        return jax.lax.fori_loop(0, begins.astype(jnp.int32), enlarge, condition_BHWC)
+
+    def _reader(self, canvas: jax.Array, k: int) -> ReadPixels:
+        """Reads pixels of the picture at scale k."""
+        spacing, width = self.factor**k, self.event.grid_shape[1]
+
+        def read(rows_K: jax.Array, columns_K: jax.Array) -> jax.Array:
+            sites_K = (rows_K * width + columns_K) * spacing
+            return pixel_inputs(
+                jnp.take(flat_sites(canvas, self.event), sites_K, axis=1, mode="clip"), self.event, self.dtype
+            )
+
+        return read

@@ -1,0 +1,141 @@
+"""PixelCNN (van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016, sections 3.3-3.6)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.networks.base import NETWORKS, Network
+from arjax.networks.layers.convolution import Cursor, Picture, TapConv, TapMix, channel_graph, compose, raster_taps
+from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.grids import (
+    check_channels,
+    check_kernels,
+    check_raster_like,
+    from_raster,
+    input_size,
+    num_channels,
+    picture_inputs,
+    put_previous,
+    turn_dependencies,
+)
+
+
+class ResidualBlock(nn.Module):
+    """x + W_3 relu(conv(relu(W_1 relu(x)))): 2h maps to h, a masked convolution (mask B), and back (Figure 5, left)."""
+
+    hidden_size: int
+    kernel_size: int
+    channels: int
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        half, reach = self.hidden_size // 2, self.kernel_size // 2
+        self.narrow = TapMix(half, self.dtype, channels=self.channels)
+        self.conv = TapConv(half, raster_taps(reach, reach, centre=True), self.dtype, channels=self.channels)
+        self.widen = TapMix(self.hidden_size, self.dtype, channels=self.channels)
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, x: jax.Array, view: Picture | Cursor, train: bool) -> jax.Array:
+        hidden = nn.relu(view.read(self.conv, nn.relu(self.narrow(nn.relu(x)))))
+        return x + self.widen(self.drop(hidden, deterministic=not train))
+
+
+@NETWORKS.register("pixelcnn")
+class PixelCNN(Network):
+    """Masked convolutions on images, in a raster-like order.
+
+    The first layer (mask A) sees the pixels before its own in a window of `first_kernel` rows and columns, the residual
+    blocks (mask B) those in a window of `kernel_size`. Composed, they leave a blind spot to the right of a pixel in the
+    rows above it: `dependencies` says which pixels are read.
+
+    On a grid (H, W, C) the colour channels of a pixel are generated one after the other: the feature maps of all layers
+    are split into C groups, and a group sees of its own pixel only the groups before it (mask A) or up to it (mask B;
+    section 3.4). On a grid (H, W) the whole value of a pixel is generated at once.
+
+    Options: `hidden_size` 2h of the residual blocks, `num_layers`, `kernel_size` and `first_kernel` (odd), `out_size`
+    of the two 1x1 layers before the output, `dropout` within the blocks.
+    """
+
+    hidden_size: int = 64
+    num_layers: int = 7
+    kernel_size: int = 3
+    first_kernel: int = 7
+    out_size: int = 64
+    dropout: float = 0.0
+
+    SMALL = {"hidden_size": 24, "num_layers": 2, "out_size": 16}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_raster_like("pixelcnn", event, factorization, channels=True)
+        check_kernels(options, kernel_size=1, first_kernel=3)
+        check_channels(event, options, "out_size")
+        if options["hidden_size"] % 2 or options["hidden_size"] < 2 * num_channels(event):
+            raise UserError(
+                f"network.hidden_size of 'pixelcnn' must be even and at least {2 * num_channels(event)} (twice the "
+                f"number of colour channels), not {options['hidden_size']}"
+            )
+
+    def setup(self):
+        channels = num_channels(self.event)
+        self.first = TapConv(self.hidden_size, self._first_taps(), self.dtype, channels=channels, strict=True)
+        self.blocks = [
+            ResidualBlock(self.hidden_size, self.kernel_size, channels, self.dropout, self.dtype, name=f"block_{i}")
+            for i in range(self.num_layers)
+        ]
+        self.out_0 = TapMix(self.out_size, self.dtype, channels=channels)
+        self.out_1 = TapMix(self.out_size, self.dtype, channels=channels)
+        self.out = TapMix(channels * self.num_features, self.dtype, channels=channels)
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
+
+    def _first_taps(self):
+        """Mask A: where a pixel has one channel only, it does not read itself at all."""
+        reach = self.first_kernel // 2
+        return raster_taps(reach, reach, centre=num_channels(self.event) > 1)
+
+    def dependencies(self, factorization):
+        height, width = factorization.grid_shape[:2]
+        channels, reach = num_channels(self.event), self.kernel_size // 2
+        first = channel_graph(height, width, self._first_taps(), channels, strict=True)
+        block = channel_graph(height, width, raster_taps(reach, reach, centre=True), channels, strict=False)
+        return turn_dependencies(compose(*[block] * self.num_layers, first), factorization)
+
+    def _after_first(self, h: jax.Array, view: Picture | Cursor, train: bool) -> jax.Array:
+        """All layers above the first: the same for whole pictures [B, H, W, 2h] and for one pixel [B, 2h]."""
+        for block in self.blocks:
+            h = block(h, view, train)
+        h = self.out_1(nn.relu(self.out_0(nn.relu(h))))
+        return self.out(nn.relu(h))
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        h = self.first(picture_inputs(x, self.event, factorization, self.dtype))
+        if context is not None:
+            h = h + self.context(context)[:, None, None]
+        return from_raster(self._after_first(h, Picture(), train), factorization)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The inputs, a plane per residual block, and the context."""
+        grid, hidden = factorization.grid_shape[:2], jnp.zeros((batch_size, self.hidden_size), self.dtype)
+        inputs = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
+        cursor = Cursor(grid, 0, 0)
+        self._after_first(hidden, cursor, train=False)
+        return inputs, cursor.planes, hidden if context is None else self.context(context)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        """One pixel of every layer. Where it has several channels, each of them computes it anew: the groups that do
+        not know their channels yet are overwritten when they do.
+        """
+        inputs, planes, from_context = carry
+        channels = num_channels(self.event)
+        inputs = put_previous(inputs, canvas, t, self.event, factorization)
+        r, c = jnp.divmod(t // channels, factorization.grid_shape[1])
+        cursor = Cursor(factorization.grid_shape[:2], r, c, planes)
+        features = self._after_first(self.first.at(inputs, r, c) + from_context, cursor, train=False)
+        features_BCF = features.reshape(features.shape[0], channels, self.num_features).astype(jnp.float32)
+        wanted_B1F = jax.lax.dynamic_slice_in_dim(features_BCF, t % channels, 1, axis=1)
+        return (inputs, cursor.planes, from_context), wanted_B1F

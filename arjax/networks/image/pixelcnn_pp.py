@@ -1,0 +1,276 @@
+"""PixelCNN++ (Salimans, Karpathy, Chen & Kingma, 2017)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.networks.base import NETWORKS, Network
+from arjax.networks.image.gated_resnet import GatedStack, dropout_masks
+from arjax.networks.image.shifted_streams import PictureView, PixelView, RowView, State, Values, empty_state, half
+from arjax.networks.layers.convolution import Taps
+from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.grids import (
+    check_raster_like,
+    from_raster,
+    input_size,
+    picture_inputs,
+    put_previous,
+    turn_dependencies,
+)
+from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, NormalisedStretch
+
+#: Kernels of the two streams: 2x3, the rows above and its own; 2x2, shifted to the right, the pixels to the left too.
+DOWN: Taps = tuple((dy, dx) for dy in (-1, 0) for dx in (-1, 0, 1))
+DOWN_RIGHT: Taps = tuple((dy, dx) for dy in (-1, 0) for dx in (-1, 0))
+#: First layers, shifted so that no pixel reads itself: 2x3 one row down; 1x3 one row down, and 2x1 one column right.
+FIRST_DOWN: Taps = tuple((dy, dx) for dy in (-2, -1) for dx in (-1, 0, 1))
+FIRST_ABOVE: Taps = tuple((-1, dx) for dx in (-1, 0, 1))
+FIRST_LEFT: Taps = ((-1, -1), (0, -1))
+
+
+class Layers(NamedTuple):
+    """Of equal layers: their weights, as `GatedStack` gives them; masks for dropout and the number of the first, or
+    None.
+    """
+
+    weights: Any
+    masks: tuple[jax.Array, int] | None
+
+
+#: The layers of each resolution, on the way down and on the way up.
+Levels = list[tuple[Layers, Layers]]
+
+
+class Stream(nn.Module):
+    """The parameters of one stream: gated layers on the way down and on the way up, those of all resolutions in one
+    stack each, and what leads from one resolution to the next.
+
+    The upper stream reads itself alone; the other also what the upper stream has at the same layer and pixel.
+
+    Attributes:
+      num_layers: on the way down and on the way up, of each resolution.
+    """
+
+    filters: int
+    num_layers: tuple[tuple[int, int], ...]
+    upper: bool
+    conditional: bool
+    dropout: float
+    dtype: str
+
+    def setup(self):
+        taps, columns = (DOWN, 3) if self.upper else (DOWN_RIGHT, 2)
+
+        def stack(num_layers: int, num_aux: int) -> GatedStack:
+            sizes = num_aux * self.filters, self.filters if self.conditional else 0
+            return GatedStack(num_layers, self.filters, taps, *sizes, self.dropout, self.dtype)
+
+        num_down, num_up = (sum(nums) for nums in zip(*self.num_layers, strict=True))
+        self.down = stack(num_down, 0 if self.upper else 1)
+        self.up = stack(num_up, 1 if self.upper else 2)
+        gaps = range(len(self.num_layers) - 1)
+        self.shrink = [NormalisedConv(self.filters, taps, self.dtype, name=f"shrink_{level}") for level in gaps]
+        self.stretch = [NormalisedStretch(self.filters, columns, self.dtype, name=f"stretch_{level}") for level in gaps]
+
+    def layers(self, masks: list[jax.Array] | None) -> Levels:
+        """For whole images; `masks` [L, ...] of each resolution: upper stream down and up, lower stream down and up."""
+        levels = self._by_level(self.down.weights(), self.up.weights())
+        if masks is None:
+            return [(Layers(down, None), Layers(up, None)) for down, up in levels]
+        starts = [0 if self.upper else len(down) + len(up) for down, up in levels]
+        return [
+            (Layers(down, (mask, start)), Layers(up, (mask, start + len(down))))
+            for (down, up), mask, start in zip(levels, masks, starts, strict=True)
+        ]
+
+    def steps(self) -> Levels:
+        """For steps, without dropout."""
+        return [
+            (Layers(down, None), Layers(up, None)) for down, up in self._by_level(self.down.steps(), self.up.steps())
+        ]
+
+    def _by_level(self, down: Any, up: Any) -> list[tuple[Any, Any]]:
+        """Both stacks cut into those of each resolution."""
+        ends = np.cumsum(self.num_layers, 0)
+        starts = ends - self.num_layers
+        return [(down[i[0] : j[0]], up[i[1] : j[1]]) for i, j in zip(starts, ends, strict=True)]
+
+
+@NETWORKS.register("pixelcnn_pp")
+class PixelCNNPP(Network):
+    """Two streams of gated residual layers over several resolutions, in a raster-like order, a whole pixel per step.
+
+    The upper stream sees the rows above a pixel, the other also the pixels to its left and the upper stream. Both go
+    down through `num_scales` resolutions by strided convolutions and up again by transposed ones (section 2.3); each
+    layer on the way up also reads its mirror image on the way down (2.4), and the context enters every gate. Side
+    lengths need not be even: a lower resolution has the ceiling of the half, and what sticks out is cut off.
+
+    All layers are weight-normalised, without the data-dependent initial values. Levels enter as intensities from 0 to
+    1, beside a channel of ones which tells a picture from its padding. The usual conditional is
+    `discretized_logistic_mixture`, whose channels are coupled.
+
+    The step form keeps two rows per convolution. It runs the upper stream once a row, and each lower resolution at
+    every second row and column of the one above.
+
+    Options: `num_filters`, `num_resnets` per resolution on the way down, `num_scales`, `dropout`.
+    """
+
+    num_filters: int = 160
+    num_resnets: int = 5
+    num_scales: int = 3
+    dropout: float = 0.5
+
+    SMALL = {"num_filters": 8, "num_resnets": 1, "num_scales": 2, "dropout": 0.0}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_raster_like("pixelcnn_pp", event, factorization)
+
+    def setup(self):
+        conditional = self.context_spec.kind != "none"
+        self.first_down = NormalisedConv(self.num_filters, FIRST_DOWN, self.dtype, shifted=(1, 0))
+        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
+        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))
+        fields = {"conditional": conditional, "dropout": self.dropout, "dtype": self.dtype}
+        self.upper = Stream(self.num_filters, self._num_layers(), upper=True, **fields)
+        self.lower = Stream(self.num_filters, self._num_layers(), upper=False, **fields)
+        self.out = NormalisedMix(self.num_features, self.dtype)
+        if conditional:
+            self.context = ContextEncoder(self.context_spec, self.num_filters, self.dtype)
+
+    def _num_layers(self) -> tuple[tuple[int, int], ...]:
+        """Layers down and up of each resolution: up again as many as there are values to be read."""
+        lowest = self.num_scales - 1
+        return tuple((self.num_resnets, self.num_resnets + (level < lowest)) for level in range(self.num_scales))
+
+    def _masks(self, batch: int, grid: tuple[int, int], train: bool) -> list[jax.Array] | None:
+        """The masks for dropout at each resolution, of all its layers."""
+        masks = []
+        for num in map(sum, self._num_layers()):
+            masks.append(dropout_masks(self, self.dropout, train, (2 * num, batch, *grid, 2 * self.num_filters)))
+            grid = half(grid)
+        return None if masks[0] is None else masks
+
+    def _run(self, layers: Levels, x, view: PictureView, state: State | None, guide: State | None, e_BE) -> State:
+        """One stream at the resolutions that `layers` are of, downwards and back: its new state. `guide` is that of the
+        upper one.
+        """
+        level = self.num_scales - len(layers)
+        stream = self.upper if guide is None else self.lower
+        seen = None if guide is None else view.pick(guide.kept)
+
+        def run(stack: GatedStack, layers: Layers, x, aux, *, upwards: bool):
+            return view.run_layers(stack.layer(), *layers, x, aux, e_BE, upwards=upwards)
+
+        outputs = run(stream.down, layers[0][0], x, None if seen is None else seen.down[1:], upwards=False)
+        down = view.with_input(x, outputs)
+        if level + 1 == self.num_scales:
+            below, x, skips = None, down[-1], down[:-1]
+        else:
+
+            def deeper(network: PixelCNNPP, old: State | None, kept: jax.Array) -> State:
+                stream = network.upper if guide is None else network.lower
+                small, half_guide = view.shrink(stream.shrink[level], kept), None if guide is None else guide.below
+                return network._run(layers[1:], small, view.half(old), old, half_guide, e_BE)
+
+            below = view.when_due(self, deeper, None if state is None else state.below, view.keep(down[-1]))
+            x, skips = view.stretch(stream.stretch[level], view.half(below).output(below.kept)), down
+        up = run(stream.up, layers[0][1], x, skips if seen is None else (seen.up, skips), upwards=True)
+        return State(view.planes, view.store(Values(down, up), state), below)
+
+    def _features(self, lower: jax.Array) -> jax.Array:
+        return self.out(nn.elu(lower))
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        inputs = picture_inputs(x, self.event, factorization, self.dtype)
+        inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
+        e_BE = None if context is None else self.context(context)
+        view = PictureView(factorization.grid_shape)
+        masks = self._masks(x.shape[0], factorization.grid_shape, train)
+        upper = self._run(self.upper.layers(masks), self.first_down(inputs), view, None, None, e_BE)
+        first = self.first_above(inputs) + self.first_left(inputs)
+        lower = self._run(self.lower.layers(masks), first, view, None, upper, e_BE)
+        return from_raster(self._features(view.output(lower.kept)), factorization)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The inputs with their channel of ones, the states of both streams, and what is the same in all steps: the
+        layers of both streams, taken out of their stacks once, and the context.
+        """
+        grid = factorization.grid_shape
+        zeros = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
+        inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
+        upper, lower = (
+            empty_state(grid, batch_size, self.num_filters, self._num_layers(), upper=is_upper, dtype=self.dtype)
+            for is_upper in (True, False)
+        )
+        e_BE = None if context is None else self.context(context)
+        return inputs, upper, lower, (self.upper.steps(), self.lower.steps(), e_BE)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        inputs, upper, lower, fixed = carry
+        upper_layers, lower_layers, e_BE = fixed
+        grid = factorization.grid_shape
+        r, c = jnp.divmod(t, grid[1])
+        inputs = put_previous(inputs, canvas, t, self.event, factorization)
+
+        def next_row(network: PixelCNNPP, upper: State, inputs: jax.Array) -> State:
+            first = network.first_down.row(inputs, r)
+            return network._run(upper_layers, first, RowView(grid, upper, r), upper, None, e_BE)
+
+        upper = nn.cond(c == 0, next_row, lambda network, upper, inputs: upper, self, upper, inputs)
+        first = self.first_above.at(inputs, r, c) + self.first_left.at(inputs, r, c)
+        view = PixelView(grid, lower, r, c)
+        lower = self._run(lower_layers, first, view, lower, upper, e_BE)
+        features_BF = self._features(view.output(lower.kept)).astype(jnp.float32)
+        return (inputs, upper, lower, fixed), features_BF[:, None]
+
+    def dependencies(self, factorization):
+        """The same composition on sets of pixels instead of features."""
+        height, width = factorization.grid_shape
+        pixels_HWD = np.eye(height * width, dtype=bool).reshape(height, width, -1)
+        upper = self._reach(0, _spread(pixels_HWD, FIRST_DOWN), None)
+        lower = self._reach(0, _spread(pixels_HWD, (*FIRST_ABOVE, *FIRST_LEFT)), upper)
+        return turn_dependencies(lower.kept.up[0].reshape(height * width, -1), factorization)
+
+    def _reach(self, level: int, x: np.ndarray, guide: State | None) -> State:
+        """`_run` on sets bool[H, W, D]."""
+        taps = DOWN if guide is None else DOWN_RIGHT
+        down, up, below = [x], [], None
+        for i in range(self.num_resnets):
+            x = _resnet_reach(x, taps, *([] if guide is None else [guide.kept.down[i + 1]]))
+            down.append(x)
+        if level + 1 == self.num_scales:
+            skips = down[:-1]
+        else:
+            small = _spread(x, taps)[::2, ::2]
+            below = self._reach(level + 1, small, None if guide is None else guide.below)
+            x, skips = _stretched(below.kept.up[0], x.shape[:2], centred=guide is None), down
+        for i, skip in reversed(list(enumerate(skips))):
+            x = _resnet_reach(x, taps, skip, *([] if guide is None else [guide.kept.up[i]]))
+            up.insert(0, x)
+        return State([], Values(down, up), below)
+
+
+def _spread(x_HWD: np.ndarray, taps: Taps) -> np.ndarray:
+    """The union over the taps."""
+    height, width, _ = x_HWD.shape
+    padded = np.pad(x_HWD, ((2, 2), (2, 2), (0, 0)))
+    copies = [padded[2 + dy : 2 + dy + height, 2 + dx : 2 + dx + width] for dy, dx in taps]
+    return np.logical_or.reduce(copies)
+
+
+def _resnet_reach(x: np.ndarray, taps: Taps, *aux: np.ndarray) -> np.ndarray:
+    return _spread(np.logical_or.reduce([_spread(x, taps), *aux]), taps)
+
+
+def _stretched(low: np.ndarray, grid: tuple[int, int], *, centred: bool) -> np.ndarray:
+    """Sets of the doubled resolution; odd columns of a centred kernel also read the next pixel."""
+    high = low.repeat(2, 0).repeat(2, 1)
+    if centred:
+        high[:, 1:-1:2] |= high[:, 2::2]
+    return high[: grid[0], : grid[1]]

@@ -1,0 +1,245 @@
+"""PixelSNAIL (Chen, Mishra, Rohaninejad & Abbeel, "PixelSNAIL: An Improved Autoregressive Generative Model", 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.networks.base import NETWORKS, Network
+from arjax.networks.image.gated_resnet import GatedResnet, GatedStack, Mask, dropout_masks
+from arjax.networks.image.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT
+from arjax.networks.image.shifted_streams import PictureView, PixelView, State
+from arjax.networks.layers.attention import attention
+from arjax.networks.layers.convolution import CENTRE
+from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.grids import check_raster_like, from_raster, input_size, picture_inputs, put_previous
+from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights
+
+
+def background(grid: tuple[int, int]) -> np.ndarray:
+    """Where a pixel is, float32[H, W, 2]: row and column, from -1/2 to 1/2."""
+    height, width = grid
+    row, column = np.indices(grid)
+    return np.stack([(row - height / 2) / height, (column - width / 2) / width], -1).astype(np.float32)
+
+
+class SnailBlock(nn.Module):
+    """Residual blocks of 2x2 convolutions, then attention to all earlier pixels (Figure 2).
+
+    Keys and values come from [x, h, position], queries from [h, position], each through a gated layer of 1x1
+    convolutions; so a pixel attends to what earlier pixels are, not only to what was predicted of them. What it finds
+    enters h through one more gated layer.
+    """
+
+    filters: int
+    num_inputs: int
+    num_resnets: int
+    key_size: int
+    value_size: int
+    context_size: int
+    dropout: float
+    dtype: str
+    ready: bool = False
+
+    def setup(self):
+        def gated(filters: int, has_aux: bool = False) -> GatedResnet:
+            return GatedResnet(filters, CENTRE, has_aux, self.context_size > 0, self.dropout, self.dtype, self.ready)
+
+        sizes = 0, self.context_size, self.dropout
+        self.resnets = GatedStack(self.num_resnets, self.filters, DOWN_RIGHT, *sizes, self.dtype)
+        self.content = gated(self.num_inputs + self.filters + 2)
+        self.key_value = NormalisedMix(self.key_size + self.value_size, self.dtype, ready=self.ready)
+        self.asking = gated(self.filters + 2)
+        self.query = NormalisedMix(self.key_size, self.dtype, ready=self.ready)
+        self.merge = gated(self.filters, has_aux=True)
+
+    def _keys_and_values(self, x, h, place, view: PictureView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
+        inputs = jnp.concatenate([x, h, place], -1)
+        content = self.content(inputs, view, None, e_BE, self._mask(train, inputs.shape))
+        return tuple(jnp.split(self.key_value(content), [self.key_size], -1))
+
+    def _queries(self, h, place, view: PictureView, e_BE, train: bool) -> jax.Array:
+        inputs = jnp.concatenate([h, place], -1)
+        return self.query(self.asking(inputs, view, None, e_BE, self._mask(train, inputs.shape)))
+
+    def _masks(self, train: bool, shape: tuple[int, ...]) -> jax.Array | None:
+        """Masks for dropout in layers with inputs of this shape, the first axis the layers; or None."""
+        return dropout_masks(self, self.dropout, train, (*shape[:-1], 2 * shape[-1]))
+
+    def _mask(self, train: bool, shape: tuple[int, ...]) -> Mask | None:
+        """That of one layer."""
+        masks = self._masks(train, (1, *shape))
+        return None if masks is None else (masks, 0)
+
+    def __call__(self, h_BHWC: jax.Array, x_BHWn: jax.Array, e_BE: jax.Array | None, train: bool):
+        """All pixels; in the form (carry) -> (carry, None) of a scan over blocks."""
+        batch, *grid, _ = h_BHWC.shape
+        view, masks = PictureView(tuple(grid)), self._masks(train, (self.num_resnets + 1, *h_BHWC.shape))
+        for_resnets, for_merge = (None, None) if masks is None else ((masks, 0), (masks, self.num_resnets))
+        layer, weights = self.resnets.layer(), self.resnets.weights()
+        h = view.run_layers(layer, weights, for_resnets, h_BHWC, None, e_BE, upwards=False)[-1]
+        place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, *grid, 2))
+        q, k, v = (
+            y.reshape(batch, 1, grid[0] * grid[1], -1)
+            for y in (
+                self._queries(h, place, view, e_BE, train),
+                *self._keys_and_values(x_BHWn, h, place, view, e_BE, train),
+            )
+        )
+        position = jnp.arange(q.shape[2])
+        mixed = attention(q, k, v, position[:, None] > position[None, :])
+        mixed = jnp.where(position[:, None] > 0, mixed, 0)  # the first pixel has nothing to attend to
+        return self.merge(h, view, mixed.reshape(batch, *grid, -1), e_BE, for_merge), None
+
+    def init_cache(self, batch_size: int, grid: tuple[int, int]) -> tuple:
+        """Two rows of the input of each convolution; keys and values of all pixels; h of the last pixel."""
+        planes = [
+            jnp.zeros((batch_size, 2, grid[1], 2 * self.filters), self.dtype) for _ in range(2 * self.num_resnets)
+        ]
+        keys, values = (
+            jnp.zeros((batch_size, 1, grid[0] * grid[1], size), self.dtype) for size in (self.key_size, self.value_size)
+        )
+        return planes, keys, values, jnp.zeros((batch_size, self.filters), self.dtype)
+
+    def resnet_weights(self) -> list:
+        """The weights of the residual layers, for steps."""
+        return self.resnets.steps()
+
+    def step(
+        self,
+        cache: tuple,
+        weights: list,
+        h_BC: jax.Array,
+        x_Bn: jax.Array,
+        t: jax.Array,
+        grid: tuple[int, int],
+        e_BE: jax.Array | None,
+    ):
+        """Pixel t, given the inputs `x` of pixel t - 1, whose key and value are only known now; `weights` are those of
+        `resnet_weights`.
+        """
+        planes, keys, values, previous_BC = cache
+        view = PixelView(grid, State(planes, None, None), *jnp.divmod(t, grid[1]))
+        h = view.run_layers(self.resnets.layer(), weights, None, h_BC, None, e_BE, upwards=False)[-1]
+        places = jnp.asarray(background(grid), h.dtype).reshape(-1, 2)
+
+        def place(n: jax.Array) -> jax.Array:
+            return jnp.broadcast_to(places[n], (h.shape[0], 2))
+
+        last = jnp.maximum(t - 1, 0)
+        k, v = self._keys_and_values(x_Bn, previous_BC, place(last), view, e_BE, False)
+        keys = jax.lax.dynamic_update_slice(keys, k[:, None, None], (0, 0, last, 0))
+        values = jax.lax.dynamic_update_slice(values, v[:, None, None], (0, 0, last, 0))
+        q = self._queries(h, place(t), view, e_BE, False)[:, None, None]
+        mixed = attention(q, keys, values, jnp.arange(keys.shape[2]) < t)[:, 0, 0]
+        out = self.merge(h, view, jnp.where(t > 0, mixed, 0), e_BE, None)
+        return (view.planes, keys, values, h), out
+
+
+@NETWORKS.register("pixelsnail")
+class PixelSNAIL(Network):
+    """Shifted convolutions and causal attention in turns, in a raster-like order, a whole pixel per step.
+
+    The gated residual layers are those of PixelCNN++, in the stream that sees the pixels above and to the left, without
+    lower resolutions: attention reaches far instead, so every pixel reads all earlier ones. One head, small keys.
+    Weight-normalised, without data-dependent initial values; the context enters every gate.
+
+    The step form keeps two rows per convolution, and the keys and values of all pixels: O(t) per step.
+
+    Options: `num_filters`, `num_blocks`, each of `num_resnets` residual layers and one attention, `key_size`,
+    `value_size`, `dropout`, `remat` (recompute a block in the backward pass).
+    """
+
+    num_filters: int = 256
+    num_blocks: int = 12
+    num_resnets: int = 4
+    key_size: int = 16
+    value_size: int = 128
+    dropout: float = 0.5
+    remat: bool = False
+
+    SMALL = {"num_filters": 8, "num_blocks": 2, "num_resnets": 1, "key_size": 4, "value_size": 6, "dropout": 0.0}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_raster_like("pixelsnail", event, factorization)
+
+    def setup(self):
+        self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
+        self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))
+        block = nn.remat(SnailBlock, prevent_cse=False, static_argnums=(4,)) if self.remat else SnailBlock
+        scanned = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
+            length=self.num_blocks,
+        )
+        # An explicit name: toggling remat must change neither parameter paths nor initial values.
+        self.blocks = scanned(**self._block_fields(), name="blocks")
+        self.out = NormalisedMix(self.num_features, self.dtype)
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, self.num_filters, self.dtype)
+
+    def _block_fields(self) -> dict[str, Any]:
+        return {
+            "filters": self.num_filters,
+            "num_inputs": input_size(self.event),
+            "num_resnets": self.num_resnets,
+            "key_size": self.key_size,
+            "value_size": self.value_size,
+            "context_size": 0 if self.context_spec.kind == "none" else self.num_filters,
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+        }
+
+    def _features(self, h: jax.Array) -> jax.Array:
+        return self.out(nn.elu(h))
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        inputs = picture_inputs(x, self.event, factorization, self.dtype)
+        padded = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
+        h = self.first_above(padded) + self.first_left(padded)
+        h, _ = self.blocks(h, inputs, None if context is None else self.context(context), train)
+        return from_raster(self._features(h), factorization)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The inputs with their channel of ones, a cache per block, and what is the same in all steps: the weights of
+        each block, taken out of their stack and normalised once, and the context.
+        """
+        grid = factorization.grid_shape
+        zeros = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
+        block = SnailBlock(**self._block_fields(), parent=None)
+        caches = [block.init_cache(batch_size, grid) for _ in range(self.num_blocks)]
+        inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
+        return inputs, caches, (self._step_weights(), None if context is None else self.context(context))
+
+    def _step_weights(self) -> list[tuple[Any, list]]:
+        """The normalised weights of each block, and those of its residual layers."""
+        stacked = self.blocks.variables["params"]
+        ready = normalised_weights({name: part for name, part in stacked.items() if name != "resnets"}, self.dtype)
+        ready = {**ready, "resnets": stacked["resnets"]}
+        block, weights = SnailBlock(**self._block_fields(), parent=None), []
+        for i in range(self.num_blocks):
+            of_block = jax.tree.map(lambda leaf, i=i: leaf[i], ready)
+            weights.append((of_block, block.apply({"params": of_block}, method="resnet_weights")))
+        return weights
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        inputs, old, (blocks, e_BE) = carry
+        grid = factorization.grid_shape
+        inputs = put_previous(inputs, canvas, t, self.event, factorization)
+        r, c = jnp.divmod(t, grid[1])
+        h = self.first_above.at(inputs, r, c) + self.first_left.at(inputs, r, c)
+        before = jnp.divmod(jnp.maximum(t - 1, 0), grid[1])
+        x_Bn = jax.lax.dynamic_slice(inputs, (0, *before, 0), (h.shape[0], 1, 1, inputs.shape[-1] - 1))[:, 0, 0]
+        # The blocks one by one, not scanned: each cache is then updated in place, where a scan would copy it.
+        block, caches = SnailBlock(**self._block_fields(), ready=True, parent=None), []
+        for (params, weights), cache in zip(blocks, old, strict=True):
+            cache, h = block.apply({"params": params}, cache, weights, h, x_Bn, t, grid, e_BE, method="step")
+            caches.append(cache)
+        return (inputs, caches, (blocks, e_BE)), self._features(h).astype(jnp.float32)[:, None]

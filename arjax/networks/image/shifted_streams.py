@@ -1,0 +1,206 @@
+"""How PixelCNN++ runs: on whole pictures, on the next row of its upper stream, and on the next pixel of the other.
+
+A network written in terms of these views is written once for all three. The upper stream sees the rows above a pixel
+only, so a step runs it when a row begins; a lower resolution is due at every second row (and column) of the one above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.layers.convolution import CENTRE, put_pixel
+from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
+
+#: `(weights, x, view, aux, context, mask) -> y`: a layer of any form.
+Layer = Callable[..., jax.Array]
+#: Values of equal layers: a list, or of whole images one array [L, B, H, W, C].
+Outputs = list[jax.Array] | jax.Array
+
+
+class Values(NamedTuple):
+    """What the layers of one resolution give.
+
+    `down` has the input of the first layer and the output of each. `up` has the outputs on the way up, which ends at
+    number 0: each stands where `down` has its mirror image.
+    """
+
+    down: Outputs
+    up: Outputs
+
+
+class State(NamedTuple):
+    """A resolution of one stream.
+
+    `planes` keep the inputs of its convolutions, the last two rows [B, 2, W, C] each; `kept` is what others read:
+    `Values`, or this row of the last layer [B, W, C]; `below` is the next lower resolution.
+    """
+
+    planes: list[jax.Array]
+    kept: Any
+    below: State | None
+
+
+class PictureView:
+    """Whole pictures [B, H, W, C]."""
+
+    def __init__(self, grid: tuple[int, int]):
+        self.grid, self.planes = grid, []
+
+    def half(self, state: State | None) -> PictureView:
+        """The view of the next lower resolution, from its old state."""
+        return PictureView(half(self.grid))
+
+    def run_layers(self, layer: Layer, weights: Any, masks, x: jax.Array, aux: Any, e_BE, *, upwards: bool) -> Outputs:
+        """Equal layers on top of one another: the output of each.
+
+        Layer i has `weights[i]` and reads `aux[i]`, if there is any; its mask for dropout is number `first` + i of
+        (masks, first), or None. With `upwards`, the last one comes first.
+        """
+
+        def one(x: jax.Array, of_layer: tuple) -> tuple[jax.Array, jax.Array]:
+            weights, aux, i = of_layer
+            y = layer(weights, x, self, aux, e_BE, None if masks is None else (masks[0], masks[1] + i))
+            return y, y
+
+        return jax.lax.scan(one, x, (weights, aux, jnp.arange(len(weights))), reverse=upwards)[1]
+
+    def with_input(self, x: jax.Array, values: Outputs) -> Outputs:
+        """The values of layers behind the input of the first."""
+        return jnp.concatenate([x[None], values])
+
+    def keep(self, x: jax.Array) -> jax.Array:
+        """Remembers the input of a convolution; returns what the convolution reads."""
+        return x
+
+    def read(self, conv: NormalisedConv, x: jax.Array) -> jax.Array:
+        """A convolution of the resolution of its input."""
+        return conv(x)
+
+    def shrink(self, conv: NormalisedConv, kept: jax.Array) -> jax.Array:
+        """A convolution of stride 2, from what `keep` returned."""
+        return conv(kept, 2)
+
+    def stretch(self, conv: NormalisedStretch, low: jax.Array) -> jax.Array:
+        """A transposed convolution, cut to this resolution."""
+        return conv(low)[:, : self.grid[0], : self.grid[1]]
+
+    def pick(self, values: Values) -> Values:
+        """Of the values of the upper stream, those at this place."""
+        return values
+
+    def store(self, values: Values, state: State | None) -> Any:
+        """What is kept of the values."""
+        return values
+
+    def output(self, kept: Any) -> jax.Array:
+        """The last layer, from what `store` returned."""
+        return kept.up[0]
+
+    def when_due(self, network: nn.Module, run: Callable, state: State | None, kept: jax.Array) -> State:
+        """`run(network, state, kept)` where the next lower resolution is due, else the old state."""
+        return run(network, state, kept)
+
+
+class RowView(PictureView):
+    """Row r of the upper stream, [B, W, C]."""
+
+    def __init__(self, grid: tuple[int, int], state: State, r: jax.Array):
+        super().__init__(grid)
+        self._old, self._r = state.planes, r
+
+    def half(self, state):
+        return RowView(half(self.grid), state, self._r // 2)
+
+    def run_layers(self, layer, weights, masks, x, aux, e_BE, *, upwards):
+        # One by one: each plane is then updated in place, where a loop would copy it.
+        order = range(len(weights))
+        values = [x] * len(weights)
+        for i in reversed(order) if upwards else order:
+            here = tuple(part[i] for part in aux) if isinstance(aux, tuple) else None if aux is None else aux[i]
+            values[i] = x = layer(weights[i], x, self, here, e_BE, None)
+        return values
+
+    def with_input(self, x, values):
+        return [x, *values]
+
+    def keep(self, x):
+        plane = jax.lax.dynamic_update_slice(self._old[len(self.planes)], x[:, None], (0, self._r % 2, 0, 0))
+        self.planes.append(plane)
+        return plane
+
+    def read(self, conv, x):
+        return conv.mix(x) if conv.taps == CENTRE else conv.row(self.keep(x), self._r)
+
+    def shrink(self, conv, kept):
+        return conv.row(kept, self._r, 2)
+
+    def stretch(self, conv, low):
+        return conv.row(low, self._r % 2, self.grid[1])
+
+    def when_due(self, network, run, state, kept):
+        return nn.cond(self._due(), run, lambda network, state, kept: state, network, state, kept)
+
+    def _due(self) -> jax.Array:
+        return self._r % 2 == 0
+
+
+class PixelView(RowView):
+    """Pixel (r, c) of the stream that sees its row, [B, C]."""
+
+    def __init__(self, grid: tuple[int, int], state: State, r: jax.Array, c: jax.Array):
+        super().__init__(grid, state, r)
+        self._c = c
+
+    def half(self, state):
+        return PixelView(half(self.grid), state, self._r // 2, self._c // 2)
+
+    def keep(self, x):
+        self.planes.append(put_pixel(self._old[len(self.planes)], x, self._r % 2, self._c))
+        return self.planes[-1]
+
+    def read(self, conv, x):
+        return conv.mix(x) if conv.taps == CENTRE else conv.at(self.keep(x), self._r, self._c)
+
+    def shrink(self, conv, kept):
+        return conv.at(kept, self._r, self._c)
+
+    def stretch(self, conv, low):
+        return conv.at(low, self._r % 2, self._c % 2)
+
+    def pick(self, values):
+        return jax.tree.map(self._here, values)
+
+    def store(self, values, state):
+        """This row up to here: the pixels of two rows of a higher resolution read it."""
+        return jax.lax.dynamic_update_index_in_dim(state.kept, values.up[0], self._c, axis=1)
+
+    def output(self, kept):
+        return self._here(kept)
+
+    def _here(self, row_BWC: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_index_in_dim(row_BWC, self._c, axis=1, keepdims=False)
+
+    def _due(self):
+        return (self._r % 2 == 0) & (self._c % 2 == 0)
+
+
+def half(grid: tuple[int, int]) -> tuple[int, int]:
+    """The grid of every second row and column."""
+    return (grid[0] + 1) // 2, (grid[1] + 1) // 2
+
+
+def empty_state(
+    grid: tuple[int, int], batch_size: int, filters: int, layers: list[tuple[int, int]], *, upper: bool, dtype: str
+) -> State:
+    """The state before the first row: `layers` counts those on the way down and up of each resolution."""
+    (down, up), width = layers[0], grid[1]
+    row = jnp.zeros((batch_size, width, filters), dtype)
+    sizes = [2 * filters] * 2 * down + [filters] * (len(layers) > 1) + [2 * filters] * 2 * up
+    planes = [jnp.zeros((batch_size, 2, width, size), dtype) for size in sizes]
+    below = empty_state(half(grid), batch_size, filters, layers[1:], upper=upper, dtype=dtype) if layers[1:] else None
+    return State(planes, Values([row] * (down + 1), [row] * up) if upper else row, below)

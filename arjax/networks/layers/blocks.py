@@ -1,0 +1,172 @@
+"""The layer of a Transformer: attention of any kind and an MLP, each with a normalisation and a residual connection."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.networks.base import Network, activation, check_remat
+from arjax.networks.layers.attention import Cache, CrossAttention
+
+NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+MLPS = ("plain", "gated")
+
+#: An encoded context: its positions [B, L, E], and which of them exist, bool[B, L].
+Memory = tuple[jax.Array, jax.Array]
+
+
+def make_norm(kind: str, epsilon: float, use_bias: bool, dtype: str) -> nn.Module:
+    """A normalisation: "layer" (Ba et al., 2016), or "rms" (Zhang & Sennrich, 2019, equation 4), without a bias."""
+    if kind == "rms":
+        return nn.RMSNorm(epsilon=epsilon, dtype=dtype)
+    return nn.LayerNorm(epsilon=epsilon, use_bias=use_bias, dtype=dtype)
+
+
+def check_block(norm: str, mlp: str, act: str) -> None:
+    """Raises `UserError` when a normalisation, MLP or activation does not exist."""
+    for kind, name, known in (("normalisation", norm, NORMS), ("MLP", mlp, MLPS)):
+        if name not in known:
+            raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
+    activation(act)
+
+
+def stacked(layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool) -> type[nn.Module]:
+    """Equal layers on top of one another, scanned: `layer` maps (x, block_size, train, others) to (x, None).
+
+    To be made with an explicit name: toggling `remat` must change neither parameter paths nor initial values.
+    """
+    layer = nn.remat(layer, prevent_cse=False, static_argnums=(2, 3)) if remat else layer
+    return nn.scan(
+        layer,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
+        length=num_layers,
+        unroll=unroll,
+    )
+
+
+def check_stack(options: Mapping[str, Any]) -> None:
+    """Raises `UserError` when heads do not divide the width, or recomputation would save no memory."""
+    width, num_heads = options["width"], options["num_heads"]
+    if num_heads < 1 or width % num_heads:
+        raise UserError(f"network.num_heads={num_heads} does not divide network.width={width}")
+    check_remat(options)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + cross(norm(x), context) where there is one to attend to, then x + MLP(norm(x)).
+
+    The MLP is W_2 act(W_1 x), or "gated": W_2 (act(W_3 x) * W_1 x) (Shazeer, "GLU Variants Improve Transformer", 2020,
+    equation 6; SwiGLU with "silu", GEGLU with "gelu").
+
+    Attributes:
+      make_attention: makes the attention module, with the methods that `attention.SelfAttention` has: all tokens,
+        `init_cache` and `step`.
+      out_scale: variance of what is added to the residual stream at the start, relative to the usual one.
+      make_cross: makes the `CrossAttention` to the context, or None.
+    """
+
+    make_attention: Callable[[], nn.Module]
+    width: int
+    mlp_size: int
+    dropout: float
+    activation: str
+    out_scale: float
+    dtype: str
+    mlp_kind: str = "plain"
+    norm_kind: str = "layer"
+    norm_epsilon: float = 1e-6
+    use_bias: bool = True
+    make_cross: Callable[[], CrossAttention] | None = None
+
+    def setup(self):
+        dense = functools.partial(nn.Dense, use_bias=self.use_bias, dtype=self.dtype)
+        norm = functools.partial(make_norm, self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
+        self.attention_norm = norm()
+        self.attention = self.make_attention()
+        if self.make_cross is not None:
+            self.cross_norm = norm()
+            self.cross = self.make_cross()
+        self.mlp_norm = norm()
+        self.up = dense(self.mlp_size)
+        if self.mlp_kind == "gated":
+            self.gate = dense(self.mlp_size)
+        init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
+        self.down = dense(self.width, kernel_init=init)
+        self.drop = nn.Dropout(self.dropout)
+
+    def _mlp(self, x: jax.Array) -> jax.Array:
+        x, act = self.mlp_norm(x), activation(self.activation)
+        return self.down(act(self.gate(x)) * self.up(x) if self.mlp_kind == "gated" else act(self.up(x)))
+
+    def __call__(
+        self, x_BTE: jax.Array, block_size: int, train: bool, memory: Memory | None = None
+    ) -> tuple[jax.Array, None]:
+        """All tokens; in the form (carry) -> (carry, None) of a scan over layers."""
+        x = x_BTE + self.drop(self.attention(self.attention_norm(x_BTE), block_size), deterministic=not train)
+        if memory is not None:
+            found = self.cross(self.cross_norm(x), self.cross.keys_values(memory[0]), memory[1])
+            x = x + self.drop(found, deterministic=not train)
+        return x + self.drop(self._mlp(x), deterministic=not train), None
+
+    def init_cache(self, batch_size: int, num_steps: int, block_size: int, memory: Memory | None = None) -> Cache:
+        """The cache of the attention before step 0, and the keys and values of the context."""
+        cross = () if memory is None else (self.cross.keys_values(memory[0]), memory[1])
+        return self.attention.init_cache(batch_size, num_steps, block_size), cross
+
+    def step(self, cache: Cache, x_BME: jax.Array, t: jax.Array) -> tuple[Cache, jax.Array]:
+        """The tokens of one block."""
+        past, cross = cache
+        past, mixed = self.attention.step(past, self.attention_norm(x_BME), t)
+        x = x_BME + mixed
+        if cross:
+            x = x + self.cross(self.cross_norm(x), *cross)
+        return (past, cross), x + self._mlp(x)
+
+
+class StackedNetwork(Network):
+    """The options of networks that are a plain stack of blocks over positions of the sites.
+
+    `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites ("learned"
+    or "sinusoidal"), `remat` (recompute activations in the backward pass; needs `unroll=1`), `unroll` (layers per
+    iteration of the scan over layers).
+    """
+
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    mlp_ratio: int = 4
+    activation: str = "gelu"
+    dropout: float = 0.0
+    position: str = "learned"
+    remat: bool = False
+    unroll: int = 4
+
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        if options["position"] not in ("learned", "sinusoidal"):
+            raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
+        check_stack(options)
+        activation(options["activation"])
+
+    def block_fields(self, attention: type[nn.Module]) -> dict[str, Any]:
+        """The fields of a `Block` with this attention."""
+        out_scale = 1 / (2 * self.num_layers)
+        return {
+            "make_attention": lambda: attention(self.width, self.num_heads, out_scale, self.dtype),
+            "width": self.width,
+            "mlp_size": self.mlp_ratio * self.width,
+            "dropout": self.dropout,
+            "activation": self.activation,
+            "out_scale": out_scale,
+            "dtype": self.dtype,
+        }

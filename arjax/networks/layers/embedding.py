@@ -1,0 +1,166 @@
+"""How values, positions and contexts enter a network."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import Factorization
+
+POSITIONS = ("none", "learned", "sinusoidal")
+
+
+def flat_sites(x: jax.Array, event: EventSpec) -> jax.Array:
+    """x[B, *grid, *value] -> [B, D, value_size]."""
+    return x.reshape(x.shape[0], event.num_sites, event.value_size)
+
+
+def numeric_size(event: EventSpec) -> int:
+    """Number of inputs per site that `numeric` makes."""
+    return event.value_size * (event.num_levels if event.num_levels > 2 else 1)
+
+
+def numeric(values: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
+    """Values as network inputs: integers of more than two levels become one-hot, others are taken as they are.
+
+    [..., value_size] -> [..., numeric_size(event)].
+    """
+    if event.num_levels > 2:
+        one_hot = jax.nn.one_hot(values, event.num_levels, dtype=dtype)
+        return one_hot.reshape(*values.shape[:-1], event.value_size * event.num_levels)
+    return values.astype(dtype)
+
+
+def flat_inputs(x: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
+    """All sites as one vector, n = `numeric_size` inputs per site: x[B, *grid, *value] -> [B, D * n]."""
+    inputs = numeric(flat_sites(x, event), event, dtype)
+    return inputs.reshape(inputs.shape[0], -1)
+
+
+def input_steps(event: EventSpec, factorization: Factorization) -> jax.Array:
+    """The step of each of the inputs that `flat_inputs` makes, int[D * n]."""
+    return jnp.repeat(jnp.asarray(factorization.step), numeric_size(event))
+
+
+def input_mask(event: EventSpec, factorization: Factorization) -> jax.Array:
+    """Which of the inputs that `flat_inputs` makes each site may read, bool[D * n, D]."""
+    if factorization.parents is not None:
+        return jnp.repeat(jnp.asarray(factorization.parents).T, numeric_size(event), axis=0)
+    return input_steps(event, factorization)[:, None] < jnp.asarray(factorization.step)
+
+
+def seen_inputs(
+    canvas: jax.Array, event: EventSpec, dtype: jnp.dtype, t: jax.Array, factorization: Factorization
+) -> jax.Array:
+    """`flat_inputs` of a canvas in step t, [B, D * n], with 0 for the sites of steps >= t, whatever stands there."""
+    return jnp.where(input_steps(event, factorization) < t, flat_inputs(canvas, event, dtype), 0)
+
+
+class ValueEncoder(nn.Module):
+    """A learned vector for the value of a site: [..., value_size] -> [..., E].
+
+    Integers of more than two levels are looked up in one table per scalar of the value, and the vectors added; binary
+    and real values go through a linear map.
+    """
+
+    event: EventSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        if self.event.num_levels > 2:
+            self.table = nn.Embed(self.event.value_size * self.event.num_levels, self.width, dtype=self.dtype)
+        else:
+            self.linear = nn.Dense(self.width, dtype=self.dtype)
+
+    def __call__(self, values: jax.Array) -> jax.Array:
+        if self.event.num_levels > 2:
+            rows = values + self.event.num_levels * jnp.arange(self.event.value_size)
+            return self.table(rows).sum(-2)
+        return self.linear(values.astype(self.dtype))
+
+    def scores(self, h: jax.Array) -> jax.Array:
+        """Products with all rows of the table, [..., E] -> [..., value_size * V]."""
+        return self.table.attend(h)
+
+
+class PositionEncoder(nn.Module):
+    """A vector for each of the D sites and for "no site" (index D): int[...] -> [..., E].
+
+    Sinusoidal: Vaswani et al., "Attention Is All You Need" (2017), section 3.5.
+    """
+
+    num_sites: int
+    width: int
+    kind: str
+    dtype: str
+
+    def setup(self):
+        if self.kind == "learned":
+            self.table = nn.Embed(self.num_sites + 1, self.width, dtype=self.dtype)
+
+    def __call__(self, sites: jax.Array) -> jax.Array:
+        if self.kind == "learned":
+            return self.table(sites)
+        half = (self.width + 1) // 2
+        frequency = np.exp(-np.log(1e4) * np.arange(half) / half).astype(np.float32)
+        angle = sites[..., None].astype(jnp.float32) * frequency
+        return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)[..., : self.width].astype(self.dtype)
+
+
+class ContextEncoder(nn.Module):
+    """A learned vector for the context of each example: [B, *spec.shape] -> [B, E].
+
+    A label is looked up, a vector mapped linearly. Sequences and frames are summed up: the mean of their encoded
+    positions; networks that attend to them or follow them in time use `SequenceEncoder` itself.
+    """
+
+    spec: ContextSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        if self.spec.is_sequence:
+            self.sequence = SequenceEncoder(self.spec, self.width, self.dtype)
+            self.summary = nn.Dense(self.width, dtype=self.dtype)
+        elif self.spec.kind == "label":
+            self.table = nn.Embed(self.spec.size, self.width, dtype=self.dtype)
+        else:
+            self.linear = nn.Dense(self.width, dtype=self.dtype)
+
+    def __call__(self, context: jax.Array) -> jax.Array:
+        if self.spec.is_sequence:
+            encoded_BLE, valid_BL = self.sequence(context)
+            count_B1 = jnp.maximum(valid_BL.sum(1, keepdims=True), 1).astype(self.dtype)
+            return self.summary(jnp.where(valid_BL[..., None], encoded_BLE, 0).sum(1) / count_B1)
+        if self.spec.kind == "label":
+            return self.table(context)
+        return self.linear(context.astype(self.dtype))
+
+
+class SequenceEncoder(nn.Module):
+    """The positions of a sequence context: int[B, L] or float[B, L, size] -> ([B, L, E], valid bool[B, L]).
+
+    Each position by itself: gelu(W (value) + position); what lies after the end of a short sequence is not valid.
+    """
+
+    spec: ContextSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        if self.spec.is_discrete:
+            self.table = nn.Embed(self.spec.size, self.width, dtype=self.dtype)
+        else:
+            self.linear = nn.Dense(self.width, dtype=self.dtype)
+        self.position = PositionEncoder(self.spec.length, self.width, "sinusoidal", self.dtype)
+
+    def __call__(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if self.spec.is_discrete:
+            values_BLE, valid_BL = self.table(jnp.maximum(context, 0)), context >= 0
+        else:
+            values_BLE, valid_BL = self.linear(context.astype(self.dtype)), jnp.ones(context.shape[:2], bool)
+        return nn.gelu(values_BLE + self.position(jnp.arange(self.spec.length))), valid_BL

@@ -1,0 +1,134 @@
+"""The frame that networks on images share: any of the raster-like orders of a two-dimensional grid, as plain raster.
+
+A raster order read from another corner, or column by column on a square grid, is the raster order of a turned picture.
+So a network turns the picture, works row by row, left to right, and turns its features back.
+
+Where the colour channels of a pixel are sites of their own, the grid is (H, W, C) and they come one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.factorization import Factorization, make_order
+from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
+
+#: Orderings that are raster-like on some grids.
+NAMED = ("raster", "reversed", "column_major")
+
+
+def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
+    """The orders int[D] that are raster on some turned or mirrored picture of the same shape: 4, or 8 on a square.
+
+    Colour channels, the last of three dimensions, may come in either direction.
+    """
+    sites = np.arange(np.prod(grid_shape)).reshape(grid_shape)
+    pictures = [sites, np.swapaxes(sites, 0, 1)] if grid_shape[0] == grid_shape[1] else [sites]
+    turned = [view for p in pictures for view in (p, p[::-1], p[:, ::-1], p[::-1, ::-1])]
+    return [view.ravel() for p in turned for view in ([p] if p.ndim == 2 else [p, p[..., ::-1]])]
+
+
+def check_raster_like(name: str, event: EventSpec, factorization: Factorization, *, channels: bool = False) -> None:
+    """Raises `UserError` unless the grid is two-dimensional, with one site per step, in a raster-like order.
+
+    `channels` allows a third dimension: colour channels that are generated one after the other.
+    """
+    if len(event.grid_shape) != 2 and not (channels and len(event.grid_shape) == 3):
+        also = " (rows and columns, or with colour channels as a third)" if channels else ""
+        raise UserError(f"{name} needs a grid of two dimensions{also}, not {event.grid_shape}")
+    if factorization.block_size > 1:
+        raise UserError(f"{name} generates one site per step, so it needs model.partition=sites")
+    orders = raster_like_orders(event.grid_shape)
+    if not any(np.array_equal(factorization.order, order) for order in orders):
+        # column_major takes all of one colour channel before the next, and turns only square pictures.
+        walks = {text: make_order(text, event.grid_shape) for text in NAMED}
+        named = [text for text, walk in walks.items() if any(np.array_equal(walk, order) for order in orders)]
+        raise UserError(f"{name} needs a raster-like order ({', '.join(named)} or a mirrored one)")
+
+
+def check_kernels(options: Mapping[str, Any], **least: int) -> None:
+    """Raises `UserError` unless these options, the sizes of square kernels, are odd and at least as large as given."""
+    for name, size in least.items():
+        if options[name] % 2 == 0 or options[name] < size:
+            raise UserError(f"network.{name} must be an odd number, at least {size}, not {options[name]}")
+
+
+def check_channels(event: EventSpec, options: Mapping[str, Any], *names: str) -> None:
+    """Raises `UserError` unless these options, numbers of feature maps, give each colour channel a map."""
+    for name in names:
+        if options[name] < num_channels(event):
+            raise UserError(f"network.{name}={options[name]} is too small for {num_channels(event)} colour channels")
+
+
+def to_raster(x: jax.Array, event: EventSpec, factorization: Factorization) -> jax.Array:
+    """x[B, *grid, *value] -> the turned picture [B, *grid, value_size], in which the order of the sites is raster."""
+    turned = jnp.take(flat_sites(x, event), jnp.asarray(factorization.order), axis=1)
+    return turned.reshape(x.shape[0], *event.grid_shape, event.value_size)
+
+
+def from_raster(features_BHWF: jax.Array, factorization: Factorization) -> jax.Array:
+    """Features of the turned picture, in any shape -> float32 features [B, *grid, F] of the picture."""
+    flat = features_BHWF.reshape(features_BHWF.shape[0], factorization.num_sites, -1)
+    by_site = jnp.take(flat, jnp.asarray(factorization.rank), axis=1)
+    return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
+
+
+def turn_dependencies(dependencies_DD: np.ndarray, factorization: Factorization) -> np.ndarray:
+    """bool[D, D] between the sites of the turned picture -> between the sites of the picture."""
+    rank_D = np.asarray(factorization.rank)
+    return dependencies_DD[np.ix_(rank_D, rank_D)]
+
+
+def num_channels(event: EventSpec) -> int:
+    """C, the number of sites of a pixel: 1 on grids of two dimensions."""
+    return event.grid_shape[2] if len(event.grid_shape) == 3 else 1
+
+
+def pixel_inputs(values: jax.Array, event: EventSpec, dtype: str) -> jax.Array:
+    """Values as inputs of a convolution, [..., value_size] -> [..., n]: levels as intensities from 0 to 1 (256 of them
+    are too many for one-hot), the rest as `numeric` has it.
+    """
+    if event.kind == "levels":
+        return values.astype(dtype) / (event.num_levels - 1)
+    return numeric(values, event, dtype)
+
+
+def picture_inputs(x: jax.Array, event: EventSpec, factorization: Factorization, dtype: str) -> jax.Array:
+    """The turned picture as input of a convolution, [B, H, W, C * n]."""
+    turned = pixel_inputs(to_raster(x, event, factorization), event, dtype)
+    return turned.reshape(x.shape[0], *event.grid_shape[:2], -1)
+
+
+def input_size(event: EventSpec) -> int:
+    """C * n, the number of inputs of a pixel."""
+    return num_channels(event) * (event.value_size if event.kind == "levels" else numeric_size(event))
+
+
+def previous_inputs(
+    canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization, dtype: str
+) -> jax.Array:
+    """The value of the site before step t as inputs, [B, n]; zeros at step 0."""
+    site = jnp.asarray(factorization.order)[jnp.maximum(t - 1, 0)]
+    value_Bv = jnp.take(flat_sites(canvas, event), site, axis=1)
+    return jnp.where(t > 0, pixel_inputs(value_Bv, event, dtype), 0)
+
+
+def put_previous(
+    plane_BHWC: jax.Array, canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization
+) -> jax.Array:
+    """Adds the value of the site before step t to the inputs of the turned picture; nothing at step 0.
+
+    A plane of one row stands for the row of that site.
+    """
+    inputs_Bn = previous_inputs(canvas, t, event, factorization, plane_BHWC.dtype)
+    place, channel = jnp.divmod(jnp.maximum(t - 1, 0), num_channels(event))
+    r, c = jnp.divmod(place, event.grid_shape[1])
+    r = jnp.minimum(r, plane_BHWC.shape[1] - 1)
+    return jax.lax.dynamic_update_slice(plane_BHWC, inputs_Bn[:, None, None], (0, r, c, channel * inputs_Bn.shape[-1]))

@@ -1,0 +1,249 @@
+"""The frame that all sequence networks share: what a step may read, and where its outputs belong.
+
+Token (t, m) reads the value of slot m of step t-1 and knows which site slot m of step t is: every token of step t thus
+follows from the steps < t alone, and a network that is causal over steps is autoregressive in any order and partition.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.factorization import Factorization
+from arjax.networks.base import Network
+from arjax.networks.layers.embedding import (
+    POSITIONS,
+    ContextEncoder,
+    PositionEncoder,
+    SequenceEncoder,
+    ValueEncoder,
+    flat_sites,
+)
+
+
+class StepTokens(nn.Module):
+    """Embeds the steps: tokens [B, S, M, E], or [B, M, E] for one step.
+
+    Where the order never changes and a step is one site, the position read tells the one predicted: `knows_target` may
+    then be False, which saves a table.
+    """
+
+    event: EventSpec
+    context_spec: ContextSpec
+    width: int
+    position: str
+    dtype: str
+    knows_target: bool = True
+
+    def setup(self):
+        self.value = ValueEncoder(self.event, self.width, self.dtype)
+        # Stands for "nothing read": all slots of step 0, and the padding of short blocks.
+        self.nothing = self.param("nothing", nn.initializers.normal(0.02), (self.width,))
+        if self.position != "none":
+            position = (self.event.num_sites, self.width, self.position, self.dtype)
+            self.read_position = PositionEncoder(*position)
+            if self.knows_target:
+                self.target_position = PositionEncoder(*position)
+        if self.context_spec.kind != "none":
+            self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
+
+    def __call__(self, x: jax.Array, factorization: Factorization, context: jax.Array | None) -> jax.Array:
+        """Tokens [B, S, M, E] of all steps."""
+        blocks_SM = jnp.asarray(factorization.blocks)
+        none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
+        return self._tokens(x, jnp.concatenate([none_1M, blocks_SM[:-1]]), blocks_SM, context)
+
+    def step(
+        self, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: jax.Array | None
+    ) -> jax.Array:
+        """Tokens [B, M, E] of step t."""
+        target_M, _ = factorization.sites(t)
+        previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
+        return self._tokens(canvas, jnp.where(t > 0, previous_M, factorization.num_sites), target_M, context)
+
+    def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, context: jax.Array | None) -> jax.Array:
+        values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
+        exists = (read < self.event.num_sites)[..., None]
+        tokens = jnp.where(exists, self.value(values), self.nothing.astype(self.dtype))
+        if self.position != "none":
+            tokens = tokens + self.read_position(read)
+            if self.knows_target:
+                tokens = tokens + self.target_position(target)
+        if context is not None:
+            tokens = tokens + self.context(context).reshape(-1, *[1] * read.ndim, self.width)
+        return tokens
+
+    def scores(self, h: jax.Array) -> jax.Array:
+        """Products of states with the embedding of every value, [..., E] -> [..., V]: a readout with tied weights."""
+        return self.value.scores(h)
+
+
+class StepReadout(nn.Module):
+    """Features of the sites of a step from one state per step.
+
+    One site per step: y_t = W h_t + b. Several: a hidden layer tells the slots apart by their positions.
+    """
+
+    event: EventSpec
+    width: int
+    num_features: int
+    position: str
+    dtype: str
+
+    def setup(self):
+        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.hidden = nn.Dense(self.width, dtype=self.dtype)
+        self.target_position = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
+
+    def __call__(self, h: jax.Array, sites: jax.Array) -> jax.Array:
+        """h [..., E] and sites int[..., M] (without the batch axis) -> features [..., M, F]."""
+        h = h[..., None, :]
+        if sites.shape[-1] > 1:
+            h = nn.gelu(self.hidden(h) + self.target_position(sites))
+        return self.out(h)
+
+
+def check_steps(factorization: Factorization, position: str) -> None:
+    """Raises `UserError` when the position option is unknown, or too poor for blocks of several sites."""
+    if position not in POSITIONS:
+        raise UserError(f"unknown position encoding {position!r} (there are: {', '.join(POSITIONS)})")
+    if position == "none" and factorization.block_size > 1:
+        raise UserError("steps of several sites need network.position=learned or sinusoidal, to tell the sites apart")
+
+
+def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array:
+    """Features by slot [B, S, M, F] -> float32 features by site [B, *grid, F]."""
+    flat = features_BSMF.reshape(features_BSMF.shape[0], -1, features_BSMF.shape[-1])
+    by_site = jnp.take(flat, jnp.asarray(factorization.slot), axis=1)
+    return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
+
+
+class StepConditioning(nn.Module):
+    """The context as one vector per step, for cores that take it in every layer.
+
+    Global: a label, a vector or the summary of a sequence, the same in every step. Local: the positions of a sequence
+    are spread over the steps and added, step s of S reads position floor(s L / S) (van den Oord et al., 2016,
+    "WaveNet", section 2.5, with the upsampling by repetition).
+    """
+
+    spec: ContextSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        self.whole = ContextEncoder(self.spec, self.width, self.dtype)
+        if self.spec.is_sequence:
+            self.positions = SequenceEncoder(self.spec, self.width, self.dtype)
+
+    def __call__(self, context: jax.Array) -> jax.Array:
+        """What does not change from step to step: [B, L, E], of length 1 where all steps read the same."""
+        whole_B1E = self.whole(context)[:, None]
+        if not self.spec.is_sequence:
+            return whole_B1E
+        encoded_BLE, valid_BL = self.positions(context)
+        return whole_B1E + jnp.where(valid_BL[..., None], encoded_BLE, 0)
+
+
+def read_positions(length: int, num_steps: int) -> np.ndarray:
+    """Which of `length` positions each step reads, int32[S]: floor(s L / S)."""
+    return (np.arange(num_steps, dtype=np.int64) * length // num_steps).astype(np.int32)
+
+
+class StepNetwork(Network):
+    """A network with one state per step: subclasses make a core, a causal sequence model over the steps.
+
+    The core maps inputs [B, S, E] to states [B, S, E'] by `core(inputs, train)`, and one step of them by
+    `core.step(carry, input_BE, t) -> (carry, state_BE')` from `core.init_carry(batch_size)`.
+
+    Where `CONDITIONED_CORE` is set, the context is not added to the inputs but given to the core, as a last argument
+    (None without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one.
+    """
+
+    hidden_size: int = 128
+    position: str = "none"
+
+    #: Whether the core takes the context in its layers.
+    CONDITIONED_CORE: ClassVar[bool] = False
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_steps(factorization, options["position"])
+
+    @property
+    def input_size(self) -> int:
+        """E, the width of the core's inputs."""
+        return self.hidden_size
+
+    @property
+    def receptive_field(self) -> int | None:
+        """How many steps before it a step reads, None for all of them."""
+        return None
+
+    def dependencies(self, factorization):
+        step_D = np.asarray(factorization.step)
+        distance_DD = step_D[:, None] - step_D
+        farthest = factorization.num_steps if self.receptive_field is None else self.receptive_field
+        return (distance_DD > 0) & (distance_DD <= farthest)
+
+    def setup(self):
+        in_inputs = NO_CONTEXT if self.CONDITIONED_CORE else self.context_spec
+        self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype)
+        if self.CONDITIONED_CORE and self.context_spec.kind != "none":
+            self.conditioning = StepConditioning(self.context_spec, self.hidden_size, self.dtype)
+        self.core = self.make_core()
+        self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
+
+    def make_core(self) -> nn.Module:
+        """The causal sequence model; called once, in setup."""
+        raise TypeError(f"{type(self).__name__} has no core")
+
+    def _pool(self, tokens: jax.Array) -> jax.Array:
+        """[..., M, E] -> [..., E]: the sites of a block enter as the sum of their (nonlinear) tokens."""
+        return tokens[..., 0, :] if tokens.shape[-2] == 1 else nn.gelu(tokens).sum(-2)
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        if self.CONDITIONED_CORE:
+            inputs_BSE = self._pool(self.tokens(x, factorization, None))
+            states_BSE = self.core(inputs_BSE, train, self._condition_all(context, factorization))
+        else:
+            inputs_BSE = self._pool(self.tokens(x, factorization, context))
+            states_BSE = self.core(inputs_BSE, train)
+        return to_grid(self.readout(states_BSE, jnp.asarray(factorization.blocks)), factorization)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The core's carry; beside it, where the core takes the context, the encoded context."""
+        carry = self.core.init_carry(batch_size)
+        if not self.CONDITIONED_CORE:
+            return carry
+        return carry, None if context is None else self.conditioning(context)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        if self.CONDITIONED_CORE:
+            (carry, encoded), input_BE = carry, self._pool(self.tokens.step(canvas, t, factorization, None))
+            carry, state_BE = self.core.step(carry, input_BE, t, self._condition_one(encoded, t, factorization))
+            carry = carry, encoded
+        else:
+            input_BE = self._pool(self.tokens.step(canvas, t, factorization, context))
+            carry, state_BE = self.core.step(carry, input_BE, t)
+        return carry, self.readout(state_BE, factorization.sites(t)[0]).astype(jnp.float32)
+
+    def _condition_all(self, context: jax.Array | None, factorization: Factorization) -> jax.Array | None:
+        """[B, S, E], or [B, 1, E] where it is the same in all steps."""
+        if context is None:
+            return None
+        encoded_BLE = self.conditioning(context)
+        length = encoded_BLE.shape[1]
+        return encoded_BLE if length == 1 else encoded_BLE[:, read_positions(length, factorization.num_steps)]
+
+    def _condition_one(self, encoded: jax.Array | None, t: jax.Array, factorization: Factorization) -> jax.Array | None:
+        """[B, E] of step t."""
+        if encoded is None:
+            return None
+        position = jnp.asarray(read_positions(encoded.shape[1], factorization.num_steps))[t]
+        return jax.lax.dynamic_index_in_dim(encoded, position, axis=1, keepdims=False)

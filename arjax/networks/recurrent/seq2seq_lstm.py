@@ -1,0 +1,113 @@
+"""Sequence to sequence learning with two LSTMs (Sutskever, Vinyals & Le, 2014)."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.core.spec import NO_CONTEXT, ContextSpec
+from arjax.networks.base import NETWORKS
+from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.steps import StepNetwork, StepReadout, StepTokens, to_grid
+from arjax.networks.recurrent.lstm import Cell, LSTMLayer
+from arjax.networks.recurrent.stack import RecurrentCore
+
+
+def reverse_valid(source_BL: jax.Array, valid_BL: jax.Array) -> jax.Array:
+    """Each sequence [B, L, ...] backwards: its last valid element first, what fills it up still at the end."""
+    place_L = jnp.arange(valid_BL.shape[1])
+    last_B1 = valid_BL.sum(1, keepdims=True) - 1
+    from_BL = jnp.where(place_L <= last_B1, last_B1 - place_L, place_L)
+    return jnp.take_along_axis(source_BL, from_BL.reshape(*from_BL.shape, *(1,) * (source_BL.ndim - 2)), axis=1)
+
+
+class SourceEncoder(nn.Module):
+    """A context as the first state (c, h) of each layer of the decoder.
+
+    A sequence is read by an LSTM of its own, whose state after the last valid element is the result (section 2); in
+    reversed order (section 3.3) the first words of source and target come close to one another. Other contexts have no
+    time: linear maps of their vector stand in for what was read.
+    """
+
+    spec: ContextSpec
+    embedding_size: int
+    hidden_size: int
+    num_layers: int
+    dropout: float
+    reverse: bool
+    dtype: str
+
+    def setup(self):
+        if not self.spec.is_sequence:
+            self.state = ContextEncoder(self.spec, 2 * self.num_layers * self.hidden_size, self.dtype)
+            return
+        if self.spec.is_discrete:
+            self.table = nn.Embed(self.spec.size, self.embedding_size, dtype=self.dtype)
+        else:
+            self.linear = nn.Dense(self.embedding_size, dtype=self.dtype)
+        self.core = RecurrentCore(
+            LSTMLayer, self.embedding_size, self.hidden_size, self.num_layers, self.dropout, False, 0, self.dtype
+        )
+
+    def __call__(self, context: jax.Array, train: bool) -> list[Cell]:
+        """One (c, h) per layer, [B, U] each."""
+        if not self.spec.is_sequence:
+            parts = jnp.split(self.state(context), 2 * self.num_layers, axis=-1)
+            return [(c.astype(jnp.float32), jnp.tanh(h)) for c, h in zip(parts[::2], parts[1::2], strict=True)]
+        valid_BL = context >= 0 if self.spec.is_discrete else jnp.ones(context.shape[:2], bool)
+        if self.reverse:
+            context = reverse_valid(context, valid_BL)
+            valid_BL = jnp.sort(valid_BL, axis=1, descending=True)
+        embed = self.table if self.spec.is_discrete else self.linear
+        values = jnp.maximum(context, 0) if self.spec.is_discrete else context.astype(self.dtype)
+        state, _ = self.core.run(self.core.init_carry(context.shape[0]), embed(values), train, valid_BL)
+        return state
+
+
+@NETWORKS.register("seq2seq_lstm")
+class Seq2SeqLSTM(StepNetwork):
+    """p(y_1..y_T | x_1..x_L) = prod_t p(y_t | v, y_1..y_t-1), where v is the last state of an LSTM that reads x
+    (equation 1): the first state of another LSTM, layer by layer, whose outputs go through a linear readout.
+
+    The source x is the context, a sequence or frames. Other contexts choose the first state by linear maps; without
+    one it is zero, and the network is the stacked LSTM.
+
+    Options: `hidden_size` U, `embedding_size` of source and target, `num_layers` of either LSTM, `dropout` between
+    layers (Zaremba et al., 2014; the paper has none), `reverse_source`, `position` ("none", "learned", "sinusoidal").
+    """
+
+    embedding_size: int = 128
+    num_layers: int = 2
+    dropout: float = 0.0
+    reverse_source: bool = True
+
+    SMALL = {"hidden_size": 20, "embedding_size": 16, "num_layers": 2, "position": "learned"}
+
+    @property
+    def input_size(self) -> int:
+        """The decoder's inputs are as wide as the embeddings."""
+        return self.embedding_size
+
+    def setup(self):
+        sizes = (self.embedding_size, self.hidden_size, self.num_layers, self.dropout)
+        self.tokens = StepTokens(self.event, NO_CONTEXT, self.input_size, self.position, self.dtype)
+        self.core = RecurrentCore(LSTMLayer, *sizes, False, 0, self.dtype)
+        self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
+        if self.context_spec.kind != "none":
+            self.encoder = SourceEncoder(self.context_spec, *sizes, self.reverse_source, self.dtype)
+
+    def _first_state(self, batch_size: int, context: jax.Array | None, train: bool) -> list[Cell]:
+        return self.core.init_carry(batch_size) if context is None else self.encoder(context, train)
+
+    def __call__(self, x, factorization, context=None, *, train=False):
+        inputs_BSE = self._pool(self.tokens(x, factorization, None))
+        _, states_BSU = self.core.run(self._first_state(x.shape[0], context, train), inputs_BSE, train)
+        return to_grid(self.readout(states_BSU, jnp.asarray(factorization.blocks)), factorization)
+
+    def init_carry(self, batch_size, factorization, context=None):
+        """The source is read once, before the first step."""
+        return self._first_state(batch_size, context, train=False)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        return super().step(carry, canvas, t, factorization)  # the context is in the carry

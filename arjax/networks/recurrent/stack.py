@@ -1,0 +1,269 @@
+"""What recurrent networks share: a layer made of a cell, a stack of layers, and truncated back-propagation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.layers.bilinear import BilinearProduct
+from arjax.networks.layers.steps import StepNetwork
+
+Carry = Any
+#: `times(h, start, stop)` is h W_h for the gates `start` to `stop` (columns of the kernel).
+Product = Callable[[jax.Array, int, int], jax.Array]
+#: `cell(times, carry, from_x) -> (carry, h)`: the equations of a layer, one step.
+Cell = Callable[[Product, Carry, jax.Array], tuple[Carry, jax.Array]]
+
+
+def _product(kernel: jax.Array, reads: dict[tuple[int, int], jax.Array]) -> Product:
+    """Multiplication with the columns of a kernel; notes down in `reads` what was multiplied."""
+
+    def times(h: jax.Array, start: int, stop: int) -> jax.Array:
+        reads[start, stop] = h
+        return h @ kernel[:, start:stop].astype(h.dtype)
+
+    return times
+
+
+def _scan(cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, valid_TB: jax.Array | None):
+    """`(carry, h_TBU), reads`: all steps of a cell; where a step is not valid the carry stays as it is."""
+
+    def body(carry: Carry, inputs: tuple[jax.Array, jax.Array | None]):
+        from_x, valid_B = inputs
+        reads: dict[tuple[int, int], jax.Array] = {}
+        new, h = cell(_product(kernel, reads), carry, from_x)
+        if valid_B is not None:
+            new = jax.tree.map(lambda n, old: jnp.where(valid_B[:, None], n, old), new, carry)
+        return new, (h, reads)
+
+    carry, (h_TBU, reads) = jax.lax.scan(body, carry, (from_x_TBG, valid_TB))
+    return (carry, h_TBU), reads
+
+
+@BilinearProduct
+def _weigh(h_TBU: jax.Array, kernel_UG: jax.Array) -> jax.Array:
+    """h W of all steps, [T, B, G]."""
+    return h_TBU @ kernel_UG.astype(h_TBU.dtype)
+
+
+@BilinearProduct
+def _correlate(h_TBU: jax.Array, gates_TBG: jax.Array, dtype: str) -> jax.Array:
+    """The sum over all steps of h' gates, [U, G]: a long sum, so in float32."""
+    return jnp.einsum("tbu,tbg->ug", h_TBU, gates_TBG, preferred_element_type=jnp.float32).astype(dtype)
+
+
+_weigh.transposes(
+    lambda d_gates, kernel: _weigh(d_gates, kernel.T),
+    lambda d_gates, h: _correlate(h, d_gates, "float32"),
+)
+_correlate.transposes(
+    lambda d_kernel, gates, dtype: _weigh(gates, d_kernel.T),
+    lambda d_kernel, h, dtype: _weigh(h, d_kernel),
+)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def recurrence(
+    cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, valid_TB: jax.Array | None
+) -> tuple[Carry, jax.Array]:
+    """All steps of a cell: `(carry, h_TBU)`.
+
+    Its derivatives are those of the scan, computed faster. Automatic differentiation would add the outer product of
+    every step to a gradient of the size of the kernel, which passes through memory each time. The gates of a step are
+    from_x + h W_h, so a change of W_h is a change of from_x, and the gradient of W_h follows from that of from_x in one
+    product over all steps at the end: 1.6 times the speed of training on CPU.
+    """
+    return _scan(cell, kernel, carry, from_x_TBG, valid_TB)[0]
+
+
+@recurrence.defjvp
+def _recurrence_jvp(cell: Cell, primals: tuple, tangents: tuple):
+    kernel, carry, from_x_TBG, valid_TB = primals
+    d_kernel, d_carry, d_from_x_TBG, _ = tangents
+
+    def run(carry: Carry, from_x_TBG: jax.Array):
+        return _scan(cell, kernel, carry, from_x_TBG, valid_TB)
+
+    out, linear, reads = jax.linearize(run, carry, from_x_TBG, has_aux=True)
+    for (start, stop), read_TBU in reads.items():
+        part_TBG = _weigh(read_TBU, d_kernel[:, start:stop])
+        columns = (start, d_from_x_TBG.shape[-1] - stop)
+        d_from_x_TBG = d_from_x_TBG + jnp.pad(part_TBG, ((0, 0), (0, 0), columns))
+    return out, linear(d_carry, d_from_x_TBG)
+
+
+class RecurrentLayer(nn.Module):
+    """One layer: W_x x + b of all steps in one product, then the cell step by step.
+
+    The matrices of all gates stand side by side in one kernel per input. Subclasses define `cell` and what it carries.
+    """
+
+    features: int
+    hidden_size: int
+    dtype: str
+
+    num_gates: ClassVar[int] = 1
+
+    def setup(self):
+        gates = self.num_gates * self.hidden_size
+        self.input_kernel = self.param("input_kernel", nn.initializers.lecun_normal(), (self.features, gates))
+        self.recurrent_kernel = self.param("recurrent_kernel", nn.initializers.orthogonal(), (self.hidden_size, gates))
+        self.bias = self.param("bias", self.bias_init, (gates,))
+
+    @staticmethod
+    def bias_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """The biases at first, [gates * U]."""
+        return jnp.zeros(shape)
+
+    @staticmethod
+    def cell(times: Product, carry: Carry, from_x: jax.Array) -> tuple[Carry, jax.Array]:
+        """The equations of one step: carry, W_x x_t + b -> carry, h_t."""
+        raise TypeError("a recurrent layer needs a cell")
+
+    def from_input(self, x: jax.Array) -> jax.Array:
+        """W_x x + b, [..., gates * U]: it needs no recurrence."""
+        return x.astype(self.dtype) @ self.input_kernel.astype(self.dtype) + self.bias.astype(self.dtype)
+
+    def init_carry(self, batch_size: int) -> Carry:
+        """h_0 = 0, [B, U]."""
+        return jnp.zeros((batch_size, self.hidden_size), self.dtype)
+
+    def run(self, carry: Carry, x_TBE: jax.Array, valid_TB: jax.Array | None = None) -> tuple[Carry, jax.Array]:
+        """Steps from a carry: x[T, B, E] -> (carry, h[T, B, U])."""
+        return recurrence(self.cell, self.recurrent_kernel, carry, self.from_input(x_TBE), valid_TB)
+
+    def step(self, carry: Carry, x_BE: jax.Array) -> tuple[Carry, jax.Array]:
+        """One step: x[B, E] -> (carry, h[B, U])."""
+        return self.cell(_product(self.recurrent_kernel, {}), carry, self.from_input(x_BE))
+
+    def __call__(self, x_BTE: jax.Array) -> jax.Array:
+        """All steps: [B, T, E] -> [B, T, U]."""
+        _, h_TBU = self.run(self.init_carry(x_BTE.shape[0]), jnp.swapaxes(x_BTE, 0, 1))
+        return jnp.swapaxes(h_TBU, 0, 1)
+
+
+class RecurrentCore(nn.Module):
+    """Layers on top of one another, with dropout on the input of each and on the output of the last, never on the
+    recurrence (Zaremba, Sutskever & Vinyals, 2014, section 3.2).
+
+    `residual`: the layers after the first add their input to their output (Wu et al., 2016, section 3.1).
+
+    `truncation` k: the state is carried on through the whole sequence, but no gradient crosses the borders between
+    chunks of k steps (truncated back-propagation through time: Williams & Peng, 1990). The backward pass keeps the
+    states between chunks and computes what is inside one again, so its memory is that of one chunk.
+    """
+
+    layer: type[RecurrentLayer]
+    features: int
+    hidden_size: int
+    num_layers: int
+    dropout: float
+    residual: bool
+    truncation: int
+    dtype: str
+
+    def setup(self):
+        sizes = [self.features] + [self.hidden_size] * (self.num_layers - 1)
+        self.layers = [
+            self.layer(size, self.hidden_size, self.dtype, name=f"layer_{i}") for i, size in enumerate(sizes)
+        ]
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
+        """All steps from the zero state: [B, T, E] -> [B, T, U]."""
+        return self.run(self.init_carry(x_BTE.shape[0]), x_BTE, train)[1]
+
+    def run(
+        self, carry: list[Carry], x_BTE: jax.Array, train: bool, valid_BT: jax.Array | None = None
+    ) -> tuple[list[Carry], jax.Array]:
+        """All steps from a carry: [B, T, E] -> (carry, [B, T, U]); the carry stops where `valid` is False."""
+        inputs = jnp.swapaxes(x_BTE, 0, 1), None if valid_BT is None else jnp.swapaxes(valid_BT, 0, 1)
+        if 0 < self.truncation < x_BTE.shape[1]:
+            carry, h_TBU = self._run_chunks(carry, inputs, train)
+        else:
+            carry, h_TBU = self._run(carry, inputs, train)
+        return carry, jnp.swapaxes(h_TBU, 0, 1)
+
+    def _run(
+        self, carry: list[Carry], inputs: tuple[jax.Array, jax.Array | None], train: bool
+    ) -> tuple[list[Carry], jax.Array]:
+        (h_TBE, valid_TB), states = inputs, []
+        for i, (layer, state) in enumerate(zip(self.layers, carry, strict=True)):
+            state, new = layer.run(state, self.drop(h_TBE, deterministic=not train), valid_TB)
+            states.append(state)
+            h_TBE = self._above(i, h_TBE, new)
+        return states, self.drop(h_TBE, deterministic=not train)
+
+    def _run_chunks(
+        self, carry: list[Carry], inputs: tuple[jax.Array, jax.Array | None], train: bool
+    ) -> tuple[list[Carry], jax.Array]:
+        length, size = inputs[0].shape[0], self.truncation
+        padding = -length % size
+        x_TBE, valid_TB = inputs
+        if padding and valid_TB is None:  # the last carry must not go on through what fills up the last chunk
+            valid_TB = jnp.ones(x_TBE.shape[:2], bool)
+
+        def chunks(a: jax.Array) -> jax.Array:
+            padded = jnp.pad(a, ((0, padding), *((0, 0),) * (a.ndim - 1)))
+            return padded.reshape(-1, size, *a.shape[1:])
+
+        def chunk(core: RecurrentCore, carry: list[Carry], inputs: tuple[jax.Array, jax.Array | None]):
+            return core._run(jax.lax.stop_gradient(carry), inputs, train)
+
+        scan = nn.scan(
+            nn.remat(chunk, prevent_cse=False),
+            variable_broadcast="params",
+            split_rngs={"params": False, "dropout": True},
+        )
+        carry, h_CTBU = scan(self, carry, jax.tree.map(chunks, (x_TBE, valid_TB)))
+        return carry, h_CTBU.reshape(-1, *h_CTBU.shape[2:])[:length]
+
+    def _above(self, i: int, below: jax.Array, h: jax.Array) -> jax.Array:
+        """What layer i hands on."""
+        return below + h if self.residual and i > 0 else h
+
+    def init_carry(self, batch_size: int) -> list[Carry]:
+        """One carry per layer."""
+        return [layer.init_carry(batch_size) for layer in self.layers]
+
+    def step(self, carry: list[Carry], x_BE: jax.Array, t: jax.Array) -> tuple[list[Carry], jax.Array]:
+        """One step through all layers."""
+        h, states = x_BE, []
+        for i, (layer, state) in enumerate(zip(self.layers, carry, strict=True)):
+            state, new = layer.step(state, h)
+            states.append(state)
+            h = self._above(i, h, new)
+        return states, h
+
+
+class RecurrentNetwork(StepNetwork):
+    """A stack of recurrent layers over the steps of any factorization; y_t = W_hy h_t + b_y where a step is one site.
+
+    Options: `hidden_size` U, `num_layers` L, `dropout` between layers, `residual` connections, `truncation` (steps
+    through which gradients flow back; 0: all), `position` ("none", "learned", "sinusoidal").
+    """
+
+    num_layers: int = 1
+    dropout: float = 0.0
+    residual: bool = False
+    truncation: int = 0
+
+    MAY_BE_ZERO = ("truncation",)
+    LAYER: ClassVar[type[RecurrentLayer]] = RecurrentLayer
+
+    def make_core(self):
+        return RecurrentCore(
+            self.LAYER,
+            self.hidden_size,
+            self.hidden_size,
+            self.num_layers,
+            self.dropout,
+            self.residual,
+            self.truncation,
+            self.dtype,
+        )

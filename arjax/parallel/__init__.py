@@ -1,0 +1,1 @@
+"""Devices and processes: the mesh, the placement of arrays on it, and how processes find one another."""

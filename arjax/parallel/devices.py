@@ -1,0 +1,52 @@
+"""Which devices of this machine a process may use, and how several processes share them. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from arjax.core.errors import UserError
+
+#: Restricts a process to some of the machine's NVIDIA devices.
+CUDA = "CUDA_VISIBLE_DEVICES"
+#: Likewise, of any maker.
+VARIABLES = (CUDA, "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+
+
+def on_machine(folder: Path = Path("/dev")) -> int:
+    """The number of NVIDIA devices of this machine, whose files lie in `folder`."""
+    return sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in folder.glob("nvidia*"))
+
+
+def visible_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> list[str]:
+    """The devices that a process may use, as `CUDA_VISIBLE_DEVICES` and its like name them.
+
+    Where none of these variables is set these are the NVIDIA devices of the machine.
+    """
+    given = next((environment[name] for name in VARIABLES if name in environment), None)
+    if given is None:
+        return [str(number) for number in range(on_machine(folder))]
+    names: list[str] = []
+    for name in map(str.strip, given.split(",")):
+        if name in ("", "-1", *names):  # those before such an entry count
+            break
+        names.append(name)
+    return names
+
+
+def share_devices(devices: list[str], jobs: int, devices_per_job: int) -> list[list[str]]:
+    """The devices of each of the jobs that run at once.
+
+    Raises:
+      UserError: there are too few of them.
+    """
+    if devices_per_job < 1:
+        raise UserError(f"--devices_per_job must be at least 1, not {devices_per_job}")
+    if jobs * devices_per_job > len(devices):
+        seen = f"only {len(devices)} ({','.join(devices)})" if devices else "none"
+        raise UserError(
+            f"--jobs={jobs} and --devices_per_job={devices_per_job} need {jobs * devices_per_job} devices, and {seen} "
+            f"can be seen here (by {CUDA}, or all of the machine where it is not set)"
+        )
+    return [devices[job * devices_per_job : (job + 1) * devices_per_job] for job in range(jobs)]

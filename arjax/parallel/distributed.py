@@ -1,0 +1,145 @@
+"""Runs of several processes: who they are, from flags or from the environment, and how they find each other."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+from arjax.core.errors import UserError
+from arjax.parallel.launchers import launcher, own_devices, slurm_processes
+
+#: How long the processes of a run wait for each other.
+WAIT_SECONDS = 300
+
+
+def initialize(coordinator_address: str = "", num_processes: int = 0, process_id: int = -1) -> int:
+    """Connects the processes of a run; must come before anything else that uses JAX's devices.
+
+    Without arguments they are looked for in `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; then a
+    launcher is looked for (SLURM, Open MPI, a TPU pod). When there is none, this is a run of one process.
+
+    A process uses all the devices that it sees, unless a launcher shows the same ones to several processes of a node;
+    see `arjax.parallel.launchers.own_devices`. When some process does not come within `WAIT_SECONDS`, the others say so
+    and exit with code 2.
+
+    Args:
+      coordinator_address: `host:port` of process 0.
+      num_processes: number of processes.
+      process_id: number of this process, from 0.
+
+    Returns:
+      The number of processes.
+
+    Raises:
+      UserError: only some of the three are given, or they do not fit, or the devices of a node cannot be shared out.
+    """
+    if not coordinator_address and num_processes == 0 and process_id == -1:
+        coordinator_address, num_processes, process_id = _from_environment(os.environ)
+    started_by = launcher(os.environ)
+    if not coordinator_address and num_processes == 0 and process_id == -1:
+        if not started_by:
+            return 1
+        if started_by != "SLURM":  # JAX knows where Open MPI and TPU pods keep the address
+            _connect(f"the other processes that {started_by} has started", local_device_ids=own_devices(os.environ))
+            return jax.process_count()
+        coordinator_address, num_processes, process_id = slurm_processes(os.environ)
+    if not coordinator_address or num_processes < 1 or not 0 <= process_id < num_processes:
+        raise UserError(
+            "a run of several processes needs all of coordinator_address (host:port), num_processes and process_id "
+            f"(0 to num_processes - 1), not {coordinator_address!r}, {num_processes} and {process_id}"
+        )
+    if not re.fullmatch(r".+:\d+", coordinator_address):
+        raise UserError(f"coordinator_address must be host:port, such as 10.0.0.1:8476, not {coordinator_address!r}")
+    _connect(
+        f"{num_processes} processes at {coordinator_address}",
+        coordinator_address=coordinator_address,
+        num_processes=num_processes,
+        process_id=process_id,
+        local_device_ids=own_devices(os.environ),
+    )
+    return jax.process_count()
+
+
+def describe_devices() -> str:
+    """What a run computes on, such as `16 devices of 2 processes`."""
+    devices, processes = jax.device_count(), jax.process_count()
+    return f"{devices} device{'s' * (devices > 1)} of {processes} process{'es' * (processes > 1)}"
+
+
+def _connect(others: str, **arguments: Any) -> None:
+    """Waits for the other processes; `others` are they in words. JAX's arguments are those of `initialize`."""
+    print(f"waiting for {others}", flush=True)
+    address, number = arguments.get("coordinator_address", ""), arguments.get("process_id", 0)
+    if address and not number:
+        _check_port(int(address.rpartition(":")[2]))
+    try:
+        with _time_limit(others, address if number else ""):
+            jax.distributed.initialize(initialization_timeout=WAIT_SECONDS + 60, **arguments)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"the processes of this run could not be connected: {reason}") from error
+
+
+def _check_port(port: int) -> None:
+    """Raises `UserError` when the first process cannot wait for the others at this port of its machine."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", port))
+    except (OSError, OverflowError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise UserError(
+            f"the first process cannot wait for the others at port {port} of this machine: {reason}"
+        ) from error
+
+
+@contextmanager
+def _time_limit(others: str, address: str) -> Iterator[None]:
+    """Ends this process, with a sentence, when the block takes longer than `WAIT_SECONDS`.
+
+    JAX itself would abort it with a stack trace, from code that no Python exception leaves.
+    """
+
+    def give_up() -> None:
+        silent = address and _why_silent(address)
+        reason = f"the first one does not answer there ({silent})" if silent else "some of them have not come"
+        sentence = f"arjax: waited {WAIT_SECONDS:g} seconds in vain for {others}: {reason}"
+        print(sentence, file=sys.stderr, flush=True)
+        os._exit(2)  # as after any mistake of the user
+
+    timer = threading.Timer(WAIT_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _why_silent(address: str) -> str:
+    """Why nothing answers at `host:port`; "" when something does."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+            return ""
+    except (OSError, OverflowError) as error:
+        return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _from_environment(environment: Mapping[str, str]) -> tuple[str, int, int]:
+    """The three values, "", 0 and -1 where they are not set."""
+    names = {"JAX_COORDINATOR_ADDRESS": "", "JAX_NUM_PROCESSES": "0", "JAX_PROCESS_ID": "-1"}
+    address, count, number = (environment.get(name, unset) for name, unset in names.items())
+    try:
+        return address, int(count), int(number)
+    except ValueError as error:
+        message = f"JAX_NUM_PROCESSES={count!r} and JAX_PROCESS_ID={number!r} must be whole numbers"
+        raise UserError(message) from error

@@ -1,0 +1,178 @@
+"""Where arrays live: the mesh, and the rules that place parameters on it by their path.
+
+The mesh has three axes. A batch is split over `data` and `fsdp`; parameters and optimizer state over `fsdp` (each
+device holds a part and XLA gathers it when needed: Rajbhandari et al., "ZeRO", 2020) and over `tensor` (each device
+computes a part of every layer: Shoeybi et al., "Megatron-LM", 2019, section 3). XLA's partitioner inserts the
+communication.
+
+The two split the same dimension of a matrix, `tensor` first: a device then gathers its own columns (or rows) and no
+others. Never one dimension each: on a mesh with all axes above 1, XLA's partitioner computes a product of activations
+split as ((data, fsdp), tensor) with a matrix split as (tensor, fsdp) wrongly when tensor and fsdp are equal (seen with
+jax 0.10 to 0.12; `tests/training/test_mesh_gradients.py` holds the smallest program). The gradient of a layer is such a
+product, so losses are right and gradients are not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from arjax.core.errors import UserError
+from arjax.core.values import compile_regex
+
+AXES = ("data", "fsdp", "tensor")
+BATCH_AXES = ("data", "fsdp")
+
+#: (path regex, axes of the trailing dimensions); "" keeps a dimension whole, a tuple splits it over several axes.
+Rule = tuple[str, Sequence[str | Sequence[str]]]
+
+COLUMNS = ("", ("tensor", "fsdp"))
+ROWS = (("tensor", "fsdp"), "")
+
+#: Layers that widen are split by columns, those that narrow again by rows, so that a pair needs one reduction only.
+DEFAULT_RULES: tuple[Rule, ...] = (
+    (r"(query|key|value|up|gate)/bias$", ("tensor",)),
+    (r"(attention/out|down)/kernel$", ROWS),
+    (r"embedding$", ROWS),
+    (r"kernel$", COLUMNS),
+    (r"", ()),
+)
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of all devices (of all processes) with the axes `data`, `fsdp` and `tensor`.
+
+    Args:
+      data: size of the axis; -1 takes all devices that the other two leave.
+      fsdp: size of the axis.
+      tensor: size of the axis.
+      devices: the devices to use, `jax.devices()` by default.
+
+    Raises:
+      UserError: the sizes do not multiply up to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    if fsdp < 1 or tensor < 1 or (data < 1 and data != -1):
+        raise UserError(f"mesh axes must be at least 1 (data may be -1), not data={data}, fsdp={fsdp}, tensor={tensor}")
+    sizes = (len(devices) // (fsdp * tensor) if data == -1 else data, fsdp, tensor)
+    if math.prod(sizes) != len(devices) or min(sizes) < 1:
+        raise UserError(
+            f"a mesh of data={data}, fsdp={fsdp}, tensor={tensor} does not multiply up to the number of devices "
+            f"({len(devices)})"
+        )
+    # Auto: the partitioner decides about intermediate values; explicit axes break linen's embeddings and scans.
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A full copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh, leading_dims: int = 0) -> NamedSharding:
+    """Splits the batch dimension, which comes after `leading_dims` whole ones, over `data` and `fsdp`."""
+    return NamedSharding(mesh, PartitionSpec(*(None,) * leading_dims, BATCH_AXES))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, name: str = "train.batch_size") -> None:
+    """Raises `UserError` when the batch does not divide over the mesh."""
+    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    if batch_size < 1 or batch_size % ways:
+        raise UserError(f"{name}={batch_size} must be a positive multiple of {ways}, the mesh's data x fsdp")
+
+
+def path_string(path: Sequence[Any]) -> str:
+    """The path of a leaf as `layers/attention/query/kernel`."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
+    """The sharding of each parameter: that of the first rule whose regex is found in its path.
+
+    Args:
+      abstract_params: a tree of arrays or of `jax.ShapeDtypeStruct`.
+      mesh: as from `make_mesh`.
+      rules: see `Rule`; none means `DEFAULT_RULES`. Parameters that no rule matches are replicated. Axes stand for the
+        trailing dimensions (layers stacked by a scan have one more in front). Of axes that together do not divide
+        their dimension, the last are left out, and all of them where those that are left would be refused (see Raises);
+        where none divides, the other dimension of a matrix is tried.
+
+    Raises:
+      UserError: a rule with a broken regex, an axis that the mesh does not have, or axes of the batch on a dimension
+        without `tensor` where the mesh has all three.
+    """
+    compiled = [_compile_rule(rule) for rule in rules or DEFAULT_RULES]
+    for rule, (_, groups) in zip(rules or DEFAULT_RULES, compiled, strict=True):
+        _refuse_separate_axes(rule, groups, mesh)
+
+    def place(path: Sequence[Any], leaf: Any) -> NamedSharding:
+        name = path_string(path)
+        axes = next((axes for regex, axes in compiled if regex.search(name)), ())
+        return NamedSharding(mesh, _fit(axes, leaf.shape, mesh))
+
+    return jax.tree_util.tree_map_with_path(place, abstract_params)
+
+
+def _compile_rule(rule: Rule) -> tuple[re.Pattern, list[tuple[str, ...]]]:
+    if not _is_rule(rule):
+        raise UserError(f"a sharding rule is a pair of a path regex and a tuple of axes, not {rule!r}")
+    pattern, axes = rule
+    groups = [((axis,) if axis else ()) if isinstance(axis, str) else tuple(axis) for axis in axes]
+    named = [axis for group in groups for axis in group]
+    if unknown := [axis for axis in named if axis not in AXES]:
+        raise UserError(f"the sharding rule {pattern!r} names the axis {unknown[0]!r} (there are: {', '.join(AXES)})")
+    if len(set(named)) < len(named):
+        raise UserError(f"the sharding rule {pattern!r} uses an axis twice")
+    return compile_regex(pattern, "the path of a sharding rule"), groups
+
+
+def _is_rule(rule: Any) -> bool:
+    """Whether this is a text and a sequence of axes, each a text or a sequence of texts."""
+    is_pair = isinstance(rule, tuple | list) and len(rule) == 2 and isinstance(rule[0], str)
+    if not is_pair or not isinstance(rule[1], tuple | list):
+        return False
+    groups = [(axis,) if isinstance(axis, str) else axis for axis in rule[1]]
+    return all(isinstance(group, tuple | list) and all(isinstance(a, str) for a in group) for group in groups)
+
+
+def _refuse_separate_axes(rule: Rule, groups: Sequence[tuple[str, ...]], mesh: Mesh) -> None:
+    for group in groups:
+        if _is_apart(group, mesh):
+            together = ("tensor", *group)
+            raise UserError(
+                f"the sharding rule {rule[0]!r} splits a dimension over {', '.join(group)} without tensor: on a mesh "
+                f"with data, fsdp and tensor all above 1, XLA gets gradients wrong there; split it over {together!r}"
+            )
+
+
+def _fit(groups: Sequence[tuple[str, ...]], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Puts groups of axes on the trailing dimensions of `shape`, as far as they divide them."""
+    wanted = list(groups)[-len(shape) :] if shape else []
+    spec = [_dividing(group, size, mesh) for group, size in zip(wanted, shape[len(shape) - len(wanted) :], strict=True)]
+    if len(spec) == 2 and not any(spec):  # nothing divides: the same axes on the other dimension of the matrix
+        rows, columns = wanted
+        spec = [_dividing(columns, shape[-2], mesh), _dividing(rows, shape[-1], mesh)]
+    whole = (None,) * (len(shape) - len(spec))
+    return PartitionSpec(*whole, *((group if len(group) > 1 else group[0]) if group else None for group in spec))
+
+
+def _dividing(group: tuple[str, ...], size: int, mesh: Mesh) -> tuple[str, ...]:
+    """As many axes of a group, from its first, as divide a dimension; axes of size 1 are left out.
+
+    None where the first ones that do are a split that a rule may not ask for.
+    """
+    axes = tuple(axis for axis in group if mesh.shape[axis] > 1)
+    while axes and size % math.prod(mesh.shape[axis] for axis in axes):
+        axes = axes[:-1]
+    return () if _is_apart(axes, mesh) else axes
+
+
+def _is_apart(group: Sequence[str], mesh: Mesh) -> bool:
+    """Whether the partitioner gets gradients wrong under this split of a dimension; see the top of this file."""
+    splits_all = min(mesh.shape.values()) > 1
+    return splits_all and "tensor" not in group and any(axis in BATCH_AXES for axis in group)
