@@ -14,7 +14,6 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.batches import eval_batches
-from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 
 
@@ -72,21 +71,18 @@ def step_entropy(
         if dataset.transform is not None:
             batch = dataset.transform(jax.random.fold_in(jax.random.key(0), i), batch, False)
         batch = batch | {"weight": weight}
-        found = _sums((model.network, model.conditional), model.factorization, params, batch, dataset.log_scale_D)
+        found = _sums(model, params, batch, dataset.log_scale_D)
         for name, value in found.items():
             sums[name] = np.asarray(value, np.float64) + sums.get(name, 0.0)
     return _means(sums, model.event.grid_shape)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _sums(
-    static: tuple, factorization: Factorization, params: Any, batch: dict[str, jax.Array], log_scale_D: jax.Array
+    model: AutoregressiveModel, params: Any, batch: dict[str, jax.Array], log_scale_D: jax.Array
 ) -> dict[str, jax.Array]:
-    """Sums over a batch; `static` holds what jit must treat as constants: the network and the conditional.
-
-    `log_scale_D` makes densities those of the data's own units.
-    """
-    model = AutoregressiveModel(*static, factorization)
+    """Sums over a batch; `log_scale_D` makes densities those of the data's own units."""
+    factorization = model.factorization
     per_site = model.conditionals(params, batch["x"], context=batch.get("context"))
     log_prob, entropy = (values.reshape(values.shape[0], -1) for values in per_site)
     counted_BD = jnp.broadcast_to(batch["weight"][:, None], log_prob.shape)

@@ -33,6 +33,7 @@ class Factorization:
       slot: int32[D], where a site stands in `blocks.ravel()`.
       grid_shape: shape of the grid (static).
       parents: bool[D, D], [i, j] iff site i may depend on site j, where that is not every site of an earlier step.
+      connected: whether there is any edge in `parents`, where there is such a graph (static).
     """
 
     order: Array
@@ -42,6 +43,7 @@ class Factorization:
     slot: Array
     grid_shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     parents: Array | None = None
+    connected: bool = dataclasses.field(default=True, metadata={"static": True})
 
     @property
     def num_sites(self) -> int:
@@ -59,15 +61,13 @@ class Factorization:
         return self.blocks.shape[1]
 
     @property
-    def has_arrows(self) -> bool:
-        """False where it is known that no site depends on another: one step, or a graph without arrows.
+    def has_edges(self) -> bool:
+        """Whether any site may depend on another: not with one step, nor under a graph without edges.
 
         Networks leave out what they make of earlier sites then. They must: XLA's CPU compiler (jax 0.10 to 0.12)
         computes the product with a mask that is constant and empty wrongly when it fuses it with a softmax.
         """
-        if self.parents is None or isinstance(self.parents, jax.core.Tracer):
-            return self.num_steps > 1
-        return bool(np.asarray(self.parents).any())
+        return self.num_steps > 1 and self.connected
 
     def sites(self, t: int | Array) -> tuple[jax.Array, jax.Array]:
         """The sites of step t, int[M], and which of them exist, bool[M] (padding is the out-of-range site D)."""

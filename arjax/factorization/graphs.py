@@ -42,7 +42,7 @@ def with_graph(factorization: Factorization, text: str, data: np.ndarray | None 
             f"the graph has an arrow from site {parent}, drawn in step {step_D[parent]}, to site {child}, drawn in "
             f"step {step_D[child]}: use an ordering that visits parents first"
         )
-    return dataclasses.replace(factorization, parents=parents_DD)
+    return dataclasses.replace(factorization, parents=parents_DD, connected=bool(parents_DD.any()))
 
 
 def graph_needs_data(text: str) -> bool:

@@ -70,9 +70,10 @@ def any_of(grid_shape: Grid, data: np.ndarray | None, orderings: tuple[str, ...]
     return np.stack([make_order(text, grid_shape, data) for text in orderings])
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Orders:
-    """A distribution over factorizations of one block structure.
+    """A distribution over factorizations of one block structure; a pytree of integer arrays.
 
     Attributes:
       first: the factorization by which the others are cut.

@@ -30,13 +30,16 @@ def _init(network: Network, key: jax.Array, x: jax.Array, factorization: Factori
     return network.init(key, x, factorization, context)["params"]
 
 
-@dataclasses.dataclass(frozen=True)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
 class AutoregressiveModel:
     """p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t.
 
     Within a step they are independent given x_<t, unless the conditional is joint: then it keeps their dependence.
 
-    All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted.
+    All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted. A model is a
+    pytree: its orders are arrays, its network and its conditional are static and compared by value. So it can be an
+    argument of a jitted function, and one compiled program serves equal models and all orders of one block structure.
 
     Attributes:
       network: makes the features of the conditionals.
@@ -45,8 +48,8 @@ class AutoregressiveModel:
       orders: the orders that it is trained on and scored by, where they are more than one.
     """
 
-    network: Network
-    conditional: Conditional
+    network: Network = dataclasses.field(metadata={"static": True})
+    conditional: Conditional = dataclasses.field(metadata={"static": True})
     factorization: Factorization
     orders: Orders | None = None
 

@@ -52,6 +52,18 @@ class Nested(JointConditional):
     train: bool = False
     key: jax.Array | None = None
 
+    def _value(self) -> tuple:
+        """All that makes two of them equal; once parameters are bound, each equals itself alone."""
+        arrays = jax.tree.leaves(self.model)
+        inner = (self.model.network, self.model.conditional, *(np.asarray(array).tobytes() for array in arrays))
+        return (*inner, self.value_shape, self.block_size) if self.params is None else (id(self),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Nested) and self._value() == other._value()
+
+    def __hash__(self) -> int:
+        return hash(self._value())
+
     @classmethod
     def for_event(
         cls,

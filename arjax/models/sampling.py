@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals import check_temperature, truncate
+from arjax.conditionals import truncate
+from arjax.conditionals.temperature import as_temperature
 from arjax.core.arrays import as_array, as_sites
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -50,7 +51,7 @@ def draw(
     """
     if not is_integer(num) or num < 1:
         raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
-    temperature, event = check_temperature(temperature), model.event
+    temperature, event = as_temperature(temperature), model.event
     check_key(key)
     check_params(model.param_shapes, params)
     sample = SAMPLERS.get(sampler)

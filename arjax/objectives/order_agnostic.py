@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks, site_log_prob
 from arjax.core.errors import UserError
@@ -72,11 +71,12 @@ def _any_known(model, params, batch: Batch, order_key: jax.Array, key: jax.Array
     x, orders = batch["x"], model.orders
     num, grid = x.shape[0], model.event.grid_shape
     steps = orders.first.num_steps
-    size_S = (np.asarray(orders.first.blocks) < model.event.num_sites).sum(1)
+    size_S = (jnp.asarray(orders.first.blocks) < model.event.num_sites).sum(1)
     # A site of those left is one of step t with the probability that the part of step t among them has. Whole blocks of
     # one size are exchangeable, too; under a joint conditional, what a site scores depends on its block.
-    all_later = orders.pool is None and (not scores_blocks(model.conditional, orders.first) or len(set(size_S)) == 1)
-    weight_S = jnp.asarray(steps * size_S / np.cumsum(size_S[::-1])[::-1], jnp.float32)
+    one_size = steps * orders.first.block_size == model.event.num_sites
+    all_later = orders.pool is None and (one_size or not scores_blocks(model.conditional, orders.first))
+    weight_S = steps * size_S / jnp.cumsum(size_S[::-1])[::-1]
 
     def known_and_weight(key: jax.Array) -> tuple[jax.Array, jax.Array, Factorization]:
         draw_key, step_key = jax.random.split(key)

@@ -21,8 +21,8 @@ from scipy import stats
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.models import AutoregressiveModel, make_model
-from arjax.samplers import SAMPLERS, base
+from arjax.models import AutoregressiveModel, make_model, sampling
+from arjax.samplers import SAMPLERS
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -147,7 +147,7 @@ def orders_of_a_query(monkeypatch, model, observed) -> list:
 
     monkeypatch.setattr(SAMPLERS, "get", lambda name: sampler)
     monkeypatch.setattr(AutoregressiveModel, "_features", features)
-    monkeypatch.setattr(base, "check_params", lambda expected, params: None)
+    monkeypatch.setattr(sampling, "check_params", lambda expected, params: None)
     params, found = None, []
     for call in (
         lambda: model.sample(params, jax.random.key(0), 1, given=ALL[0], observed=observed),

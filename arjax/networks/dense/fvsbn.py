@@ -31,7 +31,7 @@ class EarlierSites(nn.Module):
 
     def __call__(self, inputs: jax.Array, factorization: Factorization) -> jax.Array:
         """Inputs [B, D * n] of all sites -> [B, D, F]."""
-        if not factorization.has_arrows:
+        if not factorization.has_edges:
             return jnp.zeros((inputs.shape[0], self.event.num_sites, self.num_features), self.dtype)
         mask = jnp.repeat(input_mask(self.event, factorization), self.num_features, axis=1)
         out = inputs @ jnp.where(mask, self.kernel, 0.0).astype(self.dtype)

@@ -61,7 +61,7 @@ class MADE(MaskedLayers):
 
     def dependencies(self, factorization):
         """The outputs of step t read step s iff some path leads there: s <= m_1 <= ... <= m_L < t (section 3)."""
-        if self.direct or not factorization.has_arrows:
+        if self.direct or not factorization.has_edges:
             return super().dependencies(factorization)
         step_D, least_S = np.asarray(factorization.step), np.arange(factorization.num_steps)
         for pool in self._pool(factorization):
@@ -86,7 +86,7 @@ class MADE(MaskedLayers):
 
     def _masks(self, factorization: Factorization, mask: int | jax.Array) -> list[jax.Array]:
         """Of the hidden layers (equation 12), outputs (13) and direct connections (section 3); none without arrows."""
-        if not factorization.has_arrows:
+        if not factorization.has_edges:
             return []
         input_steps, masks = self._input_steps(factorization), []
         output_steps = jnp.repeat(jnp.asarray(factorization.step), self.num_features)

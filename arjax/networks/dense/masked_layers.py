@@ -141,7 +141,7 @@ class MaskedLayers(Network):
 
         out = columns(self.out_bias).astype(self.dtype)
         out = jnp.broadcast_to(out, (below.shape[0], *out.shape))
-        if factorization.has_arrows:
+        if factorization.has_edges:
             out = out + below @ columns(self.out_kernel, masks[0])
             if self.condition_on_masks:
                 out = out + columns(self.out_mask_kernel, masks[0]).mean(0)

@@ -73,7 +73,7 @@ class Separate(Network):
 
         kernels, biases = ([pick(leaf).astype(self.dtype) for leaf in leaves] for leaves in (self.kernels, self.biases))
         h_BMU = biases[0] + pick(from_context_BDU, 1)
-        if factorization.has_arrows:
+        if factorization.has_edges:
             mask_MI = pick(input_mask(self.event, factorization).T)
             h_BMU = h_BMU + jnp.einsum("bi,miu->bmu", inputs_BI, jnp.where(mask_MI[..., None], kernels[0], 0))
         for kernel, bias in zip(kernels[1:], biases[1:], strict=True):

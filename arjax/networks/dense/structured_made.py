@@ -58,7 +58,7 @@ class StructuredMADE(MaskedLayers):
     def dependencies(self, factorization):
         """All parents if `direct`; else those to which a chain of units leads: few units do not serve every site."""
         mask_DD = np.asarray(factorization.mask())
-        if self.direct or not factorization.has_arrows:
+        if self.direct or not factorization.has_edges:
             return mask_DD
         feeds_DD, order_D = np.asarray(feeds(factorization)), np.asarray(factorization.order)
         reached_DD = np.eye(factorization.num_sites, dtype=bool)  # [s, i]: units of s lead to the outputs of i
@@ -76,7 +76,7 @@ class StructuredMADE(MaskedLayers):
 
     def _masks(self, factorization: Factorization) -> list[jax.Array]:
         """Of the hidden layers, the outputs and the direct connections; none without arrows."""
-        if not factorization.has_arrows:
+        if not factorization.has_edges:
             return []
         reads, feeds_DD = input_mask(self.event, factorization), feeds(factorization)
         sites = [self._sites(size, factorization) for size in self.hidden_sizes]

@@ -1,0 +1,69 @@
+"""A model is an argument of jitted functions: equal models share a program, and so do all orders."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.core import EventSpec
+from arjax.models import make_model
+
+EVENT = EventSpec((3, 4), (), "levels", 3)
+X = np.random.default_rng(0).integers(0, 3, (5, 3, 4)).astype(np.int32)
+
+
+def counted(function):
+    """The jitted function, and how often it was traced."""
+    traces = []
+
+    def traced(*args):
+        traces.append(1)
+        return function(*args)
+
+    return jax.jit(traced), traces
+
+
+@pytest.mark.parametrize("network", ["made", "transformer", "lstm", "gated_pixelcnn", "masked_transformer", "nade"])
+def test_one_program_serves_equal_models_and_all_orders(network):
+    score, traces = counted(lambda model, params, x: model.log_prob(params, x))
+    orders = ("raster", "raster", "symmetry(flip=(0,))", "symmetry(flip=(0, 1))")
+    models = [make_model(EVENT, network, ordering=order) for order in orders]
+    params = models[0].init(jax.random.key(0))
+    scores = [np.asarray(score(model, params, X)) for model in models]
+    assert len(traces) == 1
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert not np.allclose(scores[0], scores[2]) and not np.allclose(scores[2], scores[3])
+    np.testing.assert_allclose(scores[3], models[3].log_prob(params, X), rtol=1e-5)
+
+
+def test_equal_nested_conditionals_share_a_program():
+    event = EventSpec((3,), (4,))
+    options = {"conditional": "nested(network='made', hidden_sizes=(8,), ordering='random(seed=1)')"}
+    score, traces = counted(lambda model, params, x: model.log_prob(params, x))
+    models = [make_model(event, "rnn", hidden_size=8, **options) for _ in range(2)]
+    assert models[0].conditional == models[1].conditional
+    assert hash(models[0].conditional) == hash(models[1].conditional)
+    other = options["conditional"].replace("seed=1", "seed=2")
+    assert models[0].conditional != make_model(event, "rnn", hidden_size=8, conditional=other).conditional
+    params = models[0].init(jax.random.key(0))
+    for model in models:
+        score(model, params, jnp.zeros((2, 3, 4), jnp.int32))
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("objective_orders", ["pool(num=3)", "uniform"])
+def test_a_distribution_over_orders_is_part_of_the_pytree(objective_orders):
+    model = make_model(EVENT, "made", orders=objective_orders)
+    draw, traces = counted(lambda model, key: model.orders.draw(key).order)
+    order = draw(model, jax.random.key(1))
+    assert sorted(np.asarray(order)) == list(range(12)) and len(traces) == 1
+    assert jax.tree.structure(model) == jax.tree.structure(make_model(EVENT, "made", orders=objective_orders))
+
+
+def test_a_temperature_may_be_traced():
+    model = make_model(EVENT, "made")
+    params, key = model.init(jax.random.key(0)), jax.random.key(1)
+    draw = jax.jit(lambda model, params, temperature: model.sample(params, key, 4, temperature=temperature))
+    for temperature in (0.5, 1.0):
+        expected = model.sample(params, key, 4, temperature=temperature)
+        np.testing.assert_array_equal(draw(model, params, temperature), expected)
