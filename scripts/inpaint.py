@@ -54,7 +54,7 @@ def _inpaint(flags: argparse.Namespace) -> dict[str, dict[str, float]]:
     model, dataset, folder = setup.model, setup.dataset, user_path(flags.workdir)
     hidden = half(model.event.grid_shape, flags.hidden)
     if flags.visible == "rest":
-        if model.context_spec.kind != "none":
+        if model.context_spec:
             raise UserError("runs with a context are not completed by this script: use model.sample")
         if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
             raise UserError(f"examples of {dataset.name!r} have no picture")
@@ -65,7 +65,7 @@ def _inpaint(flags: argparse.Namespace) -> dict[str, dict[str, float]]:
     write_json(folder / "inpainting.json", known | {name: scores})
     if flags.visible == "rest":
         source = dataset.splits[flags.split]
-        x = source.__getitems__(np.linspace(0, len(source) - 1, min(flags.num, len(source))).astype(int))["x"]
+        x = source.__getitems__(np.linspace(0, len(source) - 1, min(flags.num, len(source))).astype(int)).x
         done = complete(model, params, x, hidden, flags.completions, jax.random.key(flags.seed))
         truth = as_images(done.truth, model.event.grid_shape)
         drawn = np.stack([as_images(ways, model.event.grid_shape) for ways in done.drawn])

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from arjax.core.batch import Batch
 from arjax.core.files import write_json
 from arjax.data import Dataset, speech
 from arjax.evaluation.entropy import step_entropy
@@ -104,7 +105,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
         jax.random.key(setup.seed),
         options.num,
         sampler=options.sampler,
-        context=real.get("context"),
+        context=real.context,
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
@@ -117,7 +118,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
         folder,
         dataset.in_data_units(np.asarray(drawn)),
         event.grid_shape,
-        real=dataset.in_data_units(np.asarray(real["x"])),
+        real=dataset.in_data_units(np.asarray(real.x)),
         max_value=event.num_levels - 1 if event.is_discrete else None,
         to_text=dataset.decode,
         to_wave=to_wave,
@@ -128,7 +129,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
     return written
 
 
-def real_examples(dataset: Dataset, num: int) -> dict[str, Any]:
+def real_examples(dataset: Dataset, num: int) -> Batch:
     """The first `num` test examples (of the last split there is), around again where there are fewer."""
     source = list(dataset.splits.values())[-1]
     batch = source.__getitems__(np.arange(num) % len(source))

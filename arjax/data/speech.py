@@ -41,7 +41,7 @@ def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = 
         levels = [mu_law_encode(row["audio"]) for row in rows]
         places = cut(levels, length, length - 1 if split == "train" else (length + 1) // 2)
         arrays[split] = {"x": places["x"], "mask": places["mask"]}
-        if spec.size:
+        if spec:
             arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)[places["owner"]]
     event = EventSpec((length,), kind="levels", num_levels=NUM_LEVELS)
     return from_arrays(event, context=spec, name="spoken_digits", **arrays)

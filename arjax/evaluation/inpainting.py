@@ -72,7 +72,7 @@ def complete(
     Raises:
       UserError: no order of the model has the visible sites first, or it needs a context.
     """
-    if model.context_spec.kind != "none":
+    if model.context_spec:
         raise UserError("completions of models with a context are not drawn by this function: use model.sample")
     hidden = as_sites(model.event, hidden, "hidden")
     evidence_first(model, ~hidden, hidden)  # what cannot be scored is not drawn

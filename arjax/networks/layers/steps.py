@@ -50,7 +50,7 @@ class StepTokens(nn.Module):
             self.read_position = PositionEncoder(*position)
             if self.knows_target:
                 self.target_position = PositionEncoder(*position)
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
 
     def __call__(self, x: jax.Array, factorization: Factorization, context: jax.Array | None) -> jax.Array:
@@ -75,7 +75,7 @@ class StepTokens(nn.Module):
             tokens = tokens + self.read_position(read)
             if self.knows_target:
                 tokens = tokens + self.target_position(target)
-        if context is not None:
+        if self.context_spec:
             tokens = tokens + self.context(context).reshape(-1, *[1] * read.ndim, self.width)
         return tokens
 
@@ -127,7 +127,7 @@ def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array
 class StepConditioning(nn.Module):
     """The context as one vector per step, for cores that take it in every layer.
 
-    Global: a label, a vector or the summary of a sequence, the same in every step. Local: the positions of a sequence
+    Global: classes, vectors and the summaries of grids, the same in every step. Local: the positions of the first grid
     are spread over the steps and added, step s of S reads position floor(s L / S) (van den Oord et al., 2016,
     "WaveNet", section 2.5, with the upsampling by repetition).
     """
@@ -138,13 +138,14 @@ class StepConditioning(nn.Module):
 
     def setup(self):
         self.whole = ContextEncoder(self.spec, self.width, self.dtype)
-        if self.spec.is_sequence:
-            self.positions = SequenceEncoder(self.spec, self.width, self.dtype)
+        if self.spec.grids:
+            first = ContextSpec(**dict(self.spec.grids.parts[:1]))
+            self.positions = SequenceEncoder(first, self.width, self.dtype)
 
     def __call__(self, context: jax.Array) -> jax.Array:
         """What does not change from step to step: [B, L, E], of length 1 where all steps read the same."""
         whole_B1E = self.whole(context)[:, None]
-        if not self.spec.is_sequence:
+        if not self.spec.grids:
             return whole_B1E
         encoded_BLE, valid_BL = self.positions(context)
         return whole_B1E + jnp.where(valid_BL[..., None], encoded_BLE, 0)
@@ -194,7 +195,7 @@ class StepNetwork(Network):
     def setup(self):
         in_inputs = NO_CONTEXT if self.CONDITIONED_CORE else self.context_spec
         self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype)
-        if self.CONDITIONED_CORE and self.context_spec.kind != "none":
+        if self.CONDITIONED_CORE and bool(self.context_spec):
             self.conditioning = StepConditioning(self.context_spec, self.hidden_size, self.dtype)
         self.core = self.make_core()
         self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
