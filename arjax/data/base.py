@@ -42,6 +42,8 @@ class Dataset:
       scale: float32[*event.shape] for real data that was standardised, z = (x - shift) / scale. A density in data units
         follows from log p(x) = log p(z) - sum(log(scale)), and is what evaluation reports. None: nothing was scaled.
       shift: likewise.
+      sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
+        rate in Hz; None for all others.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Dataset:
     transform: Callable[[Any, Batch, bool], Batch] | None = None
     scale: np.ndarray | None = None
     shift: np.ndarray | None = None
+    sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
 
     @property
     def log_scale_D(self) -> np.ndarray:
