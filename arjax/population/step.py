@@ -22,8 +22,9 @@ from arjax.core.batch import Batch
 from arjax.evaluation.likelihood import eval_step
 from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
+from arjax.training.recipe import Recipe
 from arjax.training.state import TrainState, fresh_state
-from arjax.training.step import Recipe, train_step
+from arjax.training.step import train_step
 
 #: Ways through a population.
 WAYS = ("vmap", "map")
@@ -49,7 +50,7 @@ def init_population(recipe: Recipe, num_orders: int, keys_S: jax.Array) -> Train
     """Fresh states [O, S, ...]: one per seed, the same under every order."""
 
     def one(key: jax.Array) -> TrainState:
-        return fresh_state(recipe.model, recipe.optimizer, key, bool(recipe.ema_decay))
+        return fresh_state(recipe, key)
 
     states = jax.vmap(one)(keys_S)
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_orders, *leaf.shape)), states)
@@ -89,8 +90,8 @@ def population_steps(
         own = dataclasses.replace(recipe, model=model)
 
         def body(k: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
-            state, sums = train_step(own, carry[0], gather(arrays, indices_KB[k]), key)
-            return state, carry[1] & jnp.isfinite(sums["loss"])
+            state, loss = train_step(own, carry[0], gather(arrays, indices_KB[k]), key)
+            return state, carry[1] & jnp.isfinite(loss.value)
 
         return jax.lax.fori_loop(0, n, body, (state, jnp.bool_(True)))
 

@@ -13,16 +13,18 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.evaluation.likelihood import Evaluator
+from arjax.objectives import Companion
 from arjax.parallel.sharding import replicated
 from arjax.reporting.reports import read_report
 from arjax.training.durations import is_due, next_pause
 from arjax.training.feed import as_traced, make_feed, to_mesh
+from arjax.training.history import History
 from arjax.training.reporter import Reporter, announce
 from arjax.training.results import cost_of_run, device_name, write_results
 from arjax.training.run_folder import RunFolder
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
-from arjax.training.state import eval_params
-from arjax.training.step import compile_chunk, zero_sums
+from arjax.training.state import TrainState, eval_params
+from arjax.training.step import Tally, compile_chunk, from_named, named, zero_tally
 from arjax.training.stopping import StopSignal, TrainingDiverged
 
 __all__ = ["Outcome", "TrainingDiverged", "train"]
@@ -45,29 +47,6 @@ class Outcome:
     message: str
     results: dict[str, Any] | None = None
     setup: Setup | None = dataclasses.field(default=None, compare=False, repr=False)
-
-
-@dataclasses.dataclass
-class History:
-    """What the loop remembers beside the train state; stored with every checkpoint, so a resumed run is the same.
-
-    Attributes:
-      best_value: lowest validation nats so far, None before the first finite one.
-      bad_evals: evaluations since then.
-      train_seconds: spent in the loop, over all attempts.
-      compile_seconds: the part of it that compiled the train step.
-      step_seconds: the part of it that ran train steps.
-      interval_seconds: train time since the last log line.
-      sums: sums over the steps since the last log line.
-    """
-
-    best_value: float | None = None
-    bad_evals: int = 0
-    train_seconds: float = 0.0
-    compile_seconds: float = 0.0
-    step_seconds: float = 0.0
-    interval_seconds: float = 0.0
-    sums: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
@@ -96,8 +75,25 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
             return Outcome("interrupted", run.step, message)
         # 5. Done: the parameters that were best on validation, on the test split.
         results = run.results()
-        message = f"finished at step {run.step}; {results['split']}: {results['bits_per_dim']:.4f} bits/dim"
+        scores = f"{results['split']}: {results['bits_per_dim']:.4f} bits/dim ({results['kind']})"
+        message = f"finished at step {run.step}; {scores}"
         return Outcome("finished", run.step, message, results, run.setup)
+
+
+def fit(setup: Setup, workdir: str | os.PathLike) -> TrainState:
+    """Trains to the end of the run in `workdir`, and scores nothing.
+
+    Raises:
+      KeyboardInterrupt: by SIGTERM or SIGINT; the state is saved. Otherwise as `train`.
+    """
+    run = Run(setup, workdir)
+    with StopSignal() as stop, RunFolder(workdir) as run.folder:
+        run.resume()
+        if not run.is_finished():
+            run.fit(stop)
+    if not run.is_finished():
+        raise KeyboardInterrupt(f"stopped at step {run.step} of {run.total}")
+    return run.state
 
 
 class Run:
@@ -134,10 +130,11 @@ class Run:
         with Reporter(self.workdir, self.total, self.step) as self.reporter:
             if self.step:
                 self.reporter.say(f"goes on at step {self.step} of {self.total}")
-            self.reporter.say("compiling ...")
             init_key, self.key = self.setup.keys()
+            self.companions = self._open_companions()
             if self.state is None:
                 self.state = self.setup.init_state(init_key)
+            self.reporter.say("compiling ...")
             started, before = time.monotonic(), self.history.train_seconds
 
             def clock() -> float:
@@ -156,6 +153,22 @@ class Run:
             if self.saved_step != self.step:
                 self._save(clock())
 
+    def _open_companions(self) -> dict[str, Companion]:
+        """The frozen models that the objective reads.
+
+        Raises:
+          UserError: one cannot be read, or has other parameters than when this run began.
+        """
+        found = self.setup.trained_companions()
+        for name, trained in found.items():
+            before = self.history.companion_steps.setdefault(name, trained.step)
+            if before != trained.step:
+                raise UserError(
+                    f"the {name} of this run had its best parameters at step {before} when the run began and has them "
+                    f"at step {trained.step} now: a run goes on with the {name} that it began with"
+                )
+        return {name: trained.companion for name, trained in found.items()}
+
     def _compile(self) -> None:
         """Prepares the feed and compiles the train program, once for the whole run."""
         setup, train, started = self.setup, self.train, time.monotonic()
@@ -168,39 +181,39 @@ class Run:
             on_device=train.data_on_device,
         )
         chunk = self.feed.chunk(self.step, 1)
-        self.zeros = {name: np.asarray(value) for name, value in zero_sums(setup.recipe, self.state, chunk).items()}
-        stored = self.history.sums or self.zeros
-        self.sums = self._on_mesh({name: np.asarray(stored[name], zero.dtype) for name, zero in self.zeros.items()})
-        n = as_traced(1, setup.mesh)
-        self.program = compile_chunk(setup.recipe, self.state, self.sums, chunk, n, self.key)
+        self.zeros = zero_tally(setup.recipe, self.state, chunk, self.companions)
+        self.tally = self._on_mesh(from_named(self.zeros, self.history.sums))
+        rest = (chunk, as_traced(1, setup.mesh), self.key, self.companions)
+        self.program = compile_chunk(setup.recipe, self.state, self.tally, *rest)
         self.history.compile_seconds += time.monotonic() - started
         self.saved_step = self.step if self.latest.steps() else -1
 
-    def _on_mesh(self, sums: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        return {name: to_mesh(value, replicated(self.setup.mesh)) for name, value in sums.items()}
+    def _on_mesh(self, tally: Tally) -> Tally:
+        return jax.tree.map(lambda leaf: to_mesh(leaf, replicated(self.setup.mesh)), tally)
 
     def _train_until(self, pause: int, stop: StopSignal) -> None:
         """Dispatches chunks up to the pause. At most two are in flight: one runs while the host prepares the next."""
         started = time.monotonic()
         while self.step < pause and not stop.requested(at_pause=False):
             n = min(self.train.steps_per_dispatch, pause - self.step)
-            chunk, before = self.feed.chunk(self.step, n), self.sums
-            self.state, self.sums = self.program(self.state, before, chunk, as_traced(n, self.setup.mesh), self.key)
+            chunk, before = self.feed.chunk(self.step, n), self.tally
+            rest = (chunk, as_traced(n, self.setup.mesh), self.key, self.companions)
+            self.state, self.tally = self.program(self.state, before, *rest)
             self.step += n
             jax.block_until_ready(before)
-        jax.block_until_ready(self.sums)
+        jax.block_until_ready(self.tally)
         elapsed = time.monotonic() - started
         self.history.step_seconds += elapsed
         self.history.interval_seconds += elapsed
 
     def _pause(self, clock: Any) -> None:
         """What is due after this step: log, validate with the averaged parameters, save."""
-        sums = {name: float(value) for name, value in self.sums.items()}
-        self._check_finite(int(sums["bad_step"]))
+        tally = jax.tree.map(np.asarray, self.tally)
+        self._check_finite(int(tally.bad_step))
         self.folder.check()
-        self.history.sums = sums
+        self.history.sums = {name: value.item() for name, value in named(tally).items()}
         if is_due(self.step, self.total, self.train.log_every):
-            self._log(sums)
+            self._log(tally)
         if is_due(self.step, self.total, self.train.eval_every) and "validation" in self.setup.dataset.splits:
             self._validate()
         if is_due(self.step, self.total, self.train.checkpoint_every):
@@ -219,10 +232,10 @@ class Run:
                 "a lower optimizer.learning_rate or a clip_norm may help"
             )
 
-    def _log(self, sums: dict[str, float]) -> None:
+    def _log(self, tally: Tally) -> None:
         rate = float(self.schedule(self.step - 1))
-        self.reporter.train(self.step, sums, rate, max(self.history.interval_seconds, 1e-9))
-        self.sums = self._on_mesh(self.zeros)
+        self.reporter.train(self.step, tally, rate, max(self.history.interval_seconds, 1e-9))
+        self.tally = self._on_mesh(self.zeros)
         self.history.sums, self.history.interval_seconds = {}, 0.0
 
     def _validate(self) -> None:
@@ -255,7 +268,8 @@ class Run:
             )
         announce(f"scoring the {split} split ...")
         params, best_step, about = restore_params(self.setup, self.workdir)
-        results = {"dataset": self.setup.dataset.name, "split": split} | self.evaluator(params, split)
+        kind = self.setup.model.kind
+        results = {"dataset": self.setup.dataset.name, "split": split, "kind": kind} | self.evaluator(params, split)
         sites_per_step = self.train.batch_size * self.setup.model.event.num_sites
         results |= {
             "validation_nll_nats": about["value"] if about else None,

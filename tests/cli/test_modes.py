@@ -180,6 +180,8 @@ def test_list_names_everything(capsys, repository, monkeypatch):
         "orders",
         "graphs",
         "objectives",
+        "optimizers",
+        "schedules",
         "samplers",
         "datasets",
         "configs",

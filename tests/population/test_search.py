@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 from population_cases import small_config
 
-from arjax.config.build import build
-from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.objectives.learned_order import draw_order, log_prob_order, policy_loss
 from arjax.population import policy, search
 from arjax.population.search import local_search, move, random_search
-from arjax.training.state import fresh_state
 
 
 @dataclasses.dataclass
@@ -70,7 +68,7 @@ def test_impossible_searches_are_refused(cheap, rounds, parents, sentence):
 
 SCORES = jnp.array([0.5, -1.0, 0.2, 0.9])
 ALL = np.array(list(itertools.permutations(range(4))))
-P_ALL = np.exp(jax.vmap(policy.log_prob_order, in_axes=(None, 0))(SCORES, jnp.asarray(ALL)))
+P_ALL = np.exp(jax.vmap(log_prob_order, in_axes=(None, 0))(SCORES, jnp.asarray(ALL)))
 
 
 def test_the_probabilities_of_all_orders_add_up_to_one():
@@ -80,7 +78,7 @@ def test_the_probabilities_of_all_orders_add_up_to_one():
 
 
 def test_orders_are_drawn_with_these_probabilities():
-    drawn = jax.vmap(policy.draw_order, in_axes=(0, None))(jax.random.split(jax.random.key(0), 20_000), SCORES)
+    drawn = jax.vmap(draw_order, in_axes=(0, None))(jax.random.split(jax.random.key(0), 20_000), SCORES)
     counts = {tuple(order): 0 for order in ALL.tolist()}
     for order in np.asarray(drawn).tolist():
         counts[tuple(order)] += 1
@@ -92,10 +90,11 @@ def test_the_policy_gradient_is_right_on_average():
     nats = np.random.default_rng(0).normal(3, 1, len(ALL))
 
     def expected(scores):
-        return jnp.sum(jnp.exp(jax.vmap(policy.log_prob_order, in_axes=(None, 0))(scores, jnp.asarray(ALL))) * nats)
+        return jnp.sum(jnp.exp(jax.vmap(log_prob_order, in_axes=(None, 0))(scores, jnp.asarray(ALL))) * nats)
 
     pairs = np.array(list(itertools.product(range(24), repeat=2)))
-    estimate = jax.vmap(lambda pair: policy.policy_gradient(SCORES, jnp.asarray(ALL)[pair], jnp.asarray(nats)[pair]))
+    gradient = jax.grad(policy_loss)
+    estimate = jax.vmap(lambda pair: gradient(SCORES, jnp.asarray(ALL)[pair], jnp.asarray(nats)[pair]))
     weights = P_ALL[pairs[:, 0]] * P_ALL[pairs[:, 1]]
     average = (np.asarray(estimate(jnp.asarray(pairs)), np.float64) * weights[:, None]).sum(0)
     np.testing.assert_allclose(average, jax.grad(expected)(SCORES), atol=1e-5)
@@ -109,26 +108,6 @@ def test_a_policy_learns_with_its_model():
     assert np.std(learned.scores) > 0.01 and learned.nats[-1] < learned.nats[0]
     assert learned.scores[learned.order[0]] == learned.scores.max()
     assert all(math.isfinite(value) for value in learned.nats)
-
-
-def test_examples_of_weight_0_teach_a_policy_nothing():
-    config = small_config(hidden_sizes=(4,))
-    config.model.orders = "uniform"
-    setup = build(config, jax.devices()[:1])
-    recipe, like, key = setup.recipe, setup.model.orders.first, jax.random.key(0)
-    state = fresh_state(recipe.model, recipe.optimizer, key, ema=True)
-    orders_RD = jnp.stack([like.order, like.order[::-1]])
-    x = setup.dataset.splits["train"].__getitems__(np.arange(4)).x
-
-    @jax.jit
-    def step(batch):
-        state_after, nats_R = policy._model_step(recipe, like, state, batch, orders_RD, key)
-        return state_after.params, nats_R
-
-    *_, half_R = step(Batch(x, weight=np.array([1, 1, 0, 0], np.float32)))
-    np.testing.assert_allclose(half_R, step(Batch(x[:2]))[1], rtol=1e-5)
-    params, none_R = step(Batch(x, weight=np.zeros(4, np.float32)))
-    assert (none_R == 0).all() and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
 def test_policies_that_cannot_be_are_refused():

@@ -54,6 +54,7 @@ def test_rows_hold_what_was_asked_for(folder):
         "command": "arjax --config=good.py:dna --workdir=runs/made/seed-1 --config.seed=1",
         "value_stderr": "0.512",
         "sites_per_second": "1.23e+04",
+        "kind": "exact",
     }
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
 

@@ -5,7 +5,8 @@ import optax
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.training.optimizer import OPTIMIZERS, make_optimizer, make_schedule
+from arjax.training.optimizer import OPTIMIZERS, make_optimizer
+from arjax.training.schedules import make_schedule
 from arjax.training.step import average
 
 PARAMS = {
@@ -54,7 +55,7 @@ def test_clip_norm():
         np.testing.assert_allclose(optax.tree.norm(updates), norm, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS.names())
 def test_every_optimizer_goes_downhill(name):
     optimizer = make_optimizer(name, 0.05, 50)
     state, params = optimizer.init(PARAMS), PARAMS
@@ -68,7 +69,7 @@ def test_every_optimizer_goes_downhill(name):
     "options, sentence",
     [
         ({"name": "adamm"}, "unknown optimizer 'adamm', did you mean 'adam"),
-        ({"schedule": "cos"}, "unknown optimizer.schedule 'cos'"),
+        ({"schedule": "cos"}, "unknown schedule 'cos'"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"end_factor": 1.5}, "end_factor within 0..1"),
         ({"warmup_steps": 10}, "below the 10 steps"),
