@@ -2,34 +2,18 @@
 
 import json
 import logging
-import os
 import shutil
-import signal
 import time
 
 import pytest
-from loop_helpers import assert_same_bits, tiny_config
+from loop_helpers import assert_same_bits, final_state, metrics, stop_at, tiny_config
 
 from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
-from arjax.reporting.writers import read_metrics
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.feed import ResidentFeed
 from arjax.training.loop import TrainingDiverged, train
 from arjax.training.setup import best_store, latest_store, restore_params
-
-TIMES = ("examples_per_second",)
-
-
-def final_state(workdir, **changes):
-    setup = build(tiny_config(**changes))
-    step, state, history = latest_store(workdir).restore(setup.abstract_state)
-    return step, state, {name: value for name, value in history.items() if "seconds" not in name}
-
-
-def metrics(workdir):
-    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_metrics(workdir)]
 
 
 @pytest.fixture(scope="module")
@@ -103,21 +87,6 @@ def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
     assert metrics(tmp_path) == metrics(straight[0])
     same = ("nll_nats", "nll_stderr", "validation_nll_nats", "best_step")
     assert [resumed.results[k] for k in same] == [straight[1].results[k] for k in same]
-
-
-def stop_at(monkeypatch, step):
-    """Sends the run SIGTERM when it has done `step` steps, by way of the feed."""
-    original = ResidentFeed.chunk
-
-    def chunk(self, start, n):
-        # The first call only shows the compiler what a chunk is: a signal then comes before the first step.
-        if start + n == step if chunk.calls else step == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        chunk.calls += 1
-        return original(self, start, n)
-
-    chunk.calls = 0
-    monkeypatch.setattr(ResidentFeed, "chunk", chunk)
 
 
 def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):
