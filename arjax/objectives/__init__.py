@@ -4,6 +4,7 @@ from arjax.objectives import learned_order, order_agnostic, teacher_forcing  # n
 from arjax.objectives.base import (
     OBJECTIVES,
     Companion,
+    Companions,
     Loss,
     Objective,
     Own,
@@ -17,6 +18,7 @@ from arjax.objectives.metrics import Mean, Metrics
 __all__ = [
     "OBJECTIVES",
     "Companion",
+    "Companions",
     "Loss",
     "Mean",
     "Metrics",

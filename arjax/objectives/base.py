@@ -48,6 +48,10 @@ class Companion:
     params: Params
 
 
+#: Frozen models by the names that the objective gives them.
+Companions = Mapping[str, Companion]
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -61,7 +65,7 @@ class Step:
 
     key: jax.Array
     progress: jax.Array = dataclasses.field(default_factory=lambda: jnp.zeros((), jnp.float32))
-    companions: Mapping[str, Companion] = dataclasses.field(default_factory=dict)
+    companions: Companions = dataclasses.field(default_factory=dict)
 
 
 @jax.tree_util.register_dataclass

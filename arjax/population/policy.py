@@ -17,6 +17,7 @@ from arjax.core.integers import is_integer
 from arjax.objectives.learned_order import SCORES
 from arjax.reporting.writers import read_metrics
 from arjax.training.loop import fit
+from arjax.training.trainee import OneRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ def learn_order(
     options = dataclasses.replace(setup.train, log_every=tenth, eval_every=setup.total_steps, patience=0)
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
-        state = fit(dataclasses.replace(setup, train=options), folder)
+        state = fit(OneRun(dataclasses.replace(setup, train=options), folder), folder).state
         lines = read_metrics(folder)
     scores = np.asarray(state.own.params[SCORES])
     nats = tuple(line["train/order_nats"] for line in lines if "train/order_nats" in line)

@@ -12,6 +12,7 @@ import jax
 
 from arjax.reporting.progress import Progress
 from arjax.reporting.writers import MetricWriter
+from arjax.training.history import History
 from arjax.training.step import Tally
 
 
@@ -55,7 +56,7 @@ class Reporter:
         self._writer.write(step, values)
         self._progress.update(step, bits_per_dim, speed)
 
-    def validation(self, step: int, scores: Mapping[str, Any]) -> None:
+    def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         """Reports the scores of the validation split."""
         if self._writer is None or self._progress is None:
             return

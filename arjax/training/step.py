@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from arjax.core.batch import Batch
-from arjax.objectives import Companion, Loss, Metrics, Step
+from arjax.objectives import Companions, Loss, Metrics, Step
 from arjax.objectives.metrics import mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
@@ -20,7 +20,6 @@ from arjax.training.gradients import loss_and_gradients
 from arjax.training.recipe import Recipe
 from arjax.training.state import OwnState, TrainState, own_of
 
-Companions = Mapping[str, Companion]
 _METRICS = "metrics/"
 
 
