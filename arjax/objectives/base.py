@@ -114,6 +114,10 @@ class Objective:
         """Trains `Own.params`, in the same step as the model and apart from its optimizer and clipping."""
         raise NotImplementedError(f"{type(self).__name__} has parameters of its own and no optimizer for them")
 
+    def report(self, own: Own) -> Mapping[str, Any]:
+        """What `results.json` says of the objective at the end of a run, in types of JSON; nothing by default."""
+        return {}
+
     def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The loss of a batch, differentiated by `params` and by `own.params`."""
         raise NotImplementedError

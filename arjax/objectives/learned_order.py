@@ -10,10 +10,12 @@ Free!", 2019). Both follow training batches; validation is not looked at.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from arjax.core.batch import Batch
@@ -63,6 +65,10 @@ class LearnedOrder(Objective):
     def optimizer(self) -> optax.GradientTransformation:
         """Adam."""
         return optax.adam(self.learning_rate)
+
+    def report(self, own: Own) -> Mapping[str, Any]:
+        """The most probable order: the sites by falling score."""
+        return {"learned_order": np.argsort(-np.asarray(own.params[SCORES]), kind="stable").tolist()}
 
     def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """Two terms: the likelihood under R orders, for the model; that of the orders, for the policy."""

@@ -19,6 +19,7 @@ from arjax.training.reporter import announce
 from arjax.training.results import cost_of_run, device_name, write_results
 from arjax.training.run_folder import RunFolder
 from arjax.training.setup import Setup, latest_store, restore_params
+from arjax.training.state import own_of
 from arjax.training.step import Tally, named
 from arjax.training.stopping import StopSignal, TrainingDiverged
 from arjax.training.trainee import OneRun, Trainee, check_split
@@ -235,6 +236,7 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
         "seed": setup.seed,
         "device": device_name(),
     } | cost_of_run(run.history.to_json(), run.step, sites_per_step)
+    results |= setup.recipe.objective.report(own_of(run.state))
     run.folder.check()
     write_results(workdir, results)
     return results
