@@ -121,7 +121,7 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
     from arjax.networks import BUILDER_FIELDS, NETWORKS
     from arjax.objectives import make_objective
-    from arjax.samplers import SAMPLERS
+    from arjax.samplers import make_sampler
 
     for registry, section, hidden in ((DATASETS, config.dataset, ()), (NETWORKS, config.network, BUILDER_FIELDS)):
         if not section.name:
@@ -142,7 +142,7 @@ def _check_names(config: ConfigDict) -> None:
         raise UserError("the objective 'order_agnostic' needs config.model.orders, such as uniform or pool(num=8)")
     if config.model.orders and not agnostic:
         raise UserError(f"config.model.orders needs the objective 'order_agnostic', not {config.objective!r}")
-    SAMPLERS.get(config.sample.sampler)
+    make_sampler(config.sample.sampler)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
 
 

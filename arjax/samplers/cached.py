@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 
 import jax
-import jax.numpy as jnp
 
-from arjax.conditionals.base import bound
-from arjax.samplers.base import SAMPLERS, fill
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
 
 
 @SAMPLERS.register("cached")
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def cached(network, conditional, params, factorization, key, canvas, clamped_D, context, temperature):
-    """Samples in S steps of one `lax.scan`, with the network's carry (key-value cache, state, queue), as naive does."""
-    variables, conditional = {"params": params}, bound(conditional, params)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cached(Sampler):
+    """Samples step by step, with the network's carry (key-value cache, state, queue), the values of the naive one.
 
-    def body(state, t):
-        carry, canvas = state
-        carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
-        return (carry, fill(canvas, clamped_D, t, features, factorization, conditional, key, temperature)), None
+    Options: `chunk`, the observed steps at the start of the order that are read in one call of the network; 0: as many
+    as suit the network.
+    """
 
-    carry = network.apply(variables, canvas.shape[0], factorization, context, method="init_carry")
-    (_, canvas), _ = jax.lax.scan(body, (carry, canvas), jnp.arange(factorization.num_steps))
-    return canvas
+    chunk: int = option(0)
+
+    def draw(self, model, params, steps, canvas, context):
+        network, factorization = model.network, model.factorization
+        variables, num_steps = {"params": params}, model.factorization.num_steps
+
+        def body(t, state):
+            carry, canvas = state
+            carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+            return carry, steps.fill(canvas, t, features)
+
+        carry = network.apply(variables, canvas.shape[0], factorization, context, method="init_carry")
+        _, x = jax.lax.fori_loop(0, num_steps, body, (carry, canvas))
+        return Draw(x, {"network_calls": per_example(x, num_steps)})
