@@ -82,7 +82,7 @@ def test_a_draw_counts_what_it_costs():
 @pytest.mark.parametrize("keys", [KEY, np.zeros((3, 2), np.uint32), example_keys(KEY, 4).reshape(2, 2), None])
 def test_keys_that_are_none_are_refused(keys):
     model = cases.small_model("made", TOKENS)
-    with pytest.raises(UserError, match="^the keys of a draw are as from"):
+    with pytest.raises(UserError, match=r"^the keys of a draw are as from"):
         model.draw(cases.params_of(model), keys)
 
 
