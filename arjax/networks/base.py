@@ -18,6 +18,8 @@ from arjax.factorization import Factorization
 NETWORKS = Registry("network")
 
 Carry = Any
+#: The collection of variables that holds what all steps make of the parameters alone, see `once`.
+READY = "ready"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -75,6 +77,9 @@ class Network(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} has no parallel form")
 
+    def prepare(self) -> None:
+        """Computes what all steps make of the parameters alone, by `once`; nothing by default."""
+
     def init_carry(self, batch_size: int, factorization: Factorization, context: jax.Array | None = None) -> Carry:
         """The carry before step 0: a pytree of arrays."""
         raise TypeError(f"{type(self).__name__} has no step form")
@@ -92,6 +97,28 @@ class Network(nn.Module):
         `canvas` [B, *grid, *value] is filled for all steps < t; what else it holds must not matter.
         """
         raise TypeError(f"{type(self).__name__} has no step form")
+
+
+def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
+    """What `make` computes of the parameters of a module: once for all steps of a loop, where `prepare` asks for it.
+
+    XLA computes what stands in the body of a loop in every iteration, even a slice of a parameter.
+    """
+    if module.has_variable(READY, name):
+        return module.get_variable(READY, name)
+    value = make()
+    if module.is_mutable_collection(READY):
+        module.put_variable(READY, name, value)
+    return value
+
+
+def step_variables(network: Network, params: Any) -> dict[str, Any]:
+    """The variables for the step form inside a loop: the parameters, and what `prepare` makes of them.
+
+    With the parameters alone the steps have the same values, and take longer.
+    """
+    _, made = network.apply({"params": params}, method="prepare", mutable=READY)
+    return {"params": params, **made}
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:

@@ -6,6 +6,7 @@ import dataclasses
 
 import jax
 
+from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
 
 
@@ -23,7 +24,7 @@ class Cached(Sampler):
 
     def draw(self, model, params, steps, canvas, context):
         network, factorization = model.network, model.factorization
-        variables, num_steps = {"params": params}, model.factorization.num_steps
+        variables, num_steps = step_variables(network, params), factorization.num_steps
 
         def body(t, state):
             carry, canvas = state

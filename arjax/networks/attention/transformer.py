@@ -14,7 +14,16 @@ from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
-from arjax.networks.layers.blocks import Block, Memory, check_block, check_stack, make_norm, stacked
+from arjax.networks.layers.blocks import (
+    Block,
+    Memory,
+    apply_layer,
+    check_block,
+    check_stack,
+    make_norm,
+    prepare_layers,
+    stacked,
+)
 from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.steps import StepTokens, check_steps, to_grid
 
@@ -134,9 +143,11 @@ class BlockNetwork(Network):
         return to_grid(features.reshape(batch, steps, slots, -1), factorization)
 
     def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        """A method of layer i. No scan over layers: each cache is then updated in place, where a scan would copy it."""
-        params = jax.tree.map(lambda leaf: leaf[i], self.layers.variables["params"])
-        return Block(**self._block_fields(), parent=None).apply({"params": params}, *args, method=method)
+        """A method of layer i."""
+        return apply_layer(Block(**self._block_fields(), parent=None), self.layers, i, *args, method=method)
+
+    def prepare(self):
+        prepare_layers(self.layers, self.num_layers)
 
     def init_carry(self, batch_size, factorization, context=None):
         """An empty cache per layer, and the keys and values of the context."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from arjax.networks.base import NETWORKS, Network, activation
 from arjax.networks.layers.attention import MultiHead
-from arjax.networks.layers.blocks import check_stack, stacked
+from arjax.networks.layers.blocks import apply_layer, check_stack, prepare_layers, stacked
 from arjax.networks.layers.embedding import PositionEncoder
 from arjax.networks.layers.steps import StepTokens, check_steps, to_grid
 
@@ -248,9 +248,11 @@ class TransformerXL(Network):
         return to_grid(features.reshape(batch, steps, slots, -1), factorization)
 
     def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        """A method of layer i; no scan over layers, as in `transformer`."""
-        params = jax.tree.map(lambda leaf: leaf[i], self.layers.variables["params"])
-        return XLLayer(**self._layer_fields(), parent=None).apply({"params": params}, *args, method=method)
+        """A method of layer i."""
+        return apply_layer(XLLayer(**self._layer_fields(), parent=None), self.layers, i, *args, method=method)
+
+    def prepare(self):
+        prepare_layers(self.layers, self.num_layers)
 
     def init_carry(self, batch_size, factorization, context=None):
         sizes = batch_size, factorization.num_steps, factorization.block_size

@@ -11,7 +11,7 @@ import jax
 
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
-from arjax.networks.base import Network, activation, check_remat
+from arjax.networks.base import Network, activation, check_remat, once
 from arjax.networks.layers.attention import Cache, CrossAttention
 
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
@@ -50,6 +50,25 @@ def stacked(layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool
         length=num_layers,
         unroll=unroll,
     )
+
+
+def layer_params(stack: nn.Module, i: int) -> Any:
+    """The parameters of layer i out of a scan over layers, taken out `once`."""
+    return once(stack, f"layer_{i}", lambda: jax.tree.map(lambda leaf: leaf[i], stack.variables["params"]))
+
+
+def prepare_layers(stack: nn.Module, num_layers: int) -> None:
+    """Takes the parameters of all layers out of a scan over layers."""
+    for i in range(num_layers):
+        layer_params(stack, i)
+
+
+def apply_layer(layer: nn.Module, stack: nn.Module, i: int, *args: Any, method: str) -> Any:
+    """A method of layer i of a scan over layers, for steps; `layer` is one of them, without a parent.
+
+    No scan over the layers: each cache is then updated in place, where a scan would copy it.
+    """
+    return layer.apply({"params": layer_params(stack, i)}, *args, method=method)
 
 
 def check_stack(options: Mapping[str, Any]) -> None:
