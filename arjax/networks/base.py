@@ -18,6 +18,8 @@ from arjax.factorization import Factorization
 NETWORKS = Registry("network")
 
 Carry = Any
+#: What `extend` knows after each of its steps.
+Carries = Any
 #: The collection of variables that holds what all steps make of the parameters alone, see `once`.
 READY = "ready"
 #: Fields that the builder fills in; the others are the options of the family.
@@ -55,6 +57,8 @@ class Network(nn.Module):
     SMALL: ClassVar[Mapping[str, Any]] = {}
     #: Whole-number options that may be 0, for "off"; all others must be at least 1.
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
+    #: How many steps of a prompt `extend` reads in one call; 1 where it is but a scan of `step`.
+    CHUNK: ClassVar[int] = 1
     #: Whether the family keeps to a dependency graph that has fewer arrows than the order allows.
     SERVES_GRAPHS: ClassVar[bool] = False
 
@@ -97,6 +101,40 @@ class Network(nn.Module):
         `canvas` [B, *grid, *value] is filled for all steps < t; what else it holds must not matter.
         """
         raise TypeError(f"{type(self).__name__} has no step form")
+
+    def extend(
+        self,
+        carry: Carry,
+        canvas: jax.Array,
+        t: jax.Array,
+        k: int,
+        factorization: Factorization,
+        context: jax.Array | None = None,
+    ) -> tuple[Carries, jax.Array]:
+        """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one call, and what `keep` makes a carry of.
+
+        Step t + i reads the values of the steps < t + i on the canvas, which is filled for all steps < t + k - 1; what
+        else it holds must not matter. Of steps that do not exist (t + i >= S) the features are finite, and no more.
+
+        `t` may be traced. Where it differs from example to example, map over batches of one: `jax.vmap(extend)`. By
+        default a scan of `step` that keeps every carry; families that need fewer operations say so by `CHUNK`.
+        """
+        network, variables = self.clone(parent=None), self.variables
+
+        def body(carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
+            carry, features_BMF = network.apply(variables, carry, canvas, t + i, factorization, context, method="step")
+            return carry, (carry, features_BMF)
+
+        _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
+        carries = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), carry, after)
+        return carries, jnp.swapaxes(features_kBMF, 0, 1)
+
+    def keep(self, carries: Carries, n: jax.Array) -> Carry:
+        """The carry after the first n of the steps of `extend`: the others did not happen.
+
+        `n` may be traced, is at most the number of steps that exist, and may differ from example to example as `t` may.
+        """
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
 
 
 def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
@@ -16,8 +17,10 @@ from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
 class Cached(Sampler):
     """Samples step by step, with the network's carry (key-value cache, state, queue), the values of the naive one.
 
-    Options: `chunk`, the observed steps at the start of the order that are read in one call of the network; 0: as many
-    as suit the network.
+    Steps at the start of the order that are observed whole, a prompt, are read in chunks by `extend`.
+
+    Options: `chunk`, the steps of a prompt that are read in one call of the network; 1: step by step; 0: as many as
+    suit the network.
     """
 
     chunk: int = option(0)
@@ -25,12 +28,23 @@ class Cached(Sampler):
     def draw(self, model, params, steps, canvas, context):
         network, factorization = model.network, model.factorization
         variables, num_steps = step_variables(network, params), factorization.num_steps
+        chunk, prompt = min(self.chunk or network.CHUNK, num_steps), steps.prompt()
+        if chunk == 1:
+            prompt = 0  # a step costs the same whether its sites are then drawn or not
 
-        def body(t, state):
+        def read(state):
+            carry, t = state
+            carries, _ = network.apply(variables, carry, canvas, t, chunk, factorization, context, method="extend")
+            n = jnp.minimum(prompt - t, chunk)
+            return network.apply(variables, carries, n, method="keep"), t + n
+
+        def draw(t, state):
             carry, canvas = state
             carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
             return carry, steps.fill(canvas, t, features)
 
         carry = network.apply(variables, canvas.shape[0], factorization, context, method="init_carry")
-        _, x = jax.lax.fori_loop(0, num_steps, body, (carry, canvas))
-        return Draw(x, {"network_calls": per_example(x, num_steps)})
+        if not isinstance(prompt, int):
+            carry, _ = jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))
+        _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
+        return Draw(x, {"network_calls": per_example(x, -(-prompt // chunk) + num_steps - prompt)})

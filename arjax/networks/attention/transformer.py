@@ -61,6 +61,7 @@ class BlockNetwork(Network):
     remat: bool = False
     unroll: int = 4
 
+    CHUNK = 64
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
     MAY_BE_ZERO = ("mlp_size",)
 
@@ -162,6 +163,19 @@ class BlockNetwork(Network):
             cache, h = self._apply_layer(i, cache, h, t, method="step")
             caches.append(cache)
         return caches, self._readout(h).astype(jnp.float32)
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        added = None if self.attends_to_context else context
+        tokens_BkME = self.tokens.window(canvas, t, k, factorization, added)
+        batch, _, slots, width = tokens_BkME.shape
+        h, caches = tokens_BkME.reshape(batch, k * slots, width), []
+        for i, cache in enumerate(carry):
+            cache, h = self._apply_layer(i, cache, h, t, slots, method="extend")
+            caches.append(cache)
+        return caches, self._readout(h).astype(jnp.float32).reshape(batch, k, slots, -1)
+
+    def keep(self, carries, n):
+        return [self._apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)]
 
 
 def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:

@@ -67,6 +67,15 @@ class StepTokens(nn.Module):
         previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
         return self._tokens(canvas, jnp.where(t > 0, previous_M, factorization.num_sites), target_M, context)
 
+    def window(
+        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: jax.Array | None
+    ) -> jax.Array:
+        """Tokens [B, k, M, E] of the steps t, ..., t + k - 1; the last step once more for those that do not exist."""
+        blocks_SM, step_k = jnp.asarray(factorization.blocks), t + jnp.arange(k)
+        read_kM = jnp.take(blocks_SM, step_k - 1, axis=0, mode="clip")
+        read_kM = jnp.where(step_k[:, None] > 0, read_kM, factorization.num_sites)
+        return self._tokens(canvas, read_kM, jnp.take(blocks_SM, step_k, axis=0, mode="clip"), context)
+
     def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, context: jax.Array | None) -> jax.Array:
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
         exists = (read < self.event.num_sites)[..., None]
@@ -233,6 +242,28 @@ class StepNetwork(Network):
             carry, state_BE = self.core.step(carry, input_BE, t)
         return carry, self.readout(state_BE, factorization.sites(t)[0]).astype(jnp.float32)
 
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass where the core has `extend`: inputs [B, k, E] -> (carries, states [B, k, E'])."""
+        if self.CHUNK == 1:
+            return super().extend(carry, canvas, t, k, factorization, context)
+        sites_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
+        if self.CONDITIONED_CORE:
+            (carry, encoded), inputs_BkE = carry, self._pool(self.tokens.window(canvas, t, k, factorization, None))
+            condition = self._condition_some(encoded, t + jnp.arange(k), factorization)
+            carries, states_BkE = self.core.extend(carry, inputs_BkE, t, condition)
+            carries = carries, encoded
+        else:
+            inputs_BkE = self._pool(self.tokens.window(canvas, t, k, factorization, context))
+            carries, states_BkE = self.core.extend(carry, inputs_BkE, t)
+        return carries, self.readout(states_BkE, sites_kM).astype(jnp.float32)
+
+    def keep(self, carries, n):
+        if self.CHUNK == 1:
+            return super().keep(carries, n)
+        if self.CONDITIONED_CORE:
+            return self.core.keep(carries[0], n), carries[1]
+        return self.core.keep(carries, n)
+
     def _condition_all(self, context: jax.Array | None, factorization: Factorization) -> jax.Array | None:
         """[B, S, E], or [B, 1, E] where it is the same in all steps."""
         if context is None:
@@ -240,6 +271,15 @@ class StepNetwork(Network):
         encoded_BLE = self.conditioning(context)
         length = encoded_BLE.shape[1]
         return encoded_BLE if length == 1 else encoded_BLE[:, read_positions(length, factorization.num_steps)]
+
+    def _condition_some(
+        self, encoded: jax.Array | None, step_k: jax.Array, factorization: Factorization
+    ) -> jax.Array | None:
+        """[B, k, E] of some steps, or [B, 1, E] where it is the same in all steps."""
+        if encoded is None or encoded.shape[1] == 1:
+            return encoded
+        positions = jnp.asarray(read_positions(encoded.shape[1], factorization.num_steps))
+        return jnp.take(encoded, jnp.take(positions, step_k, mode="clip"), axis=1)
 
     def _condition_one(self, encoded: jax.Array | None, t: jax.Array, factorization: Factorization) -> jax.Array | None:
         """[B, E] of step t."""
