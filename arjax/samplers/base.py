@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -101,6 +102,11 @@ def option(default: Any) -> Any:
 def example_keys(key: jax.Array, num: int) -> jax.Array:
     """The keys of examples 0, ..., num - 1, fold_in(key, b): those of fewer examples are the first of those of more."""
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    return _fold_in(key, num)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _fold_in(key: jax.Array, num: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
 

@@ -19,7 +19,11 @@ MODELS = {
     "blocks in a ring": ("local_transformer", LINE, {"window": 3, "partition": "sizes(sizes=(1, 3, 2, 3, 1, 2, 4))"}),
     "strided, merged": ("sparse_transformer", LINE, {"stride": 3, "heads": "merged"}),
     "strided, split": ("sparse_transformer", LINE, {"stride": 4, "heads": "split"}),
-    "fixed, split": ("sparse_transformer", LINE, {"stride": 4, "pattern": "fixed", "expressivity": 2, "heads": "split"}),
+    "fixed, split": (
+        "sparse_transformer",
+        LINE,
+        {"stride": 4, "pattern": "fixed", "expressivity": 2, "heads": "split"},
+    ),
     "fixed, merged": ("sparse_transformer", LINE, {"stride": 3, "pattern": "fixed", "partition": "blocks(size=2)"}),
     "tiles": (
         "image_transformer",

@@ -26,7 +26,9 @@ def prefix(model, num_steps: int, more: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("partition", ["sites", "sizes(sizes=(1, 3, 2, 3))"])
-@pytest.mark.parametrize("network", [name for name in NETWORKS.names() if NETWORKS.get(name).CHUNK > 1] + ["lstm", "made"])
+@pytest.mark.parametrize(
+    "network", [name for name in NETWORKS.names() if NETWORKS.get(name).CHUNK > 1] + ["lstm", "made"]
+)
 def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network, partition):
     """One program for all lengths; the last chunk is rarely full."""
     model = cases.served_model(network, LINE, "random(seed=4)", partition)
