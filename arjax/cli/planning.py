@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.evaluation.flops import count_flops
 from arjax.models import AutoregressiveModel
@@ -94,18 +95,15 @@ def make_plan(recipe: Recipe, batch_size: int, mesh: Mesh, rules: tuple[Rule, ..
     )
 
 
-def abstract_batch(
-    model: AutoregressiveModel, batch_size: int, sharding: Any = None
-) -> dict[str, jax.ShapeDtypeStruct]:
+def abstract_batch(model: AutoregressiveModel, batch_size: int, sharding: Any = None) -> Batch:
     """Shapes and types of a batch for the model."""
-    x, context = jax.eval_shape(lambda: model.dummy_batch(batch_size))
-    arrays = {"x": x} if context is None else {"x": x, "context": context}
-    return {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for name, a in arrays.items()}
+    batch = jax.eval_shape(lambda: model.dummy_batch(batch_size))
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), batch)
 
 
 def _forward_flops(model: AutoregressiveModel, params: Any) -> float:
-    def score(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-        return model.log_prob(params, batch["x"], context=batch.get("context"))
+    def score(params: Any, batch: Batch) -> jax.Array:
+        return model.score(params, batch).log_prob
 
     return count_flops(score, params, abstract_batch(model, 1))
 
@@ -118,10 +116,10 @@ def _parameter_table(params: Any, shardings: Any) -> list[tuple[str, tuple[int, 
     return rows
 
 
-def _memory(compiled: Any, batch: dict[str, jax.ShapeDtypeStruct]) -> dict[str, int]:
+def _memory(compiled: Any, batch: Batch) -> dict[str, int]:
     """Bytes per device: the compiler's analysis, with its arguments split into state and batch."""
     analysis = compiled.memory_analysis()
-    batch_bytes = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in batch.values())
+    batch_bytes = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(batch))
     # Outputs that are not aliased to donated arguments exist beside them.
     outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     memory = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from arjax.core.batch import Batch
 from arjax.core.files import write_json
-from arjax.data import Dataset, speech
+from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.sampling import draw_on_mesh
 from arjax.parallel.processes import from_process_0
@@ -29,10 +29,6 @@ from arjax.training.setup import Setup, restore_params
 ENTROPY_EXAMPLES = 1000
 # A table of who reads whom is quadratic in the sites.
 MOST_SITES = 1024
-# Waveforms in [-1, 1] of data sets that are sound, and their rate in Hz.
-WAVEFORMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
-    "spoken_digits": (lambda levels: speech.mu_law_decode(levels) / 32768.0, speech.SAMPLE_RATE)
-}
 
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
@@ -107,7 +103,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
         options.num,
         setup.mesh,
         sampler=options.sampler,
-        context=real.get("context"),
+        context=real.context,
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
@@ -115,12 +111,12 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
     if jax.process_index() != 0:
         return []
     event, dataset = setup.model.event, setup.dataset
-    to_wave, rate = WAVEFORMS.get(dataset.name, (None, 0))
+    to_wave, rate = dataset.sound or (None, 0)
     written = write_samples(
         folder,
         dataset.in_data_units(np.asarray(drawn)),
         event.grid_shape,
-        real=dataset.in_data_units(np.asarray(real["x"])),
+        real=dataset.in_data_units(np.asarray(real.x)),
         max_value=event.num_levels - 1 if event.is_discrete else None,
         to_text=dataset.decode,
         to_wave=to_wave,
@@ -131,7 +127,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
     return written
 
 
-def real_examples(dataset: Dataset, num: int) -> dict[str, Any]:
+def real_examples(dataset: Dataset, num: int) -> Batch:
     """The first `num` test examples (of the last split there is), around again where there are fewer."""
     source = list(dataset.splits.values())[-1]
     batch = source.__getitems__(np.arange(num) % len(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -21,6 +22,8 @@ POSITIVE = (
     "evaluate.batch_size",
     "evaluate.num_orders",
     "sample.num",
+    "inpaint.num",
+    "inpaint.completions",
     "mesh.fsdp",
     "mesh.tensor",
     "sample.temperature",
@@ -117,6 +120,7 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.conditionals import CONDITIONALS
     from arjax.core.registry import parse_call
     from arjax.data import DATASETS
+    from arjax.evaluation.inpainting import HALVES
     from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
     from arjax.networks import BUILDER_FIELDS, NETWORKS
@@ -144,8 +148,10 @@ def _check_names(config: ConfigDict) -> None:
         raise UserError(f"config.model.orders needs the objective 'order_agnostic', not {config.objective!r}")
     make_sampler(config.sample.sampler)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
+    _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
+    _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         raise UserError(f"config.{name} must be one of {', '.join(choices)}, not {value!r}")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import EventSpec
 
 Array = jax.Array | np.ndarray
 
@@ -74,13 +74,14 @@ def check_values(event: EventSpec, values: Array, name: str) -> None:
         check_finite(values, name)
 
 
-def check_context(spec: ContextSpec, context: Array, name: str) -> None:
-    """Raises `UserError` unless they are values of a context of this kind."""
-    if not spec.is_discrete:
+def check_context(part: EventSpec, context: Array, name: str) -> None:
+    """Raises `UserError` unless they are values of this part of a context; lines of tokens may end early, with -1."""
+    if not part.is_discrete:
         check_finite(context, name)
         return
-    check_integers(context, spec.size, name, lowest=-1 if spec.kind == "sequence" else 0)
-    if spec.kind == "sequence" and is_known(context):
+    may_end = part.kind == "tokens" and len(part.grid_shape) == 1 and not part.value_shape
+    check_integers(context, part.num_levels, name, lowest=-1 if may_end else 0)
+    if may_end and is_known(context):
         with jax.ensure_compile_time_eval():
             if ((context[..., :-1] < 0) & (context[..., 1:] >= 0)).any():
                 raise UserError(f"{name}: a sequence is filled up with -1 after its end, not before or between tokens")

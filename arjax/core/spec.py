@@ -19,7 +19,8 @@ class EventSpec:
     """Shape and kind of one example.
 
     Attributes:
-      grid_shape: how the D sites are laid out, such as `(28, 28)` or `(T,)`.
+      grid_shape: how the D sites are laid out, such as `(28, 28)` or `(T,)`; `()` for a part of a context that has no
+        positions.
       value_shape: shape of what one site holds, `()` for a scalar, `(88,)` for a frame of notes.
       kind: "binary" (0/1), "levels" (ordered integers), "tokens" (unordered integers) or "real".
       num_levels: number of distinct integer values; 2 for binary and 0 for real where it is left out.
@@ -40,14 +41,16 @@ class EventSpec:
             object.__setattr__(self, "num_levels", usual[self.kind])
         if not is_integer(self.num_levels):
             raise UserError(f"num_levels must be a whole number, not {self.num_levels!r}")
-        expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0}.get(self.kind, self.num_levels >= 2)
+        expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0}.get(
+            self.kind, self.num_levels >= (2 if self.grid_shape else 1)
+        )
         if not expected:
             hint = ": leave num_levels out" if self.kind in ("binary", "real") else ""
             raise UserError(f"{self.kind} data cannot have {self.num_levels} levels{hint}")
         for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
             if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
                 raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
-        if not self.grid_shape or min(self.grid_shape + self.value_shape) < 1:
+        if min(self.grid_shape + self.value_shape, default=1) < 1:
             raise UserError(f"grid {self.grid_shape} with values {self.value_shape} has no sites or an empty dimension")
 
     @property
@@ -81,50 +84,76 @@ class EventSpec:
         return np.dtype(np.int32 if self.is_discrete else np.float32)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False, repr=False)
 class ContextSpec:
-    """What the whole joint is conditioned on.
+    """What the whole joint is conditioned on: named parts, each described like an event.
+
+    A part may be a class, a vector, a sequence, an image or any grid of values: `ContextSpec(style=class_label(10),
+    sketch=EventSpec((28, 28)))`. The kinds that are most used have a short form, a part that is named after its kind:
+
+        ContextSpec("label", C)         label:    a class, int[B] of 0..C-1
+        ContextSpec("vector", E)        vector:   float[B, E]
+        ContextSpec("sequence", V, L)   sequence: int[B, L], tokens of 0..V-1 and -1 after the end of short ones
+        ContextSpec("frames", E, L)     frames:   float[B, L, E], such as a spectrogram
 
     Attributes:
-      kind: "none", "label" (context is int[B], a class), "vector" (float[B, size]), "sequence" (int[B, length], tokens,
-        with -1 after the end of short ones) or "frames" (float[B, length, size], such as a spectrogram).
-      size: number of classes or tokens, or length of a vector or frame; 0 for none.
-      length: L, of sequences and frames; 0 for the other kinds.
+      parts: pairs of a name and the spec of one example, sorted by name; none for a model without a context.
     """
 
-    kind: str = "none"
-    size: int = 0
-    length: int = 0
+    parts: tuple[tuple[str, EventSpec], ...]
 
-    def __post_init__(self):
-        if self.kind not in CONTEXT_KINDS:
-            raise UserError(f"unknown context kind {self.kind!r} (there are: {', '.join(CONTEXT_KINDS)})")
-        if not is_integer(self.size) or (self.kind == "none") != (self.size == 0) or self.size < 0:
-            raise UserError(f"a context of kind {self.kind!r} cannot have size {self.size!r}")
-        if not is_integer(self.length) or self.is_sequence != (self.length > 0) or self.length < 0:
-            raise UserError(f"a context of kind {self.kind!r} cannot have length {self.length!r}")
+    def __init__(self, kind: str = "none", size: int = 0, length: int = 0, **parts: EventSpec):
+        """The short form, or named parts; raises `UserError` for parts that cannot be."""
+        if parts and kind != "none":
+            raise UserError(f"a context has a kind or named parts, not both: {kind!r}, {', '.join(parts)}")
+        for name, part in parts.items():
+            if not isinstance(part, EventSpec):
+                raise UserError(f"the part {name!r} of a context must be an EventSpec, not {part!r}")
+        found = parts or _short_form(kind, size, length)
+        object.__setattr__(self, "parts", tuple(sorted(found.items())))
 
-    @property
-    def is_sequence(self) -> bool:
-        """Whether the context has a time axis."""
-        return self.kind in ("sequence", "frames")
+    def __bool__(self) -> bool:
+        """Whether there is anything to condition on."""
+        return bool(self.parts)
 
-    @property
-    def is_discrete(self) -> bool:
-        """Whether the context is made of integers."""
-        return self.kind in ("label", "sequence")
+    def __repr__(self) -> str:
+        return f"ContextSpec({', '.join(f'{name}={part!r}' for name, part in self.parts)})"
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the context of one example."""
-        return {"vector": (self.size,), "sequence": (self.length,), "frames": (self.length, self.size)}.get(
-            self.kind, ()
-        )
+    def grids(self) -> ContextSpec:
+        """The parts that have positions: sequences, frames, images."""
+        return ContextSpec(**{name: part for name, part in self.parts if part.grid_shape})
 
     @property
-    def dtype(self) -> np.dtype:
-        """`int32` for integers, `float32` for reals."""
-        return np.dtype(np.int32 if self.is_discrete else np.float32)
+    def singles(self) -> ContextSpec:
+        """The parts without positions: classes and vectors."""
+        return ContextSpec(**{name: part for name, part in self.parts if not part.grid_shape})
+
+
+def _short_form(kind: str, size: int, length: int) -> dict[str, EventSpec]:
+    """The part that a kind with its size and length stands for."""
+    if kind not in CONTEXT_KINDS:
+        raise UserError(f"unknown context kind {kind!r} (there are: {', '.join(CONTEXT_KINDS)})")
+    if not is_integer(size) or (kind == "none") != (size == 0) or size < 0:
+        raise UserError(f"a context of kind {kind!r} cannot have size {size!r}")
+    if not is_integer(length) or (kind in ("sequence", "frames")) != (length > 0) or length < 0:
+        raise UserError(f"a context of kind {kind!r} cannot have length {length!r}")
+    if kind == "none":
+        return {}
+    grid = (length,) if length else ()
+    if kind in ("label", "sequence"):
+        return {kind: EventSpec(grid, (), "tokens", size)}
+    return {kind: EventSpec(grid, (size,), "real")}
+
+
+def class_label(num_classes: int) -> EventSpec:
+    """A part of a context that is a class: int[B] of 0..C-1."""
+    return EventSpec((), (), "tokens", num_classes)
+
+
+def vector(size: int) -> EventSpec:
+    """A part of a context that is a vector: float[B, size]."""
+    return EventSpec((), (size,), "real")
 
 
 #: The context of a model that has none.
@@ -133,6 +162,8 @@ NO_CONTEXT = ContextSpec()
 
 def check_spec(value: object, kind: type[EventSpec] | type[ContextSpec]) -> None:
     """Raises `UserError` unless a value is an `EventSpec`, or a `ContextSpec`."""
+    if isinstance(value, EventSpec) and not value.grid_shape:
+        raise UserError(f"grid () with values {value.value_shape} has no sites or an empty dimension")
     if not isinstance(value, kind):
         example = "EventSpec((28, 28))" if kind is EventSpec else "ContextSpec('label', 10)"
         raise UserError(f"an {kind.__name__} such as {example} belongs here, not {value!r}".replace("an C", "a C"))

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from arjax.core.arrays import as_array, check_context, check_marks, check_values
+from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 
-Batch = dict[str, Any]
 DATASETS = Registry("dataset")
 
 
@@ -23,8 +23,8 @@ class Source(Protocol):
     def __len__(self) -> int:
         """Number of examples N."""
 
-    def __getitems__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """The examples int[B] as a batch: `x[B, *grid, *value]` and, where there are, `context[B, ...]`, `mask`."""
+    def __getitems__(self, indices: np.ndarray) -> Batch:
+        """The examples int[B] as a batch of numpy arrays."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Dataset:
       scale: float32[*event.shape] for real data that was standardised, z = (x - shift) / scale. A density in data units
         follows from log p(x) = log p(z) - sum(log(scale)), and is what evaluation reports. None: nothing was scaled.
       shift: likewise.
+      sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
+        rate in Hz; None for all others.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Dataset:
     transform: Callable[[Any, Batch, bool], Batch] | None = None
     scale: np.ndarray | None = None
     shift: np.ndarray | None = None
+    sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
 
     @property
     def log_scale_D(self) -> np.ndarray:
@@ -69,10 +72,10 @@ class Dataset:
         source = self.splits[split]
         every = -(-len(source) // most)
         rows = source.__getitems__(np.arange(0, len(source), every))
-        x = np.asarray(rows["x"])
-        counts = np.asarray(rows.get("weight", np.ones(len(x)))) > 0
-        if "mask" in rows:
-            counts &= np.asarray(rows["mask"]).reshape(len(x), -1).all(1)
+        x = np.asarray(rows.x)
+        counts = np.ones(len(x), bool) if rows.weight is None else np.asarray(rows.weight) > 0
+        if rows.mask is not None:
+            counts &= np.asarray(rows.mask).reshape(len(x), -1).all(1)
         x = x[counts]
         if not len(x):
             raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored")
@@ -92,58 +95,60 @@ class ArraySource:
     the contract. `gather` is pure and also takes jax arrays, so a split can stay on the device in its compact form.
     """
 
-    def __init__(self, event: EventSpec, **arrays: np.ndarray):
-        """`x[N, *event.shape]`, and other arrays with N rows."""
-        self.event = event
-        self.arrays = arrays
+    def __init__(self, event: EventSpec, arrays: Batch):
+        """`arrays` holds all N examples."""
+        self.event, self.arrays = event, arrays
 
     def __len__(self) -> int:
-        return len(self.arrays["x"])
+        return len(self.arrays)
 
-    def __getitems__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def __getitems__(self, indices: np.ndarray) -> Batch:
         return self.gather(self.arrays, np.asarray(indices))
 
     def gather(self, arrays: Batch, indices: Any) -> Batch:
         """The rows `indices` of `arrays` in the types of a batch."""
-        rows = {key: array[indices] for key, array in arrays.items()}
-        return {key: rows[key].astype(self._dtype(key, rows[key].dtype)) for key in rows}
+        rows = arrays.take(indices)
+        return Batch(
+            x=rows.x.astype(self.event.dtype),
+            context={name: array.astype(_context_type(array.dtype)) for name, array in rows.context.items()},
+            mask=None if rows.mask is None else rows.mask.astype(np.float32),
+            weight=None if rows.weight is None else rows.weight.astype(np.float32),
+            extra=rows.extra,
+        )
 
-    def _dtype(self, key: str, stored: np.dtype) -> np.dtype:
-        if key == "context":
-            return np.dtype(np.int32 if np.issubdtype(stored, np.integer) else np.float32)
-        floats = np.dtype(np.float32)
-        return {"x": self.event.dtype, "mask": floats, "weight": floats}.get(key, np.dtype(stored))
+
+def _context_type(stored: np.dtype) -> np.dtype:
+    return np.dtype(np.int32 if np.issubdtype(stored, np.integer) else np.float32)
 
 
-def array_source(event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, np.ndarray]) -> ArraySource:
-    """An `ArraySource` of checked arrays.
+def array_source(event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> ArraySource:
+    """An `ArraySource` of checked arrays: `x` and, where there are, `context`, `mask`, `weight` and others.
 
     Raises:
       UserError: shapes, numbers of rows or values do not fit the event and the context.
     """
     if "x" not in arrays:
         raise UserError(f"the {split} arrays lack 'x'")
-    arrays = {key: np.asarray(as_array(array, _called(split, key))) for key, array in arrays.items()}
-    x = arrays["x"]
+    given = {key: array for key, array in arrays.items() if key != "context" or not isinstance(array, Mapping)}
+    given = {key: np.asarray(as_array(array, _called(split, key))) for key, array in given.items()}
+    x = given["x"]
     if x.shape[1:] != event.shape or not len(x):
         raise UserError(f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}")
-    for key, array in arrays.items():
+    parts = _parts(context, split, arrays)
+    rows = {key: array for key, array in given.items() if key != "context"} | parts
+    for key, array in rows.items():
         if array.ndim < 1 or len(array) != len(x):
             raise UserError(f"the {split} array {key!r} has shape {array.shape}, but there are {len(x)} examples")
     check_values(event, x, f"the {split} examples of {event.kind} data")
-    if "mask" in arrays and arrays["mask"].shape[1:] != event.grid_shape:
-        raise UserError(
-            f"the {split} masks must have the grid shape {event.grid_shape}, not {arrays['mask'].shape[1:]}"
-        )
-    if "weight" in arrays and arrays["weight"].ndim != 1:
-        raise UserError(f"the {split} weights must be one per example, not of shape {arrays['weight'].shape}")
+    if "mask" in given and given["mask"].shape[1:] != event.grid_shape:
+        raise UserError(f"the {split} masks must have the grid shape {event.grid_shape}, not {given['mask'].shape[1:]}")
+    if "weight" in given and given["weight"].ndim != 1:
+        raise UserError(f"the {split} weights must be one per example, not of shape {given['weight'].shape}")
     for key in ("mask", "weight"):
-        if key in arrays:
-            check_marks(arrays[key], _called(split, key))
-    _check_context(context, split, arrays)
-    if "context" in arrays and np.issubdtype(arrays["context"].dtype, np.integer) != context.is_discrete:
-        arrays["context"] = arrays["context"].astype(context.dtype)  # batches keep integers apart from the rest
-    return ArraySource(event, **arrays)
+        if key in given:
+            check_marks(given[key], _called(split, key))
+    extra = {key: array for key, array in given.items() if key not in ("x", "context", "mask", "weight")}
+    return ArraySource(event, Batch(x, parts, given.get("mask"), given.get("weight"), extra))
 
 
 def _called(split: str, key: str) -> str:
@@ -152,18 +157,24 @@ def _called(split: str, key: str) -> str:
     return f"the {split} {names[key]}" if key in names else f"the {split} array {key!r}"
 
 
-def _check_context(context: ContextSpec, split: str, arrays: Mapping[str, np.ndarray]) -> None:
-    if ("context" in arrays) != (context.kind != "none"):
-        has, wants = "have a" if "context" in arrays else "have no", context.kind
-        raise UserError(f"the {split} arrays {has} 'context', but the context is of kind {wants!r}")
-    if context.kind == "none":
-        return
-    given = arrays["context"]
-    if given.shape[1:] != context.shape:
-        wanted = {"label": "one number per example", "vector": f"vectors of length {context.size}"}
-        shape = wanted.get(context.kind, f"of the shape {context.shape}")
-        raise UserError(f"the {split} contexts must be {shape}, not of shape {given.shape[1:]}")
-    check_context(context, given, f"the {split} {'labels' if context.kind == 'label' else 'contexts'}")
+def _parts(context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The checked parts of the context of a split."""
+    if ("context" in arrays) != bool(context):
+        has, wants = "have a" if "context" in arrays else "have no", [name for name, _ in context.parts]
+        raise UserError(f"the {split} arrays {has} 'context', but the context is of kind {', '.join(wants) or 'none'}")
+    parts = {}
+    for name, array in as_parts(context, arrays.get("context")).items():
+        part = dict(context.parts)[name]
+        called = f"the {split} {'labels' if name == 'label' else 'contexts'}"
+        given = np.asarray(as_array(array, called))
+        if given.shape[1:] != part.shape:
+            wanted = f"of the shape {part.shape}" if part.shape else "one number per example"
+            raise UserError(f"the {split} contexts must be {wanted}, not of shape {given.shape[1:]}")
+        check_context(part, given, called)
+        if np.issubdtype(given.dtype, np.integer) != part.is_discrete:
+            given = given.astype(part.dtype)  # batches keep integers apart from the rest
+        parts[name] = given
+    return parts
 
 
 def from_arrays(
@@ -180,7 +191,8 @@ def from_arrays(
     Args:
       event: shape and kind of one example.
       train: examples [N, *event.shape], or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
-        the sites that are scored) and `weight[N]` (0 or 1: the examples that are).
+        the sites that are scored) and `weight[N]` (0 or 1: the examples that are). A context of several parts is a
+        dict of arrays.
       validation: likewise; None for no such split.
       test: likewise.
       context: what the examples are conditioned on.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.data.base import Source
@@ -51,7 +52,7 @@ def _permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     return order
 
 
-def eval_batches(source: Source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+def eval_batches(source: Source, batch_size: int) -> Iterator[Batch]:
     """All examples of a source in order, in batches of one size.
 
     Yields:
@@ -67,7 +68,7 @@ def eval_batches(source: Source, batch_size: int) -> Iterator[dict[str, np.ndarr
         rows = np.arange(begin, begin + batch_size)
         weight = (rows < len(source)).astype(np.float32)
         batch = source.__getitems__(np.minimum(rows, len(source) - 1))
-        yield batch | {"weight": weight * batch.get("weight", np.float32(1))}
+        yield batch.replace(weight=weight if batch.weight is None else weight * batch.weight)
 
 
 def process_slice(batch_size: int, process_index: int, process_count: int) -> slice:

@@ -29,7 +29,7 @@ def digits(*, context: str = "none") -> Dataset:
     from sklearn.datasets import load_digits
 
     x, label = load_digits(return_X_y=True)
-    arrays = {"x": x.reshape(-1, 8, 8).astype(np.uint8)} | ({"context": label} if spec.size else {})
+    arrays = {"x": x.reshape(-1, 8, 8).astype(np.uint8)} | ({"context": label} if spec else {})
     rows = np.random.default_rng(_SPLIT_SEED).permutation(len(x))
     parts = np.split(rows, np.cumsum(list(_SIZES.values()))[:-1])
     splits = {split: {k: a[part] for k, a in arrays.items()} for split, part in zip(_SIZES, parts, strict=True)}

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Batch, Dataset, check_choice, from_arrays, label_context
+from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays, label_context
 from arjax.data.prepared import import_tfds, read_splits
 
 _GRID = (28, 28)
@@ -60,7 +61,7 @@ def _grey_images(name: str, binarize: str, context: str, data_dir: str) -> Datas
     check_choice("binarize", binarize, BINARIZE)
     spec = label_context(context, 10)
     arrays = _hold_out(_read(name, data_dir))
-    if not spec.size:
+    if not spec:
         arrays = {split: {"x": a["x"]} for split, a in arrays.items()}
     if binarize == "none":
         return from_arrays(EventSpec(_GRID, kind="levels", num_levels=256), name=name, context=spec, **arrays)
@@ -78,12 +79,12 @@ def dynamic_binarization(key: jax.Array, batch: Batch, train: bool) -> Batch:
 
     Rows of the train split also hold the static draw, so that they can be scored like all others.
     """
-    rest = {name: array for name, array in batch.items() if name != "intensity"}
-    if not train or "intensity" not in batch:
-        return rest
+    if not train or "intensity" not in batch.extra:
+        return batch
     # u < intensity / 255 with u in {0, ..., 254} / 255: exact, and 0 and 255 are certain
-    u = jax.random.randint(key, batch["intensity"].shape, 0, 255)
-    return rest | {"x": (u < batch["intensity"]).astype(jnp.int32)}
+    intensity = batch.extra["intensity"]
+    u = jax.random.randint(key, intensity.shape, 0, 255)
+    return batch.replace(x=(u < intensity).astype(jnp.int32))
 
 
 def _bernoulli(rng: np.random.Generator, intensity: np.ndarray) -> np.ndarray:

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec, EventSpec, class_label
 from arjax.data.base import DATASETS, Dataset
 
 
@@ -60,13 +61,12 @@ class NoiseSource:
     def __len__(self) -> int:
         return self._num
 
-    def __getitems__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def __getitems__(self, indices: np.ndarray) -> Batch:
         size = math.prod(self._event.shape)
         draws = [self._draw(int(i), size) for i in np.asarray(indices).ravel()]
-        batch = {"x": np.stack([x for x, _ in draws]).reshape(-1, *self._event.shape)}
-        if self._context.size:
-            batch["context"] = np.array([context for _, context in draws], np.int32)
-        return batch
+        x = np.stack([x for x, _ in draws]).reshape(-1, *self._event.shape)
+        context = np.array([context for _, context in draws], np.int32)
+        return Batch(x, {name: context for name, _ in self._context.parts})
 
     def _draw(self, index: int, size: int) -> tuple[np.ndarray, np.ndarray | int]:
         rng = np.random.default_rng((self._seed, index))
@@ -76,8 +76,9 @@ class NoiseSource:
 
     def _draw_context(self, rng: np.random.Generator) -> np.ndarray | int:
         """A label, or a sequence of random length with -1 after its end."""
-        if not self._context.is_sequence:
-            return int(rng.integers(max(self._context.size, 1)))
-        length = self._context.length
-        tokens = rng.integers(self._context.size, size=length)
+        part = self._context.parts[0][1] if self._context else class_label(1)
+        if not part.grid_shape:
+            return int(rng.integers(part.num_levels))
+        length = part.num_sites
+        tokens = rng.integers(part.num_levels, size=length)
         return np.where(np.arange(length) < rng.integers(1, length + 1), tokens, -1)

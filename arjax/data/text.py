@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data.base import DATASETS, ArraySource, Dataset
@@ -51,7 +52,7 @@ def characters(name: str, texts: dict[str, str], length: int, eval_stride: int) 
     splits = {"train": RandomWindows(tokens["train"], length)}
     for split in ("validation", "test"):
         places = cut([tokens[split]], length, eval_stride)
-        splits[split] = ArraySource(event, x=places["x"], mask=places["mask"])
+        splits[split] = ArraySource(event, Batch(places["x"], mask=places["mask"]))
 
     def decode(tokens_T: np.ndarray) -> str:
         return "".join(alphabet[token] for token in np.asarray(tokens_T).ravel())

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.data.base import Batch
 
 
 def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,15 +67,15 @@ class RandomWindows:
         """`tokens` int32[N]; raises `UserError` when it is shorter than `length`."""
         if not 1 <= length <= len(tokens):
             raise UserError(f"windows of length {length} do not fit in a sequence of {len(tokens)}")
-        self.arrays = {"tokens": tokens}
+        self.arrays = Batch(tokens)
         self.length = length
 
     def __len__(self) -> int:
-        return len(self.arrays["tokens"]) - self.length + 1
+        return len(self.arrays) - self.length + 1
 
-    def __getitems__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def __getitems__(self, indices: np.ndarray) -> Batch:
         return self.gather(self.arrays, np.asarray(indices))
 
     def gather(self, arrays: Batch, indices: Any) -> Batch:
-        """The windows that start at `indices`, `x[B, length]`; pure, and also takes jax arrays."""
-        return {"x": arrays["tokens"][indices[:, None] + np.arange(self.length)]}
+        """The windows `x[B, length]` that start at `indices`, of a sequence `arrays.x`; also takes jax arrays."""
+        return Batch(arrays.x[indices[:, None] + np.arange(self.length)])

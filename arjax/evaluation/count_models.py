@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 
 #: `x` int64[W, T] with values 0 to V-1, and `mask` bool[W, T] of the places that count.
@@ -122,8 +122,8 @@ def _grams(
     return (row, t), history, history * num_levels + x_WT[row, t]
 
 
-def rows_of(arrays: Mapping[str, np.ndarray]) -> Rows:
+def rows_of(arrays: Batch) -> Rows:
     """`x` int64[W, T] and `mask` bool[W, T] of the arrays of a split; without a mask all places count."""
-    x_WT = np.asarray(arrays["x"]).astype(np.int64).reshape(len(arrays["x"]), -1)
-    mask = np.asarray(arrays["mask"]) if "mask" in arrays else np.ones(x_WT.shape)
+    x_WT = np.asarray(arrays.x).astype(np.int64).reshape(len(arrays), -1)
+    mask = np.ones(x_WT.shape) if arrays.mask is None else np.asarray(arrays.mask)
     return x_WT, mask.reshape(x_WT.shape) > 0

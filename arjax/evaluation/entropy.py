@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.batches import eval_batches
@@ -67,10 +68,9 @@ def step_entropy(
     sums: dict[str, np.ndarray] = {}
     for i, batch in enumerate(itertools.islice(eval_batches(source, batch_size), -(-num // batch_size))):
         rows = i * batch_size + np.arange(batch_size)
-        weight = batch.pop("weight") * (rows < num)
+        batch = batch.replace(weight=batch.weight * (rows < num))
         if dataset.transform is not None:
             batch = dataset.transform(jax.random.fold_in(jax.random.key(0), i), batch, False)
-        batch = batch | {"weight": weight}
         found = _sums(model, params, batch, dataset.log_scale_D)
         for name, value in found.items():
             sums[name] = np.asarray(value, np.float64) + sums.get(name, 0.0)
@@ -78,21 +78,19 @@ def step_entropy(
 
 
 @jax.jit
-def _sums(
-    model: AutoregressiveModel, params: Any, batch: dict[str, jax.Array], log_scale_D: jax.Array
-) -> dict[str, jax.Array]:
+def _sums(model: AutoregressiveModel, params: Any, batch: Batch, log_scale_D: jax.Array) -> dict[str, jax.Array]:
     """Sums over a batch; `log_scale_D` makes densities those of the data's own units."""
     factorization = model.factorization
-    per_site = model.conditionals(params, batch["x"], context=batch.get("context"))
+    per_site = model.conditionals(params, batch.x, context=batch.context)
     log_prob, entropy = (values.reshape(values.shape[0], -1) for values in per_site)
-    counted_BD = jnp.broadcast_to(batch["weight"][:, None], log_prob.shape)
-    if "mask" in batch:
-        counted_BD = counted_BD * batch["mask"].reshape(log_prob.shape)
+    counted_BD = jnp.broadcast_to(batch.weight[:, None], log_prob.shape)
+    if batch.mask is not None:
+        counted_BD = counted_BD * batch.mask.reshape(log_prob.shape)
     entropy_BD, nll_BD = (jnp.where(counted_BD > 0, v + log_scale_D, 0.0) for v in (entropy, -log_prob))
     per_step = partial(jax.ops.segment_sum, segment_ids=factorization.step, num_segments=factorization.num_steps)
     entropy_SB, nll_SB, counted_SB = (per_step(v.T) for v in (entropy_BD, nll_BD, counted_BD))
     return {
-        "examples": batch["weight"].sum(),
+        "examples": batch.weight.sum(),
         "count": (counted_SB > 0).sum(1),
         "entropy": entropy_SB.sum(1),
         "entropy_squared": jnp.square(entropy_SB).sum(1),

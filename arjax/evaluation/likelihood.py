@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import Dataset
@@ -37,7 +38,7 @@ class Hidden:
 def eval_step(
     model: AutoregressiveModel,
     params: Any,
-    batch: dict[str, jax.Array],
+    batch: Batch,
     log_scale_D: np.ndarray | float = 0.0,
     orders: Factorization | None = None,
     hidden: Hidden | None = None,
@@ -50,13 +51,13 @@ def eval_step(
     the other, so K costs time and no memory. With `hidden`, it is the likelihood of these sites given the visible ones,
     in one order that answers for it.
     """
-    x, num = batch["x"], batch["x"].shape[0]
+    x, num = batch.x, len(batch)
     counted = jnp.ones((num, *model.event.grid_shape), bool) if hidden is None else jnp.asarray(hidden.sites)
     counted = jnp.broadcast_to(counted, (num, *model.event.grid_shape))
-    mask = None if "mask" not in batch and hidden is None else counted
-    if "mask" in batch:
-        mask = counted = counted & (batch["mask"] > 0)
-    more = {"context": batch.get("context"), "mask": mask}
+    mask = None if batch.mask is None and hidden is None else counted
+    if batch.mask is not None:
+        mask = counted = counted & (batch.mask > 0)
+    more = {"context": batch.context, "mask": mask}
 
     def score(factorization: Factorization | None) -> jax.Array:
         if hidden is not None:
@@ -118,7 +119,7 @@ class Evaluator:
         if model.orders is not None and hidden is None:
             orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
 
-        def score(params: Any, batch: dict[str, jax.Array], key: jax.Array) -> Rows:
+        def score(params: Any, batch: Batch, key: jax.Array) -> Rows:
             if dataset.transform is not None:
                 batch = dataset.transform(key, batch, False)
             return eval_step(model, params, batch, dataset.log_scale_D, orders, hidden)
@@ -139,10 +140,10 @@ class Evaluator:
         scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.decode is not None)
         return scores | (summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {})
 
-    def _rows(self, params: Any, i: int, batch: dict[str, np.ndarray]) -> tuple[Rows, np.ndarray]:
+    def _rows(self, params: Any, i: int, batch: Batch) -> tuple[Rows, np.ndarray]:
         """Dispatches one batch without waiting for it; also says which of its rows are real."""
-        keep = np.asarray(batch["weight"]) > 0
-        arrays = {name: self._put(np.asarray(value)) for name, value in batch.items() if name != "weight"}
+        keep = np.asarray(batch.weight) > 0
+        arrays = jax.tree.map(lambda array: self._put(np.asarray(array)), batch.replace(weight=None))
         return self._score(params, arrays, jax.random.fold_in(self._key, i)), keep
 
     def _put(self, array: np.ndarray) -> jax.Array | np.ndarray:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from arjax.models import AutoregressiveModel
+from arjax.models.checks import as_context
 from arjax.models.sampling import keys_of
 from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
 from arjax.samplers import Draw
@@ -52,14 +53,12 @@ def draw_on_mesh(
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     drawn = -(-num // parts) * parts
 
-    def fill_up(array: Any, one: tuple[int, ...]) -> Any:  # the last example once more
-        if jnp.shape(array) != (num, *one):
-            return array
-        return jnp.concatenate([array, jnp.repeat(jnp.asarray(array[-1:]), drawn - num, axis=0)])
-
+    rows = jnp.minimum(jnp.arange(drawn), num - 1)  # the last example once more
+    each = as_context(model.context_spec, context, num, one_for_all=True)
+    context = jax.tree.map(lambda array: array[rows], each)
     if given is not None:
-        options["given"] = fill_up(given, model.event.shape)
-    context = None if context is None else fill_up(context, model.context_spec.shape)
+        each = jnp.shape(given) == (num, *model.event.shape)
+        options["given"] = jnp.asarray(given)[rows] if each else given
     split = jax.jit(lambda tree: tree, out_shardings=batch_sharding(mesh))
     found = model.draw(params, keys_of(key, drawn), context=context, place=split, **options)
     return _first(found, num, mesh)

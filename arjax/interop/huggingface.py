@@ -206,7 +206,7 @@ def _check_tokens(model: AutoregressiveModel) -> None:
     """Raises `UserError` unless the model is one of tokens on a line, from left to right, without a context."""
     event, order = model.event, np.asarray(model.factorization.order)
     line = len(event.grid_shape) == 1 and event.value_size == 1 and event.num_levels > 2
-    if not isinstance(model.network, Transformer) or model.context_spec.kind != "none" or not line:
+    if not isinstance(model.network, Transformer) or model.context_spec or not line:
         raise UserError("only a `transformer` on a line of tokens, without a context, can be saved in this form")
     if model.factorization.block_size > 1 or not np.array_equal(order, np.arange(len(order))):
         raise UserError("only a model of one token per step in raster order can be saved in this form")

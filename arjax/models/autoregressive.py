@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.errors
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from arjax.conditionals import Conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, site_entropy, site_log_prob
+from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders
@@ -54,6 +55,9 @@ class AutoregressiveModel:
     factorization: Factorization
     orders: Orders | None = None
 
+    #: What its scores are: likelihoods.
+    kind: ClassVar[str] = "exact"
+
     @property
     def event(self) -> EventSpec:
         """Shape and kind of one example."""
@@ -67,8 +71,8 @@ class AutoregressiveModel:
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: a nested dict of float32 arrays; `UserError` unless `key` is a random key."""
         check_key(key)
-        x, context = self.dummy_batch(1)
-        params = _init(self.network, key, x, self.factorization, context)
+        batch = self.dummy_batch(1)
+        params = _init(self.network, key, batch.x, self.factorization, dict(batch.context) or None)
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
         return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
 
@@ -81,18 +85,20 @@ class AutoregressiveModel:
         """The conditional with its own parameters, where it has any; with `train` its dropout is on."""
         return bound(self.conditional, params, train, key)
 
-    def dummy_batch(self, batch_size: int) -> tuple[jax.Array, jax.Array | None]:
-        """An all-zero batch (x, context) of the right shapes and types."""
-        x = jnp.zeros((batch_size, *self.event.shape), self.event.dtype)
-        spec = self.context_spec
-        return x, None if spec.kind == "none" else jnp.zeros((batch_size, *spec.shape), spec.dtype)
+    def dummy_batch(self, batch_size: int) -> Batch:
+        """An all-zero batch of the right shapes and types."""
+
+        def zeros(spec: EventSpec) -> jax.Array:
+            return jnp.zeros((batch_size, *spec.shape), spec.dtype)
+
+        return Batch(zeros(self.event), {name: zeros(part) for name, part in self.context_spec.parts})
 
     def features(
         self,
         params: Params,
         x: jax.Array,
         *,
-        context: jax.Array | None = None,
+        context: Any = None,
         factorization: Factorization | None = None,
         train: bool = False,
         key: jax.Array | None = None,
@@ -111,7 +117,7 @@ class AutoregressiveModel:
         self,
         params: Params,
         x: jax.Array,
-        context: jax.Array | None = None,
+        context: Any = None,
         factorization: Factorization | None = None,
         train: bool = False,
         key: jax.Array | None = None,
@@ -130,7 +136,7 @@ class AutoregressiveModel:
         x: jax.Array,
         known: jax.Array,
         *,
-        context: jax.Array | None = None,
+        context: Any = None,
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
@@ -180,6 +186,13 @@ class AutoregressiveModel:
         per_site = self.log_prob_per_site(params, x, mask=mask, **kwargs)
         return per_site.reshape(per_site.shape[0], -1).sum(-1)
 
+    def score(
+        self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False, **kwargs: Any
+    ) -> Score:
+        """log p(x | c) of each example of a batch: exact. Other keyword arguments are those of `log_prob`."""
+        more = {"context": batch.context, "mask": batch.mask, "train": train, "key": key}
+        return Score(self.log_prob(params, batch.x, **more | kwargs), self.kind)
+
     def conditional_log_prob(
         self,
         params: Params,
@@ -187,7 +200,7 @@ class AutoregressiveModel:
         *,
         query: Any,
         evidence: Any,
-        context: jax.Array | None = None,
+        context: Any = None,
         mask: jax.Array | None = None,
     ) -> jax.Array:
         """log p(x[query] | x[evidence]), float32[B]; see `arjax.models.queries`."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type
+from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
@@ -56,24 +57,25 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
         network.check(network.event, factorization, options)
 
 
-def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool = False) -> jax.Array | None:
-    """The context of `num` examples in the type of the spec, [num, *spec.shape], or None where the spec is none.
+def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool = False) -> dict[str, jax.Array] | None:
+    """The parts of the context of `num` examples in the types of the spec, [num, ...] each, or None where it has none.
 
-    `one_for_all` also allows the context of a single example, [*spec.shape], which then counts for all.
+    A context of one part may be given as its array alone. `one_for_all` also allows the context of a single example,
+    which then counts for all.
 
     Raises:
       UserError: a context that is missing or not wanted, another shape, or integers that are no class or token.
     """
-    if (context is None) != (spec.kind == "none"):
-        wanted = "this model has no context, so none can be given"
-        raise UserError(wanted if spec.kind == "none" else f"this model needs a {spec.kind} context")
-    if context is None:
-        return None
-    context = as_array(context, "the context")
-    if context.shape != (num, *spec.shape) and not (one_for_all and context.shape == spec.shape):
-        raise UserError(f"the context has shape {context.shape}, but {num} examples need {(num, *spec.shape)}")
-    check_context(spec, context, "the context")
-    return jnp.broadcast_to(jnp.asarray(context, spec.dtype), (num, *spec.shape))
+    given = as_parts(spec, context)
+    parts = {}
+    for name, part in spec.parts:
+        called = "the context" if len(spec.parts) == 1 else f"the part {name!r} of the context"
+        array = as_array(given[name], called)
+        if array.shape != (num, *part.shape) and not (one_for_all and array.shape == part.shape):
+            raise UserError(f"{called} has shape {array.shape}, but {num} examples need {(num, *part.shape)}")
+        check_context(part, array, called)
+        parts[name] = jnp.broadcast_to(jnp.asarray(array, part.dtype), (num, *part.shape))
+    return parts or None
 
 
 def as_mask(event: EventSpec, mask: Any, num: int) -> jax.Array | None:

@@ -87,12 +87,7 @@ def _check_orders(network: str, event: EventSpec, factorization: Factorization, 
         check_network(network, event, member, options)
     if orders.first.blocks.shape != factorization.blocks.shape:
         raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
-    knows = {"position": "learned", "target_position": True}  # which option says which site comes next
-    for name, value in knows.items():
-        if options.get(name) in ("none", False):
-            raise UserError(
-                f"under several orders a network must know which site comes next: set network.{name}={value}"
-            )
+    NETWORKS.get(network).check_several_orders(options)
 
 
 def check_network(network: str, event: EventSpec, factorization: Factorization, options: dict[str, Any]) -> None:

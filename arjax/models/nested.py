@@ -109,7 +109,12 @@ class Nested(JointConditional):
     @property
     def num_params(self) -> int:
         """What each site adds to the inner model's context."""
-        return self.model.context_spec.size // self.block_size
+        return self.num_context // self.block_size
+
+    @property
+    def num_context(self) -> int:
+        """Size of the inner model's context: the features of a site, or of all slots of a block."""
+        return self.model.context_spec.parts[0][1].value_size
 
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters of the inner model."""
@@ -128,15 +133,15 @@ class Nested(JointConditional):
         inner = dataclasses.replace(self.model, conditional=self.model.conditional.transformed(change))
         return dataclasses.replace(self, model=inner)
 
-    def _rows(self, features: jax.Array) -> jax.Array:
+    def _context(self, features: jax.Array) -> dict[str, jax.Array]:
         """[..., F] or, for blocks, [..., M, F] -> [N, M * F], the contexts of as many inner examples."""
-        return features.reshape(-1, self.model.context_spec.size).astype(jnp.float32)
+        return {"vector": features.reshape(-1, self.num_context).astype(jnp.float32)}
 
     def _block(self, features: jax.Array, value: jax.Array, kept: jax.Array, valid: jax.Array) -> tuple[Any, Any]:
         """Inner examples [N, M, *value], 0 but in the slots `kept`, and their contexts [N, M * F]."""
         kept = jnp.broadcast_to(kept, features.shape[:-1])
         value = jnp.where(kept.reshape(*kept.shape, *[1] * len(self.value_shape)), value, 0)
-        return value.reshape(-1, *self.model.event.shape), self._rows(jnp.where(valid[..., None], features, 0))
+        return value.reshape(-1, *self.model.event.shape), self._context(jnp.where(valid[..., None], features, 0))
 
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
         """log p(x_m | slots visited before m, features) in nats, [..., M]: the inner model's, per site."""
@@ -176,7 +181,7 @@ class Nested(JointConditional):
         """log p(value | features) in nats, [...]: the inner model's, with teacher forcing."""
         value = jnp.broadcast_to(value, (*features.shape[:-1], *self.value_shape))
         flat = value.reshape(-1, *self.value_shape)
-        more = {"context": self._rows(features), "train": self.train, "key": self.key}
+        more = {"context": self._context(features), "train": self.train, "key": self.key}
         return self.model.log_prob(self.params, flat, **more).reshape(features.shape[:-1])
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
@@ -188,9 +193,9 @@ class Nested(JointConditional):
         return self._draw(_Greedy(self.model.conditional), jax.random.key(0), features, 1.0)
 
     def _draw(self, conditional: Conditional, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
-        rows = self._rows(features)
-        canvas, _ = self.model.dummy_batch(len(rows))
-        drawn = self._fill(conditional, key, canvas, None, rows, temperature)
+        context = self._context(features)
+        canvas = self.model.dummy_batch(len(context["vector"])).x
+        drawn = self._fill(conditional, key, canvas, None, context, temperature)
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
     def entropy(self, features: jax.Array) -> jax.Array:
@@ -198,7 +203,7 @@ class Nested(JointConditional):
         each, always with the same key. The exact sum over all values is out of reach.
         """
         drawn = self.sample(jax.random.key(0), features).reshape(-1, *self.value_shape)
-        _, entropy = self.model.conditionals(self.params, drawn, context=self._rows(features))
+        _, entropy = self.model.conditionals(self.params, drawn, context=self._context(features))
         return entropy.reshape(*features.shape[:-1], -1).sum(-1)
 
 

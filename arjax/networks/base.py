@@ -66,6 +66,13 @@ class Network(nn.Module):
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:
         """Raises `UserError` in one sentence when the family cannot serve this event, factorization or options."""
 
+    @classmethod
+    def check_several_orders(cls, options: Mapping[str, Any]) -> None:
+        """Raises `UserError` when the family, with these options, cannot tell which site comes next.
+
+        Under one order the number of the step tells; under several orders it does not.
+        """
+
     def dependencies(self, factorization: Factorization) -> np.ndarray:
         """bool[D, D]: [i, j] iff the features of site i read x_j. All sites of earlier steps, unless the family says
         otherwise: a window, a sparse pattern, a blind spot. The first law holds the network to exactly this.

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry, parse_call
 from arjax.core.spec import EventSpec
@@ -43,24 +44,24 @@ def _check_option(name: str, key: str, value: Any, default: Any) -> None:
         raise UserError(f"the option {key!r} of the objective {name!r} must be {kind}, not {value!r}")
 
 
-def loss_and_sums(event: EventSpec, batch: dict[str, jax.Array], log_prob_B: jax.Array) -> tuple[jax.Array, Sums]:
+def loss_and_sums(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> tuple[jax.Array, Sums]:
     """The loss of a batch, nats per scored scalar, and its sums, from log p of each example in nats.
 
     `log_prob_B` leaves out the sites that the mask leaves out; the weights of the examples are taken into account here.
     """
     nll_B = -log_prob_B
-    if "weight" in batch:
-        nll_B = jnp.where(batch["weight"] > 0, batch["weight"] * nll_B, 0.0)
+    if batch.weight is not None:
+        nll_B = jnp.where(batch.weight > 0, batch.weight * nll_B, 0.0)
     sums = count(event, batch) | {"nll": nll_B.sum()}
     return sums["nll"] / jnp.where(sums["dims"] > 0, sums["dims"], 1.0), sums
 
 
-def count(event: EventSpec, batch: dict[str, jax.Array]) -> Sums:
+def count(event: EventSpec, batch: Batch) -> Sums:
     """How many examples, sites and scalars of the batch are scored, float32 (`weight` and `mask` honoured)."""
-    num = batch["x"].shape[0]
-    weight_B = batch["weight"] if "weight" in batch else jnp.ones(num, jnp.float32)
-    if "mask" in batch:
-        sites_B = (batch["mask"] > 0).reshape(num, -1).sum(-1, dtype=jnp.float32)
+    num = len(batch)
+    weight_B = jnp.ones(num, jnp.float32) if batch.weight is None else batch.weight
+    if batch.mask is not None:
+        sites_B = (batch.mask > 0).reshape(num, -1).sum(-1, dtype=jnp.float32)
     else:
         sites_B = jnp.full(num, event.num_sites, jnp.float32)
     sites = (weight_B * sites_B).sum()

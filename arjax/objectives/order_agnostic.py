@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks, site_log_prob
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives.base import OBJECTIVES, Sums, loss_and_sums
-
-Batch = dict[str, jax.Array]
 
 
 @OBJECTIVES.register("order_agnostic")
@@ -44,21 +43,21 @@ def order_agnostic(
     if isinstance(model.network, OrderAgnosticNetwork):
         log_prob_B = _any_known(model, params, batch, order_key, key)
     else:
-        parts = batch["x"].shape[0] if orders_per_batch == 0 else orders_per_batch
+        parts = len(batch) if orders_per_batch == 0 else orders_per_batch
         log_prob_B = _by_parts(model, params, batch, order_key, key, parts)
     return loss_and_sums(model.event, batch, log_prob_B)
 
 
 def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array, parts: int) -> jax.Array:
     """log p(x | o) with one order for each of so many parts of the batch, [B]."""
-    num = batch["x"].shape[0]
+    num = len(batch)
     if parts < 1 or num % parts:
         raise UserError(f"a batch of {num} examples cannot be cut into {parts} equal parts with an order each")
 
     def score(part: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
         factorization = model.orders.draw(order_key)
-        more = {"context": part.get("context"), "mask": part.get("mask"), "train": True, "key": key}
-        return model.log_prob(params, part["x"], factorization=factorization, **more)
+        more = {"context": part.context, "mask": part.mask, "train": True, "key": key}
+        return model.log_prob(params, part.x, factorization=factorization, **more)
 
     if parts == 1:
         return score(batch, order_key, key)
@@ -68,7 +67,7 @@ def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array,
 
 def _any_known(model, params, batch: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
     """An unbiased estimate of log p(x | o) for an order per example, [B], from one pass given some known sites."""
-    x, orders = batch["x"], model.orders
+    x, orders = batch.x, model.orders
     num, grid = x.shape[0], model.event.grid_shape
     steps = orders.first.num_steps
     size_S = (jnp.asarray(orders.first.blocks) < model.event.num_sites).sum(1)
@@ -89,8 +88,8 @@ def _any_known(model, params, batch: Batch, order_key: jax.Array, key: jax.Array
         return (step_D < t).reshape(grid), weight_D.reshape(grid), factorization
 
     known, weight, drawn = jax.vmap(known_and_weight)(jax.random.split(order_key, num))
-    features = model.features_given(params, x, known, context=batch.get("context"), train=True, key=key)
+    features = model.features_given(params, x, known, context=batch.context, train=True, key=key)
     log_prob = site_log_prob(model.head(params, train=True, key=key), features, x, drawn) * weight
-    if "mask" in batch:
-        log_prob = jnp.where(batch["mask"] > 0, log_prob, 0.0)
+    if batch.mask is not None:
+        log_prob = jnp.where(batch.mask > 0, log_prob, 0.0)
     return log_prob.reshape(num, -1).sum(-1)

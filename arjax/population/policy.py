@@ -20,6 +20,7 @@ import optax
 from ml_collections import ConfigDict
 
 from arjax.config.build import build
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.data.batches import train_index_block
@@ -27,7 +28,7 @@ from arjax.factorization import Factorization, reorder
 from arjax.objectives import loss_and_sums
 from arjax.training.feed import compact_form
 from arjax.training.state import TrainState, fresh_state
-from arjax.training.step import Batch, Recipe, train_step
+from arjax.training.step import Recipe, train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ def learn_order(
     setup = build(config, jax.devices()[:1])
     recipe, like = setup.recipe, setup.model.orders.first
     arrays, gather = compact_form(setup.dataset.splits["train"])
-    arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+    arrays = jax.tree.map(jnp.asarray, arrays)
     optimizer = optax.adam(learning_rate)
     init_key, key = setup.keys()
     state = jax.jit(functools.partial(fresh_state, recipe.model, recipe.optimizer, ema=bool(recipe.ema_decay)))(
@@ -137,8 +138,8 @@ def _model_step(
 
     def objective(model, params, batch, key):
         def one(order_D: jax.Array) -> jax.Array:
-            more = {"context": batch.get("context"), "mask": batch.get("mask"), "train": True, "key": key}
-            log_prob_B = model.log_prob(params, batch["x"], factorization=reorder(like, order_D), **more)
+            more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key}
+            log_prob_B = model.log_prob(params, batch.x, factorization=reorder(like, order_D), **more)
             _, sums = loss_and_sums(model.event, batch, log_prob_B)
             return sums["nll"] / jnp.where(sums["examples"] > 0, sums["examples"], 1.0)
 

@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.evaluation.likelihood import eval_step
 from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.training.state import TrainState, fresh_state
-from arjax.training.step import Batch, Recipe, train_step
+from arjax.training.step import Recipe, train_step
 
 #: Ways through a population.
 WAYS = ("vmap", "map")

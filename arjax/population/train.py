@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from arjax.config.build import build
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.data.batches import eval_batches, train_index_block
@@ -95,7 +96,7 @@ class Population:
         source = self.setup.dataset.splits["train"]
         self.num_examples = len(source)
         arrays, self.gather = compact_form(source)
-        self.arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+        self.arrays = jax.tree.map(jnp.asarray, arrays)
         self._score = jax.jit(self._score_batch)
         steps = functools.partial(population_steps, self.setup.recipe, self.way, self.gather)
         self._steps = jax.jit(steps, donate_argnums=0)
@@ -125,7 +126,7 @@ class Population:
         x, event = self.setup.dataset.some_examples("train"), self.setup.dataset.event
         return x.reshape(len(x), event.num_sites, -1)
 
-    def _score_batch(self, params: Any, orders: Factorization, batch: dict[str, jax.Array], key: jax.Array):
+    def _score_batch(self, params: Any, orders: Factorization, batch: Batch, key: jax.Array):
         dataset = self.setup.dataset
         if dataset.transform is not None:
             batch = dataset.transform(key, batch, False)
@@ -167,7 +168,7 @@ class Population:
             raise UserError(f"data set {dataset.name!r} has no {split} split")
         parts, key = [], jax.random.key(self.config.seed)
         for i, batch in enumerate(eval_batches(dataset.splits[split], self.config.evaluate.batch_size)):
-            keep = np.asarray(batch.pop("weight")) > 0
+            keep, batch = np.asarray(batch.weight) > 0, batch.replace(weight=None)
             nll_OSB, sites_B = (np.asarray(a) for a in self._score(params, orders, batch, jax.random.fold_in(key, i)))
             parts.append((nll_OSB[..., keep & (sites_B > 0)], sites_B[keep & (sites_B > 0)]))
         nll, sites = zip(*parts, strict=True)

@@ -6,7 +6,7 @@ A chunk holds the batches of up to K steps; what is not used is padding, so that
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from arjax.core.batch import Batch
 from arjax.data import Source
 from arjax.data.batches import train_index_block
 from arjax.parallel.sharding import batch_sharding, replicated
-
-Batch = dict[str, jax.Array]
 
 
 class Chunk(Protocol):
@@ -32,7 +31,7 @@ class Chunk(Protocol):
 class GatherSource(Protocol):
     """A source that can gather its batches from arrays on the device."""
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Batch
 
     def gather(self, arrays: Batch, indices: jax.Array) -> Batch:
         """The batch of the rows `indices` int[B], from `arrays` wherever they are; pure."""
@@ -57,8 +56,7 @@ class ResidentChunk:
 
     def batch(self, k: jax.Array | int) -> Batch:
         """Gathers the rows; each device keeps its own."""
-        batch = self.gather(self.arrays, self.indices[k])
-        return {name: jax.lax.with_sharding_constraint(array, self.sharding) for name, array in batch.items()}
+        return jax.lax.with_sharding_constraint(self.gather(self.arrays, self.indices[k]), self.sharding)
 
 
 @jax.tree_util.register_dataclass
@@ -70,7 +68,7 @@ class HostChunk:
 
     def batch(self, k: jax.Array | int) -> Batch:
         """The k-th of them."""
-        return {name: jax.lax.dynamic_index_in_dim(array, k, keepdims=False) for name, array in self.stacked.items()}
+        return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, k, keepdims=False), self.stacked)
 
 
 class ResidentFeed:
@@ -81,7 +79,7 @@ class ResidentFeed:
         self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
         self._num_examples, self._mesh = len(source), mesh
         arrays, self._gather = compact_form(source)
-        self._arrays = {name: to_mesh(np.asarray(array), replicated(mesh)) for name, array in arrays.items()}
+        self._arrays = jax.tree.map(lambda array: to_mesh(np.asarray(array), replicated(mesh)), arrays)
 
     def chunk(self, step: int, n: int) -> ResidentChunk:
         """The batches of n steps."""
@@ -104,7 +102,7 @@ class HostFeed:
         """The batches of n steps."""
         indices = train_index_block(self._seed, step, n, len(self._source), self._batch_size)[:, self._own]
         rows = self._source.__getitems__(indices.ravel())
-        return HostChunk({name: self._stack(np.asarray(array), n) for name, array in rows.items()})
+        return HostChunk(jax.tree.map(lambda array: self._stack(np.asarray(array), n), rows))
 
     def _stack(self, rows: np.ndarray, n: int) -> jax.Array:
         """[n * own rows, ...] -> this process's part of [K, B, ...], 0 after the n-th step."""
@@ -121,18 +119,14 @@ def make_feed(
     return (ResidentFeed if on_device else HostFeed)(source, mesh, seed, batch_size, max_steps)
 
 
-def compact_form(source: Source) -> tuple[Mapping[str, np.ndarray], Callable[[Batch, jax.Array], Batch]]:
+def compact_form(source: Source) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
     """The arrays of a split and the function that gathers batches from them.
 
     Sources that have such a form of their own (pixels of one byte, windows that overlap) are kept in it.
     """
     if isinstance(source, GatherSource):
         return source.arrays, source.gather
-    return source.__getitems__(np.arange(len(source))), _take_rows
-
-
-def _take_rows(arrays: Batch, indices: jax.Array) -> Batch:
-    return {name: array[indices] for name, array in arrays.items()}
+    return source.__getitems__(np.arange(len(source))), Batch.take
 
 
 def to_mesh(array: np.ndarray, sharding: NamedSharding) -> jax.Array:

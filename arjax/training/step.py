@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from arjax.core.batch import Batch
 from arjax.models import AutoregressiveModel
 from arjax.training.feed import Chunk
 from arjax.training.state import TrainState
 
-Batch = dict[str, jax.Array]
 Sums = dict[str, jax.Array]
 
 

@@ -39,10 +39,9 @@ def matches(workdir: str | os.PathLike) -> np.ndarray:
     model, decode = setup.model, setup.dataset.decode
     found = []
     for batch in eval_batches(setup.dataset.splits[config.evaluate.split], config.evaluate.batch_size):
-        context = batch["context"]
-        drawn = model.sample(params, jax.random.key(0), len(context), context=context, temperature=GREEDY)
-        same = [decode(a) == decode(b) for a, b in zip(np.asarray(drawn), batch["x"], strict=True)]
-        found.append(np.array(same)[np.asarray(batch["weight"]) > 0])
+        drawn = model.sample(params, jax.random.key(0), len(batch), context=batch.context, temperature=GREEDY)
+        same = [decode(a) == decode(b) for a, b in zip(np.asarray(drawn), batch.x, strict=True)]
+        found.append(np.array(same)[np.asarray(batch.weight) > 0])
     return np.concatenate(found)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec, class_label, vector
 
 
 def test_sizes_of_a_vector_valued_grid():
@@ -55,12 +55,13 @@ def test_unknown_kind_lists_the_kinds():
 @pytest.mark.parametrize(("grid", "value"), [((), ()), ((0,), ()), ((3, -1), ()), ((3,), (0,))])
 def test_events_without_sites(grid, value):
     with pytest.raises(UserError, match="has no sites or an empty dimension"):
-        EventSpec(grid, value)
+        check_spec(EventSpec(grid, value), EventSpec)
 
 
 def test_contexts():
-    assert (NO_CONTEXT.kind, NO_CONTEXT.size) == ("none", 0)
-    assert ContextSpec("label", 10).size == 10
+    assert not NO_CONTEXT and NO_CONTEXT.parts == () and ContextSpec() == NO_CONTEXT
+    assert ContextSpec("label", 10) == ContextSpec(label=class_label(10)) != ContextSpec(style=class_label(10))
+    assert ContextSpec("vector", 3) == ContextSpec(vector=vector(3))
     kinds = "none, label, vector, sequence, frames"
     with pytest.raises(UserError, match=rf"^unknown context kind 'image' \(there are: {kinds}\)$"):
         ContextSpec("image", 3)
@@ -94,7 +95,9 @@ def test_numbers_of_levels_and_classes_are_whole():
 
 def test_contexts_with_a_time_axis():
     tokens, frames = ContextSpec("sequence", 9, 4), ContextSpec("frames", 9, 4)
-    assert (tokens.shape, tokens.dtype, frames.shape, frames.dtype) == ((4,), np.int32, (4, 9), np.float32)
+    (_, token_part), (_, frame_part) = tokens.parts + frames.parts
+    assert (token_part.shape, token_part.dtype) == ((4,), np.int32)
+    assert (frame_part.shape, frame_part.dtype) == ((4, 9), np.float32)
     with pytest.raises(UserError, match=r"^a context of kind 'sequence' cannot have length 0$"):
         ContextSpec("sequence", 9)
     with pytest.raises(UserError, match=r"^a context of kind 'label' cannot have length 4$"):
@@ -124,3 +127,14 @@ def test_another_thing_in_the_place_of_a_spec_is_told():
         UserError, match=r"^a ContextSpec such as ContextSpec\('label', 10\) belongs here, not 'label'$"
     ):
         check_spec("label", ContextSpec)
+
+
+def test_contexts_of_several_parts():
+    spec = ContextSpec(z=vector(2), image=EventSpec((4, 4), (3,), "levels", 8), style=class_label(5))
+    assert [name for name, _ in spec.parts] == ["image", "style", "z"] and hash(spec) == hash(eval(repr(spec)))
+    assert [name for name, _ in spec.grids.parts] == ["image"]
+    assert [name for name, _ in spec.singles.parts] == ["style", "z"]
+    with pytest.raises(UserError, match="a kind or named parts, not both"):
+        ContextSpec("label", 3, z=vector(2))
+    with pytest.raises(UserError, match="the part 'z' of a context must be an EventSpec, not 3"):
+        ContextSpec(z=3)

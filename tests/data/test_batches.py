@@ -60,8 +60,8 @@ def test_evaluation_sees_every_example_once(batch_size):
     source = from_arrays(EventSpec((1,), kind="tokens", num_levels=7), train=x).splits["train"]
     counts = collections.Counter()
     for batch in eval_batches(source, batch_size):
-        assert batch["x"].shape == (batch_size, 1) and batch["weight"].dtype == np.float32
-        for value, weight in zip(batch["x"][:, 0], batch["weight"], strict=True):
+        assert batch.x.shape == (batch_size, 1) and batch.weight.dtype == np.float32
+        for value, weight in zip(batch.x[:, 0], batch.weight, strict=True):
             counts[int(value)] += float(weight)
     assert counts == dict.fromkeys(range(7), 1.0)
 

@@ -68,7 +68,7 @@ def test_uci_binary(tmp_path):
     dataset = make_dataset("uci_binary", set="dna", data_dir=str(tmp_path / "out"))
     assert dataset.event.shape == (180,) and dataset.event.kind == "binary"
     for split in SPLITS:
-        x = all_rows(dataset.splits[split])["x"]
+        x = all_rows(dataset.splits[split]).x
         np.testing.assert_array_equal(sorted_rows(x), sorted_rows(arrays[split]))
 
 
@@ -80,11 +80,11 @@ def test_poly_music(tmp_path, max_length):
     assert dataset.event.grid_shape == (max_length or 12,) and dataset.event.value_shape == (88,)
     for split in SPLITS:
         batch = all_rows(dataset.splits[split])
-        frames = batch["x"][batch["mask"] > 0]
+        frames = batch.x[batch.mask > 0]
         np.testing.assert_array_equal(sorted_rows(frames), sorted_rows(np.concatenate(rolls[split])))
         if not max_length:
-            assert (batch["mask"][:, 0] == 1).all()  # the first frame is scored
-            assert len(batch["x"]) == len(rolls[split])
+            assert (batch.mask[:, 0] == 1).all()  # the first frame is scored
+            assert len(batch.x) == len(rolls[split])
 
 
 @pytest.mark.parametrize("length", [0, 8])
@@ -97,8 +97,8 @@ def test_spoken_digits(tmp_path, length):
     for split, wanted in indices.items():
         batch = all_rows(dataset.splits[split])
         for digit in (3, 8):
-            rows = batch["context"] == digit
-            scored = batch["x"][rows][batch["mask"][rows] > 0]
+            rows = batch.context["label"] == digit
+            scored = batch.x[rows][batch.mask[rows] > 0]
             audio = np.concatenate([clips[digit, index] for index in wanted])
             np.testing.assert_array_equal(np.sort(scored), np.sort(mu_law_encode(audio)))
 
@@ -115,7 +115,7 @@ def test_wine_quality(tmp_path, public):
         (tmp_path / "wine_quality_red.tsv.gz").write_bytes(gzip.compress(text.encode()))
     prepare("wine_quality", str(tmp_path), str(tmp_path / "out"), check_sizes=False)
     dataset = make_dataset("wine_quality", data_dir=str(tmp_path / "out"))
-    z = {split: all_rows(source)["x"] for split, source in dataset.splits.items()}
+    z = {split: all_rows(source).x for split, source in dataset.splits.items()}
     assert {split: len(rows) for split, rows in z.items()} == {"train": 40, "validation": 5, "test": 5}
     np.testing.assert_allclose(z["train"].mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(z["train"].std(0), 1, rtol=1e-5)
@@ -128,11 +128,11 @@ def test_wine_quality(tmp_path, public):
 def test_preparing_again_changes_nothing(tmp_path):
     write_uci(tmp_path, np.random.default_rng(0))
     first = prepare("uci_binary/dna", str(tmp_path), str(tmp_path / "out"), check_sizes=False)
-    before = make_dataset("uci_binary", data_dir=str(tmp_path / "out")).splits["test"].arrays["x"]
+    before = make_dataset("uci_binary", data_dir=str(tmp_path / "out")).splits["test"].arrays.x
     (tmp_path / "dna.npz").unlink()
     assert prepare("uci_binary/dna", str(tmp_path), str(tmp_path / "out"), check_sizes=False) == first
     np.testing.assert_array_equal(
-        make_dataset("uci_binary", data_dir=str(tmp_path / "out")).splits["test"].arrays["x"], before
+        make_dataset("uci_binary", data_dir=str(tmp_path / "out")).splits["test"].arrays.x, before
     )
 
 

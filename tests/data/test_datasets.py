@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import DATASETS, from_arrays, images, make_dataset
@@ -70,28 +71,25 @@ def test_digits():
     assert dataset.event == EventSpec((8, 8), kind="levels", num_levels=17)
     assert dataset.context == ContextSpec("label", 10)
     batches = [all_rows(source) for source in dataset.splits.values()]
-    x = np.concatenate([batch["x"] for batch in batches])
+    x = np.concatenate([batch.x for batch in batches])
     assert (x.min(), x.max(), x.dtype) == (0, 16, np.int32)
-    labels = np.concatenate([batch["context"] for batch in batches])
+    labels = np.concatenate([batch.context["label"] for batch in batches])
     # rows and labels stay together, and no row is lost: sums over classes are those of the source
     from sklearn.datasets import load_digits
 
     pixels, target = load_digits(return_X_y=True)
     for digit in range(10):
         np.testing.assert_array_equal(x[labels == digit].sum(0).ravel(), pixels[target == digit].sum(0))
-    assert "context" not in all_rows(make_dataset("digits").splits["test"])
+    assert all_rows(make_dataset("digits").splits["test"]).context == {}
 
 
 def test_batches_have_the_types_of_the_contract():
     arrays = {"x": np.ones((3, 4), np.uint8), "mask": np.ones((3, 4), bool), "context": np.array([0, 2, 1])}
     dataset = from_arrays(EventSpec((4,)), train=arrays, context=ContextSpec("label", 3))
     batch = dataset.splits["train"].__getitems__(np.array([2, 2, 0, 1]))
-    assert {key: (a.shape, a.dtype.name) for key, a in batch.items()} == {
-        "x": ((4, 4), "int32"),
-        "mask": ((4, 4), "float32"),
-        "context": ((4,), "int32"),
-    }
-    np.testing.assert_array_equal(batch["context"], [1, 1, 0, 2])
+    found = jax.tree.map(lambda a: f"{a.dtype}{a.shape}", batch)
+    assert found == Batch("int32(4, 4)", {"label": "int32(4,)"}, "float32(4, 4)")
+    np.testing.assert_array_equal(batch.context["label"], [1, 1, 0, 2])
 
 
 def test_gathering_in_a_jitted_function_gives_the_same_batch():
@@ -100,9 +98,9 @@ def test_gathering_in_a_jitted_function_gives_the_same_batch():
     source = from_arrays(event, train=arrays, context=ContextSpec("vector", 3)).splits["train"]
     indices = np.array([2, 0])
     inside = jax.jit(source.gather)(jax.tree.map(jnp.asarray, source.arrays), indices)
-    for key, outside in source.__getitems__(indices).items():
-        np.testing.assert_array_equal(inside[key], outside)
-        assert inside[key].dtype == outside.dtype
+    outside = source.__getitems__(indices)
+    jax.tree.map(np.testing.assert_array_equal, inside, outside)
+    assert jax.tree.map(lambda a: a.dtype, inside) == jax.tree.map(lambda a: a.dtype, outside)
 
 
 BINARY, REAL = EventSpec((2,)), EventSpec((2,), kind="real", num_levels=0)
@@ -156,7 +154,7 @@ X = np.zeros((3, 2), np.int32)
         (BINARY, X, ContextSpec("label", 2), "have no 'context'"),
         (BINARY, {"x": X, "context": np.array([0, 1, 2])}, ContextSpec("label", 2), "the train labels must be 0 to 1"),
         (BINARY, {"x": X, "context": np.zeros(3)}, ContextSpec("label", 2), "labels must be integers, not float64"),
-        (BINARY, {"x": X, "context": np.zeros((3, 2))}, ContextSpec("vector", 3), "length 3"),
+        (BINARY, {"x": X, "context": np.zeros((3, 2))}, ContextSpec("vector", 3), r"of the shape \(3,\)"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(event, train, context, sentence):
@@ -166,16 +164,16 @@ def test_arrays_that_do_not_fit_are_refused(event, train, context, sentence):
 
 def test_dynamic_binarization_draws_with_the_intensity():
     intensity = np.broadcast_to(np.array([0, 51, 204, 255], np.uint8), (20000, 4))
-    batch = {"x": jnp.zeros((20000, 4), jnp.int32), "intensity": jnp.asarray(intensity)}
+    batch = Batch(jnp.zeros((20000, 4), jnp.int32), extra={"intensity": jnp.asarray(intensity)})
     drawn = jax.jit(dynamic_binarization, static_argnums=2)(jax.random.key(0), batch, True)
-    assert set(drawn) == {"x"} and drawn["x"].dtype == jnp.int32
-    mean = np.asarray(drawn["x"]).mean(0)
+    assert drawn.x.dtype == jnp.int32
+    mean = np.asarray(drawn.x).mean(0)
     assert mean[0] == 0 and mean[3] == 1
     np.testing.assert_allclose(mean[1:3], [0.2, 0.8], atol=4 * np.sqrt(0.16 / 20000))
     again = dynamic_binarization(jax.random.key(1), batch, True)
-    assert (again["x"] != drawn["x"]).any()
+    assert (again.x != drawn.x).any()
     kept = dynamic_binarization(jax.random.key(0), batch, False)
-    assert set(kept) == {"x"} and not kept["x"].any()
+    assert not kept.x.any()
 
 
 @pytest.fixture
@@ -201,19 +199,19 @@ def test_static_and_dynamic_binarization_are_two_data_sets(grey, name):
     assert static.event == dynamic.event == EventSpec((28, 28))
     for split in ("train", "validation", "test"):  # the same fixed draw
         batch = all_rows(static.splits[split])
-        assert set(np.unique(batch["x"])) == {0, 1} and set(batch) == {"x", "context"}
+        assert set(np.unique(batch.x)) == {0, 1} and set(batch.context) == {"label"} and not batch.extra
         for other in (again, dynamic):
-            np.testing.assert_array_equal(all_rows(other.splits[split])["x"], batch["x"])
-    np.testing.assert_array_equal(all_rows(dynamic.splits["train"])["intensity"], grey["train"]["x"][:-8])
-    assert "intensity" not in all_rows(dynamic.splits["validation"])
+            np.testing.assert_array_equal(all_rows(other.splits[split]).x, batch.x)
+    np.testing.assert_array_equal(all_rows(dynamic.splits["train"]).extra["intensity"], grey["train"]["x"][:-8])
+    assert not all_rows(dynamic.splits["validation"]).extra
 
 
 def test_grey_images_hold_out_the_last_for_validation(grey):
     dataset = make_dataset("mnist", binarize="none")
     assert dataset.name == "mnist" and dataset.event.num_levels == 256
-    np.testing.assert_array_equal(all_rows(dataset.splits["train"])["x"], grey["train"]["x"][:-8])
-    np.testing.assert_array_equal(all_rows(dataset.splits["validation"])["x"], grey["train"]["x"][-8:])
-    np.testing.assert_array_equal(all_rows(dataset.splits["test"])["x"], grey["test"]["x"])
+    np.testing.assert_array_equal(all_rows(dataset.splits["train"]).x, grey["train"]["x"][:-8])
+    np.testing.assert_array_equal(all_rows(dataset.splits["validation"]).x, grey["train"]["x"][-8:])
+    np.testing.assert_array_equal(all_rows(dataset.splits["test"]).x, grey["test"]["x"])
 
 
 def test_mu_law_levels():
@@ -246,8 +244,8 @@ def test_only_letters_are_pictures(tmp_path):
 
 def test_examples_of_weight_0_are_neither_trained_on_nor_scored():
     data = from_arrays(BINARY, train={"x": X, "weight": np.array([1, 0, 1])})
-    batches = [batch["weight"].tolist() for batch in eval_batches(data.splits["train"], 2)]
-    assert batches == [[1, 0], [1, 0]] and data.splits["train"].__getitems__([0])["weight"].dtype == np.float32
+    batches = [batch.weight.tolist() for batch in eval_batches(data.splits["train"], 2)]
+    assert batches == [[1, 0], [1, 0]] and data.splits["train"].__getitems__([0]).weight.dtype == np.float32
 
 
 def test_orders_are_read_off_examples_that_count():
@@ -269,6 +267,6 @@ def test_orders_are_read_off_examples_that_count():
 )
 def test_contexts_have_the_type_of_their_kind(context, given):
     dataset = from_arrays(EventSpec((2,)), train={"x": np.eye(2, dtype=int), "context": given}, context=context)
-    found = all_rows(dataset.splits["train"])["context"]
-    assert found.dtype == context.dtype
+    found = all_rows(dataset.splits["train"]).context[context.parts[0][0]]
+    assert found.dtype == context.parts[0][1].dtype
     np.testing.assert_array_equal(found, given)

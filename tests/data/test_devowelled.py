@@ -19,13 +19,13 @@ def test_evaluation_has_every_word_once_and_training_every_run():
 def test_examples_and_contexts():
     found = {"train": ["to be", "I"], "validation": ["bet"], "test": ["Ito"]}
     dataset = restoration("toy", found, 6)
-    assert dataset.event.grid_shape == (7,) and dataset.context.shape == (6,)
+    assert dataset.event.grid_shape == (7,) and dataset.context.parts[0][1].shape == (6,)
     batch = dataset.splits["train"].__getitems__(np.arange(2))
-    assert [dataset.decode(row) for row in batch["x"]] == ["to be", "I"]
+    assert [dataset.decode(row) for row in batch.x] == ["to be", "I"]
     t, b = sorted("\n tobeI").index("t"), sorted("\n tobeI").index("b")
-    np.testing.assert_array_equal(batch["context"], [[t, b, -1, -1, -1, -1], [-1] * 6])
-    np.testing.assert_array_equal(batch["mask"], [[1] * 6 + [0], [1] * 2 + [0] * 5])  # the end is scored
-    ends = batch["x"][np.arange(2), batch["mask"].sum(1).astype(int) - 1]
+    np.testing.assert_array_equal(batch.context["sequence"], [[t, b, -1, -1, -1, -1], [-1] * 6])
+    np.testing.assert_array_equal(batch.mask, [[1] * 6 + [0], [1] * 2 + [0] * 5])  # the end is scored
+    ends = batch.x[np.arange(2), batch.mask.sum(1).astype(int) - 1]
     np.testing.assert_array_equal(ends, 0)  # "\n" is the first character
 
 
@@ -51,5 +51,5 @@ def test_long_fragments_are_left_out(monkeypatch):
     rows = {split: [{"text": TEXT.encode()}] for split in ("train", "validation", "test")}
     monkeypatch.setattr(devowelled, "read_splits", lambda *_, **__: rows)
     dataset = make_dataset("devowelled_shakespeare", max_length=14)
-    test = dataset.splits["test"].arrays["x"]
+    test = dataset.splits["test"].arrays.x
     assert [dataset.decode(row) for row in test] == ["me speak.", "Speak, speak."]

@@ -11,28 +11,26 @@ from arjax.data import make_dataset
 def test_values_and_shapes(kind):
     dataset = make_dataset("noise", grid=(3, 2), value=(2,), kind=kind, num_levels=5, num_classes=4)
     batch = dataset.splits["train"].__getitems__(np.arange(200))
-    assert batch["x"].shape == (200, 3, 2, 2) and batch["x"].dtype == dataset.event.dtype
-    assert set(np.unique(batch["context"])) == set(range(4))
+    assert batch.x.shape == (200, 3, 2, 2) and batch.x.dtype == dataset.event.dtype
+    assert set(np.unique(batch.context["label"])) == set(range(4))
     if dataset.event.is_discrete:
-        assert set(np.unique(batch["x"])) == set(range(dataset.event.num_levels))
+        assert set(np.unique(batch.x)) == set(range(dataset.event.num_levels))
 
 
 def test_rows_do_not_depend_on_what_is_read_with_them():
     source = make_dataset("noise").splits["train"]
-    np.testing.assert_array_equal(
-        source.__getitems__(np.array([7, 3]))["x"][1], source.__getitems__(np.array([3]))["x"][0]
-    )
+    np.testing.assert_array_equal(source.__getitems__(np.array([7, 3])).x[1], source.__getitems__(np.array([3])).x[0])
 
 
 def test_splits_differ():
     splits = make_dataset("noise", num_examples=10).splits
     assert len(splits["test"]) == 10
-    assert (splits["train"].__getitems__(np.arange(5))["x"] != splits["test"].__getitems__(np.arange(5))["x"]).any()
+    assert (splits["train"].__getitems__(np.arange(5)).x != splits["test"].__getitems__(np.arange(5)).x).any()
 
 
 def test_sequences_to_condition_on_have_every_length():
     dataset = make_dataset("noise", num_classes=4, context_length=3)
-    context = dataset.splits["train"].__getitems__(np.arange(200))["context"]
+    context = dataset.splits["train"].__getitems__(np.arange(200)).context["sequence"]
     assert context.shape == (200, 3) and context.dtype == np.int32
     assert set(np.unique(context)) == {-1, 0, 1, 2, 3}
     lengths = (context >= 0).sum(1)

@@ -74,7 +74,7 @@ def test_uci_binary(prepared, name, dims, rows):
     dataset = make_dataset("uci_binary", set=name, data_dir=prepared(f"uci_binary/{name}"))
     assert dataset.event.grid_shape == (dims,) and sizes(dataset) == rows
     with np.load(Path(os.environ["ARJAX_RAW_DATA"]) / "uci_binary" / f"{name}.npz") as file:
-        np.testing.assert_array_equal(whole(dataset, "test")["x"].sum(0), file["test_data"].sum(0))
+        np.testing.assert_array_equal(whole(dataset, "test").x.sum(0), file["test_data"].sum(0))
 
 
 @pytest.mark.parametrize(("name", "rows"), [("jsb", (229, 76, 77)), ("nottingham", (694, 173, 170))])
@@ -84,9 +84,9 @@ def test_poly_music(prepared, name, rows):
     file = loadmat(Path(os.environ["ARJAX_RAW_DATA"]) / "poly_music" / FILES[name])
     for split, key in (("train", "traindata"), ("validation", "validdata"), ("test", "testdata")):
         arrays = dataset.splits[split].arrays
-        assert arrays["mask"].sum() == sum(len(roll) for roll in file[key][0])
-        assert arrays["x"].sum() == sum(int(roll.sum()) for roll in file[key][0])
-        assert arrays["mask"][:, 0].all()
+        assert arrays.mask.sum() == sum(len(roll) for roll in file[key][0])
+        assert arrays.x.sum() == sum(int(roll.sum()) for roll in file[key][0])
+        assert arrays.mask[:, 0].all()
 
 
 def test_cutting_music_drops_no_frame(prepared):
@@ -96,26 +96,26 @@ def test_cutting_music_drops_no_frame(prepared):
     assert windows.event.grid_shape == (200,)
     for split in ("train", "validation", "test"):
         a, b = pieces.splits[split].arrays, windows.splits[split].arrays
-        assert a["mask"].sum() == b["mask"].sum()
-        np.testing.assert_array_equal(a["x"][a["mask"]].sum(0), b["x"][b["mask"]].sum(0))
+        assert a.mask.sum() == b.mask.sum()
+        np.testing.assert_array_equal(a.x[a.mask].sum(0), b.x[b.mask].sum(0))
 
 
 def test_spoken_digits(prepared):
     folder = prepared("spoken_digits")
     dataset = make_dataset("spoken_digits", length=0, context="label", data_dir=folder)
     assert sizes(dataset) == (2000, 250, 250) and dataset.event.grid_shape == (18262,)
-    labels = whole(dataset, "test")["context"]
+    labels = whole(dataset, "test").context["label"]
     np.testing.assert_array_equal(np.bincount(labels), 25)  # five speakers, five recordings
-    total = sum(int(source.arrays["mask"].sum()) for source in dataset.splits.values())
+    total = sum(int(source.arrays.mask.sum()) for source in dataset.splits.values())
     windows = make_dataset("spoken_digits", length=512, data_dir=folder)
-    assert total == sum(int(source.arrays["mask"].sum()) for source in windows.splits.values()) == 8201580
+    assert total == sum(int(source.arrays.mask.sum()) for source in windows.splits.values()) == 8201580
 
 
 def test_wine_quality(prepared):
     dataset = make_dataset("wine_quality", data_dir=prepared("wine_quality"))
     assert sizes(dataset) == (1279, 160, 160) and dataset.event.grid_shape == (12,)
     assert dataset.scale.shape == (12,) and (dataset.scale > 0).all()
-    grades = whole(dataset, "test")["x"][:, -1] * dataset.scale[-1]
+    grades = whole(dataset, "test").x[:, -1] * dataset.scale[-1]
     steps = (grades - grades.min()).round(3)
     np.testing.assert_allclose(steps, steps.round(), atol=1e-2)  # whole numbers again, up to the mean
 
@@ -123,7 +123,7 @@ def test_wine_quality(prepared):
 def test_binarized_mnist(stock):
     dataset = stock("binarized_mnist")
     assert sizes(dataset) == (50000, 10000, 10000)
-    x = dataset.splits["test"].arrays["x"]
+    x = dataset.splits["test"].arrays.x
     assert x.shape == (10000, 28, 28) and set(np.unique(x)) == {0, 1}
     assert 0.1 < x.mean() < 0.15
 
@@ -131,17 +131,17 @@ def test_binarized_mnist(stock):
 def test_mnist(stock):
     dataset = stock("mnist", binarize="dynamic", context="label")
     assert sizes(dataset) == (50000, 10000, 10000)
-    assert np.bincount(dataset.splits["test"].arrays["context"])[:2].tolist() == [980, 1135]
+    assert np.bincount(dataset.splits["test"].arrays.context["label"])[:2].tolist() == [980, 1135]
     train = dataset.splits["train"].arrays
     # binary pixels follow the grey ones: equal means up to the noise of 39 million draws
-    np.testing.assert_allclose(train["x"].mean(), train["intensity"].mean() / 255, atol=3e-4)
+    np.testing.assert_allclose(train.x.mean(), train.extra["intensity"].mean() / 255, atol=3e-4)
 
 
 @pytest.mark.slow
 def test_fashion_mnist(stock):
     dataset = stock("fashion_mnist", context="label")
     assert sizes(dataset) == (50000, 10000, 10000) and dataset.event.num_levels == 256
-    np.testing.assert_array_equal(np.bincount(whole(dataset, "test")["context"]), 1000)
+    np.testing.assert_array_equal(np.bincount(whole(dataset, "test").context["label"]), 1000)
 
 
 @pytest.mark.parametrize("stride", [0, 16])
@@ -150,6 +150,6 @@ def test_tiny_shakespeare(stock, stride):
     assert dataset.event.num_levels == 65
     assert len(dataset.splits["train"]) == 1003854 - 64 + 1
     for split in ("validation", "test"):
-        assert whole(dataset, split)["mask"].sum() == 55770
-    first = dataset.decode(dataset.splits["train"].__getitems__(np.array([0]))["x"][0])
+        assert whole(dataset, split).mask.sum() == 55770
+    first = dataset.decode(dataset.splits["train"].__getitems__(np.array([0])).x[0])
     assert first.startswith("First Citizen:\nBefore we proceed")

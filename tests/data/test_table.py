@@ -34,7 +34,7 @@ def text_of(x: np.ndarray, header: str = "a,b,grade\n", delimiter: str = ",") ->
 
 def all_rows(dataset, split: str) -> np.ndarray:
     source = dataset.splits[split]
-    return source.__getitems__(np.arange(len(source)))["x"]
+    return source.__getitems__(np.arange(len(source))).x
 
 
 def test_splits_are_a_partition_of_the_rows_in_data_units(write):

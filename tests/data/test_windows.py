@@ -51,7 +51,7 @@ def test_random_windows_are_all_windows():
     tokens = np.arange(10, dtype=np.int32)
     source = RandomWindows(tokens, 4)
     assert len(source) == 7
-    x = source.__getitems__(np.arange(7))["x"]
+    x = source.__getitems__(np.arange(7)).x
     np.testing.assert_array_equal(x, np.arange(7)[:, None] + np.arange(4))
     with pytest.raises(UserError, match="do not fit"):
         RandomWindows(tokens, 11)
@@ -61,7 +61,7 @@ def test_gathering_in_a_jitted_function_gives_the_same_windows():
     source = RandomWindows(np.arange(10, dtype=np.int32) ** 2, 4)
     indices = np.array([6, 0, 3])
     inside = jax.jit(source.gather)(jax.tree.map(jnp.asarray, source.arrays), indices)
-    np.testing.assert_array_equal(inside["x"], source.__getitems__(indices)["x"])
+    np.testing.assert_array_equal(inside.x, source.__getitems__(indices).x)
 
 
 TEXTS = {"train": "to be or not to be", "validation": "to be or not", "test": "not to be"}
@@ -73,8 +73,8 @@ def test_characters_are_scored_once_each(stride):
     for split in ("validation", "test"):
         source = dataset.splits[split]
         batch = source.__getitems__(np.arange(len(source)))
-        assert batch["mask"].sum() == len(TEXTS[split])
-        scored = [dataset.decode(x[mask > 0]) for x, mask in zip(batch["x"], batch["mask"], strict=True)]
+        assert batch.mask.sum() == len(TEXTS[split])
+        scored = [dataset.decode(x[mask > 0]) for x, mask in zip(batch.x, batch.mask, strict=True)]
         assert "".join(scored) == TEXTS[split]
 
 
@@ -82,7 +82,7 @@ def test_characters_round_trip():
     dataset = characters("hamlet", TEXTS, length=5, eval_stride=5)
     assert dataset.event.num_levels == len(set(TEXTS["train"]))
     assert len(dataset.splits["train"]) == len(TEXTS["train"]) - 5 + 1
-    assert dataset.decode(dataset.splits["train"].__getitems__(np.array([3]))["x"][0]) == TEXTS["train"][3:8]
+    assert dataset.decode(dataset.splits["train"].__getitems__(np.array([3])).x[0]) == TEXTS["train"][3:8]
 
 
 def test_unknown_characters_and_short_texts_are_refused():

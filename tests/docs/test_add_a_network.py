@@ -40,7 +40,7 @@ def test_law_1(name, event, partition):
 
 
 def test_law_1_with_context(name):
-    law1.test_context_reaches_every_site_and_opens_no_path(name, "label")
+    law1.test_context_reaches_every_site_and_opens_no_path(name, "several")
 
 
 @pytest.mark.parametrize(("event", "partition"), [("tokens", "sites"), ("real", "sizes(sizes=(1, 3, 2))")])

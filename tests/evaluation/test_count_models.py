@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.evaluation.count_models import STRENGTHS, fit_count_model, rows_of
 from arjax.sweep.results import read_csv
@@ -74,7 +75,7 @@ def test_finds_the_order_of_the_data():
 
 
 def test_rows_without_a_mask_count_everywhere():
-    x, mask = rows_of({"x": np.arange(12, dtype=np.uint8).reshape(3, 2, 2)})
+    x, mask = rows_of(Batch(np.arange(12, dtype=np.uint8).reshape(3, 2, 2)))
     assert x.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]] and mask.all()
 
 

@@ -64,7 +64,7 @@ def test_transform_gets_a_key_that_does_not_change_between_calls(model, params, 
 
     def redraw(key, batch, train):
         assert not train
-        return batch | {"x": jax.random.bernoulli(key, 0.5, batch["x"].shape).astype(int)}
+        return batch.replace(x=jax.random.bernoulli(key, 0.5, batch.x.shape).astype(int))
 
     dataset = dataclasses.replace(from_arrays(EVENT, train=arrays, test=arrays), transform=redraw)
     evaluator = Evaluator(model, dataset, 8, make_mesh())

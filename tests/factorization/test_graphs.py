@@ -177,6 +177,6 @@ def test_a_graph_of_the_config_reaches_the_model():
     config.model.update(graph="chow_liu_tree", ordering="chow_liu")
     model = build_model(config, make_dataset("digits"))
     assert np.asarray(model.factorization.mask()).sum() == 63
-    x = jnp.asarray(make_dataset("digits").splits["test"].arrays["x"][:2])
+    x = jnp.asarray(make_dataset("digits").splits["test"].arrays.x[:2])
     score = model.log_prob(model.init(jax.random.key(0)), x)
     assert -score.mean() / 64 / math.log(17) == pytest.approx(1, abs=0.05)

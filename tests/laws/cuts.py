@@ -52,7 +52,7 @@ def check_cuts(model, params, context=None):
     expected = np.asarray(cases.parallel(model.network, params, x, factorization, context))[:NUM]
     kept = np.random.default_rng(3).integers(0, WINDOW + 1, (NUM, ROUNDS))
     kept[0], kept[1] = 1, WINDOW
-    context = None if context is None else context[:NUM]
+    context = jax.tree.map(lambda part: part[:NUM], context)
     t, n, found = map(np.asarray, in_cuts(model.network, params, x[:NUM], garbage[:NUM], factorization, kept, context))
     assert np.isfinite(found).all()
     compared = np.zeros(factorization.num_steps, int)

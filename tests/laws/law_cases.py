@@ -9,7 +9,7 @@ import numpy as np
 
 from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.core.errors import UserError
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, class_label, vector
 from arjax.factorization import ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import AutoregressiveModel, make_model
 from arjax.models.autoregressive import CONDITIONAL
@@ -43,11 +43,15 @@ def some(calls, network, every=3):
 #: Examples in one pass: what `dependence` needs (8 examples, each with none or one of 6 sites changed), so that laws 1
 #: and 3 run the same compiled programs.
 BATCH = 8 * (1 + 6)
+#: A line of tokens, and one part of every other kind: classes, vectors, frames, images of vectors of levels.
 CONTEXTS = {
-    "label": ContextSpec("label", 3),
-    "vector": ContextSpec("vector", 2),
     "sequence": ContextSpec("sequence", 4, 3),
-    "frames": ContextSpec("frames", 2, 3),
+    "several": ContextSpec(
+        style=class_label(3),
+        z=vector(2),
+        sound=EventSpec((3,), (2,), "real"),
+        image=EventSpec((2, 2), (2,), "levels", 3),
+    ),
 }
 
 
@@ -176,13 +180,14 @@ def random_x(event, num, seed=0):
 
 
 def random_context(spec, num):
-    """`num` random contexts, or None."""
-    rng = np.random.default_rng(9)
-    if spec.kind == "none":
-        return None
-    if spec.is_discrete:
-        return rng.integers(0, spec.size, (num, *spec.shape)).astype(np.int32)
-    return rng.normal(size=(num, *spec.shape)).astype(np.float32)
+    """`num` random contexts by their parts, or None."""
+    return {name: random_x(part, num, seed=9) for name, part in spec.parts} or None
+
+
+def another_part(spec, context, name):
+    """The context with one of its parts changed everywhere."""
+    part = dict(spec.parts)[name]
+    return context | {name: (context[name] + 1) % part.num_levels if part.is_discrete else context[name] + 1}
 
 
 def dependence(network, params, factorization, num=8, context=None):
@@ -201,7 +206,7 @@ def dependence(network, params, factorization, num=8, context=None):
         changed %= event.num_levels
     everything = np.concatenate([x[None], changed]).reshape(-1, *event.shape)
     if context is not None:
-        context = np.tile(context, (num_sites + 1,) + (1,) * (context.ndim - 1))
+        context = jax.tree.map(lambda c: np.tile(c, (num_sites + 1,) + (1,) * (c.ndim - 1)), context)
     features = np.asarray(parallel(network, params, everything, factorization, context))
     features = features.reshape(num_sites + 1, num, num_sites, -1)
     return (features[1:] != features[:1]).any((1, 3)).T

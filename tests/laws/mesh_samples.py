@@ -13,7 +13,7 @@ from arjax.parallel.sharding import make_mesh, param_shardings
 #: Network, event, context and what else the model is made of: vectors whose entries depend on one another, and
 #: real values, too.
 CASES = [
-    ("transformer", EventSpec((2, 3), (), "tokens", 5), "label", {}),
+    ("transformer", EventSpec((2, 3), (), "tokens", 5), "several", {}),
     ("lstm", EventSpec((4,), (3,)), "", {"conditional": "nested(hidden_sizes=(6,), features=4)"}),
     ("wavenet", EventSpec((6,), (), "real", 0), "", {"conditional": "logistic_mixture(components=2)"}),
 ]
@@ -28,8 +28,8 @@ def samples(data: int, fsdp: int, tensor: int) -> dict[str, list]:
         model = cases.small_model(network, event, context=spec, **choice)
         params = cases.gentle_params_of(model)
         params = jax.device_put(params, param_shardings(params, mesh))
-        labels = np.arange(NUM) % 3 if context else None
-        x, stats = draw_on_mesh(model, params, jax.random.key(3), NUM, mesh, context=labels)
+        contexts = cases.random_context(spec, NUM)
+        x, stats = draw_on_mesh(model, params, jax.random.key(3), NUM, mesh, context=contexts)
         assert x.sharding.is_fully_replicated and stats["steps"].tolist() == [model.factorization.num_steps] * NUM
         found[network] = np.asarray(x).tolist()
     return found

@@ -61,11 +61,11 @@ def test_context_reaches_every_site_and_opens_no_path(network, context):
     depends = cases.dependence(model.network, params, model.factorization, context=cases.random_context(spec, 8))
     np.testing.assert_array_equal(depends, declared(model))
     x, c = cases.random_x(model.event, cases.BATCH), cases.random_context(spec, cases.BATCH)
-    other = (c + 1) % spec.size if spec.is_discrete else c + 1
-    change = cases.parallel(model.network, params, x, model.factorization, c) - cases.parallel(
-        model.network, params, x, model.factorization, other
-    )
-    assert (np.abs(change).max((0, 2)) > 0).all()
+    features = cases.parallel(model.network, params, x, model.factorization, c)
+    for name, _ in spec.parts:
+        other = cases.another_part(spec, c, name)
+        change = cases.parallel(model.network, params, x, model.factorization, other) - features
+        assert (np.abs(change).max((0, 2)) > 0).all(), name
 
 
 @pytest.mark.parametrize("shift", [-1, 1])

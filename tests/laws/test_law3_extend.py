@@ -13,8 +13,8 @@ MODELS = [
     ("binary", "sites", ""),
     ("levels_vector", SIZES, ""),
     ("tokens", "sites", "sequence"),
-    ("real", "blocks(size=2)", "frames"),
-    ("tokens", SIZES, "label"),
+    ("real", "blocks(size=2)", "several"),
+    ("tokens", SIZES, "several"),
 ]
 
 

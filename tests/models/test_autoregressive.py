@@ -158,8 +158,9 @@ def test_the_usual_conditional_follows_the_kind_of_data(event, expected):
 
 
 def test_dummy_batches_fit_the_model():
-    x, context = make_model(EVENT, "made", context=ContextSpec("vector", 4)).dummy_batch(3)
+    batch = make_model(EVENT, "made", context=ContextSpec("vector", 4)).dummy_batch(3)
+    x, context = batch.x, batch.context["vector"]
     assert (x.shape, x.dtype) == ((3, 2, 3, 2), jnp.int32)
     assert (context.shape, context.dtype) == ((3, 4), jnp.float32)
-    assert make_model(EVENT, "made").dummy_batch(3)[1] is None
-    assert make_model(EVENT, "made", context=ContextSpec("label", 4)).dummy_batch(3)[1].dtype == jnp.int32
+    assert make_model(EVENT, "made").dummy_batch(3).context == {}
+    assert make_model(EVENT, "made", context=ContextSpec("label", 4)).dummy_batch(3).context["label"].dtype == jnp.int32

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
@@ -295,4 +296,4 @@ def test_an_integer_is_no_key_of_an_objective():
     params = model.init(KEY)
     for name in OBJECTIVES.names():
         with pytest.raises(UserError, match="a random key is one key"):
-            OBJECTIVES.get(name)(model, params, {"x": X}, 0)
+            OBJECTIVES.get(name)(model, params, Batch(X), 0)

@@ -24,6 +24,7 @@ from joint_cases import (
 )
 
 from arjax.conditionals import make_conditional
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
@@ -143,7 +144,7 @@ def test_order_agnostic_training_scores_whole_steps_without_bias(network, partit
     """Its loss is on average the score under the orders that it draws."""
     model, params = build(conditional, partition, network, orders="uniform")
     x, objective = np.repeat(cases.random_x(EVENT, 1), 240, 0), make_objective("order_agnostic(orders_per_batch=0)")
-    step = jax.jit(lambda key: objective(model, params, {"x": x}, key)[0] * 6)
+    step = jax.jit(lambda key: objective(model, params, Batch(x), key)[0] * 6)
     losses = np.array([float(step(key)) for key in jax.random.split(jax.random.key(0), 12)])
     under = jax.jit(lambda key: -model.log_prob(params, x[:1], factorization=model.orders.draw(key))[0])
     exact = np.array([float(under(key)) for key in jax.random.split(jax.random.key(1), 1500)])

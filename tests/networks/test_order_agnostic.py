@@ -179,7 +179,7 @@ def test_context_changes_what_distant_pixels_mean():
     model, params = build("conv_nade", event, ContextSpec("label", 3), partition="sites", num_layers=1)
     x = np.zeros((4, 2, 9), np.int32)
     x[2:, 0, 0] = 1
-    features = np.asarray(given(model.network, params, x, np.ones_like(x, bool), np.array([0, 1, 0, 1])))
+    features = np.asarray(given(model.network, params, x, np.ones_like(x, bool), {"label": np.array([0, 1, 0, 1])}))
     assert model.network.reach < 8
     assert np.abs(features[0] - features[1] - features[2] + features[3])[:, -1].max() > 1e-2
 

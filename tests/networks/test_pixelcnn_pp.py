@@ -170,7 +170,9 @@ def test_context_enters_every_gate():
     params, x, context = params_of(model), cases.random_x(event, 3), np.arange(3)
     table = np.asarray(params["context"]["table"]["embedding"], float)
     expected = [pixelcnn_pp(params, one[..., None] / 3, 1, 2, table[c]) for one, c in zip(x, context, strict=True)]
-    np.testing.assert_allclose(features(model, x, context), np.reshape(expected, (3, 12, -1)), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        features(model, x, {"label": context}), np.reshape(expected, (3, 12, -1)), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_pixelsnail_is_its_definition():

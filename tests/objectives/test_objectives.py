@@ -9,6 +9,7 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.core.batch import Batch
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.objectives import OBJECTIVES, count, make_objective
@@ -32,20 +33,20 @@ def teacher_forcing(model, params, batch, key=KEY):
 
 
 def test_counts_of_a_plain_batch():
-    counts = {k: float(v) for k, v in count(EVENT, {"x": X}).items()}
+    counts = {k: float(v) for k, v in count(EVENT, Batch(X)).items()}
     assert counts == {"examples": 5, "sites": 30, "dims": 60}
 
 
 def test_counts_honour_mask_and_weight():
     weight = np.array([1, 0, 1, 1, 0], np.float32)
-    counts = {k: float(v) for k, v in count(EVENT, {"x": X, "mask": MASK, "weight": weight}).items()}
+    counts = {k: float(v) for k, v in count(EVENT, Batch(X, mask=MASK, weight=weight)).items()}
     sites = (MASK.sum((1, 2)) * weight).sum()
     assert counts == {"examples": 3, "sites": sites, "dims": 2 * sites}
 
 
 def test_teacher_forcing_is_the_negative_log_likelihood_per_dimension(model_and_params):
     model, params = model_and_params
-    loss, sums = teacher_forcing(model, params, {"x": X})
+    loss, sums = teacher_forcing(model, params, Batch(X))
     nll = -np.asarray(model.log_prob(params, X)).sum()
     np.testing.assert_allclose(sums["nll"], nll, rtol=1e-6)
     np.testing.assert_allclose(loss, nll / 60, rtol=1e-6)
@@ -57,7 +58,7 @@ def test_teacher_forcing_is_the_negative_log_likelihood_per_dimension(model_and_
 
 def test_teacher_forcing_scores_what_the_mask_marks(model_and_params):
     model, params = model_and_params
-    loss, sums = teacher_forcing(model, params, {"x": X, "mask": MASK})
+    loss, sums = teacher_forcing(model, params, Batch(X, mask=MASK))
     nll = -np.asarray(model.log_prob(params, X, mask=MASK)).sum()
     np.testing.assert_allclose(sums["nll"], nll, rtol=1e-6)
     np.testing.assert_allclose(loss, nll / (2 * MASK.sum()), rtol=1e-6)
@@ -65,8 +66,8 @@ def test_teacher_forcing_scores_what_the_mask_marks(model_and_params):
 
 def test_sums_add_up_over_batches(model_and_params):
     model, params = model_and_params
-    whole = teacher_forcing(model, params, {"x": X, "mask": MASK})[1]
-    parts = [teacher_forcing(model, params, {"x": X[s], "mask": MASK[s]})[1] for s in (slice(2), slice(2, 5))]
+    whole = teacher_forcing(model, params, Batch(X, mask=MASK))[1]
+    parts = [teacher_forcing(model, params, Batch(X[s], mask=MASK[s]))[1] for s in (slice(2), slice(2, 5))]
     for name in whole:
         np.testing.assert_allclose(parts[0][name] + parts[1][name], whole[name], rtol=1e-5)
 
@@ -74,7 +75,7 @@ def test_sums_add_up_over_batches(model_and_params):
 def test_a_batch_of_which_nothing_counts_has_no_loss_and_no_gradient(model_and_params):
     model, params = model_and_params
     objective = OBJECTIVES.get("teacher_forcing")
-    batch = {"x": X, "mask": 0 * MASK}
+    batch = Batch(X, mask=0 * MASK)
     (loss, _), gradient = jax.jit(jax.value_and_grad(lambda p: objective(model, p, batch, KEY), has_aux=True))(params)
     assert loss == 0
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
@@ -83,7 +84,7 @@ def test_a_batch_of_which_nothing_counts_has_no_loss_and_no_gradient(model_and_p
 def test_the_loss_falls_along_its_gradient(model_and_params):
     model, params = model_and_params
     objective = OBJECTIVES.get("teacher_forcing")
-    step = jax.jit(jax.value_and_grad(lambda p: objective(model, p, {"x": X}, KEY)[0]))
+    step = jax.jit(jax.value_and_grad(lambda p: objective(model, p, Batch(X), KEY)[0]))
     before, gradient = step(params)
     after, _ = step(jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient))
     assert after < before - 1e-3
@@ -92,17 +93,17 @@ def test_the_loss_falls_along_its_gradient(model_and_params):
 def test_context_and_dropout_reach_the_model():
     model = make_model(EVENT, "made", hidden_sizes=(16,), dropout=0.5, context=ContextSpec("label", 3))
     params = jax.jit(model.init)(jax.random.key(1))
-    batch = {"x": X, "context": np.array([0, 1, 2, 0, 1], np.int32)}
+    batch = Batch(X, {"label": np.array([0, 1, 2, 0, 1], np.int32)})
     first, again, other = (float(teacher_forcing(model, params, batch, jax.random.key(k))[0]) for k in (0, 0, 1))
     assert first == again != other  # training: dropout follows the key
-    moved = {**batch, "context": batch["context"][::-1].copy()}
+    moved = batch.replace(context={"label": batch.context["label"][::-1].copy()})
     assert float(teacher_forcing(model, params, moved)[0]) != first
 
 
 def test_every_objective_reports_the_counts(model_and_params):
     model, params = model_and_params
     for name in OBJECTIVES.names():
-        loss, sums = jax.jit(functools.partial(OBJECTIVES.get(name), model))(params, {"x": X}, KEY)
+        loss, sums = jax.jit(functools.partial(OBJECTIVES.get(name), model))(params, Batch(X), KEY)
         assert np.isfinite(loss)
         assert {"nll", "examples", "sites", "dims"} <= set(sums)
 
@@ -121,13 +122,13 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there(text, network, masked):
     """The last rows of a batch: the random numbers of those before them stay the same."""
     model = make_model(EVENT, network, hidden_sizes=(8,), orders="pool(num=3)")
     params, objective = jax.jit(model.init)(jax.random.key(1)), make_objective(text)
-    batch = {"x": X} | ({"mask": MASK} if masked else {})
-    few = {name: array[:3] for name, array in batch.items()}
+    batch = Batch(X, mask=MASK if masked else None)
+    few = batch.take(slice(3))
     step = jax.jit(jax.value_and_grad(lambda params, batch: objective(model, params, batch, KEY), has_aux=True))
-    (loss, sums), gradient = step(params, batch | {"weight": np.float32([1, 1, 1, 0, 0])})
+    (loss, sums), gradient = step(params, batch.replace(weight=np.float32([1, 1, 1, 0, 0])))
     (expected, expected_sums), expected_gradient = step(params, few)
     assert sums["examples"] == 3 and sums["nll"] > 0
     for found, wanted in ((loss, expected), (sums, expected_sums), (gradient, expected_gradient)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, wanted)
-    twice = step(params, batch | {"weight": np.float32([2, 2, 2, 0, 0])})[0]
+    twice = step(params, batch.replace(weight=np.float32([2, 2, 2, 0, 0])))[0]
     np.testing.assert_allclose([twice[0], twice[1]["nll"]], [expected, 2 * expected_sums["nll"]], rtol=1e-5)

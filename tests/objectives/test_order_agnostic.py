@@ -10,6 +10,7 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_orders
@@ -39,7 +40,7 @@ def loss(model, params, batch, key, **options):
 @pytest.mark.parametrize("parts", [1, 2, 0])
 def test_each_part_of_the_batch_is_scored_in_its_own_order(network, parts):
     model, params = build(network, "uniform")
-    value, sums = jax.jit(functools.partial(loss, model, orders_per_batch=parts))(params, {"x": X}, jax.random.key(3))
+    value, sums = jax.jit(functools.partial(loss, model, orders_per_batch=parts))(params, Batch(X), jax.random.key(3))
     order_key = jax.random.split(jax.random.key(3))[0]
     keys = [order_key] if parts == 1 else jax.random.split(order_key, parts or 6)
     score = jax.jit(lambda x, f: model.log_prob(params, x, factorization=f))
@@ -55,7 +56,7 @@ def test_each_part_of_the_batch_is_scored_in_its_own_order(network, parts):
 @pytest.mark.parametrize("network", AGNOSTIC)
 def test_predicting_from_known_sites_has_the_loss_of_a_random_order(network, orders, partition):
     model, params = build(network, orders, partition)
-    losses = jax.jit(jax.vmap(lambda key: loss(model, params, {"x": X}, key)[1]["nll"]))
+    losses = jax.jit(jax.vmap(lambda key: loss(model, params, Batch(X), key)[1]["nll"]))
     estimates = np.asarray(losses(jax.random.split(jax.random.key(0), 4000)), np.float64)
     unique = list(itertools.permutations(range(4))) if orders == "uniform" else model.orders.pool
     nll = jax.jit(lambda f: -model.log_prob(params, X, factorization=f).sum())
@@ -68,19 +69,19 @@ def test_masked_sites_are_not_scored():
     mask = np.random.default_rng(1).integers(0, 2, (6, 2, 2)).astype(np.float32)
     for network in ("made", "deep_nade"):
         model, params = build(network, "pool(num=2)")
-        value, sums = loss(model, params, {"x": X, "mask": mask}, jax.random.key(0))
+        value, sums = loss(model, params, Batch(X, mask=mask), jax.random.key(0))
         assert sums["sites"] == mask.sum()
-        nothing = loss(model, params, {"x": X, "mask": np.zeros_like(mask)}, jax.random.key(0))[1]
+        nothing = loss(model, params, Batch(X, mask=np.zeros_like(mask)), jax.random.key(0))[1]
         assert nothing["nll"] == 0 and value > 0
 
 
 def test_mistakes_are_told():
     with pytest.raises(UserError, match=r"cannot be cut into 4 equal parts"):
         model, params = build("made", "uniform")
-        loss(model, params, {"x": X}, jax.random.key(0), orders_per_batch=4)
+        loss(model, params, Batch(X), jax.random.key(0), orders_per_batch=4)
     with pytest.raises(UserError, match=r"needs model\.orders"):
         model, params = build("made", "")
-        loss(model, params, {"x": X}, jax.random.key(0))
+        loss(model, params, Batch(X), jax.random.key(0))
     with pytest.raises(UserError, match=r"set network\.position=learned"):
         build("transformer", "uniform", position="none")
     with pytest.raises(UserError, match=r"set network\.target_position=True"):

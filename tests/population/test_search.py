@@ -14,6 +14,7 @@ import pytest
 from population_cases import small_config
 
 from arjax.config.build import build
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.population import policy, search
 from arjax.population.search import local_search, move, random_search
@@ -117,16 +118,16 @@ def test_examples_of_weight_0_teach_a_policy_nothing():
     recipe, like, key = setup.recipe, setup.model.orders.first, jax.random.key(0)
     state = fresh_state(recipe.model, recipe.optimizer, key, ema=True)
     orders_RD = jnp.stack([like.order, like.order[::-1]])
-    x = setup.dataset.splits["train"].__getitems__(np.arange(4))["x"]
+    x = setup.dataset.splits["train"].__getitems__(np.arange(4)).x
 
     @jax.jit
     def step(batch):
         state_after, nats_R = policy._model_step(recipe, like, state, batch, orders_RD, key)
         return state_after.params, nats_R
 
-    *_, half_R = step({"x": x, "weight": np.array([1, 1, 0, 0], np.float32)})
-    np.testing.assert_allclose(half_R, step({"x": x[:2]})[1], rtol=1e-5)
-    params, none_R = step({"x": x, "weight": np.zeros(4, np.float32)})
+    *_, half_R = step(Batch(x, weight=np.array([1, 1, 0, 0], np.float32)))
+    np.testing.assert_allclose(half_R, step(Batch(x[:2]))[1], rtol=1e-5)
+    params, none_R = step(Batch(x, weight=np.zeros(4, np.float32)))
     assert (none_R == 0).all() and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 

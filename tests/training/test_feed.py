@@ -56,12 +56,12 @@ def test_both_feeds_give_the_same_rows_however_steps_are_grouped(name):
     first, *others = seen.values()
     for batches in others:
         for expected, batch in zip(first, batches, strict=True):
-            assert expected.keys() == batch.keys()
-            for key in expected:
-                assert expected[key].dtype == batch[key].dtype
-                np.testing.assert_array_equal(expected[key], batch[key], err_msg=key)
+            assert jax.tree.structure(expected) == jax.tree.structure(batch)
+            for left, right in zip(jax.tree.leaves(expected), jax.tree.leaves(batch), strict=True):
+                assert left.dtype == right.dtype
+                np.testing.assert_array_equal(left, right)
     rows = source.__getitems__(np.arange(len(source)))
-    assert {key: first[0][key].dtype for key in first[0]} == {key: rows[key].dtype for key in rows}
+    assert jax.tree.map(lambda a: a.dtype, first[0]) == jax.tree.map(lambda a: a.dtype, rows)
 
 
 def test_chunks_have_one_shape():
@@ -83,7 +83,7 @@ whole = None
 for mesh in (make_mesh(4, 2, 1), make_mesh(2, 2, 2)):
     for on_device in (True, False):
         feed = make_feed(source, mesh, seed=3, batch_size=16, max_steps=2, on_device=on_device)
-        x = jax.jit(lambda c: c.batch(1)["x"])(feed.chunk(5, 2))
+        x = jax.jit(lambda c: c.batch(1).x)(feed.chunk(5, 2))
         rows = 16 // (mesh.shape["data"] * mesh.shape["fsdp"])
         assert {s.data.shape for s in x.addressable_shards} == {(rows, 8, 8)}, x.sharding
         whole = np.asarray(x) if whole is None else whole

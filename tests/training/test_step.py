@@ -80,12 +80,12 @@ def test_first_step_with_a_loss_that_is_not_finite_is_remembered(setup, feed):
 def test_transform_runs_inside_the_step(setup, feed):
     def blank(key, batch, train):
         assert train
-        return batch | {"x": jnp.zeros_like(batch["x"])}
+        return batch.replace(x=jnp.zeros_like(batch.x))
 
     recipe = dataclasses.replace(setup.recipe, transform=blank)
     init_key, key = setup.keys()
     state, batch = setup.init_state(init_key), feed.chunk(0, 1).batch(0)
-    zeros = batch | {"x": jnp.zeros_like(batch["x"])}
+    zeros = batch.replace(x=jnp.zeros_like(batch.x))
     _, sums = jax.jit(functools.partial(train_step, recipe))(state, batch, key)
     _, expected = jax.jit(functools.partial(train_step, setup.recipe))(state, zeros, key)
     np.testing.assert_allclose(sums["loss"], expected["loss"], rtol=1e-6)

@@ -77,7 +77,7 @@ class ConvNADE(OrderAgnosticNetwork):
         if self.hidden_sizes:
             sizes = self.event.num_sites, self.inputs_per_site, self.hidden_sizes, self.num_features
             self.mlp = MaskedInputMLP(*sizes, self.activation, self.dropout, self.dtype)
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.channels, self.dtype)
             if self.hidden_sizes:
                 self.mlp_context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)

@@ -97,7 +97,7 @@ class DeepNADE(OrderAgnosticNetwork):
             self.dropout,
             self.dtype,
         )
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
 
     def given(self, x, known, context=None, *, train=False):

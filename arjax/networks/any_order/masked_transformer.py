@@ -43,7 +43,7 @@ class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
         self.value = ValueEncoder(self.event, self.width, self.dtype)
         self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
         self.unknown = self.param("unknown", nn.initializers.normal(0.02), (self.width,))
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
         layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
         self.layers = layers(**self.block_fields(FullAttention), name="layers")

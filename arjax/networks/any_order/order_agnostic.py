@@ -97,7 +97,7 @@ class OrderAgnosticNetwork(Network):
 
             known = jax.vmap(lambda t: network.known_before(t, len(x), factorization))(steps_C)
             known = known.reshape(-1, *self.event.grid_shape)
-            all_context = None if context is None else repeat(context)
+            all_context = jax.tree.map(repeat, context)
             features = network.given(repeat(x), known, all_context, train=train)
             features = features.reshape(len(steps_C), len(x), *features.shape[1:])
             picked_CBMF = jax.vmap(lambda f, t: network.pick(f, t, factorization))(features, steps_C)

@@ -76,7 +76,7 @@ class TwoStream(StackedNetwork):
         self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
         self.nothing = self.param("nothing", nn.initializers.normal(0.02), (self.width,))
         self.target = self.param("target", nn.initializers.normal(0.02), (self.width,))  # w of the paper
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
         layers = stacked(TwoStreamBlock, self.num_layers, unroll=self.unroll, remat=self.remat)
         self.layers = layers(**self.block_fields(StreamAttention), name="layers")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
-from arjax.core.spec import NO_CONTEXT
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import (
@@ -25,7 +24,7 @@ from arjax.networks.layers.blocks import (
     stacked,
 )
 from arjax.networks.layers.embedding import SequenceEncoder
-from arjax.networks.layers.steps import StepTokens, check_steps, to_grid
+from arjax.networks.layers.steps import StepTokens, check_steps, check_target_position, to_grid
 
 
 class BlockNetwork(Network):
@@ -66,6 +65,10 @@ class BlockNetwork(Network):
     MAY_BE_ZERO = ("mlp_size",)
 
     @classmethod
+    def check_several_orders(cls, options):
+        check_target_position(options)
+
+    @classmethod
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
         check_block(options["norm_kind"], options["mlp_kind"], options["activation"])
@@ -89,7 +92,7 @@ class BlockNetwork(Network):
     @property
     def attends_to_context(self) -> bool:
         """Whether the context is looked at position by position."""
-        return self.cross_attention and self.context_spec.is_sequence
+        return self.cross_attention and bool(self.context_spec.grids)
 
     def _block_fields(self) -> dict[str, Any]:
         cross = functools.partial(
@@ -111,10 +114,10 @@ class BlockNetwork(Network):
         }
 
     def setup(self):
-        spec = NO_CONTEXT if self.attends_to_context else self.context_spec
+        spec = self.context_spec.singles if self.attends_to_context else self.context_spec
         self.tokens = StepTokens(self.event, spec, self.width, self.position, self.dtype, self.target_position)
         if self.attends_to_context:
-            self.context = SequenceEncoder(self.context_spec, self.width, self.dtype)
+            self.context = SequenceEncoder(self.context_spec.grids, self.width, self.dtype)
         layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
         self.layers = layers(**self._block_fields(), name="layers")
         self.norm = make_norm(self.norm_kind, self.norm_epsilon, self.use_bias, self.dtype)
@@ -127,17 +130,17 @@ class BlockNetwork(Network):
             )
         self.drop = nn.Dropout(self.dropout)
 
-    def _contexts(self, context: jax.Array | None) -> tuple[jax.Array | None, Memory | None]:
-        """What is added to the tokens, and what they attend to."""
-        return (None, self.context(context)) if self.attends_to_context else (context, None)
+    def _memory(self, context: Mapping[str, jax.Array] | None) -> Memory | None:
+        """The positions of the context that the tokens attend to."""
+        return self.context(context) if self.attends_to_context else None
 
     def _readout(self, h: jax.Array) -> jax.Array:
         h = self.norm(h)
         return self.tokens.scores(h) if self.tie_embeddings else self.out(h)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        added, memory = self._contexts(context)
-        tokens_BSME = self.drop(self.tokens(x, factorization, added), deterministic=not train)
+        memory = self._memory(context)
+        tokens_BSME = self.drop(self.tokens(x, factorization, context), deterministic=not train)
         batch, steps, slots, width = tokens_BSME.shape
         h, _ = self.layers(tokens_BSME.reshape(batch, steps * slots, width), slots, train, memory)
         features = self._readout(h)
@@ -152,13 +155,12 @@ class BlockNetwork(Network):
 
     def init_carry(self, batch_size, factorization, context=None):
         """An empty cache per layer, and the keys and values of the context."""
-        _, memory = self._contexts(context)
+        memory = self._memory(context)
         sizes = batch_size, factorization.num_steps, factorization.block_size
         return [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
 
     def step(self, carry, canvas, t, factorization, context=None):
-        added = None if self.attends_to_context else context
-        h, caches = self.tokens.step(canvas, t, factorization, added), []
+        h, caches = self.tokens.step(canvas, t, factorization, context), []
         for i, cache in enumerate(carry):
             cache, h = self._apply_layer(i, cache, h, t, method="step")
             caches.append(cache)

@@ -16,7 +16,7 @@ import numpy as np
 from arjax.networks.attention.relative_attention import Biases, RelativeAttention
 from arjax.networks.base import NETWORKS, Network, activation
 from arjax.networks.layers.blocks import apply_layer, check_stack, prepare_layers, stacked
-from arjax.networks.layers.steps import StepTokens, check_steps, to_grid
+from arjax.networks.layers.steps import StepTokens, check_steps, check_target_position, to_grid
 
 
 class XLLayer(nn.Module):
@@ -103,6 +103,10 @@ class TransformerXL(Network):
         check_steps(factorization, options["position"])
         check_stack(options)
         activation(options["activation"])
+
+    @classmethod
+    def check_several_orders(cls, options):
+        check_target_position(options)
 
     def dependencies(self, factorization):
         """Token t of a layer sees the tokens <= t of its segment and memory, so composed over the layers; token s reads

@@ -175,7 +175,7 @@ class WaveNet(StepNetwork):
             self.num_layers,
             self.kernel_size,
             self.dilation_cycle,
-            self.context_spec.kind != "none",
+            bool(self.context_spec),
             self.dropout,
             self.dtype,
         )

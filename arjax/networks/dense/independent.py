@@ -24,7 +24,7 @@ class SiteBias(nn.Module):
         shape = (self.num_sites, self.num_features)
         # Not zero: the components of a mixture would all start alike, and stay so.
         self.bias = self.param("bias", nn.initializers.normal(0.05), shape)
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.num_sites * self.num_features, self.dtype)
 
     def __call__(self, batch_size: int, context: jax.Array | None) -> jax.Array:

@@ -67,7 +67,7 @@ class MaskedLayers(Network):
                 for i in range(len(self.hidden_sizes))
             ]
             self.out_mask_kernel = self.param("out_mask_kernel", zeros, (sizes[-1], num_outputs))
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             # The context reaches the outputs directly too: no hidden unit may feed the outputs of step 0.
             self.hidden_context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
             self.out_context = ContextEncoder(self.context_spec, num_outputs, self.dtype)

@@ -57,7 +57,7 @@ class NADE(Network):
         self.site = SiteBias(num_sites, self.num_features, self.context_spec, self.dtype)  # b
         if self.direct:
             self.earlier = EarlierSites(self.event, self.num_features, self.dtype)
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.hidden_context = ContextEncoder(self.context_spec, units, self.dtype)
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)

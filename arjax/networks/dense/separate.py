@@ -48,7 +48,7 @@ class Separate(Network):
         shapes = list(zip(names, sizes[:-1], sizes[1:], strict=True))
         self.kernels = [self.param(f"{name}_kernel", kernel, (num_sites, *shape)) for name, *shape in shapes]
         self.biases = [self.param(f"{name}_bias", nn.initializers.zeros, (num_sites, size)) for name, _, size in shapes]
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, num_sites * self.hidden_sizes[0], self.dtype)
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)

@@ -148,7 +148,7 @@ class GatedPixelCNN(Network):
         check_channels(event, options, "hidden_size", "out_size")
 
     def setup(self):
-        channels, conditional = num_channels(self.event), self.context_spec.kind != "none"
+        channels, conditional = num_channels(self.event), bool(self.context_spec)
         self.layers = [
             GatedLayer(
                 self.hidden_size,

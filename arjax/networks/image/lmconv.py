@@ -117,7 +117,7 @@ class LocallyMaskedConvolution(Network):
 
     def setup(self):
         near, far = square_taps(self.kernel_size), square_taps(self.kernel_size, self.dilation)
-        conditional, gaps = self.context_spec.kind != "none", range(self.num_groups - 1)
+        conditional, gaps = bool(self.context_spec), range(self.num_groups - 1)
 
         def block(name: str, *, skip: bool) -> GatedResnet:
             return GatedResnet(self.hidden_size, near, skip, conditional, self.dropout, self.dtype, name=name)

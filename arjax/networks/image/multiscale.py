@@ -110,7 +110,7 @@ class Multiscale(PixelRNN):
         own = [k for k in range(self.levels + 1) if self._owner(k) == str(k)]
         self.cores = {str(k): self._core(k, name=f"scale_{k}") for k in own}
         self.upsamplers = {str(k): self._upsampler(k, name=f"upsample_{k}") for k in own if k < self.levels}
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, 2 * self.hidden_size, self.dtype)
 
     def _grid(self, k: int) -> tuple[int, int]:
@@ -121,7 +121,7 @@ class Multiscale(PixelRNN):
     def _core(self, k: int, **names: Any):
         """The PixelRNN of scale k; all but the coarsest are conditional."""
         own = {"kernel_size": self.kernel_size} if self.core == "row_lstm" else {"strip": self.strip}
-        conditioned = k < self.levels or self.context_spec.kind != "none"
+        conditioned = k < self.levels or bool(self.context_spec)
         fields = self.core_fields() | {"grid_shape": self._grid(k), "conditioned": conditioned}
         return CORES[self.core](**fields, **own, **names)
 

@@ -201,7 +201,7 @@ class PixelRNN(Network):
 
     def setup(self):
         self.core = self.CORE(**self.core_fields())
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, 2 * self.hidden_size, self.dtype)
 
     def core_fields(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class PixelRNN(Network):
             "dropout": self.dropout,
             "remat": self.remat,
             "unroll": self.unroll,
-            "conditioned": self.context_spec.kind != "none",
+            "conditioned": bool(self.context_spec),
             "dtype": self.dtype,
         }
 

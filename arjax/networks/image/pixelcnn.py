@@ -90,7 +90,7 @@ class PixelCNN(Network):
         self.out_0 = TapMix(self.out_size, self.dtype, channels=channels)
         self.out_1 = TapMix(self.out_size, self.dtype, channels=channels)
         self.out = TapMix(channels * self.num_features, self.dtype, channels=channels)
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
 
     def _first_taps(self):

@@ -132,7 +132,7 @@ class PixelCNNPP(Network):
         check_raster_like("pixelcnn_pp", event, factorization)
 
     def setup(self):
-        conditional = self.context_spec.kind != "none"
+        conditional = bool(self.context_spec)
         self.first_down = NormalisedConv(self.num_filters, FIRST_DOWN, self.dtype, shifted=(1, 0))
         self.first_above = NormalisedConv(self.num_filters, FIRST_ABOVE, self.dtype, shifted=(1, 0))
         self.first_left = NormalisedConv(self.num_filters, FIRST_LEFT, self.dtype, shifted=(0, 1))

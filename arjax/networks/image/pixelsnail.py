@@ -182,7 +182,7 @@ class PixelSNAIL(Network):
         # An explicit name: toggling remat must change neither parameter paths nor initial values.
         self.blocks = scanned(**self._block_fields(), name="blocks")
         self.out = NormalisedMix(self.num_features, self.dtype)
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.num_filters, self.dtype)
 
     def _block_fields(self) -> dict[str, Any]:
@@ -192,7 +192,7 @@ class PixelSNAIL(Network):
             "num_resnets": self.num_resnets,
             "key_size": self.key_size,
             "value_size": self.value_size,
-            "context_size": 0 if self.context_spec.kind == "none" else self.num_filters,
+            "context_size": self.num_filters if self.context_spec else 0,
             "dropout": self.dropout,
             "dtype": self.dtype,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -112,10 +114,11 @@ class PositionEncoder(nn.Module):
 
 
 class ContextEncoder(nn.Module):
-    """A learned vector for the context of each example: [B, *spec.shape] -> [B, E].
+    """A learned vector for the context of each example, {part: [B, ...]} -> [B, E]; the vectors of the parts add up.
 
-    A label is looked up, a vector mapped linearly. Sequences and frames are summed up: the mean of their encoded
-    positions; networks that attend to them or follow them in time use `SequenceEncoder` itself.
+    A class is looked up, a vector mapped linearly. A sequence or frames are summed up: the mean of their encoded
+    positions; networks that attend to them or follow them in time use `SequenceEncoder` itself. An image, or a grid of
+    more axes, goes through a hidden layer as a whole.
     """
 
     spec: ContextSpec
@@ -123,26 +126,45 @@ class ContextEncoder(nn.Module):
     dtype: str
 
     def setup(self):
-        if self.spec.is_sequence:
+        (_, part), *others = self.spec.parts
+        if others:
+            self.parts = {n: ContextEncoder(ContextSpec(**{n: p}), self.width, self.dtype) for n, p in self.spec.parts}
+        elif len(part.grid_shape) == 1:
             self.sequence = SequenceEncoder(self.spec, self.width, self.dtype)
             self.summary = nn.Dense(self.width, dtype=self.dtype)
-        elif self.spec.kind == "label":
-            self.table = nn.Embed(self.spec.size, self.width, dtype=self.dtype)
+        elif part.grid_shape:
+            self.hidden = nn.Dense(self.width, dtype=self.dtype)
+            self.summary = nn.Dense(self.width, dtype=self.dtype)
+        elif part.is_discrete:
+            self.table = nn.Embed(part.value_size * part.num_levels, self.width, dtype=self.dtype)
         else:
             self.linear = nn.Dense(self.width, dtype=self.dtype)
 
-    def __call__(self, context: jax.Array) -> jax.Array:
-        if self.spec.is_sequence:
+    def __call__(self, context: Mapping[str, jax.Array]) -> jax.Array:
+        (name, part), *others = self.spec.parts
+        if others:
+            return sum(encoder(context) for encoder in self.parts.values())
+        if len(part.grid_shape) == 1:
             encoded_BLE, valid_BL = self.sequence(context)
             count_B1 = jnp.maximum(valid_BL.sum(1, keepdims=True), 1).astype(self.dtype)
             return self.summary(jnp.where(valid_BL[..., None], encoded_BLE, 0).sum(1) / count_B1)
-        if self.spec.kind == "label":
-            return self.table(context)
-        return self.linear(context.astype(self.dtype))
+        if part.grid_shape:
+            return self.summary(nn.gelu(self.hidden(flat_inputs(context[name], part, self.dtype))))
+        if part.is_discrete:
+            return look_up(self.table, context[name], part)
+        return self.linear(context[name].reshape(-1, part.value_size).astype(self.dtype))
+
+
+def look_up(table: nn.Embed, values: jax.Array, part: EventSpec) -> jax.Array:
+    """The vectors of discrete values [..., *value], summed over the scalars of a value: [..., E]."""
+    if not part.value_shape:
+        return table(values)
+    values = values.reshape(*values.shape[: values.ndim - len(part.value_shape)], part.value_size)
+    return table(values + part.num_levels * jnp.arange(part.value_size)).sum(-2)
 
 
 class SequenceEncoder(nn.Module):
-    """The positions of a sequence context: int[B, L] or float[B, L, size] -> ([B, L, E], valid bool[B, L]).
+    """The positions of the grids of a context, one after another: {part: [B, *grid, ...]} -> ([B, L, E], bool[B, L]).
 
     Each position by itself: gelu(W (value) + position); what lies after the end of a short sequence is not valid.
     """
@@ -152,15 +174,25 @@ class SequenceEncoder(nn.Module):
     dtype: str
 
     def setup(self):
-        if self.spec.is_discrete:
-            self.table = nn.Embed(self.spec.size, self.width, dtype=self.dtype)
+        (_, part), *others = self.spec.parts
+        if others:
+            self.parts = {n: SequenceEncoder(ContextSpec(**{n: p}), self.width, self.dtype) for n, p in self.spec.parts}
+            return
+        if part.is_discrete:
+            self.table = nn.Embed(part.value_size * part.num_levels, self.width, dtype=self.dtype)
         else:
             self.linear = nn.Dense(self.width, dtype=self.dtype)
-        self.position = PositionEncoder(self.spec.length, self.width, "sinusoidal", self.dtype)
+        self.position = PositionEncoder(part.num_sites, self.width, "sinusoidal", self.dtype)
 
-    def __call__(self, context: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if self.spec.is_discrete:
-            values_BLE, valid_BL = self.table(jnp.maximum(context, 0)), context >= 0
+    def __call__(self, context: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        (name, part), *others = self.spec.parts
+        if others:
+            encoded, valid = zip(*(encoder(context) for encoder in self.parts.values()), strict=True)
+            return jnp.concatenate(encoded, 1), jnp.concatenate(valid, 1)
+        values_BLV = flat_sites(context[name], part)
+        if part.is_discrete:
+            values = values_BLV.reshape(*values_BLV.shape[:2], *part.value_shape)
+            values_BLE, valid_BL = look_up(self.table, jnp.maximum(values, 0), part), (values_BLV >= 0).all(-1)
         else:
-            values_BLE, valid_BL = self.linear(context.astype(self.dtype)), jnp.ones(context.shape[:2], bool)
-        return nn.gelu(values_BLE + self.position(jnp.arange(self.spec.length))), valid_BL
+            values_BLE, valid_BL = self.linear(values_BLV.astype(self.dtype)), jnp.ones(values_BLV.shape[:2], bool)
+        return nn.gelu(values_BLE + self.position(jnp.arange(part.num_sites))), valid_BL

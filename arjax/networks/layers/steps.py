@@ -6,7 +6,8 @@ follows from the steps < t alone, and a network that is causal over steps is aut
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -17,11 +18,11 @@ from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Network
+from arjax.networks.layers.conditioning import StepConditioning, at_step, at_steps
 from arjax.networks.layers.embedding import (
     POSITIONS,
     ContextEncoder,
     PositionEncoder,
-    SequenceEncoder,
     ValueEncoder,
     flat_sites,
 )
@@ -50,7 +51,7 @@ class StepTokens(nn.Module):
             self.read_position = PositionEncoder(*position)
             if self.knows_target:
                 self.target_position = PositionEncoder(*position)
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
 
     def __call__(self, x: jax.Array, factorization: Factorization, context: jax.Array | None) -> jax.Array:
@@ -84,7 +85,7 @@ class StepTokens(nn.Module):
             tokens = tokens + self.read_position(read)
             if self.knows_target:
                 tokens = tokens + self.target_position(target)
-        if context is not None:
+        if self.context_spec:
             tokens = tokens + self.context(context).reshape(-1, *[1] * read.ndim, self.width)
         return tokens
 
@@ -126,42 +127,20 @@ def check_steps(factorization: Factorization, position: str) -> None:
         raise UserError("steps of several sites need network.position=learned or sinusoidal, to tell the sites apart")
 
 
+def check_target_position(options: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless tokens know the site that they predict."""
+    for name, value in (("position", "learned"), ("target_position", True)):
+        if options.get(name) in ("none", False):
+            raise UserError(
+                f"under several orders a network must know which site comes next: set network.{name}={value}"
+            )
+
+
 def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array:
     """Features by slot [B, S, M, F] -> float32 features by site [B, *grid, F]."""
     flat = features_BSMF.reshape(features_BSMF.shape[0], -1, features_BSMF.shape[-1])
     by_site = jnp.take(flat, jnp.asarray(factorization.slot), axis=1)
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
-
-
-class StepConditioning(nn.Module):
-    """The context as one vector per step, for cores that take it in every layer.
-
-    Global: a label, a vector or the summary of a sequence, the same in every step. Local: the positions of a sequence
-    are spread over the steps and added, step s of S reads position floor(s L / S) (van den Oord et al., 2016,
-    "WaveNet", section 2.5, with the upsampling by repetition).
-    """
-
-    spec: ContextSpec
-    width: int
-    dtype: str
-
-    def setup(self):
-        self.whole = ContextEncoder(self.spec, self.width, self.dtype)
-        if self.spec.is_sequence:
-            self.positions = SequenceEncoder(self.spec, self.width, self.dtype)
-
-    def __call__(self, context: jax.Array) -> jax.Array:
-        """What does not change from step to step: [B, L, E], of length 1 where all steps read the same."""
-        whole_B1E = self.whole(context)[:, None]
-        if not self.spec.is_sequence:
-            return whole_B1E
-        encoded_BLE, valid_BL = self.positions(context)
-        return whole_B1E + jnp.where(valid_BL[..., None], encoded_BLE, 0)
-
-
-def read_positions(length: int, num_steps: int) -> np.ndarray:
-    """Which of `length` positions each step reads, int32[S]: floor(s L / S)."""
-    return (np.arange(num_steps, dtype=np.int64) * length // num_steps).astype(np.int32)
 
 
 class StepNetwork(Network):
@@ -184,6 +163,10 @@ class StepNetwork(Network):
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
 
+    @classmethod
+    def check_several_orders(cls, options):
+        check_target_position(options)
+
     @property
     def input_size(self) -> int:
         """E, the width of the core's inputs."""
@@ -203,7 +186,7 @@ class StepNetwork(Network):
     def setup(self):
         in_inputs = NO_CONTEXT if self.CONDITIONED_CORE else self.context_spec
         self.tokens = StepTokens(self.event, in_inputs, self.input_size, self.position, self.dtype)
-        if self.CONDITIONED_CORE and self.context_spec.kind != "none":
+        if self.CONDITIONED_CORE and bool(self.context_spec):
             self.conditioning = StepConditioning(self.context_spec, self.hidden_size, self.dtype)
         self.core = self.make_core()
         self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
@@ -219,7 +202,7 @@ class StepNetwork(Network):
     def __call__(self, x, factorization, context=None, *, train=False):
         if self.CONDITIONED_CORE:
             inputs_BSE = self._pool(self.tokens(x, factorization, None))
-            states_BSE = self.core(inputs_BSE, train, self._condition_all(context, factorization))
+            states_BSE = self.core(inputs_BSE, train, self._condition(context, factorization))
         else:
             inputs_BSE = self._pool(self.tokens(x, factorization, context))
             states_BSE = self.core(inputs_BSE, train)
@@ -235,7 +218,7 @@ class StepNetwork(Network):
     def step(self, carry, canvas, t, factorization, context=None):
         if self.CONDITIONED_CORE:
             (carry, encoded), input_BE = carry, self._pool(self.tokens.step(canvas, t, factorization, None))
-            carry, state_BE = self.core.step(carry, input_BE, t, self._condition_one(encoded, t, factorization))
+            carry, state_BE = self.core.step(carry, input_BE, t, at_step(encoded, t, factorization.num_steps))
             carry = carry, encoded
         else:
             input_BE = self._pool(self.tokens.step(canvas, t, factorization, context))
@@ -249,7 +232,7 @@ class StepNetwork(Network):
         sites_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
         if self.CONDITIONED_CORE:
             (carry, encoded), inputs_BkE = carry, self._pool(self.tokens.window(canvas, t, k, factorization, None))
-            condition = self._condition_some(encoded, t + jnp.arange(k), factorization)
+            condition = at_steps(encoded, t + jnp.arange(k), factorization.num_steps)
             carries, states_BkE = self.core.extend(carry, inputs_BkE, t, condition)
             carries = carries, encoded
         else:
@@ -264,26 +247,7 @@ class StepNetwork(Network):
             return self.core.keep(carries[0], n), carries[1]
         return self.core.keep(carries, n)
 
-    def _condition_all(self, context: jax.Array | None, factorization: Factorization) -> jax.Array | None:
+    def _condition(self, context: Any, factorization: Factorization) -> jax.Array | None:
         """[B, S, E], or [B, 1, E] where it is the same in all steps."""
-        if context is None:
-            return None
-        encoded_BLE = self.conditioning(context)
-        length = encoded_BLE.shape[1]
-        return encoded_BLE if length == 1 else encoded_BLE[:, read_positions(length, factorization.num_steps)]
-
-    def _condition_some(
-        self, encoded: jax.Array | None, step_k: jax.Array, factorization: Factorization
-    ) -> jax.Array | None:
-        """[B, k, E] of some steps, or [B, 1, E] where it is the same in all steps."""
-        if encoded is None or encoded.shape[1] == 1:
-            return encoded
-        positions = jnp.asarray(read_positions(encoded.shape[1], factorization.num_steps))
-        return jnp.take(encoded, jnp.take(positions, step_k, mode="clip"), axis=1)
-
-    def _condition_one(self, encoded: jax.Array | None, t: jax.Array, factorization: Factorization) -> jax.Array | None:
-        """[B, E] of step t."""
-        if encoded is None:
-            return None
-        position = jnp.asarray(read_positions(encoded.shape[1], factorization.num_steps))[t]
-        return jax.lax.dynamic_index_in_dim(encoded, position, axis=1, keepdims=False)
+        encoded_BLE = None if context is None else self.conditioning(context)
+        return at_steps(encoded_BLE, np.arange(factorization.num_steps), factorization.num_steps)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from arjax.core.spec import NO_CONTEXT, ContextSpec
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.embedding import ContextEncoder
+from arjax.networks.layers.embedding import ContextEncoder, look_up
 from arjax.networks.layers.steps import StepNetwork, StepReadout, StepTokens, to_grid
 from arjax.networks.recurrent.lstm import Cell, LSTMLayer
 from arjax.networks.recurrent.stack import RecurrentCore
@@ -26,8 +28,8 @@ class SourceEncoder(nn.Module):
     """A context as the first state (c, h) of each layer of the decoder.
 
     A sequence is read by an LSTM of its own, whose state after the last valid element is the result (section 2); in
-    reversed order (section 3.3) the first words of source and target come close to one another. Other contexts have no
-    time: linear maps of their vector stand in for what was read.
+    reversed order (section 3.3) the first words of source and target come close to one another. Other parts of the
+    context have no time: linear maps of their vector stand in for what was read, or are added to it.
     """
 
     spec: ContextSpec
@@ -39,29 +41,45 @@ class SourceEncoder(nn.Module):
     dtype: str
 
     def setup(self):
-        if not self.spec.is_sequence:
-            self.state = ContextEncoder(self.spec, 2 * self.num_layers * self.hidden_size, self.dtype)
+        lines = [(name, part) for name, part in self.spec.parts if len(part.grid_shape) == 1]
+        self.source = lines[0] if lines else None
+        rest = ContextSpec(**dict(entry for entry in self.spec.parts if entry != self.source))
+        if rest:
+            self.state = ContextEncoder(rest, 2 * self.num_layers * self.hidden_size, self.dtype)
+        self.has_state = bool(rest)
+        if self.source is None:
             return
-        if self.spec.is_discrete:
-            self.table = nn.Embed(self.spec.size, self.embedding_size, dtype=self.dtype)
+        part = self.source[1]
+        if part.is_discrete:
+            self.table = nn.Embed(part.value_size * part.num_levels, self.embedding_size, dtype=self.dtype)
         else:
             self.linear = nn.Dense(self.embedding_size, dtype=self.dtype)
         self.core = RecurrentCore(
             LSTMLayer, self.embedding_size, self.hidden_size, self.num_layers, self.dropout, False, 0, self.dtype
         )
 
-    def __call__(self, context: jax.Array, train: bool) -> list[Cell]:
+    def __call__(self, context: Mapping[str, jax.Array], train: bool) -> list[Cell]:
         """One (c, h) per layer, [B, U] each."""
-        if not self.spec.is_sequence:
+        states = [self._read(context, train)] if self.source is not None else []
+        if self.has_state:
             parts = jnp.split(self.state(context), 2 * self.num_layers, axis=-1)
-            return [(c.astype(jnp.float32), jnp.tanh(h)) for c, h in zip(parts[::2], parts[1::2], strict=True)]
-        valid_BL = context >= 0 if self.spec.is_discrete else jnp.ones(context.shape[:2], bool)
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            states.append([(c.astype(jnp.float32), jnp.tanh(h)) for c, h in pairs])
+        return jax.tree.map(lambda *terms: sum(terms[1:], terms[0]), *states)
+
+    def _read(self, context: Mapping[str, jax.Array], train: bool) -> list[Cell]:
+        """The state after the last valid element of the source."""
+        name, part = self.source
+        source = context[name]
+        valid_BL = source >= 0 if part.is_discrete and not part.value_shape else jnp.ones(source.shape[:2], bool)
         if self.reverse:
-            context = reverse_valid(context, valid_BL)
+            source = reverse_valid(source, valid_BL)
             valid_BL = jnp.sort(valid_BL, axis=1, descending=True)
-        embed = self.table if self.spec.is_discrete else self.linear
-        values = jnp.maximum(context, 0) if self.spec.is_discrete else context.astype(self.dtype)
-        state, _ = self.core.run(self.core.init_carry(context.shape[0]), embed(values), train, valid_BL)
+        if part.is_discrete:
+            inputs_BLE = look_up(self.table, jnp.maximum(source, 0), part)
+        else:
+            inputs_BLE = self.linear(source.reshape(*source.shape[:2], part.value_size).astype(self.dtype))
+        state, _ = self.core.run(self.core.init_carry(source.shape[0]), inputs_BLE, train, valid_BL)
         return state
 
 
@@ -94,10 +112,10 @@ class Seq2SeqLSTM(StepNetwork):
         self.tokens = StepTokens(self.event, NO_CONTEXT, self.input_size, self.position, self.dtype)
         self.core = RecurrentCore(LSTMLayer, *sizes, False, 0, self.dtype)
         self.readout = StepReadout(self.event, self.hidden_size, self.num_features, self.position, self.dtype)
-        if self.context_spec.kind != "none":
+        if self.context_spec:
             self.encoder = SourceEncoder(self.context_spec, *sizes, self.reverse_source, self.dtype)
 
-    def _first_state(self, batch_size: int, context: jax.Array | None, train: bool) -> list[Cell]:
+    def _first_state(self, batch_size: int, context: Mapping[str, jax.Array] | None, train: bool) -> list[Cell]:
         return self.core.init_carry(batch_size) if context is None else self.encoder(context, train)
 
     def __call__(self, x, factorization, context=None, *, train=False):

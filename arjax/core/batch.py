@@ -1,0 +1,87 @@
+"""Examples on their way from a data set to a model, and the scores that come back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec
+
+Array = jax.Array | np.ndarray
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """B examples with all that belongs to them: a pytree of arrays whose first axis is B.
+
+    Attributes:
+      x: values [B, *grid, *value].
+      context: the parts of the context by name, [B, ...] each; empty for none.
+      mask: [B, *grid] of 0 and 1, the sites whose log-probability counts; None: all.
+      weight: [B] of 0 and 1, the examples that count; None: all.
+      extra: other arrays [B, ...], which the transform of a data set reads and models do not.
+    """
+
+    x: Array
+    context: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    mask: Array | None = None
+    weight: Array | None = None
+    extra: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.x)
+
+    def replace(self, **changes: Any) -> Batch:
+        """The same batch with other fields."""
+        return dataclasses.replace(self, **changes)
+
+    def take(self, rows: Any) -> Batch:
+        """The examples `rows` int[...], of arrays on the host or on a device."""
+        return jax.tree.map(lambda array: array[rows], self)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What a model says of a batch.
+
+    Attributes:
+      log_prob: log p(x | c) of each example in nats, float32[B].
+      kind: "exact", "bound" (at most the log-likelihood) or "estimate".
+      terms: what it is made of, by name, float32[B] each; `log_prob` alone where it has no parts.
+      state: what the model keeps besides parameters, after this batch; None where it keeps nothing.
+    """
+
+    log_prob: jax.Array
+    kind: str = dataclasses.field(default="exact", metadata={"static": True})
+    terms: Mapping[str, jax.Array] = dataclasses.field(default_factory=dict)
+    state: Any = None
+
+
+def as_parts(spec: ContextSpec, context: Any) -> Mapping[str, Any]:
+    """The parts of a context by name; the array alone stands for a context of one part.
+
+    Raises:
+      UserError: a context that is missing or not wanted, or parts of other names.
+    """
+    names = [name for name, _ in spec.parts]
+    if context is None or (isinstance(context, Mapping) and not context):
+        if names:
+            raise UserError(f"this model needs a {' and a '.join(names)} context")
+        return {}
+    if not names:
+        raise UserError("this model has no context, so none can be given")
+    if not isinstance(context, Mapping):
+        if len(names) > 1:
+            raise UserError(f"this context has several parts: give a dict with {', '.join(names)}")
+        return {names[0]: context}
+    if sorted(context) != names:
+        raise UserError(f"the context needs the parts {', '.join(names)}, not {', '.join(map(str, context))}")
+    return context
