@@ -115,6 +115,7 @@ class LinearTransformer(BlockNetwork):
 
     chunk_size: int = 64
 
+    CHUNK = 64
     SMALL = {"width": 32, "num_layers": 2, "num_heads": 4, "chunk_size": 4}
 
     def make_attention(self):

@@ -117,6 +117,8 @@ class PatternAttention(SelfAttention):
 class PatternNetwork(BlockNetwork):
     """Transformer blocks whose heads follow patterns; subclasses say which."""
 
+    CHUNK = 64
+
     def patterns(self) -> HeadPatterns:
         """The patterns of each layer and how many heads follow each."""
         raise TypeError(f"{type(self).__name__} has no patterns")

@@ -31,7 +31,8 @@ class BlockNetwork(Network):
     """Transformer blocks over the slots of the steps, for any order and any block partition.
 
     A token knows the value and the position that it reads, and the position that it predicts; it may see the tokens of
-    its own step and of earlier ones. Subclasses choose how a layer looks at them, by `make_attention`.
+    its own step and of earlier ones. Subclasses choose how a layer looks at them, by `make_attention`;
+    where that has `extend` and `keep`, they set `CHUNK`.
 
     Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
     `mlp_ratio` times the width; `activation`; `norm_kind` ("layer" or "rms") with `norm_epsilon`; `use_bias` in all
@@ -60,7 +61,6 @@ class BlockNetwork(Network):
     remat: bool = False
     unroll: int = 4
 
-    CHUNK = 64
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
     MAY_BE_ZERO = ("mlp_size",)
 
@@ -167,6 +167,9 @@ class BlockNetwork(Network):
         return caches, self._readout(h).astype(jnp.float32)
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass where the attention has `extend` and `keep`."""
+        if self.CHUNK == 1:
+            return super().extend(carry, canvas, t, k, factorization, context)
         added = None if self.attends_to_context else context
         tokens_BkME = self.tokens.window(canvas, t, k, factorization, added)
         batch, _, slots, width = tokens_BkME.shape
@@ -177,6 +180,8 @@ class BlockNetwork(Network):
         return caches, self._readout(h).astype(jnp.float32).reshape(batch, k, slots, -1)
 
     def keep(self, carries, n):
+        if self.CHUNK == 1:
+            return super().keep(carries, n)
         return [self._apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)]
 
 
@@ -211,6 +216,7 @@ class Transformer(BlockNetwork):
     rotary_base: float = 10000.0
     rotary_scaling: tuple[float, ...] = ()
 
+    CHUNK = 64
     MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
 
     @classmethod

@@ -109,7 +109,8 @@ class MultiHead(nn.Module):
 class SelfAttention(MultiHead):
     """Self-attention, causal over blocks of M tokens: token n sees all tokens of blocks <= n // M.
 
-    What a `Block` asks of its attention are the methods here: another pattern is another module that has them.
+    What a `Block` asks of its attention are the methods here (`extend` and `keep` only where its network has a
+    `CHUNK`): another pattern is another module that has them.
     `rotary_base` > 0 turns queries and keys by the number of their step, see `rotate`: so any order works.
     """
 

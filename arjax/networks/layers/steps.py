@@ -149,6 +149,9 @@ class StepNetwork(Network):
     The core maps inputs [B, S, E] to states [B, S, E'] by `core(inputs, train)`, and one step of them by
     `core.step(carry, input_BE, t) -> (carry, state_BE')` from `core.init_carry(batch_size)`.
 
+    A core that computes k further steps with fewer operations has `core.extend(carry, inputs_BkE, t) -> (carries,
+    states_BkE')` and `core.keep(carries, n) -> carry`, see `Network.extend`; the network then sets `CHUNK`.
+
     Where `CONDITIONED_CORE` is set, the context is not added to the inputs but given to the core, as a last argument
     (None without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one.
     """
