@@ -170,8 +170,7 @@ class BlockNetwork(Network):
         """In one pass where the attention has `extend` and `keep`."""
         if self.CHUNK == 1:
             return super().extend(carry, canvas, t, k, factorization, context)
-        added = None if self.attends_to_context else context
-        tokens_BkME = self.tokens.window(canvas, t, k, factorization, added)
+        tokens_BkME = self.tokens.window(canvas, t, k, factorization, context)
         batch, _, slots, width = tokens_BkME.shape
         h, caches = tokens_BkME.reshape(batch, k * slots, width), []
         for i, cache in enumerate(carry):
