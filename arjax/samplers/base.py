@@ -169,5 +169,9 @@ class Steps:
         num_sites = self.factorization.num_sites
         values = self.values(canvas, t, features_BMF)
         flat = canvas.reshape(canvas.shape[0], num_sites, -1)
+        if len(sites_M) == 1:  # a slice is written faster than what may be scattered, and one site always exists
+            kept = jax.lax.dynamic_slice_in_dim(flat, sites_M[0], 1, axis=1)
+            values = values if self.observed_D is None else jnp.where(self._observed(sites_M), kept, values)
+            return jax.lax.dynamic_update_slice_in_dim(flat, values, sites_M[0], axis=1).reshape(canvas.shape)
         place_M = jnp.where(valid_M & ~self._observed(sites_M), sites_M, num_sites)
         return flat.at[:, place_M].set(values, mode="drop").reshape(canvas.shape)
