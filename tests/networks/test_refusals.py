@@ -24,8 +24,16 @@ CASES = [
     ("transformer", {"num_heads": 0}, "network.num_heads of 'transformer' must be at least 1, not 0"),
     ("made", {"hidden_sizes": ()}, r"network.hidden_sizes must name at least one positive size, not \(\)"),
     ("made", {"hidden_sizes": (8, 0)}, r"network.hidden_sizes must name at least one positive size, not \(8, 0\)"),
-    ("made", {"hidden_sizes": (8.0,)}, r"must be a tuple such as \(500,\), not \(8.0,\)"),
-    ("made", {"hidden_sizes": (True,)}, r"must be a tuple such as \(500,\), not \(True,\)"),
+    (
+        "made",
+        {"hidden_sizes": (8.0,)},
+        r"the option 'hidden_sizes' of the network 'made' must be a tuple such as \(500,\), not \(8.0,\)",
+    ),
+    (
+        "made",
+        {"hidden_sizes": (True,)},
+        r"the option 'hidden_sizes' of the network 'made' must be a tuple such as \(500,\), not \(True,\)",
+    ),
     (
         "made",
         {"hidden_sizes": 8},
