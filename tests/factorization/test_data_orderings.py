@@ -83,7 +83,7 @@ def test_orders_need_their_data():
     with pytest.raises(UserError, match=r"descending.* must be true or false, not 3"):
         make_order("variance(descending=3)", (2,), np.zeros((3, 2)))
     for options in ("axes=((0, 1), (1,))", "flip=((0, 1), (1,))", "axes=(0, 0)", "flip=3"):
-        with pytest.raises(UserError, match="symmetry.* must"):
+        with pytest.raises(UserError, match=r"symmetry.* must"):
             make_order(f"symmetry({options})", (2, 2))
-    with pytest.raises(UserError, match="names an ordering in quotes|must be a text, not 3"):
+    with pytest.raises(UserError, match=r"names an ordering in quotes|must be a text, not 3"):
         make_order("reversed(of=3)", (2,))
