@@ -217,12 +217,7 @@ def make_dataset(name: str, **options: Any) -> Dataset:
     Raises:
       UserError: an unknown name, option or value, or a set that is not prepared (with the command that gets it).
     """
-    DATASETS.check_options(name, options)
-    for key, default in DATASETS.options(name).items():
-        if key in options and type(options[key]) is not type(default):
-            kind = type(default).__name__
-            raise UserError(f"option {key!r} of dataset {name!r} must be of type {kind}, not {options[key]!r}")
-    return DATASETS.get(name)(**options)
+    return DATASETS.get(name)(**DATASETS.resolve(name, options))
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

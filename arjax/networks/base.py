@@ -15,8 +15,6 @@ from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 
-NETWORKS = Registry("network")
-
 Carry = Any
 #: What `extend` knows after each of its steps.
 Carries = Any
@@ -24,6 +22,19 @@ Carries = Any
 READY = "ready"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
+
+
+def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -> None:
+    """Ranges that hold for every family: rates in [0, 1), sizes and counts positive."""
+    for key, value in options.items():
+        if key.endswith("dropout") and not 0 <= value < 1:
+            raise UserError(f"network.{key} must be in [0, 1), not {value}")
+        least = 0 if key in family.MAY_BE_ZERO else 1
+        if isinstance(value, int) and not isinstance(value, bool) and value < least:
+            raise UserError(f"network.{key} of {name!r} must be at least {least}, not {value}")
+
+
+NETWORKS = Registry("network", hidden=BUILDER_FIELDS, check=check_ranges)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "gelu": nn.gelu,

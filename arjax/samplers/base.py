@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +14,19 @@ import jax.numpy as jnp
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Registry
 
-SAMPLERS = Registry("sampler")
+
+def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:
+    """Ranges that hold for every sampler: whole numbers are not negative."""
+    for key, value in options.items():
+        if type(value) is int and value < 0:
+            raise UserError(
+                f"the option {key!r} of the sampler {name!r} must be a whole number, at least 0, not {value}"
+            )
+
+
+SAMPLERS = Registry("sampler", check=check_ranges)
 
 
 class Draw(NamedTuple):
@@ -82,16 +93,7 @@ def make_sampler(text: str) -> Sampler:
     Raises:
       UserError: an unknown name or option, or a value of another type or out of range.
     """
-    name, options = parse_call(text)
-    family = SAMPLERS.get(name)
-    SAMPLERS.check_options(name, options)
-    for key, default in SAMPLERS.options(name).items():
-        value = options.get(key, default)
-        whole = type(default) is int
-        if type(value) is not type(default) or (whole and value < 0):
-            kind = "a whole number, at least 0" if whole else f"of type {type(default).__name__}"
-            raise UserError(f"the option {key!r} of the sampler {name!r} must be {kind}, not {value!r}")
-    return family(**options)
+    return SAMPLERS.call(text)
 
 
 def option(default: Any) -> Any:
