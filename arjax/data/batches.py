@@ -9,8 +9,8 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
-from arjax.data.base import Source
 from arjax.data.permutation import shuffled
+from arjax.data.sources import Source
 
 
 def train_indices(seed: int, step: int, num_examples: int, batch_size: int) -> np.ndarray:

@@ -17,9 +17,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from arjax.core.batch import Batch
+from arjax.core.errors import UserError
 from arjax.data import Source
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import train_index_block
+from arjax.parallel.memory import free_bytes
 from arjax.parallel.rows import from_own_rows, own_rows, to_mesh
 from arjax.parallel.sharding import batch_sharding, replicated
 
@@ -39,6 +41,14 @@ class GatherSource(Protocol):
 
     def gather(self, arrays: Batch, indices: jax.Array) -> Batch:
         """The batch of the rows `indices` int[B], from `arrays` wherever they are; pure."""
+
+
+@runtime_checkable
+class CheckedLater(Protocol):
+    """A source that checks rows as they are read, so not all of them yet."""
+
+    def check_all(self) -> None:
+        """Raises `UserError` unless all rows are as they should be."""
 
 
 class Feed(contextlib.AbstractContextManager):
@@ -184,13 +194,36 @@ def make_feed(
 
 
 def compact_form(source: Source) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
-    """The arrays of a split and the function that gathers batches from them.
+    """The arrays of a split, to be kept on a device, and the function that gathers batches from them.
 
     Sources that have such a form of their own (pixels of one byte, windows that overlap) are kept in it.
+
+    Raises:
+      UserError: the device cannot hold them, or rows of a source that checks them as they are read are not as they
+        should be.
     """
-    if isinstance(source, GatherSource):
-        return source.arrays, source.gather
-    return source.__getitems__(np.arange(len(source))), Batch.take
+    if not isinstance(source, GatherSource):
+        _check_fits(len(source), _num_bytes(source.__getitems__(np.zeros(1, np.int64))) * len(source))
+        return source.__getitems__(np.arange(len(source))), Batch.take
+    _check_fits(len(source), _num_bytes(source.arrays))
+    if isinstance(source, CheckedLater):
+        source.check_all()
+    return source.arrays, source.gather
+
+
+def _num_bytes(arrays: Batch) -> int:
+    return sum(array.nbytes for array in jax.tree.leaves(arrays))
+
+
+def _check_fits(num_examples: int, num_bytes: int) -> None:
+    free = free_bytes()
+    if free is not None and num_bytes > free:
+        size = f"takes {num_bytes / 1e9:.3g} GB on a device, where {free / 1e9:.3g} GB are free"
+    elif num_examples > 2**31:  # rows are counted in int32 there
+        size = f"has {num_examples:,} examples, and a device counts up to 2^31"
+    else:
+        return
+    raise UserError(f"the train split {size}: train.data_on_device=false keeps it on the host and reads batches of it")
 
 
 def as_traced(n: int, mesh: Mesh) -> jax.Array:
