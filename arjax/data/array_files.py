@@ -6,6 +6,7 @@ import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from arjax.core.batch import Batch
@@ -17,8 +18,10 @@ from arjax.data.base import DATASETS, Dataset, check_choice
 from arjax.data.sources import ArraySource, check_rows, with_shapes
 
 CONTEXTS = ("none", "label", "vector", "sequence", "frames")
-#: Read at once where a whole split is checked.
-_PIECE = 2**26
+#: Bytes of files that stay in the memory of the process.
+MOST_MAPPED = 2**28
+#: Bytes that the system maps around a row, at most.
+_AROUND = 2**16
 
 
 @DATASETS.register("array_files")
@@ -106,6 +109,8 @@ def _open(path: Path) -> np.memmap:
         raise UserError(f"{str(path)!r} holds several arrays: write each with numpy.save into a file of its own")
     if not array.dtype.isnative:
         raise UserError(f"{str(path)!r} has the byte order of other machines: write it again in that of this one")
+    if hasattr(mmap, "MADV_RANDOM"):  # else each row brings its neighbours along, megabytes on some disks
+        array._mmap.madvise(mmap.MADV_RANDOM)
     return array
 
 
@@ -119,25 +124,40 @@ class FileSource(ArraySource):
     def __init__(self, event: EventSpec, context: ContextSpec, split: str, arrays: dict[str, np.memmap]):
         """Raises `UserError` when shapes and types do not fit the event and the context."""
         super().__init__(event, with_shapes(event, context, split, arrays), context)
-        self._split, self._files = split, tuple(arrays.values())
+        self._split, self._files, self._touched = split, tuple(arrays.values()), 0
+        self._bytes_per_row = sum(array.nbytes // len(array) + _AROUND for array in self._files)
         self._check(self.arrays.take(slice(0)))  # types
 
     def __getitems__(self, indices: np.ndarray) -> Batch:
         """Raises `UserError` when these rows do not fit the event and the context."""
-        check_whole(self._files)
-        rows = self.arrays.take(np.asarray(indices))
-        give_back(self._files)
-        self._check(rows)
-        return self.in_types(rows)
+        indices = np.asarray(indices)
+        begins = range(0, max(len(indices), 1), self._piece)
+        pieces = [self._read(indices[begin : begin + self._piece]) for begin in begins]
+        whole = pieces[0] if len(pieces) == 1 else jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
+        return self.in_types(whole)
 
     def check_all(self) -> None:
         """Raises `UserError` unless all rows fit; reads the files once, piece by piece."""
-        bytes_per_row = sum(array.nbytes for array in self._files) // len(self)
-        rows = max(1, _PIECE // max(bytes_per_row, 1))
-        for begin in range(0, len(self), rows):
-            check_whole(self._files)
-            self._check(self.arrays.take(slice(begin, begin + rows)))
+        for begin in range(0, len(self), self._piece):
+            self._read(np.arange(begin, min(begin + self._piece, len(self))))
+
+    @property
+    def _piece(self) -> int:
+        """Rows that are read at once."""
+        return max(1, MOST_MAPPED // self._bytes_per_row)
+
+    def _read(self, indices: np.ndarray) -> Batch:
+        """Copies of some rows as they are stored, checked."""
+        check_whole(self._files)
+        self._touched += len(indices) * self._bytes_per_row
+        if self._touched > MOST_MAPPED:
             give_back(self._files)
+            self._touched = len(indices) * self._bytes_per_row
+        if len(indices) > 1 and (np.diff(indices) == 1).all():
+            fetch(self._files, int(indices[0]), int(indices[-1]) + 1)
+        rows = self.arrays.take(indices)
+        self._check(rows)
+        return rows
 
     def _check(self, rows: Batch) -> None:
         check_rows(self.event, self.context, self._split, rows)
@@ -155,3 +175,12 @@ def give_back(files: Sequence[np.memmap]) -> None:
     if hasattr(mmap, "MADV_DONTNEED"):
         for array in files:
             array._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def fetch(files: Sequence[np.memmap], begin: int, end: int) -> None:
+    """Tells the system that the rows `begin`, ..., `end - 1` are read next."""
+    if hasattr(mmap, "MADV_WILLNEED"):
+        for array in files:
+            row = array.nbytes // len(array)
+            first = (array.offset + begin * row) // mmap.PAGESIZE * mmap.PAGESIZE
+            array._mmap.madvise(mmap.MADV_WILLNEED, first, array.offset + end * row - first)
