@@ -123,15 +123,15 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.evaluation.inpainting import HALVES
     from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
-    from arjax.networks import BUILDER_FIELDS, NETWORKS
+    from arjax.networks import NETWORKS
     from arjax.objectives import make_objective
     from arjax.samplers import SAMPLERS
 
-    for registry, section, hidden in ((DATASETS, config.dataset, ()), (NETWORKS, config.network, BUILDER_FIELDS)):
+    for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
         if not section.name:
             raise UserError(f"the config names no {registry.kind}: set config.{registry.kind}")
         options = section.to_dict()
-        registry.check_options(options.pop("name"), options, hidden)
+        registry.resolve(options.pop("name"), options)
     calls = [(ORDERINGS, config.model.ordering), (PARTITIONS, config.model.partition)]
     calls += [(CONDITIONALS, config.model.conditional)] if config.model.conditional else []
     for registry, text in calls:
