@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
 from arjax.data.ahead import THREAD
 from arjax.data.windows import RandomWindows
+from arjax.evaluation.likelihood import Evaluator
 from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import HostFeed, make_feed
 from arjax.training.loop import train
@@ -113,6 +115,23 @@ def test_what_goes_wrong_in_reading_ahead_is_told_when_its_turn_comes():
     assert not threads()
 
 
+def test_evaluation_reads_ahead_and_tells_what_goes_wrong():
+    setup = build(tiny_config())
+    params = setup.model.init(jax.random.key(0))
+
+    def score(source):
+        dataset = dataclasses.replace(setup.dataset, splits={"test": source})
+        return Evaluator(setup.model, dataset, 104, setup.mesh)(params, "test")
+
+    source = Plain(setup.dataset.splits["test"])
+    assert score(source) == score(setup.dataset.splits["test"])
+    assert [rows for _, rows in source.reads] == [104] * 3
+    assert all(name.startswith(THREAD) for name, _ in source.reads)
+    with pytest.raises(UserError, match="a row is damaged"):
+        score(Plain(source.source, [2]))
+    assert not threads()
+
+
 def test_a_run_that_reads_ahead_ends_its_thread_and_goes_on_bit_for_bit(tmp_path, monkeypatch):
     changes = {"train__data_on_device": False, "train__log_every": 12}
 
@@ -146,6 +165,7 @@ def test_rows_are_split_over_devices():
 import jax, numpy as np
 from arjax.data import make_dataset
 from arjax.training.feed import make_feed
+from arjax.evaluation.likelihood import Evaluator
 from arjax.parallel.sharding import make_mesh
 source = make_dataset("digits").splits["train"]
 whole = None
