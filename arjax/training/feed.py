@@ -26,6 +26,9 @@ from arjax.parallel.rows import from_own_rows, own_rows, to_mesh
 from arjax.parallel.sharding import batch_sharding, replicated
 
 
+KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batches of it"
+
+
 class Chunk(Protocol):
     """Batches of up to K steps: a pytree of arrays with one shape, whatever the number of steps."""
 
@@ -96,7 +99,7 @@ class ResidentFeed(Feed):
         """Loads `source` onto the mesh; `max_steps` is K."""
         self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
         self._num_examples, self._mesh = len(source), mesh
-        arrays, self._gather = compact_form(source)
+        arrays, self._gather = compact_form(source, KEEP_ON_HOST)
         self._arrays = jax.tree.map(lambda array: to_mesh(np.asarray(array), replicated(mesh)), arrays)
 
     def chunk(self, step: int, n: int) -> ResidentChunk:
@@ -193,19 +196,26 @@ def make_feed(
     return HostFeed(source, mesh, seed, batch_size, max_steps, steps_from)
 
 
-def compact_form(source: Source) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
+def compact_form(
+    source: Source, remedy: str = "take fewer examples"
+) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
     """The arrays of a split, to be kept on a device, and the function that gathers batches from them.
 
     Sources that have such a form of their own (pixels of one byte, windows that overlap) are kept in it.
+
+    Args:
+      source: the train split.
+      remedy: of a split that the device cannot hold, for the message.
 
     Raises:
       UserError: the device cannot hold them, or rows of a source that checks them as they are read are not as they
         should be.
     """
     if not isinstance(source, GatherSource):
-        _check_fits(len(source), _num_bytes(source.__getitems__(np.zeros(1, np.int64))) * len(source))
+        row = source.__getitems__(np.zeros(1, np.int64))
+        _check_fits(len(source), _num_bytes(row) * len(source), remedy)
         return source.__getitems__(np.arange(len(source))), Batch.take
-    _check_fits(len(source), _num_bytes(source.arrays))
+    _check_fits(len(source), _num_bytes(source.arrays), remedy)
     if isinstance(source, CheckedLater):
         source.check_all()
     return source.arrays, source.gather
@@ -215,7 +225,7 @@ def _num_bytes(arrays: Batch) -> int:
     return sum(array.nbytes for array in jax.tree.leaves(arrays))
 
 
-def _check_fits(num_examples: int, num_bytes: int) -> None:
+def _check_fits(num_examples: int, num_bytes: int, remedy: str) -> None:
     free = free_bytes()
     if free is not None and num_bytes > free:
         size = f"takes {num_bytes / 1e9:.3g} GB on a device, where {free / 1e9:.3g} GB are free"
@@ -223,7 +233,7 @@ def _check_fits(num_examples: int, num_bytes: int) -> None:
         size = f"has {num_examples:,} examples, and a device counts up to 2^31"
     else:
         return
-    raise UserError(f"the train split {size}: train.data_on_device=false keeps it on the host and reads batches of it")
+    raise UserError(f"the train split {size}: {remedy}")
 
 
 def as_traced(n: int, mesh: Mesh) -> jax.Array:

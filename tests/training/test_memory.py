@@ -31,7 +31,9 @@ def test_the_size_is_that_of_the_compact_form(monkeypatch):
     for size, source in sources.items():
         monkeypatch.setattr(feed, "free_bytes", lambda size=size: size - 1)
         with pytest.raises(UserError, match=r"the train split takes .* GB on a device, .* train\.data_on_device=false"):
-            compact_form(source)
+            compact_form(source, feed.KEEP_ON_HOST)
+    with pytest.raises(UserError, match="are free: take fewer examples"):
+        compact_form(source)
     for free in (4000, None):
         monkeypatch.setattr(feed, "free_bytes", lambda free=free: free)
         assert compact_form(pixels)[0] is pixels.arrays
@@ -39,7 +41,7 @@ def test_the_size_is_that_of_the_compact_form(monkeypatch):
 
 def test_rows_that_a_device_cannot_count_are_refused():
     with pytest.raises(UserError, match=r"3,000,000,000 examples, and a device counts up to 2\^31"):
-        feed._check_fits(3_000_000_000, 1)
+        feed._check_fits(3_000_000_000, 1, "")
 
 
 class Device:
