@@ -25,7 +25,6 @@ from arjax.parallel.memory import free_bytes
 from arjax.parallel.rows import from_own_rows, own_rows, to_mesh
 from arjax.parallel.sharding import batch_sharding, replicated
 
-
 KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batches of it"
 
 
