@@ -34,7 +34,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.evaluation.speed import matrix_product, ratio, sampling_speed, time_in_turns
 from arjax.models import make_model
-from arjax.networks import BUILDER_FIELDS, NETWORKS
+from arjax.networks import NETWORKS
 from arjax.reporting.tables import format_count, print_table
 
 SAMPLES = 16
@@ -60,7 +60,7 @@ def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
     step_seconds = [s / STEPS_PER_DISPATCH for s in seconds["arjax"]]
     row = {
         "network": name,
-        "options": NETWORKS.options(name, hidden=BUILDER_FIELDS) | dict(case.options),
+        "options": NETWORKS.options(name) | dict(case.options),
         "event": dataclasses.asdict(case.event),
         "batch_size": case.batch_size,
         "step_seconds": statistics.median(step_seconds),
@@ -87,7 +87,7 @@ def measure_sampling(name: str, rounds: int) -> dict[str, Any]:
     event, num, options = SAMPLING.get(name, (IMAGE, SAMPLES, case.options if case.event == IMAGE else {}))
     model = make_model(event, name, ordering=case.ordering, **options)
     speed = sampling_speed(model, jax.jit(model.init)(jax.random.key(0)), num, rounds)
-    options = NETWORKS.options(name, hidden=BUILDER_FIELDS) | dict(options)
+    options = NETWORKS.options(name) | dict(options)
     about = {"network": name, "options": options, "num_sites": event.num_sites, "batch_size": num}
     return about | dataclasses.asdict(speed)
 

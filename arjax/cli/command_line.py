@@ -18,7 +18,7 @@ from arjax.core.output import guarded_output
 from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean
 
-MODES = ("train", "evaluate", "sample", "plan", "list")
+MODES = ("train", "evaluate", "sample", "inpaint", "plan", "list")
 EXIT_USER_ERROR = 2
 
 _DESCRIPTION = "Trains, scores and samples an autoregressive model given by a config file."
@@ -27,6 +27,7 @@ modes:
   train      trains, validates as it goes, ends with the test likelihood; goes on by itself in a folder with a run
   evaluate   scores config.evaluate.split with the parameters that were best on validation -> DIR/evaluations/
   sample     draws config.sample.num samples -> DIR/samples-1/, samples-2/, ...
+  inpaint    completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/
   plan       parameter table, FLOPs and memory per device for the mesh in the config, without an accelerator
   list       everything registered (networks, orderings, data sets, ...) as JSON
 

@@ -132,6 +132,20 @@ def run_sample(flags: Flags) -> int:
     return 0
 
 
+def run_inpaint(flags: Flags) -> int:
+    """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
+    from arjax.cli.inpainting import inpaint
+    from arjax.config.build import build
+    from arjax.training.setup import restore_params
+
+    config = _load_run_config(flags)
+    _connect(flags)
+    setup = build(config)
+    params, _, _ = restore_params(setup, flags.workdir)
+    inpaint(setup, params, config.inpaint, Path(flags.workdir))
+    return 0
+
+
 def run_plan(flags: Flags) -> int:
     """Prints what the run of a config needs, and writes it to `DIR/plan.json` when there is a workdir."""
     from arjax.cli.planning import make_plan, print_plan, simulate_devices

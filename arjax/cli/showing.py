@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from ml_collections import ConfigDict
 
 from arjax.core.batch import Batch
 from arjax.core.files import write_json
-from arjax.data import Dataset, speech
+from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
@@ -29,10 +28,6 @@ from arjax.training.setup import Setup, restore_params
 ENTROPY_EXAMPLES = 1000
 # A table of who reads whom is quadratic in the sites.
 MOST_SITES = 1024
-# Waveforms in [-1, 1] of data sets that are sound, and their rate in Hz.
-WAVEFORMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
-    "spoken_digits": (lambda levels: speech.mu_law_decode(levels) / 32768.0, speech.SAMPLE_RATE)
-}
 
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
@@ -113,7 +108,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
     if jax.process_index() != 0:
         return []
     event, dataset = setup.model.event, setup.dataset
-    to_wave, rate = WAVEFORMS.get(dataset.name, (None, 0))
+    to_wave, rate = dataset.sound or (None, 0)
     written = write_samples(
         folder,
         dataset.in_data_units(np.asarray(drawn)),

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 import re
 import types
 from collections.abc import Iterable
@@ -26,7 +25,7 @@ from ml_collections import ConfigDict
 
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry, did_you_mean, nearest
-from arjax.core.values import parse_value
+from arjax.core.values import as_tuples, parse_value
 
 
 def base_config() -> ConfigDict:
@@ -71,6 +70,8 @@ def base_config() -> ConfigDict:
             },
             "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
             "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0},
+            # hidden: top, bottom, left or right half; visible: rest (the other half) or nothing
+            "inpaint": {"hidden": "bottom", "visible": "rest", "num": 8, "completions": 6},
             # data -1: all devices that are left; rules (): the default sharding rules
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "rules": ()},
         }
@@ -81,14 +82,14 @@ def dataset_config(name: str, **options: Any) -> ConfigDict:
     """The config of a data set: its name and all its options, at their defaults where not given."""
     from arjax.data import DATASETS
 
-    return _component_config(DATASETS, name, options, hidden=())
+    return _component_config(DATASETS, name, options)
 
 
 def network_config(name: str, **options: Any) -> ConfigDict:
     """The config of a network: its name and all its hyper-parameters, at their defaults where not given."""
-    from arjax.networks import BUILDER_FIELDS, NETWORKS
+    from arjax.networks import NETWORKS
 
-    return _component_config(NETWORKS, name, options, hidden=BUILDER_FIELDS)
+    return _component_config(NETWORKS, name, options)
 
 
 def small_network_config(name: str) -> ConfigDict:
@@ -98,29 +99,11 @@ def small_network_config(name: str) -> ConfigDict:
     return network_config(name, **NETWORKS.get(name).SMALL)
 
 
-def _component_config(registry: Registry, name: str, options: dict[str, Any], hidden: tuple[str, ...]) -> ConfigDict:
-    registry.check_options(name, options, hidden)
-    defaults = registry.options(name, hidden)
-    values = {key: _freeze(options.get(key, default)) for key, default in defaults.items()}
+def _component_config(registry: Registry, name: str, options: dict[str, Any]) -> ConfigDict:
+    values = registry.resolve(name, options)
     for key, value in values.items():
-        default = defaults[key]
         assert value is not None, f"option {key!r} of {registry.kind} {name!r} is None: it could not be overridden"
-        if default is not inspect.Parameter.empty and not _same_type(value, _freeze(default)):
-            raise UserError(
-                f"option {key!r} of {registry.kind} {name!r} must be of type {type(default).__name__}, not {value!r}"
-            )
-        if isinstance(default, float):
-            values[key] = float(value)
-    return ConfigDict({"name": name} | values).lock()
-
-
-def _freeze(value: Any) -> Any:
-    return tuple(_freeze(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-def _same_type(value: Any, default: Any) -> bool:
-    """Whether a config field may hold `value`: its default's type, or an integer where the default is a float."""
-    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+    return ConfigDict({"name": name} | {key: as_tuples(value) for key, value in values.items()}).lock()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,6 +33,7 @@ MAY_DIFFER = (
     "train.data_on_device",
     "evaluate.",
     "sample.",
+    "inpaint.",
     "mesh.",
 )
 DURATIONS = ("train.steps", "train.examples", "train.epochs")
@@ -159,6 +160,8 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
     with config.unlocked():
         for name, value in fields(base_config()):
             section, _, field = name.rpartition(".")
+            if section and section not in config:
+                config[section] = ConfigDict()
             if isinstance(config.get(section, None), ConfigDict) and field not in config[section]:
                 config[section][field] = value
     return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -21,6 +22,8 @@ POSITIVE = (
     "evaluate.batch_size",
     "evaluate.num_orders",
     "sample.num",
+    "inpaint.num",
+    "inpaint.completions",
     "mesh.fsdp",
     "mesh.tensor",
     "sample.temperature",
@@ -117,17 +120,18 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.conditionals import CONDITIONALS
     from arjax.core.registry import parse_call
     from arjax.data import DATASETS
+    from arjax.evaluation.inpainting import HALVES
     from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
-    from arjax.networks import BUILDER_FIELDS, NETWORKS
+    from arjax.networks import NETWORKS
     from arjax.objectives import make_objective
     from arjax.samplers import SAMPLERS
 
-    for registry, section, hidden in ((DATASETS, config.dataset, ()), (NETWORKS, config.network, BUILDER_FIELDS)):
+    for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
         if not section.name:
             raise UserError(f"the config names no {registry.kind}: set config.{registry.kind}")
         options = section.to_dict()
-        registry.check_options(options.pop("name"), options, hidden)
+        registry.resolve(options.pop("name"), options)
     calls = [(ORDERINGS, config.model.ordering), (PARTITIONS, config.model.partition)]
     calls += [(CONDITIONALS, config.model.conditional)] if config.model.conditional else []
     for registry, text in calls:
@@ -144,8 +148,10 @@ def _check_names(config: ConfigDict) -> None:
         raise UserError(f"config.model.orders needs the objective 'order_agnostic', not {config.objective!r}")
     SAMPLERS.get(config.sample.sampler)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
+    _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
+    _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         raise UserError(f"config.{name} must be one of {', '.join(choices)}, not {value!r}")

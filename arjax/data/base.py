@@ -42,6 +42,8 @@ class Dataset:
       scale: float32[*event.shape] for real data that was standardised, z = (x - shift) / scale. A density in data units
         follows from log p(x) = log p(z) - sum(log(scale)), and is what evaluation reports. None: nothing was scaled.
       shift: likewise.
+      sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
+        rate in Hz; None for all others.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Dataset:
     transform: Callable[[Any, Batch, bool], Batch] | None = None
     scale: np.ndarray | None = None
     shift: np.ndarray | None = None
+    sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
 
     @property
     def log_scale_D(self) -> np.ndarray:
@@ -214,12 +217,7 @@ def make_dataset(name: str, **options: Any) -> Dataset:
     Raises:
       UserError: an unknown name, option or value, or a set that is not prepared (with the command that gets it).
     """
-    DATASETS.check_options(name, options)
-    for key, default in DATASETS.options(name).items():
-        if key in options and type(options[key]) is not type(default):
-            kind = type(default).__name__
-            raise UserError(f"option {key!r} of dataset {name!r} must be of type {kind}, not {options[key]!r}")
-    return DATASETS.get(name)(**options)
+    return DATASETS.get(name)(**DATASETS.resolve(name, options))
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

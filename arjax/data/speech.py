@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from arjax.core.errors import UserError
@@ -44,7 +46,8 @@ def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = 
         if spec:
             arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)[places["owner"]]
     event = EventSpec((length,), kind="levels", num_levels=NUM_LEVELS)
-    return from_arrays(event, context=spec, name="spoken_digits", **arrays)
+    dataset = from_arrays(event, context=spec, name="spoken_digits", **arrays)
+    return dataclasses.replace(dataset, sound=(waveform, SAMPLE_RATE))
 
 
 def mu_law_encode(audio: np.ndarray) -> np.ndarray:
@@ -52,6 +55,11 @@ def mu_law_encode(audio: np.ndarray) -> np.ndarray:
     x = audio / _FULL_SCALE
     y = np.sign(x) * np.log1p(_MU * np.abs(x)) / np.log1p(_MU)
     return np.floor((y + 1) / 2 * _MU + 0.5).astype(np.uint8)
+
+
+def waveform(levels: np.ndarray) -> np.ndarray:
+    """Levels as numbers in [-1, 1]."""
+    return mu_law_decode(levels) / 32768.0
 
 
 def mu_law_decode(levels: np.ndarray) -> np.ndarray:

@@ -7,11 +7,11 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.arrays import as_sites
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.evaluation.likelihood import Evaluator, Hidden
@@ -57,31 +57,30 @@ def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
 
 
 def complete(
-    model: AutoregressiveModel, params: Any, x: np.ndarray, hidden: np.ndarray, num: int, key: jax.Array
+    model: AutoregressiveModel, params: Any, batch: Batch, hidden: np.ndarray, num: int, key: jax.Array
 ) -> Completions:
     """Draws the hidden sites of N examples in `num` ways each, from their exact conditional distribution.
 
     Args:
-      model: has no context.
+      model: the model.
       params: its parameters.
-      x: [N, *grid, *value].
+      batch: N examples, with their contexts where the model has one.
       hidden: bool[*grid].
       num: K.
       key: of the draws.
 
     Raises:
-      UserError: no order of the model has the visible sites first, or it needs a context.
+      UserError: no order of the model has the visible sites first.
     """
-    if model.context_spec:
-        raise UserError("completions of models with a context are not drawn by this function: use model.sample")
+    x = np.asarray(batch.x)
     hidden = as_sites(model.event, hidden, "hidden")
     evidence_first(model, ~hidden, hidden)  # what cannot be scored is not drawn
-    given = np.repeat(np.asarray(x), num, axis=0)
-    drawn = model.sample(params, key, len(given), given=given, observed=~hidden)
+    each = jax.tree.map(lambda array: np.repeat(np.asarray(array), num, axis=0), batch)
+    drawn = model.sample(params, key, len(each), given=each.x, observed=~hidden, context=each.context)
     score = functools.partial(model.conditional_log_prob, query=hidden, evidence=~hidden)
-    log_prob = np.asarray(score(params, drawn)).reshape(len(x), num)
-    truth = np.asarray(score(params, jnp.asarray(x)))
-    return Completions(np.asarray(x), hidden, np.asarray(drawn).reshape(len(x), num, *x.shape[1:]), log_prob, truth)
+    log_prob = np.asarray(score(params, drawn, context=each.context)).reshape(len(x), num)
+    truth = np.asarray(score(params, x, context=batch.context))
+    return Completions(x, hidden, np.asarray(drawn).reshape(len(x), num, *x.shape[1:]), log_prob, truth)
 
 
 def score_hidden(
@@ -93,6 +92,7 @@ def score_hidden(
     visible: np.ndarray,
     batch_size: int,
     mesh: Mesh | None = None,
+    seed: int = 0,
 ) -> dict[str, float]:
     """The exact cost of the hidden sites given the visible ones, over a whole split.
 
@@ -108,6 +108,7 @@ def score_hidden(
       visible: bool[*grid], the sites that are given; those in neither set are not seen.
       batch_size: rows per batch.
       mesh: that of the parameters; None: one device.
+      seed: of a transform that draws at random.
 
     Returns:
       The scores of `evaluate`: `nll_nats` per example, its `nll_stderr`, `bits_per_dim` over the hidden scalars,
@@ -120,4 +121,4 @@ def score_hidden(
     query = Hidden(as_sites(model.event, hidden, "hidden"), as_sites(model.event, visible, "visible"))
     if not query.sites.any():
         raise UserError("no site is hidden, so there is nothing to score")
-    return Evaluator(model, dataset, batch_size, mesh, hidden=query)(params, split)
+    return Evaluator(model, dataset, batch_size, mesh, seed, hidden=query)(params, split)

@@ -24,7 +24,7 @@ from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.make import make_model
-from arjax.networks import BUILDER_FIELDS, NETWORKS
+from arjax.networks import NETWORKS
 
 
 @CONDITIONALS.register("nested")
@@ -98,7 +98,7 @@ class Nested(JointConditional):
             raise UserError(
                 f"features of the conditional 'nested' must be a whole number, at least 1, not {features!r}"
             )
-        NETWORKS.check_options(network, options, hidden=BUILDER_FIELDS)
+        NETWORKS.check_options(network, options)
         grid, value = (event.value_shape, ()) if block_size == 1 else ((block_size,), event.value_shape)
         entries = EventSpec(grid, value, event.kind, event.num_levels)
         context = ContextSpec("vector", block_size * features)

@@ -15,11 +15,22 @@ from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 
-NETWORKS = Registry("network")
-
 Carry = Any
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
+
+
+def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -> None:
+    """Ranges that hold for every family: rates in [0, 1), sizes and counts positive."""
+    for key, value in options.items():
+        if key.endswith("dropout") and not 0 <= value < 1:
+            raise UserError(f"network.{key} must be in [0, 1), not {value}")
+        least = 0 if key in family.MAY_BE_ZERO else 1
+        if isinstance(value, int) and not isinstance(value, bool) and value < least:
+            raise UserError(f"network.{key} of {name!r} must be at least {least}, not {value}")
+
+
+NETWORKS = Registry("network", hidden=BUILDER_FIELDS, check=check_ranges)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "gelu": nn.gelu,
@@ -59,6 +70,13 @@ class Network(nn.Module):
     @classmethod
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:
         """Raises `UserError` in one sentence when the family cannot serve this event, factorization or options."""
+
+    @classmethod
+    def check_several_orders(cls, options: Mapping[str, Any]) -> None:
+        """Raises `UserError` when the family, with these options, cannot tell which site comes next.
+
+        Under one order the number of the step tells; under several orders it does not.
+        """
 
     def dependencies(self, factorization: Factorization) -> np.ndarray:
         """bool[D, D]: [i, j] iff the features of site i read x_j. All sites of earlier steps, unless the family says

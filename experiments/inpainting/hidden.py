@@ -1,4 +1,4 @@
-"""A table of what the hidden halves cost, from the inpainting.json files of the sweep's runs.
+"""A table of what the hidden halves cost, from the files that `arjax --mode=inpaint` wrote for the sweep's runs.
 
 python experiments/inpainting/hidden.py runs/inpainting
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from arjax.core.values import read_json_object
+from arjax.core.files import read_json_object
 from arjax.sweep.results import COLUMNS, read_csv, write_csv
 
 
@@ -17,15 +17,20 @@ def main(folder: Path) -> None:
     rows = []
     for row in read_csv(folder / "results.csv"):
         workdir = row["command"].rpartition("runs/")[2]
-        for question, scores in (read_json_object(folder / workdir / "inpainting.json") or {}).items():
-            half, visible = question.split(" half given ")
-            command = f"python scripts/inpaint.py --workdir=runs/inpainting/{workdir} --hidden={half}"
-            if visible.startswith("nothing"):
-                command += " --visible=nothing"
+        for question, scores in (read_json_object(folder / workdir / "inpainting" / "scores.json") or {}).items():
+            half, _, visible, _ = question.split("_")
+            given = "the other" if visible == "rest" else "nothing"
+            command = f"arjax --mode=inpaint --workdir=runs/inpainting/{workdir} --config.inpaint.hidden={half}"
+            if visible == "nothing":
+                command += " --config.inpaint.visible=nothing"
             rows.append(
                 dict.fromkeys(COLUMNS, "")
                 | {key: row[key] for key in ("dataset", "ordering", "seed", "num_params", "device")}
-                | {"model": f"{row['model']}: {question.partition(',')[0]}", "metric": "nll_nats", "command": command}
+                | {
+                    "model": f"{row['model']}: {half} half given {given}",
+                    "metric": "nll_nats",
+                    "command": command,
+                }
                 | {"value": f"{scores['nll_nats']:.6g}", "value_stderr": f"{scores['nll_stderr']:.3g}"}
             )
     write_csv(folder / "hidden.csv", rows)

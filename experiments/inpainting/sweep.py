@@ -1,9 +1,9 @@
 """The same MADE in raster order, under the eight rasters and under all orders: what each can fill in.
 
 arjax-sweep --sweep=experiments/inpainting/sweep.py --workdir=runs/inpainting
-for name in raster rasters uniform; do python scripts/inpaint.py --workdir=runs/inpainting/$name --hidden=bottom; done
-for name in rasters uniform; do python scripts/inpaint.py --workdir=runs/inpainting/$name --hidden=top; done
-python scripts/inpaint.py --workdir=runs/inpainting/raster --hidden=top --visible=nothing
+for name in raster rasters uniform; do arjax --mode=inpaint --workdir=runs/inpainting/$name; done
+for name in rasters uniform; do arjax --mode=inpaint --workdir=runs/inpainting/$name --config.inpaint.hidden=top; done
+arjax --mode=inpaint --workdir=runs/inpainting/raster --config.inpaint.hidden=top --config.inpaint.visible=nothing
 """
 
 from arjax.sweep import Run

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import pathlib
-import runpy
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from arjax.cli.main import main
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import Dataset, from_arrays
@@ -22,7 +22,6 @@ from arjax.evaluation.likelihood import evaluate
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "inpaint.py"
 MODEL = make_model(EventSpec((2, 2)), "made", hidden_sizes=(8,), orders="uniform")
 
 
@@ -45,7 +44,7 @@ def test_halves_of_an_image():
 def test_completions_keep_what_is_seen_and_say_how_probable_they_are():
     params, hidden = some_params(), half((2, 2), "top")
     x = np.array([[[0, 1], [1, 0]], [[1, 1], [0, 1]]])
-    done = complete(MODEL, params, x, hidden, 400, jax.random.key(1))
+    done = complete(MODEL, params, Batch(x), hidden, 400, jax.random.key(1))
     assert (done.drawn[:, :, 1] == x[:, None, 1]).all() and done.drawn.shape == (2, 400, 2, 2)
     for n in range(2):
         probability = {}
@@ -70,28 +69,29 @@ def workdir(tmp_path_factory):
     return folder
 
 
-def inpaint(*flags):
-    return runpy.run_path(str(SCRIPT))["main"](flags)
+def inpaint(workdir, **options):
+    return main(["--mode=inpaint", f"--workdir={workdir}", *(f"--config.inpaint.{k}={v}" for k, v in options.items())])
 
 
-def test_the_script_writes_a_picture_and_exact_scores(workdir, capsys):
-    flags = (f"--workdir={workdir}", "--hidden=left", "--num=3", "--completions=2")
-    assert inpaint(*flags) == 0
-    assert (workdir / "inpainting.png").stat().st_size > 1000
-    assert inpaint(f"--workdir={workdir}", "--hidden=right", "--visible=nothing") == 0
-    scores = json.loads((workdir / "inpainting.json").read_text())
-    given, alone = scores["left half given the other, test"], scores["right half given nothing, test"]
+def test_the_mode_writes_a_picture_and_exact_scores(workdir):
+    assert inpaint(workdir, hidden="left", num=3, completions=2) == 0
+    assert (workdir / "inpainting" / "left_given_rest_test.png").stat().st_size > 1000
+    assert inpaint(workdir, hidden="right", visible="nothing") == 0
+    scores = json.loads((workdir / "inpainting" / "scores.json").read_text())
+    given, alone = scores["left_given_rest_test"], scores["right_given_nothing_test"]
     whole = given["nll_nats"] + alone["nll_nats"]  # p(left | right) p(right), in an order that begins at the right
     assert given["num_examples"] == alone["num_examples"] == 300
     results = json.loads((workdir / "results.json").read_text())
     assert whole == pytest.approx(results["nll_nats"], rel=0.2)
 
 
-def test_a_half_that_no_order_can_fill_in_is_refused(tmp_path):
+def test_a_half_that_no_order_can_fill_in_is_refused(tmp_path, capsys):
     config = pathlib.Path(__file__).parents[2] / "configs" / "digits.py"
     assert main([f"--config={config}:smoke,network=made", f"--workdir={tmp_path}"]) == 0
-    with pytest.raises(UserError, match="this order cannot condition on the observed sites"):
-        inpaint(f"--workdir={tmp_path}", "--hidden=top")
+    assert inpaint(tmp_path, hidden="top") == 2
+    assert "this order cannot condition on the observed sites" in capsys.readouterr().err
+    assert inpaint(tmp_path, hidden="middle") == 2
+    assert "config.inpaint.hidden must be one of top, bottom, left, right, not 'middle'" in capsys.readouterr().err
 
 
 def test_scores_of_hidden_and_visible_sites_add_up(workdir):

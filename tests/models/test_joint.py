@@ -213,7 +213,7 @@ def test_an_impossible_value_has_no_probability():
 def test_mistakes_are_told():
     for text, sentence in (
         ("mixture_of_products(components=0)", "must be"),
-        ("mixture_of_products(base=3)", "is a name in quotes, not 3"),
+        ("mixture_of_products(base=3)", "must be a text, not 3"),
         ("mixture_of_products(base='gaussian')", "needs real data"),
         ("mixture_of_products(base='mixture_of_products')", "cannot be 'mixture_of_products', which scores the sites"),
         ("nested(block_size=3)", "has no option 'block_size'"),

@@ -15,7 +15,7 @@ from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import Block, Memory, check_block, check_stack, make_norm, stacked
 from arjax.networks.layers.embedding import SequenceEncoder
-from arjax.networks.layers.steps import StepTokens, check_steps, to_grid
+from arjax.networks.layers.steps import StepTokens, check_steps, check_target_position, to_grid
 
 
 class BlockNetwork(Network):
@@ -53,6 +53,10 @@ class BlockNetwork(Network):
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
     MAY_BE_ZERO = ("mlp_size",)
+
+    @classmethod
+    def check_several_orders(cls, options):
+        check_target_position(options)
 
     @classmethod
     def check(cls, event, factorization, options):

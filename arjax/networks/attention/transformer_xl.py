@@ -17,7 +17,7 @@ from arjax.networks.base import NETWORKS, Network, activation
 from arjax.networks.layers.attention import MultiHead
 from arjax.networks.layers.blocks import check_stack, stacked
 from arjax.networks.layers.embedding import PositionEncoder
-from arjax.networks.layers.steps import StepTokens, check_steps, to_grid
+from arjax.networks.layers.steps import StepTokens, check_steps, check_target_position, to_grid
 
 #: u and v of section 3.3, [N, H] each: what content and what distance are looked for, whatever the query.
 Biases = tuple[jax.Array, jax.Array]
@@ -208,6 +208,10 @@ class TransformerXL(Network):
         check_steps(factorization, options["position"])
         check_stack(options)
         activation(options["activation"])
+
+    @classmethod
+    def check_several_orders(cls, options):
+        check_target_position(options)
 
     def dependencies(self, factorization):
         """Token t of a layer sees the tokens <= t of its segment and memory, so composed over the layers; token s reads

@@ -6,7 +6,8 @@ follows from the steps < t alone, and a network that is causal over steps is aut
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -117,6 +118,15 @@ def check_steps(factorization: Factorization, position: str) -> None:
         raise UserError("steps of several sites need network.position=learned or sinusoidal, to tell the sites apart")
 
 
+def check_target_position(options: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless tokens know the site that they predict."""
+    for name, value in (("position", "learned"), ("target_position", True)):
+        if options.get(name) in ("none", False):
+            raise UserError(
+                f"under several orders a network must know which site comes next: set network.{name}={value}"
+            )
+
+
 def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array:
     """Features by slot [B, S, M, F] -> float32 features by site [B, *grid, F]."""
     flat = features_BSMF.reshape(features_BSMF.shape[0], -1, features_BSMF.shape[-1])
@@ -175,6 +185,10 @@ class StepNetwork(Network):
     @classmethod
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
+
+    @classmethod
+    def check_several_orders(cls, options):
+        check_target_position(options)
 
     @property
     def input_size(self) -> int:

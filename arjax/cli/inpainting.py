@@ -1,0 +1,79 @@
+"""The mode `inpaint`: completions of half-observed images of a run, and the cost of the hidden half."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.files import read_json_object, write_json
+from arjax.data import Dataset
+from arjax.evaluation.inpainting import Completions, complete, half, score_hidden
+from arjax.reporting.inpainting import draw_completions
+from arjax.reporting.samples import as_images
+from arjax.training.setup import Setup
+
+FOLDER, SCORES = "inpainting", "scores.json"
+
+
+def inpaint(setup: Setup, params: Any, options: ConfigDict, workdir: Path) -> None:
+    """Scores the hidden half of every image of the split that the run reports; draws some of them, completed.
+
+    Writes `inpainting/scores.json`, by the name of the question, and a picture of that name where the rest of an image
+    is seen. Prints both.
+
+    Args:
+      setup: the run.
+      params: parameters on the run's mesh.
+      options: `config.inpaint`: hidden, visible, num images in the picture, completions of each.
+      workdir: folder of the run.
+
+    Raises:
+      UserError: the examples are no images, there is no such split, or no order of the model begins with
+        the visible half.
+    """
+    model, dataset, split = setup.model, setup.dataset, setup.evaluate.split
+    hidden = half(model.event.grid_shape, options.hidden)
+    visible = ~hidden if options.visible == "rest" else np.zeros_like(hidden)
+    if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
+        raise UserError(f"examples of {dataset.name!r} have no picture")
+    scores = score_hidden(
+        model, params, dataset, split, hidden, visible, setup.evaluate.batch_size, setup.mesh, setup.seed
+    )
+    done = None
+    if options.visible == "rest":
+        batch = some_rows(dataset, split, options.num)
+        done = complete(model, params, batch, hidden, options.completions, jax.random.key(setup.seed))
+    if jax.process_index() != 0:
+        return
+    question = f"{options.hidden}_given_{options.visible}_{split}"
+    print(
+        f"{question}: {scores['nll_nats']:.3f} ± {scores['nll_stderr']:.3f} nats, {scores['bits_per_dim']:.4f} bits/dim"
+    )
+    path = workdir / FOLDER / SCORES
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, (read_json_object(path) or {}) | {question: scores})
+    print(path)
+    if done is not None:
+        _draw(path.with_name(f"{question}.png"), done, dataset)
+
+
+def some_rows(dataset: Dataset, split: str, num: int) -> Batch:
+    """Examples of a split, at most `num`, evenly spaced."""
+    source = dataset.splits[split]
+    batch = source.__getitems__(np.linspace(0, len(source) - 1, min(num, len(source))).astype(int))
+    return batch if dataset.transform is None else dataset.transform(jax.random.key(0), batch, False)
+
+
+def _draw(path: Path, done: Completions, dataset: Dataset) -> None:
+    grid = dataset.event.grid_shape
+    truth = as_images(dataset.in_data_units(done.truth), grid)
+    drawn = np.stack([as_images(dataset.in_data_units(ways), grid) for ways in done.drawn])
+    top = dataset.event.num_levels - 1 if dataset.event.is_discrete else float(truth.max())
+    draw_completions(path, truth, done.hidden, drawn, done.log_prob, done.log_prob_truth, top)
+    print(path)
