@@ -12,7 +12,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 
-CONDITIONALS = Registry("conditional")
+CONDITIONALS = Registry("conditional", builder=lambda family: family.for_event, hidden=("event", "block_size"))
 #: The conditional of each kind of data where none is named.
 USUAL = {"binary": "bernoulli", "levels": "categorical", "tokens": "categorical", "real": "gaussian"}
 

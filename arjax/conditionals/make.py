@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 
 from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional
-from arjax.core.errors import UserError
-from arjax.core.registry import did_you_mean, parse_call
+from arjax.core.registry import parse_call
 from arjax.core.spec import EventSpec
 
 
@@ -18,15 +17,7 @@ def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Condit
     Raises:
       UserError: an unknown name or option, or a family that cannot describe the event.
     """
-    name, options = parse_call(text or USUAL[event.kind])
-    build = CONDITIONALS.get(name).for_event
-    parameters = inspect.signature(build).parameters
-    known = list(parameters)[1:]
-    for key in ("event", "block_size"):
-        if key in options:
-            raise UserError(f"conditional {name!r} has no option {key!r}")
-    takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # and checks them itself
-    for key in options:
-        if key not in known and not takes_more:
-            raise UserError(f"conditional {name!r} has no option {key!r}{did_you_mean(key, known)}")
-    return build(event, **options | ({"block_size": block_size} if "block_size" in parameters else {}))
+    text = text or USUAL[event.kind]
+    build = CONDITIONALS.get(parse_call(text)[0]).for_event
+    more = {"block_size": block_size} if "block_size" in inspect.signature(build).parameters else {}
+    return CONDITIONALS.call(text, event, **more)

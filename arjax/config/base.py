@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 import re
 import types
 from collections.abc import Iterable
@@ -26,7 +25,7 @@ from ml_collections import ConfigDict
 
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry, did_you_mean, nearest
-from arjax.core.values import check_type, parse_value
+from arjax.core.values import as_tuples, as_typed, parse_value
 
 
 def base_config() -> ConfigDict:
@@ -85,14 +84,14 @@ def dataset_config(name: str, **options: Any) -> ConfigDict:
     """The config of a data set: its name and all its options, at their defaults where not given."""
     from arjax.data import DATASETS
 
-    return _component_config(DATASETS, name, options, hidden=())
+    return _component_config(DATASETS, name, options)
 
 
 def network_config(name: str, **options: Any) -> ConfigDict:
     """The config of a network: its name and all its hyper-parameters, at their defaults where not given."""
-    from arjax.networks import BUILDER_FIELDS, NETWORKS
+    from arjax.networks import NETWORKS
 
-    return _component_config(NETWORKS, name, options, hidden=BUILDER_FIELDS)
+    return _component_config(NETWORKS, name, options)
 
 
 def optimizer_config(name: str, **options: Any) -> ConfigDict:
@@ -107,8 +106,7 @@ def optimizer_config(name: str, **options: Any) -> ConfigDict:
     for key, value in options.items():
         if key not in section:
             raise UserError(f"the optimizer {name!r} has no option {key!r}{did_you_mean(key, section)}")
-        check_type(_freeze(value), section[key], f"option {key!r} of optimizer {name!r}")
-        section[key] = float(value) if isinstance(section[key], float) else _freeze(value)
+        section[key] = as_typed(value, section[key], f"the option {key!r} of the optimizer {name!r}")
     return ConfigDict(section).lock()
 
 
@@ -119,29 +117,11 @@ def small_network_config(name: str) -> ConfigDict:
     return network_config(name, **NETWORKS.get(name).SMALL)
 
 
-def _component_config(registry: Registry, name: str, options: dict[str, Any], hidden: tuple[str, ...]) -> ConfigDict:
-    registry.check_options(name, options, hidden)
-    defaults = registry.options(name, hidden)
-    values = {key: _freeze(options.get(key, default)) for key, default in defaults.items()}
+def _component_config(registry: Registry, name: str, options: dict[str, Any]) -> ConfigDict:
+    values = registry.resolve(name, options)
     for key, value in values.items():
-        default = defaults[key]
         assert value is not None, f"option {key!r} of {registry.kind} {name!r} is None: it could not be overridden"
-        if default is not inspect.Parameter.empty and not _same_type(value, _freeze(default)):
-            raise UserError(
-                f"option {key!r} of {registry.kind} {name!r} must be of type {type(default).__name__}, not {value!r}"
-            )
-        if isinstance(default, float):
-            values[key] = float(value)
-    return ConfigDict({"name": name} | values).lock()
-
-
-def _freeze(value: Any) -> Any:
-    return tuple(_freeze(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-def _same_type(value: Any, default: Any) -> bool:
-    """Whether a config field may hold `value`: its default's type, or an integer where the default is a float."""
-    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+    return ConfigDict({"name": name} | {key: as_tuples(value) for key, value in values.items()}).lock()
 
 
 @dataclasses.dataclass(frozen=True)

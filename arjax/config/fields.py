@@ -64,14 +64,14 @@ def check_types(config: ConfigDict) -> None:
 
 def _option_defaults(config: ConfigDict) -> dict[str, Any]:
     from arjax.data import DATASETS
-    from arjax.networks import BUILDER_FIELDS, NETWORKS
+    from arjax.networks import NETWORKS
     from arjax.training.optimizer import OPTIMIZERS, own_options
 
     found = {}
-    for registry, hidden in ((DATASETS, ()), (NETWORKS, BUILDER_FIELDS)):
+    for registry in (DATASETS, NETWORKS):
         section = config.get(registry.kind, None)
         if isinstance(section, ConfigDict) and section.get("name", None) in registry.names():
-            options = registry.options(section.name, hidden)
+            options = registry.options(section.name)
             found |= {f"{registry.kind}.{key}": default for key, default in options.items()}
     section = config.get("optimizer", None)
     if isinstance(section, ConfigDict) and section.get("name", None) in OPTIMIZERS.names():

@@ -123,14 +123,14 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.evaluation.inpainting import HALVES
     from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
-    from arjax.networks import BUILDER_FIELDS, NETWORKS
-    from arjax.samplers import SAMPLERS
+    from arjax.networks import NETWORKS
+    from arjax.samplers import make_sampler
 
-    for registry, section, hidden in ((DATASETS, config.dataset, ()), (NETWORKS, config.network, BUILDER_FIELDS)):
+    for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
         if not section.name:
             raise UserError(f"the config names no {registry.kind}: set config.{registry.kind}")
         options = section.to_dict()
-        registry.check_options(options.pop("name"), options, hidden)
+        registry.resolve(options.pop("name"), options)
     calls = [(ORDERINGS, config.model.ordering), (PARTITIONS, config.model.partition)]
     calls += [(CONDITIONALS, config.model.conditional)] if config.model.conditional else []
     for registry, text in calls:
@@ -141,7 +141,7 @@ def _check_names(config: ConfigDict) -> None:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
     _check_orders(config)
     _check_optimizer(config.optimizer)
-    SAMPLERS.get(config.sample.sampler)
+    make_sampler(config.sample.sampler)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
@@ -180,7 +180,7 @@ def _check_optimizer(section: ConfigDict) -> None:
             )
     rule_options(name, {key: value for key, value in options.items() if key in SHARED or key not in common})
     schedule, of_schedule = parse_call(options["schedule"])
-    SCHEDULES.check_options(schedule, of_schedule, hidden=("course",))
+    SCHEDULES.resolve(schedule, of_schedule)
 
 
 def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:

@@ -8,12 +8,12 @@ import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
 from arjax.core.errors import UserError
-from arjax.core.values import parse_expression, parse_literal
+from arjax.core.values import as_typed, parse_expression, parse_literal
 
 
 class UnknownNameError(UserError):
@@ -41,9 +41,23 @@ class _Origin:
 class Registry:
     """Maps names to components (classes or functions) of one kind, and answers mistakes in one sentence."""
 
-    def __init__(self, kind: str):
-        """`kind` is the word used in messages, such as "network"."""
-        self.kind = kind
+    def __init__(
+        self,
+        kind: str,
+        *,
+        hidden: tuple[str, ...] = (),
+        builder: Callable[[Callable], Callable] = lambda component: component,
+        check: Callable[[str, Callable, dict[str, Any]], None] = lambda name, component, options: None,
+    ):
+        """An empty registry.
+
+        Args:
+          kind: the word used in messages, such as "network".
+          hidden: arguments of the components that are no options: whoever builds one fills them in.
+          builder: the function of a component that takes its options; the component itself unless it is said.
+          check: `(name, component, options)`, ranges that hold for all components; raises `UserError`.
+        """
+        self.kind, self.hidden, self._builder, self._check = kind, hidden, builder, check
         self._entries: dict[str, Callable] = {}
         self._origins: dict[str, _Origin] = {}
 
@@ -77,20 +91,31 @@ class Registry:
         return self._entries[name]
 
     def options(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Option names of a component with their defaults (`inspect.Parameter.empty` where it must be given)."""
-        component = self.get(name)
+        """Option names of a component with their defaults (`inspect.Parameter.empty` where it must be given).
+
+        `hidden` are arguments that are no options, beside those of the registry.
+        """
+        component = self._builder(self.get(name))
         if dataclasses.is_dataclass(component):
             fields = [f for f in dataclasses.fields(component) if f.init and f.name not in ("parent", "name")]
             pairs = {f.name: inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default for f in fields}
         else:
-            pairs = {p.name: p.default for p in inspect.signature(component).parameters.values()}
-        return {key: value for key, value in pairs.items() if key not in hidden}
+            found = inspect.signature(component).parameters.values()
+            pairs = {p.name: p.default for p in found if p.kind is not p.VAR_KEYWORD}
+        return {key: value for key, value in pairs.items() if key not in (*hidden, *self.hidden)}
+
+    def _takes_more(self, name: str) -> bool:
+        """Whether a component takes options that its signature does not name, and checks them itself."""
+        component = self._builder(self.get(name))
+        if dataclasses.is_dataclass(component):
+            return False
+        return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(component).parameters.values())
 
     def check_options(self, name: str, given: dict[str, Any], hidden: tuple[str, ...] = ()) -> None:
         """Raises `UserError` when an option is unknown to the component or a required one is missing."""
-        known = self.options(name, hidden)
+        known, takes_more = self.options(name, hidden), self._takes_more(name)
         for key in given:
-            if key not in known:
+            if key in (*hidden, *self.hidden) or (key not in known and not takes_more):
                 raise UserError(
                     f"{self.kind} {name!r} has no option {key!r}{did_you_mean(key, known)}; its options are: "
                     f"{', '.join(known) or 'none'}"
@@ -99,12 +124,34 @@ class Registry:
             if default is inspect.Parameter.empty and key not in given:
                 raise UserError(f"{self.kind} {name!r} needs the option {key!r}")
 
-    def call(self, text: str, *args: Any) -> Any:
-        """Builds a component from a call string such as `raster` or `random(seed=3)`, with `args` put first."""
+    def resolve(self, name: str, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> dict[str, Any]:
+        """All options of a component: those given, in the types of their defaults, and the defaults of the others.
+
+        The one place where options are named, defaulted and checked, for config sections, call strings and Python.
+        Lists pass as tuples and whole numbers as fractions.
+
+        Raises:
+          UserError: an unknown name or option, a missing one, or a value of another type or out of range.
+        """
+        given = dict(given)
+        self.check_options(name, given, hidden)
+        defaults = self.options(name, hidden)
+        options = defaults | given
+        for key, value in given.items():
+            if key in defaults:
+                options[key] = as_typed(value, defaults[key], f"the option {key!r} of the {self.kind} {name!r}")
+        self._check(name, self.get(name), options)
+        return options
+
+    def call(self, text: str, *args: Any, **more: Any) -> Any:
+        """Builds a component from a call string such as `raster` or `random(seed=3)`, with `args` put first.
+
+        `more` are arguments that are no options, by name.
+        """
         name, options = parse_call(text)
-        hidden = tuple(inspect.signature(self.get(name)).parameters)[: len(args)]
-        self.check_options(name, options, hidden)
-        return self.get(name)(*args, **options)
+        build = self._builder(self.get(name))
+        hidden = (*tuple(inspect.signature(build).parameters)[: len(args)], *more)
+        return build(*args, **self.resolve(name, options, hidden), **more)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

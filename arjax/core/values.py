@@ -62,6 +62,23 @@ def check_type(value: Any, like: Any, what: str) -> None:
         raise UserError(_wrong_type(value, like, what)) from error
 
 
+def as_typed(value: Any, like: Any, what: str) -> Any:
+    """A value given from Python or by a call string, checked as `check_type` does: lists as tuples, integers as floats.
+
+    Where `like` is no value (an option without a default), anything passes.
+    """
+    value = as_tuples(value)
+    if next((True for kind in _TYPE_NAMES if isinstance(like, kind)), False):
+        check_type(value, like, what)
+        return float(value) if isinstance(like, float) else value
+    return value
+
+
+def as_tuples(value: Any) -> Any:
+    """Lists as tuples, however deep: no config holds a list."""
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
 def _is_value(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_value, value))

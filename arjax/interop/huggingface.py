@@ -25,7 +25,7 @@ from arjax.core.spec import EventSpec
 from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry, check_fields
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, need_safetensors, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
-from arjax.networks import BUILDER_FIELDS, NETWORKS
+from arjax.networks import NETWORKS
 from arjax.networks.attention.transformer import Transformer
 
 TABLE, NOTHING, POSITIONS = "tokens/value/table/embedding", "tokens/nothing", "tokens/read_position/table/embedding"
@@ -217,7 +217,7 @@ def _check_tokens(model: AutoregressiveModel) -> None:
 def _fitting(model: AutoregressiveModel) -> tuple[Architecture, dict[str, Any]]:
     """The architecture that has the options of the network, and the options."""
     fields = {field.name for field in dataclasses.fields(model.network)}
-    names = [name for name in NETWORKS.options("transformer", hidden=BUILDER_FIELDS) if name in fields]
+    names = [name for name in NETWORKS.options("transformer") if name in fields]
     options = {name: getattr(model.network, name) for name in names}
     lacking = {}
     for architecture in ARCHITECTURES.values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.factorization import Factorization, Orders, make_factorization, make_orders
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.networks import BUILDER_FIELDS, NETWORKS
+from arjax.networks import NETWORKS
 
 DTYPES = ("float32", "bfloat16")
 
@@ -49,7 +48,7 @@ def make_model(
     """
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
-    NETWORKS.check_options(network, options, hidden=BUILDER_FIELDS)
+    options = NETWORKS.resolve(network, options)
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     values = None if data is None else _examples(event, data)
@@ -60,9 +59,6 @@ def make_model(
     if several is not None and not several.has(factorization):
         factorization = several.first  # what is sampled and asked for must be an order that is trained
     family = NETWORKS.get(network)
-    defaults = NETWORKS.options(network, hidden=BUILDER_FIELDS)
-    options = defaults | {key: typed(key, value, defaults[key]) for key, value in options.items()}
-    check_values(network, options)
     check_network(network, event, factorization, options)
     if several is not None:
         _check_orders(network, event, factorization, several, options)
@@ -123,27 +119,7 @@ def _serves(network: str, event: EventSpec, factorization: Factorization) -> boo
     """Whether the family, with the options it has by default, serves this kind of data and factorization."""
     try:
         _check_graph(network, factorization)
-        NETWORKS.get(network).check(event, factorization, NETWORKS.options(network, hidden=BUILDER_FIELDS))
+        NETWORKS.get(network).check(event, factorization, NETWORKS.options(network))
     except UserError:
         return False
     return True
-
-
-def typed(key: str, value: Any, default: Any) -> Any:
-    """An option in the type of its default: lists become tuples and whole numbers fractions, the rest is refused."""
-    kind = type(default)
-    if (type(value), kind) in ((list, tuple), (int, float)):
-        return kind(value)
-    if default is not inspect.Parameter.empty and type(value) is not kind:
-        raise UserError(f"network.{key} must be of type {kind.__name__} as in {default!r}, not {value!r}")
-    return value
-
-
-def check_values(network: str, options: dict[str, Any]) -> None:
-    """Ranges that hold for every family: rates in [0, 1), sizes and counts positive."""
-    for key, value in options.items():
-        if key.endswith("dropout") and not 0 <= value < 1:
-            raise UserError(f"network.{key} must be in [0, 1), not {value}")
-        least = 0 if key in NETWORKS.get(network).MAY_BE_ZERO else 1
-        if isinstance(value, int) and not isinstance(value, bool) and value < least:
-            raise UserError(f"network.{key} of {network!r} must be at least {least}, not {value}")

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.objectives.metrics import Mean, Metrics
@@ -127,27 +126,9 @@ def make_objective(text: str) -> Objective:
     """The objective of a call string, such as `teacher_forcing` or `order_agnostic(orders_per_batch=4)`.
 
     Raises:
-      UserError: an unknown name or option, or a value of another type.
+      UserError: an unknown name or option, or a value of another type or out of range.
     """
-    name, options = parse_call(text)
-    OBJECTIVES.check_options(name, options)
-    for key, default in OBJECTIVES.options(name).items():
-        if key in options:
-            options[key] = _checked(name, key, options[key], default)
-    return OBJECTIVES.get(name)(**options)
-
-
-def _checked(name: str, key: str, value: Any, default: Any) -> Any:
-    """An option in the type of its default, where it has one; whole numbers are at least 0."""
-    kind = type(default)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if isinstance(default, bool | int | float | str | tuple) and (
-        type(value) is not kind or (kind is int and value < 0)
-    ):
-        wanted = "a whole number, at least 0" if kind is int else f"of type {kind.__name__}"
-        raise UserError(f"the option {key!r} of the objective {name!r} must be {wanted}, not {value!r}")
-    return value
+    return OBJECTIVES.call(text)
 
 
 def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Loss:

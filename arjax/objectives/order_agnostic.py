@@ -43,6 +43,13 @@ class OrderAgnostic(Objective):
 
     orders_per_batch: int = 1
 
+    def __post_init__(self):
+        if self.orders_per_batch < 0:
+            raise UserError(
+                "the option 'orders_per_batch' of the objective 'order_agnostic' must be a whole number, at least 0, "
+                f"not {self.orders_per_batch!r}"
+            )
+
     def check(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` when the model has no distribution over orders."""
         if model.orders is None:

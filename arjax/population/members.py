@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -67,7 +68,9 @@ class Members:
             check_fits(self.setup.abstract_state.params, params, source)
         return jax.jit(self._fresh, out_shardings=self.population.sharding)(params)
 
-    def compile(self, state: PopulationState, step: int) -> None:
+    def compile(
+        self, state: PopulationState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
+    ) -> None:
         """Compiles the train program, unless the population has it from an earlier training."""
         population = self.population
         one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), state.train)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -117,7 +118,7 @@ class Run:
 
     def _fit(self, stop: StopSignal) -> None:
         """Trains until the run is finished or `stop` is requested, and leaves everything saved."""
-        with self.trainee.reporter(self.step) as self.reporter:
+        with self.trainee.reporter(self.step) as self.reporter, contextlib.ExitStack() as self.threads:
             if self.step:
                 self.reporter.say(f"goes on at step {self.step} of {self.total}")
             found = self.trainee.setup.trained_companions()
@@ -133,9 +134,7 @@ class Run:
 
             self._compile()
             while not self.is_finished():
-                train = self.train
-                pause = next_pause(self.step, self.total, train.log_every, train.eval_every, train.checkpoint_every)
-                last = self.step
+                pause, last = self._next_pause(self.step), self.step
                 self._train_until(pause, stop)
                 if self.step > last:  # else stopped at once: what was due here has been done by the run before
                     self._pause(clock)
@@ -147,16 +146,24 @@ class Run:
     def _compile(self) -> None:
         """Prepares the feed and compiles the train program, once for the whole run."""
         started = time.monotonic()
-        self.trainee.compile(self.state, self.step)
+        self.trainee.compile(self.state, self.step, self._steps_from, self.threads)
         self.tally = self.trainee.tally(self.history.sums)
         self.history.compile_seconds += time.monotonic() - started
         self.saved_step = self.step if self.latest.steps() else -1
+
+    def _next_pause(self, step: int) -> int:
+        train = self.train
+        return next_pause(step, self.total, train.log_every, train.eval_every, train.checkpoint_every)
+
+    def _steps_from(self, step: int) -> int:
+        """Steps of the chunk that begins at a step."""
+        return min(self.train.steps_per_dispatch, self._next_pause(step) - step)
 
     def _train_until(self, pause: int, stop: StopSignal) -> None:
         """Dispatches chunks up to the pause. At most two are in flight: one runs while the host prepares the next."""
         started = time.monotonic()
         while self.step < pause and not stop.requested(at_pause=False):
-            n, before = min(self.train.steps_per_dispatch, pause - self.step), self.tally
+            n, before = self._steps_from(self.step), self.tally
             self.state, self.tally = self.trainee.advance(self.state, before, self.step, n)
             self.step += n
             jax.block_until_ready(before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,10 +15,20 @@ from arjax.core.values import compile_regex
 from arjax.parallel.sharding import path_string
 from arjax.training.schedules import make_schedule
 
+
+def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
+    """Ranges that hold for every rule: decays of moments in [0, 1), no negative weight decay."""
+    for key in ("b1", "b2"):
+        if key in options and not 0 <= options[key] < 1:
+            raise UserError(f"optimizer.{key}={options[key]} must be at least 0 and below 1")
+    if options.get("weight_decay", 0.0) < 0:
+        raise UserError(f"optimizer.weight_decay={options['weight_decay']} must not be negative")
+
+
 #: A transformation of gradients, by optax.
 Transformation = optax.GradientTransformation
 #: A rule is a function `(options...) -> list[Transformation]`, which in turn make updates of rate 1 of the gradients.
-OPTIMIZERS = Registry("optimizer")
+OPTIMIZERS = Registry("optimizer", check=check_ranges)
 
 DECAYING = r"(kernel|embedding)$"
 #: The options of the rules here, with their values in every config. A rule takes those that it names.
@@ -93,11 +103,7 @@ def rule_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0")
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     given = {key: value for key, value in options.items() if key not in foreign}
-    OPTIMIZERS.check_options(name, given)
-    for key in ("b1", "b2"):
-        if key in given and not 0 <= given[key] < 1:
-            raise UserError(f"optimizer.{key}={given[key]} must be at least 0 and below 1")
-    return given
+    return OPTIMIZERS.resolve(name, given)
 
 
 def own_options(name: str) -> dict[str, Any]:
@@ -111,8 +117,6 @@ def own_options(name: str) -> dict[str, Any]:
 
 def decay(weight_decay: float, pattern: str) -> list[Transformation]:
     """Weight decay of the parameters whose path the pattern is found in; nothing when it is 0."""
-    if weight_decay < 0:
-        raise UserError(f"optimizer.weight_decay={weight_decay} must not be negative")
     regex = compile_regex(pattern, "optimizer.decay_pattern")
 
     def mask(params: Any) -> Any:

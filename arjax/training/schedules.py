@@ -12,7 +12,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry, parse_call
 
 #: A schedule is a function `(course, options...) -> float32[]`, the part of the peak rate at one step.
-SCHEDULES = Registry("schedule")
+SCHEDULES = Registry("schedule", hidden=("course",))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def make_schedule(
       UserError: an unknown schedule or option, or an impossible number.
     """
     name, options = parse_call(schedule)
-    SCHEDULES.check_options(name, options, hidden=("course",))
+    options = SCHEDULES.resolve(name, options)
     if learning_rate <= 0 or not 0 <= end_factor <= 1:
         raise UserError(
             f"optimizer.learning_rate must be above 0 and end_factor within 0..1, not {learning_rate} and {end_factor}"

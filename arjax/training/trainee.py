@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -13,8 +13,9 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.evaluation.likelihood import Evaluator
 from arjax.objectives import Companions
+from arjax.parallel.rows import to_mesh
 from arjax.parallel.sharding import replicated
-from arjax.training.feed import as_traced, make_feed, to_mesh
+from arjax.training.feed import as_traced, make_feed
 from arjax.training.reporter import Reporter
 from arjax.training.setup import Setup, best_store
 from arjax.training.state import TrainState, eval_params
@@ -39,8 +40,11 @@ class Trainee(Protocol):
     def begin(self, companions: Companions, state: Any | None) -> Any:
         """The state to go on with: the one that is given, or a fresh one."""
 
-    def compile(self, state: Any, step: int) -> None:
-        """Prepares the feed and compiles the train program, once for the whole run."""
+    def compile(self, state: Any, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack) -> None:
+        """Prepares the feed and compiles the train program, once for the whole run.
+
+        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends what the feed has begun.
+        """
 
     def tally(self, sums: Mapping[str, Any]) -> Tally:
         """A tally on the devices, from what stands in a history."""
@@ -84,17 +88,21 @@ class OneRun:
         self._companions = companions
         return self.setup.init_state(init_key) if state is None else state
 
-    def compile(self, state: TrainState, step: int) -> None:
+    def compile(
+        self, state: TrainState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
+    ) -> None:
         """Prepares the feed and compiles the train program."""
         setup, train = self.setup, self.setup.train
-        self._feed = make_feed(
+        feed = make_feed(
             setup.dataset.splits["train"],
             setup.mesh,
             seed=setup.seed,
             batch_size=train.batch_size,
             max_steps=train.steps_per_dispatch,
             on_device=train.data_on_device,
+            steps_from=steps_from,
         )
+        self._feed = threads.enter_context(feed)
         chunk = self._feed.chunk(step, 1)
         self._zeros = zero_tally(setup.recipe, state, chunk, self._companions)
         rest = (chunk, as_traced(1, setup.mesh), self._key, self._companions)

@@ -126,7 +126,7 @@ def test_component_configs_hold_every_option():
     [
         (lambda: network_config("mad"), "unknown network 'mad', did you mean 'made'"),
         (lambda: network_config("made", hiden=3), "no option 'hiden'"),
-        (lambda: network_config("made", hidden_sizes="big"), "must be of type tuple, not 'big'"),
+        (lambda: network_config("made", hidden_sizes="big"), r"must be a tuple such as \(500,\), not 'big'"),
         (lambda: dataset_config("digit"), "did you mean 'digits'"),
     ],
 )

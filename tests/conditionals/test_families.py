@@ -112,7 +112,11 @@ def test_families_fit_the_event(text, event, expected):
             r"^size of .*'ordinal' must be a positive whole number, not 0$",
         ),
         ("bernouli", EventSpec((4,)), r"^unknown conditional 'bernouli', did you mean 'bernoulli'\?$"),
-        ("bernoulli(levels=2)", EventSpec((4,)), r"^conditional 'bernoulli' has no option 'levels'$"),
+        (
+            "bernoulli(levels=2)",
+            EventSpec((4,)),
+            r"^conditional 'bernoulli' has no option 'levels'; its options are: none$",
+        ),
         ("bernoulli(2)", EventSpec((4,)), r"^cannot read 'bernoulli\(2\)'"),
     ],
 )

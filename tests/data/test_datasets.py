@@ -48,7 +48,7 @@ def test_a_missing_set_names_the_command_that_gets_it(name, no_data, tmp_path):
         ("digit", {}, "did you mean 'digits'"),
         ("digits", {"contxt": "label"}, "did you mean 'context'"),
         ("digits", {"context": "labels"}, "did you mean 'label'"),
-        ("digits", {"context": 1}, "must be of type str"),
+        ("digits", {"context": 1}, "must be a text, not 1"),
         ("mnist", {"binarize": "dynamc"}, "did you mean 'dynamic'"),
         ("uci_binary", {"set": "mushroom"}, "did you mean 'mushrooms'"),
         ("poly_music", {"set": "bach"}, "there are: jsb, nottingham"),

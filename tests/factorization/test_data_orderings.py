@@ -80,10 +80,10 @@ def test_orders_need_their_data():
             make_order(text, (2, 2))
     with pytest.raises(UserError, match="one number per site, not vectors"):
         make_order("chow_liu", (2,), np.zeros((3, 2, 2)))
-    with pytest.raises(UserError, match=r"descending .* must be True or False, not 3"):
+    with pytest.raises(UserError, match=r"descending.* must be true or false, not 3"):
         make_order("variance(descending=3)", (2,), np.zeros((3, 2)))
     for options in ("axes=((0, 1), (1,))", "flip=((0, 1), (1,))", "axes=(0, 0)", "flip=3"):
-        with pytest.raises(UserError, match="of a symmetry must"):
+        with pytest.raises(UserError, match=r"symmetry.* must"):
             make_order(f"symmetry({options})", (2, 2))
-    with pytest.raises(UserError, match="names an ordering in quotes"):
+    with pytest.raises(UserError, match=r"names an ordering in quotes|must be a text, not 3"):
         make_order("reversed(of=3)", (2,))

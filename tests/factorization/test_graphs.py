@@ -150,7 +150,7 @@ def test_a_markov_chain_is_normalised_and_forgets(network):
         ("edges(arrows=((0, 1, 2),))", "an arrow is"),
         ("edges(arrows=7)", "an arrow is"),
         ("window(size=-1)", "whole number from 0"),
-        ("neighbours(distance=0.5)", "whole number from 0"),
+        ("neighbours(distance=0.5)", "must be an integer, not 0.5"),
         ("windw(size=1)", "did you mean 'window'"),
     ],
 )

@@ -95,7 +95,7 @@ def test_dropout_of_the_inner_network_is_on_in_training_only():
 
 def test_mistakes_are_told():
     for options in ("ordering=3", "partition=1", "conditional=5", "network=[]"):
-        with pytest.raises(UserError, match=r"cannot read|unknown network"):
+        with pytest.raises(UserError, match=r"cannot read|unknown network|must be a text, not"):
             make_conditional(f"nested({options})", EVENT)
     for options in ("event=1", "orders='uniform'", "context=3", "dtype='bfloat16'", "data=5"):
         with pytest.raises(UserError, match="has no option"):

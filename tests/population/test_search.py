@@ -11,12 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from loop_helpers import assert_same_bits, stop_at
 from population_cases import small_config
 
+from arjax.config.build import build
 from arjax.core.errors import UserError
+from arjax.objectives import make_objective
 from arjax.objectives.learned_order import draw_order, log_prob_order, policy_loss
 from arjax.population import policy, search
 from arjax.population.search import local_search, move, random_search
+from arjax.training.loop import train
+from arjax.training.setup import latest_store
 
 
 @dataclasses.dataclass
@@ -110,6 +115,21 @@ def test_a_policy_learns_with_its_model():
     assert all(math.isfinite(value) for value in learned.nats)
 
 
+def test_a_learned_order_resumes_bit_for_bit_and_is_reported(tmp_path, monkeypatch):
+    config = small_config("made", hidden_sizes=(8,), direct=False)
+    config.model.orders, config.objective = "uniform", "learned_order(orders_per_step=2, learning_rate=0.1)"
+    straight = train(build(config), tmp_path / "a")
+    stop_at(monkeypatch, 4)
+    assert train(build(config), tmp_path / "b").status == "interrupted"
+    monkeypatch.undo()
+    resumed = train(build(config), tmp_path / "b")
+    stored = [latest_store(tmp_path / name).restore(build(config).abstract_state)[1] for name in "ab"]
+    assert_same_bits(*stored)
+    scores = np.asarray(stored[0].own.params["scores"])
+    assert resumed.results["learned_order"] == straight.results["learned_order"] == np.argsort(-scores).tolist()
+    assert np.abs(scores).min() > 0
+
+
 def test_policies_that_cannot_be_are_refused():
     for number in (1, 2.5, "4"):
         with pytest.raises(UserError, match="at least 2 orders"):
@@ -117,3 +137,10 @@ def test_policies_that_cannot_be_are_refused():
     config = small_config("pixelcnn", hidden_size=8, num_layers=1)
     with pytest.raises(UserError, match="networks that can"):
         policy.learn_order(config)
+    config = small_config()
+    config.model.orders, config.objective = "pool(num=3)", "learned_order"
+    with pytest.raises(UserError, match=r"draws any order: set model\.orders to uniform"):
+        build(config)
+    for text in ("learned_order(orders_per_step=1)", "learned_order(learning_rate=-1.0)"):
+        with pytest.raises(UserError, match="a policy"):
+            make_objective(text)

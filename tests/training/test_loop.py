@@ -31,7 +31,15 @@ def test_a_run_leaves_all_it_should(straight):
     results = json.loads((workdir / "results.json").read_text())
     assert results == outcome.results
     assert results.keys() >= {"nll_nats", "nll_stderr", "validation_nll_nats", "device", "compile_seconds"}
-    known = {"dataset": "digits", "split": "test", "step": 12, "best_step": 12, "seed": 0, "num_examples": 300}
+    known = {
+        "dataset": "digits",
+        "split": "test",
+        "kind": "exact",
+        "step": 12,
+        "best_step": 12,
+        "seed": 0,
+        "num_examples": 300,
+    }
     assert {name: results[name] for name in known} == known
     assert 2.4 < results["bits_per_dim"] < 4.2 and 0 < results["compile_seconds"] < results["train_seconds"]
     steps_took = 12 * 16 * 64 / results["train_sites_per_second"]
@@ -56,6 +64,14 @@ def test_a_finished_run_just_reports(straight):
     before = (workdir / "metrics.jsonl").read_text()
     assert train(build(tiny_config()), workdir) == outcome
     assert (workdir / "metrics.jsonl").read_text() == before
+    assert outcome.message.endswith("bits/dim (exact)")
+
+
+def test_a_report_that_is_older_than_kinds_is_exact(straight, tmp_path):
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    older = {name: value for name, value in straight[1].results.items() if name != "kind"}
+    (tmp_path / "results.json").write_text(json.dumps(older))
+    assert read_report(tmp_path) == older | {"kind": "exact"} == train(build(tiny_config()), tmp_path).results
 
 
 def test_parameters_that_become_the_best_while_others_are_read(straight, tmp_path, monkeypatch):

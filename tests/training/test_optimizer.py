@@ -127,7 +127,7 @@ def test_another_package_adds_an_optimizer_and_a_schedule(monkeypatch):
     with config.unlocked(), pytest.raises(UserError, match=r"unknown config field 'optimizer\.flor'.*floor"):
         config.optimizer.unlock()["flor"] = 1.0
         validate(config)
-    with pytest.raises(UserError, match="option 'floor' of optimizer 'signs' must be a number"):
+    with pytest.raises(UserError, match="the option 'floor' of the optimizer 'signs' must be a number"):
         optimizer_config("signs", floor="high")
     with pytest.raises(UserError, match="has no option 'momentum'"):
         optimizer_config("signs", momentum=0.9)
