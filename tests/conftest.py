@@ -1,4 +1,4 @@
-"""What every test shares: one CPU device, float32, and compiled programs kept between runs.
+"""What every test shares: one CPU device, float32, and compiled programs, made quickly and kept between runs.
 
 The settings are environment variables, so that the commands which tests start as subprocesses inherit them; those that
 simulate several devices set their own.
@@ -6,6 +6,8 @@ simulate several devices set their own.
 
 from __future__ import annotations
 
+import collections
+import importlib.metadata
 import itertools
 import os
 import pathlib
@@ -18,10 +20,23 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "1"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# Where XLA can still write its fusions the simpler way, programs compile in half the time. `XLA_FLAGS= pytest` compiles
+# them as users do.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax
+import jax.monitoring
 import numpy as np
 import pytest
+
+_COMPILED = []
+_BACKEND = "/jax/core/compile/backend_compile_duration"
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, duration, **_: _COMPILED.append(event) if event == _BACKEND else None
+)
+#: CPU seconds and compiled programs of each file, of this process or, with xdist, of all workers.
+_COSTS = collections.defaultdict(lambda: [0.0, 0])
 
 #: On Linux a process may have 65,530 memory maps, and each compiled program takes a few: thousands are too many.
 _MOST_MAPS = 20_000
@@ -33,6 +48,66 @@ def pytest_runtest_logfinish():
     """Forgets compiled programs when a worker holds many; those it needs again come from the cache on disk."""
     if next(_FINISHED) % 50 == 0 and _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
         jax.clear_caches()
+
+
+def pytest_addoption(parser: pytest.Parser):
+    """`--programs`: how much each test file costs."""
+    parser.addoption("--programs", action="store_true", help="CPU seconds and compiled programs of each test file")
+
+
+def _now() -> tuple[float, int]:
+    """CPU seconds of this process and its ended children, and the programs that it compiled or read from the cache."""
+    return sum(os.times()[:4]), len(_COMPILED)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """What a module does when it is imported counts for its file."""
+    before = _now()
+    report = yield
+    if isinstance(collector, pytest.Module):
+        _add(collector.nodeid, np.subtract(_now(), before))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    """Costs travel from workers in the properties of the last report of an item."""
+    item.stash[_BEFORE] = _now()
+    return (yield)
+
+
+_BEFORE = pytest.StashKey[tuple[float, int]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """With the costs since the test began."""
+    report = yield
+    if call.when == "teardown":
+        report.user_properties.append(("cost", tuple(map(float, np.subtract(_now(), item.stash[_BEFORE])))))
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport):
+    """Sums the costs by file."""
+    for name, cost in report.user_properties:
+        if name == "cost":
+            _add(report.nodeid.partition("::")[0], cost)
+
+
+def _add(file: str, cost) -> None:
+    _COSTS[file][0] += float(cost[0])
+    _COSTS[file][1] += int(cost[1])
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config):
+    """The table of `--programs`, dearest file first."""
+    if config.getoption("--programs"):
+        _COSTS["all files"] = np.sum(list(_COSTS.values()), 0)
+        terminalreporter.section("CPU seconds, compiled programs")
+        for file, (seconds, programs) in sorted(_COSTS.items(), key=lambda entry: -entry[1][0]):
+            terminalreporter.write_line(f"{seconds:8.1f} {programs:7.0f}  {file}")
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from arjax.core.spec import EventSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
+KEY = jax.random.key(0)
 EVENTS = {
     "binary": EventSpec((3,)),
     "binary_vector": EventSpec((3,), (2, 2)),
@@ -64,22 +65,40 @@ def all_values(event: EventSpec) -> np.ndarray:
     return digits.reshape(-1, *event.value_shape).astype(np.int32)
 
 
+#: Features in one batch: every test of a family runs the same compiled program, on points of its own choice.
+NUM = 4096
+#: Those of them at which all values are scored, or gradients taken.
+POINTS = 128
+
+
 def random_features(family, num: int = 20, scale: float = 2.0, seed: int = 0) -> np.ndarray:
     """float32[num, F]."""
     return (scale * np.random.default_rng(seed).normal(size=(num, family.num_params))).astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def call(family, method: str, *args) -> jax.Array:
-    """A method of a family as one compiled program: operation by operation, each would be compiled for itself."""
-    return getattr(family, method)(*args)
+@functools.partial(jax.jit, static_argnums=0)
+def _facts(family, features, values, key, temperature) -> dict[str, jax.Array]:
+    """log p of every value at the first points, and the mode, the entropy, a sample and its log p, at every point."""
+    sample = family.sample(key, features, temperature)
+    return {
+        "table": family.log_prob(features[:POINTS, None], jnp.broadcast_to(values, (POINTS, *values.shape))),
+        "mode": family.mode(features),
+        "entropy": family.entropy(features),
+        "sample": sample,
+        "log_prob": family.log_prob(features, sample),
+    }
+
+
+def facts(family, event: EventSpec, features: np.ndarray, seed: int = 0, temperature: float = 1.0):
+    """`_facts` at features [B, F] , repeated up to the batch of all tests."""
+    many = np.resize(features, (NUM, family.num_params))
+    found = _facts(family, many, all_values(event), jax.random.key(seed), jnp.float32(temperature))
+    return {name: np.asarray(value)[: len(features)] for name, value in found.items()}
 
 
 def log_probs(family, event: EventSpec, features: np.ndarray) -> np.ndarray:
     """log p of every value (last axis) under features [B, F], float64[B, N]."""
-    values = all_values(event)
-    many = np.broadcast_to(values, (len(features), *values.shape))
-    return np.asarray(call(family, "log_prob", features[:, None], many), float)
+    return facts(family, event, features)["table"].astype(float)
 
 
 @each_family
@@ -90,43 +109,34 @@ def test_probabilities_of_all_values_sum_to_one(family, event):
 
 @each_family
 def test_shapes_and_types(family, event):
-    features = random_features(family, 6).reshape(2, 3, -1)
-    value = call(family, "sample", jax.random.key(1), features)
-    assert (value.shape, value.dtype) == ((2, 3, *event.value_shape), jnp.int32)
-    assert (call(family, "mode", features).shape, call(family, "mode", features).dtype) == (
-        (2, 3, *event.value_shape),
-        jnp.int32,
-    )
-    for result in (call(family, "log_prob", features, value), call(family, "entropy", features)):
-        assert (result.shape, result.dtype) == ((2, 3), jnp.float32)
-    one = features[0, 0]
-    np.testing.assert_allclose(
-        call(family, "log_prob", one, value[0, 0]), call(family, "log_prob", features, value)[0, 0], rtol=1e-6
-    )
+    for leading in ((2, 3), ()):
+        features = jax.ShapeDtypeStruct((*leading, family.num_params), jnp.float32)
+        value = jax.ShapeDtypeStruct((*leading, *event.value_shape), jnp.int32)
+        assert jax.eval_shape(family.mode, features) == jax.eval_shape(family.sample, KEY, features) == value
+        for result in (jax.eval_shape(family.log_prob, features, value), jax.eval_shape(family.entropy, features)):
+            assert result == jax.ShapeDtypeStruct(leading, jnp.float32)
 
 
 @each_with_exact_entropy
-@pytest.mark.parametrize("scale", [0.1, 2.0, 8.0])
-def test_entropy_is_minus_the_mean_log_probability(family, event, scale):
-    features = random_features(family, scale=scale)
-    log_p = log_probs(family, event, features)
-    np.testing.assert_allclose(
-        call(family, "entropy", features), -(np.exp(log_p) * log_p).sum(-1), rtol=1e-4, atol=1e-6
-    )
+def test_entropy_is_minus_the_mean_log_probability(family, event):
+    features = np.concatenate([random_features(family, scale=scale) for scale in (0.1, 2.0, 8.0)])
+    found = facts(family, event, features)
+    log_p = found["table"].astype(float)
+    np.testing.assert_allclose(found["entropy"], -(np.exp(log_p) * log_p).sum(-1), rtol=1e-4, atol=1e-6)
 
 
 @each_with_exact_mode
 def test_mode_is_the_most_probable_value(family, event):
-    features = random_features(family)
-    best = all_values(event)[log_probs(family, event, features).argmax(-1)]
-    np.testing.assert_array_equal(call(family, "mode", features), best)
+    found = facts(family, event, random_features(family))
+    np.testing.assert_array_equal(found["mode"], all_values(event)[found["table"].argmax(-1)])
 
 
 def p_value(family, event: EventSpec, features: jax.Array, temperature: float, expected: np.ndarray) -> float:
     """Of the hypothesis that samples at one point follow the probabilities `expected` of all values."""
-    num = 20_000
-    many = np.broadcast_to(features, (num, family.num_params))
-    samples = np.asarray(call(family, "sample", jax.random.key(2), many, temperature))
+    many = np.broadcast_to(features, (NUM, family.num_params))
+    seeds = range(5)
+    samples = np.stack([facts(family, event, many, seed, temperature)["sample"] for seed in seeds])
+    num = NUM * len(seeds)
     weights = event.num_levels ** np.arange(event.value_size)[::-1]
     counts = np.bincount(samples.reshape(num, -1) @ weights, minlength=len(expected))
     assert (expected * num > 5).all()
@@ -141,24 +151,21 @@ def test_frequencies_of_samples_are_the_probabilities(family, event):
 
 
 @each_logit_family
-@pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_frequencies_of_samples_are_the_tempered_probabilities(family, event, temperature):
+def test_frequencies_of_samples_are_the_tempered_probabilities(family, event):
     features = random_features(family, 1, scale=0.6, seed=3)
     log_p = log_probs(family, event, features)[0]
-    assert p_value(family, event, features, temperature, special.softmax(log_p / temperature)) > 1e-4
-    wrong = special.softmax(log_p / (temperature * 1.3))  # the test can tell a wrong temperature
-    assert p_value(family, event, features, temperature, wrong) < 1e-4
+    for temperature in (1.0, 2.5):
+        assert p_value(family, event, features, temperature, special.softmax(log_p / temperature)) > 1e-4
+        wrong = special.softmax(log_p / (temperature * 1.3))  # the test can tell a wrong temperature
+        assert p_value(family, event, features, temperature, wrong) < 1e-4
 
 
 @each_logit_family
 def test_a_cold_sample_is_the_mode_and_a_hot_one_uniform(family, event):
     features = random_features(family, 200)
-    np.testing.assert_array_equal(
-        call(family, "sample", jax.random.key(4), features, 1e-6), call(family, "mode", features)
-    )
-    assert (
-        np.asarray(call(family, "sample", jax.random.key(4), features, 1.0)) != call(family, "mode", features)
-    ).any()
+    cold, warm = (facts(family, event, features, 4, temperature) for temperature in (1e-6, 1.0))
+    np.testing.assert_array_equal(cold["sample"], cold["mode"])
+    assert (warm["sample"] != warm["mode"]).any()
     uniform = np.full(len(all_values(event)), 1 / len(all_values(event)))
     assert p_value(family, event, features[:1], 1e6, uniform) > 1e-4
 
@@ -166,7 +173,7 @@ def test_a_cold_sample_is_the_mode_and_a_hot_one_uniform(family, event):
 @each_family
 def test_samples_are_a_function_of_the_key(family, event):
     features = random_features(family, 200)
-    first, again, other = (call(family, "sample", jax.random.key(k), features) for k in (0, 0, 1))
+    first, again, other = (facts(family, event, features, seed)["sample"] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -174,31 +181,32 @@ def test_samples_are_a_function_of_the_key(family, event):
 @functools.partial(jax.jit, static_argnums=0)
 def scores(family, features, value):
     """log p, and the gradients of log p and of the entropy."""
-    log_p, gradient = jax.value_and_grad(lambda f: family.log_prob(f, value).sum())(features)
+    log_p, gradient = jax.vmap(jax.value_and_grad(family.log_prob))(features, value)
     return log_p, gradient, jax.grad(lambda f: family.entropy(f).sum())(features)
 
 
 @each_family
-@pytest.mark.parametrize("size", [1e2, 1e4, 1e6])
-def test_extreme_logits_stay_finite(family, event, size):
-    features = np.float32(size) * np.sign(random_features(family))
-    mode = np.asarray(call(family, "mode", features))
-    for value in (mode, (mode + 1) % event.num_levels):
-        for result in scores(family, features, value):
-            assert np.isfinite(result).all()
+def test_extreme_logits_stay_finite(family, event):
+    features = np.concatenate([np.float32(size) * np.sign(random_features(family)) for size in (1e2, 1e4, 1e6)])
+    found = facts(family, event, features)
+    for value in (found["mode"], (found["mode"] + 1) % event.num_levels):
+        results = scores(
+            family, np.resize(features, (POINTS, family.num_params)), np.resize(value, (POINTS, *value.shape[1:]))
+        )
+        assert all(np.isfinite(result).all() for result in results)
         if type(family) in (Bernoulli, Categorical):
-            assert np.abs(scores(family, features, value)[1]).max() <= 1
-    assert (np.asarray(call(family, "entropy", features)) >= -1e-6).all()
-    sample = np.asarray(call(family, "sample", jax.random.key(0), features))
-    assert ((sample >= 0) & (sample < event.num_levels)).all()
-    assert (np.asarray(call(family, "log_prob", features, sample)) > -50).all()  # nothing impossible is drawn
+            assert np.abs(results[1]).max() <= 1
+    assert (found["entropy"] >= -1e-6).all()
+    assert ((found["sample"] >= 0) & (found["sample"] < event.num_levels)).all()
+    assert (found["log_prob"] > -50).all()  # nothing impossible is drawn
 
 
 @each_family
 def test_gradient_of_the_score_has_mean_zero(family, event):
     """E[d log p / d features] = 0: the gradient belongs to a normalised density."""
     features, values = random_features(family, 1), all_values(event)
-    gradients = np.asarray(jax.jit(jax.vmap(jax.grad(family.log_prob), (None, 0)))(features[0], values))
+    many = np.resize(values, (POINTS, *values.shape[1:]))
+    gradients = np.asarray(scores(family, np.resize(features, (POINTS, family.num_params)), many)[1])[: len(values)]
     probabilities = np.exp(log_probs(family, event, features)[0])
     assert np.abs(gradients).max() > 0.1
     np.testing.assert_allclose(probabilities @ gradients, 0, atol=1e-6)
@@ -206,12 +214,14 @@ def test_gradient_of_the_score_has_mean_zero(family, event):
 
 @each_family
 def test_features_of_low_precision_are_scored_in_float32(family, event):
+    """The types of every family and event; the values where a value is a vector."""
     low = random_features(family, scale=5.0).astype(jnp.bfloat16)
-    high, value = low.astype(jnp.float32), call(family, "sample", jax.random.key(5), low)
-    for method, *args in (("log_prob", value), ("entropy",)):
-        assert call(family, method, low, *args).dtype == jnp.float32
-        np.testing.assert_array_equal(call(family, method, low, *args), call(family, method, high, *args))
-    np.testing.assert_array_equal(value, call(family, "sample", jax.random.key(5), high))
+    value = jax.eval_shape(family.sample, KEY, low)
+    for result in (jax.eval_shape(family.log_prob, low, value), jax.eval_shape(family.entropy, low)):
+        assert result.dtype == jnp.float32
+    if event in (EVENTS["levels_vector"], EVENTS["binary_vector"]) and not isinstance(family, Categorical):
+        found, expected = (facts(family, event, features) for features in (low, low.astype(np.float32)))
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 @each_logit_family

@@ -11,7 +11,7 @@ import pytest
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.entropy import step_entropy
-from arjax.evaluation.likelihood import evaluate
+from arjax.evaluation.likelihood import Evaluator, evaluate
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
@@ -45,6 +45,17 @@ def test_log_likelihoods_are_those_of_the_data(scored):
     expected = -np.asarray(model.log_prob(params, Z)).mean()
     np.testing.assert_allclose(results["z", False][0], expected, rtol=1e-5)
     np.testing.assert_allclose(results["x", False][0], expected + np.log(SCALE).sum(), rtol=1e-5)
+
+
+def test_a_mixture_of_orders_is_a_density_of_the_data_too():
+    """Every order gets the same Jacobian, and so do the mixture and its bound."""
+    model = make_model(EventSpec((3,), (), "real", 0), "made", hidden_sizes=(8,), orders="pool(num=2)")
+    params, results = model.init(jax.random.key(0)), []
+    for units in ({}, {"scale": SCALE, "shift": SHIFT}):
+        data = dataclasses.replace(from_arrays(model.event, train=Z, test=Z), **units)
+        results.append(Evaluator(model, data, 20, None, num_orders=2)(params, "test"))
+    for name in ("nll_nats", "negative_elbo_nats"):
+        np.testing.assert_allclose(results[1][name] - results[0][name], np.log(SCALE).sum(), rtol=1e-4)
 
 
 def test_sites_that_do_not_count_add_nothing(scored):

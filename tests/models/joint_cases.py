@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import law_cases as cases
 import numpy as np
@@ -24,15 +26,23 @@ PARTITIONS = ("rows", "sizes(sizes=(1, 3, 2))", "blocks(size=6)")
 each = pytest.mark.parametrize("conditional", CALLS)
 
 
+@functools.cache
 def build(conditional: str, partition: str = "rows", network: str = "made", event: EventSpec = EVENT, **choice):
+    """A small model and its parameters, the same objects whenever it is asked for again."""
     small = {**NETWORKS.get(network).SMALL, "partition": partition, **choice}
     model = make_model(event, network, conditional=conditional, **small)
-    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    return model, cases.random_like(model.param_shapes)
 
 
-def joint(model, params, x=ALL, **more) -> np.ndarray:
+@jax.jit
+def scores(model, params, x):
+    """log p, log p of each site, and the entropies that `conditionals` gives, of examples x [B, *grid, *value]."""
+    return model.log_prob(params, x), model.log_prob_per_site(params, x), model.conditionals(params, x)
+
+
+def joint(model, params, x=ALL) -> np.ndarray:
     """p(x), float64[N]."""
-    return np.exp(np.asarray(jax.jit(lambda p, x: model.log_prob(p, x, **more))(params, x), np.float64))
+    return np.exp(np.asarray(scores(model, params, x)[0], np.float64))
 
 
 def marginal(p: np.ndarray, sites) -> np.ndarray:

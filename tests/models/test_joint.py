@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from compiled import of_family
 from joint_cases import (
     ALL,
     BACKWARDS,
@@ -21,6 +22,7 @@ from joint_cases import (
     each,
     joint,
     marginal,
+    scores,
 )
 
 from arjax.conditionals import make_conditional
@@ -55,7 +57,7 @@ def test_the_joint_sums_to_one_and_sites_of_a_step_depend_on_one_another(conditi
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_each_site_is_scored_given_the_sites_visited_before_it(conditional, partition):
     model, params = build(conditional, partition)
-    p, per_site = joint(model, params), np.asarray(model.log_prob_per_site(params, ALL), np.float64).reshape(-1, 6)
+    p, per_site = joint(model, params), np.asarray(scores(model, params, ALL)[1], np.float64).reshape(-1, 6)
     factorization = model.factorization
     slot_in_step = np.asarray(factorization.slot) % factorization.block_size
     turn = -slot_in_step if conditional == BACKWARDS else slot_in_step
@@ -69,26 +71,25 @@ def test_each_site_is_scored_given_the_sites_visited_before_it(conditional, part
 @each
 def test_entropies_are_those_of_the_sites_given_the_sites_before(conditional):
     model, params = build(conditional, "sizes(sizes=(1, 3, 2))")
-    log_prob, entropy = model.conditionals(params, ALL)
-    np.testing.assert_allclose(log_prob, model.log_prob_per_site(params, ALL), atol=1e-6)
+    _, per_site, (log_prob, entropy) = scores(model, params, ALL)
+    np.testing.assert_allclose(log_prob, per_site, atol=1e-6)
     for site in range(6):
         other = ALL.reshape(-1, 6).copy()
         other[:, site] = 1 - other[:, site]
-        pair = [np.asarray(model.log_prob_per_site(params, x.reshape(ALL.shape)), np.float64) for x in (ALL, other)]
+        pair = [np.asarray(scores(model, params, x.reshape(ALL.shape))[1], np.float64) for x in (ALL, other)]
         pair = np.stack([values.reshape(-1, 6)[:, site] for values in pair])
         expected = -(np.exp(pair) * pair).sum(0)
         np.testing.assert_allclose(np.asarray(entropy).reshape(-1, 6)[:, site], expected, atol=1e-5)
 
 
 def test_one_component_is_the_product_of_independent_sites():
-    params = build("mixture_of_products(components=1)", "rows")[1]
-    mixture, independent = (build(call, "rows")[0] for call in ("mixture_of_products(components=1)", "bernoulli"))
+    mixture, independent = (
+        make_conditional(call, EVENT) for call in ("mixture_of_products(components=1)", "bernoulli")
+    )
     features = np.random.default_rng(0).normal(size=(5, 2, 3, 2)).astype(np.float32)
-    valid = jnp.ones(3, bool)
     x = cases.random_x(EVENT, 5)
-    assert mixture.log_prob(params, x).shape == (5,)
-    found = mixture.conditional.block_log_prob(features, x, valid)
-    np.testing.assert_allclose(found, independent.conditional.log_prob(features[..., 1:], x), rtol=1e-6)
+    found = of_family(mixture, "block_log_prob", features, x, np.ones(3, bool))
+    np.testing.assert_allclose(found, of_family(independent, "log_prob", features[..., 1:], x), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -117,23 +118,29 @@ def test_blocks_of_any_values_sum_to_one(conditional, event):
 def test_entropy_and_mode_of_a_vector_value(conditional):
     event = EventSpec((2,), (3,))
     model, params = build(conditional, "sites", event=event)
-    head, values = model.head(params), cases.all_values(EventSpec((3,)))
-    features = np.random.default_rng(0).normal(size=(1, head.num_params)).astype(np.float32)
-    log_p = np.asarray(head.log_prob(np.repeat(features, 8, 0), values), np.float64)
-    estimates = np.asarray(head.entropy(np.repeat(features, 1000, 0)))
+    values = cases.all_values(EventSpec((3,)))
+    features = np.random.default_rng(0).normal(size=(1, model.conditional.num_params)).astype(np.float32)
+
+    @jax.jit
+    def facts(params, features):
+        head = model.head(params)
+        many = jnp.repeat(features, 1000, 0)
+        return head.log_prob(jnp.repeat(features, 8, 0), values), head.entropy(many), head.mode(features)[0]
+
+    log_p, estimates, mode = (np.asarray(fact) for fact in facts(params, features))
+    log_p = log_p.astype(np.float64)
     assert abs(estimates.mean() + (np.exp(log_p) * log_p).sum()) < 5 * estimates.std() / 1000**0.5 + 1e-4
-    mode = np.asarray(head.mode(features))[0]
     assert np.exp(log_p[mode @ [4, 2, 1]]) > 1 / 8  # at least more probable than most
 
 
 def test_the_mode_of_a_block_is_the_best_of_its_components():
     head = make_conditional(MIXTURE, EVENT)
     features, nothing = np.random.default_rng(1).normal(size=(50, 3, 6)).astype(np.float32), np.zeros((50, 3), int)
-    valid = jnp.array([True, True, False])
-    mode = head.block_mode(features, valid, nothing, ~valid)
-    best = np.asarray(head.block_log_prob(features, mode, valid)).sum(-1)
+    valid = np.array([True, True, False])
+    mode = of_family(head, "block_mode", features, valid, nothing, ~valid)
+    best = np.asarray(of_family(head, "block_log_prob", features, mode, valid)).sum(-1)
     assert mode.shape == (50, 3) and (best > np.log(1 / 4) - 0.3).all()
-    held = head.block_mode(features, valid, nothing + 1, jnp.array([True, False, False]))
+    held = of_family(head, "block_mode", features, valid, nothing + 1, np.array([True, False, False]))
     assert (np.asarray(held)[:, 0] == 1).all()
 
 
@@ -144,10 +151,15 @@ def test_order_agnostic_training_scores_whole_steps_without_bias(network, partit
     """Its loss is on average the score under the orders that it draws."""
     model, params = build(conditional, partition, network, orders="uniform")
     x, objective = np.repeat(cases.random_x(EVENT, 1), 240, 0), make_objective("order_agnostic(orders_per_batch=0)")
-    step = jax.jit(lambda key: objective(model, params, Batch(x), key)[0] * 6)
-    losses = np.array([float(step(key)) for key in jax.random.split(jax.random.key(0), 12)])
-    under = jax.jit(lambda key: -model.log_prob(params, x[:1], factorization=model.orders.draw(key))[0])
-    exact = np.array([float(under(key)) for key in jax.random.split(jax.random.key(1), 1500)])
+
+    @jax.jit
+    def both(params, keys, more_keys):
+        under = lambda key: -model.log_prob(params, x[:1], factorization=model.orders.draw(key))[0]  # noqa: E731
+        losses = jax.lax.map(lambda key: objective(model, params, Batch(x), key)[0] * 6, keys)
+        return losses, jax.lax.map(under, more_keys)
+
+    keys = jax.random.split(jax.random.key(0), 1512)
+    losses, exact = (np.asarray(found) for found in both(params, keys[:12], keys[12:]))
     stderr = np.hypot(losses.std() / 12**0.5, exact.std() / len(exact) ** 0.5)
     assert abs(losses.mean() - exact.mean()) < 5 * stderr
 
@@ -155,7 +167,7 @@ def test_order_agnostic_training_scores_whole_steps_without_bias(network, partit
 @each
 def test_gradients_are_finite_and_reach_all_parameters(conditional):
     model, params = build(conditional, "sizes(sizes=(1, 3, 2))")
-    gradient = jax.grad(lambda p: model.log_prob(p, cases.random_x(EVENT, 9)).sum())(params)
+    gradient = jax.jit(jax.grad(lambda p: model.log_prob(p, ALL).sum()))(params)
     assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
@@ -163,37 +175,38 @@ def test_components_that_start_alike_come_apart():
     """The features of a first step are biases, which begin at 0."""
     model = make_model(EventSpec((2,)), "made", partition="blocks(size=2)", conditional=MIXTURE)
     x, params = np.array([[0, 0], [1, 1]]), model.init(jax.random.key(0))
-    step = jax.jit(lambda p: jax.tree.map(lambda a, g: a + g, p, jax.grad(lambda p: model.log_prob(p, x).mean())(p)))
-    for _ in range(300):
-        params = step(params)
-    assert float(model.log_prob(params, x).mean()) > np.log(0.5) - 0.1  # independent sites: log 1/4
+    gradient = jax.grad(lambda p: model.log_prob(p, x).mean())
+    climb = lambda _, p: jax.tree.map(jnp.add, p, gradient(p))  # noqa: E731
+    reached = jax.jit(lambda p: model.log_prob(jax.lax.fori_loop(0, 300, climb, p), x).mean())(params)
+    assert float(reached) > np.log(0.5) - 0.1  # independent sites: log 1/4
 
 
 def test_what_a_padded_slot_holds_does_not_matter():
     features = np.random.default_rng(0).normal(size=(4, 3, 6)).astype(np.float32)
-    x, valid = cases.random_x(EventSpec((3,)), 4), jnp.array([True, True, False])
-    other, garbage = np.where(valid, x, 1 - x), np.where(valid[:, None], features, 1e3)
+    x, valid = cases.random_x(EventSpec((3,)), 4), np.array([True, True, False])
+    other, garbage = np.where(valid, x, 1 - x), np.where(valid[:, None], features, 1e3).astype(np.float32)
     event = EventSpec((6,))
     mixture, nested = (
         make_conditional(call, event, 3)
         for call in (MIXTURE, "nested(hidden_sizes=(9,), features=6, ordering='reversed')")
     )
-    nested = nested.bind(cases.random_like(jax.eval_shape(nested.init, jax.random.key(0))))
-    for head in (mixture, nested):
-        np.testing.assert_array_equal(
-            head.block_log_prob(features, x, valid), head.block_log_prob(garbage, other, valid)
-        )
-        draws = [
-            head.block_sample(jax.random.key(0), f, valid, v, ~valid) for f, v in ((features, x), (garbage, other))
-        ]
-        np.testing.assert_array_equal(draws[0][:, :2], draws[1][:, :2])
+    own = cases.random_like(jax.eval_shape(nested.init, jax.random.key(0)))
+    for head, params in ((mixture, None), (nested, own)):
+
+        @jax.jit
+        def both(features, x, head=head, params=params):
+            bound = head.bind(params)
+            sample = bound.block_sample(jax.random.key(0), features, valid, x, ~valid)
+            return bound.block_log_prob(features, x, valid), sample[:, :2]
+
+        jax.tree.map(np.testing.assert_array_equal, both(features, x), both(garbage, other))
 
 
 def test_an_impossible_value_has_no_probability():
     event = EventSpec((6,), (), "real", 0)
     head = make_conditional("mixture_of_products(components=2, base='beta(low=0, high=1)')", event)
     features = np.random.default_rng(0).normal(size=(3, head.num_params)).astype(np.float32)
-    log_p = np.asarray(head.block_log_prob(features, np.float32([0.5, 2.0, 0.5]), jnp.ones(3, bool)))
+    log_p = np.asarray(of_family(head, "block_log_prob", features, np.float32([0.5, 2.0, 0.5]), np.ones(3, bool)))
     assert log_p[1] == -np.inf and np.isfinite(log_p[[0, 2]]).all()
 
 
@@ -212,10 +225,11 @@ def test_mistakes_are_told():
 def test_a_nested_model_for_blocks_of_one_size_refuses_others():
     event = EventSpec((8,))
     model = make_model(event, "made", partition="blocks(size=2)", conditional="nested(features=4)", hidden_sizes=(8,))
-    params, x = model.init(jax.random.key(0)), np.zeros((2, 8), np.int32)
+    params, x = model.param_shapes, jax.ShapeDtypeStruct((2, 8), np.int32)
     for partition in ("blocks(size=4)", "sizes(sizes=(3, 1, 4))", "sites"):
         with pytest.raises(UserError, match="made for steps of at most 2 sites"):
-            model.log_prob(params, x, factorization=make_factorization((8,), "raster", partition))
+            other = make_factorization((8,), "raster", partition)
+            jax.eval_shape(lambda p, x, other=other: model.log_prob(p, x, factorization=other), params, x)
 
 
 def test_a_graph_and_a_joint_conditional_contradict_each_other():

@@ -124,6 +124,14 @@ def test_network_is_its_definition(name, layer, context):
         np.testing.assert_allclose(features, network(params, layer, one, bias_of), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["row_lstm", "diagonal_bilstm"])
+def test_new_cells_remember(name):
+    """The bias of the forget gate, the second of four, begins at 1 (Jozefowicz et al., 2015)."""
+    model = make_model(EVENT, name, hidden_size=U, num_layers=1, readout_size=4)
+    bias = np.asarray(jax.jit(model.init)(jax.random.key(0))["core"]["layers"]["bias"]).reshape(-1, 4, U)
+    np.testing.assert_array_equal(bias, np.broadcast_to([[[0], [1], [0], [0]]], bias.shape))
+
+
 def test_pictures_side_by_side_do_not_meet():
     """The `strip` of the Diagonal BiLSTM is for speed alone."""
     sizes = {"hidden_size": U, "num_layers": 2, "readout_size": 4}

@@ -1,0 +1,186 @@
+"""Faults of networks."""
+
+from __future__ import annotations
+
+from fault import Fault, faults_of
+
+EQUATIONS = "networks/test_network_equations.py::"
+SEQUENCES = "networks/test_sequence_equations.py::"
+
+_two_stream = faults_of("networks/any_order/two_stream.py", EQUATIONS + "test_two_stream")
+_masked_transformer = faults_of("networks/any_order/masked_transformer.py", EQUATIONS + "test_masked_transformer")
+_lmconv = faults_of("networks/image/lmconv.py", EQUATIONS + "test_lmconv")
+_multiscale = faults_of("networks/image/multiscale.py", EQUATIONS + "test_upsampler_of_multiscale")
+_attention = faults_of("networks/layers/attention.py", SEQUENCES + "test_attention_is_its_definition")
+_blocks = faults_of("networks/layers/blocks.py", SEQUENCES + "test_block_is_two_residual_branches")
+_steps = faults_of("networks/layers/steps.py", EQUATIONS + "test_transformer_over_steps")
+_gated = faults_of("networks/image/gated_pixelcnn.py", EQUATIONS + "test_gated_pixelcnn")
+
+NETWORK_FAULTS = (
+    _two_stream(
+        "two_stream without its target vector",
+        "return self.target.astype(self.dtype) + self.site(sites) + added",
+        "return self.site(sites) + added",
+    ),
+    _two_stream(
+        "two_stream whose contents have no positions",
+        "return self.value(values) + self.site(sites) + added",
+        "return self.value(values) + added",
+    ),
+    _two_stream(
+        "two_stream whose query stream has no MLP",
+        "self._add(g, keys_values, may_g, train)), None",
+        "g + self.attention(self.attention_norm(g), keys_values, may_g)), None",
+    ),
+    _masked_transformer(
+        "masked_transformer without positions",
+        "h = h + self.site(jnp.arange(num_sites))",
+        "h = h + 0 * self.site(jnp.arange(num_sites))",
+    ),
+    _lmconv(
+        "lmconv without the norm of its output",
+        "return x + position_norm(a) * nn.sigmoid(b)",
+        "return x + a * nn.sigmoid(b)",
+    ),
+    _lmconv(
+        "lmconv without its first activation",
+        "view.read(self.conv_in, concat_elu(x))",
+        "view.read(self.conv_in, jnp.concatenate([x, -x], -1))",
+    ),
+    _lmconv(
+        "lmconv without its gate",
+        "return x + position_norm(a) * nn.sigmoid(b)",
+        "return x + position_norm(a)",
+    ),
+    _multiscale("the upsampler of multiscale without relu between layers", "h = nn.relu(conv(h))", "h = conv(h)"),
+    _multiscale(
+        "the upsampler of multiscale without its last relu", "return nn.relu(pixels[:, :", "return (pixels[:, :"
+    ),
+    Fault(
+        "convolutional LSTMs that forget at first",
+        "networks/image/lstm_scan.py",
+        ".at[..., size : 2 * size].set(1.0)",
+        ".at[..., size : 2 * size].set(0.0)",
+        ("networks/test_pixel_rnn_equations.py::test_new_cells_remember",),
+    ),
+    Fault(
+        "a strided window of l instead of l + 1",
+        "networks/attention/sparse_transformer.py",
+        "(Near(stride, stride, stride + 1), half)",
+        "(Near(stride, stride, stride), half)",
+        (EQUATIONS + "test_transformer_over_steps",),
+    ),
+    _attention("attention whose scores are not scaled", "q_BNTH * size**-0.5, k_BGTH", "q_BNTH, k_BGTH"),
+    _attention(
+        "attention that does not see its own block",
+        "block[:, None] >= block[None, :]",
+        "block[:, None] > block[None, :]",
+    ),
+    _blocks(
+        "a Transformer layer without its second normalisation",
+        "x, act = self.mlp_norm(x), activation(self.activation)",
+        "x, act = x, activation(self.activation)",
+    ),
+    _blocks(
+        "a Transformer layer without its second residual connection",
+        "return x + self.drop(self._mlp(x), deterministic=not train), None",
+        "return self.drop(self._mlp(x), deterministic=not train), None",
+    ),
+    _steps(
+        "tokens that do not know where their value lies",
+        "tokens = tokens + self.read_position(read)",
+        "tokens = tokens + 0 * self.read_position(read)",
+    ),
+    _steps(
+        "the first token is a value instead of nothing",
+        "tokens = jnp.where(exists, self.value(values), self.nothing.astype(self.dtype))",
+        "tokens = self.value(values) + 0 * self.nothing.astype(self.dtype)",
+    ),
+    _gated(
+        "gated_pixelcnn whose vertical stack does not reach the horizontal one",
+        "gated = gate(add_vector(from_left + from_above, bias))",
+        "gated = gate(add_vector(from_left, bias))",
+    ),
+    _gated(
+        "gated_pixelcnn without residual connections",
+        "return out if self.first else h + out",
+        "return out",
+    ),
+    Fault(
+        "pixelcnn whose blocks begin without relu",
+        "networks/image/pixelcnn.py",
+        "nn.relu(self.narrow(nn.relu(x)))",
+        "nn.relu(self.narrow(x))",
+        (EQUATIONS + "test_pixelcnn",),
+    ),
+    Fault(
+        "an LSTM that forgets at first",
+        "networks/recurrent/lstm.py",
+        "jnp.zeros(shape).at[: shape[0] // 4].set(1.0)",
+        "jnp.zeros(shape)",
+        (SEQUENCES + "test_lstm_forgets_nothing_at_first",),
+    ),
+    Fault(
+        "a GRU with its update gate the wrong way round",
+        "networks/recurrent/gru.py",
+        "h = z * h + (1 - z) * g",
+        "h = (1 - z) * h + z * g",
+        ("networks/test_recurrent.py::test_layer_is_its_definition",),
+    ),
+    Fault(
+        "an RG-LRU without the root of 1 - a^2",
+        "networks/recurrent/rg_lru.py",
+        "return jnp.exp(log_a), scale * i * x",
+        "return jnp.exp(log_a), (1 - jnp.exp(log_a)) * i * x",
+        ("networks/test_linear_recurrences.py::test_rg_lru_is_its_equations",),
+    ),
+    Fault(
+        "linear attention that is not normalised",
+        "networks/attention/linear_attention.py",
+        "return sums[..., :-1] / jnp.maximum(sums[..., -1:], 1e-12)",
+        "return sums[..., :-1]",
+        ("networks/test_linear_recurrences.py::test_linear_attention_is_equation_9",),
+    ),
+    Fault(
+        "transformer_xl without its bias v of positions",
+        "networks/attention/transformer_xl.py",
+        'position = jnp.einsum("bngqh,nch->bngqc", q + v, latest_first)',
+        'position = jnp.einsum("bngqh,nch->bngqc", q, latest_first)',
+        ("networks/test_transformer_xl.py::test_attention_is_its_equation",),
+    ),
+    Fault(
+        "wavenet without its gate",
+        "networks/causal/wavenet.py",
+        "z = jnp.tanh(filtered) * nn.sigmoid(gate)",
+        "z = jnp.tanh(filtered)",
+        ("networks/test_wavenet_tcn.py",),
+    ),
+    Fault(
+        "tcn without relu after its residual connection",
+        "networks/causal/tcn.py",
+        "return nn.relu((x if self.in_features == self.features else self.match(x)) + residual)",
+        "return (x if self.in_features == self.features else self.match(x)) + residual",
+        ("networks/test_wavenet_tcn.py",),
+    ),
+    Fault(
+        "made whose masks of hidden units are strict",
+        "networks/dense/made.py",
+        "masks.append(below[:, None] <= degrees)",
+        "masks.append(below[:, None] < degrees)",
+        ("networks/test_made_equations.py::test_logits_follow_the_paper",),
+    ),
+    Fault(
+        "made whose outputs see their own step",
+        "networks/dense/made.py",
+        "return [*masks, below[:, None] < output_steps, input_steps[:, None] < output_steps]",
+        "return [*masks, below[:, None] <= output_steps, input_steps[:, None] < output_steps]",
+        ("laws/test_law1_autoregressive.py::test_jacobian_is_exactly_zero_where_it_must_be",),
+    ),
+    Fault(
+        "nade that does not update its activations between chunks",
+        "networks/dense/nade.py",
+        "return a_BU + (x_BI @ W_IU).astype(jnp.float32), out",
+        "return a_BU, out",
+        ("networks/test_shared_and_separate.py::test_features_follow_the_definition",),
+    ),
+)

@@ -1,0 +1,181 @@
+"""Faults of everything but networks."""
+
+from __future__ import annotations
+
+from fault import Fault
+
+STEP = "training/test_step_equations.py::"
+_mixture = "evaluation/test_data_units.py::test_a_mixture_of_orders_is_a_density_of_the_data_too"
+_families = "conditionals/test_families.py::"
+_discrete = "conditionals/test_conditionals.py::"
+
+OTHER_FAULTS = (
+    Fault(
+        "the average is of the parameters before the step",
+        "training/step.py",
+        "ema = average(state.ema, params, state.step, recipe.ema_decay)",
+        "ema = average(state.ema, state.params, state.step, recipe.ema_decay)",
+        (STEP + "test_the_average_is_of_the_parameters_after_the_step",),
+    ),
+    Fault(
+        "a cosine that counts from the beginning of the warm-up",
+        "training/optimizer.py",
+        "(t - warmup_steps) / (total_steps - warmup_steps)",
+        "t / total_steps",
+        (STEP + "test_the_cosine_begins_where_the_warm_up_ends",),
+    ),
+    Fault(
+        "updates are clipped instead of gradients",
+        "training/optimizer.py",
+        "return optax.chain(*clip, *rule,",
+        "return optax.chain(*rule, *clip,",
+        (STEP + "test_gradients_are_clipped_and_not_the_updates",),
+    ),
+    Fault(
+        "decoupled decay of sgd",
+        "training/optimizer.py",
+        "[*decay, optax.trace(b1)]",
+        "[optax.trace(b1), *decay]",
+        (STEP + "test_decay_of_gradient_descent_is_a_penalty",),
+    ),
+    Fault(
+        "a mixture of orders without the Jacobian of standardisation",
+        "evaluation/likelihood.py",
+        "jax.lax.map(score, orders).T + added_B[:, None]",
+        "jax.lax.map(score, orders).T",
+        (_mixture,),
+    ),
+    Fault(
+        "a mixture of orders that sums them",
+        "evaluation/likelihood.py",
+        "return math.log(nll_BK.shape[-1]) - jax.nn.logsumexp(-nll_BK, axis=-1)",
+        "return -jax.nn.logsumexp(-nll_BK, axis=-1)",
+        ("evaluation/test_likelihood.py",),
+    ),
+    Fault(
+        "rows that fill up a batch count",
+        "evaluation/likelihood.py",
+        "keep = np.asarray(batch.weight) > 0",
+        "keep = np.asarray(batch.weight) >= 0",
+        ("evaluation/test_likelihood.py",),
+    ),
+    Fault(
+        "bits that are nats",
+        "evaluation/likelihood.py",
+        '"bits_per_dim": per_site / event.value_size / math.log(2)',
+        '"bits_per_dim": per_site / event.value_size',
+        ("evaluation/test_likelihood.py",),
+    ),
+    Fault(
+        "entropies along the order without the units of the data",
+        "evaluation/entropy.py",
+        "jnp.where(counted_BD > 0, v + log_scale_D, 0.0)",
+        "jnp.where(counted_BD > 0, v, 0.0)",
+        ("evaluation/test_data_units.py::test_entropies_along_the_order_are_those_of_the_data",),
+    ),
+    Fault(
+        "masked sites count",
+        "models/autoregressive.py",
+        "return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)",
+        "return log_prob",
+        ("models/test_autoregressive.py::test_mask_counts_only_what_it_marks",),
+    ),
+    Fault(
+        "masked sites count by a product, which nan survives",
+        "models/autoregressive.py",
+        "return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)",
+        "return log_prob if mask is None else mask * log_prob",
+        ("models/test_autoregressive.py::test_masked_sites_pass_no_gradient_even_when_their_score_is_not_finite",),
+    ),
+    Fault(
+        "a query in an order that draws its evidence last",
+        "models/queries.py",
+        'order_D[np.argsort(visited_D, kind="stable")] = np.lexsort((np.asarray(own.rank), group_D))',
+        'order_D[np.argsort(visited_D, kind="stable")] = np.lexsort((np.asarray(own.rank), -group_D))',
+        ("models/test_queries.py::test_all_orders_answer_for_any_sites",),
+    ),
+    Fault(
+        "one key for all steps of a sample",
+        "samplers/base.py",
+        "key, (sites_M, valid_M) = jax.random.fold_in(key, t), factorization.sites(t)",
+        "key, (sites_M, valid_M) = key, factorization.sites(t)",
+        ("laws/test_law4_samplers.py::test_frequencies_match_probabilities",),
+    ),
+    Fault(
+        "a mask that lets a step see itself",
+        "factorization/factorization.py",
+        "return step_D[None, :] < step_D[:, None]",
+        "return step_D[None, :] <= step_D[:, None]",
+        ("factorization/test_factorization.py",),
+    ),
+    Fault(
+        "a snake that never turns",
+        "factorization/orderings.py",
+        "(inner if i % 2 == 0 else inner[::-1])",
+        "inner",
+        ("factorization/test_orderings.py",),
+    ),
+    Fault(
+        "a window of a graph that is one step short",
+        "factorization/graphs.py",
+        "(distance_DD > 0) & (distance_DD <= size)",
+        "(distance_DD > 0) & (distance_DD < size)",
+        ("factorization/test_graphs.py",),
+    ),
+    Fault(
+        "a Bernoulli with its classes exchanged",
+        "conditionals/bernoulli.py",
+        "jnp.where(value > 0, -logits, logits)",
+        "jnp.where(value > 0, logits, -logits)",
+        (_families + "test_bernoulli_formula",),
+    ),
+    Fault(
+        "categorical draws that ignore the temperature",
+        "conditionals/categorical.py",
+        "return jax.random.categorical(key, tempered(logits, temperature)).astype(jnp.int32)",
+        "return jax.random.categorical(key, tempered(logits, 1.0)).astype(jnp.int32)",
+        (_discrete + "test_frequencies_of_samples_are_the_tempered_probabilities",),
+    ),
+    Fault(
+        "the last level of a discretized logistic without its tail",
+        "conditionals/discretized_logistic_mixture.py",
+        "is_first, is_last = level <= 0, level >= self.num_levels - 1",
+        "is_first, is_last = level <= 0, level >= self.num_levels",
+        (_discrete + "test_probabilities_of_all_values_sum_to_one",),
+    ),
+    Fault(
+        "a Gaussian without its constant",
+        "conditionals/gaussian.py",
+        "- log_scale - 0.5 * math.log(2 * math.pi))",
+        "- log_scale)",
+        ("conditionals/test_real_values.py",),
+    ),
+    Fault(
+        "mixtures of real values without the Jacobian of their scales",
+        "conditionals/location_scale_mixture.py",
+        "log_weights + self.log_standard(z) - log_scales, axis=0",
+        "log_weights + self.log_standard(z), axis=0",
+        ("conditionals/test_real_values.py",),
+    ),
+    Fault(
+        "a Beta without the Jacobian of its range",
+        "conditionals/beta.py",
+        "- _log_beta_at_mean(a, b) - self._log_range",
+        "- _log_beta_at_mean(a, b)",
+        ("conditionals/test_beta.py::test_formula_in_data_units",),
+    ),
+    Fault(
+        "a mixture of products whose weights forget the sites before",
+        "conditionals/mixture_of_products.py",
+        "return jax.nn.log_softmax(jnp.cumsum(jnp.concatenate([prior, log_p[..., :-1, :]], -2), -2))",
+        "return jnp.broadcast_to(prior, log_p.shape)",
+        ("models/test_joint.py::test_the_joint_sums_to_one_and_sites_of_a_step_depend_on_one_another",),
+    ),
+    Fault(
+        "a nucleus that leaves out the value that reaches its mass",
+        "conditionals/truncated.py",
+        "(jnp.cumsum(p, -1) - p < self.top_p)",
+        "(jnp.cumsum(p, -1) < self.top_p)",
+        ("conditionals/test_truncated.py::test_top_p_keeps_the_fewest_with_at_least_that_mass",),
+    ),
+)

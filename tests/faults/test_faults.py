@@ -1,0 +1,92 @@
+"""The tests catch faults: each is put into a copy of the project, and tests that are named for it must fail."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+from network_faults import NETWORK_FAULTS
+from other_faults import OTHER_FAULTS
+
+FAULTS = NETWORK_FAULTS + OTHER_FAULTS
+LEAST = 40
+BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
+#: What the copy is made of.
+PARTS = ("arjax", "configs", "docs", "experiments", "scripts", "tests", "pyproject.toml", "README.md", "Makefile")
+
+
+def table() -> str:
+    """The faults and the tests that catch them, as they stand in `docs/laws.md`."""
+    rows = [f"| {f.what} | `{f.file}` | {', '.join(f'`{test}`' for test in f.caught_by)} |" for f in FAULTS]
+    return "\n".join(["| fault | under `arjax/` | caught by, under `tests/` |", "|--|--|--|", *rows, ""])
+
+
+def test_there_are_many_faults_of_many_files():
+    assert len(FAULTS) >= LEAST and len({fault.what for fault in FAULTS}) == len(FAULTS)
+    assert len({fault.file for fault in FAULTS}) >= LEAST // 2
+
+
+def test_each_can_be_put_in(repository):
+    """The text of a fault is found exactly once, else it has to follow the code that moved."""
+    for fault in FAULTS:
+        assert (repository / "arjax" / fault.file).read_text().count(fault.text) == 1, fault
+        for test in fault.caught_by:
+            file, _, name = test.partition("::")
+            assert f"def {name}" in (repository / "tests" / file).read_text(), test
+
+
+def test_the_page_has_the_table(repository):
+    """ARJAX_WRITE_FAULTS=1 writes it anew."""
+    page = repository / "docs" / "laws.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    expected = before + BEGIN + table() + END + after
+    if os.environ.get("ARJAX_WRITE_FAULTS"):
+        page.write_text(expected)
+    assert page.read_text() == expected
+
+
+@pytest.fixture(scope="module")
+def copy(repository, tmp_path_factory) -> pathlib.Path:
+    """A copy of the project."""
+    root = tmp_path_factory.mktemp("faults")
+    for part in PARTS:
+        source, ignored = repository / part, shutil.ignore_patterns("__pycache__", ".*")
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=ignored)
+        else:
+            shutil.copy(source, root / part)
+    return root
+
+
+def run_tests(root: pathlib.Path, tests: list[str]) -> subprocess.CompletedProcess:
+    """Runs tests of a copy until the first that fails."""
+    paths = [str(root / "tests" / test) for test in tests]
+    options = ["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={root / 'basetemp'}"]
+    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", *options, *paths]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_without_a_fault_all_pass(copy):
+    done = run_tests(copy, sorted({test for fault in FAULTS for test in fault.caught_by}))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+def test_the_fault_is_caught(copy, fault):
+    file = copy / "arjax" / fault.file
+    right = file.read_text()
+    file.write_text(right.replace(fault.text, fault.wrong))
+    try:
+        done = run_tests(copy, list(fault.caught_by))
+    finally:
+        file.write_text(right)
+    assert done.returncode == 1, f"not caught: {done.stdout[-2000:]}{done.stderr[-2000:]}"  # 1: tests failed
+    assert "AssertionError" in done.stdout, done.stdout[-2000:]

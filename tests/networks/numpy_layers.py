@@ -1,0 +1,80 @@
+"""Layers of the papers in numpy, for one example, pixel by pixel and token by token."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from scipy import special
+
+from arjax.models import make_model
+
+
+def built(event, network: str, **options):
+    """A model with random parameters, none of which is 0."""
+    model = make_model(event, network, **options)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.4, model.param_shapes)
+    return model, params
+
+
+def dense(params, x):
+    """x W + b."""
+    return x @ params["kernel"] + params.get("bias", 0)
+
+
+def layer_norm(params, x):
+    """Ba et al. (2016), over the last axis."""
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    return x * params["scale"] + params["bias"]
+
+
+def gelu(x):
+    """The tanh approximation of Hendrycks & Gimpel (2016)."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def relu(x):
+    """max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+def elu(x):
+    """x above 0, exp(x) - 1 below."""
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def attention(params, x_TE, content_UE, may_TU, num_heads: int):
+    """softmax(q k' / sqrt(H)) v of each head over the contents that a token may see, then W_out."""
+    q, k, v = (dense(params[name], y) for name, y in (("query", x_TE), ("key", content_UE), ("value", content_UE)))
+    heads = []
+    for q_h, k_h, v_h in zip(*(np.split(y, num_heads, -1) for y in (q, k, v)), strict=True):
+        scores = np.where(may_TU, q_h @ k_h.T / np.sqrt(q_h.shape[-1]), -np.inf)
+        heads.append(special.softmax(scores, -1) @ v_h)
+    return dense(params["out"], np.concatenate(heads, -1))
+
+
+def block(params, x_TE, content_UE, may_TU, num_heads: int, act=gelu):
+    """x + attention(norm(x), norm(content)), then x + MLP(norm(x))."""
+    norm = params["attention_norm"]
+    found = attention(params["attention"], layer_norm(norm, x_TE), layer_norm(norm, content_UE), may_TU, num_heads)
+    x = x_TE + found
+    return x + dense(params["down"], act(dense(params["up"], layer_norm(params["mlp_norm"], x))))
+
+
+def layers(params):
+    """The parameters of each of the stacked layers."""
+    stacked = params["layers"]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(len(jax.tree.leaves(stacked)[0]))]
+
+
+def convolve(params, maps_HWC, taps, live=lambda here, there: True):
+    """b + sum of x[there] W over the taps that lie in the picture and are live."""
+    height, width, channels = maps_HWC.shape
+    kernels = params["mix"]["kernel"].reshape(len(taps), channels, -1)
+    out = np.zeros((height, width, kernels.shape[-1])) + params["mix"]["bias"]
+    for r, c in np.ndindex(height, width):
+        for (dy, dx), kernel in zip(taps, kernels, strict=True):
+            y, x = r + dy, c + dx
+            if 0 <= y < height and 0 <= x < width and live((r, c), (y, x)):
+                out[r, c] += maps_HWC[y, x] @ kernel
+    return out

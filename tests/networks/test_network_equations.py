@@ -1,0 +1,216 @@
+"""Whole networks against their equations, written out in numpy from the papers: laws cannot see a wrong equation."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from numpy_layers import block, built, convolve, dense, elu, layer_norm, layers, relu
+from scipy import special
+
+from arjax.core.spec import EventSpec
+from arjax.networks.image.multiscale import Upsampler
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+TOKENS = EventSpec((6,), kind="tokens", num_levels=3)
+LEVELS = EventSpec((4, 3), kind="levels", num_levels=3)
+SMALL = {"width": 8, "num_layers": 2, "num_heads": 2}
+
+
+def check(model, params, definition, event=TOKENS, rtol=1e-3):
+    """Features of each of four examples are those of the definition, [D, F]."""
+    x = cases.random_x(event, 4)
+    features = np.asarray(jax.jit(type(model).features)(model, params, x))
+    for one, found in zip(x, features, strict=True):
+        np.testing.assert_allclose(found.reshape(event.num_sites, -1), definition(one), rtol=rtol, atol=rtol)
+
+
+def test_two_stream():
+    """Yang et al. (2019), equations of section 2.3: contents see their own step, queries only the steps before."""
+    model, params = built(TOKENS, "two_stream", ordering="random(seed=1)", partition="sizes(sizes=(2, 1, 3))", **SMALL)
+    step, sites = np.asarray(model.factorization.step), params["site"]["table"]["embedding"][:6]
+    of_content = np.array([-1, *step])
+
+    def definition(x):
+        h = np.concatenate([params["nothing"][None], params["value"]["table"]["embedding"][x] + sites])
+        g = params["target"] + sites
+        for own in layers(params):
+            new_g = block(own, g, h, of_content < step[:, None], 2)
+            h, g = block(own, h, h, of_content <= of_content[:, None], 2), new_g
+        return dense(params["out"], layer_norm(params["norm"], g))
+
+    check(model, params, definition)
+
+
+def test_masked_transformer():
+    """Attention of all sites to all sites, of which the unknown ones enter as one vector; all have positions."""
+    model, params = built(TOKENS, "masked_transformer", ordering="random(seed=1)", steps_per_chunk=4, **SMALL)
+    step = np.asarray(model.factorization.step)
+
+    def definition(x):
+        features = np.empty((6, 3))
+        for t in range(6):
+            h = np.where((step < t)[:, None], params["value"]["table"]["embedding"][x], params["unknown"])
+            h = h + params["site"]["table"]["embedding"][:6]
+            for own in layers(params):
+                h = block(own, h, h, np.ones((6, 6), bool), 2)
+            features[step == t] = dense(params["out"], layer_norm(params["norm"], h))[step == t]
+        return features
+
+    check(model, params, definition)
+
+
+def strided(i, j):
+    """Child et al. (2019), section 4.3, l = 2: A(1) = {i - l, ..., i} and A(2) = {j: (i - j) mod l = 0}, merged."""
+    return i - j <= 2 or (i - j) % 2 == 0
+
+
+def fixed(i, j):
+    """The same with the fixed pattern, c = 1: the block of i, and the last step of every block."""
+    return j // 2 == i // 2 or j % 2 == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "sees"),
+    [
+        ("transformer", {}, lambda i, j: True),
+        ("local_transformer", {"window": 3}, lambda i, j: i - j < 3),
+        ("sparse_transformer", {"stride": 2, "heads": "merged"}, strided),
+        ("sparse_transformer", {"stride": 2, "heads": "merged", "pattern": "fixed", "expressivity": 1}, fixed),
+        ("image_transformer", {"query_block": (2,), "memory": (1,)}, lambda i, j: j >= i // 2 * 2 - 1),
+    ],
+)
+def test_transformer_over_steps(network, options, sees):
+    """The token of step t: the value drawn before it, where that lies, and which site comes next."""
+    model, params = built(TOKENS, network, ordering="random(seed=1)", position="learned", **options, **SMALL)
+    order, tokens = np.asarray(model.factorization.order), params["tokens"]
+    may = np.array([[j <= i and sees(i, j) for j in range(6)] for i in range(6)])
+
+    def definition(x):
+        values = tokens["value"]["table"]["embedding"][x[order[:-1]]]
+        h = np.concatenate([tokens["nothing"][None], values])
+        h = h + tokens["read_position"]["table"]["embedding"][[6, *order[:-1]]]
+        h = h + tokens["target_position"]["table"]["embedding"][order]
+        for own in layers(params):
+            h = block(own, h, h, may, 2, relu if network == "image_transformer" else block.__defaults__[0])
+        features = np.empty((6, 3))
+        features[order] = dense(params["out"], layer_norm(params["norm"], h))
+        return features
+
+    check(model, params, definition)
+
+
+def square(reach: int, *, centre: bool = True) -> list[tuple[int, int]]:
+    """The taps of a 3 x 3 kernel with this dilation."""
+    taps = itertools.product((-reach, 0, reach), repeat=2)
+    return [tap for tap in taps if centre or tap != (0, 0)]
+
+
+def celu(x):
+    """elu([x, -x]) (Salimans et al., 2017)."""
+    return elu(np.concatenate([x, -x], -1))
+
+
+def position_norm(x):
+    """Li et al. (2019), with the variance of the authors' code."""
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + 1e-5)
+
+
+def test_lmconv():
+    """Jain et al. (2020): figure 4 with two groups of one gated residual block, masked by the ranks of the sites."""
+    model, params = built(LEVELS, "lmconv", ordering="random(seed=2)", hidden_size=4, num_groups=2)
+    rank = np.asarray(model.factorization.rank).reshape(4, 3)
+
+    def conv(name, maps, taps):
+        return convolve(name, maps, taps, lambda here, there: rank[there] <= rank[here])
+
+    def gated(name, x, skip=None):
+        own = params[name]
+        hidden = position_norm(conv(own["conv_in"], celu(x), square(1)))
+        if skip is not None:
+            hidden = hidden + dense(own["from_skip"], celu(skip))
+        a, b = np.split(conv(own["conv_out"], celu(hidden), square(1)), 2, -1)
+        return x + position_norm(a) * special.expit(b)
+
+    def definition(x):
+        inputs = np.stack([x / 2, np.ones_like(x)], -1)
+        first = position_norm(conv(params["first"], inputs, square(1, centre=False)))
+        up_0 = gated("up_0_0", first)
+        far = position_norm(conv(params["up_dilated_0"], up_0, square(2)))
+        u = gated("down_0_0", gated("up_1_0", far), far)  # down starts from the last of up
+        u = position_norm(conv(params["down_dilated_0"], u, square(2)))
+        u = gated("down_1_1", gated("down_1_0", u, up_0), first)
+        return dense(params["out"], elu(u)).reshape(12, 3)
+
+    check(model, params, definition, LEVELS, rtol=5e-3)
+
+
+def before(rows: int, columns: int, *, centre: bool) -> list[tuple[int, int]]:
+    """The taps of mask A, or with the centre of mask B."""
+    above = list(itertools.product(range(-rows, 0), range(-columns, columns + 1)))
+    return above + [(0, dx) for dx in range(-columns, 0)] + [(0, 0)] * centre
+
+
+def test_pixelcnn():
+    """Van den Oord et al. (2016), table 1: 7x7 with mask A, residual blocks with mask B, relu and 1x1 twice."""
+    model, params = built(LEVELS, "pixelcnn", hidden_size=4, num_layers=2, out_size=3)
+
+    def definition(x):
+        h = convolve(params["first"], x[..., None] / 2, before(3, 3, centre=False))
+        for own in (params["block_0"], params["block_1"]):
+            narrow = relu(dense(own["narrow"], relu(h)))
+            h = h + dense(own["widen"], relu(convolve(own["conv"], narrow, before(1, 1, centre=True))))
+        for name in ("out_0", "out_1", "out"):
+            h = dense(params[name], relu(h))
+        return h.reshape(12, 3)
+
+    check(model, params, definition, LEVELS)
+
+
+def test_gated_pixelcnn():
+    """Van den Oord et al. (2016b), figure 2, layer upon layer; the first layer sees nothing of its own row or pixel."""
+    model, params = built(LEVELS, "gated_pixelcnn", hidden_size=4, num_layers=1, out_size=3)
+
+    def gate(y):
+        return np.tanh(y[..., :4]) * special.expit(y[..., 4:])
+
+    def layer(own, v, h, first):
+        reach = 3 if first else 1
+        above = list(itertools.product(range(-reach, 0 if first else 1), range(-reach, reach + 1)))
+        left = [(0, dx) for dx in range(-reach, 0)] + [(0, 0)] * (not first)
+        v = convolve(own["vertical"], v, above)
+        # What the horizontal stack reads of a row lies above it: in later layers the maps are shifted down by one.
+        from_above = dense(own["vertical_to_horizontal"], v)
+        out = dense(own["out"], gate(convolve(own["horizontal"], h, left) + from_above))
+        return gate(v), out if first else h + out
+
+    def definition(x):
+        v = h = x[..., None] / 2
+        for i in range(2):
+            v, h = layer(params[f"layer_{i}"], v, h, first=i == 0)
+        return dense(params["out"], relu(dense(params["hidden"], relu(h)))).reshape(12, 3)
+
+    check(model, params, definition, LEVELS)
+
+
+def test_upsampler_of_multiscale():
+    """Convolutions and relu on the coarse picture, then f x f pixels of each coarse one, and relu (section 3.6)."""
+    module = Upsampler((4, 5), 3, 2, 2, "float32")
+    x = np.random.default_rng(1).normal(size=(1, 2, 3, 1)).astype(np.float32)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x)["params"]
+    rng = np.random.default_rng(2)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    h = x[0]
+    for name in ("conv_0", "conv_1"):
+        h = relu(convolve(params[name], h, square(1)))
+    blocks = convolve(params["deconv"], h, square(1)).reshape(2, 3, 2, 2, 3)
+    expected = np.empty((4, 5, 3))
+    for r, c in np.ndindex(4, 5):
+        expected[r, c] = relu(blocks[r // 2, c // 2, r % 2, c % 2])
+    found = jax.jit(module.apply)({"params": params}, x)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    assert (expected == 0).any() and (expected > 0).any()
