@@ -156,11 +156,23 @@ class FileSource(ArraySource):
         if len(indices) > 1 and (np.diff(indices) == 1).all():
             fetch(self._files, int(indices[0]), int(indices[-1]) + 1)
         rows = self.arrays.take(indices)
-        self._check(rows)
+        try:
+            self._check(rows)
+        except UserError:
+            self._check_each(rows, indices)
+            raise
         return rows
 
     def _check(self, rows: Batch) -> None:
         check_rows(self.event, self.context, self._split, rows)
+
+    def _check_each(self, rows: Batch, indices: np.ndarray) -> None:
+        """Raises `UserError` with the number of the first row that does not fit."""
+        for k, index in enumerate(indices):
+            try:
+                self._check(rows.take(slice(k, k + 1)))
+            except UserError as error:
+                raise UserError(f"row {index} of {str(self._files[0].filename)!r}: {error}") from error
 
 
 def check_whole(files: Sequence[np.memmap]) -> None:

@@ -90,7 +90,8 @@ def test_rows_are_checked_when_they_are_read_and_all_of_them_for_a_device(tmp_pa
     x[700, 2] = 9
     dataset = make_dataset("array_files", train=save(tmp_path / "x.npy", x), num_levels=9)
     monkeypatch.setattr(array_files, "MOST_MAPPED", 2**23)  # about 100 rows at once
-    source, wanted = dataset.splits["train"], "the train examples of tokens data must be 0 to 8, not 0 to 9"
+    source = dataset.splits["train"]
+    wanted = r"row 700 of '.*x\.npy': the train examples of tokens data must be 0 to 8, not 0 to 9"
     assert source.__getitems__(np.arange(700)).x.max() == 0
     for read in (lambda: source.__getitems__(np.array([3, 700])), source.check_all, lambda: compact_form(source)):
         with pytest.raises(UserError, match=wanted):
