@@ -170,6 +170,21 @@ def measure_length(flags: argparse.Namespace) -> int:
     return 0
 
 
+def measure_prompts(flags: argparse.Namespace) -> int:
+    """Time of a prompt that is read in chunks."""
+    import benchmark_prompt
+
+    names = tuple(flags.only.split(",")) if flags.only else tuple(benchmark_prompt.NETWORKS)
+    for name in names:
+        if name not in benchmark_prompt.NETWORKS:
+            raise UserError(f"--prompt measures {', '.join(benchmark_prompt.NETWORKS)}, not {name!r}")
+    report = {"machine": machine(), "prompts": benchmark_prompt.run(names, flags.repeats)}
+    if flags.out is not None:
+        flags.out.parent.mkdir(parents=True, exist_ok=True)
+        flags.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
 def main(argv: Sequence[str]) -> int:
     """Reads the flags, measures, prints and writes."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -180,11 +195,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--nopeers", dest="peers", action="store_false", help="measure arjax alone")
     parser.add_argument("--length", type=Path, metavar="FOLDER", help="measure against length, and write a plot there")
     parser.add_argument("--compile", type=Path, metavar="FOLDER", help="measure how long compilation takes")
+    parser.add_argument("--prompt", action="store_true", help="measure reading a prompt against stepping through it")
     parser.add_argument("--longest", type=int, default=65536, help="with --length: the longest sequence")
     parser.add_argument("--seconds", type=float, default=10.0, help="with --length: the longest gradient, in seconds")
     flags = parser.parse_args(argv)
     if flags.length is not None:
         return measure_length(flags)
+    if flags.prompt:
+        return measure_prompts(flags)
     names = flags.only.split(",") if flags.only else NETWORKS.names()
     for name in names:
         NETWORKS.get(name)

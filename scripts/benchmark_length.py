@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
+from arjax.networks.base import step_variables
 from arjax.reporting.plots import log_curves
 from arjax.reporting.tables import print_table
 
@@ -98,8 +99,10 @@ def last_steps(model: AutoregressiveModel, params: Any, x: jax.Array) -> Callabl
     first = factorization.num_steps - STEPS
 
     def run(carry: Any, params: Any, x: jax.Array) -> Any:
+        variables = step_variables(network, params)
+
         def body(carry: Any, t: jax.Array) -> tuple[Any, jax.Array]:
-            return network.apply({"params": params}, carry, x, t, factorization, method="step")
+            return network.apply(variables, carry, x, t, factorization, method="step")
 
         return jax.lax.scan(body, carry, first + jnp.arange(STEPS))
 

@@ -15,6 +15,7 @@ from arjax.core.batch import Batch
 from arjax.core.files import write_json
 from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
+from arjax.evaluation.sampling import draw_on_mesh
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
 from arjax.reporting.diagrams import draw_factorization
@@ -95,10 +96,12 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
       best_step: step of the parameters.
     """
     real = real_examples(setup.dataset, options.num)
-    drawn = setup.model.sample(
+    drawn, _ = draw_on_mesh(
+        setup.model,
         params,
         jax.random.key(setup.seed),
         options.num,
+        setup.mesh,
         sampler=options.sampler,
         context=real.context,
         temperature=options.temperature,

@@ -125,7 +125,7 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
     from arjax.networks import NETWORKS
     from arjax.objectives import make_objective
-    from arjax.samplers import SAMPLERS
+    from arjax.samplers import make_sampler
 
     for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
         if not section.name:
@@ -146,7 +146,7 @@ def _check_names(config: ConfigDict) -> None:
         raise UserError("the objective 'order_agnostic' needs config.model.orders, such as uniform or pool(num=8)")
     if config.model.orders and not agnostic:
         raise UserError(f"config.model.orders needs the objective 'order_agnostic', not {config.objective!r}")
-    SAMPLERS.get(config.sample.sampler)
+    make_sampler(config.sample.sampler)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))

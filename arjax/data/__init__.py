@@ -3,7 +3,8 @@
 import importlib
 import pkgutil
 
-from arjax.data.base import DATASETS, Dataset, Source, from_arrays, make_dataset
+from arjax.data.base import DATASETS, Dataset, from_arrays, make_dataset
+from arjax.data.sources import Source
 
 __all__ = ["DATASETS", "Dataset", "Source", "from_arrays", "make_dataset"]
 

@@ -7,8 +7,9 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.data.base import DATASETS, ArraySource, Dataset
+from arjax.data.base import DATASETS, Dataset
 from arjax.data.prepared import read_splits
+from arjax.data.sources import ArraySource
 from arjax.data.windows import RandomWindows, cut
 
 

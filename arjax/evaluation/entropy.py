@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from functools import partial
@@ -14,6 +15,7 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
+from arjax.data.ahead import read_ahead
 from arjax.data.batches import eval_batches
 from arjax.models import AutoregressiveModel
 
@@ -66,14 +68,15 @@ def step_entropy(
     source = dataset.splits[split]
     num = min(len(source), max_examples or len(source))
     sums: dict[str, np.ndarray] = {}
-    for i, batch in enumerate(itertools.islice(eval_batches(source, batch_size), -(-num // batch_size))):
-        rows = i * batch_size + np.arange(batch_size)
-        batch = batch.replace(weight=batch.weight * (rows < num))
-        if dataset.transform is not None:
-            batch = dataset.transform(jax.random.fold_in(jax.random.key(0), i), batch, False)
-        found = _sums(model, params, batch, dataset.log_scale_D)
-        for name, value in found.items():
-            sums[name] = np.asarray(value, np.float64) + sums.get(name, 0.0)
+    batches = itertools.islice(eval_batches(source, batch_size), -(-num // batch_size))
+    with contextlib.closing(read_ahead(batches)) as coming:
+        for i, batch in enumerate(coming):
+            rows = i * batch_size + np.arange(batch_size)
+            batch = batch.replace(weight=batch.weight * (rows < num))
+            if dataset.transform is not None:
+                batch = dataset.transform(jax.random.fold_in(jax.random.key(0), i), batch, False)
+            for name, value in _sums(model, params, batch, dataset.log_scale_D).items():
+                sums[name] = np.asarray(value, np.float64) + sums.get(name, 0.0)
     return _means(sums, model.event.grid_shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from typing import Any
@@ -14,10 +15,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data import Dataset
+from arjax.data import Dataset, Source
+from arjax.data.ahead import read_ahead
 from arjax.data.batches import eval_batches
 from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
+from arjax.parallel.rows import from_own_rows, own_rows
 
 Rows = dict[str, jax.Array]
 
@@ -81,7 +84,11 @@ def mixture_nll(nll_BK: jax.Array) -> jax.Array:
 
 
 class Evaluator:
-    """Scores splits of a data set; compiled once for all parameters and splits of one batch size."""
+    """Scores splits of a data set; compiled once for all parameters and splits of one batch size.
+
+    Each process reads the rows that its devices hold. At most two batches are on the devices, and a third is read in a
+    thread, so splits may be larger than memory.
+    """
 
     def __init__(
         self,
@@ -105,13 +112,14 @@ class Evaluator:
           hidden: the sites that are scored, and those that they are given; None: all sites given nothing.
         """
         self._dataset, self._event = dataset, model.event
-        self._batch_size, self._sharding, out = batch_size, None, {}
+        self._batch_size, self._sharding, self._own, out = batch_size, None, None, {}
         if mesh is not None:
             # The last axis of the mesh (tensor) splits layers, the others split batches.
             axes = tuple(mesh.axis_names[:-1])
             ways = math.prod(mesh.shape[axis] for axis in axes)
             self._batch_size = -(-batch_size // ways) * ways
             self._sharding = NamedSharding(mesh, PartitionSpec(axes))
+            self._own = own_rows(self._sharding, self._batch_size)
             # Whole on every device: each process reads the scores of all rows.
             out = {"out_shardings": NamedSharding(mesh, PartitionSpec())}
         self._key = jax.random.key(seed)
@@ -120,9 +128,10 @@ class Evaluator:
             orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
 
         def score(params: Any, batch: Batch, key: jax.Array) -> Rows:
+            weight_B, batch = batch.weight, batch.replace(weight=None)
             if dataset.transform is not None:
                 batch = dataset.transform(key, batch, False)
-            return eval_step(model, params, batch, dataset.log_scale_D, orders, hidden)
+            return eval_step(model, params, batch, dataset.log_scale_D, orders, hidden) | {"weight": weight_B}
 
         self._score = jax.jit(score, **out)
 
@@ -130,26 +139,29 @@ class Evaluator:
         """Scores a split; see `evaluate` for the result and errors."""
         if split not in self._dataset.splits:
             raise UserError(f"data set {self._dataset.name!r} has no {split} split")
-        batches = eval_batches(self._dataset.splits[split], self._batch_size)
-        rows = [self._rows(params, i, batch) for i, batch in enumerate(batches)]
-        if not rows:
+        found = self._rows(params, self._dataset.splits[split])
+        if not found:
             raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
-        whole = {
-            name: np.concatenate([np.asarray(row[name], np.float64)[keep] for row, keep in rows]) for name in rows[0][0]
-        }
+        whole = {name: np.concatenate([np.asarray(rows[name], np.float64) for rows in found]) for name in found[0]}
+        whole = {name: values[whole["weight"] > 0] for name, values in whole.items()}
         scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.decode is not None)
         return scores | (summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {})
 
-    def _rows(self, params: Any, i: int, batch: Batch) -> tuple[Rows, np.ndarray]:
-        """Dispatches one batch without waiting for it; also says which of its rows are real."""
-        keep = np.asarray(batch.weight) > 0
-        arrays = jax.tree.map(lambda array: self._put(np.asarray(array)), batch.replace(weight=None))
-        return self._score(params, arrays, jax.random.fold_in(self._key, i)), keep
+    def _rows(self, params: Any, source: Source) -> list[Rows]:
+        """The scores of all batches of a split; one batch is computed while the next one is read."""
+        batches = (jax.tree.map(self._put, batch) for batch in eval_batches(source, self._batch_size, self._own))
+        found: list[Rows] = []
+        with contextlib.closing(read_ahead(batches)) as coming:
+            for i, batch in enumerate(coming):
+                found.append(self._score(params, batch, jax.random.fold_in(self._key, i)))
+                jax.block_until_ready(found[-2:-1])
+        return found
 
-    def _put(self, array: np.ndarray) -> jax.Array | np.ndarray:
+    def _put(self, rows: Any) -> jax.Array:
+        """The rows of this process, as a part of an array on the mesh."""
         if self._sharding is None:
-            return array
-        return jax.make_array_from_callback(array.shape, self._sharding, lambda index: array[index])
+            return jnp.asarray(rows)
+        return from_own_rows(np.asarray(rows), self._own, self._sharding, self._batch_size)
 
 
 def evaluate(

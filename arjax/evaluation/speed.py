@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.models import AutoregressiveModel
-from arjax.samplers.cached import cached
+from arjax.samplers import Cached, example_keys
+from arjax.samplers.base import Steps, run
 from arjax.samplers.naive import naive_step
 
 Seconds = list[float]
@@ -103,9 +104,8 @@ class SamplingSpeed:
 def sampling_speed(model: AutoregressiveModel, params: Any, num: int, rounds: int) -> SamplingSpeed:
     """Times cached against naive sampling of `num` examples without context."""
     canvas = jnp.zeros((num, *model.event.shape), model.event.dtype)
-    clamped_D = jnp.zeros(model.event.num_sites, bool)
-    arguments = params, model.factorization, jax.random.key(0), canvas, clamped_D, None, 1.0
-    program, seconds_to_compile = compile_seconds(cached, model.network, model.conditional, *arguments)
+    arguments = Cached(), model, params, example_keys(jax.random.key(0), num), canvas, None, None, 1.0
+    program, seconds_to_compile = compile_seconds(run, *arguments)
     some_steps, steps = _some_naive_steps(model, params, num)
     seconds = time_in_turns({"cached": lambda: program(*arguments), **some_steps}, rounds)
     form = min(some_steps, key=lambda name: statistics.median(seconds[name]))
@@ -126,11 +126,10 @@ def _some_naive_steps(
 ) -> tuple[dict[str, Callable[[], jax.Array]], int]:
     """The first steps of naive sampling in both forms, and how many: as many as take about `seconds`, at least 2."""
     canvas = jnp.zeros((num, *model.event.shape), model.event.dtype)
-    clamped_D = jnp.zeros(model.event.num_sites, bool)
+    drawn_by = Steps(model, params, example_keys(jax.random.key(0), num), None, 1.0)
 
     def step(params: Any, canvas: jax.Array, t: jax.Array) -> jax.Array:
-        arguments = model.factorization, jax.random.key(0), canvas, clamped_D, None, 1.0
-        return naive_step(model.network, model.conditional, params, *arguments, t)
+        return naive_step(model, params, drawn_by, canvas, None, t)
 
     @jax.jit
     def loop(params: Any, canvas: jax.Array, n: jax.Array) -> jax.Array:

@@ -19,8 +19,9 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders
 from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key, check_params
 from arjax.models.queries import conditional_log_prob
-from arjax.models.sampling import draw
+from arjax.models.sampling import draw, keys_of
 from arjax.networks.base import Network
+from arjax.samplers import Draw
 
 Params = Any
 
@@ -212,31 +213,15 @@ class AutoregressiveModel:
         head, factorization = self.head(params), kwargs.get("factorization") or self.factorization
         return tuple(score(head, features, x, factorization) for score in (site_log_prob, site_entropy))
 
-    def sample(
-        self,
-        params: Params,
-        key: jax.Array,
-        num: int,
-        *,
-        sampler: str = "cached",
-        given: jax.Array | None = None,
-        observed: jax.Array | None = None,
-        context: Any = None,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-    ) -> jax.Array:
-        """Draws `num` examples, [num, *grid, *value]; `given`, `observed`, `top_k`: see `models.sampling`."""
-        return draw(
-            self,
-            params,
-            key,
-            num,
-            sampler=sampler,
-            given=given,
-            observed=observed,
-            context=context,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-        )
+    def sample(self, params: Params, key: jax.Array, num: int, **options) -> jax.Array:
+        """Draws `num` examples, [num, *grid, *value]; the options are those of `draw`.
+
+        Example b has the key fold_in(key, b): fewer examples are the first of more.
+        """
+        return self.draw(params, keys_of(key, num), **options).x
+
+    def draw(self, params: Params, keys: jax.Array, **options) -> Draw:
+        """Draws an example for each of the keys, with statistics; `sampler`, `given`, `observed`, `context`,
+        `temperature`, `top_k`, `top_p`: see `arjax.models.sampling.draw`.
+        """
+        return draw(self, params, keys, **options)

@@ -25,6 +25,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.make import make_model
 from arjax.networks import NETWORKS
+from arjax.samplers import Cached, example_keys
 
 
 @CONDITIONALS.register("nested")
@@ -171,13 +172,10 @@ class Nested(JointConditional):
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
     def _fill(self, conditional: Conditional, key, canvas, clamped, context, temperature) -> jax.Array:
-        """Draws what is not clamped of inner examples."""
-        from arjax.samplers.cached import cached  # samplers know models
-
-        model, temperature = self.model, as_temperature(temperature)
-        return cached(
-            model.network, conditional, self.params, model.factorization, key, canvas, clamped, context, temperature
-        )
+        """Draws what is not clamped of inner examples; None: all."""
+        model = dataclasses.replace(self.model, conditional=conditional)
+        keys, temperature = example_keys(key, len(canvas)), as_temperature(temperature)
+        return Cached()(model, self.params, keys, canvas, clamped, context, temperature).x
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value | features) in nats, [...]: the inner model's, with teacher forcing."""
@@ -197,8 +195,7 @@ class Nested(JointConditional):
     def _draw(self, conditional: Conditional, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         context = self._context(features)
         canvas = self.model.dummy_batch(len(context["vector"])).x
-        free = jnp.zeros(self.model.event.num_sites, bool)
-        drawn = self._fill(conditional, key, canvas, free, context, temperature)
+        drawn = self._fill(conditional, key, canvas, None, context, temperature)
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
     def entropy(self, features: jax.Array) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,14 +18,21 @@ from arjax.core.integers import is_integer
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_key, check_params
 from arjax.models.queries import evidence_first
-from arjax.samplers import SAMPLERS
+from arjax.samplers import Draw, example_keys, make_sampler
+
+
+def keys_of(key: jax.Array, num: int) -> jax.Array:
+    """The keys of `num` examples drawn under one key; raises `UserError` unless these are a key and a number."""
+    if not is_integer(num) or num < 1:
+        raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
+    check_key(key)
+    return example_keys(key, num)
 
 
 def draw(
     model: Any,
     params: Any,
-    key: jax.Array,
-    num: int,
+    keys: jax.Array,
     *,
     sampler: str = "cached",
     given: jax.Array | None = None,
@@ -32,41 +41,54 @@ def draw(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-) -> jax.Array:
-    """Draws `num` examples from the model, [num, *grid, *value].
+    place: Callable[[Any], Any] | None = None,
+) -> Draw:
+    """Draws one example from the model for each of the B keys: `x` [B, *grid, *value], and statistics of the draw.
 
     Args:
-      given: values to clamp, [*grid, *value] or [num, *grid, *value].
+      keys: random keys, [B]. Each example depends on its own key alone.
+      sampler: a call string, see `arjax.samplers`.
+      given: values to clamp, [*grid, *value] or [B, *grid, *value].
       observed: bool[*grid], the sites where `given` counts. The rest is drawn from its exact conditional distribution,
         which needs an order of the model with every observed site before (or in the same step as) every other; a model
         trained under all orders has one for any set of sites. Within a step, a `nested` conditional has to visit the
         observed sites first, too. It is the order in which `conditional_log_prob` scores the rest given these sites.
-      context: int[num] or float[num, size], or one for all: int[] or float[size].
+      context: int[B] or float[B, size], or one for all: int[] or float[size].
       temperature: divides the logits, up to 1e20; 1 is the model's own distribution, and tiny ones draw the most
         probable value of each step.
       top_k, top_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
+      place: puts a tree of arrays, whose first axis are the examples, where they belong on several devices.
 
     Raises:
-      UserError: an unknown sampler, wrong shapes or values, or observed sites that the order does not put first.
+      UserError: an unknown sampler or option, wrong shapes or values, or observed sites that the order does not put
+        first.
     """
-    if not is_integer(num) or num < 1:
-        raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
-    temperature, event = as_temperature(temperature), model.event
-    check_key(key)
+    temperature, event, num = as_temperature(temperature), model.event, _num_keys(keys)
     check_params(model.param_shapes, params)
-    sample = SAMPLERS.get(sampler)
+    sample = make_sampler(sampler)
     conditional = truncate(model.conditional, top_k, top_p)
     if (given is None) != (observed is None):
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-    factorization = model.factorization
+    factorization, observed_D = model.factorization, None
     if observed is None:
-        canvas, clamped_D = jnp.zeros((num, *event.shape), event.dtype), jnp.zeros(event.num_sites, bool)
+        canvas = jnp.zeros((num, *event.shape), event.dtype)
     else:
         observed = as_sites(event, observed, "`observed`")
-        canvas, clamped_D = _canvas(event, num, given, observed), jnp.asarray(observed.ravel())
+        canvas, observed_D = _canvas(event, num, given, observed), jnp.asarray(observed.ravel())
         factorization = evidence_first(model, observed, ~observed)
-    context = as_context(model.context_spec, context, num, one_for_all=True)
-    return sample(model.network, conditional, params, factorization, key, canvas, clamped_D, context, temperature)
+    of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
+    keys, canvas, context = of_examples if place is None else place(of_examples)
+    model = dataclasses.replace(model, conditional=conditional, factorization=factorization, orders=None)
+    return sample(model, params, keys, canvas, observed_D, context, temperature)
+
+
+def _num_keys(keys: Any) -> int:
+    """B; raises `UserError` unless these are B random keys."""
+    if not isinstance(keys, jax.Array) or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != 1:
+        raise UserError(f"the keys of a draw are as from jax.random.split(jax.random.key(0), 8), not {keys!r}")
+    if not len(keys):
+        raise UserError("a draw needs at least one key")
+    return len(keys)
 
 
 def _canvas(event: EventSpec, num: int, given: Any, observed: np.ndarray) -> jax.Array:

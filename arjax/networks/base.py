@@ -16,6 +16,10 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 
 Carry = Any
+#: What `extend` knows after each of its steps.
+Carries = Any
+#: The collection of variables that holds what all steps make of the parameters alone, see `once`.
+READY = "ready"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
 
@@ -64,6 +68,8 @@ class Network(nn.Module):
     SMALL: ClassVar[Mapping[str, Any]] = {}
     #: Whole-number options that may be 0, for "off"; all others must be at least 1.
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
+    #: How many steps of a prompt `extend` reads in one call; 1 where it is but a scan of `step`.
+    CHUNK: ClassVar[int] = 1
     #: Whether the family keeps to a dependency graph that has fewer arrows than the order allows.
     SERVES_GRAPHS: ClassVar[bool] = False
 
@@ -93,6 +99,9 @@ class Network(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} has no parallel form")
 
+    def prepare(self) -> None:
+        """Computes what all steps make of the parameters alone, by `once`; nothing by default."""
+
     def init_carry(self, batch_size: int, factorization: Factorization, context: jax.Array | None = None) -> Carry:
         """The carry before step 0: a pytree of arrays."""
         raise TypeError(f"{type(self).__name__} has no step form")
@@ -110,6 +119,62 @@ class Network(nn.Module):
         `canvas` [B, *grid, *value] is filled for all steps < t; what else it holds must not matter.
         """
         raise TypeError(f"{type(self).__name__} has no step form")
+
+    def extend(
+        self,
+        carry: Carry,
+        canvas: jax.Array,
+        t: jax.Array,
+        k: int,
+        factorization: Factorization,
+        context: jax.Array | None = None,
+    ) -> tuple[Carries, jax.Array]:
+        """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one call, and what `keep` makes a carry of.
+
+        Step t + i reads the values of the steps < t + i on the canvas, which is filled for all steps < t + k - 1; what
+        else it holds must not matter. Of steps that do not exist (t + i >= S) the features are finite, and no more.
+
+        `t` may be traced. Where it differs from example to example, map over batches of one: `jax.vmap(extend)`. By
+        default a scan of `step` that keeps every carry; families that need fewer operations say so by `CHUNK`.
+        """
+        network, variables = self.clone(parent=None), self.variables
+
+        def body(carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
+            carry, features_BMF = network.apply(variables, carry, canvas, t + i, factorization, context, method="step")
+            return carry, (carry, features_BMF)
+
+        _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
+        carries = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), carry, after)
+        return carries, jnp.swapaxes(features_kBMF, 0, 1)
+
+    def keep(self, carries: Carries, n: jax.Array) -> Carry:
+        """The carry after the first n of the steps of `extend`: the others did not happen.
+
+        `n` may be traced, is at most the number of steps that exist, and may differ from example to example as `t` may.
+        """
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
+
+
+def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
+    """What `make` computes of the parameters of a module: once for all steps of a loop, where `prepare` asks for it.
+
+    XLA computes what stands in the body of a loop in every iteration, even a slice of a parameter.
+    """
+    if module.has_variable(READY, name):
+        return module.get_variable(READY, name)
+    value = make()
+    if module.is_mutable_collection(READY):
+        module.put_variable(READY, name, value)
+    return value
+
+
+def step_variables(network: Network, params: Any) -> dict[str, Any]:
+    """The variables for the step form inside a loop: the parameters, and what `prepare` makes of them.
+
+    With the parameters alone the steps have the same values, and take longer.
+    """
+    _, made = network.apply({"params": params}, method="prepare", mutable=READY)
+    return {"params": params, **made}
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -19,6 +20,7 @@ from arjax.config.build import build
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.data.ahead import read_ahead
 from arjax.data.batches import eval_batches, train_index_block
 from arjax.evaluation.likelihood import summarize
 from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
@@ -167,10 +169,13 @@ class Population:
         if split not in dataset.splits:
             raise UserError(f"data set {dataset.name!r} has no {split} split")
         parts, key = [], jax.random.key(self.config.seed)
-        for i, batch in enumerate(eval_batches(dataset.splits[split], self.config.evaluate.batch_size)):
-            keep, batch = np.asarray(batch.weight) > 0, batch.replace(weight=None)
-            nll_OSB, sites_B = (np.asarray(a) for a in self._score(params, orders, batch, jax.random.fold_in(key, i)))
-            parts.append((nll_OSB[..., keep & (sites_B > 0)], sites_B[keep & (sites_B > 0)]))
+        batches = eval_batches(dataset.splits[split], self.config.evaluate.batch_size)
+        with contextlib.closing(read_ahead(batches)) as coming:
+            for i, batch in enumerate(coming):
+                counts_B, batch, key_i = batch.weight > 0, batch.replace(weight=None), jax.random.fold_in(key, i)
+                nll_OSB, sites_B = (np.asarray(a) for a in self._score(params, orders, batch, key_i))
+                keep_B = counts_B & (sites_B > 0)
+                parts.append((nll_OSB[..., keep_B], sites_B[keep_B]))
         nll, sites = zip(*parts, strict=True)
         return np.concatenate(nll, axis=-1), np.concatenate(sites)
 

@@ -1,6 +1,7 @@
 """Samplers: algorithms that turn conditionals into samples."""
 
-from arjax.samplers import cached, naive  # noqa: F401  (registers them)
-from arjax.samplers.base import SAMPLERS
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, example_keys, make_sampler
+from arjax.samplers.cached import Cached
+from arjax.samplers.naive import Naive
 
-__all__ = ["SAMPLERS"]
+__all__ = ["SAMPLERS", "Cached", "Draw", "Naive", "Sampler", "example_keys", "make_sampler"]

@@ -1,45 +1,179 @@
-"""What all samplers share: the canvas, the keys, and clamping sites at given values."""
+"""The contract of a sampler, and what all samplers share: call strings, keys, statistics, and drawing a step."""
 
 from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
+from arjax.core.errors import UserError
 from arjax.core.registry import Registry
-from arjax.factorization import Factorization
-
-#: A sampler is `f(network, conditional, params, factorization, key, canvas, clamped, context, temperature) -> samples`,
-#: jitted with the first two arguments static. `canvas` [B, *grid, *value] holds the given values, `clamped` bool[D]
-#: says where.
-SAMPLERS = Registry("sampler")
 
 
-def fill(
-    canvas: jax.Array,
-    clamped_D: jax.Array,
-    t: jax.Array,
-    features_BMF: jax.Array,
-    factorization: Factorization,
-    conditional,
-    key: jax.Array,
-    temperature: jax.Array,
-) -> jax.Array:
-    """Draws the sites of step t from their features and writes those that are not clamped.
+def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:
+    """Ranges that hold for every sampler: whole numbers are not negative."""
+    for key, value in options.items():
+        if type(value) is int and value < 0:
+            raise UserError(
+                f"the option {key!r} of the sampler {name!r} must be a whole number, at least 0, not {value}"
+            )
 
-    The key of step t is `fold_in(key, t)`, so all samplers that visit the same steps draw the same values.
+
+SAMPLERS = Registry("sampler", check=check_ranges)
+
+
+class Draw(NamedTuple):
+    """Samples and what they cost.
+
+    Attributes:
+      x: the samples, [B, *grid, *value].
+      stats: arrays per example, int32[B]: `network_calls`, how often the network computed (a full pass, a step or a
+        window of steps); `steps`, the steps of the order in which a site was drawn. Samplers may add their own.
     """
-    key, (sites_M, valid_M) = jax.random.fold_in(key, t), factorization.sites(t)
-    num_sites = factorization.num_sites
-    within_M = jnp.minimum(sites_M, num_sites - 1)
-    given_M = valid_M & clamped_D[within_M]
-    flat = canvas.reshape(canvas.shape[0], num_sites, -1)
-    if scores_blocks(conditional, factorization):
-        value_shape = canvas.shape[1 + len(factorization.grid_shape) :]
-        held = flat[:, within_M].reshape(*features_BMF.shape[:2], *value_shape)
-        values = conditional.block_sample(key, features_BMF, valid_M, held, given_M, temperature)
-    else:
-        values = conditional.sample(key, features_BMF, temperature)
-    values = values.reshape(*values.shape[:2], -1).astype(canvas.dtype)
-    flat = flat.at[:, jnp.where(valid_M & ~given_M, sites_M, num_sites)].set(values, mode="drop")
-    return flat.reshape(canvas.shape)
+
+    x: jax.Array
+    stats: dict[str, jax.Array]
+
+
+class Sampler(abc.ABC):
+    """An algorithm that draws from a model. Subclasses are frozen dataclasses and pytrees.
+
+    Their options are static fields with a default that is a bool, int, float or str, so a call string such as
+    `cached(chunk=32)` names one; arrays that a sampler needs beside the model would be other fields. The noise of
+    example b in step t is a function of `keys[b]` and t alone: a draw depends neither on how many are drawn together
+    nor on where they are, and samplers that are exact agree value by value.
+    """
+
+    def __call__(
+        self,
+        model: Any,
+        params: Any,
+        keys: jax.Array,
+        canvas: jax.Array,
+        observed: jax.Array | None,
+        context: jax.Array | None,
+        temperature: float | jax.Array = 1.0,
+    ) -> Draw:
+        """Draws B examples in one compiled program, which serves all orders, keys, temperatures and observed sites.
+
+        Args:
+          model: a pytree with the fields `network`, `conditional` and `factorization`, as `AutoregressiveModel`.
+          params: its parameters.
+          keys: B random keys.
+          canvas: the values of observed sites, [B, *grid, *value]; what it holds elsewhere does not matter.
+          observed: bool[D], the sites that keep their values; None where nothing is observed.
+          context: [B, ...] or None.
+          temperature: see `Conditional.sample`.
+        """
+        return run(self, model, params, keys, canvas, observed, context, temperature)
+
+    @abc.abstractmethod
+    def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: jax.Array | None) -> Draw:
+        """What subclasses compute, inside `jit`; `run` adds the statistics that follow from the arguments."""
+
+
+@jax.jit
+def run(sampler, model, params, keys, canvas, observed, context, temperature) -> Draw:
+    """A draw as one compiled program; see `Sampler.__call__`."""
+    steps = Steps(model, params, keys, observed, temperature)
+    x, stats = sampler.draw(model, params, steps, canvas, context)
+    return Draw(x, stats | {"steps": per_example(x, steps.to_draw().sum())})
+
+
+def make_sampler(text: str) -> Sampler:
+    """The sampler of a call string, such as `naive` or `cached(chunk=32)`.
+
+    Raises:
+      UserError: an unknown name or option, or a value of another type or out of range.
+    """
+    return SAMPLERS.call(text)
+
+
+def option(default: Any) -> Any:
+    """A field of a sampler that a call string can set."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+def example_keys(key: jax.Array, num: int) -> jax.Array:
+    """The keys of examples 0, ..., num - 1, fold_in(key, b): those of fewer examples are the first of those of more."""
+    key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    return _fold_in(key, num)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _fold_in(key: jax.Array, num: int) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
+
+
+def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
+    """The same count for each of the examples, int32[B]."""
+    return jnp.broadcast_to(jnp.asarray(count, jnp.int32), x.shape[:1])
+
+
+class Steps:
+    """What the steps of one draw share, and how each of them is drawn; lives inside `jit`."""
+
+    def __init__(self, model: Any, params: Any, keys: jax.Array, observed: jax.Array | None, temperature: Any):
+        self.factorization, self.temperature = model.factorization, temperature
+        self.head = bound(model.conditional, params)
+        self.observed_D = observed
+        # All at once: a hash in every step would take longer than the rest of a small step.
+        fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
+        self.keys_SB = fold(keys, jnp.arange(self.factorization.num_steps))
+
+    def _observed(self, sites: jax.Array) -> jax.Array:
+        """Which of some sites are observed; False for the padding of short blocks."""
+        if self.observed_D is None:
+            return jnp.zeros(sites.shape, bool)
+        within = jnp.minimum(sites, self.factorization.num_sites - 1)
+        return (sites < self.factorization.num_sites) & self.observed_D[within]
+
+    def to_draw(self) -> jax.Array:
+        """bool[S]: the steps that have a site to draw."""
+        blocks_SM = jnp.asarray(self.factorization.blocks)
+        return ((blocks_SM < self.factorization.num_sites) & ~self._observed(blocks_SM)).any(1)
+
+    def prompt(self) -> int | jax.Array:
+        """How many steps at the start of the order are observed whole."""
+        if self.observed_D is None:
+            return 0
+        to_draw_S = self.to_draw()
+        return jnp.where(to_draw_S.any(), jnp.argmax(to_draw_S), len(to_draw_S))
+
+    def values(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
+        """Draws the sites of step t from their features, [B, M, size of a value]; `canvas` has the observed ones."""
+        sites_M, valid_M = self.factorization.sites(t)
+        head, keys_B = self.head, self.keys_SB[t]
+        if scores_blocks(head, self.factorization):
+            given_M, num_sites = self._observed(sites_M), self.factorization.num_sites
+            value_shape = canvas.shape[1 + len(self.factorization.grid_shape) :]
+            flat = canvas.reshape(canvas.shape[0], num_sites, -1)
+            held = flat[:, jnp.minimum(sites_M, num_sites - 1)].reshape(*features_BMF.shape[:2], *value_shape)
+
+            def draw(key: jax.Array, features: jax.Array, held: jax.Array) -> jax.Array:
+                return head.block_sample(key, features, valid_M, held, given_M, self.temperature)
+
+            values = jax.vmap(draw)(keys_B, features_BMF, held)
+        else:
+            values = jax.vmap(lambda key, features: head.sample(key, features, self.temperature))(keys_B, features_BMF)
+        return values.reshape(*values.shape[:2], -1).astype(canvas.dtype)
+
+    def fill(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
+        """The canvas with the sites of step t drawn, where they are not observed."""
+        sites_M, valid_M = self.factorization.sites(t)
+        num_sites = self.factorization.num_sites
+        values = self.values(canvas, t, features_BMF)
+        flat = canvas.reshape(canvas.shape[0], num_sites, -1)
+        if len(sites_M) == 1:  # a slice is written faster than what may be scattered, and one site always exists
+            kept = jax.lax.dynamic_slice_in_dim(flat, sites_M[0], 1, axis=1)
+            values = values if self.observed_D is None else jnp.where(self._observed(sites_M), kept, values)
+            return jax.lax.dynamic_update_slice_in_dim(flat, values, sites_M[0], axis=1).reshape(canvas.shape)
+        place_M = jnp.where(valid_M & ~self._observed(sites_M), sites_M, num_sites)
+        return flat.at[:, place_M].set(values, mode="drop").reshape(canvas.shape)

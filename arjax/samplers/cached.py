@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import bound
-from arjax.samplers.base import SAMPLERS, fill
+from arjax.networks.base import step_variables
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
 
 
 @SAMPLERS.register("cached")
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def cached(network, conditional, params, factorization, key, canvas, clamped_D, context, temperature):
-    """Samples in S steps of one `lax.scan`, with the network's carry (key-value cache, state, queue), as naive does."""
-    variables, conditional = {"params": params}, bound(conditional, params)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cached(Sampler):
+    """Samples step by step, with the network's carry (key-value cache, state, queue), the values of the naive one.
 
-    def body(state, t):
-        carry, canvas = state
-        carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
-        return (carry, fill(canvas, clamped_D, t, features, factorization, conditional, key, temperature)), None
+    Steps at the start of the order that are observed whole, a prompt, are read in chunks by `extend`.
 
-    carry = network.apply(variables, canvas.shape[0], factorization, context, method="init_carry")
-    (_, canvas), _ = jax.lax.scan(body, (carry, canvas), jnp.arange(factorization.num_steps))
-    return canvas
+    Options: `chunk`, the steps of a prompt that are read in one call of the network; 1: step by step; 0: as many as
+    suit the network.
+    """
+
+    chunk: int = option(0)
+
+    def draw(self, model, params, steps, canvas, context):
+        network, factorization = model.network, model.factorization
+        variables, num_steps = step_variables(network, params), factorization.num_steps
+        chunk, prompt = min(self.chunk or network.CHUNK, num_steps), steps.prompt()
+        if chunk == 1:
+            prompt = 0  # a step costs the same whether its sites are then drawn or not
+
+        def read(state):
+            carry, t = state
+            carries, _ = network.apply(variables, carry, canvas, t, chunk, factorization, context, method="extend")
+            n = jnp.minimum(prompt - t, chunk)
+            return network.apply(variables, carries, n, method="keep"), t + n
+
+        def draw(t, state):
+            carry, canvas = state
+            carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+            return carry, steps.fill(canvas, t, features)
+
+        carry = network.apply(variables, canvas.shape[0], factorization, context, method="init_carry")
+        if not isinstance(prompt, int):
+            carry, _ = jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))
+        _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
+        return Draw(x, {"network_calls": per_example(x, -(-prompt // chunk) + num_steps - prompt)})

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.base import bound
-from arjax.samplers.base import SAMPLERS, fill
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 
 
 @SAMPLERS.register("naive")
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def naive(network, conditional, params, factorization, key, canvas, clamped_D, context, temperature):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Naive(Sampler):
     """Samples in S full passes. Slow, and right by definition: other samplers are tested against it."""
 
-    def body(t, canvas):
-        return naive_step(network, conditional, params, factorization, key, canvas, clamped_D, context, temperature, t)
+    def draw(self, model, params, steps, canvas, context):
+        num_steps = model.factorization.num_steps
 
-    return jax.lax.fori_loop(0, factorization.num_steps, body, canvas)
+        def body(t: jax.Array, canvas: jax.Array) -> jax.Array:
+            return naive_step(model, params, steps, canvas, context, t)
+
+        x = jax.lax.fori_loop(0, num_steps, body, canvas)
+        return Draw(x, {"network_calls": per_example(x, num_steps)})
 
 
-def naive_step(network, conditional, params, factorization, key, canvas, clamped_D, context, temperature, t):
+def naive_step(model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any, t: jax.Array) -> jax.Array:
     """Draws the sites of step t from a full pass over the canvas."""
-    features = network.apply({"params": params}, canvas, factorization, context)
+    factorization = model.factorization
+    features = model.network.apply({"params": params}, canvas, factorization, context)
     flat = features.reshape(features.shape[0], factorization.num_sites, -1)
     sites_M = jnp.minimum(factorization.sites(t)[0], factorization.num_sites - 1)
-    head = bound(conditional, params)
-    return fill(canvas, clamped_D, t, flat[:, sites_M], factorization, head, key, temperature)
+    return steps.fill(canvas, t, flat[:, sites_M])

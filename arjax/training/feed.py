@@ -5,9 +5,11 @@ A chunk holds the batches of up to K steps; what is not used is padding, so that
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Generator, Iterator
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from arjax.core.batch import Batch
+from arjax.core.errors import UserError
 from arjax.data import Source
+from arjax.data.ahead import read_ahead
 from arjax.data.batches import train_index_block
+from arjax.parallel.memory import free_bytes
+from arjax.parallel.rows import from_own_rows, own_rows, to_mesh
 from arjax.parallel.sharding import batch_sharding, replicated
+
+KEEP_ON_HOST = "train.data_on_device=false keeps it on the host and reads batches of it"
 
 
 class Chunk(Protocol):
@@ -37,11 +45,23 @@ class GatherSource(Protocol):
         """The batch of the rows `indices` int[B], from `arrays` wherever they are; pure."""
 
 
-class Feed(Protocol):
-    """Makes chunks; which rows a step gets is a pure function of (seed, step)."""
+@runtime_checkable
+class CheckedLater(Protocol):
+    """A source that checks rows as they are read, so not all of them yet."""
 
+    def check_all(self) -> None:
+        """Raises `UserError` unless all rows are as they should be."""
+
+
+class Feed(contextlib.AbstractContextManager):
+    """Makes chunks; which rows a step gets is a pure function of (seed, step). A context, which ends its threads."""
+
+    @abc.abstractmethod
     def chunk(self, step: int, n: int) -> Chunk:
         """The batches of the steps `step`, ..., `step + n - 1`, n <= K."""
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends what goes on beside the run; nothing here."""
 
 
 @jax.tree_util.register_dataclass
@@ -71,14 +91,14 @@ class HostChunk:
         return jax.tree.map(lambda array: jax.lax.dynamic_index_in_dim(array, k, keepdims=False), self.stacked)
 
 
-class ResidentFeed:
+class ResidentFeed(Feed):
     """Keeps the whole split on every device, in the compact form of its source; a chunk transfers K x B integers."""
 
     def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
         """Loads `source` onto the mesh; `max_steps` is K."""
         self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
         self._num_examples, self._mesh = len(source), mesh
-        arrays, self._gather = compact_form(source)
+        arrays, self._gather = compact_form(source, KEEP_ON_HOST)
         self._arrays = jax.tree.map(lambda array: to_mesh(np.asarray(array), replicated(mesh)), arrays)
 
     def chunk(self, step: int, n: int) -> ResidentChunk:
@@ -89,17 +109,54 @@ class ResidentFeed:
         return ResidentChunk(self._arrays, indices_on_mesh, self._gather, batch_sharding(self._mesh))
 
 
-class HostFeed:
-    """Assembles batches on the host, for splits that do not fit on a device; each process reads its own rows only."""
+class HostFeed(Feed):
+    """Assembles batches on the host, for splits that do not fit on a device; each process reads its own rows only.
 
-    def __init__(self, source: Source, mesh: Mesh, seed: int, batch_size: int, max_steps: int):
-        """`max_steps` is K."""
+    While a run uses one chunk, a thread reads the next one and puts it onto the devices.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        mesh: Mesh,
+        seed: int,
+        batch_size: int,
+        max_steps: int,
+        steps_from: Callable[[int], int] | None = None,
+    ):
+        """`max_steps` is K, `steps_from` as in `make_feed`."""
         self._seed, self._batch_size, self._max_steps = seed, batch_size, max_steps
         self._source, self._sharding = source, batch_sharding(mesh, leading_dims=1)
         self._own = own_rows(batch_sharding(mesh), batch_size)
+        self._steps_from = steps_from or (lambda step: 0)
+        self._coming: Generator[HostChunk, None, None] | None = None
+        self._foreseen = (-1, -1)  # step and n of the chunk that comes next
 
     def chunk(self, step: int, n: int) -> HostChunk:
-        """The batches of n steps."""
+        """The batches of n steps, read ahead where this is the chunk that follows the last one."""
+        if self._coming is None or (step, n) != self._foreseen:
+            self.__exit__()
+            if n != self._steps_from(step):
+                return self._read(step, n)  # none of the chunks that the run goes through
+            self._coming = read_ahead(self._chunks(step))
+        coming, self._coming = self._coming, None
+        chunk = next(coming)
+        self._coming, self._foreseen = coming, (step + n, self._steps_from(step + n))
+        return chunk
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends the thread."""
+        if self._coming is not None:
+            self._coming.close()
+            self._coming = None
+
+    def _chunks(self, step: int) -> Iterator[HostChunk]:
+        """The chunks that a run goes through from this step."""
+        while n := self._steps_from(step):
+            yield self._read(step, n)
+            step += n
+
+    def _read(self, step: int, n: int) -> HostChunk:
         indices = train_index_block(self._seed, step, n, len(self._source), self._batch_size)[:, self._own]
         rows = self._source.__getitems__(indices.ravel())
         return HostChunk(jax.tree.map(lambda array: self._stack(np.asarray(array), n), rows))
@@ -108,37 +165,74 @@ class HostFeed:
         """[n * own rows, ...] -> this process's part of [K, B, ...], 0 after the n-th step."""
         stacked = np.zeros((self._max_steps, len(self._own), *rows.shape[1:]), rows.dtype)
         stacked[:n] = rows.reshape(n, len(self._own), *rows.shape[1:])
-        shape = (self._max_steps, self._batch_size, *rows.shape[1:])
-        return jax.make_array_from_process_local_data(self._sharding, stacked, shape)
+        return from_own_rows(stacked, self._own, self._sharding, self._batch_size, axis=1)
 
 
 def make_feed(
-    source: Source, mesh: Mesh, *, seed: int, batch_size: int, max_steps: int, on_device: bool
+    source: Source,
+    mesh: Mesh,
+    *,
+    seed: int,
+    batch_size: int,
+    max_steps: int,
+    on_device: bool,
+    steps_from: Callable[[int], int] | None = None,
 ) -> ResidentFeed | HostFeed:
-    """The feed of a run: `on_device` keeps the whole split on every device; `max_steps` is K, steps per dispatch."""
-    return (ResidentFeed if on_device else HostFeed)(source, mesh, seed, batch_size, max_steps)
+    """The feed of a run.
+
+    Args:
+      source: the train split.
+      mesh: the devices.
+      seed: of the order of the examples.
+      batch_size: B.
+      max_steps: K, steps per dispatch.
+      on_device: keeps the whole split on every device.
+      steps_from: the number of steps of the chunk that begins at a step, 0 after the last: these chunks are
+        read ahead. None: nothing is.
+    """
+    if on_device:
+        return ResidentFeed(source, mesh, seed, batch_size, max_steps)
+    return HostFeed(source, mesh, seed, batch_size, max_steps, steps_from)
 
 
-def compact_form(source: Source) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
-    """The arrays of a split and the function that gathers batches from them.
+def compact_form(
+    source: Source, remedy: str = "take fewer examples"
+) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
+    """The arrays of a split, to be kept on a device, and the function that gathers batches from them.
 
     Sources that have such a form of their own (pixels of one byte, windows that overlap) are kept in it.
+
+    Args:
+      source: the train split.
+      remedy: of a split that the device cannot hold, for the message.
+
+    Raises:
+      UserError: the device cannot hold them, or rows of a source that checks them as they are read are not as they
+        should be.
     """
-    if isinstance(source, GatherSource):
-        return source.arrays, source.gather
-    return source.__getitems__(np.arange(len(source))), Batch.take
+    if not isinstance(source, GatherSource):
+        row = source.__getitems__(np.zeros(1, np.int64))
+        _check_fits(len(source), _num_bytes(row) * len(source), remedy)
+        return source.__getitems__(np.arange(len(source))), Batch.take
+    _check_fits(len(source), _num_bytes(source.arrays), remedy)
+    if isinstance(source, CheckedLater):
+        source.check_all()
+    return source.arrays, source.gather
 
 
-def to_mesh(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    """Puts an array that every process has in full onto the mesh."""
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+def _num_bytes(arrays: Batch) -> int:
+    return sum(array.nbytes for array in jax.tree.leaves(arrays))
 
 
-def own_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
-    """The rows of a global batch that the devices of this process hold, ascending."""
-    places: dict[Any, tuple[slice, ...]] = sharding.addressable_devices_indices_map((batch_size,))
-    parts = [np.arange(batch_size)[index] for index in places.values()]
-    return np.unique(np.concatenate(parts))
+def _check_fits(num_examples: int, num_bytes: int, remedy: str) -> None:
+    free = free_bytes()
+    if free is not None and num_bytes > free:
+        size = f"takes {num_bytes / 1e9:.3g} GB on a device, where {free / 1e9:.3g} GB are free"
+    elif num_examples > 2**31:  # rows are counted in int32 there
+        size = f"has {num_examples:,} examples, and a device counts up to 2^31"
+    else:
+        return
+    raise UserError(f"the train split {size}: {remedy}")
 
 
 def as_traced(n: int, mesh: Mesh) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -13,10 +14,11 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.evaluation.likelihood import Evaluator
+from arjax.parallel.rows import to_mesh
 from arjax.parallel.sharding import replicated
 from arjax.reporting.reports import read_report
 from arjax.training.durations import is_due, next_pause
-from arjax.training.feed import as_traced, make_feed, to_mesh
+from arjax.training.feed import as_traced, make_feed
 from arjax.training.reporter import Reporter, announce
 from arjax.training.results import cost_of_run, device_name, write_results
 from arjax.training.run_folder import RunFolder
@@ -131,7 +133,7 @@ class Run:
 
     def fit(self, stop: StopSignal) -> None:
         """Trains until the run is finished or `stop` is requested, and leaves everything saved."""
-        with Reporter(self.workdir, self.total, self.step) as self.reporter:
+        with Reporter(self.workdir, self.total, self.step) as self.reporter, contextlib.ExitStack() as self.threads:
             if self.step:
                 self.reporter.say(f"goes on at step {self.step} of {self.total}")
             self.reporter.say("compiling ...")
@@ -145,9 +147,7 @@ class Run:
 
             self._compile()
             while not self.is_finished():
-                train = self.train
-                pause = next_pause(self.step, self.total, train.log_every, train.eval_every, train.checkpoint_every)
-                last = self.step
+                pause, last = self._next_pause(self.step), self.step
                 self._train_until(pause, stop)
                 if self.step > last:  # else stopped at once: what was due here has been done by the run before
                     self._pause(clock)
@@ -159,14 +159,16 @@ class Run:
     def _compile(self) -> None:
         """Prepares the feed and compiles the train program, once for the whole run."""
         setup, train, started = self.setup, self.train, time.monotonic()
-        self.feed = make_feed(
+        feed = make_feed(
             setup.dataset.splits["train"],
             setup.mesh,
             seed=setup.seed,
             batch_size=train.batch_size,
             max_steps=train.steps_per_dispatch,
             on_device=train.data_on_device,
+            steps_from=self._steps_from,
         )
+        self.feed = self.threads.enter_context(feed)
         chunk = self.feed.chunk(self.step, 1)
         self.zeros = {name: np.asarray(value) for name, value in zero_sums(setup.recipe, self.state, chunk).items()}
         stored = self.history.sums or self.zeros
@@ -179,11 +181,19 @@ class Run:
     def _on_mesh(self, sums: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         return {name: to_mesh(value, replicated(self.setup.mesh)) for name, value in sums.items()}
 
+    def _next_pause(self, step: int) -> int:
+        train = self.train
+        return next_pause(step, self.total, train.log_every, train.eval_every, train.checkpoint_every)
+
+    def _steps_from(self, step: int) -> int:
+        """Steps of the chunk that begins at a step."""
+        return min(self.train.steps_per_dispatch, self._next_pause(step) - step)
+
     def _train_until(self, pause: int, stop: StopSignal) -> None:
         """Dispatches chunks up to the pause. At most two are in flight: one runs while the host prepares the next."""
         started = time.monotonic()
         while self.step < pause and not stop.requested(at_pause=False):
-            n = min(self.train.steps_per_dispatch, pause - self.step)
+            n = self._steps_from(self.step)
             chunk, before = self.feed.chunk(self.step, n), self.sums
             self.state, self.sums = self.program(self.state, before, chunk, as_traced(n, self.setup.mesh), self.key)
             self.step += n

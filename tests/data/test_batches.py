@@ -6,7 +6,7 @@ import pytest
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.data.batches import eval_batches, process_slice, train_index_block, train_indices
+from arjax.data.batches import eval_batches, train_index_block, train_indices
 
 
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(10, 3), (10, 10), (3, 8), (1, 2), (1000, 7)])
@@ -72,8 +72,10 @@ def test_evaluation_refuses_empty_batches():
         next(eval_batches(source, 0))
 
 
-def test_processes_share_a_batch():
-    parts = [process_slice(12, i, 3) for i in range(3)]
-    np.testing.assert_array_equal(np.concatenate([np.arange(12)[part] for part in parts]), np.arange(12))
-    with pytest.raises(UserError, match="does not divide"):
-        process_slice(10, 0, 3)
+def test_processes_read_their_own_rows_of_a_batch():
+    x = np.arange(7, dtype=np.int32)[:, None]
+    arrays = {"x": x, "weight": x[:, 0] != 2}
+    source = from_arrays(EventSpec((1,), kind="tokens", num_levels=7), train=arrays).splits["train"]
+    parts = [list(eval_batches(source, 4, own)) for own in (np.array([0, 3]), np.array([1, 2]))]
+    assert [[batch.x[:, 0].tolist() for batch in part] for part in parts] == [[[0, 3], [4, 6]], [[1, 2], [5, 6]]]
+    assert [[batch.weight.tolist() for batch in part] for part in parts] == [[[1, 1], [1, 0]], [[1, 0], [1, 1]]]

@@ -143,7 +143,7 @@ NETWORK_FAULTS = (
     ),
     Fault(
         "transformer_xl without its bias v of positions",
-        "networks/attention/transformer_xl.py",
+        "networks/attention/relative_attention.py",
         'position = jnp.einsum("bngqh,nch->bngqc", q + v, latest_first)',
         'position = jnp.einsum("bngqh,nch->bngqc", q, latest_first)',
         ("networks/test_transformer_xl.py::test_attention_is_its_equation",),

@@ -97,8 +97,8 @@ OTHER_FAULTS = (
     Fault(
         "one key for all steps of a sample",
         "samplers/base.py",
-        "key, (sites_M, valid_M) = jax.random.fold_in(key, t), factorization.sites(t)",
-        "key, (sites_M, valid_M) = key, factorization.sites(t)",
+        "head, keys_B = self.head, self.keys_SB[t]",
+        "head, keys_B = self.head, self.keys_SB[0]",
         ("laws/test_law4_samplers.py::test_frequencies_match_probabilities",),
     ),
     Fault(

@@ -22,7 +22,6 @@ from scipy import stats
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model, sampling
-from arjax.samplers import SAMPLERS
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -146,13 +145,13 @@ class Asked(Exception):
 def orders_of_a_query(monkeypatch, model, observed) -> list:
     """The order in which the rest is drawn given the observed sites, and that in which it is scored; or refusals."""
 
-    def sampler(network, conditional, params, factorization, *rest):
-        raise Asked(factorization)
+    def sampler(model, *rest):
+        raise Asked(model.factorization)
 
     def features(self, params, x, context=None, factorization=None, **more):
         raise Asked(factorization)
 
-    monkeypatch.setattr(SAMPLERS, "get", lambda name: sampler)
+    monkeypatch.setattr(sampling, "make_sampler", lambda text: sampler)
     monkeypatch.setattr(AutoregressiveModel, "_features", features)
     monkeypatch.setattr(sampling, "check_params", lambda expected, params: None)
     params, found = None, []

@@ -11,6 +11,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.samplers import SAMPLERS
+from arjax.samplers.base import run
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -165,25 +166,17 @@ def test_real_values_have_no_top_k():
 
 
 def test_temperature_is_data_to_the_compiled_program(raster):
-    """Another temperature, key or prefix compiles nothing anew."""
+    """Another temperature, key, prefix or order compiles nothing anew."""
     model, params = raster
-    sample = SAMPLERS.get("cached")
     model.sample(params, KEY, 3, temperature=1.0)
-    size = sample._cache_size()
+    prompts = [{"given": np.zeros((2, 3), int), "observed": np.arange(6).reshape(2, 3) < n} for n in (1, 3)]
+    model.sample(params, KEY, 3, **prompts[0])
+    size = run._cache_size()
     model.sample(params, jax.random.key(5), 3, temperature=0.7)
-    model.sample(params, KEY, 3, given=np.zeros((2, 3), int), observed=np.array([[1, 0, 0], [0, 0, 0]], bool))
-    assert sample._cache_size() == size
-
-
-@each_sampler
-def test_samplers_of_one_block_structure_share_a_program(sampler):
-    model, params = build(ordering="random(seed=1)")
+    model.sample(params, KEY, 3, **prompts[1])
     other, _ = build(ordering="random(seed=2)")
-    sample = SAMPLERS.get(sampler)
-    first = model.sample(params, KEY, 3, sampler=sampler)
-    size = sample._cache_size()
-    assert (np.asarray(other.sample(params, KEY, 3, sampler=sampler)) != np.asarray(first)).any()
-    assert sample._cache_size() == size
+    assert (np.asarray(other.sample(params, KEY, 3)) != np.asarray(model.sample(params, KEY, 3))).any()
+    assert run._cache_size() == size
 
 
 @each_sampler
@@ -211,7 +204,5 @@ def test_a_context_steers_its_own_rows(sampler):
 @each_sampler
 def test_sampling_inside_jit(raster, sampler):
     model, params = raster
-    fill = SAMPLERS.get(sampler)
-    arguments = (params, model.factorization, KEY, np.zeros((3, 2, 3), np.int32), np.zeros(6, bool), None, 1.0)
-    jitted = jax.jit(lambda *args: fill(model.network, model.conditional, *args))(*arguments)
-    np.testing.assert_array_equal(jitted, model.sample(params, KEY, 3, sampler=sampler))
+    draw = jax.jit(lambda model, params, key: model.sample(params, key, 3, sampler=sampler))
+    np.testing.assert_array_equal(draw(model, params, KEY), model.sample(params, KEY, 3, sampler=sampler))

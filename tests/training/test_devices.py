@@ -8,7 +8,8 @@ import pytest
 from loop_helpers import finish, run_python
 
 TRAIN = """
-import json
+import dataclasses, json
+import numpy as np
 from loop_helpers import tiny_config
 from arjax.parallel import distributed
 from arjax.config.build import build
@@ -16,8 +17,22 @@ from arjax.training.loop import train
 
 distributed.initialize()
 changes, workdir = json.loads({arguments!r})
-outcome = train(build(tiny_config(**changes)), workdir)
+
+class Recorded:
+    def __init__(self, source):
+        self.source, self.rows = source, set()
+    def __len__(self):
+        return len(self.source)
+    def __getitems__(self, indices):
+        self.rows |= set(np.asarray(indices).tolist())
+        return self.source.__getitems__(indices)
+
+setup = build(tiny_config(**changes))
+test = Recorded(setup.dataset.splits["test"])
+dataset = dataclasses.replace(setup.dataset, splits=dict(setup.dataset.splits) | {{"test": test}})
+outcome = train(dataclasses.replace(setup, dataset=dataset), workdir)
 assert outcome.status == "finished"
+print("rows read:", sorted(test.rows))
 """
 
 MADE = {"train__steps": 4, "train__log_every": 1, "train__eval_every": 4, "train__checkpoint_every": 2}
@@ -89,6 +104,10 @@ def test_two_processes_train_like_one(tmp_path, on_device):
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     assert "step 4/4" in outputs[0]
     assert "step 4/4" not in outputs[1], "only the first process reports"
+    one, two = (set(json.loads(output.partition("rows read: ")[2].splitlines()[0])) for output in outputs)
+    assert one | two == set(range(300)), "all rows are scored"
+    assert one & two <= {299}, "each process reads its own; the last one fills up the last batch"
+    assert len(one) > 100 and len(two) > 100
     finish(start(alone, 1, changes))
     np.testing.assert_allclose(losses(together), losses(alone), rtol=2e-5)
     np.testing.assert_allclose(nll(together), nll(alone), rtol=2e-5)

@@ -1,25 +1,39 @@
+import dataclasses
+import os
+import signal
+import threading
+
 import jax
 import numpy as np
 import pytest
-from loop_helpers import finish, run_python
+from loop_helpers import assert_same_bits, finish, run_python, tiny_config
 
+from arjax.config.build import build
+from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import from_arrays, make_dataset
+from arjax.data.ahead import THREAD
 from arjax.data.windows import RandomWindows
+from arjax.evaluation.likelihood import Evaluator
 from arjax.parallel.sharding import make_mesh
-from arjax.training.feed import make_feed
+from arjax.training.feed import HostFeed, make_feed
+from arjax.training.loop import train
+from arjax.training.setup import latest_store
 
 
 class Plain:
-    """A source with nothing but the contract."""
+    """A source with nothing but the contract; `reads` has the thread and the number of rows of each reading."""
 
-    def __init__(self, source):
-        self.source = source
+    def __init__(self, source, damaged=()):
+        self.source, self.damaged, self.reads = source, damaged, []
 
     def __len__(self):
         return len(self.source)
 
     def __getitems__(self, indices):
+        self.reads.append((threading.current_thread().name, len(indices)))
+        if len(self.reads) - 1 in self.damaged:
+            raise UserError("a row is damaged")
         return self.source.__getitems__(indices)
 
 
@@ -70,6 +84,80 @@ def test_chunks_have_one_shape():
     assert shapes[0] == shapes[1]
 
 
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD)]
+
+
+def test_the_chunks_of_a_run_are_read_ahead_and_no_others():
+    source, plan = Plain(masked()), {0: 4, 4: 1, 5: 4, 9: 2, 11: 0}
+    options = {"seed": 0, "batch_size": 2, "max_steps": 4}
+    with make_feed(source, make_mesh(), on_device=False, steps_from=plan.get, **options) as feed:
+        chunks = [feed.chunk(0, 1)]  # for the compiler
+        assert [rows for _, rows in source.reads] == [2] and not threads()
+        chunks += [feed.chunk(step, n) for step, n in plan.items() if n]
+        assert [rows for _, rows in source.reads[1:]] == [8, 2, 8, 4], "each once, and nothing after the last step"
+        assert all(name.startswith(THREAD) for name, _ in source.reads[1:])
+        chunks += [feed.chunk(4, 1), feed.chunk(0, 3)]  # going back is slower, but right
+    assert not threads()
+    alone = HostFeed(masked(), make_mesh(), 0, 2, 4)
+    for chunk, (step, n) in zip(chunks, [(0, 1), (0, 4), (4, 1), (5, 4), (9, 2), (4, 1), (0, 3)], strict=True):
+        assert_same_bits(chunk, alone._read(step, n))
+
+
+def test_what_goes_wrong_in_reading_ahead_is_told_when_its_turn_comes():
+    with HostFeed(Plain(masked(), [1]), make_mesh(), 0, 2, 4, lambda step: 4) as feed:
+        feed.chunk(0, 4)
+        for _ in range(2):  # asked for again, it is read again
+            with pytest.raises(UserError, match="a row is damaged"):
+                feed.chunk(4, 4)
+            feed._source.damaged = [2]
+        assert feed.chunk(4, 4) is not None
+    assert not threads()
+
+
+def test_evaluation_reads_ahead_and_tells_what_goes_wrong():
+    setup = build(tiny_config())
+    params = setup.model.init(jax.random.key(0))
+
+    def score(source):
+        dataset = dataclasses.replace(setup.dataset, splits={"test": source})
+        return Evaluator(setup.model, dataset, 104, setup.mesh)(params, "test")
+
+    source = Plain(setup.dataset.splits["test"])
+    assert score(source) == score(setup.dataset.splits["test"])
+    assert [rows for _, rows in source.reads] == [104] * 3
+    assert all(name.startswith(THREAD) for name, _ in source.reads)
+    with pytest.raises(UserError, match="a row is damaged"):
+        score(Plain(source.source, [2]))
+    assert not threads()
+
+
+def test_a_run_that_reads_ahead_ends_its_thread_and_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    changes = {"train__data_on_device": False, "train__log_every": 12}
+
+    def state(workdir):
+        return latest_store(workdir).restore(build(tiny_config(**changes)).abstract_state)[:2]
+
+    train(build(tiny_config(**changes)), tmp_path / "whole")
+    original = HostFeed.chunk
+
+    def chunk(self, step, n):
+        if step == 4:
+            assert threads()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, step, n)
+
+    monkeypatch.setattr(HostFeed, "chunk", chunk)
+    assert train(build(tiny_config(**changes)), tmp_path / "cut").status == "interrupted"
+    assert not threads()
+    monkeypatch.undo()
+    assert train(build(tiny_config(**changes)), tmp_path / "cut").status == "finished"
+    assert_same_bits(state(tmp_path / "cut"), state(tmp_path / "whole"))
+    patient = tiny_config(**changes, train__steps=90, train__patience=1, optimizer__learning_rate=1e-12)
+    assert train(build(patient), tmp_path / "patient").step < 90
+    assert not threads()
+
+
 def test_rows_are_split_over_devices():
     finish(
         run_python(
@@ -77,6 +165,7 @@ def test_rows_are_split_over_devices():
 import jax, numpy as np
 from arjax.data import make_dataset
 from arjax.training.feed import make_feed
+from arjax.evaluation.likelihood import Evaluator
 from arjax.parallel.sharding import make_mesh
 source = make_dataset("digits").splits["train"]
 whole = None

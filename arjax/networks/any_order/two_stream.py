@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import KVCache, MultiHead, attention
-from arjax.networks.layers.blocks import Block, StackedNetwork, stacked
+from arjax.networks.layers.blocks import Block, StackedNetwork, apply_layer, prepare_layers, stacked
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 from arjax.networks.layers.steps import to_grid
 
@@ -120,9 +120,11 @@ class TwoStream(StackedNetwork):
         return (of_content <= of_content[:, None]) & exists, (of_content < step_T[:, None]) & exists
 
     def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        params = jax.tree.map(lambda leaf: leaf[i], self.layers.variables["params"])
         block = TwoStreamBlock(**self.block_fields(StreamAttention), parent=None)
-        return block.apply({"params": params}, *args, method=method)
+        return apply_layer(block, self.layers, i, *args, method=method)
+
+    def prepare(self):
+        prepare_layers(self.layers, self.num_layers)
 
     def init_carry(self, batch_size, factorization, context=None):
         """A cache of keys and values per layer, [B, N, 1 + S*M, H] each, that holds the content before all sites."""

@@ -11,13 +11,13 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.factorization.orderings import tiles
-from arjax.networks.attention.patterns import KVCache, Near, windows, write
+from arjax.networks.attention.patterns import ByStep, KVCache, Near, flat_tokens, windows, write
 from arjax.networks.attention.sparse_attention import PatternNetwork
 from arjax.networks.base import NETWORKS
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiles:
+class Tiles(ByStep):
     """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step.
 
     The queries of a tile see, of the pixels generated so far, those of the tile itself and of a margin above, to the
@@ -94,6 +94,22 @@ class Tiles:
         steps = jax.lax.dynamic_slice(jnp.asarray(self._steps()), (top, left), sides)
         seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in around)
         return cache, seen, steps.ravel() <= t
+
+    def extend(self, cache: KVCache, new: KVCache, t: jax.Array):
+        """All of the picture, and a mask."""
+        (height, width), (above, aside), steps = self.tile, self.margin, self._steps()
+        i_k = t + jnp.arange(new[0].shape[2])
+        top_k, left_k, row_k, column_k = self._place(i_k)
+        exists_k = i_k < self.grid[0] * self.grid[1]
+        y_k = jnp.where(exists_k, top_k + above + row_k, len(steps))
+        pairs = zip(cache, new, strict=True)
+        places = (slice(None), slice(None), y_k, left_k + aside + column_k)
+        cache = tuple(old.at[places].set(fresh[:, :, :, 0], mode="drop") for old, fresh in pairs)
+        rows, columns = np.indices(steps.shape)
+        down, right = rows - top_k[:, None, None], columns - left_k[:, None, None]
+        near = (down >= 0) & (down < above + height) & (right >= 0) & (right < width + 2 * aside)
+        visible = near & (steps <= i_k[:, None, None])
+        return cache, tuple(flat_tokens(a) for a in cache), visible.reshape(1, len(i_k), -1)
 
     def graph(self, num_steps):
         rows, columns = np.divmod(tiles(self.grid, *self.tile), self.grid[1])  # of the pixel of each step

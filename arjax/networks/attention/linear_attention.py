@@ -89,6 +89,22 @@ class LinearAttention(MultiHead):
         sums = jnp.einsum("bnmh,bnhe->bnme", q.astype(jnp.float32), state_BNHE)
         return state_BNHE, self._merge(normalised(sums))
 
+    def extend(self, state_BNHE: jax.Array, x_BTE: jax.Array, t: jax.Array, block_size: int):
+        """The tokens of the blocks t, t + 1, ...: all pairs of them, and the state before them."""
+        q, k, v = self._qkv(x_BTE)
+        block = jnp.arange(x_BTE.shape[1]) // block_size
+        weights = jnp.einsum("bnqh,bnkh->bnqk", q, k, preferred_element_type=jnp.float32)
+        weights = jnp.where(block[:, None] >= block, weights, 0).astype(v.dtype)
+        inside = jnp.einsum("bnqk,bnke->bnqe", weights, with_one(v), preferred_element_type=jnp.float32)
+        before = jnp.einsum("bnqh,bnhe->bnqe", q.astype(jnp.float32), state_BNHE)
+        return (state_BNHE, k, v, block), self._merge(normalised(inside + before))
+
+    def keep(self, carries: tuple[jax.Array, ...], n: jax.Array) -> jax.Array:
+        """The state after the first n blocks of `extend`."""
+        state_BNHE, k, v, block = carries
+        k = jnp.where((block < n)[:, None], k, 0)
+        return state_BNHE + jnp.einsum("bnth,bnte->bnhe", k, with_one(v), preferred_element_type=jnp.float32)
+
 
 @NETWORKS.register("linear_attention")
 class LinearTransformer(BlockNetwork):
@@ -99,6 +115,7 @@ class LinearTransformer(BlockNetwork):
 
     chunk_size: int = 64
 
+    CHUNK = 64
     SMALL = {"width": 32, "num_layers": 2, "num_heads": 4, "chunk_size": 4}
 
     def make_attention(self):

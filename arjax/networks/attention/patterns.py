@@ -7,11 +7,13 @@ blocks of queries, each with the keys it may need, and a mask within the block. 
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from arjax.networks.layers.rings import put_in_ring, ring_steps
 
 KVCache = tuple[jax.Array, jax.Array]
 
@@ -39,6 +41,16 @@ class Pattern(Protocol):
 
         Returns the cache, the keys and values [B, N, K, H] that step t may need, and bool[K], which of them it sees.
         """
+
+    def extend(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[Any, KVCache, jax.Array]:
+        """What the steps t, t + 1, ... see, whose keys and values are [B, N, k, M, H]; t + k may be beyond the end.
+
+        Returns what `keep` makes a cache of, keys and values [B, N, G, K, H] for the queries in G equal groups, and
+        bool[G, Q or 1, K], which of them each query of a group sees.
+        """
+
+    def keep(self, carries: Any, n: jax.Array) -> KVCache:
+        """The cache after the first n of these steps."""
 
     def graph(self, num_steps: int) -> np.ndarray:
         """The definition: bool[S, S], [i, j] iff step i looks at step j."""
@@ -74,6 +86,18 @@ def per_token(mask: jax.Array, slots: int) -> jax.Array:
     """A mask [..., Q, K] or [K] between steps -> between their tokens."""
     mask = jnp.repeat(mask, slots, axis=-1)
     return jnp.repeat(mask, slots, axis=-2) if mask.ndim > 1 else mask
+
+
+def flat_tokens(cache: jax.Array, groups: int = 1) -> jax.Array:
+    """[B, N, (G,) steps, M, H] -> [B, N, G, K, H]."""
+    return cache.reshape(*cache.shape[:2], groups, -1, cache.shape[-1])
+
+
+class ByStep:
+    """Patterns whose cache has a place for every step: later steps overwrite what is not kept before any sees it."""
+
+    def keep(self, carries, n):
+        return carries
 
 
 def write(cache: KVCache, new: KVCache, start: tuple) -> KVCache:
@@ -130,13 +154,25 @@ class Near:
         seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
         return cache, seen, per_token((j_K >= 0) & self.sees(t, j_K), slots)
 
+    def extend(self, cache, new, t):
+        """The ring stays as it is: what a step that is not kept would overwrite is still needed."""
+        ring, slots, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
+        j_K, i_k1 = jnp.concatenate([ring_steps(t, ring), i_k]), i_k[:, None]
+        seen = tuple(flat_tokens(jnp.concatenate(pair, 2)) for pair in zip(cache, new, strict=True))
+        visible = (j_K >= 0) & (j_K <= i_k1) & self.sees(i_k1, j_K)
+        return (cache, new, t), seen, per_token(visible, slots)[None]
+
+    def keep(self, carries, n):
+        cache, new, t = carries
+        return tuple(put_in_ring(ring, fresh, t, n, axis=2) for ring, fresh in zip(cache, new, strict=True))
+
     def graph(self, num_steps):
         i, j = np.indices((num_steps, num_steps))
         return (j <= i) & self.sees(i, j)
 
 
 @dataclasses.dataclass(frozen=True)
-class Strided:
+class Strided(ByStep):
     """Step i sees the steps i, i - stride, i - 2 stride, ...: those further back than `skip`, where that is given.
 
     Child et al., "Generating Long Sequences with Sparse Transformers" (2019), section 4.3: A(2) of the strided pattern.
@@ -175,13 +211,22 @@ class Strided:
         visible = self.stride * (row - jnp.arange(rows[0].shape[2])) > self.skip
         return cache, seen, per_token(visible, rows[0].shape[3])
 
+    def extend(self, cache, new, t):
+        """One group of queries per step: each sees the row of its remainder."""
+        row_k, remainder_k = jnp.divmod(t + jnp.arange(new[0].shape[2]), self.stride)
+        pairs = zip(cache, new, strict=True)
+        cache = tuple(old.at[:, :, remainder_k, row_k].set(fresh, mode="drop") for old, fresh in pairs)
+        seen = tuple(flat_tokens(a[:, :, remainder_k], len(row_k)) for a in cache)
+        visible = self.stride * (row_k[:, None, None] - jnp.arange(cache[0].shape[3])) > self.skip
+        return cache, seen, jnp.repeat(visible, cache[0].shape[4], axis=-1)
+
     def graph(self, num_steps):
         i, j = np.indices((num_steps, num_steps))
         return (j <= i) & ((i - j) % self.stride == 0) & (i - j > self.skip)
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
+class Summary(ByStep):
     """Every step sees `count` steps of each block of `size` that came before: of earlier blocks only, with `skip`.
 
     They are the last ones of the block, but for the `offset` behind them. Child et al. (2019), section 4.3: A(2) of the
@@ -236,6 +281,17 @@ class Summary:
         seen = tuple(a[:, :, :-1].reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
         j_K = self._steps(length - 1)
         return cache, seen, per_token((j_K <= t) & self.sees(t, j_K), slots)
+
+    def extend(self, cache, new, t):
+        length, slots, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
+        place_k = i_k % self.size - self.first
+        kept_k = (place_k >= 0) & (place_k < self.count)
+        place_k = jnp.where(kept_k, i_k // self.size * self.count + place_k, length)
+        pairs = zip(cache, new, strict=True)
+        cache = tuple(old.at[:, :, place_k].set(fresh, mode="drop") for old, fresh in pairs)
+        j_K, i_k1 = self._steps(length - 1), i_k[:, None]
+        visible = (j_K <= i_k1) & self.sees(i_k1, j_K)
+        return cache, tuple(flat_tokens(a[:, :, :-1]) for a in cache), per_token(visible, slots)[None]
 
     def graph(self, num_steps):
         i, j = np.indices((num_steps, num_steps))

@@ -95,9 +95,29 @@ class PatternAttention(SelfAttention):
             parts.append(partial_attention(q, keys, values, visible_K))
         return kept, self._combine(parts)
 
+    def extend(self, cache: list[KVCache], x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[list, jax.Array]:
+        """The tokens of the steps t, t + 1, ..."""
+        length = x_BTE.shape[1]
+        qkv, carries, parts = self._qkv(x_BTE, t + jnp.arange(length) // block_size), [], []
+        for (pattern, heads), old in zip(self._groups(), cache, strict=True):
+            q, *new = (a[:, heads] for a in qkv)
+            by_step = tuple(a.reshape(*a.shape[:2], -1, block_size, a.shape[-1]) for a in new)
+            after, (keys, values), visible = pattern.extend(old, by_step, t)
+            carries.append(after)
+            groups = keys.shape[2]
+            out, log_sum = partial_attention(q.reshape(*q.shape[:2], groups, -1, q.shape[-1]), keys, values, visible)
+            parts.append((out.reshape(q.shape), log_sum.reshape(q.shape[:-1])))
+        return carries, self._combine(parts)
+
+    def keep(self, carries: list, n: jax.Array) -> list[KVCache]:
+        """The caches after the first n of them."""
+        return [pattern.keep(after, n) for (pattern, _), after in zip(self._groups(), carries, strict=True)]
+
 
 class PatternNetwork(BlockNetwork):
     """Transformer blocks whose heads follow patterns; subclasses say which."""
+
+    CHUNK = 64
 
     def patterns(self) -> HeadPatterns:
         """The patterns of each layer and how many heads follow each."""

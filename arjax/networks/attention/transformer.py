@@ -13,7 +13,16 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
-from arjax.networks.layers.blocks import Block, Memory, check_block, check_stack, make_norm, stacked
+from arjax.networks.layers.blocks import (
+    Block,
+    Memory,
+    apply_layer,
+    check_block,
+    check_stack,
+    make_norm,
+    prepare_layers,
+    stacked,
+)
 from arjax.networks.layers.embedding import SequenceEncoder
 from arjax.networks.layers.steps import StepTokens, check_steps, check_target_position, to_grid
 
@@ -22,7 +31,8 @@ class BlockNetwork(Network):
     """Transformer blocks over the slots of the steps, for any order and any block partition.
 
     A token knows the value and the position that it reads, and the position that it predicts; it may see the tokens of
-    its own step and of earlier ones. Subclasses choose how a layer looks at them, by `make_attention`.
+    its own step and of earlier ones. Subclasses choose how a layer looks at them, by `make_attention`;
+    where that has `extend` and `keep`, they set `CHUNK`.
 
     Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
     `mlp_ratio` times the width; `activation`; `norm_kind` ("layer" or "rms") with `norm_epsilon`; `use_bias` in all
@@ -137,9 +147,11 @@ class BlockNetwork(Network):
         return to_grid(features.reshape(batch, steps, slots, -1), factorization)
 
     def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        """A method of layer i. No scan over layers: each cache is then updated in place, where a scan would copy it."""
-        params = jax.tree.map(lambda leaf: leaf[i], self.layers.variables["params"])
-        return Block(**self._block_fields(), parent=None).apply({"params": params}, *args, method=method)
+        """A method of layer i."""
+        return apply_layer(Block(**self._block_fields(), parent=None), self.layers, i, *args, method=method)
+
+    def prepare(self):
+        prepare_layers(self.layers, self.num_layers)
 
     def init_carry(self, batch_size, factorization, context=None):
         """An empty cache per layer, and the keys and values of the context."""
@@ -153,6 +165,23 @@ class BlockNetwork(Network):
             cache, h = self._apply_layer(i, cache, h, t, method="step")
             caches.append(cache)
         return caches, self._readout(h).astype(jnp.float32)
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass where the attention has `extend` and `keep`."""
+        if self.CHUNK == 1:
+            return super().extend(carry, canvas, t, k, factorization, context)
+        tokens_BkME = self.tokens.window(canvas, t, k, factorization, context)
+        batch, _, slots, width = tokens_BkME.shape
+        h, caches = tokens_BkME.reshape(batch, k * slots, width), []
+        for i, cache in enumerate(carry):
+            cache, h = self._apply_layer(i, cache, h, t, slots, method="extend")
+            caches.append(cache)
+        return caches, self._readout(h).astype(jnp.float32).reshape(batch, k, slots, -1)
+
+    def keep(self, carries, n):
+        if self.CHUNK == 1:
+            return super().keep(carries, n)
+        return [self._apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)]
 
 
 def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
@@ -186,6 +215,7 @@ class Transformer(BlockNetwork):
     rotary_base: float = 10000.0
     rotary_scaling: tuple[float, ...] = ()
 
+    CHUNK = 64
     MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
 
     @classmethod

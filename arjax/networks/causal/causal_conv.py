@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from arjax.networks.base import NETWORKS, activation
-from arjax.networks.layers.convolution_1d import CausalConv1D, cyclic_dilations
+from arjax.networks.layers.convolution_1d import CausalConv1D, Window, cyclic_dilations, keep_window
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -42,6 +42,11 @@ class CausalConvLayer(nn.Module):
         """One step."""
         queue, hidden = self.taps.step(queue, self.norm(x_BE), t)
         return queue, self._mix(x_BE, hidden, train=False)
+
+    def extend(self, queue: jax.Array, x_BkE: jax.Array, t: jax.Array) -> tuple[Window, jax.Array]:
+        """Several steps."""
+        window, hidden = self.taps.extend(queue, self.norm(x_BkE), t)
+        return window, self._mix(x_BkE, hidden, train=False)
 
 
 class CausalConvCore(nn.Module):
@@ -87,6 +92,18 @@ class CausalConvCore(nn.Module):
             queues.append(queue)
         return queues, self.norm(x_BE)
 
+    def extend(self, carry: list[jax.Array], x_BkE: jax.Array, t: jax.Array) -> tuple[list[Window], jax.Array]:
+        """Several steps through all layers."""
+        windows = []
+        for layer, queue in zip(self.layers, carry, strict=True):
+            window, x_BkE = layer.extend(queue, x_BkE, t)
+            windows.append(window)
+        return windows, self.norm(x_BkE)
+
+    def keep(self, windows: list[Window], n: jax.Array) -> list[jax.Array]:
+        """The queues after the first n of them."""
+        return [keep_window(window, n) for window in windows]
+
 
 @NETWORKS.register("causal_conv")
 class CausalConv(StepNetwork):
@@ -105,6 +122,7 @@ class CausalConv(StepNetwork):
     dropout: float = 0.0
     activation: str = "gelu"
 
+    CHUNK = 64
     SMALL = {"hidden_size": 24, "num_layers": 4, "kernel_size": 3, "dilation_cycle": 3, "position": "learned"}
 
     @classmethod

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.convolution_1d import CausalConv1D
+from arjax.networks.layers.convolution_1d import CausalConv1D, Window, keep_window
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -51,6 +51,12 @@ class TCNBlock(nn.Module):
         first, hidden = self.first.step(queues[0], x_BE, t)
         second, hidden = self.second.step(queues[1], nn.relu(hidden), t)
         return (first, second), self._add(x_BE, nn.relu(hidden))
+
+    def extend(self, queues: tuple[jax.Array, jax.Array], x_BkE: jax.Array, t: jax.Array):
+        """Several steps."""
+        first, hidden = self.first.extend(queues[0], x_BkE, t)
+        second, hidden = self.second.extend(queues[1], nn.relu(hidden), t)
+        return (first, second), self._add(x_BkE, nn.relu(hidden))
 
 
 class TCNCore(nn.Module):
@@ -95,6 +101,18 @@ class TCNCore(nn.Module):
             queues.append(pair)
         return queues, x_BE
 
+    def extend(self, carry: list[tuple[jax.Array, jax.Array]], x_BkE: jax.Array, t: jax.Array):
+        """Several steps through all blocks."""
+        windows = []
+        for block, pair in zip(self.blocks, carry, strict=True):
+            pair, x_BkE = block.extend(pair, x_BkE, t)
+            windows.append(pair)
+        return windows, x_BkE
+
+    def keep(self, windows: list[tuple[Window, Window]], n: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+        """The queues after the first n of them."""
+        return [(keep_window(first, n), keep_window(second, n)) for first, second in windows]
+
 
 @NETWORKS.register("tcn")
 class TCN(StepNetwork):
@@ -110,6 +128,7 @@ class TCN(StepNetwork):
     dropout: float = 0.0
     embedding_size: int = 0
 
+    CHUNK = 64
     SMALL = {"hidden_size": 24, "num_layers": 2, "kernel_size": 2, "embedding_size": 16, "position": "learned"}
     MAY_BE_ZERO = ("embedding_size",)
 

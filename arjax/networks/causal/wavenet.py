@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.convolution_1d import CausalConv1D, cyclic_dilations
+from arjax.networks.layers.convolution_1d import CausalConv1D, Window, cyclic_dilations, keep_window
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -55,6 +55,11 @@ class WaveNetLayer(nn.Module):
         """One step: (queue, (next x, skip))."""
         queue, pre = self.taps.step(queue, x_BR, t)
         return queue, self._outputs(x_BR, pre, condition)
+
+    def extend(self, queue: jax.Array, x_BkR: jax.Array, t: jax.Array, condition: jax.Array | None):
+        """Several steps: (window, (next x, skip))."""
+        window, pre = self.taps.extend(queue, x_BkR, t)
+        return window, self._outputs(x_BkR, pre, condition)
 
 
 class WaveNetCore(nn.Module):
@@ -115,6 +120,20 @@ class WaveNetCore(nn.Module):
             skips = skips + skip
         return queues, self._head(skips)
 
+    def extend(self, carry: list[jax.Array], x_BkR: jax.Array, t: jax.Array, condition: jax.Array | None):
+        """Several steps through all layers."""
+        window, x = self.causal.extend(carry[0], x_BkR, t)
+        windows, skips = [window], 0.0
+        for layer, queue in zip(self.layers, carry[1:], strict=True):
+            window, (x, skip) = layer.extend(queue, x, t, condition)
+            windows.append(window)
+            skips = skips + skip
+        return windows, self._head(skips)
+
+    def keep(self, windows: list[Window], n: jax.Array) -> list[jax.Array]:
+        """The queues after the first n of them."""
+        return [keep_window(window, n) for window in windows]
+
 
 @NETWORKS.register("wavenet")
 class WaveNet(StepNetwork):
@@ -135,6 +154,7 @@ class WaveNet(StepNetwork):
     dropout: float = 0.0
 
     CONDITIONED_CORE = True
+    CHUNK = 64
     SMALL = {
         "hidden_size": 16,
         "skip_channels": 24,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.networks.base import once
 from arjax.networks.image.gated_pixelcnn import add_vector
 from arjax.networks.image.shifted_streams import Layer, PictureView
 from arjax.networks.layers.convolution import Taps
@@ -160,8 +161,12 @@ class GatedStack(nn.Module):
 
     def steps(self) -> list[Any]:
         """The same for steps: layer by layer, and array by array, so that no step has to cut them."""
-        weights = normalised_weights(self.layers, self.dtype)
-        return [jax.tree.map(lambda leaf, i=i: leaf[i], weights) for i in range(self.num_layers)]
+
+        def take_apart() -> list[Any]:
+            weights = normalised_weights(self.layers, self.dtype)
+            return [jax.tree.map(lambda leaf, i=i: leaf[i], weights) for i in range(self.num_layers)]
+
+        return once(self, "steps", take_apart)
 
     def layer(self) -> Layer:
         """One layer: `(weights, x, view, aux, context, mask) -> y`, for weights of either form."""

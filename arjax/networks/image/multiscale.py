@@ -189,6 +189,10 @@ class Multiscale(PixelRNN):
         features_BDF = jnp.concatenate(by_scale, 1)[:, place_D]
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features)
 
+    def prepare(self):
+        for core in self.cores.values():
+            core.prepare()
+
     def init_carry(self, batch_size, factorization, context=None):
         """Of each scale: the carry of its core and its condition, which is computed when the scale begins."""
         condition, carries = self._condition(context), []

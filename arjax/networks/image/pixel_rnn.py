@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.networks.base import Network, check_remat
+from arjax.networks.layers.blocks import apply_layer, prepare_layers
 from arjax.networks.layers.convolution import TapConv, TapMix, compose, raster_taps, tap_graph
 from arjax.networks.layers.embedding import ContextEncoder, flat_sites
 from arjax.networks.layers.grids import check_raster_like, from_raster, picture_inputs, pixel_inputs, turn_dependencies
@@ -103,6 +104,10 @@ class PixelRNNCore(nn.Module):
         width = self.grid_shape[1]
         return self.readout(maps[:, :, :width], to_output[:, :, :width])
 
+    def prepare(self) -> None:
+        """Takes the parameters of the layers apart."""
+        prepare_layers(self.layers, self.num_layers)
+
     def init_carry(self, batch_size: int) -> tuple[jax.Array, list[Any]]:
         """The number of positions computed so far, and the caches of the layers."""
         layer = self.LAYER(**self.layer_fields(), parent=None)
@@ -120,11 +125,11 @@ class PixelRNNCore(nn.Module):
         """One position of the maps: caches -> (caches, (maps, to_output)), [B, 2U] each."""
         maps = self._input_at(read, r, c)
         to_output, new = jnp.zeros_like(maps), []
-        layer, stacked = self.LAYER(**self.layer_fields(), parent=None), self.layers.variables["params"]
+        layer = self.LAYER(**self.layer_fields(), parent=None)
         here = None if condition is None else condition_at(condition, r, c)
         for i, cache in enumerate(caches):
-            params = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
-            cache, maps, to_output = layer.apply({"params": params}, cache, maps, to_output, here, r, c, method="step")
+            inputs = cache, maps, to_output, here, r, c
+            cache, maps, to_output = apply_layer(layer, self.layers, i, *inputs, method="step")
             new.append(cache)
         return new, (maps, to_output)
 
@@ -225,6 +230,9 @@ class PixelRNN(Network):
         inputs_BHWn = picture_inputs(x, self.event, factorization, self.dtype)
         features = self.core(inputs_BHWn, self._condition(context), train)
         return from_raster(features, factorization)
+
+    def prepare(self):
+        self.core.prepare()
 
     def init_carry(self, batch_size, factorization, context=None):
         return self.core.init_carry(batch_size), self._condition(context)

@@ -197,10 +197,12 @@ class PixelCNNPP(Network):
         lower = self._run(self.lower.layers(masks), first, view, None, upper, e_BE)
         return from_raster(self._features(view.output(lower.kept)), factorization)
 
+    def prepare(self):
+        self.upper.steps()
+        self.lower.steps()
+
     def init_carry(self, batch_size, factorization, context=None):
-        """The inputs with their channel of ones, the states of both streams, and what is the same in all steps: the
-        layers of both streams, taken out of their stacks once, and the context.
-        """
+        """The inputs with their channel of ones, the states of both streams, and the context."""
         grid = factorization.grid_shape
         zeros = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
         inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
@@ -209,11 +211,11 @@ class PixelCNNPP(Network):
             for is_upper in (True, False)
         )
         e_BE = None if context is None else self.context(context)
-        return inputs, upper, lower, (self.upper.steps(), self.lower.steps(), e_BE)
+        return inputs, upper, lower, e_BE
 
     def step(self, carry, canvas, t, factorization, context=None):
-        inputs, upper, lower, fixed = carry
-        upper_layers, lower_layers, e_BE = fixed
+        inputs, upper, lower, e_BE = carry
+        upper_layers, lower_layers = self.upper.steps(), self.lower.steps()
         grid = factorization.grid_shape
         r, c = jnp.divmod(t, grid[1])
         inputs = put_previous(inputs, canvas, t, self.event, factorization)
@@ -227,7 +229,7 @@ class PixelCNNPP(Network):
         view = PixelView(grid, lower, r, c)
         lower = self._run(lower_layers, first, view, lower, upper, e_BE)
         features_BF = self._features(view.output(lower.kept)).astype(jnp.float32)
-        return (inputs, upper, lower, fixed), features_BF[:, None]
+        return (inputs, upper, lower, e_BE), features_BF[:, None]
 
     def dependencies(self, factorization):
         """The same composition on sets of pixels instead of features."""

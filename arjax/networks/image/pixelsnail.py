@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import NETWORKS, Network, once
 from arjax.networks.image.gated_resnet import GatedResnet, GatedStack, Mask, dropout_masks
 from arjax.networks.image.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT
 from arjax.networks.image.shifted_streams import PictureView, PixelView, State
@@ -208,18 +208,22 @@ class PixelSNAIL(Network):
         return from_raster(self._features(h), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """The inputs with their channel of ones, a cache per block, and what is the same in all steps: the weights of
-        each block, taken out of their stack and normalised once, and the context.
-        """
+        """The inputs with their channel of ones, a cache per block, and the context."""
         grid = factorization.grid_shape
         zeros = jnp.zeros((batch_size, *grid, input_size(self.event)), self.dtype)
         block = SnailBlock(**self._block_fields(), parent=None)
         caches = [block.init_cache(batch_size, grid) for _ in range(self.num_blocks)]
         inputs = jnp.concatenate([zeros, jnp.ones_like(zeros[..., :1])], -1)
-        return inputs, caches, (self._step_weights(), None if context is None else self.context(context))
+        return inputs, caches, None if context is None else self.context(context)
+
+    def prepare(self):
+        self._step_weights()
 
     def _step_weights(self) -> list[tuple[Any, list]]:
         """The normalised weights of each block, and those of its residual layers."""
+        return once(self, "blocks_of_steps", self._take_apart)
+
+    def _take_apart(self) -> list[tuple[Any, list]]:
         stacked = self.blocks.variables["params"]
         ready = normalised_weights({name: part for name, part in stacked.items() if name != "resnets"}, self.dtype)
         ready = {**ready, "resnets": stacked["resnets"]}
@@ -230,7 +234,7 @@ class PixelSNAIL(Network):
         return weights
 
     def step(self, carry, canvas, t, factorization, context=None):
-        inputs, old, (blocks, e_BE) = carry
+        inputs, old, e_BE = carry
         grid = factorization.grid_shape
         inputs = put_previous(inputs, canvas, t, self.event, factorization)
         r, c = jnp.divmod(t, grid[1])
@@ -239,7 +243,7 @@ class PixelSNAIL(Network):
         x_Bn = jax.lax.dynamic_slice(inputs, (0, *before, 0), (h.shape[0], 1, 1, inputs.shape[-1] - 1))[:, 0, 0]
         # The blocks one by one, not scanned: each cache is then updated in place, where a scan would copy it.
         block, caches = SnailBlock(**self._block_fields(), ready=True, parent=None), []
-        for (params, weights), cache in zip(blocks, old, strict=True):
+        for (params, weights), cache in zip(self._step_weights(), old, strict=True):
             cache, h = block.apply({"params": params}, cache, weights, h, x_Bn, t, grid, e_BE, method="step")
             caches.append(cache)
-        return (inputs, caches, (blocks, e_BE)), self._features(h).astype(jnp.float32)[:, None]
+        return (inputs, caches, e_BE), self._features(h).astype(jnp.float32)[:, None]

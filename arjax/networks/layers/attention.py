@@ -109,7 +109,8 @@ class MultiHead(nn.Module):
 class SelfAttention(MultiHead):
     """Self-attention, causal over blocks of M tokens: token n sees all tokens of blocks <= n // M.
 
-    What a `Block` asks of its attention are the three methods here: another pattern is another module that has them.
+    What a `Block` asks of its attention are the methods here (`extend` and `keep` only where its network has a
+    `CHUNK`): another pattern is another module that has them.
     `rotary_base` > 0 turns queries and keys by the number of their step, see `rotate`: so any order works.
     """
 
@@ -144,6 +145,33 @@ class SelfAttention(MultiHead):
         values = jax.lax.dynamic_update_slice(cache[1], v, start)
         visible = jnp.arange(keys.shape[2]) < (t + 1) * block_size
         return (keys, values), self._merge(attention(q, keys, values, visible))
+
+    def extend(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[KVCache, jax.Array]:
+        """The tokens of blocks t, t + 1, ...; what is written behind the last step is dropped.
+
+        Later blocks overwrite those that are not kept before anything sees them, so the cache is the carry of any n.
+        """
+        place_T = jnp.arange(x_BTE.shape[1])
+        q, k, v = self._qkv(x_BTE, t + place_T // block_size)
+        keys, values = (write_tokens(old, new, t * block_size) for old, new in zip(cache, (k, v), strict=True))
+        block_T = t + place_T // block_size
+        visible = jnp.arange(keys.shape[2]) // block_size <= block_T[:, None]
+        return (keys, values), self._merge(attention(q, keys, values, visible))
+
+    def keep(self, cache: KVCache, n: jax.Array) -> KVCache:
+        """The cache after the first n blocks of `extend`."""
+        return cache
+
+
+def write_tokens(cache: jax.Array, new: jax.Array, start: jax.Array) -> jax.Array:
+    """The cache [B, G, C, H] with the new tokens [B, G, T, H] at the places from `start` on that exist."""
+    length = min(cache.shape[2], new.shape[2])
+    first = jnp.minimum(start, cache.shape[2] - length)  # a slice that stands out would be moved
+    window = jax.lax.dynamic_slice_in_dim(cache, first, length, axis=2)
+    token_T = jnp.arange(length) + first - start
+    fresh = jnp.take(new, token_T, axis=2, mode="clip")
+    window = jnp.where((token_T >= 0)[:, None], fresh, window)
+    return jax.lax.dynamic_update_slice_in_dim(cache, window, first, axis=2)
 
 
 class CrossAttention(MultiHead):

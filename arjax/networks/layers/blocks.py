@@ -11,7 +11,7 @@ import jax
 
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
-from arjax.networks.base import Network, activation, check_remat
+from arjax.networks.base import Network, activation, check_remat, once
 from arjax.networks.layers.attention import Cache, CrossAttention
 
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
@@ -52,6 +52,25 @@ def stacked(layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool
     )
 
 
+def layer_params(stack: nn.Module, i: int) -> Any:
+    """The parameters of layer i out of a scan over layers, taken out `once`."""
+    return once(stack, f"layer_{i}", lambda: jax.tree.map(lambda leaf: leaf[i], stack.variables["params"]))
+
+
+def prepare_layers(stack: nn.Module, num_layers: int) -> None:
+    """Takes the parameters of all layers out of a scan over layers."""
+    for i in range(num_layers):
+        layer_params(stack, i)
+
+
+def apply_layer(layer: nn.Module, stack: nn.Module, i: int, *args: Any, method: str) -> Any:
+    """A method of layer i of a scan over layers, for steps; `layer` is one of them, without a parent.
+
+    No scan over the layers: each cache is then updated in place, where a scan would copy it.
+    """
+    return layer.apply({"params": layer_params(stack, i)}, *args, method=method)
+
+
 def check_stack(options: Mapping[str, Any]) -> None:
     """Raises `UserError` when heads do not divide the width, or recomputation would save no memory."""
     width, num_heads = options["width"], options["num_heads"]
@@ -68,7 +87,7 @@ class Block(nn.Module):
 
     Attributes:
       make_attention: makes the attention module, with the methods that `attention.SelfAttention` has: all tokens,
-        `init_cache` and `step`.
+        `init_cache`, `step`, `extend` and `keep`.
       out_scale: variance of what is added to the residual stream at the start, relative to the usual one.
       make_cross: makes the `CrossAttention` to the context, or None.
     """
@@ -123,12 +142,23 @@ class Block(nn.Module):
 
     def step(self, cache: Cache, x_BME: jax.Array, t: jax.Array) -> tuple[Cache, jax.Array]:
         """The tokens of one block."""
-        past, cross = cache
-        past, mixed = self.attention.step(past, self.attention_norm(x_BME), t)
-        x = x_BME + mixed
+        past, mixed = self.attention.step(cache[0], self.attention_norm(x_BME), t)
+        return (past, cache[1]), self._finish(x_BME + mixed, cache[1])
+
+    def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:
+        """The tokens of the blocks t, t + 1, ..."""
+        past, mixed = self.attention.extend(cache[0], self.attention_norm(x_BTE), t, block_size)
+        return (past, cache[1]), self._finish(x_BTE + mixed, cache[1])
+
+    def keep(self, cache: Cache, n: jax.Array) -> Cache:
+        """The cache after the first n blocks of `extend`."""
+        return self.attention.keep(cache[0], n), cache[1]
+
+    def _finish(self, x: jax.Array, cross: tuple) -> jax.Array:
+        """Attention to the context, where there is one, and the MLP."""
         if cross:
             x = x + self.cross(self.cross_norm(x), *cross)
-        return (past, cross), x + self._mlp(x)
+        return x + self._mlp(x)
 
 
 class StackedNetwork(Network):

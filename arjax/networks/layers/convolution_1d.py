@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.networks.layers.rings import put_in_ring
+
 
 def queue_length(kernel_size: int, dilation: int) -> int:
     """How many past inputs a step of a convolution needs."""
@@ -38,6 +40,10 @@ def step_taps(
     if reach:
         queue = jax.lax.dynamic_update_index_in_dim(queue, x_BE, jnp.mod(t, reach), axis=1)
     return queue, taps
+
+
+#: A ring before some steps, their inputs, and the first of them.
+Window = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class CausalConv1D(nn.Module):
@@ -82,6 +88,19 @@ class CausalConv1D(nn.Module):
         """One step, [B, in_features] -> [B, features]."""
         queue, taps = step_taps(queue, x_BE.astype(self.dtype), t, self.kernel_size, self.dilation)
         return queue, self._mix(taps)
+
+    def extend(self, queue: jax.Array, x_BkE: jax.Array, t: jax.Array) -> tuple[Window, jax.Array]:
+        """The steps t, ..., t + k - 1: [B, k, in_features] -> [B, k, features]."""
+        x_BkE, reach = x_BkE.astype(self.dtype), queue.shape[1]
+        past = jnp.take(queue, jnp.mod(t - reach + jnp.arange(reach), max(reach, 1)), axis=1)
+        taps = all_taps(jnp.concatenate([past, x_BkE], 1), self.kernel_size, self.dilation)
+        return (queue, x_BkE, t), self._mix([tap[:, reach:] for tap in taps])
+
+
+def keep_window(window: Window, n: jax.Array) -> jax.Array:
+    """The queue after the first n steps of `CausalConv1D.extend`."""
+    queue, x_BkE, t = window
+    return put_in_ring(queue, x_BkE, t, n, axis=1)
 
 
 def cyclic_dilations(num_layers: int, cycle: int) -> list[int]:

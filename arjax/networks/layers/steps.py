@@ -18,11 +18,11 @@ from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks.base import Network
+from arjax.networks.layers.conditioning import StepConditioning, at_step, at_steps
 from arjax.networks.layers.embedding import (
     POSITIONS,
     ContextEncoder,
     PositionEncoder,
-    SequenceEncoder,
     ValueEncoder,
     flat_sites,
 )
@@ -67,6 +67,15 @@ class StepTokens(nn.Module):
         target_M, _ = factorization.sites(t)
         previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
         return self._tokens(canvas, jnp.where(t > 0, previous_M, factorization.num_sites), target_M, context)
+
+    def window(
+        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: jax.Array | None
+    ) -> jax.Array:
+        """Tokens [B, k, M, E] of the steps t, ..., t + k - 1; the last step once more for those that do not exist."""
+        blocks_SM, step_k = jnp.asarray(factorization.blocks), t + jnp.arange(k)
+        read_kM = jnp.take(blocks_SM, step_k - 1, axis=0, mode="clip")
+        read_kM = jnp.where(step_k[:, None] > 0, read_kM, factorization.num_sites)
+        return self._tokens(canvas, read_kM, jnp.take(blocks_SM, step_k, axis=0, mode="clip"), context)
 
     def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, context: jax.Array | None) -> jax.Array:
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
@@ -134,43 +143,14 @@ def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 
 
-class StepConditioning(nn.Module):
-    """The context as one vector per step, for cores that take it in every layer.
-
-    Global: classes, vectors and the summaries of grids, the same in every step. Local: the positions of the first grid
-    are spread over the steps and added, step s of S reads position floor(s L / S) (van den Oord et al., 2016,
-    "WaveNet", section 2.5, with the upsampling by repetition).
-    """
-
-    spec: ContextSpec
-    width: int
-    dtype: str
-
-    def setup(self):
-        self.whole = ContextEncoder(self.spec, self.width, self.dtype)
-        if self.spec.grids:
-            first = ContextSpec(**dict(self.spec.grids.parts[:1]))
-            self.positions = SequenceEncoder(first, self.width, self.dtype)
-
-    def __call__(self, context: jax.Array) -> jax.Array:
-        """What does not change from step to step: [B, L, E], of length 1 where all steps read the same."""
-        whole_B1E = self.whole(context)[:, None]
-        if not self.spec.grids:
-            return whole_B1E
-        encoded_BLE, valid_BL = self.positions(context)
-        return whole_B1E + jnp.where(valid_BL[..., None], encoded_BLE, 0)
-
-
-def read_positions(length: int, num_steps: int) -> np.ndarray:
-    """Which of `length` positions each step reads, int32[S]: floor(s L / S)."""
-    return (np.arange(num_steps, dtype=np.int64) * length // num_steps).astype(np.int32)
-
-
 class StepNetwork(Network):
     """A network with one state per step: subclasses make a core, a causal sequence model over the steps.
 
     The core maps inputs [B, S, E] to states [B, S, E'] by `core(inputs, train)`, and one step of them by
     `core.step(carry, input_BE, t) -> (carry, state_BE')` from `core.init_carry(batch_size)`.
+
+    A core that computes k further steps with fewer operations has `core.extend(carry, inputs_BkE, t) -> (carries,
+    states_BkE')` and `core.keep(carries, n) -> carry`, see `Network.extend`; the network then sets `CHUNK`.
 
     Where `CONDITIONED_CORE` is set, the context is not added to the inputs but given to the core, as a last argument
     (None without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one.
@@ -225,7 +205,7 @@ class StepNetwork(Network):
     def __call__(self, x, factorization, context=None, *, train=False):
         if self.CONDITIONED_CORE:
             inputs_BSE = self._pool(self.tokens(x, factorization, None))
-            states_BSE = self.core(inputs_BSE, train, self._condition_all(context, factorization))
+            states_BSE = self.core(inputs_BSE, train, self._condition(context, factorization))
         else:
             inputs_BSE = self._pool(self.tokens(x, factorization, context))
             states_BSE = self.core(inputs_BSE, train)
@@ -241,24 +221,36 @@ class StepNetwork(Network):
     def step(self, carry, canvas, t, factorization, context=None):
         if self.CONDITIONED_CORE:
             (carry, encoded), input_BE = carry, self._pool(self.tokens.step(canvas, t, factorization, None))
-            carry, state_BE = self.core.step(carry, input_BE, t, self._condition_one(encoded, t, factorization))
+            carry, state_BE = self.core.step(carry, input_BE, t, at_step(encoded, t, factorization.num_steps))
             carry = carry, encoded
         else:
             input_BE = self._pool(self.tokens.step(canvas, t, factorization, context))
             carry, state_BE = self.core.step(carry, input_BE, t)
         return carry, self.readout(state_BE, factorization.sites(t)[0]).astype(jnp.float32)
 
-    def _condition_all(self, context: jax.Array | None, factorization: Factorization) -> jax.Array | None:
-        """[B, S, E], or [B, 1, E] where it is the same in all steps."""
-        if context is None:
-            return None
-        encoded_BLE = self.conditioning(context)
-        length = encoded_BLE.shape[1]
-        return encoded_BLE if length == 1 else encoded_BLE[:, read_positions(length, factorization.num_steps)]
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass where the core has `extend`: inputs [B, k, E] -> (carries, states [B, k, E'])."""
+        if self.CHUNK == 1:
+            return super().extend(carry, canvas, t, k, factorization, context)
+        sites_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
+        if self.CONDITIONED_CORE:
+            (carry, encoded), inputs_BkE = carry, self._pool(self.tokens.window(canvas, t, k, factorization, None))
+            condition = at_steps(encoded, t + jnp.arange(k), factorization.num_steps)
+            carries, states_BkE = self.core.extend(carry, inputs_BkE, t, condition)
+            carries = carries, encoded
+        else:
+            inputs_BkE = self._pool(self.tokens.window(canvas, t, k, factorization, context))
+            carries, states_BkE = self.core.extend(carry, inputs_BkE, t)
+        return carries, self.readout(states_BkE, sites_kM).astype(jnp.float32)
 
-    def _condition_one(self, encoded: jax.Array | None, t: jax.Array, factorization: Factorization) -> jax.Array | None:
-        """[B, E] of step t."""
-        if encoded is None:
-            return None
-        position = jnp.asarray(read_positions(encoded.shape[1], factorization.num_steps))[t]
-        return jax.lax.dynamic_index_in_dim(encoded, position, axis=1, keepdims=False)
+    def keep(self, carries, n):
+        if self.CHUNK == 1:
+            return super().keep(carries, n)
+        if self.CONDITIONED_CORE:
+            return self.core.keep(carries[0], n), carries[1]
+        return self.core.keep(carries, n)
+
+    def _condition(self, context: Any, factorization: Factorization) -> jax.Array | None:
+        """[B, S, E], or [B, 1, E] where it is the same in all steps."""
+        encoded_BLE = None if context is None else self.conditioning(context)
+        return at_steps(encoded_BLE, np.arange(factorization.num_steps), factorization.num_steps)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.networks.base import NETWORKS, check_remat
-from arjax.networks.layers.blocks import Block, stacked
+from arjax.networks.layers.blocks import Block, apply_layer, prepare_layers, stacked
 from arjax.networks.layers.convolution_1d import all_taps, queue_length, step_taps
 from arjax.networks.layers.steps import StepNetwork
 
@@ -169,8 +169,11 @@ class HawkCore(nn.Module):
 
     def _apply_layer(self, i: int, *args, method: str):
         """A method of layer i."""
-        params = jax.tree.map(lambda leaf: leaf[i], self.layers.variables["params"])
-        return Block(**self._block_fields(), parent=None).apply({"params": params}, *args, method=method)
+        return apply_layer(Block(**self._block_fields(), parent=None), self.layers, i, *args, method=method)
+
+    def prepare(self) -> None:
+        """Takes the parameters of the layers apart."""
+        prepare_layers(self.layers, self.num_layers)
 
     def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
         """All steps, [B, T, E] -> [B, T, E]."""
@@ -217,6 +220,9 @@ class Hawk(StepNetwork):
         size, heads = options["recurrent_size"], options["num_heads"]
         if size % heads:
             raise UserError(f"network.num_heads={heads} does not divide network.recurrent_size={size}")
+
+    def prepare(self):
+        self.core.prepare()
 
     def make_core(self):
         size = self.recurrent_size or self.num_heads * max(1, round(self.hidden_size * 4 / 3 / self.num_heads))

@@ -1,0 +1,24 @@
+"""Reading ahead: the next item is made in a thread while the current one is used."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+THREAD = "read-ahead"
+
+
+def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """The same items in the same order, each made in a thread while the one before is used.
+
+    One item is kept that was not asked for yet. What making an item raises, asking for it raises. The thread lives from
+    the first item to the last, or until the generator is closed, which waits for the item in the making.
+    """
+    end = object()
+    with ThreadPoolExecutor(1, THREAD) as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item

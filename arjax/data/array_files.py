@@ -1,0 +1,198 @@
+"""Arrays in files, read row by row: sets that are larger than memory."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.paths import user_path
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.data.base import DATASETS, Dataset, check_choice
+from arjax.data.sources import ArraySource, check_rows, with_shapes
+
+CONTEXTS = ("none", "label", "vector", "sequence", "frames")
+#: Bytes of files that stay in the memory of the process.
+MOST_MAPPED = 2**28
+#: Bytes that the system maps around a row, at most.
+_AROUND = 2**16
+
+
+@DATASETS.register("array_files")
+def array_files(
+    *,
+    train: str = "",
+    validation: str = "",
+    test: str = "",
+    kind: str = "tokens",
+    num_levels: int = 256,
+    value_dims: int = 0,
+    context: str = "none",
+    num_classes: int = 0,
+) -> Dataset:
+    """Arrays in `.npy` files, mapped into memory: opening them reads nothing but their headers.
+
+    Values may be stored in any type that holds them (a byte for up to 256 levels). Rows are checked as they are read.
+
+    Args:
+      train: a file of examples [N, *grid, *value], or a folder with `x.npy` and, where there are, `context.npy`,
+        `mask.npy` [N, *grid] and `weight.npy` [N] (0 or 1: the sites and the examples that are scored).
+      validation: likewise; "" for no such split.
+      test: likewise.
+      kind: "binary", "levels", "tokens" or "real".
+      num_levels: number of values; ignored for binary and real data.
+      value_dims: how many of the last dimensions are those of the value of a site.
+      context: of what `context.npy` is: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of
+        short ones), "frames" float[N, L, E]; "none" does not read it.
+      num_classes: number of labels, or of tokens in a sequence, to condition on.
+
+    Raises:
+      UserError: no file, a file that is not one array of numbers, or arrays that do not fit one another.
+    """
+    check_choice("context", context, CONTEXTS)
+    if not train:
+        raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")
+    paths = {"train": train, "validation": validation, "test": test}
+    files = {split: _open_split(path, context != "none") for split, path in paths.items() if path}
+    shape = files["train"]["x"].shape[1:]
+    if not is_integer(value_dims) or not 0 <= value_dims < max(len(shape), 1):
+        raise UserError(f"value_dims of {train!r} must be 0 to {max(len(shape) - 1, 0)}, not {value_dims!r}")
+    cut = len(shape) - value_dims
+    event = EventSpec(shape[:cut], shape[cut:], kind, {"binary": 2, "real": 0}.get(kind, num_levels))
+    spec = _context_spec(context, num_classes, files["train"].get("context"))
+    splits = {split: FileSource(event, spec, split, arrays) for split, arrays in files.items()}
+    return Dataset(f"array_files/{Path(train).stem}", event, spec, splits)
+
+
+def _context_spec(context: str, num_classes: int, array: np.memmap | None) -> ContextSpec:
+    """The spec of a context of this kind, whose sizes are those of the array."""
+    if array is None:
+        return NO_CONTEXT
+    dims = {"label": 1, "vector": 2, "sequence": 2, "frames": 3}[context]
+    if array.ndim != dims:
+        raise UserError(f"a {context} context must have {dims} dimensions, not the shape {array.shape}")
+    if context in ("label", "sequence"):
+        if num_classes < 1:
+            raise UserError(f"a {context} context needs config.dataset.num_classes, the number of its values")
+        return ContextSpec(context, num_classes, *array.shape[1:])
+    return ContextSpec(context, array.shape[-1], *array.shape[1:-1])
+
+
+def _open_split(path: str, with_context: bool) -> dict[str, np.memmap]:
+    """The arrays of a split, by name."""
+    place = user_path(path)
+    if not place.is_dir():
+        if with_context:
+            raise UserError(f"a split with a context is a folder with x.npy and context.npy, not {path!r}")
+        return {"x": _open(place)}
+    names = ["x", *(["context"] if with_context else [])]
+    return {name: _open(place / f"{name}.npy") for name in names} | {
+        name: _open(place / f"{name}.npy") for name in ("mask", "weight") if (place / f"{name}.npy").exists()
+    }
+
+
+def _open(path: Path) -> np.memmap:
+    """The array in a file, mapped into memory."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"cannot read the array {str(path)!r}: {reason}") from error
+    if not isinstance(array, np.memmap):
+        array.close()
+        raise UserError(f"{str(path)!r} holds several arrays: write each with numpy.save into a file of its own")
+    if not array.dtype.isnative:
+        raise UserError(f"{str(path)!r} has the byte order of other machines: write it again in that of this one")
+    if hasattr(mmap, "MADV_RANDOM"):  # else each row brings its neighbours along, megabytes on some disks
+        array._mmap.madvise(mmap.MADV_RANDOM)
+    return array
+
+
+class FileSource(ArraySource):
+    """Examples that are rows of mapped files.
+
+    Rows are copied and checked when they are read, and the pages that they stood on are given back, so that a run takes
+    no more memory however long it is.
+    """
+
+    def __init__(self, event: EventSpec, context: ContextSpec, split: str, arrays: dict[str, np.memmap]):
+        """Raises `UserError` when shapes and types do not fit the event and the context."""
+        super().__init__(event, with_shapes(event, context, split, arrays), context)
+        self._split, self._files, self._touched = split, tuple(arrays.values()), 0
+        self._bytes_per_row = sum(array.nbytes // len(array) + _AROUND for array in self._files)
+        self._check(self.arrays.take(slice(0)))  # types
+
+    def __getitems__(self, indices: np.ndarray) -> Batch:
+        """Raises `UserError` when these rows do not fit the event and the context."""
+        indices = np.asarray(indices)
+        begins = range(0, max(len(indices), 1), self._piece)
+        pieces = [self._read(indices[begin : begin + self._piece]) for begin in begins]
+        whole = pieces[0] if len(pieces) == 1 else jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
+        return self.in_types(whole)
+
+    def check_all(self) -> None:
+        """Raises `UserError` unless all rows fit; reads the files once, piece by piece."""
+        for begin in range(0, len(self), self._piece):
+            self._read(np.arange(begin, min(begin + self._piece, len(self))))
+
+    @property
+    def _piece(self) -> int:
+        """Rows that are read at once."""
+        return max(1, MOST_MAPPED // self._bytes_per_row)
+
+    def _read(self, indices: np.ndarray) -> Batch:
+        """Copies of some rows as they are stored, checked."""
+        check_whole(self._files)
+        self._touched += len(indices) * self._bytes_per_row
+        if self._touched > MOST_MAPPED:
+            give_back(self._files)
+            self._touched = len(indices) * self._bytes_per_row
+        if len(indices) > 1 and (np.diff(indices) == 1).all():
+            fetch(self._files, int(indices[0]), int(indices[-1]) + 1)
+        rows = self.arrays.take(indices)
+        try:
+            self._check(rows)
+        except UserError:
+            self._check_each(rows, indices)
+            raise
+        return rows
+
+    def _check(self, rows: Batch) -> None:
+        check_rows(self.event, self.context, self._split, rows)
+
+    def _check_each(self, rows: Batch, indices: np.ndarray) -> None:
+        """Raises `UserError` with the number of the first row that does not fit."""
+        for k, index in enumerate(indices):
+            try:
+                self._check(rows.take(slice(k, k + 1)))
+            except UserError as error:
+                raise UserError(f"row {index} of {str(self._files[0].filename)!r}: {error}") from error
+
+
+def check_whole(files: Sequence[np.memmap]) -> None:
+    """Raises `UserError` where a mapped file became shorter: to read what it has lost would end the process."""
+    for array in files:
+        if array._mmap.size() < array.offset + array.nbytes:
+            raise UserError(f"the file {str(array.filename)!r} was made shorter while it was read")
+
+
+def give_back(files: Sequence[np.memmap]) -> None:
+    """Takes the pages of mapped files out of the memory of this process; the system keeps them while it has room."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for array in files:
+            array._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def fetch(files: Sequence[np.memmap], begin: int, end: int) -> None:
+    """Tells the system that the rows `begin`, ..., `end - 1` are read next."""
+    if hasattr(mmap, "MADV_WILLNEED"):
+        for array in files:
+            row = array.nbytes // len(array)
+            first = (array.offset + begin * row) // mmap.PAGESIZE * mmap.PAGESIZE
+            array._mmap.madvise(mmap.MADV_WILLNEED, first, array.offset + end * row - first)

@@ -1,0 +1,129 @@
+"""Sources of examples: one per split, read by index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from arjax.core.arrays import as_array, check_context, check_marks, check_values
+from arjax.core.batch import Batch, as_parts
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+
+
+class Source(Protocol):
+    """Examples of one split, read by index."""
+
+    def __len__(self) -> int:
+        """Number of examples N."""
+
+    def __getitems__(self, indices: np.ndarray) -> Batch:
+        """The examples int[B] as a batch of numpy arrays."""
+
+
+class ArraySource:
+    """Examples that are rows of arrays.
+
+    Arrays may be stored in any type that holds their values (a pixel takes one byte); batches have the types of
+    the contract. `gather` is pure and also takes jax arrays, so a split can stay on the device in its compact form.
+    """
+
+    def __init__(self, event: EventSpec, arrays: Batch, context: ContextSpec = NO_CONTEXT):
+        """`arrays` holds all N examples."""
+        self.event, self.context, self.arrays = event, context, arrays
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitems__(self, indices: np.ndarray) -> Batch:
+        return self.gather(self.arrays, np.asarray(indices))
+
+    def gather(self, arrays: Batch, indices: Any) -> Batch:
+        """The rows `indices` of `arrays` in the types of a batch."""
+        return self.in_types(arrays.take(indices))
+
+    def in_types(self, rows: Batch) -> Batch:
+        """Rows as they are stored, in the types of a batch."""
+        parts = dict(self.context.parts)
+        return Batch(
+            x=rows.x.astype(self.event.dtype),
+            context={name: array.astype(parts[name].dtype) for name, array in rows.context.items()},
+            mask=None if rows.mask is None else rows.mask.astype(np.float32),
+            weight=None if rows.weight is None else rows.weight.astype(np.float32),
+            extra=rows.extra,
+        )
+
+
+def array_source(event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> ArraySource:
+    """An `ArraySource` of checked arrays: `x` and, where there are, `context`, `mask`, `weight` and others.
+
+    Raises:
+      UserError: shapes, numbers of rows or values do not fit the event and the context.
+    """
+    checked = with_shapes(event, context, split, arrays)
+    check_rows(event, context, split, checked)
+    return ArraySource(event, checked, context)
+
+
+def with_shapes(event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> Batch:
+    """The arrays of a split as a batch of all examples. Looks at shapes and types, not at values.
+
+    Raises:
+      UserError: shapes or numbers of rows do not fit the event and the context.
+    """
+    if "x" not in arrays:
+        raise UserError(f"the {split} arrays lack 'x'")
+    given = {key: array for key, array in arrays.items() if key != "context" or not isinstance(array, Mapping)}
+    given = {key: np.asarray(as_array(array, _called(split, key))) for key, array in given.items()}
+    x = given["x"]
+    if x.shape[1:] != event.shape or not len(x):
+        raise UserError(f"the {split} examples must have shape (N, {', '.join(map(str, event.shape))}), not {x.shape}")
+    parts = _parts(context, split, arrays)
+    rows = {key: array for key, array in given.items() if key != "context"} | parts
+    for key, array in rows.items():
+        if array.ndim < 1 or len(array) != len(x):
+            raise UserError(f"the {split} array {key!r} has shape {array.shape}, but there are {len(x)} examples")
+    if "mask" in given and given["mask"].shape[1:] != event.grid_shape:
+        raise UserError(f"the {split} masks must have the grid shape {event.grid_shape}, not {given['mask'].shape[1:]}")
+    if "weight" in given and given["weight"].ndim != 1:
+        raise UserError(f"the {split} weights must be one per example, not of shape {given['weight'].shape}")
+    extra = {key: array for key, array in given.items() if key not in ("x", "context", "mask", "weight")}
+    return Batch(x, parts, given.get("mask"), given.get("weight"), extra)
+
+
+def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch) -> None:
+    """Raises `UserError` unless the values of some rows of a split fit the event and the context."""
+    for name, part in context.parts:
+        check_context(part, rows.context[name], _context_called(split, name))
+    check_values(event, rows.x, f"the {split} examples of {event.kind} data")
+    for key in ("mask", "weight"):
+        if getattr(rows, key) is not None:
+            check_marks(getattr(rows, key), _called(split, key))
+
+
+def _called(split: str, key: str) -> str:
+    """The name of an array in messages."""
+    names = {"x": "examples", "mask": "masks", "context": "contexts", "weight": "weights"}
+    return f"the {split} {names[key]}" if key in names else f"the {split} array {key!r}"
+
+
+def _context_called(split: str, name: str) -> str:
+    """The name of a part of the context in messages."""
+    return f"the {split} {'labels' if name == 'label' else 'contexts'}"
+
+
+def _parts(context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The parts of the context of a split, their shapes checked."""
+    if ("context" in arrays) != bool(context):
+        has, wants = "have a" if "context" in arrays else "have no", [name for name, _ in context.parts]
+        raise UserError(f"the {split} arrays {has} 'context', but the context is of kind {', '.join(wants) or 'none'}")
+    parts = {}
+    for name, array in as_parts(context, arrays.get("context")).items():
+        part = dict(context.parts)[name]
+        parts[name] = np.asarray(as_array(array, _context_called(split, name)))
+        if parts[name].shape[1:] != part.shape:
+            wanted = f"of the shape {part.shape}" if part.shape else "one number per example"
+            raise UserError(f"the {split} contexts must be {wanted}, not of shape {parts[name].shape[1:]}")
+    return parts

@@ -1,0 +1,70 @@
+"""Samples drawn on several devices: the examples are split over the mesh."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from arjax.models import AutoregressiveModel
+from arjax.models.checks import as_context
+from arjax.models.sampling import keys_of
+from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
+from arjax.samplers import Draw
+
+
+def draw_on_mesh(
+    model: AutoregressiveModel,
+    params: Any,
+    key: jax.Array,
+    num: int,
+    mesh: Mesh,
+    *,
+    given: Any = None,
+    context: Any = None,
+    **options: Any,
+) -> Draw:
+    """`num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
+
+    Every device computes its own examples, with parameters wherever they lie. Where `num` does not divide over the
+    axes, some examples more are drawn and thrown away. All processes of a run call this together.
+
+    Args:
+      model: the model.
+      params: its parameters, on the mesh.
+      key: example b has the key fold_in(key, b).
+      num: how many.
+      mesh: as from `make_mesh`.
+      given: values to clamp, of one example or of each.
+      context: of one example or of each.
+      **options: those of `model.draw`.
+
+    Returns:
+      The draw, whole on every device.
+
+    Raises:
+      UserError: as `model.draw`.
+    """
+    keys_of(key, num)  # the number that is named in messages is the one asked for
+    parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    drawn = -(-num // parts) * parts
+
+    rows = jnp.minimum(jnp.arange(drawn), num - 1)  # the last example once more
+    each = as_context(model.context_spec, context, num, one_for_all=True)
+    context = jax.tree.map(lambda array: array[rows], each)
+    if given is not None:
+        each = jnp.shape(given) == (num, *model.event.shape)
+        options["given"] = jnp.asarray(given)[rows] if each else given
+    split = jax.jit(lambda tree: tree, out_shardings=batch_sharding(mesh))
+    found = model.draw(params, keys_of(key, drawn), context=context, place=split, **options)
+    return _first(found, num, mesh)
+
+
+def _first(found: Draw, num: int, mesh: Mesh) -> Draw:
+    """The first examples of a draw, on all devices."""
+    cut = functools.partial(jax.tree.map, lambda leaf: leaf[:num])
+    return jax.jit(cut, out_shardings=replicated(mesh))(found)

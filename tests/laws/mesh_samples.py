@@ -1,0 +1,41 @@
+"""Samples of small models on a mesh: `python -c "import mesh_samples; mesh_samples.main()"` prints them as JSON."""
+
+import json
+
+import jax
+import law_cases as cases
+import numpy as np
+
+from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.evaluation.sampling import draw_on_mesh
+from arjax.parallel.sharding import make_mesh, param_shardings
+
+#: Network, event, context and what else the model is made of: vectors whose entries depend on one another, and
+#: real values, too.
+CASES = [
+    ("transformer", EventSpec((2, 3), (), "tokens", 5), "several", {}),
+    ("lstm", EventSpec((4,), (3,)), "", {"conditional": "nested(hidden_sizes=(6,), features=4)"}),
+    ("wavenet", EventSpec((6,), (), "real", 0), "", {"conditional": "logistic_mixture(components=2)"}),
+]
+NUM = 6  # does not divide over the 4 parts of the batch
+
+
+def samples(data: int, fsdp: int, tensor: int) -> dict[str, list]:
+    """What each of the models draws on a mesh of these axes, with parameters placed by the default rules."""
+    mesh, found = make_mesh(data, fsdp, tensor), {}
+    for network, event, context, choice in CASES:
+        spec = cases.CONTEXTS[context] if context else NO_CONTEXT
+        model = cases.small_model(network, event, context=spec, **choice)
+        params = cases.gentle_params_of(model)
+        params = jax.device_put(params, param_shardings(params, mesh))
+        contexts = cases.random_context(spec, NUM)
+        x, stats = draw_on_mesh(model, params, jax.random.key(3), NUM, mesh, context=contexts)
+        assert x.sharding.is_fully_replicated and stats["steps"].tolist() == [model.factorization.num_steps] * NUM
+        found[network] = np.asarray(x).tolist()
+    return found
+
+
+def main() -> None:
+    """On 8 devices."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    print("found", json.dumps(samples(2, 2, 2)))

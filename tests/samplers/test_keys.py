@@ -1,0 +1,93 @@
+"""Keys: the noise of an example is that of its own key, however many are drawn with it."""
+
+from __future__ import annotations
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import make_model
+from arjax.samplers import Draw, example_keys
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+KEY = jax.random.key(0)
+TOKENS, REAL, VECTORS = EventSpec((2, 3), (), "tokens", 4), EventSpec((2, 3), (), "real", 0), EventSpec((3,), (4,))
+LEVELS = EventSpec((2, 3), (), "levels", 16)
+#: Network, event, and what else a model is made of.
+MODELS = {
+    "tokens": ("transformer", TOKENS, {}),
+    "blocks": ("made", TOKENS, {"partition": "sizes(sizes=(1, 3, 2))", "ordering": "random(seed=1)"}),
+    "pixels": ("gated_pixelcnn", TOKENS, {}),
+    "mixture": ("lstm", LEVELS, {"conditional": "discretized_logistic_mixture(components=2)"}),
+    "real": ("nade", REAL, {"conditional": "student_t_mixture(components=2)"}),
+    "beta": ("made", REAL, {"conditional": "beta(low=-9, high=9)"}),
+    "products": ("lstm", VECTORS, {"conditional": "mixture_of_products(components=3)"}),
+    "joint": ("made", TOKENS, {"partition": "rows", "conditional": "mixture_of_products(components=3)"}),
+    "nested": ("rnn", VECTORS, {"conditional": "nested(network='nade', hidden_size=6, features=4)"}),
+    "nested_block": ("made", TOKENS, {"partition": "rows", "conditional": "nested(hidden_sizes=(6,), features=4)"}),
+}
+
+
+def build(name: str):
+    network, event, choice = MODELS[name]
+    model = cases.small_model(network, event, **choice)
+    return model, cases.gentle_params_of(model) if event is REAL else cases.params_of(model)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fewer_examples_are_the_first_of_more(name):
+    model, params = build(name)
+    few, many = (np.asarray(model.sample(params, KEY, num)) for num in (3, 7))
+    alone = np.asarray(model.draw(params, example_keys(KEY, 7)[5:6]).x)
+    rows = np.concatenate([few, alone])
+    if model.event.is_discrete:
+        np.testing.assert_array_equal(rows, many[[0, 1, 2, 5]])
+    else:  # products of other shapes round differently
+        np.testing.assert_allclose(rows, many[[0, 1, 2, 5]], rtol=1e-4, atol=1e-5)
+    assert len(np.unique(many.reshape(7, -1), axis=0)) > 3
+
+
+def test_an_example_has_its_own_noise_in_every_step():
+    """Uniform conditionals: the draws are the noise, and equal keys draw equal examples."""
+    event = EventSpec((40,), (), "tokens", 97)
+    model = make_model(event, "independent")
+    params = jax.tree.map(np.zeros_like, model.init(KEY))
+    keys = example_keys(KEY, 50)
+    x = np.asarray(model.draw(params, keys).x)
+    assert (x[:, None] == x[None]).mean() < 0.05  # the diagonal, and chance
+    assert (x[:, :, None] == x[:, None]).mean() < 0.05
+    twice = np.asarray(model.draw(params, keys[np.array([3, 1, 3])]).x)
+    np.testing.assert_array_equal(twice, x[[3, 1, 3]])
+
+
+def test_a_draw_counts_what_it_costs():
+    model, params = cases.small_model("made", TOKENS, partition="rows"), None
+    params = cases.params_of(model)
+    given, observed = cases.random_x(TOKENS, 4), np.array([[1, 1, 0], [0, 0, 0]], bool)
+    for sampler, options, steps in (("naive", {}, 2), ("cached", {"given": given, "observed": observed}, 2)):
+        found = model.draw(params, example_keys(KEY, 4), sampler=sampler, **options)
+        assert isinstance(found, Draw)
+        assert {name: value.tolist() for name, value in found.stats.items()} == {
+            "network_calls": [2] * 4,
+            "steps": [steps] * 4,
+        }
+    whole = np.array([[1, 1, 1], [0, 0, 0]], bool)
+    assert model.draw(params, example_keys(KEY, 1), given=given[0], observed=whole).stats["steps"].tolist() == [1]
+
+
+@pytest.mark.parametrize("keys", [KEY, np.zeros((3, 2), np.uint32), example_keys(KEY, 4).reshape(2, 2), None])
+def test_keys_that_are_none_are_refused(keys):
+    model = cases.small_model("made", TOKENS)
+    with pytest.raises(UserError, match=r"^the keys of a draw are as from"):
+        model.draw(cases.params_of(model), keys)
+
+
+def test_a_key_of_the_old_style_is_a_key():
+    model = cases.small_model("made", TOKENS, context=ContextSpec("label", 3))
+    params = cases.params_of(model)
+    drawn = [model.sample(params, key, 3, context=1) for key in (jax.random.PRNGKey(7), jax.random.key(7))]
+    np.testing.assert_array_equal(*drawn)

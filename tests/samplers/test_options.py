@@ -1,0 +1,72 @@
+"""Samplers from call strings: options are checked before anything compiles."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.config import base_config, dataset_config, network_config
+from arjax.config.validate import validate
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.samplers import SAMPLERS, Draw, Sampler, make_sampler
+from arjax.samplers.base import option
+
+MISTAKES = {
+    "cashed": "^unknown sampler 'cashed', did you mean 'cached'",
+    "cached(chunks=3)": "^sampler 'cached' has no option 'chunks', did you mean 'chunk'",
+    "cached(chunk='3')": "^the option 'chunk' of the sampler 'cached' must be an integer, not '3'$",
+    "cached(chunk=-1)": "^the option 'chunk' of the sampler 'cached' must be a whole number, at least 0, not -1$",
+    "cached(3)": "^cannot read",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_mistakes_are_one_sentence_in_a_config_and_in_a_call(text):
+    config = base_config()
+    config.dataset, config.network = dataset_config("digits"), network_config("made")
+    config.train.steps = 1
+    validate(config)
+    config.sample.sampler = text
+    model = cases.small_model("made", EventSpec((2,)))
+    for call in (
+        lambda: make_sampler(text),
+        lambda: validate(config),
+        lambda: model.sample(cases.params_of(model), jax.random.key(0), 2, sampler=text),
+    ):
+        with pytest.raises(UserError, match=MISTAKES[text]):
+            call()
+
+
+@pytest.mark.parametrize("name", SAMPLERS.names())
+def test_a_sampler_is_a_value_and_a_pytree_without_leaves(name):
+    sampler = make_sampler(name)
+    assert sampler == make_sampler(name + "()") and hash(sampler) == hash(make_sampler(name))
+    assert not jax.tree.leaves(sampler)
+
+
+def test_a_sampler_of_ones_own_has_options_and_may_hold_arrays(monkeypatch):
+    """One that draws the values of another array: arrays are arguments of its program, and compile nothing anew."""
+    monkeypatch.setattr(SAMPLERS, "_entries", dict(SAMPLERS._entries))
+    monkeypatch.setattr(SAMPLERS, "_origins", dict(SAMPLERS._origins))
+
+    @SAMPLERS.register("constant")
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Constant(Sampler):
+        value: int = option(1)
+        added: jax.Array | float = 0
+
+        def draw(self, model, params, steps, canvas, context):
+            return Draw(canvas * 0 + self.value + self.added, {})
+
+    model = cases.small_model("made", EventSpec((2,), (), "levels", 9))
+    params, keys = cases.params_of(model), jax.random.split(jax.random.key(0), 3)
+    assert model.sample(params, jax.random.key(0), 3, sampler="constant(value=4)").tolist() == [[4, 4]] * 3
+    canvas = np.zeros((3, 2), np.int32)
+    x, stats = dataclasses.replace(make_sampler("constant"), added=np.int32(2))(model, params, keys, canvas, None, None)
+    assert x.tolist() == [[3, 3]] * 3 and stats["steps"].tolist() == [2] * 3
