@@ -30,6 +30,8 @@ from arjax.samplers import SAMPLERS
 from arjax.sweep.main import _parse as parse_sweep_flags
 from arjax.sweep.runs import load_sweep
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REGISTRIES = (
