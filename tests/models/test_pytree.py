@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from arjax.core import EventSpec
+from arjax.core.errors import UserError
 from arjax.models import make_model
 
 EVENT = EventSpec((3, 4), (), "levels", 3)
@@ -67,3 +68,24 @@ def test_a_temperature_may_be_traced():
     for temperature in (0.5, 1.0):
         expected = model.sample(params, key, 4, temperature=temperature)
         np.testing.assert_array_equal(draw(model, params, temperature), expected)
+
+
+def test_queries_say_that_they_need_the_orders_outside_of_jit():
+    top = np.arange(12).reshape(3, 4) < 4
+    queries = {
+        "sample": lambda model, params: model.sample(params, jax.random.key(0), 1, given=X[0], observed=top),
+        "score": lambda model, params: model.conditional_log_prob(params, X, query=~top, evidence=top),
+    }
+    for options in ({}, {"orders": "uniform"}):
+        model = make_model(EVENT, "independent" if not options else "made", **options)
+        params = model.init(jax.random.key(0))
+        for query in queries.values():
+            with pytest.raises(UserError, match=r"must be known outside `jit`.*close over the model"):
+                jax.eval_shape(query, model, params)
+            jax.eval_shape(lambda params, query=query, model=model: query(model, params), params)
+
+
+def test_features_of_any_known_sites_are_refused_by_networks_of_an_order():
+    model = make_model(EVENT, "made")
+    with pytest.raises(UserError, match="not from any set of known sites"):
+        model.features_given(model.init(jax.random.key(0)), X, X > 0)
