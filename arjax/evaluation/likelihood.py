@@ -215,7 +215,7 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: bool =
     """
     nll, sites = nll[sites > 0], sites[sites > 0]
     if not nll.size:
-        raise UserError("nothing is scored: the masks of all examples are 0")
+        raise UserError("nothing is scored: the weights of all examples are 0, or the masks of all that count")
     num, total_sites = len(nll), float(sites.sum())
     per_site = float(nll.sum()) / total_sites
     result = {

@@ -50,7 +50,7 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     if conflict(own) is None:
         return own
     if orders is None:
-        raise UserError(f"this order cannot condition on the observed sites: {conflict(own)}")
+        raise UserError(f"this order cannot {conflict(own)}")
     sizes = (np.asarray(own.blocks) < own.num_sites).sum(1)
     if orders.pool is None:
         # The slots are visited step by step and turn by turn; the sites fill them group by group.
@@ -59,7 +59,7 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
         order_D[np.argsort(visited_D, kind="stable")] = np.lexsort((np.asarray(own.rank), group_D))
         moved = from_order(order_D, sizes, own.grid_shape)
         if conflict(moved) is not None:
-            raise UserError(f"no order of this model can condition on the observed sites: {conflict(moved)}")
+            raise UserError(f"no order of this model can {conflict(moved)}")
         return moved
     for order in orders.pool:
         factorization = from_order(order, sizes, own.grid_shape)
@@ -72,7 +72,7 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
 
 
 def _conflict(step_D: np.ndarray, turn_D: np.ndarray, group_D: np.ndarray) -> str | None:
-    """What keeps the groups from following one another, or None where they do.
+    """What the order cannot do, and why, or None where the groups follow one another.
 
     `turn_D` says when each site is visited: its step, or finer.
     """
@@ -83,9 +83,14 @@ def _conflict(step_D: np.ndarray, turn_D: np.ndarray, group_D: np.ndarray) -> st
         last, first = before[turn_D[before].argmax()], after[turn_D[after].argmin()]
         if turn_D[last] > turn_D[first]:
             within = ", whose sites depend on one another" if step_D[first] == step_D[last] else ""
+            if number:
+                return (
+                    f"leave out the sites that are not asked for: one of them, of step {step_D[first]}, comes before "
+                    f"one that is asked for, of step {step_D[last]}{within}; use an ordering that visits those first"
+                )
             return (
-                f"a site drawn in step {step_D[first]} comes before an observed one of step {step_D[last]}{within}; "
-                "use an ordering that visits the observed sites first"
+                f"condition on the observed sites: a site drawn in step {step_D[first]} comes before an observed one "
+                f"of step {step_D[last]}{within}; use an ordering that visits the observed sites first"
             )
     return None
 

@@ -89,7 +89,10 @@ def test_mistakes(model, params, arrays):
     dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "mask": np.zeros((23, 5), int)})
     with pytest.raises(UserError, match="has no validation split"):
         evaluate(model, params, dataset, "validation", 8, make_mesh())
-    with pytest.raises(UserError, match="nothing is scored"):
+    with pytest.raises(UserError, match=r"nothing is scored.*masks of all that count"):
+        evaluate(model, params, dataset, "test", 8, make_mesh())
+    dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "weight": np.zeros(23, int)})
+    with pytest.raises(UserError, match="nothing is scored: the weights of all examples are 0"):
         evaluate(model, params, dataset, "test", 8, make_mesh())
 
 
