@@ -137,15 +137,19 @@ class Evaluator:
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
         """Scores a split; see `evaluate` for the result and errors."""
+        whole = self.rows(params, split)
+        scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.decode is not None)
+        return scores | (summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {})
+
+    def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
+        """The scores of each example of a split, as `eval_step` names them, float64[N]; raises as `evaluate`."""
         if split not in self._dataset.splits:
             raise UserError(f"data set {self._dataset.name!r} has no {split} split")
         found = self._rows(params, self._dataset.splits[split])
         if not found:
             raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
         whole = {name: np.concatenate([np.asarray(rows[name], np.float64) for rows in found]) for name in found[0]}
-        whole = {name: values[whole["weight"] > 0] for name, values in whole.items()}
-        scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.decode is not None)
-        return scores | (summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {})
+        return {name: values[whole["weight"] > 0] for name, values in whole.items()}
 
     def _rows(self, params: Any, source: Source) -> list[Rows]:
         """The scores of all batches of a split; one batch is computed while the next one is read."""

@@ -187,8 +187,8 @@ class Run:
             self._save(clock())
 
     def _check_finite(self, bad_step: np.ndarray) -> None:
-        """A member whose loss was not finite is lost; the run ends when all are."""
-        self.history.alive = self.history.alive & (bad_step < 0)
+        """A member whose loss was not finite is lost, unless it had ended before; the run ends when all are."""
+        self.history.alive = self.history.alive & ((bad_step < 0) | self.history.stopped(self.train.patience))
         if not self.history.alive.any():
             good = self.latest.steps()
             where = (
