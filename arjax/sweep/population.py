@@ -8,7 +8,9 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from arjax.cli.command_line import EXIT_USER_ERROR, only_run_in, writable_folder
@@ -165,14 +167,15 @@ def grids(jobs: Sequence[Job]) -> list[Grid]:
 def _cut_alike(jobs: Sequence[Job]) -> list[list[Job]]:
     """The jobs of one config, apart where their orders are cut into different blocks."""
     setup: Setup | None = None
-    shapes: dict[str, tuple[int, ...]] = {}
-    found: dict[tuple[int, ...], list[Job]] = {}
+    shapes: dict[str, Any] = {}
+    found: dict[Any, list[Job]] = {}
     for job in jobs:
         order = job.config.model.ordering
         with _named(job.run):
             setup = setup or shared_setup(_on_one_device(job.config))
             if order not in shapes:
-                shapes[order] = factorization_of(setup, job.config, order).blocks.shape
+                factorization = factorization_of(setup, job.config, order)
+                shapes[order] = factorization.blocks.shape, jax.tree.structure(factorization)
         found.setdefault(shapes[order], []).append(job)
     return list(found.values())
 
