@@ -76,7 +76,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _sweep(flags: argparse.Namespace) -> int:
     rows = load_sweep(flags.sweep)
-    selected = runs_of(select(rows, flags.only, "run"), rows)
+    chosen = select(rows, flags.only, "run")
+    selected = runs_of(chosen, rows)
     check_runs(selected, flags.sweep)
     workdir = writable_folder(flags.workdir)
     table = Table(rows, workdir, flags.sweep, ["--executor=population"] if flags.executor == "population" else [])
@@ -86,7 +87,11 @@ def _sweep(flags: argparse.Namespace) -> int:
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         failed = execute(executor, waiting, table)
         failed += table.complaints(selected)
-        return EXIT_SOME_FAILED if _report(table, failed) else 0
+        not_made = _report(table)
+    failed += [not_made[row.name] for row in chosen if row.name in not_made]
+    for sentence in failed:
+        print(f"arjax-sweep: {' '.join(sentence.split())}", file=sys.stderr)
+    return EXIT_SOME_FAILED if failed else 0
 
 
 def _executor(flags: argparse.Namespace, workdir: Path) -> Executor:
@@ -122,8 +127,8 @@ def execute(executor: Executor, waiting: Sequence[Run], table: Table) -> list[st
     return failed
 
 
-def _report(table: Table, failed: Sequence[str]) -> bool:
-    """Writes the whole table and its pictures, and tells what failed; whether anything did."""
+def _report(table: Table) -> dict[str, str]:
+    """Writes the whole table and its pictures; returns by name why rows could not be made of their runs."""
     rows, not_made = table.whole()
     path = table.write(rows)
     if rows:
@@ -136,9 +141,7 @@ def _report(table: Table, failed: Sequence[str]) -> bool:
         print(f"learning curves in {table.workdir / CURVES_NAME}")
     if draw_orders(table.workdir / ORDERS_NAME, finished, folders):
         print(f"scores by order in {table.workdir / ORDERS_NAME}")
-    for sentence in [*failed, *not_made]:
-        print(f"arjax-sweep: {' '.join(sentence.split())}", file=sys.stderr)
-    return bool(failed or not_made)
+    return not_made
 
 
 def _slurm_options(text: str) -> dict[str, Any]:

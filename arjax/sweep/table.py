@@ -75,10 +75,10 @@ class Table:
         """The rows of the finished runs that are listed, in the order of the sweep file."""
         return [row for run in self.runs if run.listed and isinstance(row := self.outcome(run), dict)]
 
-    def whole(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """All rows that there are, with those made of finished runs; and why others could not be made."""
+    def whole(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """All rows that there are, with those made of finished runs; and by name why others could not be made."""
         finished = {run.name: run for run in self.finished()}
-        found, failed = [], []
+        found, failed = [], {}
         for row in self.rows:
             try:
                 if isinstance(row, Derived) and all(name in finished for name in row.of):
@@ -86,7 +86,7 @@ class Table:
                 elif row.name in finished and finished[row.name].listed:
                     found.append(result_row(row, self.workdir / row.name))
             except UserError as error:
-                failed.append(str(error))
+                failed[row.name] = str(error)
         return found, failed
 
     def _made(self, row: Derived, finished: Mapping[str, Run]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from arjax.sweep.population import Grid, Job, grids, plan
 from arjax.sweep.rows import load_sweep
 from arjax.sweep.runs import Run
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 #: Every bit is flipped at random, in each step and whenever it is scored: the draws are those of the seed.
 CONFIG = """
 import dataclasses
@@ -104,7 +106,7 @@ def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
         for key in numbers:
             expected = pytest.approx(theirs[key], rel=1e-4) if isinstance(theirs[key], float) else theirs[key]
             assert ours[key] == expected, (name, key)
-        assert 0 < ours["train_seconds"] and 0 < ours["train_sites_per_second"]
+        assert ours["train_seconds"] > 0 and ours["train_sites_per_second"] > 0
     assert len(steps) > 1, "the members ought to end at different steps"
     row = folder / "out" / "reversed-1"
     assert arjax(["--mode=evaluate", f"--workdir={row}"]) == 0 == arjax(["--mode=sample", f"--workdir={row}"])
@@ -284,5 +286,7 @@ def test_a_mixture_that_cannot_be_made_fails_alone(folder, capsys):
     text = MIXED.replace('model__ordering="random", seed=1)', 'seed=1, evaluate__split="validation")')
     (folder / "sweep.py").write_text(text.replace('weights="fitted"', "").replace('weights="chosen"', ""))
     assert sweep("--only=mean,equal") == 1
-    assert "row 'equal' is made of runs on the test split of noisy and the validation split" in capsys.readouterr().err
+    err = capsys.readouterr().err  # of the rows that were asked for
+    told = "the test split of arrays and the validation split of arrays"
+    assert err == f"arjax-sweep: row 'equal' is made of runs on {told}\n"
     assert rows()[-1]["model"] == "made, mean of 2 seeds"
