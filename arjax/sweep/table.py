@@ -95,8 +95,12 @@ class Table:
 
     def command(self, row: Derived) -> str:
         """The line that makes the row again, with the runs that it is made of."""
-        workdir = f"runs/{Path(self.sweep).resolve().parent.name}"
-        flags = [f"--sweep={self.sweep}", f"--workdir={workdir}", *self.options, f"--only={row.name}"]
+        flags = [
+            f"--sweep={self.sweep}",
+            f"--workdir=runs/{self.workdir.resolve().name}",
+            *self.options,
+            f"--only={row.name}",
+        ]
         return shlex.join(["arjax-sweep", *flags])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:

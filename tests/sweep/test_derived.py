@@ -1,4 +1,4 @@
-"""Rows that are made of runs: which there are, what they say, and mistakes in them. The runs are those of a stand-in."""
+"""Rows that are made of runs, those of a stand-in: which there are, what they say, and mistakes in them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def test_a_mean_stands_for_the_runs_that_are_not_listed(folder, capsys):
         "80.8123",
         "80",
     )
-    assert (row["value_stderr"], row["num_params"], row["train_minutes"]) == ("0.577", "12345", "1.5")
-    assert row["command"] == f"arjax-sweep --sweep=sweep.py --workdir=runs/{folder.name} --only=a"
+    assert (row["value"], row["value_stderr"]) == ("80.8123", "0.577")
+    assert (row["num_params"], row["train_minutes"]) == ("12345", "1.5")
+    assert row["command"] == "arjax-sweep --sweep=sweep.py --workdir=runs/out --only=a"
     assert "3 runs, 0 of them" in capsys.readouterr().out and not (folder / "out/b").exists()
     assert [run.name for run in runs_of(load_sweep("sweep.py")[-1:], load_sweep("sweep.py"))] == ["a/0", "b"]
     assert sweep() == 0 and "3 of 3 rows" in capsys.readouterr().out
@@ -58,7 +59,7 @@ def test_a_row_waits_for_all_of_its_runs(folder, capsys):
         ("Mean('a/0', ['a/1'])", "two runs of sweep.py are named 'a/0'"),
         (
             "Run('p', 'good.py', metric='bits_per_dim'), Mean('m', ['a/0', 'p'])",
-            "different metrics: bits_per_dim and nll",
+            "metrics: bits_per_dim and nll",
         ),
         ("Mixture('m', ['a/0'], weights='fited')", "weights 'fited', did you mean 'fitted'"),
         ("Mixture('m', ['a/0'], published='9')", "the published number of row 'm' must be a number"),

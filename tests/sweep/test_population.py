@@ -269,7 +269,7 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     assert (equal["published"], equal["published_mark"], equal["kind"]) == ("1.5", "M", "exact")
     assert (equal["ordering"], equal["seed"], mean["ordering"], mean["seed"]) == ("2 orders", "0, 1", "raster", "0, 1")
     assert int(equal["num_params"]) == 2 * int(mean["num_params"])
-    flags = f"--sweep=sweep.py --workdir=runs/{folder.name} --executor=population --only=fitted"
+    flags = "--sweep=sweep.py --workdir=runs/out --executor=population --only=fitted"
     assert fitted["command"] == f"arjax-sweep {flags}"
 
     shutil.rmtree(out / "raster-0")
