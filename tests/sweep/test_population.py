@@ -20,6 +20,7 @@ from arjax.config.files import load_workdir_config
 from arjax.data import DATASETS
 from arjax.factorization import PARTITIONS
 from arjax.population import Population
+from arjax.population.ensemble import fit_weights, mixture
 from arjax.sweep.main import main
 from arjax.sweep.population import Grid, Job, grids, plan
 from arjax.sweep.rows import load_sweep
@@ -266,6 +267,9 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     mixed = -np.log((np.exp(-one) + np.exp(-two)) / 2)
     assert float(equal["value"]) == pytest.approx(mixed.mean(), rel=1e-5)
     assert float(equal["value_stderr"]) == pytest.approx(mixed.std(ddof=1) / np.sqrt(20), rel=1e-2)
+    weights = fit_weights(np.stack([np.load(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]))
+    assert abs(weights[0] - 0.5) > 0.02, "fitted weights ought to differ from equal ones"
+    assert float(fitted["value"]) == pytest.approx(mixture(np.stack([one, two]), weights).mean(), rel=1e-5)
     assert (equal["published"], equal["published_mark"], equal["kind"]) == ("1.5", "M", "exact")
     assert (equal["ordering"], equal["seed"], mean["ordering"], mean["seed"]) == ("2 orders", "0, 1", "raster", "0, 1")
     assert int(equal["num_params"]) == 2 * int(mean["num_params"])
