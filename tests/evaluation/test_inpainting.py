@@ -8,7 +8,6 @@ import json
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,12 +21,18 @@ from arjax.evaluation.likelihood import evaluate
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 MODEL = make_model(EventSpec((2, 2)), "made", hidden_sizes=(8,), orders="uniform")
 
 
 def some_params(scale=3.0):
-    params = MODEL.init(jax.random.key(0))
-    return jax.tree.map(lambda a: a * scale, params)
+    return jax.jit(lambda key: jax.tree.map(lambda a: a * scale, MODEL.init(key)))(jax.random.key(0))
+
+
+@jax.jit
+def init(model):
+    return model.init(jax.random.key(0))
 
 
 def test_halves_of_an_image():
@@ -45,13 +50,12 @@ def test_completions_keep_what_is_seen_and_say_how_probable_they_are():
     params, hidden = some_params(), half((2, 2), "top")
     x = np.array([[[0, 1], [1, 0]], [[1, 1], [0, 1]]])
     done = complete(MODEL, params, Batch(x), hidden, 400, jax.random.key(1))
+    score = jax.jit(lambda params, x: MODEL.conditional_log_prob(params, x, query=hidden, evidence=~hidden))
     assert (done.drawn[:, :, 1] == x[:, None, 1]).all() and done.drawn.shape == (2, 400, 2, 2)
     for n in range(2):
-        probability = {}
-        for top in itertools.product((0, 1), repeat=2):
-            whole = jnp.array([[top, x[n, 1]]])
-            score = MODEL.conditional_log_prob(params, whole, query=hidden, evidence=~hidden)
-            probability[top] = float(jnp.exp(score)[0])
+        tops = list(itertools.product((0, 1), repeat=2))
+        wholes = np.array([[top, x[n, 1]] for top in tops])
+        probability = dict(zip(tops, np.exp(score(params, wholes)).tolist(), strict=True))
         assert sum(probability.values()) == pytest.approx(1, abs=1e-5)
         assert np.exp(done.log_prob_truth[n]) == pytest.approx(probability[tuple(x[n, 0])], rel=1e-4)
         for top, p in probability.items():
@@ -128,7 +132,7 @@ def toy(masked: bool, scaled: bool, context: ContextSpec = NO_CONTEXT) -> Datase
 def test_with_all_sites_hidden_it_is_the_score_of_the_split(masked, scaled):
     data, all_sites = toy(masked, scaled), np.ones((2, 3), bool)
     model = make_model(REAL, "made", hidden_sizes=(8,), ordering="snake")
-    params = model.init(jax.random.key(0))
+    params = init(model)
     mesh = make_mesh(1, 1, 1)
     expected = evaluate(model, params, data, "test", 4, mesh)
     assert expected["num_examples"] == (10 if masked else 11)
@@ -153,7 +157,7 @@ def test_contexts_and_transforms_reach_the_score_of_hidden_sites():
 
     data = dataclasses.replace(data, transform=redraw)
     model = make_model(REAL, "made", hidden_sizes=(8,), context=context)
-    params = model.init(jax.random.key(0))
+    params = init(model)
     found = score_hidden(model, params, data, "test", all_sites, ~all_sites, 4)
     assert found == pytest.approx(evaluate(model, params, data, "test", 4, make_mesh(1, 1, 1)), rel=1e-6)
     with pytest.raises(UserError, match="no site is hidden"):

@@ -79,7 +79,7 @@ NETWORK_FAULTS = (
     _blocks(
         "a Transformer layer without its second normalisation",
         "x, act = self.mlp_norm(x), activation(self.activation)",
-        "x, act = x, activation(self.activation)",
+        "x, act = 0 * self.mlp_norm(x) + x, activation(self.activation)",
     ),
     _blocks(
         "a Transformer layer without its second residual connection",

@@ -1,9 +1,9 @@
 """Law 2: the probabilities of all possible examples add up to one."""
 
-import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from compiled import of_family, of_model
 
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
@@ -46,8 +46,8 @@ def test_density_of_two_real_sites_integrates_to_one(network, conditional):
     params = cases.gentle_params_of(model)
 
     def mode(x, site):
-        features = cases.parallel(model.network, params, x[:, None], model.factorization)
-        return np.asarray(model.conditional.mode(features[:, site]))
+        features = np.asarray(cases.parallel(model.network, params, x[:, None], model.factorization))
+        return np.asarray(of_family(model.conditional, "mode", features[:, site]))
 
     x = np.zeros((num, 2), np.float32)
     x[:, order[0]] = mode(x, order[0]) + DISTANCES
@@ -79,6 +79,6 @@ def test_scores_are_the_same_when_all_is_compiled_together(network, levels, part
         return
     params, x = cases.params_of(model), cases.random_x(event, 3)
     features_BDF = cases.parallel(model.network, params, x, model.factorization)
-    apart = np.asarray(jax.jit(model.conditional.log_prob)(features_BDF, x)).sum(-1)
-    together = np.asarray(jax.jit(model.log_prob)(params, x))
+    apart = np.asarray(of_family(model.conditional, "log_prob", np.asarray(features_BDF), x)).sum(-1)
+    together = np.asarray(of_model(model, "log_prob", params, x))
     np.testing.assert_allclose(together, apart, rtol=1e-5)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from compiled import of_family, of_model
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -32,9 +33,9 @@ def made():
 
 def test_log_prob_is_the_sum_over_sites(made):
     model, params = made
-    per_site = model.log_prob_per_site(params, X)
+    per_site = of_model(model, "log_prob_per_site", params, X)
     assert (per_site.shape, per_site.dtype) == ((5, 2, 3), jnp.float32)
-    total = model.log_prob(params, X)
+    total = of_model(model, "log_prob", params, X)
     assert (total.shape, total.dtype) == ((5,), jnp.float32)
     np.testing.assert_allclose(total, np.asarray(per_site).sum((1, 2)), rtol=1e-6)
     assert total.std() > 0.1
@@ -42,18 +43,18 @@ def test_log_prob_is_the_sum_over_sites(made):
 
 def test_each_site_is_scored_by_its_own_features(made):
     model, params = made
-    features = model.features(params, X)
-    expected = model.conditional.log_prob(features, jnp.asarray(X))
-    np.testing.assert_allclose(model.log_prob_per_site(params, X), expected, rtol=1e-6)
+    features = of_model(model, "features", params, X)
+    expected = of_family(model.conditional, "log_prob", features, X)
+    np.testing.assert_allclose(of_model(model, "log_prob_per_site", params, X), expected, rtol=1e-6)
 
 
 def test_mask_counts_only_what_it_marks(made):
     model, params = made
     mask = np.random.default_rng(0).integers(0, 2, (5, 2, 3)).astype(np.float32)
-    expected = np.asarray(model.log_prob_per_site(params, X)) * mask
-    np.testing.assert_allclose(model.log_prob_per_site(params, X, mask=mask), expected, rtol=1e-6)
-    np.testing.assert_allclose(model.log_prob(params, X, mask=mask), expected.sum((1, 2)), rtol=1e-6)
-    np.testing.assert_array_equal(model.log_prob(params, X, mask=0 * mask), np.zeros(5))
+    expected = np.asarray(of_model(model, "log_prob_per_site", params, X)) * mask
+    np.testing.assert_allclose(of_model(model, "log_prob_per_site", params, X, mask=mask), expected, rtol=1e-6)
+    np.testing.assert_allclose(of_model(model, "log_prob", params, X, mask=mask), expected.sum((1, 2)), rtol=1e-6)
+    np.testing.assert_array_equal(of_model(model, "log_prob", params, X, mask=0 * mask), np.zeros(5))
 
 
 def test_masked_sites_pass_no_gradient_even_when_their_score_is_not_finite(made):
@@ -72,9 +73,11 @@ def test_masked_sites_pass_no_gradient_even_when_their_score_is_not_finite(made)
 
 def test_conditionals_are_the_scores_and_entropies(made):
     model, params = made
-    log_prob, entropy = model.conditionals(params, X)
-    np.testing.assert_allclose(log_prob, model.log_prob_per_site(params, X), rtol=1e-6)
-    np.testing.assert_allclose(entropy, model.conditional.entropy(model.features(params, X)), rtol=1e-6)
+    log_prob, entropy = of_model(model, "conditionals", params, X)
+    np.testing.assert_allclose(log_prob, of_model(model, "log_prob_per_site", params, X), rtol=1e-6)
+    np.testing.assert_allclose(
+        entropy, of_family(model.conditional, "entropy", of_model(model, "features", params, X)), rtol=1e-6
+    )
     assert entropy.shape == (5, 2, 3)
     assert (entropy >= 0).all()
     assert (entropy <= 2 * np.log(3) + 1e-5).all()
@@ -85,8 +88,8 @@ def test_mean_log_probability_is_minus_the_entropy():
     event = EventSpec((5,))
     model, params = build(event=event, hidden_sizes=(12,))
     everything = cases.all_values(event)
-    log_p = np.asarray(model.log_prob(params, everything), float)
-    _, entropy = model.conditionals(params, everything)
+    log_p = np.asarray(of_model(model, "log_prob", params, everything), float)
+    _, entropy = of_model(model, "conditionals", params, everything)
     expected = (np.exp(log_p) * np.asarray(entropy).sum(-1)).sum()
     np.testing.assert_allclose(-(np.exp(log_p) * log_p).sum(), expected, rtol=1e-5)
 
@@ -94,9 +97,9 @@ def test_mean_log_probability_is_minus_the_entropy():
 def test_another_factorization_gives_the_likelihood_of_that_order(made):
     model, params = made
     other = make_model(EVENT, "made", hidden_sizes=(16,), ordering="random(seed=7)")
-    found = model.log_prob(params, X, factorization=other.factorization)
-    np.testing.assert_allclose(found, other.log_prob(params, X), rtol=1e-5)
-    assert np.abs(found - model.log_prob(params, X)).max() > 1e-3
+    found = of_model(model, "log_prob", params, X, factorization=other.factorization)
+    np.testing.assert_allclose(found, of_model(other, "log_prob", params, X), rtol=1e-5)
+    assert np.abs(found - of_model(model, "log_prob", params, X)).max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,8 @@ def test_a_factorization_that_the_network_does_not_serve_is_refused(other, messa
     model, params = build("pixelcnn", hidden_size=8, num_layers=1, out_size=8)
     with pytest.raises(UserError, match=rf"^{message}"):
         model.log_prob(params, X, factorization=make_factorization((2, 3), *other))
-    model.log_prob(params, X, factorization=make_factorization((2, 3), "reversed"))
+    reverse = make_factorization((2, 3), "reversed")
+    assert jax.eval_shape(lambda p: model.log_prob(p, X, factorization=reverse), params).shape == (5,)
 
 
 def test_one_program_scores_every_order(made):
@@ -133,7 +137,7 @@ def test_one_program_scores_every_order(made):
 )
 def test_context_changes_the_rows_that_it_belongs_to(spec, context, other):
     model, params = build(hidden_sizes=(16,), context=spec)
-    before, after = (np.asarray(model.log_prob(params, X, context=c)) for c in (context, other))
+    before, after = (np.asarray(of_model(model, "log_prob", params, X, context=c)) for c in (context, other))
     changed = (context != other).reshape(5, -1).any(1)
     assert (np.abs(before - after)[changed] > 1e-3).all()
     np.testing.assert_array_equal(before[~changed], after[~changed])

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from law_cases import random_like
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -27,7 +28,7 @@ CONTEXTS = {"none": None, "label": np.array([0, 2]), "vector": np.eye(3, dtype=n
 @pytest.fixture(scope="module")
 def model_and_params():
     model = make_model(EVENT, "transformer", **OPTIONS)
-    return model, model.init(KEY)
+    return model, random_like(model.param_shapes)
 
 
 SCORES = {
@@ -77,7 +78,7 @@ def test_wrong_inputs_of_a_score(model_and_params, name):
 def test_wrong_contexts(kind, context, message):
     spec = ContextSpec(kind, 0 if kind == "none" else 3, 3 if kind == "sequence" else 0)
     model = make_model(EVENT, "made", context=spec, hidden_sizes=(4,))
-    params = model.init(KEY)
+    params = random_like(model.param_shapes)
     with pytest.raises(UserError, match=message):
         model.log_prob(params, X, context=context)
     if np.ndim(context) == 2 or context is None or kind == "none" or "must be" in message:
@@ -104,12 +105,12 @@ def test_wrong_inputs_of_samples(arguments, message):
     model = make_model(EVENT, "made", hidden_sizes=(4,))
     arguments = {"key": KEY, "num": 2} | arguments
     with pytest.raises(UserError, match=message):
-        model.sample(model.init(KEY), **arguments)
+        model.sample(random_like(model.param_shapes), **arguments)
 
 
 def test_given_values_count_only_where_observed():
     model = make_model(EVENT, "made", hidden_sizes=(4,))
-    params = model.init(KEY)
+    params = random_like(model.param_shapes)
     marked, plain = np.where(TOP, X[0], -1), np.where(TOP, X[0], 0)
     samples = model.sample(params, KEY, 2, given=marked, observed=TOP)
     np.testing.assert_array_equal(samples, model.sample(params, KEY, 2, given=plain, observed=TOP))
@@ -118,7 +119,7 @@ def test_given_values_count_only_where_observed():
 
 def test_binary_values_are_0_and_1():
     model = make_model(EventSpec((4,)), "made", hidden_sizes=(4,))
-    params = model.init(KEY)
+    params = random_like(model.param_shapes)
     with pytest.raises(UserError, match="x of binary data must be 0 to 1, not 255 to 255"):
         model.log_prob(params, np.full((1, 4), 255, np.uint8))
     with pytest.raises(UserError, match="must be integers"):
@@ -130,7 +131,7 @@ def test_transformed_and_converted_inputs_give_the_same_scores(kind):
     context = CONTEXTS[kind]
     spec = ContextSpec(kind, 0 if context is None else 3)
     model = make_model(EVENT, "made", context=spec, hidden_sizes=(4,))
-    params = model.init(KEY)
+    params = random_like(model.param_shapes)
     expected = model.log_prob(params, X, context=context)
     one_by_one = jax.vmap(lambda x, c: model.log_prob(params, x[None], context=None if c is None else c[None])[0])
     for found in (
@@ -150,7 +151,7 @@ DATES = np.full((2, 3), np.datetime64("2020-01-01"))
 @pytest.fixture(scope="module")
 def real_model():
     model = make_model(REAL, "made", hidden_sizes=(4,), context=ContextSpec("vector", 2))
-    return model, model.init(KEY)
+    return model, random_like(model.param_shapes)
 
 
 C = np.ones((2, 2))
@@ -213,7 +214,7 @@ def changed(params, **changes):
 
 @pytest.fixture(scope="module")
 def other_params():
-    return make_model(REAL, "made", hidden_sizes=(4,), context=ContextSpec("vector", 3)).init(KEY)
+    return random_like(make_model(REAL, "made", hidden_sizes=(4,), context=ContextSpec("vector", 3)).param_shapes)
 
 
 WRONG_PARAMS = {
@@ -256,7 +257,7 @@ def test_parameters_of_something_else(real_model, other_params, name):
 def test_parameters_of_joint_conditionals_are_looked_at_too():
     event = EventSpec((2,), (2,))
     model = make_model(event, "made", hidden_sizes=(4,), conditional="nested(hidden_sizes=(4,), features=2)")
-    params, x = model.init(KEY), np.zeros((1, 2, 2), int)
+    params, x = random_like(model.param_shapes), np.zeros((1, 2, 2), int)
     assert np.isfinite(model.log_prob(params, x)).all()
     inner = {**params["conditional"], "more": np.ones(2)}
     for wrong in ({**params, "conditional": inner}, {k: v for k, v in params.items() if k != "conditional"}):
@@ -293,7 +294,7 @@ def test_wrong_inputs_of_a_model(call, message):
 
 def test_an_integer_is_no_key_of_an_objective():
     model = make_model(EVENT, "made", hidden_sizes=(4,), orders="uniform", dropout=0.5)
-    params = model.init(KEY)
+    params = random_like(model.param_shapes)
     for name in OBJECTIVES.names():
         with pytest.raises(UserError, match="a random key is one key"):
             objective = make_objective(name)

@@ -81,31 +81,38 @@ def test_truncated_samples_of_a_nested_step_are_greedy_in_the_end():
         build(MIXTURE)[0].sample(params, jax.random.key(0), 2, top_k=1)
 
 
+def sites(*numbers: int) -> np.ndarray:
+    return np.isin(np.arange(6), numbers).reshape(2, 3)
+
+
+def answers(model, params, questions) -> list[np.ndarray]:
+    """log p(query | evidence) of all examples for each (evidence, query), in one compiled program."""
+
+    def ask(params):
+        return [model.conditional_log_prob(params, ALL, query=sites(*q), evidence=sites(*e)) for e, q in questions]
+
+    return [np.asarray(answer) for answer in jax.jit(ask)(params)]
+
+
 @each
 def test_queries_within_a_step_are_answered_in_turn_or_given_any_sites_or_refused(conditional):
     model, params = build(conditional, "rows")
     p, first, last = joint(model, params), *((2, 0) if conditional == BACKWARDS else (0, 2))
-    for evidence, query in (((first,), (1,)), ((first, 1), (last,)), ((0, 1, 2, 3 + first), (4,))):
-        e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in (evidence, query))
-        answer = model.conditional_log_prob(params, ALL, query=q, evidence=e)
+    in_turn = [((first,), (1,)), ((first, 1), (last,)), ((0, 1, 2, 3 + first), (4,))]
+    against = [((last,), (1,)), ((last, 1), (first,)), ((0, 1, 2, 3 + last), (3 + first, 4))]
+    questions = in_turn + (against if model.conditional.any_given else [])
+    for (evidence, query), answer in zip(questions, answers(model, params, questions), strict=True):
         expected = np.log(marginal(p, evidence + query)) - np.log(marginal(p, evidence))
         np.testing.assert_allclose(answer, expected, atol=2e-5)
-    for evidence, query in (((last,), (1,)), ((last, 1), (first,)), ((0, 1, 2, 3 + last), (3 + first, 4))):
-        e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in (evidence, query))
-        if model.conditional.any_given:
-            answer = model.conditional_log_prob(params, ALL, query=q, evidence=e)
-            expected = np.log(marginal(p, evidence + query)) - np.log(marginal(p, evidence))
-            np.testing.assert_allclose(answer, expected, atol=2e-5)
-            continue
+    for question in [] if model.conditional.any_given else against:
         with pytest.raises(UserError, match="whose sites depend on one another"):
-            model.conditional_log_prob(params, ALL, query=q, evidence=e)
+            answers(model, params, [question])
 
 
 @pytest.mark.parametrize("conditional", [MIXTURE, BACKWARDS])
 def test_all_orders_answer_for_sites_within_a_step(conditional):
     model, params = build(conditional, "blocks(size=3)", orders="uniform")
-    e, q = (np.isin(np.arange(6), s).reshape(2, 3) for s in ((5, 1), (0, 4)))
-    answer = np.exp(np.asarray(model.conditional_log_prob(params, ALL, query=q, evidence=e), np.float64))
+    answer = np.exp(answers(model, params, [((5, 1), (0, 4))])[0].astype(np.float64))
     values, index = np.unique(ALL.reshape(-1, 6)[:, [5, 1, 0, 4]], axis=0, return_index=True)
     assert len(values) == 16 and abs(answer[index].sum() - 4) < 1e-5  # one distribution per value of the evidence
 
@@ -121,9 +128,9 @@ def test_evidence_fills_the_slots_that_are_visited_first():
         conditional=conditional,
         hidden_sizes=(8,),
     )
-    params, evidence = model.init(jax.random.key(0)), np.arange(8) < 2
+    params, evidence = cases.random_like(model.param_shapes), np.arange(8) < 2
     x = cases.random_x(model.event, 3)
-    score = model.conditional_log_prob(params, x, query=~evidence, evidence=evidence)
+    score = jax.jit(lambda p: model.conditional_log_prob(p, x, query=~evidence, evidence=evidence))(params)
     assert np.isfinite(score).all()
 
 
@@ -187,7 +194,8 @@ def test_draws_have_the_probabilities_that_they_are_scored_with(orders, observed
     where, num = np.isin(np.arange(6), observed).reshape(2, 3), 20_000
     x = np.asarray(model.sample(params, jax.random.key(0), num, given=ALL[21], observed=where))
     keep = (ALL[:, where] == ALL[21][where]).all(1)
-    p = np.exp(np.asarray(model.conditional_log_prob(params, ALL, query=~where, evidence=where), np.float64)) * keep
+    rest = tuple(np.flatnonzero(~where.ravel()))
+    p = np.exp(answers(model, params, [(observed, rest)])[0].astype(np.float64)) * keep
     assert abs(p.sum() - 1) < 1e-5
     counts = np.bincount(x.reshape(num, 6) @ (1 << np.arange(6)[::-1]), minlength=64)
     assert (np.abs(counts - num * p) < 5 * np.sqrt(num * p * (1 - p)) + 5).all()

@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from compiled import of_model
 
 from arjax.conditionals import make_conditional
 from arjax.core.errors import UserError
@@ -20,7 +21,7 @@ INNER = "nested(network='made', hidden_sizes=(12,), features=6)"
 
 def build(conditional: str, event: EventSpec = EVENT, **choice):
     model = make_model(event, "lstm", hidden_size=8, conditional=conditional, **choice)
-    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    return model, cases.random_like(model.param_shapes)
 
 
 @pytest.mark.parametrize(
@@ -35,18 +36,20 @@ def build(conditional: str, event: EventSpec = EVENT, **choice):
 def test_the_joint_sums_to_one_and_is_the_product_of_both_models(conditional, event):
     model, params = build(conditional, event)
     x = cases.all_values(event)
-    log_prob = np.asarray(jax.jit(model.log_prob)(params, x), np.float64)
+    log_prob = np.asarray(of_model(model, "log_prob", params, x), np.float64)
     assert log_prob.std() > 0.05 and abs(np.exp(log_prob).sum() - 1) < 1e-5
-    inner, features = model.conditional.model, model.features(params, x)
-    rows = features.reshape(-1, features.shape[-1])
-    expected = inner.log_prob(params["conditional"], x.reshape(-1, *event.value_shape), context=rows)
+    inner, features = model.conditional.model, np.asarray(of_model(model, "features", params, x))
+    rows, values = features.reshape(-1, features.shape[-1]), x.reshape(-1, *event.value_shape)
+    expected = of_model(inner, "log_prob", params["conditional"], values, context=rows)
     np.testing.assert_allclose(log_prob, np.asarray(expected).reshape(len(x), -1).sum(1), rtol=1e-4, atol=1e-4)
 
 
 def test_entries_of_a_value_depend_on_one_another():
     model, params = build(INNER)
     x = cases.all_values(EVENT)
-    p = np.exp(np.asarray(model.log_prob(params, x), np.float64)).reshape(8, 8).sum(1).reshape(2, 2, 2)  # of site 0
+    p = (
+        np.exp(np.asarray(of_model(model, "log_prob", params, x), np.float64)).reshape(8, 8).sum(1).reshape(2, 2, 2)
+    )  # of site 0
     product = np.einsum("a,b,c->abc", p.sum((1, 2)), p.sum((0, 2)), p.sum((0, 1)))
     assert np.abs(p - product).max() > 0.01
 
@@ -55,20 +58,25 @@ def test_entries_of_a_value_depend_on_one_another():
 def test_samples_follow_the_joint(sampler):
     model, params = build(INNER)
     x = np.asarray(model.sample(params, jax.random.key(0), 20_000, sampler=sampler)).reshape(-1, 6)
-    p = np.exp(np.asarray(model.log_prob(params, cases.all_values(EVENT)), np.float64))
+    p = np.exp(np.asarray(of_model(model, "log_prob", params, cases.all_values(EVENT)), np.float64))
     counts = np.bincount(x @ (1 << np.arange(6)[::-1]), minlength=64)
     assert (np.abs(counts - 20_000 * p) < 5 * np.sqrt(20_000 * p * (1 - p)) + 5).all()
 
 
 def test_entropy_is_right_on_average_and_the_mode_is_greedy():
     model, params = build(INNER)
-    head, features = model.head(params), np.random.default_rng(0).normal(size=(1, 6)).astype(np.float32)
+    features = np.random.default_rng(0).normal(size=(1, 6)).astype(np.float32)
     values = cases.all_values(EventSpec((3,)))
-    log_p = np.asarray(head.log_prob(np.repeat(features, 8, 0), values), np.float64)
+
+    @jax.jit
+    def facts(params):
+        head, many = model.head(params), np.repeat(features, 4000, 0)
+        return head.log_prob(np.repeat(features, 8, 0), values), head.entropy(many), head.mode(features)[0]
+
+    log_p, estimates, mode = (np.asarray(fact) for fact in facts(params))
+    log_p = log_p.astype(np.float64)
     exact = -(np.exp(log_p) * log_p).sum()
-    estimates = np.asarray(head.entropy(np.repeat(features, 4000, 0)))
     assert abs(estimates.mean() - exact) < 5 * estimates.std() / 4000**0.5
-    mode = np.asarray(head.mode(features))[0]
     p = np.exp(log_p).reshape(2, 2, 2)
     first = p.sum((1, 2)).argmax()
     second = p[first].sum(1).argmax()
@@ -77,7 +85,7 @@ def test_entropy_is_right_on_average_and_the_mode_is_greedy():
 
 def test_gradients_reach_both_models():
     model, params = build(INNER)
-    gradient = jax.grad(lambda p: model.log_prob(p, cases.random_x(EVENT, 5)).sum())(params)
+    gradient = jax.jit(jax.grad(lambda p: model.log_prob(p, cases.random_x(EVENT, 5)).sum()))(params)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 

@@ -8,6 +8,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from compiled import of_model
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -27,7 +28,25 @@ def sites(*numbers: int) -> np.ndarray:
 
 def build(network: str = "made", **choice):
     model = make_model(EVENT, network, **{**NETWORKS.get(network).SMALL, **choice})
-    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    return model, cases.random_like(model.param_shapes)
+
+
+def answers(model, params, questions, x=ALL) -> list[np.ndarray]:
+    """log p(query | evidence) of each (evidence, query), in one compiled program."""
+
+    def ask(params):
+        return [
+            model.conditional_log_prob(params, x, query=sites(*query), evidence=sites(*evidence))
+            for evidence, query in questions
+        ]
+
+    return [np.asarray(answer) for answer in jax.jit(ask)(params)]
+
+
+def joint_of(model, params, factorization=None) -> np.ndarray:
+    """p(x) of all examples, float64[16], in the order of the model or another."""
+    log_prob = of_model(model, "log_prob", params, ALL, factorization=factorization or model.factorization)
+    return np.exp(np.asarray(log_prob, np.float64))
 
 
 def summed(joint: np.ndarray, query: np.ndarray, evidence: np.ndarray) -> np.ndarray:
@@ -37,29 +56,29 @@ def summed(joint: np.ndarray, query: np.ndarray, evidence: np.ndarray) -> np.nda
     return np.log(marginal[1]) - np.log(marginal[0])
 
 
-@pytest.mark.parametrize(
-    ("evidence", "query"), [((), (0,)), ((0,), (1, 2)), ((0, 1), (2,)), ((0, 1), (3, 2)), ((0,), ())]
-)
-def test_an_order_answers_for_its_prefixes(evidence, query):
+def test_an_order_answers_for_its_prefixes():
     model, params = build()
-    answer = model.conditional_log_prob(params, ALL, query=sites(*query), evidence=sites(*evidence))
-    joint = np.exp(np.asarray(model.log_prob(params, ALL), np.float64))
-    np.testing.assert_allclose(answer, summed(joint, sites(*query), sites(*evidence)), atol=1e-5)
+    questions = [((), (0,)), ((0,), (1, 2)), ((0, 1), (2,)), ((0, 1), (3, 2)), ((0,), ())]
+    joint = joint_of(model, params)
+    for (evidence, query), answer in zip(questions, answers(model, params, questions), strict=True):
+        np.testing.assert_allclose(answer, summed(joint, sites(*query), sites(*evidence)), atol=1e-5)
 
 
 @pytest.mark.parametrize("network", ["made", "transformer", "deep_nade"])
 def test_all_orders_answer_for_any_sites(network):
     model, params = build(network, orders="uniform")
-    for evidence, query in [((3,), (0, 2)), ((1, 3), (0,)), ((), (2,))]:
-        factorization = evidence_first(model, sites(*evidence), sites(*query))
-        joint = np.exp(np.asarray(model.log_prob(params, ALL, factorization=factorization), np.float64))
-        answer = model.conditional_log_prob(params, ALL, query=sites(*query), evidence=sites(*evidence))
+    questions = [((3,), (0, 2)), ((1, 3), (0,)), ((), (2,))]
+    for (evidence, query), answer in zip(questions, answers(model, params, questions), strict=True):
+        joint = joint_of(model, params, evidence_first(model, sites(*evidence), sites(*query)))
         np.testing.assert_allclose(answer, summed(joint, sites(*query), sites(*evidence)), atol=1e-5)
-        # What is not in the two sets does not matter.
+
+
+def test_what_is_not_in_the_two_sets_does_not_matter():
+    model, params = build(orders="uniform")
+    for evidence, query in [((3,), (0, 2)), ((), (2,))]:
         other = np.where(sites(*evidence) | sites(*query), ALL, -1)
-        np.testing.assert_allclose(
-            model.conditional_log_prob(params, other, query=sites(*query), evidence=sites(*evidence)), answer, atol=1e-6
-        )
+        found = [answers(model, params, [(evidence, query)], x)[0] for x in (ALL, other)]
+        np.testing.assert_allclose(*found, atol=1e-6)
 
 
 def test_only_trained_orders_are_used():
@@ -83,9 +102,10 @@ def test_samples_given_any_sites_follow_the_conditional():
     observed, given = sites(1, 2), np.array([[0, 1], [0, 0]])
     x = np.asarray(model.sample(params, jax.random.key(0), 20_000, given=given, observed=observed))
     assert (x[:, 0, 1] == 1).all() and (x[:, 1, 0] == 0).all()
+    probability = answers(model, params, [((1, 2), (0, 3))])[0].reshape(2, 2, 2, 2)
     for a, b in itertools.product((0, 1), repeat=2):
         example = np.array([[[a, 1], [0, b]]])
-        p = float(np.exp(model.conditional_log_prob(params, example, query=sites(0, 3), evidence=observed)[0]))
+        p = float(np.exp(probability[tuple(example.ravel())]))
         found = ((x[:, 0, 0] == a) & (x[:, 1, 1] == b)).mean()
         assert abs(found - p) < 5 * (p * (1 - p) / 20_000) ** 0.5
 

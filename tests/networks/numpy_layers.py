@@ -13,7 +13,7 @@ def built(event, network: str, **options):
     """A model with random parameters, none of which is 0."""
     model = make_model(event, network, **options)
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.4, model.param_shapes)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.8, model.param_shapes)
     return model, params
 
 
