@@ -20,6 +20,7 @@ from arjax.config.files import save_config
 from arjax.core.errors import UserError
 from arjax.population import Population, PopulationJob, train_population
 from arjax.population.jobs import run_job
+from arjax.population.main import main
 from arjax.population.members import Members
 from arjax.reporting.writers import read_metrics
 from arjax.training.loop import train
@@ -153,3 +154,11 @@ def test_a_killed_population_goes_on_bit_for_bit(tmp_path):
     assert [found[0][name] for name in ("best_step", "results")] == [
         found[1][name] for name in ("best_step", "results")
     ]
+
+
+def test_an_interrupted_study_says_where_it_is(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "study.py"
+    path.write_text(STUDY.format(tests=str(Path(__file__).parent), path=str(path)).replace("steps=200", "steps=40"))
+    stop_after(monkeypatch, 20)
+    assert main([f"--study={path}", f"--workdir={tmp_path / 'out'}"]) == 130
+    assert "arjax-population: interrupted: stopped at step 22 of 40; the same command" in capsys.readouterr().err
