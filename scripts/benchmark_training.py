@@ -16,12 +16,13 @@ from arjax.data import from_arrays
 from arjax.evaluation.flops import count_flops
 from arjax.evaluation.speed import compile_seconds
 from arjax.models import AutoregressiveModel, make_model
-from arjax.objectives import OBJECTIVES
+from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.optimizer import make_optimizer
+from arjax.training.recipe import Recipe
 from arjax.training.state import init_state
-from arjax.training.step import Recipe, train_chunk, train_step, zero_sums
+from arjax.training.step import train_chunk, train_step, zero_tally
 
 IMAGE = EventSpec((28, 28))
 TEXT = EventSpec((64,), kind="tokens", num_levels=65)
@@ -90,18 +91,18 @@ class Training:
         """Compiles the program."""
         mesh, key = make_mesh(), jax.random.key(0)
         optimizer = make_optimizer(case.optimizer, 1e-3, 10**6)
-        recipe = Recipe(model, OBJECTIVES.get(case.objective), optimizer)
-        self.state = init_state(model, optimizer, key, mesh)
+        recipe = Recipe(model, make_objective(case.objective), optimizer, total_steps=10**6)
+        self.state = init_state(recipe, key, mesh)
         rows = np.random.default_rng(0).integers(0, model.event.num_levels, (512, *model.event.shape))
         source = from_arrays(model.event, train=rows).splits["train"]
         feed = make_feed(source, mesh, seed=0, batch_size=case.batch_size, max_steps=steps_per_dispatch, on_device=True)
         chunk = feed.chunk(0, steps_per_dispatch)
-        self.sums = zero_sums(recipe, self.state, chunk)
+        self.tally = zero_tally(recipe, self.state, chunk)
         self._recipe, self._batch = recipe, chunk.batch(0)
         program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0)
         arguments = chunk, as_traced(steps_per_dispatch, mesh), key
-        compiled, self.compile_seconds = compile_seconds(program, self.state, self.sums, *arguments)
-        self._dispatch = lambda: compiled(self.state, self.sums, *arguments)
+        compiled, self.compile_seconds = compile_seconds(program, self.state, self.tally, *arguments)
+        self._dispatch = lambda: compiled(self.state, self.tally, *arguments)
 
     def flops_per_step(self) -> float:
         """FLOPs of the products of a train step."""
@@ -109,5 +110,5 @@ class Training:
 
     def dispatch(self) -> Any:
         """Trains on; returns something to wait for."""
-        self.state, self.sums = self._dispatch()
-        return self.sums
+        self.state, self.tally = self._dispatch()
+        return self.tally

@@ -84,7 +84,7 @@ def run_evaluate(flags: Flags) -> int:
     scores = Evaluator(
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
     )(params, split)
-    results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split} | scores
+    results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind} | scores
     results |= {
         "validation_nll_nats": about["value"] if about else None,
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
@@ -102,7 +102,7 @@ def run_evaluate(flags: Flags) -> int:
 
 
 def describe_scores(results: dict[str, Any]) -> str:
-    """One line for people: `digits test: 86.54 ± 0.71 nats, 1.9512 bits/dim (300 examples, parameters of step 900)`."""
+    """One line for people: `digits test: 86.54 ± 0.71 nats, 1.9512 bits/dim (exact; 300 examples, ...)`."""
     parts = [
         f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats",
         f"{results['bits_per_dim']:.4f} bits/dim",
@@ -113,7 +113,7 @@ def describe_scores(results: dict[str, Any]) -> str:
         parts.insert(
             1, f"a mixture of {results['num_orders']} orders (their mean: {results['negative_elbo_nats']:.4f})"
         )
-    about = f"({results['num_examples']:,} examples, parameters of step {results['best_step']:,})"
+    about = f"({results['kind']}; {results['num_examples']:,} examples, parameters of step {results['best_step']:,})"
     return f"{results['dataset']} {results['split']}: {', '.join(parts)} {about}"
 
 
@@ -155,7 +155,8 @@ def run_plan(flags: Flags) -> int:
     mesh = config.mesh
     simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
     setup = build(config)
-    plan = make_plan(setup.recipe, config.train.batch_size, setup.mesh, setup.rules, ema=bool(config.train.ema_decay))
+    companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
+    plan = make_plan(setup.recipe, config.train.batch_size, setup.mesh, setup.rules, companions)
     print_plan(plan)
     if flags.workdir:
         path = writable_folder(flags.workdir) / "plan.json"
@@ -172,6 +173,8 @@ def run_list(flags: Flags) -> int:
     from arjax.networks import NETWORKS
     from arjax.objectives import OBJECTIVES
     from arjax.samplers import SAMPLERS
+    from arjax.training.optimizer import OPTIMIZERS
+    from arjax.training.schedules import SCHEDULES
 
     registries = {
         "networks": NETWORKS,
@@ -181,6 +184,8 @@ def run_list(flags: Flags) -> int:
         "orders": ORDER_DISTRIBUTIONS,
         "graphs": GRAPHS,
         "objectives": OBJECTIVES,
+        "optimizers": OPTIMIZERS,
+        "schedules": SCHEDULES,
         "samplers": SAMPLERS,
         "datasets": DATASETS,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,11 +13,13 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.evaluation.flops import count_flops
-from arjax.models import AutoregressiveModel
+from arjax.models import Model
+from arjax.objectives import Companion, Loss
 from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated
 from arjax.reporting.tables import format_bytes, format_count, print_table
+from arjax.training.recipe import Recipe
 from arjax.training.state import TrainState, abstract_state, state_shardings, with_shardings
-from arjax.training.step import Recipe, train_step
+from arjax.training.step import train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +65,13 @@ def simulate_devices(num: int) -> list[jax.Device]:
     return devices[:num]
 
 
-def make_plan(recipe: Recipe, batch_size: int, mesh: Mesh, rules: tuple[Rule, ...] = (), ema: bool = False) -> Plan:
+def make_plan(
+    recipe: Recipe,
+    batch_size: int,
+    mesh: Mesh,
+    rules: tuple[Rule, ...] = (),
+    companions: Mapping[str, Companion] | None = None,
+) -> Plan:
     """Traces and compiles one train step for a mesh of simulated devices; nothing is computed and no data is read.
 
     Args:
@@ -70,19 +79,20 @@ def make_plan(recipe: Recipe, batch_size: int, mesh: Mesh, rules: tuple[Rule, ..
       batch_size: examples per step, over all devices.
       mesh: from `make_mesh(devices=simulate_devices(n))`.
       rules: sharding rules of the parameters.
-      ema: whether an average of the parameters is kept.
+      companions: frozen models that the objective reads.
     """
-    abstract = abstract_state(recipe.model, recipe.optimizer, ema)
-    shardings = state_shardings(abstract, recipe.optimizer, mesh, rules)
+    abstract = abstract_state(recipe)
+    shardings = state_shardings(abstract, recipe, mesh, rules)
     state = with_shardings(abstract, shardings)
     batch = abstract_batch(recipe.model, batch_size, batch_sharding(mesh))
     key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=replicated(mesh))
 
-    def step(state: TrainState, batch: dict[str, jax.Array], key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        return train_step(recipe, state, batch, key)
+    def step(state: TrainState, batch: Batch, key: jax.Array, companions: Any) -> tuple[TrainState, Loss]:
+        return train_step(recipe, state, batch, key, companions)
 
-    flops = count_flops(step, state, batch, key)
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, batch, key).compile()
+    inputs = (state, batch, key, companions)
+    flops = count_flops(step, *inputs)
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(*inputs).compile()
     return Plan(
         parameters=_parameter_table(state.params, shardings.params),
         num_params=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
@@ -95,13 +105,13 @@ def make_plan(recipe: Recipe, batch_size: int, mesh: Mesh, rules: tuple[Rule, ..
     )
 
 
-def abstract_batch(model: AutoregressiveModel, batch_size: int, sharding: Any = None) -> Batch:
+def abstract_batch(model: Model, batch_size: int, sharding: Any = None) -> Batch:
     """Shapes and types of a batch for the model."""
     batch = jax.eval_shape(lambda: model.dummy_batch(batch_size))
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), batch)
 
 
-def _forward_flops(model: AutoregressiveModel, params: Any) -> float:
+def _forward_flops(model: Model, params: Any) -> float:
     def score(params: Any, batch: Batch) -> jax.Array:
         return model.score(params, batch).log_prob
 

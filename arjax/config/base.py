@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry, did_you_mean, nearest
-from arjax.core.values import as_tuples, parse_value
+from arjax.core.values import as_tuples, as_typed, parse_value
 
 
 def base_config() -> ConfigDict:
@@ -43,7 +43,7 @@ def base_config() -> ConfigDict:
             "model": {"ordering": "raster", "partition": "sites", "conditional": "", "orders": "", "graph": ""},
             "network": {"name": ""},
             "objective": "teacher_forcing",
-            "optimizer": {
+            "optimizer": {  # and, from `optimizer_config(name)`, the options of a rule that others lack
                 "name": "adam",
                 "learning_rate": 1e-3,
                 "schedule": "constant",
@@ -66,6 +66,8 @@ def base_config() -> ConfigDict:
                 "checkpoint_every": 500,
                 "patience": 0,  # evaluations without a better validation score; 0: never stop early
                 "ema_decay": 0.0,  # 0: no moving average of the parameters
+                "accumulate": 1,  # micro-batches that a batch is cut into
+                "init_from": "",  # workdir of the run whose best parameters are the first ones here; "": fresh ones
                 "data_on_device": True,
             },
             "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
@@ -90,6 +92,22 @@ def network_config(name: str, **options: Any) -> ConfigDict:
     from arjax.networks import NETWORKS
 
     return _component_config(NETWORKS, name, options)
+
+
+def optimizer_config(name: str, **options: Any) -> ConfigDict:
+    """The section `optimizer`: the fields that every config has, and the other options of the rule at their defaults.
+
+    Raises:
+      UserError: an unknown optimizer or option, or a value of another type.
+    """
+    from arjax.training.optimizer import own_options
+
+    section = base_config().optimizer.to_dict() | {"name": name} | own_options(name)
+    for key, value in options.items():
+        if key not in section:
+            raise UserError(f"the optimizer {name!r} has no option {key!r}{did_you_mean(key, section)}")
+        section[key] = as_typed(value, section[key], f"the option {key!r} of the optimizer {name!r}")
+    return ConfigDict(section).lock()
 
 
 def small_network_config(name: str) -> ConfigDict:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from arjax.conditionals import check_temperature, truncate
+from arjax.config.files import load_workdir_config
+from arjax.config.validate import validate_run
+from arjax.core.paths import user_path
 from arjax.data import Dataset, make_dataset
 from arjax.factorization import graph_needs_data, needs_data, orders_need_data
 from arjax.models import AutoregressiveModel, make_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
 from arjax.training.durations import total_steps
-from arjax.training.optimizer import make_optimizer, make_schedule
-from arjax.training.setup import EvaluateOptions, Setup, TrainOptions
-from arjax.training.step import Recipe
+from arjax.training.optimizer import make_optimizer
+from arjax.training.recipe import Recipe
+from arjax.training.schedules import make_schedule
+from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, restore_params
 
 
 def build_dataset(config: ConfigDict) -> Dataset:
@@ -62,8 +68,13 @@ def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Se
     Raises `UserError` for a mistake before anything compiles.
     """
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
+    check_batch_size(config.train.batch_size, mesh, config.train.accumulate)
+    return _assemble(config, mesh)
+
+
+def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
+    """The parts of a run on a mesh."""
     train = config.train
-    check_batch_size(train.batch_size, mesh)
     dataset = build_dataset(config)
     num_examples = len(dataset.splits["train"])
     steps = total_steps(train.steps, train.examples, train.epochs, train.batch_size, num_examples)
@@ -77,9 +88,12 @@ def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Se
         model=build_model(config, dataset),
         objective=make_objective(config.objective),
         optimizer=optimizer,
+        total_steps=steps,
         ema_decay=train.ema_decay,
         transform=dataset.transform,
+        accumulate=train.accumulate,
     )
+    recipe.objective.check(recipe.model)
     return Setup(
         dataset=dataset,
         mesh=mesh,
@@ -90,4 +104,19 @@ def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Se
         seed=config.seed,
         train=TrainOptions(**{field.name: train[field.name] for field in dataclasses.fields(TrainOptions)}),
         evaluate=EvaluateOptions(**config.evaluate.to_dict()),
+        open_run=functools.partial(open_run, mesh=mesh),
     )
+
+
+def open_run(workdir: str, mesh: Mesh) -> Trained:
+    """The model of another run with its best parameters so far, on this mesh.
+
+    Raises:
+      UserError: the folder holds no run, or no parameters that can be read.
+    """
+    folder = user_path(workdir)
+    config = load_workdir_config(folder)
+    validate_run(config, str(folder))
+    setup = _assemble(config, mesh)
+    params, step, _ = restore_params(setup, folder)
+    return Trained(setup.model, params, step)

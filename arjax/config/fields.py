@@ -49,7 +49,7 @@ def nearest_fields(name: str, known: Iterable[str]) -> str:
 def check_types(config: ConfigDict) -> None:
     """Raises `UserError` for the first field whose value has another type than in `base_config`, or is too large.
 
-    Options of the data set and the network are compared with the defaults of those, where their names are known.
+    Options of data set, network and optimizer are compared with the defaults of those, where their names are known.
     """
     defaults = dict(fields(base_config())) | _option_defaults(config)
     for name, value in fields(config):
@@ -65,6 +65,7 @@ def check_types(config: ConfigDict) -> None:
 def _option_defaults(config: ConfigDict) -> dict[str, Any]:
     from arjax.data import DATASETS
     from arjax.networks import NETWORKS
+    from arjax.training.optimizer import OPTIMIZERS, own_options
 
     found = {}
     for registry in (DATASETS, NETWORKS):
@@ -72,6 +73,9 @@ def _option_defaults(config: ConfigDict) -> dict[str, Any]:
         if isinstance(section, ConfigDict) and section.get("name", None) in registry.names():
             options = registry.options(section.name)
             found |= {f"{registry.kind}.{key}": default for key, default in options.items()}
+    section = config.get("optimizer", None)
+    if isinstance(section, ConfigDict) and section.get("name", None) in OPTIMIZERS.names():
+        found |= {f"optimizer.{key}": default for key, default in own_options(section.name).items()}
     return found
 
 

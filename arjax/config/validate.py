@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
-from arjax.core.registry import UnknownNameError
+from arjax.core.registry import UnknownNameError, parse_call
 from arjax.core.values import compile_regex
 
 POSITIVE = (
@@ -19,6 +19,7 @@ POSITIVE = (
     "train.log_every",
     "train.eval_every",
     "train.checkpoint_every",
+    "train.accumulate",
     "evaluate.batch_size",
     "evaluate.num_orders",
     "sample.num",
@@ -56,9 +57,9 @@ def validate(config: ConfigDict) -> None:
     _check_fields(config)
     check_types(config)
     _check_ranges(dict(fields(config)))
+    compile_regex(config.optimizer.decay_pattern, "config.optimizer.decay_pattern")
     _check_names(config)
     _check_duration(config.train)
-    compile_regex(config.optimizer.decay_pattern, "config.optimizer.decay_pattern")
     if config.mesh.data < 1 and config.mesh.data != -1:
         raise UserError(f"config.mesh.data must be at least 1, or -1 for all devices left, not {config.mesh.data}")
 
@@ -80,10 +81,10 @@ def validate_run(config: ConfigDict, workdir: str) -> None:
 
 
 def _check_fields(config: ConfigDict) -> None:
-    """Exactly the fields of `base_config`; the options of the data set and the network are their own affair."""
+    """Exactly the fields of `base_config`; the options of data set, network and optimizer are their own affair."""
     wanted = {name for name, _ in fields(base_config())}
     found = {name for name, _ in fields(config)}
-    free = ("dataset.", "network.")
+    free = ("dataset.", "network.", "optimizer.")
     for name in sorted(wanted - found):
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")
     for name in sorted(found - wanted):
@@ -118,13 +119,11 @@ def _check_duration(train: ConfigDict) -> None:
 def _check_names(config: ConfigDict) -> None:
     # Imported here: these rooms import JAX, and `arjax --help` should not.
     from arjax.conditionals import CONDITIONALS
-    from arjax.core.registry import parse_call
     from arjax.data import DATASETS
     from arjax.evaluation.inpainting import HALVES
     from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
     from arjax.networks import NETWORKS
-    from arjax.objectives import make_objective
     from arjax.samplers import make_sampler
 
     for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
@@ -140,16 +139,48 @@ def _check_names(config: ConfigDict) -> None:
         ORDER_DISTRIBUTIONS.get(parse_call(config.model.orders)[0])
     elif config.evaluate.num_orders > 1:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
-    make_objective(config.objective)
-    agnostic = parse_call(config.objective)[0] == "order_agnostic"
-    if agnostic and not config.model.orders:
-        raise UserError("the objective 'order_agnostic' needs config.model.orders, such as uniform or pool(num=8)")
-    if config.model.orders and not agnostic:
-        raise UserError(f"config.model.orders needs the objective 'order_agnostic', not {config.objective!r}")
+    _check_orders(config)
+    _check_optimizer(config.optimizer)
     make_sampler(config.sample.sampler)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
+
+
+def _check_orders(config: ConfigDict) -> None:
+    """Orders go with an objective that draws from them."""
+    from arjax.objectives import OBJECTIVES, make_objective
+
+    objective = make_objective(config.objective)
+    if objective.NEEDS_ORDERS and not config.model.orders:
+        name = parse_call(config.objective)[0]
+        raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8)")
+    if config.model.orders and not objective.NEEDS_ORDERS:
+        able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS)
+        raise UserError(f"config.model.orders needs the objective {able}, not {config.objective!r}")
+
+
+def _check_optimizer(section: ConfigDict) -> None:
+    """The section has the options of its rule, and no others."""
+    from arjax.training.optimizer import SHARED, own_options, rule_options
+    from arjax.training.schedules import SCHEDULES
+
+    options = section.to_dict()
+    name = options.pop("name")
+    own, common = own_options(name), base_config().optimizer
+    for key in options:
+        if key not in common and key not in own:
+            known = [f"optimizer.{known}" for known in (*common, *own)]
+            raise UserError(f"unknown config field {f'optimizer.{key}'!r}{nearest_fields(f'optimizer.{key}', known)}")
+    for key in own:
+        if key not in options:
+            raise UserError(
+                f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "
+                f"with optimizer_config({name!r})"
+            )
+    rule_options(name, {key: value for key, value in options.items() if key in SHARED or key not in common})
+    schedule, of_schedule = parse_call(options["schedule"])
+    SCHEDULES.resolve(schedule, of_schedule)
 
 
 def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:

@@ -31,6 +31,8 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     Raises:
       UserError: none of the model's orders does; the sentence says what is in the way.
     """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(model)):
+        raise UserError("the order of a query is found outside of `jit`: close over the model instead of passing it")
     group_D = np.full(model.event.num_sites, len(groups))
     for number, member_D in reversed(list(enumerate(groups))):
         group_D[np.asarray(member_D, bool).ravel()] = number

@@ -1,6 +1,31 @@
 """Objectives: what training minimises."""
 
-from arjax.objectives import order_agnostic, teacher_forcing  # noqa: F401  (they register themselves)
-from arjax.objectives.base import OBJECTIVES, count, loss_and_sums, make_objective
+from arjax.objectives import learned_order, order_agnostic, teacher_forcing  # noqa: F401  (they register themselves)
+from arjax.objectives.base import (
+    OBJECTIVES,
+    Companion,
+    Companions,
+    Loss,
+    Objective,
+    Own,
+    Step,
+    count,
+    likelihood_loss,
+    make_objective,
+)
+from arjax.objectives.metrics import Mean, Metrics
 
-__all__ = ["OBJECTIVES", "count", "loss_and_sums", "make_objective"]
+__all__ = [
+    "OBJECTIVES",
+    "Companion",
+    "Companions",
+    "Loss",
+    "Mean",
+    "Metrics",
+    "Objective",
+    "Own",
+    "Step",
+    "count",
+    "likelihood_loss",
+    "make_objective",
+]

@@ -1,63 +1,151 @@
-"""What an objective is, and the counts that every objective reports."""
+"""The contract of an objective: the quantity that training minimises, with whatever it keeps beside the model."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
+from arjax.models.base import Model, Params
+from arjax.objectives.metrics import Mean, Metrics
 
-#: An objective is a pure function `(model, params, batch, key) -> (loss, sums)`. The loss is in nats per scored
-#: dimension; `sums` add up over batches: `nll` (nats), `examples`, `sites`, `dims`.
 OBJECTIVES = Registry("objective")
 
-Sums = dict[str, jax.Array]
-#: What every objective gets; its other arguments are options.
-ARGUMENTS = ("model", "params", "batch", "key")
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """What an objective keeps beside the model; it lives in the train state and is saved with it.
+
+    Attributes:
+      params: trained by gradients, as those of a policy, a critic or a posterior.
+      state: not trained by gradients, as a running baseline: each step replaces it.
+    """
+
+    params: Any = dataclasses.field(default_factory=dict)
+    state: Any = dataclasses.field(default_factory=dict)
 
 
-def make_objective(text: str) -> Callable[..., tuple[jax.Array, Sums]]:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Companion:
+    """A model that training reads and does not change, such as a teacher or a draft model.
+
+    Attributes:
+      model: the model.
+      params: its parameters.
+    """
+
+    model: Model
+    params: Params
+
+
+#: Frozen models by the names that the objective gives them.
+Companions = Mapping[str, Companion]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The circumstances of one train step.
+
+    Attributes:
+      key: random key, of this step (and this micro-batch) alone.
+      progress: float32[], the part of the run that is done, from 0 at its first step to just below 1 at its last.
+      companions: frozen models by the names of `Objective.companions`.
+    """
+
+    key: jax.Array
+    progress: jax.Array = dataclasses.field(default_factory=lambda: jnp.zeros((), jnp.float32))
+    companions: Companions = dataclasses.field(default_factory=dict)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """The loss of a batch: the sum of some means. A mean says what it divides by, so micro-batches merge exactly.
+
+    Attributes:
+      terms: the means. Gradients flow through their totals; a mixture of objectives has one term for each.
+      metrics: what is reported.
+      state: `Own.state` after this batch.
+    """
+
+    terms: tuple[Mean, ...]
+    metrics: Metrics
+    state: Any = dataclasses.field(default_factory=dict)
+
+    @property
+    def value(self) -> jax.Array:
+        """The loss, float32[]: in nats per scored scalar for the likelihood objectives."""
+        return sum(term.value for term in self.terms)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What training minimises. Subclasses are frozen dataclasses; their fields are the options of their call string.
+
+    All methods are pure: an objective holds options and no arrays.
+    """
+
+    #: Whether it draws from `model.orders`, which then must not be empty.
+    NEEDS_ORDERS: ClassVar[bool] = False
+
+    def check(self, model: Model) -> None:
+        """Raises `UserError` when the model cannot be trained by this objective; called before anything compiles."""
+
+    def companions(self) -> Mapping[str, str]:
+        """The workdirs of the runs whose models `loss` reads, by name; none by default."""
+        return {}
+
+    def init(self, model: Model, key: jax.Array) -> Own:
+        """Parameters and state of the objective before the first step; none by default."""
+        return Own()
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Trains `Own.params`, in the same step as the model and apart from its optimizer and clipping."""
+        raise NotImplementedError(f"{type(self).__name__} has parameters of its own and no optimizer for them")
+
+    def report(self, own: Own) -> Mapping[str, Any]:
+        """What `results.json` says of the objective at the end of a run, in types of JSON; nothing by default."""
+        return {}
+
+    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The loss of a batch, differentiated by `params` and by `own.params`."""
+        raise NotImplementedError
+
+
+def make_objective(text: str) -> Objective:
     """The objective of a call string, such as `teacher_forcing` or `order_agnostic(orders_per_batch=4)`.
 
     Raises:
-      UserError: an unknown name or option, or a value of another type.
+      UserError: an unknown name or option, or a value of another type or out of range.
     """
-    name, options = parse_call(text)
-    objective = OBJECTIVES.get(name)
-    OBJECTIVES.check_options(name, options, hidden=ARGUMENTS)
-    for key, default in OBJECTIVES.options(name, hidden=ARGUMENTS).items():
-        _check_option(name, key, options.get(key, default), default)
-    return functools.partial(objective, **options) if options else objective
+    return OBJECTIVES.call(text)
 
 
-def _check_option(name: str, key: str, value: Any, default: Any) -> None:
-    whole = type(default) is int
-    if type(value) is not type(default) or (whole and value < 0):
-        kind = "a whole number, at least 0" if whole else f"of type {type(default).__name__}"
-        raise UserError(f"the option {key!r} of the objective {name!r} must be {kind}, not {value!r}")
-
-
-def loss_and_sums(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> tuple[jax.Array, Sums]:
-    """The loss of a batch, nats per scored scalar, and its sums, from log p of each example in nats.
+def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Loss:
+    """-sum_b w_b log p(x_b) / (number of scored scalars), from log p of each example in nats.
 
     `log_prob_B` leaves out the sites that the mask leaves out; the weights of the examples are taken into account here.
     """
     nll_B = -log_prob_B
     if batch.weight is not None:
         nll_B = jnp.where(batch.weight > 0, batch.weight * nll_B, 0.0)
-    sums = count(event, batch) | {"nll": nll_B.sum()}
-    return sums["nll"] / jnp.where(sums["dims"] > 0, sums["dims"], 1.0), sums
+    counts = count(event, batch)
+    metrics = Metrics(nll=nll_B.sum(), **counts)
+    return Loss((Mean(metrics.nll, metrics.dims),), metrics)
 
 
-def count(event: EventSpec, batch: Batch) -> Sums:
-    """How many examples, sites and scalars of the batch are scored, float32 (`weight` and `mask` honoured)."""
+def count(event: EventSpec, batch: Batch) -> dict[str, jax.Array]:
+    """How many examples, sites and scalars (dims) of the batch are scored, float32 (`weight` and `mask` honoured)."""
     num = len(batch)
     weight_B = jnp.ones(num, jnp.float32) if batch.weight is None else batch.weight
     if batch.mask is not None:

@@ -4,6 +4,9 @@ parameters for many orders, by maximum likelihood under orders drawn at random.
 
 from __future__ import annotations
 
+import dataclasses
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
@@ -14,13 +17,12 @@ from arjax.factorization import Factorization
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.objectives.base import OBJECTIVES, Sums, loss_and_sums
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
 
 
 @OBJECTIVES.register("order_agnostic")
-def order_agnostic(
-    model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array, orders_per_batch: int = 1
-) -> tuple[jax.Array, Sums]:
+@dataclasses.dataclass(frozen=True)
+class OrderAgnostic(Objective):
     """loss = E_o [-log p(x | o)] / (number of scored scalars), in nats per dimension, o from `model.orders`.
 
     Networks that predict from any set of known sites are trained on one random step of one order per example. Under
@@ -33,19 +35,37 @@ def order_agnostic(
     All other networks predict every site in one pass, under one order for each of `orders_per_batch` equal parts of the
     batch; 0: one order per example.
 
-    Raises:
-      UserError: the model has no distribution over orders, or the batch cannot be cut into so many parts.
+    Attributes:
+      orders_per_batch: orders of one batch (or micro-batch), for networks that predict in one pass.
     """
-    if model.orders is None:
-        raise UserError("the objective 'order_agnostic' needs model.orders, such as uniform or pool(num=8)")
-    check_key(key)
-    order_key, key = jax.random.split(key)
-    if isinstance(model.network, OrderAgnosticNetwork):
-        log_prob_B = _any_known(model, params, batch, order_key, key)
-    else:
-        parts = len(batch) if orders_per_batch == 0 else orders_per_batch
-        log_prob_B = _by_parts(model, params, batch, order_key, key, parts)
-    return loss_and_sums(model.event, batch, log_prob_B)
+
+    NEEDS_ORDERS: ClassVar[bool] = True
+
+    orders_per_batch: int = 1
+
+    def __post_init__(self):
+        if self.orders_per_batch < 0:
+            raise UserError(
+                "the option 'orders_per_batch' of the objective 'order_agnostic' must be a whole number, at least 0, "
+                f"not {self.orders_per_batch!r}"
+            )
+
+    def check(self, model: AutoregressiveModel) -> None:
+        """Raises `UserError` when the model has no distribution over orders."""
+        if model.orders is None:
+            raise UserError("the objective 'order_agnostic' needs model.orders, such as uniform or pool(num=8)")
+
+    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The negative log-likelihood under random orders; `UserError` when the batch cannot be cut into the parts."""
+        self.check(model)
+        check_key(step.key)
+        order_key, key = jax.random.split(step.key)
+        if isinstance(model.network, OrderAgnosticNetwork):
+            log_prob_B = _any_known(model, params, batch, order_key, key)
+        else:
+            parts = len(batch) if self.orders_per_batch == 0 else self.orders_per_batch
+            log_prob_B = _by_parts(model, params, batch, order_key, key, parts)
+        return likelihood_loss(model.event, batch, log_prob_B)
 
 
 def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array, parts: int) -> jax.Array:

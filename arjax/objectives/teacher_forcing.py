@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import jax
+import dataclasses
 
 from arjax.core.batch import Batch
-from arjax.models.autoregressive import AutoregressiveModel, Params
-from arjax.objectives.base import OBJECTIVES, Sums, loss_and_sums
+from arjax.models.base import Model, Params
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
 
 
 @OBJECTIVES.register("teacher_forcing")
-def teacher_forcing(model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
+@dataclasses.dataclass(frozen=True)
+class TeacherForcing(Objective):
     """loss = -sum_b w_b log p(x_b) / (number of scored scalars), in nats per dimension."""
-    log_prob_B = model.log_prob(params, batch.x, context=batch.context, mask=batch.mask, train=True, key=key)
-    return loss_and_sums(model.event, batch, log_prob_B)
+
+    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The negative log-likelihood, or its bound where the model has no more."""
+        score = model.score(params, batch, key=step.key, train=True)
+        return likelihood_loss(model.event, batch, score.log_prob)

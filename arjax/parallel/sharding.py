@@ -79,11 +79,14 @@ def batch_sharding(mesh: Mesh, leading_dims: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*(None,) * leading_dims, BATCH_AXES))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, name: str = "train.batch_size") -> None:
-    """Raises `UserError` when the batch does not divide over the mesh."""
-    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
+    """Raises `UserError` when the batch does not divide over the mesh, and into `parts` that do."""
+    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * parts
     if batch_size < 1 or batch_size % ways:
-        raise UserError(f"{name}={batch_size} must be a positive multiple of {ways}, the mesh's data x fsdp")
+        times = "" if parts == 1 else f" times train.accumulate={parts}"
+        raise UserError(
+            f"train.batch_size={batch_size} must be a positive multiple of {ways}, the mesh's data x fsdp{times}"
+        )
 
 
 def path_string(path: Sequence[Any]) -> str:

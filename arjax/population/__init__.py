@@ -3,8 +3,9 @@
 from arjax.population.ensemble import Ensemble, make_ensemble
 from arjax.population.jobs import PopulationJob
 from arjax.population.policy import Learned, learn_order
+from arjax.population.population import Population
 from arjax.population.search import Found, local_search, random_search
-from arjax.population.train import Population, Scores, train_population
+from arjax.population.train import Scores, train_population
 
 __all__ = [
     "Ensemble",

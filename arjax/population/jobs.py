@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,19 @@ from arjax.config.files import apply_overrides, load_config_file, to_json
 from arjax.config.validate import validate
 from arjax.core.array_files import read_arrays
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, replacing, write_json
+from arjax.core.files import read_json_object, replacing, write_json, writing
 from arjax.core.integers import is_integer
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import load_list
 from arjax.evaluation.likelihood import summarize
 from arjax.evaluation.metrics import SCORES, check_metric
 from arjax.population.ensemble import make_ensemble
-from arjax.population.train import Population, Scores, train_population
+from arjax.population.population import Population
+from arjax.population.train import Scores, train_population
 from arjax.reporting.reports import is_number
 from arjax.training.results import device_name
 
-FILE_NAME, ROWS_NAME = "population.json", "rows.npz"
+FILE_NAME, ROWS_NAME, JOB_NAME = "population.json", "rows.npz", "job.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +151,10 @@ def _read_rows(path: Path, members: tuple[int, int]) -> list[np.ndarray]:
 
 
 def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any]:
-    """Trains the population and writes `population.json` and `rows.npz` (the nats of each example) into the folder."""
+    """Trains the population and writes `population.json` and `rows.npz` (the nats of each example) into the folder.
+
+    Until then its state is in the folder `training`; a population that was interrupted or killed goes on from there.
+    """
     check_jobs([job])
     writable_folder(folder)  # a mistake ends here, before anything is trained
     config = job.resolved()
@@ -159,11 +164,14 @@ def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any
     metrics = summarize(one, one, dataset.event, text=dataset.decode is not None)
     if job.metric not in metrics:
         raise UserError(f"population {job.name!r} reports no {job.metric!r}{did_you_mean(job.metric, metrics)}")
-    scores = train_population(population, say)
+    with writing(folder):
+        training = _training_folder(folder, description)
+    scores = train_population(population, say, training)
     found = {
         "job": description,
         "dataset": dataset.name,
         "split": config.evaluate.split,
+        "kind": population.setup.model.kind,
         "model": job.model or config.network.name,
         "way": population.way,
         "device": device_name(),
@@ -174,7 +182,19 @@ def run_job(job: PopulationJob, folder: Path, say: Any = print) -> dict[str, Any
     with replacing(folder / ROWS_NAME) as replacement, replacement.open("wb") as file:
         np.savez_compressed(file, validation=scores.validation_rows, test=scores.test_rows)
     write_json(folder / FILE_NAME, found)
+    with writing(folder):
+        shutil.rmtree(training)
     return found
+
+
+def _training_folder(folder: Path, description: dict[str, Any]) -> Path:
+    """The folder of the train state; one of another config, of other orders or other seeds is removed."""
+    training = folder / "training"
+    if training.exists() and read_json_object(training / JOB_NAME) != description:
+        shutil.rmtree(training)
+    training.mkdir(parents=True, exist_ok=True)
+    write_json(training / JOB_NAME, description)
+    return training
 
 
 def _plain(scores: Scores) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from arjax.population.jobs import PopulationJob
 from arjax.reporting.plots import has_matplotlib, label_axes, new_figure, save_figure
+from arjax.reporting.reports import EXACT
 from arjax.sweep.results import COLUMNS
 
 
@@ -25,6 +26,7 @@ def rows(job: PopulationJob, found: Mapping[str, Any], study: str) -> list[dict[
         "model": found["model"] + (f", mean of {len(job.seeds)} seeds" if len(job.seeds) > 1 else ""),
         "seed": ", ".join(map(str, job.seeds)),
         "metric": job.metric,
+        "kind": found.get("kind", EXACT),  # populations trained before there were other kinds do not say
         "num_params": found["num_params"],
         "device": found["device"],
         "command": shlex.join(["arjax-population", f"--study={study}", f"--workdir={workdir}", f"--only={job.name}"]),

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.population.train import Population, train_population
+from arjax.population.population import Population
+from arjax.population.train import train_population
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,8 +22,11 @@ from arjax.core.batch import Batch
 from arjax.evaluation.likelihood import eval_step
 from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
+from arjax.objectives import Companions
+from arjax.training.feed import ResidentChunk
+from arjax.training.recipe import Recipe
 from arjax.training.state import TrainState, fresh_state
-from arjax.training.step import Recipe, train_step
+from arjax.training.step import Tally, train_chunk
 
 #: Ways through a population.
 WAYS = ("vmap", "map")
@@ -45,56 +48,47 @@ def over_members(way: str, member: Callable[[Factorization, Any, Any], Any]) -> 
     return one_order
 
 
-def init_population(recipe: Recipe, num_orders: int, keys_S: jax.Array) -> TrainState:
-    """Fresh states [O, S, ...]: one per seed, the same under every order."""
-
-    def one(key: jax.Array) -> TrainState:
-        return fresh_state(recipe.model, recipe.optimizer, key, bool(recipe.ema_decay))
-
-    states = jax.vmap(one)(keys_S)
+def init_population(recipe: Recipe, num_orders: int, keys_S: jax.Array, params: Any = None) -> TrainState:
+    """Fresh states [O, S, ...]: one per seed, the same under every order; from `params` where they are given."""
+    states = jax.vmap(lambda key: fresh_state(recipe, key, params))(keys_S)
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_orders, *leaf.shape)), states)
 
 
-def population_steps(
+def population_chunk(
     recipe: Recipe,
     way: str,
     gather: Callable[[Batch, jax.Array], Batch],
     state: TrainState,
+    tally: Tally,
     orders: Factorization,
     arrays: Batch,
     indices_SKB: jax.Array,
     n: jax.Array,
     keys_S: jax.Array,
-) -> tuple[TrainState, jax.Array]:
-    """`n` train steps of every member, at most K.
+    companions: Companions,
+) -> tuple[TrainState, Tally]:
+    """`train_chunk` of every member: `n` train steps, at most K.
 
     Args:
       recipe: of all members; its model's factorization gives way to theirs.
       way: one of `WAYS`.
       gather: `(arrays, rows) -> batch`, pure.
       state: [O, S, ...].
+      tally: [O, S, ...].
       orders: O factorizations in one.
       arrays: the train split.
       indices_SKB: the rows of each step of each seed.
       n: int32[], a traced number, so that one program serves all.
       keys_S: the keys of the S runs.
-
-    Returns:
-      The next state, and whether all losses were finite, bool[O, S].
+      companions: frozen models that the objective reads.
     """
 
-    def member(order: Factorization, state: TrainState, of_seed: tuple[jax.Array, jax.Array]):
+    def member(order: Factorization, carry: tuple[TrainState, Tally], of_seed: tuple[jax.Array, jax.Array]):
         indices_KB, key = of_seed
-        model = dataclasses.replace(recipe.model, factorization=order)
-        own = dataclasses.replace(recipe, model=model)
+        own = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, factorization=order))
+        return train_chunk(own, *carry, ResidentChunk(arrays, indices_KB, gather), n, key, companions)
 
-        def body(k: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
-            state, sums = train_step(own, carry[0], gather(arrays, indices_KB[k]), key)
-            return state, carry[1] & jnp.isfinite(sums["loss"])
-
-        return jax.lax.fori_loop(0, n, body, (state, jnp.bool_(True)))
-
-    return over_members(way, member)(orders, state, (indices_SKB, keys_S))
+    return over_members(way, member)(orders, (state, tally), (indices_SKB, keys_S))
 
 
 def score_population(

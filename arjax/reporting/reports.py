@@ -10,6 +10,8 @@ from typing import Any
 from arjax.core.files import read_json_object
 
 FILE_NAME = "results.json"
+#: The kind of a score that is the log-likelihood itself; others are "bound" and "estimate".
+EXACT = "exact"
 _TEXTS = ("dataset", "split", "device")
 _NUMBERS = ("nll_nats", "nll_stderr", "bits_per_dim", "num_examples", "num_params")
 _NUMBERS += ("step", "best_step", "seed", "train_seconds")
@@ -18,13 +20,14 @@ _NUMBERS += ("step", "best_step", "seed", "train_seconds")
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
     """The report of a run, or None when there is none, or none that is whole: then it is computed again.
 
-    One that lacks anything that every report says was edited by hand or damaged.
+    One that lacks anything that every report says was edited by hand or damaged. One without a `kind` is older than the
+    models whose scores are not exact.
 
     Raises:
       UserError: there is one that cannot be read.
     """
     report = read_json_object(Path(workdir) / FILE_NAME)
-    return report if report is not None and _is_whole(report) else None
+    return {"kind": EXACT} | report if report is not None and _is_whole(report) else None
 
 
 def _is_whole(report: Mapping[str, Any]) -> bool:

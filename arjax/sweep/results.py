@@ -30,9 +30,10 @@ COLUMNS = (
     "command",
     "value_stderr",
     "sites_per_second",
+    "kind",
 )
 #: Columns that older tables lack.
-OPTIONAL = ("value_stderr", "sites_per_second")
+OPTIONAL = ("value_stderr", "sites_per_second", "kind")
 # The standard error that belongs to a metric; those that are a function of nll_nats have none of their own.
 STDERR_OF = {"nll_nats": "nll_stderr"}
 #: Fields of a config that the tables and the curves need.
@@ -91,6 +92,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "command": run.command(),
         "value_stderr": _number(stderr, digits=3),
         "sites_per_second": _number(speed if is_number(speed) else math.nan, digits=3),
+        "kind": results["kind"],
     }
     return {name: values[name] for name in COLUMNS}
 
@@ -140,6 +142,10 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
                 row["device"],
             ]
         )
+    if any(row.get("kind") for row in rows):
+        names.insert(4, "kind")
+        for row, cell in zip(rows, cells, strict=True):
+            cell.insert(4, row.get("kind") or "")
     if len({str(row["seed"]) for row in rows}) > 1:
         names.insert(3, "seed")
         for row, cell in zip(rows, cells, strict=True):

@@ -72,11 +72,12 @@ class ResidentChunk:
     arrays: Batch
     indices: jax.Array
     gather: Callable[[Batch, jax.Array], Batch] = dataclasses.field(metadata={"static": True})
-    sharding: NamedSharding = dataclasses.field(metadata={"static": True})
+    sharding: NamedSharding | None = dataclasses.field(default=None, metadata={"static": True})
 
     def batch(self, k: jax.Array | int) -> Batch:
-        """Gathers the rows; each device keeps its own."""
-        return jax.lax.with_sharding_constraint(self.gather(self.arrays, self.indices[k]), self.sharding)
+        """Gathers the rows; with a sharding, each device keeps its own."""
+        batch = self.gather(self.arrays, self.indices[k])
+        return batch if self.sharding is None else jax.lax.with_sharding_constraint(batch, self.sharding)
 
 
 @jax.tree_util.register_dataclass

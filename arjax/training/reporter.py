@@ -12,6 +12,8 @@ import jax
 
 from arjax.reporting.progress import Progress
 from arjax.reporting.writers import MetricWriter
+from arjax.training.history import History
+from arjax.training.step import Tally
 
 
 class Reporter:
@@ -36,23 +38,25 @@ class Reporter:
         if self._progress is not None:
             self._progress.message(text)
 
-    def train(self, step: int, sums: Mapping[str, float], learning_rate: float, seconds: float) -> None:
-        """Reports the steps since the last call from their sums, which took `seconds`."""
+    def train(self, step: int, tally: Tally, learning_rate: float, seconds: float) -> None:
+        """Reports the steps since the last call from their tally, on the host; they took `seconds`."""
         if self._writer is None or self._progress is None:
             return
-        bits_per_dim = sums["nll"] / max(sums["dims"], 1.0) / math.log(2)
-        speed = sums["examples"] / seconds
+        metrics = tally.metrics
+        bits_per_dim = float(metrics.nll / max(metrics.dims, 1.0) / math.log(2))
+        speed = float(metrics.examples / seconds)
         values = {
-            "train/loss": sums["loss"] / sums["steps"],
-            "train/nll_nats": sums["nll"] / max(sums["examples"], 1.0),
+            "train/loss": float(tally.loss / tally.steps),
+            "train/nll_nats": float(metrics.nll / max(metrics.examples, 1.0)),
             "train/bits_per_dim": bits_per_dim,
             "learning_rate": learning_rate,
             "examples_per_second": speed,
         }
+        values |= {f"train/{name}": float(mean.value) for name, mean in metrics.means.items()}
         self._writer.write(step, values)
         self._progress.update(step, bits_per_dim, speed)
 
-    def validation(self, step: int, scores: Mapping[str, Any]) -> None:
+    def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         """Reports the scores of the validation split."""
         if self._writer is None or self._progress is None:
             return

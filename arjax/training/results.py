@@ -61,7 +61,7 @@ def cost_of_run(history: Mapping[str, Any], step: int, sites_per_step: int) -> d
     """What training has cost so far, from the history that stands in a checkpoint.
 
     Args:
-      history: the fields of `arjax.training.loop.History`.
+      history: the fields of `arjax.training.history.History`.
       step: steps done.
       sites_per_step: sites that go through one train step.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.models import AutoregressiveModel
-from arjax.parallel.sharding import Rule, replicated
+from arjax.models import Model
+from arjax.objectives import Companion
+from arjax.parallel.sharding import Rule, path_string, replicated
 from arjax.training.checkpoint import CheckpointStore
+from arjax.training.recipe import Recipe
 from arjax.training.state import TrainState, abstract_state, eval_params, init_state, state_shardings, with_shardings
-from arjax.training.step import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class TrainOptions:
       log_every, eval_every, checkpoint_every: steps.
       patience: validations without a better score after which training ends; 0: never.
       data_on_device: whether the training split is kept on every device.
+      init_from: workdir of the run whose best parameters are the first ones here; "": fresh ones.
     """
 
     batch_size: int
@@ -40,6 +43,7 @@ class TrainOptions:
     checkpoint_every: int = 500
     patience: int = 0
     data_on_device: bool = True
+    init_from: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +62,26 @@ class EvaluateOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trained:
+    """What another run has to give.
+
+    Attributes:
+      model: its model.
+      params: its best parameters, on the mesh.
+      step: the step that they are of.
+    """
+
+    model: Model
+    params: Any
+    step: int
+
+    @property
+    def companion(self) -> Companion:
+        """The part of it that an objective reads."""
+        return Companion(self.model, self.params)
+
+
+@dataclasses.dataclass(frozen=True)
 class Setup:
     """What a run is made of.
 
@@ -71,6 +95,7 @@ class Setup:
       seed: of parameters, batches and noise.
       train: how the loop trains.
       evaluate: how the run is scored.
+      open_run: from the workdir of another run to what it has to give.
     """
 
     dataset: Dataset
@@ -82,27 +107,39 @@ class Setup:
     seed: int
     train: TrainOptions
     evaluate: EvaluateOptions
+    open_run: Callable[[str], Trained]
 
     @property
-    def model(self) -> AutoregressiveModel:
+    def model(self) -> Model:
         """What is trained."""
         return self.recipe.model
 
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, types and shardings of the train state."""
-        abstract = abstract_state(self.model, self.recipe.optimizer, bool(self.recipe.ema_decay))
-        return with_shardings(abstract, state_shardings(abstract, self.recipe.optimizer, self.mesh, self.rules))
+        abstract = abstract_state(self.recipe)
+        return with_shardings(abstract, state_shardings(abstract, self.recipe, self.mesh, self.rules))
 
     def keys(self) -> tuple[jax.Array, jax.Array]:
         """The random keys of the initial parameters and of the steps, on the mesh."""
         split = jax.jit(lambda: tuple(jax.random.split(jax.random.key(self.seed))), out_shardings=replicated(self.mesh))
         return split()
 
+    def trained_companions(self) -> dict[str, Trained]:
+        """The frozen models that the objective reads, by name; raises `UserError` when one cannot be read."""
+        return {name: self.open_run(workdir) for name, workdir in self.recipe.objective.companions().items()}
+
     def init_state(self, key: jax.Array) -> TrainState:
-        """A fresh train state, created sharded."""
-        recipe = self.recipe
-        return init_state(recipe.model, recipe.optimizer, key, self.mesh, self.rules, bool(recipe.ema_decay))
+        """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
+
+        Raises:
+          UserError: there is no such run, or its parameters are not those of this model.
+        """
+        params = None
+        if self.train.init_from:
+            params = self.open_run(self.train.init_from).params
+            check_fits(self.abstract_state.params, params, self.train.init_from)
+        return init_state(self.recipe, key, self.mesh, self.rules, params)
 
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:
@@ -139,3 +176,27 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     if extra["best_value"] is not None:
         raise UserError(f"{best_checkpoints.directory} is gone: the best parameters of this run cannot be used")
     return eval_params(state), step, {}
+
+
+def check_fits(wanted: Any, found: Any, workdir: str) -> None:
+    """Raises `UserError` unless the parameters of a run have the names, shapes and types of those that are wanted."""
+    here, there = (
+        {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in jax.tree_util.tree_leaves_with_path(t)}
+        for t in (wanted, found)
+    )
+    problems = {
+        "missing there": [name for name in here if name not in there],
+        "left over": [name for name in there if name not in here],
+        "of another shape": [
+            f"{name} ({there[name]} there, {here[name]} here)"
+            for name in here
+            if name in there and here[name] != there[name]
+        ],
+    }
+    told = [
+        f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        for kind, names in problems.items()
+        if names
+    ]
+    if told:
+        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(told)}")

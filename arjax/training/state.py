@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import flax.struct
@@ -10,24 +12,57 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from arjax.models import AutoregressiveModel
+from arjax.objectives import Own
 from arjax.parallel.sharding import Rule, param_shardings, replicated
+from arjax.training.recipe import Recipe
 
 
-class TrainState(flax.struct.PyTreeNode):
-    """What a train step maps to its successor.
+class OwnState(flax.struct.PyTreeNode):
+    """What the objective keeps beside the model, and the moments of its optimizer.
+
+    Attributes:
+      params: parameters of the objective.
+      state: what it keeps that is not trained.
+      opt_state: state of `Objective.optimizer`.
+    """
+
+    params: Any
+    state: Any
+    opt_state: Any
+
+
+@jax.tree_util.register_pytree_with_keys_class
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """What a train step maps to its successor: a pytree, in whose leaves and checkpoints an empty `own` has no place.
 
     Attributes:
       step: int32[], number of steps done.
       params: parameters, float32.
       opt_state: state of the optimizer.
       ema: exponential moving average of the parameters, or an empty dict when none is kept.
+      own: what the objective keeps, or an empty dict when it keeps nothing.
     """
 
     step: jax.Array
     params: Any
     opt_state: Any
     ema: Any
+    own: OwnState | dict = dataclasses.field(default_factory=dict)
+
+    def replace(self, **changes: Any) -> TrainState:
+        """The same state with other fields."""
+        return dataclasses.replace(self, **changes)
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[str, ...]]:
+        """The fields with their names; those that are there are static."""
+        names = tuple(field.name for field in dataclasses.fields(self) if field.name != "own" or self.own)
+        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], names
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], children: Iterable[Any]) -> TrainState:
+        """The inverse."""
+        return cls(**dict(zip(names, children, strict=True)))
 
 
 def eval_params(state: TrainState) -> Any:
@@ -35,34 +70,59 @@ def eval_params(state: TrainState) -> Any:
     return state.ema or state.params
 
 
-def fresh_state(
-    model: AutoregressiveModel, optimizer: optax.GradientTransformation, key: jax.Array, ema: bool
-) -> TrainState:
-    """The state before the first step; a pure function, to be jitted or traced."""
-    params = model.init(key)
+def own_of(state: TrainState) -> Own:
+    """Parameters and state of the objective."""
+    return Own(state.own.params, state.own.state) if state.own else Own()
+
+
+def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainState:
+    """The state before the first step, from `params` where they are given; a pure function, to be jitted or traced."""
+    params = recipe.model.init(key) if params is None else params
     # The average starts as a copy: two donated leaves must not share a buffer.
-    average = jax.tree.map(jnp.copy, params) if ema else {}
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params), ema=average)
-
-
-def abstract_state(model: AutoregressiveModel, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
-    """Shapes and types of the state; nothing is computed."""
-    return jax.eval_shape(lambda key: fresh_state(model, optimizer, key, ema), jax.random.key(0))
-
-
-def state_shardings(
-    state: TrainState, optimizer: optax.GradientTransformation, mesh: Mesh, rules: tuple[Rule, ...] = ()
-) -> TrainState:
-    """Sharding of every leaf of a (real or abstract) state: moments and averages lie where their parameter lies."""
-    params = param_shardings(state.params, mesh, rules)
-    moments = optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda _, sharding: sharding,
-        state.opt_state,
-        params,
-        transform_non_params=lambda _: replicated(mesh),
+    average = jax.tree.map(jnp.copy, params) if recipe.ema_decay else {}
+    own = recipe.objective.init(recipe.model, jax.random.fold_in(key, 2))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=recipe.optimizer.init(params),
+        ema=average,
+        own=_fresh_own(recipe, own),
     )
-    return TrainState(step=replicated(mesh), params=params, opt_state=moments, ema=params if state.ema else {})
+
+
+def _fresh_own(recipe: Recipe, own: Own) -> OwnState | dict:
+    if not jax.tree.leaves(own):
+        return {}
+    trained = bool(jax.tree.leaves(own.params))
+    return OwnState(own.params, own.state, recipe.objective.optimizer().init(own.params) if trained else ())
+
+
+def abstract_state(recipe: Recipe) -> TrainState:
+    """Shapes and types of the state; nothing is computed."""
+    return jax.eval_shape(lambda key: fresh_state(recipe, key), jax.random.key(0))
+
+
+def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
+    """Sharding of every leaf of a (real or abstract) state: moments and averages lie where their parameter lies."""
+
+    def moments(optimizer: optax.GradientTransformation, opt_state: Any, params: Any) -> Any:
+        other = {"transform_non_params": lambda _: replicated(mesh)}
+        return optax.tree_utils.tree_map_params(optimizer, lambda _, sharding: sharding, opt_state, params, **other)
+
+    params, own = param_shardings(state.params, mesh, rules), {}
+    if state.own:
+        own_params = param_shardings(state.own.params, mesh, rules)
+        of_optimizer = ()
+        if jax.tree.leaves(own_params):
+            of_optimizer = moments(recipe.objective.optimizer(), state.own.opt_state, own_params)
+        own = OwnState(own_params, jax.tree.map(lambda _: replicated(mesh), state.own.state), of_optimizer)
+    return TrainState(
+        step=replicated(mesh),
+        params=params,
+        opt_state=moments(recipe.optimizer, state.opt_state, params),
+        ema=params if state.ema else {},
+        own=own,
+    )
 
 
 def with_shardings(abstract: Any, shardings: Any) -> Any:
@@ -71,13 +131,8 @@ def with_shardings(abstract: Any, shardings: Any) -> Any:
 
 
 def init_state(
-    model: AutoregressiveModel,
-    optimizer: optax.GradientTransformation,
-    key: jax.Array,
-    mesh: Mesh,
-    rules: tuple[Rule, ...] = (),
-    ema: bool = False,
+    recipe: Recipe, key: jax.Array, mesh: Mesh, rules: tuple[Rule, ...] = (), params: Any = None
 ) -> TrainState:
-    """A fresh state, created sharded: no device ever holds more than its part."""
-    shardings = state_shardings(abstract_state(model, optimizer, ema), optimizer, mesh, rules)
-    return jax.jit(lambda key: fresh_state(model, optimizer, key, ema), out_shardings=shardings)(key)
+    """A fresh state, created sharded: no device ever holds more than its part. `params`: as for `fresh_state`."""
+    shardings = state_shardings(abstract_state(recipe), recipe, mesh, rules)
+    return jax.jit(lambda key, params: fresh_state(recipe, key, params), out_shardings=shardings)(key, params)

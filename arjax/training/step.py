@@ -2,59 +2,70 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from arjax.core.batch import Batch
-from arjax.models import AutoregressiveModel
+from arjax.objectives import Companions, Loss, Metrics, Step
+from arjax.objectives.metrics import mergeable
+from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
-from arjax.training.state import TrainState
+from arjax.training.gradients import loss_and_gradients
+from arjax.training.recipe import Recipe
+from arjax.training.state import OwnState, TrainState, own_of
 
-Sums = dict[str, jax.Array]
+_METRICS = "metrics/"
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What a train step does, all static.
+@mergeable
+class Tally:
+    """What some train steps add up to.
 
     Attributes:
-      model: what is trained.
-      objective: `(model, params, batch, key) -> (loss, sums)`.
-      optimizer: turns gradients into updates.
-      ema_decay: decay of the average of the parameters; 0 keeps none.
-      transform: `(key, batch, train) -> batch` run inside the step, such as dynamic binarization, or None.
+      metrics: of the objective.
+      loss: float32[], sum of the losses of the steps.
+      steps: float32[], their number.
+      bad_step: int32[], the first step whose loss was not finite, or -1.
     """
 
-    model: AutoregressiveModel
-    objective: Callable[[AutoregressiveModel, Any, Batch, jax.Array], tuple[jax.Array, Sums]]
-    optimizer: optax.GradientTransformation
-    ema_decay: float = 0.0
-    transform: Callable[[jax.Array, Batch, bool], Batch] | None = None
+    metrics: Metrics
+    loss: jax.Array
+    steps: jax.Array
+    bad_step: jax.Array
 
 
-def train_step(recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Sums]:
+def train_step(
+    recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array, companions: Companions | None = None
+) -> tuple[TrainState, Loss]:
     """One step of gradient descent. `key` is that of the run; the step's own is a pure function of it and `state.step`.
 
-    Returns the next state and the objective's sums, with its `loss` (nats per dimension) added.
+    Returns the next state and the loss, with the objective's metrics.
     """
     transform_key, objective_key = jax.random.split(jax.random.fold_in(key, state.step))
     if recipe.transform is not None:
         batch = recipe.transform(transform_key, batch, True)
-
-    def loss(params: Any) -> tuple[jax.Array, Sums]:
-        return recipe.objective(recipe.model, params, batch, objective_key)
-
-    (value, sums), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+    step = Step(objective_key, state.step.astype(jnp.float32) / recipe.total_steps, companions or {})
+    own = own_of(state)
+    loss, (gradients, own_gradients) = loss_and_gradients(recipe, state.params, own, batch, step)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = average(state.ema, params, state.step, recipe.ema_decay) if recipe.ema_decay else state.ema
-    return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema), sums | {"loss": value}
+    next_own = _train_own(recipe, state.own, own_gradients, loss.state) if state.own else {}
+    return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema, own=next_own), loss
+
+
+def _train_own(recipe: Recipe, own: OwnState, gradients: Any, state: Any) -> OwnState:
+    """The step of what the objective keeps."""
+    if not jax.tree.leaves(own.params):
+        return own.replace(state=state)
+    updates, opt_state = recipe.objective.optimizer().update(gradients, own.opt_state, own.params)
+    return OwnState(optax.apply_updates(own.params, updates), state, opt_state)
 
 
 def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
@@ -63,17 +74,47 @@ def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
     return jax.tree.map(lambda old, new: new + decay * (old - new), ema, params)
 
 
-def zero_sums(recipe: Recipe, state: TrainState, chunk: Chunk) -> Sums:
-    """The sums before the first step, as scalars on the host: all 0, and -1 for `bad_step` (no loss was bad yet)."""
-    batch = jax.eval_shape(lambda c: c.batch(0), chunk)
-    sums = jax.eval_shape(lambda s, b, k: train_step(recipe, s, b, k)[1], state, batch, jax.random.key(0))
-    zeros = {name: jnp.zeros((), jnp.float32) for name in sums}
-    return zeros | {"steps": jnp.zeros((), jnp.float32), "bad_step": jnp.full((), -1, jnp.int32)}
+def zero_tally(
+    recipe: Recipe, state: TrainState, chunk: Chunk, companions: Companions | None = None, members: tuple[int, ...] = ()
+) -> Tally:
+    """The tally before the first step, as arrays on the host: all 0, and -1 for `bad_step`.
+
+    `members`: the shape of a population, where `state` and `chunk` are those of one member.
+    """
+
+    def metrics(state: TrainState, chunk: Chunk, companions: Companions | None) -> Metrics:
+        return train_step(recipe, state, chunk.batch(0), jax.random.key(0), companions)[1].metrics
+
+    shapes = jax.eval_shape(metrics, state, chunk, companions)
+    zeros = jax.tree.map(lambda leaf: np.zeros((*members, *leaf.shape), np.float32), shapes)
+    none = np.zeros(members, np.float32)
+    return Tally(metrics=zeros, loss=none, steps=none, bad_step=np.full(members, -1, np.int32))
+
+
+def named(tally: Tally) -> dict[str, Any]:
+    """The leaves of a tally by name: `nll`, `loss`, ..., and `means/NAME/total`, `means/NAME/count`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tally)
+    return {path_string(path).removeprefix(_METRICS): leaf for path, leaf in leaves}
+
+
+def from_named(zeros: Tally, values: Mapping[str, Any]) -> Tally:
+    """The inverse of `named`, in the types of `zeros`; a name that is missing is as in `zeros`."""
+
+    def leaf(path: Any, zero: np.ndarray) -> np.ndarray:
+        return np.asarray(values.get(path_string(path).removeprefix(_METRICS), zero), zero.dtype)
+
+    return jax.tree_util.tree_map_with_path(leaf, zeros)
 
 
 def train_chunk(
-    recipe: Recipe, state: TrainState, sums: Sums, chunk: Chunk, n: jax.Array, key: jax.Array
-) -> tuple[TrainState, Sums]:
+    recipe: Recipe,
+    state: TrainState,
+    tally: Tally,
+    chunk: Chunk,
+    n: jax.Array,
+    key: jax.Array,
+    companions: Companions | None = None,
+) -> tuple[TrainState, Tally]:
     """`n` train steps, at most as many as the chunk has batches.
 
     `n` is a traced number, so one program serves every n and gives the same bits however the steps are grouped.
@@ -81,31 +122,29 @@ def train_chunk(
     Args:
       recipe: static.
       state: the state, to be donated.
-      sums: float32 sums over the steps so far; `bad_step` is the first step whose loss was not finite, or -1.
+      tally: of the steps so far.
       chunk: batches of at least n steps.
       n: int32[], steps to do.
       key: the key of the run.
+      companions: frozen models that the objective reads.
     """
 
-    def one(k: jax.Array, carry: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
-        state, sums = carry
-        next_state, new = train_step(recipe, state, chunk.batch(k), key)
-        first_bad = (sums["bad_step"] < 0) & ~jnp.isfinite(new["loss"])
-        total = {name: sums[name] + value.astype(jnp.float32) for name, value in new.items()}
-        total["steps"] = sums["steps"] + 1
-        total["bad_step"] = jnp.where(first_bad, next_state.step, sums["bad_step"])
-        return next_state, total
+    def one(k: jax.Array, carry: tuple[TrainState, Tally]) -> tuple[TrainState, Tally]:
+        state, tally = carry
+        next_state, loss = train_step(recipe, state, chunk.batch(k), key, companions)
+        first_bad = (tally.bad_step < 0) & ~jnp.isfinite(loss.value)
+        metrics = jax.tree.map(lambda old, new: old + new.astype(jnp.float32), tally.metrics, loss.metrics)
+        bad_step = jnp.where(first_bad, next_state.step, tally.bad_step)
+        return next_state, Tally(metrics, tally.loss + loss.value, tally.steps + 1, bad_step)
 
-    return jax.lax.fori_loop(0, n, one, (state, sums))
+    return jax.lax.fori_loop(0, n, one, (state, tally))
 
 
-def compile_chunk(
-    recipe: Recipe, state: TrainState, sums: Sums, chunk: Chunk, n: jax.Array, key: jax.Array
-) -> jax.stages.Compiled:
-    """`train_chunk` for arguments like these, compiled once: `program(state, sums, chunk, n, key) -> (state, sums)`.
+def compile_chunk(recipe: Recipe, state: TrainState, tally: Tally, *rest: Any) -> jax.stages.Compiled:
+    """`train_chunk` for arguments like these, compiled once: `program(state, tally, ...) -> (state, tally)`.
 
     The state is donated, and comes back living where it lived.
     """
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, sums))
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, tally))
     program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0, out_shardings=shardings)
-    return program.lower(state, sums, chunk, n, key).compile()
+    return program.lower(state, tally, *rest).compile()

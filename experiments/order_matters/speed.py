@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 
 from arjax.config.files import load_config_file
 from arjax.population import Population
+from arjax.population.members import Members
 
 CONFIG, STEPS, ROUNDS = "configs/uci_binary.py:mushrooms", 200, 5
 ORDERS, SEEDS = [f"random(seed={seed})" for seed in range(8)], (0, 1, 2)
@@ -58,21 +60,37 @@ def _config():
 
 
 def _measure(populations: list[Population], members: int) -> tuple[float, float]:
-    start, running = time.perf_counter(), []
-    for each in populations:
-        state, keys, orders = each.init()
-        state, _ = each.advance(state, keys, orders, 0, STEPS)
-        jax.block_until_ready(state)
-        running.append((each, state, keys, orders))
-    whole, rounds = time.perf_counter() - start, []
-    for _ in range(ROUNDS):
+    with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        for i, (each, state, keys, orders) in enumerate(running):
-            state, _ = each.advance(state, keys, orders, 0, STEPS // 4)
-            jax.block_until_ready(state)
-            running[i] = each, state, keys, orders
-        rounds.append((time.perf_counter() - start) / (STEPS // 4) / members * 1e3)
+        running = [Running(Members(each, folder, print)) for each in populations]
+        for each in running:
+            each.train(STEPS)
+        whole, rounds = time.perf_counter() - start, []
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            for each in running:
+                each.train(STEPS // 4)
+            rounds.append((time.perf_counter() - start) / (STEPS // 4) / members * 1e3)
     return whole, statistics.median(rounds)
+
+
+class Running:
+    """The train program of a population, which trains from its first step again and again."""
+
+    def __init__(self, members: Members):
+        """Compiles the program."""
+        self.members, self.state = members, members.begin({}, None)
+        members.compile(self.state, 0)
+        self.tally = members.tally({})
+
+    def train(self, steps: int) -> None:
+        """The steps, to their end."""
+        step, most = 0, self.members.setup.train.steps_per_dispatch
+        while step < steps:
+            n = min(most, steps - step)
+            self.state, self.tally = self.members.advance(self.state, self.tally, step, n)
+            step += n
+        jax.block_until_ready(self.state)
 
 
 def products() -> dict[str, float]:

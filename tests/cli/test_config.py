@@ -168,7 +168,7 @@ def test_overrides_are_typed():
         ("bs", "3", "did you mean 'evaluate.batch_size' or 'train.batch_size'"),
         ("optimizer.momentum", "3", "config.optimizer has: b1, b2, "),
         ("xyzzy", "3", "unknown config field 'xyzzy' \\(config has: dataset, dtype"),
-        ("train.xyzzy", "3", "config.train has: batch_size"),
+        ("train.xyzzy", "3", "config.train has: accumulate"),
         ("seed.x", "3", "config.seed is a value and has no fields"),
         ("train", "3", "config.train is a section, set one of its fields"),
         ("train.steps", "ten", "config.train.steps must be an integer, not 'ten'"),

@@ -69,7 +69,8 @@ def evaluate(workdir, capsys, *flags):
 def test_evaluate_takes_the_config_from_the_run(finished_run, tmp_path, capsys):
     workdir = copy_of(finished_run, tmp_path)
     line, name, scores = evaluate(workdir, capsys)
-    assert line.startswith("digits test: ") and name == "evaluations/test-step-6.json"
+    assert line.startswith("digits test: ") and "bits/dim (exact; 300 examples" in line
+    assert name == "evaluations/test-step-6.json" and scores["kind"] == "exact"
     assert scores == pytest.approx(json.loads((workdir / "results.json").read_text()))
 
 
@@ -182,6 +183,8 @@ def test_list_names_everything(capsys, repository, monkeypatch):
         "orders",
         "graphs",
         "objectives",
+        "optimizers",
+        "schedules",
         "samplers",
         "datasets",
         "configs",

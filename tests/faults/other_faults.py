@@ -19,7 +19,7 @@ OTHER_FAULTS = (
     ),
     Fault(
         "a cosine that counts from the beginning of the warm-up",
-        "training/optimizer.py",
+        "training/schedules.py",
         "(t - warmup_steps) / (total_steps - warmup_steps)",
         "t / total_steps",
         (STEP + "test_the_cosine_begins_where_the_warm_up_ends",),
@@ -34,8 +34,8 @@ OTHER_FAULTS = (
     Fault(
         "decoupled decay of sgd",
         "training/optimizer.py",
-        "[*decay, optax.trace(b1)]",
-        "[optax.trace(b1), *decay]",
+        "[*decay(weight_decay, decay_pattern), optax.trace(b1)]",
+        "[optax.trace(b1), *decay(weight_decay, decay_pattern)]",
         (STEP + "test_decay_of_gradient_descent_is_a_penalty",),
     ),
     Fault(
@@ -55,8 +55,8 @@ OTHER_FAULTS = (
     Fault(
         "rows that fill up a batch count",
         "evaluation/likelihood.py",
-        "keep = np.asarray(batch.weight) > 0",
-        "keep = np.asarray(batch.weight) >= 0",
+        'values[whole["weight"] > 0]',
+        'values[whole["weight"] >= 0]',
         ("evaluation/test_likelihood.py",),
     ),
     Fault(

@@ -11,7 +11,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.objectives import OBJECTIVES
+from arjax.objectives import OBJECTIVES, Step, make_objective
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -300,4 +300,5 @@ def test_an_integer_is_no_key_of_an_objective():
     params = random_like(model.param_shapes)
     for name in OBJECTIVES.names():
         with pytest.raises(UserError, match="a random key is one key"):
-            OBJECTIVES.get(name)(model, params, Batch(X), 0)
+            objective = make_objective(name)
+            objective.loss(model, params, objective.init(model, KEY), Batch(X), Step(0))

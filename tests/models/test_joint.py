@@ -31,7 +31,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.objectives import make_objective
+from arjax.objectives import Own, Step, make_objective
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -155,8 +155,8 @@ def test_order_agnostic_training_scores_whole_steps_without_bias(network, partit
     @jax.jit
     def both(params, keys, more_keys):
         under = lambda key: -model.log_prob(params, x[:1], factorization=model.orders.draw(key))[0]  # noqa: E731
-        losses = jax.lax.map(lambda key: objective(model, params, Batch(x), key)[0] * 6, keys)
-        return losses, jax.lax.map(under, more_keys)
+        loss = lambda key: objective.loss(model, params, Own(), Batch(x), Step(key)).value * 6  # noqa: E731
+        return jax.lax.map(loss, keys), jax.lax.map(under, more_keys)
 
     keys = jax.random.split(jax.random.key(0), 1512)
     losses, exact = (np.asarray(found) for found in both(params, keys[:12], keys[12:]))

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.core import EventSpec
+from arjax import samplers
+from arjax.core import EventSpec, UserError
 from arjax.models import make_model
 
 EVENT = EventSpec((3, 4), (), "levels", 3)
@@ -67,3 +68,22 @@ def test_a_temperature_may_be_traced():
     for temperature in (0.5, 1.0):
         expected = model.sample(params, key, 4, temperature=temperature)
         np.testing.assert_array_equal(draw(model, params, temperature), expected)
+
+
+def test_a_query_needs_to_know_the_order():
+    model, top = make_model(EVENT, "made"), np.arange(12).reshape(3, 4) < 4
+    params = model.init(jax.random.key(0))
+    ask = lambda model: model.conditional_log_prob(params, X, query=~top, evidence=top)  # noqa: E731
+    np.testing.assert_allclose(jax.jit(lambda: ask(model))(), ask(model), rtol=1e-5)
+    with pytest.raises(UserError, match="found outside of `jit`: close over the model"):
+        jax.jit(ask)(model)
+
+
+def test_one_program_draws_in_all_orders():
+    models = [make_model(EVENT, "made", ordering=order) for order in ("raster", "snake", "random(seed=3)")]
+    params, keys = models[0].init(jax.random.key(0)), jax.random.split(jax.random.key(1), 2)
+    models[0].draw(params, keys)
+    before = samplers.base.run._cache_size()
+    for model in models:
+        model.draw(params, keys)
+    assert samplers.base.run._cache_size() == before

@@ -9,6 +9,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from objective_cases import loss_and_sums
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -18,6 +19,7 @@ from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives import make_objective
+from arjax.objectives.order_agnostic import OrderAgnostic
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -33,7 +35,7 @@ def build(network: str, orders: str, partition: str = "sites", **options):
 
 
 def loss(model, params, batch, key, **options):
-    return make_objective("order_agnostic")(model, params, batch, key, **options)
+    return loss_and_sums(OrderAgnostic(**options), model, params, batch, key)
 
 
 @pytest.mark.parametrize("network", ["made", "transformer", "lstm"])

@@ -16,6 +16,7 @@ from arjax.data import DATASETS
 from arjax.population import Population, PopulationJob, make_ensemble, train_population
 from arjax.population.jobs import finished, load_study, run_job
 from arjax.population.main import main
+from arjax.population.members import Members
 from arjax.population.report import rows
 from arjax.population.step import WAYS
 from arjax.training.loop import train
@@ -105,21 +106,21 @@ def test_orders_that_the_network_does_not_serve_are_refused():
 def test_a_population_without_a_finite_loss_ends():
     config = small_config()
     config.optimizer.update(name="sgd", learning_rate=1e30)
-    with pytest.raises(UserError, match="no loss of the population was finite before step"):
+    with pytest.raises(UserError, match="the loss was not finite at step 2"):
         train_population(Population(config, ORDERS[:1], SEEDS))
 
 
 def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch):
     """One member's parameters are no numbers from the start, and the others are as they would be without it."""
     population = Population(small_config(), ORDERS, SEEDS)
-    whole, init = train_population(population), population.init
+    whole, fresh = train_population(population), Members._fresh
 
-    def broken():
-        state, keys, orders = init()
-        params = jax.tree.map(lambda leaf: leaf.at[1, 0].set(np.nan), state.params)
-        return state.replace(params=params), keys, orders
+    def broken(members, params):
+        state = fresh(members, params)
+        params = jax.tree.map(lambda leaf: leaf.at[1, 0].set(np.nan), state.train.params)
+        return state.replace(train=state.train.replace(params=params))
 
-    monkeypatch.setattr(population, "init", broken)
+    monkeypatch.setattr(Members, "_fresh", broken)
     lines = []
     scores = train_population(population, lines.append)
     assert "1 members have diverged" in lines[-1]
@@ -210,7 +211,7 @@ def test_a_config_that_is_edited_during_training_does_not_count_as_trained(tmp_p
     study(tmp_path, f'[Job("a", {config}, ("raster",), (0,))]')
     job = load_study(flags[0].removeprefix("--study="))[0]
 
-    def edit(text):
+    def edit(text=""):
         (tmp_path / "config.py").write_text(CONFIG.replace("steps=2", "steps=3"))
 
     run_job(job, tmp_path / "out" / "a", say=edit)

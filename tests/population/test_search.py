@@ -11,14 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from loop_helpers import assert_same_bits, stop_at
 from population_cases import small_config
 
 from arjax.config.build import build
-from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.population import policy, search
+from arjax.objectives import make_objective
+from arjax.objectives.learned_order import draw_order, log_prob_order, policy_loss
+from arjax.population import Population, policy, search, train_population
 from arjax.population.search import local_search, move, random_search
-from arjax.training.state import fresh_state
+from arjax.training.loop import train
+from arjax.training.setup import latest_store
 
 
 @dataclasses.dataclass
@@ -54,6 +57,15 @@ def test_local_search_beats_random_search_of_the_same_size(cheap):
     assert local.validation == sum(a > b for a, b in itertools.combinations(local.order, 2)) == local.best_by_round[-1]
 
 
+def test_a_search_compiles_one_program_and_scores_as_a_new_population_would():
+    config = small_config(hidden_sizes=(4,), direct=False)
+    population = Population(config, ("spiral", "raster"), (3,))
+    found = local_search(population, 2)
+    assert len(population._compiled) == 1
+    again = train_population(Population(config, [found.order], (3,)))
+    assert found.validation == pytest.approx(again.validation.item(), rel=1e-6)
+
+
 def test_moves_are_orders_and_all_kinds_occur():
     rng, start = np.random.default_rng(0), np.arange(9)
     changed = [move(start, rng) for _ in range(300)]
@@ -70,7 +82,7 @@ def test_impossible_searches_are_refused(cheap, rounds, parents, sentence):
 
 SCORES = jnp.array([0.5, -1.0, 0.2, 0.9])
 ALL = np.array(list(itertools.permutations(range(4))))
-P_ALL = np.exp(jax.vmap(policy.log_prob_order, in_axes=(None, 0))(SCORES, jnp.asarray(ALL)))
+P_ALL = np.exp(jax.vmap(log_prob_order, in_axes=(None, 0))(SCORES, jnp.asarray(ALL)))
 
 
 def test_the_probabilities_of_all_orders_add_up_to_one():
@@ -80,7 +92,7 @@ def test_the_probabilities_of_all_orders_add_up_to_one():
 
 
 def test_orders_are_drawn_with_these_probabilities():
-    drawn = jax.vmap(policy.draw_order, in_axes=(0, None))(jax.random.split(jax.random.key(0), 20_000), SCORES)
+    drawn = jax.vmap(draw_order, in_axes=(0, None))(jax.random.split(jax.random.key(0), 20_000), SCORES)
     counts = {tuple(order): 0 for order in ALL.tolist()}
     for order in np.asarray(drawn).tolist():
         counts[tuple(order)] += 1
@@ -92,10 +104,11 @@ def test_the_policy_gradient_is_right_on_average():
     nats = np.random.default_rng(0).normal(3, 1, len(ALL))
 
     def expected(scores):
-        return jnp.sum(jnp.exp(jax.vmap(policy.log_prob_order, in_axes=(None, 0))(scores, jnp.asarray(ALL))) * nats)
+        return jnp.sum(jnp.exp(jax.vmap(log_prob_order, in_axes=(None, 0))(scores, jnp.asarray(ALL))) * nats)
 
     pairs = np.array(list(itertools.product(range(24), repeat=2)))
-    estimate = jax.vmap(lambda pair: policy.policy_gradient(SCORES, jnp.asarray(ALL)[pair], jnp.asarray(nats)[pair]))
+    gradient = jax.grad(policy_loss)
+    estimate = jax.vmap(lambda pair: gradient(SCORES, jnp.asarray(ALL)[pair], jnp.asarray(nats)[pair]))
     weights = P_ALL[pairs[:, 0]] * P_ALL[pairs[:, 1]]
     average = (np.asarray(estimate(jnp.asarray(pairs)), np.float64) * weights[:, None]).sum(0)
     np.testing.assert_allclose(average, jax.grad(expected)(SCORES), atol=1e-5)
@@ -111,24 +124,19 @@ def test_a_policy_learns_with_its_model():
     assert all(math.isfinite(value) for value in learned.nats)
 
 
-def test_examples_of_weight_0_teach_a_policy_nothing():
-    config = small_config(hidden_sizes=(4,))
-    config.model.orders = "uniform"
-    setup = build(config, jax.devices()[:1])
-    recipe, like, key = setup.recipe, setup.model.orders.first, jax.random.key(0)
-    state = fresh_state(recipe.model, recipe.optimizer, key, ema=True)
-    orders_RD = jnp.stack([like.order, like.order[::-1]])
-    x = setup.dataset.splits["train"].__getitems__(np.arange(4)).x
-
-    @jax.jit
-    def step(batch):
-        state_after, nats_R = policy._model_step(recipe, like, state, batch, orders_RD, key)
-        return state_after.params, nats_R
-
-    *_, half_R = step(Batch(x, weight=np.array([1, 1, 0, 0], np.float32)))
-    np.testing.assert_allclose(half_R, step(Batch(x[:2]))[1], rtol=1e-5)
-    params, none_R = step(Batch(x, weight=np.zeros(4, np.float32)))
-    assert (none_R == 0).all() and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+def test_a_learned_order_resumes_bit_for_bit_and_is_reported(tmp_path, monkeypatch):
+    config = small_config("made", hidden_sizes=(8,), direct=False)
+    config.model.orders, config.objective = "uniform", "learned_order(orders_per_step=2, learning_rate=0.1)"
+    straight = train(build(config), tmp_path / "a")
+    stop_at(monkeypatch, 4)
+    assert train(build(config), tmp_path / "b").status == "interrupted"
+    monkeypatch.undo()
+    resumed = train(build(config), tmp_path / "b")
+    stored = [latest_store(tmp_path / name).restore(build(config).abstract_state)[1] for name in "ab"]
+    assert_same_bits(*stored)
+    scores = np.asarray(stored[0].own.params["scores"])
+    assert resumed.results["learned_order"] == straight.results["learned_order"] == np.argsort(-scores).tolist()
+    assert np.abs(scores).min() > 0
 
 
 def test_policies_that_cannot_be_are_refused():
@@ -138,3 +146,10 @@ def test_policies_that_cannot_be_are_refused():
     config = small_config("pixelcnn", hidden_size=8, num_layers=1)
     with pytest.raises(UserError, match="networks that can"):
         policy.learn_order(config)
+    config = small_config()
+    config.model.orders, config.objective = "pool(num=3)", "learned_order"
+    with pytest.raises(UserError, match=r"draws any order: set model\.orders to uniform"):
+        build(config)
+    for text in ("learned_order(orders_per_step=1)", "learned_order(learning_rate=-1.0)"):
+        with pytest.raises(UserError, match="a policy"):
+            make_objective(text)

@@ -23,7 +23,7 @@ from arjax.sweep import Run, curves, slurm
 from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import last_line
 from arjax.sweep.main import main
-from arjax.sweep.results import COLUMNS, readable_columns
+from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
 from arjax.sweep.runs import load_sweep
 
 
@@ -54,6 +54,7 @@ def test_rows_hold_what_was_asked_for(folder):
         "command": "arjax --config=good.py:dna --workdir=runs/made/seed-1 --config.seed=1",
         "value_stderr": "0.512",
         "sites_per_second": "1.23e+04",
+        "kind": "exact",
     }
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
 
@@ -187,10 +188,19 @@ def test_people_read_values_with_their_errors():
     row |= {"published": "83.63", "published_mark": "their code"}
     columns, cells, _ = readable_columns([row])
     shown = dict(zip(columns, cells[0], strict=True))
+    assert shown["kind"] == "x" and "kind" not in readable_columns([row | {"kind": ""}])[0]
     assert shown["ours"] == "79.81 ± 0.51" and shown["published"] == "83.63 (their code)"
     assert (shown["parameters"], shown["sites/s"]) == ("1,234,567", "12,300")
     assert "seed" not in columns
     assert "seed" in readable_columns([row, row | {"seed": "2"}])[0]
+
+
+def test_tables_without_kinds_still_read(tmp_path):
+    write_csv(tmp_path / "table.csv", [dict.fromkeys(COLUMNS, "1")])
+    header, line = (tmp_path / "table.csv").read_text().splitlines()
+    (tmp_path / "table.csv").write_text(f"{header.removesuffix(',kind')}\n{line.removesuffix(',1')}\n")
+    (row,) = read_csv(tmp_path / "table.csv")
+    assert "kind" not in row and "kind" not in readable_columns([row])[0]
 
 
 def test_results_of_another_split_are_not_final(folder):

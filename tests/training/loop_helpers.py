@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.config import base_config, dataset_config, network_config
+from arjax.config.build import build
+from arjax.reporting.writers import read_metrics
+from arjax.training.feed import ResidentFeed
+from arjax.training.setup import latest_store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,3 +74,30 @@ def assert_same_bits(left, right) -> None:
         a, b = np.asarray(a), np.asarray(b)
         assert a.dtype == b.dtype, path[0]
         np.testing.assert_array_equal(a, b, err_msg=str(path[0]))
+
+
+def final_state(workdir, **changes):
+    """Step, state and history (without times) of the newest checkpoint."""
+    setup = build(tiny_config(**changes))
+    step, state, history = latest_store(workdir).restore(setup.abstract_state)
+    return step, state, {name: value for name, value in history.items() if "seconds" not in name}
+
+
+def metrics(workdir):
+    """The lines of `metrics.jsonl`, without times."""
+    return [{k: v for k, v in line.items() if k != "examples_per_second"} for line in read_metrics(workdir)]
+
+
+def stop_at(monkeypatch, step):
+    """Sends the run SIGTERM when it has done `step` steps, by way of the feed."""
+    original = ResidentFeed.chunk
+
+    def chunk(self, start, n):
+        # The first call only shows the compiler what a chunk is: a signal then comes before the first step.
+        if start + n == step if chunk.calls else step == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        chunk.calls += 1
+        return original(self, start, n)
+
+    chunk.calls = 0
+    monkeypatch.setattr(ResidentFeed, "chunk", chunk)

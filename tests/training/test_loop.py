@@ -2,34 +2,18 @@
 
 import json
 import logging
-import os
 import shutil
-import signal
 import time
 
 import pytest
-from loop_helpers import assert_same_bits, tiny_config
+from loop_helpers import assert_same_bits, final_state, metrics, stop_at, tiny_config
 
 from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
-from arjax.reporting.writers import read_metrics
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.feed import ResidentFeed
 from arjax.training.loop import TrainingDiverged, train
 from arjax.training.setup import best_store, latest_store, restore_params
-
-TIMES = ("examples_per_second",)
-
-
-def final_state(workdir, **changes):
-    setup = build(tiny_config(**changes))
-    step, state, history = latest_store(workdir).restore(setup.abstract_state)
-    return step, state, {name: value for name, value in history.items() if "seconds" not in name}
-
-
-def metrics(workdir):
-    return [{k: v for k, v in line.items() if k not in TIMES} for line in read_metrics(workdir)]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +31,15 @@ def test_a_run_leaves_all_it_should(straight):
     results = json.loads((workdir / "results.json").read_text())
     assert results == outcome.results
     assert results.keys() >= {"nll_nats", "nll_stderr", "validation_nll_nats", "device", "compile_seconds"}
-    known = {"dataset": "digits", "split": "test", "step": 12, "best_step": 12, "seed": 0, "num_examples": 300}
+    known = {
+        "dataset": "digits",
+        "split": "test",
+        "kind": "exact",
+        "step": 12,
+        "best_step": 12,
+        "seed": 0,
+        "num_examples": 300,
+    }
     assert {name: results[name] for name in known} == known
     assert 2.4 < results["bits_per_dim"] < 4.2 and 0 < results["compile_seconds"] < results["train_seconds"]
     steps_took = 12 * 16 * 64 / results["train_sites_per_second"]
@@ -72,6 +64,14 @@ def test_a_finished_run_just_reports(straight):
     before = (workdir / "metrics.jsonl").read_text()
     assert train(build(tiny_config()), workdir) == outcome
     assert (workdir / "metrics.jsonl").read_text() == before
+    assert outcome.message.endswith("bits/dim (exact)")
+
+
+def test_a_report_that_is_older_than_kinds_is_exact(straight, tmp_path):
+    shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
+    older = {name: value for name, value in straight[1].results.items() if name != "kind"}
+    (tmp_path / "results.json").write_text(json.dumps(older))
+    assert read_report(tmp_path) == older | {"kind": "exact"} == train(build(tiny_config()), tmp_path).results
 
 
 def test_parameters_that_become_the_best_while_others_are_read(straight, tmp_path, monkeypatch):
@@ -103,21 +103,6 @@ def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
     assert metrics(tmp_path) == metrics(straight[0])
     same = ("nll_nats", "nll_stderr", "validation_nll_nats", "best_step")
     assert [resumed.results[k] for k in same] == [straight[1].results[k] for k in same]
-
-
-def stop_at(monkeypatch, step):
-    """Sends the run SIGTERM when it has done `step` steps, by way of the feed."""
-    original = ResidentFeed.chunk
-
-    def chunk(self, start, n):
-        # The first call only shows the compiler what a chunk is: a signal then comes before the first step.
-        if start + n == step if chunk.calls else step == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        chunk.calls += 1
-        return original(self, start, n)
-
-    chunk.calls = 0
-    monkeypatch.setattr(ResidentFeed, "chunk", chunk)
 
 
 def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):

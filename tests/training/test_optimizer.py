@@ -3,9 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from loop_helpers import tiny_config
 
+from arjax.config import optimizer_config
+from arjax.config.validate import validate
 from arjax.core.errors import UserError
-from arjax.training.optimizer import OPTIMIZERS, make_optimizer, make_schedule
+from arjax.training.optimizer import OPTIMIZERS, make_optimizer
+from arjax.training.schedules import SCHEDULES, make_schedule
 from arjax.training.step import average
 
 PARAMS = {
@@ -54,7 +58,7 @@ def test_clip_norm():
         np.testing.assert_allclose(optax.tree.norm(updates), norm, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS.names())
 def test_every_optimizer_goes_downhill(name):
     optimizer = make_optimizer(name, 0.05, 50)
     state, params = optimizer.init(PARAMS), PARAMS
@@ -68,7 +72,7 @@ def test_every_optimizer_goes_downhill(name):
     "options, sentence",
     [
         ({"name": "adamm"}, "unknown optimizer 'adamm', did you mean 'adam"),
-        ({"schedule": "cos"}, "unknown optimizer.schedule 'cos'"),
+        ({"schedule": "cos"}, "unknown schedule 'cos'"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"end_factor": 1.5}, "end_factor within 0..1"),
         ({"warmup_steps": 10}, "below the 10 steps"),
@@ -88,3 +92,42 @@ def test_average_warms_up_then_decays():
     ema, new = {"w": jnp.zeros(())}, {"w": jnp.ones(())}
     np.testing.assert_allclose(average(ema, new, jnp.int32(0), 0.99)["w"], 0.9, rtol=1e-6)
     np.testing.assert_allclose(average(ema, new, jnp.int32(10**6), 0.99)["w"], 0.01, rtol=1e-4)
+
+
+def test_another_package_adds_an_optimizer_and_a_schedule(monkeypatch):
+    monkeypatch.setattr(OPTIMIZERS, "_entries", dict(OPTIMIZERS._entries))
+    monkeypatch.setattr(SCHEDULES, "_entries", dict(SCHEDULES._entries))
+
+    @OPTIMIZERS.register("signs")
+    def signs(b1: float = 0.9, floor: float = 0.5):
+        return [optax.scale_by_sign(), optax.scale(1 - b1), optax.scale(floor)]
+
+    @SCHEDULES.register("drops")
+    def drops(course, at: int = 5, factor: float = 0.1):
+        return jnp.where(course.t >= at, factor, 1.0)
+
+    config = tiny_config()
+    config.optimizer = optimizer_config("signs", floor=2, learning_rate=0.5, schedule="drops(at=2)")
+    validate(config)
+    options = config.optimizer.to_dict()
+    assert options["floor"] == 2.0 and options["b2"] == 0.999
+    optimizer = make_optimizer(options.pop("name"), options.pop("learning_rate"), 4, **options)
+    state, seen = optimizer.init(PARAMS), []
+    for _ in range(3):
+        updates, state = optimizer.update(PARAMS, state, PARAMS)
+        seen.append(float(updates["layer"]["bias"][0]))
+    np.testing.assert_allclose(seen, [-0.1, -0.1, -0.01], rtol=1e-5)
+    for change, sentence in (
+        ({"optimizer__name": "signs"}, r"lacks optimizer\.floor.*optimizer_config\('signs'\)"),
+        ({"optimizer__schedule": "drops(att=2)"}, "has no option 'att', did you mean 'at'"),
+        ({"optimizer__schedule": "drop"}, "unknown schedule 'drop', did you mean 'drops'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            validate(tiny_config(**change))
+    with config.unlocked(), pytest.raises(UserError, match=r"unknown config field 'optimizer\.flor'.*floor"):
+        config.optimizer.unlock()["flor"] = 1.0
+        validate(config)
+    with pytest.raises(UserError, match="the option 'floor' of the optimizer 'signs' must be a number"):
+        optimizer_config("signs", floor="high")
+    with pytest.raises(UserError, match="has no option 'momentum'"):
+        optimizer_config("signs", momentum=0.9)

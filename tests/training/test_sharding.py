@@ -12,6 +12,7 @@ import jax, jax.numpy as jnp, optax
 from jax.sharding import PartitionSpec as P
 from arjax.training.optimizer import make_optimizer
 from arjax.parallel.sharding import make_mesh, param_shardings
+from arjax.training.recipe import Recipe
 from arjax.training.state import TrainState, state_shardings
 
 mesh = make_mesh(2, 2, 2)
@@ -44,7 +45,8 @@ assert first["table"]["embedding"].spec == P(None, None), "no rule, replicated"
 optimizer = make_optimizer("adamw", 1e-3, 10, weight_decay=0.1, clip_norm=1.0)
 opt_state = jax.eval_shape(optimizer.init, params)
 state = TrainState(step=array(), params=params, opt_state=opt_state, ema=params)
-placed = state_shardings(state, optimizer, mesh)
+recipe = Recipe(None, None, optimizer, total_steps=10)
+placed = state_shardings(state, recipe, mesh)
 assert jax.tree.structure(placed) == jax.tree.structure(state)
 adam = next(s for s in placed.opt_state if isinstance(s, optax.ScaleByAdamState))
 assert adam.mu == adam.nu == placed.params == placed.ema and adam.count.spec == P()

@@ -9,10 +9,11 @@ import pytest
 from loop_helpers import assert_same_bits, tiny_config
 
 from arjax.config.build import build
+from arjax.objectives import Loss, Mean, Metrics, Objective
 from arjax.parallel.sharding import replicated
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.state import TrainState
-from arjax.training.step import compile_chunk, train_chunk, train_step, zero_sums
+from arjax.training.step import compile_chunk, train_chunk, train_step, zero_tally
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +30,18 @@ def run_groups(setup, feed, groups):
     """Runs the steps in dispatches of the given sizes, all by one compiled program."""
     init_key, key = setup.keys()
     state, chunk, step = setup.init_state(init_key), feed.chunk(0, 1), 0
-    sums = jax.device_put(zero_sums(setup.recipe, state, chunk), replicated(setup.mesh))
-    program = compile_chunk(setup.recipe, state, sums, chunk, as_traced(1, setup.mesh), key)
+    tally = jax.device_put(zero_tally(setup.recipe, state, chunk), replicated(setup.mesh))
+    program = compile_chunk(setup.recipe, state, tally, chunk, as_traced(1, setup.mesh), key)
     for n in groups:
-        state, sums = program(state, sums, feed.chunk(step, n), as_traced(n, setup.mesh), key)
+        state, tally = program(state, tally, feed.chunk(step, n), as_traced(n, setup.mesh), key)
         step += n
-    return state, sums
+    return state, tally
 
 
 def test_one_program_serves_all_groupings_of_steps_and_gives_the_same_bits(setup, feed):
-    state, sums = run_groups(setup, feed, (6, 1))
-    assert_same_bits((state, sums), run_groups(setup, feed, (1, 2, 4)))
-    assert int(state.step) == 7 and float(sums["steps"]) == 7 and float(sums["examples"]) == 56
+    state, tally = run_groups(setup, feed, (6, 1))
+    assert_same_bits((state, tally), run_groups(setup, feed, (1, 2, 4)))
+    assert int(state.step) == 7 and float(tally.steps) == 7 and float(tally.metrics.examples) == 56
 
 
 def test_a_step_lowers_the_loss_of_its_batch(setup, feed):
@@ -49,32 +50,33 @@ def test_a_step_lowers_the_loss_of_its_batch(setup, feed):
     step = jax.jit(functools.partial(train_step, setup.recipe))
     losses = []
     for _ in range(10):
-        state, sums = step(state, batch, key)
-        losses.append(float(sums["loss"]))
+        state, loss = step(state, batch, key)
+        losses.append(float(loss.value))
     assert max(losses[-3:]) < losses[0]
-    np.testing.assert_allclose(sums["loss"], sums["nll"] / sums["dims"], rtol=1e-6)
+    np.testing.assert_allclose(loss.value, loss.metrics.nll / loss.metrics.dims, rtol=1e-6)
 
 
 def test_dropout_differs_between_steps_and_seeds_only(setup, feed):
     _, key = setup.keys()
     state, batch = setup.init_state(key), feed.chunk(0, 1).batch(0)
-    step = jax.jit(lambda state, key: train_step(setup.recipe, state, batch, key)[1]["loss"])
+    step = jax.jit(lambda state, key: train_step(setup.recipe, state, batch, key)[1].value)
     later = state.replace(step=state.step + 1)
     assert step(state, key) == step(state, key)
     assert len({float(step(state, key)), float(step(later, key)), float(step(state, jax.random.key(9)))}) == 3
 
 
 def test_first_step_with_a_loss_that_is_not_finite_is_remembered(setup, feed):
-    def objective(model, params, batch, key):
-        loss = jnp.where(params["w"] < 1e9, params["w"], jnp.nan)
-        return loss, {"nll": loss, "examples": jnp.float32(1), "sites": jnp.float32(1), "dims": jnp.float32(1)}
+    class Doubling(Objective):
+        def loss(self, model, params, own, batch, step):
+            value, one = jnp.where(params["w"] < 1e9, params["w"], jnp.nan), jnp.float32(1)
+            return Loss((Mean(value, one),), Metrics(value, one, one, one))
 
     double = optax.GradientTransformation(lambda params: (), lambda g, state, params: (params, state))
-    recipe = dataclasses.replace(setup.recipe, objective=objective, optimizer=double, ema_decay=0.0)
+    recipe = dataclasses.replace(setup.recipe, objective=Doubling(), optimizer=double, ema_decay=0.0)
     state = TrainState(step=jnp.int32(0), params={"w": jnp.float32(3e8)}, opt_state=(), ema={})
-    sums = zero_sums(recipe, state, feed.chunk(0, 1))
-    _, sums = train_chunk(recipe, state, sums, feed.chunk(0, 6), jnp.int32(6), jax.random.key(0))
-    assert int(sums["bad_step"]) == 3
+    tally = zero_tally(recipe, state, feed.chunk(0, 1))
+    _, tally = train_chunk(recipe, state, tally, feed.chunk(0, 6), jnp.int32(6), jax.random.key(0))
+    assert int(tally.bad_step) == 3
 
 
 def test_transform_runs_inside_the_step(setup, feed):
@@ -86,6 +88,6 @@ def test_transform_runs_inside_the_step(setup, feed):
     init_key, key = setup.keys()
     state, batch = setup.init_state(init_key), feed.chunk(0, 1).batch(0)
     zeros = batch.replace(x=jnp.zeros_like(batch.x))
-    _, sums = jax.jit(functools.partial(train_step, recipe))(state, batch, key)
+    _, loss = jax.jit(functools.partial(train_step, recipe))(state, batch, key)
     _, expected = jax.jit(functools.partial(train_step, setup.recipe))(state, zeros, key)
-    np.testing.assert_allclose(sums["loss"], expected["loss"], rtol=1e-6)
+    np.testing.assert_allclose(loss.value, expected.value, rtol=1e-6)

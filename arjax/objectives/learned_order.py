@@ -1,0 +1,112 @@
+"""A learned order: a distribution over orders that is trained together with the model.
+
+Orders are drawn from a Plackett-Luce distribution with one score per site (Plackett, "The Analysis of Permutations",
+1975): the next site is each of those left with probability softmax(score). The model is trained by maximum likelihood
+under the orders drawn. The scores follow the gradient of the expected nats by REINFORCE (Williams, 1992), each order
+against the mean of the others on the same batch (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline for
+Free!", 2019). Both follow training batches; validation is not looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.factorization import reorder
+from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.models.checks import check_key
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
+from arjax.objectives.metrics import Mean, Metrics
+
+#: The name of the scores among the parameters of the objective.
+SCORES = "scores"
+
+
+@OBJECTIVES.register("learned_order")
+@dataclasses.dataclass(frozen=True)
+class LearnedOrder(Objective):
+    """loss = mean over R drawn orders of -log p(x | o) / D, and REINFORCE for the scores of the sites.
+
+    The metric `order_nats` is the mean of the nats per example under the orders drawn.
+
+    Attributes:
+      orders_per_step: R, at least 2. Each batch (or micro-batch) is scored under all of them.
+      learning_rate: of the scores (Adam); that of the model is in the section `optimizer`.
+    """
+
+    NEEDS_ORDERS: ClassVar[bool] = True
+
+    orders_per_step: int = 4
+    learning_rate: float = 0.05
+
+    def __post_init__(self):
+        if self.orders_per_step < 2:
+            raise UserError(f"a policy needs at least 2 orders per step to compare, not {self.orders_per_step!r}")
+        if not self.learning_rate > 0:
+            raise UserError(f"the learning rate of a policy must be above 0, not {self.learning_rate!r}")
+
+    def check(self, model: AutoregressiveModel) -> None:
+        """Raises `UserError` unless the model has all orders: the policy draws any of them."""
+        if model.orders is None or model.orders.pool is not None:
+            raise UserError("the objective 'learned_order' draws any order: set model.orders to uniform")
+
+    def init(self, model: AutoregressiveModel, key: jax.Array) -> Own:
+        """Equal scores: all orders are equally probable."""
+        return Own({SCORES: jnp.zeros(model.event.num_sites, jnp.float32)})
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam."""
+        return optax.adam(self.learning_rate)
+
+    def report(self, own: Own) -> Mapping[str, Any]:
+        """The most probable order: the sites by falling score."""
+        return {"learned_order": np.argsort(-np.asarray(own.params[SCORES]), kind="stable").tolist()}
+
+    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """Two terms: the likelihood under R orders, for the model; that of the orders, for the policy."""
+        self.check(model)
+        check_key(step.key)
+        scores_D, num = own.params[SCORES], self.orders_per_step
+        keys_R = jax.random.split(step.key, num)
+        orders_RD = jax.lax.stop_gradient(jax.vmap(draw_order, in_axes=(0, None))(keys_R, scores_D))
+
+        def under(order_D: jax.Array) -> Metrics:
+            more = {"context": batch.context, "mask": batch.mask, "train": True, "key": step.key}
+            log_prob_B = model.log_prob(params, batch.x, factorization=reorder(model.orders.first, order_D), **more)
+            return likelihood_loss(model.event, batch, log_prob_B).metrics
+
+        by_order = jax.lax.map(under, orders_RD)
+        metrics = jax.tree.map(lambda leaf_R: leaf_R.mean(0), by_order)
+        nats_R = jax.lax.stop_gradient(Mean(by_order.nll, by_order.examples).value)
+        of_policy = Mean(policy_loss(scores_D, orders_RD, nats_R), jnp.float32(1))
+        means = {"order_nats": Mean(nats_R.sum(), jnp.float32(num))}
+        of_model = Mean(metrics.nll, metrics.dims)
+        return Loss((of_model, of_policy), dataclasses.replace(metrics, means=means), own.state)
+
+
+def draw_order(key: jax.Array, scores_D: jax.Array) -> jax.Array:
+    """A random order, int32[D]: sorting the scores with Gumbel noise draws from the Plackett-Luce distribution."""
+    return jnp.argsort(-(scores_D + jax.random.gumbel(key, scores_D.shape))).astype(jnp.int32)
+
+
+def log_prob_order(scores_D: jax.Array, order_D: jax.Array) -> jax.Array:
+    """log P(order) = sum_t score[o_t] - log sum_{s >= t} exp score[o_s]."""
+    ordered = scores_D[order_D]
+    left = jax.lax.cumlogsumexp(ordered, reverse=True)
+    return jnp.sum(ordered - left)
+
+
+def policy_loss(scores_D: jax.Array, orders_RD: jax.Array, nats_R: jax.Array) -> jax.Array:
+    """A scalar whose gradient by the scores estimates that of the expected nats without bias, from R orders."""
+    num = len(nats_R)
+    baseline_R = (nats_R.sum() - nats_R) / (num - 1)
+    log_prob_R = jax.vmap(log_prob_order, in_axes=(None, 0))(scores_D, orders_RD)
+    return ((nats_R - baseline_R) * log_prob_R).mean()

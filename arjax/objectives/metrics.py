@@ -1,0 +1,57 @@
+"""Numbers that merge over batches, devices and micro-batches: every one is a sum and a count."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+
+def mergeable(cls: type) -> type:
+    """Makes a dataclass a pytree whose instances add up leaf by leaf."""
+    cls.__add__ = lambda self, other: jax.tree.map(jnp.add, self, other)
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+@mergeable
+class Mean:
+    """A mean that merges: (total, count) of two batches add up to those of both.
+
+    Attributes:
+      total: float32[], the sum of what is averaged.
+      count: float32[], of how many.
+    """
+
+    total: jax.Array
+    count: jax.Array
+
+    @property
+    def divisor(self) -> jax.Array:
+        """The count, or 1 where nothing was counted: the mean of nothing is then 0."""
+        return jnp.where(self.count > 0, self.count, 1.0)
+
+    @property
+    def value(self) -> jax.Array:
+        """total / count."""
+        return self.total / self.divisor
+
+
+@mergeable
+class Metrics:
+    """Sums over the batches of some steps, float32[] each.
+
+    Attributes:
+      nll: negative log-likelihood (or its bound), nats.
+      examples: scored examples, counted by their weights.
+      sites: scored sites.
+      dims: scored scalars.
+      means: whatever else an objective reports, by name; it arrives in `metrics.jsonl` as a mean.
+    """
+
+    nll: jax.Array
+    examples: jax.Array
+    sites: jax.Array
+    dims: jax.Array
+    means: Mapping[str, Mean] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,50 @@
+"""What a population says while it trains: a line for every validation, and `metrics.jsonl` with means over members."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.reporting.writers import MetricWriter
+from arjax.training.history import History
+from arjax.training.step import Tally
+
+
+class PopulationReporter:
+    """Reports members together. A context manager."""
+
+    def __init__(self, workdir: str | os.PathLike, total_steps: int, step: int, say: Callable[[str], None]):
+        """Starts at `step`: metrics of later steps, left by a killed run, are removed."""
+        self._writer, self._total, self.say = MetricWriter(workdir, resume_step=step), total_steps, say
+
+    def __enter__(self) -> PopulationReporter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.close()
+
+    def train(self, step: int, tally: Tally, learning_rate: float, seconds: float) -> None:
+        """Means over the members whose loss was finite."""
+        fine = tally.bad_step < 0
+        tally = jax.tree.map(lambda leaf_OS: leaf_OS[fine].mean(dtype=np.float64), tally)
+        metrics = tally.metrics
+        values = {
+            "train/loss": tally.loss / tally.steps,
+            "train/nll_nats": metrics.nll / max(metrics.examples, 1.0),
+            "learning_rate": learning_rate,
+            "examples_per_second": metrics.examples * fine.size / seconds,
+        }
+        values |= {f"train/{name}": float(mean.value) for name, mean in metrics.means.items()}
+        self._writer.write(step, values)
+
+    def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
+        """The range of the best scores so far."""
+        best, lost = history.best_value, int((~history.alive).sum())
+        values = scores["nll_nats"][history.alive]
+        self._writer.write(step, {"validation/nll_nats": values.mean(), "validation/best_nll_nats": best.min()})
+        diverged = f", {lost} members have diverged" if lost else ""
+        self.say(f"step {step:,}/{self._total:,}  validation {best.min():.4f} to {best.max():.4f} nats{diverged}")

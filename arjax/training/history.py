@@ -1,0 +1,94 @@
+"""What the loop remembers beside the train state; stored with every checkpoint, so a resumed run is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from arjax.core.errors import UserError
+
+_OF_MEMBERS = {"best_value": np.float64, "best_step": np.int64, "bad_evals": np.int64, "alive": np.bool_}
+
+
+@dataclasses.dataclass
+class History:
+    """Arrays have the shape of the members: () for a run, [O, S] for a population.
+
+    Attributes:
+      best_value: lowest validation nats so far, infinity before the first finite one.
+      best_step: the step that it is of.
+      bad_evals: evaluations since then.
+      alive: whether all losses were finite.
+      train_seconds: spent in the loop, over all attempts.
+      compile_seconds: the part of it that compiled the train step.
+      step_seconds: the part of it that ran train steps.
+      interval_seconds: train time since the last log line.
+      sums: the tally of the steps since the last log line, by name.
+      companion_steps: the steps that the parameters of the companions are of, by name.
+      members: the identity of a population; "" for a run, whose identity is its `config.json`.
+    """
+
+    best_value: np.ndarray
+    best_step: np.ndarray
+    bad_evals: np.ndarray
+    alive: np.ndarray
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    step_seconds: float = 0.0
+    interval_seconds: float = 0.0
+    sums: dict[str, Any] = dataclasses.field(default_factory=dict)
+    companion_steps: dict[str, int] = dataclasses.field(default_factory=dict)
+    members: str = ""
+
+    @classmethod
+    def fresh(cls, shape: tuple[int, ...], members: str = "") -> History:
+        """The history before the first step."""
+        zeros = np.zeros(shape, np.int64)
+        return cls(np.full(shape, np.inf), zeros, zeros, np.ones(shape, np.bool_), members=members)
+
+    @classmethod
+    def from_json(cls, extra: Mapping[str, Any], shape: tuple[int, ...]) -> History:
+        """The inverse of `to_json`; what older checkpoints lack is as in a fresh one."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        history = cls.fresh(shape)
+        for name, value in extra.items():
+            if name in _OF_MEMBERS:
+                array = np.array(value, object)
+                value = np.where(np.equal(array, None), np.inf, array).astype(_OF_MEMBERS[name])
+            if name in known:
+                setattr(history, name, value)
+        return history
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it: an infinite value is None."""
+        values = dataclasses.asdict(self)
+        values |= {name: values[name].tolist() for name in _OF_MEMBERS}
+        values["best_value"] = np.where(np.isfinite(self.best_value), self.best_value, None).tolist()
+        return values
+
+    def stopped(self, patience: int) -> np.ndarray:
+        """Which members have not improved for `patience` evaluations; 0: none of them ever."""
+        return self.bad_evals >= patience if patience else np.zeros_like(self.alive)
+
+    def select(self, values: np.ndarray, step: int, patience: int) -> np.ndarray:
+        """Takes the validation nats after a step; returns which members are better than ever before.
+
+        A member that has stopped, or whose loss was not finite, keeps what it has.
+        """
+        better = self.alive & np.isfinite(values) & (values < self.best_value) & ~self.stopped(patience)
+        self.best_value = np.where(better, values, self.best_value)
+        self.best_step = np.where(better, step, self.best_step)
+        self.bad_evals = np.where(better, 0, self.bad_evals + 1)
+        return better
+
+    def check_companion(self, name: str, step: int) -> None:
+        """Notes the step of a companion's parameters; raises `UserError` when it was another one before."""
+        before = self.companion_steps.setdefault(name, step)
+        if before != step:
+            raise UserError(
+                f"the {name} of this run had its best parameters at step {before} when the run began and has them at "
+                f"step {step} now: a run goes on with the {name} that it began with"
+            )

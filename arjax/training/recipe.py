@@ -1,0 +1,36 @@
+"""What a train step does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import optax
+
+from arjax.core.batch import Batch
+from arjax.models import Model
+from arjax.objectives import Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a train step does, all static.
+
+    Attributes:
+      model: what is trained.
+      objective: what is minimised.
+      optimizer: turns gradients into updates.
+      total_steps: length of the run, which the objective's `progress` refers to.
+      ema_decay: decay of the average of the parameters; 0 keeps none.
+      transform: `(key, batch, train) -> batch` run inside the step, such as dynamic binarization, or None.
+      accumulate: micro-batches that a batch is cut into; their gradients are accumulated.
+    """
+
+    model: Model
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    total_steps: int
+    ema_decay: float = 0.0
+    transform: Callable[[jax.Array, Batch, bool], Batch] | None = None
+    accumulate: int = 1

@@ -1,0 +1,88 @@
+"""Learning-rate schedules: warm-up times the factor of a registered schedule."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry, parse_call
+
+#: A schedule is a function `(course, options...) -> float32[]`, the part of the peak rate at one step.
+SCHEDULES = Registry("schedule", hidden=("course",))
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """Where a run stands.
+
+    Attributes:
+      t: float32[], the step, 0 for the first.
+      done: float32[], the part of the steps after the warm-up that is done, 0 to 1.
+      warmup_steps: length of the warm-up.
+      end_factor: the factor at which schedules that fall end.
+    """
+
+    t: jax.Array
+    done: jax.Array
+    warmup_steps: int
+    end_factor: float
+
+
+@SCHEDULES.register("constant")
+def constant(course: Course) -> jax.Array:
+    """1."""
+    return jnp.ones_like(course.t)
+
+
+@SCHEDULES.register("linear")
+def linear(course: Course) -> jax.Array:
+    """1 - (1 - e) r."""
+    return 1 - (1 - course.end_factor) * course.done
+
+
+@SCHEDULES.register("cosine")
+def cosine(course: Course) -> jax.Array:
+    """e + (1 - e) (1 + cos(pi r)) / 2 (Loshchilov & Hutter, "SGDR", 2017, equation 5)."""
+    return course.end_factor + (1 - course.end_factor) * (1 + jnp.cos(jnp.pi * course.done)) / 2
+
+
+@SCHEDULES.register("rsqrt")
+def rsqrt(course: Course) -> jax.Array:
+    """max(e, sqrt(w / (t + 1))), at most 1 (Vaswani et al., 2017, section 5.3)."""
+    warmup = max(course.warmup_steps, 1)
+    return jnp.maximum(course.end_factor, jnp.sqrt(warmup / jnp.maximum(course.t + 1, warmup)))
+
+
+def make_schedule(
+    learning_rate: float, total_steps: int, schedule: str = "constant", warmup_steps: int = 0, end_factor: float = 0.0
+) -> optax.Schedule:
+    """The learning rate of step t = 0, 1, ..., total_steps - 1.
+
+    `learning_rate` times a linear warm-up over w = `warmup_steps`, times the factor of the schedule, a call string of
+    `SCHEDULES`, with e = `end_factor` and r the part of the steps after the warm-up that is done.
+
+    Raises:
+      UserError: an unknown schedule or option, or an impossible number.
+    """
+    name, options = parse_call(schedule)
+    options = SCHEDULES.resolve(name, options)
+    if learning_rate <= 0 or not 0 <= end_factor <= 1:
+        raise UserError(
+            f"optimizer.learning_rate must be above 0 and end_factor within 0..1, not {learning_rate} and {end_factor}"
+        )
+    if not 0 <= warmup_steps < max(total_steps, 1):
+        raise UserError(f"optimizer.warmup_steps={warmup_steps} must be at least 0 and below the {total_steps} steps")
+    factor = SCHEDULES.get(name)
+
+    def rate(t: jax.Array) -> jax.Array:
+        t = jnp.asarray(t, jnp.float32)
+        done = jnp.clip((t - warmup_steps) / (total_steps - warmup_steps), 0.0, 1.0)
+        # t + 1: the first step of a warm-up must not be lost to a rate of 0.
+        warmup = jnp.minimum(1.0, (t + 1) / warmup_steps) if warmup_steps else 1.0
+        return learning_rate * warmup * factor(Course(t, done, warmup_steps, end_factor), **options)
+
+    return rate

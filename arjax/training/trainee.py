@@ -1,0 +1,140 @@
+"""What the loop trains: one run, or several that take their steps together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.evaluation.likelihood import Evaluator
+from arjax.objectives import Companions
+from arjax.parallel.rows import to_mesh
+from arjax.parallel.sharding import replicated
+from arjax.training.feed import as_traced, make_feed
+from arjax.training.reporter import Reporter
+from arjax.training.setup import Setup, best_store
+from arjax.training.state import TrainState, eval_params
+from arjax.training.step import Tally, compile_chunk, from_named, zero_tally
+
+
+class Trainee(Protocol):
+    """Train states of some shape, and how they are begun, advanced, validated and kept.
+
+    Attributes:
+      setup: the parts of the run, or those that the members share.
+      shape: of the members; () for one run.
+      identity: tells one population from another; "" for one run.
+      abstract_state: shapes, types and shardings of the state, for checkpoints.
+    """
+
+    setup: Setup
+    shape: tuple[int, ...]
+    identity: str
+    abstract_state: Any
+
+    def begin(self, companions: Companions, state: Any | None) -> Any:
+        """The state to go on with: the one that is given, or a fresh one."""
+
+    def compile(self, state: Any, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack) -> None:
+        """Prepares the feed and compiles the train program, once for the whole run.
+
+        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends what the feed has begun.
+        """
+
+    def tally(self, sums: Mapping[str, Any]) -> Tally:
+        """A tally on the devices, from what stands in a history."""
+
+    def advance(self, state: Any, tally: Tally, step: int, n: int) -> tuple[Any, Tally]:
+        """Dispatches `n` train steps, at most `steps_per_dispatch`."""
+
+    def validate(self, state: Any) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """Validation nats of the members, and what is reported."""
+
+    def keep(self, state: Any, better: np.ndarray, step: int, values: np.ndarray) -> Any:
+        """Keeps the parameters of the members that are better than ever before; returns the state."""
+
+    def reporter(self, step: int) -> contextlib.AbstractContextManager[Any]:
+        """Progress and metrics from `step` on."""
+
+
+class OneRun:
+    """A run of one set of parameters on a mesh."""
+
+    shape, identity = (), ""
+
+    def __init__(self, setup: Setup, workdir: str | os.PathLike):
+        """`setup` holds the parts; the best parameters are kept in `workdir`."""
+        self.setup, self._workdir = setup, workdir
+        self._best = best_store(workdir)
+        self._best.steps()  # a file in its place ends here, and not after the first validation
+        evaluate = setup.evaluate
+        self.evaluator = Evaluator(
+            setup.model, setup.dataset, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders
+        )
+
+    @property
+    def abstract_state(self) -> TrainState:
+        """See `Setup`."""
+        return self.setup.abstract_state
+
+    def begin(self, companions: Companions, state: TrainState | None) -> TrainState:
+        """The state to go on with."""
+        init_key, self._key = self.setup.keys()
+        self._companions = companions
+        return self.setup.init_state(init_key) if state is None else state
+
+    def compile(
+        self, state: TrainState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
+    ) -> None:
+        """Prepares the feed and compiles the train program."""
+        setup, train = self.setup, self.setup.train
+        feed = make_feed(
+            setup.dataset.splits["train"],
+            setup.mesh,
+            seed=setup.seed,
+            batch_size=train.batch_size,
+            max_steps=train.steps_per_dispatch,
+            on_device=train.data_on_device,
+            steps_from=steps_from,
+        )
+        self._feed = threads.enter_context(feed)
+        chunk = self._feed.chunk(step, 1)
+        self._zeros = zero_tally(setup.recipe, state, chunk, self._companions)
+        rest = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
+        self._program = compile_chunk(setup.recipe, state, self.tally({}), *rest)
+
+    def tally(self, sums: Mapping[str, Any]) -> Tally:
+        """A tally, replicated."""
+        whole = replicated(self.setup.mesh)
+        return jax.tree.map(lambda leaf: to_mesh(leaf, whole), from_named(self._zeros, sums))
+
+    def advance(self, state: TrainState, tally: Tally, step: int, n: int) -> tuple[TrainState, Tally]:
+        """Dispatches `n` train steps."""
+        rest = (as_traced(n, self.setup.mesh), self._key, self._companions)
+        return self._program(state, tally, self._feed.chunk(step, n), *rest)
+
+    def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """The scores of the validation split, with the averaged parameters."""
+        scores = self.evaluator(eval_params(state), "validation")
+        return np.float64(scores["nll_nats"]), scores
+
+    def keep(self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray) -> TrainState:
+        """Writes the best parameters to the workdir."""
+        if better:
+            self._best.save(step, eval_params(state), {"value": float(values)})
+        return state
+
+    def reporter(self, step: int) -> Reporter:
+        """A progress line, and metrics in the workdir."""
+        return Reporter(self._workdir, self.setup.total_steps, step)
+
+
+def check_split(setup: Setup, split: str) -> None:
+    """Raises `UserError` when the data set has no such split."""
+    if split not in setup.dataset.splits:
+        raise UserError(f"data set {setup.dataset.name!r} has no {split} split to evaluate at the end")

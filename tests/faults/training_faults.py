@@ -1,0 +1,67 @@
+"""Faults of objectives, of the train step and of populations."""
+
+from __future__ import annotations
+
+from fault import Fault
+
+_CONTRACT = "training/test_objective_contract.py::"
+_POPULATION = "population/test_population.py::"
+
+TRAINING_FAULTS = (
+    Fault(
+        "all terms of an accumulated loss are divided by the count of the first",
+        "training/gradients.py",
+        "lambda g, c=term.divisor: g / c",
+        "lambda g, c=terms[0].divisor: g / c",
+        (_CONTRACT + "test_accumulated_gradients_are_those_of_the_larger_batch",),
+    ),
+    Fault(
+        "micro-batches of neighbouring rows, which move between devices",
+        "training/gradients.py",
+        "jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0)",
+        "rows.reshape(num, len(rows) // num, *rows.shape[1:])",
+        (_CONTRACT + "test_accumulated_gradients_on_a_mesh_move_no_rows",),
+    ),
+    Fault(
+        "the state of an objective stays what it was",
+        "training/step.py",
+        "return OwnState(optax.apply_updates(own.params, updates), state, opt_state)",
+        "return OwnState(optax.apply_updates(own.params, updates), own.state, opt_state)",
+        (_CONTRACT + "test_it_is_trained_with_the_model_and_reports",),
+    ),
+    Fault(
+        "progress that is one step ahead",
+        "training/step.py",
+        "state.step.astype(jnp.float32) / recipe.total_steps",
+        "(state.step + 1).astype(jnp.float32) / recipe.total_steps",
+        (_CONTRACT + "test_it_is_trained_with_the_model_and_reports",),
+    ),
+    Fault(
+        "the average of a run that starts from another one starts elsewhere",
+        "training/state.py",
+        "average = jax.tree.map(jnp.copy, params) if",
+        "average = jax.tree.map(jnp.zeros_like, params) if",
+        ("training/test_init_from.py::test_the_first_parameters_are_the_best_ones_of_the_run",),
+    ),
+    Fault(
+        "a member of a population that is out of patience goes on",
+        "training/history.py",
+        "(values < self.best_value) & ~self.stopped(patience)",
+        "(values < self.best_value)",
+        (_POPULATION + "test_a_member_out_of_patience_keeps_what_it_has",),
+    ),
+    Fault(
+        "all members keep the parameters of the best one",
+        "population/members.py",
+        "best=_chosen(jnp.asarray(better), ",
+        "best=_chosen(jnp.asarray(better) | better.any(), ",
+        (_POPULATION + "test_a_member_out_of_patience_keeps_what_it_has",),
+    ),
+    Fault(
+        "an order is compared with the mean of all, itself among them",
+        "objectives/learned_order.py",
+        "baseline_R = (nats_R.sum() - nats_R) / (num - 1)",
+        "baseline_R = nats_R.mean()",
+        ("population/test_search.py::test_the_policy_gradient_is_right_on_average",),
+    ),
+)

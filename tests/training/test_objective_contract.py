@@ -1,0 +1,178 @@
+"""An objective with parameters and state of its own, told its progress, with a companion and a metric of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from loop_helpers import assert_same_bits, final_state, finish, metrics, run_python, stop_at, tiny_config
+
+from arjax.config.build import build
+from arjax.config.files import save_config
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.objectives import OBJECTIVES, Loss, Mean, Objective, Own, Step, likelihood_loss, make_objective
+from arjax.training.gradients import loss_and_gradients
+from arjax.training.loop import train
+
+WARMUP = 0.5
+STEP = Step(jax.random.key(0), jnp.float32(0.5))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracked(Objective):
+    """Maximum likelihood, and a number `level` that is trained to be the nats per example, against a running baseline.
+
+    The distance to a frozen teacher comes in by a warm-up. One term counts scalars, the other examples.
+    """
+
+    teacher: str = ""
+    rate: float = 0.25
+
+    def companions(self):
+        return {"teacher": self.teacher} if self.teacher else {}
+
+    def init(self, model, key):
+        return Own({"level": jax.random.uniform(key)}, {"baseline": jnp.zeros(())})
+
+    def optimizer(self):
+        return optax.sgd(self.rate)
+
+    def loss(self, model, params, own, batch, step):
+        log_prob_B = model.score(params, batch, key=step.key, train=True).log_prob
+        loss = likelihood_loss(model.event, batch, log_prob_B)
+        count = loss.metrics.examples
+        nats_B = jax.lax.stop_gradient(-log_prob_B)
+        error = ((own.params["level"] - nats_B) ** 2).sum() / 2
+        if self.teacher:
+            teacher = step.companions["teacher"]
+            gap_B = (log_prob_B - teacher.model.score(teacher.params, batch).log_prob) ** 2
+            error += jnp.minimum(step.progress / WARMUP, 1.0) * gap_B.sum()
+        means = {"above": Mean((nats_B - own.state["baseline"]).sum(), count)}
+        means["progress"] = Mean(step.progress, jnp.float32(1))
+        state = {"baseline": 0.9 * own.state["baseline"] + 0.1 * nats_B.mean()}
+        return Loss((*loss.terms, Mean(error, count)), dataclasses.replace(loss.metrics, means=means), state)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    """As by another package; other tests see those of arjax alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OBJECTIVES, "_entries", dict(OBJECTIVES._entries))
+        OBJECTIVES.register("tracked")(Tracked)
+        yield
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    workdir, config = tmp_path_factory.mktemp("teacher"), tiny_config(train__steps=6)
+    save_config(config, workdir)
+    train(build(config), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def changes(teacher):
+    return {"objective": f"tracked(teacher={str(teacher)!r})", "train__accumulate": 2, "network__dropout": 0.2}
+
+
+@pytest.fixture(scope="module")
+def straight(changes, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("straight")
+    train(build(tiny_config(**changes)), workdir)
+    return workdir
+
+
+def test_it_is_trained_with_the_model_and_reports(changes, straight):
+    _, state, history = final_state(straight, **changes)
+    assert history["companion_steps"] == {"teacher": 6}
+    nats = [line["train/nll_nats"] for line in metrics(straight) if "train/nll_nats" in line]
+    baseline = 0.0
+    assert abs(float(state.own.params["level"]) - nats[-1]) < 0.1 * nats[-1]  # 3/4 of the way twelve times
+    for batch in range(24):  # two micro-batches in each of twelve steps
+        baseline = 0.9 * baseline + 0.1 * nats[batch // 6]
+    np.testing.assert_allclose(state.own.state["baseline"], baseline, rtol=0.01)
+    lines = [line for line in metrics(straight) if "train/progress" in line]
+    np.testing.assert_allclose([line["train/progress"] for line in lines], (np.arange(4) * 3 + 1) / 12, rtol=1e-5)
+    assert lines[0]["train/above"] > lines[-1]["train/above"] > 0
+
+
+def test_a_run_with_it_resumes_bit_for_bit(changes, straight, tmp_path, monkeypatch):
+    stop_at(monkeypatch, 5)
+    outcome = train(build(tiny_config(train__steps_per_dispatch=1, **changes)), tmp_path)
+    assert (outcome.status, outcome.step) == ("interrupted", 5)
+    monkeypatch.undo()
+    train(build(tiny_config(**changes)), tmp_path)
+    assert_same_bits(final_state(tmp_path, **changes), final_state(straight, **changes))
+    assert metrics(tmp_path) == metrics(straight)
+
+
+def test_a_companion_must_stay_what_it_was(changes, straight, teacher, tmp_path):
+    shutil.copytree(straight, tmp_path / "run")
+    shutil.copytree(teacher, tmp_path / "teacher")
+    longer = tiny_config(train__steps=12)
+    save_config(longer, tmp_path / "teacher")
+    train(build(longer), tmp_path / "teacher")
+    changes = changes | {"objective": f"tracked(teacher={str(tmp_path / 'teacher')!r})", "train__steps": 18}
+    with pytest.raises(UserError, match=r"teacher of this run had its best parameters at step 6 .* step 12 now"):
+        train(build(tiny_config(**changes)), tmp_path / "run")
+    changes["objective"] = f"tracked(teacher={str(tmp_path / 'nobody')!r})"
+    with pytest.raises(UserError, match="holds no run"):
+        train(build(tiny_config(**changes)), tmp_path / "new")
+
+
+def uneven_case(devices=None):
+    """A recipe without dropout, its first parameters, and a batch whose parts count different numbers of scalars."""
+    setup = build(tiny_config(network__dropout=0.0), devices)
+    rng = np.random.default_rng(0)
+    x = setup.dataset.splits["train"].__getitems__(np.arange(8)).x
+    mask = (rng.random((8, 8, 8)) < rng.random((8, 1, 1))).astype(np.float32)
+    params = jax.jit(setup.model.init)(jax.random.key(0))
+    return setup.recipe, params, Batch(x, mask=mask, weight=np.float32([1, 0, 1, 1, 2, 0, 1, 0]))
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    return uneven_case()
+
+
+@pytest.mark.parametrize("accumulate", [2, 8])
+@pytest.mark.parametrize("objective", ["teacher_forcing", "tracked"])
+def test_accumulated_gradients_are_those_of_the_larger_batch(uneven, objective, accumulate):
+    recipe, params, batch = uneven
+    own = Own({"level": jnp.float32(50.0)}, {"baseline": jnp.zeros(())}) if objective == "tracked" else Own()
+    results = []
+    for num in (1, accumulate):
+        own_recipe = dataclasses.replace(recipe, objective=make_objective(objective), accumulate=num)
+        call = jax.jit(lambda params, own, batch, r=own_recipe: loss_and_gradients(r, params, own, batch, STEP))
+        loss, gradients = call(params, own, batch)
+        results.append((loss.value, loss.metrics.nll, loss.metrics.dims, gradients))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), *results)
+    assert results[0][2] == (np.asarray(batch.mask).sum((1, 2)) * batch.weight).sum()
+
+
+MESH = """
+import test_objective_contract as here
+from arjax.parallel.sharding import batch_sharding, make_mesh, replicated
+import dataclasses, jax, numpy as np
+
+recipe, params, batch = here.uneven_case(jax.devices()[:1])
+_, expected = jax.jit(lambda p, b: here.loss_and_gradients(recipe, p, here.Own(), b, here.STEP))(params, batch)
+mesh = make_mesh(2, 2, 1)
+recipe = dataclasses.replace(recipe, accumulate=2)
+placed = jax.tree.map(lambda a: jax.device_put(a, batch_sharding(mesh)), batch)
+step = jax.jit(lambda p, b: here.loss_and_gradients(recipe, p, here.Own(), b, here.STEP))
+compiled = step.lower(jax.device_put(jax.device_get(params), replicated(mesh)), placed).compile()
+_, found = compiled(jax.device_put(jax.device_get(params), replicated(mesh)), placed)
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), found, expected)
+assert "all-gather" not in compiled.as_text() and "all-to-all" not in compiled.as_text(), "rows move between devices"
+"""
+
+
+def test_accumulated_gradients_on_a_mesh_move_no_rows():
+    finish(run_python(MESH, devices=4))
