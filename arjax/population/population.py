@@ -66,7 +66,7 @@ class Population:
         arrays, self.gather = compact_form(source)
         self.arrays = jax.tree.map(jnp.asarray, arrays)
         self._score = jax.jit(self._score_batch)
-        self._compiled: dict[Any, jax.stages.Compiled] = {}
+        self._compiled: dict[Any, Any] = {}
 
     def replace_orders(self, orders: Sequence[str | np.ndarray]) -> None:
         """Takes other orders; as many as before are trained by the same compiled program."""
@@ -89,7 +89,7 @@ class Population:
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()
 
-    def compiled(self, make: Callable[[], jax.stages.Compiled]) -> jax.stages.Compiled:
+    def compiled(self, make: Callable[[], Any]) -> Any:
         """The train program: that of an earlier call where the orders are as many and cut alike, else `make()`."""
         key = (len(self.factorizations), self.factorizations[0].blocks.shape)
         if key not in self._compiled:

@@ -26,6 +26,8 @@ from arjax.objectives import OBJECTIVES
 from arjax.samplers import SAMPLERS
 from arjax.sweep.main import _parse as parse_sweep_flags
 from arjax.sweep.rows import load_sweep, runs_of
+from arjax.training.optimizer import OPTIMIZERS
+from arjax.training.schedules import SCHEDULES
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -39,6 +41,8 @@ REGISTRIES = (
     NETWORKS,
     CONDITIONALS,
     OBJECTIVES,
+    OPTIMIZERS,
+    SCHEDULES,
     SAMPLERS,
     DATASETS,
 )
@@ -122,10 +126,12 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
-def test_examples_run(page, folder):
+def test_examples_run(page, folder, monkeypatch):
+    for registry in REGISTRIES:  # what an example registers is not there for other tests
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
-            exec(compile(block.text, str(page), "exec"), {"__name__": "example"})
+            exec(compile(block.text, str(page), "exec", dont_inherit=True), {"__name__": "example"})
 
 
 def test_the_example_of_the_readme_learns_and_paints_in():

@@ -199,7 +199,7 @@ def test_an_interrupted_sweep_goes_on(folder, monkeypatch, capsys):
         patch.setattr(Population, "indices", indices)
         assert sweep() == 130
     assert not list((folder / "out").glob("*/results.json")) and (folder / "out" / "populations").is_dir()
-    capsys.readouterr()
+    assert "arjax-sweep: interrupted: stopped at step 6 of 16; the same command" in capsys.readouterr().err
     assert sweep() == 0 and "goes on at step" in capsys.readouterr().out
     for run in load_sweep("sweep.py"):
         first, second = (np.load(folder / name / run.name / "rows.npz") for name in ("straight", "out"))
