@@ -150,11 +150,10 @@ class Mixture(Derived):
         from arjax.population.ensemble import WEIGHTS as FIND
         from arjax.population.ensemble import mixture, stderr
 
-        weights_M = FIND[self.weights](self._nats(members, "validation")) if self.weights != "equal" else None
         nll_MN = self._nats(members, members[0].results["split"])
-        nll_N = mixture(nll_MN, FIND["equal"](nll_MN) if weights_M is None else weights_M)
-        used = len(members) if weights_M is None else int((weights_M > 0).sum())
-        how = f"{used} of {len(members)} chosen" if self.weights == "chosen" else f"{self.weights} weights"
+        weights_M = FIND[self.weights](nll_MN if self.weights == "equal" else self._nats(members, "validation"))
+        nll_N = mixture(nll_MN, weights_M)
+        how = f"{int((weights_M > 0).sum())} of them chosen" if self.weights == "chosen" else f"{self.weights} weights"
         return {
             "model": f"{len(members)} mixed, {how}",
             "metric": "nll_nats",

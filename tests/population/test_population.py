@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ from arjax.core.errors import UserError
 from arjax.population import Population, make_ensemble, train_population
 from arjax.population.members import Members
 from arjax.population.step import WAYS
-from arjax.training.loop import train
+from arjax.training.history import History
+from arjax.training.loop import Run, train
 
 ORDERS, SEEDS = ("spiral", "random(seed=1)", "raster"), (3, 0)
 
@@ -122,3 +126,10 @@ def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch):
     np.testing.assert_allclose(scores.validation[others], whole.validation[others], rtol=1e-5)
     ensemble = make_ensemble(*(rows.reshape(6, -1) for rows in (scores.validation_rows, scores.test_rows)))
     assert ensemble.weights[2] == 0 and np.isfinite(ensemble.uniform) and ensemble.chosen[-1] == 2
+
+
+def test_a_member_that_had_ended_before_its_loss_was_no_number_is_not_lost():
+    history = dataclasses.replace(History.fresh((1, 3)), bad_evals=np.array([[2, 0, 2]]))
+    run = SimpleNamespace(history=history, train=SimpleNamespace(patience=2))
+    Run._check_finite(run, np.array([[7, 7, -1]]))
+    np.testing.assert_array_equal(history.alive, [[True, False, True]])
