@@ -1,7 +1,7 @@
 """The frame that networks on images share: any of the raster-like orders of a two-dimensional grid, as plain raster.
 
-A raster order read from another corner, or column by column on a square grid, is the raster order of a flipped or transposed image.
-So a network turns the picture, works row by row, left to right, and turns its features back.
+A raster order read from another corner, or column by column on a square grid, is the raster order of a flipped or
+transposed image. So a network turns the picture, works row by row, left to right, and turns its features back.
 
 Where the colour channels of a pixel are sites of their own, the grid is (H, W, C) and they come one after the other.
 """
@@ -68,7 +68,7 @@ def check_channels(event: EventSpec, options: Mapping[str, Any], *names: str) ->
 
 
 def to_raster(x: jax.Array, event: EventSpec, factorization: Factorization) -> jax.Array:
-    """x[B, *grid, *value] -> the flipped or transposed image [B, *grid, value_size], in which the order of the sites is raster."""
+    """x[B, *grid, *value] -> [B, *grid, value_size], flipped or transposed so that the order of the sites is raster."""
     turned = jnp.take(flat_sites(x, event), jnp.asarray(factorization.order), axis=1)
     return turned.reshape(x.shape[0], *event.grid_shape, event.value_size)
 
