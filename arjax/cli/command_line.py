@@ -139,7 +139,7 @@ def unknown_argument(argument: str, parser: argparse.ArgumentParser) -> str:
 def _check(flags: Flags) -> None:
     if flags.mode in ("train", "plan") and not flags.config:
         raise UserError(f"--mode={flags.mode} needs --config=FILE.py")
-    if flags.mode in ("train", "evaluate", "sample") and not flags.workdir:
+    if flags.mode not in ("plan", "list") and not flags.workdir:
         raise UserError(f"--mode={flags.mode} needs --workdir=DIR")
     if flags.mode == "list" and (flags.config or flags.overrides or flags.workdir):
         raise UserError("--mode=list takes neither a config nor a workdir")

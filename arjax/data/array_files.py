@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,12 +102,15 @@ def _open(path: Path) -> np.memmap:
     """The array in a file, mapped into memory."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    # the disk; the text of a damaged header, which numpy reads as that of a dict in Python
+    except (OSError, ValueError, EOFError, TypeError, OverflowError, tokenize.TokenError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"cannot read the array {str(path)!r}: {reason}") from error
     if not isinstance(array, np.memmap):
         array.close()
         raise UserError(f"{str(path)!r} holds several arrays: write each with numpy.save into a file of its own")
+    if not array.ndim:
+        raise UserError(f"{str(path)!r} holds a single number, and the first dimension of an array are the examples")
     if not array.dtype.isnative:
         raise UserError(f"{str(path)!r} has the byte order of other machines: write it again in that of this one")
     if hasattr(mmap, "MADV_RANDOM"):  # else each row brings its neighbours along, megabytes on some disks

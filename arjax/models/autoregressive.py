@@ -20,6 +20,7 @@ from arjax.factorization import Factorization, Orders
 from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key, check_params
 from arjax.models.queries import conditional_log_prob
 from arjax.models.sampling import draw, keys_of
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import Network
 from arjax.samplers import Draw
 
@@ -143,7 +144,12 @@ class AutoregressiveModel:
         """Features of all sites given the values of those in `known` bool[B, *grid], in one pass, [B, *grid, F].
 
         For networks that predict from any set of known sites; see `arjax.networks.any_order.order_agnostic`.
+
+        Raises:
+          UserError: as `features`, or the network is none of those.
         """
+        if not isinstance(self.network, OrderAgnosticNetwork):
+            raise UserError("this network predicts from the sites of earlier steps, not from any set of known sites")
         x = as_values(self.event, x)
         context = as_context(self.context_spec, context, len(x))
         return self._apply(params, key, x, as_mask(self.event, known, len(x)), context, train=train, method="given")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from arjax.conditionals.blocks import Query, turns
-from arjax.core.arrays import as_sites
+from arjax.core.arrays import as_sites, is_known
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization, from_order
 from arjax.models.checks import as_values
@@ -29,10 +29,14 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
         out where it is all that remains.
 
     Raises:
-      UserError: none of the model's orders does; the sentence says what is in the way.
+      UserError: none of the model's orders does; the sentence says what is in the way. Or the orders are not known,
+        because the model is an argument of a transformed function.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(model)):
-        raise UserError("the order of a query is found outside of `jit`: close over the model instead of passing it")
+    if not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders))):
+        raise UserError(
+            "the orders of a model must be known outside `jit` where sites are observed or asked for, as one is looked "
+            "for that visits these first: close over the model instead of passing it as an argument"
+        )
     group_D = np.full(model.event.num_sites, len(groups))
     for number, member_D in reversed(list(enumerate(groups))):
         group_D[np.asarray(member_D, bool).ravel()] = number

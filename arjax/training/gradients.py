@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch
+from arjax.core.errors import UserError
 from arjax.objectives import Loss, Mean, Own, Step
 from arjax.training.recipe import Recipe
 
@@ -74,7 +75,12 @@ def _divided(terms: tuple[Mean, ...], gradients: tuple[Gradients, ...]) -> Gradi
 
 
 def cut(batch: Batch, num: int) -> Batch:
-    """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices."""
+    """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices.
+
+    Raises `UserError` when it cannot be cut into so many equal parts.
+    """
+    if len(batch) % num:
+        raise UserError(f"a batch of {len(batch)} examples cannot be cut into {num} equal micro-batches")
     return jax.tree.map(
         lambda rows: jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0),
         batch,

@@ -16,6 +16,7 @@ COMMANDS = [
     (["--config=CONFIG"], "--mode=train needs --workdir=DIR"),
     (["--mode=evaluate"], "--mode=evaluate needs --workdir=DIR"),
     (["--mode=sample"], "--mode=sample needs --workdir=DIR"),
+    (["--mode=inpaint"], "--mode=inpaint needs --workdir=DIR"),
     (["--mode=plan"], "--mode=plan needs --config=FILE.py"),
     (["--mode=list", "--config=CONFIG"], "--mode=list takes neither a config nor a workdir"),
     (["--mode=list", "--workdir=EMPTY"], "--mode=list takes neither a config nor a workdir"),

@@ -106,6 +106,8 @@ def test_rows_are_checked_when_they_are_read_and_all_of_them_for_a_device(tmp_pa
         ({"train": "text.npy"}, "cannot read the array 'text.npy'"),
         ({"train": "cut.npy"}, "cannot read the array 'cut.npy'"),
         ({"train": "empty.npy"}, "cannot read the array 'empty.npy'"),
+        ({"train": "number.npy"}, "holds a single number"),
+        *[({"train": f"header_{k}.npy"}, f"cannot read the array 'header_{k}.npy'") for k in range(3)],
         ({"train": "objects.npy"}, "cannot read the array 'objects.npy'"),
         ({"train": "many.npz"}, "holds several arrays"),
         ({"train": "x.npy", "test": "wide.npy"}, r"the test examples must have shape \(N, 4\), not \(5, 6\)"),
@@ -129,6 +131,13 @@ def test_what_cannot_be_read_is_told_in_one_sentence(options, sentence, tmp_path
         np.save(f"{name}.npy", array)
     np.save("swapped.npy", np.ones((5, 4), ">f8"))
     np.save("objects.npy", np.array([None, 1]), allow_pickle=True)
+    np.save("number.npy", np.uint8(3))
+    header = pathlib.Path("x.npy").read_bytes()
+    for k, (old, new) in enumerate(
+        [(b"}", b"("), (b"'descr'", b"b'escr'"), (b"(5, 4), }" + b" " * 40, b"(%d, 4), }" % 10**40)]
+    ):
+        assert old in header
+        pathlib.Path(f"header_{k}.npy").write_bytes(header.replace(old, new))
     np.savez("many.npz", a=x, b=x)
     pathlib.Path("text.npy").write_text("1, 2, 3")
     pathlib.Path("empty.npy").write_bytes(b"")

@@ -70,13 +70,25 @@ def test_a_temperature_may_be_traced():
         np.testing.assert_array_equal(draw(model, params, temperature), expected)
 
 
-def test_a_query_needs_to_know_the_order():
-    model, top = make_model(EVENT, "made"), np.arange(12).reshape(3, 4) < 4
-    params = model.init(jax.random.key(0))
-    ask = lambda model: model.conditional_log_prob(params, X, query=~top, evidence=top)  # noqa: E731
-    np.testing.assert_allclose(jax.jit(lambda: ask(model))(), ask(model), rtol=1e-5)
-    with pytest.raises(UserError, match="found outside of `jit`: close over the model"):
-        jax.jit(ask)(model)
+def test_queries_say_that_they_need_the_orders_outside_of_jit():
+    top = np.arange(12).reshape(3, 4) < 4
+    queries = {
+        "sample": lambda model, params: model.sample(params, jax.random.key(0), 1, given=X[0], observed=top),
+        "score": lambda model, params: model.conditional_log_prob(params, X, query=~top, evidence=top),
+    }
+    for options in ({}, {"orders": "uniform"}):
+        model = make_model(EVENT, "independent" if not options else "made", **options)
+        params = model.init(jax.random.key(0))
+        for query in queries.values():
+            with pytest.raises(UserError, match=r"must be known outside `jit`.*close over the model"):
+                jax.eval_shape(query, model, params)
+            jax.eval_shape(lambda params, query=query, model=model: query(model, params), params)
+
+
+def test_features_of_any_known_sites_are_refused_by_networks_of_an_order():
+    model = make_model(EVENT, "made")
+    with pytest.raises(UserError, match="not from any set of known sites"):
+        model.features_given(model.init(jax.random.key(0)), X, X > 0)
 
 
 def test_one_program_draws_in_all_orders():

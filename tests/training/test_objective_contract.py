@@ -156,6 +156,12 @@ def test_accumulated_gradients_are_those_of_the_larger_batch(uneven, objective, 
     assert results[0][2] == (np.asarray(batch.mask).sum((1, 2)) * batch.weight).sum()
 
 
+def test_a_batch_that_cannot_be_cut_is_refused(uneven):
+    recipe, params, batch = uneven
+    with pytest.raises(UserError, match="8 examples cannot be cut into 3 equal micro-batches"):
+        loss_and_gradients(dataclasses.replace(recipe, accumulate=3), params, Own(), batch, STEP)
+
+
 MESH = """
 import test_objective_contract as here
 from arjax.parallel.sharding import batch_sharding, make_mesh, replicated
