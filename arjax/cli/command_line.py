@@ -199,6 +199,7 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
         reason = f": {error}" if str(error) else ""
         print(f"{program}: this machine has too little memory{reason}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        where = f": {stop}" if str(stop) else ""
+        print(f"{program}: interrupted{where}", file=sys.stderr)
         return 130

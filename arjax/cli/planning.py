@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.evaluation.flops import count_flops
-from arjax.models import AutoregressiveModel
+from arjax.models import Model
 from arjax.objectives import Companion, Loss
 from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated
 from arjax.reporting.tables import format_bytes, format_count, print_table
@@ -105,13 +105,13 @@ def make_plan(
     )
 
 
-def abstract_batch(model: AutoregressiveModel, batch_size: int, sharding: Any = None) -> Batch:
+def abstract_batch(model: Model, batch_size: int, sharding: Any = None) -> Batch:
     """Shapes and types of a batch for the model."""
     batch = jax.eval_shape(lambda: model.dummy_batch(batch_size))
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), batch)
 
 
-def _forward_flops(model: AutoregressiveModel, params: Any) -> float:
+def _forward_flops(model: Model, params: Any) -> float:
     def score(params: Any, batch: Batch) -> jax.Array:
         return model.score(params, batch).log_prob
 

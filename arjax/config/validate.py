@@ -117,7 +117,7 @@ def _check_duration(train: ConfigDict) -> None:
 
 
 def _check_names(config: ConfigDict) -> None:
-    # Imported here: these rooms import JAX, and `arjax --help` should not.
+    # Imported here: these packages import JAX, and `arjax --help` should not.
     from arjax.conditionals import CONDITIONALS
     from arjax.data import DATASETS
     from arjax.evaluation.inpainting import HALVES

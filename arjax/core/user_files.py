@@ -34,8 +34,8 @@ def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
     return result
 
 
-def load_list(path: str, function: str, kind: type, file: str, things: str) -> list[Any]:
-    """The objects that `function()` of a user's file lists, each of a `kind` with a `name` that no other has.
+def load_list(path: str, function: str, kinds: tuple[type, ...], file: str, things: str) -> list[Any]:
+    """The objects that `function()` of a user's file lists, each of one of the kinds, with a `name` that no other has.
 
     `file` and `things` are what the file ("sweep file") and the objects ("runs") are called in messages.
 
@@ -49,9 +49,9 @@ def load_list(path: str, function: str, kind: type, file: str, things: str) -> l
     if not found:
         raise UserError(f"{function}() in {path} returns no {things}")
     for each in found:
-        if not isinstance(each, kind):
-            package = kind.__module__.rpartition(".")[0]
-            raise UserError(f"{function}() in {path} must return {package}.{kind.__name__} objects, not {each!r}")
+        if not isinstance(each, kinds):
+            names = " or ".join(f"{kind.__module__.rpartition('.')[0]}.{kind.__name__}" for kind in kinds)
+            raise UserError(f"{function}() in {path} must return {names} objects, not {each!r}")
     names = [each.name for each in found]
     for name in names:
         if names.count(name) > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -77,9 +76,13 @@ def complete(
     evidence_first(model, ~hidden, hidden)  # what cannot be scored is not drawn
     each = jax.tree.map(lambda array: np.repeat(np.asarray(array), num, axis=0), batch)
     drawn = model.sample(params, key, len(each), given=each.x, observed=~hidden, context=each.context)
-    score = functools.partial(model.conditional_log_prob, query=hidden, evidence=~hidden)
-    log_prob = np.asarray(score(params, drawn, context=each.context)).reshape(len(x), num)
-    truth = np.asarray(score(params, x, context=batch.context))
+
+    @jax.jit
+    def score(params: Any, x: jax.Array, context: Any) -> jax.Array:
+        return model.conditional_log_prob(params, x, query=hidden, evidence=~hidden, context=context)
+
+    log_prob = np.asarray(score(params, drawn, each.context)).reshape(len(x), num)
+    truth = np.asarray(score(params, x, batch.context))
     return Completions(x, hidden, np.asarray(drawn).reshape(len(x), num, *x.shape[1:]), log_prob, truth)
 
 

@@ -19,7 +19,7 @@ from arjax.data import Dataset, Source
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import eval_batches
 from arjax.factorization import Factorization
-from arjax.models import AutoregressiveModel
+from arjax.models import Model
 from arjax.parallel.rows import from_own_rows, own_rows
 
 Rows = dict[str, jax.Array]
@@ -39,7 +39,7 @@ class Hidden:
 
 
 def eval_step(
-    model: AutoregressiveModel,
+    model: Model,
     params: Any,
     batch: Batch,
     log_scale_D: np.ndarray | float = 0.0,
@@ -54,18 +54,18 @@ def eval_step(
     the other, so K costs time and no memory. With `hidden`, it is the likelihood of these sites given the visible ones,
     in one order that answers for it.
     """
-    x, num = batch.x, len(batch)
-    counted = jnp.ones((num, *model.event.grid_shape), bool) if hidden is None else jnp.asarray(hidden.sites)
-    counted = jnp.broadcast_to(counted, (num, *model.event.grid_shape))
-    mask = None if batch.mask is None and hidden is None else counted
-    if batch.mask is not None:
-        mask = counted = counted & (batch.mask > 0)
-    more = {"context": batch.context, "mask": mask}
+    num = len(batch)
+    counted = jnp.ones((num, *model.event.grid_shape), bool) if batch.mask is None else batch.mask > 0
+    if hidden is not None:
+        counted = counted & jnp.asarray(hidden.sites)
+        batch = batch.replace(mask=counted)
 
     def score(factorization: Factorization | None) -> jax.Array:
         if hidden is not None:
-            return -model.conditional_log_prob(params, x, query=hidden.sites, evidence=hidden.visible, **more)
-        return -model.log_prob(params, x, factorization=factorization, **more)
+            more = {"context": batch.context, "mask": batch.mask}
+            return -model.conditional_log_prob(params, batch.x, query=hidden.sites, evidence=hidden.visible, **more)
+        more = {} if factorization is None else {"factorization": factorization}
+        return -model.score(params, batch, **more).log_prob
 
     counted_BD = counted.reshape(num, -1)
     added_B = jnp.where(counted_BD, jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
@@ -92,7 +92,7 @@ class Evaluator:
 
     def __init__(
         self,
-        model: AutoregressiveModel,
+        model: Model,
         dataset: Dataset,
         batch_size: int,
         mesh: Mesh | None,
@@ -137,15 +137,19 @@ class Evaluator:
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
         """Scores a split; see `evaluate` for the result and errors."""
+        whole = self.rows(params, split)
+        scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.decode is not None)
+        return scores | (summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {})
+
+    def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
+        """The scores of each example of a split, as `eval_step` names them, float64[N]; raises as `evaluate`."""
         if split not in self._dataset.splits:
             raise UserError(f"data set {self._dataset.name!r} has no {split} split")
         found = self._rows(params, self._dataset.splits[split])
         if not found:
             raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
         whole = {name: np.concatenate([np.asarray(rows[name], np.float64) for rows in found]) for name in found[0]}
-        whole = {name: values[whole["weight"] > 0] for name, values in whole.items()}
-        scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.decode is not None)
-        return scores | (summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {})
+        return {name: values[whole["weight"] > 0] for name, values in whole.items()}
 
     def _rows(self, params: Any, source: Source) -> list[Rows]:
         """The scores of all batches of a split; one batch is computed while the next one is read."""
@@ -164,9 +168,7 @@ class Evaluator:
         return from_own_rows(np.asarray(rows), self._own, self._sharding, self._batch_size)
 
 
-def evaluate(
-    model: AutoregressiveModel, params: Any, dataset: Dataset, split: str, batch_size: int, mesh: Mesh
-) -> dict[str, float]:
+def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size: int, mesh: Mesh) -> dict[str, float]:
     """The exact likelihood of a split.
 
     Args:

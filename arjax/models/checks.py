@@ -50,7 +50,7 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
         raise UserError(f"a factorization is one as from make_factorization, not {factorization!r}")
     if factorization.grid_shape != grid_shape:
         raise UserError(f"the factorization is of {factorization.grid_shape}, the grid is {grid_shape}")
-    if factorization.parents is not None and not network.SERVES_GRAPHS:
+    if factorization.parents is not None and not network.SUPPORTS_GRAPHS:
         raise UserError("this network reads all earlier sites, not the parents of a graph alone")
     if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(factorization)):
         options = {field.name: getattr(network, field.name) for field in dataclasses.fields(network)}

@@ -111,7 +111,7 @@ def _check_head(head: Conditional, factorization: Factorization) -> None:
 
 
 def _check_graph(network: str, factorization: Factorization) -> None:
-    if factorization.parents is not None and not NETWORKS.get(network).SERVES_GRAPHS:
+    if factorization.parents is not None and not NETWORKS.get(network).SUPPORTS_GRAPHS:
         raise UserError(f"the network {network!r} reads all earlier sites, not the parents in model.graph alone")
 
 

@@ -71,7 +71,7 @@ class Network(nn.Module):
     #: How many steps of a prompt `extend` reads in one call; 1 where it is but a scan of `step`.
     CHUNK: ClassVar[int] = 1
     #: Whether the family keeps to a dependency graph that has fewer arrows than the order allows.
-    SERVES_GRAPHS: ClassVar[bool] = False
+    SUPPORTS_GRAPHS: ClassVar[bool] = False
 
     @classmethod
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:

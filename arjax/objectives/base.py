@@ -13,7 +13,7 @@ import optax
 from arjax.core.batch import Batch
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
-from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.models.base import Model, Params
 from arjax.objectives.metrics import Mean, Metrics
 
 OBJECTIVES = Registry("objective")
@@ -43,7 +43,7 @@ class Companion:
       params: its parameters.
     """
 
-    model: AutoregressiveModel
+    model: Model
     params: Params
 
 
@@ -98,14 +98,14 @@ class Objective:
     #: Whether it draws from `model.orders`, which then must not be empty.
     NEEDS_ORDERS: ClassVar[bool] = False
 
-    def check(self, model: AutoregressiveModel) -> None:
+    def check(self, model: Model) -> None:
         """Raises `UserError` when the model cannot be trained by this objective; called before anything compiles."""
 
     def companions(self) -> Mapping[str, str]:
         """The workdirs of the runs whose models `loss` reads, by name; none by default."""
         return {}
 
-    def init(self, model: AutoregressiveModel, key: jax.Array) -> Own:
+    def init(self, model: Model, key: jax.Array) -> Own:
         """Parameters and state of the objective before the first step; none by default."""
         return Own()
 
@@ -117,7 +117,7 @@ class Objective:
         """What `results.json` says of the objective at the end of a run, in types of JSON; nothing by default."""
         return {}
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The loss of a batch, differentiated by `params` and by `own.params`."""
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from arjax.core.batch import Batch
-from arjax.models.autoregressive import AutoregressiveModel, Params
+from arjax.models.base import Model, Params
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
 
 
@@ -14,7 +14,7 @@ from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likeli
 class TeacherForcing(Objective):
     """loss = -sum_b w_b log p(x_b) / (number of scored scalars), in nats per dimension."""
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The negative log-likelihood, or its bound where the model has no more."""
         score = model.score(params, batch, key=step.key, train=True)
         return likelihood_loss(model.event, batch, score.log_prob)

@@ -1,7 +1,6 @@
 """Many runs in one program: the same recipe under O orders and S seeds, trained side by side."""
 
 from arjax.population.ensemble import Ensemble, make_ensemble
-from arjax.population.jobs import PopulationJob
 from arjax.population.policy import Learned, learn_order
 from arjax.population.population import Population
 from arjax.population.search import Found, local_search, random_search
@@ -12,7 +11,6 @@ __all__ = [
     "Found",
     "Learned",
     "Population",
-    "PopulationJob",
     "Scores",
     "learn_order",
     "local_search",

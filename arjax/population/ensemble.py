@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -40,15 +41,15 @@ def make_ensemble(valid_MN: np.ndarray, test_MN: np.ndarray) -> Ensemble:
     """
     valid_MN, test_MN = np.asarray(valid_MN, np.float64), np.asarray(test_MN, np.float64)
     num = len(valid_MN)
-    equal, weights = np.full(num, 1 / num), fit_weights(valid_MN)
+    equal, weights = equal_weights(valid_MN), fit_weights(valid_MN)
     chosen = greedy(valid_MN)
     by_size = [mixture(test_MN[list(chosen[:size])], np.full(size, 1 / size)).mean() for size in range(1, num + 1)]
     uniform_N, weighted_N = mixture(test_MN, equal), mixture(test_MN, weights)
     return Ensemble(
         uniform=float(uniform_N.mean()),
-        uniform_stderr=_stderr(uniform_N),
+        uniform_stderr=stderr(uniform_N),
         weighted=float(weighted_N.mean()),
-        weighted_stderr=_stderr(weighted_N),
+        weighted_stderr=stderr(weighted_N),
         weights=weights,
         chosen=chosen,
         by_size=np.array(by_size),
@@ -64,7 +65,7 @@ def mixture(nll_MN: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
 def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
     """The weights [M] of the mixture under which the examples are most probable (expectation maximisation)."""
     possible_MN = nll_MN[:, np.isfinite(nll_MN.min(0))]  # what is impossible under all members says nothing of them
-    weights_M = np.full(len(nll_MN), 1 / len(nll_MN))
+    weights_M = equal_weights(nll_MN)
     if not possible_MN.size:
         return weights_M
     likelihood_MN = np.exp(possible_MN.min(0) - possible_MN)  # up to a factor that weights do not see
@@ -74,6 +75,22 @@ def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
         if ratio_M.max() < 1 + _ENOUGH:  # the objective is concave, and log max ratio bounds what is left of it
             break
     return weights_M / weights_M.sum()
+
+
+def equal_weights(nll_MN: np.ndarray) -> np.ndarray:
+    """1/M for each member, [M]."""
+    return np.full(len(nll_MN), 1 / len(nll_MN))
+
+
+def chosen_weights(nll_MN: np.ndarray) -> np.ndarray:
+    """Equal weights for some members, none for the others: as many of the greedy sequence as give the fewest nats."""
+    sequence = list(greedy(nll_MN))
+    log_sum_MN = np.logaddexp.accumulate(-nll_MN[sequence], axis=0)  # of the first 1, 2, ..., M
+    nats_M = [math.log(size) - log_sum_N.mean() for size, log_sum_N in enumerate(log_sum_MN, start=1)]
+    size = int(np.argmin(nats_M)) + 1
+    weights_M = np.zeros(len(nll_MN))
+    weights_M[sequence[:size]] = 1 / size
+    return weights_M
 
 
 def greedy(nll_MN: np.ndarray) -> tuple[int, ...]:
@@ -88,5 +105,14 @@ def greedy(nll_MN: np.ndarray) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def _stderr(nll_N: np.ndarray) -> float:
+#: From the nats of the validation examples under each member to its weight in the mixture.
+WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "equal": equal_weights,
+    "fitted": fit_weights,
+    "chosen": chosen_weights,
+}
+
+
+def stderr(nll_N: np.ndarray) -> float:
+    """The standard error of the mean over the examples; 0 for one."""
     return float(nll_N.std(ddof=1) / math.sqrt(len(nll_N))) if len(nll_N) > 1 else 0.0

@@ -72,17 +72,20 @@ class Members:
         self, state: PopulationState, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack
     ) -> None:
         """Compiles the train program, unless the population has it from an earlier training."""
-        population = self.population
+        self._zeros, self._program = self.population.compiled(lambda: self._compiled(state, step))
+
+    def _compiled(self, state: PopulationState, step: int) -> tuple[Tally, jax.stages.Compiled]:
+        """The tally of no steps, and the train program."""
+        population, recipe = self.population, self.setup.recipe
         one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), state.train)
         indices = population.indices(step, 1, self.setup.train.steps_per_dispatch)
         chunk = ResidentChunk(population.arrays, indices[0], population.gather)
-        self._zeros = zero_tally(self.setup.recipe, one, chunk, self._companions, self.shape)
-        tally = self.tally({})
-        chunk_of_members = functools.partial(population_chunk, self.setup.recipe, population.way, population.gather)
+        zeros = zero_tally(recipe, one, chunk, self._companions, self.shape)
+        tally = jax.device_put(zeros, population.sharding)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, (state.train, tally))
+        chunk_of_members = functools.partial(population_chunk, recipe, population.way, population.gather)
         program = jax.jit(chunk_of_members, donate_argnums=0, out_shardings=shardings)
-        arguments = self._arguments(step, 1)
-        self._program = population.compiled(lambda: program.lower(state.train, tally, *arguments).compile())
+        return zeros, program.lower(state.train, tally, *self._arguments(step, 1)).compile()
 
     def _arguments(self, step: int, n: int) -> tuple[Any, ...]:
         indices = jnp.asarray(self.population.indices(step, n, self.setup.train.steps_per_dispatch))

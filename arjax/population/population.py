@@ -33,7 +33,7 @@ class Population:
     """The same config under several orders and seeds; each member is the run that `arjax` would make of it alone.
 
     The orders are spread over as many devices as divide their number; `config.mesh` and `train.data_on_device` play no
-    part. A data set that transforms its examples at random is scored on the same draws for all members.
+    part.
     """
 
     def __init__(self, config: ConfigDict, orders: Sequence[str | np.ndarray], seeds: Sequence[int], way: str = ""):
@@ -56,28 +56,21 @@ class Population:
         if way not in ("", *WAYS):
             raise UserError(f"the way through a population is one of {', '.join(WAYS)}, not {way!r}")
         self.way = way or ("map" if jax.default_backend() == "cpu" else "vmap")
-        if jax.process_count() > 1:
-            raise UserError("a population is trained by one process")
-        if config.model.orders:
-            raise UserError("a population has one order per member: leave model.orders empty")
         self.config, self.seeds = config.copy_and_resolve_references(), tuple(int(seed) for seed in seeds)
         self.config.model.ordering = next((order for order in orders if isinstance(order, str)), "raster")
         self.config.mesh.update(data=-1, fsdp=1, tensor=1)
-        self.setup: Setup = build(self.config, jax.devices()[:1])
-        for split in ("validation", config.evaluate.split):
-            if split not in self.setup.dataset.splits:
-                raise UserError(f"data set {self.setup.dataset.name!r} has no {split} split, which a population needs")
+        self.setup = shared_setup(self.config)
         self.replace_orders(orders)
         source = self.setup.dataset.splits["train"]
         self.num_examples = len(source)
         arrays, self.gather = compact_form(source)
         self.arrays = jax.tree.map(jnp.asarray, arrays)
         self._score = jax.jit(self._score_batch)
-        self._compiled: dict[Any, jax.stages.Compiled] = {}
+        self._compiled: dict[Any, Any] = {}
 
     def replace_orders(self, orders: Sequence[str | np.ndarray]) -> None:
         """Takes other orders; as many as before are trained by the same compiled program."""
-        factorizations = [self._factorization(order) for order in orders]
+        factorizations = [factorization_of(self.setup, self.config, order) for order in orders]
         if len({f.blocks.shape for f in factorizations}) > 1:
             raise UserError("the orders are cut into different blocks, so they cannot share one program")
         self.factorizations, self.orders = factorizations, stack(factorizations)
@@ -96,35 +89,20 @@ class Population:
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()
 
-    def compiled(self, make: Callable[[], jax.stages.Compiled]) -> jax.stages.Compiled:
+    def compiled(self, make: Callable[[], Any]) -> Any:
         """The train program: that of an earlier call where the orders are as many and cut alike, else `make()`."""
         key = (len(self.factorizations), self.factorizations[0].blocks.shape)
         if key not in self._compiled:
             self._compiled[key] = make()
         return self._compiled[key]
 
-    def _factorization(self, order: str | np.ndarray) -> Factorization:
-        setup, model = self.setup, self.setup.model
-        text = order if isinstance(order, str) else f"list(order={tuple(int(site) for site in order)})"
-        grid = model.event.grid_shape
-        choice = self.config.model
-        data = self._examples(text, choice.graph)
-        factorization = make_factorization(grid, text, choice.partition, data, choice.graph)
-        options = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(model.network)}
-        check_network(self.config.network.name, setup.dataset.event, factorization, options)
-        return factorization
-
-    def _examples(self, ordering: str, graph: str) -> np.ndarray | None:
-        if not needs_data(ordering) and not graph_needs_data(graph):
-            return None
-        x, event = self.setup.dataset.some_examples("train"), self.setup.dataset.event
-        return x.reshape(len(x), event.num_sites, -1)
-
-    def _score_batch(self, params: Any, orders: Factorization, batch: Batch, key: jax.Array):
+    def _score_batch(self, params: Any, orders: Factorization, batch: Batch, keys_S: jax.Array):
         dataset = self.setup.dataset
-        if dataset.transform is not None:
-            batch = dataset.transform(key, batch, False)
-        return score_population(self.setup.model, self.way, orders, params, batch, dataset.log_scale_D)
+
+        def batch_of(key: jax.Array) -> Batch:
+            return batch if dataset.transform is None else dataset.transform(key, batch, False)
+
+        return score_population(self.setup.model, self.way, orders, params, batch_of, keys_S, dataset.log_scale_D)
 
     def indices(self, step: int, n: int, most: int) -> np.ndarray:
         """Rows of the train split for n steps, int32[S, most, B]: those that a run of each seed sees."""
@@ -142,16 +120,53 @@ class Population:
         dataset = self.setup.dataset
         if split not in dataset.splits:
             raise UserError(f"data set {dataset.name!r} has no {split} split")
-        parts, key = [], jax.random.key(self.config.seed)
+        parts, keys_S = [], jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
         batches = eval_batches(dataset.splits[split], self.config.evaluate.batch_size)
         with contextlib.closing(read_ahead(batches)) as coming:
             for i, batch in enumerate(coming):
-                counts_B, batch, key_i = batch.weight > 0, batch.replace(weight=None), jax.random.fold_in(key, i)
-                nll_OSB, sites_B = (np.asarray(a) for a in self._score(params, orders, batch, key_i))
+                counts_B, batch = batch.weight > 0, batch.replace(weight=None)
+                keys_of_batch_S = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_S, i)
+                nll_OSB, sites_B = (np.asarray(a) for a in self._score(params, orders, batch, keys_of_batch_S))
                 keep_B = counts_B & (sites_B > 0)
                 parts.append((nll_OSB[..., keep_B], sites_B[keep_B]))
         nll, sites = zip(*parts, strict=True)
         return np.concatenate(nll, axis=-1), np.concatenate(sites)
+
+
+def shared_setup(config: ConfigDict) -> Setup:
+    """The parts that all members of a population have, on one device.
+
+    Raises:
+      UserError: a mistake in the config, several orders in each member, a data set without a validation split, or
+        several processes.
+    """
+    if jax.process_count() > 1:
+        raise UserError("a population is trained by one process")
+    if config.model.orders:
+        raise UserError("a population has one order per member: leave model.orders empty")
+    setup = build(config, jax.devices()[:1])
+    for split in ("validation", config.evaluate.split):
+        if split not in setup.dataset.splits:
+            raise UserError(f"data set {setup.dataset.name!r} has no {split} split, which a population needs")
+    return setup
+
+
+def factorization_of(setup: Setup, config: ConfigDict, order: str | np.ndarray) -> Factorization:
+    """The factorization of a member: its order, cut into blocks as the config says.
+
+    Raises:
+      UserError: no such order, or one that the network does not serve.
+    """
+    model, event, choice = setup.model, setup.dataset.event, config.model
+    text = order if isinstance(order, str) else f"list(order={tuple(int(site) for site in order)})"
+    data = None
+    if needs_data(text) or graph_needs_data(choice.graph):
+        data = setup.dataset.some_examples("train")
+        data = data.reshape(len(data), event.num_sites, -1)
+    factorization = make_factorization(model.event.grid_shape, text, choice.partition, data, choice.graph)
+    options = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(model.network)}
+    check_network(config.network.name, event, factorization, options)
+    return factorization
 
 
 def member_sharding(num_orders: int) -> NamedSharding:

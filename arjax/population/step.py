@@ -96,15 +96,18 @@ def score_population(
     way: str,
     orders: Factorization,
     params: Any,
-    batch: Batch,
+    batch_of: Callable[[jax.Array], Batch],
+    keys_S: jax.Array,
     log_scale_D: np.ndarray | float,
 ) -> tuple[jax.Array, jax.Array]:
-    """Nats of each row of a batch under every member, [O, S, B], and the number of sites that are scored, [B]."""
+    """Nats of each row of a batch under every member, [O, S, B], and the number of sites that are scored, [B].
 
-    def member(order: Factorization, params: Any, _: jax.Array) -> tuple[jax.Array, jax.Array]:
-        rows = eval_step(dataclasses.replace(model, factorization=order), params, batch, log_scale_D)
+    `batch_of`: from the key of a seed to the batch as its members see it.
+    """
+
+    def member(order: Factorization, params: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        rows = eval_step(dataclasses.replace(model, factorization=order), params, batch_of(key), log_scale_D)
         return rows["nll"], rows["sites"]
 
-    num_seeds = jax.tree.leaves(params)[0].shape[1]
-    nll_OSB, sites_OSB = over_members(way, member)(orders, params, jnp.arange(num_seeds))
+    nll_OSB, sites_OSB = over_members(way, member)(orders, params, keys_S)
     return nll_OSB, sites_OSB[0, 0]

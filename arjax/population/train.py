@@ -14,10 +14,11 @@ import jax
 import numpy as np
 
 from arjax.evaluation.likelihood import summarize
-from arjax.population.members import Members
+from arjax.population.members import Members, PopulationState
 from arjax.population.population import Population
 from arjax.training.history import History
 from arjax.training.loop import fit
+from arjax.training.state import own_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Scores:
       test_rows: likewise of the other split.
       seconds: of training, without compilation.
       num_params: of one member.
+      params: the best parameters of all members, [O, S, ...].
+      history: the members' progress, and the seconds that all of them took together.
+      reports: what the objective reports about each member at the end, [O][S] dicts.
     """
 
     validation: np.ndarray
@@ -41,6 +45,9 @@ class Scores:
     test_rows: np.ndarray
     seconds: float
     num_params: int
+    params: Any
+    history: History
+    reports: list[list[dict[str, Any]]]
 
 
 def train_population(
@@ -65,12 +72,13 @@ def train_population(
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
         run = fit(Members(population, folder, say), folder)
-        return _scores(population, run.state.best, run.history)
+        return _scores(population, run.state, run.history)
 
 
-def _scores(population: Population, params: Any, history: History) -> Scores:
+def _scores(population: Population, state: PopulationState, history: History) -> Scores:
     """What the best parameters of all members score; members that never had a finite score have none."""
     dataset, split, best = population.setup.dataset, population.config.evaluate.split, history.best_value
+    params, objective = state.best, population.setup.recipe.objective
     orders = jax.device_put(population.orders, population.sharding)
     valid_rows, _ = population.rows(params, orders, "validation")
     test_rows, sites_N = population.rows(params, orders, split)
@@ -83,6 +91,11 @@ def _scores(population: Population, params: Any, history: History) -> Scores:
         scores = summarize(nll, sites_N, dataset.event, text=dataset.decode is not None)
         return scores if finite.all() else dict.fromkeys(scores, math.inf)
 
+    def report(o: int, s: int) -> dict[str, Any]:
+        own = jax.tree.map(lambda leaf: leaf[o, s], state.train.own)
+        return objective.report(own_of(state.train.replace(own=own)))
+
+    num_orders, num_seeds = population.shape
     return Scores(
         validation=best,
         results=[[score(nll_N) for nll_N in of_order] for of_order in test_rows],
@@ -91,4 +104,7 @@ def _scores(population: Population, params: Any, history: History) -> Scores:
         test_rows=test_rows,
         seconds=history.step_seconds,
         num_params=sum(leaf[0, 0].size for leaf in jax.tree.leaves(params)),
+        params=params,
+        history=history,
+        reports=[[report(o, s) for s in range(num_seeds)] for o in range(num_orders)],
     )

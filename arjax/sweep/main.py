@@ -6,13 +6,12 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from arjax.cli.command_line import Parser, only_run_in, tell_mistakes, unknown_argument, writable_folder
 from arjax.core.errors import UserError
-from arjax.core.files import reading, write_text
 from arjax.core.user_files import select
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
@@ -20,12 +19,15 @@ from arjax.reporting.tables import print_table
 from arjax.sweep.curves import FILE_NAME as CURVES_NAME
 from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import LOG_NAME, Executor, LocalExecutor, last_line
-from arjax.sweep.results import FILE_NAME, read_results, readable_columns, result_row, write_csv
-from arjax.sweep.runs import Run, check_runs, load_sweep
+from arjax.sweep.orders import FILE_NAME as ORDERS_NAME
+from arjax.sweep.orders import draw_orders
+from arjax.sweep.results import read_results, readable_columns
+from arjax.sweep.rows import check_runs, load_sweep, runs_of
+from arjax.sweep.runs import Run
 from arjax.sweep.slurm import SlurmExecutor
+from arjax.sweep.table import Table
 
 EXIT_SOME_FAILED = 1
-COMMAND_FILE = "command.txt"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +45,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="arjax-sweep",
         description="Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were.",
-        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--jobs=N] [--executor=local|slurm] ...",
+        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--executor=local|population|slurm] "
+        "[--jobs=N] ...",
         allow_abbrev=False,
     )
     parser.add_argument("--sweep", required=True, metavar="FILE.py", help="file that defines get_sweep()")
@@ -55,7 +58,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="devices of its own for each run on this machine",
     )
-    parser.add_argument("--executor", default="local", choices=("local", "slurm"), help="where to run [local]")
+    parser.add_argument(
+        "--executor",
+        default="local",
+        choices=("local", "population", "slurm"),
+        help="a process for each run; one program for runs that differ in order and seed; a cluster [local]",
+    )
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="execute these runs only")
     parser.add_argument(
         "--slurm_options", default="", metavar="K=V,K=V", help="for submitit, such as slurm_partition=gpu"
@@ -67,57 +75,49 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _sweep(flags: argparse.Namespace) -> int:
-    runs = load_sweep(flags.sweep)
-    selected = select(runs, flags.only, "run")
+    rows = load_sweep(flags.sweep)
+    chosen = select(rows, flags.only, "run")
+    selected = runs_of(chosen, rows)
     check_runs(selected, flags.sweep)
     workdir = writable_folder(flags.workdir)
-    folders = {run.name: workdir / run.name for run in runs}
+    table = Table(rows, workdir, flags.sweep, ["--executor=population"] if flags.executor == "population" else [])
     with only_run_in(workdir):
         executor = _executor(flags, workdir)
-        waiting = [run for run in selected if outcome(run, folders[run.name]) is None]
+        waiting = [run for run in selected if table.outcome(run) is None]
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
-        failed = execute(executor, waiting, runs, folders, workdir)
-        failed += complaints(selected, folders)
-        _report(runs, folders, workdir, failed)
+        failed = execute(executor, waiting, table)
+        failed += table.complaints(selected)
+        not_made = _report(table)
+    failed += [not_made[row.name] for row in chosen if row.name in not_made]
+    for sentence in failed:
+        print(f"arjax-sweep: {' '.join(sentence.split())}", file=sys.stderr)
     return EXIT_SOME_FAILED if failed else 0
 
 
 def _executor(flags: argparse.Namespace, workdir: Path) -> Executor:
     if flags.executor == "local":
         return LocalExecutor(flags.jobs, flags.devices_per_job)
+    if flags.executor == "population":
+        if flags.jobs != 1 or flags.devices_per_job is not None:
+            raise UserError("--jobs and --devices_per_job are for --executor=local: a population is one program")
+        from arjax.sweep.population import PopulationExecutor  # with JAX, which would take the devices of other runs
+
+        return PopulationExecutor(workdir)
     if flags.devices_per_job is not None:
         raise UserError("--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N")
     return SlurmExecutor(workdir, _slurm_options(flags.slurm_options))
 
 
-def is_finished(run: Run, folder: Path) -> bool:
-    """Whether the folder holds the results of exactly this run; a run whose row has changed is executed again."""
-    command = folder / COMMAND_FILE
-    with reading(command):
-        same = command.exists() and command.read_bytes() == run.command().encode()
-    return same and bool(read_results(folder))
-
-
-def outcome(run: Run, folder: Path) -> dict[str, Any] | UserError | None:
-    """The row of a finished run, or the reason why it has none, such as a metric it lacks; None when unfinished."""
-    try:
-        return result_row(run, folder) if is_finished(run, folder) else None
-    except UserError as error:
-        return error
-
-
-def execute(
-    executor: Executor, waiting: Sequence[Run], runs: Sequence[Run], folders: Mapping[str, Path], workdir: Path
-) -> list[str]:
+def execute(executor: Executor, waiting: Sequence[Run], table: Table) -> list[str]:
     """Executes the waiting runs, telling each end and updating the table; returns the sentences of failed runs."""
-    failed, start = [], time.monotonic()
+    failed, start, folders = [], time.monotonic(), table.folders
     for done, (run, code) in enumerate(executor.execute(waiting, folders), start=1):
         folder = folders[run.name]
         how = "finished"
         if code == 0 and read_results(folder):
-            write_text(folder / COMMAND_FILE, run.command())
-            write_csv(workdir / FILE_NAME, collect(runs, folders))
-            if complaints([run], folders):
+            table.finish(run)
+            table.write(table.of_runs())
+            if table.complaints([run]):
                 how = "FAILED, as its results lack what its row tells"
         else:
             how = f"FAILED (exit code {code})" if code else "ended without results"
@@ -127,28 +127,21 @@ def execute(
     return failed
 
 
-def collect(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """The rows of all finished runs, in the order of the sweep file; without those that `complaints` names."""
-    return [row for run in runs if isinstance(row := outcome(run, folders[run.name]), dict)]
-
-
-def complaints(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[str]:
-    """A sentence for each run that has ended and has no row; see `outcome`."""
-    return [str(error) for run in runs if isinstance(error := outcome(run, folders[run.name]), UserError)]
-
-
-def _report(runs: Sequence[Run], folders: Mapping[str, Path], workdir: Path, failed: Sequence[str]) -> None:
-    rows = collect(runs, folders)
-    write_csv(workdir / FILE_NAME, rows)
+def _report(table: Table) -> dict[str, str]:
+    """Writes the whole table and its pictures; returns by name why rows could not be made of their runs."""
+    rows, not_made = table.whole()
+    path = table.write(rows)
     if rows:
         columns, cells, right = readable_columns(rows)
         print_table(columns, cells, right=right)
-    print(f"{len(rows)} of {len(runs)} rows in {workdir / FILE_NAME}")
-    finished = [run for run in runs if isinstance(outcome(run, folders[run.name]), dict)]
-    if draw_curves(workdir / CURVES_NAME, finished, folders):
-        print(f"learning curves in {workdir / CURVES_NAME}")
-    for sentence in failed:
-        print(f"arjax-sweep: {sentence}", file=sys.stderr)
+    listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
+    print(f"{len(rows)} of {len(listed)} rows in {path}")
+    finished, folders = table.finished(), table.folders
+    if draw_curves(table.workdir / CURVES_NAME, finished, folders):
+        print(f"learning curves in {table.workdir / CURVES_NAME}")
+    if draw_orders(table.workdir / ORDERS_NAME, finished, folders):
+        print(f"scores by order in {table.workdir / ORDERS_NAME}")
+    return not_made
 
 
 def _slurm_options(text: str) -> dict[str, Any]:

@@ -83,21 +83,22 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "ordering": run.ordering or config["model"]["ordering"],
         "seed": results["seed"],
         "metric": run.metric,
-        "value": _number(results[run.metric]),
-        "published": _number(run.published),
+        "value": number(results[run.metric]),
+        "published": number(run.published),
         "published_mark": run.published_mark,
         "num_params": results["num_params"],
-        "train_minutes": _number(results["train_seconds"] / 60, digits=3),
+        "train_minutes": number(results["train_seconds"] / 60, digits=3),
         "device": results["device"],
         "command": run.command(),
-        "value_stderr": _number(stderr, digits=3),
-        "sites_per_second": _number(speed if is_number(speed) else math.nan, digits=3),
+        "value_stderr": number(stderr, digits=3),
+        "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
         "kind": results["kind"],
     }
     return {name: values[name] for name in COLUMNS}
 
 
-def _number(value: float, digits: int = 6) -> str:
+def number(value: float, digits: int = 6) -> str:
+    """A number as it stands in the table; "" for nan."""
     return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from arjax.core.errors import UserError
-from arjax.core.user_files import load_list
-from arjax.evaluation.metrics import check_metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +25,7 @@ class Run:
       metric: the number of `results.json` to report, such as `nll_nats` or `bits_per_dim`.
       published: the number to compare with; nan when there is none.
       published_mark: where that number comes from, or what is different about it.
+      listed: whether it has a row of its own; False for a run that only a `Mean` or a `Mixture` reads.
     """
 
     name: str
@@ -39,20 +37,23 @@ class Run:
     metric: str = "nll_nats"
     published: float = float("nan")
     published_mark: str = ""
+    listed: bool = True
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", self.name):
-            raise UserError(f"a run cannot be named {self.name!r}: use letters, digits and _ . + = - only")
+        check_name(self.name, "a run")
         if not isinstance(self.config, str) or not self.config:
             raise UserError(f"run {self.name!r} needs a config, such as 'configs/x.py:arg', not {self.config!r}")
         if not isinstance(self.overrides, Mapping):
             raise UserError(f"the overrides of run {self.name!r} must be a dict, not {self.overrides!r}")
-        if isinstance(self.published, bool) or not isinstance(self.published, int | float):
-            raise UserError(f"the published number of run {self.name!r} must be a number, not {self.published!r}")
+        check_published(self.published, f"run {self.name!r}")
+
+    def override_texts(self) -> list[tuple[str, str]]:
+        """The overrides as they stand on a command line."""
+        return [(key, _text(value)) for key, value in self.overrides.items()]
 
     def arguments(self, workdir: str) -> list[str]:
         """The arguments of `arjax` for this run."""
-        overrides = [f"--config.{key}={_text(value)}" for key, value in self.overrides.items()]
+        overrides = [f"--config.{key}={text}" for key, text in self.override_texts()]
         return [f"--config={self.config}", f"--workdir={workdir}", *overrides]
 
     def command(self) -> str:
@@ -64,22 +65,13 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def load_sweep(path: str) -> list[Run]:
-    """The runs that `get_sweep()` of a sweep file returns.
-
-    Raises:
-      UserError: a missing or failing file, something that is not a list of `Run`s, or names that are used twice.
-    """
-    return load_list(path, "get_sweep", Run, "sweep file", "runs")
+def check_name(name: Any, what: str) -> None:
+    """Raises `UserError` for a name that no folder of a sweep can have."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name):
+        raise UserError(f"{what} cannot be named {name!r}: use letters, digits and _ . + = - only")
 
 
-def check_runs(runs: Sequence[Run], path: str) -> None:
-    """Checks all that can be known of the runs of a sweep file before any of them starts.
-
-    Raises:
-      UserError: a config file that does not exist, or a metric that no run has.
-    """
-    for run in runs:
-        check_metric(run.metric, f"run {run.name!r}")
-        if not os.path.isfile(run.config.partition(".py:")[0].removesuffix(".py") + ".py"):
-            raise UserError(f"run {run.name!r} of {path} names a config file that does not exist: {run.config!r}")
+def check_published(published: Any, owner: str) -> None:
+    """Raises `UserError` unless the number to compare with is a number."""
+    if isinstance(published, bool) or not isinstance(published, int | float):
+        raise UserError(f"the published number of {owner} must be a number, not {published!r}")

@@ -68,8 +68,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
         run.advance(stop)
         # 3. Interrupted: everything is saved, the same command goes on from here.
         if not run.is_finished():
-            message = f"stopped at step {run.step} of {run.total}; the same command goes on from there"
-            return Outcome("interrupted", run.step, message)
+            return Outcome("interrupted", run.step, run.stopped())
         # 4. Done: the parameters that were best on validation, on the test split.
         results = _results(run, trainee)
         scores = f"{results['split']}: {results['bits_per_dim']:.4f} bits/dim ({results['kind']})"
@@ -87,7 +86,7 @@ def fit(trainee: Trainee, workdir: str | os.PathLike) -> Run:
     with StopSignal() as stop, RunFolder(workdir) as run.folder:
         run.advance(stop)
     if not run.is_finished():
-        raise KeyboardInterrupt(f"stopped at step {run.step} of {run.total}")
+        raise KeyboardInterrupt(run.stopped())
     return run
 
 
@@ -111,6 +110,10 @@ class Run:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
             self._fit(stop)
+
+    def stopped(self) -> str:
+        """The sentence for a run that was interrupted."""
+        return f"stopped at step {self.step} of {self.total}; the same command goes on from there"
 
     def is_finished(self) -> bool:
         """Whether all steps are done, or validation has not improved for too long."""
@@ -187,8 +190,8 @@ class Run:
             self._save(clock())
 
     def _check_finite(self, bad_step: np.ndarray) -> None:
-        """A member whose loss was not finite is lost; the run ends when all are."""
-        self.history.alive = self.history.alive & (bad_step < 0)
+        """A member whose loss was not finite is lost, unless it had ended before; the run ends when all are."""
+        self.history.alive = self.history.alive & ((bad_step < 0) | self.history.stopped(self.train.patience))
         if not self.history.alive.any():
             good = self.latest.steps()
             where = (

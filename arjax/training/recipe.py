@@ -9,7 +9,7 @@ import jax
 import optax
 
 from arjax.core.batch import Batch
-from arjax.models import AutoregressiveModel
+from arjax.models import Model
 from arjax.objectives import Objective
 
 
@@ -27,7 +27,7 @@ class Recipe:
       accumulate: micro-batches that a batch is cut into; their gradients are accumulated.
     """
 
-    model: AutoregressiveModel
+    model: Model
     objective: Objective
     optimizer: optax.GradientTransformation
     total_steps: int

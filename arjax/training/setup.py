@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.models import AutoregressiveModel
+from arjax.models import Model
 from arjax.objectives import Companion
 from arjax.parallel.sharding import Rule, path_string, replicated
 from arjax.training.checkpoint import CheckpointStore
@@ -71,7 +71,7 @@ class Trained:
       step: the step that they are of.
     """
 
-    model: AutoregressiveModel
+    model: Model
     params: Any
     step: int
 
@@ -110,7 +110,7 @@ class Setup:
     open_run: Callable[[str], Trained]
 
     @property
-    def model(self) -> AutoregressiveModel:
+    def model(self) -> Model:
         """What is trained."""
         return self.recipe.model
 

@@ -1,38 +1,54 @@
 """Mixtures of separately trained orders on the binary UCI sets: eight orders each, one seed, under the usual recipes.
 
-arjax-population --study=experiments/uci_density/ensembles.py --workdir=runs/uci_ensembles
+arjax-sweep --sweep=experiments/uci_density/ensembles.py --workdir=runs/uci_ensembles --executor=population
 """
 
-from arjax.population import PopulationJob
+from arjax.sweep import Mixture, Run
 
-#: set and network; the letters under NADE would take an hour
-POPULATIONS = [
-    ("adult", "made"),
-    ("connect4", "nade"),
-    ("dna", "made"),
-    ("mushrooms", "made"),
-    ("mushrooms", "nade"),
-    ("nips", "made"),
-    ("nips", "nade"),
-    ("ocr_letters", "made"),
-]
+#: The networks on each set; the letters under NADE would take an hour
+NETWORKS = {
+    "adult": ("made",),
+    "connect4": ("nade",),
+    "dna": ("made",),
+    "mushrooms": ("made", "nade"),
+    "nips": ("made", "nade"),
+    "ocr_letters": ("made",),
+}
 #: The best number of each column in table 4 of Germain et al. (2015), from memory (mark M)
 BEST = {"adult": 13.12, "connect4": 11.90, "dna": 79.66, "mushrooms": 9.55, "nips": 272.39, "ocr_letters": 27.22}
+#: The order of the bits, backwards, and six random ones
+ORDERS = {"raster": "raster", "reversed": "reversed"} | {f"random-{i}": f"random(seed={i})" for i in range(6)}
 
 
-def get_populations() -> list[PopulationJob]:
-    """The order of the bits, backwards, and six random ones."""
-    orders = ("raster", "reversed", *(f"random(seed={seed})" for seed in range(6)))
-    return [
-        PopulationJob(
-            f"{name}-{network}",
-            f"configs/uci_binary.py:{name},network={network}",
-            orders,
-            (0,),
-            model=network.upper(),
-            ensemble=True,
-            published=BEST[name],
-            published_mark="M",
-        )
-        for name, network in POPULATIONS
+def get_sweep() -> list[Run | Mixture]:
+    """The mixtures of each network's orders, and then those of both networks."""
+    runs = {(name, network): _runs(name, network) for name, networks in NETWORKS.items() for network in networks}
+    apart = [
+        row
+        for (name, network), of in runs.items()
+        for row in (*of, *(_mixture(name, network, of, weights) for weights in ("equal", "fitted")))
     ]
+    both = [
+        Mixture(
+            f"{name}-both-fitted",
+            [run.name for network in networks for run in runs[name, network]],
+            model="16 mixed, both networks, fitted weights",
+            weights="fitted",
+        )
+        for name, networks in NETWORKS.items()
+        if len(networks) > 1
+    ]
+    return [*apart, *both]
+
+
+def _runs(name: str, network: str) -> list[Run]:
+    config, model = f"configs/uci_binary.py:{name},network={network}", network.upper()
+    return [
+        Run(f"{name}-{network}/{order}", config, {"model.ordering": text}, model=model, listed=False)
+        for order, text in ORDERS.items()
+    ]
+
+
+def _mixture(name: str, network: str, runs: list[Run], weights: str) -> Mixture:
+    of, row = [run.name for run in runs], f"{name}-{network}-{weights}"
+    return Mixture(row, of, published=BEST[name], published_mark="M", weights=weights)

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "arjax"
 #: From the ground up: a package may import those before it, and itself.
 LAYERS = [
     *("core", "factorization", "conditionals", "networks", "samplers", "models", "interop", "objectives"),
-    *("parallel", "data", "evaluation", "reporting", "training", "config", "cli", "sweep", "population"),
+    *("parallel", "data", "evaluation", "reporting", "training", "config", "cli", "population", "sweep"),
 ]
 
 

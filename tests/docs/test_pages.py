@@ -18,17 +18,16 @@ from arjax.config.build import build_dataset, build_model
 from arjax.config.fields import fields
 from arjax.config.files import apply_overrides, load_config_file
 from arjax.config.validate import validate
-from arjax.core.user_files import select
 from arjax.data import DATASETS
 from arjax.data.prepare import known_names
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
-from arjax.population.jobs import load_study
-from arjax.population.main import _parse as parse_population_flags
 from arjax.samplers import SAMPLERS
 from arjax.sweep.main import _parse as parse_sweep_flags
-from arjax.sweep.runs import load_sweep
+from arjax.sweep.rows import load_sweep, runs_of
+from arjax.training.optimizer import OPTIMIZERS
+from arjax.training.schedules import SCHEDULES
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -42,6 +41,8 @@ REGISTRIES = (
     NETWORKS,
     CONDITIONALS,
     OBJECTIVES,
+    OPTIMIZERS,
+    SCHEDULES,
     SAMPLERS,
     DATASETS,
 )
@@ -97,20 +98,17 @@ def test_sweep_commands_name_sweeps(page, folder):
         assert set(filter(None, flags.only.split(","))) <= set(names)
 
 
-@pages
-def test_population_commands_name_studies(page, folder):
-    for arguments in doc_text.commands(page, "arjax-population"):
-        flags = parse_population_flags(arguments)
-        assert select(load_study(flags.study), flags.only, "population")
+SWEEPS = [path for path in sorted(ROOT.glob("experiments/*/*.py")) if "def get_sweep" in path.read_text()]
 
 
-STUDIES = [path for path in sorted(ROOT.glob("experiments/*/*.py")) if "def get_populations" in path.read_text()]
-
-
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_population_has_a_valid_config(path, folder):
-    jobs = load_study(str(path))
-    assert all(job.resolved().train.eval_every > 0 and len(set(job.orders)) == len(job.orders) for job in jobs)
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_run_of_a_sweep_has_a_valid_config(path, folder, monkeypatch):
+    entries = dict(DATASETS._entries)
+    for run in runs_of(rows := load_sweep(str(path)), rows):
+        monkeypatch.setattr(DATASETS, "_entries", dict(entries))
+        config = load_config_file(run.config)
+        apply_overrides(config, run.override_texts())
+        validate(config)
 
 
 @pages
@@ -128,10 +126,12 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
-def test_examples_run(page, folder):
+def test_examples_run(page, folder, monkeypatch):
+    for registry in REGISTRIES:  # what an example registers is not there for other tests
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
-            exec(compile(block.text, str(page), "exec"), {"__name__": "example"})
+            exec(compile(block.text, str(page), "exec", dont_inherit=True), {"__name__": "example"})
 
 
 def test_the_example_of_the_readme_learns_and_paints_in():

@@ -27,7 +27,7 @@ CALLS = {
     "chow_liu_tree": "chow_liu_tree",
 }
 EVENT = EventSpec((2, 3))
-SERVING = [name for name in NETWORKS.names() if NETWORKS.get(name).SERVES_GRAPHS]
+SERVING = [name for name in NETWORKS.names() if NETWORKS.get(name).SUPPORTS_GRAPHS]
 
 
 def model_of(network, graph, event=EVENT, **choice):

@@ -55,8 +55,8 @@ OTHER_FAULTS = (
     Fault(
         "rows that fill up a batch count",
         "evaluation/likelihood.py",
-        "keep = np.asarray(batch.weight) > 0",
-        "keep = np.asarray(batch.weight) >= 0",
+        'values[whole["weight"] > 0]',
+        'values[whole["weight"] >= 0]',
         ("evaluation/test_likelihood.py",),
     ),
     Fault(

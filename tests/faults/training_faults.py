@@ -6,6 +6,7 @@ from fault import Fault
 
 _CONTRACT = "training/test_objective_contract.py::"
 _POPULATION = "population/test_population.py::"
+_ROW = "sweep/test_population.py::test_a_row_is_what_arjax_would_have_made_of_it"
 
 TRAINING_FAULTS = (
     Fault(
@@ -63,5 +64,26 @@ TRAINING_FAULTS = (
         "baseline_R = (nats_R.sum() - nats_R) / (num - 1)",
         "baseline_R = nats_R.mean()",
         ("population/test_search.py::test_the_policy_gradient_is_right_on_average",),
+    ),
+    Fault(
+        "every seed of a population is scored on the draws of the first one",
+        "population/population.py",
+        "(keys_S, i)",
+        "(jnp.broadcast_to(keys_S[:1], keys_S.shape), i)",
+        (_ROW,),
+    ),
+    Fault(
+        "a row of a sweep gets the parameters of the first member",
+        "population/outcome.py",
+        "leaf[o, s], scores.params",
+        "leaf[0, 0], scores.params",
+        (_ROW,),
+    ),
+    Fault(
+        "the weights of a mixture are fitted on the split that is scored",
+        "sweep/derived.py",
+        'nll_MN if self.weights == "equal" else self._nats(members, "validation")',
+        "nll_MN",
+        ("sweep/test_population.py::test_means_and_mixtures_are_rows_whoever_trained_their_runs",),
     ),
 )

@@ -132,14 +132,18 @@ def test_transformed_and_converted_inputs_give_the_same_scores(kind):
     spec = ContextSpec(kind, 0 if context is None else 3)
     model = make_model(EVENT, "made", context=spec, hidden_sizes=(4,))
     params = random_like(model.param_shapes)
-    expected = model.log_prob(params, X, context=context)
     one_by_one = jax.vmap(lambda x, c: model.log_prob(params, x[None], context=None if c is None else c[None])[0])
-    for found in (
-        jax.jit(model.log_prob)(params, X, context=context),
-        one_by_one(X, context),
-        model.log_prob(params, X.tolist(), context=context, mask=np.ones_like(X).tolist()),
-        model.log_prob(params, X.astype(np.uint8), context=context, key=jax.random.PRNGKey(0)),
-    ):
+
+    @jax.jit
+    def converted(params):
+        return (
+            one_by_one(X, context),
+            model.log_prob(params, X.tolist(), context=context, mask=np.ones_like(X).tolist()),
+            model.log_prob(params, X.astype(np.uint8), context=context, key=jax.random.PRNGKey(0)),
+        )
+
+    expected = jax.jit(model.log_prob)(params, X, context=context)
+    for found in (model.log_prob(params, X, context=context), *converted(params)):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -201,9 +205,8 @@ def test_what_is_missing_may_be_marked_by_nan(real_model):
     model, params = real_model
     query, evidence = np.array([False, True, False]), np.array([True, False, False])
     marked, more = np.where(query | evidence, Z, np.nan), {"query": query, "evidence": evidence, "context": C}
-    np.testing.assert_array_equal(
-        model.conditional_log_prob(params, marked, **more), model.conditional_log_prob(params, Z, **more)
-    )
+    asked = jax.jit(lambda params: [model.conditional_log_prob(params, x, **more) for x in (marked, Z)])
+    np.testing.assert_array_equal(*asked(params))
     drawn = model.sample(params, KEY, 2, given=np.where(evidence, Z, np.nan), observed=evidence, context=C)
     assert np.isfinite(drawn).all()
 
@@ -258,7 +261,7 @@ def test_parameters_of_joint_conditionals_are_looked_at_too():
     event = EventSpec((2,), (2,))
     model = make_model(event, "made", hidden_sizes=(4,), conditional="nested(hidden_sizes=(4,), features=2)")
     params, x = random_like(model.param_shapes), np.zeros((1, 2, 2), int)
-    assert np.isfinite(model.log_prob(params, x)).all()
+    assert np.isfinite(jax.jit(model.log_prob)(params, x)).all()
     inner = {**params["conditional"], "more": np.ones(2)}
     for wrong in ({**params, "conditional": inner}, {k: v for k, v in params.items() if k != "conditional"}):
         with pytest.raises(UserError, match=r"they (lack|hold) 'conditional"):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.core import EventSpec
-from arjax.core.errors import UserError
+from arjax import samplers
+from arjax.core import EventSpec, UserError
 from arjax.models import make_model
 
 EVENT = EventSpec((3, 4), (), "levels", 3)
@@ -89,3 +89,13 @@ def test_features_of_any_known_sites_are_refused_by_networks_of_an_order():
     model = make_model(EVENT, "made")
     with pytest.raises(UserError, match="not from any set of known sites"):
         model.features_given(model.init(jax.random.key(0)), X, X > 0)
+
+
+def test_one_program_draws_in_all_orders():
+    models = [make_model(EVENT, "made", ordering=order) for order in ("raster", "snake", "random(seed=3)")]
+    params, keys = models[0].init(jax.random.key(0)), jax.random.split(jax.random.key(1), 2)
+    models[0].draw(params, keys)
+    before = samplers.base.run._cache_size()
+    for model in models:
+        model.draw(params, keys)
+    assert samplers.base.run._cache_size() == before

@@ -14,7 +14,8 @@ from arjax.networks.image.lstm_scan import lstm_cell
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-EVENT = EventSpec((2, 3), kind="tokens", num_levels=5)
+#: The event, batch and order of laws 1 and 3, whose programs in float32 are then the same.
+EVENT = cases.EVENTS["tokens"]
 #: Largest and mean difference allowed, relative to the largest feature. bfloat16 keeps 8 bits, an error of 2^-9 = 0.002
 #: per operation, which attention can amplify at single sites; measured: at most 0.045 and 0.006.
 LARGEST, MEAN = 0.06, 0.01
@@ -32,7 +33,7 @@ STEPS = [pytest.param(name, marks=[pytest.mark.slow] * (i % 2)) for i, name in e
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_features_are_float32_and_close_to_those_of_float32(network):
     low, high = small(network, "bfloat16"), small(network, "float32")
-    params, x = cases.params_of(high), cases.random_x(EVENT, 16)
+    params, x = cases.params_of(high), cases.random_x(EVENT, cases.BATCH)
     same = jax.tree.map(lambda leaf: (leaf.shape, np.float32), params)
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), jax.eval_shape(low.init, jax.random.key(0))) == same
     expected = np.asarray(cases.parallel(high.network, params, x, high.factorization))
@@ -47,7 +48,7 @@ def test_features_are_equal_step_by_step(network):
     """The scan over steps compiles only if the carry has one type from step to step."""
     model = small(network, "bfloat16")
     params = cases.params_of(model)
-    x, garbage = cases.random_x(EVENT, 16), cases.random_x(EVENT, 16, seed=1)
+    x, garbage = cases.random_x(EVENT, cases.BATCH), cases.random_x(EVENT, cases.BATCH, seed=1)
     steps = cases.stepwise(model.network, params, x, garbage, model.factorization)
     assert steps.dtype == np.float32
     check_close(steps, np.asarray(cases.parallel(model.network, params, x, model.factorization)))

@@ -18,7 +18,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.objectives import make_objective
 from arjax.objectives.learned_order import draw_order, log_prob_order, policy_loss
-from arjax.population import policy, search
+from arjax.population import Population, policy, search, train_population
 from arjax.population.search import local_search, move, random_search
 from arjax.training.loop import train
 from arjax.training.setup import latest_store
@@ -55,6 +55,15 @@ def test_local_search_beats_random_search_of_the_same_size(cheap):
     assert sorted(local.order) == list(range(12))
     assert list(local.best_by_round) == sorted(local.best_by_round, reverse=True)
     assert local.validation == sum(a > b for a, b in itertools.combinations(local.order, 2)) == local.best_by_round[-1]
+
+
+def test_a_search_compiles_one_program_and_scores_as_a_new_population_would():
+    config = small_config(hidden_sizes=(4,), direct=False)
+    population = Population(config, ("spiral", "raster"), (3,))
+    found = local_search(population, 2)
+    assert len(population._compiled) == 1
+    again = train_population(Population(config, [found.order], (3,)))
+    assert found.validation == pytest.approx(again.validation.item(), rel=1e-6)
 
 
 def test_moves_are_orders_and_all_kinds_occur():

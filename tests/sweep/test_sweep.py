@@ -24,7 +24,7 @@ from arjax.sweep.curves import draw_curves
 from arjax.sweep.executors import last_line
 from arjax.sweep.main import main
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
-from arjax.sweep.runs import load_sweep
+from arjax.sweep.rows import load_sweep
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -123,7 +123,10 @@ def test_an_interrupt_ends_the_running_jobs(folder, repository):
 FILES = [
     ("x = 1", "does not define get_sweep()"),
     ("def get_sweep():\n    return []", "returns no runs"),
-    ("def get_sweep():\n    return [1]", "must return arjax.sweep.Run objects, not 1"),
+    (
+        "def get_sweep():\n    return [1]",
+        "must return arjax.sweep.Run or arjax.sweep.Mean or arjax.sweep.Mixture objects, not 1",
+    ),
     ("def get_sweep():\n    return 1", "must return a list, not int"),
     ("def get_sweep():\n    return 1 / 0", "line 2, fails with ZeroDivisionError"),
     (

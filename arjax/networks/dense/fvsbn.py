@@ -62,7 +62,7 @@ class FVSBN(Network):
 
     input_dropout: float = 0.0
 
-    SERVES_GRAPHS = True
+    SUPPORTS_GRAPHS = True
 
     def setup(self):
         self.site = SiteBias(self.event.num_sites, self.num_features, self.context_spec, self.dtype)

@@ -34,7 +34,7 @@ class Separate(Network):
     input_dropout: float = 0.0
 
     SMALL = {"hidden_sizes": (20, 16)}
-    SERVES_GRAPHS = True
+    SUPPORTS_GRAPHS = True
 
     @classmethod
     def check(cls, event, factorization, options):

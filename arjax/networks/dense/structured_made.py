@@ -53,7 +53,7 @@ class StructuredMADE(MaskedLayers):
     Options: those of `made`, without the pool of masks.
     """
 
-    SERVES_GRAPHS = True
+    SUPPORTS_GRAPHS = True
 
     def dependencies(self, factorization):
         """All parents if `direct`; else those to which a chain of units leads: few units do not serve every site."""

@@ -1,7 +1,7 @@
 """The frame that networks on images share: any of the raster-like orders of a two-dimensional grid, as plain raster.
 
-A raster order read from another corner, or column by column on a square grid, is the raster order of a turned picture.
-So a network turns the picture, works row by row, left to right, and turns its features back.
+A raster order read from another corner, or column by column on a square grid, is the raster order of a flipped or
+transposed image. So a network turns the picture, works row by row, left to right, and turns its features back.
 
 Where the colour channels of a pixel are sites of their own, the grid is (H, W, C) and they come one after the other.
 """
@@ -25,7 +25,7 @@ NAMED = ("raster", "reversed", "column_major")
 
 
 def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The orders int[D] that are raster on some turned or mirrored picture of the same shape: 4, or 8 on a square.
+    """The orders int[D] that are raster on some flipped or transposed image of the same shape: 4, or 8 on a square.
 
     Colour channels, the last of three dimensions, may come in either direction.
     """
@@ -68,20 +68,20 @@ def check_channels(event: EventSpec, options: Mapping[str, Any], *names: str) ->
 
 
 def to_raster(x: jax.Array, event: EventSpec, factorization: Factorization) -> jax.Array:
-    """x[B, *grid, *value] -> the turned picture [B, *grid, value_size], in which the order of the sites is raster."""
+    """x[B, *grid, *value] -> [B, *grid, value_size], flipped or transposed so that the order of the sites is raster."""
     turned = jnp.take(flat_sites(x, event), jnp.asarray(factorization.order), axis=1)
     return turned.reshape(x.shape[0], *event.grid_shape, event.value_size)
 
 
 def from_raster(features_BHWF: jax.Array, factorization: Factorization) -> jax.Array:
-    """Features of the turned picture, in any shape -> float32 features [B, *grid, F] of the picture."""
+    """Features of the flipped or transposed image, in any shape -> float32 features [B, *grid, F] of the picture."""
     flat = features_BHWF.reshape(features_BHWF.shape[0], factorization.num_sites, -1)
     by_site = jnp.take(flat, jnp.asarray(factorization.rank), axis=1)
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 
 
 def turn_dependencies(dependencies_DD: np.ndarray, factorization: Factorization) -> np.ndarray:
-    """bool[D, D] between the sites of the turned picture -> between the sites of the picture."""
+    """bool[D, D] between the sites of the flipped or transposed image -> between the sites of the picture."""
     rank_D = np.asarray(factorization.rank)
     return dependencies_DD[np.ix_(rank_D, rank_D)]
 
@@ -101,7 +101,7 @@ def pixel_inputs(values: jax.Array, event: EventSpec, dtype: str) -> jax.Array:
 
 
 def picture_inputs(x: jax.Array, event: EventSpec, factorization: Factorization, dtype: str) -> jax.Array:
-    """The turned picture as input of a convolution, [B, H, W, C * n]."""
+    """The flipped or transposed image as input of a convolution, [B, H, W, C * n]."""
     turned = pixel_inputs(to_raster(x, event, factorization), event, dtype)
     return turned.reshape(x.shape[0], *event.grid_shape[:2], -1)
 
@@ -123,7 +123,7 @@ def previous_inputs(
 def put_previous(
     plane_BHWC: jax.Array, canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization
 ) -> jax.Array:
-    """Adds the value of the site before step t to the inputs of the turned picture; nothing at step 0.
+    """Adds the value of the site before step t to the inputs of the flipped or transposed image; nothing at step 0.
 
     A plane of one row stands for the row of that site.
     """

@@ -1,0 +1,193 @@
+"""Rows of a sweep that are made of others: means over runs, and mixtures of models."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.reporting.reports import EXACT
+from arjax.sweep.results import COLUMNS, number, read_results, result_row
+from arjax.sweep.runs import Run, check_name, check_published
+
+#: How a mixture weighs its members; all of them are chosen on validation alone (arjax/population/ensemble.py).
+WEIGHTS = ("equal", "fitted", "chosen")
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A finished run that another row is made of: the run, its folder, its report and its own row."""
+
+    run: Run
+    folder: Path
+    results: Mapping[str, Any]
+    row: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived:
+    """A row that is made of finished runs.
+
+    Attributes:
+      name: as that of a run; there is no folder of this name.
+      of: the names of the runs.
+      model: the row's model, in words; "" is that of the runs, and what is done with them.
+      ordering: the row's ordering; "" is that of the runs, or their number of orders.
+      published: the number to compare with; nan when there is none.
+      published_mark: where that number comes from, or what is different about it.
+    """
+
+    name: str
+    of: Sequence[str]
+    model: str = ""
+    ordering: str = ""
+    published: float = float("nan")
+    published_mark: str = ""
+
+    def __post_init__(self):
+        check_name(self.name, "a row")
+        of = self.of
+        if not isinstance(of, tuple | list) or not of or not all(isinstance(name, str) for name in of):
+            raise UserError(f"row {self.name!r} needs the names of its runs, of=('a', 'b', ...), not {of!r}")
+        if len(set(of)) < len(of):
+            raise UserError(f"row {self.name!r} names a run twice")
+        check_published(self.published, f"row {self.name!r}")
+
+    def check(self, runs: Mapping[str, Run]) -> None:
+        """Raises `UserError` unless all that the row is made of are `runs` of the sweep, and fit one another."""
+        for name in self.of:
+            if name not in runs:
+                raise UserError(f"row {self.name!r} is made of {name!r}, which is no run{did_you_mean(name, runs)}")
+
+    def row(self, members: Sequence[Member]) -> dict[str, Any]:
+        """The row, from its finished members; raises `UserError` where they cannot be put together."""
+        splits = {(member.row["dataset"], member.results["split"]) for member in members}
+        if len(splits) > 1:
+            told = " and ".join(f"the {split} split of {dataset}" for dataset, split in sorted(splits))
+            raise UserError(f"row {self.name!r} is made of runs on {told}")
+        orders = list(dict.fromkeys(member.row["ordering"] for member in members))
+        common = dict.fromkeys(COLUMNS, "") | {
+            "dataset": members[0].row["dataset"],
+            "ordering": self.ordering or (orders[0] if len(orders) == 1 else f"{len(orders)} orders"),
+            "seed": ", ".join(map(str, sorted({member.results["seed"] for member in members}))),
+            "metric": members[0].run.metric,
+            "published": number(self.published),
+            "published_mark": self.published_mark,
+            "device": " and ".join(dict.fromkeys(member.row["device"] for member in members)),
+            "kind": _kind([member.results["kind"] for member in members]),
+        }
+        own = self._row(members)
+        models = " and ".join(dict.fromkeys(member.row["model"] for member in members))
+        return common | own | {"model": self.model or f"{models}, {own['model']}"}
+
+    def _row(self, members: Sequence[Member]) -> dict[str, Any]:
+        """The fields that depend on how the runs are put together; `model` says it in words."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean(Derived):
+    """The mean of the metric of runs, such as those of one order and several seeds, with its standard error over them.
+
+    Parameters and minutes are those of one run.
+    """
+
+    def check(self, runs: Mapping[str, Run]) -> None:
+        """See `Derived`; the runs report one metric."""
+        super().check(runs)
+        metrics = sorted({runs[name].metric for name in self.of})
+        if len(metrics) > 1:
+            raise UserError(f"row {self.name!r} is the mean of different metrics: {' and '.join(metrics)}")
+
+    def _row(self, members: Sequence[Member]) -> dict[str, Any]:
+        values = np.array([member.results[member.run.metric] for member in members], np.float64)
+        minutes = [member.results["train_seconds"] / 60 for member in members]
+        sizes = {member.results["num_params"] for member in members}
+        seeds = {member.results["seed"] for member in members}
+        many, finite = len(values) > 1, np.isfinite(values).all()
+        return {
+            "model": f"mean of {len(values)} {'seeds' if len(seeds) == len(values) else 'runs'}",
+            "value": number(values.mean()),
+            "value_stderr": number(values.std(ddof=1) / math.sqrt(len(values)) if many and finite else math.nan, 3),
+            "num_params": sizes.pop() if len(sizes) == 1 else "",
+            "train_minutes": number(float(np.mean(minutes)), digits=3),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture(Derived):
+    """Whole examples mixed, p(x) = sum_m w_m p_m(x), in nats, with the standard error over the examples.
+
+    Parameters and minutes are those of all runs together.
+
+    Attributes:
+      weights: "equal"; "fitted": those under which the validation split is most probable; "chosen": equal ones for as
+        many runs as are best on validation, in the sequence of a greedy search, and none for the others.
+    """
+
+    weights: str = "equal"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.weights not in WEIGHTS:
+            told = did_you_mean(str(self.weights), WEIGHTS)
+            raise UserError(f"row {self.name!r} has weights {self.weights!r}{told}")
+
+    def check(self, runs: Mapping[str, Run]) -> None:
+        """See `Derived`; weights that are found on validation need another split to be scored on."""
+        super().check(runs)
+        splits = {dict(runs[name].override_texts()).get("evaluate.split") for name in self.of}
+        if self.weights != "equal" and "validation" in splits:
+            raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
+
+    def _row(self, members: Sequence[Member]) -> dict[str, Any]:
+        from arjax.population.ensemble import WEIGHTS as FIND
+        from arjax.population.ensemble import mixture, stderr
+
+        nll_MN = self._nats(members, members[0].results["split"])
+        weights_M = FIND[self.weights](nll_MN if self.weights == "equal" else self._nats(members, "validation"))
+        nll_N = mixture(nll_MN, weights_M)
+        how = f"{int((weights_M > 0).sum())} of them chosen" if self.weights == "chosen" else f"{self.weights} weights"
+        return {
+            "model": f"{len(members)} mixed, {how}",
+            "metric": "nll_nats",
+            "value": number(float(nll_N.mean())),
+            "value_stderr": number(stderr(nll_N), digits=3),
+            "num_params": sum(member.results["num_params"] for member in members),
+            "train_minutes": number(sum(member.results["train_seconds"] for member in members) / 60, digits=3),
+        }
+
+    def _nats(self, members: Sequence[Member], split: str) -> np.ndarray:
+        """The nats of each example under each member, [M, N]."""
+        from arjax.population.nats import nats_of_run
+
+        if self.weights != "equal" and members[0].results["split"] == "validation":
+            raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
+        found = []
+        for member in members:
+            nats = nats_of_run(member.folder, member.results)
+            if split not in nats:
+                raise UserError(f"row {self.name!r}: run {member.run.name!r} has no {split} split to fit weights on")
+            found.append(nats[split])
+        if len({len(nll_N) for nll_N in found}) > 1:
+            raise UserError(f"row {self.name!r} mixes runs with different examples")
+        return np.stack(found)
+
+
+def _kind(kinds: Sequence[str]) -> str:
+    """What a mean or a mixture of scores is: exact only where all are, an estimate where one is."""
+    others = [kind for kind in kinds if kind != EXACT]
+    return EXACT if not others else "estimate" if "estimate" in others else others[0]
+
+
+def member(run: Run, folder: Path) -> Member:
+    """A finished run as a part of other rows."""
+    results = read_results(folder)
+    assert results is not None, f"{folder} is not finished"
+    return Member(run, folder, results, result_row(run, folder))

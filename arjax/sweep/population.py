@@ -1,0 +1,230 @@
+"""Runs that differ in order and seed only, trained side by side in one program on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from arjax.cli.command_line import EXIT_USER_ERROR, only_run_in, writable_folder
+from arjax.config.files import FILE_NAME as CONFIG_NAME
+from arjax.config.files import apply_overrides, check_same_run, load_config_file
+from arjax.config.validate import validate
+from arjax.core.errors import UserError
+from arjax.core.files import writing
+from arjax.population.outcome import write_member
+from arjax.population.population import Population, factorization_of, shared_setup
+from arjax.population.train import Scores, train_population
+from arjax.sweep.executors import LOG_NAME
+from arjax.sweep.orders import all_but_order_and_seed
+from arjax.sweep.runs import Run
+from arjax.training.setup import Setup, latest_store
+
+TRAINING = "populations"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run and its config."""
+
+    run: Run
+    config: ConfigDict
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Its order and seed."""
+        return self.config.model.ordering, self.config.seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A population: every order with every seed.
+
+    Attributes:
+      orders: call strings of orderings.
+      seeds: ascending.
+      jobs: of each order and seed; several where rows of the sweep ask for the same run.
+    """
+
+    orders: tuple[str, ...]
+    seeds: tuple[int, ...]
+    jobs: Mapping[tuple[str, int], Sequence[Job]]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of all members."""
+        return [job.run for jobs in self.jobs.values() for job in jobs]
+
+    @property
+    def config(self) -> ConfigDict:
+        """That of one of the members."""
+        return next(iter(self.jobs.values()))[0].config
+
+
+class PopulationExecutor:
+    """Trains runs that differ in `model.ordering` and `seed` only in one program, population after population.
+
+    The state of a population is in the sweep's workdir until its runs have their results, so that a sweep that was
+    interrupted or killed goes on from there.
+    """
+
+    def __init__(self, workdir: Path):
+        """`workdir`: that of the sweep."""
+        self._training = workdir / TRAINING
+
+    def execute(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+        """See `Executor.execute`.
+
+        Raises:
+          UserError: a run that cannot be a member of a population, before anything is trained.
+        """
+        grids = plan(runs, folders)
+        for number, grid in enumerate(grids, start=1):
+            size = f"{len(grid.orders)} orders x {len(grid.seeds)} seeds"
+            print(f"population {number} of {len(grids)}: {size} of {grid.runs[0].config}", flush=True)
+            yield from self._train(grid, folders)
+
+    def _train(self, grid: Grid, folders: Mapping[str, Path]) -> list[tuple[Run, int]]:
+        """Trains a population and writes what its members leave behind; the exit code that each would have had."""
+        try:
+            with contextlib.ExitStack() as locks:
+                for run in grid.runs:
+                    locks.enter_context(only_run_in(writable_folder(folders[run.name])))
+                    _log(run, folders, f"$ {run.command()}")
+                    _log(run, folders, f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
+                population = Population(grid.config, grid.orders, grid.seeds)
+                training = self._training / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
+                scores = train_population(population, _say, training)
+                codes = _write(grid, population, scores, folders)
+                with writing(training):
+                    shutil.rmtree(training)
+                    if not any(self._training.iterdir()):
+                        self._training.rmdir()
+                return codes
+        except UserError as error:  # of its data, its folders, or as it diverged: the other populations are trained
+            _tell(str(error), grid.runs, folders)
+            return [(run, EXIT_USER_ERROR) for run in grid.runs]
+
+
+def _write(grid: Grid, population: Population, scores: Scores, folders: Mapping[str, Path]) -> list[tuple[Run, int]]:
+    """Writes the folder of each run; one that has no results, or whose folder refuses them, stops no other."""
+    codes = []
+    for o, order in enumerate(grid.orders):
+        for s, seed in enumerate(grid.seeds):
+            for job in grid.jobs[order, seed]:
+                code = 0
+                try:
+                    write_member(folders[job.run.name], job.config, population, scores, o, s)
+                except UserError as error:
+                    _tell(str(error), [job.run], folders)
+                    code = EXIT_USER_ERROR
+                codes.append((job.run, code))
+    return codes
+
+
+def plan(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[Grid]:
+    """The populations of the runs.
+
+    Runs share a population when their configs are the same but for order and seed, and their orders are cut alike. One
+    is a full grid: orders that have other seeds than the others make one of their own.
+
+    Raises:
+      UserError: a run that cannot be a member of a population; names it.
+    """
+    by_config: dict[str, list[Job]] = {}
+    for run in runs:
+        with _named(run):
+            config = _resolved(run)
+            _check_folder(config, folders[run.name])
+        by_config.setdefault(all_but_order_and_seed(config.to_dict()), []).append(Job(run, config))
+    return [grid for jobs in by_config.values() for alike in _cut_alike(jobs) for grid in grids(alike)]
+
+
+def grids(jobs: Sequence[Job]) -> list[Grid]:
+    """Full grids of orders and seeds that hold all jobs: orders with the same seeds are together."""
+    by_place: dict[tuple[str, int], list[Job]] = {}
+    for job in jobs:
+        by_place.setdefault(job.place, []).append(job)
+    seeds_of: dict[str, list[int]] = {}
+    for order, seed in by_place:
+        seeds_of.setdefault(order, []).append(seed)
+    orders_of: dict[tuple[int, ...], list[str]] = {}
+    for order, seeds in seeds_of.items():
+        orders_of.setdefault(tuple(sorted(seeds)), []).append(order)
+    return [
+        Grid(tuple(orders), seeds, {(o, s): by_place[o, s] for o in orders for s in seeds})
+        for seeds, orders in orders_of.items()
+    ]
+
+
+def _cut_alike(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs of one config, apart where their orders are cut into different blocks."""
+    setup: Setup | None = None
+    shapes: dict[str, Any] = {}
+    found: dict[Any, list[Job]] = {}
+    for job in jobs:
+        order = job.config.model.ordering
+        with _named(job.run):
+            setup = setup or shared_setup(_on_one_device(job.config))
+            if order not in shapes:
+                factorization = factorization_of(setup, job.config, order)
+                shapes[order] = factorization.blocks.shape, jax.tree.structure(factorization)
+        found.setdefault(shapes[order], []).append(job)
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def _named(run: Run) -> Iterator[None]:
+    """Names the run in what is wrong with it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"run {run.name!r} cannot be a member of a population: {error}") from error
+
+
+def _resolved(run: Run) -> ConfigDict:
+    """The config of a run, as `arjax` reads it from its command line."""
+    config = load_config_file(run.config)
+    apply_overrides(config, run.override_texts())
+    validate(config)
+    return config
+
+
+def _on_one_device(config: ConfigDict) -> ConfigDict:
+    config = config.copy_and_resolve_references()
+    config.mesh.update(data=-1, fsdp=1, tensor=1)
+    return config
+
+
+def _check_folder(config: ConfigDict, folder: Path) -> None:
+    """Raises `UserError` when the folder holds another run, or one that was begun and can go on by itself only."""
+    if (folder / CONFIG_NAME).exists():
+        check_same_run(config, folder, training=True)
+    if latest_store(folder).steps():
+        raise UserError(f"{folder} holds a run that was begun by itself: finish it so, or delete the folder")
+
+
+def _say(text: str) -> None:
+    print(f"    {text}", flush=True)
+
+
+def _log(run: Run, folders: Mapping[str, Path], text: str) -> None:
+    """Adds a line to the log of a run; raises `UserError` where its folder refuses."""
+    path = folders[run.name] / LOG_NAME
+    with writing(path), path.open("a", encoding="utf-8") as log:
+        log.write(f"{' '.join(text.split())}\n")
+
+
+def _tell(problem: str, runs: Sequence[Run], folders: Mapping[str, Path]) -> None:
+    """Says why runs have failed, and notes it in their logs, as far as their folders take it."""
+    _say(f"{', '.join(run.name for run in runs[:3])}{', ...' if len(runs) > 3 else ''}: {problem}")
+    for run in runs:
+        with contextlib.suppress(UserError):
+            _log(run, folders, problem)

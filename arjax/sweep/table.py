@@ -1,0 +1,109 @@
+"""The table of a sweep: the rows of its finished runs, and of what is made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arjax.core.errors import UserError
+from arjax.core.files import reading, write_text
+from arjax.sweep.derived import Derived, member
+from arjax.sweep.results import COLUMNS, FILE_NAME, read_results, result_row, write_csv
+from arjax.sweep.rows import Row
+from arjax.sweep.runs import Run
+
+COMMAND_FILE = "command.txt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The rows of a sweep in its workdir.
+
+    Attributes:
+      rows: as the sweep file lists them.
+      workdir: where the folders of the runs are, and the table.
+      sweep: the sweep file; with `options` the command of a row that is made of several runs.
+      options: further flags of that command.
+    """
+
+    rows: Sequence[Row]
+    workdir: Path
+    sweep: str
+    options: Sequence[str] = ()
+
+    @property
+    def runs(self) -> list[Run]:
+        """The rows that are runs."""
+        return [row for row in self.rows if isinstance(row, Run)]
+
+    @property
+    def folders(self) -> Mapping[str, Path]:
+        """The folder of each run, by its name."""
+        return {run.name: self.workdir / run.name for run in self.runs}
+
+    def finish(self, run: Run) -> None:
+        """Notes that the folder of the run holds its results."""
+        write_text(self.workdir / run.name / COMMAND_FILE, run.command())
+
+    def is_finished(self, run: Run) -> bool:
+        """Whether its folder holds the results of exactly this run; one whose row has changed is executed again."""
+        folder = self.workdir / run.name
+        command = folder / COMMAND_FILE
+        with reading(command):
+            same = command.exists() and command.read_bytes() == run.command().encode()
+        return same and bool(read_results(folder))
+
+    def outcome(self, run: Run) -> dict[str, Any] | UserError | None:
+        """The row of a finished run, or why it has none, such as a metric it lacks; None when unfinished."""
+        try:
+            return result_row(run, self.workdir / run.name) if self.is_finished(run) else None
+        except UserError as error:
+            return error
+
+    def finished(self) -> list[Run]:
+        """The runs that have a row."""
+        return [run for run in self.runs if isinstance(self.outcome(run), dict)]
+
+    def complaints(self, runs: Sequence[Run]) -> list[str]:
+        """A sentence for each run that has ended and has no row."""
+        return [str(error) for run in runs if isinstance(error := self.outcome(run), UserError)]
+
+    def of_runs(self) -> list[dict[str, Any]]:
+        """The rows of the finished runs that are listed, in the order of the sweep file."""
+        return [row for run in self.runs if run.listed and isinstance(row := self.outcome(run), dict)]
+
+    def whole(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """All rows that there are, with those made of finished runs; and by name why others could not be made."""
+        finished = {run.name: run for run in self.finished()}
+        found, failed = [], {}
+        for row in self.rows:
+            try:
+                if isinstance(row, Derived) and all(name in finished for name in row.of):
+                    found.append(self._made(row, finished))
+                elif row.name in finished and finished[row.name].listed:
+                    found.append(result_row(row, self.workdir / row.name))
+            except UserError as error:
+                failed[row.name] = str(error)
+        return found, failed
+
+    def _made(self, row: Derived, finished: Mapping[str, Run]) -> dict[str, Any]:
+        members = [member(finished[name], self.workdir / name) for name in row.of]
+        return {name: (row.row(members) | {"command": self.command(row)})[name] for name in COLUMNS}
+
+    def command(self, row: Derived) -> str:
+        """The line that makes the row again, with the runs that it is made of."""
+        flags = [
+            f"--sweep={self.sweep}",
+            f"--workdir=runs/{self.workdir.resolve().name}",
+            *self.options,
+            f"--only={row.name}",
+        ]
+        return shlex.join(["arjax-sweep", *flags])
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Writes `results.csv`; returns where it is."""
+        write_csv(self.workdir / FILE_NAME, rows)
+        return self.workdir / FILE_NAME

@@ -1,0 +1,111 @@
+"""Rows that are made of runs, those of a stand-in: which there are, what they say, and mistakes in them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sweep_cases import rows, sweep, write_sweep
+
+from arjax.population.ensemble import chosen_weights, mixture
+from arjax.sweep import Run, orders
+from arjax.sweep.derived import _kind
+from arjax.sweep.rows import load_sweep, runs_of
+
+SEEDS = [f"Run('a/{seed}', 'good.py', {{'seed': {seed}}}, model='MADE', listed=False)" for seed in range(3)]
+
+
+def write(folder, *more):
+    write_sweep(folder, *SEEDS, *more)
+    path = folder / "sweep.py"
+    path.write_text(path.read_text().replace("import Run", "import Mean, Mixture, Run"))
+
+
+def test_a_mean_stands_for_the_runs_that_are_not_listed(folder, capsys):
+    write(folder, "Mean('a', ['a/0', 'a/1', 'a/2'], published=80)", "Run('b', 'good.py')", "Mean('none', ['b', 'a/0'])")
+    assert sweep("--only=a") == 0
+    (row,) = rows()
+    assert (row["model"], row["seed"], row["value"], row["published"]) == (
+        "MADE, mean of 3 seeds",
+        "0, 1, 2",
+        "80.8123",
+        "80",
+    )
+    assert (row["value"], row["value_stderr"]) == ("80.8123", "0.577")
+    assert (row["num_params"], row["train_minutes"]) == ("12345", "1.5")
+    assert row["command"] == "arjax-sweep --sweep=sweep.py --workdir=runs/out --only=a"
+    assert "3 runs, 0 of them" in capsys.readouterr().out and not (folder / "out/b").exists()
+    assert [run.name for run in runs_of(load_sweep("sweep.py")[-1:], load_sweep("sweep.py"))] == ["a/0", "b"]
+    assert sweep() == 0 and "3 of 3 rows" in capsys.readouterr().out
+    assert [row["model"] for row in rows()] == ["MADE, mean of 3 seeds", "made", "made and MADE, mean of 2 runs"]
+
+
+def test_a_row_waits_for_all_of_its_runs(folder, capsys):
+    write(folder, "Run('b', 'bad.py')", "Mean('m', ['a/0', 'b'])")
+    assert sweep() == 1 and rows() == []
+    assert "0 of 2 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ("Mean('a b', ['a/0'])", "a row cannot be named 'a b'"),
+        ("Mean('m', 'a/0')", "needs the names of its runs"),
+        ("Mean('m', [])", "needs the names of its runs"),
+        ("Mean('m', ['a/0', 'a/0'])", "names a run twice"),
+        ("Mean('m', ['a/9'])", "is made of 'a/9', which is no run, did you mean 'a/"),
+        ("Mean('n', ['a/0']), Mean('m', ['n'])", "is made of 'n', which is no run"),
+        ("Mean('a/0', ['a/1'])", "two runs of sweep.py are named 'a/0'"),
+        (
+            "Run('p', 'good.py', metric='bits_per_dim'), Mean('m', ['a/0', 'p'])",
+            "metrics: bits_per_dim and nll",
+        ),
+        ("Mixture('m', ['a/0'], weights='fited')", "weights 'fited', did you mean 'fitted'"),
+        ("Mixture('m', ['a/0'], published='9')", "the published number of row 'm' must be a number"),
+        (
+            "Run('v', 'good.py', {'evaluate.split': 'validation'}), Mixture('m', ['v'], weights='chosen')",
+            "the weights of row 'm' are chosen on validation: score another split",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence(folder, row, sentence, capsys):
+    write(folder, row)
+    assert sweep() == 2
+    err = capsys.readouterr().err
+    assert sentence in err and err.count("\n") == 1
+
+
+def test_what_is_made_of_bounds_is_no_exact_score():
+    assert _kind(["exact", "exact"]) == "exact"
+    assert _kind(["exact", "bound"]) == "bound" and _kind(["bound", "estimate", "exact"]) == "estimate"
+
+
+def test_chosen_weights_are_those_of_the_best_number_of_members():
+    """A model that helps no mixture gets no weight; of equal models one is enough."""
+    nll = np.random.default_rng(0).normal(10, 1, (4, 300))
+    nll[2] += 5
+    weights = chosen_weights(nll)
+    assert weights[2] == 0 and sorted(weights[weights > 0]) == pytest.approx([1 / 3] * 3)
+    assert mixture(nll[weights > 0], weights[weights > 0]).mean() < mixture(nll, np.full(4, 0.25)).mean()
+    np.testing.assert_array_equal(chosen_weights(np.ones((3, 5))), [1, 0, 0])
+
+
+def test_scores_by_order_are_drawn_for_runs_of_several_orders(tmp_path, folder):
+    runs = [Run(f"{order}-{seed}", "good.py") for order in ("raster", "spiral") for seed in (0, 1)]
+    runs += [Run("other", "good.py", metric="bits_per_dim")]
+    folders = {run.name: tmp_path / run.name for run in runs}
+    write_sweep(folder, *[f"Run('{run.name}', 'good.py')" for run in runs])
+    assert sweep(f"--workdir={tmp_path}") == 0 and not (tmp_path / "orders.png").exists()  # all of one order
+    for i, (name, path) in enumerate(folders.items()):
+        config = json.loads((path / "config.json").read_text())
+        config |= {"model": {"ordering": name.partition("-")[0]}, "seed": i}
+        (path / "config.json").write_text(json.dumps(config))
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(orders, "_draw_panel", lambda axis, by_order, *titles: drawn.append((by_order, *titles)))
+        assert orders.draw_orders(tmp_path / "orders.png", runs, folders)
+    values = {"raster": [79.8123, 79.8123], "spiral": [79.8123, 79.8123]}
+    assert drawn == [(values, "test nll nats", "dna: made")]
+    assert orders.draw_orders(tmp_path / "orders.png", runs, folders)
+    assert (tmp_path / "orders.png").stat().st_size > 1000

@@ -1,0 +1,296 @@
+"""Rows that differ in order and seed only, trained in one program: each is the run that `arjax` would make of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sweep_cases import rows
+
+from arjax.cli.main import main as arjax
+from arjax.config.files import load_workdir_config
+from arjax.data import DATASETS
+from arjax.factorization import PARTITIONS
+from arjax.population import Population
+from arjax.population.ensemble import fit_weights, mixture
+from arjax.sweep.main import main
+from arjax.sweep.population import Grid, Job, grids, plan
+from arjax.sweep.rows import load_sweep
+from arjax.sweep.runs import Run
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+#: Every bit is flipped at random, in each step and whenever it is scored: the draws are those of the seed.
+CONFIG = """
+import dataclasses
+import jax
+import numpy as np
+from arjax.config import base_config, dataset_config, network_config
+from arjax.core.spec import EventSpec
+from arjax.data import DATASETS, from_arrays
+
+def flip(key, batch, train):
+    return batch.replace(x=batch.x ^ jax.random.bernoulli(key, 0.1, batch.x.shape).astype(batch.x.dtype))
+
+def noisy(validation: bool = True):
+    x = (np.arange(96 * 4).reshape(96, 4) ** 2 % 7 < 3).astype(np.int32)
+    splits = {"train": x[:60], "test": x[60:80]} | ({"validation": x[80:]} if validation else {})
+    return dataclasses.replace(from_arrays(EventSpec((4,)), **splits), transform=flip)
+
+if "noisy" not in DATASETS.names():
+    DATASETS.register("noisy")(noisy)
+
+def get_config(arg=""):
+    config = base_config()
+    config.dataset = dataset_config("noisy")
+    config.network = network_config("made", hidden_sizes=(8,))
+    config.train.update(steps=16, batch_size=8, steps_per_dispatch=4, log_every=4, eval_every=2, checkpoint_every=4)
+    config.train.patience = 2
+    config.optimizer.learning_rate = 0.3
+    return config
+"""
+
+SWEEP = """
+from arjax.sweep import Mean, Mixture, Run
+
+def run(name, **overrides):
+    return Run(name, "config.py", {key.replace("__", "."): value for key, value in overrides.items()})
+
+def get_sweep():
+    grid = [run(f"{o}-{s}", model__ordering=o, seed=s) for o in ("raster", "reversed") for s in (0, 1)]
+    return [*grid, run("odd", model__ordering="random", seed=1)]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(DATASETS, "_entries", dict(DATASETS._entries))
+    (tmp_path / "config.py").write_text(CONFIG)
+    (tmp_path / "sweep.py").write_text(SWEEP)
+    return tmp_path
+
+
+def sweep(*flags, workdir="out"):
+    return main(["--sweep=sweep.py", f"--workdir={workdir}", "--executor=population", *flags])
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def alone(folder, order, seed, *flags):
+    overrides = [f"--config.model.ordering={order}", f"--config.seed={seed}", *flags]
+    assert arjax(["--config=config.py", f"--workdir={folder}", *overrides]) == 0
+    return results(folder)
+
+
+def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
+    assert sweep() == 0
+    out = capsys.readouterr().out
+    assert "population 1 of 2: 2 orders x 2 seeds" in out and "population 2 of 2: 1 orders x 1 seeds" in out
+    steps = set()
+    for name, order, seed in (("reversed-1", "reversed", 1), ("raster-0", "raster", 0), ("odd", "random", 1)):
+        row, run = folder / "out" / name, folder / "alone" / name
+        ours, theirs = results(row), alone(run, order, seed)
+        steps.add((ours["step"], ours["best_step"]))
+        assert ours.keys() == theirs.keys() and load_workdir_config(row) == load_workdir_config(run)
+        numbers = [key for key in ours if "seconds" not in key and "per_second" not in key]
+        for key in numbers:
+            expected = pytest.approx(theirs[key], rel=1e-4) if isinstance(theirs[key], float) else theirs[key]
+            assert ours[key] == expected, (name, key)
+        assert ours["train_seconds"] > 0 and ours["train_sites_per_second"] > 0
+    assert len(steps) > 1, "the members ought to end at different steps"
+    row = folder / "out" / "reversed-1"
+    assert arjax(["--mode=evaluate", f"--workdir={row}"]) == 0 == arjax(["--mode=sample", f"--workdir={row}"])
+    (again,) = (row / "evaluations").glob("*.json")
+    assert json.loads(again.read_text())["nll_nats"] == pytest.approx(results(row)["nll_nats"], rel=1e-5)
+    saved = np.load(row / "rows.npz")
+    assert saved["test"].shape == (20,) and saved["validation"].shape == (16,)
+    assert saved["test"].mean() == pytest.approx(results(row)["nll_nats"], rel=1e-5)
+    assert [line["command"] for line in rows()][3].startswith("arjax --config=config.py --workdir=runs/reversed-1 ")
+    capsys.readouterr()
+    assert sweep() == 0 and "5 runs, 5 of them already finished" in capsys.readouterr().out
+    assert not (folder / "out" / "populations").exists()
+
+
+def test_grids_are_full_and_hold_every_job():
+    def job(name, order, seed):
+        class config:
+            class model:
+                ordering = order
+
+        config.seed = seed
+        return Job(Run(name, "c.py"), config)
+
+    places = [("a", 0), ("a", 1), ("b", 1), ("b", 0), ("c", 1), ("d", 1), ("a", 1)]
+    jobs = [job(str(i), *place) for i, place in enumerate(places)]
+    found = grids(jobs)
+    assert [(grid.orders, grid.seeds) for grid in found] == [(("a", "b"), (0, 1)), (("c", "d"), (1,))]
+    assert [run.name for run in found[0].runs] == ["0", "1", "6", "3", "2"]
+    assert isinstance(found[0], Grid) and sorted(run.name for grid in found for run in grid.runs) == list("0123456")
+
+
+def test_orders_that_are_cut_otherwise_make_a_population_of_their_own(folder, monkeypatch):
+    monkeypatch.setattr(PARTITIONS, "_entries", dict(PARTITIONS._entries))
+    PARTITIONS.register("first_apart")(lambda order, grid_shape: [1, 3] if order[0] == 0 else [2, 2])
+    runs = [
+        Run(str(i), "config.py", {"model.ordering": order, "model.partition": "first_apart", "train.steps": steps})
+        for i, (order, steps) in enumerate([("raster", 2), ("reversed", 2), ("snake", 2), ("raster", 3)])
+    ]
+    found = plan(runs, {run.name: folder / run.name for run in runs})
+    assert [[run.name for run in grid.runs] for grid in found] == [["0", "2"], ["1"], ["3"]]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ("model__orders='uniform', objective='order_agnostic'", "leave model.orders empty"),
+        ("dataset__validation=False", "no validation split"),
+        ("model__ordering='rastr'", "did you mean 'raster'"),
+        ("train__step=3", "unknown config field"),
+    ],
+)
+def test_a_row_that_is_no_member_is_named_before_anything_is_trained(folder, overrides, sentence, capsys):
+    (folder / "sweep.py").write_text(SWEEP.replace('run("odd", model__ordering="random",', f'run("odd", {overrides},'))
+    assert sweep() == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("arjax-sweep: run 'odd' cannot be a member of a population: ") and sentence in err
+    assert err.count("\n") == 1 and "population 1" not in out and not (folder / "out" / "raster-0").exists()
+
+
+def test_flags_and_folders_that_do_not_go_with_populations(folder, capsys):
+    assert sweep("--jobs=2") == 2 and "one program" in capsys.readouterr().err
+    alone(folder / "out" / "odd", "random", 1, "--config.train.steps=2")
+    capsys.readouterr()
+    assert sweep() == 2 and "begun by itself: finish it so, or delete" in capsys.readouterr().err
+    (folder / "config.py").write_text(CONFIG.replace("hidden_sizes=(8,)", "hidden_sizes=(9,)"))
+    assert sweep() == 2 and "run 'odd' cannot be a member of a population: " in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_fails_alone(folder, capsys):
+    text = SWEEP.replace("seed=1)]", 'seed=1), run("bad", optimizer__name="sgd", optimizer__learning_rate=1e30)]')
+    (folder / "sweep.py").write_text(text)
+    assert sweep("--only=raster-0,bad") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("arjax-sweep: bad FAILED (exit code 2), see out/bad/log.txt: the loss was not finite")
+    assert len(rows()) == 1 and not (folder / "out/bad/results.json").exists()
+
+
+def test_an_interrupted_sweep_goes_on(folder, monkeypatch, capsys):
+    assert sweep(workdir="straight") == 0
+    original, calls = Population.indices, []
+
+    def indices(self, start, n, most):
+        calls.append(start)
+        if start == 4 and len(calls) > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, start, n, most)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Population, "indices", indices)
+        assert sweep() == 130
+    assert not list((folder / "out").glob("*/results.json")) and (folder / "out" / "populations").is_dir()
+    assert "arjax-sweep: interrupted: stopped at step 6 of 16; the same command" in capsys.readouterr().err
+    assert sweep() == 0 and "goes on at step" in capsys.readouterr().out
+    for run in load_sweep("sweep.py"):
+        first, second = (np.load(folder / name / run.name / "rows.npz") for name in ("straight", "out"))
+        np.testing.assert_array_equal(first["test"], second["test"])
+    assert not (folder / "out" / "populations").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_bit_for_bit(folder, repository):
+    (folder / "config.py").write_text(CONFIG.replace("steps=16", "steps=400").replace("patience = 2", "patience = 0"))
+
+    def command(name):
+        code = "import sys; from arjax.sweep.main import main; sys.exit(main(sys.argv[1:]))"
+        flags = ["--sweep=sweep.py", f"--workdir={name}", "--executor=population"]
+        environment = os.environ | {"PYTHONPATH": str(repository)}
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *flags], stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    straight = command("straight")
+    straight.communicate(timeout=300)
+    assert straight.returncode == 0
+    for _ in range(3):
+        process, before = command("killed"), set(Path("killed").glob("populations/*/checkpoints/latest/[0-9]*"))
+        while process.poll() is None and set(Path("killed").glob("populations/*/checkpoints/latest/[0-9]*")) <= before:
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+    process = command("killed")
+    assert "goes on at step" in process.communicate(timeout=300)[0]
+    for run in load_sweep("sweep.py"):
+        first, second = (np.load(folder / name / run.name / "rows.npz") for name in ("straight", "killed"))
+        np.testing.assert_array_equal(first["test"], second["test"])
+
+
+MIXED = SWEEP.replace(
+    "seed=1)]",
+    """seed=1),
+        Mean("mean", ["raster-0", "raster-1"]),
+        Mixture("equal", ["raster-0", "odd"], published=1.5, published_mark="M"),
+        Mixture("fitted", ["raster-0", "odd"], weights="fitted"),
+        Mixture("chosen", ["raster-0", "raster-1", "odd"], model="some", weights="chosen"),
+    ]""",
+)
+
+
+def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
+    """The nats of the examples come from rows.npz; where it is missing, damaged or of other parameters, from these."""
+    (folder / "sweep.py").write_text(MIXED)
+    assert sweep("--only=mean,equal,fitted,chosen") == 0
+    out = folder / "out"
+    made = rows()
+    assert [row["model"] for row in made] == [
+        *["made"] * 3,
+        "made, mean of 2 seeds",
+        "made, 2 mixed, equal weights",
+        "made, 2 mixed, fitted weights",
+        "some",
+    ]
+    values = [results(out / name)["nll_nats"] for name in ("raster-0", "raster-1")]
+    mean, equal, fitted, chosen = made[3:]
+    assert float(mean["value"]) == pytest.approx(np.mean(values), rel=1e-5)
+    assert float(mean["value_stderr"]) == pytest.approx(np.std(values, ddof=1) / np.sqrt(2), rel=1e-2)
+    one, two = (np.load(out / name / "rows.npz")["test"].astype(float) for name in ("raster-0", "odd"))
+    mixed = -np.log((np.exp(-one) + np.exp(-two)) / 2)
+    assert float(equal["value"]) == pytest.approx(mixed.mean(), rel=1e-5)
+    assert float(equal["value_stderr"]) == pytest.approx(mixed.std(ddof=1) / np.sqrt(20), rel=1e-2)
+    weights = fit_weights(np.stack([np.load(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]))
+    assert abs(weights[0] - 0.5) > 0.02, "fitted weights ought to differ from equal ones"
+    assert float(fitted["value"]) == pytest.approx(mixture(np.stack([one, two]), weights).mean(), rel=1e-5)
+    assert (equal["published"], equal["published_mark"], equal["kind"]) == ("1.5", "M", "exact")
+    assert (equal["ordering"], equal["seed"], mean["ordering"], mean["seed"]) == ("2 orders", "0, 1", "raster", "0, 1")
+    assert int(equal["num_params"]) == 2 * int(mean["num_params"])
+    flags = "--sweep=sweep.py --workdir=runs/out --executor=population --only=fitted"
+    assert fitted["command"] == f"arjax-sweep {flags}"
+
+    shutil.rmtree(out / "raster-0")
+    alone(out / "raster-0", "raster", 0)  # by itself: no rows
+    (out / "raster-0" / "command.txt").write_text(load_sweep("sweep.py")[0].command())
+    (out / "odd" / "rows.npz").write_bytes(b"damaged")
+    np.savez(out / "raster-1" / "rows.npz", test=np.ones(20, np.float32), validation=np.ones(16, np.float32))
+    assert main(["--sweep=sweep.py", "--workdir=out", "--only=equal,fitted,chosen"]) == 0
+    for before, after in zip((equal, fitted, chosen), rows()[-3:], strict=True):
+        assert float(after["value"]) == pytest.approx(float(before["value"]), rel=1e-5)
+
+
+def test_a_mixture_that_cannot_be_made_fails_alone(folder, capsys):
+    text = MIXED.replace('model__ordering="random", seed=1)', 'seed=1, evaluate__split="validation")')
+    (folder / "sweep.py").write_text(text.replace('weights="fitted"', "").replace('weights="chosen"', ""))
+    assert sweep("--only=mean,equal") == 1
+    err = capsys.readouterr().err  # of the rows that were asked for
+    told = "the test split of arrays and the validation split of arrays"
+    assert err == f"arjax-sweep: row 'equal' is made of runs on {told}\n"
+    assert rows()[-1]["model"] == "made, mean of 2 seeds"
