@@ -18,7 +18,7 @@ from arjax.core.integers import is_integer
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_key, check_params
 from arjax.models.queries import evidence_first
-from arjax.samplers import Draw, example_keys, make_sampler
+from arjax.samplers import Draw, Sampler, example_keys, make_sampler
 
 
 def keys_of(key: jax.Array, num: int) -> jax.Array:
@@ -34,7 +34,7 @@ def draw(
     params: Any,
     keys: jax.Array,
     *,
-    sampler: str = "cached",
+    sampler: str | Sampler = "cached",
     given: jax.Array | None = None,
     observed: jax.Array | None = None,
     context: jax.Array | None = None,
@@ -47,7 +47,7 @@ def draw(
 
     Args:
       keys: random keys, [B]. Each example depends on its own key alone.
-      sampler: a call string, see `arjax.samplers`.
+      sampler: a call string, see `arjax.samplers`, or a sampler.
       given: values to clamp, [*grid, *value] or [B, *grid, *value].
       observed: bool[*grid], the sites where `given` counts. The rest is drawn from its exact conditional distribution,
         which needs an order of the model with every observed site before (or in the same step as) every other; a model

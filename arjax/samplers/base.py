@@ -87,13 +87,13 @@ def run(sampler, model, params, keys, canvas, observed, context, temperature) ->
     return Draw(x, stats | {"steps": per_example(x, steps.to_draw().sum())})
 
 
-def make_sampler(text: str) -> Sampler:
-    """The sampler of a call string, such as `naive` or `cached(chunk=32)`.
+def make_sampler(text: str | Sampler) -> Sampler:
+    """The sampler of a call string, such as `naive` or `cached(chunk=32)`; one that is built already is returned as is.
 
     Raises:
       UserError: an unknown name or option, or a value of another type or out of range.
     """
-    return SAMPLERS.call(text)
+    return text if isinstance(text, Sampler) else SAMPLERS.call(text)
 
 
 def option(default: Any) -> Any:

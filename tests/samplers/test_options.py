@@ -70,3 +70,10 @@ def test_a_sampler_of_ones_own_has_options_and_may_hold_arrays(monkeypatch):
     canvas = np.zeros((3, 2), np.int32)
     x, stats = dataclasses.replace(make_sampler("constant"), added=np.int32(2))(model, params, keys, canvas, None, None)
     assert x.tolist() == [[3, 3]] * 3 and stats["steps"].tolist() == [2] * 3
+
+
+def test_a_sampler_that_is_built_already_is_taken_as_it_is():
+    sampler, model = make_sampler("cached(chunk=3)"), cases.small_model("made", EventSpec((2,)))
+    assert make_sampler(sampler) is sampler
+    drawn = model.sample(cases.params_of(model), jax.random.key(0), 2, sampler=sampler)
+    np.testing.assert_array_equal(drawn, model.sample(cases.params_of(model), jax.random.key(0), 2))
