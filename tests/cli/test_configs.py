@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -13,11 +14,13 @@ import jax
 import pytest
 
 from arjax.cli.main import main
-from arjax.config.build import build_dataset, build_model
+from arjax.cli.planning import abstract_batch
+from arjax.config.build import build, build_dataset, build_model
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.data.prepare import prepare
 from arjax.evaluation import likelihood
+from arjax.training.step import train_step
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -56,7 +59,26 @@ def _need_data(config, folder: str) -> None:
     build_dataset(config)
 
 
+#: One config of each kind of data and of objective runs every day, the others in the slow suite.
+DAILY = ("any_order", "digits", "poly_music", "seq2seq_characters", "wine_quality")
+
+
+def _daily(path: pathlib.Path):
+    return pytest.param(path, marks=() if path.stem in DAILY else pytest.mark.slow, id=path.stem)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_makes_a_train_step(path, prepared):
+    config = load_config_file(f"{path}:smoke")
+    _need_data(config, prepared)
+    setup = build(config, jax.devices()[:1])
+    batch = abstract_batch(setup.model, config.train.batch_size)
+    step = functools.partial(train_step, setup.recipe)
+    state, _ = jax.eval_shape(step, setup.abstract_state, batch, jax.random.key(0))
+    assert jax.tree.structure(state) == jax.tree.structure(setup.abstract_state)
+
+
+@pytest.mark.parametrize("path", [_daily(path) for path in CONFIGS])
 def test_smoke_run(path, prepared, tmp_path, monkeypatch):
     """All of a run but most of its scoring: two batches stand for each split."""
     batches = likelihood.eval_batches
