@@ -97,6 +97,9 @@ class CheckpointStore:
                 seen = self._fingerprint()
                 found = self._find(locks)
                 if found is None:
+                    # A folder that changes while it is listed may show neither the old checkpoint nor the new one.
+                    if from_process_0(seen != self._fingerprint()):
+                        continue
                     return None
                 step, manifest = found
                 path = self._directory / str(step)
@@ -112,9 +115,13 @@ class CheckpointStore:
 
     def newest(self) -> tuple[int, dict[str, Any]] | None:
         """Step and `extra` of the checkpoint that `restore` would take, without its arrays; raises as that does."""
-        with contextlib.ExitStack() as locks:
-            found = self._find(locks)
-        return None if found is None else (found[0], found[1]["extra"])
+        while True:
+            with contextlib.ExitStack() as locks:
+                seen, found = self._fingerprint(), self._find(locks)
+                if found is not None:
+                    return found[0], found[1]["extra"]
+                if not from_process_0(seen != self._fingerprint()):
+                    return None
 
     def _find(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
         """Step and manifest of the newest readable checkpoint, locked until `locks` are given back; None for none."""

@@ -24,6 +24,10 @@ from arjax.core.files import locked
 from arjax.training import checkpoint_files
 from arjax.training.checkpoint import CheckpointStore
 
+#: Reads and writes that are under way when a file vanishes or another one fails report, some time later, to an event
+#: loop that Orbax has closed by then.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @contextlib.contextmanager
 def constant_saving(directory, keep, monkeypatch):
@@ -59,7 +63,6 @@ def constant_saving(directory, keep, monkeypatch):
         thread.join()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax, when a file vanishes under it
 @pytest.mark.parametrize("locks", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_reader_gets_a_whole_checkpoint_while_others_come_and_go(tmp_path, monkeypatch, caplog, locks):
     if not locks:  # as on some network file systems
@@ -153,8 +156,6 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-# Writes that are under way when another one fails report to an event loop that Orbax has closed by then.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_is_really_full(small_disk, caplog):
     store = CheckpointStore(small_disk / "store", keep=1)
     store.save(1, BIG, {})
@@ -169,3 +170,20 @@ def test_a_disk_that_is_really_full(small_disk, caplog):
     ballast.unlink()
     store.save(2, random, {})
     assert Path(store.directory / "2").is_dir() and store.steps() == [2]
+
+
+def test_a_folder_that_changes_while_it_is_listed_is_listed_again(tmp_path, monkeypatch):
+    """A listing that shows neither the old checkpoint nor the new one is not taken for an empty folder."""
+    store, finds = CheckpointStore(tmp_path), []
+    store.save(1, TREE, {})
+    find = CheckpointStore._find
+
+    def blind_once(self, locks):
+        finds.append(1)
+        if len(finds) % 2:
+            store.save(len(finds) + 1, TREE, {})
+            return None
+        return find(self, locks)
+
+    monkeypatch.setattr(CheckpointStore, "_find", blind_once)
+    assert store.restore(abstract(TREE))[0] == 2 and store.newest()[0] == 4 and len(finds) == 4
