@@ -32,11 +32,7 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
       UserError: none of the model's orders does; the sentence says what is in the way. Or the orders are not known,
         because the model is an argument of a transformed function.
     """
-    if not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders))):
-        raise UserError(
-            "the orders of a model must be known outside `jit` where sites are observed or asked for, as one is looked "
-            "for that visits these first: close over the model instead of passing it as an argument"
-        )
+    _check_known(model)
     group_D = np.full(model.event.num_sites, len(groups))
     for number, member_D in reversed(list(enumerate(groups))):
         group_D[np.asarray(member_D, bool).ravel()] = number
@@ -69,6 +65,15 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
         f"none of the {len(orders.pool)} orders of this model visits the observed sites first: train it with "
         "model.orders=uniform, or with an order that does"
     )
+
+
+def _check_known(model: Any) -> None:
+    """Raises `UserError` when the model is an argument of a transformed function, whose orders cannot be looked at."""
+    if not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders))):
+        raise UserError(
+            "the orders of a model must be known outside `jit` where sites are observed or asked for, as one is looked "
+            "for that visits these first: close over the model instead of passing it as an argument"
+        )
 
 
 def _conflict(step_D: np.ndarray, turn_D: np.ndarray, group_D: np.ndarray) -> str | None:

@@ -65,8 +65,7 @@ def draw(
     """
     temperature, event, num = as_temperature(temperature), model.event, _num_keys(keys)
     check_params(model.param_shapes, params)
-    sample = make_sampler(sampler)
-    conditional = truncate(model.conditional, top_k, top_p)
+    sample, conditional = make_sampler(sampler), truncate(model.conditional, top_k, top_p)
     if (given is None) != (observed is None):
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
     factorization, observed_D = model.factorization, None
@@ -77,7 +76,7 @@ def draw(
         canvas, observed_D = _canvas(event, num, given, observed), jnp.asarray(observed.ravel())
         factorization = evidence_first(model, observed, ~observed)
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
-    keys, canvas, context = of_examples if place is None else place(of_examples)
+    keys, canvas, context = place(of_examples) if place else of_examples
     model = dataclasses.replace(model, conditional=conditional, factorization=factorization, orders=None)
     return sample(model, params, keys, canvas, observed_D, context, temperature)
 
