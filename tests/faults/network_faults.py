@@ -158,8 +158,8 @@ NETWORK_FAULTS = (
     Fault(
         "tcn without relu after its residual connection",
         "networks/causal/tcn.py",
-        "return nn.relu((x if self.in_features == self.features else self.match(x)) + residual)",
-        "return (x if self.in_features == self.features else self.match(x)) + residual",
+        "return nn.relu((x if self.in_features == self.features else self.match(x)) + hidden)",
+        "return (x if self.in_features == self.features else self.match(x)) + hidden",
         ("networks/test_wavenet_tcn.py",),
     ),
     Fault(
