@@ -11,8 +11,6 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.dense.made import hidden_degrees
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def random_params(model) -> dict[str, np.ndarray]:
     """Parameters of the model's shapes without a zero among them."""
