@@ -20,8 +20,9 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "1"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# Where XLA can still write its fusions the simpler way, programs compile in half the time. `XLA_FLAGS= pytest` compiles
-# them as users do.
+# Programs that run a few times had better compile fast than run fast: without most optimisations, and with fusions
+# written the simpler way where XLA still can. `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` compiles as users do.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
@@ -122,14 +123,6 @@ def own_random_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 def key() -> jax.Array:
     """A fixed random key."""
     return jax.random.key(0)
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Programs that run only a few times had better compile fast than run fast: half the time for many."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,6 @@ from arjax.data.prepare import prepare
 from arjax.evaluation import likelihood
 from arjax.training.step import train_step
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 #: Folder of raw files per builder, below `ARJAX_RAW_DATA`.
 RAW = {"uci_binary": "uci_binary", "poly_music": "poly_music", "spoken_digits": "free-spoken-digit-dataset-1.0.9"}

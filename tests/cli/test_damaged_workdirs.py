@@ -12,8 +12,6 @@ from arjax.cli.main import main
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DAMAGES = [b"[]", b"{}", b"3", b'{"step": 4', b"\xff\xfe", b'{"step": 6, "split": "test"}']
 
 

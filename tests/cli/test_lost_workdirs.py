@@ -15,8 +15,6 @@ from arjax.cli.main import main
 from arjax.training.feed import ResidentFeed
 from arjax.training.setup import best_store, latest_store
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ARGUMENT = ":smoke,context=label"
 
 

@@ -13,8 +13,6 @@ import pytest
 from arjax.cli.main import main
 from arjax.reporting.writers import read_metrics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_a_finished_run_holds_everything(finished_run):
     names = {path.name for path in finished_run.iterdir()}

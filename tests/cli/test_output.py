@@ -15,8 +15,6 @@ from arjax.cli.command_line import tell_mistakes
 from arjax.cli.main import main
 from arjax.core.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 class Full(io.StringIO):
     """A file on a full disk, with a buffer or without."""

@@ -15,8 +15,6 @@ from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_condit
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 EVENTS = {
     "binary": EventSpec((3,)),

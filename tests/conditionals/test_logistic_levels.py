@@ -15,8 +15,6 @@ from arjax.conditionals import DiscretizedLogisticMixture, make_conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 
 

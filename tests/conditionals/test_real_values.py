@@ -32,8 +32,6 @@ def fits(name: str) -> bool:
     return True
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 #: A density with edges or peaks at them cannot be integrated on a grid; tests/conditionals/test_beta.py has those.
 OPTIONS = {"beta": "(low=-3, high=4, min_log_shape=1.1)"}
 NAMES = [name + OPTIONS.get(name, "") for name in CONDITIONALS.names() if fits(name)]

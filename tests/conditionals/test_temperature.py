@@ -14,8 +14,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENTS = {
     "binary": EventSpec((3,)),
     "levels": EventSpec((3,), (2,), "levels", 5),

@@ -14,8 +14,6 @@ from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENTS = {
     "binary": EventSpec((3,)),
     "levels": EventSpec((3,), (), "levels", 5),

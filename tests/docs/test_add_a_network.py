@@ -16,8 +16,6 @@ import test_law3_step_form as law3
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def page(repository):

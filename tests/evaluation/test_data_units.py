@@ -15,8 +15,6 @@ from arjax.evaluation.likelihood import Evaluator, evaluate
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SCALE, SHIFT = np.float32([0.01, 3.0, 50.0]), np.float32([1.0, -2.0, 0.0])
 Z = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 MASK = np.float32(np.arange(60).reshape(20, 3) % 3 != 1)

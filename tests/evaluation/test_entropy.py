@@ -10,8 +10,6 @@ from arjax.data import from_arrays
 from arjax.evaluation.entropy import step_entropy
 from arjax.models import make_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2, 3), kind="levels", num_levels=4)
 
 

@@ -21,8 +21,6 @@ from arjax.evaluation.likelihood import evaluate
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = make_model(EventSpec((2, 2)), "made", hidden_sizes=(8,), orders="uniform")
 
 

@@ -11,8 +11,6 @@ from arjax.evaluation.likelihood import Evaluator, evaluate, summarize
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((5,))
 
 

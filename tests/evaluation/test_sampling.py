@@ -16,7 +16,6 @@ from arjax.evaluation.sampling import draw_on_mesh
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 LAWS = Path(__file__).resolve().parents[1] / "laws"
 
 

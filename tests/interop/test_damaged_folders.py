@@ -16,7 +16,6 @@ from arjax.models import make_model
 
 pytest.importorskip("safetensors")
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 OPTIONS = {
     "gpt2": {"target_position": False},

@@ -9,11 +9,6 @@ from arjax.networks import NETWORKS
 STRIDE = 16
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick(quick_compilation):
-    """For every law."""
-
-
 def pytest_collection_modifyitems(items):
     """With `--dist loadgroup`, one worker takes all tests of a network on an event: they share compiled programs.
 

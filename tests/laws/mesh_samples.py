@@ -37,5 +37,4 @@ def samples(data: int, fsdp: int, tensor: int) -> dict[str, list]:
 
 def main() -> None:
     """On 8 devices."""
-    jax.config.update("jax_disable_most_optimizations", True)
     print("found", json.dumps(samples(2, 2, 2)))

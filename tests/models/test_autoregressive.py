@@ -14,8 +14,6 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2, 3), (2,), "levels", 3)
 X = cases.random_x(EVENT, 5)
 

@@ -13,8 +13,6 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.objectives import OBJECTIVES, Step, make_objective
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2, 3), (), "levels", 5)
 OPTIONS = {"width": 8, "num_layers": 1, "num_heads": 1, "dropout": 0.5}
 X = np.arange(12).reshape(2, 2, 3) % 5

@@ -33,8 +33,6 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.objectives import Own, Step, make_objective
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize("conditional", [*CALLS, DEEP])
 @pytest.mark.parametrize("partition", PARTITIONS)

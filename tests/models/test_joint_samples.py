@@ -23,8 +23,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model, sampling
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize("network", ["made", "lstm", "transformer", "deep_nade"])
 @pytest.mark.parametrize("conditional", [MIXTURE, BACKWARDS])

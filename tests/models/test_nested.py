@@ -13,8 +13,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2,), (3,))
 INNER = "nested(network='made', hidden_sizes=(12,), features=6)"
 

@@ -16,8 +16,6 @@ from arjax.models import make_model
 from arjax.models.queries import evidence_first
 from arjax.networks import NETWORKS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2, 2))
 ALL = cases.all_values(EVENT)
 

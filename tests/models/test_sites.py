@@ -11,8 +11,6 @@ from arjax.data import from_arrays
 from arjax.evaluation.inpainting import complete, score_hidden
 from arjax.models import make_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT, KEY = EventSpec((3,), (), "levels", 4), jax.random.key(0)
 MODEL = make_model(EVENT, "made", hidden_sizes=(4,), orders="uniform")
 X = np.array([[0, 1, 2], [3, 2, 1]])

@@ -10,8 +10,6 @@ import pytest
 
 from arjax.networks import NETWORKS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 #: Gradients of our own stand in convolutions (`conv_nade` has the same as `pixelcnn`), in recurrences (`lstm` the same
 #: as `gru`) and in the scans of convolutional LSTMs.
 OWN_GRADIENTS = ("gru", "pixelcnn", "row_lstm")

@@ -14,8 +14,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2, 3))  # a grid, which every network serves in raster order
 X = np.random.default_rng(0).integers(0, 2, (8, 2, 3)).astype(np.int32)
 #: Every option of every family that is a dropout rate.

@@ -10,8 +10,6 @@ from cuts import WINDOW, check_cuts
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 LINE, PICTURE = EventSpec((16,), (), "tokens", 3), EventSpec((4, 4), (), "levels", 4)
 MODELS = {
     "rotary, shared heads": ("transformer", LINE, {"num_kv_heads": 1, "rotary": True, "head_size": 8}),

@@ -9,8 +9,6 @@ import pytest
 
 from arjax.networks import NETWORKS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_gradients_of_fresh_parameters_are_moderate(network):

@@ -15,8 +15,6 @@ from arjax.networks import NETWORKS
 from arjax.networks.attention.linear_attention import LinearAttention, linear_attention, positive
 from arjax.networks.recurrent.rg_lru import RGLRU, RecurrentBlock
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 
 

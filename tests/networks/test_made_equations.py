@@ -12,8 +12,6 @@ from arjax.models import make_model
 from arjax.networks.dense.made import hidden_degrees
 from arjax.networks.dense.structured_made import places
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def random_params(model) -> dict[str, np.ndarray]:
     """Parameters of the model's shapes without a zero among them."""

@@ -16,8 +16,6 @@ from arjax.models import make_model
 from arjax.networks.dense.made import degree_pool, hidden_degrees
 from arjax.networks.dense.masked_layers import units_by_group
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2, 4))
 MASKS = 4
 

@@ -20,8 +20,6 @@ from arjax.networks.image.lmconv import live_taps, position_norm
 from arjax.networks.image.pixelcnn import ResidualBlock
 from arjax.networks.layers.convolution import Picture, raster_taps, square_taps
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 #: Kernels that reach one pixel far, so that pictures of few pixels show what a stack of layers reads.
 NEAR = {"kernel_size": 3, "first_kernel": 3}

@@ -11,8 +11,6 @@ from scipy import special
 
 from arjax.core.spec import EventSpec
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TOKENS = EventSpec((6,), kind="tokens", num_levels=3)
 LEVELS = EventSpec((4, 3), kind="levels", num_levels=3)
 SMALL = {"width": 8, "num_layers": 2, "num_heads": 2}

@@ -14,8 +14,6 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks import NETWORKS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((3, 4), (), "levels", 3)
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 NAMES = ("deep_nade", "conv_nade")

@@ -14,8 +14,6 @@ from arjax.models import make_model
 from arjax.networks.image.diagonal_bilstm import skew, unskew
 from arjax.networks.image.lstm_scan import lstm_cell, lstm_scan
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 EVENT, U = EventSpec((4, 5)), 3
 

@@ -12,8 +12,6 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIZES = {"hidden_size": 8, "readout_size": 16}
 
 

@@ -14,8 +14,6 @@ from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedStretch
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 DOWN, DOWN_RIGHT = (-1, 0, 1), (-1, 0)  # columns of the kernels of the two streams, whose rows are -1 and 0
 

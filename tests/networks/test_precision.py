@@ -12,8 +12,6 @@ from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
 from arjax.networks.image.lstm_scan import lstm_cell
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 #: The event, batch and order of laws 1 and 3, whose programs in float32 are then the same.
 EVENT = cases.EVENTS["tokens"]
 #: Largest and mean difference allowed, relative to the largest feature. bfloat16 keeps 8 bits, an error of 2^-9 = 0.002

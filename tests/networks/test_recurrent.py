@@ -16,8 +16,6 @@ from arjax.networks.recurrent.lstm import LSTMLayer
 from arjax.networks.recurrent.rnn import RNNLayer
 from arjax.networks.recurrent.stack import RecurrentCore
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 LAYERS = {"rnn": RNNLayer, "gru": GRULayer, "lstm": LSTMLayer}
 rng = np.random.default_rng(0)
 

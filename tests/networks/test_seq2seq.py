@@ -11,8 +11,6 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks.recurrent.seq2seq_lstm import reverse_valid
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT, SOURCE = EventSpec((5,), kind="tokens", num_levels=6), ContextSpec("sequence", 7, 4)
 SIZES = {"hidden_size": 4, "embedding_size": 3, "num_layers": 2}
 rng = np.random.default_rng(0)

@@ -14,8 +14,6 @@ from arjax.networks.layers.attention import SelfAttention
 from arjax.networks.layers.blocks import Block
 from arjax.networks.recurrent.lstm import LSTMLayer
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 
 

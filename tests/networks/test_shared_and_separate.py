@@ -13,8 +13,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 BINARY = EventSpec((7,))
 LEVELS = EventSpec((5,), (2,), "levels", 3)
 LABEL = ContextSpec("label", 4)

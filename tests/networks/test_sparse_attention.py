@@ -15,8 +15,6 @@ from arjax.networks.attention.image_transformer import Tiles
 from arjax.networks.attention.patterns import Near, Strided, Summary, windows
 from arjax.networks.attention.sparse_attention import PatternAttention
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 WIDTH, HEADS = 12, 4
 #: Patterns of groups of heads, and whether all heads follow their union.
 LAYERS = {

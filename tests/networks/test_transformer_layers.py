@@ -13,8 +13,6 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((6,), kind="tokens", num_levels=5)
 EXAMPLES = jnp.asarray(np.random.default_rng(0).integers(0, 5, (3, 6)), jnp.int32)
 

@@ -14,8 +14,6 @@ from arjax.models import make_model
 from arjax.networks.layers.attention import SelfAttention, rotary_frequencies, rotate
 from arjax.networks.layers.blocks import Block
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 TOKENS = EventSpec((6,), kind="tokens", num_levels=5)
 SMALL = {"width": 16, "num_layers": 2, "num_heads": 4}

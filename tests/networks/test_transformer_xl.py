@@ -12,8 +12,6 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.attention.transformer_xl import RelativeAttention, XLLayer
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 WIDTH, HEADS = 8, 2
 SIZE = WIDTH // HEADS

@@ -14,8 +14,6 @@ from arjax.networks.causal.tcn import TCNBlock
 from arjax.networks.causal.wavenet import WaveNetCore
 from arjax.networks.layers.conditioning import read_positions
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 rng = np.random.default_rng(0)
 
 

@@ -15,8 +15,6 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.objectives import OBJECTIVES, count
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2, 3), (2,), "levels", 3)
 X = cases.random_x(EVENT, 5)
 MASK = np.random.default_rng(1).integers(0, 2, (5, 2, 3)).astype(np.float32)

@@ -21,8 +21,6 @@ from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.objectives import make_objective
 from arjax.objectives.order_agnostic import OrderAgnostic
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2, 2), (), "levels", 3)
 X = cases.random_x(EVENT, 6)
 AGNOSTIC = [name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), OrderAgnosticNetwork)]

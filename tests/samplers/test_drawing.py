@@ -13,8 +13,6 @@ from arjax.models import make_model
 from arjax.samplers import SAMPLERS
 from arjax.samplers.base import run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVENT = EventSpec((2, 3), (), "tokens", 4)
 KEY = jax.random.key(0)
 each_sampler = pytest.mark.parametrize("sampler", SAMPLERS.names())

@@ -12,8 +12,6 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.samplers import Draw, example_keys
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 TOKENS, REAL, VECTORS = EventSpec((2, 3), (), "tokens", 4), EventSpec((2, 3), (), "real", 0), EventSpec((3,), (4,))
 LEVELS = EventSpec((2, 3), (), "levels", 16)

@@ -12,8 +12,6 @@ from arjax.networks import NETWORKS
 from arjax.samplers import example_keys
 from arjax.samplers.base import run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEYS = example_keys(jax.random.key(2), 4)
 LINE = EventSpec((9,), (), "tokens", 5)
 

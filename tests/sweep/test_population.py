@@ -26,8 +26,6 @@ from arjax.sweep.population import Grid, Job, grids, plan
 from arjax.sweep.rows import load_sweep
 from arjax.sweep.runs import Run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 #: Every bit is flipped at random, in each step and whenever it is scored: the draws are those of the seed.
 CONFIG = """
 import dataclasses

@@ -13,7 +13,6 @@ from arjax.parallel.sharding import COLUMNS, DEFAULT_RULES, ROWS
 GRADIENTS = """
 import dataclasses, json, jax
 from mesh_gradients import deviations, small_model
-jax.config.update("jax_disable_most_optimizations", True)
 for network, size, meshes in json.loads({cases!r}):
     for found in deviations(small_model(network, size), meshes):
         print("found", json.dumps([network, size, dataclasses.asdict(found)]))
