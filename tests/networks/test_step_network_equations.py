@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from numpy_layers import built, check, dense, gelu, layer_norm, layers, relu, rms_norm, step_tokens
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 TOKENS = EventSpec((6,), kind="tokens", num_levels=3)
 ATTENTION = {"width": 8, "num_layers": 2, "num_heads": 2}
