@@ -7,10 +7,14 @@ simulate several devices set their own.
 from __future__ import annotations
 
 import collections
+import gc
 import importlib.metadata
 import itertools
 import os
 import pathlib
+
+# Traces leave many small objects: the collector of cycles would walk them again and again.
+gc.set_threshold(50_000, 20, 20)
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
