@@ -46,5 +46,6 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     results = train(build(config), tmp_path).results
     text = summarize(np.ones(2), np.ones(2), EventSpec((3,)), text=True)
     frames = summarize(np.ones(2), np.ones(2), EventSpec((3,), (2,)))
-    numbers = {name for name, value in results.items() if isinstance(value, int | float)} | text.keys() | frames.keys()
+    numbers = {name for name, value in results.items() if isinstance(value, int | float)}
+    numbers |= {f"{split}{name}" for name in text | frames for split in ("", "validation_")}
     assert numbers == {*SCORES, *OF_A_RUN}
