@@ -14,16 +14,19 @@ SEED = "seed"
 
 
 def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs, those together that differ in their name and the override of `seed`, and in nothing else."""
+    """The runs, those together that differ in their name and the override of `seed`, and in nothing else.
+
+    A run without that override has the seed of its config file, and stands alone.
+    """
     groups: dict[tuple, list[Run]] = {}
     seen: collections.Counter[tuple] = collections.Counter()
     for run in runs:
         others = tuple(sorted((key, text) for key, text in run.override_texts() if key != SEED))
         row = (run.dataset, run.model, run.ordering, run.metric, str(run.published), run.published_mark, run.listed)
-        alike = run.config, others, row
-        seed = *alike, dict(run.override_texts()).get(SEED, "")
-        groups.setdefault((alike, seen[seed]), []).append(run)  # a run with the seed of another one is no second seed
-        seen[seed] += 1
+        alike, seed = (run.config, others, row), dict(run.override_texts()).get(SEED, "")
+        place = seen[alike, seed]  # a run with the seed of another one, or without one, is no second seed
+        groups.setdefault((alike, place, bool(seed)), []).append(run)
+        seen[alike, seed] += 1
     return list(groups.values())
 
 
