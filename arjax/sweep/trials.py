@@ -58,6 +58,9 @@ class Trials:
 
     def coming(self, total: int) -> Iterator[Run]:
         """The runs to execute until there are `total` trials: those that were begun, then new ones."""
+        for trial in self.list:
+            if self.state(trial) == FINISHED:
+                self.check(trial.run)
         yield from [trial.run for trial in self.unfinished()]
         while len(self.list) < total:
             past = [Past(trial.point, self.state(trial), self._score(trial)) for trial in self.list]
