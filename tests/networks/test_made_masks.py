@@ -23,7 +23,7 @@ MASKS = 4
 def build(event: EventSpec = EVENT, partition: str = "sites", **options):
     choice = {"hidden_sizes": (13, 11), "num_masks": MASKS, "ordering": "random(seed=2)", "partition": partition}
     model = make_model(event, "made", **(choice | options))
-    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    return model, cases.params_of(model)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -109,7 +109,7 @@ def network(params, layer, x, bias_of):
 def test_network_is_its_definition(name, layer, context):
     spec = ContextSpec("vector", 2) if context else ContextSpec()
     model = make_model(EVENT, name, context=spec, hidden_size=U, num_layers=2, readout_size=4)
-    params = random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    params = random_like(model.param_shapes)
     x, v = rng.integers(0, 2, (4, 4, 5)), rng.normal(size=(4, 2)).astype(np.float32)
     got = jax.jit(model.features)(params, x, context=v if context else None)
     for one, vector, features in zip(x, v, np.asarray(got).reshape(4, 4, 5, 1), strict=True):
