@@ -1,4 +1,4 @@
-"""Families whose layers are those of another one: the dearer tests of single layers run for one of them, the rest is slow."""
+"""Families whose layers are those of another one: dear tests run for one of them, and for the rest they are slow."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_new_cells_remember(name):
 def test_pictures_side_by_side_do_not_meet():
     """The `strip` of the Diagonal BiLSTM is for speed alone."""
     sizes = {"hidden_size": U, "num_layers": 2, "readout_size": 4}
-    models = [make_model(EVENT, "diagonal_bilstm", **sizes, strip=strip) for strip in (1, 2, 3, 4)]
+    models = [make_model(EVENT, "diagonal_bilstm", **sizes, strip=strip) for strip in (1, 2, 4)]
     params, x = random_like(jax.eval_shape(models[0].init, jax.random.key(0))), rng.integers(0, 2, (6, 4, 5))
     features = [jax.jit(model.features)(params, x) for model in models]
     for other in features[1:]:

@@ -246,6 +246,7 @@ def test_normalised_convolution_is_its_definition_in_all_forms():
     np.testing.assert_allclose(form("at", ring, 4, 2), expected[4, 2], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_remat_changes_neither_parameters_nor_gradients():
     options = {"num_filters": 4, "num_blocks": 2, "num_resnets": 1, "key_size": 2, "value_size": 2, "dropout": 0.0}
     model = make_model(EventSpec((2, 3)), "pixelsnail", remat=True, **options)

@@ -172,7 +172,7 @@ def test_truncation_bounds_the_memory_of_the_backward_pass():
     """Beside inputs and outputs (128 kB each), a long sequence keeps the carries between chunks only."""
 
     def temporary(truncation):
-        core = RecurrentCore(LSTMLayer, 16, 16, 3, 0.0, False, truncation, "float32")
+        core = RecurrentCore(LSTMLayer, 16, 16, 2, 0.0, False, truncation, "float32")
         x = jax.ShapeDtypeStruct((1, 2048, 16), np.float32)
         params = jax.eval_shape(lambda x: core.init(jax.random.key(0), x, False), x)
         gradient = jax.grad(lambda params, x: core.apply(params, x, False).sum())
