@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import jax
+import law_cases as cases
 import numpy as np
 import pytest
 
@@ -17,34 +18,42 @@ EXAMPLES = np.random.default_rng(0).integers(0, 5, (3, 6))
 
 
 @functools.cache
-def value_and_gradient(num_layers: int, **options):
-    """Fresh parameters, the log-probability of the examples, and its gradient."""
-    model = make_model(EVENT, "transformer", width=16, num_heads=2, num_layers=num_layers, **options)
+def model_of(num_layers: int, unroll: int = 1, remat: bool = False):
+    options = {"num_layers": num_layers, "unroll": unroll, "remat": remat}
+    return make_model(EVENT, "transformer", width=16, num_heads=2, **options)
 
-    @jax.jit
-    def of(key):
-        params = model.init(key)
-        return params, *jax.value_and_grad(lambda p: model.log_prob(p, EXAMPLES).sum())(params)
 
-    return of(jax.random.key(0))
+@functools.cache
+def value_and_gradient(num_layers: int, *how):
+    model, params = model_of(num_layers, *how), cases.params_of(model_of(num_layers))
+    return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, EXAMPLES).sum()))(params)
 
 
 @pytest.mark.parametrize(
-    ("num_layers", "options"),
+    ("num_layers", "unroll", "remat"),
     [
-        (3, {"unroll": 2}),
-        (3, {"unroll": 1, "remat": True}),
-        pytest.param(3, {"unroll": 4}, marks=pytest.mark.slow),
-        pytest.param(1, {"unroll": 4}, marks=pytest.mark.slow),
-        pytest.param(1, {"unroll": 1, "remat": True}, marks=pytest.mark.slow),
+        (3, 2, False),
+        (3, 1, True),
+        pytest.param(3, 4, False, marks=pytest.mark.slow),
+        pytest.param(1, 4, False, marks=pytest.mark.slow),
+        pytest.param(1, 1, True, marks=pytest.mark.slow),
     ],
 )
-def test_layers_compute_the_same_however_they_are_run(num_layers, options):
-    expected_params, expected, expected_gradient = value_and_gradient(num_layers, unroll=1)
-    params, value, gradient = value_and_gradient(num_layers, **options)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), params, expected_params)
+def test_layers_compute_the_same_however_they_are_run(num_layers, unroll, remat):
+    assert model_of(num_layers, unroll, remat).param_shapes == model_of(num_layers).param_shapes
+    expected, expected_gradient = value_and_gradient(num_layers)
+    value, gradient = value_and_gradient(num_layers, unroll, remat)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient, expected_gradient)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_fresh_parameters_are_the_same_however_layers_are_run(num_layers):
+    key = jax.random.key(0)
+    expected = model_of(num_layers).init(key)
+    for how in [(2, False), (4, False), (1, True)]:
+        jax.tree.map(np.testing.assert_array_equal, model_of(num_layers, *how).init(key), expected)
 
 
 def test_recomputation_needs_one_layer_per_iteration():
