@@ -73,8 +73,8 @@ def _need_data(config, folder: str) -> None:
     build_dataset(config)
 
 
-#: One config of sequences and one of real values run every day, the others in the slow suite; tests/docs runs `digits`.
-DAILY = ("seq2seq_characters", "wine_quality")
+#: The rest runs in the slow suite, but that tests/docs runs `digits` and tests/data `wine_quality` on a table.
+DAILY = ("seq2seq_characters",)
 #: Their data sets take seconds to prepare; `uci_binary` and `poly_music` stand for them.
 SLOW = ("ocr_letters", "spoken_digits")
 
