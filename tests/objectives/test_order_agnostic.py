@@ -49,7 +49,13 @@ def estimates_of(model, params, keys):
     return jax.vmap(lambda key: loss(OrderAgnostic(), model, params, Batch(X), key)[1]["nll"])(keys)
 
 
-draw = jax.jit(lambda orders, key: orders.draw(key))
+@functools.partial(jax.jit, static_argnums=2)
+def drawn_orders(orders, key, parts: int) -> list:
+    """One order for each part of the batch, 0: for each example."""
+    order_key = jax.random.split(key)[0]
+    return [orders.draw(k) for k in ([order_key] if parts == 1 else jax.random.split(order_key, parts or 6))]
+
+
 log_prob = jax.jit(lambda model, params, factorization: model.log_prob(params, X, factorization=factorization))
 
 
@@ -57,11 +63,9 @@ log_prob = jax.jit(lambda model, params, factorization: model.log_prob(params, X
 def test_each_part_of_the_batch_is_scored_in_its_own_order(network, parts):
     model, params = build(network, "uniform")
     value, sums = loss(OrderAgnostic(orders_per_batch=parts), model, params, Batch(X), jax.random.key(3))
-    order_key = jax.random.split(jax.random.key(3))[0]
-    keys = [order_key] if parts == 1 else jax.random.split(order_key, parts or 6)
-    drawn = [draw(model.orders, key) for key in keys]
+    drawn = drawn_orders(model.orders, jax.random.key(3), parts)
     rows = np.split(np.arange(6), len(drawn))
-    expected = [log_prob(model, params, f)[part] for f, part in zip(drawn, rows, strict=True)]
+    expected = [np.asarray(log_prob(model, params, f))[part] for f, part in zip(drawn, rows, strict=True)]
     assert len({tuple(np.asarray(f.order)) for f in drawn}) > 1 or parts == 1
     np.testing.assert_allclose(sums["nll"], -np.concatenate(expected).sum(), rtol=1e-5)
     np.testing.assert_allclose(value, sums["nll"] / 24, rtol=1e-6)
