@@ -122,6 +122,7 @@ def test_wine_quality(prepared):
     np.testing.assert_allclose(steps, steps.round(), atol=1e-2)  # whole numbers again, up to the mean
 
 
+@pytest.mark.slow  # tests/cli reads it every day
 def test_binarized_mnist(stock):
     dataset = stock("binarized_mnist")
     assert sizes(dataset) == (50000, 10000, 10000)
