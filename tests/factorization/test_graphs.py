@@ -30,11 +30,8 @@ EVENT = EventSpec((2, 3))
 SERVING = [name for name in NETWORKS.names() if NETWORKS.get(name).SUPPORTS_GRAPHS]
 
 
-_mask = jax.jit(lambda factorization: factorization.mask())
-
-
 def mask_of(factorization) -> np.ndarray:
-    return np.asarray(_mask(factorization))
+    return np.asarray(factorization.mask())
 
 
 def model_of(network, graph, event=EVENT, **choice):
