@@ -14,6 +14,7 @@ from arjax.core.errors import UserError
 from arjax.sweep import Search, choice, integers, log_uniform, proposals, uniform
 from arjax.sweep.proposals import FAILED, FINISHED, RUNNING, Past, propose
 from arjax.sweep.search import Choice
+
 pytest.importorskip("optuna")
 
 CONFIG = """
