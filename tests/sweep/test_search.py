@@ -84,18 +84,19 @@ def test_trials_are_compared_on_validation_and_the_best_alone_is_told(folder, se
 
 
 def test_a_search_goes_on_as_if_it_had_not_been_interrupted(folder, search, capsys):
-    assert search("--trials=2") == 0
+    (folder / "sweep.py").write_text(SEARCH.replace("trials=6", "trials=12"))  # the first ten are random
+    assert search("--trials=10") == 0
     (folder / "fail").write_text("1")
     (folder / "code").write_text("1")
-    assert search("--trials=3") == 1  # the machine has gone down, say: the trial is done again
-    assert "trial-002 FAILED (exit code 1), see out/trial-002/log.txt" in capsys.readouterr().err
-    assert [row["state"] for row in trials()] == ["finished", "finished", "running"]
+    assert search("--trials=11") == 1  # the machine has gone down, say: the trial is done again
+    assert "trial-010 FAILED (exit code 1), see out/trial-010/log.txt" in capsys.readouterr().err
+    assert [row["state"] for row in trials()] == ["finished"] * 10 + ["running"]
     (folder / "fail").unlink()
     assert search() == 0
-    assert "6 trials, 2 of them already ended" in capsys.readouterr().out
-    assert (folder / "out/trial-000/starts").read_text() == "x" and len(trials()) == 6
+    assert "12 trials, 10 of them already ended" in capsys.readouterr().out
+    assert (folder / "out/trial-000/starts").read_text() == "x" and len(trials()) == 12
     interrupted = record(folder)
-    assert search() == 0 and record(folder) == interrupted and "6 of them already ended" in capsys.readouterr().out
+    assert search() == 0 and record(folder) == interrupted and "12 of them already ended" in capsys.readouterr().out
     assert search("--workdir=whole") == 0
     assert json.loads((folder / "whole/search.json").read_text())["trials"] == interrupted
     (folder / "sweep.py").write_text(SEARCH.replace("1e-1", "1e-2"))

@@ -114,12 +114,13 @@ def test_a_job_whose_time_is_up_saves_and_is_queued_again(start, tmp_path):
     job = saved(folder)
     subprocess.run(["scancel", "--signal=USR2", job], check=True)  # as SLURM does some time before the limit
     wait_for(lambda: "queued again" in (folder / "log.txt").read_text())
+    time.sleep(2)  # a node refuses a job that it has just ended
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)  # SLURM would wait two minutes
     step = int(newest_checkpoint(folder))
     process.send_signal(signal.SIGKILL)
     process = start(6000)
     output = process.communicate(timeout=400)[0]
-    assert process.returncode == 0 and f"SLURM job {job} is in the queue already" in output
+    assert process.returncode == 0 and f"SLURM job {job} is in the queue already" in output, output
     assert job_of(folder) == job and f"goes on at step {step} of" in (folder / "log.txt").read_text()
     alone = subprocess.run(
         [sys.executable, "-m", "arjax", "--config=config.py:6000", "--workdir=alone", "--config.seed=3"]

@@ -22,10 +22,11 @@ from arjax.core.errors import UserError
 from arjax.core.user_files import select
 from arjax.sweep import Run, curves, slurm
 from arjax.sweep.curves import draw_curves
-from arjax.sweep.executors import last_line
+from arjax.sweep.executors import LocalExecutor, last_line
 from arjax.sweep.main import main
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
 from arjax.sweep.rows import load_sweep
+from arjax.sweep.table import Folders
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -77,6 +78,20 @@ def test_finished_runs_are_not_started_again(folder, capfd):
     assert (folder / "out/made/seed-0/starts").read_text() == "x"
     assert "4 runs, 3 of them already finished" in capfd.readouterr().out
     assert len(rows()) == 3
+
+
+def test_runs_are_taken_when_there_is_room_for_them(folder):
+    taken, ended = [], []
+
+    def coming():
+        for i in range(4):
+            taken.append(len(ended))
+            yield Run(str(i), "good.py")
+
+    for run, code in LocalExecutor(2).execute(coming(), Folders(folder)):
+        ended.append((run.name, code))
+    assert taken[:2] == [0, 0] and taken[2] >= 1 and taken[3] >= 2
+    assert sorted(ended) == [(str(i), 0) for i in range(4)]
 
 
 def test_a_changed_row_is_executed_again(folder):

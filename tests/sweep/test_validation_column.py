@@ -18,13 +18,13 @@ def test_scores_on_validation_are_those_of_the_report_or_of_the_metrics(tmp_path
     assert validation_of("nll_nats", report, tmp_path) == (81.5, 0.25)
     value, stderr = validation_of("bits_per_dim", report, tmp_path)
     assert value == 0.65 and math.isnan(stderr)
-    older = REPORT | {"best_step": 20, "validation_nll_nats": 81.5}
+    older = REPORT | {"best_step": 10, "validation_nll_nats": 81.5}
     assert str(validation_of("nll_nats", older, tmp_path)) == "(81.5, nan)"  # the metrics are gone
     assert math.isnan(validation_of("bits_per_dim", older, tmp_path)[0])
     lines = [{"step": step, "validation/nll_stderr": step / 100, "validation/bits_per_dim": step} for step in (10, 20)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert validation_of("nll_nats", older, tmp_path) == (81.5, 0.2)
-    assert validation_of("bits_per_dim", older, tmp_path)[0] == 20
+    assert validation_of("nll_nats", older, tmp_path) == (81.5, 0.1)
+    assert validation_of("bits_per_dim", older, tmp_path)[0] == 10
     never = REPORT | {"validation_nll_nats": None, "best_step": 20}
     assert all(map(math.isnan, validation_of("nll_nats", never, tmp_path)))
 
