@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def draw_curves(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) ->
     Returns:
       whether there was anything to draw, and matplotlib to draw it with.
     """
-    panels: dict[tuple[str, str], dict[str, Curve]] = {}
+    panels: dict[tuple[str, str], list[tuple[tuple[str, ...], Curve]]] = {}
     for group in groups_of_seeds(runs):
         curves = {run.name: curve for run in group if (curve := _curve(run, folders[run.name]))}
         mean = _mean(list(curves.values()))
@@ -36,15 +37,24 @@ def draw_curves(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) ->
         first = next(run for run in group if run.name in curves)
         config, results = read_config(folders[first.name]), read_results(folders[first.name])
         assert config is not None and results is not None
-        panel = panels.setdefault((first.dataset or results["dataset"], first.metric), {})
-        name, another = first.model or config["network"]["name"], first.name
-        if len(curves) > 1:
-            name, another = f"{name}, mean of {len(curves)} seeds", common_name(group)
-        panel[another if name in panel else name] = mean
+        several = len(curves) > 1
+        model, ordering = first.model or config["network"]["name"], first.ordering or config["model"]["ordering"]
+        of = f", mean of {len(curves)} seeds" if several else ""
+        names = f"{model}{of}", f"{model}, {ordering}{of}", common_name(group) if several else first.name
+        panels.setdefault((first.dataset or results["dataset"], first.metric), []).append((names, mean))
     if not panels or not has_matplotlib():
         return False
-    learning_curves(path, [(dataset, metric, curves) for (dataset, metric), curves in panels.items()])
+    learning_curves(path, [(dataset, metric, _named(curves)) for (dataset, metric), curves in panels.items()])
     return True
+
+
+def _named(curves: Sequence[tuple[tuple[str, ...], Curve]]) -> dict[str, Curve]:
+    """Each curve under the first of its names that no other curve has in its place; the last ones differ."""
+    taken = [collections.Counter(names) for names in zip(*(names for names, _ in curves), strict=True)]
+    return {
+        next((name for name, num in zip(names, taken, strict=True) if num[name] == 1), names[-1]): curve
+        for names, curve in curves
+    }
 
 
 def _curve(run: Run, folder: Path) -> Curve | None:

@@ -40,7 +40,7 @@ COLUMNS = (
 )
 #: Columns that older tables lack.
 OPTIONAL = COLUMNS[12:]
-# The standard error that belongs to a metric; those that are a function of nll_nats have none of their own.
+# The standard error that belongs to a metric, where a report has it under another name than `METRIC_stderr`.
 STDERR_OF = {"nll_nats": "nll_stderr"}
 #: Fields of a config that the tables and the curves need.
 _FIELDS = (
@@ -81,7 +81,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
     numbers = [name for name, value in results.items() if is_number(value)]
     if run.metric not in numbers:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
-    stderr = results[STDERR_OF[run.metric]] if STDERR_OF.get(run.metric) in results else math.nan
+    stderr = results.get(_stderr_of(run.metric), math.nan)
     validation, validation_stderr = validation_of(run.metric, results, folder)
     speed = results.get("train_sites_per_second")
     values = {
@@ -118,9 +118,13 @@ def validation_of(metric: str, results: Mapping[str, Any], folder: Path) -> tupl
         lines = [line for line in read_metrics(folder) if line["step"] == results["best_step"]]
         known = {name.replace("validation/", "validation_"): value for line in lines for name, value in line.items()}
         known |= results
-    names = (f"validation_{name}" for name in (metric, STDERR_OF.get(metric, "")))
+    names = (f"validation_{name}" for name in (metric, _stderr_of(metric)))
     value, stderr = (known[name] if is_number(known.get(name)) else math.nan for name in names)
     return value, stderr
+
+
+def _stderr_of(metric: str) -> str:
+    return STDERR_OF.get(metric, f"{metric}_stderr")
 
 
 def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:

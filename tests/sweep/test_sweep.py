@@ -276,8 +276,8 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
         assert draw_curves(tmp_path / "curves.png", runs, folders)
     ((dataset, metric, by_name),) = drawn
     assert (dataset, metric) == ("dna", "nll_nats")
-    assert list(by_name) == ["made", "b", "MADE, mean of 4 seeds"]  # the name of the run where two agree
-    assert by_name["made"] == ([10, 20, 30], [90.0, 45.0, 30.0], ())
+    assert list(by_name) == ["a", "b", "MADE, mean of 4 seeds"]  # the names of the runs where the others agree
+    assert by_name["a"] == ([10, 20, 30], [90.0, 45.0, 30.0], ())
     mean = by_name["MADE, mean of 4 seeds"]
     assert mean[:2] == ([10, 20, 30], [93.0, 48.0, 33.0])
     assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
