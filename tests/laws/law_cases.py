@@ -31,10 +31,12 @@ ORDERING_OPTIONS = {"tiles": "(height=2, width=2)", "random": "(seed=1)", "list"
 PARTITION_OPTIONS = {"blocks": "(size=2)", "sizes": "(sizes=(1, 3, 2))"}
 ORDERING_CALLS = [name + ORDERING_OPTIONS.get(name, "") for name in ORDERINGS.names()]
 PARTITION_CALLS = [name + PARTITION_OPTIONS.get(name, "") for name in PARTITIONS.names()]
-#: Run on every combination of event and partition, and under all orderings and conditionals.
+#: Run on many combinations, and under all orderings and conditionals.
 THOROUGH = ("made",)
 #: What laws 1, 3 and 4 take of a network: alike, so that they share its model and its compiled programs.
 COMBINATIONS = list(itertools.product(EVENTS, PARTITION_CALLS))
+#: Every block structure, and every kind of data on the structure that has steps of different sizes.
+STRUCTURES = [(event, cut) for event, cut in COMBINATIONS if event == "levels_vector" or "(1, 3, 2)" in cut]
 
 
 def some(calls, network, every=3):

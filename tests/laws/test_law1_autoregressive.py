@@ -11,7 +11,7 @@ from arjax.networks import NETWORKS
 from arjax.networks.dense import made
 
 
-@cases.each_network(["event", "partition"], cases.COMBINATIONS)
+@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
 def test_depends_on_earlier_steps_and_on_all_of_them(network, event, partition):
     for model in cases.models_of(network, event, partition):
         depends = cases.dependence(model.network, cases.params_of(model), model.factorization)
@@ -31,7 +31,7 @@ def test_every_network_serves_something(network):
     assert cases.models_of(network, *cases.own(network, cases.COMBINATIONS))
 
 
-@cases.each_network([], [()], every=8)
+@cases.each_network([], [()], every=16)
 def test_jacobian_is_exactly_zero_where_it_must_be(network):
     model = cases.served_model(network, cases.EVENTS["real"], "random(seed=1)", "sites")
     if isinstance(model, str):

@@ -7,7 +7,7 @@ import numpy as np
 TOLERANCE = 2e-5
 
 
-@cases.each_network(["event", "partition"], cases.COMBINATIONS)
+@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
 def test_step_form_equals_parallel_form(network, event, partition):
     for model in cases.models_of(network, event, partition):
         _check(model)

@@ -72,12 +72,7 @@ def test_real_samples_follow_the_densities(sampler, network, conditional):
     assert stats.kstest(uniform.ravel(), "uniform").pvalue > LEAST_P
 
 
-#: Every block structure, and every kind of data on the structure that has steps of different sizes.
-SIZES = "sizes(sizes=(1, 3, 2))"
-STRUCTURES = [(event, cut) for event, cut in cases.COMBINATIONS if event == "levels_vector" or cut == SIZES]
-
-
-@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=STRUCTURES)
+@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if name != "naive"])
 def test_same_samples_as_naive(sampler, network, event, partition):
     """Free, and given prompts of any length, which are read in chunks. By law 1 the passes of the naive sampler give
@@ -110,7 +105,7 @@ def check_draw(model, params, keys, x, observed):
 
 
 #: One structure of each kind: that the above is what the naive sampler draws.
-@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=STRUCTURES[::3], every=11)
+@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES[::3], every=11)
 def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
     for model in cases.models_of(network, event, partition)[:2]:
         params, keys = cases.params_of(model), example_keys(jax.random.key(4), cases.BATCH)
@@ -118,7 +113,7 @@ def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
         check_draw(model, params, keys, x, np.zeros(model.event.num_sites, bool))
 
 
-@cases.each_network([], [()], every=16)
+@cases.each_network([], [()], every=32)
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_clamped_sites_condition_exactly(sampler, network):
     event = EventSpec((2, 2))

@@ -35,7 +35,7 @@ def raster():
 )
 def test_shapes_types_and_range(sampler, num, event):
     model, params = build(event)
-    samples = model.sample(params, KEY, num, sampler=sampler)
+    samples = np.asarray(model.sample(params, KEY, num, sampler=sampler))
     assert (samples.shape, samples.dtype) == ((num, *event.shape), np.int32)
     assert ((samples >= 0) & (samples < event.num_levels)).all()
 
