@@ -40,9 +40,7 @@ STRUCTURES = [(event, cut) for event, cut in COMBINATIONS if event == "levels_ve
 
 
 def some(calls, network, every=3):
-    """All of the calls for a thorough network, else every third, beginning at another one for each network. With
-    ARJAX_ALL_LAWS set, always all.
-    """
+    """Every third of the calls, from another one for each network; all with ARJAX_ALL_LAWS, or if it is thorough."""
     if network in THOROUGH or os.environ.get("ARJAX_ALL_LAWS"):
         return calls
     return calls[NETWORKS.names().index(network) % min(every, len(calls)) :: every] if calls else calls
@@ -119,15 +117,16 @@ def served_model(network: str, event: EventSpec, ordering: str, partition: str, 
 
 def models_of(network: str, event: str, partition: str) -> list[AutoregressiveModel]:
     """The models of a combination, under some of the orders, on which laws 1, 3 and 4 try a network: of tokens where it
-    refuses the event.
+    refuses the event, and of single sites only where it serves the partition under none of them.
     """
     orders = some(ORDERING_CALLS, network)
     for kind in (event, "tokens"):
         models = [served_model(network, EVENTS[kind], ordering, partition) for ordering in orders]
-        served = {id(model): model for model in models if not isinstance(model, str)}
+        served = {id(model): model for model in models if not isinstance(model, str)}.values()
         if served:
             break
-    return list(served.values())
+    fewest = min((model.factorization.num_steps for model in served), default=0)
+    return [model for model in served if model.factorization.num_steps == fewest]
 
 
 def model_in_context(network: str, context: str) -> AutoregressiveModel | str:
@@ -176,9 +175,13 @@ def gentle_params_of(model):
     return jax.tree.map(lambda leaf: 0.3 * leaf, params_of(model))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def parallel(network, params, x, factorization, context=None):
     """Features [B, D, F] in one pass. Jitted on the network alone: one compilation serves all orderings."""
+    return _parallel(network, params, x, factorization, context)  # with a default left out it would compile anew
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _parallel(network, params, x, factorization, context):
     features = network.apply({"params": params}, x, factorization, context)
     return features.reshape(x.shape[0], factorization.num_sites, -1)
 
