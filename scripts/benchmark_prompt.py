@@ -33,15 +33,16 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "tcn": {"hidden_size": 180},
 }
 PROMPTS = (64, 512)
-BATCHES = (1, 16)
+#: How many examples, and whether each has a prompt of its own or all share one, which is then read once.
+BATCHES = ((1, False), (16, False), (16, True))
 
 
-def measure(network: str, prompt: int, num: int, rounds: int) -> dict[str, Any]:
+def measure(network: str, prompt: int, num: int, own: bool, rounds: int) -> dict[str, Any]:
     """Seconds for a prompt, read and stepped through, and the median of their ratio over the rounds."""
     event = EventSpec((prompt + 1,), (), "tokens", CHARACTERS)
     model = make_model(event, network, **NETWORKS[network])
     params, keys = jax.jit(model.init)(jax.random.key(0)), example_keys(jax.random.key(1), num)
-    given = np.random.default_rng(0).integers(0, CHARACTERS, event.shape)
+    given = np.random.default_rng(0).integers(0, CHARACTERS, (num, *event.shape) if own else event.shape)
     observed = np.arange(prompt + 1) < prompt
 
     def draw(sampler: str) -> Any:
@@ -52,6 +53,7 @@ def measure(network: str, prompt: int, num: int, rounds: int) -> dict[str, Any]:
         "network": network,
         "prompt": prompt,
         "batch_size": num,
+        "prompts": num if own else 1,
         "read_seconds": statistics.median(seconds["read"]),
         "step_seconds": statistics.median(seconds["step"]),
         "read_over_step": ratio(seconds["read"], seconds["step"]),
@@ -60,14 +62,15 @@ def measure(network: str, prompt: int, num: int, rounds: int) -> dict[str, Any]:
 
 def run(names: Sequence[str], rounds: int) -> list[dict[str, Any]]:
     """Measures and prints."""
-    cases = [(name, prompt, num) for name in names for prompt in PROMPTS for num in BATCHES]
+    cases = [(name, prompt, *batch) for name in names for prompt in PROMPTS for batch in BATCHES]
     rows = [measure(*case, rounds) for case in cases]
-    columns = ("network", "prompt", "batch", "read ms", "step ms", "read / step")
+    columns = ("network", "prompt", "batch", "prompts", "read ms", "step ms", "read / step")
     table = [
         (
             row["network"],
             f"{row['prompt']}",
             f"{row['batch_size']}",
+            f"{row['prompts']}",
             f"{1e3 * row['read_seconds']:.1f}",
             f"{1e3 * row['step_seconds']:.1f}",
             f"{row['read_over_step']:.3f}",

@@ -7,21 +7,28 @@ simulate several devices set their own.
 from __future__ import annotations
 
 import collections
+import gc
 import importlib.metadata
 import itertools
 import os
 import pathlib
+
+# Traces leave many small objects: the collector of cycles would walk them again and again.
+gc.set_threshold(50_000, 20, 20)
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_ENABLE_X64"] = "0"
 os.environ["JAX_NUM_CPU_DEVICES"] = "1"
+# Workers share the cores: threads of BLAS that wait for one another would take them from those that compute.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # Programs that run a few times had better compile fast than run fast: without most optimisations, and with fusions
-# written the simpler way where XLA still can. `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` compiles as users do.
+# written the simpler way where XLA still can. With `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0` they are compiled as
+# those of users are.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from arjax.models import AutoregressiveModel
-from arjax.models.checks import as_context
+from arjax.models.checks import as_context, is_one_context
 from arjax.models.sampling import keys_of
 from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
 from arjax.samplers import Draw
@@ -54,8 +54,8 @@ def draw_on_mesh(
     drawn = -(-num // parts) * parts
 
     rows = jnp.minimum(jnp.arange(drawn), num - 1)  # the last example once more
-    each = as_context(model.context_spec, context, num, one_for_all=True)
-    context = jax.tree.map(lambda array: array[rows], each)
+    if not is_one_context(model.context_spec, context):
+        context = jax.tree.map(lambda array: array[rows], as_context(model.context_spec, context, num))
     if given is not None:
         each = jnp.shape(given) == (num, *model.event.shape)
         options["given"] = jnp.asarray(given)[rows] if each else given

@@ -78,6 +78,12 @@ def as_context(spec: ContextSpec, context: Any, num: int, *, one_for_all: bool =
     return parts or None
 
 
+def is_one_context(spec: ContextSpec, context: Any) -> bool:
+    """Whether each part of a context is given once, for all examples; so is a context of no parts."""
+    given = as_parts(spec, context)
+    return all(np.shape(given[name]) == part.shape for name, part in spec.parts)
+
+
 def as_mask(event: EventSpec, mask: Any, num: int) -> jax.Array | None:
     """The mask bool[num, *grid] of the sites that count; raises `UserError` for another shape or values but 0 and 1."""
     if mask is None:

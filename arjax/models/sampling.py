@@ -16,7 +16,7 @@ from arjax.core.arrays import as_array, as_sites
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import EventSpec
-from arjax.models.checks import as_context, as_values, check_key, check_params
+from arjax.models.checks import as_context, as_values, check_key, check_params, is_one_context
 from arjax.models.queries import evidence_first
 from arjax.samplers import Draw, Sampler, example_keys, make_sampler
 
@@ -48,7 +48,8 @@ def draw(
     Args:
       keys: random keys, [B]. Each example depends on its own key alone.
       sampler: a call string, see `arjax.samplers`, or a sampler.
-      given: values to clamp, [*grid, *value] or [B, *grid, *value].
+      given: values to clamp, [*grid, *value] or [B, *grid, *value]. Those of one shape for all, under one context, are
+        read once where they are a prompt: the first steps of the order.
       observed: bool[*grid], the sites where `given` counts. The rest is drawn from its exact conditional distribution,
         which needs an order of the model with every observed site before (or in the same step as) every other; a model
         trained under all orders has one for any set of sites. Within a step, a `nested` conditional has to visit the
@@ -68,17 +69,18 @@ def draw(
     sample, conditional = make_sampler(sampler), truncate(model.conditional, top_k, top_p)
     if (given is None) != (observed is None):
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
-    factorization, observed_D = model.factorization, None
+    factorization, observed_D, shared = model.factorization, None, False
     if observed is None:
         canvas = jnp.zeros((num, *event.shape), event.dtype)
     else:
         observed = as_sites(event, observed, "`observed`")
         canvas, observed_D = _canvas(event, num, given, observed), jnp.asarray(observed.ravel())
         factorization = evidence_first(model, observed, ~observed)
+        shared = np.shape(given) == event.shape and is_one_context(model.context_spec, context)
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
     model = dataclasses.replace(model, conditional=conditional, factorization=factorization, orders=None)
-    return sample(model, params, keys, canvas, observed_D, context, temperature)
+    return sample(model, params, keys, canvas, observed_D, context, temperature, shared)
 
 
 def _num_keys(keys: Any) -> int:

@@ -60,6 +60,7 @@ class Sampler(abc.ABC):
         observed: jax.Array | None,
         context: jax.Array | None,
         temperature: float | jax.Array = 1.0,
+        shared: bool = False,
     ) -> Draw:
         """Draws B examples in one compiled program, which serves all orders, keys, temperatures and observed sites.
 
@@ -71,18 +72,19 @@ class Sampler(abc.ABC):
           observed: bool[D], the sites that keep their values; None where nothing is observed.
           context: [B, ...] or None.
           temperature: see `Conditional.sample`.
+          shared: all examples have the same observed values and the same context.
         """
-        return run(self, model, params, keys, canvas, observed, context, temperature)
+        return run(self, model, params, keys, canvas, observed, context, temperature, shared)
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: jax.Array | None) -> Draw:
         """What subclasses compute, inside `jit`; `run` adds the statistics that follow from the arguments."""
 
 
-@jax.jit
-def run(sampler, model, params, keys, canvas, observed, context, temperature) -> Draw:
+@functools.partial(jax.jit, static_argnames="shared")
+def run(sampler, model, params, keys, canvas, observed, context, temperature, shared=False) -> Draw:
     """A draw as one compiled program; see `Sampler.__call__`."""
-    steps = Steps(model, params, keys, observed, temperature)
+    steps = Steps(model, params, keys, observed, temperature, shared)
     x, stats = sampler.draw(model, params, steps, canvas, context)
     return Draw(x, stats | {"steps": per_example(x, steps.to_draw().sum())})
 
@@ -120,8 +122,16 @@ def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
 class Steps:
     """What the steps of one draw share, and how each of them is drawn; lives inside `jit`."""
 
-    def __init__(self, model: Any, params: Any, keys: jax.Array, observed: jax.Array | None, temperature: Any):
-        self.factorization, self.temperature = model.factorization, temperature
+    def __init__(
+        self,
+        model: Any,
+        params: Any,
+        keys: jax.Array,
+        observed: jax.Array | None,
+        temperature: Any,
+        shared: bool = False,
+    ):
+        self.factorization, self.temperature, self.shared = model.factorization, temperature, shared
         self.head = bound(model.conditional, params)
         self.observed_D = observed
         # All at once: a hash in every step would take longer than the rest of a small step.

@@ -17,7 +17,8 @@ from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
 class Cached(Sampler):
     """Samples step by step, with the network's carry (key-value cache, state, queue), the values of the naive one.
 
-    Steps at the start of the order that are observed whole, a prompt, are read in chunks by `extend`.
+    Steps at the start of the order that are observed whole, a prompt, are read in chunks by `extend`; once for all
+    examples where they share it.
 
     Options: `chunk`, the steps of a prompt that are read in one call of the network; 1: step by step; 0: as many as
     suit the network.
@@ -31,10 +32,14 @@ class Cached(Sampler):
         chunk, prompt = min(self.chunk or network.CHUNK, num_steps), steps.prompt()
         if chunk == 1:
             prompt = 0  # a step costs the same whether its sites are then drawn or not
+        readers = 1 if steps.shared else len(canvas)
+        read_canvas, read_context = jax.tree.map(lambda leaf: leaf[:readers], (canvas, context))
 
         def read(state):
             carry, t = state
-            carries, _ = network.apply(variables, carry, canvas, t, chunk, factorization, context, method="extend")
+            carries, _ = network.apply(
+                variables, carry, read_canvas, t, chunk, factorization, read_context, method="extend"
+            )
             n = jnp.minimum(prompt - t, chunk)
             return network.apply(variables, carries, n, method="keep"), t + n
 
@@ -43,8 +48,11 @@ class Cached(Sampler):
             carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
             return carry, steps.fill(canvas, t, features)
 
-        carry = network.apply(variables, canvas.shape[0], factorization, context, method="init_carry")
+        carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
         if not isinstance(prompt, int):
-            carry, _ = jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))
+            first = network.apply(variables, readers, factorization, read_context, method="init_carry")
+            first, _ = jax.lax.while_loop(lambda state: state[1] < prompt, read, (first, jnp.int32(0)))
+            # The axis of the examples is the one that differs, if any does: a counter of steps has none.
+            carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
         _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
         return Draw(x, {"network_calls": per_example(x, -(-prompt // chunk) + num_steps - prompt)})

@@ -6,14 +6,21 @@ from fault import Fault, faults_of
 
 EQUATIONS = "networks/test_network_equations.py::"
 SEQUENCES = "networks/test_sequence_equations.py::"
+OVER_STEPS = "networks/test_step_network_equations.py::"
 
 _two_stream = faults_of("networks/any_order/two_stream.py", EQUATIONS + "test_two_stream")
 _masked_transformer = faults_of("networks/any_order/masked_transformer.py", EQUATIONS + "test_masked_transformer")
 _lmconv = faults_of("networks/image/lmconv.py", EQUATIONS + "test_lmconv")
-_multiscale = faults_of("networks/image/multiscale.py", EQUATIONS + "test_upsampler_of_multiscale")
+_multiscale = faults_of(
+    "networks/image/multiscale.py", "networks/test_pixel_rnn_equations.py::test_multiscale_is_its_definition"
+)
 _attention = faults_of("networks/layers/attention.py", SEQUENCES + "test_attention_is_its_definition")
 _blocks = faults_of("networks/layers/blocks.py", SEQUENCES + "test_block_is_two_residual_branches")
 _steps = faults_of("networks/layers/steps.py", EQUATIONS + "test_transformer_over_steps")
+_linear_attention = faults_of("networks/attention/linear_attention.py", OVER_STEPS + "test_linear_attention")
+_xl_layer = faults_of("networks/attention/transformer_xl.py", OVER_STEPS + "test_transformer_xl")
+_xl_attention = faults_of("networks/attention/relative_attention.py", OVER_STEPS + "test_transformer_xl")
+_rg_lru = faults_of("networks/recurrent/rg_lru.py", OVER_STEPS + "test_rg_lru")
 _gated = faults_of("networks/image/gated_pixelcnn.py", EQUATIONS + "test_gated_pixelcnn")
 
 NETWORK_FAULTS = (
@@ -158,9 +165,74 @@ NETWORK_FAULTS = (
     Fault(
         "tcn without relu after its residual connection",
         "networks/causal/tcn.py",
-        "return nn.relu((x if self.in_features == self.features else self.match(x)) + residual)",
-        "return (x if self.in_features == self.features else self.match(x)) + residual",
+        "return nn.relu((x if self.in_features == self.features else self.match(x)) + hidden)",
+        "return (x if self.in_features == self.features else self.match(x)) + hidden",
         ("networks/test_wavenet_tcn.py",),
+    ),
+    _multiscale(
+        "multiscale whose larger pictures do not know the smaller ones",
+        "return maps if condition is None else maps + condition",
+        "return maps * 0 if condition is None else maps * 0 + condition",
+    ),
+    _multiscale(
+        "multiscale whose larger pictures do not know the context",
+        "return maps if condition is None else maps + condition",
+        "return maps",
+    ),
+    _multiscale(
+        "the upsampler of multiscale with rows and columns exchanged within a coarse pixel",
+        "pixels = jnp.swapaxes(blocks, 2, 3).reshape",
+        "pixels = blocks.reshape",
+    ),
+    _linear_attention(
+        "linear attention that forgets earlier chunks",
+        "mixed = normalised(inside + before)",
+        "mixed = normalised(inside)",
+    ),
+    _linear_attention(
+        "linear attention with the feature map exp",
+        "return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))",
+        "return jnp.exp(x)",
+    ),
+    _xl_layer(
+        "transformer_xl that normalises before it adds",
+        "o = self.attention_norm(h + self.drop(mixed, deterministic=not train))",
+        "o = h + self.attention_norm(self.drop(mixed, deterministic=not train))",
+    ),
+    _xl_layer(
+        "transformer_xl with its biases u and v exchanged",
+        "return self.content_bias.astype(self.dtype), self.distance_bias.astype(self.dtype)",
+        "return self.distance_bias.astype(self.dtype), self.content_bias.astype(self.dtype)",
+    ),
+    _xl_attention(
+        "transformer_xl that remembers no more than a segment",
+        "memory = min(self.memory, (num_segments - 1) * length)",
+        "memory = min(self.memory, length)",
+    ),
+    _rg_lru("rg_lru without its input gate", "scale * i * x", "scale * x"),
+    _rg_lru(
+        "rg_lru whose other branch has no activation",
+        "self.out(nn.gelu(self.gate(x)) * h)",
+        "self.out(self.gate(x) * h)",
+    ),
+    _rg_lru(
+        "rg_lru without its last normalisation",
+        "return self.norm(self.layers(x_BTE, 1, train, None)[0])",
+        "return self.layers(x_BTE, 1, train, None)[0] + 0 * self.norm(x_BTE)",
+    ),
+    Fault(
+        "tcn whose dilations do not grow",
+        "networks/causal/tcn.py",
+        "                2**i,",
+        "                1,",
+        (OVER_STEPS + "test_tcn",),
+    ),
+    Fault(
+        "structured_made whose units feed the children of their site",
+        "networks/dense/structured_made.py",
+        "return (parents_DD @ (1 - parents_DD.T) == 0) & not_later_DD",
+        "return (parents_DD.T > 0) & not_later_DD",
+        ("networks/test_made_equations.py::test_structured_made_keeps_to_a_graph",),
     ),
     Fault(
         "made whose masks of hidden units are strict",

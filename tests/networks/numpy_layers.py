@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import law_cases as cases
 import numpy as np
 from scipy import special
 
@@ -15,6 +16,21 @@ def built(event, network: str, **options):
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.8, model.param_shapes)
     return model, params
+
+
+def check(model, params, definition, tolerance=1e-4):
+    """Features of each of four examples are those of the definition, [D, F], up to a part of the largest.
+
+    The definition is given an example and, where the model has one, its context.
+    """
+    x = cases.random_x(model.event, 4)
+    context = cases.random_context(model.context_spec, 4) if model.context_spec else None
+    features = np.asarray(jax.jit(type(model).features)(model, params, x, context=context))
+    for i, (one, found) in enumerate(zip(x, features, strict=True)):
+        own = () if context is None else ({name: part[i] for name, part in context.items()},)
+        expected = definition(one, *own)
+        atol = tolerance * np.abs(expected).max()
+        np.testing.assert_allclose(found.reshape(model.event.num_sites, -1), expected, rtol=0, atol=atol)
 
 
 def dense(params, x):
@@ -31,6 +47,11 @@ def layer_norm(params, x):
 def gelu(x):
     """The tanh approximation of Hendrycks & Gimpel (2016)."""
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def rms_norm(params, x):
+    """Zhang & Sennrich (2019), equation 4."""
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * params["scale"]
 
 
 def relu(x):
@@ -59,6 +80,13 @@ def block(params, x_TE, content_UE, may_TU, num_heads: int, act=gelu):
     found = attention(params["attention"], layer_norm(norm, x_TE), layer_norm(norm, content_UE), may_TU, num_heads)
     x = x_TE + found
     return x + dense(params["down"], act(dense(params["up"], layer_norm(params["mlp_norm"], x))))
+
+
+def step_tokens(params, x, order):
+    """The token of step t: the value drawn before it, where that lies, and which site comes next."""
+    h = np.concatenate([params["nothing"][None], params["value"]["table"]["embedding"][x[order[:-1]]]])
+    h = h + params["read_position"]["table"]["embedding"][[len(order), *order[:-1]]]
+    return h + params["target_position"]["table"]["embedding"][order]
 
 
 def layers(params):

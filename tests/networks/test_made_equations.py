@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import law_cases as cases
 import numpy as np
@@ -10,12 +12,13 @@ import pytest
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.dense.made import hidden_degrees
+from arjax.networks.dense.structured_made import places
 
 
 def random_params(model) -> dict[str, np.ndarray]:
     """Parameters of the model's shapes without a zero among them."""
-    rng, shapes = np.random.default_rng(0), jax.eval_shape(model.init, jax.random.key(0))
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), model.param_shapes)
 
 
 def unit_degrees(num_units: int, num_sites: int) -> np.ndarray:
@@ -43,9 +46,16 @@ def paper(x: np.ndarray, degrees: np.ndarray, params: dict[str, np.ndarray], dep
     return logits
 
 
-@pytest.mark.parametrize("told", [False, True])
-@pytest.mark.parametrize("direct", [True, False])
-@pytest.mark.parametrize("hidden_sizes", [(11,), (13, 4)])
+ARCHITECTURES = [((13, 4), True, True), ((11,), False, False), ((13, 4), False, True), ((11,), True, False)]
+
+
+@pytest.mark.parametrize(
+    ("hidden_sizes", "direct", "told"),
+    [
+        pytest.param(*each, marks=[pytest.mark.slow] * (each not in ARCHITECTURES))
+        for each in itertools.product([(11,), (13, 4)], [True, False], [True, False])
+    ],
+)
 @pytest.mark.parametrize("ordering", ["raster", "random(seed=3)"])
 def test_logits_follow_the_paper(ordering, hidden_sizes, direct, told):
     options = {"hidden_sizes": hidden_sizes, "direct": direct, "condition_on_masks": told}
@@ -53,7 +63,7 @@ def test_logits_follow_the_paper(ordering, hidden_sizes, direct, told):
     params, x = random_params(model), np.random.default_rng(1).integers(0, 2, (5, 6))
     assert ("direct_kernel" in params) is direct
     expected = paper(x, model.factorization.rank + 1, params, len(hidden_sizes), direct)
-    features = jax.jit(model.features)(params, x)[..., 0]
+    features = cases.parallel(model.network, params, x, model.factorization)[..., 0]
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
     steps = cases.stepwise(model.network, params, x, 1 - x, model.factorization)[..., 0]
     np.testing.assert_allclose(steps, expected, rtol=1e-4, atol=1e-4)
@@ -96,3 +106,25 @@ def test_in_one_step_the_biases_are_the_logits(levels):
     table = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(np.broadcast_to(table, (3, *table.shape)), x[..., None], -1).sum((1, 2, 3))
     np.testing.assert_allclose(jax.jit(model.log_prob)(params, x), expected, rtol=1e-5)
+
+
+def test_structured_made_keeps_to_a_graph():
+    """Chen et al. (2023), with units that belong to sites: one of site s sees the parents of s, and feeds whatever has
+    these parents, or more.
+    """
+    sizes = (9, 7)
+    model = make_model(EventSpec((6,)), "structured_made", hidden_sizes=sizes, graph="window(size=2)", direct=True)
+    params, x = random_params(model), np.random.default_rng(1).integers(0, 2, (5, 6))
+    parents = [set(range(max(i - 2, 0), i)) for i in range(6)]
+    below = x.astype(float)
+    fed = [{j} for j in range(6)]  # a unit or an input feeds those whose parents contain these sites
+    for layer, size in enumerate(sizes):
+        reads = [parents[s] for s in places(size, 6)]
+        M = np.array([[unit <= above for above in reads] for unit in fed])
+        below = np.maximum(below @ (params[f"hidden_{layer}_kernel"] * M) + params[f"hidden_{layer}_bias"], 0)
+        fed = reads
+    M_V = np.array([[unit <= parents[i] for i in range(6)] for unit in fed])
+    M_A = np.array([[j in parents[i] for i in range(6)] for j in range(6)])
+    expected = params["out_bias"] + below @ (params["out_kernel"] * M_V) + x @ (params["direct_kernel"] * M_A)
+    found = jax.jit(model.features)(params, x)[..., 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

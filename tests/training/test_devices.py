@@ -1,47 +1,56 @@
 """Law 5, second half: the loss on 8 devices, or in 2 processes, equals that on 1; checkpoints move between them."""
 
+import dataclasses
 import json
 import socket
 
 import numpy as np
 import pytest
-from loop_helpers import finish, run_python
+from loop_helpers import finish, run_python, tiny_config
 
-TRAIN = """
-import dataclasses, json
-import numpy as np
-from loop_helpers import tiny_config
-from arjax.parallel import distributed
 from arjax.config.build import build
+from arjax.parallel import distributed
 from arjax.training.loop import train
 
-distributed.initialize()
-changes, workdir = json.loads({arguments!r})
-
-class Recorded:
-    def __init__(self, source):
-        self.source, self.rows = source, set()
-    def __len__(self):
-        return len(self.source)
-    def __getitems__(self, indices):
-        self.rows |= set(np.asarray(indices).tolist())
-        return self.source.__getitems__(indices)
-
-setup = build(tiny_config(**changes))
-test = Recorded(setup.dataset.splits["test"])
-dataset = dataclasses.replace(setup.dataset, splits=dict(setup.dataset.splits) | {{"test": test}})
-outcome = train(dataclasses.replace(setup, dataset=dataset), workdir)
-assert outcome.status == "finished"
-print("rows read:", sorted(test.rows))
+TRAIN = """
+import json
+from test_devices import train_all
+train_all(*json.loads({arguments!r}))
 """
 
 MADE = {"train__steps": 4, "train__log_every": 1, "train__eval_every": 4, "train__checkpoint_every": 2}
 TRANSFORMER = MADE | {"network": "transformer"}
 
 
-def start(workdir, devices, changes, **environment):
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # a few steps each: compilation is all of the time
-    return run_python(TRAIN.format(arguments=json.dumps([changes, str(workdir)])), devices, **environment)
+class Recorded:
+    """A split that remembers which of its rows were read."""
+
+    def __init__(self, source):
+        self.source, self.rows = source, set()
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitems__(self, indices):
+        self.rows |= set(np.asarray(indices).tolist())
+        return self.source.__getitems__(indices)
+
+
+def train_all(*runs):
+    """Trains each (changes, workdir) to its end, and prints the rows of the test split that this process read."""
+    distributed.initialize()
+    for changes, workdir in runs:
+        setup = build(tiny_config(**changes))
+        test = Recorded(setup.dataset.splits["test"])
+        dataset = dataclasses.replace(setup.dataset, splits=dict(setup.dataset.splits) | {"test": test})
+        assert train(dataclasses.replace(setup, dataset=dataset), workdir).status == "finished"
+        print("rows read:", sorted(test.rows))
+
+
+def start(devices, *runs, **environment):
+    """The same in a process of its own, with so many devices."""
+    arguments = json.dumps([(changes, str(workdir)) for changes, workdir in runs])
+    return run_python(TRAIN.format(arguments=arguments), devices, **environment)
 
 
 def losses(workdir):
@@ -57,25 +66,21 @@ def mesh(data, fsdp, tensor):
     return TRANSFORMER | {"mesh__data": data, "mesh__fsdp": fsdp, "mesh__tensor": tensor}
 
 
-@pytest.fixture(scope="module")
-def one_device(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("one")
-    finish(start(workdir, 1, TRANSFORMER))
-    return workdir
+def assert_like(workdir, other, steps=None):
+    np.testing.assert_allclose(losses(workdir), losses(other)[:steps], rtol=2e-5)
+    if steps is None:
+        np.testing.assert_allclose(nll(workdir), nll(other), rtol=2e-5)
 
 
-def test_eight_devices_train_like_one(one_device, tmp_path):
-    finish(start(tmp_path, 8, mesh(8, 1, 1)))
-    np.testing.assert_allclose(losses(tmp_path), losses(one_device), rtol=2e-5)
-    np.testing.assert_allclose(nll(tmp_path), nll(one_device), rtol=2e-5)
-
-
-def test_a_sharded_run_trains_like_one_and_moves_to_one_device(one_device, tmp_path):
-    finish(start(tmp_path, 8, mesh(2, 2, 2) | {"train__steps": 3}))
-    np.testing.assert_allclose(losses(tmp_path), losses(one_device)[:3], rtol=2e-5)
-    finish(start(tmp_path, 1, TRANSFORMER))
-    np.testing.assert_allclose(losses(tmp_path), losses(one_device), rtol=2e-5)
-    np.testing.assert_allclose(nll(tmp_path), nll(one_device), rtol=2e-5)
+def test_eight_devices_train_like_one_and_a_sharded_run_moves_to_one(tmp_path):
+    one, data, sharded = (tmp_path / name for name in ("one", "data", "sharded"))
+    eight = start(8, (mesh(8, 1, 1), data), (mesh(2, 2, 2) | {"train__steps": 3}, sharded))
+    train_all((TRANSFORMER, one))
+    finish(eight)
+    assert_like(data, one)
+    assert_like(sharded, one, steps=3)
+    train_all((TRANSFORMER, sharded))
+    assert_like(sharded, one)
 
 
 def free_port():
@@ -91,15 +96,15 @@ def test_two_processes_train_like_one(tmp_path, on_device):
     together, alone, address = tmp_path / "lr[1e-3]", tmp_path / "alone", f"127.0.0.1:{free_port()}"
     processes = [
         start(
-            together,
             2,
-            changes | {"mesh__fsdp": 2},
+            (changes | {"mesh__fsdp": 2}, together),
             JAX_COORDINATOR_ADDRESS=address,
             JAX_NUM_PROCESSES="2",
             JAX_PROCESS_ID=str(number),
         )
         for number in range(2)
     ]
+    train_all((changes, alone))
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     assert "step 4/4" in outputs[0]
@@ -108,9 +113,7 @@ def test_two_processes_train_like_one(tmp_path, on_device):
     assert one | two == set(range(300)), "all rows are scored"
     assert one & two <= {299}, "each process reads its own; the last one fills up the last batch"
     assert len(one) > 100 and len(two) > 100
-    finish(start(alone, 1, changes))
-    np.testing.assert_allclose(losses(together), losses(alone), rtol=2e-5)
-    np.testing.assert_allclose(nll(together), nll(alone), rtol=2e-5)
+    assert_like(together, alone)
     if on_device:  # what two processes saved, one goes on with
-        finish(start(together, 1, changes | {"train__steps": 5}))
+        train_all((changes | {"train__steps": 5}, together))
         assert len(losses(together)) == 5

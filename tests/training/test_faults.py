@@ -49,9 +49,10 @@ def logged_steps(workdir):
     return [line["step"] for line in read_metrics(workdir) if "train/loss" in line]
 
 
-def test_kill_9_at_any_moment(tmp_path):
-    killed, chance = tmp_path / "killed", random.Random(0)
-    for _ in range(2):
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_kill_9_at_any_moment(tmp_path, kills):
+    killed, chance = tmp_path / "killed", random.Random(kills)
+    for _ in range(kills):
         steps = latest_store(killed).steps()
         process = start_and_wait(killed, (steps[-1] if steps else 0) + 4)
         time.sleep(chance.uniform(0.0, 0.3))  # most of the time it is saving

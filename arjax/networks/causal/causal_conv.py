@@ -6,7 +6,13 @@ import flax.linen as nn
 import jax
 
 from arjax.networks.base import NETWORKS, activation
-from arjax.networks.layers.convolution_1d import CausalConv1D, Window, cyclic_dilations, keep_window
+from arjax.networks.layers.convolution_1d import (
+    CausalConv1D,
+    ConvolutionalCore,
+    Convolve,
+    at_all_steps,
+    cyclic_dilations,
+)
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -26,30 +32,13 @@ class CausalConvLayer(nn.Module):
         self.out = nn.Dense(self.width, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def _mix(self, x: jax.Array, hidden: jax.Array, train: bool) -> jax.Array:
-        hidden = activation(self.activation)(hidden)
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
+        """All steps, [B, T, E] -> [B, T, E], unless `convolve` is of another form."""
+        hidden = activation(self.activation)(convolve(self.taps, self.norm(x)))
         return x + self.out(self.drop(hidden, deterministic=not train))
 
-    def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
-        """All steps, [B, T, E] -> [B, T, E]."""
-        return self._mix(x_BTE, self.taps(self.norm(x_BTE)), train)
 
-    def init_carry(self, batch_size: int) -> jax.Array:
-        """An empty queue of normalised inputs, [B, (K-1) d, E]."""
-        return self.taps.init_carry(batch_size)
-
-    def step(self, queue: jax.Array, x_BE: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One step."""
-        queue, hidden = self.taps.step(queue, self.norm(x_BE), t)
-        return queue, self._mix(x_BE, hidden, train=False)
-
-    def extend(self, queue: jax.Array, x_BkE: jax.Array, t: jax.Array) -> tuple[Window, jax.Array]:
-        """Several steps."""
-        window, hidden = self.taps.extend(queue, self.norm(x_BkE), t)
-        return window, self._mix(x_BkE, hidden, train=False)
-
-
-class CausalConvCore(nn.Module):
+class CausalConvCore(ConvolutionalCore):
     """Layers whose dilations double and start over after each cycle: 1, 2, 4, ..., 1, 2, 4, ..."""
 
     width: int
@@ -75,34 +64,14 @@ class CausalConvCore(nn.Module):
         ]
         self.norm = nn.LayerNorm(dtype=self.dtype)
 
-    def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
+    @property
+    def convolutions(self):
+        return [layer.taps for layer in self.layers]
+
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
         for layer in self.layers:
-            x_BTE = layer(x_BTE, train)
-        return self.norm(x_BTE)
-
-    def init_carry(self, batch_size: int) -> list[jax.Array]:
-        """One queue per layer."""
-        return [layer.init_carry(batch_size) for layer in self.layers]
-
-    def step(self, carry: list[jax.Array], x_BE: jax.Array, t: jax.Array) -> tuple[list[jax.Array], jax.Array]:
-        """One step through all layers."""
-        queues = []
-        for layer, queue in zip(self.layers, carry, strict=True):
-            queue, x_BE = layer.step(queue, x_BE, t)
-            queues.append(queue)
-        return queues, self.norm(x_BE)
-
-    def extend(self, carry: list[jax.Array], x_BkE: jax.Array, t: jax.Array) -> tuple[list[Window], jax.Array]:
-        """Several steps through all layers."""
-        windows = []
-        for layer, queue in zip(self.layers, carry, strict=True):
-            window, x_BkE = layer.extend(queue, x_BkE, t)
-            windows.append(window)
-        return windows, self.norm(x_BkE)
-
-    def keep(self, windows: list[Window], n: jax.Array) -> list[jax.Array]:
-        """The queues after the first n of them."""
-        return [keep_window(window, n) for window in windows]
+            x = layer(x, train, convolve)
+        return self.norm(x)
 
 
 @NETWORKS.register("causal_conv")

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.convolution_1d import CausalConv1D, Window, keep_window
+from arjax.networks.layers.convolution_1d import CausalConv1D, ConvolutionalCore, Convolve, at_all_steps
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -33,33 +33,14 @@ class TCNBlock(nn.Module):
         # "Spatial" dropout: a channel is dropped in all steps at once.
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1,))
 
-    def _add(self, x: jax.Array, residual: jax.Array) -> jax.Array:
-        return nn.relu((x if self.in_features == self.features else self.match(x)) + residual)
-
-    def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
-        """All steps, [B, T, in_features] -> [B, T, features]."""
-        hidden = self.drop(nn.relu(self.first(x_BTE)), deterministic=not train)
-        hidden = self.drop(nn.relu(self.second(hidden)), deterministic=not train)
-        return self._add(x_BTE, hidden)
-
-    def init_carry(self, batch_size: int) -> tuple[jax.Array, jax.Array]:
-        """A queue for each of the two convolutions."""
-        return self.first.init_carry(batch_size), self.second.init_carry(batch_size)
-
-    def step(self, queues: tuple[jax.Array, jax.Array], x_BE: jax.Array, t: jax.Array):
-        """One step."""
-        first, hidden = self.first.step(queues[0], x_BE, t)
-        second, hidden = self.second.step(queues[1], nn.relu(hidden), t)
-        return (first, second), self._add(x_BE, nn.relu(hidden))
-
-    def extend(self, queues: tuple[jax.Array, jax.Array], x_BkE: jax.Array, t: jax.Array):
-        """Several steps."""
-        first, hidden = self.first.extend(queues[0], x_BkE, t)
-        second, hidden = self.second.extend(queues[1], nn.relu(hidden), t)
-        return (first, second), self._add(x_BkE, nn.relu(hidden))
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
+        """All steps, [B, T, in_features] -> [B, T, features], unless `convolve` is of another form."""
+        hidden = self.drop(nn.relu(convolve(self.first, x)), deterministic=not train)
+        hidden = self.drop(nn.relu(convolve(self.second, hidden)), deterministic=not train)
+        return nn.relu((x if self.in_features == self.features else self.match(x)) + hidden)
 
 
-class TCNCore(nn.Module):
+class TCNCore(ConvolutionalCore):
     """Blocks of dilation 1, 2, 4, ... (section 3.2)."""
 
     in_features: int
@@ -83,35 +64,15 @@ class TCNCore(nn.Module):
             for i in range(self.num_layers)
         ]
 
-    def __call__(self, x_BTE: jax.Array, train: bool) -> jax.Array:
-        """All steps, [B, T, E] -> [B, T, U]."""
+    @property
+    def convolutions(self):
+        return [conv for block in self.blocks for conv in (block.first, block.second)]
+
+    def __call__(self, x: jax.Array, train: bool, convolve: Convolve = at_all_steps) -> jax.Array:
+        """All steps, [B, T, E] -> [B, T, U], unless `convolve` is of another form."""
         for block in self.blocks:
-            x_BTE = block(x_BTE, train)
-        return x_BTE
-
-    def init_carry(self, batch_size: int) -> list[tuple[jax.Array, jax.Array]]:
-        """Two queues per block."""
-        return [block.init_carry(batch_size) for block in self.blocks]
-
-    def step(self, carry: list[tuple[jax.Array, jax.Array]], x_BE: jax.Array, t: jax.Array):
-        """One step through all blocks."""
-        queues = []
-        for block, pair in zip(self.blocks, carry, strict=True):
-            pair, x_BE = block.step(pair, x_BE, t)
-            queues.append(pair)
-        return queues, x_BE
-
-    def extend(self, carry: list[tuple[jax.Array, jax.Array]], x_BkE: jax.Array, t: jax.Array):
-        """Several steps through all blocks."""
-        windows = []
-        for block, pair in zip(self.blocks, carry, strict=True):
-            pair, x_BkE = block.extend(pair, x_BkE, t)
-            windows.append(pair)
-        return windows, x_BkE
-
-    def keep(self, windows: list[tuple[Window, Window]], n: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
-        """The queues after the first n of them."""
-        return [(keep_window(first, n), keep_window(second, n)) for first, second in windows]
+            x = block(x, train, convolve)
+        return x
 
 
 @NETWORKS.register("tcn")

@@ -7,7 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.convolution_1d import CausalConv1D, Window, cyclic_dilations, keep_window
+from arjax.networks.layers.convolution_1d import (
+    CausalConv1D,
+    ConvolutionalCore,
+    Convolve,
+    at_all_steps,
+    cyclic_dilations,
+)
 from arjax.networks.layers.steps import StepNetwork
 
 
@@ -38,31 +44,19 @@ class WaveNetLayer(nn.Module):
         self.skip = nn.Dense(self.skip_channels, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def _outputs(self, x: jax.Array, pre: jax.Array, condition: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """(next x, skip)."""
+    def __call__(
+        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = at_all_steps
+    ) -> tuple[jax.Array, jax.Array]:
+        """(next x, skip): [..., R] -> ([..., R], [..., skip_channels]); the conditioning has as many steps, or one."""
+        pre = convolve(self.taps, self.drop(x, deterministic=not train))
         if condition is not None:
             pre = pre + self.condition(condition)
         filtered, gate = jnp.split(pre, 2, axis=-1)
         z = jnp.tanh(filtered) * nn.sigmoid(gate)
         return x if self.last else x + self.residual(z), self.skip(z)
 
-    def __call__(self, x_BTR: jax.Array, train: bool, condition: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """All steps: [B, T, R] -> ([B, T, R], [B, T, skip_channels]); the conditioning is [B, T or 1, R]."""
-        pre = self.taps(self.drop(x_BTR, deterministic=not train))
-        return self._outputs(x_BTR, pre, condition)
 
-    def step(self, queue: jax.Array, x_BR: jax.Array, t: jax.Array, condition: jax.Array | None):
-        """One step: (queue, (next x, skip))."""
-        queue, pre = self.taps.step(queue, x_BR, t)
-        return queue, self._outputs(x_BR, pre, condition)
-
-    def extend(self, queue: jax.Array, x_BkR: jax.Array, t: jax.Array, condition: jax.Array | None):
-        """Several steps: (window, (next x, skip))."""
-        window, pre = self.taps.extend(queue, x_BkR, t)
-        return window, self._outputs(x_BkR, pre, condition)
-
-
-class WaveNetCore(nn.Module):
+class WaveNetCore(ConvolutionalCore):
     """A causal convolution, the gated layers, and relu -> 1x1 -> relu on the sum of their skips (figure 4).
 
     The last 1x1 is the readout of the network.
@@ -95,44 +89,19 @@ class WaveNetCore(nn.Module):
         ]
         self.post = nn.Dense(self.skip_channels, dtype=self.dtype)
 
-    def _head(self, skips: jax.Array) -> jax.Array:
-        return nn.relu(self.post(nn.relu(skips)))
+    @property
+    def convolutions(self):
+        return [self.causal, *(layer.taps for layer in self.layers)]
 
-    def __call__(self, x_BTR: jax.Array, train: bool, condition: jax.Array | None) -> jax.Array:
-        """All steps: [B, T, R] -> [B, T, skip_channels]."""
-        x, skips = self.causal(x_BTR), 0.0
+    def __call__(
+        self, x: jax.Array, train: bool, condition: jax.Array | None, convolve: Convolve = at_all_steps
+    ) -> jax.Array:
+        """All steps, [B, T, R] -> [B, T, skip_channels], unless `convolve` is of another form."""
+        x, skips = convolve(self.causal, x), 0.0
         for layer in self.layers:
-            x, skip = layer(x, train, condition)
+            x, skip = layer(x, train, condition, convolve)
             skips = skips + skip
-        return self._head(skips)
-
-    def init_carry(self, batch_size: int) -> list[jax.Array]:
-        """The queue of the first convolution and one per layer."""
-        return [self.causal.init_carry(batch_size), *(layer.taps.init_carry(batch_size) for layer in self.layers)]
-
-    def step(self, carry: list[jax.Array], x_BR: jax.Array, t: jax.Array, condition: jax.Array | None):
-        """One step through all layers."""
-        queue, x = self.causal.step(carry[0], x_BR, t)
-        queues, skips = [queue], 0.0
-        for layer, queue in zip(self.layers, carry[1:], strict=True):
-            queue, (x, skip) = layer.step(queue, x, t, condition)
-            queues.append(queue)
-            skips = skips + skip
-        return queues, self._head(skips)
-
-    def extend(self, carry: list[jax.Array], x_BkR: jax.Array, t: jax.Array, condition: jax.Array | None):
-        """Several steps through all layers."""
-        window, x = self.causal.extend(carry[0], x_BkR, t)
-        windows, skips = [window], 0.0
-        for layer, queue in zip(self.layers, carry[1:], strict=True):
-            window, (x, skip) = layer.extend(queue, x, t, condition)
-            windows.append(window)
-            skips = skips + skip
-        return windows, self._head(skips)
-
-    def keep(self, windows: list[Window], n: jax.Array) -> list[jax.Array]:
-        """The queues after the first n of them."""
-        return [keep_window(window, n) for window in windows]
+        return nn.relu(self.post(nn.relu(skips)))
 
 
 @NETWORKS.register("wavenet")

@@ -200,8 +200,8 @@ class DiagonalBiLSTMCore(PixelRNNCore):
 class DiagonalBiLSTM(PixelRNN):
     """PixelRNN with Diagonal BiLSTM layers, on pictures in raster-like orders; every pixel sees the whole past.
 
-    Options: those of `PixelRNN`, and `strip`: pictures that are computed side by side, for speed alone. 1 takes the
-    fewest steps, which is best on accelerators; more waste less of each step (4 to 8 are best on CPU).
+    Options: those of `PixelRNNFamily`, and `strip`: pictures that are computed side by side, for speed alone. 1 takes
+    the fewest steps, which is best on accelerators; more waste less of each step (4 to 8 are best on CPU).
     """
 
     strip: int = 4

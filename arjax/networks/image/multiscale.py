@@ -14,13 +14,14 @@ from arjax.core.registry import did_you_mean
 from arjax.factorization.orderings import multiscale, scales
 from arjax.networks.base import NETWORKS, check_remat
 from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
-from arjax.networks.image.pixel_rnn import PixelRNN, ReadPixels
+from arjax.networks.image.pixel_rnn import PixelRNNFamily, ReadPixels, pixel_reader
 from arjax.networks.image.row_lstm import RowLSTMCore
 from arjax.networks.layers.convolution import TapConv, compose, tap_graph
-from arjax.networks.layers.embedding import ContextEncoder, flat_sites
+from arjax.networks.layers.embedding import flat_sites
 from arjax.networks.layers.grids import check_kernels, pixel_inputs
 
-CORES = {"row_lstm": RowLSTMCore, "diagonal_bilstm": DiagonalBiLSTMCore}
+#: The cores, and the options that are theirs alone.
+CORES = {"row_lstm": (RowLSTMCore, ("kernel_size",)), "diagonal_bilstm": (DiagonalBiLSTMCore, ("strip",))}
 #: A 3x3 kernel, not masked: the coarse picture is all known.
 AROUND = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
@@ -61,18 +62,18 @@ class Upsampler(nn.Module):
 
 
 @NETWORKS.register("multiscale")
-class Multiscale(PixelRNN):
+class Multiscale(PixelRNNFamily):
     """A small picture first, every `factor`-th pixel of every `factor`-th row; then the rest, given the small one.
 
-    The small picture comes from a PixelRNN of its own. A conditional PixelRNN makes the rest: each of its layers is
-    biased with maps that a deconvolutional network makes of the small picture. With several `levels`, the small picture
-    is made the same way from a still smaller one. In the paper the conditional network generates the pixels of the
-    small picture once more; here each pixel is generated once, so that the product over all is a likelihood: the order
-    is `multiscale`, with the same factor and levels.
+    Each scale has a `PixelRNNCore`. That of the small picture is a PixelRNN like others. The next one is conditional:
+    each of its layers is biased with maps that a deconvolutional network makes of the small picture. With several
+    `levels`, the small picture is made the same way from a still smaller one. In the paper the conditional network
+    generates the pixels of the small picture once more; here each pixel is generated once, so that the product over all
+    is a likelihood: the order is `multiscale`, with the same factor and levels.
 
-    Options: those of `PixelRNN`; `core` ("diagonal_bilstm" or "row_lstm") with its `strip` or `kernel_size`; `factor`
-    and `levels`, as in the ordering; `upsample_layers`, convolutions on the small picture before it is enlarged;
-    `shared`: one conditional PixelRNN and one deconvolutional network for all scales but the coarsest (its own).
+    Options: those of `PixelRNNFamily`; `core` ("diagonal_bilstm" or "row_lstm") with its `strip` or `kernel_size`;
+    `factor` and `levels`, as in the ordering; `upsample_layers`, convolutions on the small picture before it is
+    enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest (its own).
     """
 
     core: str = "diagonal_bilstm"
@@ -83,7 +84,6 @@ class Multiscale(PixelRNN):
     strip: int = 4
     shared: bool = False
 
-    NAME = "multiscale"
     SMALL = {"hidden_size": 8, "num_layers": 1, "readout_size": 16, "upsample_layers": 1}
 
     @classmethod
@@ -107,11 +107,10 @@ class Multiscale(PixelRNN):
             raise UserError(f"multiscale needs model.ordering=multiscale(factor={factor}, levels={levels})")
 
     def setup(self):
+        super().setup()
         own = [k for k in range(self.levels + 1) if self._owner(k) == str(k)]
         self.cores = {str(k): self._core(k, name=f"scale_{k}") for k in own}
         self.upsamplers = {str(k): self._upsampler(k, name=f"upsample_{k}") for k in own if k < self.levels}
-        if self.context_spec:
-            self.context = ContextEncoder(self.context_spec, 2 * self.hidden_size, self.dtype)
 
     def _grid(self, k: int) -> tuple[int, int]:
         """The size of the picture at scale k; 0 is the whole one."""
@@ -119,11 +118,11 @@ class Multiscale(PixelRNN):
         return -(-height // self.factor**k), -(-width // self.factor**k)
 
     def _core(self, k: int, **names: Any):
-        """The PixelRNN of scale k; all but the coarsest are conditional."""
-        own = {"kernel_size": self.kernel_size} if self.core == "row_lstm" else {"strip": self.strip}
+        """The core of scale k; all but the coarsest are conditional."""
+        core, own = CORES[self.core]
         conditioned = k < self.levels or bool(self.context_spec)
         fields = self.core_fields() | {"grid_shape": self._grid(k), "conditioned": conditioned}
-        return CORES[self.core](**fields, **own, **names)
+        return core(**fields, **{name: getattr(self, name) for name in own}, **names)
 
     def _upsampler(self, k: int, **names: Any) -> Upsampler:
         """From scale k+1 to scale k."""
@@ -171,7 +170,7 @@ class Multiscale(PixelRNN):
 
     def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: jax.Array | None) -> jax.Array | None:
         """What biases the layers of scale k: the enlarged picture of scale k+1, and the context."""
-        condition = self._condition(context)
+        condition = self._from_context(context)
         if k == self.levels:
             return condition
         maps = self._enlarge(k, inputs_BHWn)
@@ -195,7 +194,7 @@ class Multiscale(PixelRNN):
 
     def init_carry(self, batch_size, factorization, context=None):
         """Of each scale: the carry of its core and its condition, which is computed when the scale begins."""
-        condition, carries = self._condition(context), []
+        condition, carries = self._from_context(context), []
         for k in range(self.levels + 1):
             maps = jnp.zeros((batch_size, *self._grid(k), 2 * self.hidden_size), self.dtype)
             core = self._core(k, parent=None)
@@ -222,7 +221,7 @@ class Multiscale(PixelRNN):
     def _begin(self, k: int, canvas, condition_BHWC: jax.Array, begins: jax.Array, context) -> jax.Array:
         """The condition of a scale that begins; else the one that was. A loop of one turn or none works in place."""
         upsampler, variables = self._upsampler(k, parent=None), self.upsamplers[self._owner(k)].variables
-        inputs_BHWn, from_context = self._inputs(canvas, k + 1), self._condition(context)
+        inputs_BHWn, from_context = self._inputs(canvas, k + 1), self._from_context(context)
 
         def enlarge(_, old: jax.Array) -> jax.Array:
             maps = upsampler.apply(variables, inputs_BHWn)
@@ -233,11 +232,4 @@ class Multiscale(PixelRNN):
     def _reader(self, canvas: jax.Array, k: int) -> ReadPixels:
         """Reads pixels of the picture at scale k."""
         spacing, width = self.factor**k, self.event.grid_shape[1]
-
-        def read(rows_K: jax.Array, columns_K: jax.Array) -> jax.Array:
-            sites_K = (rows_K * width + columns_K) * spacing
-            return pixel_inputs(
-                jnp.take(flat_sites(canvas, self.event), sites_K, axis=1, mode="clip"), self.event, self.dtype
-            )
-
-        return read
+        return pixel_reader(canvas, self.event, self.dtype, lambda r_K, c_K: (r_K * width + c_K) * spacing)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.spec import EventSpec
 from arjax.networks.base import Network, check_remat
 from arjax.networks.layers.blocks import apply_layer, prepare_layers
 from arjax.networks.layers.convolution import TapConv, TapMix, compose, raster_taps, tap_graph
@@ -22,6 +23,8 @@ from arjax.networks.layers.grids import check_raster_like, from_raster, picture_
 
 #: Reads the inputs at some pixels: (rows int[K], columns int[K]), which may lie outside -> [B, K, n].
 ReadPixels = Callable[[jax.Array, jax.Array], jax.Array]
+#: The sites of pixels: (rows int[K], columns int[K]) -> int[K].
+SiteAt = Callable[[jax.Array, jax.Array], jax.Array]
 #: The 7x7 kernel of the first layer, mask A (section 4).
 INPUT_TAPS = raster_taps(3, 3, centre=False)
 
@@ -176,8 +179,19 @@ class PixelRNNCore(nn.Module):
         raise TypeError(f"{type(self).__name__} declares no reach")
 
 
-class PixelRNN(Network):
-    """What the recurrent networks of the paper share; subclasses name the core.
+def pixel_reader(canvas: jax.Array, event: EventSpec, dtype: str, site_at: SiteAt) -> ReadPixels:
+    """Reads the inputs at the pixels of a picture whose values stand on a canvas, each at its site."""
+    values_BDv = flat_sites(canvas, event)
+
+    def read(rows_K: jax.Array, columns_K: jax.Array) -> jax.Array:
+        sites_K = site_at(rows_K, columns_K)
+        return pixel_inputs(jnp.take(values_BDv, sites_K, axis=1, mode="clip"), event, dtype)
+
+    return read
+
+
+class PixelRNNFamily(Network):
+    """The options that networks of one core and of several share, and the context as a condition of their cores.
 
     Options: `hidden_size` U (the maps between layers have 2U features), `num_layers`, `readout_size` of the two 1x1
     layers, `dropout` on the states, `remat` (recompute layers in the backward pass; needs `unroll=1`), `unroll` (layers
@@ -191,21 +205,12 @@ class PixelRNN(Network):
     remat: bool = False
     unroll: int = 7
 
-    NAME: ClassVar[str]
-    CORE: ClassVar[type[PixelRNNCore]]
-
-    @classmethod
-    def check(cls, event, factorization, options):
-        check_raster_like(cls.NAME, event, factorization)
-        check_remat(options)
-
     def setup(self):
-        self.core = self.CORE(**self.core_fields())
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, 2 * self.hidden_size, self.dtype)
 
     def core_fields(self) -> dict[str, Any]:
-        """The fields of the core; subclasses with more options add to them."""
+        """The fields of a core for the whole picture; subclasses with more options add to them."""
         return {
             "grid_shape": self.event.grid_shape,
             "num_features": self.num_features,
@@ -219,32 +224,47 @@ class PixelRNN(Network):
             "dtype": self.dtype,
         }
 
-    def _condition(self, context: jax.Array | None) -> jax.Array | None:
-        """[B, 1, 1, 2U]."""
+    def _from_context(self, context: jax.Array | None) -> jax.Array | None:
+        """The condition that a context is, the same for all pixels: [B, 1, 1, 2U]."""
         return None if context is None else self.context(context)[:, None, None]
+
+
+class PixelRNN(PixelRNNFamily):
+    """One core on a picture in a raster-like order; subclasses name the core."""
+
+    NAME: ClassVar[str]
+    CORE: ClassVar[type[PixelRNNCore]]
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        check_raster_like(cls.NAME, event, factorization)
+        check_remat(options)
+
+    def setup(self):
+        super().setup()
+        self.core = self.CORE(**self.core_fields())
 
     def dependencies(self, factorization):
         return turn_dependencies(self.CORE(**self.core_fields(), parent=None).reach(), factorization)
 
     def __call__(self, x, factorization, context=None, *, train=False):
         inputs_BHWn = picture_inputs(x, self.event, factorization, self.dtype)
-        features = self.core(inputs_BHWn, self._condition(context), train)
+        features = self.core(inputs_BHWn, self._from_context(context), train)
         return from_raster(features, factorization)
 
     def prepare(self):
         self.core.prepare()
 
     def init_carry(self, batch_size, factorization, context=None):
-        return self.core.init_carry(batch_size), self._condition(context)
+        return self.core.init_carry(batch_size), self._from_context(context)
 
     def step(self, carry, canvas, t, factorization, context=None):
         carry, condition = carry
         width, order_D = self.event.grid_shape[1], jnp.asarray(factorization.order)
 
-        def read(rows_K: jax.Array, columns_K: jax.Array) -> jax.Array:
-            sites_K = jnp.take(order_D, rows_K * width + columns_K, mode="clip")
-            values_BKv = jnp.take(flat_sites(canvas, self.event), sites_K, axis=1)
-            return pixel_inputs(values_BKv, self.event, self.dtype)
+        def site_at(rows_K: jax.Array, columns_K: jax.Array) -> jax.Array:
+            return jnp.take(order_D, rows_K * width + columns_K, mode="clip")
 
+        read = pixel_reader(canvas, self.event, self.dtype, site_at)
         carry, features_BF = self.core.advance(carry, read, condition, t)
         return (carry, condition), features_BF[:, None]

@@ -128,7 +128,7 @@ class RowLSTM(PixelRNN):
     A pixel sees a triangle of the rows above it, and all that is left of it only as far as `num_layers` layers reach:
     not the whole past.
 
-    Options: those of `PixelRNN`, and `kernel_size` k of both convolutions (odd, at least 3).
+    Options: those of `PixelRNNFamily`, and `kernel_size` k of both convolutions (odd, at least 3).
     """
 
     kernel_size: int = 3

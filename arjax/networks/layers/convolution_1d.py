@@ -5,6 +5,9 @@ On CPU a convolution inside a compiled loop is tens of times slower than outside
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -97,12 +100,58 @@ class CausalConv1D(nn.Module):
         return (queue, x_BkE, t), self._mix([tap[:, reach:] for tap in taps])
 
 
-def keep_window(window: Window, n: jax.Array) -> jax.Array:
-    """The queue after the first n steps of `CausalConv1D.extend`."""
-    queue, x_BkE, t = window
-    return put_in_ring(queue, x_BkE, t, n, axis=1)
-
-
 def cyclic_dilations(num_layers: int, cycle: int) -> list[int]:
     """Dilations that double and start over after each cycle: 1, 2, ..., 2^(cycle-1), 1, 2, ..."""
     return [2 ** (i % cycle) for i in range(num_layers)]
+
+
+#: Applies a convolution, in the form that is asked for: (convolution, x) -> y.
+Convolve = Callable[[CausalConv1D, jax.Array], jax.Array]
+
+
+def at_all_steps(conv: CausalConv1D, x_BTE: jax.Array) -> jax.Array:
+    """The form for all steps at once."""
+    return conv(x_BTE)
+
+
+class ConvolutionalCore(nn.Module):
+    """A stack of layers whose only memory is in causal convolutions: its step form keeps a queue for each of them.
+
+    Subclasses write their equations once, `core(x, train, *condition, convolve)` for one step, some or all, with
+    `convolve(conv, x)` for each convolution; `convolutions` lists these in the order of their use.
+    """
+
+    @property
+    def convolutions(self) -> list[CausalConv1D]:
+        """All convolutions, in the order of their use."""
+        raise TypeError(f"{type(self).__name__} has no convolutions")
+
+    def init_carry(self, batch_size: int) -> list[jax.Array]:
+        """An empty queue per convolution."""
+        return [conv.init_carry(batch_size) for conv in self.convolutions]
+
+    def step(self, carry: list[jax.Array], x_BE: jax.Array, t: jax.Array, *condition: Any):
+        """One step through all layers: (queues, y [B, E'])."""
+        return self._with_queues(lambda conv, queue, x: conv.step(queue, x, t), carry, x_BE, *condition)
+
+    def extend(self, carry: list[jax.Array], x_BkE: jax.Array, t: jax.Array, *condition: Any):
+        """Several steps through all layers: (windows, y [B, k, E'])."""
+        return self._with_queues(lambda conv, queue, x: conv.extend(queue, x, t), carry, x_BkE, *condition)
+
+    def keep(self, windows: list[Window], n: jax.Array) -> list[jax.Array]:
+        """The queues after the first n steps of `extend`."""
+        return [put_in_ring(queue, x_BkE, t, n, axis=1) for queue, x_BkE, t in windows]
+
+    def _with_queues(
+        self, form: Callable[..., tuple[Any, jax.Array]], carry: list[jax.Array], x: jax.Array, *condition: Any
+    ):
+        """Hands each convolution its queue, and collects those that come back."""
+        queues, after = iter(carry), []
+
+        def convolve(conv: CausalConv1D, x: jax.Array) -> jax.Array:
+            new, y = form(conv, next(queues), x)
+            after.append(new)
+            return y
+
+        y = self(x, False, *condition, convolve=convolve)
+        return after, y

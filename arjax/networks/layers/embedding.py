@@ -113,7 +113,43 @@ class PositionEncoder(nn.Module):
         return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)[..., : self.width].astype(self.dtype)
 
 
-class ContextEncoder(nn.Module):
+def value_map(part: EventSpec, width: int, dtype: str) -> nn.Embed | nn.Dense:
+    """What makes vectors of the values of a part: a `table` of discrete ones, a `linear` map of others."""
+    if part.is_discrete:
+        return nn.Embed(part.value_size * part.num_levels, width, dtype=dtype, name="table")
+    return nn.Dense(width, dtype=dtype, name="linear")
+
+
+def value_vectors(values: jax.Array, part: EventSpec, mapping: nn.Embed | nn.Dense) -> jax.Array:
+    """The vectors that a `value_map` makes of values, [..., *value] -> [..., E]: those of discrete scalars add up."""
+    values = values.reshape(*values.shape[: values.ndim - len(part.value_shape)], part.value_size)
+    if part.is_discrete:
+        return mapping(values + part.num_levels * jnp.arange(part.value_size)).sum(-2)
+    return mapping(values.astype(mapping.dtype))
+
+
+class PartsEncoder(nn.Module):
+    """An encoder of a context; of several parts each has an encoder of its own, in `parts`.
+
+    Subclasses define `make`, the layers for one part.
+    """
+
+    spec: ContextSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        several = self.spec.parts if len(self.spec.parts) > 1 else ()
+        self.parts = {n: type(self)(ContextSpec(**{n: p}), self.width, self.dtype) for n, p in several}
+        if not several:
+            self.make(self.spec.parts[0][1])
+
+    def make(self, part: EventSpec) -> None:
+        """Makes the layers for one part."""
+        raise TypeError(f"{type(self).__name__} makes no layers")
+
+
+class ContextEncoder(PartsEncoder):
     """A learned vector for the context of each example, {part: [B, ...]} -> [B, E]; the vectors of the parts add up.
 
     A class is looked up, a vector mapped linearly. A sequence or frames are summed up: the mean of their encoded
@@ -121,78 +157,48 @@ class ContextEncoder(nn.Module):
     more axes, goes through a hidden layer as a whole.
     """
 
-    spec: ContextSpec
-    width: int
-    dtype: str
-
-    def setup(self):
-        (_, part), *others = self.spec.parts
-        if others:
-            self.parts = {n: ContextEncoder(ContextSpec(**{n: p}), self.width, self.dtype) for n, p in self.spec.parts}
-        elif len(part.grid_shape) == 1:
+    def make(self, part):
+        if len(part.grid_shape) == 1:
             self.sequence = SequenceEncoder(self.spec, self.width, self.dtype)
-            self.summary = nn.Dense(self.width, dtype=self.dtype)
         elif part.grid_shape:
             self.hidden = nn.Dense(self.width, dtype=self.dtype)
-            self.summary = nn.Dense(self.width, dtype=self.dtype)
-        elif part.is_discrete:
-            self.table = nn.Embed(part.value_size * part.num_levels, self.width, dtype=self.dtype)
         else:
-            self.linear = nn.Dense(self.width, dtype=self.dtype)
+            self.values = value_map(part, self.width, self.dtype)
+        if part.grid_shape:
+            self.summary = nn.Dense(self.width, dtype=self.dtype)
 
     def __call__(self, context: Mapping[str, jax.Array]) -> jax.Array:
-        (name, part), *others = self.spec.parts
-        if others:
+        if self.parts:
             return sum(encoder(context) for encoder in self.parts.values())
+        ((name, part),) = self.spec.parts
         if len(part.grid_shape) == 1:
             encoded_BLE, valid_BL = self.sequence(context)
             count_B1 = jnp.maximum(valid_BL.sum(1, keepdims=True), 1).astype(self.dtype)
             return self.summary(jnp.where(valid_BL[..., None], encoded_BLE, 0).sum(1) / count_B1)
         if part.grid_shape:
             return self.summary(nn.gelu(self.hidden(flat_inputs(context[name], part, self.dtype))))
-        if part.is_discrete:
-            return look_up(self.table, context[name], part)
-        return self.linear(context[name].reshape(-1, part.value_size).astype(self.dtype))
+        return value_vectors(context[name], part, self.values)
 
 
-def look_up(table: nn.Embed, values: jax.Array, part: EventSpec) -> jax.Array:
-    """The vectors of discrete values [..., *value], summed over the scalars of a value: [..., E]."""
-    if not part.value_shape:
-        return table(values)
-    values = values.reshape(*values.shape[: values.ndim - len(part.value_shape)], part.value_size)
-    return table(values + part.num_levels * jnp.arange(part.value_size)).sum(-2)
-
-
-class SequenceEncoder(nn.Module):
+class SequenceEncoder(PartsEncoder):
     """The positions of the grids of a context, one after another: {part: [B, *grid, ...]} -> ([B, L, E], bool[B, L]).
 
     Each position by itself: gelu(W (value) + position); what lies after the end of a short sequence is not valid.
     """
 
-    spec: ContextSpec
-    width: int
-    dtype: str
-
-    def setup(self):
-        (_, part), *others = self.spec.parts
-        if others:
-            self.parts = {n: SequenceEncoder(ContextSpec(**{n: p}), self.width, self.dtype) for n, p in self.spec.parts}
-            return
-        if part.is_discrete:
-            self.table = nn.Embed(part.value_size * part.num_levels, self.width, dtype=self.dtype)
-        else:
-            self.linear = nn.Dense(self.width, dtype=self.dtype)
+    def make(self, part):
+        self.values = value_map(part, self.width, self.dtype)
         self.position = PositionEncoder(part.num_sites, self.width, "sinusoidal", self.dtype)
 
     def __call__(self, context: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        (name, part), *others = self.spec.parts
-        if others:
+        if self.parts:
             encoded, valid = zip(*(encoder(context) for encoder in self.parts.values()), strict=True)
             return jnp.concatenate(encoded, 1), jnp.concatenate(valid, 1)
+        ((name, part),) = self.spec.parts
         values_BLV = flat_sites(context[name], part)
+        valid_BL = jnp.ones(values_BLV.shape[:2], bool)
         if part.is_discrete:
-            values = values_BLV.reshape(*values_BLV.shape[:2], *part.value_shape)
-            values_BLE, valid_BL = look_up(self.table, jnp.maximum(values, 0), part), (values_BLV >= 0).all(-1)
-        else:
-            values_BLE, valid_BL = self.linear(values_BLV.astype(self.dtype)), jnp.ones(values_BLV.shape[:2], bool)
+            values_BLV, valid_BL = jnp.maximum(values_BLV, 0), (values_BLV >= 0).all(-1)
+        values = values_BLV.reshape(*values_BLV.shape[:2], *part.value_shape)
+        values_BLE = value_vectors(values, part, self.values)
         return nn.gelu(values_BLE + self.position(jnp.arange(part.num_sites))), valid_BL

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.core.spec import NO_CONTEXT, ContextSpec
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.embedding import ContextEncoder, look_up
+from arjax.networks.layers.embedding import ContextEncoder, value_map, value_vectors
 from arjax.networks.layers.steps import StepNetwork, StepReadout, StepTokens, to_grid
 from arjax.networks.recurrent.lstm import Cell, LSTMLayer
 from arjax.networks.recurrent.stack import RecurrentCore
@@ -49,11 +49,7 @@ class SourceEncoder(nn.Module):
         self.has_state = bool(rest)
         if self.source is None:
             return
-        part = self.source[1]
-        if part.is_discrete:
-            self.table = nn.Embed(part.value_size * part.num_levels, self.embedding_size, dtype=self.dtype)
-        else:
-            self.linear = nn.Dense(self.embedding_size, dtype=self.dtype)
+        self.values = value_map(self.source[1], self.embedding_size, self.dtype)
         self.core = RecurrentCore(
             LSTMLayer, self.embedding_size, self.hidden_size, self.num_layers, self.dropout, False, 0, self.dtype
         )
@@ -75,10 +71,8 @@ class SourceEncoder(nn.Module):
         if self.reverse:
             source = reverse_valid(source, valid_BL)
             valid_BL = jnp.sort(valid_BL, axis=1, descending=True)
-        if part.is_discrete:
-            inputs_BLE = look_up(self.table, jnp.maximum(source, 0), part)
-        else:
-            inputs_BLE = self.linear(source.reshape(*source.shape[:2], part.value_size).astype(self.dtype))
+        source = jnp.maximum(source, 0) if part.is_discrete else source
+        inputs_BLE = value_vectors(source, part, self.values)
         state, _ = self.core.run(self.core.init_carry(source.shape[0]), inputs_BLE, train, valid_BL)
         return state
 
