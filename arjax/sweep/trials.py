@@ -43,10 +43,12 @@ class Trials:
         """Reads what is there; raises `UserError` when the workdir holds another search."""
         self.search, self._path, self.list = search, workdir / RECORD_NAME, []
         self.table = Table([], workdir, "")
-        record = read_json_object(self._path)
-        if record is None:
+        if not self._path.exists():
             return
-        found, asked = record.get("search", {}), search.description()
+        record = read_json_object(self._path) or {}
+        if not isinstance(record.get("search"), dict) or not _are_trials(record.get("trials")):
+            raise UserError(f"{self._path} is damaged: it does not list the trials of this search")
+        found, asked = record["search"], search.description()
         for name in asked:
             if found.get(name) != asked[name]:
                 raise UserError(
@@ -135,3 +137,11 @@ class Trials:
     def _save(self) -> None:
         trials = [{"point": trial.point, "diverged": trial.diverged} for trial in self.list]
         write_json(self._path, {"search": self.search.description(), "trials": trials})
+
+
+def _are_trials(found: Any) -> bool:
+    """Whether a value of `search.json` lists trials."""
+    return isinstance(found, list) and all(
+        isinstance(each, dict) and isinstance(each.get("point"), dict) and isinstance(each.get("diverged"), bool)
+        for each in found
+    )

@@ -103,6 +103,9 @@ def test_a_search_goes_on_as_if_it_had_not_been_interrupted(folder, search, caps
     assert search() == 2
     err = capsys.readouterr().err
     assert "out holds a search with another space" in err and "choose another --workdir" in err
+    for damaged in ("{", '{"search": {}, "trials": [{"point": 1}]}'):
+        (folder / "out/search.json").write_text(damaged)
+        assert search() == 2 and "out/search.json is damaged" in capsys.readouterr().err
 
 
 def test_a_trial_that_diverges_is_not_tried_again(folder, search, capsys):
