@@ -4,6 +4,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from choice import each_network
 from scipy import stats
 
 from arjax.core.spec import EventSpec
@@ -42,7 +43,7 @@ ONE_OF_EACH = [*{conditional: (event, conditional) for event, conditional in DIS
 ONE_OF_ALL = [pytest.param(name, marks=() if name == "cached" else pytest.mark.slow) for name in SAMPLERS.names()]
 
 
-@cases.each_network(["event", "conditional"], DISCRETE, thorough=ONE_OF_EACH, every=16)
+@each_network(["event", "conditional"], DISCRETE, thorough=ONE_OF_EACH, every=16)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_frequencies_match_probabilities(sampler, network, event, conditional):
     event = EVENTS[event]
@@ -60,7 +61,7 @@ def log_densities(model, params, x, values):
     return model.conditional.log_prob(features, values)
 
 
-@cases.each_network(["conditional"], cases.EACH_REAL, every=32)
+@each_network(["conditional"], cases.EACH_REAL, every=32)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_real_samples_follow_the_densities(sampler, network, conditional):
     """The conditional distribution function of each site, at its sample, is uniform (Rosenblatt, 1952)."""
@@ -78,7 +79,7 @@ def test_real_samples_follow_the_densities(sampler, network, conditional):
     assert stats.kstest(uniform.ravel(), "uniform").pvalue > LEAST_P
 
 
-@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
+@cases.each_structure(thorough=cases.STRUCTURES)
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if name != "naive"])
 def test_same_samples_as_naive(sampler, network, event, partition):
     """Free, and given prompts of any length, which are read in chunks. By law 1 the passes of the naive sampler give
@@ -114,7 +115,7 @@ def check_draw(model, params, keys, x, observed):
 SOME = NETWORKS.names()[::11]
 
 
-@cases.each_network(["event", "partition"], cases.COMBINATIONS, cases.STRUCTURES[::3], takes=SOME.__contains__)
+@cases.each_structure(thorough=cases.STRUCTURES[::3], takes=SOME.__contains__)
 def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
     for model in cases.models_of(network, event, partition)[:2]:
         params, keys = cases.params_of(model), example_keys(jax.random.key(4), cases.BATCH)
@@ -122,7 +123,7 @@ def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
         check_draw(model, params, keys, x, np.zeros(model.event.num_sites, bool))
 
 
-@cases.each_network([], [()], every=32)
+@each_network([], [()], every=32)
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_clamped_sites_condition_exactly(sampler, network):
     event = EventSpec((2, 2))
