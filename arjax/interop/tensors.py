@@ -99,7 +99,7 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def open_tensors(path: Path) -> Iterator[Any]:
     """The safetensors file, whose errors are told in a sentence while it is open."""
     from safetensors import SafetensorError, safe_open
 
@@ -111,7 +111,7 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _read(path: Path, name: str) -> np.ndarray:
-    with _open(path) as file:
+    with open_tensors(path) as file:
         names = file.keys()
         if name not in names:
             raise UserError(f"{str(path)!r} lacks the tensor {name!r}, for which the index names it")
@@ -119,7 +119,7 @@ def _read(path: Path, name: str) -> np.ndarray:
 
 
 def _names(path: Path) -> list[str]:
-    with _open(path) as file:
+    with open_tensors(path) as file:
         return list(file.keys())
 
 

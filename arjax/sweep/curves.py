@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from arjax.reporting.plots import has_matplotlib, learning_curves
+from arjax.reporting.figures import has_matplotlib
+from arjax.reporting.plots import learning_curves
 from arjax.reporting.writers import read_metrics
 from arjax.sweep.results import read_config, read_results
 from arjax.sweep.runs import Run

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.cli.command_line import Parser, only_run_in, tell_mistakes, unknown_argument, writable_folder
+from arjax.cli.command_line import Parser, tell_mistakes, unknown_argument
 from arjax.core.errors import UserError
+from arjax.core.folders import only_run_in, writable_folder
 from arjax.core.user_files import select
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
