@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.api.fitting import silence
+from arjax.api.fitting import silence, stopped
 from arjax.api.run import ARRAYS_FILE
 from arjax.api.trained_model import Fitted, Settings, as_history
 from arjax.core.errors import UserError
@@ -160,7 +160,7 @@ def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:
     outcome = train_setup(setup, folder)
     print(outcome.message)
     if outcome.status != "finished":
-        raise KeyboardInterrupt(outcome.message)
+        raise KeyboardInterrupt(stopped(outcome))
     params, _, _ = restore_params(setup, folder)
     evaluate = setup.evaluate
     settings = Settings(setup.mesh, evaluate.batch_size, evaluate.num_orders, setup.seed, {"options": dict(options)})
@@ -218,9 +218,7 @@ def _check_same(folder: Path, identity: dict[str, Any]) -> None:
                 raise UserError(f"{folder} holds a training with {key}={value}, not {now}: choose another workdir")
         for key in ("model", "orders", "data"):
             if identity[key] != before[key]:
-                raise UserError(
-                    f"{folder} holds the training of another model or of other arrays: choose another workdir"
-                )
+                raise UserError(f"{folder} holds the training of another model or other arrays: choose another workdir")
     write_json(path, identity)
 
 

@@ -57,7 +57,7 @@ def fit(
     with silence(quiet):
         outcome = train_in(config, workdir)
     if outcome.status != "finished":
-        raise KeyboardInterrupt(outcome.message)
+        raise KeyboardInterrupt(f"{stopped(outcome)}; the same call goes on from there")
     return Run(workdir, config, outcome.setup)
 
 
@@ -94,6 +94,11 @@ def _train(config: ConfigDict, workdir: Path) -> Outcome:
             folder.check()
             show_run(outcome.setup, config, workdir)
     return outcome
+
+
+def stopped(outcome: Outcome) -> str:
+    """`stopped at step 2 of 4`, of a training that was interrupted."""
+    return outcome.message.partition(";")[0]
 
 
 @contextlib.contextmanager

@@ -60,6 +60,7 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
         the model is not registered.
     """
     need_safetensors()
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = user_path(path)
@@ -73,7 +74,10 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
     text = json.dumps(content | {"checksum": _checksum(content, tensors)})
     with replacing(path) as replacement:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, replacement, metadata={KEY: text})
+        try:
+            save_file(tensors, replacement, metadata={KEY: text})
+        except SafetensorError as error:  # the disk is full, say
+            raise UserError(f"cannot write {path}: {error}") from error
     return path
 
 

@@ -201,7 +201,8 @@ def test_list_tells_of_options_and_what_a_component_is(capsys):
     assert "digits" in lines[-1].split(", ")
     for registry in REGISTRIES.values():
         for name in registry:
-            assert registry.about(name) and f"{registry.get(name).__name__}(" not in registry.about(name), name
+            own = f"{registry.get(name).__name__}("  # a dataclass without a docstring has its signature
+            assert registry.about(name) and not registry.about(name).startswith(own), name
 
 
 def test_plan_prints_tables_and_writes_them(config_file, tmp_path, capsys):
