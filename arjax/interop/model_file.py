@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax import traverse_util
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from arjax.core.errors import UserError
 from arjax.core.files import replacing
@@ -28,7 +30,7 @@ from arjax.core.registry import UnknownNameError
 from arjax.core.values import parse_json
 from arjax.core.version import __version__
 from arjax.interop.description import describe, rebuild
-from arjax.interop.tensors import need_safetensors, open_tensors
+from arjax.interop.tensors import open_tensors
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import check_params
 
@@ -56,13 +58,9 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
     """Writes the file, at once: a file of that name is replaced, or left as it was when the disk refuses.
 
     Raises:
-      UserError: safetensors is not installed, the disk refuses, the parameters are not those of the model, or a part of
+      UserError: the disk refuses, the parameters are not those of the model, or a part of
         the model is not registered.
     """
-    need_safetensors()
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     path = user_path(path)
     check_params(saved.model.param_shapes, saved.params)
     description, tensors = describe(saved.model)
@@ -85,10 +83,9 @@ def load_model(path: str | os.PathLike) -> SavedModel:
     """Reads a file that `save_model` has written.
 
     Raises:
-      UserError: safetensors is not installed; there is no such file; it is damaged, or was not written by arjax; or the
+      UserError: there is no such file; it is damaged, or was not written by arjax; or the
         model has a part that is not registered here.
     """
-    need_safetensors()
     path = user_path(path)
     if not path.is_file():
         raise UserError(f"there is no file {str(path)!r}")
