@@ -30,9 +30,10 @@ def order_name(factorization: Factorization) -> str:
 
 
 def _usual_first() -> list[str]:
-    """Orderings that need no data and no options, the simplest first."""
-    names = [name for name in ORDERINGS if inspect.Parameter.empty not in ORDERINGS.options(name).values()]
-    return sorted((name for name in names if not needs_data(name)), key=lambda name: (name != "raster", name))
+    """Orderings that need no data and no options: raster, then those that are made of no other."""
+    options = {name: ORDERINGS.options(name) for name in ORDERINGS if not needs_data(name)}
+    names = [name for name, own in options.items() if inspect.Parameter.empty not in own.values()]
+    return sorted(names, key=lambda name: (name != "raster", "of" in options[name]))
 
 
 def _gives(name: str, grid_shape: tuple[int, ...], order_D: np.ndarray) -> bool:
