@@ -21,6 +21,8 @@ def order_name(factorization: Factorization) -> str:
         return "a traced order"
     order_D = np.asarray(factorization.order)
     name = next((name for name in _usual_first() if _gives(name, factorization.grid_shape, order_D)), "")
+    if name and "seed" in ORDERINGS.options(name):
+        name = f"{name}(seed={ORDERINGS.options(name)['seed']})"
     if not name:
         sites = ", ".join(map(str, order_D[:5])) + (", ..." if len(order_D) > 5 else "")
         name = f"({sites})"

@@ -155,7 +155,8 @@ def test_the_name_of_an_order_is_read_off_the_order():
         factorization = make_factorization((4, 4), ordering, partition)
         first = ", ".join(map(str, factorization.order[:5]))
         assert order_name(factorization) == (name or f"({first}, ...) order")
-    assert order_name(make_factorization((3,), "list(order=(2, 0, 1))")) == "(2, 0, 1) order"
+    assert order_name(make_factorization((4,), "list(order=(2, 0, 3, 1))")) == "(2, 0, 3, 1) order"
+    assert order_name(make_factorization((9,), "random")) == "random(seed=0) order"
     assert order_name(make_factorization((3,), graph="window(size=1)")) == "raster order, a dependency graph"
     seen = []
     jax.jit(lambda f: seen.append(order_name(f)))(make_factorization((3,)))
