@@ -43,9 +43,8 @@ def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
     names = dict.fromkeys(name for line in lines for name in line if name != "step")
     found = {}
     for name in names:
-        points = [(line["step"], np.nan if line[name] is None else line[name]) for line in lines if name in line]
-        steps, values = zip(*points, strict=True)
-        found[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))
+        steps, values = zip(*((line["step"], line[name]) for line in lines if name in line), strict=True)
+        found[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))  # None becomes nan
     return found
 
 

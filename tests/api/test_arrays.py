@@ -50,8 +50,13 @@ def test_no_files_are_left(model, tmp_path, monkeypatch, capsys):
     options = OPTIONS | {"steps": 200, "eval_every": 20, "patience": 1, "learning_rate": 10.0, "quiet": False}
     early = arjax.fit_arrays(model, train=arrays["train"], validation=arrays["validation"], **options)
     assert early.results["step"] < 200 and early.results["split"] == "validation", "stops early"
+    curve = early.history["validation/nll_nats"].values
+    assert -early.log_prob(arrays["validation"]).mean() == pytest.approx(curve.min(), rel=1e-5)
+    assert curve[-1] > curve.min() + 0.01, "the last parameters are not the best"
     assert "step 20/200" in capsys.readouterr().out
     last = arjax.fit_arrays(model, train={"x": arrays["train"]}, **OPTIONS | {"steps": 20, "eval_every": 20})
+    options = OPTIONS | {"steps": 20, "eval_every": 20, "seed": 1}
+    assert arjax.fit_arrays(model, train=arrays["train"], **options).results["nll_nats"] != last.results["nll_nats"]
     assert last.results["split"] == "train" and last.results["validation_nll_nats"] is None
     assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import arjax
+from arjax.api.trained_model import as_history
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
@@ -107,6 +108,12 @@ def test_what_a_run_knows(run):
     text = repr(opened)
     assert all(word in text for word in ("made on table", "finished", "test ", "nats (exact)", str(run.workdir)))
     assert "train 48, validation 6, test 6" in repr(opened.dataset)
+
+
+def test_a_loss_that_was_not_finite_is_nan_in_the_history():
+    history = as_history([{"step": 1, "a": None, "b": 2.0}, {"step": 3, "a": 0.5}])
+    assert list(history) == ["a", "b"] and history["a"].steps.tolist() == [1, 3]
+    assert np.isnan(history["a"].values[0]) and history["a"].values[1] == 0.5 and len(history["b"].values) == 1
 
 
 def test_a_run_scores_as_evaluation_does(run):
