@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from arjax.core.batch import Batch
@@ -20,7 +21,7 @@ DATASETS = Registry("dataset")
 MOST_VALUES = 2**27
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Dataset:
     """A data set, ready to train on.
 
@@ -49,6 +50,11 @@ class Dataset:
     shift: np.ndarray | None = None
     sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
 
+    def __repr__(self) -> str:
+        given = f"given {' and '.join(name for name, _ in self.context.parts)}; " if self.context else ""
+        sizes = ", ".join(f"{split} {len(source):,}" for split, source in self.splits.items())
+        return f"Dataset({self.name}: {self.event.in_words}; {given}{sizes or 'no examples'})"
+
     @property
     def log_scale_D(self) -> np.ndarray:
         """What each site adds to -log p to make it that of a density in data units, float32[D]."""
@@ -74,6 +80,12 @@ class Dataset:
         if not len(x):
             raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored")
         return x
+
+    def first_examples(self, num: int) -> Batch:
+        """The first `num` test examples (of the last split there is), around again where there are fewer."""
+        source = list(self.splits.values())[-1]
+        batch = source.__getitems__(np.arange(num) % len(source))
+        return batch if self.transform is None else self.transform(jax.random.key(0), batch, False)
 
     def in_data_units(self, x: np.ndarray) -> np.ndarray:
         """Examples [N, *event.shape] as they were before they were standardised."""

@@ -145,9 +145,13 @@ class Evaluator:
         """The scores of each example of a split, as `eval_step` names them, float64[N]; raises as `evaluate`."""
         if split not in self._dataset.splits:
             raise UserError(f"data set {self._dataset.name!r} has no {split} split")
-        found = self._rows(params, self._dataset.splits[split])
-        if not found:
+        if not len(self._dataset.splits[split]):
             raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
+        return self.rows_of(params, self._dataset.splits[split])
+
+    def rows_of(self, params: Any, source: Source) -> dict[str, np.ndarray]:
+        """The scores of each example of a source, as those of a split; the program is that of all splits."""
+        found = self._rows(params, source)
         whole = {name: np.concatenate([np.asarray(rows[name], np.float64) for rows in found]) for name in found[0]}
         return {name: values[whole["weight"] > 0] for name, values in whole.items()}
 

@@ -11,15 +11,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from arjax.core.batch import Batch
+from arjax.api.pictures import entropy_picture, order_picture
 from arjax.core.files import write_json
-from arjax.data import Dataset
-from arjax.evaluation.entropy import step_entropy
 from arjax.evaluation.sampling import draw_on_mesh
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
-from arjax.reporting.diagrams import draw_factorization
-from arjax.reporting.plots import entropy_curve, has_matplotlib, loss_curves
+from arjax.reporting.figures import has_matplotlib, save_figure
+from arjax.reporting.plots import loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
 from arjax.training.reporter import announce
@@ -42,11 +40,14 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
     params, best_step, _ = restore_params(setup, workdir)
     written = show_own_samples(setup, params, config.sample, workdir, best_step)
     if jax.process_count() == 1 and has_matplotlib():
-        written.append(show_entropy(setup, params, config.evaluate.batch_size, workdir / "entropy.png"))
         model = setup.model
+        written.append(workdir / "entropy.png")
+        batch_size = config.evaluate.batch_size
+        figure = entropy_picture(model, params, setup.dataset, "", batch_size, ENTROPY_EXAMPLES)
+        save_figure(figure, written[-1])
         if model.event.num_sites <= MOST_SITES:
             written.append(workdir / "factorization.png")
-            draw_factorization(written[-1], model.factorization, model.network.dependencies(model.factorization))
+            save_figure(order_picture(model), written[-1])
         metrics = read_metrics(workdir)
         if any("train/bits_per_dim" in line for line in metrics):
             written.append(workdir / "loss.png")
@@ -95,7 +96,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
       folder: where the first process writes.
       best_step: step of the parameters.
     """
-    real = real_examples(setup.dataset, options.num)
+    real = setup.dataset.first_examples(options.num)
     drawn, _ = draw_on_mesh(
         setup.model,
         params,
@@ -125,19 +126,3 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
     # last: it says that the others are whole
     write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step))
     return written
-
-
-def real_examples(dataset: Dataset, num: int) -> Batch:
-    """The first `num` test examples (of the last split there is), around again where there are fewer."""
-    source = list(dataset.splits.values())[-1]
-    batch = source.__getitems__(np.arange(num) % len(source))
-    return batch if dataset.transform is None else dataset.transform(jax.random.key(0), batch, False)
-
-
-def show_entropy(setup: Setup, params: Any, batch_size: int, path: Path) -> Path:
-    """Draws the entropy of each step of the order, and of each site where the grid is a plane."""
-    split = list(setup.dataset.splits)[-1]
-    found = step_entropy(setup.model, params, setup.dataset, split, batch_size, max_examples=ENTROPY_EXAMPLES)
-    over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
-    entropy_curve(path, found.entropy, found.entropy_stderr, found.nll, over_grid)
-    return path
