@@ -59,6 +59,11 @@ class Vocabulary:
         except UnicodeEncodeError as error:  # half of a pair of surrogates
             raise UserError(f"the character {text[error.start]!r} cannot be written in bytes") from error
 
+    @property
+    def shown(self) -> str:
+        """The characters with a token of their own, as one text for messages."""
+        return "".join(s for token, s in enumerate(self.symbols) if token not in (self.end, self.unknown))
+
     def missing(self, text: str) -> list[str]:
         """The characters of a text without a token of their own, in order."""
         return [chr(code) for code in np.setdiff1d(self._codes(text), self._known[0])]
@@ -68,7 +73,7 @@ class Vocabulary:
         return len(text) if self.unit == "char" else len(self._codes(text))
 
     def encode(self, text: str) -> np.ndarray:
-        """The tokens of a text, int32[T], without an end.
+        """The tokens of a text, int32[T], without an end; that of unknown characters where there is one.
 
         Raises:
           UserError: a character that no token stands for.
@@ -78,8 +83,7 @@ class Vocabulary:
         found = known[places] == codes
         if self.unknown is None and not found.all():
             character = chr(codes[~found][0])
-            shown = "".join(s for t, s in enumerate(self.symbols) if t != self.end)
-            raise UserError(f"no token stands for the character {character!r}; the vocabulary is {shown!r}")
+            raise UserError(f"no token stands for the character {character!r}; there are those of {self.shown!r}")
         return np.where(found, tokens[places], -1 if self.unknown is None else self.unknown).astype(np.int32)
 
     def decode(self, tokens: np.ndarray) -> str:

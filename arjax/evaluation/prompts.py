@@ -18,17 +18,27 @@ def text_of(dataset: Dataset) -> Vocabulary:
     return dataset.vocabulary
 
 
+def encode_prompt(dataset: Dataset, prompt: str) -> np.ndarray:
+    """The tokens of a prompt, int32[K]; raises `UserError` where the data is no text, or lacks one of the characters."""
+    vocabulary = text_of(dataset)
+    if missing := vocabulary.missing(prompt):
+        raise UserError(
+            f"the prompt has the character {missing[0]!r}, for which {dataset.name!r} has no token; it has those of "
+            f"{vocabulary.shown!r}"
+        )
+    return vocabulary.encode(prompt)
+
+
 def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
     """The options `given` and `observed` of `model.draw` that clamp the first characters of every example.
 
     Raises:
       UserError: the data is no text, the prompt is empty, leaves nothing to draw or has a character without a token.
     """
-    vocabulary, length = text_of(dataset), dataset.event.num_sites
-    tokens_K = vocabulary.encode(prompt)
+    tokens_K, length = encode_prompt(dataset, prompt), dataset.event.num_sites
     if not 0 < len(tokens_K) < length:
         raise UserError(
-            f"a prompt has 1 to {length - 1} {vocabulary.unit}s, as examples of {dataset.name!r} have {length}; "
+            f"a prompt has 1 to {length - 1} {dataset.text_unit}s, as examples of {dataset.name!r} have {length}; "
             f"this one has {len(tokens_K)}"
         )
     given_T = np.zeros(length, np.int32)

@@ -14,7 +14,7 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
-from arjax.evaluation.prompts import text_of
+from arjax.evaluation.prompts import encode_prompt, text_of
 from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context
@@ -121,7 +121,7 @@ def suggest(
 
 def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) -> tuple[np.ndarray, int, int]:
     """The tokens of the prompt that are read, how many are not, and how many may follow."""
-    tokens_K, num_sites = vocabulary.encode(prompt), dataset.event.num_sites
+    tokens_K, num_sites = encode_prompt(dataset, prompt), dataset.event.num_sites
     if vocabulary.end is not None:
         if len(tokens_K) >= num_sites:
             raise UserError(
