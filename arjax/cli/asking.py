@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import ContextSpec
 from arjax.data import Dataset
-from arjax.evaluation.prompts import prompt_options
+from arjax.evaluation.prompts import encode_prompt, prompt_options
 from arjax.evaluation.suggestions import Suggestion, suggest
 from arjax.reporting.tables import print_table
+from arjax.training.reporter import announce
 from arjax.training.setup import Setup
 
 
@@ -87,6 +89,8 @@ def show_suggestions(setup: Setup, params: Any, options: ConfigDict, prompt: str
     """
     dataset = setup.dataset
     given = parse_context(dataset.context, context) if context else None
+    encode_prompt(dataset, prompt)  # a mistake ends here
+    announce("compiling, and looking for continuations ...", sys.stderr)
     found = suggest(setup.model, params, dataset, prompt, context=given, **options.to_dict())
     if found.num_dropped:
         read = dataset.vocabulary.num_tokens(found.prompt)

@@ -144,13 +144,11 @@ def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
     from arjax.cli.asking import show_suggestions
     from arjax.config.build import build
-    from arjax.training.reporter import announce
     from arjax.training.setup import restore_params
 
     config = _load_run_config(flags)
     setup = build(config)
     params, _, _ = restore_params(setup, flags.workdir)
-    announce("compiling, and looking for continuations ...", sys.stderr)
     show_suggestions(setup, params, config.suggest, flags.prompt, flags.context)
     return 0
 

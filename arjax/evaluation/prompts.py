@@ -19,7 +19,7 @@ def text_of(dataset: Dataset) -> Vocabulary:
 
 
 def encode_prompt(dataset: Dataset, prompt: str) -> np.ndarray:
-    """The tokens of a prompt, int32[K]; raises `UserError` where the data is no text, or lacks one of the characters."""
+    """The tokens of a prompt, int32[K]; raises `UserError` where the data is no text or lacks one of its characters."""
     vocabulary = text_of(dataset)
     if missing := vocabulary.missing(prompt):
         raise UserError(
