@@ -95,8 +95,8 @@ def show_suggestions(setup: Setup, params: Any, options: ConfigDict, prompt: str
     if found.num_dropped:
         read = dataset.vocabulary.num_tokens(found.prompt)
         unread = f"the last {read} of the prompt are read, the first {found.num_dropped} are not"
-        print(f"windows of this model have {dataset.event.num_sites} {dataset.text_unit}s: {unread}")
-    _print(f"next {dataset.text_unit} after {found.prompt!r}", found.next)
+        print(f"windows of this model have {dataset.event.num_sites} {dataset.vocabulary.units}: {unread}")
+    _print(f"next {dataset.vocabulary.units} after {found.prompt!r}", found.next)
     _print(f"continuations, found by a beam search that keeps {options.beams}", found.continuations)
 
 

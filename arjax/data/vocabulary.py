@@ -40,6 +40,11 @@ class Vocabulary:
         """The smallest type that holds all tokens and -1, for storage."""
         return np.dtype(np.int8 if len(self) <= 2**7 else np.int16 if len(self) <= 2**15 else np.int32)
 
+    @property
+    def units(self) -> str:
+        """What tokens are, in words: "characters" or "bytes"."""
+        return next(words for words, unit in UNITS.items() if unit == self.unit)
+
     @functools.cached_property
     def _known(self) -> tuple[np.ndarray, np.ndarray]:
         """The code points (of bytes: values) with a token of their own, in order, and these tokens."""

@@ -125,7 +125,7 @@ def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) ->
     if vocabulary.end is not None:
         if len(tokens_K) >= num_sites:
             raise UserError(
-                f"the prompt has {len(tokens_K)} {vocabulary.unit}s, but no string of {dataset.name!r} has more than "
+                f"the prompt has {len(tokens_K)} {vocabulary.units}, but no string of {dataset.name!r} has more than "
                 f"{num_sites - 1}"
             )
         return tokens_K, 0, min(length, num_sites - len(tokens_K))

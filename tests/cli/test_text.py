@@ -44,8 +44,10 @@ def test_suggestions_are_tables(book, capsys):
     capsys.readouterr()
     assert main([*flags, "--prompt=To be, or not"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "windows of this model have 12 chars: the last 10 of the prompt are read, the first 3 are not"
-    assert lines[1] == "next char after 'be, or not'"
+    assert (
+        lines[0] == "windows of this model have 12 characters: the last 10 of the prompt are read, the first 3 are not"
+    )
+    assert lines[1] == "next characters after 'be, or not'"
     numbers = [float(line.split()[-1]) for line in lines if line.split() and line.split()[-1].startswith("0.")]
     assert len(numbers) == 6 and numbers[:3] == sorted(numbers[:3], reverse=True)
 
@@ -54,7 +56,7 @@ def test_mistakes_end_in_one_sentence(book, finished_run, sentence_of):
     _, folder = book
     text, digits = f"--workdir={folder / 'run'}", f"--workdir={finished_run}"
     for flags, sentence in (
-        ((text, "--prompt=To be, or not"), "a prompt has 1 to 11 chars, as examples of 'text/book' have 12"),
+        ((text, "--prompt=To be, or not"), "a prompt has 1 to 11 characters, as examples of 'text/book' have 12"),
         ((text, "--prompt=\u00e9"), "the prompt has the character '\u00e9', for which 'text/book' has no token"),
         ((text, "--context=3"), "this model has no context"),
         ((digits, "--prompt=3"), "examples of 'digits' are no text"),

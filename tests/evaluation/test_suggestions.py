@@ -88,7 +88,7 @@ def test_a_long_prompt_is_read_from_its_end():
     whole, end = (suggest(model, params, TEXT, prompt, length=3) for prompt in ("cab ab ba", "ab ba"))
     assert (whole.prompt, whole.num_dropped) == ("ab ba", 4)
     assert (whole.next, whole.continuations) == (end.next, end.continuations)
-    with pytest.raises(UserError, match="the prompt has 5 chars, but no string of 'abc' has more than 4"):
+    with pytest.raises(UserError, match="the prompt has 5 characters, but no string of 'abc' has more than 4"):
         suggest(*made(STRINGS), STRINGS, "abcab")
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_suggested_is_told():
     blocks = made(TEXT, partition="blocks(size=2)", conditional="mixture_of_products(components=2)")
     with pytest.raises(UserError, match="need a list of the probabilities of single characters"):
         suggest(*blocks, TEXT, "ab")
-    with pytest.raises(UserError, match="a prompt has 1 to 7 chars, as examples of 'abc' have 8; this one has 8"):
+    with pytest.raises(UserError, match="a prompt has 1 to 7 characters, as examples of 'abc' have 8; this one has 8"):
         prompt_options(TEXT, "abababab")
 
 
