@@ -38,8 +38,8 @@ def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
     tokens_K, length = encode_prompt(dataset, prompt), dataset.event.num_sites
     if not 0 < len(tokens_K) < length:
         raise UserError(
-            f"a prompt has 1 to {length - 1} {dataset.vocabulary.units}, as examples of {dataset.name!r} have {length}; "
-            f"this one has {len(tokens_K)}"
+            f"a prompt has 1 to {length - 1} {dataset.vocabulary.units}, as examples of {dataset.name!r} have "
+            f"{length}; this one has {len(tokens_K)}"
         )
     given_T = np.zeros(length, np.int32)
     given_T[: len(tokens_K)] = tokens_K

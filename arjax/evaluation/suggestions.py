@@ -163,7 +163,7 @@ def _search(
     for site in range(start, start + room):
         log_p_BV = log_p_B[:, None] + np.asarray(table(x_BT, site), np.float64)
         log_p_BV[:, len(vocabulary) :] = -np.inf  # an alphabet of one character has a second level
-        rows, going = [], []
+        going = []
         for flat in np.argsort(-log_p_BV, axis=None, kind="stable"):
             b, v = divmod(int(flat), log_p_BV.shape[1])
             tokens, log_p = [*x_BT[b, start:site].tolist(), v], float(log_p_BV[b, v])
@@ -173,14 +173,12 @@ def _search(
                 finished.append(Suggestion(_text(vocabulary, tokens), log_p))
             else:
                 going.append((tokens, log_p))
-                rows.append(b)
         finished = sorted(finished, key=lambda each: -each.log_prob)[:num]
         # What goes on can only become less probable.
         if not going or (len(finished) == num and finished[-1].log_prob >= going[0][1]):
             going = []
             break
-        x_BT[: len(rows)] = x_BT[rows]
-        x_BT[: len(rows), start : site + 1] = [tokens for tokens, _ in going]
+        x_BT[: len(going), start : site + 1] = [tokens for tokens, _ in going]
         log_p_B = np.full(beams, -np.inf)
         log_p_B[: len(going)] = [log_p for _, log_p in going]
     finished += [Suggestion(_text(vocabulary, tokens), log_p, complete=False) for tokens, log_p in going]

@@ -13,6 +13,7 @@ from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
+from arjax.reporting.writers import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +105,13 @@ def test_a_file_may_move_but_not_change(book, tmp_path, sentence_of):
     shutil.copy(folder / "book.txt", moved)
     flags = ["--mode=suggest", f"--workdir={workdir}", f"--config.dataset.file={moved}", "--config.suggest.length=1"]
     assert main(flags) == 0
+    metrics = len(read_metrics(workdir))
     moved.write_text(moved.read_text() + "\nSoft you now!")
     changed = "the files of the data set 'text/book' have changed since the run"
     assert changed in sentence_of(flags)
     longer = [config, f"--workdir={workdir}", "--config.train.steps=9", f"--config.dataset.file={moved}"]
     assert changed in sentence_of(longer)
+    assert (workdir / "checkpoints" / "latest" / "6").exists() and len(read_metrics(workdir)) == metrics
     (workdir / "data.json").unlink()  # a run that does not know its file keeps to the path
     assert "dataset.file was" in sentence_of(["--mode=suggest", f"--workdir={workdir}", "--config.dataset.file=other"])
 
