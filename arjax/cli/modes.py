@@ -70,7 +70,7 @@ def run_evaluate(flags: Flags) -> int:
     from arjax.evaluation.likelihood import Evaluator
     from arjax.reporting.reports import read_report
     from arjax.training.reporter import announce
-    from arjax.training.results import cost_of_run, device_name, write_evaluation
+    from arjax.training.results import cost_of_run, device_name, validation_scores, write_evaluation
     from arjax.training.setup import latest_store, restore_params
 
     config = _load_run_config(flags)
@@ -85,8 +85,8 @@ def run_evaluate(flags: Flags) -> int:
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
     )(params, split)
     results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind} | scores
+    results |= validation_scores(about)
     results |= {
-        "validation_nll_nats": about["value"] if about else None,
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "step": newest[0] if newest else best_step,
         "best_step": best_step,
@@ -124,9 +124,9 @@ def describe_scores(results: dict[str, Any]) -> str:
 
 def run_sample(flags: Flags) -> int:
     """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
-    from arjax.cli.asking import Asked
     from arjax.cli.showing import show_more_samples
     from arjax.config.build import build
+    from arjax.evaluation.prompts import Asked
     from arjax.training.setup import restore_params
 
     config = _load_run_config(flags)
@@ -142,7 +142,7 @@ def run_sample(flags: Flags) -> int:
 
 def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
-    from arjax.cli.asking import show_suggestions
+    from arjax.cli.suggesting import show_suggestions
     from arjax.config.build import build
     from arjax.training.setup import restore_params
 

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from arjax.cli.asking import NOTHING, Asked
 from arjax.core.batch import Batch
 from arjax.core.files import write_json
 from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
+from arjax.evaluation.prompts import NOTHING, Asked
 from arjax.evaluation.sampling import draw_on_mesh
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders

@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
-from arjax.cli.asking import parse_context
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
+from arjax.evaluation.prompts import parse_context
 from arjax.reporting.writers import read_metrics
 
 
