@@ -22,7 +22,9 @@ from arjax.core.integers import is_integer
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource, array_source
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.prompts import prompt_options
 from arjax.evaluation.sampling import draw_on_mesh
+from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import AutoregressiveModel
 
 
@@ -109,6 +111,7 @@ class TrainedModel:
         num: int = 1,
         *,
         seed: int = 0,
+        prompt: str = "",
         given: Any = None,
         observed: Any = None,
         context: Any = None,
@@ -122,6 +125,7 @@ class TrainedModel:
         Args:
           num: how many.
           seed: of the random numbers.
+          prompt: the first characters of each example, of a model of text; instead of `given` and `observed`.
           given: values of the observed sites, of one example for all or of each.
           observed: bool[*grid], the sites that keep their `given` values; the others are drawn given these.
           context: one for all, or [num, ...].
@@ -130,14 +134,24 @@ class TrainedModel:
           sampler: a call string, see docs/sampling.md.
 
         Raises:
-          UserError: as `model.draw`.
+          UserError: as `model.draw` and `prompt_options`.
         """
+        if prompt and (given is not None or observed is not None):
+            raise UserError("a prompt says what is observed: leave `given` and `observed` out")
         if not is_integer(seed) or seed < 0:
             raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
         options = {"given": given, "observed": observed, "context": context, "temperature": temperature}
         options |= {"top_k": top_k, "top_p": top_p, "sampler": sampler}
+        options |= prompt_options(self.dataset, prompt) if prompt else {}
         draw = draw_on_mesh(self.model, self.params, jax.random.key(seed), num, self.settings.mesh, **options)
         return np.asarray(draw.x)
+
+    def suggest(self, prompt: str = "", **options: Any) -> Suggestions:
+        """The most probable next characters and continuations of a prompt, with their probabilities; of models of text.
+
+        `options` are those of `arjax.evaluation.suggestions.suggest`: num, length, beams, context.
+        """
+        return suggest(self.model, self.params, self.dataset, prompt, **options)
 
     def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
         """The distribution of each site of examples [N, *grid, *value] given the sites visited before it.

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.api.trained_model import Fitted, Settings
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data import make_dataset
@@ -18,6 +19,7 @@ from arjax.data.text import text_windows
 from arjax.evaluation.prompts import prompt_options
 from arjax.evaluation.suggestions import suggest
 from arjax.models import make_model
+from arjax.parallel.sharding import make_mesh
 
 TEXT = text_windows("abc", dict.fromkeys(("train", "validation", "test"), "ab ba c abba"), 8, 8)
 STRINGS = ended_strings("abc", {split: ["ab", "c a"] for split in ("train", "validation", "test")}, 4)
@@ -115,3 +117,14 @@ def test_suggestions_under_a_context():
     assert found[0] != found[1]
     with pytest.raises(UserError, match="needs a label context"):
         suggest(model, params, TEXT, "ab")
+
+
+def test_a_trained_model_takes_prompts():
+    model, params = made(TEXT)
+    trained = Fitted(model, params, TEXT, Settings(make_mesh(), batch_size=2))
+    assert trained.suggest("ab", num=2, length=2) == suggest(model, params, TEXT, "ab", num=2, length=2)
+    drawn = trained.sample(3, prompt="ab")
+    np.testing.assert_array_equal(drawn, trained.sample(3, **prompt_options(TEXT, "ab")))
+    assert all(TEXT.decode(x).startswith("ab") for x in drawn)
+    with pytest.raises(UserError, match="leave `given` and `observed` out"):
+        trained.sample(3, prompt="ab", given=drawn[0])
