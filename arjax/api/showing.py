@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from arjax.api.pictures import entropy_picture, order_picture
 from arjax.core.files import write_json
+from arjax.evaluation.prompts import NOTHING, Asked
 from arjax.evaluation.sampling import draw_on_mesh
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
@@ -72,13 +73,15 @@ def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Pa
     return [final / path.name for path in written]
 
 
-def show_more_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:
+def show_more_samples(
+    setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int, asked: Asked
+) -> list[Path]:
     """Samples of a later look, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written."""
     if jax.process_index() > 0:
-        return show_samples(setup, params, options, workdir, best_step)
+        return show_samples(setup, params, options, workdir, best_step, asked)
     with sample_folders.numbered_folder(workdir) as folder:
         announce(f"compiling, and drawing {options.num} samples ...", sys.stderr)
-        return show_samples(setup, params, options, folder, best_step)
+        return show_samples(setup, params, options, folder, best_step, asked)
 
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
@@ -86,8 +89,12 @@ def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[st
     return options.to_dict() | {"seed": setup.seed, "best_step": best_step}
 
 
-def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, best_step: int) -> list[Path]:
+def show_samples(
+    setup: Setup, params: Any, options: ConfigDict, folder: Path, best_step: int, asked: Asked = NOTHING
+) -> list[Path]:
     """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
+
+    Where a context is asked for, real examples have others and are left out.
 
     Args:
       setup: the run.
@@ -95,6 +102,7 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
       options: `config.sample`: num, sampler, temperature, top_k, top_p.
       folder: where the first process writes.
       best_step: step of the parameters.
+      asked: what the samples begin with, and their context.
     """
     real = setup.dataset.first_examples(options.num)
     drawn, _ = draw_on_mesh(
@@ -104,10 +112,10 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
         options.num,
         setup.mesh,
         sampler=options.sampler,
-        context=real.context,
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
+        **{"context": real.context} | asked.options(setup.dataset),
     )
     if jax.process_index() != 0:
         return []
@@ -117,12 +125,12 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
         folder,
         dataset.in_data_units(np.asarray(drawn)),
         event.grid_shape,
-        real=dataset.in_data_units(np.asarray(real.x)),
+        real=None if asked.context else dataset.in_data_units(np.asarray(real.x)),
         max_value=event.num_levels - 1 if event.is_discrete else None,
         to_text=dataset.decode,
         to_wave=to_wave,
         sample_rate=rate,
     )
     # last: it says that the others are whole
-    write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step))
+    write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step) | asked.about())
     return written

@@ -75,7 +75,12 @@ def describe_scores(results: dict[str, Any]) -> str:
         f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats",
         f"{results['bits_per_dim']:.4f} bits/dim",
     ]
-    names = {"bits_per_char": "bits/char", "perplexity": "perplexity", "nll_nats_per_frame": "nats/frame"}
+    names = {
+        "bits_per_char": "bits/char",
+        "bits_per_byte": "bits/byte",
+        "perplexity": "perplexity",
+        "nll_nats_per_frame": "nats/frame",
+    }
     parts += [f"{results[key]:.4f} {unit}" for key, unit in names.items() if key in results]
     if results.get("num_orders", 1) > 1:
         parts.insert(
@@ -89,14 +94,30 @@ def run_sample(flags: Flags) -> int:
     """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
     from arjax.api.showing import show_more_samples
     from arjax.config.build import build
+    from arjax.evaluation.prompts import Asked
     from arjax.training.setup import restore_params
 
     config = _load_run_config(flags)
     _connect(flags)
     setup = build(config)
+    asked = Asked(flags.prompt, flags.context)
+    asked.options(setup.dataset)  # a mistake ends here
     params, best_step, _ = restore_params(setup, flags.workdir)
-    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step):
+    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step, asked):
         print(path)
+    return 0
+
+
+def run_suggest(flags: Flags) -> int:
+    """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
+    from arjax.cli.suggesting import show_suggestions
+    from arjax.config.build import build
+    from arjax.training.setup import restore_params
+
+    config = _load_run_config(flags)
+    setup = build(config)
+    params, _, _ = restore_params(setup, flags.workdir)
+    show_suggestions(setup, params, config.suggest, flags.prompt, flags.context)
     return 0
 
 

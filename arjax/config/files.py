@@ -19,6 +19,7 @@ from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import nearby_files, run_user_file
 from arjax.core.values import as_typed, parse_json, parse_value
+from arjax.training.same_data import has_fingerprint
 
 FILE_NAME = "config.json"
 
@@ -35,6 +36,7 @@ MAY_DIFFER = (
     "evaluate.",
     "sample.",
     "inpaint.",
+    "suggest.",
     "mesh.",
 )
 DURATIONS = ("train.steps", "train.examples", "train.epochs")
@@ -187,6 +189,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
     old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
     for name in sorted(old.keys() | new.keys()):
         may_differ = name.startswith(MAY_DIFFER) and not (training and name == "evaluate.num_orders")
+        may_differ |= name == "dataset.file" and has_fingerprint(workdir)  # a file that moved is known by its contents
         if may_differ or (name in old and name in new and old[name] == new[name]):
             continue
         if name in DURATIONS and name in old and name in new and new[name] >= old[name] > 0:

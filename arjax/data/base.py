@@ -15,6 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.sources import Source, array_source
+from arjax.data.vocabulary import Vocabulary
 
 DATASETS = Registry("dataset")
 #: That an ordering reads at once.
@@ -30,7 +31,7 @@ class Dataset:
       event: shape and kind of one example.
       context: what examples are conditioned on.
       splits: sources of "train" and, where there are, "validation" and "test".
-      decode: tokens int[T] -> text, for text.
+      vocabulary: what the tokens of a text stand for; None for all other data.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
         binarization; None when batches are used as they are.
       scale: float32[*event.shape] for real data that was standardised, z = (x - shift) / scale. A density in data units
@@ -38,17 +39,35 @@ class Dataset:
       shift: likewise.
       sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
         rate in Hz; None for all others.
+      fingerprint: of the contents of files that a user may change: a run is opened with those that it was trained on
+        alone. "": there are none, or they are not looked at.
     """
 
     name: str
     event: EventSpec
     context: ContextSpec
     splits: Mapping[str, Source]
-    decode: Callable[[np.ndarray], str] | None = None
+    vocabulary: Vocabulary | None = None
     transform: Callable[[Any, Batch, bool], Batch] | None = None
     scale: np.ndarray | None = None
     shift: np.ndarray | None = None
     sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
+    fingerprint: str = ""
+
+    @property
+    def decode(self) -> Callable[[np.ndarray], str] | None:
+        """Tokens int[T] -> text; None for data that is no text."""
+        return None if self.vocabulary is None else self.vocabulary.decode
+
+    @property
+    def encode(self) -> Callable[[str], np.ndarray] | None:
+        """Text -> tokens int32[T], which `decode` turns back into it; None for data that is no text."""
+        return None if self.vocabulary is None else self.vocabulary.encode
+
+    @property
+    def text_unit(self) -> str:
+        """What a token is, "char" or "byte"; "" for data that is no text."""
+        return "" if self.vocabulary is None else self.vocabulary.unit
 
     def __repr__(self) -> str:
         given = f"given {' and '.join(name for name, _ in self.context.parts)}; " if self.context else ""
