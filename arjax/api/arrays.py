@@ -21,7 +21,8 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json
 from arjax.core.folders import only_run_in, writable_folder
 from arjax.core.integers import is_integer
-from arjax.data import Dataset, from_arrays
+from arjax.data import Dataset, Source, from_arrays
+from arjax.data.sources import ArraySource
 from arjax.interop.description import describe
 from arjax.models import AutoregressiveModel
 from arjax.objectives import make_objective
@@ -39,7 +40,7 @@ Arrays = np.ndarray | Mapping[str, np.ndarray]
 def fit_arrays(
     model: AutoregressiveModel,
     *,
-    train: Arrays,
+    train: Arrays | Dataset,
     validation: Arrays | None = None,
     test: Arrays | None = None,
     steps: int = 2000,
@@ -72,7 +73,8 @@ def fit_arrays(
     Args:
       model: from `arjax.make_model`.
       train: examples [N, *grid, *value], or a dict with `x` and, where there are, `context`, `mask` [N, *grid] and
-        `weight` [N]; a context of several parts is a dict. Real data should be standardised.
+        `weight` [N]; a context of several parts is a dict. Real data should be standardised. Or a whole data set with
+        all its splits, as from `arjax.make_dataset`.
       validation: likewise, to choose the parameters and to stop early; None for none.
       test: likewise, for the score at the end; None: that is of the validation split, or else the train split.
       steps: train steps, at most.
@@ -91,7 +93,7 @@ def fit_arrays(
       num_orders: orders of the mixture that is scored, of a model with several.
       workdir: folder for checkpoints, metrics, results and `model.safetensors`; None: no files are left.
       quiet: prints nothing.
-      name: of the data, in the report.
+      name: of the arrays, in the report.
 
     Raises:
       UserError: arrays that do not fit the model, an option out of range, a folder with another training.
@@ -107,14 +109,27 @@ def fit_arrays(
             raise UserError(f"{what} must be a whole number, at least {least}, not {options[what]!r}")
     if not 0 <= ema_decay < 1:
         raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
-    splits = {"train": train, "validation": validation, "test": test}
-    dataset = from_arrays(model.event, context=model.context_spec, name=name, **splits)
+    dataset = _dataset(model, train, validation, test, name)
     setup = _setup(model, dataset, options, checkpoint_every=steps if workdir is None else 5 * eval_every)
     with silence(quiet), _folder(workdir, setup, options) as folder:
         fitted = _fit(setup, folder, options)
         if workdir is not None:
             fitted.save(folder / "model.safetensors")
     return fitted
+
+
+def _dataset(
+    model: AutoregressiveModel, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, name: str
+) -> Dataset:
+    """The data set of what is given; raises `UserError` when it does not fit the model."""
+    if not isinstance(train, Dataset):
+        splits = {"train": train, "validation": validation, "test": test}
+        return from_arrays(model.event, context=model.context_spec, name=name, **splits)
+    if validation is not None or test is not None:
+        raise UserError("a data set has its own splits: give it alone, or arrays for each split")
+    if (train.event, train.context) != (model.event, model.context_spec):
+        raise UserError(f"{train!r} does not fit {model!r}: make the model with its `event` and `context`")
+    return train
 
 
 def _setup(model: AutoregressiveModel, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int) -> Setup:
@@ -129,7 +144,7 @@ def _setup(model: AutoregressiveModel, dataset: Dataset, options: Mapping[str, A
         optimizer=make_optimizer(options["optimizer"], rate, steps, **schedule, **of_rule),
         total_steps=steps,
         ema_decay=options["ema_decay"],
-        transform=None,
+        transform=dataset.transform,
         accumulate=1,
     )
     recipe.objective.check(model)
@@ -184,8 +199,15 @@ def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[st
 def _identity(setup: Setup, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a training is known by: the model, digests of its orders and of the arrays, the options."""
     model, orders = describe(setup.model)
-    data = {split: _digest(source.arrays) for split, source in setup.dataset.splits.items()}
+    data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
     return {"model": model, "orders": _digest(orders), "data": data, "options": dict(options)}
+
+
+def _known_of(source: Source) -> Any:
+    """What tells a split from others: its arrays or, where these are not in memory, its length and first example."""
+    if isinstance(source, ArraySource) and not isinstance(source.arrays.x, np.memmap):
+        return source.arrays
+    return np.int64(len(source)), source.__getitems__(np.zeros(1, np.int64))
 
 
 def _digest(arrays: Any) -> str:

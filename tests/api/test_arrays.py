@@ -123,6 +123,17 @@ def test_mistakes(model, options, sentence):
         arjax.fit_arrays(model, **binary_arrays() | OPTIONS | options)
 
 
+def test_a_whole_data_set(model, fitted):
+    splits, options = binary_arrays(), OPTIONS | {"steps": 20, "eval_every": 20}
+    arrays = arjax.fit_arrays(model, **splits, **options)
+    whole = arjax.fit_arrays(model, train=fitted.dataset, **options)
+    assert whole.results["nll_nats"] == arrays.results["nll_nats"] and whole.dataset is fitted.dataset
+    with pytest.raises(UserError, match="has its own splits"):
+        arjax.fit_arrays(model, train=fitted.dataset, test=splits["test"], **options)
+    with pytest.raises(UserError, match=r"Dataset\(digits: .* does not fit AutoregressiveModel"):
+        arjax.fit_arrays(model, train=arjax.make_dataset("digits"), **options)
+
+
 def test_contexts_and_several_orders():
     rng = np.random.default_rng(1)
     label = rng.integers(0, 3, 90)
