@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.reporting.plots import ACCENT, INK, SOFT, label_axes, new_figure, save_figure
+from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, save_figure
 
 #: A dot farther from the best than so many times the distance of the upper quartile is drawn at the edge of its panel.
 ZOOM = 4.0
