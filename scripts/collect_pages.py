@@ -41,7 +41,7 @@ def collect(root: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     studies = sorted(root.glob("experiments/*/README.md"))
     pages = [root / name for name in TOP] + sorted(root.glob("docs/**/*.md")) + studies
-    for path in [*pages, *root.glob("docs/images/*"), *root.glob("experiments/*/*.png")]:
+    for path in [*pages, *root.glob("docs/*.css"), *root.glob("docs/images/*"), *root.glob("experiments/*/*.png")]:
         copy = target / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
@@ -69,11 +69,11 @@ def gallery(root: Path, studies: Sequence[Path]) -> str:
 
 def api_page(root: Path, package: str, title: str) -> str:
     """The reference of a package: its public names, made from the docstrings of its modules."""
-    names = [package] if package == "arjax" else []
-    folder = root.joinpath("arjax/api" if package == "arjax" else package.replace(".", "/"))
-    for path in sorted(folder.rglob("*.py")):
-        if not path.stem.startswith("_"):
-            names.append(".".join(path.relative_to(root).with_suffix("").parts))
+    names = ["arjax", "arjax.api.trained_model"]
+    if package != "arjax":
+        files = sorted(root.joinpath(*package.split(".")).rglob("*.py"))
+        modules = [path.relative_to(root).with_suffix("").parts for path in files]
+        names = [".".join(parts) for parts in modules if not parts[-1].startswith("_")]
     return "\n\n".join([f"# {title}", *(f"::: {name}" for name in names)]) + "\n"
 
 
