@@ -24,6 +24,7 @@ from arjax.config.files import (
 from arjax.config.validate import validate, validate_run
 from arjax.core.errors import UserError
 from arjax.core.files import write_json
+from arjax.core.registry import import_installed, say_once
 
 
 def run_train(flags: Flags) -> int:
@@ -189,6 +190,8 @@ def run_list(flags: Flags) -> int:
         "samplers": SAMPLERS,
         "datasets": DATASETS,
     }
+    for sentence in import_installed():
+        say_once(sentence)
     names = {kind: registry.names() for kind, registry in registries.items()}
     print(json.dumps(names | {"configs": sorted(config_names())}, indent=2))
     return 0
@@ -208,8 +211,9 @@ def _load_run_config(flags: Flags) -> ConfigDict:
     if flags.config:
         config = load_config_file(flags.config)
     else:
-        validate_run(stored, flags.workdir)
         config = stored.copy_and_resolve_references()
+        apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
+        validate_run(config, flags.workdir)
     apply_overrides(config, flags.overrides)
     validate(config)
     check_same_run(config, flags.workdir)
