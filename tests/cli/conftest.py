@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pathlib
 
 import pytest
@@ -31,9 +33,11 @@ def config_file(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def finished_run(config_file, tmp_path_factory) -> pathlib.Path:
-    """The workdir of a finished run; tests must not change its checkpoints."""
-    workdir = tmp_path_factory.mktemp("runs") / "tiny"
-    assert main([f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]) == 0
+    """The workdir of a finished run, and beside it `printed.txt`; tests must not change its checkpoints."""
+    workdir, printed = tmp_path_factory.mktemp("runs") / "tiny", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main([f"--config={config_file}:smoke,context=label", f"--workdir={workdir}"]) == 0
+    (workdir.parent / "printed.txt").write_text(printed.getvalue())
     return workdir
 
 

@@ -251,16 +251,8 @@ def test_a_config_of_another_version_names_its_field(finished_run, tmp_path, cap
     assert "optimizer.b" in sentence
 
 
-@pytest.mark.parametrize(
-    ("argv", "piece"),
-    [
-        (["--mode=dream"], "invalid choice"),
-        (["--config=CONFIG", "--workdir=EMPTY", "--config.train.stps=1"], "did you mean 'train.steps'"),
-        (["--config=CONFIG", "--workdir=EMPTY", "--config.model.conditional=bernoulli"], "bernoulli"),
-    ],
-)
-def test_as_a_process(argv, piece, places):
-    command = [sys.executable, "-m", "arjax", *map(places, argv)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert piece in one_sentence(done.returncode, done.stderr)
+def test_as_a_process(places):
+    argv = [places(word) for word in ("--config=CONFIG", "--workdir=EMPTY", "--config.model.conditional=bernoulli")]
+    done = subprocess.run([sys.executable, "-m", "arjax", *argv], capture_output=True, text=True)
+    assert "bernoulli" in one_sentence(done.returncode, done.stderr)
     assert done.stdout == ""

@@ -15,6 +15,7 @@ import pytest
 
 from arjax.cli.main import main
 from arjax.cli.planning import abstract_batch
+from arjax.config import build as config_build
 from arjax.config.build import build, build_dataset, build_model
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
@@ -34,11 +35,26 @@ def folder(tmp_path_factory) -> str:
     return str(tmp_path_factory.mktemp("prepared"))
 
 
+@pytest.fixture(scope="session")
+def read_once():
+    """`make_dataset` that reads each data set once; what is missing is looked for again."""
+    read, loaded = config_build.make_dataset, {}
+
+    def make_dataset(name: str, **options):
+        key = repr((name, sorted(options.items())))
+        if key not in loaded:
+            loaded[key] = read(name, **options)
+        return loaded[key]
+
+    return make_dataset
+
+
 @pytest.fixture
-def prepared(folder, monkeypatch) -> str:
+def prepared(folder, read_once, monkeypatch) -> str:
     """The same, where data sets are also looked for."""
     search = [folder, *filter(None, [os.environ.get("TFDS_DATA_DIR")])]
     monkeypatch.setenv("TFDS_DATA_DIR", os.pathsep.join(search))
+    monkeypatch.setattr(config_build, "make_dataset", read_once)
     return folder
 
 
@@ -57,16 +73,19 @@ def _need_data(config, folder: str) -> None:
     build_dataset(config)
 
 
-#: One config of each kind of data and of objective runs every day, the others in the slow suite.
-DAILY = ("any_order", "digits", "poly_music", "seq2seq_characters", "wine_quality")
+#: The rest runs in the slow suite, but that tests/docs runs `digits` and tests/data `wine_quality` on a table.
+DAILY = ("seq2seq_characters",)
+#: Their data sets take seconds to prepare; `uci_binary` and `poly_music` stand for them.
+SLOW = ("ocr_letters", "spoken_digits")
 
 
-def _daily(path: pathlib.Path):
-    return pytest.param(path, marks=() if path.stem in DAILY else pytest.mark.slow, id=path.stem)
+def _configs(paths, slow):
+    """Configs as parameters of a test, marked slow where `slow` says so of the name."""
+    return [pytest.param(p, marks=pytest.mark.slow if slow(p.stem) else (), id=p.stem) for p in paths]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_makes_a_train_step(path, prepared):
+@pytest.mark.parametrize("path", _configs([path for path in CONFIGS if path.stem not in DAILY], SLOW.__contains__))
+def test_every_config_that_does_not_run_makes_a_train_step(path, prepared):
     config = load_config_file(f"{path}:smoke")
     _need_data(config, prepared)
     setup = build(config, jax.devices()[:1])
@@ -76,7 +95,7 @@ def test_every_config_makes_a_train_step(path, prepared):
     assert jax.tree.structure(state) == jax.tree.structure(setup.abstract_state)
 
 
-@pytest.mark.parametrize("path", [_daily(path) for path in CONFIGS])
+@pytest.mark.parametrize("path", _configs(CONFIGS, lambda name: name not in DAILY))
 def test_smoke_run(path, prepared, tmp_path, monkeypatch):
     """All of a run but most of its scoring: two batches stand for each split."""
     batches = likelihood.eval_batches
@@ -124,7 +143,7 @@ def test_the_digits_have_a_recipe_for_every_network_of_their_study():
 STUDIES = [path for path in CONFIGS if "RECIPES[arg.network]" in path.read_text()]
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", _configs(STUDIES, SLOW.__contains__))
 def test_every_recipe_makes_a_model(path, prepared):
     config = load_config_file(str(path))
     _need_data(config, prepared)

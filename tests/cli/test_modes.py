@@ -149,18 +149,16 @@ def test_work_that_compiles_says_so_first(config_file, finished_run, tmp_path, c
     ):
         assert main([f"--mode={mode}", f"--workdir={workdir}"]) == 0
         assert capsys.readouterr().err.startswith(words)
-    flags = [f"--config={config_file}:smoke", f"--workdir={tmp_path / 'new'}"]
-    assert main(flags) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "compiling ..." and "scoring the test split ..." in lines
-    assert main([*flags, "--config.train.steps=7"]) == 0
-    assert capsys.readouterr().out.splitlines()[:2] == ["goes on at step 6 of 7", "compiling ..."]
 
 
-def test_a_run_can_be_made_longer(config_file, finished_run, tmp_path):
+def test_a_run_can_be_made_longer_and_says_so(config_file, finished_run, tmp_path, capsys):
     workdir = copy_of(finished_run, tmp_path)
+    lines = (finished_run.parent / "printed.txt").read_text().splitlines()
+    assert lines[0] == "compiling ..." and "scoring the test split ..." in lines
+    capsys.readouterr()
     flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=9"]
     assert main(flags) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == ["goes on at step 6 of 9", "compiling ..."]
     assert json.loads((workdir / "results.json").read_text())["step"] == 9
     assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == 9
 
@@ -205,29 +203,19 @@ def test_plan_prints_tables_and_writes_them(config_file, tmp_path, capsys):
     assert state <= plan["memory_per_device"]["state"] <= state + 100
 
 
-def test_plan_simulates_the_devices_of_the_mesh(config_file, tmp_path):
-    flags = [f"--config={config_file}", f"--workdir={tmp_path}", "--config.mesh.data=2", "--config.mesh.fsdp=4"]
-    command = [sys.executable, "-m", "arjax", "--mode=plan", *flags]
+@pytest.mark.parametrize(
+    "flags", [["--devices=8"], pytest.param(["--config.mesh.data=2"], marks=pytest.mark.slow)], ids=["flag", "mesh"]
+)
+def test_plan_simulates_the_devices_of_the_flag_or_of_the_mesh(config_file, tmp_path, flags):
+    """The data axis takes the devices that the others leave."""
+    command = [sys.executable, "-m", "arjax", "--mode=plan", f"--config={config_file}", f"--workdir={tmp_path}"]
     environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    subprocess.run(command, check=True, capture_output=True, env=environment)
+    subprocess.run([*command, "--config.mesh.fsdp=4", *flags], check=True, capture_output=True, env=environment)
     plan = json.loads((tmp_path / "plan.json").read_text())
     assert plan["mesh"] == {"data": 2, "fsdp": 4, "tensor": 1}
     state = 3 * 4 * plan["num_params"]
     assert state / 4 <= plan["memory_per_device"]["state"] < state / 3
     assert {part for *_, part in plan["parameters"]} >= {"1/4"}
-
-
-def test_devices_flag_fills_the_data_axis(config_file, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "arjax.cli.main",
-        "--mode=plan",
-        f"--config={config_file}",
-        f"--workdir={tmp_path}",
-    ]
-    subprocess.run([*command, "--devices=4"], check=True, capture_output=True)
-    assert json.loads((tmp_path / "plan.json").read_text())["mesh"] == {"data": 4, "fsdp": 1, "tensor": 1}
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def test_characters_that_the_encoding_lacks(monkeypatch):
     assert raw.getvalue() == b"1.5 +- 0.1 \\xb5\n"
 
 
-@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("stream", [s if s == "full" else pytest.param(s, marks=pytest.mark.slow) for s in STREAMS])
 def test_a_run_trains_to_its_end(stream, config_file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", STREAMS[stream]())
     assert main([f"--config={config_file}:smoke", f"--workdir={tmp_path}"]) == 2
@@ -84,18 +84,25 @@ def test_a_run_trains_to_its_end(stream, config_file, tmp_path, monkeypatch, cap
     assert capsys.readouterr().err.count("cannot write to the standard output") == 1
 
 
-@pytest.mark.parametrize("program", ["arjax", "arjax.sweep.main"])
-@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+@pytest.mark.parametrize(
+    ("program", "redirection"),
+    [
+        ("arjax --mode=list", ">/dev/full"),
+        ("arjax.sweep.main --help", ">&-"),
+        pytest.param("arjax --mode=list", ">&-", marks=pytest.mark.slow),
+        pytest.param("arjax.sweep.main --help", ">/dev/full", marks=pytest.mark.slow),
+    ],
+)
 def test_as_a_process(program, redirection):
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
-    command = f"{sys.executable} -m {program} {'--mode=list' if program == 'arjax' else '--help'} {redirection}"
+    command = f"{sys.executable} -m {program} {redirection}"
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
     assert "cannot write to the standard output" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_the_scores_of_a_run_in_ascii(finished_run):
-    command = [sys.executable, "-m", "arjax", "--mode=evaluate", f"--workdir={finished_run}"]
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, capture_output=True, env=environment)
-    assert done.returncode == 0 and b" +- " in done.stdout, done.stderr
+def test_the_scores_of_a_run_in_ascii(finished_run, monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert main(["--mode=evaluate", f"--workdir={finished_run}"]) == 0
+    assert b" +- " in raw.getvalue()

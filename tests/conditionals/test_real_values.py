@@ -42,6 +42,11 @@ each_simple_family = pytest.mark.parametrize(
 )
 
 
+#: Points at which every family is asked, and draws at the first of them.
+POINTS, DRAWS = 20, 4000
+KEY = jax.random.key(0)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def call(family, method: str, *args) -> jax.Array:
     """A method of a family as one compiled program."""
@@ -49,106 +54,118 @@ def call(family, method: str, *args) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def score_and_gradient(family, features, value):
-    return jax.value_and_grad(lambda f: family.log_prob(f, value).sum())(features)
+def _facts(family, features, value, temperature) -> dict[str, jax.Array]:
+    """Modes and entropies at all points; log p of the modes, then of the values, with gradients; draws."""
+    mode = family.mode(features)
+    score = jax.vmap(jax.value_and_grad(family.log_prob))
+    log_p, gradient = score(jnp.concatenate([features, features]), jnp.concatenate([mode, value]))
+    many = jnp.concatenate([features, jnp.broadcast_to(features[0], (DRAWS, family.num_params))])
+    samples = family.sample(KEY, many, temperature)
+    return {"mode": mode, "entropy": family.entropy(features), "log_p": log_p, "gradient": gradient, "samples": samples}
 
 
-def random_features(family, num: int, scale: float = 1.0, seed: int = 0) -> np.ndarray:
+def random_features(family, num: int = POINTS, scale: float = 1.0, seed: int = 0) -> np.ndarray:
     return (scale * np.random.default_rng(seed).normal(size=(num, family.num_params))).astype(np.float32)
 
 
-def density(family, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points, weights [N] of a trapezoid rule, and log p [B, N]; dense near 0, far enough out for every scale."""
+@functools.cache
+def features_of(family) -> np.ndarray:
+    """One point of usual size, and some of smaller and larger."""
+    return random_features(family) * np.repeat(np.float32([1.0, 0.3, 1.5]), [1, 9, 10])[:, None]
+
+
+@functools.cache
+def facts(family, temperature: float = 1.0) -> dict[str, np.ndarray]:
+    """`_facts` at `features_of` the family, and at values of 0."""
+    zeros = np.zeros((POINTS, *family.value_shape), np.float32)
+    return jax.tree.map(np.asarray, _facts(family, features_of(family), zeros, np.float32(temperature)))
+
+
+@functools.cache
+def integrals(family) -> dict[str, np.ndarray]:
+    """Of the densities at `features_of` the family: total, entropy and maximum, and the cumulative one of the first.
+
+    By a trapezoid rule; dense near 0, far enough out for every scale.
+    """
     t = np.linspace(-11, 11, 20_001)
     x, weights = np.sinh(t), np.cosh(t) * (t[1] - t[0])
-    many = np.broadcast_to(x.astype(np.float32), (len(features), len(x)))
-    return x, weights, np.asarray(call(family, "log_prob", features[:, None], many), float)
+    many = np.broadcast_to(x.astype(np.float32), (POINTS, len(x)))
+    log_p = np.asarray(call(family, "log_prob", features_of(family)[:, None], many), float)
+    p = np.exp(log_p)
+    found = {"total": p @ weights, "entropy": special.entr(p) @ weights, "highest": log_p.max(-1)}
+    return found | {"x": x, "cumulative": np.cumsum(p[0] * weights)}
 
 
 @each_family
 def test_density_integrates_to_one(name):
-    family = make_conditional(name, SCALAR)
-    _, weights, log_p = density(family, random_features(family, 10, 1.5))
-    np.testing.assert_allclose(np.exp(log_p) @ weights, 1, atol=1e-5)
+    np.testing.assert_allclose(integrals(make_conditional(name, SCALAR))["total"], 1, atol=1e-5)
 
 
 @each_simple_family
-@pytest.mark.parametrize("scale", [0.3, 2.0])
-def test_entropy_is_that_of_the_density(name, scale):
+def test_entropy_is_that_of_the_density(name):
     family = make_conditional(name, SCALAR)
-    features = random_features(family, 10, scale, seed=1)
-    _, weights, log_p = density(family, features)
-    np.testing.assert_allclose(call(family, "entropy", features), special.entr(np.exp(log_p)) @ weights, atol=1e-4)
+    np.testing.assert_allclose(facts(family)["entropy"], integrals(family)["entropy"], atol=1e-4)
 
 
 @each_simple_family
 def test_mode_is_where_the_density_is_highest(name):
     family = make_conditional(name, SCALAR)
-    features = random_features(family, 20, 1.5, seed=2)
-    mode = call(family, "mode", features)
-    assert (mode.shape, mode.dtype) == ((20,), jnp.float32)
-    at_mode = np.asarray(call(family, "log_prob", features, mode))
-    assert (at_mode >= density(family, features)[2].max(-1) - 1e-3).all()
+    found = facts(family)
+    assert (found["mode"].shape, found["mode"].dtype) == ((POINTS,), jnp.float32)
+    assert (found["log_p"][:POINTS] >= integrals(family)["highest"] - 1e-3).all()
 
 
 @each_family
 def test_samples_follow_the_density(name):
     family = make_conditional(name, SCALAR)
-    features = random_features(family, 1, 1.0, seed=3)
-    samples = np.asarray(call(family, "sample", jax.random.key(0), np.tile(features, (4000, 1))))
-    x, weights, log_p = density(family, features)
-    cumulative = np.cumsum(np.exp(log_p[0]) * weights)
-    assert stats.kstest(samples, lambda s: np.interp(s, x, cumulative)).pvalue > 1e-3
-    assert stats.kstest(1.15 * samples + 0.1, lambda s: np.interp(s, x, cumulative)).pvalue < 1e-3  # it can fail
+    samples, of = facts(family)["samples"][POINTS:], integrals(family)
+    for drawn, right in ((samples, True), (1.15 * samples + 0.1, False)):  # it can fail
+        assert (stats.kstest(drawn, lambda s: np.interp(s, of["x"], of["cumulative"])).pvalue > 1e-3) == right
 
 
 @each_simple_family
 def test_scalars_of_a_vector_are_independent_and_stand_one_after_another(name):
     scalar, vector = make_conditional(name, SCALAR), make_conditional(name, VECTOR)
-    features = random_features(vector, 6)
-    value = call(vector, "sample", jax.random.key(1), features)
-    assert (value.shape, value.dtype) == ((6, 2), jnp.float32)
-    halves = features.reshape(6, 2, -1)
-    np.testing.assert_allclose(
-        call(vector, "log_prob", features, value), call(scalar, "log_prob", halves, value).sum(-1), rtol=1e-4, atol=1e-5
+    features, values = features_of(vector), np.float32([0.4, -1.2]) * np.ones((POINTS, 1), np.float32)
+    sample = jax.eval_shape(vector.sample, KEY, features)
+    assert (sample.shape, sample.dtype) == ((POINTS, 2), jnp.float32)
+    mode, entropy, log_p = jax.jit(lambda f, x: (vector.mode(f), vector.entropy(f), vector.log_prob(f, x)))(
+        features, values
     )
-    for method, total in (("entropy", lambda h: h.sum(-1)), ("mode", lambda m: m)):
-        np.testing.assert_allclose(
-            call(vector, method, features), total(call(scalar, method, halves)), rtol=1e-4, atol=1e-4
-        )
+    halves = [_facts(scalar, f, x, np.float32(1)) for f, x in zip(np.split(features, 2, 1), values.T, strict=True)]
+    np.testing.assert_allclose(mode, np.stack([half["mode"] for half in halves], -1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(entropy, sum(half["entropy"] for half in halves), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(log_p, sum(half["log_p"][POINTS:] for half in halves), rtol=1e-4, atol=1e-5)
 
 
 @each_family
-@pytest.mark.parametrize("size", [1e2, 1e4])
-def test_extreme_features_stay_finite(name, size):
+def test_extreme_features_stay_finite(name):
     family = make_conditional(name, SCALAR)
-    features = np.float32(size) * np.sign(random_features(family, 20))
-    for value in (call(family, "mode", features), np.zeros(20, np.float32)):
-        for result in score_and_gradient(family, features, value):
-            assert np.isfinite(result).all()
-    assert np.isfinite(call(family, "entropy", features)).all()
-    assert np.isfinite(call(family, "sample", jax.random.key(0), features)).all()
+    size = np.repeat(np.float32([1e2, 1e4]), POINTS // 2)[:, None]
+    found = _facts(family, size * np.sign(random_features(family)), np.zeros(POINTS, np.float32), np.float32(1))
+    for kind, value in found.items():
+        assert np.isfinite(value).all(), kind
 
 
 @each_simple_family
 def test_low_temperatures_narrow_the_samples(name):
     family = make_conditional(name, SCALAR)
-    features = np.tile(random_features(family, 1, seed=4), (500, 1))
-    spread = [np.asarray(call(family, "sample", jax.random.key(5), features, t)).std() for t in (0.01, 1.0)]
-    assert spread[0] < 0.3 * spread[1]
+    cold, warm = (facts(family, temperature)["samples"][POINTS:].std() for temperature in (0.01, 1.0))
+    assert cold < 0.3 * warm
 
 
 def test_gaussian_formula():
     features, x = np.float32([[0.5, -1.0], [-2.0, 3.0], [0.0, -40.0]]), np.float32([0.1, 4.0, 0.001])
     scales = np.exp(np.maximum(features[:, 1], -7.0))
     expected = stats.norm.logpdf(x, features[:, 0], scales)
-    np.testing.assert_allclose(Gaussian().log_prob(features, x), expected, rtol=1e-4)
-    np.testing.assert_allclose(Gaussian().entropy(features), stats.norm.entropy(features[:, 0], scales), rtol=1e-5)
+    entropy = stats.norm.entropy(features[:, 0], scales)
+    np.testing.assert_allclose(call(Gaussian(), "log_prob", features, x), expected, rtol=1e-4)
+    np.testing.assert_allclose(call(Gaussian(), "entropy", features), entropy, rtol=1e-5)
 
 
 def test_a_gaussian_of_temperature_t_has_t_times_the_variance():
     features = np.tile(np.float32([1.0, 0.5]), (20_000, 1))
-    samples = Gaussian().sample(jax.random.key(6), features, 4.0)
+    samples = call(Gaussian(), "sample", KEY, features, 4.0)
     assert stats.kstest(np.asarray(samples), stats.norm(1.0, 2 * np.exp(0.5)).cdf).pvalue > 1e-3
 
 
@@ -166,14 +183,14 @@ def test_mixture_formula(family, standard):
     logits, means, log_scales = features.astype(float).reshape(8, 3, 3).transpose(1, 0, 2)
     weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     p = (weights * standard.pdf((x[:, None] - means) / np.exp(log_scales)) / np.exp(log_scales)).sum(-1)
-    np.testing.assert_allclose(family.log_prob(features, x), np.log(p), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(call(family, "log_prob", features, x), np.log(p), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", [LogisticMixture(1), GaussianMixture(1), StudentTMixture(1, dof=3.0)])
 def test_curvature_is_how_strongly_a_component_pulls(family):
     z = np.linspace(0.05, 12, 50, dtype=np.float32)
-    slope = jax.vmap(jax.grad(family.log_standard))(z)
-    np.testing.assert_allclose(family.curvature(z), -slope / z, rtol=1e-4)
+    curvature, slope = jax.jit(lambda z: (family.curvature(z), jax.vmap(jax.grad(family.log_standard))(z)))(z)
+    np.testing.assert_allclose(curvature, -slope / z, rtol=1e-4)
 
 
 def test_entropy_of_components_of_very_different_scales():
@@ -189,22 +206,22 @@ def test_entropy_of_components_of_very_different_scales():
 
 
 @pytest.mark.parametrize("dof", [2.0, 3.0, 30.0, 1000.0])
-@pytest.mark.parametrize("log_scale", [-7.0, 0.0, 6.0])
-def test_entropy_of_heavy_tails(dof, log_scale):
-    family, expected = StudentTMixture(2, dof=dof), stats.t(dof).entropy() + log_scale
-    features = np.float32([[0.3, -0.5, 1.5, 1.5, log_scale, log_scale]])  # twice the same component
-    np.testing.assert_allclose(call(family, "entropy", features), expected, atol=3e-4)
+def test_entropy_of_heavy_tails(dof):
+    log_scales = np.float32([-7, 0, 6])
+    features = np.float32([[0.3, -0.5, 1.5, 1.5, s, s] for s in log_scales])  # twice the same component
+    entropy = call(StudentTMixture(2, dof=dof), "entropy", features)
+    np.testing.assert_allclose(entropy, stats.t(dof).entropy() + log_scales, atol=3e-4)
 
 
 def test_an_outlier_costs_a_student_t_a_logarithm():
     features, x = np.zeros(3, np.float32), np.float32(100)
-    student, normal = (family(1).log_prob(features, x) for family in (StudentTMixture, GaussianMixture))
+    student, normal = (call(family(1), "log_prob", features, x) for family in (StudentTMixture, GaussianMixture))
     assert -23 < student < -18 and normal < -5000
 
 
 def test_samples_of_a_student_t_of_temperature_t():
     features = np.zeros((20_000, 3), np.float32)
-    samples = np.asarray(StudentTMixture(1, dof=3.0).sample(jax.random.key(6), features, 4.0))
+    samples = np.asarray(call(StudentTMixture(1, dof=3.0), "sample", KEY, features, 4.0))
     assert stats.kstest(samples / 2, stats.t(3.0).cdf).pvalue > 1e-3
     assert stats.kstest(samples / 2, stats.t(4.0).cdf).pvalue < 1e-3
 

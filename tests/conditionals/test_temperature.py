@@ -21,6 +21,8 @@ EVENTS = {
     "real": EventSpec((3,), (2,), "real", 0),
 }
 KEY = jax.random.key(0)
+#: Families that are dear, with events whose like is in the everyday suite.
+OTHERS = (("mixture_of_products", "binary"), ("mixture_of_products", "tokens"), ("nested", "real"))
 
 
 def families() -> list:
@@ -31,7 +33,8 @@ def families() -> list:
             family = make_conditional(name, EVENTS[event])
         except UserError:
             continue
-        fitting.append(pytest.param(family, EVENTS[event], id=f"{name}-{event}"))
+        marks = pytest.mark.slow if (name, event) in OTHERS else ()
+        fitting.append(pytest.param(family, EVENTS[event], id=f"{name}-{event}", marks=marks))
     return fitting
 
 
@@ -50,9 +53,9 @@ def features_of(family, scale: float = 1.0) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=0)
 def draw(family, features, temperature):
-    """Draws at features [B, F], and the mode of each."""
+    """Draws at features [B, F], and the mode of every thirtieth."""
     family = bound(family)
-    return family.sample(KEY, features, temperature), family.mode(features)
+    return family.sample(KEY, features, temperature), family.mode(features[::30])
 
 
 @each_family
@@ -65,7 +68,7 @@ def test_tiny_temperatures_draw_one_value_whatever_the_noise(family, event):
         np.testing.assert_allclose(drawn, drawn[:, :1] + np.zeros_like(drawn), rtol=1e-4)
         np.testing.assert_allclose(drawn, np.reshape(colder, drawn.shape), rtol=1e-4, atol=1e-4)
     if not (family.joint or "mixture" in type(family).__name__.lower() or type(family).__name__ == "Beta"):
-        np.testing.assert_allclose(drawn, np.reshape(mode, drawn.shape), rtol=1e-5)
+        np.testing.assert_allclose(drawn, np.reshape(mode, (20, 1, -1)) + np.zeros_like(drawn), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
@@ -104,7 +107,7 @@ def test_tiny_parts_of_the_mass_leave_the_mode(name):
 
     @jax.jit
     def draws(features):
-        numbers = itertools.product((1e-46, 1e-300, 1e-7), (0, 2), (1.0, 1e-40))
+        numbers = ((1e-46, 0, 1.0), (1e-300, 0, 1e-40), (1e-300, 2, 1.0), (1e-7, 2, 1e-40))
         return family.mode(features), [truncate(family, k, p).sample(KEY, features, t) for p, k, t in numbers]
 
     mode, drawn = draws(features)

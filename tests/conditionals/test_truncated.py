@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -38,11 +41,19 @@ def families() -> list:
 
 
 each_family = pytest.mark.parametrize(("family", "event"), families())
+#: Pairs of top_k and top_p, whose tables one compiled program makes.
+PAIRS = ((2, 1.0), (1, 1.0), (3, 1.0), (99, 1.0), (2, 0.56), (2, 0.58))
+PAIRS += tuple((0, top_p) for top_p in (1e-9, 0.39, 0.41, 0.55, 0.69, 0.71, 0.84, 0.999))
+
+
+@jax.jit
+def tables(logits: jax.Array, temperature: float) -> list[jax.Array]:
+    return [truncate(Categorical(5), *pair).log_table(logits, temperature) for pair in PAIRS]
 
 
 def kept(top_k: int = 0, top_p: float = 1.0, logits: np.ndarray = LOGITS, temperature: float = 1.0) -> list[float]:
     """Probabilities after truncation."""
-    table = truncate(Categorical(len(logits)), top_k, top_p).log_table(logits, temperature)
+    table = tables(logits, temperature)[PAIRS.index((top_k, top_p))]
     return np.exp(np.asarray(table)).round(5).tolist()
 
 
@@ -53,8 +64,8 @@ def test_top_k_keeps_the_k_most_probable():
 
 
 def test_of_equal_values_the_lower_remain():
-    assert kept(top_k=2, logits=np.zeros(4, np.float32)) == [0.5, 0.5, 0, 0]
-    assert kept(top_p=0.75, logits=np.zeros(4, np.float32)) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0], abs=1e-5)
+    assert kept(top_k=2, logits=0 * LOGITS) == [0.5, 0.5, 0, 0, 0]
+    assert kept(top_p=0.55, logits=0 * LOGITS) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0, 0], abs=1e-5)
 
 
 def test_top_p_keeps_the_fewest_with_at_least_that_mass():
@@ -82,49 +93,82 @@ def test_no_limit_is_the_same_conditional():
     assert truncate(family, 3) is truncate(family, 3)  # so that nothing is compiled anew
 
 
+#: Points at which a family is asked, draws at the first of them, and the cuts: a pair, and a temperature.
+POINTS, DRAWS = 50, 10_000
+CUTS = (((2, 1.0), 1.0), ((0, 0.8), 1.0), ((3, 0.9), 1.7))
+
+
+def all_values(event: EventSpec) -> np.ndarray:
+    """Every value that a site can have, int32[N, D], scalar by scalar."""
+    return np.indices((event.num_levels,) * event.value_size).reshape(event.value_size, -1).T.astype(np.int32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _facts(family, cut, features, values) -> dict[str, jax.Array]:
+    """The table and the scores at a few points, modes and draws of the first value; table and draws of the cut."""
+    pair, temperature = cut
+    key, few, many = jax.random.key(2), features[:6], jnp.broadcast_to(features[0], (DRAWS, family.num_params))
+    return {
+        "table": family.log_table(few),
+        "scores": family.log_prob(few[:, None], jnp.broadcast_to(values, (6, *values.shape))),
+        "mode": family.mode(features),
+        "first": truncate(family, 1).sample(key, features, 3.0),
+        "cut_table": truncate(family, *pair).log_table(features[0], temperature),
+        "drawn": truncate(family, *pair).sample(key, many, temperature),
+    }
+
+
+@functools.cache
+def facts(family, event: EventSpec, cut=CUTS[0]) -> dict[str, np.ndarray]:
+    """`_facts` at random features."""
+    features = np.random.default_rng(1).normal(size=(POINTS, family.num_params)).astype(np.float32)
+    values = all_values(event).reshape(-1, *event.value_shape)
+    return jax.tree.map(np.asarray, _facts(family, cut, features, values))
+
+
 @each_family
 def test_the_table_is_that_of_the_scores(family, event):
     """The sum over the scalars of a value is its score: the table belongs to independent scalars."""
-    features = np.random.default_rng(0).normal(size=(6, family.num_params)).astype(np.float32)
-    table = np.asarray(family.log_table(features)).reshape(6, event.value_size, event.num_levels)
-    for values in itertools.product(range(event.num_levels), repeat=event.value_size):
-        value = np.broadcast_to(np.reshape(values, event.value_shape), (6, *event.value_shape)).astype(np.int32)
-        expected = table[:, np.arange(event.value_size), values].sum(-1)
-        np.testing.assert_allclose(family.log_prob(features, value), expected, rtol=1e-4, atol=1e-5)
+    found, scalars = facts(family, event), np.arange(event.value_size)
+    table = found["table"].reshape(6, event.value_size, event.num_levels)
+    expected = table[:, scalars, all_values(event)].sum(-1)
+    np.testing.assert_allclose(found["scores"], expected, rtol=1e-4, atol=1e-5)
 
 
-@each_family
-@pytest.mark.parametrize(("top_k", "top_p", "temperature"), [(2, 1.0, 1.0), (0, 0.8, 1.0), (3, 0.9, 1.7)])
-def test_samples_follow_the_truncated_table(family, event, top_k, top_p, temperature):
-    features, num = np.random.default_rng(1).normal(size=family.num_params).astype(np.float32), 10_000
-    cut = truncate(family, top_k, top_p)
-    many = np.broadcast_to(features, (num, family.num_params))
-    samples = np.asarray(jax.jit(cut.sample)(jax.random.key(2), many, temperature))
-    assert (samples.shape, samples.dtype) == ((num, *event.value_shape), np.int32)
-    table = np.exp(np.asarray(cut.log_table(many[:1], temperature), float)).reshape(event.value_size, event.num_levels)
+@pytest.mark.parametrize(
+    ("family", "event", "cut"),
+    [
+        *((*case.values, CUTS[0]) for case in families()),
+        *((Categorical(4, (2,)), EVENTS["tokens_vector"], cut) for cut in CUTS[1:]),
+    ],
+    ids=lambda value: type(value).__name__ if dataclasses.is_dataclass(value) else str(value),
+)
+def test_samples_follow_the_truncated_table(family, event, cut):
+    found, (top_k, _) = facts(family, event, cut), cut[0]
+    assert (found["drawn"].shape, found["drawn"].dtype) == ((DRAWS, *event.value_shape), np.int32)
+    table = np.exp(found["cut_table"].astype(float)).reshape(event.value_size, event.num_levels)
     assert ((table > 0).sum(1) <= (top_k or event.num_levels)).all()
-    for column, p in zip(samples.reshape(num, -1).T, table, strict=True):
+    for column, p in zip(found["drawn"].reshape(DRAWS, -1).T, table, strict=True):
         counts = np.bincount(column, minlength=event.num_levels)
         assert counts[p == 0].sum() == 0
         if (p > 0).sum() > 1:
-            expected = p[p > 0] / p.sum() * num
+            expected = p[p > 0] / p.sum() * DRAWS
             assert stats.chisquare(counts[p > 0], expected).pvalue > 1e-4
 
 
 @each_family
 def test_one_value_is_the_mode(family, event):
-    features = np.random.default_rng(3).normal(size=(50, family.num_params)).astype(np.float32)
-    samples = truncate(family, 1).sample(jax.random.key(0), features, 3.0)
     if family.value_shape == () or isinstance(family, Bernoulli | Categorical):
-        np.testing.assert_array_equal(samples, family.mode(features))
+        found = facts(family, event)
+        np.testing.assert_array_equal(found["first"], found["mode"])
 
 
 def test_temperature_of_a_table_is_a_power():
     family = make_conditional("discretized_logistic_mixture(components=2)", EVENTS["levels"])
     features = np.random.default_rng(4).normal(size=family.num_params).astype(np.float32)
-    table = np.asarray(family.log_table(features), float)
-    tempered = truncate(family, 5, 0.999999).log_table(features, 2.0)
-    np.testing.assert_allclose(tempered, special.log_softmax(table / 2), atol=1e-5)
+    cut = truncate(family, 5, 0.999999)
+    table, tempered = jax.jit(lambda f: (family.log_table(f), cut.log_table(f, 2.0)))(features)
+    np.testing.assert_allclose(tempered, special.log_softmax(np.asarray(table, float) / 2), atol=1e-5)
 
 
 @pytest.mark.parametrize(

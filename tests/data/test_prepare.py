@@ -1,5 +1,6 @@
 import hashlib
 import io
+import runpy
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import urllib.error
 import numpy as np
 import pytest
 
+from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
 from arjax.data import downloads
 from arjax.data import prepare as preparing
@@ -154,17 +156,22 @@ def test_every_name_in_a_missing_set_sentence_can_be_prepared():
         (["wine_quality", "--data_dir=taken"], "cannot prepare 'wine_quality' in taken"),
     ],
 )
-def test_the_script_ends_in_one_sentence_and_exit_code_2(arguments, sentence, tmp_path, repository):
+def test_the_script_ends_in_one_sentence_and_exit_code_2(
+    arguments, sentence, tmp_path, repository, monkeypatch, capsys
+):
     (tmp_path / "taken").write_text("a file")
-    script = repository / "scripts" / "prepare_data.py"
-    command = [sys.executable, "-W", "error", str(script), *arguments]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(repository), "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 2
-    assert sentence in done.stderr and done.stderr.startswith("prepare_data: ") and done.stderr.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["prepare_data.py", *arguments])
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "prepared"))
+    main = runpy.run_path(str(repository / "scripts" / "prepare_data.py"))["main"]
+    assert tell_mistakes("prepare_data", main) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and error.startswith("prepare_data: ") and error.count("\n") == 1
+
+
+def test_the_script_as_a_process(tmp_path, repository):
+    command = [sys.executable, "-W", "error", str(repository / "scripts" / "prepare_data.py"), "digitz"]
+    environment = {"PYTHONPATH": str(repository), "HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("prepare_data: unknown data set 'digitz'")

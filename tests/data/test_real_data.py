@@ -77,7 +77,9 @@ def test_uci_binary(prepared, name, dims, rows):
         np.testing.assert_array_equal(whole(dataset, "test").x.sum(0), file["test_data"].sum(0))
 
 
-@pytest.mark.parametrize(("name", "rows"), [("jsb", (229, 76, 77)), ("nottingham", (694, 173, 170))])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("jsb", (229, 76, 77)), pytest.param("nottingham", (694, 173, 170), marks=pytest.mark.slow)]
+)
 def test_poly_music(prepared, name, rows):
     dataset = make_dataset("poly_music", set=name, data_dir=prepared(f"poly_music/{name}"))
     assert sizes(dataset) == rows
@@ -90,10 +92,10 @@ def test_poly_music(prepared, name, rows):
 
 
 def test_cutting_music_drops_no_frame(prepared):
-    folder = prepared("poly_music/nottingham")
-    pieces = make_dataset("poly_music", set="nottingham", data_dir=folder)
-    windows = make_dataset("poly_music", set="nottingham", max_length=200, data_dir=folder)
-    assert windows.event.grid_shape == (200,)
+    folder = prepared("poly_music/jsb")
+    pieces = make_dataset("poly_music", set="jsb", data_dir=folder)
+    windows = make_dataset("poly_music", set="jsb", max_length=50, data_dir=folder)
+    assert windows.event.grid_shape == (50,) and pieces.event.grid_shape[0] > 100
     for split in ("train", "validation", "test"):
         a, b = pieces.splits[split].arrays, windows.splits[split].arrays
         assert a.mask.sum() == b.mask.sum()
@@ -120,6 +122,7 @@ def test_wine_quality(prepared):
     np.testing.assert_allclose(steps, steps.round(), atol=1e-2)  # whole numbers again, up to the mean
 
 
+@pytest.mark.slow  # tests/cli reads it every day
 def test_binarized_mnist(stock):
     dataset = stock("binarized_mnist")
     assert sizes(dataset) == (50000, 10000, 10000)
@@ -128,6 +131,7 @@ def test_binarized_mnist(stock):
     assert 0.1 < x.mean() < 0.15
 
 
+@pytest.mark.slow
 def test_mnist(stock):
     dataset = stock("mnist", binarize="dynamic", context="label")
     assert sizes(dataset) == (50000, 10000, 10000)

@@ -30,6 +30,10 @@ EVENT = EventSpec((2, 3))
 SERVING = [name for name in NETWORKS.names() if NETWORKS.get(name).SUPPORTS_GRAPHS]
 
 
+def mask_of(factorization) -> np.ndarray:
+    return np.asarray(factorization.mask())
+
+
 def model_of(network, graph, event=EVENT, **choice):
     small = NETWORKS.get(network).SMALL
     return make_model(event, network, graph=graph, data=cases.random_x(event, 40), **choice, **small)
@@ -40,20 +44,20 @@ def test_every_graph_is_tested():
 
 
 def test_graphs_are_the_arrows_they_name():
-    parents = make_factorization((5,), graph="window(size=2)").mask()
-    assert np.argwhere(np.asarray(parents)).tolist() == [[1, 0], [2, 0], [2, 1], [3, 1], [3, 2], [4, 2], [4, 3]]
-    blocks = np.asarray(make_factorization((4,), partition="blocks(size=2)", graph="window(size=1)").mask())
+    parents = mask_of(make_factorization((5,), graph="window(size=2)"))
+    assert np.argwhere(parents).tolist() == [[1, 0], [2, 0], [2, 1], [3, 1], [3, 2], [4, 2], [4, 3]]
+    blocks = mask_of(make_factorization((4,), partition="blocks(size=2)", graph="window(size=1)"))
     assert np.argwhere(blocks).tolist() == [[2, 0], [2, 1], [3, 0], [3, 1]]
-    near = np.asarray(make_factorization((3, 3), graph="neighbours").mask())
+    near = mask_of(make_factorization((3, 3), graph="neighbours"))
     assert np.flatnonzero(near[4]).tolist() == [0, 1, 2, 3] and np.flatnonzero(near[8]).tolist() == [4, 5, 7]
-    given = np.asarray(make_factorization((4,), "reversed", graph="edges(arrows=((3, 0), (2, 0)))").mask())
+    given = mask_of(make_factorization((4,), "reversed", graph="edges(arrows=((3, 0), (2, 0)))"))
     assert np.argwhere(given).tolist() == [[0, 2], [0, 3]]
 
 
 def test_a_chow_liu_tree_gives_every_site_one_parent():
     rng = np.random.default_rng(0)
     data = np.cumsum(rng.random((300, 6)) < 0.2, axis=1) % 2  # a chain: each bit is mostly the one before
-    parents = np.asarray(make_factorization((6,), "chow_liu", data=data, graph="chow_liu_tree").mask())
+    parents = mask_of(make_factorization((6,), "chow_liu", data=data, graph="chow_liu_tree"))
     assert sorted(parents.sum(1).tolist()) == [0, 1, 1, 1, 1, 1]
     assert all(abs(i - j) == 1 for i, j in np.argwhere(parents))
 
@@ -63,7 +67,7 @@ def test_a_chow_liu_tree_gives_every_site_one_parent():
 def test_features_read_the_parents_and_nothing_else(network, graph):
     model = model_of(network, graph)
     seen = cases.dependence(model.network, cases.params_of(model), model.factorization)
-    np.testing.assert_array_equal(seen, np.asarray(model.factorization.mask()))
+    np.testing.assert_array_equal(seen, mask_of(model.factorization))
     np.testing.assert_array_equal(seen, model.network.dependencies(model.factorization))
 
 
@@ -123,7 +127,7 @@ def test_units_without_direct_connections_lead_where_they_say(graph, sizes):
     model = make_model(EVENT, "structured_made", graph=graph, data=cases.random_x(EVENT, 40), **choice)
     params, declared = cases.params_of(model), model.network.dependencies(model.factorization)
     np.testing.assert_array_equal(cases.dependence(model.network, params, model.factorization), declared)
-    assert not (declared & ~np.asarray(model.factorization.mask())).any() and declared.any()
+    assert not (declared & ~mask_of(model.factorization)).any() and declared.any()
 
 
 @pytest.mark.parametrize("network", SERVING)
@@ -177,7 +181,7 @@ def test_a_graph_of_the_config_reaches_the_model():
     config.network = network_config("fvsbn")
     config.model.update(graph="chow_liu_tree", ordering="chow_liu")
     model = build_model(config, make_dataset("digits"))
-    assert np.asarray(model.factorization.mask()).sum() == 63
+    assert mask_of(model.factorization).sum() == 63
     x = np.asarray(make_dataset("digits").splits["test"].arrays.x[:2])
     score = jax.jit(lambda key: model.log_prob(model.init(key), x))(jax.random.key(0))
     assert -score.mean() / 64 / math.log(17) == pytest.approx(1, abs=0.05)

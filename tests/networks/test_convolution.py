@@ -1,5 +1,8 @@
 """Convolutions over live taps against the sum that defines them."""
 
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,32 +46,43 @@ def direct(kernel, bias, x, taps):
 def test_both_forms_are_the_definition(taps):
     x = rng.normal(size=(2, 3, 4, 2)).astype(np.float32)
     conv = TapConv(3, taps, "float32")
-    params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), conv.init(jax.random.key(0), x))
+    shapes = jax.eval_shape(conv.init, jax.random.key(0), x)
+    params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), shapes)
     expected = direct(params["params"]["mix"]["kernel"], params["params"]["mix"]["bias"], x, taps)
-    np.testing.assert_allclose(conv.apply(params, x), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(conv.apply)(params, x), expected, rtol=1e-4, atol=1e-4)
+    at = jax.jit(functools.partial(conv.apply, method="at"))
     for r, c in [(0, 0), (2, 3), (1, 2)]:
-        one = conv.apply(params, x, r, c, method="at")
-        np.testing.assert_allclose(one, expected[:, r, c], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(at(params, x, r, c), expected[:, r, c], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("grid", [(1, 1), (1, 5), (4, 1), (3, 4)])
-@pytest.mark.parametrize("taps", TAPS)
+#: All taps on a picture, and each of the narrow ones with other taps; the rest is slow.
+GRIDS = [(3, 4), (1, 1), (1, 5), (4, 1)]
+GRADIENTS = [
+    pytest.param(taps, grid, marks=() if g == 0 or g == t else pytest.mark.slow)
+    for (t, taps), (g, grid) in itertools.product(enumerate(TAPS), enumerate(GRIDS))
+]
+
+
+@pytest.mark.parametrize(("taps", "grid"), GRADIENTS)
 def test_gradients_are_those_of_the_sum(taps, grid):
     """Against JAX's gradient of a product over shifted copies: both forms, and the gradient's own gradient."""
-    x, kernel, weight = (
-        rng.normal(size=shape).astype(np.float32) for shape in ((2, *grid, 3), (len(taps), 3, 4), (4,))
+    x, kernel, weight, dy = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((2, *grid, 3), (len(taps), 3, 4), (4,), (2, *grid, 4))
     )
 
-    def of(convolution):
+    def of(convolution, *args):
         loss = lambda x, kernel: (jnp.sin(convolution(x, kernel)) @ weight).sum()  # noqa: E731
         slopes = jax.grad(loss, (0, 1))
-        return jax.jit(lambda *args: (slopes(*args), jax.grad(lambda *a: (slopes(*a)[0] ** 2).sum(), (0, 1))(*args)))
+        return slopes(*args), jax.grad(lambda *a: (slopes(*a)[0] ** 2).sum(), (0, 1))(*args)
 
-    expected = of(lambda x, kernel: shifted(x, taps) @ kernel.reshape(-1, 4))(x, kernel)
-    got = of(lambda x, kernel: convolve(x, kernel, taps))(x, kernel)
+    @jax.jit
+    def answers(x, kernel, dy):
+        expected = of(lambda x, kernel: shifted(x, taps) @ kernel.reshape(-1, 4), x, kernel)
+        got = of(lambda x, kernel: convolve(x, kernel, taps), x, kernel)
+        return got, expected, (_kernel_gradient(taps, x, dy), _kernel_gradient_by_row(taps, x, dy))
+
+    got, expected, forms = answers(x, kernel, dy)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, expected)
-    dy = rng.normal(size=(2, *grid, 4)).astype(np.float32)
-    forms = _kernel_gradient(taps, x, dy), _kernel_gradient_by_row(taps, x, dy)
     np.testing.assert_allclose(*forms, rtol=1e-4, atol=1e-4)
 
 

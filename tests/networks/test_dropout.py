@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import re
 
 import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from families import DISTINCT, fast_for
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -16,58 +16,70 @@ from arjax.networks import NETWORKS
 
 EVENT = EventSpec((2, 3))  # a grid, which every network serves in raster order
 X = np.random.default_rng(0).integers(0, 2, (8, 2, 3)).astype(np.int32)
-#: Every option of every family that is a dropout rate.
-RATES = [(n, o) for n in NETWORKS.names() for o in NETWORKS.options(n) if o.endswith("dropout")]
+#: The options of every family that are dropout rates.
+RATES = {name: [o for o in NETWORKS.options(name) if o.endswith("dropout")] for name in NETWORKS.names()}
 
 
-def build(network: str, **rates: float):
-    """A model and its features [B, D, F], to be compiled or only lowered."""
-    model = cases.served_model(network, EVENT, "raster", "sites", **rates)
-
-    def features(params, x, key, train):
-        found = model.features(params, x, train=train, key=key if train else None)
-        return found.reshape(len(X), EVENT.num_sites, -1)
-
-    return model, jax.jit(features, static_argnames="train"), cases.random_like(model.param_shapes)
+def model_of(network: str, rates=()):
+    return cases.served_model(network, EVENT, "raster", "sites", **dict.fromkeys(rates, 0.5))
 
 
-def program(features, params, train: bool) -> str:
-    """The program before it is compiled, without the key, which is an argument of no use out of training."""
-    text = features.lower(params, X, jax.random.key(0), train=train).as_text()
-    return re.sub(r"%arg\d+|#loc.*|loc\(.*?\)", "", text)
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def features(network, params, x, factorization, key, train):
+    """[B, D, F]."""
+    rngs = None if key is None else {"dropout": key}
+    found = network.apply({"params": params}, x, factorization, train=train, rngs=rngs)
+    return found.reshape(len(x), factorization.num_sites, -1)
+
+
+def program(network: str, rates=(), train: bool = False):
+    """A pass with dropout of these rates; it is given a key where it must need one."""
+    model, params = model_of(network, rates), cases.params_of(model_of(network))
+    key = jax.eval_shape(jax.random.key, 0) if rates and train else None
+    return features.trace(model.network, params, X, model.factorization, key, train)
+
+
+def same(a, b) -> bool:
+    """Whether two passes are the same operations, at the latest when they are lowered."""
+    return str(a.jaxpr) == str(b.jaxpr) or a.lower().as_text() == b.lower().as_text()
 
 
 @pytest.mark.parametrize("network", NETWORKS.names())
-def test_active_only_in_training_and_at_no_price_of_the_order(network):
-    """Without dropout training is the program of scoring, and with dropout scoring stays that program."""
-    _, features, params = build(network)
-    expected = program(features, params, train=False)
-    assert program(features, params, train=True) == expected
-    for rate in (option for name, option in RATES if name == network):
-        model, dropped, dropped_params = build(network, **{rate: 0.5})
-        assert jax.tree.structure(params) == jax.tree.structure(dropped_params)
-        assert program(dropped, params, train=False) == expected
-        assert program(dropped, params, train=True) != expected
-        in_training = functools.partial(dropped, params, train=True)
-        first, again, other = (np.asarray(in_training(X, key=jax.random.key(k))) for k in (1, 1, 2))
-        np.testing.assert_array_equal(first, again)
-        assert (np.abs(first - other).max((0, 2)) > 1e-3).any()
-        check_order(model, lambda x, noisy=in_training: noisy(x, key=jax.random.key(3)))
+def test_active_only_in_training(network):
+    """Training without dropout is the program of scoring with dropout; training with dropout is another one."""
+    rates, expected = tuple(RATES[network]), program(network, train=True)
+    assert same(program(network, rates), expected)
+    assert not any(same(program(network, (rate,), train=True), expected) for rate in rates)
 
 
-def check_order(model, noisy_features):
+@pytest.mark.parametrize("network", fast_for(DISTINCT))
+def test_noise_is_a_function_of_the_key_and_keeps_the_order(network):
     """With one key, a site's features change with those before it, and with no other."""
-    mask, before = model.network.dependencies(model.factorization), np.asarray(noisy_features(X))
+    if not RATES[network]:
+        return
+    model, params = model_of(network, tuple(RATES[network])), cases.params_of(model_of(network))
+
+    def noisy(x, seed):
+        return np.asarray(features(model.network, params, x, model.factorization, jax.random.key(seed), True))
+
+    before = noisy(X, 1)
+    np.testing.assert_array_equal(noisy(X, 1), before)
+    assert (np.abs(noisy(X, 2) - before).max((0, 2)) > 1e-3).any()
+    mask = model.network.dependencies(model.factorization)
     for site in range(EVENT.num_sites):
         changed = X.copy()
         changed.reshape(len(X), -1)[:, site] ^= 1
-        differs = (np.asarray(noisy_features(changed)) != before).any((0, 2))
+        differs = (noisy(changed, 1) != before).any((0, 2))
         assert not differs[~mask[:, site]].any()
         assert differs.any() or not mask[:, site].any()
 
 
-@pytest.mark.parametrize(("network", "rate"), RATES)
-def test_training_without_a_key_is_an_error_not_silence(network, rate):
-    model, _, params = build(network, **{rate: 0.5})
+#: One family for each way to draw: in a layer, in a scan over layers or over steps, and by a key asked for by hand.
+DRAWS = ("made", "nade", "transformer", "lstm", "pixelcnn_pp", "multiscale")
+
+
+@pytest.mark.parametrize("network", DRAWS)
+def test_training_without_a_key_is_an_error_not_silence(network):
+    model = model_of(network, ("dropout",))
     with pytest.raises(UserError, match=r"^this network has dropout: train=True needs a random `key`"):
-        jax.eval_shape(lambda: model.features(params, X, train=True))
+        jax.eval_shape(lambda: model.features(cases.params_of(model), X, train=True))

@@ -6,6 +6,7 @@ import law_cases as cases
 import numpy as np
 import pytest
 from cuts import WINDOW, check_cuts
+from families import fast_for
 
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
@@ -33,10 +34,12 @@ MODELS = {
     "a kernel of 1": ("causal_conv", LINE, {"kernel_size": 1, "num_layers": 2}),
     "dilated": ("wavenet", LINE, {"kernel_size": 3, "num_layers": 3, "dilation_cycle": 3}),
 }
+#: Every family, pattern and way to attend is in one of the others.
+SLOW = ("a ring of 2 steps", "strided, merged", "fixed, split", "segments", "a kernel of 1")
 CUT_ROUNDS = 9 * WINDOW  # what one example may read in all
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS])
 def test_cuts_of_longer_sequences(name):
     network, event, choice = MODELS[name]
     model = cases.small_model(network, event, **choice)
@@ -44,9 +47,15 @@ def test_cuts_of_longer_sequences(name):
     check_cuts(model, cases.params_of(model))
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS.names() if NETWORKS.get(name).CHUNK > 1])
+#: One for each way to remember steps: all of them, a ring, segments, a sum, and queues of convolutions.
+MEMORIES = ("transformer", "local_transformer", "transformer_xl", "linear_attention", "wavenet")
+
+
+@pytest.mark.parametrize("name", fast_for(MEMORIES))
 def test_a_window_may_be_longer_than_the_sequence(name):
     """From step 1 on of 6; the carry after the last step that exists is the last one there is."""
+    if NETWORKS.get(name).CHUNK == 1:
+        return
     model = cases.served_model(name, cases.EVENTS["tokens"], "snake", "sites")
     network, factorization, params = model.network, model.factorization, cases.params_of(model)
     x, variables = cases.random_x(model.event, 4), {"params": params}

@@ -23,7 +23,7 @@ MASKS = 4
 def build(event: EventSpec = EVENT, partition: str = "sites", **options):
     choice = {"hidden_sizes": (13, 11), "num_masks": MASKS, "ordering": "random(seed=2)", "partition": partition}
     model = make_model(event, "made", **(choice | options))
-    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    return model, cases.params_of(model)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -78,8 +78,15 @@ def test_each_mask_follows_the_equations():
         np.testing.assert_allclose(features, logits, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("partition", ["sites", "sizes(sizes=(1, 3, 4))"])
-@pytest.mark.parametrize("kind", ["none", "label"])
+@pytest.mark.parametrize(
+    ("kind", "partition"),
+    [
+        ("none", "sites"),
+        ("label", "sizes(sizes=(1, 3, 4))"),
+        pytest.param("none", "sizes(sizes=(1, 3, 4))", marks=pytest.mark.slow),
+        pytest.param("label", "sites", marks=pytest.mark.slow),
+    ],
+)
 def test_the_step_form_is_exact_under_every_mask(kind, partition):
     spec = ContextSpec("label", 3) if kind == "label" else ContextSpec()
     model, params = build(partition=partition, context=spec)
@@ -142,8 +149,17 @@ def test_several_masks_need_a_key_in_training():
         build(num_masks=0)
 
 
-@pytest.mark.parametrize("sizes", [(4,), (40, 3), (3, 40)])
-@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)"])
+@pytest.mark.parametrize(
+    ("partition", "sizes"),
+    [
+        ("sites", (4,)),
+        ("blocks(size=2)", (40, 3)),
+        ("sites", (3, 40)),
+        pytest.param("blocks(size=2)", (4,), marks=pytest.mark.slow),
+        pytest.param("sites", (40, 3), marks=pytest.mark.slow),
+        pytest.param("blocks(size=2)", (3, 40), marks=pytest.mark.slow),
+    ],
+)
 def test_too_few_units_without_direct_connections_miss_sites_and_say_so(sizes, partition):
     """Law 1 for masks that do not reach: what is declared is exactly what is read."""
     choice = {"ordering": "random(seed=2)", "partition": partition, "activation": "tanh", "hidden_sizes": sizes}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import flax.linen as nn
 import jax
 import law_cases as cases
@@ -27,28 +25,16 @@ COLOUR = EventSpec((3, 2, 3))
 COLOUR_ORDERS = ["raster", "reversed", f"list(order={tuple(np.arange(18).reshape(3, 2, 3)[:, ::-1].ravel().tolist())})"]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def jacobian(network, params, factorization, x_D):
-    """d (sum of the features of site i) / d x_j, [D, D], of a network of real inputs."""
-
-    def outputs(x_D):
-        features = network.apply({"params": params}, x_D.reshape(1, *network.event.shape), factorization)
-        return features.reshape(factorization.num_sites, -1).sum(-1)
-
-    return jax.jacrev(outputs)(x_D)
-
-
 def real_model(grid, network, **options):
-    """A model of real values, which have a Jacobian."""
+    """A model of real values, any of which is another one after a change."""
     return make_model(EventSpec(grid, kind="real", num_levels=0), network, conditional="gaussian", **options)
 
 
 def check_dependencies(model) -> np.ndarray:
-    """The declared dependencies, after comparing them with where the Jacobian is not exactly zero."""
+    """The declared dependencies, after comparing them with what changes when a value does."""
     declared = model.network.dependencies(model.factorization)
-    examples, params = rng.normal(size=(4, len(declared))).astype(np.float32), cases.params_of(model)
-    reads = [jacobian(model.network, params, model.factorization, x) != 0 for x in examples]
-    np.testing.assert_array_equal(np.any(reads, 0), declared)
+    reads = cases.dependence(model.network, cases.params_of(model), model.factorization, num=4)
+    np.testing.assert_array_equal(reads, declared)
     return declared
 
 
@@ -69,7 +55,7 @@ def test_blind_spot_turns_with_the_picture():
     np.testing.assert_array_equal(turned, upright.network.dependencies(upright.factorization))
 
 
-@pytest.mark.parametrize(("size", "num_layers"), [(6, 2), (8, 4)])
+@pytest.mark.parametrize(("size", "num_layers"), [(6, 2), pytest.param(8, 4, marks=pytest.mark.slow)])
 def test_gated_pixelcnn_has_no_blind_spot(size, num_layers):
     """Layers that reach the borders (3 pixels the first, 1 each of the others) read every earlier pixel."""
     model = real_model((size, size), "gated_pixelcnn", hidden_size=16, num_layers=num_layers, out_size=8)
@@ -103,11 +89,12 @@ def test_colour_channels_step_by_step(network):
     whole = cases.parallel(model.network, params, x, model.factorization)
     steps = cases.stepwise(model.network, params, x, garbage, model.factorization)
     np.testing.assert_allclose(steps, whole, rtol=1e-3, atol=1e-3)
-    draws = [model.sample(params, jax.random.key(0), 8, sampler=name) for name in ("cached", "naive")]
-    np.testing.assert_array_equal(*draws)
+    if network == "gated_pixelcnn":
+        draw = jax.jit(lambda key: [model.sample(params, key, 8, sampler=name) for name in ("cached", "naive")])
+        np.testing.assert_array_equal(*draw(jax.random.key(0)))
 
 
-@pytest.mark.parametrize("ordering", ["raster", "spiral", "random(seed=2)"])
+@pytest.mark.parametrize("ordering", ["spiral", "random(seed=2)"])
 def test_locally_masked_convolution_reads_earlier_sites_in_reach(ordering):
     model = real_model((6, 6), "lmconv", ordering=ordering, hidden_size=16, num_groups=2)
     reads = check_dependencies(model)
@@ -126,14 +113,14 @@ def test_locally_masked_convolution_is_one_program_for_all_orders():
 def test_position_norm_divides_by_one_less_than_the_maps():
     x = rng.normal(size=(2, 3, 5)).astype(np.float32)
     expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + 1e-5)
-    np.testing.assert_allclose(position_norm(x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(position_norm)(x), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_live_taps_are_the_earlier_sites_and_the_centre(dilation):
     factorization, taps = make_factorization((4, 3), "random(seed=5)"), square_taps(3, dilation)
     rank_HW = np.asarray(factorization.rank).reshape(4, 3)
-    live_HWK = np.asarray(live_taps(factorization, taps))
+    live_HWK = np.asarray(jax.jit(live_taps, static_argnums=1)(factorization, taps))
     for r, c, k in np.ndindex(live_HWK.shape):
         y, x = r + taps[k][0], c + taps[k][1]
         assert live_HWK[r, c, k] == (0 <= y < 4 and 0 <= x < 3 and rank_HW[y, x] <= rank_HW[r, c])
@@ -209,7 +196,7 @@ def test_gated_layer_is_its_figure(first):
 
 def test_context_enters_every_gate():
     model = make_model(EventSpec((2, 2)), "gated_pixelcnn", context=ContextSpec("label", 3), num_layers=2)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = model.param_shapes
     for layer in range(3):
         assert {"vertical_context", "horizontal_context"} <= shapes[f"layer_{layer}"].keys()
 
@@ -262,15 +249,22 @@ def test_spiral_goes_to_the_locally_masked_convolution():
 def test_the_vertical_stack_of_gated_pixelcnn_keeps_its_scale():
     """It has no residual connections: were each gate to halve it, nothing would be left to learn from."""
     model = make_model(EventSpec((12, 12)), "gated_pixelcnn", num_layers=6)
-    params = model.init(jax.random.key(0))
-    scales = []
+    x = np.random.default_rng(0).integers(0, 2, (8, 12, 12))
 
-    def watch(next_function, args, kwargs, context):
-        out = next_function(*args, **kwargs)
-        if isinstance(context.module, GatedLayer) and context.method_name == "__call__":
-            scales.append(float(out[0].std()))
-        return out
+    @jax.jit
+    def scales_of_layers(key):
+        scales = []
 
-    with nn.intercept_methods(watch):
-        model.features(params, np.random.default_rng(0).integers(0, 2, (8, 12, 12)))
+        def watch(next_function, args, kwargs, context):
+            out = next_function(*args, **kwargs)
+            if isinstance(context.module, GatedLayer) and context.method_name == "__call__":
+                scales.append(out[0].std())
+            return out
+
+        params = model.init(key)
+        with nn.intercept_methods(watch):
+            model.network.apply({"params": params}, x, model.factorization)
+        return scales
+
+    scales = scales_of_layers(jax.random.key(0))
     assert len(scales) == 7 and scales[-1] > scales[0] / 4

@@ -30,7 +30,7 @@ def sizes(jaxpr) -> Iterator[int]:
 def largest(model, form: str) -> int:
     """Size of the largest array in one form of a network, traced for one example and never run."""
     x = jnp.zeros((1, *model.event.shape), jnp.int32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = model.param_shapes
 
     def parallel(params, factorization):
         return model.network.apply({"params": params}, x, factorization)
@@ -87,7 +87,7 @@ def test_a_step_of_a_convolution_costs_the_same_at_any_length():
 
     def step_sizes(num_sites: int) -> list[int]:
         model = make_model(EventSpec((num_sites,)), "causal_conv", num_layers=4, hidden_size=8, position="none")
-        params = jax.eval_shape(model.init, jax.random.key(0))
+        params = model.param_shapes
         init_carry = functools.partial(model.network.apply, method="init_carry")
         carry = jax.eval_shape(lambda params: init_carry({"params": params}, 1, model.factorization), params)
         return [leaf.size for leaf in jax.tree.leaves(carry)]

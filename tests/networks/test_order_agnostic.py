@@ -23,7 +23,7 @@ def build(network: str, event: EventSpec = EVENT, context: ContextSpec | None = 
     choice = {"ordering": "random(seed=2)", "partition": "sizes(sizes=(5, 3, 4))"} | options
     options = dict(NETWORKS.get(network).SMALL) | choice | ({} if context is None else {"context": context})
     model = make_model(event, network, **options)
-    return model, cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    return model, cases.params_of(model)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
@@ -75,9 +75,9 @@ def definition(network, params, x: np.ndarray, known: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("network", "options"),
     [
-        ("deep_nade", {"hidden_sizes": (9,)}),
+        pytest.param("deep_nade", {"hidden_sizes": (9,)}, marks=pytest.mark.slow),
         ("deep_nade", {"hidden_sizes": (9, 7, 5)}),
-        ("conv_nade", {"hidden_sizes": (), "num_layers": 2}),
+        pytest.param("conv_nade", {"hidden_sizes": (), "num_layers": 2}, marks=pytest.mark.slow),
         ("conv_nade", {"hidden_sizes": (8, 6), "kernel_size": 5}),
     ],
 )
@@ -91,13 +91,20 @@ def test_features_follow_the_definition(network, options):
 
 
 @pytest.mark.parametrize("network", NAMES)
-@pytest.mark.parametrize("partition", ["sites", "sizes(sizes=(5, 3, 4))"])
-@pytest.mark.parametrize("context", [None, ContextSpec("label", 3)])
+@pytest.mark.parametrize(
+    ("partition", "context"),
+    [
+        ("sizes(sizes=(5, 3, 4))", ContextSpec("label", 3)),
+        pytest.param("sites", ContextSpec("label", 3), marks=pytest.mark.slow),
+        pytest.param("sites", None, marks=pytest.mark.slow),
+        pytest.param("sizes(sizes=(5, 3, 4))", None, marks=pytest.mark.slow),
+    ],
+)
 def test_step_t_is_the_form_given_the_sites_of_earlier_steps(network, partition, context):
     model, params = build(network, context=context, partition=partition)
     x, step = cases.random_x(EVENT, 4), np.asarray(model.factorization.step).reshape(3, 4)
     c = None if context is None else cases.random_context(context, 4)
-    features = np.asarray(jax.jit(model.features)(params, x, context=c))
+    features = np.asarray(cases.parallel(model.network, params, x, model.factorization, c)).reshape(4, 3, 4, -1)
     for t in range(model.factorization.num_steps):
         known = np.broadcast_to(step < t, x.shape)
         expected = np.asarray(given(model.network, params, x, known, c))
@@ -119,11 +126,10 @@ def test_unknown_values_do_not_matter_and_the_mask_does(network):
 
 
 @pytest.mark.parametrize("network", NAMES)
-@pytest.mark.parametrize("steps_per_chunk", [1, 5, 100])
-def test_chunks_change_nothing(network, steps_per_chunk):
+def test_chunks_change_nothing(network):
     """Neither features nor gradients, also where the last chunk is not full."""
     results = []
-    for chunk in (4, steps_per_chunk):
+    for chunk in (12, 5):
         model, params = build(network, partition="sites", steps_per_chunk=chunk)
         x = cases.random_x(EVENT, 2)
 
@@ -145,8 +151,15 @@ def test_dropout_differs_from_step_to_step(network):
     assert np.abs(np.asarray(once) - given(model.network, params, x, step[None].repeat(2, 0) < 6)).max() > 1e-3
 
 
-@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)"])
-@pytest.mark.parametrize("context", [None, ContextSpec("label", 3)])
+@pytest.mark.parametrize(
+    ("partition", "context"),
+    [
+        ("blocks(size=2)", ContextSpec("label", 3)),
+        pytest.param("sites", None, marks=pytest.mark.slow),
+        pytest.param("sites", ContextSpec("label", 3), marks=pytest.mark.slow),
+        pytest.param("blocks(size=2)", None, marks=pytest.mark.slow),
+    ],
+)
 def test_convolutions_of_a_step_touch_only_what_its_pixel_sees(partition, context):
     """On a picture larger than the cone: the same features, from less, also at the edges."""
     event = EventSpec((9, 10))

@@ -28,7 +28,7 @@ def random_like(tree):
 def test_network_is_its_definition(name, layer, context):
     spec = ContextSpec("vector", 2) if context else ContextSpec()
     model = make_model(EVENT, name, context=spec, hidden_size=U, num_layers=2, readout_size=4)
-    params = random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    params = random_like(model.param_shapes)
     x, v = rng.integers(0, 2, (4, 4, 5)), rng.normal(size=(4, 2)).astype(np.float32)
     got = jax.jit(model.features)(params, x, context=v if context else None)
     for one, vector, features in zip(x, v, np.asarray(got).reshape(4, 4, 5, 1), strict=True):
@@ -76,7 +76,7 @@ def test_new_cells_remember(name):
 def test_pictures_side_by_side_do_not_meet():
     """The `strip` of the Diagonal BiLSTM is for speed alone."""
     sizes = {"hidden_size": U, "num_layers": 2, "readout_size": 4}
-    models = [make_model(EVENT, "diagonal_bilstm", **sizes, strip=strip) for strip in (1, 2, 3, 4)]
+    models = [make_model(EVENT, "diagonal_bilstm", **sizes, strip=strip) for strip in (1, 2, 4)]
     params, x = random_like(jax.eval_shape(models[0].init, jax.random.key(0))), rng.integers(0, 2, (6, 4, 5))
     features = [jax.jit(model.features)(params, x) for model in models]
     for other in features[1:]:

@@ -153,7 +153,7 @@ def features(model, x, context=None):
     return np.asarray(cases.parallel(model.network, params_of(model), x, model.factorization, context))
 
 
-@pytest.mark.parametrize("grid", [(4, 6), (5, 7)])
+@pytest.mark.parametrize("grid", [pytest.param((4, 6), marks=pytest.mark.slow), (5, 7)])
 def test_pixelcnn_pp_is_its_definition(grid):
     event = EventSpec(grid, (3,), "levels", 256)
     model = make_model(event, "pixelcnn_pp", num_filters=4, num_resnets=2, num_scales=3, dropout=0.0)
@@ -212,47 +212,52 @@ def test_steps_equal_the_picture_over_three_resolutions(grid):
 
 
 def initialised(module, x):
-    params = jax.tree.map(
-        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), module.init(jax.random.key(0), x)
-    )
-    return params, params["params"]
+    """Random parameters, and the forms of the module as compiled programs."""
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+    def form(method, *args, **static):
+        return jax.jit(lambda params, *args: module.apply(params, *args, **static, method=method))(params, *args)[0]
+
+    return params["params"], form
 
 
 @pytest.mark.parametrize("columns", [2, 3])
 def test_stretch_forms_agree_with_the_transposed_convolution(columns):
     x = rng.normal(size=(1, 3, 4, 2)).astype(np.float32)
-    module = NormalisedStretch(2, columns, "float32")
-    params, p = initialised(module, x)
+    p, form = initialised(NormalisedStretch(2, columns, "float32"), x)
     expected = stretch(p, x[0], (6, 8))
-    np.testing.assert_allclose(module.apply(params, x)[0], expected, rtol=1e-3, atol=1e-4)
-    row = module.apply(params, x[:, 1], 1, 7, method="row")
-    np.testing.assert_allclose(row[0], expected[3, :7], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(form("__call__", x), expected, rtol=1e-3, atol=1e-4)
+    row = form("row", x[:, 1], 1, width=7)
+    np.testing.assert_allclose(row, expected[3, :7], rtol=1e-3, atol=1e-4)
     if columns == 2:
-        one = module.apply(params, x[:, 1, 2], 0, 1, method="at")
-        np.testing.assert_allclose(one[0], expected[2, 5], rtol=1e-3, atol=1e-4)
+        one = form("at", x[:, 1, 2], 0, 1)
+        np.testing.assert_allclose(one, expected[2, 5], rtol=1e-3, atol=1e-4)
 
 
 def test_normalised_convolution_is_its_definition_in_all_forms():
     x, taps = rng.normal(size=(1, 5, 4, 3)).astype(np.float32), tuple(kernel_taps(DOWN))
-    module = NormalisedConv(2, taps, "float32")
-    params, p = initialised(module, x)
+    p, form = initialised(NormalisedConv(2, taps, "float32"), x)
     expected = conv(p, x[0], taps)
-    np.testing.assert_allclose(module.apply(params, x)[0], expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(module.apply(params, x, 2)[0], conv(p, x[0], taps, 2), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(form("__call__", x), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(form("__call__", x, stride=2), conv(p, x[0], taps, 2), rtol=1e-3, atol=1e-4)
     ring = np.stack([x[:, 4], x[:, 3]], 1)  # rows 3 and 4 stand at 3 mod 2 and 4 mod 2
-    np.testing.assert_allclose(module.apply(params, ring, 4, method="row")[0], expected[4], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(module.apply(params, ring, 4, 2, method="at")[0], expected[4, 2], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(form("row", ring, 4), expected[4], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(form("at", ring, 4, 2), expected[4, 2], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_remat_changes_neither_parameters_nor_gradients():
     options = {"num_filters": 4, "num_blocks": 2, "num_resnets": 1, "key_size": 2, "value_size": 2, "dropout": 0.0}
     model = make_model(EventSpec((2, 3)), "pixelsnail", remat=True, **options)
     plain = make_model(EventSpec((2, 3)), "pixelsnail", **options)
     params, x = params_of(plain), cases.random_x(plain.event, 2)
-    gradients = [
-        jax.jit(jax.grad(lambda p, m=m: m.log_prob(p, x, train=True, key=jax.random.key(0)).sum()))(params)
-        for m in (model, plain)
-    ]
+
+    def loss(params, model):
+        noise = {"dropout": jax.random.key(0)}
+        return model.network.apply({"params": params}, x, model.factorization, train=True, rngs=noise).sum()
+
+    gradients = jax.jit(lambda params: [jax.grad(loss)(params, each) for each in (model, plain)])(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *gradients)
 
 
@@ -269,7 +274,9 @@ def test_programs_do_not_grow_with_the_number_of_layers(network):
     def size(num_resnets: int) -> int:
         options = NETWORKS.get(network).SMALL | {"num_resnets": num_resnets, "dropout": 0.5}
         model, key = make_model(EventSpec((4, 4)), network, **options), jax.random.key(0)
-        loss = lambda params: model.log_prob(params, np.zeros((2, 4, 4), int), train=True, key=key).sum()  # noqa: E731
-        return equations(jax.make_jaxpr(jax.grad(loss))(jax.eval_shape(model.init, key)).jaxpr)
+        pass_with = lambda params: model.network.apply(  # noqa: E731
+            {"params": params}, np.zeros((2, 4, 4), int), model.factorization, train=True, rngs={"dropout": key}
+        )
+        return equations(jax.make_jaxpr(pass_with)(cases.params_of(model)).jaxpr)
 
     assert size(2) == size(4)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from families import DISTINCT, fast_for
 
 from arjax.core.spec import EventSpec
-from arjax.networks import NETWORKS
 from arjax.networks.image.lstm_scan import lstm_cell
 
 #: The event, batch and order of laws 1 and 3, whose programs in float32 are then the same.
@@ -24,16 +24,12 @@ def small(network: str, dtype: str):
     return cases.served_model(network, EVENT, "random(seed=1)", "sites", dtype=dtype)
 
 
-#: The step form is compiled for every other network; for the rest it is `slow`.
-STEPS = [pytest.param(name, marks=[pytest.mark.slow] * (i % 2)) for i, name in enumerate(NETWORKS.names())]
-
-
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", fast_for(DISTINCT))
 def test_features_are_float32_and_close_to_those_of_float32(network):
     low, high = small(network, "bfloat16"), small(network, "float32")
     params, x = cases.params_of(high), cases.random_x(EVENT, cases.BATCH)
     same = jax.tree.map(lambda leaf: (leaf.shape, np.float32), params)
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), jax.eval_shape(low.init, jax.random.key(0))) == same
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), low.param_shapes) == same
     expected = np.asarray(cases.parallel(high.network, params, x, high.factorization))
     features = cases.parallel(low.network, params, x, low.factorization)
     assert features.dtype == np.float32
@@ -41,7 +37,7 @@ def test_features_are_float32_and_close_to_those_of_float32(network):
     assert np.abs(features - expected).mean() > 1e-4 * np.abs(expected).max()  # it did compute in bfloat16
 
 
-@pytest.mark.parametrize("network", STEPS)
+@pytest.mark.parametrize("network", fast_for(DISTINCT[::3]))
 def test_features_are_equal_step_by_step(network):
     """The scan over steps compiles only if the carry has one type from step to step."""
     model = small(network, "bfloat16")
@@ -66,12 +62,13 @@ def test_long_memories_survive_bfloat16(network):
     """A gate of 0.998 is 1 in bfloat16, and a sum of many small terms stops growing: gates and states are float32."""
     event, size = EventSpec((512,), kind="tokens", num_levels=5), 16
     low, high = (cases.small_model(network, event, dtype=d, hidden_size=size, num_layers=1) for d in DTYPES)
-    params = high.init(jax.random.key(0))
+    params = jax.tree.map(np.array, jax.jit(high.init)(jax.random.key(0)))
     for gate, bias in OPEN[network].values():
-        layer = params["core"]["layer_0"]
-        layer["bias"] = layer["bias"].at[gate * size : (gate + 1) * size].set(bias)
+        params["core"]["layer_0"]["bias"][gate * size : (gate + 1) * size] = bias
     x = cases.random_x(event, 4)
-    features, expected = (np.asarray(jax.jit(model.features)(params, x))[:, 256:] for model in (low, high))
+    features, expected = (
+        np.asarray(cases.parallel(m.network, params, x, m.factorization))[:, 256:] for m in (low, high)
+    )
     assert np.abs(features - expected).mean() <= 0.05 * np.abs(expected).mean()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,7 +70,7 @@ def test_network_is_embedding_loop_and_readout():
     """y_t = W_hy h_t + b_y, where the input of step t is the value before it, or `nothing` at first."""
     event = EventSpec((6,), kind="tokens", num_levels=5)
     model = make_model(event, "rnn", hidden_size=4, num_layers=3, residual=True)
-    params = random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    params = random_like(model.param_shapes)
     x, tokens, out = rng.integers(0, 5, (3, 6)), params["tokens"], params["readout"]["out"]
     for one, features in zip(x, np.asarray(jax.jit(model.features)(params, x)), strict=True):
         h = elman(params["core"]["layer_0"], [tokens["nothing"], *tokens["value"]["table"]["embedding"][one[:-1]]])
@@ -79,26 +81,42 @@ def test_network_is_embedding_loop_and_readout():
 
 def step_by_step(core, params, x_BTE, truncation=0):
     """All states by the step form, with the gradient cut before every step that is a multiple of `truncation`."""
-    variables, states = {"params": params}, []
-    carry = core.apply(variables, x_BTE.shape[0], method="init_carry")
-    for t in range(x_BTE.shape[1]):
-        if truncation and t % truncation == 0:
-            carry = jax.lax.stop_gradient(carry)
-        carry, h_BU = core.apply(variables, carry, x_BTE[:, t], t, method="step")
-        states.append(h_BU)
-    return jnp.stack(states, 1)
+
+    def body(carry, x_t):
+        x_BE, t = x_t
+        if truncation:
+            cut = t % truncation == 0
+            carry = jax.tree.map(lambda leaf: jnp.where(cut, jax.lax.stop_gradient(leaf), leaf), carry)
+        return core.apply({"params": params}, carry, x_BE, t, method="step")
+
+    carry = core.apply({"params": params}, x_BTE.shape[0], method="init_carry")
+    _, states_TBU = jax.lax.scan(body, carry, (jnp.swapaxes(x_BTE, 0, 1), jnp.arange(x_BTE.shape[1])))
+    return jnp.swapaxes(states_TBU, 0, 1)
 
 
-def gradients(states, params, x):
-    """Gradients of a sum that weighs every state differently, by parameters and inputs."""
+def values_and_gradients(states, params, x):
+    """The states, and gradients of a sum that weighs all of them differently, by parameters and inputs."""
     weight = np.random.default_rng(1).normal(size=(2, 7, 5)).astype(np.float32)
-    return jax.jit(jax.grad(lambda params, x: (weight * states(params, x)).sum(), argnums=(0, 1)))(params, x)
+
+    def loss(params, x):
+        found = states(params, x)
+        return (weight * found).sum(), found
+
+    gradients, found = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x)
+    return found, gradients
+
+
+TRUNCATIONS = [("rnn", 3), ("gru", 3), ("lstm", 3), ("lstm", 7)]  # shorter than the sequence, and as long
 
 
 @pytest.mark.parametrize(
-    "truncation", [pytest.param(0, marks=pytest.mark.slow), 3, 7, pytest.param(100, marks=pytest.mark.slow)]
+    ("name", "truncation"),
+    [
+        pytest.param(name, truncation, marks=[pytest.mark.slow] * ((name, truncation) not in TRUNCATIONS))
+        for name in LAYERS
+        for truncation in (0, 3, 7, 100)
+    ],
 )
-@pytest.mark.parametrize("name", LAYERS)
 def test_values_and_gradients_are_those_of_the_steps(name, truncation):
     """Truncation changes no value; its gradients are those of states that are constants at every border."""
     core = RecurrentCore(LAYERS[name], 4, 5, 2, 0.0, True, truncation, "float32")
@@ -108,15 +126,17 @@ def test_values_and_gradients_are_those_of_the_steps(name, truncation):
     def parallel(params, x):
         return core.apply({"params": params}, x, False)
 
-    def stepwise(params, x):
-        return step_by_step(core, params, x, truncation)
+    def stepwise(truncation):
+        return lambda params, x: step_by_step(core, params, x, truncation)
 
-    np.testing.assert_allclose(jax.jit(parallel)(params, x), jax.jit(stepwise)(params, x), rtol=1e-4, atol=1e-4)
-    got, expected = gradients(parallel, params, x), gradients(stepwise, params, x)
+    states, got = values_and_gradients(parallel, params, x)
+    expected_states, expected = values_and_gradients(stepwise(truncation), params, x)
+    np.testing.assert_allclose(states, expected_states, rtol=1e-4, atol=1e-4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, expected)
-    whole = gradients(lambda params, x: step_by_step(core, params, x), params, x)
-    cut = np.abs(got[0]["layer_0"]["recurrent_kernel"] - whole[0]["layer_0"]["recurrent_kernel"]).max()
-    assert (cut > 1e-2) == (truncation == 3)
+    if truncation:
+        _, whole = values_and_gradients(stepwise(0), params, x)
+        cut = np.abs(got[0]["layer_0"]["recurrent_kernel"] - whole[0]["layer_0"]["recurrent_kernel"]).max()
+        assert (cut > 1e-2) == (truncation == 3)
 
 
 def test_truncation_changes_no_parameter():
@@ -133,15 +153,17 @@ def test_carry_stops_where_a_sequence_ends():
     for truncation in (0, 4):
         core = RecurrentCore(LSTMLayer, 4, 5, 2, 0.0, False, truncation, "float32")
         params = initialised(core, x, False)
-        start = core.apply({"params": params}, 3, method="init_carry")
-        carry, _ = core.apply({"params": params}, start, x, False, valid, method="run")
+        init_carry, step = (functools.partial(core.apply, {"params": params}, method=m) for m in ("init_carry", "step"))
+        run = jax.jit(functools.partial(core.apply, {"params": params}, method="run"), static_argnums=2)
+        step, zeros = jax.jit(step), jax.tree.map(np.asarray, init_carry(3))
+        carry, _ = run(zeros, x, False, valid)
         for row, n in enumerate(length):
-            expected = core.apply({"params": params}, 1, method="init_carry")
+            expected = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], zeros)
             for t in range(n):
-                expected, _ = core.apply({"params": params}, expected, x[row : row + 1, t], t, method="step")
+                expected, _ = step(expected, x[row : row + 1, t], t)
             for got, wanted in zip(jax.tree.leaves(carry), jax.tree.leaves(expected), strict=True):
                 np.testing.assert_allclose(got[row], wanted[0], rtol=1e-3, atol=1e-3)
-        everything, _ = core.apply({"params": params}, start, x, False, method="run")
+        everything, _ = run(zeros, x, False)
         for got, wanted in zip(jax.tree.leaves(everything), jax.tree.leaves(carry), strict=True):
             np.testing.assert_allclose(got[0], wanted[0], rtol=1e-3, atol=1e-3)  # row 0 is valid to its end
 
@@ -150,7 +172,7 @@ def test_truncation_bounds_the_memory_of_the_backward_pass():
     """Beside inputs and outputs (128 kB each), a long sequence keeps the carries between chunks only."""
 
     def temporary(truncation):
-        core = RecurrentCore(LSTMLayer, 16, 16, 3, 0.0, False, truncation, "float32")
+        core = RecurrentCore(LSTMLayer, 16, 16, 2, 0.0, False, truncation, "float32")
         x = jax.ShapeDtypeStruct((1, 2048, 16), np.float32)
         params = jax.eval_shape(lambda x: core.init(jax.random.key(0), x, False), x)
         gradient = jax.grad(lambda params, x: core.apply(params, x, False).sum())

@@ -79,7 +79,7 @@ def test_lstm_network_is_embedding_loop_and_readout():
     """p(x_t | x_<t) from y_t = W h_t + b, where the input of step t is the value before it, or `nothing` at first."""
     event = EventSpec((6,), kind="tokens", num_levels=5)
     model = make_model(event, "lstm", hidden_size=4, num_layers=2, ordering="random(seed=1)")
-    params = random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    params = random_like(model.param_shapes)
     x = rng.integers(0, 5, (3, 6))
     order, tokens = model.factorization.order, params["tokens"]
     for one, features in zip(x, np.asarray(jax.jit(model.features)(params, x)), strict=True):

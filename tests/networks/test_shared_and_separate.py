@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import jax
+import law_cases as cases
 import numpy as np
 import pytest
 from scipy import special
@@ -20,18 +22,12 @@ LABEL = ContextSpec("label", 4)
 
 def random_params(model) -> dict:
     """Parameters of the model's shapes without a zero among them."""
-    rng, shapes = np.random.default_rng(0), jax.eval_shape(model.init, jax.random.key(0))
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), model.param_shapes)
 
 
 def random_x(event: EventSpec, num: int = 4) -> np.ndarray:
     return np.random.default_rng(1).integers(0, event.num_levels, (num, *event.shape))
-
-
-def features_of(model, params, x, context=None) -> np.ndarray:
-    """[B, D, F] in one compiled pass."""
-    features = jax.jit(model.features)(params, x, context=context)
-    return np.asarray(features).reshape(len(x), model.event.num_sites, -1)
 
 
 def inputs_of(one: np.ndarray, event: EventSpec) -> np.ndarray:
@@ -49,7 +45,10 @@ def check(model, expected_of_one, *, context=None) -> None:
     expected = [
         expected_of_one(params, inputs_of(one, model.event), steps, c) for one, c in zip(x, contexts, strict=True)
     ]
-    np.testing.assert_allclose(features_of(model, params, x, context), expected, rtol=1e-3, atol=1e-3)
+    features = cases.parallel(
+        model.network, params, x, model.factorization, None if context is None else {"label": context}
+    )
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
 
 
 def site_bias(params, c) -> np.ndarray:
@@ -125,13 +124,21 @@ DEFINITIONS = {
 }
 
 
-@pytest.mark.parametrize("event", [BINARY, LEVELS], ids=["binary", "levels_vector"])
-@pytest.mark.parametrize(
-    ("ordering", "sizes"), [("raster", (1,)), ("random(seed=3)", (1,)), ("random(seed=1)", (2, 1)), ("raster", ())]
-)
-@pytest.mark.parametrize("name", DEFINITIONS)
+EVENTS = {"binary": BINARY, "levels_vector": LEVELS}
+ORDERS = [("raster", (1,)), ("random(seed=3)", (1,)), ("random(seed=1)", (2, 1)), ("raster", ())]
+
+
+def every_definition():
+    """Under all orders of all events: for each definition and event another one of the four, and the rest is slow."""
+    for i, (name, event) in enumerate(itertools.product(DEFINITIONS, EVENTS)):
+        for k, order in enumerate(ORDERS):
+            yield pytest.param(name, *order, event, marks=() if k == i % len(ORDERS) else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "ordering", "sizes", "event"), list(every_definition()))
 def test_features_follow_the_definition(name, ordering, sizes, event):
     """Single sites, blocks of uneven sizes, and one block of everything."""
+    event = EVENTS[event]
     partition = "sites" if sizes == (1,) else f"sizes(sizes={(*sizes, event.num_sites - sum(sizes))})"
     options, definition = DEFINITIONS[name]
     model = make_model(event, name.partition(",")[0], ordering=ordering, partition=partition, **options)
@@ -159,7 +166,7 @@ def test_independent_sites_are_a_table_and_the_best_one_is_the_frequencies():
 
 def test_fvsbn_begins_at_independent_sites_and_its_likelihood_is_concave():
     model = make_model(BINARY, "fvsbn", ordering="random(seed=2)")
-    first, x = jax.jit(model.init)(jax.random.key(0)), random_x(BINARY, 20)
+    first, x = model.init(jax.random.key(0)), random_x(BINARY, 20)
     assert not np.asarray(first["earlier"]["kernel"]).any()
     log_prob, rng = jax.jit(lambda p: model.log_prob(p, x).mean()), np.random.default_rng(3)
     for _ in range(5):
@@ -168,24 +175,23 @@ def test_fvsbn_begins_at_independent_sites_and_its_likelihood_is_concave():
         assert log_prob(middle) >= (log_prob(p) + log_prob(q)) / 2 - 1e-4
 
 
-@pytest.mark.parametrize("steps_per_chunk", [1, 100])
-def test_chunks_change_neither_nade_nor_its_gradient(steps_per_chunk):
+def test_chunks_change_neither_nade_nor_its_gradient():
     def value_and_gradient(chunk):
         model = make_model(BINARY, "nade", hidden_size=5, ordering="random(seed=1)", steps_per_chunk=chunk)
         return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, random_x(BINARY)).mean()))(random_params(model))
 
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4),
-        value_and_gradient(steps_per_chunk),
-        value_and_gradient(3),
-    )
+    expected = value_and_gradient(3)
+    for chunk in (1, 100):
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), value_and_gradient(chunk), expected
+        )
 
 
 def test_memory_of_nade_does_not_grow_with_all_its_hidden_states():
     """The gradient keeps one a per chunk: far less than one per step."""
     event, size, batch = EventSpec((256,)), 64, 32
     model = make_model(event, "nade", hidden_size=size)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = model.param_shapes
     x = jax.ShapeDtypeStruct((batch, 256), np.int32)
     gradient = jax.jit(jax.grad(lambda p, x: model.log_prob(p, x).mean())).lower(shapes, x).compile()
     of_all_steps = 4 * batch * 256 * size
@@ -208,7 +214,7 @@ def test_nade_drops_a_unit_in_all_steps_of_an_example():
 def test_a_step_of_nade_costs_no_more_on_long_sequences():
     def flops(num_sites):
         model = make_model(EventSpec((num_sites,)), "nade", hidden_size=32)
-        params, x = jax.eval_shape(model.init, jax.random.key(0)), np.zeros((4, num_sites), np.int32)
+        params, x = model.param_shapes, np.zeros((4, num_sites), np.int32)
 
         def step(params, a, x, t):
             carry = (a, np.zeros((4, num_sites, 1), np.float32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import jax
-import jax.numpy as jnp
+import law_cases as cases
 import numpy as np
 import pytest
 
@@ -14,24 +14,46 @@ from arjax.core.spec import EventSpec
 from arjax.models import make_model
 
 EVENT = EventSpec((6,), kind="tokens", num_levels=5)
-EXAMPLES = jnp.asarray(np.random.default_rng(0).integers(0, 5, (3, 6)), jnp.int32)
+EXAMPLES = np.random.default_rng(0).integers(0, 5, (3, 6))
 
 
 @functools.cache
-def value_and_gradient(num_layers: int, **options):
-    model = make_model(EVENT, "transformer", width=16, num_heads=2, num_layers=num_layers, **options)
-    params = model.init(jax.random.key(0))
-    return params, *jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, EXAMPLES).sum()))(params)
+def model_of(num_layers: int, unroll: int = 1, remat: bool = False):
+    options = {"num_layers": num_layers, "unroll": unroll, "remat": remat}
+    return make_model(EVENT, "transformer", width=16, num_heads=2, **options)
 
 
-@pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("options", [{"unroll": 2}, {"unroll": 4}, {"unroll": 1, "remat": True}])
-def test_layers_compute_the_same_however_they_are_run(num_layers, options):
-    expected_params, expected, expected_gradient = value_and_gradient(num_layers, unroll=1)
-    params, value, gradient = value_and_gradient(num_layers, **options)
-    jax.tree.map(np.testing.assert_array_equal, params, expected_params)
+@functools.cache
+def value_and_gradient(num_layers: int, *how):
+    model, params = model_of(num_layers, *how), cases.params_of(model_of(num_layers))
+    return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, EXAMPLES).sum()))(params)
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "unroll", "remat"),
+    [
+        (3, 2, False),
+        (3, 1, True),
+        pytest.param(3, 4, False, marks=pytest.mark.slow),
+        pytest.param(1, 4, False, marks=pytest.mark.slow),
+        pytest.param(1, 1, True, marks=pytest.mark.slow),
+    ],
+)
+def test_layers_compute_the_same_however_they_are_run(num_layers, unroll, remat):
+    assert model_of(num_layers, unroll, remat).param_shapes == model_of(num_layers).param_shapes
+    expected, expected_gradient = value_and_gradient(num_layers)
+    value, gradient = value_and_gradient(num_layers, unroll, remat)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient, expected_gradient)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_fresh_parameters_are_the_same_however_layers_are_run(num_layers):
+    key = jax.random.key(0)
+    expected = model_of(num_layers).init(key)
+    for how in [(2, False), (4, False), (1, True)]:
+        jax.tree.map(np.testing.assert_array_equal, model_of(num_layers, *how).init(key), expected)
 
 
 def test_recomputation_needs_one_layer_per_iteration():

@@ -62,7 +62,7 @@ def grouped_rotary_attention(params, x_TE, num_heads, num_kv_heads, size, base):
     return mixed @ params["out"]["kernel"]
 
 
-@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("num_kv_heads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_grouped_queries_and_rotary_positions_are_their_definitions(num_kv_heads):
     x = rng.normal(size=(2, 7, 12)).astype(np.float32)
     layer = SelfAttention(
@@ -129,14 +129,15 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "rotary and positions")) for name in VARIANTS]
+)
 def test_variants_keep_laws_1_and_3(name):
     partition = "sites" if name in ("gpt2", "llama") else "sizes(sizes=(1, 3, 2))"
     spec, choice = cases.CONTEXTS["sequence"], {"ordering": "random(seed=1)", "partition": partition}
     model = make_model(TOKENS, "transformer", context=spec, **choice, **VARIANTS[name])
-    params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
-    examples = cases.random_context(spec, 8)
-    depends = cases.dependence(model.network, params, model.factorization, context=examples)
+    params = cases.params_of(model)
+    depends = cases.dependence(model.network, params, model.factorization, context=cases.random_context(spec, 8))
     np.testing.assert_array_equal(depends, model.factorization.mask())
     x, garbage = cases.random_x(TOKENS, cases.BATCH), cases.random_x(TOKENS, cases.BATCH, seed=1)
     c = cases.random_context(spec, cases.BATCH)
@@ -147,7 +148,7 @@ def test_variants_keep_laws_1_and_3(name):
 
 def test_options_leave_out_what_they_replace():
     def names(**options):
-        params = jax.eval_shape(make_model(TOKENS, "transformer", **options).init, jax.random.key(0))
+        params = make_model(TOKENS, "transformer", **options).param_shapes
         return {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(params)}
 
     default, gpt2, llama = names(**SMALL), names(**GPT2), names(**LLAMA)
@@ -160,7 +161,7 @@ def test_options_leave_out_what_they_replace():
 def test_tied_readout_is_the_table_of_the_values():
     """At step 0 nothing has been read, so the table acts as the readout only."""
     model = make_model(EventSpec((6,), kind="tokens", num_levels=16), "transformer", **GPT2)
-    params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    params = cases.params_of(model)
     features, tables = jax.jit(model.features), (np.eye(16, dtype=np.float32), rng.normal(size=(16, 16)))
     values = {name: params["tokens"][name] for name in ("nothing", "read_position")}
     state, scores = (
@@ -173,11 +174,13 @@ def test_tied_readout_is_the_table_of_the_values():
 def test_what_lies_after_the_end_of_a_context_does_not_matter():
     spec = ContextSpec("sequence", 4, 6)
     model = make_model(TOKENS, "transformer", context=spec, **SMALL)
-    params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+    params = cases.params_of(model)
     short = make_model(TOKENS, "transformer", context=ContextSpec("sequence", 4, 3), **SMALL)
     x, c = cases.random_x(TOKENS, 4), np.array([[0, 2, 1], [3, 3, 0], [1, -1, -1], [-1, -1, -1]], np.int32)
     padded = np.concatenate([c, np.full((4, 3), -1, np.int32)], 1)
-    features, expected = (jax.jit(m.features)(params, x, context=a) for m, a in ((model, padded), (short, c)))
+    features, expected = (
+        cases.parallel(m.network, params, x, m.factorization, {"sequence": a}) for m, a in ((model, padded), (short, c))
+    )
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -46,7 +46,13 @@ def textbook_attention(params, h, segment, memory, block_size, u, v):
 
 @pytest.mark.parametrize(
     ("num_steps", "segment", "memory", "block_size"),
-    [(7, 3, 2, 1), (7, 2, 5, 1), (6, 3, 0, 1), (5, 8, 8, 1), (5, 2, 2, 3), (8, 2, 100, 1), (5, 1, 1, 2)],
+    [
+        (7, 3, 2, 1),
+        (6, 3, 0, 1),
+        (5, 2, 2, 3),
+        (8, 2, 100, 1),
+        *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(7, 2, 5, 1), (5, 8, 8, 1), (5, 1, 1, 2)]),
+    ],
 )
 def test_attention_is_its_equation(num_steps, segment, memory, block_size):
     layer = RelativeAttention(WIDTH, HEADS, 1.0, "float32", use_bias=False, segment=segment, memory=memory)
@@ -91,12 +97,20 @@ def test_no_gradient_flows_into_the_memory_in_training():
         assert (gradient[:3] == 0).all() if train else (gradient[:3] != 0).all()
 
 
-@pytest.mark.parametrize(("segment", "memory", "num_layers"), [(3, 2, 1), (3, 2, 2), (2, 0, 2), (3, 1, 3)])
+@pytest.mark.parametrize(
+    ("segment", "memory", "num_layers"),
+    [
+        (3, 2, 1),
+        (3, 1, 3),
+        pytest.param(3, 2, 2, marks=pytest.mark.slow),
+        pytest.param(2, 0, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_reach_through_the_layers(segment, memory, num_layers):
     event = EventSpec((14,), kind="real", num_levels=0)
     options = {"width": 16, "num_heads": 2, "segment": segment, "memory": memory, "num_layers": num_layers}
     network = make_model(event, "transformer_xl", ordering="random(seed=2)", conditional="gaussian", **options)
-    params = cases.random_like(jax.eval_shape(network.init, jax.random.key(0)))
+    params = cases.params_of(network)
     depends = cases.dependence(network.network, params, network.factorization, num=2)
     declared = network.network.dependencies(network.factorization)
     np.testing.assert_array_equal(depends, declared)
@@ -106,7 +120,7 @@ def test_reach_through_the_layers(segment, memory, num_layers):
 def test_recomputed_layers_are_the_same():
     def value_and_gradient(**how):
         model = make_model(EventSpec((6,), kind="tokens", num_levels=5), "transformer_xl", **options, **how)
-        params = cases.random_like(jax.eval_shape(model.init, jax.random.key(0)))
+        params = cases.params_of(model)
         return jax.jit(jax.value_and_grad(lambda p: model.log_prob(p, cases.random_x(model.event, 2)).sum()))(params)
 
     options = {"width": 8, "num_heads": 2, "num_layers": 2, "segment": 2, "memory": 2}
@@ -129,5 +143,5 @@ def test_memory_grows_with_the_length_not_with_its_square():
 
     event = EventSpec((4096,), kind="tokens", num_levels=4)
     model = make_model(event, "transformer_xl", width=8, num_heads=1, num_layers=1, segment=16, memory=16)
-    shapes, x = jax.eval_shape(model.init, jax.random.key(0)), np.zeros((1, 4096), np.int32)
+    shapes, x = model.param_shapes, np.zeros((1, 4096), np.int32)
     assert max(sizes(jax.make_jaxpr(model.features)(shapes, x).jaxpr)) <= 64 * 4096

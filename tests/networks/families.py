@@ -1,0 +1,31 @@
+"""Families whose layers are those of another one: dear tests run for one of them, and for the rest they are slow."""
+
+from __future__ import annotations
+
+import pytest
+
+from arjax.networks import NETWORKS
+
+SAME_LAYERS = {
+    "transformer": (
+        "image_transformer",
+        "local_transformer",
+        "masked_transformer",
+        "sparse_transformer",
+        "two_stream",
+    ),
+    "lstm": ("gru", "rnn", "seq2seq_lstm"),
+    "pixelcnn_pp": ("pixelsnail",),
+    "diagonal_bilstm": ("multiscale",),
+    "made": ("structured_made",),
+    "deep_nade": ("conv_nade",),
+}
+LIKE_ANOTHER = {name for names in SAME_LAYERS.values() for name in names}
+#: Those of which no other has the layers, among them whatever is registered and not named above.
+DISTINCT = [name for name in NETWORKS.names() if name not in LIKE_ANOTHER]
+
+
+def fast_for(names) -> list:
+    """Parameters of a test: every registered family, those that are not among `names` marked slow."""
+    names = set(names)
+    return [pytest.param(name, marks=() if name in names else pytest.mark.slow) for name in NETWORKS.names()]
