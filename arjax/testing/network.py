@@ -17,7 +17,7 @@ from arjax.testing.examples import BATCH, CONTEXTS, EVENTS, all_values, another_
 from arjax.testing.laws import Law, LawBroken, NotServed, as_test, check_laws, require
 from arjax.testing.models import params_of, served
 
-#: Largest difference between two forms in float32, relative to the largest feature; and in bfloat16, which keeps 8 bits.
+#: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16, which keeps 8 bits.
 TOLERANCE, LOW_PRECISION = 2e-5, 6e-2
 #: Each kind of data with another block structure.
 STRUCTURES = {
@@ -30,7 +30,9 @@ ORDERS = ("random(seed=1)", "raster", "spiral")
 
 
 def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **options: Any) -> Callable[[Law], None]:
-    """A pytest test of a registered network: `test_my_network = network_laws("my_network")`.
+    """A pytest test of a registered network:
+
+        test_my_network = network_laws("my_network")
 
     Each law is an item of the test; a law that asks for what the network refuses is skipped with its sentence.
 
@@ -54,7 +56,11 @@ def check_network(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opt
 def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law]:
     laws = [Law("serves-something", functools.partial(check_serves_something, name, events, options))]
     for event in events:
-        for law, check in (("autoregressive", check_autoregressive), ("steps", check_steps), ("extends", check_extends)):
+        for law, check in (
+            ("autoregressive", check_autoregressive),
+            ("steps", check_steps),
+            ("extends", check_extends),
+        ):
             laws.append(Law(f"{law}-{event}", functools.partial(_in_all_orders, check, name, event, options)))
     single = {
         "context": check_context,
