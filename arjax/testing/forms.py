@@ -57,8 +57,8 @@ def stepwise(network, params, x, garbage, factorization, context=None):
     return by_slot[:, jnp.asarray(factorization.slot)]
 
 
-#: Steps in one extend.
-WINDOW = 3
+#: Steps in one extend, and how often it is called.
+WINDOW, ROUNDS = 3, 9
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -17,7 +17,7 @@ from arjax.testing.examples import BATCH, CONTEXTS, EVENTS, all_values, another_
 from arjax.testing.laws import Law, LawBroken, NotServed, as_test, check_laws, require
 from arjax.testing.models import params_of, served
 
-#: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16, which keeps 8 bits.
+#: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16 of 8 bits.
 TOLERANCE, LOW_PRECISION = 2e-5, 6e-2
 #: Each kind of data with another block structure.
 STRUCTURES = {
@@ -148,7 +148,7 @@ def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, 
     event, factorization = model.event, model.factorization
     x, garbage = random_x(event, BATCH), random_x(event, BATCH, seed=1)
     expected = np.asarray(forms.parallel(model.network, params, x, factorization, context))[:num]
-    kept = np.random.default_rng(3).integers(0, forms.WINDOW + 1, (num, 9))
+    kept = np.random.default_rng(3).integers(0, forms.WINDOW + 1, (num, forms.ROUNDS))
     kept[0], kept[1] = 1, forms.WINDOW
     context = jax.tree.map(lambda part: part[:num], context)
     cuts = forms.in_cuts(model.network, params, x[:num], garbage[:num], factorization, kept, context)

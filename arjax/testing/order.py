@@ -32,7 +32,9 @@ def ordering_laws(call: str, *, grids: Sequence[Grid] = GRIDS) -> Callable[[Law]
 def partition_laws(call: str, *, ordering: str = "raster", grids: Sequence[Grid] = GRIDS) -> Callable[[Law], None]:
     """A pytest test of a registered partition, under an ordering that it fits:
 
-    partition_laws("my_blocks(size=2)")
+        test_my_blocks = partition_laws("my_blocks(size=2)")
+
+    Grids that either refuses are skipped with its sentence.
     """
     return as_test(_laws(call, grids, functools.partial(check_partition, call, ordering)))
 
