@@ -12,7 +12,7 @@ import numpy as np
 from arjax.core.spec import EventSpec
 from arjax.samplers import make_sampler
 from arjax.testing import forms
-from arjax.testing.examples import EVENTS, all_values
+from arjax.testing.examples import EVENTS, all_values, random_x
 from arjax.testing.laws import Law, as_test, check_laws, require
 from arjax.testing.models import params_of, served
 from arjax.testing.statistics import LEAST_P, chi_square
@@ -103,7 +103,7 @@ def check_observed(call: Any, network: str, event: str) -> None:
       LawBroken: they do not.
     """
     model, params = _model(network, event)
-    given = np.asarray(_draw(model, params, "naive").x)
+    given = random_x(model.event, NUM)  # not what the keys would draw
     for steps in (1, model.factorization.num_steps):
         observed = (np.asarray(model.factorization.step) < steps).reshape(model.event.grid_shape)
         found = np.asarray(_draw(model, params, call, given=given, observed=observed).x)
