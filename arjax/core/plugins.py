@@ -24,7 +24,8 @@ from typing import Any
 from arjax.core.entry_points import entry_point_modules
 from arjax.core.errors import UserError
 from arjax.core.neighbours import import_from, importing_from, root_of
-from arjax.core.registry import REGISTRIES, Origin
+from arjax.core.origin import Origin
+from arjax.core.registry import REGISTRIES
 from arjax.core.user_files import mistakes_in
 
 _IN = " in "

@@ -7,15 +7,15 @@ import dataclasses
 import difflib
 import functools
 import inspect
-import os
+import re
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from types import CodeType, FrameType
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from arjax.core.entry_points import load_entry_points
 from arjax.core.errors import UserError
+from arjax.core.origin import Origin
 from arjax.core.values import as_typed, parse_expression, parse_literal
 
 
@@ -34,51 +34,6 @@ class NameClashError(UserError):
     def __init__(self, message: str, registry: Registry, name: str):
         super().__init__(message)
         self.registry, self.name = registry, name
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """The line of code that registers a component: its file, its line, the code that ran and its global variables."""
-
-    file: str
-    line: int
-    code: CodeType = dataclasses.field(repr=False)
-    variables: dict[str, Any] = dataclasses.field(repr=False)
-
-    @classmethod
-    def of(cls, frame: FrameType) -> Origin:
-        """The line that a frame stands at."""
-        return cls(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_code, frame.f_globals)
-
-    @property
-    def module(self) -> str:
-        """The name of the module that ran."""
-        return self.variables.get("__name__", "")
-
-    @property
-    def is_outside(self) -> bool:
-        """Whether it is code of another package than this one."""
-        return self.module.partition(".")[0] != __name__.partition(".")[0]
-
-    @property
-    def _is_interactive(self) -> bool:
-        """Whether somebody typed it: a cell of a notebook, a line at the prompt."""
-        return self.module == "__main__" and "__file__" not in self.variables
-
-    def repeats(self, earlier: Origin) -> bool:
-        """Whether this is the earlier definition once more: the same line again, the same file run or reloaded again,
-        or another cell of the same notebook, as an edited cell is another one.
-        """
-        if self._is_interactive:
-            return self.variables is earlier.variables
-        reloaded = self.code is not earlier.code and {self.code.co_name, earlier.code.co_name} == {"<module>"}
-        again = self.line == earlier.line or self.variables is not earlier.variables or reloaded
-        return self.file == earlier.file and again
-
-    def __str__(self) -> str:
-        package = self.module.partition(".")[0]
-        by = f"by {package!r} in " if package.isidentifier() and package != "__main__" else ""
-        return f"{by}{self.file}, line {self.line}"
 
 
 #: All registries there are.
@@ -138,6 +93,31 @@ class Registry:
     def origin(self, name: str) -> Origin | None:
         """Where the component of that name was registered; None when it was not."""
         return self._origins[name] if name in self._entries else None
+
+    def __repr__(self) -> str:
+        return f"<registry of the kind {self.kind!r}: {', '.join(self) or 'empty'}>"
+
+    def __getitem__(self, name: str) -> Callable:
+        return self.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def name_of(self, component: object) -> str:
+        """The name of a component, "" where it is not registered."""
+        return next((name for name in self if self._entries[name] is component), "")
+
+    def about(self, name: str) -> str:
+        """The first sentence of a component's docstring, on one line."""
+        component = self.get(name)
+        paragraph = " ".join((inspect.getdoc(component) or "").partition("\n\n")[0].split())
+        return re.split(r"(?<=\w\w[.])\s(?=[A-Z])|(?<=\)[.])\s", paragraph, maxsplit=1)[0].rstrip(".:")
 
     def get(self, name: str) -> Callable:
         """The component of that name, which installed packages with an entry point may have, too.

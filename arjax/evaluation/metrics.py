@@ -13,6 +13,8 @@ SCORES = (
     "num_examples",
     "nll_nats_per_char",
     "bits_per_char",
+    "nll_nats_per_byte",
+    "bits_per_byte",
     "perplexity",
     "nll_nats_per_frame",
     "num_orders",

@@ -188,3 +188,31 @@ def test_a_module_that_is_reloaded_after_an_edit_replaces_its_own(tools):
         assert tools.get("mine")() == value
     with pytest.raises(UserError, match=r"registered twice: by 'mine' in .*mine\.py, line 1 and by 'mine' in .*line 2"):
         exec(compile(text + text, "mine.py", "exec"), variables)
+
+
+def test_it_is_read_as_a_dict_is(tools):
+    assert list(tools) == ["hammer", "layer", "saw"] and len(tools) == 3
+    assert tools["saw"] is tools.get("saw") and "saw" in tools and "swa" not in tools
+    assert tools.name_of(tools["saw"]) == "saw" and tools.name_of(print) == ""
+    assert repr(tools) == "<registry of the kind 'tool': hammer, layer, saw>"
+    assert repr(Registry("tool")) == "<registry of the kind 'tool': empty>"
+    with pytest.raises(UserError, match="unknown tool 'swa', did you mean 'saw'"):
+        _ = tools["swa"]
+
+
+@pytest.mark.parametrize(
+    ("text", "about"),
+    [
+        ("Cuts. And more.", "Cuts"),
+        ("Saws of Gauss et al. 1809, with teeth: two\n    lines (Germain et al. 2015). More.", None),
+        ("p(x) = 1.5 x, independently.\n\n    Another paragraph", "p(x) = 1.5 x, independently"),
+        ("Fallows:\n\n    x", "Fallows"),
+    ],
+)
+def test_the_first_sentence_tells_what_a_component_is(tools, text, about):
+    def saw():
+        pass
+
+    saw.__doc__ = text
+    tools.register("new saw")(saw)
+    assert tools.about("new saw") == (about or "Saws of Gauss et al. 1809, with teeth: two lines (Germain et al. 2015)")
