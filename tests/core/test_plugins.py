@@ -116,6 +116,14 @@ def test_neighbours_are_those_of_the_file_and_as_they_are_now(tools, tmp_path):
         import_plugins([f"mine_c in {one}"])  # never the one of the other folder
 
 
+def test_a_module_of_that_name_from_elsewhere_is_refused(tools, tmp_path, monkeypatch):
+    write(tmp_path / "elsewhere", "mine_i")
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    import_plugins(["mine_i"])
+    with pytest.raises(PluginError, match=r"another module 'mine_i' is imported already: .*elsewhere/mine_i\.py$"):
+        import_plugins([f"mine_i in {write(tmp_path / 'here', 'mine_i')}"])
+
+
 def test_the_folder_is_searched_first_while_the_file_runs_and_last_afterwards(tools, tmp_path):
     write(tmp_path, "mine_d")
     with importing_from(tmp_path):
