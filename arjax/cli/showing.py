@@ -22,7 +22,7 @@ from arjax.reporting.diagrams import draw_factorization
 from arjax.reporting.plots import entropy_curve, has_matplotlib, loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
-from arjax.training.reporter import announce
+from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 
 # Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
@@ -41,6 +41,9 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
     workdir = Path(workdir)
     params, best_step, _ = restore_params(setup, workdir)
     written = show_own_samples(setup, params, config.sample, workdir, best_step)
+    for path in written:
+        if path.suffix == ".png":
+            record_picture(setup, workdir, best_step, path)
     if jax.process_count() == 1 and has_matplotlib():
         written.append(show_entropy(setup, params, config.evaluate.batch_size, workdir / "entropy.png"))
         model = setup.model

@@ -79,6 +79,15 @@ class EventSpec:
         return self.kind != "real"
 
     @property
+    def in_words(self) -> str:
+        """The event in a few words: `8 x 8 sites of 17 levels`."""
+        grid = " x ".join(map(str, self.grid_shape)) or "1"
+        kinds = {"binary": "binary values", "real": "real values"}
+        values = kinds.get(self.kind, f"{self.num_levels} {self.kind}")
+        vectors = f"{' x '.join(map(str, self.value_shape))} " if self.value_shape else ""
+        return f"{grid} {'site' if self.num_sites == 1 else 'sites'} of {vectors}{values}"
+
+    @property
     def dtype(self) -> np.dtype:
         """`int32` for discrete values, `float32` for real ones."""
         return np.dtype(np.int32 if self.is_discrete else np.float32)
