@@ -77,7 +77,7 @@ def run_evaluate(flags: Flags) -> int:
     from arjax.evaluation.likelihood import Evaluator
     from arjax.reporting.reports import read_report
     from arjax.training.reporter import announce
-    from arjax.training.results import cost_of_run, device_name, write_evaluation
+    from arjax.training.results import cost_of_run, device_name, validation_scores, write_evaluation
     from arjax.training.setup import latest_store, restore_params
 
     config = _load_run_config(flags)
@@ -92,8 +92,8 @@ def run_evaluate(flags: Flags) -> int:
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
     )(params, split)
     results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind} | scores
+    results |= validation_scores(about)
     results |= {
-        "validation_nll_nats": about["value"] if about else None,
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "step": newest[0] if newest else best_step,
         "best_step": best_step,

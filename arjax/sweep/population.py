@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,13 @@ class PopulationExecutor:
         """`workdir`: that of the sweep."""
         self._training = workdir / TRAINING
 
-    def execute(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+    def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """See `Executor.execute`.
 
         Raises:
           UserError: a run that cannot be a member of a population, before anything is trained.
         """
-        grids = plan(runs, folders)
+        grids = plan(list(runs), folders)
         for number, grid in enumerate(grids, start=1):
             size = f"{len(grid.orders)} orders x {len(grid.seeds)} seeds"
             print(f"population {number} of {len(grids)}: {size} of {grid.runs[0].config}", flush=True)

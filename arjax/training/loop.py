@@ -20,7 +20,7 @@ from arjax.reporting.writers import make_writers
 from arjax.training.durations import is_due, next_pause
 from arjax.training.history import History
 from arjax.training.reporter import announce
-from arjax.training.results import cost_of_run, device_name, write_results
+from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
 from arjax.training.run_folder import RunFolder
 from arjax.training.setup import Setup, latest_store, restore_params
 from arjax.training.state import own_of
@@ -239,7 +239,7 @@ class Run:
         self.folder.check()
         better = self.history.select(values, self.step, self.train.patience)
         self.reporter.validation(self.step, scores, self.history)
-        self.state = self.trainee.keep(self.state, better, self.step, values)
+        self.state = self.trainee.keep(self.state, better, self.step, values, scores)
 
     def _save(self, train_seconds: float) -> None:
         self.folder.check()
@@ -261,8 +261,8 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
     results = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
     results |= trainee.evaluator(params, split)
     sites_per_step = setup.train.batch_size * setup.model.event.num_sites
+    results |= validation_scores(about)
     results |= {
-        "validation_nll_nats": about["value"] if about else None,
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "step": run.step,
         "best_step": best_step,

@@ -160,7 +160,8 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     """The parameters of a finished or running workdir that were best on validation, or the latest before there are any.
 
     Returns:
-      The parameters on the mesh, the step they are of, and what the checkpoint says (`value`: validation nats).
+      The parameters on the mesh, the step they are of, and what the checkpoint says (`value`: validation nats;
+      `scores`: all numbers of that validation).
 
     Raises:
       UserError: there is no checkpoint, none is readable, or the best parameters were there and are gone.

@@ -26,8 +26,9 @@ from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIO
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
 from arjax.samplers import SAMPLERS
-from arjax.sweep.main import _parse as parse_sweep_flags
+from arjax.sweep.flags import parse_flags as parse_sweep_flags
 from arjax.sweep.rows import load_sweep, runs_of
+from arjax.sweep.search import check_search, load_search
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -94,6 +95,9 @@ def test_commands_parse_and_their_configs_are_valid(page, folder, monkeypatch):
 def test_sweep_commands_name_sweeps(page, folder):
     for arguments in doc_text.commands(page, "arjax-sweep"):
         flags = parse_sweep_flags(arguments)
+        if flags.search:
+            check_search(load_search(flags.sweep))
+            continue
         names = [run.name for run in load_sweep(flags.sweep)]
         assert set(filter(None, flags.only.split(","))) <= set(names)
 
@@ -184,7 +188,7 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
     for path in (folder / "runs/digits").iterdir():
         assert path.name in text, f"docs/training.md does not tell of {path.name}"
     for name in json.loads((folder / "runs/digits/results.json").read_text()):
-        assert f"`{name}`" in text, f"docs/training.md does not tell of the field {name}"
+        assert f"`{name.removeprefix('validation_')}`" in text, f"docs/training.md does not tell of the field {name}"
     (block,) = [b for b in doc_text.blocks(ROOT / "docs/sampling.md") if "after-digits" in b.info]
     names = {"__name__": "example"}
     exec(compile(block.text, "sampling.md", "exec"), names)

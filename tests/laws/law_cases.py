@@ -1,11 +1,14 @@
 """What the laws are checked on: every registered network, ordering, partition, conditional and sampler, kept small."""
 
 import functools
+import itertools
 import os
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.core.errors import UserError
@@ -14,6 +17,7 @@ from arjax.factorization import ORDERINGS, PARTITIONS, make_factorization
 from arjax.models import AutoregressiveModel, make_model
 from arjax.models.autoregressive import CONDITIONAL
 from arjax.networks import NETWORKS
+from arjax.samplers.base import Steps
 
 #: Events on six sites of every kind of data, with scalar and vector values, on a line and on a grid.
 EVENTS = {
@@ -27,17 +31,37 @@ ORDERING_OPTIONS = {"tiles": "(height=2, width=2)", "random": "(seed=1)", "list"
 PARTITION_OPTIONS = {"blocks": "(size=2)", "sizes": "(sizes=(1, 3, 2))"}
 ORDERING_CALLS = [name + ORDERING_OPTIONS.get(name, "") for name in ORDERINGS.names()]
 PARTITION_CALLS = [name + PARTITION_OPTIONS.get(name, "") for name in PARTITIONS.names()]
-#: Run on every combination of event, partition, context and sampler, and under all orderings and conditionals.
+#: Run on many combinations, and under all orderings and conditionals.
 THOROUGH = ("made",)
+#: What laws 1, 3 and 4 take of a network: alike, so that they share its model and its compiled programs.
+COMBINATIONS = list(itertools.product(EVENTS, PARTITION_CALLS))
+#: Every block structure, and every kind of data on the structure that has steps of different sizes.
+STRUCTURES = [(event, cut) for event, cut in COMBINATIONS if event == "levels_vector" or "(1, 3, 2)" in cut]
 
 
 def some(calls, network, every=3):
-    """All of the calls for a thorough network, else every third, beginning at another one for each network. With
-    ARJAX_ALL_LAWS set, always all.
-    """
+    """Every third of the calls, from another one for each network; all with ARJAX_ALL_LAWS, or if it is thorough."""
     if network in THOROUGH or os.environ.get("ARJAX_ALL_LAWS"):
         return calls
     return calls[NETWORKS.names().index(network) % min(every, len(calls)) :: every] if calls else calls
+
+
+def own(network, combinations, every=1):
+    """The combination that the fast suite takes of a network other than `made`: another one each."""
+    return combinations[NETWORKS.names().index(network) // every % len(combinations)]
+
+
+def each_network(names, combinations, thorough=None, every=1, takes=lambda network: True):
+    """Runs a test for every network and combination of the arguments `names`; most are slow. The fast suite takes all
+    combinations, or the `thorough` ones, of `made`, and of every so-manieth network that `takes` says its own one.
+    """
+    rows, thorough = [], combinations if thorough is None else thorough
+    for place, network in enumerate(NETWORKS.names()):
+        taken = place % every == 0 and takes(network)
+        fast = thorough if network in THOROUGH else [own(network, combinations, every)] if taken else []
+        marks = [() if combination in fast else pytest.mark.slow for combination in combinations]
+        rows += [pytest.param(network, *c, marks=mark) for c, mark in zip(combinations, marks, strict=True)]
+    return pytest.mark.parametrize(["network", *names], rows)
 
 
 #: Examples in one pass: what `dependence` needs (8 examples, each with none or one of 6 sites changed), so that laws 1
@@ -53,6 +77,8 @@ CONTEXTS = {
         image=EventSpec((2, 2), (2,), "levels", 3),
     ),
 }
+
+EACH_CONTEXT = [(name,) for name in CONTEXTS]
 
 
 @functools.cache
@@ -87,6 +113,20 @@ def served_model(network: str, event: EventSpec, ordering: str, partition: str, 
             if not isinstance(model, str):
                 return model
     return model
+
+
+def models_of(network: str, event: str, partition: str) -> list[AutoregressiveModel]:
+    """The models of a combination, under some of the orders, on which laws 1, 3 and 4 try a network: of tokens where it
+    refuses the event, and of single sites only where it serves the partition under none of them.
+    """
+    orders = some(ORDERING_CALLS, network)
+    for kind in (event, "tokens"):
+        models = [served_model(network, EVENTS[kind], ordering, partition) for ordering in orders]
+        served = {id(model): model for model in models if not isinstance(model, str)}.values()
+        if served:
+            break
+    fewest = min((model.factorization.num_steps for model in served), default=0)
+    return [model for model in served if model.factorization.num_steps == fewest]
 
 
 def model_in_context(network: str, context: str) -> AutoregressiveModel | str:
@@ -135,9 +175,13 @@ def gentle_params_of(model):
     return jax.tree.map(lambda leaf: 0.3 * leaf, params_of(model))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def parallel(network, params, x, factorization, context=None):
     """Features [B, D, F] in one pass. Jitted on the network alone: one compilation serves all orderings."""
+    return _parallel(network, params, x, factorization, context)  # with a default left out it would compile anew
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _parallel(network, params, x, factorization, context):
     features = network.apply({"params": params}, x, factorization, context)
     return features.reshape(x.shape[0], factorization.num_sites, -1)
 
@@ -169,6 +213,19 @@ def stepwise(network, params, x, garbage, factorization, context=None):
     _, features_SBMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
     by_slot = jnp.swapaxes(features_SBMF, 0, 1).reshape(x.shape[0], -1, features_SBMF.shape[-1])
     return by_slot[:, jnp.asarray(factorization.slot)]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def drawn_from(conditional, features, keys, canvas, observed, factorization):
+    """What the naive sampler draws under these keys where its passes give these features [B, D, F]."""
+    model = types.SimpleNamespace(conditional=conditional, factorization=factorization)
+    steps = Steps(model, {}, keys, observed, 1.0)
+
+    def body(t, canvas):
+        sites_M = jnp.minimum(factorization.sites(t)[0], factorization.num_sites - 1)
+        return steps.fill(canvas, t, features[:, sites_M])
+
+    return jax.lax.fori_loop(0, factorization.num_steps, body, canvas)
 
 
 def random_x(event, num, seed=0):
@@ -218,8 +275,8 @@ def all_values(event):
     return digits.reshape(-1, *event.shape).astype(np.int32)
 
 
-def fitting_conditionals(event, network):
-    """The registered conditionals that can describe an event: some of them for networks that are not thorough."""
+def fitting_conditionals(event):
+    """The registered conditionals that can describe an event."""
 
     def fits(name):
         try:
@@ -228,8 +285,7 @@ def fitting_conditionals(event, network):
             return False
         return True
 
-    calls = [name + CONDITIONAL_OPTIONS.get(name, "") for name in CONDITIONALS.names()]
-    return some([call for call in calls if fits(call)], network)
+    return [name + CONDITIONAL_OPTIONS.get(name, "") for name in CONDITIONALS.names() if fits(name)]
 
 
 #: Densities are integrated on grids: no scale may be so small that it falls between the points.
@@ -238,5 +294,6 @@ REAL_OPTIONS = {
     "mixture_of_products": "(components=2, base='gaussian(min_log_scale=-1.0)')",
 }
 REAL_CONDITIONALS = [
-    name + REAL_OPTIONS.get(name, "(min_log_scale=-1.0)") for name in fitting_conditionals(EVENTS["real"], "made")
+    name + REAL_OPTIONS.get(name, "(min_log_scale=-1.0)") for name in fitting_conditionals(EVENTS["real"])
 ]
+EACH_REAL = [(call,) for call in REAL_CONDITIONALS]

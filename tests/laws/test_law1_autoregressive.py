@@ -11,16 +11,11 @@ from arjax.networks import NETWORKS
 from arjax.networks.dense import made
 
 
-@pytest.mark.parametrize("ordering", cases.ORDERING_CALLS)
-@pytest.mark.parametrize("partition", cases.PARTITION_CALLS)
-@pytest.mark.parametrize("event", cases.EVENTS)
-@pytest.mark.parametrize("network", NETWORKS.names())
-def test_depends_on_earlier_steps_and_on_all_of_them(network, event, partition, ordering):
-    model = cases.served_model(network, cases.EVENTS[event], ordering, partition)
-    if isinstance(model, str):
-        return
-    depends = cases.dependence(model.network, cases.params_of(model), model.factorization)
-    np.testing.assert_array_equal(depends, declared(model))
+@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
+def test_depends_on_earlier_steps_and_on_all_of_them(network, event, partition):
+    for model in cases.models_of(network, event, partition):
+        depends = cases.dependence(model.network, cases.params_of(model), model.factorization)
+        np.testing.assert_array_equal(depends, declared(model), str(np.asarray(model.factorization.order)))
 
 
 def declared(model):
@@ -33,11 +28,10 @@ def declared(model):
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_every_network_serves_something(network):
     """Else the laws would hold it to nothing."""
-    models = [cases.served_model(network, event, "random(seed=1)", "sites") for event in cases.EVENTS.values()]
-    assert any(not isinstance(model, str) for model in models)
+    assert cases.models_of(network, *cases.own(network, cases.COMBINATIONS))
 
 
-@pytest.mark.parametrize("network", NETWORKS.names())
+@cases.each_network([], [()], every=16)
 def test_jacobian_is_exactly_zero_where_it_must_be(network):
     model = cases.served_model(network, cases.EVENTS["real"], "random(seed=1)", "sites")
     if isinstance(model, str):
@@ -51,8 +45,7 @@ def test_jacobian_is_exactly_zero_where_it_must_be(network):
     np.testing.assert_array_equal((jacobian != 0).any((0, 2)), declared(model))
 
 
-@pytest.mark.parametrize("context", cases.CONTEXTS)
-@pytest.mark.parametrize("network", NETWORKS.names())
+@cases.each_network(["context"], cases.EACH_CONTEXT, every=4)
 def test_context_reaches_every_site_and_opens_no_path(network, context):
     spec, model = cases.CONTEXTS[context], cases.model_in_context(network, context)
     if isinstance(model, str):
@@ -61,7 +54,7 @@ def test_context_reaches_every_site_and_opens_no_path(network, context):
     depends = cases.dependence(model.network, params, model.factorization, context=cases.random_context(spec, 8))
     np.testing.assert_array_equal(depends, declared(model))
     x, c = cases.random_x(model.event, cases.BATCH), cases.random_context(spec, cases.BATCH)
-    features = cases.parallel(model.network, params, x, model.factorization, c)
+    features = np.asarray(cases.parallel(model.network, params, x, model.factorization, c))
     for name, _ in spec.parts:
         other = cases.another_part(spec, c, name)
         change = cases.parallel(model.network, params, x, model.factorization, other) - features

@@ -1,12 +1,12 @@
 """Law 2: the probabilities of all possible examples add up to one."""
 
+import itertools
+
 import law_cases as cases
 import numpy as np
-import pytest
 from compiled import of_family, of_model
 
 from arjax.core.spec import EventSpec
-from arjax.networks import NETWORKS
 
 SMALL_EVENTS = {
     "binary": EventSpec((2, 3)),
@@ -16,18 +16,24 @@ SMALL_EVENTS = {
 }
 
 
-@pytest.mark.parametrize("event", SMALL_EVENTS)
-@pytest.mark.parametrize("partition", ["sites", "rows"])
-@pytest.mark.parametrize("network", NETWORKS.names())
-def test_probabilities_sum_to_one(network, partition, event):
+#: Event, conditional and partition, and of each event and conditional one.
+DISCRETE = [
+    (event, conditional, partition)
+    for event in SMALL_EVENTS
+    for conditional in cases.fitting_conditionals(SMALL_EVENTS[event])
+    for partition in ("sites", "rows")
+]
+
+
+@cases.each_network(["event", "conditional", "partition"], DISCRETE, thorough=DISCRETE[::4] + DISCRETE[3::4], every=2)
+def test_probabilities_sum_to_one(network, event, conditional, partition):
     event = SMALL_EVENTS[event]
-    for conditional in cases.fitting_conditionals(event, network):
-        model = cases.served_model(network, event, "reversed", partition, conditional=conditional)
-        if isinstance(model, str):
-            return
-        log_prob = cases.log_prob(model, cases.all_values(event))
-        assert log_prob.std() > 0.01  # a uniform distribution would prove nothing
-        assert abs(np.exp(log_prob).sum() - 1) < 1e-5
+    model = cases.served_model(network, event, "reversed", partition, conditional=conditional)
+    if isinstance(model, str):
+        return
+    log_prob = cases.log_prob(model, cases.all_values(event))
+    assert log_prob.std() > 0.01  # a uniform distribution would prove nothing
+    assert abs(np.exp(log_prob).sum() - 1) < 1e-5
 
 
 #: Distances from the mode of a conditional, dense near it, and the weight of each in an integral.
@@ -35,8 +41,7 @@ T = np.linspace(-6, 6, 101)
 DISTANCES, WEIGHTS = np.sinh(T), np.cosh(T) * (T[1] - T[0])
 
 
-@pytest.mark.parametrize("conditional", cases.REAL_CONDITIONALS)
-@pytest.mark.parametrize("network", NETWORKS.names())
+@cases.each_network(["conditional"], cases.EACH_REAL, every=11)
 def test_density_of_two_real_sites_integrates_to_one(network, conditional):
     """A double integral, over the second site around its mode given the first."""
     model = cases.served_model(network, EventSpec((1, 2), (), "real", 0), "reversed", "sites", conditional=conditional)
@@ -58,7 +63,7 @@ def test_density_of_two_real_sites_integrates_to_one(network, conditional):
     assert abs(WEIGHTS @ np.exp(log_prob) @ WEIGHTS - 1) < 1e-3
 
 
-@pytest.mark.parametrize("network", NETWORKS.names())
+@cases.each_network([], [()], every=32)
 def test_every_order_gives_a_distribution(network):
     event = EventSpec((2, 3))
     for ordering in cases.ORDERING_CALLS:
@@ -68,9 +73,11 @@ def test_every_order_gives_a_distribution(network):
             assert abs(total - 1) < 1e-5, ordering
 
 
-@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)", "blocks(size=4)"])
-@pytest.mark.parametrize("levels", [5, 256])
-@pytest.mark.parametrize("network", NETWORKS.names())
+#: Levels of a vector, and partition.
+LEVELS = list(itertools.product([5, 256], ["sites", "blocks(size=2)", "blocks(size=4)"]))
+
+
+@cases.each_network(["levels", "partition"], LEVELS, thorough=[LEVELS[0], LEVELS[-1]], every=16)
 def test_scores_are_the_same_when_all_is_compiled_together(network, levels, partition):
     """The network and the conditional in one program: compilers have fused the two wrongly."""
     event = EventSpec((4,), (2,), "levels", levels)

@@ -1,39 +1,23 @@
 """Law 3, second half: any cut into extends and keeps gives the features of the parallel form."""
 
 import law_cases as cases
-import pytest
 from cuts import check_cuts
 
-from arjax.core.spec import NO_CONTEXT
 from arjax.networks import NETWORKS
 
-SIZES = "sizes(sizes=(1, 3, 2))"
-#: Event, partition and context.
-MODELS = [
-    ("binary", "sites", ""),
-    ("levels_vector", SIZES, ""),
-    ("tokens", "sites", "sequence"),
-    ("real", "blocks(size=2)", "several"),
-    ("tokens", SIZES, "several"),
-]
+#: Every network that extends in one pass, and some of the others, which scan their step.
+EXTENDING = [name for n, name in enumerate(NETWORKS.names()) if NETWORKS.get(name).CHUNK > 1 or n % 10 == 6]
 
 
-def some_models():
-    """Two of the models for each network that extends in one pass, one for a third of the others; the rest is slow."""
-    models = []
-    for place, name in enumerate(NETWORKS.names()):
-        at_once = NETWORKS.get(name).CHUNK > 1
-        chosen = {place % len(MODELS)} if at_once or place % 3 == 0 else set()
-        chosen |= {3} if at_once else set()
-        for number in range(len(MODELS)):
-            models.append(pytest.param(name, number, marks=() if number in chosen else pytest.mark.slow))
-    return models
+@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=(), takes=EXTENDING.__contains__)
+def test_any_cut_equals_the_parallel_form(network, event, partition):
+    model = cases.models_of(network, event, partition)[:1]
+    if model:
+        check_cuts(model[0], cases.params_of(model[0]))
 
 
-@pytest.mark.parametrize(("name", "number"), some_models())
-def test_any_cut_equals_the_parallel_form(name, number):
-    event, partition, context = MODELS[number]
-    spec = cases.CONTEXTS[context] if context else NO_CONTEXT
-    model = cases.served_model(name, cases.EVENTS[event], "random(seed=1)", partition, context=spec)
+@cases.each_network(["context"], cases.EACH_CONTEXT, thorough=(), every=4, takes=EXTENDING.__contains__)
+def test_any_cut_equals_the_parallel_form_in_a_context(network, context):
+    model = cases.model_in_context(network, context)
     if not isinstance(model, str):
-        check_cuts(model, cases.params_of(model), cases.random_context(spec, cases.BATCH))
+        check_cuts(model, cases.params_of(model), cases.random_context(cases.CONTEXTS[context], cases.BATCH))

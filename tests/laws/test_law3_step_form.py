@@ -2,27 +2,18 @@
 
 import law_cases as cases
 import numpy as np
-import pytest
-
-from arjax.networks import NETWORKS
 
 #: Largest allowed difference in float32, relative to the largest feature; bfloat16 has its own, see test_precision.py.
 TOLERANCE = 2e-5
 
 
-@pytest.mark.parametrize("partition", cases.PARTITION_CALLS)
-@pytest.mark.parametrize("event", cases.EVENTS)
-@pytest.mark.parametrize("network", NETWORKS.names())
+@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
 def test_step_form_equals_parallel_form(network, event, partition):
-    orders = cases.some(cases.ORDERING_CALLS, network)
-    models = [cases.served_model(network, cases.EVENTS[event], order, partition) for order in orders]
-    for model in {id(model): model for model in models}.values():
-        if not isinstance(model, str):
-            _check(model)
+    for model in cases.models_of(network, event, partition):
+        _check(model)
 
 
-@pytest.mark.parametrize("context", cases.CONTEXTS)
-@pytest.mark.parametrize("network", NETWORKS.names())
+@cases.each_network(["context"], cases.EACH_CONTEXT, every=4)
 def test_step_form_with_context(network, context):
     model = cases.model_in_context(network, context)
     if not isinstance(model, str):

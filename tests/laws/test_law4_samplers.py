@@ -4,11 +4,12 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from compiled import of_family
 from scipy import stats
 
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
-from arjax.samplers import SAMPLERS
+from arjax.samplers import SAMPLERS, example_keys
 
 NUM = 4096
 #: There are thousands of these tests, so one p-value of 1e-4 among them says nothing.
@@ -35,34 +36,25 @@ def chi_square(samples, event, log_prob):
     return stats.chisquare(counts, expected).pvalue
 
 
+#: Event and conditional, and of each conditional one.
+DISCRETE = [(event, conditional) for event in EVENTS for conditional in cases.fitting_conditionals(EVENTS[event])]
+ONE_OF_EACH = [*{conditional: (event, conditional) for event, conditional in DISCRETE}.values(), DISCRETE[0]]
 #: Exact samplers draw the same values (see below), so one of them stands for all; the others are slow.
 ONE_OF_ALL = [pytest.param(name, marks=() if name == "cached" else pytest.mark.slow) for name in SAMPLERS.names()]
 
 
-@pytest.mark.parametrize("event", EVENTS)
-@pytest.mark.parametrize("network", NETWORKS.names())
+@cases.each_network(["event", "conditional"], DISCRETE, thorough=ONE_OF_EACH, every=11)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
-def test_frequencies_match_probabilities(sampler, network, event):
+def test_frequencies_match_probabilities(sampler, network, event, conditional):
     event = EVENTS[event]
-    for conditional in cases.fitting_conditionals(event, network):
-        model = cases.served_model(network, event, "random(seed=2)", "sites", conditional=conditional)
-        if isinstance(model, str):
-            return
-        params = cases.params_of(model)
-        samples = np.asarray(model.sample(params, jax.random.key(3), NUM, sampler=sampler))
-        log_prob = cases.log_prob(model, cases.all_values(event))
-        assert chi_square(samples, event, log_prob) > LEAST_P, conditional
+    model = cases.served_model(network, event, "random(seed=2)", "sites", conditional=conditional)
+    if isinstance(model, str):
+        return
+    samples = np.asarray(model.sample(cases.params_of(model), jax.random.key(3), NUM, sampler=sampler))
+    assert chi_square(samples, event, cases.log_prob(model, cases.all_values(event))) > LEAST_P
 
 
-def real_cases():
-    """Every conditional with one network, and every network with one conditional; the rest of the product is slow."""
-    for place, network in enumerate(NETWORKS.names()):
-        for number, conditional in enumerate(cases.REAL_CONDITIONALS):
-            runs = network in cases.THOROUGH or number == place % len(cases.REAL_CONDITIONALS)
-            yield pytest.param(network, conditional, marks=() if runs else pytest.mark.slow)
-
-
-@pytest.mark.parametrize(("network", "conditional"), [*real_cases()])
+@cases.each_network(["conditional"], cases.EACH_REAL, every=11)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_real_samples_follow_the_densities(sampler, network, conditional):
     """The conditional distribution function of each site, at its sample, is uniform (Rosenblatt, 1952)."""
@@ -72,39 +64,60 @@ def test_real_samples_follow_the_densities(sampler, network, conditional):
         return
     params = cases.gentle_params_of(model)
     samples = np.asarray(model.sample(params, jax.random.key(6), NUM // 8, sampler=sampler))
-    features = cases.parallel(model.network, params, samples, model.factorization)
+    features = np.asarray(cases.parallel(model.network, params, samples, model.factorization))
     t = np.linspace(0, 9, 121)  # below the sample, dense near it
     weights = np.cosh(t) * t[1]
     weights[0] /= 2
     below = samples.reshape(-1, 3, 1) - np.sinh(t).astype(np.float32)
-    uniform = np.exp(np.asarray(model.conditional.log_prob(features[:, :, None], below), np.float64)) @ weights
+    uniform = np.exp(np.asarray(of_family(model.conditional, "log_prob", features[:, :, None], below), float)) @ weights
     assert stats.kstest(uniform.ravel(), "uniform").pvalue > LEAST_P
 
 
-#: Every block structure, and every kind of data on the structure that has steps of different sizes.
-STRUCTURES = [("levels_vector", partition) for partition in cases.PARTITION_CALLS if "(1, 3, 2)" not in partition] + [
-    (event, "sizes(sizes=(1, 3, 2))") for event in cases.EVENTS
-]
-
-
-@pytest.mark.parametrize(("event", "partition"), STRUCTURES)
-@pytest.mark.parametrize("network", NETWORKS.names())
+@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if name != "naive"])
 def test_same_samples_as_naive(sampler, network, event, partition):
-    order = "random(seed=3)" if partition != "rows" else "snake"
-    model = cases.served_model(network, cases.EVENTS[event], order, partition)
-    if isinstance(model, str):
-        return
-    params, key = cases.params_of(model), jax.random.key(4)
-    draws = [np.asarray(model.sample(params, key, 32, sampler=name)) for name in (sampler, "naive")]
-    assert draws[0].std() > 0
-    if cases.EVENTS[event].is_discrete:
-        np.testing.assert_array_equal(*draws)
+    """Free, and given prompts of any length, which are read in chunks. By law 1 the passes of the naive sampler give
+    the features of what is drawn, which one pass gives at once.
+    """
+    for model in cases.models_of(network, event, partition)[:2]:
+        if model.network.CHUNK > 1 and sampler == "cached":
+            sampler = "cached(chunk=2)"
+        params, keys = cases.params_of(model), example_keys(jax.random.key(4), cases.BATCH)
+        given = cases.random_x(model.event, cases.BATCH)
+        for num_steps in range(model.factorization.num_steps):
+            observed = np.asarray(model.factorization.step) < num_steps
+            options = {"given": given, "observed": observed.reshape(model.event.grid_shape)}
+            x = np.asarray(model.draw(params, keys, sampler=sampler, **options).x)
+            flat = (x.reshape(cases.BATCH, model.event.num_sites, -1) for x in (x, given))
+            np.testing.assert_array_equal(*(values[:, observed] for values in flat))
+            check_draw(model, params, keys, x, observed)
+
+
+def check_draw(model, params, keys, x, observed):
+    """The values x are those that the naive sampler draws."""
+    features = cases.parallel(model.network, params, x, model.factorization)
+    canvas = np.where(observed.reshape(1, *model.event.grid_shape, *[1] * len(model.event.value_shape)), x, 0)
+    expected = np.asarray(cases.drawn_from(model.conditional, features, keys, canvas, observed, model.factorization))
+    if model.event.is_discrete:
+        np.testing.assert_array_equal(x, expected)
     else:  # features differ in their last digits, and so do the samples
-        np.testing.assert_allclose(*draws, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(x, expected, rtol=1e-3, atol=1e-3)
+    assert observed.any() or x.std(0).max() > 0
 
 
-@pytest.mark.parametrize("network", NETWORKS.names())
+#: Networks of which the naive sampler draws: it knows them by their passes alone.
+SOME = NETWORKS.names()[::11]
+
+
+@cases.each_network(["event", "partition"], cases.COMBINATIONS, cases.STRUCTURES[::3], takes=SOME.__contains__)
+def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
+    for model in cases.models_of(network, event, partition)[:2]:
+        params, keys = cases.params_of(model), example_keys(jax.random.key(4), cases.BATCH)
+        x = np.asarray(model.draw(params, keys, sampler="naive").x)
+        check_draw(model, params, keys, x, np.zeros(model.event.num_sites, bool))
+
+
+@cases.each_network([], [()], every=32)
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_clamped_sites_condition_exactly(sampler, network):
     event = EventSpec((2, 2))

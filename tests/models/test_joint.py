@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import law_cases as cases
@@ -16,6 +18,7 @@ from joint_cases import (
     DEEP,
     EVENT,
     MIXTURE,
+    NESTED,
     PARTITIONS,
     VECTORS,
     build,
@@ -33,11 +36,13 @@ from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.objectives import Own, Step, make_objective
 
+BLOCKS, SIZES = "blocks(size=3)", "sizes(sizes=(1, 3, 2))"
+
 
 @pytest.mark.parametrize("conditional", [*CALLS, DEEP])
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_the_joint_sums_to_one_and_sites_of_a_step_depend_on_one_another(conditional, partition):
-    if conditional == DEEP and partition != "sizes(sizes=(1, 3, 2))":
+    if conditional == DEEP and partition != SIZES:
         pytest.skip("its inner sizes are those of three slots")
     model, params = build(
         conditional, partition, ordering="list(order=(4, 0, 5, 2, 1, 3))" if "(" in partition else "snake"
@@ -93,10 +98,12 @@ def test_one_component_is_the_product_of_independent_sites():
 @pytest.mark.parametrize(
     ("conditional", "event"),
     [
-        (MIXTURE, VECTORS),
+        pytest.param(MIXTURE, VECTORS, marks=pytest.mark.slow),
         (MIXTURE, EventSpec((4,), (), "levels", 3)),
         (CATEGORIES, EventSpec((2,), (2,), "levels", 3)),
-        ("nested(hidden_sizes=(12,), features=4, conditional='mixture_of_products')", VECTORS),
+        pytest.param(
+            "nested(hidden_sizes=(12,), features=4, conditional='mixture_of_products')", VECTORS, marks=pytest.mark.slow
+        ),
         ("nested(hidden_sizes=(9,), features=4, conditional='nested(hidden_sizes=(9,), features=3)')", VECTORS),
     ],
 )
@@ -142,9 +149,15 @@ def test_the_mode_of_a_block_is_the_best_of_its_components():
     assert (np.asarray(held)[:, 0] == 1).all()
 
 
-@each
-@pytest.mark.parametrize("partition", ["blocks(size=3)", "sizes(sizes=(1, 3, 2))"])
-@pytest.mark.parametrize("network", ["made", "deep_nade"])
+#: Every network, partition and conditional once; the rest of the product is slow.
+TRAINED = [("made", BLOCKS, MIXTURE), ("deep_nade", SIZES, NESTED), ("made", SIZES, BACKWARDS)]
+ALL_TRAINED = itertools.product(["made", "deep_nade"], [BLOCKS, SIZES], CALLS)
+
+
+@pytest.mark.parametrize(
+    ("network", "partition", "conditional"),
+    [pytest.param(*case, marks=() if case in TRAINED else pytest.mark.slow) for case in ALL_TRAINED],
+)
 def test_order_agnostic_training_scores_whole_steps_without_bias(network, partition, conditional):
     """Its loss is on average the score under the orders that it draws."""
     model, params = build(conditional, partition, network, orders="uniform")

@@ -1,16 +1,26 @@
 """A model is an argument of jitted functions: equal models share a program, and so do all orders."""
 
 import jax
-import jax.numpy as jnp
+import law_cases as cases
 import numpy as np
 import pytest
 
 from arjax import samplers
 from arjax.core import EventSpec, UserError
 from arjax.models import make_model
+from arjax.networks import NETWORKS
 
 EVENT = EventSpec((3, 4), (), "levels", 3)
 X = np.random.default_rng(0).integers(0, 3, (5, 3, 4)).astype(np.int32)
+
+
+def build(network="made", event=EVENT, **options):
+    """A small model."""
+    return make_model(event, network, **{**NETWORKS.get(network).SMALL, **options})
+
+
+def params_of(model):
+    return cases.random_like(model.param_shapes)
 
 
 def counted(function):
@@ -28,42 +38,42 @@ def counted(function):
 def test_one_program_serves_equal_models_and_all_orders(network):
     score, traces = counted(lambda model, params, x: model.log_prob(params, x))
     orders = ("raster", "raster", "symmetry(flip=(0,))", "symmetry(flip=(0, 1))")
-    models = [make_model(EVENT, network, ordering=order) for order in orders]
-    params = models[0].init(jax.random.key(0))
+    models = [build(network, ordering=order) for order in orders]
+    params = params_of(models[0])
     scores = [np.asarray(score(model, params, X)) for model in models]
     assert len(traces) == 1
     np.testing.assert_array_equal(scores[0], scores[1])
     assert not np.allclose(scores[0], scores[2]) and not np.allclose(scores[2], scores[3])
-    np.testing.assert_allclose(scores[3], models[3].log_prob(params, X), rtol=1e-5)
+    np.testing.assert_allclose(scores[3], jax.jit(models[3].log_prob)(params, X), rtol=1e-5)
 
 
 def test_equal_nested_conditionals_share_a_program():
     event = EventSpec((3,), (4,))
     options = {"conditional": "nested(network='made', hidden_sizes=(8,), ordering='random(seed=1)')"}
     score, traces = counted(lambda model, params, x: model.log_prob(params, x))
-    models = [make_model(event, "rnn", hidden_size=8, **options) for _ in range(2)]
+    models = [build("rnn", event, **options) for _ in range(2)]
     assert models[0].conditional == models[1].conditional
     assert hash(models[0].conditional) == hash(models[1].conditional)
     other = options["conditional"].replace("seed=1", "seed=2")
-    assert models[0].conditional != make_model(event, "rnn", hidden_size=8, conditional=other).conditional
-    params = models[0].init(jax.random.key(0))
+    assert models[0].conditional != build("rnn", event, conditional=other).conditional
+    params = params_of(models[0])
     for model in models:
-        score(model, params, jnp.zeros((2, 3, 4), jnp.int32))
+        score(model, params, np.zeros((2, 3, 4), np.int32))
     assert len(traces) == 1
 
 
 @pytest.mark.parametrize("objective_orders", ["pool(num=3)", "uniform"])
 def test_a_distribution_over_orders_is_part_of_the_pytree(objective_orders):
-    model = make_model(EVENT, "made", orders=objective_orders)
+    model = build(orders=objective_orders)
     draw, traces = counted(lambda model, key: model.orders.draw(key).order)
     order = draw(model, jax.random.key(1))
     assert sorted(np.asarray(order)) == list(range(12)) and len(traces) == 1
-    assert jax.tree.structure(model) == jax.tree.structure(make_model(EVENT, "made", orders=objective_orders))
+    assert jax.tree.structure(model) == jax.tree.structure(build(orders=objective_orders))
 
 
 def test_a_temperature_may_be_traced():
-    model = make_model(EVENT, "made")
-    params, key = model.init(jax.random.key(0)), jax.random.key(1)
+    model = build()
+    params, key = params_of(model), jax.random.key(1)
     draw = jax.jit(lambda model, params, temperature: model.sample(params, key, 4, temperature=temperature))
     for temperature in (0.5, 1.0):
         expected = model.sample(params, key, 4, temperature=temperature)
@@ -77,8 +87,8 @@ def test_queries_say_that_they_need_the_orders_outside_of_jit():
         "score": lambda model, params: model.conditional_log_prob(params, X, query=~top, evidence=top),
     }
     for options in ({}, {"orders": "uniform"}):
-        model = make_model(EVENT, "independent" if not options else "made", **options)
-        params = model.init(jax.random.key(0))
+        model = build("independent" if not options else "made", **options)
+        params = params_of(model)
         for query in queries.values():
             with pytest.raises(UserError, match=r"must be known outside `jit`.*close over the model"):
                 jax.eval_shape(query, model, params)
@@ -86,14 +96,14 @@ def test_queries_say_that_they_need_the_orders_outside_of_jit():
 
 
 def test_features_of_any_known_sites_are_refused_by_networks_of_an_order():
-    model = make_model(EVENT, "made")
+    model = build()
     with pytest.raises(UserError, match="not from any set of known sites"):
-        model.features_given(model.init(jax.random.key(0)), X, X > 0)
+        model.features_given(params_of(model), X, X > 0)
 
 
 def test_one_program_draws_in_all_orders():
-    models = [make_model(EVENT, "made", ordering=order) for order in ("raster", "snake", "random(seed=3)")]
-    params, keys = models[0].init(jax.random.key(0)), jax.random.split(jax.random.key(1), 2)
+    models = [build(ordering=order) for order in ("raster", "snake", "random(seed=3)")]
+    params, keys = params_of(models[0]), jax.random.split(jax.random.key(1), 2)
     models[0].draw(params, keys)
     before = samplers.base.run._cache_size()
     for model in models:

@@ -6,6 +6,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from compiled import of_family, of_model
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -34,7 +35,7 @@ def raster():
 )
 def test_shapes_types_and_range(sampler, num, event):
     model, params = build(event)
-    samples = model.sample(params, KEY, num, sampler=sampler)
+    samples = np.asarray(model.sample(params, KEY, num, sampler=sampler))
     assert (samples.shape, samples.dtype) == ((num, *event.shape), np.int32)
     assert ((samples >= 0) & (samples < event.num_levels)).all()
 
@@ -42,7 +43,7 @@ def test_shapes_types_and_range(sampler, num, event):
 @each_sampler
 def test_samples_are_a_function_of_the_key_and_differ_within_a_batch(raster, sampler):
     model, params = raster
-    first, again, other = (np.asarray(model.sample(params, jax.random.key(k), 6, sampler=sampler)) for k in (0, 0, 1))
+    first, again, other = (np.asarray(model.sample(params, jax.random.key(k), 5, sampler=sampler)) for k in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert len(np.unique(first, axis=0)) > 1
@@ -79,9 +80,9 @@ def test_one_given_example_counts_for_all_or_each_has_its_own(raster, sampler):
 def test_completing_the_prefix_of_a_sample_gives_that_sample(raster, sampler):
     """The key of a step depends on the step alone: with the drawn values clamped, the rest is drawn alike."""
     model, params = raster
-    free = np.asarray(model.sample(params, KEY, 4, sampler=sampler))
+    free = np.asarray(model.sample(params, KEY, 5, sampler=sampler))
     observed = np.array([[1, 1, 0], [0, 0, 0]], bool)
-    completed = model.sample(params, KEY, 4, sampler=sampler, given=free, observed=observed)
+    completed = model.sample(params, KEY, 5, sampler=sampler, given=free, observed=observed)
     np.testing.assert_array_equal(completed, free)
 
 
@@ -127,27 +128,27 @@ def test_mistakes_are_one_sentence(raster, arguments, message):
 @each_sampler
 def test_a_low_temperature_draws_the_most_probable_value_at_each_step(raster, sampler):
     model, params = raster
-    samples = np.asarray(model.sample(params, KEY, 3, sampler=sampler, temperature=1e-5))
+    samples = np.asarray(model.sample(params, KEY, 5, sampler=sampler, temperature=1e-5))
     assert (samples == samples[0]).all()
-    greedy = np.asarray(model.conditional.mode(model.features(params, samples)))
+    greedy = np.asarray(of_family(model.conditional, "mode", of_model(model, "features", params, samples)))
     np.testing.assert_array_equal(samples, greedy)
 
 
 @each_sampler
 def test_top_k_and_top_p_restrict_every_site(raster, sampler):
     model, params = raster
-    samples = np.asarray(model.sample(params, KEY, 200, sampler=sampler, top_k=2))
-    log_p = model.conditional.log_table(model.features(params, samples))
-    rank = (np.asarray(log_p) > np.take_along_axis(np.asarray(log_p), samples[..., None], -1)).sum(-1)
+    samples = np.asarray(model.sample(params, KEY, 5, sampler=sampler, top_k=2))
+    log_p = np.asarray(of_family(model.conditional, "log_table", of_model(model, "features", params, samples)))
+    rank = (log_p > np.take_along_axis(log_p, samples[..., None], -1)).sum(-1)
     assert rank.max() == 1  # the second best is drawn, the third never
-    free = np.asarray(model.sample(params, KEY, 200, sampler=sampler))
-    np.testing.assert_array_equal(free, model.sample(params, KEY, 200, sampler=sampler, top_k=0, top_p=1.0))
+    free = np.asarray(model.sample(params, KEY, 5, sampler=sampler))
+    np.testing.assert_array_equal(free, model.sample(params, KEY, 5, sampler=sampler, top_k=0, top_p=1.0))
     assert (free != samples).any()
-    one = model.sample(params, KEY, 3, sampler=sampler, top_p=1e-6)
-    np.testing.assert_array_equal(one, model.sample(params, KEY, 3, sampler=sampler, temperature=1e-5))
+    one = model.sample(params, KEY, 5, sampler=sampler, top_p=1e-6)
+    np.testing.assert_array_equal(one, model.sample(params, KEY, 5, sampler=sampler, temperature=1e-5))
 
 
-@each_sampler
+@pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
 def test_top_k_reaches_the_entries_of_nested_values(sampler):
     event = EventSpec((2,), (3,), "tokens", 4)
     model, params = build(event, conditional="nested(hidden_sizes=(8,), features=4)")
@@ -166,14 +167,14 @@ def test_real_values_have_no_top_k():
 def test_temperature_is_data_to_the_compiled_program(raster):
     """Another temperature, key, prefix or order compiles nothing anew."""
     model, params = raster
-    model.sample(params, KEY, 3, temperature=1.0)
+    model.sample(params, KEY, 5, temperature=1.0)
     prompts = [{"given": np.zeros((2, 3), int), "observed": np.arange(6).reshape(2, 3) < n} for n in (1, 3)]
-    model.sample(params, KEY, 3, **prompts[0])
+    model.sample(params, KEY, 5, **prompts[0])
     size = run._cache_size()
-    model.sample(params, jax.random.key(5), 3, temperature=0.7)
-    model.sample(params, KEY, 3, **prompts[1])
+    model.sample(params, jax.random.key(5), 5, temperature=0.7)
+    model.sample(params, KEY, 5, **prompts[1])
     other, _ = build(ordering="random(seed=2)")
-    assert (np.asarray(other.sample(params, KEY, 3)) != np.asarray(model.sample(params, KEY, 3))).any()
+    assert (np.asarray(other.sample(params, KEY, 5)) != np.asarray(model.sample(params, KEY, 5))).any()
     assert run._cache_size() == size
 
 
@@ -202,5 +203,5 @@ def test_a_context_steers_its_own_rows(sampler):
 @each_sampler
 def test_sampling_inside_jit(raster, sampler):
     model, params = raster
-    draw = jax.jit(lambda model, params, key: model.sample(params, key, 3, sampler=sampler))
-    np.testing.assert_array_equal(draw(model, params, KEY), model.sample(params, KEY, 3, sampler=sampler))
+    draw = jax.jit(lambda model, params, key: model.sample(params, key, 5, sampler=sampler))
+    np.testing.assert_array_equal(draw(model, params, KEY), model.sample(params, KEY, 5, sampler=sampler))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import law_cases as cases
 import numpy as np
@@ -24,10 +26,18 @@ def prefix(model, num_steps: int, more: int = 0) -> np.ndarray:
     return np.isin(np.arange(model.event.num_sites), order[:num]).reshape(model.event.grid_shape)
 
 
-@pytest.mark.parametrize("partition", ["sites", "sizes(sizes=(1, 3, 2, 3))"])
-@pytest.mark.parametrize(
-    "network", [name for name in NETWORKS.names() if NETWORKS.get(name).CHUNK > 1] + ["lstm", "made"]
-)
+SIZES = "sizes(sizes=(1, 3, 2, 3))"
+#: One that extends in one pass and one that does not, of single sites and of blocks; law 4 reads prompts with each.
+FAST = [("transformer", "sites"), ("tcn", SIZES), ("made", SIZES), ("lstm", "sites")]
+
+
+def prompted():
+    networks = [name for name in NETWORKS.names() if NETWORKS.get(name).CHUNK > 1] + ["lstm", "made"]
+    for case in itertools.product(networks, ["sites", SIZES]):
+        yield pytest.param(*case, marks=() if case in FAST else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("network", "partition"), [*prompted()])
 def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network, partition):
     """One program for all lengths; the last chunk is rarely full."""
     model = cases.served_model(network, LINE, "random(seed=4)", partition)
