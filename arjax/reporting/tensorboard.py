@@ -32,7 +32,8 @@ class TensorBoard(Writer):
 
         self._event, self._place = Event, f"the TensorBoard events in {workdir}"
         with writing(self._place):
-            self._file = EventsWriter(os.path.join(workdir, "events"))
+            # The package names files by the second, and a second file of one second would replace the first.
+            self._file = EventsWriter(os.path.join(workdir, "events"), filename_suffix=f".{time.time_ns()}")
             if resume_step is not None:
                 self._file.write_event(Event(step=resume_step + 1, session_log=SessionLog(status=SessionLog.START)))
             self._file.flush()

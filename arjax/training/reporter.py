@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import jax
 
+from arjax.evaluation.metrics import SCORES
 from arjax.reporting.progress import Progress
 from arjax.reporting.reports import is_number
 from arjax.reporting.scores import describe_scores
@@ -88,10 +89,11 @@ class Reporter:
         best = ", the best so far" if history.best_step == step else ""
         self._progress.validation(step, f"{describe_scores(scores, self._bits)} ({self._kind}){best}")
 
-    def result(self, step: int, scores: Mapping[str, Any]) -> None:
-        """Hands the scores of the finished run to the writers."""
+    def result(self, step: int, results: Mapping[str, Any]) -> None:
+        """Hands the scores among the results of the finished run to the writers."""
         if self._writer is not None:
-            self._writer.result(step, _named(scores["split"], scores))
+            scores = {name: value for name, value in results.items() if name in SCORES}
+            self._writer.result(step, _named(results["split"], scores))
 
 
 def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
