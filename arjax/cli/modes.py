@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,16 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.cli.command_line import Flags, only_run_in, writable_folder
+from arjax.cli.command_line import Flags
 from arjax.config.files import (
-    FILE_NAME,
     apply_overrides,
     check_same_run,
-    config_names,
     load_config_file,
     load_workdir_config,
-    save_config,
 )
 from arjax.config.validate import validate, validate_run
-from arjax.core.errors import UserError
 from arjax.core.files import write_json
+from arjax.core.folders import writable_folder
 from arjax.reporting.scores import describe_scores
 
 
@@ -33,42 +29,12 @@ def run_train(flags: Flags) -> int:
 
     config = _load_config(flags)
     _connect(flags)
-    workdir = writable_folder(flags.workdir)
-    if jax.process_index() > 0:
-        _train(config, workdir)
-        return 0
-    with only_run_in(workdir):
-        outcome = _train(config, workdir)
-    if outcome.status == "finished":
-        print("\n".join(next_steps(config, outcome.setup, workdir, flags.config)))
+    from arjax.api.fitting import train_in
+
+    outcome = train_in(config, flags.workdir)
+    if outcome.status == "finished" and jax.process_index() == 0:
+        print("\n".join(next_steps(config, outcome.setup, Path(flags.workdir), flags.config)))
     return 0
-
-
-def _train(config: ConfigDict, workdir: Path) -> Any:
-    from arjax.cli.showing import show_run
-    from arjax.config.build import build
-    from arjax.training.loop import train
-    from arjax.training.run_folder import RunFolder
-
-    path = workdir / FILE_NAME
-    is_new = not path.exists()
-    if not is_new:
-        check_same_run(config, workdir, training=True)
-    with RunFolder(workdir) as folder:
-        if jax.process_index() == 0:
-            save_config(config, workdir)
-        try:
-            outcome = train(build(config), workdir)
-        except UserError:
-            if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
-                path.unlink(missing_ok=True)  # nothing was trained: the corrected config may use this folder
-            raise
-        if jax.process_index() == 0:
-            print(outcome.message)
-        if outcome.status == "finished":
-            folder.check()
-            show_run(outcome.setup, config, workdir)
-    return outcome
 
 
 def run_evaluate(flags: Flags) -> int:
@@ -116,16 +82,32 @@ def _line(results: dict[str, Any], bits: bool) -> str:
 
 def run_sample(flags: Flags) -> int:
     """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
-    from arjax.cli.showing import show_more_samples
+    from arjax.api.showing import show_more_samples
     from arjax.config.build import build
+    from arjax.evaluation.prompts import Asked
     from arjax.training.setup import restore_params
 
     config = _load_run_config(flags)
     _connect(flags)
     setup = build(config)
+    asked = Asked(flags.prompt, flags.context)
+    asked.options(setup.dataset)  # a mistake ends here
     params, best_step, _ = restore_params(setup, flags.workdir)
-    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step):
+    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step, asked):
         print(path)
+    return 0
+
+
+def run_suggest(flags: Flags) -> int:
+    """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
+    from arjax.cli.suggesting import show_suggestions
+    from arjax.config.build import build
+    from arjax.training.setup import restore_params
+
+    config = _load_run_config(flags)
+    setup = build(config)
+    params, _, _ = restore_params(setup, flags.workdir)
+    show_suggestions(setup, params, config.suggest, flags.prompt, flags.context)
     return 0
 
 
@@ -162,32 +144,10 @@ def run_plan(flags: Flags) -> int:
 
 
 def run_list(flags: Flags) -> int:
-    """Prints the names of everything that configs can choose, as JSON."""
-    from arjax.conditionals import CONDITIONALS
-    from arjax.data import DATASETS
-    from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-    from arjax.models import Nested  # noqa: F401  a conditional that lies there
-    from arjax.networks import NETWORKS
-    from arjax.objectives import OBJECTIVES
-    from arjax.samplers import SAMPLERS
-    from arjax.training.optimizer import OPTIMIZERS
-    from arjax.training.schedules import SCHEDULES
+    """Prints everything that configs can choose: tables with options, or the names as JSON."""
+    from arjax.cli.listing import print_components, print_names
 
-    registries = {
-        "networks": NETWORKS,
-        "conditionals": CONDITIONALS,
-        "orderings": ORDERINGS,
-        "partitions": PARTITIONS,
-        "orders": ORDER_DISTRIBUTIONS,
-        "graphs": GRAPHS,
-        "objectives": OBJECTIVES,
-        "optimizers": OPTIMIZERS,
-        "schedules": SCHEDULES,
-        "samplers": SAMPLERS,
-        "datasets": DATASETS,
-    }
-    names = {kind: registry.names() for kind, registry in registries.items()}
-    print(json.dumps(names | {"configs": sorted(config_names())}, indent=2))
+    (print_names if flags.json else print_components)()
     return 0
 
 

@@ -80,12 +80,11 @@ class EventSpec:
 
     @property
     def in_words(self) -> str:
-        """The event in a few words: `8 x 8 sites of 17 levels`."""
-        grid = " x ".join(map(str, self.grid_shape)) or "1"
-        kinds = {"binary": "binary values", "real": "real values"}
-        values = kinds.get(self.kind, f"{self.num_levels} {self.kind}")
-        vectors = f"{' x '.join(map(str, self.value_shape))} " if self.value_shape else ""
-        return f"{grid} {'site' if self.num_sites == 1 else 'sites'} of {vectors}{values}"
+        """The event in a few words: `8 x 8 sites, 17 levels` or `100 sites of 88 scalars, binary`."""
+        grid, value = (" x ".join(map(str, shape)) for shape in (self.grid_shape, self.value_shape))
+        scalars = f" of {value} scalars" if value else ""
+        kind = self.kind if self.kind in ("binary", "real") else f"{self.num_levels} {self.kind}"
+        return f"{grid or 1} sites{scalars}, {kind}"
 
     @property
     def dtype(self) -> np.dtype:

@@ -15,6 +15,7 @@ from arjax.population.nats import write_nats
 from arjax.population.population import Population
 from arjax.population.train import Scores
 from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
+from arjax.training.same_data import remember_data
 from arjax.training.setup import best_store
 
 
@@ -40,6 +41,7 @@ def write_member(folder: Path, config: ConfigDict, population: Population, score
     best_step = int(scores.best_step[o, s])
     params = jax.device_put(jax.tree.map(lambda leaf: leaf[o, s], scores.params), jax.devices()[0])
     save_config(config, folder)
+    remember_data(population.setup.dataset, folder)
     best_store(folder).save(best_step, params, _about(scores, o, s))
     test_N, validation_N = scores.test_rows[o, s], scores.validation_rows[o, s]
     write_nats(folder, {"validation": validation_N, config.evaluate.split: test_N})

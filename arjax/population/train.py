@@ -90,7 +90,7 @@ def _scores(population: Population, state: PopulationState, history: History) ->
     def score(nll_N: np.ndarray, sites_N: np.ndarray) -> dict[str, float]:
         finite = np.isfinite(nll_N)
         nll = np.where(finite, nll_N, 0).astype(np.float64)
-        scores = summarize(nll, sites_N, dataset.event, text=dataset.decode is not None)
+        scores = summarize(nll, sites_N, dataset.event, text=dataset.text_unit)
         return scores if finite.all() else dict.fromkeys(scores, math.inf)
 
     def report(o: int, s: int) -> dict[str, Any]:

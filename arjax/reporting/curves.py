@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arjax.reporting.plots import label_axes, new_figure, row_of_axes, save_figure
+from arjax.reporting.figures import label_axes, new_figure, row_of_axes, save_figure
 
 
 def log_curves(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -11,24 +10,22 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.files import writing
+from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
 
-INK, ACCENT, SOFT = "#2b5f91", "#d9722c", "#9a9a9a"
 MAX_IMAGES = 64
-
-
-def has_matplotlib() -> bool:
-    """Whether pictures can be drawn at all."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def sample_grid(
     path: str | os.PathLike, samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None
 ) -> None:
-    """Draws samples, beside real examples when given, as crisp tiles.
+    """Writes the picture of `sample_figure`; the ending of `path` gives the format."""
+    save_figure(sample_figure(samples, real, max_value), path)
+
+
+def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None) -> Any:
+    """Samples, beside real examples when given, as crisp tiles.
 
     Args:
-      path: file to write; its ending gives the format.
       samples: [N, H, W] gray or [N, H, W, 3] colour; the first 64 are drawn.
       real: the same for data; as many as there are samples are drawn.
       max_value: the value drawn as white (colour: full light); by default the largest one present.
@@ -48,7 +45,7 @@ def sample_grid(
         axis.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(title, fontsize=11)
         axis.axis("off")
-    save_figure(figure, path)
+    return figure
 
 
 def _columns(count: int) -> int:
@@ -79,10 +76,19 @@ def entropy_curve(
     measured: np.ndarray | None = None,
     over_grid: np.ndarray | None = None,
 ) -> None:
-    """Draws how uncertain the model is along its order.
+    """Writes the picture of `entropy_figure`."""
+    save_figure(entropy_figure(nats_per_step, stderr, measured, over_grid), path)
+
+
+def entropy_figure(
+    nats_per_step: np.ndarray,
+    stderr: np.ndarray,
+    measured: np.ndarray | None = None,
+    over_grid: np.ndarray | None = None,
+) -> Any:
+    """How uncertain the model is along its order.
 
     Args:
-      path: file to write.
       nats_per_step: [S] mean entropy of the conditionals of each step, in nats.
       stderr: [S] its standard error.
       measured: [S] mean of -log p of the data in each step, in nats; where it lies above the entropy the model is
@@ -108,14 +114,18 @@ def entropy_curve(
         axes[1].set_xticks([])
         axes[1].set_yticks([])
         figure.colorbar(image, ax=axes[1], fraction=0.046, pad=0.03).outline.set_visible(False)
-    save_figure(figure, path)
+    return figure
 
 
 def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> None:
-    """Draws training and validation loss over steps from the lines of `metrics.jsonl`.
+    """Writes the picture of `loss_figure`; raises as that does."""
+    save_figure(loss_figure(metrics, name), path)
+
+
+def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> Any:
+    """Training and validation loss over steps from the lines of `metrics.jsonl`.
 
     Args:
-      path: file to write.
       metrics: dicts with `step` and any of `train/<name>` and `validation/<name>`.
       name: the metric to draw.
 
@@ -142,7 +152,7 @@ def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], n
     axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
     label_axes(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
     axis.legend(frameon=False, fontsize=9)
-    save_figure(figure, path)
+    return figure
 
 
 def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, float, float, float]], unit: str) -> None:
@@ -173,37 +183,3 @@ def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, fl
     label_axes(axis, "", f"{unit}, % above published", "Results and published numbers")
     axis.legend(frameon=False, fontsize=9, ncols=len(models) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     save_figure(figure, path)
-
-
-def new_figure(width: float, height: float) -> Any:
-    """An empty figure drawn by Agg, without pyplot: no window, no state kept between pictures."""
-    if not has_matplotlib():
-        raise UserError("pictures need matplotlib: pip install 'arjax[plots]'")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=160, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def row_of_axes(figure: Any, count: int, widths: Sequence[float] | None = None) -> list[Any]:
-    """Panels beside one another."""
-    return list(figure.subplots(1, count, squeeze=False, width_ratios=widths)[0])
-
-
-def label_axes(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
-    """Labels, title and a light grid."""
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
-    axis.set_title(title, fontsize=11, parse_math=False)
-    axis.grid(alpha=0.25, linewidth=0.6)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-
-
-def save_figure(figure: Any, path: str | os.PathLike) -> None:
-    """Writes a figure, and the folder for it; raises `UserError` where the disk refuses."""
-    with writing(path):
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        figure.savefig(path, bbox_inches="tight", pad_inches=0.06)

@@ -9,6 +9,7 @@ from typing import Any
 UNITS = {
     "bits_per_dim": "bits/dim",
     "bits_per_char": "bits/char",
+    "bits_per_byte": "bits/byte",
     "perplexity": "perplexity",
     "nll_nats_per_frame": "nats/frame",
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from arjax.reporting.curves import Curve, learning_curves
-from arjax.reporting.plots import has_matplotlib
+from arjax.reporting.figures import has_matplotlib
 from arjax.reporting.writers import read_metrics
 from arjax.sweep.results import read_config, read_results
 from arjax.sweep.runs import Run

@@ -14,9 +14,10 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from arjax.cli.command_line import EXIT_USER_ERROR, only_run_in, writable_folder
+from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.core.errors import UserError
 from arjax.core.files import writing
+from arjax.core.folders import only_run_in, writable_folder
 from arjax.core.parent import marked_as_parent
 from arjax.parallel.devices import CUDA, share_devices, visible_devices
 from arjax.sweep.runs import Run

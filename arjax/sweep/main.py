@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arjax.cli.command_line import only_run_in, tell_mistakes, writable_folder
+from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
+from arjax.core.folders import only_run_in, writable_folder
 from arjax.core.paths import user_path
 from arjax.core.user_files import select
 from arjax.reporting.tables import print_table

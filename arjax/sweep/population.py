@@ -13,12 +13,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.cli.command_line import EXIT_USER_ERROR, only_run_in, writable_folder
+from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import apply_overrides, check_same_run, load_config_file
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.files import writing
+from arjax.core.folders import only_run_in, writable_folder
 from arjax.population.outcome import write_member
 from arjax.population.population import Population, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population

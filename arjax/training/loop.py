@@ -22,6 +22,7 @@ from arjax.training.history import History
 from arjax.training.reporter import announce
 from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
 from arjax.training.run_folder import RunFolder
+from arjax.training.same_data import check_data, remember_data
 from arjax.training.setup import Setup, latest_store, restore_params
 from arjax.training.state import own_of
 from arjax.training.step import Tally, named
@@ -123,7 +124,10 @@ class Run:
     def advance(self, stop: StopSignal) -> None:
         """Goes on from the newest readable checkpoint, where there is one, until finished or `stop` is requested."""
         restored = self.latest.restore(self.trainee.abstract_state)
-        if restored is not None:
+        if restored is None:
+            remember_data(self.trainee.setup.dataset, self.workdir)
+        else:
+            check_data(self.trainee.setup.dataset, self.workdir)
             self.step, self.state, extra = restored
             self.history = History.from_json(extra, self.trainee.shape)
             if self.history.members != self.trainee.identity:

@@ -16,6 +16,7 @@ import pytest
 
 from arjax.cli import next_steps as next_steps_module
 from arjax.cli.command_line import parse_flags
+from arjax.cli.listing import REGISTRIES
 from arjax.cli.main import main
 from arjax.cli.next_steps import next_steps
 from arjax.config.files import apply_overrides, load_workdir_config
@@ -163,7 +164,7 @@ def test_a_run_can_be_made_longer_and_says_so(config_file, finished_run, tmp_pat
     workdir = copy_of(finished_run, tmp_path)
     lines = (finished_run.parent / "printed.txt").read_text().splitlines()
     assert lines[0].startswith(
-        "digits: train 1,297, validation 200, test 300 examples of 8 x 8 sites of 17 levels, given"
+        "digits: train 1,297, validation 200, test 300 examples of 8 x 8 sites, 17 levels, given"
     )
     results = json.loads((finished_run / "results.json").read_text())
     assert lines[1].startswith(
@@ -246,7 +247,7 @@ def copy_of(run, tmp_path):
 
 def test_list_names_everything(capsys, repository, monkeypatch):
     monkeypatch.chdir(repository)
-    assert main(["--mode=list"]) == 0
+    assert main(["--mode=list", "--json"]) == 0
     names = json.loads(capsys.readouterr().out)
     kinds = {
         "networks",
@@ -265,6 +266,20 @@ def test_list_names_everything(capsys, repository, monkeypatch):
     assert set(names) == kinds
     assert {"made", "lstm", "causal_conv", "transformer"} <= set(names["networks"])
     assert names["configs"] == sorted(path.stem for path in (repository / "configs").glob("*.py"))
+
+
+def test_list_tells_of_options_and_what_a_component_is(capsys):
+    assert main(["--mode=list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (made,) = [line for line in lines if line.split()[:1] == ["made"]]
+    assert "A fully connected network whose weights are multiplied by masks" in made and "hidden_sizes=(500,)" in made
+    (blocks,) = [line for line in lines if line.split()[:1] == ["blocks"]]
+    assert blocks.split()[-1] == "size"  # what must be given has no default; `order` and `grid_shape` are no options
+    assert "digits" in lines[-1].split(", ")
+    for registry in REGISTRIES.values():
+        for name in registry:
+            own = f"{registry.get(name).__name__}("  # a dataclass without a docstring has its signature
+            assert registry.about(name) and not registry.about(name).startswith(own), name
 
 
 def test_plan_prints_tables_and_writes_them(config_file, tmp_path, capsys):

@@ -138,6 +138,14 @@ def test_examples_run(page, folder, monkeypatch):
             exec(compile(block.text, str(page), "exec", dont_inherit=True), {"__name__": "example"})
 
 
+def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
+    own_arrays, saved = (b for b in doc_text.blocks(ROOT / "docs/python.md") if "xor.safetensors" in b.text)
+    for block in (own_arrays, saved):
+        exec(compile(block.text, "python.md", "exec", dont_inherit=True), names := {"__name__": "example"})
+    assert names["model"].results["nll_nats"] < 3.1
+    assert names["model"].log_prob([[0, 1, 1, 0, 1]]) > names["model"].log_prob([[0, 1, 1, 0, 0]]) + 2
+
+
 def test_the_example_of_the_readme_learns_and_paints_in():
     block = next(b for b in doc_text.blocks(ROOT / "README.md") if b.language == "python")
     names = {"__name__": "example"}
@@ -189,7 +197,11 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
         assert path.name in text, f"docs/training.md does not tell of {path.name}"
     for name in json.loads((folder / "runs/digits/results.json").read_text()):
         assert f"`{name.removeprefix('validation_')}`" in text, f"docs/training.md does not tell of the field {name}"
-    (block,) = [b for b in doc_text.blocks(ROOT / "docs/sampling.md") if "after-digits" in b.info]
-    names = {"__name__": "example"}
-    exec(compile(block.text, "sampling.md", "exec"), names)
-    assert names["x"].shape == (16, 8, 8) and names["step"] == 6
+    names = {}
+    for page in ("sampling.md", "python.md"):
+        (block,) = [b for b in doc_text.blocks(ROOT / "docs" / page) if "after-digits" in b.info]
+        exec(compile(block.text, page, "exec", dont_inherit=True), names.setdefault(page, {"__name__": "example"}))
+        assert names[page]["run"].best_step == 6
+    assert names["sampling.md"]["x"].shape == (16, 8, 8)
+    assert names["python.md"]["probabilities"].shape == (5, 8, 8, 17)
+    assert (names["python.md"]["completed"][:, :4] == names["python.md"]["x"][0, :4]).all()
