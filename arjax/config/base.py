@@ -85,6 +85,7 @@ def base_config() -> ConfigDict:
                 "accumulate": 1,  # micro-batches that a batch is cut into
                 "init_from": "",  # workdir of the run whose best parameters are the first ones here; "": fresh ones
                 "data_on_device": True,
+                "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
             },
             "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
             "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0},

@@ -107,7 +107,16 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
         train=TrainOptions(**{field.name: train[field.name] for field in dataclasses.fields(TrainOptions)}),
         evaluate=EvaluateOptions(**config.evaluate.to_dict()),
         open_run=functools.partial(open_run, mesh=mesh),
+        about=_in_words(config),
     )
+
+
+def _in_words(config: ConfigDict) -> str:
+    """The network and its order: `lstm in raster order`."""
+    model = config.model
+    order = f"orders {model.orders}" if model.orders else f"{model.ordering} order"
+    blocks = "" if model.partition == "sites" else f", in blocks {model.partition}"
+    return f"{config.network.name} in {order}{blocks}"
 
 
 def open_run(workdir: str, mesh: Mesh) -> Trained:

@@ -36,6 +36,7 @@ MAY_DIFFER = (
     "train.checkpoint_every",
     "train.patience",
     "train.data_on_device",
+    "train.writers",
     "evaluate.",
     "sample.",
     "inpaint.",

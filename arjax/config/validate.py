@@ -142,6 +142,7 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
     from arjax.networks import NETWORKS
+    from arjax.reporting.writers import make_writers
     from arjax.samplers import make_sampler
 
     for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
@@ -160,6 +161,7 @@ def _check_names(config: ConfigDict) -> None:
     _check_orders(config)
     _check_optimizer(config.optimizer)
     make_sampler(config.sample.sampler)
+    make_writers(config.train.writers)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
