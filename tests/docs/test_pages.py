@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 import re
+import sys
 
 import doc_text
 import numpy as np
@@ -61,7 +62,14 @@ def folder(tmp_path, monkeypatch):
             if "/" not in name:
                 (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    for registry in REGISTRIES:  # what the files register is not there for other tests
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -130,9 +138,7 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
-def test_examples_run(page, folder, monkeypatch):
-    for registry in REGISTRIES:  # what an example registers is not there for other tests
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+def test_examples_run(page, folder):
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
             exec(compile(block.text, str(page), "exec", dont_inherit=True), {"__name__": "example"})
@@ -190,7 +196,7 @@ def test_the_config_of_the_page_builds(folder):
 
 def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
     assert arjax("--config=my_data.py:smoke", "--workdir=runs/parity") == 0
-    assert arjax("--mode=evaluate", "--config=my_data.py:smoke", "--workdir=runs/parity") == 0
+    assert arjax("--mode=evaluate", "--workdir=runs/parity") == 0  # finds the file again
     assert json.loads((folder / "runs/parity/results.json").read_text())["dataset"] == "parity"
 
 
