@@ -228,7 +228,8 @@ def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, fin
         def close(self):
             heard.append("close")
 
-    monkeypatch.setattr(WRITERS, "_entries", WRITERS._entries | {"heard": Heard})
+    monkeypatch.setattr(WRITERS, "_entries", dict(WRITERS._entries))
+    WRITERS.register("heard")(Heard)
     monkeypatch.setattr("arjax.reporting.writers.WRITERS", WRITERS)
     workdir = copy_of(finished_run, tmp_path)
     flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=7"]
