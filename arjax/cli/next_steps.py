@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from arjax.data import DATASETS
+from arjax.reporting.writers import make_writers
 from arjax.training.setup import Setup
 
 PICTURES = ("samples/samples.png", "entropy.png")
@@ -33,5 +34,5 @@ def next_steps(config: ConfigDict, setup: Setup, workdir: Path, given: str) -> l
 def _modules(config: ConfigDict, setup: Setup) -> set[str]:
     """Where the components of a run are defined."""
     model, recipe = setup.model, setup.recipe
-    parts = (type(model.network), type(model.conditional), type(recipe.objective), DATASETS.get(config.dataset.name))
-    return {part.__module__ for part in parts}
+    objects = (model.network, model.conditional, recipe.objective, *make_writers(config.train.writers))
+    return {part.__module__ for part in (*map(type, objects), DATASETS.get(config.dataset.name))}
