@@ -44,10 +44,10 @@ clean:
 $(VENV)/.plots: EXTRAS = plots
 $(VENV)/.dev: EXTRAS = plots,dev
 $(VENV)/.benchmark: EXTRAS = plots,benchmark
-$(VENV)/.plots $(VENV)/.dev: PACKAGES = 75 packages, 350 MB to download and 1.2 GB on disk
-$(VENV)/.benchmark: PACKAGES = 110 packages, 3 GB to download and 6 GB on disk
+$(VENV)/.plots $(VENV)/.dev: PACKAGES = about 75 packages, 300 MB to download and 1.2 GB on disk
+$(VENV)/.benchmark: PACKAGES = about 100 packages, with torch several GB
 $(VENV)/.plots $(VENV)/.dev $(VENV)/.benchmark: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing arjax with its extras $(EXTRAS) into $(VENV): about $(PACKAGES), a few minutes at most"
+	@echo "installing arjax with its extras $(EXTRAS) into $(VENV): $(PACKAGES)"
 	$(INSTALL) '.[$(EXTRAS)]'
 	@touch $@
 
