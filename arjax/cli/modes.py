@@ -165,8 +165,9 @@ def _load_run_config(flags: Flags) -> ConfigDict:
     if flags.config:
         config = load_config_file(flags.config)
     else:
-        validate_run(stored, flags.workdir)
         config = stored.copy_and_resolve_references()
+        apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
+        validate_run(config, flags.workdir)
     apply_overrides(config, flags.overrides)
     validate(config)
     check_same_run(config, flags.workdir)
