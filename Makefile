@@ -14,7 +14,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
 # Compiled programs are kept between runs: a second `make test` or `make run` compiles next to nothing.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
@@ -50,7 +50,11 @@ $(VENV)/.plots: EXTRAS = plots
 $(VENV)/.dev: EXTRAS = plots,dev
 $(VENV)/.benchmark: EXTRAS = plots,benchmark
 $(VENV)/.docs: EXTRAS = plots,docs
+$(VENV)/.plots $(VENV)/.dev: PACKAGES = about 75 packages, 300 MB to download and 1.2 GB on disk
+$(VENV)/.docs: PACKAGES = about 100 packages
+$(VENV)/.benchmark: PACKAGES = about 100 packages, with torch several GB
 $(VENV)/.plots $(VENV)/.dev $(VENV)/.benchmark $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing arjax with its extras $(EXTRAS) into $(VENV): $(PACKAGES)"
 	$(INSTALL) '.[$(EXTRAS)]'
 	@touch $@
 
@@ -59,4 +63,5 @@ $(BIN)/python:
 	  || { echo "arjax needs Python 3.11 or newer, and $(PYTHON) is not: name one with make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "making a virtual environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)
