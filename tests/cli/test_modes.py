@@ -254,6 +254,7 @@ def test_list_names_everything(capsys, repository, monkeypatch):
         "schedules",
         "samplers",
         "datasets",
+        "writers",
         "configs",
     }
     assert set(names) == kinds
