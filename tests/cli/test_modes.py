@@ -202,6 +202,7 @@ def test_the_command_that_scores_names_a_split_that_is_there(tmp_path, splits, s
 
 
 HEARD = """
+import dataclasses
 from pathlib import Path
 from arjax.reporting.writers import WRITERS, Writer
 
