@@ -25,6 +25,16 @@ EVENTS = {
     "levels_vector": EventSpec((6,), (2,), "levels", 4),
     "tokens": EventSpec((3, 2), (), "tokens", 5),
     "real": EventSpec((2, 3), (), "real", 0),
+    "columns": EventSpec(
+        (6,),
+        kind="columns",
+        columns=tuple(
+            EventSpec((), (), kind, levels)
+            for kind, levels in zip(
+                ("real", "tokens", "binary", "levels", "real", "tokens"), (0, 3, 2, 4, 0, 5), strict=True
+            )
+        ),
+    ),
 }
 #: Options for the components that cannot be called without; a new component of that kind needs a line here.
 ORDERING_OPTIONS = {"tiles": "(height=2, width=2)", "random": "(seed=1)", "list": "(order=(3, 0, 5, 1, 4, 2))"}
@@ -231,6 +241,10 @@ def drawn_from(conditional, features, keys, canvas, observed, factorization):
 def random_x(event, num, seed=0):
     """`num` random examples of an event."""
     rng = np.random.default_rng(seed)
+    if event.columns:
+        return np.stack(
+            [random_x(column, num, seed + i) for i, column in enumerate(event.columns)], 1, dtype=np.float32
+        )
     if not event.is_discrete:
         return rng.normal(size=(num, *event.shape)).astype(np.float32)
     return rng.integers(0, event.num_levels, (num, *event.shape)).astype(np.int32)
@@ -261,6 +275,9 @@ def dependence(network, params, factorization, num=8, context=None):
     changed[site, :, site] += shift
     if event.is_discrete:
         changed %= event.num_levels
+    for i, column in enumerate(event.columns):
+        if column.is_discrete:
+            changed[i, :, i] %= column.num_levels
     everything = np.concatenate([x[None], changed]).reshape(-1, *event.shape)
     if context is not None:
         context = jax.tree.map(lambda c: np.tile(c, (num_sites + 1,) + (1,) * (c.ndim - 1)), context)
