@@ -1,0 +1,63 @@
+"""Autoregressive models of any data: any order, any network, any conditional distribution.
+
+    import arjax
+
+    run = arjax.fit("configs/digits.py:network=wavenet", workdir="runs/wavenet")  # all that the command `arjax` does
+    run = arjax.open_run("runs/wavenet")  # later, or while it is still training
+    run.results, run.history, run.log_prob(x), run.sample(16), run.plot_samples()
+
+    model = arjax.make_model(arjax.EventSpec((5,)), "made")
+    fitted = arjax.fit_arrays(model, train=x, validation=y, steps=2000)  # own arrays, no config and no files
+    fitted.save("model.safetensors")
+    arjax.load("model.safetensors")
+
+JAX is imported when one of these names is used first: `import arjax` alone is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from arjax.core.version import __version__
+
+if TYPE_CHECKING:  # for editors and type checkers; `__getattr__` imports them when they are used
+    from arjax.api import Fitted, Run, fit, fit_arrays, load, open_run
+    from arjax.core import ContextSpec, EventSpec, UserError
+    from arjax.data import make_dataset
+    from arjax.models import make_model
+
+_PLACES = {
+    "arjax.api": ("Fitted", "Run", "fit", "fit_arrays", "load", "open_run"),
+    "arjax.core": ("ContextSpec", "EventSpec", "UserError"),
+    "arjax.data": ("make_dataset",),
+    "arjax.models": ("make_model",),
+}
+_MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "ContextSpec",
+    "EventSpec",
+    "Fitted",
+    "Run",
+    "UserError",
+    "__version__",
+    "fit",
+    "fit_arrays",
+    "load",
+    "make_dataset",
+    "make_model",
+    "open_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, each imported when it is used first."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'arjax' has no attribute {name!r} (it has: {', '.join(__all__)})")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Those names, and whatever else is there."""
+    return sorted({*globals(), *__all__})

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from arjax.core.spec import EventSpec
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks.base import step_variables
-from arjax.reporting.plots import log_curves
+from arjax.reporting.curves import log_curves
 from arjax.reporting.tables import print_table
 
 SHORTEST = 1024

@@ -35,7 +35,7 @@ def baseline_row(dataset: Dataset, order: int, command: str) -> dict[str, Any]:
     model = fit_count_model(splits["train"], splits["validation"], event.num_levels, order)
     minutes = (time.monotonic() - started) / 60
     x, mask = splits["test"]
-    scores = summarize(-model.log_prob(x, mask).sum(1), mask.sum(1), event, text=dataset.decode is not None)
+    scores = summarize(-model.log_prob(x, mask).sum(1), mask.sum(1), event, text=dataset.text_unit)
     known = {
         "dataset": dataset.name,
         "model": f"counts, order {order}",

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from arjax.core.errors import UserError
-from arjax.core.files import locked
 from arjax.core.output import guarded_output
 from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean
+from arjax.core.version import __version__
 
-MODES = ("train", "evaluate", "sample", "inpaint", "plan", "list")
+MODES = ("train", "evaluate", "sample", "suggest", "inpaint", "plan", "list")
 EXIT_USER_ERROR = 2
 
 _DESCRIPTION = "Trains, scores and samples an autoregressive model given by a config file."
@@ -26,15 +22,17 @@ _EPILOG = """\
 modes:
   train      trains, validates as it goes, ends with the test likelihood; goes on by itself in a folder with a run
   evaluate   scores config.evaluate.split with the parameters that were best on validation -> DIR/evaluations/
-  sample     draws config.sample.num samples -> DIR/samples-1/, samples-2/, ...
+  sample     draws config.sample.num samples -> DIR/samples-1/, samples-2/, ...; they begin with --prompt
+  suggest    the most probable next characters after --prompt, and continuations, with their probabilities
   inpaint    completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/
   plan       parameter table, FLOPs and memory per device for the mesh in the config, without an accelerator
-  list       everything registered (networks, orderings, data sets, ...) as JSON
+  list       everything registered (networks, orderings, data sets, ...) with its options; --json: the names alone
 
 examples:
   arjax --config=configs/digits.py --workdir=runs/digits
   arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
+  arjax --mode=suggest --workdir=runs/book --prompt="to be or n"
 """
 
 
@@ -47,7 +45,10 @@ class Flags:
       config: `file.py` or `file.py:arg`, "" when not given.
       workdir: folder of the run, "" when not given.
       overrides: (`train.steps`, text) for each `--config.train.steps=text`.
+      prompt: the first characters of samples, or those before suggestions; "" for none.
+      context: what samples and suggestions are conditioned on, `3` or `name=3,other=1`; "" when not given.
       devices: simulated devices of `plan`, 0: as many as the mesh in the config names.
+      json: whether `list` prints JSON.
       coordinator_address, num_processes, process_id: for runs of several processes; "", 0 and -1 when not given.
     """
 
@@ -55,7 +56,10 @@ class Flags:
     config: str = ""
     workdir: str = ""
     overrides: tuple[tuple[str, str], ...] = ()
+    prompt: str = ""
+    context: str = ""
     devices: int = 0
+    json: bool = False
     coordinator_address: str = ""
     num_processes: int = 0
     process_id: int = -1
@@ -75,7 +79,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     Raises:
       UserError: unknown flag, wrong mode, a missing `--config` or `--workdir`, one that does not fit the mode, or a
         `--workdir` that is no path.
-      SystemExit: with code 0, after `--help`.
+      SystemExit: with code 0, after `--help` and `--version`.
     """
     rest, overrides = split_overrides(argv)
     parser = _parser()
@@ -99,7 +103,13 @@ def _parser() -> Parser:
     parser.add_argument("--config", default="", metavar="FILE.py[:ARG]", help="config file, with its argument")
     parser.add_argument("--workdir", default="", metavar="DIR", help="folder of the run")
     parser.add_argument("--mode", default="train", choices=MODES, metavar="MODE", help=f"{' | '.join(MODES)} [train]")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="sample, suggest: the characters at the beginning")
+    parser.add_argument(
+        "--context", default="", metavar="N", help="sample, suggest: class, or name=N,name=N for several"
+    )
     parser.add_argument("--devices", default=0, type=int, metavar="N", help="plan: simulated devices [the mesh's size]")
+    parser.add_argument("--json", action="store_true", help="list: names as JSON")
+    parser.add_argument("--version", action="version", version=f"arjax {__version__}", help="print the version")
     group = parser.add_argument_group("several processes (found by itself on SLURM, TPU and GPU clusters)")
     group.add_argument("--coordinator_address", default="", metavar="HOST:PORT", help="address of process 0")
     group.add_argument("--num_processes", default=0, type=int, metavar="N", help="number of processes")
@@ -143,36 +153,19 @@ def _check(flags: Flags) -> None:
         raise UserError(f"--mode={flags.mode} needs --workdir=DIR")
     if flags.mode == "list" and (flags.config or flags.overrides or flags.workdir):
         raise UserError("--mode=list takes neither a config nor a workdir")
-    if flags.mode in ("plan", "list") and (flags.coordinator_address or flags.num_processes or flags.process_id != -1):
+    for name, text in (("prompt", flags.prompt), ("context", flags.context)):
+        if text and flags.mode not in ("sample", "suggest"):
+            raise UserError(f"--{name} goes with --mode=sample or --mode=suggest")
+    if flags.mode in ("suggest", "plan", "list") and (
+        flags.coordinator_address or flags.num_processes or flags.process_id != -1
+    ):
         raise UserError(f"--mode={flags.mode} is one process: no coordinator_address, num_processes or process_id")
     if flags.devices and flags.mode != "plan":
         raise UserError("--devices goes with --mode=plan; a run uses the devices of the machine")
+    if flags.json and flags.mode != "list":
+        raise UserError("--json goes with --mode=list")
     if flags.devices < 0:
         raise UserError(f"--devices must be above 0, not {flags.devices}")
-
-
-def writable_folder(path: str | os.PathLike) -> Path:
-    """Makes the folder when missing and returns it; raises `UserError` when nothing can be written there."""
-    folder = user_path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise UserError(f"cannot write to the folder {str(path)!r}: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def only_run_in(folder: Path) -> Iterator[None]:
-    """Holds the folder for one training run; raises `UserError` when another process trains there at this moment.
-
-    Two runs would remove each other's checkpoints. The lock is on the folder itself and ends with the process, however
-    it ends. File systems without locks (some network ones) are used without.
-    """
-    with locked(folder, exclusive=True) as free:
-        if not free:
-            raise UserError(f"another process is training in {folder}: wait for it, or choose another --workdir")
-        yield
 
 
 def tell_mistakes(program: str, main: Callable[[], int]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,56 +10,25 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from arjax.cli.command_line import Flags, only_run_in, writable_folder
+from arjax.cli.command_line import Flags
 from arjax.config.files import (
-    FILE_NAME,
     apply_overrides,
     check_same_run,
-    config_names,
     load_config_file,
     load_workdir_config,
-    save_config,
 )
 from arjax.config.validate import validate, validate_run
-from arjax.core.errors import UserError
 from arjax.core.files import write_json
+from arjax.core.folders import writable_folder
 
 
 def run_train(flags: Flags) -> int:
     """Trains in `flags.workdir`, from wherever the run there stands, and shows what came out."""
     config = _load_config(flags)
     _connect(flags)
-    workdir = writable_folder(flags.workdir)
-    if jax.process_index() > 0:
-        return _train(config, workdir)
-    with only_run_in(workdir):
-        return _train(config, workdir)
+    from arjax.api.fitting import train_in
 
-
-def _train(config: ConfigDict, workdir: Path) -> int:
-    from arjax.cli.showing import show_run
-    from arjax.config.build import build
-    from arjax.training.loop import train
-    from arjax.training.run_folder import RunFolder
-
-    path = workdir / FILE_NAME
-    is_new = not path.exists()
-    if not is_new:
-        check_same_run(config, workdir, training=True)
-    with RunFolder(workdir) as folder:
-        if jax.process_index() == 0:
-            save_config(config, workdir)
-        try:
-            outcome = train(build(config), workdir)
-        except UserError:
-            if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
-                path.unlink(missing_ok=True)  # nothing was trained: the corrected config may use this folder
-            raise
-        if jax.process_index() == 0:
-            print(outcome.message)
-        if outcome.status == "finished":
-            folder.check()
-            show_run(outcome.setup, config, workdir)
+    train_in(config, flags.workdir)
     return 0
 
 
@@ -70,7 +38,7 @@ def run_evaluate(flags: Flags) -> int:
     from arjax.evaluation.likelihood import Evaluator
     from arjax.reporting.reports import read_report
     from arjax.training.reporter import announce
-    from arjax.training.results import cost_of_run, device_name, write_evaluation
+    from arjax.training.results import cost_of_run, device_name, validation_scores, write_evaluation
     from arjax.training.setup import latest_store, restore_params
 
     config = _load_run_config(flags)
@@ -85,8 +53,8 @@ def run_evaluate(flags: Flags) -> int:
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
     )(params, split)
     results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind} | scores
+    results |= validation_scores(about)
     results |= {
-        "validation_nll_nats": about["value"] if about else None,
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "step": newest[0] if newest else best_step,
         "best_step": best_step,
@@ -107,7 +75,12 @@ def describe_scores(results: dict[str, Any]) -> str:
         f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats",
         f"{results['bits_per_dim']:.4f} bits/dim",
     ]
-    names = {"bits_per_char": "bits/char", "perplexity": "perplexity", "nll_nats_per_frame": "nats/frame"}
+    names = {
+        "bits_per_char": "bits/char",
+        "bits_per_byte": "bits/byte",
+        "perplexity": "perplexity",
+        "nll_nats_per_frame": "nats/frame",
+    }
     parts += [f"{results[key]:.4f} {unit}" for key, unit in names.items() if key in results]
     if results.get("num_orders", 1) > 1:
         parts.insert(
@@ -119,16 +92,32 @@ def describe_scores(results: dict[str, Any]) -> str:
 
 def run_sample(flags: Flags) -> int:
     """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
-    from arjax.cli.showing import show_more_samples
+    from arjax.api.showing import show_more_samples
     from arjax.config.build import build
+    from arjax.evaluation.prompts import Asked
     from arjax.training.setup import restore_params
 
     config = _load_run_config(flags)
     _connect(flags)
     setup = build(config)
+    asked = Asked(flags.prompt, flags.context)
+    asked.options(setup.dataset)  # a mistake ends here
     params, best_step, _ = restore_params(setup, flags.workdir)
-    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step):
+    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step, asked):
         print(path)
+    return 0
+
+
+def run_suggest(flags: Flags) -> int:
+    """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
+    from arjax.cli.suggesting import show_suggestions
+    from arjax.config.build import build
+    from arjax.training.setup import restore_params
+
+    config = _load_run_config(flags)
+    setup = build(config)
+    params, _, _ = restore_params(setup, flags.workdir)
+    show_suggestions(setup, params, config.suggest, flags.prompt, flags.context)
     return 0
 
 
@@ -165,32 +154,10 @@ def run_plan(flags: Flags) -> int:
 
 
 def run_list(flags: Flags) -> int:
-    """Prints the names of everything that configs can choose, as JSON."""
-    from arjax.conditionals import CONDITIONALS
-    from arjax.data import DATASETS
-    from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-    from arjax.models import Nested  # noqa: F401  a conditional that lies there
-    from arjax.networks import NETWORKS
-    from arjax.objectives import OBJECTIVES
-    from arjax.samplers import SAMPLERS
-    from arjax.training.optimizer import OPTIMIZERS
-    from arjax.training.schedules import SCHEDULES
+    """Prints everything that configs can choose: tables with options, or the names as JSON."""
+    from arjax.cli.listing import print_components, print_names
 
-    registries = {
-        "networks": NETWORKS,
-        "conditionals": CONDITIONALS,
-        "orderings": ORDERINGS,
-        "partitions": PARTITIONS,
-        "orders": ORDER_DISTRIBUTIONS,
-        "graphs": GRAPHS,
-        "objectives": OBJECTIVES,
-        "optimizers": OPTIMIZERS,
-        "schedules": SCHEDULES,
-        "samplers": SAMPLERS,
-        "datasets": DATASETS,
-    }
-    names = {kind: registry.names() for kind, registry in registries.items()}
-    print(json.dumps(names | {"configs": sorted(config_names())}, indent=2))
+    (print_names if flags.json else print_components)()
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
@@ -80,6 +81,15 @@ class Conditional(abc.ABC):
     @abc.abstractmethod
     def mode(self, features: jax.Array) -> jax.Array:
         """The most probable value, [..., *value_shape]."""
+
+    @property
+    def has_table(self) -> bool:
+        """Whether there is a list of probabilities of each scalar, see `log_table`."""
+        try:
+            jax.eval_shape(self.log_table, jax.ShapeDtypeStruct((self.num_params,), jnp.float32))
+        except UserError:
+            return False
+        return True
 
     def log_table(self, features: jax.Array) -> jax.Array:
         """log p of each possible value of each scalar, [..., *value_shape, V] in nats.

@@ -74,6 +74,8 @@ def base_config() -> ConfigDict:
             "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0},
             # hidden: top, bottom, left or right half; visible: rest (the other half) or nothing
             "inpaint": {"hidden": "bottom", "visible": "rest", "num": 8, "completions": 6},
+            # the most probable next characters and continuations to show; longest continuation; breadth of the search
+            "suggest": {"num": 5, "length": 16, "beams": 16},
             # data -1: all devices that are left; rules (): the default sharding rules
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "rules": ()},
         }

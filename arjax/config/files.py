@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
@@ -17,7 +18,8 @@ from arjax.core.files import reading, write_text
 from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import nearby_files, run_user_file
-from arjax.core.values import parse_json, parse_value
+from arjax.core.values import as_typed, parse_json, parse_value
+from arjax.training.same_data import has_fingerprint
 
 FILE_NAME = "config.json"
 
@@ -34,6 +36,7 @@ MAY_DIFFER = (
     "evaluate.",
     "sample.",
     "inpaint.",
+    "suggest.",
     "mesh.",
 )
 DURATIONS = ("train.steps", "train.examples", "train.epochs")
@@ -86,21 +89,32 @@ def apply_overrides(config: ConfigDict, overrides: Iterable[tuple[str, str]]) ->
       UserError: unknown field (with the nearest one), a whole section, or a value of another type.
     """
     for name, text in overrides:
-        *parents, leaf = name.split(".")
-        section: Any = config
-        for depth, part in enumerate([*parents, leaf]):
-            if not isinstance(section, ConfigDict) or part not in section:
-                raise UserError(_unknown_field(config, name, section, ".".join(name.split(".")[:depth])))
-            parent, section = section, section[part]
-        if isinstance(section, ConfigDict):
-            raise UserError(f"config.{name} is a section, set one of its fields: {', '.join(sorted(section))}")
-        if leaf == "name" and text != section and parents[0] in ("dataset", "network"):
-            raise UserError(
-                f"config.{name} cannot be changed on the command line, as the other fields of config.{parents[0]} "
-                f"belong to {section!r}: choose it in the config file, or with its argument where it has one, such as "
-                f"--config=FILE.py:{parents[0]}={text}"
-            )
-        parent[leaf] = parse_value(text, section, f"config.{name}")
+        _set_field(config, name, text, parse_value)
+
+
+def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    """Sets fields given as {`train.steps`: 100}; raises as `apply_overrides`."""
+    for name, value in values.items():
+        _set_field(config, name, value.item() if isinstance(value, np.generic) else value, as_typed)
+
+
+def _set_field(config: ConfigDict, name: str, value: Any, read: Callable[[Any, Any, str], Any]) -> None:
+    """Sets a field to `read(value, what is there, name in messages)`."""
+    *parents, leaf = name.split(".")
+    section: Any = config
+    for depth, part in enumerate([*parents, leaf]):
+        if not isinstance(section, ConfigDict) or part not in section:
+            raise UserError(_unknown_field(config, name, section, ".".join(name.split(".")[:depth])))
+        parent, section = section, section[part]
+    if isinstance(section, ConfigDict):
+        raise UserError(f"config.{name} is a section, set one of its fields: {', '.join(sorted(section))}")
+    if leaf == "name" and value != section and parents[0] in ("dataset", "network"):
+        raise UserError(
+            f"config.{name} cannot be changed on the command line, as the other fields of config.{parents[0]} "
+            f"belong to {section!r}: choose it in the config file, or with its argument where it has one, such as "
+            f"--config=FILE.py:{parents[0]}={value}"
+        )
+    parent[leaf] = read(value, section, f"config.{name}")
 
 
 def _unknown_field(config: ConfigDict, name: str, section: Any, prefix: str) -> str:
@@ -175,6 +189,7 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
     old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
     for name in sorted(old.keys() | new.keys()):
         may_differ = name.startswith(MAY_DIFFER) and not (training and name == "evaluate.num_orders")
+        may_differ |= name == "dataset.file" and has_fingerprint(workdir)  # a file that moved is known by its contents
         if may_differ or (name in old and name in new and old[name] == new[name]):
             continue
         if name in DURATIONS and name in old and name in new and new[name] >= old[name] > 0:

@@ -77,10 +77,10 @@ def read_json_object(path: str | os.PathLike) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def locked(folder: str | os.PathLike, *, exclusive: bool) -> Iterator[bool]:
+def locked(folder: str | os.PathLike, *, exclusive: bool, wait: bool | None = None) -> Iterator[bool]:
     """Holds a lock on a folder, which ends with the process: exclusive, or shared with others that have it shared.
 
-    A shared one is waited for, an exclusive one is not.
+    A shared one is waited for, an exclusive one is not, unless `wait` says otherwise.
 
     Yields:
       Whether nobody else is in the way. Where there is no such folder, or the file system has no locks (some network
@@ -94,7 +94,9 @@ def locked(folder: str | os.PathLike, *, exclusive: bool) -> Iterator[bool]:
     try:
         free = True
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+            kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+            wait = not exclusive if wait is None else wait
+            fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError:
             free = False
         except OSError:

@@ -7,8 +7,9 @@ import dataclasses
 import difflib
 import inspect
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -83,6 +84,31 @@ class Registry:
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return sorted(self._entries)
+
+    def __repr__(self) -> str:
+        return f"<registry of the kind {self.kind!r}: {', '.join(self) or 'empty'}>"
+
+    def __getitem__(self, name: str) -> Callable:
+        return self.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def name_of(self, component: object) -> str:
+        """The name of a component, "" where it is not registered."""
+        return next((name for name in self if self._entries[name] is component), "")
+
+    def about(self, name: str) -> str:
+        """The first sentence of a component's docstring, on one line."""
+        component = self.get(name)
+        paragraph = " ".join((inspect.getdoc(component) or "").partition("\n\n")[0].split())
+        return re.split(r"(?<=\w\w[.])\s(?=[A-Z])|(?<=\)[.])\s", paragraph, maxsplit=1)[0].rstrip(".:")
 
     def get(self, name: str) -> Callable:
         """The component of that name; raises `UserError` with the nearest name when there is none."""

@@ -96,6 +96,14 @@ class EventSpec:
         return self.kind not in ("real", "columns")
 
     @property
+    def in_words(self) -> str:
+        """The event in a few words: `8 x 8 sites, 17 levels` or `100 sites of 88 scalars, binary`."""
+        grid, value = (" x ".join(map(str, shape)) for shape in (self.grid_shape, self.value_shape))
+        scalars = f" of {value} scalars" if value else ""
+        kind = self.kind if self.kind in ("binary", "real") else f"{self.num_levels} {self.kind}"
+        return f"{grid or 1} sites{scalars}, {kind}"
+
+    @property
     def dtype(self) -> np.dtype:
         """`int32` for discrete values, `float32` for real ones and mixed columns."""
         return np.dtype(np.int32 if self.is_discrete else np.float32)

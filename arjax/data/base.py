@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from arjax.core.batch import Batch
@@ -14,13 +15,14 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.sources import Source, array_source
+from arjax.data.vocabulary import Vocabulary
 
 DATASETS = Registry("dataset")
 #: That an ordering reads at once.
 MOST_VALUES = 2**27
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Dataset:
     """A data set, ready to train on.
 
@@ -29,7 +31,7 @@ class Dataset:
       event: shape and kind of one example.
       context: what examples are conditioned on.
       splits: sources of "train" and, where there are, "validation" and "test".
-      decode: tokens int[T] -> text, for text.
+      vocabulary: what the tokens of a text stand for; None for all other data.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
         binarization; None when batches are used as they are.
       scale: float32[*event.shape] for real data that was standardised, z = (x - shift) / scale. A density in data units
@@ -37,17 +39,40 @@ class Dataset:
       shift: likewise.
       sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
         rate in Hz; None for all others.
+      fingerprint: of the contents of files that a user may change: a run is opened with those that it was trained on
+        alone. "": there are none, or they are not looked at.
     """
 
     name: str
     event: EventSpec
     context: ContextSpec
     splits: Mapping[str, Source]
-    decode: Callable[[np.ndarray], str] | None = None
+    vocabulary: Vocabulary | None = None
     transform: Callable[[Any, Batch, bool], Batch] | None = None
     scale: np.ndarray | None = None
     shift: np.ndarray | None = None
     sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
+    fingerprint: str = ""
+
+    @property
+    def decode(self) -> Callable[[np.ndarray], str] | None:
+        """Tokens int[T] -> text; None for data that is no text."""
+        return None if self.vocabulary is None else self.vocabulary.decode
+
+    @property
+    def encode(self) -> Callable[[str], np.ndarray] | None:
+        """Text -> tokens int32[T], which `decode` turns back into it; None for data that is no text."""
+        return None if self.vocabulary is None else self.vocabulary.encode
+
+    @property
+    def text_unit(self) -> str:
+        """What a token is, "char" or "byte"; "" for data that is no text."""
+        return "" if self.vocabulary is None else self.vocabulary.unit
+
+    def __repr__(self) -> str:
+        given = f"given {' and '.join(name for name, _ in self.context.parts)}; " if self.context else ""
+        sizes = ", ".join(f"{split} {len(source):,}" for split, source in self.splits.items())
+        return f"Dataset({self.name}: {self.event.in_words}; {given}{sizes or 'no examples'})"
 
     @property
     def log_scale_D(self) -> np.ndarray:
@@ -74,6 +99,12 @@ class Dataset:
         if not len(x):
             raise UserError(f"no order can be read off {self.name!r}: every example has sites that are not scored")
         return x
+
+    def first_examples(self, num: int) -> Batch:
+        """The first `num` test examples (of the last split there is), around again where there are fewer."""
+        source = list(self.splits.values())[-1]
+        batch = source.__getitems__(np.arange(num) % len(source))
+        return batch if self.transform is None else self.transform(jax.random.key(0), batch, False)
 
     def in_data_units(self, x: np.ndarray) -> np.ndarray:
         """Examples [N, *event.shape] as they were before they were standardised."""

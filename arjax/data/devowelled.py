@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, array_source
 from arjax.data.prepared import read_splits
+from arjax.data.vocabulary import Vocabulary, check_known, padded
 
 REMOVED = frozenset("aeiouAEIOU ")
 END = "\n"  # ends a target; fills up what comes after it, which is not scored
@@ -55,33 +54,20 @@ def restoration(name: str, found: dict[str, list[str]], max_length: int) -> Data
       UserError: a split has no fragment, or a character that the train split lacks.
     """
     alphabet = sorted({END}.union(*found["train"]))
-    token_of = {character: token for token, character in enumerate(alphabet)}
+    vocabulary = Vocabulary(tuple(alphabet), end=alphabet.index(END))
     event = EventSpec((max_length + 1,), kind="tokens", num_levels=len(alphabet))
     context = ContextSpec("sequence", len(alphabet), max_length)
     splits = {}
     for split, texts in found.items():
         if not texts:
             raise UserError(f"the {split} split of {name!r} has no fragment of at most {max_length} characters")
-        unknown = set().union(*texts) - set(alphabet)
-        if unknown:
-            raise UserError(f"the {split} split of {name!r} has the character {min(unknown)!r}, which train lacks")
+        check_known(vocabulary, name, split, "".join(texts))
         kept = ["".join(c for c in text if c not in REMOVED) for text in texts]
+        x_NT, size_N = padded(vocabulary, texts, max_length + 1, vocabulary.end)
         arrays = {
-            "x": _table([text + END for text in texts], token_of, max_length + 1, token_of[END]),
-            "mask": np.arange(max_length + 1) <= np.array([[len(text)] for text in texts]),
-            "context": _table(kept, token_of, max_length, -1),
+            "x": x_NT,
+            "mask": np.arange(max_length + 1) <= size_N[:, None],
+            "context": padded(vocabulary, kept, max_length, -1)[0],
         }
         splits[split] = array_source(event, context, split, arrays)
-
-    def decode(tokens_T: np.ndarray) -> str:
-        return "".join(alphabet[token] for token in np.asarray(tokens_T).ravel()).partition(END)[0]
-
-    return Dataset(name, event, context, splits, decode=decode)
-
-
-def _table(texts: Sequence[str], token_of: dict[str, int], length: int, fill: int) -> np.ndarray:
-    """The tokens of each text, int8[N, length], filled up at the end."""
-    table = np.full((len(texts), length), fill, np.int8)
-    for row, text in zip(table, texts, strict=True):
-        row[: len(text)] = [token_of[character] for character in text]
-    return table
+    return Dataset(name, event, context, splits, vocabulary=vocabulary)

@@ -1,15 +1,15 @@
-"""Text as characters."""
+"""Text as one long sequence, in windows of characters or bytes."""
 
 from __future__ import annotations
-
-import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data.base import DATASETS, Dataset
+from arjax.data.own_text import PARTS, REMEDY, SPLITS, ends_of_parts, read_files
 from arjax.data.prepared import read_splits
 from arjax.data.sources import ArraySource
+from arjax.data.vocabulary import check_known, make_vocabulary
 from arjax.data.windows import RandomWindows, cut
 
 
@@ -30,32 +30,74 @@ def tiny_shakespeare(*, length: int = 64, eval_stride: int = 0, data_dir: str = 
     """
     rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir, features=("text",))
     texts = {split: row["text"].decode("utf-8") for split, (row,) in rows.items()}
-    return characters("tiny_shakespeare", texts, length, eval_stride or length)
+    return text_windows("tiny_shakespeare", texts, length, eval_stride or length)
 
 
-def characters(name: str, texts: dict[str, str], length: int, eval_stride: int) -> Dataset:
-    """A data set of one text per split; the vocabulary is the sorted characters of the train split.
+@DATASETS.register("text")
+def text(
+    *,
+    file: str = "",
+    tokens: str = "characters",
+    length: int = 64,
+    eval_stride: int = 0,
+    splits: tuple = PARTS,
+    validation: str = "",
+    test: str = "",
+    min_count: int = 0,
+) -> Dataset:
+    """A text file of yours in windows, as those of `tiny_shakespeare`.
+
+    The file is cut into splits where it stands: train comes first, then validation, then test.
+
+    Args:
+      file: the text.
+      tokens: "characters" (the file is UTF-8), or "bytes" of any file.
+      length: tokens of a window.
+      eval_stride: as for `tiny_shakespeare`.
+      splits: the parts of the file that are train, validation and test.
+      validation: a file of its own, likewise `test`; "" for parts of `file`.
+      min_count: 0: the vocabulary is all characters of the train split, and a character of another split that it lacks
+        is refused. Above 0: the characters that train has at least so often; all others are one token, U+FFFD, whose
+        likelihood says that a character is one of these and not which.
+
+    Raises:
+      UserError: no file, no UTF-8, too short a text, or a character that train lacks.
+    """
+    own = read_files("text", file, validation, test, tokens, splits)
+    texts = own.texts
+    if not validation:
+        first, second = ends_of_parts(splits, len(texts[0]))
+        texts = texts[0][:first], texts[0][first:second], texts[0][second:]
+    parts = dict(zip(SPLITS, texts, strict=True))
+    options = {"tokens": tokens, "min_count": min_count, "fingerprint": own.fingerprint}
+    return text_windows(f"text/{own.name}", parts, length, eval_stride or length, **options)
+
+
+def text_windows(
+    name: str,
+    texts: dict[str, str],
+    length: int,
+    eval_stride: int,
+    *,
+    tokens: str = "characters",
+    min_count: int = 0,
+    fingerprint: str = "",
+) -> Dataset:
+    """A data set of one text per split, in windows; the vocabulary is that of the train split, see `make_vocabulary`.
 
     Raises:
       UserError: a text is shorter than a window, or has a character that the train split lacks.
     """
-    alphabet = sorted(set(texts["train"]))
-    token_of = {character: token for token, character in enumerate(alphabet)}
-    tokens = {}
+    vocabulary = make_vocabulary(texts["train"], tokens, min_count)
+    encoded = {}
     for split, text in texts.items():
-        unknown = set(text) - set(alphabet)
-        if unknown:
-            raise UserError(f"the {split} split of {name!r} has the character {min(unknown)!r}, which train lacks")
-        if len(text) < length:
-            raise UserError(f"the {split} split of {name!r} has {len(text)} characters, fewer than length={length}")
-        tokens[split] = np.array([token_of[character] for character in text], np.int32)
-    event = EventSpec((length,), kind="tokens", num_levels=max(len(alphabet), 2))
-    splits = {"train": RandomWindows(tokens["train"], length)}
+        check_known(vocabulary, name, split, text, REMEDY if fingerprint else "")
+        encoded[split] = vocabulary.encode(text).astype(vocabulary.dtype)
+        if len(encoded[split]) < length:
+            raise UserError(f"the {split} split of {name!r} has {len(text)} {tokens}, fewer than length={length}")
+    event = EventSpec((length,), kind="tokens", num_levels=max(len(vocabulary), 2))
+    splits = {"train": RandomWindows(encoded["train"], length)}
     for split in ("validation", "test"):
-        places = cut([tokens[split]], length, eval_stride)
+        places = cut([encoded[split]], length, eval_stride)
         splits[split] = ArraySource(event, Batch(places["x"], mask=places["mask"]))
-
-    def decode(tokens_T: np.ndarray) -> str:
-        return "".join(alphabet[token] for token in np.asarray(tokens_T).ravel())
-
-    return Dataset(name, event, NO_CONTEXT, splits, decode=decode)
+    return Dataset(name, event, NO_CONTEXT, splits, vocabulary=vocabulary, fingerprint=fingerprint)

@@ -64,7 +64,7 @@ class RandomWindows:
     """All N - length + 1 windows over one long sequence; the index of a window is the place where it starts."""
 
     def __init__(self, tokens: np.ndarray, length: int):
-        """`tokens` int32[N]; raises `UserError` when it is shorter than `length`."""
+        """`tokens` int[N], of any integer type; raises `UserError` when it is shorter than `length`."""
         if not 1 <= length <= len(tokens):
             raise UserError(f"windows of length {length} do not fit in a sequence of {len(tokens)}")
         self.arrays = Batch(tokens)
@@ -78,4 +78,4 @@ class RandomWindows:
 
     def gather(self, arrays: Batch, indices: Any) -> Batch:
         """The windows `x[B, length]` that start at `indices`, of a sequence `arrays.x`; also takes jax arrays."""
-        return Batch(arrays.x[indices[:, None] + np.arange(self.length)])
+        return Batch(arrays.x[indices[:, None] + np.arange(self.length)].astype(np.int32))

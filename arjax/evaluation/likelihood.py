@@ -138,16 +138,20 @@ class Evaluator:
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
         """Scores a split; see `evaluate` for the result and errors."""
         whole = self.rows(params, split)
-        scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.decode is not None)
+        scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.text_unit)
         return scores | (summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {})
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
         """The scores of each example of a split, as `eval_step` names them, float64[N]; raises as `evaluate`."""
         if split not in self._dataset.splits:
             raise UserError(f"data set {self._dataset.name!r} has no {split} split")
-        found = self._rows(params, self._dataset.splits[split])
-        if not found:
+        if not len(self._dataset.splits[split]):
             raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
+        return self.rows_of(params, self._dataset.splits[split])
+
+    def rows_of(self, params: Any, source: Source) -> dict[str, np.ndarray]:
+        """The scores of each example of a source, as those of a split; the program is that of all splits."""
+        found = self._rows(params, source)
         whole = {name: np.concatenate([np.asarray(rows[name], np.float64) for rows in found]) for name in found[0]}
         return {name: values[whole["weight"] > 0] for name, values in whole.items()}
 
@@ -181,7 +185,8 @@ def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size
 
     Returns:
       `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
-      standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char`, `perplexity`;
+      standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char` (or, of bytes,
+      `nll_nats_per_byte`, `bits_per_byte`) and `perplexity`, where the end of a string counts as one of them;
       for sequences of vectors `nll_nats_per_frame`.
 
     Raises:
@@ -210,10 +215,11 @@ def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
     }
 
 
-def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: bool = False) -> dict[str, float]:
+def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = "") -> dict[str, float]:
     """The numbers that `evaluate` returns, from the nats and the scored sites of each example.
 
-    Rows that score nothing (a window that is all context) are not examples.
+    Rows that score nothing (a window that is all context) are not examples. `text` is the unit of a text, "char" or
+    "byte".
     """
     nll, sites = nll[sites > 0], sites[sites > 0]
     if not nll.size:
@@ -227,7 +233,7 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: bool =
         "num_examples": num,
     }
     if text:
-        result |= {"nll_nats_per_char": per_site, "bits_per_char": per_site / math.log(2)}
+        result |= {f"nll_nats_per_{text}": per_site, f"bits_per_{text}": per_site / math.log(2)}
         result["perplexity"] = float(np.exp(per_site))
     if len(event.grid_shape) == 1 and event.value_shape:
         result["nll_nats_per_frame"] = per_site

@@ -13,15 +13,18 @@ SCORES = (
     "num_examples",
     "nll_nats_per_char",
     "bits_per_char",
+    "nll_nats_per_byte",
+    "bits_per_byte",
     "perplexity",
     "nll_nats_per_frame",
     "num_orders",
     "negative_elbo_nats",
     "negative_elbo_stderr",
 )
-#: What a run adds to the scores.
+#: What a run adds to the scores: those of its parameters on validation, and what it cost.
+OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)
 OF_A_RUN = (
-    "validation_nll_nats",
+    *OF_VALIDATION,
     "num_params",
     "step",
     "best_step",

@@ -5,6 +5,7 @@ import numpy as np
 from arjax.factorization import composed_orderings, data_orderings, hilbert  # noqa: F401  they register orderings
 from arjax.factorization.factorization import Factorization, from_order, reorder
 from arjax.factorization.graphs import GRAPHS, graph_needs_data, with_graph
+from arjax.factorization.names import order_name
 from arjax.factorization.order_distributions import ORDER_DISTRIBUTIONS, Orders, make_orders, orders_need_data
 from arjax.factorization.orderings import ORDERINGS, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS
@@ -22,6 +23,7 @@ __all__ = [
     "make_order",
     "make_orders",
     "needs_data",
+    "order_name",
     "orders_need_data",
     "reorder",
     "with_graph",

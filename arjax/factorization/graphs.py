@@ -17,7 +17,7 @@ from arjax.core.registry import Registry, parse_call
 from arjax.factorization.data_orderings import chow_liu_tree, pairwise_information
 from arjax.factorization.factorization import Factorization
 
-GRAPHS = Registry("dependency graph")
+GRAPHS = Registry("dependency graph", hidden=("factorization", "data"))
 
 #: Graphs that are read off the training examples.
 _NEED_DATA = ("chow_liu_tree",)

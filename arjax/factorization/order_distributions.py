@@ -21,7 +21,7 @@ from arjax.factorization.factorization import Factorization, check_permutation, 
 from arjax.factorization.orderings import Grid, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS
 
-ORDER_DISTRIBUTIONS = Registry("distribution over orders")
+ORDER_DISTRIBUTIONS = Registry("distribution over orders", hidden=("grid_shape", "data"))
 
 
 @ORDER_DISTRIBUTIONS.register("uniform")

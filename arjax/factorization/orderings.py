@@ -17,7 +17,7 @@ from arjax.core.integers import is_integer
 from arjax.core.registry import Registry, parse_call
 from arjax.factorization.factorization import check_permutation
 
-ORDERINGS = Registry("ordering")
+ORDERINGS = Registry("ordering", hidden=("grid_shape", "data"))
 
 Grid = tuple[int, ...]
 

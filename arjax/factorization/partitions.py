@@ -9,7 +9,7 @@ from arjax.core.integers import is_integer
 from arjax.core.registry import Registry
 from arjax.factorization.orderings import multiscale, scales
 
-PARTITIONS = Registry("partition")
+PARTITIONS = Registry("partition", hidden=("order", "grid_shape"))
 
 Grid = tuple[int, ...]
 

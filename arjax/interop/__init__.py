@@ -1,5 +1,6 @@
-"""Models of other libraries, read and written."""
+"""Models in files: those of other libraries, read and written, and our own in the safetensors format."""
 
 from arjax.interop.huggingface import load_huggingface, save_huggingface
+from arjax.interop.model_file import SavedModel, load_model, save_model
 
-__all__ = ["load_huggingface", "save_huggingface"]
+__all__ = ["SavedModel", "load_huggingface", "load_model", "save_huggingface", "save_model"]

@@ -23,7 +23,7 @@ from arjax.core.integers import is_integer
 from arjax.core.paths import user_path
 from arjax.core.spec import EventSpec
 from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry, check_fields
-from arjax.interop.tensors import SHARD_BYTES, TensorFolder, need_safetensors, read_json, write_tensors
+from arjax.interop.tensors import SHARD_BYTES, TensorFolder, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
 from arjax.networks import NETWORKS
 from arjax.networks.attention.transformer import Transformer
@@ -50,11 +50,10 @@ def load_huggingface(
       **options: `dropout`, `remat`, `unroll` of the network.
 
     Raises:
-      UserError: safetensors is not installed; the model is neither GPT-2 nor Llama, or a variant of them that
+      UserError: the model is neither GPT-2 nor Llama, or a variant of them that
         `transformer` does not have; the folder is damaged: a field of config.json has another type, a tensor is missing
         or of another shape, the index names a file outside the folder.
     """
-    need_safetensors()
     directory = user_path(directory)
     config = read_json(directory / "config.json")
     architecture = _architecture(config)
@@ -91,9 +90,8 @@ def save_huggingface(
       shard_bytes: largest size of a file.
 
     Raises:
-      UserError: safetensors is not installed, or the model is none that these two classes can be.
+      UserError: the model is none that these two classes can be.
     """
-    need_safetensors()
     _check_tokens(model)
     architecture, options = _fitting(model)
     flat = _as_flat(params, _shapes(model))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json
@@ -25,9 +26,8 @@ class TensorFolder:
         """Looks for `model.safetensors`, then for an index of shards.
 
         Raises:
-          UserError: safetensors is not installed, the folder has neither file, or one that is damaged.
+          UserError: the folder has neither file, or one that is damaged.
         """
-        need_safetensors()
         self._directory = directory
         if (directory / WHOLE).exists():
             self._files = dict.fromkeys(_names(directory / WHOLE), WHOLE)
@@ -54,9 +54,6 @@ class TensorFolder:
 
 def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], shard_bytes: int = SHARD_BYTES) -> None:
     """Writes `model.safetensors`, or shards of at most `shard_bytes` (or one tensor) and their index."""
-    need_safetensors()
-    from safetensors.numpy import save_file
-
     for stale in (WHOLE, INDEX):  # readers take the first that they find
         (directory / stale).unlink(missing_ok=True)
     shards = list(_shards(tensors, shard_bytes))
@@ -81,12 +78,6 @@ def read_json(path: Path) -> dict:
     return value
 
 
-def need_safetensors() -> None:
-    """Raises `UserError` when the library is not installed."""
-    if importlib.util.find_spec("safetensors") is None:
-        raise UserError("reading and writing these models needs safetensors: pip install 'arjax[huggingface]'")
-
-
 def _weight_map(path: Path) -> dict[str, str]:
     """The file of each tensor, by the index of a folder; none lies outside of the folder."""
     files = read_json(path).get("weight_map")
@@ -99,10 +90,8 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def open_tensors(path: Path) -> Iterator[Any]:
     """The safetensors file, whose errors are told in a sentence while it is open."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
@@ -111,7 +100,7 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _read(path: Path, name: str) -> np.ndarray:
-    with _open(path) as file:
+    with open_tensors(path) as file:
         names = file.keys()
         if name not in names:
             raise UserError(f"{str(path)!r} lacks the tensor {name!r}, for which the index names it")
@@ -119,7 +108,7 @@ def _read(path: Path, name: str) -> np.ndarray:
 
 
 def _names(path: Path) -> list[str]:
-    with _open(path) as file:
+    with open_tensors(path) as file:
         return list(file.keys())
 
 

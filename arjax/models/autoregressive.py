@@ -10,18 +10,18 @@ import flax.errors
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals import Conditional
+from arjax.conditionals import CONDITIONALS, Conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, site_entropy, site_log_prob
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.factorization import Factorization, Orders
+from arjax.factorization import Factorization, Orders, order_name
 from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key, check_params
 from arjax.models.queries import conditional_log_prob
 from arjax.models.sampling import draw, keys_of
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import Network
+from arjax.networks.base import NETWORKS, Network
 from arjax.samplers import Draw
 
 Params = Any
@@ -34,7 +34,7 @@ def _init(network: Network, key: jax.Array, x: jax.Array, factorization: Factori
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class AutoregressiveModel:
     """p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t.
 
@@ -58,6 +58,23 @@ class AutoregressiveModel:
 
     #: What its scores are: likelihoods.
     kind: ClassVar[str] = "exact"
+
+    def __repr__(self) -> str:
+        network, head = NETWORKS.name_of(type(self.network)), CONDITIONALS.name_of(type(self.conditional))
+        parts = [
+            network or type(self.network).__name__,
+            f"{self.num_params:,} parameters",
+            self.event.in_words,
+            *([f"given {' and '.join(name for name, _ in self.context_spec.parts)}"] if self.context_spec else []),
+            order_name(self.factorization) + ("" if self.orders is None else " and others"),
+            head or type(self.conditional).__name__,
+        ]
+        return f"{type(self).__name__}({'; '.join(parts)})"
+
+    @property
+    def num_params(self) -> int:
+        """Number of parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.param_shapes))
 
     @property
     def event(self) -> EventSpec:

@@ -106,7 +106,9 @@ class Members:
         values = rows.mean(-1, dtype=np.float64)
         return values, {"nll_nats": values}
 
-    def keep(self, state: PopulationState, better: np.ndarray, step: int, values: np.ndarray) -> PopulationState:
+    def keep(
+        self, state: PopulationState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
+    ) -> PopulationState:
         """Replaces the best parameters of the members that became better."""
         return state.replace(best=_chosen(jnp.asarray(better), eval_params(state.train), state.best))
 

@@ -14,7 +14,8 @@ from arjax.core.errors import UserError
 from arjax.population.nats import write_nats
 from arjax.population.population import Population
 from arjax.population.train import Scores
-from arjax.training.results import cost_of_run, device_name, write_results
+from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
+from arjax.training.same_data import remember_data
 from arjax.training.setup import best_store
 
 
@@ -37,13 +38,19 @@ def write_member(folder: Path, config: ConfigDict, population: Population, score
     """
     if reason := failure(scores, o, s):
         raise UserError(reason)
-    best_step, value = int(scores.best_step[o, s]), float(scores.validation[o, s])
+    best_step = int(scores.best_step[o, s])
     params = jax.device_put(jax.tree.map(lambda leaf: leaf[o, s], scores.params), jax.devices()[0])
     save_config(config, folder)
-    best_store(folder).save(best_step, params, {"value": value})
+    remember_data(population.setup.dataset, folder)
+    best_store(folder).save(best_step, params, _about(scores, o, s))
     test_N, validation_N = scores.test_rows[o, s], scores.validation_rows[o, s]
     write_nats(folder, {"validation": validation_N, config.evaluate.split: test_N})
     write_results(folder, _report(population, scores, o, s))
+
+
+def _about(scores: Scores, o: int, s: int) -> dict[str, Any]:
+    """The note of the checkpoint of the best parameters."""
+    return {"value": float(scores.validation[o, s]), "scores": scores.validation_results[o][s]}
 
 
 def _report(population: Population, scores: Scores, o: int, s: int) -> dict[str, Any]:
@@ -51,12 +58,12 @@ def _report(population: Population, scores: Scores, o: int, s: int) -> dict[str,
     setup, config = population.setup, population.config
     results = {"dataset": setup.dataset.name, "split": config.evaluate.split, "kind": setup.model.kind}
     results |= scores.results[o][s]
+    results |= validation_scores(_about(scores, o, s))
     step = _last_step(population, scores, o, s)
     share = 1 / scores.best_step.size
     history = scores.history
     seconds = {name: getattr(history, name) * share for name in ("train_seconds", "compile_seconds", "step_seconds")}
     results |= {
-        "validation_nll_nats": float(scores.validation[o, s]),
         "num_params": scores.num_params,
         "step": step,
         "best_step": int(scores.best_step[o, s]),

@@ -28,6 +28,7 @@ class Scores:
     Attributes:
       validation: best nats per example on the validation split, float64[O, S].
       results: what `arjax` would write for each member about the split of `config.evaluate.split`, [O][S] dicts.
+      validation_results: likewise about the validation split.
       best_step: the step they are of, int[O, S].
       validation_rows: nats of each example, float32[O, S, N].
       test_rows: likewise of the other split.
@@ -40,6 +41,7 @@ class Scores:
 
     validation: np.ndarray
     results: list[list[dict[str, Any]]]
+    validation_results: list[list[dict[str, Any]]]
     best_step: np.ndarray
     validation_rows: np.ndarray
     test_rows: np.ndarray
@@ -80,15 +82,15 @@ def _scores(population: Population, state: PopulationState, history: History) ->
     dataset, split, best = population.setup.dataset, population.config.evaluate.split, history.best_value
     params, objective = state.best, population.setup.recipe.objective
     orders = jax.device_put(population.orders, population.sharding)
-    valid_rows, _ = population.rows(params, orders, "validation")
+    valid_rows, valid_sites_N = population.rows(params, orders, "validation")
     test_rows, sites_N = population.rows(params, orders, split)
     for rows in (valid_rows, test_rows):
         rows[~np.isfinite(best)] = np.inf
 
-    def score(nll_N: np.ndarray) -> dict[str, float]:
+    def score(nll_N: np.ndarray, sites_N: np.ndarray) -> dict[str, float]:
         finite = np.isfinite(nll_N)
         nll = np.where(finite, nll_N, 0).astype(np.float64)
-        scores = summarize(nll, sites_N, dataset.event, text=dataset.decode is not None)
+        scores = summarize(nll, sites_N, dataset.event, text=dataset.text_unit)
         return scores if finite.all() else dict.fromkeys(scores, math.inf)
 
     def report(o: int, s: int) -> dict[str, Any]:
@@ -98,7 +100,8 @@ def _scores(population: Population, state: PopulationState, history: History) ->
     num_orders, num_seeds = population.shape
     return Scores(
         validation=best,
-        results=[[score(nll_N) for nll_N in of_order] for of_order in test_rows],
+        results=[[score(nll_N, sites_N) for nll_N in of_order] for of_order in test_rows],
+        validation_results=[[score(nll_N, valid_sites_N) for nll_N in of_order] for of_order in valid_rows],
         best_step=history.best_step,
         validation_rows=valid_rows,
         test_rows=test_rows,

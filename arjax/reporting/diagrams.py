@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arjax.factorization import Factorization
-from arjax.reporting.plots import new_figure, row_of_axes, save_figure
+from arjax.reporting.figures import new_figure, row_of_axes, save_figure
 
 #: More arrows than these sites have would hide one another; and larger cells than these grids have hold a number.
 MOST_NODES, MOST_NUMBERS = 12, 16
@@ -22,10 +22,16 @@ def draw_factorization(
     dependencies_DD: np.ndarray | None = None,
     names: Sequence[str] = (),
 ) -> None:
-    """Draws the sites coloured by their step, and the dependencies: as arrows between few sites, as a table for many.
+    """Writes the picture of `factorization_figure`."""
+    save_figure(factorization_figure(factorization, dependencies_DD, names), path)
+
+
+def factorization_figure(
+    factorization: Factorization, dependencies_DD: np.ndarray | None = None, names: Sequence[str] = ()
+) -> Any:
+    """The sites coloured by their step, and the dependencies: as arrows between few sites, as a table for many.
 
     Args:
-      path: file to write.
       factorization: of a grid; axes before the last two are drawn below one another.
       dependencies_DD: bool[D, D], [i, j] iff site i reads site j; by default all that the factorization allows.
       names: of the sites, such as A, B, C; by default their numbers.
@@ -48,7 +54,7 @@ def draw_factorization(
     for ticks, labels in ((right.set_xticks, right.set_xticklabels), (right.set_yticks, right.set_yticklabels)):
         ticks(range(len(order)) if few else [])
         labels([names[site] for site in order] if few else [])
-    save_figure(figure, path)
+    return figure
 
 
 def _draw_graph(axis: Any, step_D: np.ndarray, reads_DD: np.ndarray, names: Sequence[str]) -> None:

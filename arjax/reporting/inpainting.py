@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from arjax.reporting.plots import new_figure, save_figure
+from arjax.reporting.figures import new_figure, save_figure
 
 #: What is hidden is drawn in this colour.
 _VEIL = (0.55, 0.70, 0.85)

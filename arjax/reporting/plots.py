@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -11,24 +10,22 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.files import writing
+from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
 
-INK, ACCENT, SOFT = "#2b5f91", "#d9722c", "#9a9a9a"
 MAX_IMAGES = 64
-
-
-def has_matplotlib() -> bool:
-    """Whether pictures can be drawn at all."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def sample_grid(
     path: str | os.PathLike, samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None
 ) -> None:
-    """Draws samples, beside real examples when given, as crisp tiles.
+    """Writes the picture of `sample_figure`; the ending of `path` gives the format."""
+    save_figure(sample_figure(samples, real, max_value), path)
+
+
+def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None) -> Any:
+    """Samples, beside real examples when given, as crisp tiles.
 
     Args:
-      path: file to write; its ending gives the format.
       samples: [N, H, W] gray or [N, H, W, 3] colour; the first 64 are drawn.
       real: the same for data; as many as there are samples are drawn.
       max_value: the value drawn as white (colour: full light); by default the largest one present.
@@ -48,7 +45,7 @@ def sample_grid(
         axis.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(title, fontsize=11)
         axis.axis("off")
-    save_figure(figure, path)
+    return figure
 
 
 def _columns(count: int) -> int:
@@ -79,10 +76,19 @@ def entropy_curve(
     measured: np.ndarray | None = None,
     over_grid: np.ndarray | None = None,
 ) -> None:
-    """Draws how uncertain the model is along its order.
+    """Writes the picture of `entropy_figure`."""
+    save_figure(entropy_figure(nats_per_step, stderr, measured, over_grid), path)
+
+
+def entropy_figure(
+    nats_per_step: np.ndarray,
+    stderr: np.ndarray,
+    measured: np.ndarray | None = None,
+    over_grid: np.ndarray | None = None,
+) -> Any:
+    """How uncertain the model is along its order.
 
     Args:
-      path: file to write.
       nats_per_step: [S] mean entropy of the conditionals of each step, in nats.
       stderr: [S] its standard error.
       measured: [S] mean of -log p of the data in each step, in nats; where it lies above the entropy the model is
@@ -108,14 +114,18 @@ def entropy_curve(
         axes[1].set_xticks([])
         axes[1].set_yticks([])
         figure.colorbar(image, ax=axes[1], fraction=0.046, pad=0.03).outline.set_visible(False)
-    save_figure(figure, path)
+    return figure
 
 
 def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> None:
-    """Draws training and validation loss over steps from the lines of `metrics.jsonl`.
+    """Writes the picture of `loss_figure`; raises as that does."""
+    save_figure(loss_figure(metrics, name), path)
+
+
+def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> Any:
+    """Training and validation loss over steps from the lines of `metrics.jsonl`.
 
     Args:
-      path: file to write.
       metrics: dicts with `step` and any of `train/<name>` and `validation/<name>`.
       name: the metric to draw.
 
@@ -142,85 +152,7 @@ def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], n
     axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
     label_axes(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
     axis.legend(frameon=False, fontsize=9)
-    save_figure(figure, path)
-
-
-def log_curves(
-    path: str | os.PathLike,
-    panels: Sequence[tuple[str, str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]],
-    xlabel: str,
-) -> None:
-    """Draws panels of named curves over two logarithmic axes, with one legend.
-
-    Args:
-      path: file to write.
-      panels: (title, label of the y axis, {name: (x, y)}) of each; a name has the same colour in all panels.
-      xlabel: label of the x axis.
-    """
-    figure = _panels_of_curves(panels, xlabel)
-    for axis in figure.axes:
-        axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
-    save_figure(figure, path)
-
-
-def learning_curves(
-    path: str | os.PathLike,
-    panels: Sequence[tuple[str, str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]],
-) -> None:
-    """Draws the validation curves of several runs, a panel per data set.
-
-    Args:
-      path: file to write.
-      panels: (data set, metric, {run: (training examples seen, validation scores)}) of each.
-    """
-    figure = _panels_of_curves(
-        [(dataset, f"validation, {_unit(metric)}", curves) for dataset, metric, curves in panels], "training examples"
-    )
-    for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
-        axis.set_xscale("log")
-        _whole_ticks(axis.xaxis)
-        # What the first steps score is far above everything that matters: show twice the room that the ends need.
-        ends = [min(y) for _, y in curves.values()]
-        highest = max(max(y) for _, y in curves.values())
-        room = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
-        top = highest if len(curves) == 1 else min(highest, max(ends) + room)
-        axis.set_ylim(min(ends) - 0.2 * room, top + 0.05 * room)
-    save_figure(figure, path)
-
-
-def _whole_ticks(axis: Any) -> None:
-    """Numbers such as 5,000 at 1, 2 and 5 times the powers of ten of a logarithmic axis."""
-    from matplotlib import ticker
-
-    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axis.set_minor_formatter(ticker.NullFormatter())
-    axis.set_tick_params(labelsize=8)
-
-
-def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabel: str) -> Any:
-    """A figure with a panel of named curves for each (title, label of y, {name: (x, y)}), and one legend."""
-    figure = new_figure(max(3.5 * len(panels), 6.4), 3.9)
-    names = list(dict.fromkeys(name for _, _, curves in panels for name in curves))
-    for axis, (title, ylabel, curves) in zip(row_of_axes(figure, len(panels)), panels, strict=True):
-        for name, (x, y) in curves.items():
-            number = names.index(name)
-            line = ("o-", "s--", "^:", "d-.")[number // 10 % 4]  # there are ten colours
-            axis.plot(x, y, line, color=f"C{number % 10}", markersize=3, linewidth=1.3, label=name)
-        label_axes(axis, xlabel, ylabel, title)
-    handles = {h.get_label(): h for axis in figure.axes for h in axis.get_lines()}
-    legend = figure.legend(
-        [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # names are the user's, and a $ in them is a $
     return figure
-
-
-def _unit(metric: str) -> str:
-    """`nll_nats_per_frame` -> `nats per frame`."""
-    return metric.removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ")
 
 
 def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, float, float, float]], unit: str) -> None:
@@ -251,37 +183,3 @@ def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, fl
     label_axes(axis, "", f"{unit}, % above published", "Results and published numbers")
     axis.legend(frameon=False, fontsize=9, ncols=len(models) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     save_figure(figure, path)
-
-
-def new_figure(width: float, height: float) -> Any:
-    """An empty figure drawn by Agg, without pyplot: no window, no state kept between pictures."""
-    if not has_matplotlib():
-        raise UserError("pictures need matplotlib: pip install 'arjax[plots]'")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=160, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def row_of_axes(figure: Any, count: int, widths: Sequence[float] | None = None) -> list[Any]:
-    """Panels beside one another."""
-    return list(figure.subplots(1, count, squeeze=False, width_ratios=widths)[0])
-
-
-def label_axes(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
-    """Labels, title and a light grid."""
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
-    axis.set_title(title, fontsize=11, parse_math=False)
-    axis.grid(alpha=0.25, linewidth=0.6)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-
-
-def save_figure(figure: Any, path: str | os.PathLike) -> None:
-    """Writes a figure, and the folder for it; raises `UserError` where the disk refuses."""
-    with writing(path):
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        figure.savefig(path, bbox_inches="tight", pad_inches=0.06)

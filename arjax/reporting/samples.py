@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from arjax.core.files import writing
-from arjax.reporting.plots import has_matplotlib, sample_grid
+from arjax.reporting.figures import has_matplotlib
+from arjax.reporting.plots import sample_grid
 
 
 def write_samples(

@@ -1,6 +1,8 @@
 """Runs many `arjax` jobs and makes the table of their results. Knows the command line of `arjax` and its folders."""
 
 from arjax.sweep.derived import Mean, Mixture
+from arjax.sweep.grid import grid
 from arjax.sweep.runs import Run
+from arjax.sweep.search import Search, choice, integers, log_uniform, uniform
 
-__all__ = ["Mean", "Mixture", "Run"]
+__all__ = ["Mean", "Mixture", "Run", "Search", "choice", "grid", "integers", "log_uniform", "uniform"]

@@ -12,8 +12,8 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
-from arjax.reporting.reports import EXACT
-from arjax.sweep.results import COLUMNS, number, read_results, result_row
+from arjax.reporting.reports import EXACT, is_number
+from arjax.sweep.results import COLUMNS, number, read_results, result_row, validation_of
 from arjax.sweep.runs import Run, check_name, check_published
 
 #: How a mixture weighs its members; all of them are chosen on validation alone (arjax/population/ensemble.py).
@@ -106,15 +106,19 @@ class Mean(Derived):
             raise UserError(f"row {self.name!r} is the mean of different metrics: {' and '.join(metrics)}")
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
-        values = np.array([member.results[member.run.metric] for member in members], np.float64)
+        value, stderr = _mean([member.results[member.run.metric] for member in members])
+        validation = _mean([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
         minutes = [member.results["train_seconds"] / 60 for member in members]
         sizes = {member.results["num_params"] for member in members}
         seeds = {member.results["seed"] for member in members}
-        many, finite = len(values) > 1, np.isfinite(values).all()
+        over = "seeds" if len(seeds) == len(members) else "runs"
         return {
-            "model": f"mean of {len(values)} {'seeds' if len(seeds) == len(values) else 'runs'}",
-            "value": number(values.mean()),
-            "value_stderr": number(values.std(ddof=1) / math.sqrt(len(values)) if many and finite else math.nan, 3),
+            "model": f"mean of {len(members)} {over}",
+            "value": number(value),
+            "value_stderr": number(stderr, digits=3),
+            "stderr_over": "" if math.isnan(stderr) else over,
+            "validation": number(validation[0]),
+            "validation_stderr": number(validation[1], digits=3),
             "num_params": sizes.pop() if len(sizes) == 1 else "",
             "train_minutes": number(float(np.mean(minutes)), digits=3),
         }
@@ -151,14 +155,22 @@ class Mixture(Derived):
         from arjax.population.ensemble import mixture, stderr
 
         nll_MN = self._nats(members, members[0].results["split"])
-        weights_M = FIND[self.weights](nll_MN if self.weights == "equal" else self._nats(members, "validation"))
+        validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)
+        validation_MN = self._nats(members, "validation") if validated or self.weights != "equal" else None
+        weights_M = FIND[self.weights](nll_MN if validation_MN is None else validation_MN)
         nll_N = mixture(nll_MN, weights_M)
         how = f"{int((weights_M > 0).sum())} of them chosen" if self.weights == "chosen" else f"{self.weights} weights"
-        return {
+        validation = {}
+        if validation_MN is not None:
+            validation_N = mixture(validation_MN, weights_M)
+            validation["validation"] = number(float(validation_N.mean()))
+            validation["validation_stderr"] = number(stderr(validation_N), digits=3)
+        return validation | {
             "model": f"{len(members)} mixed, {how}",
             "metric": "nll_nats",
             "value": number(float(nll_N.mean())),
             "value_stderr": number(stderr(nll_N), digits=3),
+            "stderr_over": "examples",
             "num_params": sum(member.results["num_params"] for member in members),
             "train_minutes": number(sum(member.results["train_seconds"] for member in members) / 60, digits=3),
         }
@@ -178,6 +190,13 @@ class Mixture(Derived):
         if len({len(nll_N) for nll_N in found}) > 1:
             raise UserError(f"row {self.name!r} mixes runs with different examples")
         return np.stack(found)
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and its standard error over the values; nan where there is none."""
+    array = np.array(values, np.float64)
+    known = len(array) > 1 and np.isfinite(array).all()
+    return float(array.mean()), float(array.std(ddof=1) / math.sqrt(len(array))) if known else math.nan
 
 
 def _kind(kinds: Sequence[str]) -> str:

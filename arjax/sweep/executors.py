@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from arjax.cli.command_line import EXIT_USER_ERROR, only_run_in, writable_folder
+from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.core.errors import UserError
 from arjax.core.files import writing
+from arjax.core.folders import only_run_in, writable_folder
 from arjax.core.parent import marked_as_parent
 from arjax.parallel.devices import CUDA, share_devices, visible_devices
 from arjax.sweep.runs import Run
@@ -29,10 +31,11 @@ PROGRAM = (sys.executable, "-m", "arjax")
 class Executor(Protocol):
     """Runs jobs and yields (run, exit code) as they end, in any order."""
 
-    def execute(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+    def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """Executes all runs, each in its folder; a run that fails does not stop the others.
 
-        When the caller is interrupted, running jobs are asked to save and end, and waiting ones do not start.
+        A run is taken from `runs` when it can start, after the caller has seen all that ended before: it may depend on
+        those. When the caller is interrupted, running jobs are asked to save and end, and waiting ones do not start.
         """
 
 
@@ -61,15 +64,19 @@ class LocalExecutor:
         self._lock = threading.Lock()
         self._stopped = False
 
-    def execute(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+    def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """See `Executor.execute`."""
+        coming, running = iter(runs), {}
         with ThreadPoolExecutor(self._jobs) as pool:
-            futures = {pool.submit(self._execute_one, run, folders[run.name]): run for run in runs}
-            waiting = set(futures)
             try:
-                while waiting:
-                    done, waiting = wait(waiting, timeout=HEARTBEAT_SECONDS, return_when=FIRST_COMPLETED)
-                    yield from ((futures[future], future.result()) for future in done)
+                while True:
+                    for run in itertools.islice(coming, self._jobs - len(running)):
+                        running[pool.submit(self._execute_one, run, folders[run.name])] = run
+                    if not running:
+                        break
+                    done, _ = wait(running, timeout=HEARTBEAT_SECONDS, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield running.pop(future), future.result()
                     if not done:
                         self._tell_progress(folders)
             except BaseException:  # an interrupt: the pool would otherwise wait for every job to end by itself

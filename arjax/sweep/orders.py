@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from arjax.reporting.plots import has_matplotlib, label_axes, new_figure, save_figure
+from arjax.reporting.figures import has_matplotlib, label_axes, new_figure, save_figure
 from arjax.sweep.results import read_config, read_results
 from arjax.sweep.runs import Run
 

@@ -6,19 +6,20 @@ import contextlib
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from arjax.cli.command_line import EXIT_USER_ERROR, only_run_in, writable_folder
+from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import apply_overrides, check_same_run, load_config_file
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.files import writing
+from arjax.core.folders import only_run_in, writable_folder
 from arjax.population.outcome import write_member
 from arjax.population.population import Population, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population
@@ -79,13 +80,13 @@ class PopulationExecutor:
         """`workdir`: that of the sweep."""
         self._training = workdir / TRAINING
 
-    def execute(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+    def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """See `Executor.execute`.
 
         Raises:
           UserError: a run that cannot be a member of a population, before anything is trained.
         """
-        grids = plan(runs, folders)
+        grids = plan(list(runs), folders)
         for number, grid in enumerate(grids, start=1):
             size = f"{len(grid.orders)} orders x {len(grid.seeds)} seeds"
             print(f"population {number} of {len(grids)}: {size} of {grid.runs[0].config}", flush=True)

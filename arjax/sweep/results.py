@@ -12,9 +12,11 @@ from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, replacing
 from arjax.core.registry import did_you_mean
 from arjax.reporting.reports import is_number, read_report
+from arjax.reporting.writers import read_metrics
 from arjax.sweep.runs import Run
 
 FILE_NAME = "results.csv"
+CONFIG_NAME = "config.json"
 COLUMNS = (
     "dataset",
     "model",
@@ -31,10 +33,14 @@ COLUMNS = (
     "value_stderr",
     "sites_per_second",
     "kind",
+    "validation",
+    "validation_stderr",
+    "best_step",
+    "stderr_over",
 )
 #: Columns that older tables lack.
-OPTIONAL = ("value_stderr", "sites_per_second", "kind")
-# The standard error that belongs to a metric; those that are a function of nll_nats have none of their own.
+OPTIONAL = COLUMNS[12:]
+# The standard error that belongs to a metric, where a report has it under another name than `METRIC_stderr`.
 STDERR_OF = {"nll_nats": "nll_stderr"}
 #: Fields of a config that the tables and the curves need.
 _FIELDS = (
@@ -47,7 +53,7 @@ _FIELDS = (
 
 def read_config(folder: Path) -> dict[str, Any] | None:
     """`config.json` of a run; None when there is none, or it lacks a field that the tables or the curves need."""
-    config = read_json_object(folder / "config.json") or {}
+    config = read_json_object(folder / CONFIG_NAME) or {}
     for section, field, kind in _FIELDS:
         if not isinstance(config.get(section), dict) or not isinstance(config[section].get(field), kind):
             return None
@@ -75,7 +81,8 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
     numbers = [name for name, value in results.items() if is_number(value)]
     if run.metric not in numbers:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
-    stderr = results[STDERR_OF[run.metric]] if STDERR_OF.get(run.metric) in results else math.nan
+    stderr = results.get(_stderr_of(run.metric), math.nan)
+    validation, validation_stderr = validation_of(run.metric, results, folder)
     speed = results.get("train_sites_per_second")
     values = {
         "dataset": run.dataset or results["dataset"],
@@ -93,8 +100,44 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "value_stderr": number(stderr, digits=3),
         "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
         "kind": results["kind"],
+        "validation": number(validation),
+        "validation_stderr": number(validation_stderr, digits=3),
+        "best_step": results["best_step"],
+        "stderr_over": "" if math.isnan(stderr) else "examples",
     }
     return {name: values[name] for name in COLUMNS}
+
+
+def validation_of(metric: str, results: Mapping[str, Any], folder: Path) -> tuple[float, float]:
+    """The metric of the best parameters on validation, and its standard error over the examples; nan where unknown.
+
+    Older reports have the nats alone; the rest stands in the metrics of the run.
+    """
+    known = results
+    if is_number(results.get("validation_nll_nats")) and "validation_nll_stderr" not in results:
+        lines = [line for line in read_metrics(folder) if line["step"] == results["best_step"]]
+        known = {name.replace("validation/", "validation_"): value for line in lines for name, value in line.items()}
+        known |= results
+    names = (f"validation_{name}" for name in (metric, _stderr_of(metric)))
+    value, stderr = (known[name] if is_number(known.get(name)) else math.nan for name in names)
+    return value, stderr
+
+
+def _stderr_of(metric: str) -> str:
+    return STDERR_OF.get(metric, f"{metric}_stderr")
+
+
+def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Which rows are the best on validation of all rows about their data set and metric.
+
+    Where one of those rows has no validation score there is no best one, nor where a row stands alone.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault((row["dataset"], row["metric"]), []).append(i)
+    known = [group for group in groups.values() if len(group) > 1 and all(rows[i].get("validation") for i in group)]
+    best = {min(group, key=lambda i: float(rows[i]["validation"])) for group in known}
+    return [i in best for i in range(len(rows))]
 
 
 def number(value: float, digits: int = 6) -> str:
@@ -123,45 +166,44 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:
     """What people read of a table: (column names, cells, names of the columns to align right).
 
-    A value is joined with its standard error, a published number with its mark; the command is left to the csv file.
-    Rows that are no runs, such as ratios of speeds, have no parameters and no minutes.
+    A value is joined with its standard error, a published number with its mark; the row that is best on validation is
+    marked. The command is left to the csv file. Rows that are no runs, such as ratios of speeds, have no parameters and
+    no minutes.
     """
-    names = ["dataset", "model", "ordering", "metric", "ours", "published", "parameters", "minutes", "device"]
-    cells = []
-    for row in rows:
-        mark = f" ({row['published_mark']})" if row["published_mark"] else ""
-        cells.append(
-            [
-                row["dataset"],
-                row["model"],
-                row["ordering"],
-                row["metric"],
-                _with_stderr(row),
-                f"{row['published']}{mark}".strip(),
-                f"{int(row['num_params']):,}" if row["num_params"] else "",
-                str(row["train_minutes"]),
-                row["device"],
-            ]
-        )
-    if any(row.get("kind") for row in rows):
-        names.insert(4, "kind")
-        for row, cell in zip(rows, cells, strict=True):
-            cell.insert(4, row.get("kind") or "")
-    if len({str(row["seed"]) for row in rows}) > 1:
-        names.insert(3, "seed")
-        for row, cell in zip(rows, cells, strict=True):
-            cell.insert(3, str(row["seed"]))
-    if any(row.get("sites_per_second") for row in rows):
-        names.insert(-1, "sites/s")
-        for row, cell in zip(rows, cells, strict=True):
-            cell.insert(-1, f"{float(row['sites_per_second']):,.0f}" if row.get("sites_per_second") else "")
-    return names, cells, ["ours", "published", "parameters", "minutes", "sites/s"]
+    columns = {name: [str(row[name]) for row in rows] for name in ("dataset", "model", "ordering", "seed", "metric")}
+    columns["kind"] = [row.get("kind") or "" for row in rows]
+    marks = [" (best)" if best else "" for best in best_by_validation(rows)]
+    columns["validation"] = [with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
+    columns["ours"] = [with_stderr(row, "value") + _over(row) for row in rows]
+    columns["published"] = [_published(row) for row in rows]
+    columns["parameters"] = [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows]
+    columns["minutes"] = [str(row["train_minutes"]) for row in rows]
+    speeds = [row.get("sites_per_second") for row in rows]
+    columns["sites/s"] = [f"{float(speed):,.0f}" if speed else "" for speed in speeds]
+    columns["device"] = [row["device"] for row in rows]
+    hidden = {name for name in ("kind", "validation", "sites/s") if not any(columns[name])}
+    if len(set(columns["seed"])) == 1:
+        hidden.add("seed")
+    names = [name for name in columns if name not in hidden]
+    right = ["validation", "ours", "published", "parameters", "minutes", "sites/s"]
+    return names, [list(cells) for cells in zip(*(columns[name] for name in names), strict=True)], right
 
 
-def _with_stderr(row: Mapping[str, Any]) -> str:
+def with_stderr(row: Mapping[str, Any], name: str) -> str:
     """`79.81 ± 0.51`: a value with its standard error in two digits, where the row has one."""
-    if not row.get("value_stderr"):
-        return str(row["value"])
-    stderr = float(row["value_stderr"])
-    decimals = max(0, 1 - math.floor(math.log10(stderr))) if stderr > 0 else 0
-    return f"{float(row['value']):.{decimals}f} ± {stderr:.{decimals}f}"
+    value, stderr = row.get(name) or "", float(row.get(f"{name}_stderr") or 0)
+    if not value or not stderr:
+        return str(value)
+    decimals = max(0, 1 - math.floor(math.log10(stderr)))
+    return f"{float(value):.{decimals}f} ± {stderr:.{decimals}f}"
+
+
+def _over(row: Mapping[str, Any]) -> str:
+    """The population that the standard error of a row is over, where that is not the examples."""
+    over = row.get("stderr_over") or "examples"
+    return "" if over == "examples" else f" over {over}"
+
+
+def _published(row: Mapping[str, Any]) -> str:
+    mark = f" ({row['published_mark']})" if row["published_mark"] else ""
+    return f"{row['published']}{mark}".strip()

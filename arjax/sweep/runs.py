@@ -49,7 +49,7 @@ class Run:
 
     def override_texts(self) -> list[tuple[str, str]]:
         """The overrides as they stand on a command line."""
-        return [(key, _text(value)) for key, value in self.overrides.items()]
+        return [(key, as_text(value)) for key, value in self.overrides.items()]
 
     def arguments(self, workdir: str) -> list[str]:
         """The arguments of `arjax` for this run."""
@@ -61,7 +61,8 @@ class Run:
         return shlex.join(["arjax", *self.arguments(f"runs/{self.name}")])
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """The value of a config field as it stands on a command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

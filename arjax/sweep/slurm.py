@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import importlib.util
+import itertools
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.cli.command_line import writable_folder
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json
+from arjax.core.folders import writable_folder
 from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, last_line
 from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run
@@ -44,8 +46,19 @@ class SlurmExecutor:
     on clusters without accounting as well.
     """
 
-    def __init__(self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM):
-        """`options` go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`."""
+    def __init__(
+        self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM, *, jobs: int | None = None
+    ):
+        """Prepares the submission of jobs.
+
+        Args:
+          workdir: of the sweep.
+          options: go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
+          program: command line of `arjax` without its arguments.
+          jobs: how many of them are in the queue at once; None: all.
+        """
+        if jobs is not None and jobs < 1:
+            raise UserError(f"--jobs must be at least 1, not {jobs}")
         if importlib.util.find_spec("submitit") is None:
             raise UserError("--executor=slurm needs submitit: pip install 'arjax[slurm]'")
         import submitit
@@ -65,19 +78,28 @@ class SlurmExecutor:
             ValueError,
         ) as error:  # no SLURM here, or an option it does not have
             raise UserError(f"--executor=slurm does not work here: {str(error).splitlines()[0]}") from error
-        self._program = list(program)
+        self._program, self._jobs = list(program), jobs
 
-    def execute(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+    def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """See `Executor.execute`."""
-        jobs = self._found(runs, folders)
-        by_job = {job_id: run for run, job_id in jobs}
+        coming, waiting = iter(runs), {}
         try:
-            missing = [run for run in runs if run not in by_job.values()]
-            by_job |= self._submit(missing, folders) if missing else {}
-            yield from _wait(by_job, folders)
+            self._begin(coming, waiting, folders)
+            for ended in _wait(waiting, folders):
+                yield ended
+                self._begin(coming, waiting, folders)
         except BaseException:  # an interrupt: without it the cluster would go on with jobs nobody waits for
-            cancel(list(by_job))
+            cancel(list(waiting))
             raise
+
+    def _begin(self, coming: Iterator[Run], waiting: dict[str, Run], folders: Mapping[str, Path]) -> None:
+        """Adds jobs of further runs to those that are waited for, up to as many as may be in the queue."""
+        room = None if self._jobs is None else self._jobs - len(waiting)
+        runs = list(itertools.islice(coming, room))
+        found = self._found(runs, folders) if runs else []
+        waiting |= {job_id: run for run, job_id in found}
+        missing = [run for run in runs if run not in waiting.values()]
+        waiting |= self._submit(missing, folders) if missing else {}
 
     def _found(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> list[tuple[Run, str]]:
         """The runs whose job from an earlier start of the sweep is still in the queue, or has finished them."""
@@ -116,9 +138,12 @@ class SlurmExecutor:
         return by_job
 
 
-def _wait(by_job: Mapping[str, Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
-    """Yields the run of each job, with its exit code, as it leaves the queue."""
-    waiting, looks, told = dict(by_job), dict.fromkeys(by_job, 0), time.monotonic()
+def _wait(waiting: dict[str, Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
+    """Yields the run of each job, with its exit code, as it leaves the queue; takes it from those that are waited for.
+
+    Between two of them, others may be added.
+    """
+    looks, told = collections.Counter[str](), time.monotonic()
     while waiting:
         states = job_states()
         for job_id, run in list(waiting.items() if states is not None else ()):

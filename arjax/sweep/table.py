@@ -18,6 +18,17 @@ from arjax.sweep.runs import Run
 COMMAND_FILE = "command.txt"
 
 
+class Folders(dict[str, Path]):
+    """The folder of each run in a workdir, by its name; of runs that are not known yet as well."""
+
+    def __init__(self, workdir: Path):
+        super().__init__()
+        self._workdir = workdir
+
+    def __missing__(self, name: str) -> Path:
+        return self._workdir / name
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """The rows of a sweep in its workdir.
@@ -42,7 +53,7 @@ class Table:
     @property
     def folders(self) -> Mapping[str, Path]:
         """The folder of each run, by its name."""
-        return {run.name: self.workdir / run.name for run in self.runs}
+        return Folders(self.workdir)
 
     def finish(self, run: Run) -> None:
         """Notes that the folder of the run holds its results."""
@@ -50,11 +61,13 @@ class Table:
 
     def is_finished(self, run: Run) -> bool:
         """Whether its folder holds the results of exactly this run; one whose row has changed is executed again."""
-        folder = self.workdir / run.name
-        command = folder / COMMAND_FILE
-        with reading(command):
-            same = command.exists() and command.read_bytes() == run.command().encode()
-        return same and bool(read_results(folder))
+        return self.was_finished(run, run.command()) and bool(read_results(self.workdir / run.name))
+
+    def was_finished(self, run: Run, command: str = "") -> bool:
+        """Whether its folder was noted as finished, with this command or ("") with any."""
+        path = self.workdir / run.name / COMMAND_FILE
+        with reading(path):
+            return path.exists() and (not command or path.read_bytes() == command.encode())
 
     def outcome(self, run: Run) -> dict[str, Any] | UserError | None:
         """The row of a finished run, or why it has none, such as a metric it lacks; None when unfinished."""

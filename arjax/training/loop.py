@@ -17,8 +17,9 @@ from arjax.reporting.reports import read_report
 from arjax.training.durations import is_due, next_pause
 from arjax.training.history import History
 from arjax.training.reporter import announce
-from arjax.training.results import cost_of_run, device_name, write_results
+from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
 from arjax.training.run_folder import RunFolder
+from arjax.training.same_data import check_data, remember_data
 from arjax.training.setup import Setup, latest_store, restore_params
 from arjax.training.state import own_of
 from arjax.training.step import Tally, named
@@ -103,7 +104,10 @@ class Run:
     def advance(self, stop: StopSignal) -> None:
         """Goes on from the newest readable checkpoint, where there is one, until finished or `stop` is requested."""
         restored = self.latest.restore(self.trainee.abstract_state)
-        if restored is not None:
+        if restored is None:
+            remember_data(self.trainee.setup.dataset, self.workdir)
+        else:
+            check_data(self.trainee.setup.dataset, self.workdir)
             self.step, self.state, extra = restored
             self.history = History.from_json(extra, self.trainee.shape)
             if self.history.members != self.trainee.identity:
@@ -216,7 +220,7 @@ class Run:
         self.folder.check()
         better = self.history.select(values, self.step, self.train.patience)
         self.reporter.validation(self.step, scores, self.history)
-        self.state = self.trainee.keep(self.state, better, self.step, values)
+        self.state = self.trainee.keep(self.state, better, self.step, values, scores)
 
     def _save(self, train_seconds: float) -> None:
         self.folder.check()
@@ -238,8 +242,8 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
     results = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
     results |= trainee.evaluator(params, split)
     sites_per_step = setup.train.batch_size * setup.model.event.num_sites
+    results |= validation_scores(about)
     results |= {
-        "validation_nll_nats": about["value"] if about else None,
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "step": run.step,
         "best_step": best_step,

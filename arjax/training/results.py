@@ -57,6 +57,16 @@ def _same_scores(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     return all(left.get(name) == right.get(name) for name in _SCORES)
 
 
+def validation_scores(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of the best parameters on validation, as a report names them: `validation_nll_nats`, ...
+
+    Args:
+      about: the note of their checkpoint; empty for a run that has not validated. Older ones hold the nats alone.
+    """
+    scores = {f"validation_{name}": value for name, value in about.get("scores", {}).items()}
+    return scores | {"validation_nll_nats": about["value"] if about else None}
+
+
 def cost_of_run(history: Mapping[str, Any], step: int, sites_per_step: int) -> dict[str, Any]:
     """What training has cost so far, from the history that stands in a checkpoint.
 

@@ -20,6 +20,7 @@ from arjax.objectives import Companion
 from arjax.parallel.sharding import Rule, path_string, replicated
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.recipe import Recipe
+from arjax.training.same_data import check_data
 from arjax.training.state import TrainState, abstract_state, eval_params, init_state, state_shardings, with_shardings
 
 
@@ -156,11 +157,14 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     """The parameters of a finished or running workdir that were best on validation, or the latest before there are any.
 
     Returns:
-      The parameters on the mesh, the step they are of, and what the checkpoint says (`value`: validation nats).
+      The parameters on the mesh, the step they are of, and what the checkpoint says (`value`: validation nats;
+      `scores`: all numbers of that validation).
 
     Raises:
-      UserError: there is no checkpoint, none is readable, or the best parameters were there and are gone.
+      UserError: there is no checkpoint, none is readable, the best parameters were there and are gone, or files of the
+        data set have changed.
     """
+    check_data(setup.dataset, workdir)
     best_checkpoints = best_store(workdir)
     while True:
         best = best_checkpoints.restore(setup.abstract_state.params)

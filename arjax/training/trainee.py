@@ -15,6 +15,7 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.objectives import Companions
 from arjax.parallel.rows import to_mesh
 from arjax.parallel.sharding import replicated
+from arjax.reporting.reports import is_number
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.reporter import Reporter
 from arjax.training.setup import Setup, best_store
@@ -55,8 +56,8 @@ class Trainee(Protocol):
     def validate(self, state: Any) -> tuple[np.ndarray, Mapping[str, Any]]:
         """Validation nats of the members, and what is reported."""
 
-    def keep(self, state: Any, better: np.ndarray, step: int, values: np.ndarray) -> Any:
-        """Keeps the parameters of the members that are better than ever before; returns the state."""
+    def keep(self, state: Any, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]) -> Any:
+        """Keeps the parameters of the members that are better than before, with their scores; returns the state."""
 
     def reporter(self, step: int) -> contextlib.AbstractContextManager[Any]:
         """Progress and metrics from `step` on."""
@@ -123,10 +124,13 @@ class OneRun:
         scores = self.evaluator(eval_params(state), "validation")
         return np.float64(scores["nll_nats"]), scores
 
-    def keep(self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray) -> TrainState:
-        """Writes the best parameters to the workdir."""
+    def keep(
+        self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
+    ) -> TrainState:
+        """Writes the best parameters to the workdir, with all that they score."""
         if better:
-            self._best.save(step, eval_params(state), {"value": float(values)})
+            numbers = {name: value for name, value in scores.items() if is_number(value)}
+            self._best.save(step, eval_params(state), {"value": float(values), "scores": numbers})
         return state
 
     def reporter(self, step: int) -> Reporter:

@@ -20,12 +20,12 @@ from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.core.errors import UserError
 from arjax.evaluation.speed import time_in_turns
-from arjax.reporting import plots
+from arjax.reporting import figures
 from arjax.sweep.results import FILE_NAME, read_csv, write_csv
 from arjax.training.setup import restore_params
 
 METRIC = "samples_per_second"
-COLORS = {"independent": plots.SOFT, "mixture": plots.ACCENT, "nested": plots.INK}
+COLORS = {"independent": figures.SOFT, "mixture": figures.ACCENT, "nested": figures.INK}
 NAMES = {"independent": "independent", "mixture": "mixture of products", "nested": "nested MADE"}
 Points = dict[str, dict[int, float]]
 
@@ -60,20 +60,20 @@ def points(rows: Sequence[dict[str, str]], metric: str) -> Points:
 def draw(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """Test nats and samples per second over block size, one line for each form."""
     panels = (("nll_nats", "test nats", "What a bigger block costs"), (METRIC, "samples/s", "What it buys"))
-    figure = plots.new_figure(9.0, 3.4)
-    for axis, (metric, label, title) in zip(plots.row_of_axes(figure, 2), panels, strict=True):
+    figure = figures.new_figure(9.0, 3.4)
+    for axis, (metric, label, title) in zip(figures.row_of_axes(figure, 2), panels, strict=True):
         for name, values in points(rows, metric).items():
             sizes = sorted(values)
             axis.plot(sizes, [values[n] for n in sizes], "o-", color=COLORS[name], markersize=4, label=NAMES[name])
         axis.set_xscale("log", base=2)
         axis.set_xticks([1, 2, 4, 7, 14, 28], labels=["1", "2", "4", "7", "14", "28"])
         axis.minorticks_off()
-        plots.label_axes(axis, "pixels per step", label, title)
+        figures.label_axes(axis, "pixels per step", label, title)
         if metric == METRIC:
             axis.set_yscale("log")
         else:
             axis.legend(frameon=False, fontsize=9)
-    plots.save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -25,6 +25,7 @@ COMMANDS = [
         ["--config=CONFIG", "--workdir=EMPTY", "--coordinator_address=h", "--num_processes=1", "--process_id=0"],
         "coordinator_address must be host:port, such as 10.0.0.1:8476, not 'h'",
     ),
+    (["--json", "--config=CONFIG", "--workdir=NEW"], "--json goes with --mode=list"),
     (["--mode=list", "--process_id=0"], "--mode=list is one process"),
     (["--mode=dream", "--config=CONFIG", "--workdir=EMPTY"], "invalid choice: 'dream'"),
     (["--confg=CONFIG", "--workdir=EMPTY"], "unknown flag '--confg', did you mean '--config'"),

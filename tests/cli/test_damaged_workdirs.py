@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from arjax.cli.command_line import only_run_in
 from arjax.cli.main import main
 from arjax.core.errors import UserError
+from arjax.core.folders import only_run_in
 from arjax.reporting.reports import read_report
 
 DAMAGES = [b"[]", b"{}", b"3", b'{"step": 4', b"\xff\xfe", b'{"step": 6, "split": "test"}']

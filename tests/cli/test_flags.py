@@ -6,8 +6,10 @@ import time
 
 import pytest
 
-from arjax.cli.command_line import Flags, parse_flags, tell_mistakes, writable_folder
+import arjax
+from arjax.cli.command_line import Flags, parse_flags, tell_mistakes
 from arjax.core.errors import UserError
+from arjax.core.folders import writable_folder
 
 
 def test_all_flags():
@@ -54,6 +56,12 @@ def test_help_is_instant_and_complete():
 def test_help_does_not_import_jax():
     code = "import sys, arjax.cli.main; from arjax.cli.command_line import parse_flags\nprint('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        parse_flags(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"arjax {arjax.__version__}\n"
 
 
 def test_a_mistake_is_one_line_and_code_2(capsys):

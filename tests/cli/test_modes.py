@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from arjax.cli.listing import REGISTRIES
 from arjax.cli.main import main
 from arjax.reporting.writers import read_metrics
 
@@ -169,7 +170,7 @@ def copy_of(run, tmp_path):
 
 def test_list_names_everything(capsys, repository, monkeypatch):
     monkeypatch.chdir(repository)
-    assert main(["--mode=list"]) == 0
+    assert main(["--mode=list", "--json"]) == 0
     names = json.loads(capsys.readouterr().out)
     kinds = {
         "networks",
@@ -188,6 +189,20 @@ def test_list_names_everything(capsys, repository, monkeypatch):
     assert set(names) == kinds
     assert {"made", "lstm", "causal_conv", "transformer"} <= set(names["networks"])
     assert names["configs"] == sorted(path.stem for path in (repository / "configs").glob("*.py"))
+
+
+def test_list_tells_of_options_and_what_a_component_is(capsys):
+    assert main(["--mode=list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (made,) = [line for line in lines if line.split()[:1] == ["made"]]
+    assert "A fully connected network whose weights are multiplied by masks" in made and "hidden_sizes=(500,)" in made
+    (blocks,) = [line for line in lines if line.split()[:1] == ["blocks"]]
+    assert blocks.split()[-1] == "size"  # what must be given has no default; `order` and `grid_shape` are no options
+    assert "digits" in lines[-1].split(", ")
+    for registry in REGISTRIES.values():
+        for name in registry:
+            own = f"{registry.get(name).__name__}("  # a dataclass without a docstring has its signature
+            assert registry.about(name) and not registry.about(name).startswith(own), name
 
 
 def test_plan_prints_tables_and_writes_them(config_file, tmp_path, capsys):

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "arjax"
 #: From the ground up: a package may import those before it, and itself.
 LAYERS = [
     *("core", "factorization", "conditionals", "networks", "samplers", "models", "interop", "objectives"),
-    *("parallel", "data", "evaluation", "reporting", "training", "config", "cli", "population", "sweep"),
+    *("parallel", "data", "evaluation", "reporting", "training", "config", "api", "cli", "population", "sweep"),
 ]
 
 

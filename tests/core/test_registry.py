@@ -162,3 +162,31 @@ def test_did_you_mean_of_nothing():
 
 def test_a_users_mistake_is_an_ordinary_value_error():
     assert issubclass(UserError, ValueError)
+
+
+def test_it_is_read_as_a_dict_is(tools):
+    assert list(tools) == ["hammer", "layer", "saw"] and len(tools) == 3
+    assert tools["saw"] is tools.get("saw") and "saw" in tools and "swa" not in tools
+    assert tools.name_of(tools["saw"]) == "saw" and tools.name_of(print) == ""
+    assert repr(tools) == "<registry of the kind 'tool': hammer, layer, saw>"
+    assert repr(Registry("tool")) == "<registry of the kind 'tool': empty>"
+    with pytest.raises(UserError, match="unknown tool 'swa', did you mean 'saw'"):
+        _ = tools["swa"]
+
+
+@pytest.mark.parametrize(
+    ("text", "about"),
+    [
+        ("Cuts. And more.", "Cuts"),
+        ("Saws of Gauss et al. 1809, with teeth: two\n    lines (Germain et al. 2015). More.", None),
+        ("p(x) = 1.5 x, independently.\n\n    Another paragraph", "p(x) = 1.5 x, independently"),
+        ("Fallows:\n\n    x", "Fallows"),
+    ],
+)
+def test_the_first_sentence_tells_what_a_component_is(tools, text, about):
+    def saw():
+        pass
+
+    saw.__doc__ = text
+    tools.register("new saw")(saw)
+    assert tools.about("new saw") == (about or "Saws of Gauss et al. 1809, with teeth: two lines (Germain et al. 2015)")

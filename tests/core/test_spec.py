@@ -17,6 +17,11 @@ def test_sizes_of_a_vector_valued_grid():
     assert event.shape == (4, 5, 3, 2)
 
 
+def test_an_event_in_words():
+    assert EventSpec((4, 5), (3, 2), "levels", 7).in_words == "4 x 5 sites of 3 x 2 scalars, 7 levels"
+    assert EventSpec((9,)).in_words == "9 sites, binary" and EventSpec((9,), kind="real").in_words == "9 sites, real"
+
+
 def test_sizes_of_scalar_values():
     event = EventSpec((9,))
     assert (event.num_sites, event.value_size, event.num_dims, event.shape) == (9, 1, 9, (9,))

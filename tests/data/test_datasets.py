@@ -25,6 +25,12 @@ def all_rows(source):
     return source.__getitems__(np.arange(len(source)))
 
 
+def test_its_repr_says_what_it_is():
+    assert repr(make_dataset("digits", context="label")) == (
+        "Dataset(digits: 8 x 8 sites, 17 levels; given label; train 1,297, validation 200, test 300)"
+    )
+
+
 def test_registered_names():
     assert set(DATASETS.names()) >= {*PREPARED, "digits"}
 

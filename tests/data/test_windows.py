@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.data.text import characters
+from arjax.data.text import text_windows
 from arjax.data.windows import RandomWindows, cut, windows
 
 
@@ -69,7 +69,7 @@ TEXTS = {"train": "to be or not to be", "validation": "to be or not", "test": "n
 
 @pytest.mark.parametrize("stride", [5, 3, 1])
 def test_characters_are_scored_once_each(stride):
-    dataset = characters("hamlet", TEXTS, length=5, eval_stride=stride)
+    dataset = text_windows("hamlet", TEXTS, length=5, eval_stride=stride)
     for split in ("validation", "test"):
         source = dataset.splits[split]
         batch = source.__getitems__(np.arange(len(source)))
@@ -79,7 +79,7 @@ def test_characters_are_scored_once_each(stride):
 
 
 def test_characters_round_trip():
-    dataset = characters("hamlet", TEXTS, length=5, eval_stride=5)
+    dataset = text_windows("hamlet", TEXTS, length=5, eval_stride=5)
     assert dataset.event.num_levels == len(set(TEXTS["train"]))
     assert len(dataset.splits["train"]) == len(TEXTS["train"]) - 5 + 1
     assert dataset.decode(dataset.splits["train"].__getitems__(np.array([3])).x[0]) == TEXTS["train"][3:8]
@@ -87,6 +87,6 @@ def test_characters_round_trip():
 
 def test_unknown_characters_and_short_texts_are_refused():
     with pytest.raises(UserError, match="'z'"):
-        characters("hamlet", TEXTS | {"test": "zoo to be"}, length=3, eval_stride=3)
+        text_windows("hamlet", TEXTS | {"test": "zoo to be"}, length=3, eval_stride=3)
     with pytest.raises(UserError, match="fewer than length=15"):
-        characters("hamlet", TEXTS, length=15, eval_stride=3)
+        text_windows("hamlet", TEXTS, length=15, eval_stride=3)

@@ -36,7 +36,7 @@ def name(page, monkeypatch):
 
 @pytest.mark.parametrize(("event", "partition"), [("levels_vector", "sizes(sizes=(1, 3, 2))"), ("real", "sites")])
 def test_law_1(name, event, partition):
-    law1.test_depends_on_earlier_steps_and_on_all_of_them(name, event, partition, "random(seed=1)")
+    law1.test_depends_on_earlier_steps_and_on_all_of_them(name, event, partition)
 
 
 def test_law_1_with_context(name):

@@ -26,8 +26,9 @@ from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIO
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
 from arjax.samplers import SAMPLERS
-from arjax.sweep.main import _parse as parse_sweep_flags
+from arjax.sweep.flags import parse_flags as parse_sweep_flags
 from arjax.sweep.rows import load_sweep, runs_of
+from arjax.sweep.search import check_search, load_search
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -94,6 +95,9 @@ def test_commands_parse_and_their_configs_are_valid(page, folder, monkeypatch):
 def test_sweep_commands_name_sweeps(page, folder):
     for arguments in doc_text.commands(page, "arjax-sweep"):
         flags = parse_sweep_flags(arguments)
+        if flags.search:
+            check_search(load_search(flags.sweep))
+            continue
         names = [run.name for run in load_sweep(flags.sweep)]
         assert set(filter(None, flags.only.split(","))) <= set(names)
 
@@ -132,6 +136,14 @@ def test_examples_run(page, folder, monkeypatch):
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
             exec(compile(block.text, str(page), "exec", dont_inherit=True), {"__name__": "example"})
+
+
+def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
+    own_arrays, saved = (b for b in doc_text.blocks(ROOT / "docs/python.md") if "xor.safetensors" in b.text)
+    for block in (own_arrays, saved):
+        exec(compile(block.text, "python.md", "exec", dont_inherit=True), names := {"__name__": "example"})
+    assert names["model"].results["nll_nats"] < 3.1
+    assert names["model"].log_prob([[0, 1, 1, 0, 1]]) > names["model"].log_prob([[0, 1, 1, 0, 0]]) + 2
 
 
 def test_the_example_of_the_readme_learns_and_paints_in():
@@ -184,8 +196,12 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
     for path in (folder / "runs/digits").iterdir():
         assert path.name in text, f"docs/training.md does not tell of {path.name}"
     for name in json.loads((folder / "runs/digits/results.json").read_text()):
-        assert f"`{name}`" in text, f"docs/training.md does not tell of the field {name}"
-    (block,) = [b for b in doc_text.blocks(ROOT / "docs/sampling.md") if "after-digits" in b.info]
-    names = {"__name__": "example"}
-    exec(compile(block.text, "sampling.md", "exec"), names)
-    assert names["x"].shape == (16, 8, 8) and names["step"] == 6
+        assert f"`{name.removeprefix('validation_')}`" in text, f"docs/training.md does not tell of the field {name}"
+    names = {}
+    for page in ("sampling.md", "python.md"):
+        (block,) = [b for b in doc_text.blocks(ROOT / "docs" / page) if "after-digits" in b.info]
+        exec(compile(block.text, page, "exec", dont_inherit=True), names.setdefault(page, {"__name__": "example"}))
+        assert names[page]["run"].best_step == 6
+    assert names["sampling.md"]["x"].shape == (16, 8, 8)
+    assert names["python.md"]["probabilities"].shape == (5, 8, 8, 17)
+    assert (names["python.md"]["completed"][:, :4] == names["python.md"]["x"][0, :4]).all()

@@ -73,7 +73,7 @@ def test_transform_gets_a_key_that_does_not_change_between_calls(model, params, 
 
 def test_numbers_of_text_and_of_sequences_of_vectors():
     nll, sites = np.array([6.0, 2.0, 0.0]), np.array([4.0, 4.0, 0.0])
-    text = summarize(nll, sites, EventSpec((4,), kind="tokens", num_levels=7), text=True)
+    text = summarize(nll, sites, EventSpec((4,), kind="tokens", num_levels=7), text="char")
     assert text["nll_nats_per_char"] == 1.0 and text["nll_nats"] == 4.0 and text["num_examples"] == 2
     np.testing.assert_allclose([text["perplexity"], text["bits_per_char"]], [np.e, 1 / np.log(2)])
     music = summarize(nll, sites, EventSpec((4,), (88,)))

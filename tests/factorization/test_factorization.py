@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from arjax.factorization import from_order, make_factorization
+from arjax.factorization import from_order, make_factorization, order_name
 
 CASES = [
     ((6,), "raster", "sites"),
@@ -142,3 +142,22 @@ def test_exact_conditionals_give_back_the_joint_under_every_order_and_partition(
                 of_both, of_past = (joint.sum(tuple(set(range(4)) - set(s)), keepdims=True) for s in (seen, before))
                 product = product * of_both / of_past
             np.testing.assert_allclose(product, joint, atol=1e-12)
+
+
+def test_the_name_of_an_order_is_read_off_the_order():
+    names = {
+        ("raster", "sites"): "raster order",
+        ("snake", "rows"): "snake order, 4 steps",
+        ("random(seed=5)", "sites"): None,
+        ("symmetry(axes=(1, 0))", "blocks(size=2)"): "column_major order, 8 steps",
+    }
+    for (ordering, partition), name in names.items():
+        factorization = make_factorization((4, 4), ordering, partition)
+        first = ", ".join(map(str, factorization.order[:5]))
+        assert order_name(factorization) == (name or f"({first}, ...) order")
+    assert order_name(make_factorization((4,), "list(order=(2, 0, 3, 1))")) == "(2, 0, 3, 1) order"
+    assert order_name(make_factorization((9,), "random")) == "random(seed=0) order"
+    assert order_name(make_factorization((3,), graph="window(size=1)")) == "raster order, a dependency graph"
+    seen = []
+    jax.jit(lambda f: seen.append(order_name(f)))(make_factorization((3,)))
+    assert seen == ["a traced order"]

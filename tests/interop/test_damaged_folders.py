@@ -14,9 +14,6 @@ from arjax.core.spec import EventSpec
 from arjax.interop import load_huggingface, save_huggingface
 from arjax.models import make_model
 
-pytest.importorskip("safetensors")
-
-
 OPTIONS = {
     "gpt2": {"target_position": False},
     "llama": {"position": "none", "rotary": True, "norm_kind": "rms", "mlp_kind": "gated", "use_bias": False}

@@ -14,7 +14,6 @@ from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.interop import load_huggingface, save_huggingface
 from arjax.models import make_model
 
-pytest.importorskip("safetensors")
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 

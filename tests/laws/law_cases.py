@@ -2,13 +2,12 @@
 
 import functools
 import itertools
-import os
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+from choice import each_network, some
 
 from arjax.conditionals import CONDITIONALS, make_conditional
 from arjax.core.errors import UserError
@@ -41,37 +40,13 @@ ORDERING_OPTIONS = {"tiles": "(height=2, width=2)", "random": "(seed=1)", "list"
 PARTITION_OPTIONS = {"blocks": "(size=2)", "sizes": "(sizes=(1, 3, 2))"}
 ORDERING_CALLS = [name + ORDERING_OPTIONS.get(name, "") for name in ORDERINGS.names()]
 PARTITION_CALLS = [name + PARTITION_OPTIONS.get(name, "") for name in PARTITIONS.names()]
-#: Run on many combinations, and under all orderings and conditionals.
-THOROUGH = ("made",)
 #: What laws 1, 3 and 4 take of a network: alike, so that they share its model and its compiled programs.
 COMBINATIONS = list(itertools.product(EVENTS, PARTITION_CALLS))
-#: Every block structure, and every kind of data on the structure that has steps of different sizes.
-STRUCTURES = [(event, cut) for event, cut in COMBINATIONS if event == "levels_vector" or "(1, 3, 2)" in cut]
-
-
-def some(calls, network, every=3):
-    """Every third of the calls, from another one for each network; all with ARJAX_ALL_LAWS, or if it is thorough."""
-    if network in THOROUGH or os.environ.get("ARJAX_ALL_LAWS"):
-        return calls
-    return calls[NETWORKS.names().index(network) % min(every, len(calls)) :: every] if calls else calls
-
-
-def own(network, combinations, every=1):
-    """The combination that the fast suite takes of a network other than `made`: another one each."""
-    return combinations[NETWORKS.names().index(network) // every % len(combinations)]
-
-
-def each_network(names, combinations, thorough=None, every=1, takes=lambda network: True):
-    """Runs a test for every network and combination of the arguments `names`; most are slow. The fast suite takes all
-    combinations, or the `thorough` ones, of `made`, and of every so-manieth network that `takes` says its own one.
-    """
-    rows, thorough = [], combinations if thorough is None else thorough
-    for place, network in enumerate(NETWORKS.names()):
-        taken = place % every == 0 and takes(network)
-        fast = thorough if network in THOROUGH else [own(network, combinations, every)] if taken else []
-        marks = [() if combination in fast else pytest.mark.slow for combination in combinations]
-        rows += [pytest.param(network, *c, marks=mark) for c, mark in zip(combinations, marks, strict=True)]
-    return pytest.mark.parametrize(["network", *names], rows)
+#: For `made`: every block structure, and every kind of data on the structure that has steps of different sizes.
+STRUCTURES = [c for c in COMBINATIONS if c[0] == "levels_vector" or "(1, 3, 2)" in c[1] or c == ("tokens", "rows")]
+#: For one other network each: of 3 steps or more, which two rows or scales are not.
+LONGER = [c for c in COMBINATIONS if c[1] not in ("rows", "scales") or c == ("tokens", "rows")]
+each_structure = functools.partial(each_network, ["event", "partition"], COMBINATIONS, others=LONGER)
 
 
 #: Examples in one pass: what `dependence` needs (8 examples, each with none or one of 6 sites changed), so that laws 1

@@ -4,6 +4,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from choice import each_network, own
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
@@ -11,7 +12,7 @@ from arjax.networks import NETWORKS
 from arjax.networks.dense import made
 
 
-@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
+@cases.each_structure(thorough=cases.STRUCTURES)
 def test_depends_on_earlier_steps_and_on_all_of_them(network, event, partition):
     for model in cases.models_of(network, event, partition):
         depends = cases.dependence(model.network, cases.params_of(model), model.factorization)
@@ -28,10 +29,10 @@ def declared(model):
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_every_network_serves_something(network):
     """Else the laws would hold it to nothing."""
-    assert cases.models_of(network, *cases.own(network, cases.COMBINATIONS))
+    assert cases.models_of(network, *own(network, cases.LONGER))
 
 
-@cases.each_network([], [()], every=16)
+@each_network([], [()], every=16)
 def test_jacobian_is_exactly_zero_where_it_must_be(network):
     model = cases.served_model(network, cases.EVENTS["real"], "random(seed=1)", "sites")
     if isinstance(model, str):
@@ -45,7 +46,7 @@ def test_jacobian_is_exactly_zero_where_it_must_be(network):
     np.testing.assert_array_equal((jacobian != 0).any((0, 2)), declared(model))
 
 
-@cases.each_network(["context"], cases.EACH_CONTEXT, every=4)
+@each_network(["context"], cases.EACH_CONTEXT, every=4)
 def test_context_reaches_every_site_and_opens_no_path(network, context):
     spec, model = cases.CONTEXTS[context], cases.model_in_context(network, context)
     if isinstance(model, str):

@@ -2,8 +2,10 @@
 
 import itertools
 
+import jax
 import law_cases as cases
 import numpy as np
+from choice import each_network
 from compiled import of_family, of_model
 
 from arjax.core.spec import EventSpec
@@ -25,7 +27,7 @@ DISCRETE = [
 ]
 
 
-@cases.each_network(["event", "conditional", "partition"], DISCRETE, thorough=DISCRETE[::4] + DISCRETE[3::4], every=2)
+@each_network(["event", "conditional", "partition"], DISCRETE, thorough=DISCRETE[::4] + DISCRETE[3::4], every=4)
 def test_probabilities_sum_to_one(network, event, conditional, partition):
     event = SMALL_EVENTS[event]
     model = cases.served_model(network, event, "reversed", partition, conditional=conditional)
@@ -41,7 +43,12 @@ T = np.linspace(-6, 6, 101)
 DISTANCES, WEIGHTS = np.sinh(T), np.cosh(T) * (T[1] - T[0])
 
 
-@cases.each_network(["conditional"], cases.EACH_REAL, every=11)
+@jax.jit
+def modes(model, params, x):
+    return model.conditional.mode(model.features(params, x))
+
+
+@each_network(["conditional"], cases.EACH_REAL, every=32)
 def test_density_of_two_real_sites_integrates_to_one(network, conditional):
     """A double integral, over the second site around its mode given the first."""
     model = cases.served_model(network, EventSpec((1, 2), (), "real", 0), "reversed", "sites", conditional=conditional)
@@ -51,8 +58,7 @@ def test_density_of_two_real_sites_integrates_to_one(network, conditional):
     params = cases.gentle_params_of(model)
 
     def mode(x, site):
-        features = np.asarray(cases.parallel(model.network, params, x[:, None], model.factorization))
-        return np.asarray(of_family(model.conditional, "mode", features[:, site]))
+        return np.asarray(modes(model, params, x[:, None]))[:, 0, site]
 
     x = np.zeros((num, 2), np.float32)
     x[:, order[0]] = mode(x, order[0]) + DISTANCES
@@ -63,7 +69,7 @@ def test_density_of_two_real_sites_integrates_to_one(network, conditional):
     assert abs(WEIGHTS @ np.exp(log_prob) @ WEIGHTS - 1) < 1e-3
 
 
-@cases.each_network([], [()], every=32)
+@each_network([], [()], every=32)
 def test_every_order_gives_a_distribution(network):
     event = EventSpec((2, 3))
     for ordering in cases.ORDERING_CALLS:
@@ -77,7 +83,7 @@ def test_every_order_gives_a_distribution(network):
 LEVELS = list(itertools.product([5, 256], ["sites", "blocks(size=2)", "blocks(size=4)"]))
 
 
-@cases.each_network(["levels", "partition"], LEVELS, thorough=[LEVELS[0], LEVELS[-1]], every=16)
+@each_network(["levels", "partition"], LEVELS, thorough=[LEVELS[0], LEVELS[-1]], every=32)
 def test_scores_are_the_same_when_all_is_compiled_together(network, levels, partition):
     """The network and the conditional in one program: compilers have fused the two wrongly."""
     event = EventSpec((4,), (2,), "levels", levels)

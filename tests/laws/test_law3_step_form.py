@@ -2,18 +2,19 @@
 
 import law_cases as cases
 import numpy as np
+from choice import each_network
 
 #: Largest allowed difference in float32, relative to the largest feature; bfloat16 has its own, see test_precision.py.
 TOLERANCE = 2e-5
 
 
-@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
+@cases.each_structure(thorough=cases.STRUCTURES)
 def test_step_form_equals_parallel_form(network, event, partition):
     for model in cases.models_of(network, event, partition):
         _check(model)
 
 
-@cases.each_network(["context"], cases.EACH_CONTEXT, every=4)
+@each_network(["context"], cases.EACH_CONTEXT, every=4)
 def test_step_form_with_context(network, context):
     model = cases.model_in_context(network, context)
     if not isinstance(model, str):

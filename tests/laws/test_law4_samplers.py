@@ -4,7 +4,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from compiled import of_family
+from choice import each_network
 from scipy import stats
 
 from arjax.core.spec import EventSpec
@@ -43,7 +43,7 @@ ONE_OF_EACH = [*{conditional: (event, conditional) for event, conditional in DIS
 ONE_OF_ALL = [pytest.param(name, marks=() if name == "cached" else pytest.mark.slow) for name in SAMPLERS.names()]
 
 
-@cases.each_network(["event", "conditional"], DISCRETE, thorough=ONE_OF_EACH, every=11)
+@each_network(["event", "conditional"], DISCRETE, thorough=ONE_OF_EACH, every=16)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_frequencies_match_probabilities(sampler, network, event, conditional):
     event = EVENTS[event]
@@ -54,7 +54,14 @@ def test_frequencies_match_probabilities(sampler, network, event, conditional):
     assert chi_square(samples, event, cases.log_prob(model, cases.all_values(event))) > LEAST_P
 
 
-@cases.each_network(["conditional"], cases.EACH_REAL, every=11)
+@jax.jit
+def log_densities(model, params, x, values):
+    """Of other values [B, D, N] of each site, given the sites of x before it."""
+    features = model.features(params, x).reshape(len(x), model.event.num_sites, 1, -1)
+    return model.conditional.log_prob(features, values)
+
+
+@each_network(["conditional"], cases.EACH_REAL, every=32)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_real_samples_follow_the_densities(sampler, network, conditional):
     """The conditional distribution function of each site, at its sample, is uniform (Rosenblatt, 1952)."""
@@ -64,16 +71,15 @@ def test_real_samples_follow_the_densities(sampler, network, conditional):
         return
     params = cases.gentle_params_of(model)
     samples = np.asarray(model.sample(params, jax.random.key(6), NUM // 8, sampler=sampler))
-    features = np.asarray(cases.parallel(model.network, params, samples, model.factorization))
     t = np.linspace(0, 9, 121)  # below the sample, dense near it
     weights = np.cosh(t) * t[1]
     weights[0] /= 2
     below = samples.reshape(-1, 3, 1) - np.sinh(t).astype(np.float32)
-    uniform = np.exp(np.asarray(of_family(model.conditional, "log_prob", features[:, :, None], below), float)) @ weights
+    uniform = np.exp(np.asarray(log_densities(model, params, samples, below), np.float64)) @ weights
     assert stats.kstest(uniform.ravel(), "uniform").pvalue > LEAST_P
 
 
-@cases.each_network(["event", "partition"], cases.COMBINATIONS, thorough=cases.STRUCTURES)
+@cases.each_structure(thorough=cases.STRUCTURES)
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if name != "naive"])
 def test_same_samples_as_naive(sampler, network, event, partition):
     """Free, and given prompts of any length, which are read in chunks. By law 1 the passes of the naive sampler give
@@ -109,7 +115,7 @@ def check_draw(model, params, keys, x, observed):
 SOME = NETWORKS.names()[::11]
 
 
-@cases.each_network(["event", "partition"], cases.COMBINATIONS, cases.STRUCTURES[::3], takes=SOME.__contains__)
+@cases.each_structure(thorough=cases.STRUCTURES[::3], takes=SOME.__contains__)
 def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
     for model in cases.models_of(network, event, partition)[:2]:
         params, keys = cases.params_of(model), example_keys(jax.random.key(4), cases.BATCH)
@@ -117,7 +123,7 @@ def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
         check_draw(model, params, keys, x, np.zeros(model.event.num_sites, bool))
 
 
-@cases.each_network([], [()], every=32)
+@each_network([], [()], every=32)
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_clamped_sites_condition_exactly(sampler, network):
     event = EventSpec((2, 2))

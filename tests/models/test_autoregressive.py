@@ -166,3 +166,16 @@ def test_dummy_batches_fit_the_model():
     assert (context.shape, context.dtype) == ((3, 4), jnp.float32)
     assert make_model(EVENT, "made").dummy_batch(3).context == {}
     assert make_model(EVENT, "made", context=ContextSpec("label", 4)).dummy_batch(3).context["label"].dtype == jnp.int32
+
+
+def test_its_repr_says_what_it_is(made):
+    model, _ = made
+    num = f"{model.num_params:,} parameters"
+    assert repr(model).startswith(f"AutoregressiveModel(made; {num}; 2 x 3 sites of 2 scalars, 3")
+    assert repr(model).endswith(" order; categorical)")
+    context = ContextSpec("label", 3)
+    several = make_model(EventSpec((3,)), "made", context=context, orders="uniform", hidden_sizes=(4,))
+    assert "3 sites, binary; given label; raster order and others; bernoulli)" in repr(several)
+    seen = []
+    jax.jit(lambda model: seen.append(repr(model)))(model)
+    assert "a traced order" in seen[0]

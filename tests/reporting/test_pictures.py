@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.reporting import plots
+from arjax.reporting import figures, plots
 from arjax.reporting.samples import as_images, write_samples, write_wave
 
 RNG = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def test_loss_curves_without_the_metric(tmp_path):
 
 
 def test_missing_matplotlib_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pictures need matplotlib"):
         plots.sample_grid(tmp_path / "grid.png", np.zeros((1, 2, 2)))
     written = write_samples(tmp_path, np.zeros((1, 2, 2)), (2, 2))

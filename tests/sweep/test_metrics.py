@@ -11,6 +11,7 @@ from arjax.config.build import build
 from arjax.core.spec import EventSpec
 from arjax.evaluation.likelihood import summarize
 from arjax.evaluation.metrics import OF_A_RUN, SCORES
+from arjax.reporting.writers import read_metrics
 from arjax.training.loop import train
 
 
@@ -44,7 +45,12 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     config = tiny_config(train__steps=2, train__eval_every=2, train__log_every=2, model__orders="pool(num=2)")
     config.objective, config.evaluate.num_orders = "order_agnostic", 2
     results = train(build(config), tmp_path).results
-    text = summarize(np.ones(2), np.ones(2), EventSpec((3,)), text=True)
+    texts = [summarize(np.ones(2), np.ones(2), EventSpec((3,)), text=unit) for unit in ("char", "byte")]
     frames = summarize(np.ones(2), np.ones(2), EventSpec((3,), (2,)))
-    numbers = {name for name, value in results.items() if isinstance(value, int | float)} | text.keys() | frames.keys()
+    numbers = {name for name, value in results.items() if isinstance(value, int | float)}
+    numbers |= {f"{split}{name}" for name in set().union(*texts, frames) for split in ("", "validation_")}
     assert numbers == {*SCORES, *OF_A_RUN}
+    (line,) = (line for line in read_metrics(tmp_path) if "validation/nll_nats" in line)
+    told = {name.replace("validation/", "validation_"): value for name, value in line.items() if "valid" in name}
+    assert told == {name: value for name, value in results.items() if name.startswith("validation_")}
+    assert len(told) > 3

@@ -268,6 +268,10 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     weights = fit_weights(np.stack([np.load(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]))
     assert abs(weights[0] - 0.5) > 0.02, "fitted weights ought to differ from equal ones"
     assert float(fitted["value"]) == pytest.approx(mixture(np.stack([one, two]), weights).mean(), rel=1e-5)
+    assert (equal["stderr_over"], mean["stderr_over"]) == ("examples", "seeds")
+    valid = [np.load(out / name / "rows.npz")["validation"] for name in ("raster-0", "odd")]
+    assert float(fitted["validation"]) == pytest.approx(mixture(np.stack(valid), weights).mean(), rel=1e-5)
+    assert float(fitted["validation"]) <= float(equal["validation"]) and float(equal["validation_stderr"]) > 0
     assert (equal["published"], equal["published_mark"], equal["kind"]) == ("1.5", "M", "exact")
     assert (equal["ordering"], equal["seed"], mean["ordering"], mean["seed"]) == ("2 orders", "0, 1", "raster", "0, 1")
     assert int(equal["num_params"]) == 2 * int(mean["num_params"])

@@ -12,8 +12,8 @@ import time
 import pytest
 from sweep_cases import STAND_IN, sweep, write_sweep
 
-from arjax.cli.command_line import only_run_in
 from arjax.core.errors import UserError
+from arjax.core.folders import only_run_in
 from arjax.core.parent import VARIABLE
 from arjax.parallel.devices import share_devices, visible_devices
 from arjax.sweep.main import main
@@ -22,7 +22,7 @@ from arjax.sweep.main import main
 LONG_JOB = """
 import signal, sys, time
 from pathlib import Path
-from arjax.cli.command_line import only_run_in
+from arjax.core.folders import only_run_in
 from arjax.core.parent import end_with_parent
 
 def save(number, frame):

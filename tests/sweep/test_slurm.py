@@ -40,10 +40,14 @@ def get_config(arg=""):
     return config
 """
 SWEEP = """
-from arjax.sweep import Run
+from arjax.sweep import Run, Search, choice, log_uniform
 
 def get_sweep():
     return [Run(f"r{steps}", f"config.py:{steps}", {"seed": 3}) for steps in STEPS]
+
+def get_search():
+    space = {"optimizer.learning_rate": log_uniform(1e-4, 1e-2), "network.hidden_sizes": choice((8,), (16,))}
+    return Search(f"config.py:{STEPS[0]}", space, trials=4)
 """
 
 
@@ -56,9 +60,15 @@ def start(tmp_path, repository, monkeypatch):
     code = "from arjax.sweep import main, slurm; slurm.POLL_SECONDS = 0.5; main.run()"
     started = []
 
-    def start(*steps, workdir="out", code=code):
+    def start(*steps, more=(), workdir="out", code=code):
         (tmp_path / "sweep.py").write_text(SWEEP.replace("STEPS", str(steps)))
-        flags = ["--sweep=sweep.py", f"--workdir={workdir}", "--executor=slurm", "--slurm_options=timeout_min=10"]
+        flags = [
+            "--sweep=sweep.py",
+            f"--workdir={workdir}",
+            "--executor=slurm",
+            "--slurm_options=timeout_min=10",
+            *more,
+        ]
         started.append(subprocess.Popen([sys.executable, "-c", code, *flags], stdout=-1, stderr=-2, text=True))
         return started[-1]
 
@@ -104,12 +114,13 @@ def test_a_job_whose_time_is_up_saves_and_is_queued_again(start, tmp_path):
     job = saved(folder)
     subprocess.run(["scancel", "--signal=USR2", job], check=True)  # as SLURM does some time before the limit
     wait_for(lambda: "queued again" in (folder / "log.txt").read_text())
+    time.sleep(2)  # a node refuses a job that it has just ended
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)  # SLURM would wait two minutes
     step = int(newest_checkpoint(folder))
     process.send_signal(signal.SIGKILL)
     process = start(6000)
     output = process.communicate(timeout=400)[0]
-    assert process.returncode == 0 and f"SLURM job {job} is in the queue already" in output
+    assert process.returncode == 0 and f"SLURM job {job} is in the queue already" in output, output
     assert job_of(folder) == job and f"goes on at step {step} of" in (folder / "log.txt").read_text()
     alone = subprocess.run(
         [sys.executable, "-m", "arjax", "--config=config.py:6000", "--workdir=alone", "--config.seed=3"]
@@ -128,6 +139,28 @@ def test_a_cancelled_job_saves_and_the_next_start_goes_on(start, tmp_path):
     process = start(6000)
     assert process.communicate(timeout=200) and process.returncode == 0
     assert f"goes on at step {step} of" in (folder / "log.txt").read_text()
+
+
+def test_a_search_that_was_killed_goes_on_with_its_jobs(start, tmp_path):
+    more = ["--search=optuna", "--jobs=2"]
+    process, folder = start(3000, more=more), tmp_path / "out"
+    jobs = [saved(folder / f"trial-00{i}") for i in range(2)]
+    assert not (folder / "trial-002").exists()  # two are in the queue at once
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = json.loads((folder / "search.json").read_text())["trials"]
+    process = start(3000, more=more)
+    output = process.communicate(timeout=400)[0]
+    assert process.returncode == 0 and "4 trials, 0 of them already ended" in output
+    assert all(f"trial-00{i}: SLURM job {job} is in the queue already" in output for i, job in enumerate(jobs))
+    assert (
+        json.loads((folder / "search.json").read_text())["trials"][:2] == before
+        and "best by validation: trial-00" in output
+    )
+    assert {job_of(folder / f"trial-00{i}") for i in range(2)} == set(jobs)
+    scores = [json.loads((folder / f"trial-00{i}/results.json").read_text()) for i in range(4)]
+    best = min(range(4), key=lambda i: scores[i]["validation_nll_nats"])
+    assert f"best by validation: trial-00{best}" in output and len({score["nll_nats"] for score in scores}) == 4
 
 
 def test_a_run_over_two_nodes_uses_all_their_devices_and_has_the_score_of_one(start, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from sweep_cases import REPORT, SWEEP, rows, sweep
 
@@ -21,10 +22,11 @@ from arjax.core.errors import UserError
 from arjax.core.user_files import select
 from arjax.sweep import Run, curves, slurm
 from arjax.sweep.curves import draw_curves
-from arjax.sweep.executors import last_line
+from arjax.sweep.executors import LocalExecutor, last_line
 from arjax.sweep.main import main
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
 from arjax.sweep.rows import load_sweep
+from arjax.sweep.table import Folders
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -55,6 +57,10 @@ def test_rows_hold_what_was_asked_for(folder):
         "value_stderr": "0.512",
         "sites_per_second": "1.23e+04",
         "kind": "exact",
+        "validation": "",
+        "validation_stderr": "",
+        "best_step": "1",
+        "stderr_over": "examples",
     }
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
 
@@ -72,6 +78,20 @@ def test_finished_runs_are_not_started_again(folder, capfd):
     assert (folder / "out/made/seed-0/starts").read_text() == "x"
     assert "4 runs, 3 of them already finished" in capfd.readouterr().out
     assert len(rows()) == 3
+
+
+def test_runs_are_taken_when_there_is_room_for_them(folder):
+    taken, ended = [], []
+
+    def coming():
+        for i in range(4):
+            taken.append(len(ended))
+            yield Run(str(i), "good.py")
+
+    for run, code in LocalExecutor(2).execute(coming(), Folders(folder)):
+        ended.append((run.name, code))
+    assert taken[:2] == [0, 0] and taken[2] >= 1 and taken[3] >= 2
+    assert sorted(ended) == [(str(i), 0) for i in range(4)]
 
 
 def test_a_changed_row_is_executed_again(folder):
@@ -186,12 +206,14 @@ def test_selecting_and_loading(folder):
 
 def test_people_read_values_with_their_errors():
     row = dict.fromkeys(COLUMNS, "x") | {"num_params": "1234567", "value": "79.8123", "value_stderr": "0.512"}
+    row |= {"validation": "", "validation_stderr": "", "stderr_over": "examples"}
     assert "sites/s" not in readable_columns([row | {"sites_per_second": ""}])[0]
     row["sites_per_second"] = "1.23e+04"
     row |= {"published": "83.63", "published_mark": "their code"}
     columns, cells, _ = readable_columns([row])
     shown = dict(zip(columns, cells[0], strict=True))
     assert shown["kind"] == "x" and "kind" not in readable_columns([row | {"kind": ""}])[0]
+    assert "validation" not in columns
     assert shown["ours"] == "79.81 ± 0.51" and shown["published"] == "83.63 (their code)"
     assert (shown["parameters"], shown["sites/s"]) == ("1,234,567", "12,300")
     assert "seed" not in columns
@@ -200,10 +222,10 @@ def test_people_read_values_with_their_errors():
 
 def test_tables_without_kinds_still_read(tmp_path):
     write_csv(tmp_path / "table.csv", [dict.fromkeys(COLUMNS, "1")])
-    header, line = (tmp_path / "table.csv").read_text().splitlines()
-    (tmp_path / "table.csv").write_text(f"{header.removesuffix(',kind')}\n{line.removesuffix(',1')}\n")
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    (tmp_path / "table.csv").write_text("".join(",".join(line.split(",")[:14]) + "\n" for line in lines))
     (row,) = read_csv(tmp_path / "table.csv")
-    assert "kind" not in row and "kind" not in readable_columns([row])[0]
+    assert "kind" not in row and not {"kind", "validation"} & set(readable_columns([row])[0])
 
 
 def test_results_of_another_split_are_not_final(folder):
@@ -234,6 +256,7 @@ def test_a_sweep_may_score_another_split(folder):
 
 def test_learning_curves_of_runs_that_validated(tmp_path):
     runs, folders = [Run("a", "good.py"), Run("b", "good.py"), Run("never", "good.py")], {}
+    runs += [Run(f"s{seed}", "good.py", {"seed": seed}, model="MADE") for seed in range(4)]
     for run in runs:
         folder = folders[run.name] = tmp_path / run.name
         folder.mkdir()
@@ -241,15 +264,21 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
         config |= {"model": {"ordering": "raster"}, "evaluate": {"split": "test"}}
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "results.json").write_text(json.dumps(REPORT))
-        lines = [{"step": step, "validation/nll_nats": 90 / step, "train/loss": 1.0} for step in (1, 2, 3)]
+        shift = 2.0 * int(run.name[1:]) if run.name[0] == "s" else 0.0
+        lines = [{"step": step, "validation/nll_nats": 90 / step + shift, "train/loss": 1.0} for step in (1, 2, 3)]
+        lines += [{"step": 4, "validation/nll_nats": 1.0}] if run.name == "s1" else []  # the others stopped earlier
         (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (folders["never"] / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}')
-    assert not draw_curves(tmp_path / "none.png", runs[2:], folders) and not (tmp_path / "none.png").exists()
+    assert not draw_curves(tmp_path / "none.png", runs[2:3], folders) and not (tmp_path / "none.png").exists()
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curves, "learning_curves", lambda path, panels: drawn.extend(panels))
         assert draw_curves(tmp_path / "curves.png", runs, folders)
     ((dataset, metric, by_name),) = drawn
-    assert (dataset, metric, list(by_name)) == ("dna", "nll_nats", ["made", "b"])  # the name of the run where two agree
-    assert by_name["made"] == ([10, 20, 30], [90.0, 45.0, 30.0])
+    assert (dataset, metric) == ("dna", "nll_nats")
+    assert list(by_name) == ["a", "b", "MADE, mean of 4 seeds"]  # the names of the runs where the others agree
+    assert by_name["a"] == ([10, 20, 30], [90.0, 45.0, 30.0], ())
+    mean = by_name["MADE, mean of 4 seeds"]
+    assert mean[:2] == ([10, 20, 30], [93.0, 48.0, 33.0])
+    assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
     assert draw_curves(tmp_path / "curves.png", runs, folders) and (tmp_path / "curves.png").stat().st_size > 1000

@@ -56,7 +56,9 @@ def test_results_are_of_the_averaged_parameters_that_validated_best(straight):
     params, step, about = restore_params(setup, workdir)
     _, state, _ = final_state(workdir)
     assert_same_bits(params, state.ema)
-    assert step == 12 and about == {"value": outcome.results["validation_nll_nats"]}
+    told = {f"validation_{name}": value for name, value in about["scores"].items()}
+    assert step == 12 and about["value"] == outcome.results["validation_nll_nats"]
+    assert told == {name: value for name, value in outcome.results.items() if name.startswith("validation_")}
 
 
 def test_a_finished_run_just_reports(straight):

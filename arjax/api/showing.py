@@ -11,15 +11,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from arjax.core.batch import Batch
+from arjax.api.pictures import entropy_picture, order_picture
 from arjax.core.files import write_json
-from arjax.data import Dataset
-from arjax.evaluation.entropy import step_entropy
+from arjax.evaluation.prompts import NOTHING, Asked
 from arjax.evaluation.sampling import draw_on_mesh
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
-from arjax.reporting.diagrams import draw_factorization
-from arjax.reporting.plots import entropy_curve, has_matplotlib, loss_curves
+from arjax.reporting.figures import has_matplotlib, save_figure
+from arjax.reporting.plots import loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
 from arjax.training.reporter import announce
@@ -42,11 +41,14 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
     params, best_step, _ = restore_params(setup, workdir)
     written = show_own_samples(setup, params, config.sample, workdir, best_step)
     if jax.process_count() == 1 and has_matplotlib():
-        written.append(show_entropy(setup, params, config.evaluate.batch_size, workdir / "entropy.png"))
         model = setup.model
+        written.append(workdir / "entropy.png")
+        batch_size = config.evaluate.batch_size
+        figure = entropy_picture(model, params, setup.dataset, "", batch_size, ENTROPY_EXAMPLES)
+        save_figure(figure, written[-1])
         if model.event.num_sites <= MOST_SITES:
             written.append(workdir / "factorization.png")
-            draw_factorization(written[-1], model.factorization, model.network.dependencies(model.factorization))
+            save_figure(order_picture(model), written[-1])
         metrics = read_metrics(workdir)
         if any("train/bits_per_dim" in line for line in metrics):
             written.append(workdir / "loss.png")
@@ -71,13 +73,15 @@ def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Pa
     return [final / path.name for path in written]
 
 
-def show_more_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:
+def show_more_samples(
+    setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int, asked: Asked
+) -> list[Path]:
     """Samples of a later look, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written."""
     if jax.process_index() > 0:
-        return show_samples(setup, params, options, workdir, best_step)
+        return show_samples(setup, params, options, workdir, best_step, asked)
     with sample_folders.numbered_folder(workdir) as folder:
         announce(f"compiling, and drawing {options.num} samples ...", sys.stderr)
-        return show_samples(setup, params, options, folder, best_step)
+        return show_samples(setup, params, options, folder, best_step, asked)
 
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
@@ -85,8 +89,12 @@ def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[st
     return options.to_dict() | {"seed": setup.seed, "best_step": best_step}
 
 
-def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, best_step: int) -> list[Path]:
+def show_samples(
+    setup: Setup, params: Any, options: ConfigDict, folder: Path, best_step: int, asked: Asked = NOTHING
+) -> list[Path]:
     """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
+
+    Where a context is asked for, real examples have others and are left out.
 
     Args:
       setup: the run.
@@ -94,8 +102,9 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
       options: `config.sample`: num, sampler, temperature, top_k, top_p.
       folder: where the first process writes.
       best_step: step of the parameters.
+      asked: what the samples begin with, and their context.
     """
-    real = real_examples(setup.dataset, options.num)
+    real = setup.dataset.first_examples(options.num)
     drawn, _ = draw_on_mesh(
         setup.model,
         params,
@@ -103,10 +112,10 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
         options.num,
         setup.mesh,
         sampler=options.sampler,
-        context=real.context,
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
+        **{"context": real.context} | asked.options(setup.dataset),
     )
     if jax.process_index() != 0:
         return []
@@ -116,28 +125,12 @@ def show_samples(setup: Setup, params: Any, options: ConfigDict, folder: Path, b
         folder,
         dataset.in_data_units(np.asarray(drawn)),
         event.grid_shape,
-        real=dataset.in_data_units(np.asarray(real.x)),
+        real=None if asked.context else dataset.in_data_units(np.asarray(real.x)),
         max_value=event.num_levels - 1 if event.is_discrete else None,
         to_text=dataset.decode,
         to_wave=to_wave,
         sample_rate=rate,
     )
     # last: it says that the others are whole
-    write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step))
+    write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step) | asked.about())
     return written
-
-
-def real_examples(dataset: Dataset, num: int) -> Batch:
-    """The first `num` test examples (of the last split there is), around again where there are fewer."""
-    source = list(dataset.splits.values())[-1]
-    batch = source.__getitems__(np.arange(num) % len(source))
-    return batch if dataset.transform is None else dataset.transform(jax.random.key(0), batch, False)
-
-
-def show_entropy(setup: Setup, params: Any, batch_size: int, path: Path) -> Path:
-    """Draws the entropy of each step of the order, and of each site where the grid is a plane."""
-    split = list(setup.dataset.splits)[-1]
-    found = step_entropy(setup.model, params, setup.dataset, split, batch_size, max_examples=ENTROPY_EXAMPLES)
-    over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
-    entropy_curve(path, found.entropy, found.entropy_stderr, found.nll, over_grid)
-    return path

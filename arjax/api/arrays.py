@@ -1,0 +1,249 @@
+"""Training on arrays that are at hand: no config, and no files unless a folder is given."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.api.fitting import silence, stopped
+from arjax.api.run import ARRAYS_FILE
+from arjax.api.trained_model import Fitted, Settings, as_history
+from arjax.core.errors import UserError
+from arjax.core.files import read_json_object, write_json
+from arjax.core.folders import only_run_in, writable_folder
+from arjax.core.integers import is_integer
+from arjax.data import Dataset, Source, from_arrays
+from arjax.data.sources import ArraySource
+from arjax.interop.description import describe
+from arjax.models import AutoregressiveModel
+from arjax.objectives import make_objective
+from arjax.parallel.sharding import check_batch_size, make_mesh
+from arjax.reporting.writers import read_metrics
+from arjax.training.loop import train as train_setup
+from arjax.training.optimizer import make_optimizer
+from arjax.training.recipe import Recipe
+from arjax.training.schedules import make_schedule
+from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, restore_params
+
+Arrays = np.ndarray | Mapping[str, np.ndarray]
+
+
+def fit_arrays(
+    model: AutoregressiveModel,
+    *,
+    train: Arrays | Dataset,
+    validation: Arrays | None = None,
+    test: Arrays | None = None,
+    steps: int = 2000,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    optimizer: str = "adam",
+    schedule: str = "constant",
+    warmup_steps: int = 0,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+    ema_decay: float = 0.0,
+    eval_every: int = 100,
+    patience: int = 0,
+    objective: str = "",
+    num_orders: int = 1,
+    workdir: str | os.PathLike | None = None,
+    quiet: bool = False,
+    name: str = "arrays",
+) -> Fitted:
+    """Trains a model on arrays by the loop of all runs, and scores it.
+
+        model = arjax.make_model(arjax.EventSpec((5,)), "made")
+        fitted = arjax.fit_arrays(model, train=x, validation=y, steps=2000)
+
+    The parameters are those that were best on validation; without a validation split, those of the last step. An
+    interrupt ends the training with a `KeyboardInterrupt`; with a `workdir` the state is saved, and the same call goes
+    on from there.
+
+    Args:
+      model: from `arjax.make_model`.
+      train: examples [N, *grid, *value], or a dict with `x` and, where there are, `context`, `mask` [N, *grid] and
+        `weight` [N]; a context of several parts is a dict. Real data should be standardised. Or a whole data set with
+        all its splits, as from `arjax.make_dataset`.
+      validation: likewise, to choose the parameters and to stop early; None for none.
+      test: likewise, for the score at the end; None: that is of the validation split, or else the train split.
+      steps: train steps, at most.
+      batch_size: examples per step.
+      learning_rate: its peak.
+      seed: of parameters, batches and noise.
+      optimizer: a rule, such as "adam" or "adamw".
+      schedule: of the learning rate: "constant", "cosine", "linear", "rsqrt".
+      warmup_steps: steps in which the learning rate grows.
+      weight_decay: of "adamw" and others.
+      clip_norm: largest norm of a gradient; 0: any.
+      ema_decay: of an average of the parameters, which is scored in their place; 0: none.
+      eval_every: steps between two validations.
+      patience: validations without a better score after which training ends; 0: never.
+      objective: call string; "": `order_agnostic` for a model with several orders, else `teacher_forcing`.
+      num_orders: orders of the mixture that is scored, of a model with several.
+      workdir: folder for checkpoints, metrics, results and `model.safetensors`; None: no files are left.
+      quiet: prints nothing.
+      name: of the arrays, in the report.
+
+    Raises:
+      UserError: arrays that do not fit the model, an option out of range, a folder with another training.
+      TrainingDiverged: a `UserError` for a loss that is not finite.
+      KeyboardInterrupt: after an interrupt.
+    """
+    options = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    options |= {"optimizer": optimizer, "schedule": schedule, "warmup_steps": warmup_steps}
+    options |= {"weight_decay": weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay}
+    options |= {"eval_every": eval_every, "patience": patience, "objective": objective, "num_orders": num_orders}
+    for what, least in (("steps", 1), ("batch_size", 1), ("eval_every", 1), ("num_orders", 1), ("patience", 0)):
+        if not is_integer(options[what]) or options[what] < least:
+            raise UserError(f"{what} must be a whole number, at least {least}, not {options[what]!r}")
+    if not 0 <= ema_decay < 1:
+        raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
+    dataset = _dataset(model, train, validation, test, name)
+    setup = _setup(model, dataset, options, checkpoint_every=steps if workdir is None else 5 * eval_every)
+    with silence(quiet), _folder(workdir, setup, options) as folder:
+        fitted = _fit(setup, folder, options)
+        if workdir is not None:
+            fitted.save(folder / "model.safetensors")
+    return fitted
+
+
+def _dataset(
+    model: AutoregressiveModel, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, name: str
+) -> Dataset:
+    """The data set of what is given; raises `UserError` when it does not fit the model."""
+    if not isinstance(train, Dataset):
+        splits = {"train": train, "validation": validation, "test": test}
+        return from_arrays(model.event, context=model.context_spec, name=name, **splits)
+    if validation is not None or test is not None:
+        raise UserError("a data set has its own splits: give it alone, or arrays for each split")
+    if (train.event, train.context) != (model.event, model.context_spec):
+        raise UserError(f"{train!r} does not fit {model!r}: make the model with its `event` and `context`")
+    return train
+
+
+def _setup(model: AutoregressiveModel, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int) -> Setup:
+    """The parts of a run; raises `UserError` for an option out of range."""
+    rate, steps = options["learning_rate"], options["steps"]
+    schedule = {key: options[key] for key in ("schedule", "warmup_steps")}
+    usual = "teacher_forcing" if model.orders is None else "order_agnostic"
+    of_rule = {key: options[key] for key in ("weight_decay", "clip_norm")}
+    recipe = Recipe(
+        model=model,
+        objective=make_objective(options["objective"] or usual),
+        optimizer=make_optimizer(options["optimizer"], rate, steps, **schedule, **of_rule),
+        total_steps=steps,
+        ema_decay=options["ema_decay"],
+        transform=dataset.transform,
+        accumulate=1,
+    )
+    recipe.objective.check(model)
+    mesh = make_mesh()
+    check_batch_size(options["batch_size"], mesh)
+    return Setup(
+        dataset=dataset,
+        mesh=mesh,
+        rules=(),
+        recipe=recipe,
+        schedule=make_schedule(rate, steps, **schedule),
+        total_steps=steps,
+        seed=options["seed"],
+        train=TrainOptions(
+            batch_size=options["batch_size"],
+            log_every=options["eval_every"],
+            eval_every=options["eval_every"],
+            checkpoint_every=checkpoint_every,
+            patience=options["patience"],
+        ),
+        evaluate=EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"]),
+        open_run=_no_other_run,
+    )
+
+
+def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:
+    """Trains in a folder to the end; raises `KeyboardInterrupt` when it is not reached."""
+    outcome = train_setup(setup, folder)
+    print(outcome.message)
+    if outcome.status != "finished":
+        raise KeyboardInterrupt(stopped(outcome))
+    params, _, _ = restore_params(setup, folder)
+    evaluate = setup.evaluate
+    settings = Settings(setup.mesh, evaluate.batch_size, evaluate.num_orders, setup.seed, {"options": dict(options)})
+    history = as_history(read_metrics(folder))
+    return Fitted(setup.model, params, setup.dataset, settings, outcome.results, history)
+
+
+@contextlib.contextmanager
+def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[str, Any]) -> Iterator[Path]:
+    """The folder to train in: one that is removed again, or that of the user, which holds no other training."""
+    if workdir is None:
+        with tempfile.TemporaryDirectory(prefix="arjax-") as folder:
+            yield Path(folder)
+        return
+    folder = writable_folder(workdir)
+    with only_run_in(folder):
+        _check_same(folder, _identity(setup, options))
+        yield folder
+
+
+def _identity(setup: Setup, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training is known by: the model, digests of its orders and of the arrays, the options."""
+    model, orders = describe(setup.model)
+    data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
+    return {"model": model, "orders": _digest(orders), "data": data, "options": dict(options)}
+
+
+def _known_of(source: Source) -> Any:
+    """What tells a split from others: its arrays or, where these are not in memory, its length and first example."""
+    if isinstance(source, ArraySource) and not isinstance(source.arrays.x, np.memmap):
+        return source.arrays
+    return np.int64(len(source)), source.__getitems__(np.zeros(1, np.int64))
+
+
+def _digest(arrays: Any) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(arrays):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+#: A training may go on when only these differ.
+_MAY_DIFFER = ("eval_every", "patience")
+
+
+def _check_same(folder: Path, identity: dict[str, Any]) -> None:
+    """Notes what is trained in a folder; raises `UserError` when that was something else before."""
+    path = folder / ARRAYS_FILE
+    if (folder / "config.json").exists():
+        raise UserError(f"{folder} holds the run of a config: choose another workdir")
+    identity = json.loads(json.dumps(identity))
+    before = read_json_object(path)
+    if before is None and path.exists():
+        raise UserError(f"{path} is damaged: choose another workdir")
+    if before is not None:
+        options = {key: value for key, value in before["options"].items() if key not in _MAY_DIFFER}
+        for key, value in options.items():
+            now = identity["options"][key]
+            if now != value and not (key == "steps" and now > value):
+                raise UserError(f"{folder} holds a training with {key}={value}, not {now}: choose another workdir")
+        for key in ("model", "orders", "data"):
+            if identity[key] != before[key]:
+                raise UserError(f"{folder} holds the training of another model or other arrays: choose another workdir")
+    write_json(path, identity)
+
+
+def _no_other_run(workdir: str) -> Trained:
+    """What an objective that reads other runs gets here."""
+    raise UserError(f"arrays are trained on without other runs: an objective that reads {workdir} needs a config")

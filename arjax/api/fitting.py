@@ -1,0 +1,111 @@
+"""A run of a config from its start, or from wherever it stands, to its results: what the command does, from Python."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from arjax.api.run import Run
+from arjax.api.showing import show_run
+from arjax.config.build import build
+from arjax.config.files import FILE_NAME, check_same_run, load_config_file, save_config, set_fields
+from arjax.config.validate import validate
+from arjax.core.errors import UserError
+from arjax.core.folders import only_run_in, writable_folder
+from arjax.training.loop import Outcome, train
+from arjax.training.run_folder import RunFolder
+
+
+def fit(
+    config: str | os.PathLike | ConfigDict,
+    workdir: str | os.PathLike,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    quiet: bool = False,
+) -> Run:
+    """Trains, scores and samples as the command `arjax` does, and returns the run.
+
+        run = arjax.fit("configs/digits.py:network=wavenet", "runs/wavenet", {"train.steps": 500})
+
+    A folder with an unfinished run of the same config goes on, one with a finished run returns it. Progress is printed,
+    as by the command. An interrupt (the stop button of a notebook, Ctrl-C) saves the state first; the same call goes on
+    from there, and `arjax.open_run(workdir)` has the parameters that were best so far.
+
+    Args:
+      config: `file.py` or `file.py:arg` as for `--config`, or a config.
+      workdir: folder of the run; made when missing.
+      overrides: values of fields by their names, such as `{"optimizer.learning_rate": 3e-4}`.
+      quiet: prints nothing.
+
+    Raises:
+      UserError: a mistake in the config, a folder with another run, a disk that refuses.
+      KeyboardInterrupt: after an interrupt, with the state saved.
+    """
+    if isinstance(config, ConfigDict):
+        config = config.copy_and_resolve_references().lock()
+    else:
+        config = load_config_file(os.fspath(config))
+    set_fields(config, overrides or {})
+    validate(config)
+    with silence(quiet):
+        outcome = train_in(config, workdir)
+    if outcome.status != "finished":
+        raise KeyboardInterrupt(f"{stopped(outcome)}; the same call goes on from there")
+    return Run(workdir, config, outcome.setup)
+
+
+def train_in(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
+    """The mode `train` of the command: trains in a folder, from wherever the run there stands, and shows what came out.
+
+    Raises:
+      UserError: as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
+    """
+    folder = writable_folder(workdir)
+    if jax.process_index() > 0:
+        return _train(config, folder)
+    with only_run_in(folder):
+        return _train(config, folder)
+
+
+def _train(config: ConfigDict, workdir: Path) -> Outcome:
+    path = workdir / FILE_NAME
+    is_new = not path.exists()
+    if not is_new:
+        check_same_run(config, workdir, training=True)
+    with RunFolder(workdir) as folder:
+        if jax.process_index() == 0:
+            save_config(config, workdir)
+        try:
+            outcome = train(build(config), workdir)
+        except UserError:
+            if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
+                path.unlink(missing_ok=True)  # nothing was trained: the corrected config may use this folder
+            raise
+        if jax.process_index() == 0:
+            print(outcome.message)
+        if outcome.status == "finished":
+            folder.check()
+            show_run(outcome.setup, config, workdir)
+    return outcome
+
+
+def stopped(outcome: Outcome) -> str:
+    """`stopped at step 2 of 4`, of a training that was interrupted."""
+    return outcome.message.partition(";")[0]
+
+
+@contextlib.contextmanager
+def silence(quiet: bool) -> Iterator[None]:
+    """Keeps what the body prints to itself, where that is wished."""
+    if not quiet:
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

@@ -1,0 +1,24 @@
+"""A model out of a file."""
+
+from __future__ import annotations
+
+import os
+
+from arjax.api.trained_model import Fitted, Settings
+from arjax.data import Dataset
+from arjax.interop.model_file import load_model
+from arjax.parallel.sharding import make_mesh
+
+
+def load(path: str | os.PathLike) -> Fitted:
+    """The model in a file that `save` has written, with its parameters: no workdir, config or data are needed.
+
+    Raises:
+      UserError: there is no such file; it is damaged or was not written by arjax; or the model has a network, say, that
+        nothing has registered here.
+    """
+    saved = load_model(path)
+    about, model = saved.about, saved.model
+    dataset = Dataset(about["data"]["name"], model.event, model.context_spec, {}, scale=saved.scale, shift=saved.shift)
+    settings = Settings(make_mesh(), num_orders=about["num_orders"], about=about)
+    return Fitted(model, saved.params, dataset, settings, about["results"])

@@ -1,0 +1,76 @@
+"""Pictures of a trained model as matplotlib figures: those that a run writes, shown instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.data import Dataset
+from arjax.evaluation.entropy import step_entropy
+from arjax.models import AutoregressiveModel
+from arjax.reporting.diagrams import factorization_figure
+from arjax.reporting.figures import check_matplotlib
+from arjax.reporting.plots import entropy_figure, loss_figure, sample_figure
+from arjax.reporting.samples import as_images
+
+
+def samples_picture(
+    dataset: Dataset,
+    model: AutoregressiveModel,
+    num: int,
+    sample: Callable[..., np.ndarray],
+    options: Mapping[str, Any],
+) -> Any:
+    """Samples beside as many examples of the last split, under the same contexts where none is given.
+
+    Raises:
+      UserError: the examples have no picture, or matplotlib is not installed.
+    """
+    check_matplotlib()
+    event = model.event
+    if as_images(np.zeros((1, *event.shape)), event.grid_shape) is None:
+        raise UserError(f"examples of {event.in_words} have no picture: look at what `sample` gives")
+    real = dataset.first_examples(num) if dataset.splits else None
+    under = {} if options.get("context") is not None or real is None else {"context": real.context or None}
+    drawn = sample(num, **under)
+    panels = [as_images(dataset.in_data_units(drawn), event.grid_shape)]
+    if real is not None:
+        panels.append(as_images(dataset.in_data_units(np.asarray(real.x)), event.grid_shape))
+    return sample_figure(*panels, max_value=event.num_levels - 1 if event.is_discrete else None)
+
+
+def history_picture(history: Mapping[str, Any], name: str) -> Any:
+    """Loss over steps; raises `UserError` when there is no such metric, or matplotlib is not installed."""
+    check_matplotlib()
+    lines: dict[int, dict[str, Any]] = {}
+    for split in ("train", "validation"):
+        key = f"{split}/{name}"
+        for step, value in zip(*history.get(key, ((), ())), strict=True):
+            lines.setdefault(int(step), {"step": int(step)})[key] = None if np.isnan(value) else float(value)
+    return loss_figure([lines[step] for step in sorted(lines)], name)
+
+
+def entropy_picture(
+    model: AutoregressiveModel, params: Any, dataset: Dataset, split: str, batch_size: int, max_examples: int
+) -> Any:
+    """Entropy of each step of the order, and of each site where the grid is a plane.
+
+    Raises:
+      UserError: there are no examples, no such split, or matplotlib is not installed.
+    """
+    check_matplotlib()
+    if not dataset.splits:
+        raise UserError("the entropy of a step is a mean over examples, of which a saved model has none")
+    split = split or list(dataset.splits)[-1]
+    found = step_entropy(model, params, dataset, split, batch_size, max_examples=max_examples)
+    over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
+    return entropy_figure(found.entropy, found.entropy_stderr, found.nll, over_grid)
+
+
+def order_picture(model: AutoregressiveModel) -> Any:
+    """The order and the dependencies; raises `UserError` when matplotlib is not installed."""
+    check_matplotlib()
+    return factorization_figure(model.factorization, model.network.dependencies(model.factorization))

@@ -1,0 +1,126 @@
+"""A run in its folder, finished or still training."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from arjax.api.trained_model import Curve, Settings, TrainedModel, as_history, scores_in_words
+from arjax.config.build import build
+from arjax.config.files import check_same_run, load_config_file, load_workdir_config
+from arjax.config.validate import validate, validate_run
+from arjax.core.errors import UserError
+from arjax.core.folders import is_trained_in
+from arjax.core.paths import user_path
+from arjax.data import Dataset
+from arjax.models import AutoregressiveModel
+from arjax.reporting.reports import read_report
+from arjax.reporting.writers import read_metrics
+from arjax.training.setup import Setup, best_store, latest_store, restore_params
+
+#: What `fit_arrays` leaves in a folder: how it was called.
+ARRAYS_FILE = "arrays.json"
+
+
+def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "") -> Run:
+    """The run in a folder, finished or still training.
+
+    Args:
+      workdir: folder of the run.
+      config: the config file, as for `--config`, of a run whose data set or network is registered there.
+
+    Raises:
+      UserError: the folder holds no run, its `config.json` is damaged, or names what nothing has registered.
+    """
+    folder = user_path(workdir)
+    if (folder / ARRAYS_FILE).exists():
+        raise UserError(
+            f"{workdir} was made by arjax.fit_arrays: call that again with the same arrays, or "
+            f"arjax.load({str(folder / 'model.safetensors')!r})"
+        )
+    stored = load_workdir_config(folder)
+    if not config:
+        validate_run(stored, str(workdir))
+        return Run(folder, stored)
+    found = load_config_file(os.fspath(config))
+    validate(found)
+    check_same_run(found, folder)
+    return Run(folder, found)
+
+
+class Run(TrainedModel):
+    """A run in its folder.
+
+    Data set, model and parameters are made when they are used first. The parameters are those that were best on
+    validation, and stay the same as long as the object lives; open a run that is still training again for newer ones.
+    `results`, `history` and `status` are read anew each time.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, config: ConfigDict, setup: Setup | None = None):
+        """Reads nothing yet; `setup` is what `build(config)` would make."""
+        self.workdir, self.config = user_path(workdir), config
+        if setup is not None:
+            self._setup = setup
+
+    @functools.cached_property
+    def _setup(self) -> Setup:
+        return build(self.config)
+
+    @property
+    def model(self) -> AutoregressiveModel:
+        """The model."""
+        return self._setup.model
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set, with its splits."""
+        return self._setup.dataset
+
+    @property
+    def settings(self) -> Settings:
+        """How it is scored, and where."""
+        evaluate, about = self.config.evaluate, {"config": self.config.to_dict()}
+        return Settings(self._setup.mesh, evaluate.batch_size, evaluate.num_orders, self.config.seed, about)
+
+    @functools.cached_property
+    def _restored(self) -> tuple[Any, int, dict[str, Any]]:
+        if self.status == "training" and not (best_store(self.workdir).steps() or latest_store(self.workdir).steps()):
+            raise UserError(
+                f"the run in {self.workdir} has no parameters yet: it saves the first ones after "
+                f"{min(self.config.train.eval_every, self.config.train.checkpoint_every)} steps"
+            )
+        return restore_params(self._setup, self.workdir)
+
+    @property
+    def params(self) -> Any:
+        """The parameters that were best on validation; `UserError` when there are none yet."""
+        return self._restored[0]
+
+    @property
+    def best_step(self) -> int:
+        """The step that the parameters are of."""
+        return self._restored[1]
+
+    @property
+    def results(self) -> dict[str, Any] | None:
+        """What stands in `results.json`; None before the run is finished."""
+        return read_report(self.workdir)
+
+    @property
+    def history(self) -> dict[str, Curve]:
+        """The metrics so far by name, such as `train/bits_per_dim` and `validation/nll_nats`."""
+        return as_history(read_metrics(self.workdir))
+
+    @property
+    def status(self) -> str:
+        """`training` (in some process of this machine), `finished`, or `stopped` before its end."""
+        if is_trained_in(self.workdir):
+            return "training"
+        return "finished" if self.results is not None else "stopped"
+
+    def __repr__(self) -> str:
+        network, data = self.config.network.name, self.config.dataset.name
+        return f"Run({str(self.workdir)!r}: {network} on {data}; {self.status}{scores_in_words(self.results)})"

@@ -1,0 +1,87 @@
+"""A model in a file, and the model card beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core import version
+from arjax.core.files import write_text
+from arjax.data import Dataset
+from arjax.interop.model_file import SavedModel, save_model
+from arjax.models import AutoregressiveModel
+
+
+def save(
+    path: str | os.PathLike,
+    model: AutoregressiveModel,
+    params: Any,
+    dataset: Dataset,
+    results: Mapping[str, Any] | None,
+    about: Mapping[str, Any],
+) -> Path:
+    """Writes a model to `path`, and a model card of the same name with the ending `.md`.
+
+    Args:
+      path: of the safetensors file.
+      model: the model.
+      params: its parameters.
+      dataset: what it was trained on.
+      results: its scores, None for none.
+      about: what else is known: the number of orders, the config or the options; the data, where there are no examples.
+
+    Raises:
+      UserError: the disk refuses, or a part of the model is not registered.
+    """
+    data = {"name": dataset.name, "examples": {split: len(source) for split, source in dataset.splits.items()}}
+    about = {"data": data, "results": None if results is None else dict(results), **about, "commit": commit()}
+    params = jax.tree.map(np.asarray, params)
+    path = save_model(path, SavedModel(model, params, dataset.shift, dataset.scale, about))
+    write_text(path.with_suffix(".md"), model_card(path.name, repr(model), about))
+    return path
+
+
+def model_card(name: str, model: str, about: Mapping[str, Any]) -> str:
+    """A page about a model file: the model, its data, its scores with their kind and standard error, how to load it."""
+    examples = ", ".join(f"{split} {num:,}" for split, num in about["data"]["examples"].items())
+    made_by = f"arjax {version.__version__}" + (f", commit {about['commit']}" if about["commit"] else "")
+    rows = [("model", f"`{model}`"), ("data", f"{about['data']['name']} ({examples})"), ("saved by", made_by)]
+    results = about["results"]
+    if results is not None:
+        rows += scores(results)
+    table = "\n".join(["| | |", "|--|--|", *(f"| {key} | {value} |" for key, value in rows)])
+    card = f"# {Path(name).stem}\n\n{table}\n\n```python\nimport arjax\n\nmodel = arjax.load({name!r})\n"
+    card += "samples = model.sample(16)\nnats = -model.log_prob(samples)\n```\n"
+    for title in ("config", "options"):
+        if title in about:
+            card += f"\n## {title.capitalize()}\n\n```json\n{json.dumps(about[title], indent=2)}\n```\n"
+    return card
+
+
+def scores(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The scores of a report as rows of a card."""
+    nats = f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example ({results['kind']})"
+    rows = [(f"{results['split']}, {results['num_examples']:,} examples", nats)]
+    rows.append(("", f"{results['bits_per_dim']:.4f} bits per dimension"))
+    if results["validation_nll_nats"] is not None:
+        rows.append(("validation", f"{results['validation_nll_nats']:.4f} nats per example"))
+    return [*rows, ("parameters of step", f"{results['best_step']:,} of {results['step']:,}, seed {results['seed']}")]
+
+
+def commit() -> str:
+    """The commit of the checkout that arjax is imported from, "" where it is installed otherwise."""
+    root = Path(version.__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or a checkout that it does not trust
+        return ""

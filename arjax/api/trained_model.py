@@ -1,0 +1,260 @@
+"""A model with its parameters, for notebooks: scores, draws and pictures in a line each."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from arjax.api.conditionals import SiteConditionals, site_conditionals
+from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
+from arjax.api.saving import save
+from arjax.core.batch import as_parts
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.data import Dataset
+from arjax.data.sources import ArraySource, array_source
+from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.prompts import prompt_options
+from arjax.evaluation.sampling import draw_on_mesh
+from arjax.evaluation.suggestions import Suggestions, suggest
+from arjax.models import AutoregressiveModel
+
+
+class Curve(NamedTuple):
+    """A metric over the steps of a run: `plt.plot(*curve)`.
+
+    Attributes:
+      steps: int64[N].
+      values: float64[N], nan where a value was not finite.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
+    """The lines of `metrics.jsonl` as a curve for each name."""
+    names = dict.fromkeys(name for line in lines for name in line if name != "step")
+    found = {}
+    for name in names:
+        steps, values = zip(*((line["step"], line[name]) for line in lines if name in line), strict=True)
+        found[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))  # None becomes nan
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a trained model is scored.
+
+    Attributes:
+      mesh: where its parameters are.
+      batch_size: examples scored at once.
+      num_orders: orders of the mixture that is scored, of a model with several.
+      seed: of what is drawn when a split is scored.
+      about: what is said about the training in a model card.
+    """
+
+    mesh: Mesh
+    batch_size: int = 128
+    num_orders: int = 1
+    seed: int = 0
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class TrainedModel:
+    """A model with its parameters, and what is known of its training.
+
+    Examples go in and come out as the model sees them: as the rows of `dataset`. Real data that were standardised are
+    so here, too; `standardise` and `in_data_units` lead from one to the other, and log-probabilities are densities in
+    the units of the data, as in every report.
+
+    Attributes:
+      model: the model.
+      params: its parameters.
+      dataset: what it was trained on; without splits where there are only the parameters.
+      results: the scores of the test split, as in `results.json`; None before there are any.
+      history: the metrics of the training by name: `history["validation/bits_per_dim"]` is a `Curve`.
+      settings: how it is scored, and where.
+    """
+
+    model: AutoregressiveModel
+    params: Any
+    dataset: Dataset
+    results: Mapping[str, Any] | None
+    history: Mapping[str, Curve]
+    settings: Settings
+
+    def log_prob(self, x: Any, *, context: Any = None, mask: Any = None) -> np.ndarray:
+        """log p(x | context) of each example in nats, float64[N]; of a model with several orders that of their mixture.
+
+        Args:
+          x: examples [N, *grid, *value], such as `run.dataset.splits["test"].arrays.x`. Binarization and the like are
+            not applied.
+          context: [N, ...], or one for all; a dict where the context has several parts.
+          mask: [N, *grid] of 0 and 1, the sites that count; None: all.
+
+        Raises:
+          UserError: shapes or values do not fit the model.
+        """
+        return -self._evaluator.rows_of(self.params, self._source(x, context, mask))["nll"]
+
+    def sample(
+        self,
+        num: int = 1,
+        *,
+        seed: int = 0,
+        prompt: str = "",
+        given: Any = None,
+        observed: Any = None,
+        context: Any = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        sampler: str = "cached",
+    ) -> np.ndarray:
+        """Draws `num` examples [num, *grid, *value]: the same for the same seed, and fewer are the first of more.
+
+        Args:
+          num: how many.
+          seed: of the random numbers.
+          prompt: the first characters of each example, of a model of text; instead of `given` and `observed`.
+          given: values of the observed sites, of one example for all or of each.
+          observed: bool[*grid], the sites that keep their `given` values; the others are drawn given these.
+          context: one for all, or [num, ...].
+          temperature: divides the logits; 1 is the model's own distribution.
+          top_k, top_p: draw only from the most probable values.
+          sampler: a call string, see docs/sampling.md.
+
+        Raises:
+          UserError: as `model.draw` and `prompt_options`.
+        """
+        if prompt and (given is not None or observed is not None):
+            raise UserError("a prompt says what is observed: leave `given` and `observed` out")
+        if not is_integer(seed) or seed < 0:
+            raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
+        options = {"given": given, "observed": observed, "context": context, "temperature": temperature}
+        options |= {"top_k": top_k, "top_p": top_p, "sampler": sampler}
+        options |= prompt_options(self.dataset, prompt) if prompt else {}
+        draw = draw_on_mesh(self.model, self.params, jax.random.key(seed), num, self.settings.mesh, **options)
+        return np.asarray(draw.x)
+
+    def suggest(self, prompt: str = "", **options: Any) -> Suggestions:
+        """The most probable next characters and continuations of a prompt, with their probabilities; of models of text.
+
+        `options` are those of `arjax.evaluation.suggestions.suggest`: num, length, beams, context.
+        """
+        return suggest(self.model, self.params, self.dataset, prompt, **options)
+
+    def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
+        """The distribution of each site of examples [N, *grid, *value] given the sites visited before it.
+
+        `.probabilities` [N, *grid, *value, K] of discrete data; `.draws`, `.mean`, `.std` of real data (`seed` is that
+        of the draws); `.log_prob` and `.entropy` [N, *grid] of both.
+
+        Raises:
+          UserError: shapes or values do not fit, or the conditional has no such table.
+        """
+        source = self._source(x, context)
+        batch = source.__getitems__(np.arange(len(source)))
+        return site_conditionals(self.model, self.params, batch, self.dataset.log_scale_D, jax.random.key(seed))
+
+    def evaluate(self, split: str = "test") -> dict[str, Any]:
+        """The scores of a split of `dataset`, as in `results.json`: nats, their standard error, bits per dimension, ...
+
+        Raises:
+          UserError: there is no such split.
+        """
+        scores = self._evaluator_of(self.dataset)(self.params, split)
+        return {"dataset": self.dataset.name, "split": split, "kind": self.model.kind} | scores
+
+    def standardise(self, x: Any) -> np.ndarray:
+        """Examples in the units of the data as the model sees them; only real data that were standardised change."""
+        if self.dataset.scale is None or self.dataset.shift is None:
+            return np.asarray(x)
+        return ((np.asarray(x) - self.dataset.shift) / self.dataset.scale).astype(np.float32)
+
+    def in_data_units(self, x: Any) -> np.ndarray:
+        """The inverse of `standardise`."""
+        return self.dataset.in_data_units(np.asarray(x))
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes model and parameters to a safetensors file, and a model card beside it; `arjax.load` reads them.
+
+        Returns the path of the file. A file of that name is replaced. Raises `UserError` where the disk refuses, or a
+        part of the model is not registered.
+        """
+        about = {"num_orders": self.settings.num_orders, **self.settings.about}
+        return save(path, self.model, self.params, self.dataset, self.results, about)
+
+    def plot_samples(self, num: int = 16, **options: Any) -> Any:
+        """A figure of samples beside examples of the data; the options are those of `sample`."""
+        return samples_picture(self.dataset, self.model, num, functools.partial(self.sample, **options), options)
+
+    def plot_history(self, name: str = "bits_per_dim") -> Any:
+        """A figure of the loss over the steps, `train/NAME` and `validation/NAME` of `history`."""
+        return history_picture(self.history, name)
+
+    def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
+        """A figure of the entropy of each step of the order, over a split (the last there is, by default)."""
+        batch_size = self.settings.batch_size
+        return entropy_picture(self.model, self.params, self.dataset, split, batch_size, max_examples)
+
+    def plot_order(self) -> Any:
+        """A figure of the order, and of the sites that each conditional reads."""
+        return order_picture(self.model)
+
+    def _source(self, x: Any, context: Any = None, mask: Any = None) -> ArraySource:
+        """Examples of the user, checked."""
+        x, spec = np.asarray(x), self.model.context_spec
+        arrays = {"x": x}
+        if spec or context is not None:
+            parts = dict(spec.parts)
+            arrays["context"] = {
+                name: np.broadcast_to(part, (len(x), *parts[name].shape))
+                if np.shape(part) == parts[name].shape and x.ndim
+                else part
+                for name, part in as_parts(spec, context).items()
+            }
+        if mask is not None:
+            arrays["mask"] = mask
+        return array_source(self.model.event, spec, "given", arrays)
+
+    @functools.cached_property
+    def _evaluator(self) -> Evaluator:
+        """Scores examples as they are given."""
+        return self._evaluator_of(dataclasses.replace(self.dataset, transform=None))
+
+    def _evaluator_of(self, dataset: Dataset) -> Evaluator:
+        settings = self.settings
+        rest = (settings.batch_size, settings.mesh, settings.seed, settings.num_orders)
+        return Evaluator(self.model, dataset, *rest)
+
+
+@dataclasses.dataclass(repr=False)
+class Fitted(TrainedModel):
+    """A trained model without a config: of `arjax.fit_arrays`, or out of a file."""
+
+    model: AutoregressiveModel
+    params: Any
+    dataset: Dataset
+    settings: Settings
+    results: Mapping[str, Any] | None = None
+    history: Mapping[str, Curve] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Fitted({self.model!r}{scores_in_words(self.results)})"
+
+
+def scores_in_words(results: Mapping[str, Any] | None) -> str:
+    """`; test 86.54 ± 0.71 nats (exact)`, "" without results."""
+    if results is None:
+        return ""
+    return f"; {results['split']} {results['nll_nats']:.2f} ± {results['nll_stderr']:.2f} nats ({results['kind']})"

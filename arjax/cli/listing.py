@@ -1,0 +1,55 @@
+"""The mode `list`: everything that a config can choose, with its options and a sentence about it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+from arjax.conditionals import CONDITIONALS
+from arjax.config.files import config_names
+from arjax.core.registry import Registry
+from arjax.data import DATASETS
+from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
+from arjax.models import Nested  # noqa: F401  a conditional that lies there
+from arjax.networks import NETWORKS
+from arjax.objectives import OBJECTIVES
+from arjax.reporting.tables import print_table
+from arjax.samplers import SAMPLERS
+from arjax.training.optimizer import OPTIMIZERS
+from arjax.training.schedules import SCHEDULES
+
+#: By the names of the JSON form; the order is that of the tables.
+REGISTRIES: dict[str, Registry] = {
+    "networks": NETWORKS,
+    "conditionals": CONDITIONALS,
+    "orderings": ORDERINGS,
+    "partitions": PARTITIONS,
+    "orders": ORDER_DISTRIBUTIONS,
+    "graphs": GRAPHS,
+    "objectives": OBJECTIVES,
+    "optimizers": OPTIMIZERS,
+    "schedules": SCHEDULES,
+    "samplers": SAMPLERS,
+    "datasets": DATASETS,
+}
+
+
+def print_names() -> None:
+    """Prints the names of everything, as JSON."""
+    names = {kind: registry.names() for kind, registry in REGISTRIES.items()}
+    print(json.dumps(names | {"configs": sorted(config_names())}, indent=2))
+
+
+def print_components() -> None:
+    """Prints a table of each kind: name, first sentence of the docstring, options with their defaults."""
+    for kind, registry in REGISTRIES.items():
+        rows = [(name, registry.about(name), options_text(registry.options(name))) for name in registry]
+        print_table((registry.kind, "", "options"), rows, title=kind.capitalize())
+    print(f"Configs\n  {', '.join(sorted(config_names()))}")
+
+
+def options_text(options: dict[str, Any]) -> str:
+    """`size, depth=2`: options with their defaults; those that must be given have none."""
+    required = inspect.Parameter.empty
+    return ", ".join(name if value is required else f"{name}={value!r}" for name, value in options.items())

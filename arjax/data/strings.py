@@ -1,0 +1,91 @@
+"""Strings of different lengths, one a line, each with an end that is part of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.data.base import DATASETS, Dataset, array_source
+from arjax.data.own_text import PARTS, REMEDY, SPLITS, ends_of_parts, read_files
+from arjax.data.vocabulary import check_known, make_vocabulary, padded
+
+
+@DATASETS.register("strings")
+def strings(
+    *,
+    file: str = "",
+    tokens: str = "characters",
+    max_length: int = 0,
+    splits: tuple = PARTS,
+    split_seed: int = 0,
+    validation: str = "",
+    test: str = "",
+    min_count: int = 0,
+) -> Dataset:
+    """The lines of a file of yours: names, words, SMILES, DNA, commands.
+
+    An example is a string and a token that ends it; what fills it up after that is not scored. So the likelihood is
+    that of a whole string, whatever its length: over all strings it sums to one, less the mass of longer ones than
+    fit. The end counts as one character in numbers per character, as the newline does in the file. Lines without a
+    character are left out.
+
+    Args:
+      file: one string a line.
+      tokens: "characters" (the file is UTF-8), or "bytes" of any file.
+      max_length: tokens of a string without its end; longer ones are left out of all splits. 0: of the longest one.
+      splits: the parts of the lines that are train, validation and test, after a shuffle. A string that stands in the
+        file twice may be in two splits.
+      split_seed: of the shuffle.
+      validation: a file of its own, likewise `test`; "" for parts of `file`.
+      min_count: as for `text`.
+
+    Raises:
+      UserError: no file, no UTF-8, too few strings, or a character that train lacks.
+    """
+    own = read_files("strings", file, validation, test, tokens, splits)
+    if max_length < 0 or split_seed < 0:
+        raise UserError("max_length and split_seed of strings must be at least 0")
+    parts = [_lines(text) for text in own.texts]
+    if not validation:
+        (lines,) = parts
+        first, second = ends_of_parts(splits, len(lines))
+        order = np.random.default_rng(split_seed).permutation(len(lines))
+        parts = [[lines[i] for i in rows] for rows in np.split(order, [first, second])]
+    found = dict(zip(SPLITS, parts, strict=True))
+    options = {"tokens": tokens, "min_count": min_count, "fingerprint": own.fingerprint}
+    return ended_strings(f"strings/{own.name}", found, max_length, **options)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines that have a character."""
+    return [line for line in (line.removesuffix("\r") for line in text.split("\n")) if line]
+
+
+def ended_strings(
+    name: str,
+    found: dict[str, list[str]],
+    max_length: int = 0,
+    *,
+    tokens: str = "characters",
+    min_count: int = 0,
+    fingerprint: str = "",
+) -> Dataset:
+    """A data set of strings per split; the vocabulary is that of the train split and an end, see `make_vocabulary`.
+
+    Raises:
+      UserError: a split has no string of at most `max_length` tokens, or a character that the train split lacks.
+    """
+    vocabulary = make_vocabulary("".join(found["train"]), tokens, min_count, end=True)
+    sizes = {split: np.array([vocabulary.num_tokens(s) for s in texts]) for split, texts in found.items()}
+    longest = max_length or max((int(size.max()) for size in sizes.values() if size.size), default=1)
+    event, splits = EventSpec((longest + 1,), kind="tokens", num_levels=len(vocabulary)), {}
+    for split, texts in found.items():
+        texts = [text for text, size in zip(texts, sizes[split], strict=True) if size <= longest]
+        if not texts:
+            raise UserError(f"the {split} split of {name!r} has no string of at most {longest} {tokens}")
+        check_known(vocabulary, name, split, "".join(texts), REMEDY)
+        x_NT, size_N = padded(vocabulary, texts, longest + 1, vocabulary.end)
+        mask_NT = np.arange(longest + 1) <= size_N[:, None]
+        splits[split] = array_source(event, NO_CONTEXT, split, {"x": x_NT, "mask": mask_NT})
+    return Dataset(name, event, NO_CONTEXT, splits, vocabulary=vocabulary, fingerprint=fingerprint)

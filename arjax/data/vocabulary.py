@@ -1,0 +1,146 @@
+"""Tokens of text: characters or bytes, with an end and an unknown token where there are, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from arjax.core.errors import UserError
+
+END, UNKNOWN = "<end>", "\ufffd"
+#: The option `tokens` of data sets of text, and the unit that numbers per token are named after.
+UNITS = {"characters": "char", "bytes": "byte"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """The tokens 0 to V - 1 of a text.
+
+    Attributes:
+      symbols: the characters that tokens stand for; of bytes above 127 their numbers in hexadecimal.
+      unit: "char" or "byte", what a token is.
+      end: the token that ends a string; None: texts go on.
+      unknown: the token of all characters without one of their own; None: these have no token.
+    """
+
+    symbols: tuple[str, ...]
+    unit: str = "char"
+    end: int | None = None
+    unknown: int | None = None
+
+    def __len__(self) -> int:
+        """V."""
+        return len(self.symbols)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest type that holds all tokens and -1, for storage."""
+        return np.dtype(np.int8 if len(self) <= 2**7 else np.int16 if len(self) <= 2**15 else np.int32)
+
+    @property
+    def units(self) -> str:
+        """What tokens are, in words: "characters" or "bytes"."""
+        return next(words for words, unit in UNITS.items() if unit == self.unit)
+
+    @functools.cached_property
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        """The code points (of bytes: values) with a token of their own, in order, and these tokens."""
+        own = [token for token in range(len(self)) if token not in (self.end, self.unknown)]
+        codes = np.array(own if self.unit == "byte" else [ord(self.symbols[token]) for token in own], np.uint32)
+        order = np.argsort(codes)
+        return codes[order], np.array(own, np.int32)[order]
+
+    def _codes(self, text: str) -> np.ndarray:
+        """The code points of a text, or the values of its bytes, uint32[T]."""
+        if not isinstance(text, str):
+            raise UserError(f"a text is a string of characters, not {text!r}")
+        if self.unit == "char":
+            return code_points(text)
+        try:
+            return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).astype(np.uint32)
+        except UnicodeEncodeError as error:  # half of a pair of surrogates
+            raise UserError(f"the character {text[error.start]!r} cannot be written in bytes") from error
+
+    @property
+    def shown(self) -> str:
+        """The characters with a token of their own, as one text for messages."""
+        return "".join(s for token, s in enumerate(self.symbols) if token not in (self.end, self.unknown))
+
+    def missing(self, text: str) -> list[str]:
+        """The characters of a text without a token of their own, in order."""
+        return [chr(code) for code in np.setdiff1d(self._codes(text), self._known[0])]
+
+    def num_tokens(self, text: str) -> int:
+        """T, the tokens of a text without an end."""
+        return len(text) if self.unit == "char" else len(self._codes(text))
+
+    def encode(self, text: str) -> np.ndarray:
+        """The tokens of a text, int32[T], without an end; that of unknown characters where there is one.
+
+        Raises:
+          UserError: a character that no token stands for.
+        """
+        codes, (known, tokens) = self._codes(text), self._known
+        places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+        found = known[places] == codes
+        if self.unknown is None and not found.all():
+            character = chr(codes[~found][0])
+            raise UserError(f"no token stands for the character {character!r}; there are those of {self.shown!r}")
+        return np.where(found, tokens[places], -1 if self.unknown is None else self.unknown).astype(np.int32)
+
+    def decode(self, tokens: np.ndarray) -> str:
+        """The text of tokens int[...], up to the first end. Bytes that are no UTF-8 become U+FFFD."""
+        tokens = np.asarray(tokens).ravel()
+        if self.end is not None:
+            tokens = tokens[: np.append(np.flatnonzero(tokens == self.end), len(tokens))[0]]
+        if self.unit == "byte":
+            return tokens.astype(np.uint8).tobytes().decode("utf-8", "replace")
+        return "".join(self.symbols[token] for token in tokens)
+
+
+def code_points(text: str) -> np.ndarray:
+    """uint32[T]."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, end: bool = False) -> Vocabulary:
+    """The vocabulary of a training text: its characters sorted by code point, or all 256 bytes.
+
+    Args:
+      text: the text.
+      tokens: "characters" or "bytes".
+      min_count: 0 for all characters. Else those seen at least so often; all others share one unknown token.
+      end: whether there is an end token, the last one.
+
+    Raises:
+      UserError: options that are none, or do not go together.
+    """
+    if tokens not in UNITS:
+        raise UserError(f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}")
+    if min_count < 0 or (min_count and tokens == "bytes"):
+        raise UserError(f"min_count must be at least 0, and 0 for bytes, of which none is unknown; not {min_count}")
+    if tokens == "bytes":
+        symbols = [chr(byte) if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
+    else:
+        codes, counts = np.unique(code_points(text), return_counts=True)
+        symbols = [chr(code) for code in codes[counts >= min_count]]
+    unknown = len(symbols) if min_count else None
+    symbols += [UNKNOWN] * (unknown is not None)
+    return Vocabulary((*symbols, *[END] * end), UNITS[tokens], len(symbols) if end else None, unknown)
+
+
+def check_known(vocabulary: Vocabulary, name: str, split: str, text: str, remedy: str = "") -> None:
+    """Raises `UserError` where a split of a data set has characters that no token stands for."""
+    if vocabulary.unknown is None and (missing := vocabulary.missing(text)):
+        raise UserError(f"the {split} split of {name!r} has the character {missing[0]!r}, which train lacks{remedy}")
+
+
+def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of many texts, [N, length], with `fill` after the end of each, and how many each has, int[N]."""
+    sizes_N = np.array([vocabulary.num_tokens(text) for text in texts])
+    tokens_NT = np.full((len(texts), length), fill, vocabulary.dtype)
+    tokens_NT[np.arange(length) < sizes_N[:, None]] = vocabulary.encode("".join(texts))
+    return tokens_NT, sizes_N

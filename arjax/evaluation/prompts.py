@@ -1,0 +1,103 @@
+"""What samples are asked to begin with, and to be conditioned on: prompts of text, and classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.data import Dataset
+from arjax.data.vocabulary import Vocabulary
+
+
+def text_of(dataset: Dataset) -> Vocabulary:
+    """What the tokens of a data set stand for; raises `UserError` where its examples are no text."""
+    if dataset.vocabulary is None or len(dataset.event.grid_shape) != 1:
+        raise UserError(f"a prompt is the beginning of a text, and examples of {dataset.name!r} are no text")
+    return dataset.vocabulary
+
+
+def encode_prompt(dataset: Dataset, prompt: str) -> np.ndarray:
+    """The tokens of a prompt, int32[K]; raises `UserError` where the data is no text or lacks one of its characters."""
+    vocabulary = text_of(dataset)
+    if missing := vocabulary.missing(prompt):
+        raise UserError(
+            f"the prompt has the character {missing[0]!r}, for which {dataset.name!r} has no token; it has those of "
+            f"{vocabulary.shown!r}"
+        )
+    return vocabulary.encode(prompt)
+
+
+def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
+    """The options `given` and `observed` of `model.draw` that clamp the first characters of every example.
+
+    Raises:
+      UserError: the data is no text, the prompt is empty, leaves nothing to draw or has a character without a token.
+    """
+    tokens_K, length = encode_prompt(dataset, prompt), dataset.event.num_sites
+    if not 0 < len(tokens_K) < length:
+        raise UserError(
+            f"a prompt has 1 to {length - 1} {dataset.vocabulary.units}, as examples of {dataset.name!r} have "
+            f"{length}; this one has {len(tokens_K)}"
+        )
+    given_T = np.zeros(length, np.int32)
+    given_T[: len(tokens_K)] = tokens_K
+    return {"given": given_T, "observed": np.arange(length) < len(tokens_K)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What samples are to begin with and to be conditioned on.
+
+    Attributes:
+      prompt: the first characters of each; "" for none.
+      context: `3`, or `name=3,other=1`; "" for those of real examples, where the model has a context.
+    """
+
+    prompt: str = ""
+    context: str = ""
+
+    def options(self, dataset: Dataset) -> dict[str, Any]:
+        """The options of `model.draw` that are asked for; raises `UserError` where they do not fit the data."""
+        options = prompt_options(dataset, self.prompt) if self.prompt else {}
+        return options | ({"context": parse_context(dataset.context, self.context)} if self.context else {})
+
+    def about(self) -> dict[str, str]:
+        """What is written beside the samples: nothing where nothing is asked for."""
+        return {name: text for name, text in dataclasses.asdict(self).items() if text}
+
+
+#: Samples as the run itself draws them.
+NOTHING = Asked()
+
+
+def parse_context(spec: ContextSpec, text: str) -> dict[str, np.ndarray]:
+    """The context of one example from the number of its class, or from `name=3,other=1` for several parts.
+
+    Raises:
+      UserError: no context, parts that are missing, unknown, given twice or no classes, or a number out of range.
+    """
+    parts = dict(spec.parts)
+    if not parts:
+        raise UserError("this model has no context, so --context cannot be given")
+    pairs = [item.rpartition("=") for item in text.split(",")]
+    names = [name.strip() or ("" if len(parts) > 1 else next(iter(parts))) for name, _, _ in pairs]
+    if sorted(names) != sorted(parts):
+        wanted = ",".join(f"{name}=..." for name in parts)
+        unknown = next((name for name in names if name and name not in parts), "")
+        hint = did_you_mean(unknown, parts) if unknown else ""
+        raise UserError(f"--context={text} does not fit{hint}: the context of this model is --context={wanted}")
+    return {name: _class_of(name, parts[name], value) for name, (_, _, value) in zip(names, pairs, strict=True)}
+
+
+def _class_of(name: str, part: EventSpec, text: str) -> np.ndarray:
+    """One class of a part of the context, int32[]."""
+    if part.shape or not part.is_discrete:
+        raise UserError(f"the part {name!r} of the context is no class, so --context cannot name it: give it in Python")
+    if not text.strip().isdecimal() or int(text) >= part.num_levels:
+        raise UserError(f"the part {name!r} of the context is a class from 0 to {part.num_levels - 1}, not {text!r}")
+    return np.int32(int(text))

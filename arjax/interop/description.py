@@ -1,0 +1,147 @@
+"""A model as JSON and named arrays, and back: its event, context, network, conditional and orders, nothing of a config.
+
+The orders are written as they are (the sites in turn, the sizes of the blocks), not by their names: those that were
+read off training data come back without the data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from arjax.conditionals import CONDITIONALS, Conditional
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import Factorization, Orders, from_order
+from arjax.models import AutoregressiveModel
+from arjax.networks import NETWORKS
+
+Arrays = dict[str, np.ndarray]
+
+
+def describe(model: AutoregressiveModel, prefix: str = "model") -> tuple[dict[str, Any], Arrays]:
+    """What a model is made of: a JSON object, and the arrays of its orders by names that begin with `prefix`.
+
+    Raises:
+      UserError: a network or a conditional that is not registered, or that has an option which is no plain value.
+    """
+    arrays: Arrays = {}
+    return _Writer(arrays).model(model, prefix), arrays
+
+
+def rebuild(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> AutoregressiveModel:
+    """The inverse of `describe`.
+
+    Raises:
+      UserError: a network or a conditional that nothing has registered here, or that has other options here.
+    """
+    return _Reader(arrays).model(description)
+
+
+class _Writer:
+    """Turns the parts of a model into JSON, and puts their arrays aside."""
+
+    def __init__(self, arrays: Arrays):
+        self._arrays = arrays
+
+    def model(self, model: AutoregressiveModel, path: str) -> dict[str, Any]:
+        network, family = model.network, type(model.network)
+        name = _name_of(NETWORKS, family)
+        return {
+            "event": dataclasses.asdict(network.event),
+            "context": {part: dataclasses.asdict(spec) for part, spec in network.context_spec.parts},
+            "dtype": network.dtype,
+            "network": {"name": name} | {key: getattr(network, key) for key in NETWORKS.options(name)},
+            "conditional": self.conditional(model.conditional, f"{path}/conditional"),
+            "factorization": self.factorization(model.factorization, f"{path}/factorization"),
+            "orders": None if model.orders is None else self.orders(model.orders, f"{path}/orders"),
+        }
+
+    def conditional(self, conditional: Conditional, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = {"name": _name_of(CONDITIONALS, type(conditional))}
+        for field in dataclasses.fields(conditional):
+            value = getattr(conditional, field.name)
+            if isinstance(value, Conditional):
+                value = {"conditional": self.conditional(value, f"{path}/{field.name}")}
+            elif isinstance(value, AutoregressiveModel):
+                value = {"model": self.model(value, f"{path}/{field.name}")}
+            elif value is not None and not isinstance(value, bool | int | float | str | tuple):
+                raise UserError(f"{field.name} of the conditional {found['name']!r} cannot be saved: {value!r}")
+            found[field.name] = value
+        return found
+
+    def factorization(self, factorization: Factorization, path: str) -> dict[str, Any]:
+        sizes = (np.asarray(factorization.blocks) < factorization.num_sites).sum(1)
+        self._arrays[f"{path}/order"] = np.asarray(factorization.order, np.int32)
+        self._arrays[f"{path}/sizes"] = sizes.astype(np.int32)
+        if factorization.parents is not None:
+            self._arrays[f"{path}/parents"] = np.asarray(factorization.parents, bool)
+        return {"arrays": path, "grid_shape": factorization.grid_shape}
+
+    def orders(self, orders: Orders, path: str) -> dict[str, Any]:
+        if orders.pool is not None:
+            self._arrays[f"{path}/pool"] = np.asarray(orders.pool, np.int32)
+        return {"arrays": path, "first": self.factorization(orders.first, f"{path}/first")}
+
+
+class _Reader:
+    """Turns JSON and arrays into the parts of a model."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        self._arrays = arrays
+
+    def model(self, found: Mapping[str, Any]) -> AutoregressiveModel:
+        context = ContextSpec(**{name: _event(part) for name, part in found["context"].items()})
+        options = dict(found["network"])
+        name = options.pop("name")
+        options = NETWORKS.resolve(name, options)
+        head = self.conditional(found["conditional"])
+        network = NETWORKS.get(name)(
+            event=_event(found["event"]),
+            context_spec=context,
+            num_features=head.num_params,
+            dtype=found["dtype"],
+            **options,
+        )
+        orders = None if found["orders"] is None else self.orders(found["orders"])
+        return AutoregressiveModel(network, head, self.factorization(found["factorization"]), orders)
+
+    def conditional(self, found: Mapping[str, Any]) -> Conditional:
+        options = {}
+        for key, value in found.items():
+            if isinstance(value, Mapping):
+                ((kind, inner),) = value.items()
+                value = self.model(inner) if kind == "model" else self.conditional(inner)
+            options[key] = tuple(value) if isinstance(value, list) else value
+        name = options.pop("name")
+        family = CONDITIONALS.get(name)
+        if unknown := options.keys() - {field.name for field in dataclasses.fields(family)}:
+            raise UserError(f"the conditional {name!r} has no option {min(unknown)!r} in this version")
+        return family(**options)
+
+    def factorization(self, found: Mapping[str, Any]) -> Factorization:
+        path = found["arrays"]
+        order, sizes = self._arrays[f"{path}/order"], self._arrays[f"{path}/sizes"]
+        factorization = from_order(order.tolist(), sizes.tolist(), found["grid_shape"])
+        parents = self._arrays.get(f"{path}/parents")
+        if parents is None:
+            return factorization
+        return dataclasses.replace(factorization, parents=parents, connected=bool(parents.any()))
+
+    def orders(self, found: Mapping[str, Any]) -> Orders:
+        return Orders(self.factorization(found["first"]), self._arrays.get(f"{found['arrays']}/pool"))
+
+
+def _event(found: Mapping[str, Any]) -> EventSpec:
+    shapes = {key: tuple(found[key]) for key in ("grid_shape", "value_shape")}
+    return EventSpec(**shapes, kind=found["kind"], num_levels=found["num_levels"])
+
+
+def _name_of(registry: Any, component: type) -> str:
+    name = registry.name_of(component)
+    if not name:
+        raise UserError(f"a model can be saved when its {registry.kind} is registered, and {component.__name__} is not")
+    return name

@@ -1,0 +1,97 @@
+"""Panels of named curves with one legend: validation against training examples, measurements against length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arjax.reporting.figures import label_axes, new_figure, row_of_axes, save_figure
+
+
+def log_curves(
+    path: str | os.PathLike,
+    panels: Sequence[tuple[str, str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]],
+    xlabel: str,
+) -> None:
+    """Draws panels of named curves over two logarithmic axes, with one legend.
+
+    Args:
+      path: file to write.
+      panels: (title, label of the y axis, {name: (x, y)}) of each; a name has the same colour in all panels.
+      xlabel: label of the x axis.
+    """
+    figure = _panels_of_curves(panels, xlabel)
+    for axis in figure.axes:
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+    save_figure(figure, path)
+
+
+class Curve(NamedTuple):
+    """A curve, and half the height of a band around it; no band where that is empty."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    band: Sequence[float] = ()
+
+
+def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Mapping[str, Curve]]]) -> None:
+    """Draws the validation curves of several runs, a panel per data set.
+
+    Args:
+      path: file to write.
+      panels: (data set, metric, {run: validation scores over the training examples seen}) of each.
+    """
+    figure = _panels_of_curves(
+        [(dataset, f"validation, {_unit(metric)}", curves) for dataset, metric, curves in panels], "training examples"
+    )
+    for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
+        axis.set_xscale("log")
+        _whole_ticks(axis.xaxis)
+        # What the first steps score is far above everything that matters: show twice the room that the ends need.
+        ends = [min(curve.y) for curve in curves.values()]
+        highest = max(max(curve.y) for curve in curves.values())
+        room = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
+        top = highest if len(curves) == 1 else min(highest, max(ends) + room)
+        axis.set_ylim(min(ends) - 0.2 * room, top + 0.05 * room)
+    save_figure(figure, path)
+
+
+def _whole_ticks(axis: Any) -> None:
+    """Numbers such as 5,000 at 1, 2 and 5 times the powers of ten of a logarithmic axis."""
+    from matplotlib import ticker
+
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_tick_params(labelsize=8)
+
+
+def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlabel: str) -> Any:
+    """A figure with a panel of named curves for each (title, label of y, {name: Curve}), and one legend."""
+    figure = new_figure(max(3.5 * len(panels), 6.4), 3.9)
+    names = list(dict.fromkeys(name for _, _, curves in panels for name in curves))
+    for axis, (title, ylabel, curves) in zip(row_of_axes(figure, len(panels)), panels, strict=True):
+        for name, (x, y, *bands) in curves.items():
+            number = names.index(name)
+            color = f"C{number % 10}"
+            line = ("o-", "s--", "^:", "d-.")[number // 10 % 4]  # there are ten colours
+            axis.plot(x, y, line, color=color, markersize=3, linewidth=1.3, label=name)
+            for band in filter(len, bands):
+                axis.fill_between(x, np.subtract(y, band), np.add(y, band), color=color, alpha=0.2, linewidth=0)
+        label_axes(axis, xlabel, ylabel, title)
+    handles = {h.get_label(): h for axis in figure.axes for h in axis.get_lines()}
+    legend = figure.legend(
+        [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # names are the user's, and a $ in them is a $
+    return figure
+
+
+def _unit(metric: str) -> str:
+    """`nll_nats_per_frame` -> `nats per frame`."""
+    return metric.removeprefix("nll_").replace("bits_per_dim", "bits/dim").replace("_", " ")

@@ -1,0 +1,74 @@
+"""Figures: made without pyplot, shown by notebooks, written to files. Matplotlib is imported for the first of them."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from arjax.core.errors import UserError
+from arjax.core.files import writing
+
+INK, ACCENT, SOFT = "#2b5f91", "#d9722c", "#9a9a9a"
+
+
+def has_matplotlib() -> bool:
+    """Whether pictures can be drawn at all."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def check_matplotlib() -> None:
+    """Raises `UserError` when no picture can be drawn."""
+    if not has_matplotlib():
+        raise UserError("pictures need matplotlib: pip install 'arjax[plots]'")
+
+
+@functools.cache
+def _figure_class() -> type:
+    """Matplotlib's figure; IPython shows a figure by itself only where pyplot is in use, so this one says how."""
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        """A figure that a notebook shows."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+            return buffer.getvalue()
+
+    return ShownFigure
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure drawn by Agg, without pyplot: no window, no state kept between pictures."""
+    check_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = _figure_class()(figsize=(width, height), dpi=160, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def row_of_axes(figure: Any, count: int, widths: Sequence[float] | None = None) -> list[Any]:
+    """Panels beside one another."""
+    return list(figure.subplots(1, count, squeeze=False, width_ratios=widths)[0])
+
+
+def label_axes(axis: Any, xlabel: str, ylabel: str, title: str) -> None:
+    """Labels, title and a light grid."""
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.set_title(title, fontsize=11, parse_math=False)
+    axis.grid(alpha=0.25, linewidth=0.6)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def save_figure(figure: Any, path: str | os.PathLike) -> None:
+    """Writes a figure, and the folder for it; raises `UserError` where the disk refuses."""
+    with writing(path):
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        figure.savefig(path, bbox_inches="tight", pad_inches=0.06)

@@ -1,0 +1,172 @@
+"""Searches over a space of config fields, as a sweep file defines them with `get_search()`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from arjax.core.errors import UserError
+from arjax.core.paths import user_path
+from arjax.core.user_files import nearby_files, run_user_file
+from arjax.sweep.grid import placed
+from arjax.sweep.runs import Run, as_text
+
+#: Numbers of a trial have so many significant digits: what stands in its command is what was trained.
+DIGITS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """Numbers between two bounds, both included.
+
+    Attributes:
+      low, high: the bounds.
+      log: whether their logarithms are uniform, and not they themselves.
+      whole: whether they are integers.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __post_init__(self):
+        for bound in (self.low, self.high):
+            if isinstance(bound, bool) or not isinstance(bound, int if self.whole else int | float):
+                raise UserError(f"a space of {'integers' if self.whole else 'numbers'} has no bound {bound!r}")
+        if not -math.inf < self.low < self.high < math.inf or (self.log and self.low <= 0):
+            raise UserError(f"a space needs {'0 < ' if self.log else ''}low < high, not {self.low} and {self.high}")
+
+    def rounded(self, value: float) -> float | int:
+        """The value as a trial has it, with `DIGITS` significant digits."""
+        if self.whole:
+            return int(value)
+        return min(max(float(f"{value:.{DIGITS}g}"), float(self.low)), float(self.high))
+
+    @property
+    def example(self) -> float | int:
+        """Some value."""
+        return self.rounded(self.low)
+
+    def __str__(self) -> str:
+        if self.whole:
+            return f"integers({self.low}, {self.high}{', log=True' if self.log else ''})"
+        return f"{'log_uniform' if self.log else 'uniform'}({self.low}, {self.high})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of several values.
+
+    Attributes:
+      texts: the values as they stand on a command line.
+    """
+
+    texts: tuple[str, ...]
+
+    def __post_init__(self):
+        if len(set(self.texts)) < max(len(self.texts), 1):
+            raise UserError(f"a choice needs values, each once, not {self.texts}")
+
+    @property
+    def example(self) -> str:
+        """Some value."""
+        return self.texts[0]
+
+    def __str__(self) -> str:
+        return f"choice({', '.join(self.texts)})"
+
+
+def uniform(low: float, high: float) -> Numbers:
+    """Numbers between two bounds."""
+    return Numbers(low, high)
+
+
+def log_uniform(low: float, high: float) -> Numbers:
+    """Numbers between two bounds above 0 whose logarithms are uniform, such as learning rates."""
+    return Numbers(low, high, log=True)
+
+
+def integers(low: int, high: int, log: bool = False) -> Numbers:
+    """Integers between two bounds, both included; with `log` their logarithms are about uniform."""
+    return Numbers(low, high, log, whole=True)
+
+
+def choice(*values: Any) -> Choice:
+    """One of the values."""
+    return Choice(tuple(map(as_text, values)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """A space of runs, and the metric that is lowest on validation for the best of them.
+
+    Attributes:
+      config: config file with its argument; a field in braces is one of the space, `x.py:network={network}`.
+      space: of each field, `{"optimizer.learning_rate": log_uniform(1e-4, 1e-2)}`.
+      overrides: config fields to set in all trials.
+      trials: how many runs.
+      metric: that of validation by which trials are compared, and of the row of the best; lower is better.
+      seed: of the search; with the same one and one job at once, it makes the same trials.
+      model, published, published_mark: as in `Run`, of the row of the best.
+    """
+
+    config: str
+    space: Mapping[str, Numbers | Choice]
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    trials: int = 20
+    metric: str = "nll_nats"
+    seed: int = 0
+    model: str = ""
+    published: float = float("nan")
+    published_mark: str = ""
+
+    def __post_init__(self):
+        if not isinstance(self.space, Mapping) or not self.space:
+            raise UserError("a search needs a space, such as {'optimizer.learning_rate': log_uniform(1e-4, 1e-2)}")
+        for field, values in self.space.items():
+            if not isinstance(values, Numbers | Choice):
+                raise UserError(
+                    f"the space of {field!r} must be uniform(...), log_uniform(...), integers(...) or "
+                    f"choice(...), not {values!r}"
+                )
+        if not isinstance(self.trials, int) or self.trials < 1:
+            raise UserError(f"a search needs at least 1 trial, not {self.trials!r}")
+        self.run(0, self.example)
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """Some point of the space."""
+        return {field: values.example for field, values in self.space.items()}
+
+    def run(self, number: int, point: Mapping[str, Any]) -> Run:
+        """The run of a trial."""
+        config, fields = placed(self.config, point)
+        about = {"model": self.model, "published": self.published, "published_mark": self.published_mark}
+        return Run(f"trial-{number:03d}", config, {**self.overrides, **fields}, metric=self.metric, **about)
+
+    def description(self) -> dict[str, Any]:
+        """All that tells one search from another, as JSON; a search may be made longer."""
+        overrides = {field: as_text(value) for field, value in self.overrides.items()}
+        space = {field: str(values) for field, values in self.space.items()}
+        return {"config": self.config, "space": space, "overrides": overrides, "metric": self.metric, "seed": self.seed}
+
+
+def load_search(path: str) -> Search:
+    """The search that `get_search()` of a sweep file returns; raises `UserError` for a missing or failing file."""
+    if not user_path(path).is_file():
+        raise UserError(f"there is no sweep file {path!r}{nearby_files(path)}")
+    return run_user_file(str(user_path(path)), "get_search", Search)
+
+
+def check_search(search: Search) -> None:
+    """Raises `UserError` for fields that the config has not, or values that it cannot take, before anything starts."""
+    from arjax.config.files import apply_overrides, load_config_file
+    from arjax.config.validate import validate
+
+    run = search.run(0, search.example)
+    config = load_config_file(run.config)
+    apply_overrides(config, run.override_texts())
+    validate(config)

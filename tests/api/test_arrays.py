@@ -1,0 +1,154 @@
+"""Training on arrays."""
+
+import shutil
+import signal
+import tempfile
+
+import numpy as np
+import pytest
+
+import arjax
+from arjax.core.errors import UserError
+from arjax.reporting.writers import MetricWriter
+
+from .conftest import OPTIONS, binary_arrays
+
+
+def test_it_learns_and_chooses_on_validation(fitted, model):
+    arrays = binary_arrays()
+    # four fair bits and one that is their function: 4 log 2 nats
+    assert 4 * np.log(2) - 0.05 < fitted.results["nll_nats"] < 4 * np.log(2) + 0.35
+    assert -fitted.log_prob(arrays["test"]).mean() == pytest.approx(fitted.results["nll_nats"], rel=1e-6)
+    curve = fitted.history["validation/nll_nats"]
+    assert curve.steps.tolist() == list(range(50, 401, 50))
+    best = int(curve.values.argmin())
+    assert curve.steps[best] == fitted.results["best_step"]
+    assert -fitted.log_prob(arrays["validation"]).mean() == pytest.approx(curve.values[best], rel=1e-5)
+    assert fitted.model is model and "test 2." in repr(fitted) and "made" in repr(fitted)
+    for figure in (fitted.plot_history(), fitted.plot_entropy("validation"), fitted.plot_order()):
+        assert figure.axes
+
+
+def test_conditionals_are_tables_of_probabilities(fitted):
+    x = binary_arrays()["test"][:7]
+    found = fitted.conditionals(x)
+    assert found.probabilities.shape == (7, 5, 2)
+    np.testing.assert_allclose(found.probabilities.sum(-1), 1, rtol=1e-5)
+    of_value = np.take_along_axis(found.probabilities, x[..., None], -1)[..., 0]
+    np.testing.assert_allclose(np.log(of_value).sum(1), fitted.log_prob(x), rtol=1e-4)
+    np.testing.assert_allclose(found.log_prob, np.log(of_value), rtol=1e-4, atol=1e-5)
+    p = found.probabilities[..., 1]
+    np.testing.assert_allclose(found.mean, p, rtol=1e-5)
+    np.testing.assert_allclose(found.std, np.sqrt(p * (1 - p)), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.entropy, -(p * np.log(p) + (1 - p) * np.log1p(-p)), rtol=1e-3, atol=1e-4)
+
+
+def test_no_files_are_left(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    arrays = binary_arrays()
+    options = OPTIONS | {"steps": 200, "eval_every": 20, "patience": 1, "learning_rate": 10.0, "quiet": False}
+    early = arjax.fit_arrays(model, train=arrays["train"], validation=arrays["validation"], **options)
+    assert early.results["step"] < 200 and early.results["split"] == "validation", "stops early"
+    curve = early.history["validation/nll_nats"].values
+    assert -early.log_prob(arrays["validation"]).mean() == pytest.approx(curve.min(), rel=1e-5)
+    assert curve[-1] > curve.min() + 0.01, "the last parameters are not the best"
+    assert "step 20/200" in capsys.readouterr().out
+    last = arjax.fit_arrays(model, train={"x": arrays["train"]}, **OPTIONS | {"steps": 20, "eval_every": 20})
+    options = OPTIONS | {"steps": 20, "eval_every": 20, "seed": 1}
+    assert arjax.fit_arrays(model, train=arrays["train"], **options).results["nll_nats"] != last.results["nll_nats"]
+    assert last.results["split"] == "train" and last.results["validation_nll_nats"] is None
+    assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
+
+
+def test_a_folder_goes_on_and_keeps_the_model(model, tmp_path, monkeypatch):
+    arrays, write = binary_arrays(), MetricWriter.write
+    options = OPTIONS | {"steps": 40, "eval_every": 10}
+    whole = arjax.fit_arrays(model, **arrays, **options)
+
+    def interrupted(self, step, values):
+        write(self, step, values)
+        if step == 20 and "train/loss" in values:
+            signal.raise_signal(signal.SIGINT)
+
+    folder = tmp_path / "arrays"
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricWriter, "write", interrupted)
+        for workdir in (None, folder):
+            with pytest.raises(KeyboardInterrupt, match="stopped at step 20 of 40"):
+                arjax.fit_arrays(model, **arrays, **options, workdir=workdir)
+    resumed = arjax.fit_arrays(model, **arrays, **options, workdir=folder)
+    assert resumed.results["nll_nats"] == whole.results["nll_nats"]
+    assert {path.name for path in folder.iterdir()} >= {"arrays.json", "results.json", "model.safetensors", "model.md"}
+    loaded = arjax.load(folder / "model.safetensors")
+    np.testing.assert_array_equal(loaded.log_prob(arrays["test"]), whole.log_prob(arrays["test"]))
+    others = {"train": arrays["train"][::-1]}
+    for changes, sentence in (
+        ({"learning_rate": 0.02}, "with learning_rate=0.03, not 0.02"),
+        ({"steps": 30}, "with steps=40, not 30"),
+        (others, "of another model or other arrays"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            arjax.fit_arrays(model, **arrays | options | changes, workdir=folder)
+    with pytest.raises(UserError, match=r"was made by arjax.fit_arrays"):
+        arjax.open_run(folder)
+
+
+def test_a_folder_with_something_else(model, run, tmp_path):
+    shutil.copy(run.workdir / "config.json", tmp_path)
+    with pytest.raises(UserError, match="holds the run of a config"):
+        arjax.fit_arrays(model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "arrays.json").write_text("{")
+    with pytest.raises(UserError, match=r"arrays\.json is damaged"):
+        arjax.fit_arrays(model, **binary_arrays(), **OPTIONS, workdir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"train": np.zeros((4, 3), int)}, r"the train examples must have shape \(N, 5\)"),
+        ({"validation": np.full((4, 5), 2)}, "the validation examples of binary data must be 0 to 1"),
+        ({"steps": 0}, "steps must be a whole number, at least 1, not 0"),
+        ({"eval_every": 2.5}, "eval_every must be a whole number"),
+        ({"ema_decay": 1}, "ema_decay must be at least 0 and below 1"),
+        ({"learning_rate": 0}, "learning_rate must be above 0"),
+        ({"optimizer": "adma"}, "unknown optimizer 'adma', did you mean 'adam'"),
+        ({"objective": "order_agnostic"}, "needs model.orders"),
+        ({"test": {"x": np.zeros((2, 5), int), "context": [1, 2]}}, "have a 'context'"),
+    ],
+)
+def test_mistakes(model, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        arjax.fit_arrays(model, **binary_arrays() | OPTIONS | options)
+
+
+def test_a_whole_data_set(model, fitted):
+    splits, options = binary_arrays(), OPTIONS | {"steps": 20, "eval_every": 20}
+    arrays = arjax.fit_arrays(model, **splits, **options)
+    whole = arjax.fit_arrays(model, train=fitted.dataset, **options)
+    assert whole.results["nll_nats"] == arrays.results["nll_nats"] and whole.dataset is fitted.dataset
+    with pytest.raises(UserError, match="has its own splits"):
+        arjax.fit_arrays(model, train=fitted.dataset, test=splits["test"], **options)
+    with pytest.raises(UserError, match=r"Dataset\(digits: .* does not fit AutoregressiveModel"):
+        arjax.fit_arrays(model, train=arjax.make_dataset("digits"), **options)
+
+
+def test_contexts_and_several_orders():
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 3, 90)
+    image = ((np.arange(6).reshape(2, 3) % 3 == label[:, None, None]) ^ (rng.random((90, 2, 3)) < 0.05)).astype(int)
+    context = arjax.ContextSpec("label", 3)
+    model = arjax.make_model(arjax.EventSpec((2, 3)), "made", context=context, orders="pool(num=2)", hidden_sizes=(12,))
+    arrays = {"x": image, "context": label}
+    options = {"steps": 150, "eval_every": 150, "learning_rate": 0.03, "num_orders": 2, "quiet": True}
+    fitted = arjax.fit_arrays(model, train=arrays, validation=arrays, **options)
+    assert fitted.results["num_orders"] == 2
+    nats = -fitted.log_prob(image, context=label)
+    assert nats.mean() == pytest.approx(fitted.results["nll_nats"], rel=1e-6) and nats.mean() < 2.5
+    np.testing.assert_allclose(fitted.log_prob(image[:4], context=1), fitted.log_prob(image[:4], context=[1] * 4))
+    drawn = fitted.sample(20, context=2)
+    assert drawn[:, :, 2].mean() > drawn[:, :, :2].mean() + 0.5
+    assert len(fitted.plot_samples(6).axes) == 2 and fitted.plot_samples(6, context=1).axes
+    with pytest.raises(UserError, match="needs a label context"):
+        fitted.log_prob(image)

@@ -1,0 +1,160 @@
+"""Models in safetensors files, and the cards beside them."""
+
+import json
+import struct
+
+import jax
+import numpy as np
+import pytest
+
+import arjax
+from arjax.conditionals import CONDITIONALS
+from arjax.core.errors import UserError
+from arjax.interop.description import describe, rebuild
+from arjax.interop.model_file import SavedModel, load_model, save_model
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+
+EVENTS = {
+    "levels": arjax.EventSpec((4, 4), kind="levels", num_levels=4),
+    "colours": arjax.EventSpec((4, 4), (3,), kind="levels", num_levels=4),
+    "reals": arjax.EventSpec((6,), kind="real"),
+}
+#: What networks need that do not serve the first of the events as they are.
+NEEDS = {
+    "seq2seq_lstm": {"context": arjax.ContextSpec("sequence", 5, 3)},
+    "multiscale": {"ordering": "multiscale"},
+    "structured_made": {"graph": "window(size=2)"},
+}
+MORE = [
+    ("reals", "lstm", {"conditional": "student_t_mixture(components=2, dof=3)", "ordering": "random(seed=5)"}),
+    ("reals", "made", {"conditional": "beta(low=-9, high=9)", "orders": "uniform"}),
+    ("levels", "made", {"orders": "rasters", "dtype": "bfloat16", "context": arjax.ContextSpec(a=EVENTS["reals"])}),
+    ("levels", "made", {"partition": "blocks(size=2)", "conditional": "mixture_of_products(components=3)"}),
+    ("levels", "transformer", {"partition": "rows", "conditional": "nested(network='nade', ordering='reversed')"}),
+    ("colours", "gru", {"conditional": "nested(partition='blocks(size=3)', conditional='mixture_of_products')"}),
+    ("colours", "gru", {"conditional": "discretized_logistic_mixture(components=2)"}),
+    ("levels", "made", {"conditional": "ordinal(size=3)"}),
+]
+CASES = [("levels", name, NEEDS.get(name, {})) for name in NETWORKS] + MORE
+
+
+def case(event, network, choice):
+    return make_model(EVENTS[event], network, **NETWORKS.get(network).SMALL | choice)
+
+
+def test_every_network_and_conditional_comes_back():
+    seen = set()
+    for event, network, choice in CASES:
+        model = case(event, network, choice)
+        description, arrays = describe(model)
+        found = rebuild(json.loads(json.dumps(description)), arrays)
+        assert (found.network, found.conditional) == (model.network, model.conditional), network
+        same = jax.tree.map(np.array_equal, found, model)
+        assert all(jax.tree.leaves(same)) and jax.tree.structure(found) == jax.tree.structure(model), network
+        seen.add(CONDITIONALS.name_of(type(model.conditional)))
+    assert {"nested", "mixture_of_products", "categorical", "ordinal"} <= seen
+
+
+def test_a_model_elsewhere_is_the_model(fitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert fitted.save("models/xor.safetensors").name == "xor.safetensors"
+    loaded = arjax.load("models/xor.safetensors")
+    x = fitted.sample(8, seed=3)
+    np.testing.assert_array_equal(loaded.sample(8, seed=3), x)
+    np.testing.assert_array_equal(loaded.log_prob(x), fitted.log_prob(x))
+    assert loaded.results == fitted.results and repr(loaded) == repr(fitted)
+    card = (tmp_path / "models" / "xor.md").read_text()
+    results = fitted.results
+    for words in (
+        "# xor",
+        "made; 181 parameters",
+        "arrays (train 300, validation 100, test 100)",
+        f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example (exact)",
+        f"{results['bits_per_dim']:.4f} bits per dimension",
+        f"arjax {arjax.__version__}",
+        "arjax.load('xor.safetensors')",
+        '"learning_rate": 0.03',
+    ):
+        assert words in card, words
+    again = loaded.save("again.safetensors")
+    assert again.with_suffix(".md").read_text().replace("again", "xor") == card
+    with pytest.raises(UserError, match="a saved model has none"):
+        loaded.plot_entropy()
+    with pytest.raises(UserError, match="has no test split"):
+        loaded.evaluate()
+
+
+def test_a_run_takes_its_units_along(run, tmp_path):
+    loaded = arjax.load(run.save(tmp_path / "table.safetensors"))
+    x = run.dataset.splits["test"].arrays.x
+    np.testing.assert_allclose(loaded.log_prob(x), run.log_prob(x), rtol=1e-6)
+    np.testing.assert_array_equal(loaded.standardise(run.in_data_units(x)), run.standardise(run.in_data_units(x)))
+    assert '"name": "made"' in (tmp_path / "table.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def saved(fitted, tmp_path_factory):
+    """A saved model, as bytes."""
+    return fitted.save(tmp_path_factory.mktemp("saved") / "m.safetensors").read_bytes()
+
+
+def with_header(data, change):
+    """The file with another header."""
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + size :]
+
+
+def in_content(key, value):
+    def change(header):
+        content = json.loads(header["__metadata__"]["arjax"])
+        content[key] = value
+        header["__metadata__"]["arjax"] = json.dumps(content)
+
+    return change
+
+
+DAMAGES = {
+    "half": (lambda data: data[: len(data) // 2], "is not a readable safetensors file"),
+    "empty": (lambda data: b"", "is not a readable safetensors file"),
+    "text": (lambda data: b"no model at all", "is not a readable safetensors file"),
+    "flipped": (lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "does not hold what was written"),
+    "foreign": (lambda data: with_header(data, lambda h: h.pop("__metadata__")), "was not written by arjax"),
+    "no_json": (lambda data: with_header(data, lambda h: h["__metadata__"].update(arjax="{")), "is damaged"),
+    "edited": (lambda data: with_header(data, in_content("version", "9")), "is damaged"),
+    "a_list": (lambda data: with_header(data, lambda h: h["__metadata__"].update(arjax="[]")), "is damaged"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_and_foreign_files_are_one_sentence(name, saved, tmp_path):
+    damage, sentence = DAMAGES[name]
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(damage(saved))
+    with pytest.raises(UserError, match=sentence) as error:
+        arjax.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_other_mistakes(fitted, model, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="there is no file"):
+        arjax.load(tmp_path / "nothing.safetensors")
+    path = fitted.save(tmp_path / "m.safetensors")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="not the parameters of this model"):
+        save_model(path, SavedModel(model, {}, None, None, {}))
+    with monkeypatch.context() as patch:
+        patch.setattr(NETWORKS, "_entries", {name: NETWORKS[name] for name in NETWORKS if name != "made"})
+        with pytest.raises(UserError, match=r"has an unknown network 'made'.*import what registers it first"):
+            arjax.load(path)
+        with pytest.raises(UserError, match="can be saved when its network is registered, and MADE is not"):
+            fitted.save(path)
+    assert path.read_bytes() == before and load_model(path).about["num_orders"] == 1
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        fitted.save(tmp_path / "folder")
+    with pytest.raises(UserError, match="there is no file"):
+        arjax.load(tmp_path / "folder")

@@ -1,0 +1,124 @@
+"""Texts on the command line: a run on a file, prompts, suggestions, contexts, and a file that changes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from arjax.cli.main import main
+from arjax.config.files import load_config_file
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec, class_label
+from arjax.evaluation.prompts import parse_context
+from arjax.reporting.writers import read_metrics
+
+
+@pytest.fixture(scope="module")
+def book(repository, tmp_path_factory):
+    """A run of the config for texts on a file of its own."""
+    folder = tmp_path_factory.mktemp("texts")
+    shutil.copy(repository / "configs" / "hamlet.txt", folder / "book.txt")
+    config = f"--config={repository / 'configs' / 'text.py'}:file={folder / 'book.txt'},smoke,network=gru,length=12"
+    assert main([config, f"--workdir={folder / 'run'}"]) == 0
+    return config, folder
+
+
+def test_a_run_reports_characters_and_begins_samples_with_a_prompt(book, capsys):
+    _, folder = book
+    results = json.loads((folder / "run" / "results.json").read_text())
+    assert results["dataset"] == "text/book" and results["bits_per_char"] == pytest.approx(results["bits_per_dim"])
+    flags = ["--mode=sample", f"--workdir={folder / 'run'}", "--config.sample.num=3"]
+    assert main([*flags, "--prompt=To be,"]) == 0
+    drawn = (folder / "run" / "samples-1" / "samples.txt").read_text().split("--- sample ")[1:]
+    assert len(drawn) == 3 and all("---\nTo be," in text for text in drawn)
+    options = json.loads((folder / "run" / "samples-1" / "options.json").read_text())
+    assert options["prompt"] == "To be," and "context" not in options
+    assert len(np.unique(np.load(folder / "run" / "samples-1" / "samples.npy"), axis=0)) > 1
+
+
+def test_suggestions_are_tables(book, capsys):
+    _, folder = book
+    flags = ["--mode=suggest", f"--workdir={folder / 'run'}", "--config.suggest.num=3", "--config.suggest.length=2"]
+    capsys.readouterr()
+    assert main([*flags, "--prompt=To be, or not"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        lines[0] == "windows of this model have 12 characters: the last 10 of the prompt are read, the first 3 are not"
+    )
+    assert lines[1] == "next characters after 'be, or not'"
+    numbers = [float(line.split()[-1]) for line in lines if line.split() and line.split()[-1].startswith("0.")]
+    assert len(numbers) == 6 and numbers[:3] == sorted(numbers[:3], reverse=True)
+
+
+def test_mistakes_end_in_one_sentence(book, finished_run, sentence_of):
+    _, folder = book
+    text, digits = f"--workdir={folder / 'run'}", f"--workdir={finished_run}"
+    for flags, sentence in (
+        ((text, "--prompt=To be, or not"), "a prompt has 1 to 11 characters, as examples of 'text/book' have 12"),
+        ((text, "--prompt=\u00e9"), "the prompt has the character '\u00e9', for which 'text/book' has no token"),
+        ((text, "--context=3"), "this model has no context"),
+        ((digits, "--prompt=3"), "examples of 'digits' are no text"),
+        ((digits, "--context=10"), "the part 'label' of the context is a class from 0 to 9, not '10'"),
+    ):
+        assert sentence in sentence_of(["--mode=sample", *flags])
+    assert "examples of 'digits' are no text" in sentence_of(["--mode=suggest", digits, "--prompt=3"])
+    assert "--prompt goes with --mode=sample" in sentence_of(["--mode=evaluate", text, "--prompt=To"])
+    assert "--mode=suggest is one process" in sentence_of(["--mode=suggest", text, "--num_processes=2"])
+
+
+def test_samples_of_one_class(finished_run, tmp_path):
+    workdir = shutil.copytree(finished_run, tmp_path / "run")
+    for label in (3, 4):
+        assert main(["--mode=sample", f"--workdir={workdir}", f"--context={label}", "--config.sample.num=2"]) == 0
+    options = [json.loads((workdir / f"samples-{n}" / "options.json").read_text()) for n in (1, 2)]
+    assert [each["context"] for each in options] == ["3", "4"]
+    three, four = (np.load(workdir / f"samples-{n}" / "samples.npy") for n in (1, 2))
+    assert (three != four).any()
+
+
+def test_contexts_of_several_parts():
+    spec = ContextSpec(style=class_label(4), writer=class_label(12))
+    assert parse_context(spec, "writer=11, style=3") == {"writer": 11, "style": 3}
+    assert (
+        parse_context(ContextSpec("label", 3), "2") == parse_context(ContextSpec("label", 3), "label=2") == {"label": 2}
+    )
+    for text, sentence in (
+        ("3", "--context=style=...,writer=..."),
+        ("style=1,stile=2", "did you mean 'style'"),
+        ("style=1,style=2", "--context=style=...,writer=..."),
+        ("style=1,writer=12", "'writer' of the context is a class from 0 to 11, not '12'"),
+        ("style=-1,writer=0", "'style' of the context is a class from 0 to 3, not '-1'"),
+    ):
+        with pytest.raises(UserError) as error:
+            parse_context(spec, text)
+        assert sentence in str(error.value)
+    with pytest.raises(UserError, match="'sketch' of the context is no class"):
+        parse_context(ContextSpec(sketch=EventSpec((2, 2))), "1")
+
+
+def test_a_file_may_move_but_not_change(book, tmp_path, sentence_of):
+    config, folder = book
+    workdir, moved = shutil.copytree(folder / "run", tmp_path / "run"), tmp_path / "book.txt"
+    shutil.copy(folder / "book.txt", moved)
+    flags = ["--mode=suggest", f"--workdir={workdir}", f"--config.dataset.file={moved}", "--config.suggest.length=1"]
+    assert main(flags) == 0
+    metrics = len(read_metrics(workdir))
+    moved.write_text(moved.read_text() + "\nSoft you now!")
+    changed = "the files of the data set 'text/book' have changed since the run"
+    assert changed in sentence_of(flags)
+    longer = [config, f"--workdir={workdir}", "--config.train.steps=9", f"--config.dataset.file={moved}"]
+    assert changed in sentence_of(longer)
+    assert (workdir / "checkpoints" / "latest" / "6").exists() and len(read_metrics(workdir)) == metrics
+    (workdir / "data.json").unlink()  # a run that does not know its file keeps to the path
+    assert "dataset.file was" in sentence_of(["--mode=suggest", f"--workdir={workdir}", "--config.dataset.file=other"])
+
+
+def test_the_config_takes_texts_and_strings(repository):
+    path = repository / "configs" / "text.py"
+    default = load_config_file(str(path)).dataset
+    assert (default.name, default.min_count) == ("text", 2) and default.file.endswith("hamlet.txt")
+    names = load_config_file(f"{path}:names.txt,strings,tokens=bytes").dataset
+    assert (names.name, names.file, names.tokens, names.min_count) == ("strings", "names.txt", "bytes", 0)
