@@ -66,8 +66,8 @@ class EventSpec:
         scalars = all(isinstance(each, EventSpec) and each.shape == () and not each.columns for each in self.columns)
         if not scalars or not isinstance(self.columns, tuple) or self.shape != (len(self.columns),):
             raise UserError(
-                f"data of kind columns, here of shape {self.shape}, has the shape (D,) and needs `columns`, a tuple with "
-                "the EventSpec of a scalar for each of its D sites, such as EventSpec((), (), 'tokens', 5)"
+                f"data of kind columns, here of shape {self.shape}, has the shape (D,) and needs `columns`, a tuple "
+                "with the EventSpec of a scalar for each of its D sites, such as EventSpec((), (), 'tokens', 5)"
             )
 
     @property
@@ -101,6 +101,9 @@ class EventSpec:
         grid, value = (" x ".join(map(str, shape)) for shape in (self.grid_shape, self.value_shape))
         scalars = f" of {value} scalars" if value else ""
         kind = self.kind if self.kind in ("binary", "real") else f"{self.num_levels} {self.kind}"
+        if self.columns:
+            kinds = [column.kind for column in self.columns]
+            kind = ", ".join(f"{kinds.count(each)} {each}" for each in dict.fromkeys(kinds))
         return f"{grid or 1} sites{scalars}, {kind}"
 
     @property
