@@ -2,7 +2,7 @@
 # make test       install what the tests need and run them (PYTEST_ARGS="-m slow" for the slow ones)
 # make lint       style and format
 # make benchmark  speed of every network beside its peers in torch
-# make tables     rewrite the tables of the README from experiments/*/results.csv
+# make tables     rewrite the tables of the pages from experiments/*/results.csv
 # make clean      remove .venv and caches; runs stay
 #
 # Another interpreter: make test PYTHON=python3.13 VENV=.venv313
@@ -35,7 +35,7 @@ benchmark: $(VENV)/.benchmark
 	$(BIN)/python scripts/benchmark.py --out=runs/benchmark.json
 
 tables: $(VENV)/.plots
-	$(BIN)/python scripts/update_readme_tables.py
+	$(BIN)/python scripts/update_tables.py
 
 clean:
 	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .ruff_cache

@@ -59,5 +59,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Those names, and whatever else is there."""
-    return sorted({*globals(), *__all__})
+    """The public names."""
+    return sorted(__all__)

@@ -6,6 +6,7 @@ import os
 
 from arjax.api.trained_model import Fitted, Settings
 from arjax.data import Dataset
+from arjax.data.vocabulary import Vocabulary
 from arjax.interop.model_file import load_model
 from arjax.parallel.sharding import make_mesh
 
@@ -19,6 +20,9 @@ def load(path: str | os.PathLike) -> Fitted:
     """
     saved = load_model(path)
     about, model = saved.about, saved.model
-    dataset = Dataset(about["data"]["name"], model.event, model.context_spec, {}, scale=saved.scale, shift=saved.shift)
+    data, words = about["data"], about["data"]["vocabulary"]
+    vocabulary = None if words is None else Vocabulary(**words | {"symbols": tuple(words["symbols"])})
+    more = {"vocabulary": vocabulary, "scale": saved.scale, "shift": saved.shift}
+    dataset = Dataset(data["name"], model.event, model.context_spec, {}, **more)
     settings = Settings(make_mesh(), num_orders=about["num_orders"], about=about)
     return Fitted(model, saved.params, dataset, settings, about["results"])

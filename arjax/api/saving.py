@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -40,7 +41,9 @@ def save(
     Raises:
       UserError: the disk refuses, or a part of the model is not registered.
     """
-    data = {"name": dataset.name, "examples": {split: len(source) for split, source in dataset.splits.items()}}
+    examples = {split: len(source) for split, source in dataset.splits.items()}
+    vocabulary = None if dataset.vocabulary is None else dataclasses.asdict(dataset.vocabulary)
+    data = {"name": dataset.name, "examples": examples, "vocabulary": vocabulary}
     about = {"data": data, "results": None if results is None else dict(results), **about, "commit": commit()}
     params = jax.tree.map(np.asarray, params)
     path = save_model(path, SavedModel(model, params, dataset.shift, dataset.scale, about))

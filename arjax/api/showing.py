@@ -21,7 +21,7 @@ from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
-from arjax.training.reporter import announce
+from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 
 # Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
@@ -40,6 +40,9 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
     workdir = Path(workdir)
     params, best_step, _ = restore_params(setup, workdir)
     written = show_own_samples(setup, params, config.sample, workdir, best_step)
+    for path in written:
+        if path.suffix == ".png":
+            record_picture(setup, workdir, best_step, path)
     if jax.process_count() == 1 and has_matplotlib():
         model = setup.model
         written.append(workdir / "entropy.png")

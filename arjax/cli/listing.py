@@ -8,7 +8,7 @@ from typing import Any
 
 from arjax.conditionals import CONDITIONALS
 from arjax.config.files import config_names
-from arjax.core.registry import Registry
+from arjax.core.registry import Registry, import_installed, say_once
 from arjax.data import DATASETS
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.models import Nested  # noqa: F401  a conditional that lies there
@@ -35,15 +35,22 @@ REGISTRIES: dict[str, Registry] = {
 }
 
 
+def _with_installed() -> dict[str, Registry]:
+    """All registries, with what installed packages register; says which of these cannot be imported."""
+    for sentence in import_installed():
+        say_once(sentence)
+    return REGISTRIES
+
+
 def print_names() -> None:
     """Prints the names of everything, as JSON."""
-    names = {kind: registry.names() for kind, registry in REGISTRIES.items()}
+    names = {kind: registry.names() for kind, registry in _with_installed().items()}
     print(json.dumps(names | {"configs": sorted(config_names())}, indent=2))
 
 
 def print_components() -> None:
     """Prints a table of each kind: name, first sentence of the docstring, options with their defaults."""
-    for kind, registry in REGISTRIES.items():
+    for kind, registry in _with_installed().items():
         rows = [(name, registry.about(name), options_text(registry.options(name))) for name in registry]
         print_table((registry.kind, "", "options"), rows, title=kind.capitalize())
     print(f"Configs\n  {', '.join(sorted(config_names()))}")

@@ -20,15 +20,20 @@ from arjax.config.files import (
 from arjax.config.validate import validate, validate_run
 from arjax.core.files import write_json
 from arjax.core.folders import writable_folder
+from arjax.reporting.scores import describe_scores
 
 
 def run_train(flags: Flags) -> int:
     """Trains in `flags.workdir`, from wherever the run there stands, and shows what came out."""
+    from arjax.cli.next_steps import next_steps
+
     config = _load_config(flags)
     _connect(flags)
     from arjax.api.fitting import train_in
 
-    train_in(config, flags.workdir)
+    outcome = train_in(config, flags.workdir)
+    if outcome.status == "finished" and jax.process_index() == 0:
+        print("\n".join(next_steps(config, outcome.setup, Path(flags.workdir), flags.config)))
     return 0
 
 
@@ -52,7 +57,8 @@ def run_evaluate(flags: Flags) -> int:
     scores = Evaluator(
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
     )(params, split)
-    results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind} | scores
+    results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
+    results |= {"unit": setup.model.event.unit} | scores
     results |= validation_scores(about)
     results |= {
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
@@ -64,30 +70,15 @@ def run_evaluate(flags: Flags) -> int:
         results |= cost_of_run(newest[1], newest[0], config.train.batch_size * setup.model.event.num_sites)
     results["device"] = known.get("device", device_name())
     if jax.process_index() == 0:
-        print(describe_scores(results))  # first of all: the disk may refuse the file
+        print(_line(results, setup.model.event.is_discrete))  # first of all: the disk may refuse the file
         print(write_evaluation(flags.workdir, results))
     return 0
 
 
-def describe_scores(results: dict[str, Any]) -> str:
-    """One line for people: `digits test: 86.54 ± 0.71 nats, 1.9512 bits/dim (exact; 300 examples, ...)`."""
-    parts = [
-        f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats",
-        f"{results['bits_per_dim']:.4f} bits/dim",
-    ]
-    names = {
-        "bits_per_char": "bits/char",
-        "bits_per_byte": "bits/byte",
-        "perplexity": "perplexity",
-        "nll_nats_per_frame": "nats/frame",
-    }
-    parts += [f"{results[key]:.4f} {unit}" for key, unit in names.items() if key in results]
-    if results.get("num_orders", 1) > 1:
-        parts.insert(
-            1, f"a mixture of {results['num_orders']} orders (their mean: {results['negative_elbo_nats']:.4f})"
-        )
+def _line(results: dict[str, Any], bits: bool) -> str:
+    """One line for people: `digits test: 86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim (exact; 300 examples, ...)`."""
     about = f"({results['kind']}; {results['num_examples']:,} examples, parameters of step {results['best_step']:,})"
-    return f"{results['dataset']} {results['split']}: {', '.join(parts)} {about}"
+    return f"{results['dataset']} {results['split']}: {describe_scores(results, bits)} {about}"
 
 
 def run_sample(flags: Flags) -> int:
@@ -175,8 +166,9 @@ def _load_run_config(flags: Flags) -> ConfigDict:
     if flags.config:
         config = load_config_file(flags.config)
     else:
-        validate_run(stored, flags.workdir)
         config = stored.copy_and_resolve_references()
+        apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
+        validate_run(config, flags.workdir)
     apply_overrides(config, flags.overrides)
     validate(config)
     check_same_run(config, flags.workdir)

@@ -24,8 +24,23 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from arjax.core.errors import UserError
+from arjax.core.plugins import import_plugins
 from arjax.core.registry import Registry, did_you_mean, nearest
 from arjax.core.values import as_tuples, as_typed, parse_value
+
+
+class RunConfig(ConfigDict):
+    """A config that imports its plugins as soon as they are named: the next line may use what they register."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        if key == "plugins":
+            import_plugins(value)
+
+    def __eq__(self, other: object) -> bool:
+        return self.eq_as_configdict(other)
+
+    __hash__ = None
 
 
 def base_config() -> ConfigDict:
@@ -33,9 +48,10 @@ def base_config() -> ConfigDict:
 
     The config is locked: a misspelled field in a config file is an error, not a new field.
     """
-    return ConfigDict(
+    return RunConfig(
         {
             "seed": 0,
+            "plugins": (),  # packages and modules of others that register components used here
             "dtype": "float32",  # compute type of the network; parameters are float32
             "dataset": {"name": ""},
             # conditional "": the usual one; orders "": ordering alone, else those to train on and to be scored by;
@@ -69,6 +85,7 @@ def base_config() -> ConfigDict:
                 "accumulate": 1,  # micro-batches that a batch is cut into
                 "init_from": "",  # workdir of the run whose best parameters are the first ones here; "": fresh ones
                 "data_on_device": True,
+                "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
             },
             "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
             "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0},

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from arjax.conditionals import check_temperature, truncate
 from arjax.config.files import load_workdir_config
-from arjax.config.validate import validate_run
+from arjax.config.validate import check_plugins, validate_run
 from arjax.core.paths import user_path
 from arjax.data import Dataset, make_dataset
 from arjax.factorization import graph_needs_data, needs_data, orders_need_data
@@ -28,6 +28,7 @@ from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, 
 
 def build_dataset(config: ConfigDict) -> Dataset:
     """The data set of `config.dataset`: a name and the options of the data set function."""
+    check_plugins(config)
     options = config.dataset.to_dict()
     return make_dataset(options.pop("name"), **options)
 
@@ -38,6 +39,7 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
     Raises:
       UserError: an unknown name or option, or a combination that does not work, before anything compiles.
     """
+    check_plugins(config)
     options = config.network.to_dict()
     reads_data = (
         needs_data(config.model.ordering)
@@ -105,7 +107,16 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
         train=TrainOptions(**{field.name: train[field.name] for field in dataclasses.fields(TrainOptions)}),
         evaluate=EvaluateOptions(**config.evaluate.to_dict()),
         open_run=functools.partial(open_run, mesh=mesh),
+        about=_in_words(config),
     )
+
+
+def _in_words(config: ConfigDict) -> str:
+    """The network and its order: `lstm in raster order`."""
+    model = config.model
+    order = f"orders {model.orders}" if model.orders else f"{model.ordering} order"
+    blocks = "" if model.partition == "sites" else f", in blocks {model.partition}"
+    return f"{config.network.name} in {order}{blocks}"
 
 
 def open_run(workdir: str, mesh: Mesh) -> Trained:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import reading, write_text
 from arjax.core.paths import user_path
+from arjax.core.plugins import with_places
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import nearby_files, run_user_file
 from arjax.core.values import as_typed, parse_json, parse_value
@@ -26,6 +28,7 @@ FILE_NAME = "config.json"
 # A run may go on in its folder when only these differ: they change what is shown or where it is computed, not what is
 # learned. A longer duration is allowed as well (see `check_same_run`).
 MAY_DIFFER = (
+    "plugins",
     "dataset.data_dir",
     "train.steps_per_dispatch",
     "train.log_every",
@@ -33,6 +36,7 @@ MAY_DIFFER = (
     "train.checkpoint_every",
     "train.patience",
     "train.data_on_device",
+    "train.writers",
     "evaluate.",
     "sample.",
     "inpaint.",
@@ -176,8 +180,9 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
             section, _, field = name.rpartition(".")
             if section and section not in config:
                 config[section] = ConfigDict()
-            if isinstance(config.get(section, None), ConfigDict) and field not in config[section]:
-                config[section][field] = value
+            fields_there = config.get(section, None) if section else config
+            if isinstance(fields_there, ConfigDict) and field not in fields_there:
+                fields_there[field] = value
     return config
 
 
@@ -200,5 +205,20 @@ def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: boo
 
 
 def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `config.json`, atomically; raises `UserError` where the disk refuses."""
-    write_text(Path(workdir) / FILE_NAME, to_json(config))
+    """Writes `config.json`, atomically; raises `UserError` where the disk refuses.
+
+    Its plugins name all modules and files of others that register a component of the run, in the form in which any
+    other process finds them.
+    """
+    with_plugins = config.copy_and_resolve_references()
+    names = {name for _, value in fields(config) for name in _names_in(value)}
+    with with_plugins.unlocked():
+        with_plugins.plugins = with_places(config.plugins, names)
+    write_text(Path(workdir) / FILE_NAME, to_json(with_plugins))
+
+
+def _names_in(value: Any) -> set[str]:
+    """All that may be a name of a component: the words of the texts in a value."""
+    if isinstance(value, tuple):
+        return set().union(*map(_names_in, value))
+    return set(re.findall(r"\w+", value)) if isinstance(value, str) else set()

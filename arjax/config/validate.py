@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
+from arjax.core.plugins import PluginError, import_plugins
 from arjax.core.registry import UnknownNameError, parse_call
 from arjax.core.values import compile_regex
 
@@ -53,11 +54,13 @@ DURATIONS = ("steps", "examples", "epochs")
 
 def validate(config: ConfigDict) -> None:
     """Raises `UserError` with one sentence for the first mistake in a config; loads no data and compiles nothing.
+    Imports its plugins.
 
     What depends on the data (does the conditional fit its kind, does a listed ordering fit its grid) is checked by
     `build_model`, likewise before anything compiles.
     """
     _check_fields(config)
+    check_plugins(config)
     check_types(config)
     _check_ranges(dict(fields(config)))
     compile_regex(config.optimizer.decay_pattern, "config.optimizer.decay_pattern")
@@ -71,8 +74,8 @@ def validate_run(config: ConfigDict, workdir: str) -> None:
     """`validate` for the config that a run was made with, whose config file has not been read.
 
     Raises:
-      UserError: as `validate`. For a data set or another component that nothing has registered, the sentence says that
-        the config file which does so is to be given, too.
+      UserError: as `validate`. For a component that nothing has registered, and for a plugin that has gone, it says
+        that the config file which registers or imports it is to be given, too.
     """
     try:
         validate(config)
@@ -81,6 +84,18 @@ def validate_run(config: ConfigDict, workdir: str) -> None:
             f"the run in {workdir} has an {error}; a config file that registers it must be given as well: add "
             "--config=FILE.py"
         ) from error
+    except PluginError as error:
+        raise UserError(
+            f"the run in {workdir} needs {error}; add --config=FILE.py, or its new place, such as "
+            "--config.plugins=\"('my_network in FOLDER',)\""
+        ) from error
+
+
+def check_plugins(config: ConfigDict) -> None:
+    """Imports the plugins of a config; raises `UserError` where it does not list names, or one cannot be imported."""
+    if not isinstance(config.plugins, tuple):
+        raise UserError(f"config.plugins must be a tuple of names, such as ('my_package',), not {config.plugins!r}")
+    import_plugins(config.plugins)
 
 
 def _check_fields(config: ConfigDict) -> None:
@@ -127,6 +142,7 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
     from arjax.models import Nested  # noqa: F401  a conditional that lies there
     from arjax.networks import NETWORKS
+    from arjax.reporting.writers import make_writers
     from arjax.samplers import make_sampler
 
     for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
@@ -145,6 +161,7 @@ def _check_names(config: ConfigDict) -> None:
     _check_orders(config)
     _check_optimizer(config.optimizer)
     make_sampler(config.sample.sampler)
+    make_writers(config.train.writers)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import functools
 import inspect
-import os
 import re
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FrameType
 from typing import Any
 
+from arjax.core.entry_points import load_entry_points
 from arjax.core.errors import UserError
+from arjax.core.origin import Origin
 from arjax.core.values import as_typed, parse_expression, parse_literal
 
 
@@ -21,22 +23,21 @@ class UnknownNameError(UserError):
     """A name under which nothing is registered, at least not by what has been imported so far."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Origin:
-    """The line of code that registers a component: its file, its line, and the variables of that run of the file."""
+class NameClashError(UserError):
+    """A second definition of a name, from another place than the first.
 
-    file: str
-    line: int
-    variables: dict[str, Any] = dataclasses.field(repr=False)
+    Attributes:
+      registry: where it was refused.
+      name: the name.
+    """
 
-    @classmethod
-    def of(cls, frame: FrameType) -> _Origin:
-        return cls(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_globals)
+    def __init__(self, message: str, registry: Registry, name: str):
+        super().__init__(message)
+        self.registry, self.name = registry, name
 
-    def repeats(self, earlier: _Origin) -> bool:
-        """Whether this is the earlier definition once more: the same line again, or the same file run again."""
-        again = self.line == earlier.line or self.variables is not earlier.variables
-        return self.file == earlier.file and again
+
+#: All registries there are.
+REGISTRIES: weakref.WeakSet[Registry] = weakref.WeakSet()
 
 
 class Registry:
@@ -60,22 +61,26 @@ class Registry:
         """
         self.kind, self.hidden, self._builder, self._check = kind, hidden, builder, check
         self._entries: dict[str, Callable] = {}
-        self._origins: dict[str, _Origin] = {}
+        self._origins: dict[str, Origin] = {}
+        self._disputed: dict[str, str] = {}  # names that two installed packages register, and the sentence about them
+        REGISTRIES.add(self)
 
     def register(self, name: str) -> Callable[[Callable], Callable]:
         """Decorator that files a component under `name`.
 
-        A file that is run again, as a config file is by everything that reads the config, replaces its own components.
+        A file that is run again, as a config file is by everything that reads the config, replaces its own components,
+        and so does a cell of a notebook.
 
         Raises:
-          UserError: another definition has the name.
+          NameClashError: another definition has the name.
         """
-        origin = _Origin.of(sys._getframe(1))
+        origin = Origin.of(sys._getframe(1))
 
         def add(component: Callable) -> Callable:
             if name in self._entries and not origin.repeats(self._origins[name]):
-                places = " and ".join(f"{each.file}, line {each.line}" for each in (self._origins[name], origin))
-                raise UserError(f"{self.kind} {name!r} is registered twice: {places}; choose another name")
+                places = f"{self._origins[name]} and {origin}"
+                message = f"{self.kind} {name!r} is registered twice: {places}; choose another name"
+                raise NameClashError(message, self, name)
             self._entries[name], self._origins[name] = component, origin
             return component
 
@@ -84,6 +89,10 @@ class Registry:
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return sorted(self._entries)
+
+    def origin(self, name: str) -> Origin | None:
+        """Where the component of that name was registered; None when it was not."""
+        return self._origins[name] if name in self._entries else None
 
     def __repr__(self) -> str:
         return f"<registry of the kind {self.kind!r}: {', '.join(self) or 'empty'}>"
@@ -111,9 +120,19 @@ class Registry:
         return re.split(r"(?<=\w\w[.])\s(?=[A-Z])|(?<=\)[.])\s", paragraph, maxsplit=1)[0].rstrip(".:")
 
     def get(self, name: str) -> Callable:
-        """The component of that name; raises `UserError` with the nearest name when there is none."""
+        """The component of that name, which installed packages with an entry point may have, too.
+
+        Raises:
+          UserError: there is none (`UnknownNameError`, with the nearest name), or two packages have the name.
+        """
+        failed = [] if isinstance(name, str) and name in self._entries else import_installed()
         if not isinstance(name, str) or name not in self._entries:
-            raise UnknownNameError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}")
+            also = "".join(f"; {sentence}" for sentence in failed)
+            raise UnknownNameError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}{also}")
+        if name in self._disputed:
+            raise UserError(self._disputed[name])
+        for sentence in failed:
+            say_once(sentence)
         return self._entries[name]
 
     def options(self, name: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -178,6 +197,24 @@ class Registry:
         build = self._builder(self.get(name))
         hidden = (*tuple(inspect.signature(build).parameters)[: len(args)], *more)
         return build(*args, **self.resolve(name, options, hidden), **more)
+
+
+def import_installed() -> list[str]:
+    """Imports the installed packages with an entry point; returns a sentence for each that cannot be.
+
+    Of two packages that register one name neither has it: `get` says so.
+    """
+    failures = load_entry_points()
+    for error in (failure.error for failure in failures):
+        if isinstance(error, NameClashError) and (first := error.registry.origin(error.name)) and first.is_outside:
+            error.registry._disputed[error.name] = str(error)
+    return [failure.sentence for failure in failures]
+
+
+@functools.cache
+def say_once(sentence: str) -> None:
+    """Tells of something that this run can do without, on stderr."""
+    print(f"arjax: {sentence}", file=sys.stderr, flush=True)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

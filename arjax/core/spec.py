@@ -107,6 +107,13 @@ class EventSpec:
         return f"{grid or 1} sites{scalars}, {kind}"
 
     @property
+    def unit(self) -> str:
+        """What a log-likelihood of such data is measured in; that of a density depends on the units of the data."""
+        parts = {"real": "nats, a density", "columns": "nats, density of the real columns"}
+        no_density = self.kind == "columns" and all(column.is_discrete for column in self.columns)
+        return "nats" if no_density else parts.get(self.kind, "nats")
+
+    @property
     def dtype(self) -> np.dtype:
         """`int32` for discrete values, `float32` for real ones and mixed columns."""
         return np.dtype(np.int32 if self.is_discrete else np.float32)

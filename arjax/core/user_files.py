@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import runpy
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from arjax.core.entry_points import describe
 from arjax.core.errors import UserError
+from arjax.core.neighbours import importing_from
 from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean
 
@@ -20,22 +24,40 @@ def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
     Raises:
       UserError: one sentence with the file, line and reason, whatever goes wrong in the file.
     """
-    try:
+    folder = os.path.dirname(path)
+    with importing_from(folder), mistakes_in(path, folder):
         names = runpy.run_path(path)
         if not callable(names.get(function)):
             raise UserError(f"{path} does not define {function}()")
         result = names[function](*args)
-    except UserError as error:
-        raise UserError(f"{error}" if path in str(error) else f"{path}: {error}") from error
-    except (Exception, SystemExit) as error:  # the file is the user's own code: it can raise anything
-        raise UserError(f"{path}{_line_in(path, error)} fails with {_first_line(error)}") from error
     if not isinstance(result, kind):
         raise UserError(f"{function}() in {path} must return a {kind.__name__}, not {type(result).__name__}")
     return result
 
 
-def load_list(path: str, function: str, kinds: tuple[type, ...], file: str, things: str) -> list[Any]:
-    """The objects that `function()` of a user's file lists, each of one of the kinds, with a `name` that no other has.
+@contextlib.contextmanager
+def mistakes_in(what: str, folder: str) -> Iterator[None]:
+    """Runs code of the user; whatever goes wrong there is told in one sentence that begins with `what`.
+
+    It says the line where `what` is a file, and the line of another file in the folder where the error comes from one.
+
+    Raises:
+      UserError: instead of any other exception.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}" if what in str(error) else f"{what}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's own code: it can raise anything
+        raise UserError(
+            f"{what}{_line_in(what, error)} fails with {_first_line(error)}{_beside(what, folder, error)}"
+        ) from error
+
+
+def load_list(
+    path: str, function: str, kinds: tuple[type, ...], file: str, things: str, args: tuple[str, ...] = ()
+) -> list[Any]:
+    """The objects that `function(*args)` of a user's file lists, each of one of the kinds, with a `name` of its own.
 
     `file` and `things` are what the file ("sweep file") and the objects ("runs") are called in messages.
 
@@ -45,7 +67,7 @@ def load_list(path: str, function: str, kinds: tuple[type, ...], file: str, thin
     if not user_path(path).is_file():
         raise UserError(f"there is no {file} {path!r}{nearby_files(path)}")
     path = str(user_path(path))
-    found = run_user_file(path, function, list)
+    found = run_user_file(path, function, list, *args)
     if not found:
         raise UserError(f"{function}() in {path} returns no {things}")
     for each in found:
@@ -77,13 +99,30 @@ def _line_in(path: str, error: BaseException) -> str:
     return f", line {lines[-1]}," if lines else ""
 
 
+def _beside(path: str, folder: str, error: BaseException) -> str:
+    """` (my_network.py, line 7)`: where an error comes from a file in the folder of the user's file."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    places += [(error.filename, error.lineno)] if isinstance(error, SyntaxError) and error.filename else []
+    folder = os.path.realpath(folder)
+    near = [(file, line) for file, line in places if _is_users(os.path.realpath(file), folder)]
+    if not near or os.path.realpath(near[-1][0]) == os.path.realpath(path):
+        return ""
+    return f" ({os.path.relpath(os.path.realpath(near[-1][0]), folder)}, line {near[-1][1]})"
+
+
+def _is_users(file: str, folder: str) -> bool:
+    """Whether a file in the folder, or further down, is neither of this package nor of an environment."""
+    package = os.path.realpath(Path(__file__).parents[1])
+    return file.startswith(folder + os.sep) and not file.startswith(package + os.sep) and "site-packages" not in file
+
+
 def _first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of its message; of a locked config, the field and the nearest one."""
     locked = re.search(r'Key "(\w+)" does not exist', str(error))
     if locked:  # ml_collections prints the whole config here
         near = re.search(r'Did you mean "(\w+)"', str(error))
         return f"unknown config field {locked[1]!r}" + (f", did you mean {near[1]!r}?" if near else "")
-    lines = str(error).strip().splitlines()
-    return type(error).__name__ + (f": {lines[0]}" if lines else "")
+    return describe(error)
 
 
 def nearby_files(path: str) -> str:

@@ -187,7 +187,8 @@ def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size
       `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
       standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char` (or, of bytes,
       `nll_nats_per_byte`, `bits_per_byte`) and `perplexity`, where the end of a string counts as one of them;
-      for sequences of vectors `nll_nats_per_frame`.
+      for sequences of vectors `nll_nats_per_frame`. Each of them has its standard error over the examples beside it,
+      as `bits_per_dim_stderr`.
 
     Raises:
       UserError: the data set has no such split, or it is empty.
@@ -224,17 +225,27 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = 
     nll, sites = nll[sites > 0], sites[sites > 0]
     if not nll.size:
         raise UserError("nothing is scored: the weights of all examples are 0, or the masks of all that count")
-    num, total_sites = len(nll), float(sites.sum())
-    per_site = float(nll.sum()) / total_sites
-    result = {
-        "nll_nats": float(nll.mean()),
-        "nll_stderr": float(nll.std(ddof=1) / math.sqrt(num)) if num > 1 else 0.0,
-        "bits_per_dim": per_site / event.value_size / math.log(2),
-        "num_examples": num,
-    }
+    per_site = float(nll.sum() / sites.sum())
+    # A ratio of two means; to first order its error is that of the mean of (nll - ratio x sites) over mean sites.
+    per_site_stderr = _stderr(nll - per_site * sites) / float(sites.mean())
+    bits = 1 / math.log(2)
+    result = {"nll_nats": float(nll.mean()), "nll_stderr": _stderr(nll)}
+    result |= _with_stderr("bits_per_dim", per_site, per_site_stderr, bits / event.value_size)
+    result["num_examples"] = len(nll)
     if text:
-        result |= {f"nll_nats_per_{text}": per_site, f"bits_per_{text}": per_site / math.log(2)}
-        result["perplexity"] = float(np.exp(per_site))
+        result |= _with_stderr(f"nll_nats_per_{text}", per_site, per_site_stderr)
+        result |= _with_stderr(f"bits_per_{text}", per_site, per_site_stderr, bits)
+        perplexity = float(np.exp(per_site))
+        result |= {"perplexity": perplexity, "perplexity_stderr": perplexity * per_site_stderr}  # to first order
     if len(event.grid_shape) == 1 and event.value_shape:
-        result["nll_nats_per_frame"] = per_site
+        result |= _with_stderr("nll_nats_per_frame", per_site, per_site_stderr)
     return result
+
+
+def _stderr(values: np.ndarray) -> float:
+    """The standard error of a mean; 0 for a single value, which tells nothing about it."""
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _with_stderr(name: str, value: float, stderr: float, factor: float = 1.0) -> dict[str, float]:
+    return {name: factor * value, f"{name}_stderr": factor * stderr}

@@ -114,7 +114,7 @@ class Members:
 
     def reporter(self, step: int) -> PopulationReporter:
         """A line for every validation."""
-        return PopulationReporter(self._workdir, self.setup.total_steps, step, self._say)
+        return PopulationReporter(self._workdir, self.setup, self.shape, step, self._say)
 
 
 @jax.jit

@@ -9,23 +9,41 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.reporting.writers import MetricWriter
+from arjax.reporting.writers import MetricWriter, make_writers
+from arjax.training.headline import headline
 from arjax.training.history import History
+from arjax.training.setup import Setup
 from arjax.training.step import Tally
 
 
 class PopulationReporter:
     """Reports members together. A context manager."""
 
-    def __init__(self, workdir: str | os.PathLike, total_steps: int, step: int, say: Callable[[str], None]):
-        """Starts at `step`: metrics of later steps, left by a killed run, are removed."""
-        self._writer, self._total, self.say = MetricWriter(workdir, resume_step=step), total_steps, say
+    def __init__(self, workdir: str | os.PathLike, setup: Setup, shape: tuple[int, ...], step: int, say: Callable):
+        """Starts at `step`: metrics of later steps, left by a killed run, are removed.
+
+        `shape`: numbers of orders and of seeds; `say`: hears of every line.
+        """
+        self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers))
+        self._setup, self._shape, self._total, self.say = setup, shape, setup.total_steps, say
 
     def __enter__(self) -> PopulationReporter:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._writer.close()
+
+    def start(self) -> None:
+        """The first lines: those of a run of one member, and how many there are."""
+        for line in headline(self._setup):
+            self.say(line)
+        self.say("{} orders x {} seeds, all in one program".format(*self._shape))
+
+    def at(self, step: int) -> None:
+        """Nothing: there is no bar."""
+
+    def rest(self) -> None:
+        """Nothing: there is no bar."""
 
     def train(self, step: int, tally: Tally, learning_rate: float, seconds: float) -> None:
         """Means over the members whose loss was finite."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arjax.factorization import Factorization
-from arjax.reporting.figures import new_figure, row_of_axes, save_figure
+from arjax.reporting.figures import FIRST_STEP, new_figure, row_of_axes, save_figure
 
 #: More arrows than these sites have would hide one another; and larger cells than these grids have hold a number.
 MOST_NODES, MOST_NUMBERS = 12, 16
@@ -99,7 +99,7 @@ def _draw_grid(axis: Any, order: np.ndarray, step_HW: np.ndarray) -> None:
     axis.plot(column[0], row[0], "o", color="white", markersize=4)
     if max(height, width) <= MOST_NUMBERS:
         for (r, c), step in np.ndenumerate(step_HW):
-            axis.text(c, r, str(step), ha="center", va="center", color="white", fontsize=7)
+            axis.text(c, r, str(step + FIRST_STEP), ha="center", va="center", color="white", fontsize=7)
     axis.set_title("step of each site, and the walk", fontsize=10)
     axis.set_xticks([])
     axis.set_yticks([])

@@ -13,6 +13,8 @@ from arjax.core.errors import UserError
 from arjax.core.files import writing
 
 INK, ACCENT, SOFT = "#2b5f91", "#d9722c", "#9a9a9a"
+#: The number of the first step of an order in every picture, as in p(x_1) p(x_2 | x_1).
+FIRST_STEP = 1
 
 
 def has_matplotlib() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
+from arjax.reporting.figures import ACCENT, FIRST_STEP, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
 
 MAX_IMAGES = 64
 
@@ -93,12 +93,12 @@ def entropy_figure(
       stderr: [S] its standard error.
       measured: [S] mean of -log p of the data in each step, in nats; where it lies above the entropy the model is
         too sure of itself.
-      over_grid: [H, W] mean entropy of each site, drawn as a picture beside the curve.
+      over_grid: [H, W] mean entropy of each site, drawn as an image beside the curve.
     """
     panels = 1 if over_grid is None else 2
     figure = new_figure(6.4 if panels == 1 else 9.6, 3.4)
     axes = row_of_axes(figure, panels, widths=(1,) if panels == 1 else (2, 1))
-    steps = np.arange(1, len(nats_per_step) + 1)
+    steps = np.arange(len(nats_per_step)) + FIRST_STEP
     low, high = nats_per_step - stderr, nats_per_step + stderr
     axes[0].fill_between(steps, low, high, color=INK, alpha=0.25, linewidth=0, label="± 1 std. error")
     axes[0].plot(steps, nats_per_step, color=INK, linewidth=1.4, label="entropy of the conditional")
@@ -153,33 +153,3 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim"
     label_axes(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")
     axis.legend(frameon=False, fontsize=9)
     return figure
-
-
-def against_published(path: str | os.PathLike, rows: Sequence[tuple[str, str, float, float, float]], unit: str) -> None:
-    """Draws how far results lie from published numbers, as dots per data set, one colour per model.
-
-    Args:
-      path: file to write.
-      rows: (data set, model, result, its standard error or nan, published number); below 0 is better.
-      unit: what the results are measured in, for the label.
-
-    Raises:
-      UserError: there are no rows.
-    """
-    if not rows:
-        raise UserError("there are no results beside a published number to draw")
-    figure = new_figure(6.4, 3.4)
-    (axis,) = row_of_axes(figure, 1)
-    sets, models = (list(dict.fromkeys(row[i] for row in rows)) for i in (0, 1))
-    axis.axhspan(-1, 1, color=SOFT, alpha=0.2, linewidth=0, label="within 1%")
-    for i, model in enumerate(models):
-        mine = [row for row in rows if row[1] == model]
-        # Models stand side by side within the room of their data set.
-        x = [sets.index(row[0]) + 0.6 * ((i + 0.5) / len(models) - 0.5) for row in mine]
-        y = [100 * (value / published - 1) for _, _, value, _, published in mine]
-        stderr = [100 * np.nan_to_num(error) / published for _, _, _, error, published in mine]
-        axis.errorbar(x, y, stderr, fmt="o", color=f"C{i}", markersize=5, capsize=2, linewidth=1.2, label=model)
-    axis.set_xticks(range(len(sets)), sets, fontsize=9)
-    label_axes(axis, "", f"{unit}, % above published", "Results and published numbers")
-    axis.legend(frameon=False, fontsize=9, ncols=len(models) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.1))
-    save_figure(figure, path)

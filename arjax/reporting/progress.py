@@ -1,18 +1,21 @@
-"""The progress of a run: one updating line on a terminal, one line per log interval elsewhere."""
+"""The progress of a run: a bar below the lines that stay on a terminal, one line per log interval elsewhere."""
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
+
+#: Seconds between two drawings of the bar.
+REFRESH = 0.1
 
 
 class Progress:
     """Says where a run stands: step, loss, speed and the time that is left.
 
-    On a terminal one line is rewritten in place; anywhere else (log files, pipes) each update is a line of its own.
+    On a terminal a bar moves below the lines that stay; anywhere else (log files, pipes) each update is a line.
     """
 
     def __init__(
@@ -33,40 +36,43 @@ class Progress:
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream
         self._clock = clock
-        self._in_place = self._stream.isatty()
-        self._width = 0
+        # A dumb terminal (an editor's shell, some CI logs) cannot draw a line anew.
+        self._has_bar = self._stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+        self._bar: _Bar | None = None
+        self._about = ""
         self._marks = [(start_step, clock())]
 
-    def update(self, step: int, bits_per_dim: float, examples_per_second: float) -> None:
-        """Shows the state after `step` steps."""
-        # Start, first update and latest update are all that the ETA needs.
-        self._marks = [*self._marks[:2], (step, self._clock())]
-        parts = [
-            self._position(step),
-            f"loss {bits_per_dim:.4f} bits/dim",
-            f"{examples_per_second:,.0f} examples/s",
-            f"ETA {format_duration(self.seconds_left())}",
-        ]
-        self._show("  ".join(parts))
+    def at(self, step: int) -> None:
+        """Moves the bar to a step, between two updates; elsewhere nothing is shown."""
+        self._mark(step)
+        if self._has_bar:
+            self._show_bar(step)
 
-    def validation(self, step: int, bits_per_dim: float) -> None:
-        """Prints the score of the parameters of `step` on the validation split, a line that stays."""
-        self.message(f"{self._position(step)}  validation {bits_per_dim:.4f} bits/dim")
+    def update(self, step: int, score: str, examples_per_second: float) -> None:
+        """Shows the state after `step` steps; `score` is the training loss in words."""
+        self._mark(step)
+        self._about = f"loss {score}  {examples_per_second:,.0f} examples/s"
+        if self._has_bar:
+            self._show_bar(step, now=True)
+        else:
+            self._write(f"{self._position(step)}  {self._about}  ETA {format_duration(self.seconds_left())}")
+
+    def validation(self, step: int, scores: str) -> None:
+        """Prints the scores of the parameters of `step` on the validation split, a line that stays."""
+        self.message(f"{self._position(step)}  validation {scores}")
 
     def message(self, text: str) -> None:
-        """Prints a line that stays, above the progress line."""
-        if self._in_place and self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-            self._width = 0
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        """Prints a line that stays, above the bar."""
+        if self._bar is None:
+            self._write(text)
+        else:
+            self._bar.message(text)
 
     def close(self) -> None:
-        """Ends the updating line; call it when the run ends."""
-        if self._in_place and self._width:
-            self._stream.write("\n")
-            self._stream.flush()
-            self._width = 0
+        """Leaves the bar as it stands; what is printed afterwards comes below it. Call it when the run ends."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
     def seconds_left(self) -> float:
         """Expected seconds until the last step, at the rate so far; infinite before the first update."""
@@ -76,18 +82,64 @@ class Progress:
             return 0.0 if step_1 >= self._total else float("inf")
         return (self._total - step_1) * (time_1 - time_0) / (step_1 - step_0)
 
+    def _mark(self, step: int) -> None:
+        """Start, first step and latest step are all that the time left needs."""
+        if step > self._marks[-1][0]:
+            self._marks = [*self._marks[:2], (step, self._clock())]
+
     def _position(self, step: int) -> str:
         return f"step {step:,}/{self._total:,} ({step / max(self._total, 1):.0%})"
 
-    def _show(self, line: str) -> None:
-        if self._in_place:
-            # A line longer than the terminal would wrap, and then no longer be rewritten in place.
-            line = line[: shutil.get_terminal_size().columns - 1]
-            self._stream.write("\r" + line.ljust(self._width))
-            self._width = len(line)
-        else:
-            self._stream.write(line + "\n")
+    def _show_bar(self, step: int, now: bool = False) -> None:
+        if self._bar is None:
+            self._bar = _Bar(self._stream, self._total, self._clock)
+        self._bar.show(step, self._about, f"ETA {format_duration(self.seconds_left())}", now)
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
         self._stream.flush()
+
+
+class _Bar:
+    """A bar of rich, drawn when it is told to: there is no thread that could write in between."""
+
+    def __init__(self, stream: TextIO, total: int, clock: Callable[[], float]):
+        from rich import progress
+        from rich.console import Console
+        from rich.table import Column
+
+        self._console: Any = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
+        words = {"markup": False, "style": "default"}
+        self._progress = progress.Progress(
+            progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True), **words),
+            progress.BarColumn(bar_width=20),
+            progress.TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1), **words),
+            progress.TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True), **words),
+            console=self._console,
+            auto_refresh=False,
+            expand=True,
+            redirect_stdout=False,  # the stream is guarded, and what others print is not ours
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("", total=total, left="")
+        self._clock, self._drawn = clock, float("-inf")
+        self._progress.start()
+
+    def show(self, step: int, about: str, left: str, now: bool) -> None:
+        """Draws the bar, unless that was done a moment ago."""
+        now = now or self._clock() - self._drawn >= REFRESH
+        self._progress.update(self._task, completed=step, description=about, left=left)
+        if now:
+            self._progress.refresh()
+            self._drawn = self._clock()
+
+    def message(self, text: str) -> None:
+        """A line above the bar; a long one goes on in the next line, as everywhere on a terminal."""
+        self._console.print(text, soft_wrap=True)
+
+    def stop(self) -> None:
+        """Draws the bar a last time and ends the line."""
+        self._progress.stop()
 
 
 def format_duration(seconds: float) -> str:

@@ -1,24 +1,28 @@
-"""Metrics of a run on disk: `metrics.jsonl` always, TensorBoard events when tensorboardX is installed."""
+"""Metrics of a run on disk: `metrics.jsonl` always, and what else the run names in `config.train.writers`."""
 
 from __future__ import annotations
 
-import importlib.util
+import ast
 import json
 import math
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arjax.core.files import reading, write_text, writing
-from arjax.core.values import parse_json
+from arjax.core.values import parse_expression, parse_json
+from arjax.reporting.tensorboard import TensorBoard
+from arjax.reporting.weights_and_biases import WeightsAndBiases
+from arjax.reporting.writer import WRITERS, Writer
+
+__all__ = ["WRITERS", "MetricWriter", "TensorBoard", "WeightsAndBiases", "Writer", "make_writers", "read_metrics"]
 
 FILE_NAME = "metrics.jsonl"
 
 
 class MetricWriter:
-    """Appends named numbers to `workdir/metrics.jsonl`, one JSON object per line, and to TensorBoard when installed.
+    """Appends named numbers to `workdir/metrics.jsonl`, one JSON object per line, and hands them to other writers.
 
     A line reads `{"step": 100, "train/bits_per_dim": 2.1}`; a number that is not finite is written as `null`, as JSON
     has no word for it. Lines reach the disk at once, so that a killed run loses none.
@@ -26,22 +30,24 @@ class MetricWriter:
     Use as a context manager or call `close`.
     """
 
-    def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None):
+    def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None, others: Sequence[Writer] = ()):
         """Opens the file for appending.
 
         Args:
           workdir: folder of the run; created when missing.
           resume_step: the step the run goes on from. Lines of later steps are removed, as the run will write them
             again; 0 starts a fresh file. None keeps every whole line.
+          others: writers that are told the same, opened here.
         """
-        self._path, self._events = Path(workdir) / FILE_NAME, f"the TensorBoard events in {workdir}"
+        self._path, self._others = Path(workdir) / FILE_NAME, []
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists():
                 _trim(self._path, resume_step)
             self._path.open("a").close()  # a mistake ends here, before anything is computed
-            installed = importlib.util.find_spec("tensorboardX") is not None
-            self._tensorboard = _TensorBoardWriter(workdir, resume_step) if installed else None
+        for writer in others:
+            writer.open(self._path.parent, resume_step, read_metrics(workdir))
+            self._others.append(writer)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one line; `values` are scalars (Python, numpy or jax). Raises `UserError` where the disk refuses."""
@@ -49,21 +55,44 @@ class MetricWriter:
         line = {"step": int(step)} | {k: v if math.isfinite(v) else None for k, v in scalars.items()}
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
-        if self._tensorboard is not None:
-            with writing(self._events):
-                self._tensorboard.write(int(step), scalars)
+        for writer in self._others:
+            writer.write(int(step), scalars)
+
+    def result(self, step: int, values: Mapping[str, float]) -> None:
+        """Tells the other writers the scores of the finished run, which stand in `results.json` here."""
+        for writer in self._others:
+            writer.result(int(step), values)
 
     def close(self) -> None:
         """Flushes and closes all files."""
-        if self._tensorboard is not None:
-            with writing(self._events):
-                self._tensorboard.close()
+        while self._others:
+            self._others.pop().close()
 
     def __enter__(self) -> MetricWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def make_writers(text: str) -> list[Writer]:
+    """Builds the writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "".
+
+    Raises:
+      UserError: an unknown writer or option. `Writer.check` tells whether their packages are there.
+    """
+    return [WRITERS.call(call) for call in _calls(text)]
+
+
+def _calls(text: str) -> list[str]:
+    """The calls between the commas."""
+    if not text.strip():
+        return []
+    try:
+        found = parse_expression(text)
+    except ValueError:
+        return [text]  # no call can be read: the registry says so
+    return [ast.unparse(call) for call in found.elts] if isinstance(found, ast.Tuple) else [text]
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
@@ -95,29 +124,3 @@ def _trim(path: Path, resume_step: int | None) -> None:
     # At step 0 nothing has been trained: what a dead earlier attempt wrote there is written again as well.
     kept = [line for line in _whole_lines(path) if line["step"] <= limit and resume_step != 0]
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-class _TensorBoardWriter:
-    """TensorBoard events. They are written at once: in tensorboardX's own writer a thread does it, and cannot report
-    that the disk is full.
-    """
-
-    def __init__(self, workdir: str | os.PathLike, resume_step: int | None):
-        """Opens a new file of events; TensorBoard hides older events of the steps after `resume_step`."""
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.summary import scalar
-
-        self._event, self._scalar = Event, scalar
-        self._file = EventsWriter(os.path.join(workdir, "events"))
-        if resume_step is not None:
-            self._file.write_event(Event(step=resume_step + 1, session_log=SessionLog(status=SessionLog.START)))
-        self._file.flush()
-
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        for name, value in scalars.items():
-            self._file.write_event(self._event(step=step, wall_time=time.time(), summary=self._scalar(name, value)))
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()

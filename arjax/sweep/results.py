@@ -175,7 +175,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     marks = [" (best)" if best else "" for best in best_by_validation(rows)]
     columns["validation"] = [with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
     columns["ours"] = [with_stderr(row, "value") + _over(row) for row in rows]
-    columns["published"] = [_published(row) for row in rows]
+    columns["published"] = [published_number(row) for row in rows]
     columns["parameters"] = [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows]
     columns["minutes"] = [str(row["train_minutes"]) for row in rows]
     speeds = [row.get("sites_per_second") for row in rows]
@@ -204,6 +204,7 @@ def _over(row: Mapping[str, Any]) -> str:
     return "" if over == "examples" else f" over {over}"
 
 
-def _published(row: Mapping[str, Any]) -> str:
+def published_number(row: Mapping[str, Any]) -> str:
+    """`88.4 (Germain et al. 2015, table 6)`: the published number of a row with its source; "" for none."""
     mark = f" ({row['published_mark']})" if row["published_mark"] else ""
     return f"{row['published']}{mark}".strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
+from arjax.reporting.scores import describe_scores
+from arjax.reporting.writers import make_writers
 from arjax.training.durations import is_due, next_pause
 from arjax.training.history import History
 from arjax.training.reporter import announce
@@ -64,7 +67,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
     check_split(setup, setup.evaluate.split)
     trainee = OneRun(setup, workdir)
     run = Run(trainee, workdir)
-    with StopSignal() as stop, RunFolder(workdir) as run.folder:
+    with StopSignal() as stop, RunFolder(workdir) as run.folder, run:
         # 2. Go on from the newest readable checkpoint, or start; train.
         run.advance(stop)
         # 3. Interrupted: everything is saved, the same command goes on from here.
@@ -72,8 +75,8 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
             return Outcome("interrupted", run.step, run.stopped())
         # 4. Done: the parameters that were best on validation, on the test split.
         results = _results(run, trainee)
-        scores = f"{results['split']}: {results['bits_per_dim']:.4f} bits/dim ({results['kind']})"
-        message = f"finished at step {run.step}; {scores}"
+        scores = describe_scores(results, bits=setup.model.event.is_discrete)
+        message = f"finished at step {run.step}; {results['split']}: {scores} ({results['kind']})"
         return Outcome("finished", run.step, message, results, setup)
 
 
@@ -84,7 +87,7 @@ def fit(trainee: Trainee, workdir: str | os.PathLike) -> Run:
       KeyboardInterrupt: by SIGTERM or SIGINT; the state is saved. Otherwise as `train`.
     """
     run = Run(trainee, workdir)
-    with StopSignal() as stop, RunFolder(workdir) as run.folder:
+    with StopSignal() as stop, RunFolder(workdir) as run.folder, run:
         run.advance(stop)
     if not run.is_finished():
         raise KeyboardInterrupt(run.stopped())
@@ -92,14 +95,31 @@ def fit(trainee: Trainee, workdir: str | os.PathLike) -> Run:
 
 
 class Run:
-    """What is trained, its state and its history. The methods are the steps of `train`."""
+    """What is trained, its state and its history. The methods are the steps of `train`.
+
+    A context manager: what reports the run is opened when there is something to report, and closed at the end.
+    """
 
     def __init__(self, trainee: Trainee, workdir: str | os.PathLike):
-        """Begins nothing yet."""
+        """Begins nothing yet; raises `UserError` when a package is missing that a writer needs."""
+        for writer in make_writers(trainee.setup.train.writers):
+            writer.check()
         self.trainee, self.workdir, self.train = trainee, workdir, trainee.setup.train
         self.total, self.step, self.state = trainee.setup.total_steps, 0, None
         self.history = History.fresh(trainee.shape, trainee.identity)
         self.latest = latest_store(workdir)
+
+    def __enter__(self) -> Run:
+        self._open = contextlib.ExitStack()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._open.close()
+
+    @functools.cached_property
+    def reporter(self) -> Any:
+        """Progress and metrics, from the step at which the run stands."""
+        return self._open.enter_context(self.trainee.reporter(self.step))
 
     def advance(self, stop: StopSignal) -> None:
         """Goes on from the newest readable checkpoint, where there is one, until finished or `stop` is requested."""
@@ -125,7 +145,8 @@ class Run:
 
     def _fit(self, stop: StopSignal) -> None:
         """Trains until the run is finished or `stop` is requested, and leaves everything saved."""
-        with self.trainee.reporter(self.step) as self.reporter, contextlib.ExitStack() as self.threads:
+        with contextlib.ExitStack() as self.threads:
+            self.reporter.start()
             if self.step:
                 self.reporter.say(f"goes on at step {self.step} of {self.total}")
             found = self.trainee.setup.trained_companions()
@@ -149,6 +170,7 @@ class Run:
                     break
             if self.saved_step != self.step:
                 self._save(clock())
+            self.reporter.rest()
 
     def _compile(self) -> None:
         """Prepares the feed and compiles the train program, once for the whole run."""
@@ -174,6 +196,7 @@ class Run:
             self.state, self.tally = self.trainee.advance(self.state, before, self.step, n)
             self.step += n
             jax.block_until_ready(before)
+            self.reporter.at(self.step)
         jax.block_until_ready(self.tally)
         elapsed = time.monotonic() - started
         self.history.step_seconds += elapsed
@@ -240,6 +263,7 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
     announce(f"scoring the {split} split ...")
     params, best_step, about = restore_params(setup, workdir)
     results = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
+    results["unit"] = setup.model.event.unit
     results |= trainee.evaluator(params, split)
     sites_per_step = setup.train.batch_size * setup.model.event.num_sites
     results |= validation_scores(about)
@@ -252,5 +276,6 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
     } | cost_of_run(run.history.to_json(), run.step, sites_per_step)
     results |= setup.recipe.objective.report(own_of(run.state))
     run.folder.check()
+    run.reporter.result(best_step, results)
     write_results(workdir, results)
     return results

@@ -1,4 +1,4 @@
-"""What a run says while it trains: a progress line and `metrics.jsonl`, by the first process only."""
+"""What a run says while it trains: progress, `metrics.jsonl` and other writers, by the first process only."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 import jax
 
+from arjax.evaluation.metrics import SCORES
 from arjax.reporting.progress import Progress
-from arjax.reporting.writers import MetricWriter
+from arjax.reporting.reports import is_number
+from arjax.reporting.scores import describe_scores
+from arjax.reporting.writers import MetricWriter, Writer, make_writers
+from arjax.training.headline import headline
 from arjax.training.history import History
+from arjax.training.setup import Setup
 from arjax.training.step import Tally
 
 
 class Reporter:
-    """Progress line and metric files of a run; silent on all processes but the first. A context manager."""
+    """Progress and metrics of a run; silent on all processes but the first. A context manager."""
 
-    def __init__(self, workdir: str | os.PathLike, total_steps: int, step: int):
+    def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int):
         """Starts at `step`: metrics of later steps, left by a killed run, are removed."""
         first = jax.process_index() == 0
-        self._writer = MetricWriter(workdir, resume_step=step) if first else None
-        self._progress = Progress(total_steps, start_step=step) if first else None
+        self._setup, self._bits, self._kind = setup, setup.model.event.is_discrete, setup.model.kind
+        self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers)) if first else None
+        self._progress = Progress(setup.total_steps, start_step=step) if first else None
 
     def __enter__(self) -> Reporter:
         return self
@@ -33,36 +40,74 @@ class Reporter:
             self._progress.close()
             self._writer.close()
 
+    def start(self) -> None:
+        """Prints the first lines of the run."""
+        if self._progress is not None:
+            for line in headline(self._setup):
+                self._progress.message(line)
+
     def say(self, text: str) -> None:
         """Prints a line that stays."""
         if self._progress is not None:
             self._progress.message(text)
+
+    def at(self, step: int) -> None:
+        """Shows that a step has been dispatched."""
+        if self._progress is not None:
+            self._progress.at(step)
+
+    def rest(self) -> None:
+        """No more steps are coming."""
+        if self._progress is not None:
+            self._progress.close()
 
     def train(self, step: int, tally: Tally, learning_rate: float, seconds: float) -> None:
         """Reports the steps since the last call from their tally, on the host; they took `seconds`."""
         if self._writer is None or self._progress is None:
             return
         metrics = tally.metrics
-        bits_per_dim = float(metrics.nll / max(metrics.dims, 1.0) / math.log(2))
+        scores = {
+            "nll_nats": float(metrics.nll / max(metrics.examples, 1.0)),
+            "bits_per_dim": float(metrics.nll / max(metrics.dims, 1.0) / math.log(2)),
+        }
         speed = float(metrics.examples / seconds)
-        values = {
-            "train/loss": float(tally.loss / tally.steps),
-            "train/nll_nats": float(metrics.nll / max(metrics.examples, 1.0)),
-            "train/bits_per_dim": bits_per_dim,
+        values = {"train/loss": float(tally.loss / tally.steps)}
+        values |= {f"train/{name}": value for name, value in scores.items()}
+        values |= {
             "learning_rate": learning_rate,
             "examples_per_second": speed,
         }
         values |= {f"train/{name}": float(mean.value) for name, mean in metrics.means.items()}
         self._writer.write(step, values)
-        self._progress.update(step, bits_per_dim, speed)
+        self._progress.update(step, describe_scores(scores, self._bits), speed)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         """Reports the scores of the validation split."""
         if self._writer is None or self._progress is None:
             return
-        numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
-        self._writer.write(step, {f"validation/{name}": value for name, value in numbers.items()})
-        self._progress.validation(step, scores["bits_per_dim"])
+        self._writer.write(step, _named("validation", scores))
+        best = ", the best so far" if history.best_step == step else ""
+        self._progress.validation(step, f"{describe_scores(scores, self._bits)} ({self._kind}){best}")
+
+    def result(self, step: int, results: Mapping[str, Any]) -> None:
+        """Hands the scores among the results of the finished run to the writers."""
+        if self._writer is not None:
+            scores = {name: value for name, value in results.items() if name in SCORES}
+            self._writer.result(step, _named(results["split"], scores))
+
+
+def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among scores, as writers name them."""
+    return {f"{split}/{name}": value for name, value in scores.items() if is_number(value)}
+
+
+def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:
+    """Hands a picture of a finished run to those of its writers that take any, under the name of its file."""
+    if jax.process_index() == 0:
+        for writer in make_writers(setup.train.writers):
+            if type(writer).picture is not Writer.picture:
+                with MetricWriter(workdir, others=[writer]):
+                    writer.picture(step, path.stem, path)
 
 
 def announce(text: str, stream: TextIO | None = None) -> None:

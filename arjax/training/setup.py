@@ -35,6 +35,7 @@ class TrainOptions:
       patience: validations without a better score after which training ends; 0: never.
       data_on_device: whether the training split is kept on every device.
       init_from: workdir of the run whose best parameters are the first ones here; "": fresh ones.
+      writers: calls of writers that are told the metrics, too, such as `tensorboard`.
     """
 
     batch_size: int
@@ -45,6 +46,7 @@ class TrainOptions:
     patience: int = 0
     data_on_device: bool = True
     init_from: str = ""
+    writers: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Setup:
       train: how the loop trains.
       evaluate: how the run is scored.
       open_run: from the workdir of another run to what it has to give.
+      about: the network and its order in words, for the first lines of a run.
     """
 
     dataset: Dataset
@@ -109,6 +112,7 @@ class Setup:
     train: TrainOptions
     evaluate: EvaluateOptions
     open_run: Callable[[str], Trained]
+    about: str = ""
 
     @property
     def model(self) -> Model:

@@ -134,8 +134,8 @@ class OneRun:
         return state
 
     def reporter(self, step: int) -> Reporter:
-        """A progress line, and metrics in the workdir."""
-        return Reporter(self._workdir, self.setup.total_steps, step)
+        """Progress, and metrics in the workdir."""
+        return Reporter(self._workdir, self.setup, step)
 
 
 def check_split(setup: Setup, split: str) -> None:

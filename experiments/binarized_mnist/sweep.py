@@ -5,18 +5,18 @@ arjax-sweep --sweep=experiments/binarized_mnist/sweep.py --workdir=runs/binarize
 
 from arjax.sweep import Run
 
-#: name in the config -> name in the table, published test nats and their mark (V2: restated, M: from memory)
+#: name in the config -> name in the table, published test nats and their source
 NETWORKS = {
-    "fvsbn": ("FVSBN", 97.45, "M"),
-    "nade": ("NADE", 88.33, "M"),
-    "made": ("MADE, 1 hidden layer, 1 order", 88.40, "M"),
-    "pixelcnn": ("PixelCNN", 81.30, "V2"),
+    "fvsbn": ("FVSBN", float("nan"), ""),
+    "nade": ("NADE", 88.33, "Uria et al. 2014, table 2"),
+    "made": ("MADE, 1 hidden layer, 1 order", 88.40, "Germain et al. 2015, table 6"),
+    "pixelcnn": ("PixelCNN", 81.30, "van den Oord et al. 2016, table 4"),
     "gated_pixelcnn": ("Gated PixelCNN", float("nan"), ""),
     "pixelcnn_pp": ("PixelCNN++", float("nan"), ""),
     "pixelsnail": ("PixelSNAIL", float("nan"), ""),
     "lmconv": ("locally masked convolution", float("nan"), ""),
-    "row_lstm": ("Row LSTM", 80.54, "M"),
-    "diagonal_bilstm": ("Diagonal BiLSTM", 79.20, "V2"),
+    "row_lstm": ("Row LSTM", 80.54, "van den Oord et al. 2016, table 4"),
+    "diagonal_bilstm": ("Diagonal BiLSTM", 79.20, "van den Oord et al. 2016, table 4"),
     "multiscale": ("multi-scale Diagonal BiLSTM", float("nan"), ""),
     "transformer": ("Transformer", float("nan"), ""),
     "image_transformer": ("Image Transformer", float("nan"), ""),
@@ -31,7 +31,7 @@ def get_sweep() -> list[Run]:
             f"configs/binarized_mnist.py:network={name}",
             model=model,
             published=published,
-            published_mark=mark,
+            published_mark=source,
         )
-        for name, (model, published, mark) in NETWORKS.items()
+        for name, (model, published, source) in NETWORKS.items()
     ]

@@ -42,5 +42,5 @@ def _row(name: str, config: str, model: str, published: float) -> Run:
         model=model,
         metric="nll_nats_per_char",
         published=published,
-        published_mark="" if math.isnan(published) else "V",
+        published_mark="" if math.isnan(published) else "nanoGPT, CPU recipe",
     )

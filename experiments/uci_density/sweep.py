@@ -7,8 +7,10 @@ import math
 
 from arjax.sweep import Run
 
+#: The source of every published number here
+SOURCE = "Germain et al. 2015, table 4"
 SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
-#: Name of each network in the table, and its nats on each set: Germain et al. (2015), table 4, one order, one mask
+#: Name of each network in the table, and its published nats on each set: one order, one mask
 PUBLISHED = {
     "independent": ("Independent", (math.nan,) * 6),
     "fvsbn": ("FVSBN", (13.17, 12.39, 83.64, 10.27, 276.88, 39.30)),
@@ -49,5 +51,5 @@ def _run(kind: str, network: str, name: str, model: str, published: float) -> Ru
         model=model,
         ordering="many" if kind else "",
         published=published,
-        published_mark="" if math.isnan(published) else "M",
+        published_mark="" if math.isnan(published) else SOURCE,
     )

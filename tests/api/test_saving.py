@@ -1,5 +1,6 @@
 """Models in safetensors files, and the cards beside them."""
 
+import dataclasses
 import json
 import struct
 
@@ -10,6 +11,7 @@ import pytest
 import arjax
 from arjax.conditionals import CONDITIONALS
 from arjax.core.errors import UserError
+from arjax.data.vocabulary import Vocabulary
 from arjax.interop.description import describe, rebuild
 from arjax.interop.model_file import SavedModel, load_model, save_model
 from arjax.models import make_model
@@ -91,6 +93,14 @@ def test_a_run_takes_its_units_along(run, tmp_path):
     np.testing.assert_allclose(loaded.log_prob(x), run.log_prob(x), rtol=1e-6)
     np.testing.assert_array_equal(loaded.standardise(run.in_data_units(x)), run.standardise(run.in_data_units(x)))
     assert '"name": "made"' in (tmp_path / "table.md").read_text()
+
+
+def test_a_model_of_text_takes_its_characters_along(fitted, tmp_path):
+    dataset = dataclasses.replace(fitted.dataset, vocabulary=Vocabulary(("é", "\n")))
+    path = dataclasses.replace(fitted, dataset=dataset).save(tmp_path / "text.safetensors")
+    for loaded in (arjax.load(path), arjax.load(arjax.load(path).save(tmp_path / "again.safetensors"))):
+        assert loaded.dataset.vocabulary == dataset.vocabulary
+        np.testing.assert_array_equal(loaded.sample(3, prompt="\né")[:, :2], [[1, 0]] * 3)
 
 
 @pytest.fixture(scope="module")

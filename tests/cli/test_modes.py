@@ -1,18 +1,26 @@
 """What each mode leaves behind, on one tiny run with labels as context."""
 
+import dataclasses
 import json
 import os
+import runpy
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 
+from arjax.cli import next_steps as next_steps_module
+from arjax.cli.command_line import parse_flags
 from arjax.cli.listing import REGISTRIES
 from arjax.cli.main import main
-from arjax.reporting.writers import read_metrics
+from arjax.cli.next_steps import next_steps
+from arjax.config.files import apply_overrides, load_workdir_config
+from arjax.reporting.writers import WRITERS, Writer, read_metrics
 
 
 def test_a_finished_run_holds_everything(finished_run):
@@ -155,13 +163,82 @@ def test_work_that_compiles_says_so_first(config_file, finished_run, tmp_path, c
 def test_a_run_can_be_made_longer_and_says_so(config_file, finished_run, tmp_path, capsys):
     workdir = copy_of(finished_run, tmp_path)
     lines = (finished_run.parent / "printed.txt").read_text().splitlines()
-    assert lines[0] == "compiling ..." and "scoring the test split ..." in lines
+    assert lines[0].startswith(
+        "digits: train 1,297, validation 200, test 300 examples of 8 x 8 sites, 17 levels, given"
+    )
+    results = json.loads((finished_run / "results.json").read_text())
+    assert lines[1].startswith(
+        f"made in raster order, {results['num_params']:,} parameters; 6 steps of 8 examples on CPU"
+    )
+    assert lines[2] == "compiling ..." and "scoring the test split ..." in lines
+    numbers = [results[name] for name in ("nll_nats", "nll_stderr", "bits_per_dim", "bits_per_dim_stderr")]
+    told = "finished at step 6; test: {:.4f} ± {:.4f} nats, {:.4f} ± {:.4f} bits/dim (exact)".format(*numbers)
+    assert told in lines and lines.index(told) > lines.index("scoring the test split ...")
     capsys.readouterr()
     flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=9"]
     assert main(flags) == 0
-    assert capsys.readouterr().out.splitlines()[:2] == ["goes on at step 6 of 9", "compiling ..."]
+    assert capsys.readouterr().out.splitlines()[2:4] == ["goes on at step 6 of 9", "compiling ..."]
     assert json.loads((workdir / "results.json").read_text())["step"] == 9
     assert json.loads((workdir / "config.json").read_text())["train"]["steps"] == 9
+
+
+def test_the_last_lines_of_a_run_are_pictures_and_commands_that_work(finished_run, monkeypatch):
+    *_, pictures, first, second = (finished_run.parent / "printed.txt").read_text().splitlines()
+    named = pictures.removeprefix("look at: ").split(" and ")
+    assert named == [str(finished_run / "samples" / "samples.png"), str(finished_run / "entropy.png")]
+    for line, mode in ((first, "sample"), (second, "evaluate")):
+        flags = parse_flags(shlex.split(line.partition(": arjax ")[2]))
+        assert (flags.mode, flags.workdir, flags.config) == (mode, str(finished_run), "")
+    config = load_workdir_config(finished_run)
+    apply_overrides(config, flags.overrides)
+    assert config.evaluate.split == "validation"
+
+
+def test_a_run_whose_parts_stand_in_its_config_file_is_opened_with_it(finished_run, monkeypatch):
+    config = load_workdir_config(finished_run)
+    setup = types.SimpleNamespace(
+        dataset=types.SimpleNamespace(splits=("train", "test")),
+        model=types.SimpleNamespace(network=0, conditional=0),
+        recipe=types.SimpleNamespace(objective=0),
+        evaluate=config.evaluate,
+    )
+    assert "--config=" not in next_steps(config, setup, finished_run, "a b.py:x")[1]
+    network = type("Own", (), {"__module__": runpy.run_path(next_steps_module.__file__)["__name__"]})
+    setup.model.network = network()
+    line = next_steps(config, setup, finished_run, "a b.py:x")[-1]
+    assert parse_flags(shlex.split(line.partition(": arjax ")[2])).config == "a b.py:x"
+    assert line.endswith("--config.evaluate.split=train")
+
+
+def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, finished_run, tmp_path, monkeypatch):
+    """A run of seconds that goes on; a writer that nobody knows is a mistake before anything is done."""
+    heard = []
+
+    @dataclasses.dataclass
+    class Heard(Writer):
+        def open(self, workdir, resume_step, lines):
+            heard.append(("open", resume_step))
+
+        def write(self, step, scalars):
+            heard.extend((step, name) for name in scalars if name.endswith("nll_nats"))
+
+        def picture(self, step, name, path):
+            heard.append((step, path.name))
+
+        def close(self):
+            heard.append("close")
+
+    monkeypatch.setattr(WRITERS, "_entries", WRITERS._entries | {"heard": Heard})
+    monkeypatch.setattr("arjax.reporting.writers.WRITERS", WRITERS)
+    workdir = copy_of(finished_run, tmp_path)
+    flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=7"]
+    assert main([*flags, "--config.train.writers=herd"]) == 2 and not heard
+    assert main([*flags, "--config.train.writers=heard"]) == 0
+    scores = [(7, "train/nll_nats"), (7, "validation/nll_nats"), (7, "test/nll_nats")]
+    assert heard == [("open", 6), *scores, "close", ("open", None), (7, "samples.png"), "close"]
+    heard.clear()
+    assert main([*flags, "--config.train.writers=heard"]) == 0
+    assert heard == []
 
 
 def copy_of(run, tmp_path):

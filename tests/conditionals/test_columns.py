@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from arjax.conditionals import make_conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
+from arjax.interop.description import describe, rebuild
 from arjax.models import make_model
 
 KINDS = {"real": 0, "tokens": 3, "binary": 2}
@@ -92,3 +94,10 @@ def test_what_does_not_fit_is_one_sentence():
         EventSpec((3,), kind="real", columns=EVENT.columns)
     with pytest.raises(UserError, match="of which 'columns' has no list"):
         fitted("")[0].sample(fitted("")[1], jax.random.key(0), 2, top_k=1)
+
+
+def test_a_model_of_columns_is_described_and_made_again():
+    model, _, _ = fitted("columns(real='gaussian(min_log_scale=-3)')")
+    found, arrays = describe(model)
+    again = rebuild(json.loads(json.dumps(found)), arrays)
+    assert again.event == EVENT and again.conditional == model.conditional and again.network == model.network

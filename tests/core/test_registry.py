@@ -164,6 +164,32 @@ def test_a_users_mistake_is_an_ordinary_value_error():
     assert issubclass(UserError, ValueError)
 
 
+def _cell(text: str, number: int, session: dict) -> None:
+    """A cell of a notebook: its file is named by what it says, its variables are those of all cells."""
+    exec(compile(text, f"/tmp/ipykernel_1/{number}.py", "exec"), session)
+
+
+def test_a_cell_of_a_notebook_replaces_what_the_notebook_registered(tools, tmp_path):
+    session, text = {"__name__": "__main__", "tools": tools}, "tools.register('mine')(lambda: {})"
+    _cell(text.format(1), 10, session)
+    _cell("\n" + text.format(2), 20, session)  # edited
+    assert tools.get("mine")() == 2
+    with pytest.raises(UserError, match=r"tool 'saw' is registered twice: by .*test_registry\.py.* and /tmp/ipykernel"):
+        _cell("tools.register('saw')(print)", 30, session)
+    program = {"__name__": "__main__", "__file__": "program.py", "tools": tools}
+    with pytest.raises(UserError, match="registered twice"):
+        _cell(text.format(3), 40, program)
+
+
+def test_a_module_that_is_reloaded_after_an_edit_replaces_its_own(tools):
+    variables, text = {"__name__": "mine", "tools": tools}, "tools.register('mine')(lambda: {})\n"
+    for before, value in (("", 1), ("# more\n", 2)):
+        exec(compile(before + text.format(value), "mine.py", "exec"), variables)  # as importlib.reload does
+        assert tools.get("mine")() == value
+    with pytest.raises(UserError, match=r"registered twice: by 'mine' in .*mine\.py, line 1 and by 'mine' in .*line 2"):
+        exec(compile(text + text, "mine.py", "exec"), variables)
+
+
 def test_it_is_read_as_a_dict_is(tools):
     assert list(tools) == ["hammer", "layer", "saw"] and len(tools) == 3
     assert tools["saw"] is tools.get("saw") and "saw" in tools and "swa" not in tools

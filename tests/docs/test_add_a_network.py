@@ -1,61 +1,47 @@
-"""The network that `docs/add_a_network.md` writes keeps the laws."""
+"""The network that `docs/add_a_network.md` writes: beside a config it trains, and in a package it keeps the laws."""
 
 from __future__ import annotations
 
+import json
 import sys
-import types
 
 import doc_text
-import jax
-import law_cases as cases
-import numpy as np
 import pytest
-import test_law1_autoregressive as law1
-import test_law3_step_form as law3
 
-from arjax.core.spec import EventSpec
+from arjax.cli.main import main
+from arjax.core import neighbours
 from arjax.networks import NETWORKS
 
 
-@pytest.fixture(scope="module")
-def page(repository):
-    return repository / "docs" / "add_a_network.md"
-
-
 @pytest.fixture
-def name(page, monkeypatch):
-    """Registers the page's network for one test."""
+def files(repository, tmp_path, monkeypatch):
+    """The folder with the files of the page; what they register is there for one test."""
     monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS._entries))
-    module = types.ModuleType("running_mean")
-    module.__file__ = "running_mean.py"
-    monkeypatch.setitem(sys.modules, "running_mean", module)  # linen looks its modules up by name
-    exec(compile(doc_text.titled(page)["running_mean.py"], "running_mean.py", "exec"), module.__dict__)
-    cases.small_model.cache_clear()
-    return "running_mean"
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(neighbours, "_NEIGHBOURS", {})
+    for name, text in doc_text.titled(repository / "docs" / "add_a_network.md").items():
+        (tmp_path / name).write_text(text)
+    sys.modules.pop("running_mean", None)
+    yield tmp_path
+    sys.modules.pop("running_mean", None)
 
 
-@pytest.mark.parametrize(("event", "partition"), [("levels_vector", "sizes(sizes=(1, 3, 2))"), ("real", "sites")])
-def test_law_1(name, event, partition):
-    law1.test_depends_on_earlier_steps_and_on_all_of_them(name, event, partition)
+def test_the_network_is_that_of_the_package(files, repository):
+    package = repository / "examples" / "outside_package" / "running_mean"
+    assert (files / "running_mean.py").read_text() == (package / "network.py").read_text()
 
 
-def test_law_1_with_context(name):
-    law1.test_context_reaches_every_site_and_opens_no_path(name, "several")
+def test_its_config_trains(files):
+    assert main([f"--config={files / 'mean_config.py'}:smoke", f"--workdir={files / 'run'}"]) == 0
+    config = json.loads((files / "run" / "config.json").read_text())
+    assert config["plugins"] == [f"running_mean in {files}"] and config["network"]["hidden_size"] == 64
 
 
-@pytest.mark.parametrize(("event", "partition"), [("tokens", "sites"), ("real", "sizes(sizes=(1, 3, 2))")])
-def test_law_3(name, event, partition):
-    model = cases.small_model(name, cases.EVENTS[event], "spiral", partition)
-    assert not isinstance(model, str)
-    law3._check(model)
-
-
-def test_it_trains_in_bfloat16_with_dropout_and_samples(name):
-    from arjax.models import make_model
-
-    model = make_model(EventSpec((2, 3)), name, hidden_size=8, dropout=0.5, dtype="bfloat16")
-    params = model.init(jax.random.key(0))
-    x = np.asarray(model.sample(params, jax.random.key(1), 5))
-    score = jax.jit(lambda key: model.log_prob(params, x, train=True, key=key))
-    log_prob = [score(jax.random.key(seed)) for seed in (0, 1)]
-    assert np.isfinite(log_prob).all() and (np.asarray(log_prob[0]) != log_prob[1]).any()
+def test_its_test_file_holds_it_to_the_laws(files, monkeypatch):
+    monkeypatch.syspath_prepend(str(files))
+    names = {"__name__": "test_running_mean"}
+    exec(compile((files / "test_running_mean.py").read_text(), "test_running_mean.py", "exec"), names)
+    (mark,) = names["test_running_mean"].pytestmark
+    laws = {row.id: row.values[0] for row in mark.args[1]}
+    assert {"autoregressive-real", "steps-tokens", "extends-binary", "normalised", "gradients"} <= laws.keys()
+    names["test_running_mean"](laws["autoregressive-binary"])

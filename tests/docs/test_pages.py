@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 import re
+import sys
 
 import doc_text
 import numpy as np
@@ -61,7 +62,14 @@ def folder(tmp_path, monkeypatch):
             if "/" not in name:
                 (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    for registry in REGISTRIES:  # what the files register is not there for other tests
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -102,7 +110,8 @@ def test_sweep_commands_name_sweeps(page, folder):
         assert set(filter(None, flags.only.split(","))) <= set(names)
 
 
-SWEEPS = [path for path in sorted(ROOT.glob("experiments/*/*.py")) if "def get_sweep" in path.read_text()]
+FILES = [*sorted(ROOT.glob("experiments/*/*.py")), *sorted(ROOT.glob("configs/sweeps/*.py"))]
+SWEEPS = [path for path in FILES if "def get_sweep" in path.read_text()]
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -130,9 +139,7 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
-def test_examples_run(page, folder, monkeypatch):
-    for registry in REGISTRIES:  # what an example registers is not there for other tests
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+def test_examples_run(page, folder):
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
             exec(compile(block.text, str(page), "exec", dont_inherit=True), {"__name__": "example"})
@@ -146,28 +153,34 @@ def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
     assert names["model"].log_prob([[0, 1, 1, 0, 1]]) > names["model"].log_prob([[0, 1, 1, 0, 0]]) + 2
 
 
-def test_the_example_of_the_readme_learns_and_paints_in():
-    block = next(b for b in doc_text.blocks(ROOT / "README.md") if b.language == "python")
+def test_the_training_loop_of_the_page_learns_and_paints_in():
     names = {"__name__": "example"}
-    exec(compile(block.text, "README.md", "exec"), names)
+    text = doc_text.titled(ROOT / "docs" / "python.md")["loop.py"]
+    exec(compile(text, "loop.py", "exec"), names)
     assert 70 < names["nats"] < 105  # independent pixels: 106.5; every value alike: 181
     assert names["samples"].shape == (16, 8, 8) and np.ptp(names["samples"]) > 8
     assert (names["completed"][:, names["top"]] == names["test"][0][names["top"]]).all()
     assert np.ptp(np.asarray(names["completed"])[:, ~names["top"]], axis=0).max() > 8
-    assert len([line for line in block.text.splitlines() if line and "import" not in line]) <= 20
+    assert len([line for line in text.splitlines() if line and "import" not in line]) <= 20
 
 
-def test_the_config_in_the_readme_is_the_file(repository):
-    shown = doc_text.titled(ROOT / "README.md")["configs/digits.py"]
+def test_the_readme_is_short():
+    assert (ROOT / "README.md").stat().st_size <= 10_000
+    (block,) = [b for b in doc_text.blocks(ROOT / "README.md") if b.language == "python"]
+    assert len([line for line in block.text.splitlines() if line and "import" not in line]) <= 5
+
+
+def test_the_config_of_the_page_is_the_file(repository):
+    shown = doc_text.titled(ROOT / "docs" / "configs.md")["configs/digits.py"]
     file = (repository / "configs" / "digits.py").read_text()
     assert shown == file[file.index("def get_config") :], "copy the function again"
 
 
-def test_every_registered_name_stands_in_the_readme():
-    text = doc_text._FENCE.sub("", (ROOT / "README.md").read_text())
+def test_every_registered_name_stands_on_the_page_of_components():
+    text = (ROOT / "docs" / "components.md").read_text()
     for registry in REGISTRIES:
         for name in registry.names():
-            assert re.search(rf"`{name}[`(]", text), f"the README does not name the {registry.kind} {name!r}"
+            assert re.search(rf"`{name}[`(]", text), f"docs/components.md does not name the {registry.kind} {name!r}"
 
 
 def test_every_config_field_is_described():
@@ -184,7 +197,7 @@ def test_the_config_of_the_page_builds(folder):
 
 def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
     assert arjax("--config=my_data.py:smoke", "--workdir=runs/parity") == 0
-    assert arjax("--mode=evaluate", "--config=my_data.py:smoke", "--workdir=runs/parity") == 0
+    assert arjax("--mode=evaluate", "--workdir=runs/parity") == 0  # finds the file again
     assert json.loads((folder / "runs/parity/results.json").read_text())["dataset"] == "parity"
 
 
@@ -198,10 +211,14 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
     for name in json.loads((folder / "runs/digits/results.json").read_text()):
         assert f"`{name.removeprefix('validation_')}`" in text, f"docs/training.md does not tell of the field {name}"
     names = {}
-    for page in ("sampling.md", "python.md"):
-        (block,) = [b for b in doc_text.blocks(ROOT / "docs" / page) if "after-digits" in b.info]
-        exec(compile(block.text, page, "exec", dont_inherit=True), names.setdefault(page, {"__name__": "example"}))
+    for page in ("README.md", "docs/sampling.md", "docs/python.md"):
+        (block,) = [b for b in doc_text.blocks(ROOT / page) if "after-digits" in b.info]
+        code = block.text.replace("network=wavenet", "smoke").replace("runs/wavenet", "runs/digits")  # the finished run
+        page = pathlib.Path(page).name
+        exec(compile(code, page, "exec", dont_inherit=True), names.setdefault(page, {"__name__": "example"}))
         assert names[page]["run"].best_step == 6
+    assert 0 < names["README.md"]["nats"].mean() < 64 * np.log(17) * 2
+    assert (names["README.md"]["completed"][:, :4] == names["README.md"]["x"][0, :4]).all()
     assert names["sampling.md"]["x"].shape == (16, 8, 8)
     assert names["python.md"]["probabilities"].shape == (5, 8, 8, 17)
     assert (names["python.md"]["completed"][:, :4] == names["python.md"]["x"][0, :4]).all()

@@ -47,7 +47,10 @@ def test_equals_the_definition_for_every_batch_size(model, params, arrays, batch
     np.testing.assert_allclose(scores["nll_nats"], nll.mean(), rtol=1e-6)
     np.testing.assert_allclose(scores["nll_stderr"], nll.std(ddof=1) / len(nll) ** 0.5, rtol=1e-5)
     np.testing.assert_allclose(scores["bits_per_dim"], nll.sum() / mask.sum() / np.log(2), rtol=1e-6)
-    assert scores.keys() == {"nll_nats", "nll_stderr", "bits_per_dim", "num_examples"}
+    ratio, sites = nll.sum() / mask.sum(), mask.sum(1)[mask.sum(1) > 0]
+    stderr = np.std(nll - ratio * sites, ddof=1) / sites.mean() / len(nll) ** 0.5 / np.log(2)
+    np.testing.assert_allclose(scores["bits_per_dim_stderr"], stderr, rtol=1e-5)
+    assert scores.keys() == {"nll_nats", "nll_stderr", "bits_per_dim", "bits_per_dim_stderr", "num_examples"}
 
 
 def test_compiles_once_for_all_parameters_and_splits(model, params, arrays):
@@ -80,6 +83,11 @@ def test_numbers_of_text_and_of_sequences_of_vectors():
     assert music["nll_nats_per_frame"] == 1.0
     np.testing.assert_allclose(music["bits_per_dim"], 1 / 88 / np.log(2))
     np.testing.assert_allclose(music["nll_stderr"], 2.0)
+    # All examples have four sites: errors are those of the mean nats, divided likewise.
+    np.testing.assert_allclose(music["nll_nats_per_frame_stderr"], 2 / 4)
+    np.testing.assert_allclose(music["bits_per_dim_stderr"], 2 / 4 / 88 / np.log(2))
+    np.testing.assert_allclose(text["bits_per_char_stderr"], 2 / 4 / np.log(2))
+    np.testing.assert_allclose([text["nll_nats_per_char_stderr"], text["perplexity_stderr"]], [0.5, 0.5 * np.e])
     assert summarize(nll[:1], sites[:1], EVENT)["nll_stderr"] == 0.0
 
 

@@ -82,8 +82,8 @@ TRAINING_FAULTS = (
     Fault(
         "the weights of a mixture are fitted on the split that is scored",
         "sweep/derived.py",
-        'nll_MN if self.weights == "equal" else self._nats(members, "validation")',
-        "nll_MN",
+        "FIND[self.weights](nll_MN if validation_MN is None else validation_MN)",
+        "FIND[self.weights](nll_MN)",
         ("sweep/test_population.py::test_means_and_mixtures_are_rows_whoever_trained_their_runs",),
     ),
 )

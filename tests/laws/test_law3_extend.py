@@ -2,9 +2,9 @@
 
 import law_cases as cases
 from choice import each_network
-from cuts import check_cuts
 
 from arjax.networks import NETWORKS
+from arjax.testing.network import check_extends
 
 #: Every network that extends in one pass, and some of the others, which scan their step.
 EXTENDING = [name for n, name in enumerate(NETWORKS.names()) if NETWORKS.get(name).CHUNK > 1 or n % 10 == 6]
@@ -14,11 +14,11 @@ EXTENDING = [name for n, name in enumerate(NETWORKS.names()) if NETWORKS.get(nam
 def test_any_cut_equals_the_parallel_form(network, event, partition):
     model = cases.models_of(network, event, partition)[:1]
     if model:
-        check_cuts(model[0], cases.params_of(model[0]))
+        check_extends(model[0], cases.params_of(model[0]))
 
 
 @each_network(["context"], cases.EACH_CONTEXT, thorough=(), every=4, takes=EXTENDING.__contains__)
 def test_any_cut_equals_the_parallel_form_in_a_context(network, context):
     model = cases.model_in_context(network, context)
     if not isinstance(model, str):
-        check_cuts(model, cases.params_of(model), cases.random_context(cases.CONTEXTS[context], cases.BATCH))
+        check_extends(model, cases.params_of(model), cases.random_context(cases.CONTEXTS[context], cases.BATCH))

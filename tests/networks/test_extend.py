@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
-from cuts import WINDOW, check_cuts
 from families import fast_for
 
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
+from arjax.testing.forms import ROUNDS, WINDOW
+from arjax.testing.network import check_extends
 
 LINE, PICTURE = EventSpec((16,), (), "tokens", 3), EventSpec((4, 4), (), "levels", 4)
 MODELS = {
@@ -36,7 +37,7 @@ MODELS = {
 }
 #: Every family, pattern and way to attend is in one of the others.
 SLOW = ("a ring of 2 steps", "strided, merged", "fixed, split", "segments", "a kernel of 1")
-CUT_ROUNDS = 9 * WINDOW  # what one example may read in all
+CUT_ROUNDS = ROUNDS * WINDOW  # what one example may read in all
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS])
@@ -44,7 +45,7 @@ def test_cuts_of_longer_sequences(name):
     network, event, choice = MODELS[name]
     model = cases.small_model(network, event, **choice)
     assert model.factorization.num_steps <= CUT_ROUNDS
-    check_cuts(model, cases.params_of(model))
+    check_extends(model, cases.params_of(model))
 
 
 #: One for each way to remember steps: all of them, a ring, segments, a sum, and queues of convolutions.

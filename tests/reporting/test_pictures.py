@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.reporting import figures, plots
+from arjax.reporting import dots, figures, plots
 from arjax.reporting.samples import as_images, write_samples, write_wave
 
 RNG = np.random.default_rng(0)
@@ -113,10 +113,19 @@ def test_wave_holds_the_waveform(tmp_path):
         assert np.frombuffer(file.readframes(4), "<i2").tolist() == [0, 32767, -32767, 32767]
 
 
-def test_results_beside_published_numbers(tmp_path):
-    rows = [("dna", "MADE", 80.0, 0.3, 83.6), ("dna", "NADE", 84.0, np.nan, 84.8), ("adult", "MADE", 13.1, 0.02, 13.1)]
-    plots.against_published(tmp_path / "published.png", rows, "nats")
-    assert np.ptp(decode_png(tmp_path / "published.png")) == 1.0
-    with pytest.raises(UserError, match=r"^there are no results beside a published number to draw$"):
-        plots.against_published(tmp_path / "none.png", [], "nats")
+def test_results_are_dots_sorted_beside_published_numbers(tmp_path):
+    far = dots.Dot("far behind", 900.0)
+    some = [
+        dots.Dot("MADE", 80.0, 0.3, 83.6),
+        dots.Dot("NADE", 84.0),
+        dots.Dot("FVSBN", 85.0),
+        dots.Dot("RBM", 86.0),
+        far,
+    ]
+    assert dots._limits(some, lower_is_better=True) == (80.0, 86.0)
+    assert dots._limits([dots.Dot("a", 1.0), dots.Dot("b", 3.0, published=4.0)], lower_is_better=False) == (1.0, 4.0)
+    dots.sorted_dots(tmp_path / "results.png", [dots.Panel("dna", "nats", some)])
+    assert np.ptp(decode_png(tmp_path / "results.png")) == 1.0
+    with pytest.raises(UserError, match=r"^there are no results to draw$"):
+        dots.sorted_dots(tmp_path / "none.png", [])
     assert not (tmp_path / "none.png").exists()

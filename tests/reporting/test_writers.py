@@ -111,20 +111,3 @@ def test_a_folder_in_its_place_is_one_sentence(tmp_path):
     for call in (read_metrics, MetricWriter):
         with pytest.raises(UserError, match=r"metrics\.jsonl: Is a directory"):
             call(tmp_path)
-
-
-def test_tensorboard_events(tmp_path):
-    pytest.importorskip("tensorboardX")
-    from tensorboardX.proto.event_pb2 import Event
-
-    with MetricWriter(tmp_path, resume_step=4) as writer:
-        writer.write(5, {"a": 0.5, "b": 2.0})
-        (path,) = tmp_path.glob("events.*")
-        data, events = path.read_bytes(), []  # on disk before close
-    while data:  # length, checksum, event, checksum
-        size = int.from_bytes(data[:8], "little")
-        events.append(Event.FromString(data[12 : 12 + size]))
-        data = data[16 + size :]
-    version, start, *values = events
-    assert version.file_version == "brain.Event:2" and start.step == 5 and start.session_log.status == 1
-    assert [(e.step, v.tag, v.simple_value) for e in values for v in e.summary.value] == [(5, "a", 0.5), (5, "b", 2.0)]

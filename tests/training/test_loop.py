@@ -110,12 +110,14 @@ def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
 def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):
     train(build(tiny_config(train__steps=5, train__log_every=3, train__eval_every=3)), tmp_path / "a")
     train(build(tiny_config(train__steps=2, train__eval_every=100)), tmp_path / "b")
-    name = "validation/bits_per_dim"
-    values = {line["step"]: line[name] for line in metrics(tmp_path / "a") if name in line}
+    scores = {line["step"]: line for line in metrics(tmp_path / "a") if "validation/nll_nats" in line}
     out = capsys.readouterr().out
     for step in (3, 5):
-        assert f"step {step}/5 ({step / 5:.0%})  validation {values[step]:.4f} bits/dim\n" in out
-    assert "step 2/2 (100%)  validation " in out and out.count("validation") == 3
+        nats, stderr = (scores[step][f"validation/{name}"] for name in ("nll_nats", "nll_stderr"))
+        bits, bits_stderr = (scores[step][f"validation/bits_per_dim{end}"] for end in ("", "_stderr"))
+        words = f"validation {nats:.4f} ± {stderr:.4f} nats, {bits:.4f} ± {bits_stderr:.4f} bits/dim (exact)"
+        assert f"step {step}/5 ({step / 5:.0%})  {words}, the best so far\n" in out
+    assert "step 2/2 (100%)  validation " in out and out.count(")  validation ") == 3
 
 
 def test_grouping_and_feed_change_no_bit(straight, tmp_path):

@@ -1,4 +1,4 @@
-"""README tables are made from csv files; a stale one is found."""
+"""Tables of pages are made from csv files; a stale one is found."""
 
 import os
 import subprocess
@@ -12,6 +12,8 @@ README = """# Title
 <!-- table: experiments/x/results.csv -->
 old
 <!-- end table -->
+<!-- best: experiments/x/results.csv experiments/x/results.csv:dna -->
+<!-- end table -->
 the end
 """
 
@@ -21,14 +23,15 @@ def root(tmp_path):
     folder = tmp_path / "experiments" / "x"
     folder.mkdir(parents=True)
     row = dict.fromkeys(COLUMNS, "") | {"dataset": "dna", "metric": "nll_nats", "value": "79.8", "num_params": "10"}
-    write_csv(folder / "results.csv", [row])
-    (folder / "README.md").write_text("no table here\n")
+    worse = row | {"value": "81", "published": "79.66", "published_mark": "table 4", "model": "MADE"}
+    write_csv(folder / "results.csv", [row | {"model": "NADE"}, worse])
+    (folder / "README.md").write_text("# Study\nno table here\n")
     (tmp_path / "README.md").write_text(README)
     return tmp_path
 
 
 def update(repository, root, *flags):
-    command = [sys.executable, str(repository / "scripts" / "update_readme_tables.py"), f"--root={root}", *flags]
+    command = [sys.executable, str(repository / "scripts" / "update_tables.py"), f"--root={root}", *flags]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(repository)})
 
 
@@ -40,6 +43,8 @@ def test_tables_are_rewritten_and_found_fresh_afterwards(repository, root):
     text = (root / "README.md").read_text()
     assert "| dna" in text and "79.8" in text and "old" not in text
     assert text.startswith("# Title\n<!-- table") and text.endswith("<!-- end table -->\nthe end\n")
+    line = "| [Study](experiments/x/README.md) | dna  | nll_nats | NADE  | 79.8 | 79.66 (table 4) |\n"
+    assert line * 2 in text  # the best result and the best published number, of two models
     fresh = update(repository, root, "--check")
     assert fresh.returncode == 0 and fresh.stdout == ""
 
@@ -52,6 +57,7 @@ def test_tables_are_rewritten_and_found_fresh_afterwards(repository, root):
             "experiments/y/results.csv, which does not exist",
         ),
         ("<!-- table: experiments/x/results.csv -->\n", "has no '<!-- end table -->'"),
+        ("<!-- best: experiments/x/results.csv:adult -->\n<!-- end table -->\n", "has no rows about adult"),
         ("<!-- table: README.md -->\n<!-- end table -->\n", "is no results table"),
     ],
 )

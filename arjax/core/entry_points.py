@@ -1,0 +1,54 @@
+"""Installed packages that register components: those with an entry point in the group `arjax.plugins`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+
+from arjax.core.errors import UserError
+
+GROUP = "arjax.plugins"
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """An entry point that could not be imported.
+
+    Attributes:
+      sentence: its name, that of its package, and the reason.
+      error: what the import raised.
+    """
+
+    sentence: str
+    error: BaseException
+
+
+@functools.cache
+def load_entry_points() -> tuple[Failure, ...]:
+    """Imports all of them, once in a process; returns those that failed. One that names a function calls it.
+
+    Nothing calls this before a name is missing or all names are listed, as finding and importing takes time.
+    """
+    failures = []
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            found = point.load()
+            if point.attr:
+                found()
+        except (Exception, SystemExit) as error:  # somebody's own code: it can raise anything
+            reason = str(error) if isinstance(error, UserError) else describe(error)
+            package = f"package {point.dist.name!r}" if point.dist else f"entry point {point.value!r}"
+            failures.append(Failure(f"the plugin {point.name!r} of the {package} cannot be imported: {reason}", error))
+    return tuple(failures)
+
+
+def entry_point_modules() -> set[str]:
+    """The modules that the entry points name."""
+    return {point.module for point in importlib.metadata.entry_points(group=GROUP)}
+
+
+def describe(error: BaseException) -> str:
+    """`ValueError: the first line of its message`."""
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {lines[0]}" if lines else "")

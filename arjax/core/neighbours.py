@@ -1,0 +1,103 @@
+"""Modules beside a user's file: while the file runs, its folder is the first that `import` searches.
+
+A process may run files of several folders, and the same file again after an edit. A module beside a file is therefore
+imported anew when it, or another one beside it, has changed since, and when its name means another file in the folder
+that is run now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from arjax.core.errors import UserError
+
+PACKAGE = __name__.partition(".")[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Neighbour:
+    """A module that was imported from beside a user's file, and the state of its source then."""
+
+    folder: str
+    file: str
+    stamp: tuple[int, int]
+
+
+_NEIGHBOURS: dict[str, _Neighbour] = {}
+#: Folders that were appended to `sys.path`.
+_APPENDED: set[str] = set()
+
+
+@contextlib.contextmanager
+def importing_from(folder: str | os.PathLike) -> Iterator[None]:
+    """Within, `import` searches `folder` before all others; afterwards, where that imported something, after them."""
+    folder = os.path.realpath(folder)
+    own = folder not in {os.path.realpath(entry) for entry in sys.path} or folder in _APPENDED
+    _forget(folder)
+    importlib.invalidate_caches()  # files that were just written
+    before = set(sys.modules)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        new = {name for name in set(sys.modules) - before if own and _is_beside(sys.modules[name], name, folder)}
+        for name in new:
+            file = str(sys.modules[name].__file__)
+            _NEIGHBOURS[name] = _Neighbour(folder, file, _stamp(file))
+        if new and folder not in sys.path:  # for imports inside of their functions
+            sys.path.append(folder)
+            _APPENDED.add(folder)
+
+
+def import_from(name: str, folder: str) -> None:
+    """Imports a module of a folder.
+
+    Raises:
+      ModuleNotFoundError: there is none.
+      UserError: another module has its name in this process.
+    """
+    with importing_from(folder):
+        module = importlib.import_module(name)
+    if root_of(module) != os.path.realpath(folder):
+        raise UserError(f"another module {name!r} is imported already: {module.__file__}")
+
+
+def root_of(module: ModuleType) -> str:
+    """The folder in which `import` finds a module, or the package that it belongs to; "" for one without a file."""
+    file = getattr(module, "__file__", None)
+    if not file:
+        return ""
+    path = Path(os.path.realpath(file))
+    path = path.parent if path.stem == "__init__" else path
+    return str(path.parents[module.__name__.count(".")])
+
+
+def _is_beside(module: ModuleType | None, name: str, folder: str) -> bool:
+    return name.partition(".")[0] != PACKAGE and getattr(module, "__name__", "") == name and root_of(module) == folder
+
+
+def _forget(folder: str) -> None:
+    """Removes from `sys.modules` what has changed, and what is not the module of that name in this folder."""
+    stale = {each.folder for each in _NEIGHBOURS.values() if _stamp(each.file) != each.stamp}
+    for name, neighbour in list(_NEIGHBOURS.items()):
+        top = os.path.join(folder, name.partition(".")[0])
+        hidden = neighbour.folder != folder and (os.path.exists(top + ".py") or os.path.isdir(top))
+        if neighbour.folder in stale or hidden:
+            sys.modules.pop(name, None)
+            del _NEIGHBOURS[name]
+
+
+def _stamp(file: str) -> tuple[int, int]:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size

@@ -1,0 +1,36 @@
+"""Scores as people read them: nats with their standard error, and what they are in the units of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+#: Scores that belong to some data only, and their units.
+UNITS = {
+    "bits_per_dim": "bits/dim",
+    "bits_per_char": "bits/char",
+    "bits_per_byte": "bits/byte",
+    "perplexity": "perplexity",
+    "nll_nats_per_frame": "nats/frame",
+}
+
+
+def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
+    """`86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim`, and what texts, frames and mixtures of orders have beside.
+
+    Args:
+      scores: numbers by the names of `results.json`; a standard error that is not there is left out.
+      bits: whether bits per dimension mean anything: those of a density depend on the units of the data.
+    """
+    parts = [_with_stderr(scores["nll_nats"], scores.get("nll_stderr"), scores.get("unit", "nats"))]
+    if scores.get("num_orders", 1) > 1:
+        mean = f"{scores['negative_elbo_nats']:.4f} ± {scores['negative_elbo_stderr']:.4f}"
+        parts.append(f"a mixture of {scores['num_orders']} orders (their mean: {mean})")
+    for name, unit in UNITS.items():
+        if name in scores and (bits or name != "bits_per_dim"):
+            parts.append(_with_stderr(scores[name], scores.get(f"{name}_stderr"), unit))
+    return ", ".join(parts)
+
+
+def _with_stderr(value: float, stderr: float | None, unit: str) -> str:
+    return f"{value:.4f} {unit}" if stderr is None else f"{value:.4f} ± {stderr:.4f} {unit}"

@@ -1,0 +1,35 @@
+"""The laws that components of other packages must keep, each kind in one line of a pytest file:
+
+    from arjax.testing import conditional_laws, network_laws
+
+    test_my_network = network_laws("my_network")
+    test_my_family = conditional_laws("my_family(components=3)")
+
+`check_...` are the same without pytest, which is imported only where the result is to be a test.
+"""
+
+from arjax.testing.conditional import check_conditional, conditional_laws
+from arjax.testing.examples import CONTEXTS, EVENTS
+from arjax.testing.laws import LawBroken
+from arjax.testing.network import check_network, network_laws
+from arjax.testing.objective import check_objective, objective_laws
+from arjax.testing.order import check_ordering_laws, check_partition_laws, ordering_laws, partition_laws
+from arjax.testing.sampler import check_sampler, sampler_laws
+
+__all__ = [
+    "CONTEXTS",
+    "EVENTS",
+    "LawBroken",
+    "check_conditional",
+    "check_network",
+    "check_objective",
+    "check_ordering_laws",
+    "check_partition_laws",
+    "check_sampler",
+    "conditional_laws",
+    "network_laws",
+    "objective_laws",
+    "ordering_laws",
+    "partition_laws",
+    "sampler_laws",
+]

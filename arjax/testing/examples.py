@@ -1,0 +1,80 @@
+"""What laws are checked on: small events of every kind of data, contexts, and random examples of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.spec import ContextSpec, EventSpec, class_label, vector
+
+_COLUMNS = (("real", 0), ("tokens", 3), ("binary", 2), ("levels", 4), ("real", 0), ("tokens", 5))
+#: Events on six sites of every kind of data, with scalar and vector values, on a line and on a grid.
+EVENTS = {
+    "binary": EventSpec((2, 3)),
+    "levels_vector": EventSpec((6,), (2,), "levels", 4),
+    "tokens": EventSpec((3, 2), (), "tokens", 5),
+    "real": EventSpec((2, 3), (), "real", 0),
+    "columns": EventSpec((6,), kind="columns", columns=tuple(EventSpec((), (), *column) for column in _COLUMNS)),
+}
+#: A line of tokens, and one part of every other kind: classes, vectors, frames, images of vectors of levels.
+CONTEXTS = {
+    "sequence": ContextSpec("sequence", 4, 3),
+    "several": ContextSpec(
+        style=class_label(3),
+        z=vector(2),
+        sound=EventSpec((3,), (2,), "real"),
+        image=EventSpec((2, 2), (2,), "levels", 3),
+    ),
+}
+#: Examples in one pass: what `dependence` needs (8 examples, each with none or one of 6 sites changed), so that all
+#: laws of a network run the same compiled programs.
+BATCH = 8 * (1 + 6)
+
+
+def random_x(event: EventSpec, num: int, seed: int = 0) -> np.ndarray:
+    """`num` random examples of an event."""
+    rng = np.random.default_rng(seed)
+    if event.columns:
+        columns = [random_x(column, num, seed + i) for i, column in enumerate(event.columns)]
+        return np.stack(columns, 1, dtype=np.float32)
+    if not event.is_discrete:
+        return rng.normal(size=(num, *event.shape)).astype(np.float32)
+    return rng.integers(0, event.num_levels, (num, *event.shape)).astype(np.int32)
+
+
+def random_context(spec: ContextSpec, num: int) -> dict[str, np.ndarray] | None:
+    """`num` random contexts by their parts, or None."""
+    return {name: random_x(part, num, seed=9) for name, part in spec.parts} or None
+
+
+def another_part(spec: ContextSpec, context: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    """The context with one of its parts changed everywhere."""
+    part = dict(spec.parts)[name]
+    return context | {name: (context[name] + 1) % part.num_levels if part.is_discrete else context[name] + 1}
+
+
+def all_values(event: EventSpec, grid: bool = True) -> np.ndarray:
+    """Every possible example, [levels^dims, *grid, *value]; without `grid` every value of one site."""
+    shape = event.shape if grid else event.value_shape
+    num_dims = int(np.prod(shape))
+    digits = np.indices((event.num_levels,) * num_dims).reshape(num_dims, -1).T
+    return digits.reshape(-1, *shape).astype(np.int32)
+
+
+def random_like(shapes: Any, seed: int = 1) -> Any:
+    """Parameters of these shapes without zeros, about twice as large as at initialisation: no path is switched off or
+    near uniform.
+    """
+    rng = np.random.default_rng(seed)
+
+    def leaf(path: Any, shape: Any) -> np.ndarray:
+        noise, name = rng.normal(size=shape.shape), path[-1].key
+        if name.endswith("scale"):  # of a normalisation
+            return np.float32(1 + 0.1 * noise)
+        if len(shape.shape) < 2 or name.endswith("bias"):
+            return np.float32(0.1 * noise)
+        return np.float32(2 * noise / np.sqrt(shape.shape[-2]))
+
+    return jax.tree.map_with_path(leaf, shapes)

@@ -1,0 +1,123 @@
+"""The forms of a network, each one compiled program: in one pass, step by step, and cut into extends and keeps."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.spec import EventSpec
+from arjax.factorization import Factorization
+from arjax.models import AutoregressiveModel
+from arjax.networks import Network
+from arjax.testing.examples import random_x
+from arjax.testing.models import params_of
+
+
+def parallel(network: Network, params: Any, x: Any, factorization: Factorization, context: Any = None) -> jax.Array:
+    """Features [B, D, F] in one pass. Jitted on the network alone: one compilation serves all orderings."""
+    return _parallel(network, params, x, factorization, context)  # with a default left out it would compile anew
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _parallel(network, params, x, factorization, context):
+    features = network.apply({"params": params}, x, factorization, context)
+    return features.reshape(x.shape[0], factorization.num_sites, -1)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _log_prob(network, conditional, params, x, factorization):
+    return AutoregressiveModel(network, conditional, factorization).log_prob(params, x)
+
+
+def log_prob(model: AutoregressiveModel, x: np.ndarray, params: Any = None) -> np.ndarray:
+    """log p(x) under the parameters (`params_of(model)`), float64[B]; one compilation serves all orderings."""
+    params = params_of(model) if params is None else params
+    scores = _log_prob(model.network, model.conditional, params, x, model.factorization)
+    return np.asarray(scores, np.float64)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def stepwise(network, params, x, garbage, factorization, context=None):
+    """Features [B, D, F] step by step, on a canvas that holds `garbage` wherever a step must not look."""
+    variables, num_sites = {"params": params}, factorization.num_sites
+    x_BDv, garbage_BDv = (a.reshape(a.shape[0], num_sites, -1) for a in (x, garbage))
+    step_D = jnp.asarray(factorization.step)
+
+    def body(carry, t):
+        canvas = jnp.where((step_D < t)[:, None], x_BDv, garbage_BDv).reshape(x.shape)
+        return network.apply(variables, carry, canvas, t, factorization, context, method="step")
+
+    carry = network.apply(variables, x.shape[0], factorization, context, method="init_carry")
+    _, features_SBMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
+    by_slot = jnp.swapaxes(features_SBMF, 0, 1).reshape(x.shape[0], -1, features_SBMF.shape[-1])
+    return by_slot[:, jnp.asarray(factorization.slot)]
+
+
+#: Steps in one extend, and how often it is called.
+WINDOW, ROUNDS = 3, 9
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def in_cuts(network, params, x, garbage, factorization, kept, context):
+    """One program for all cuts: of each example b and round r, `kept[b, r]` of the steps of a window happened.
+
+    Returns t[B, R], the first step of the window; kept[B, R] as far as steps are left; features [B, R, k + 1, M, F] of
+    the window and, from `step`, of the first step after what was kept.
+    """
+    variables, num_sites, num_steps = {"params": params}, factorization.num_sites, factorization.num_steps
+    apply = functools.partial(network.apply, variables)
+
+    def one(x, garbage, kept_R, context):
+        x, garbage, context = jax.tree.map(lambda leaf: leaf[None], (x, garbage, context))
+
+        def canvas_before(step):
+            where = (jnp.asarray(factorization.step) < step)[:, None]
+            return jnp.where(where, x.reshape(1, num_sites, -1), garbage.reshape(1, num_sites, -1)).reshape(x.shape)
+
+        def one_round(state, n):
+            carry, t = state
+            n = jnp.minimum(n, num_steps - t)
+            canvas = canvas_before(t + n)  # what was proposed for the steps that did not happen is wrong
+            carries, window = apply(carry, canvas, t, WINDOW, factorization, context, method="extend")
+            carry = apply(carries, n, method="keep")
+            _, after = apply(carry, canvas, t + n, factorization, context, method="step")
+            return (carry, t + n), (t, n, jnp.concatenate([window[0], after]))
+
+        carry = apply(1, factorization, context, method="init_carry")
+        return jax.lax.scan(one_round, (carry, jnp.int32(0)), kept_R)[1]
+
+    return jax.vmap(one)(x, garbage, kept, context)
+
+
+def dependence(
+    network: Network, params: Any, factorization: Factorization, num: int = 8, context: Any = None
+) -> np.ndarray:
+    """bool[D, D]: whether changing x_j changes the features of site i by anything at all, on any of `num` examples."""
+    event, num_sites = network.event, factorization.num_sites
+    everything = _with_each_site_changed(event, num)
+    if context is not None:
+        context = jax.tree.map(lambda c: np.tile(c, (num_sites + 1,) + (1,) * (c.ndim - 1)), context)
+    features = np.asarray(parallel(network, params, everything, factorization, context))
+    features = features.reshape(num_sites + 1, num, num_sites, -1)
+    return (features[1:] != features[:1]).any((1, 3)).T
+
+
+def _with_each_site_changed(event: EventSpec, num: int) -> np.ndarray:
+    """`num` examples as they are, with their first site changed, with their second, ...: [(1 + D) * num, ...]."""
+    num_sites = event.num_sites
+    x = random_x(event, num).reshape(num, num_sites, -1)
+    changed = np.repeat(x[None], num_sites, 0)  # [D, num, D, value]
+    site = np.arange(num_sites)
+    if event.is_discrete:
+        shift = np.random.default_rng(5).integers(1, event.num_levels, changed[site, :, site].shape)
+        changed[site, :, site] = (changed[site, :, site] + shift) % event.num_levels
+    else:
+        changed[site, :, site] += 1
+    for i, column in enumerate(event.columns):
+        if column.is_discrete:
+            changed[i, :, i] %= column.num_levels
+    return np.concatenate([x[None], changed]).reshape(-1, *event.shape)

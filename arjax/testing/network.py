@@ -1,0 +1,286 @@
+"""The laws of a network: autoregressive, its forms agree, normalised, sampled as it scores, trainable."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.spec import EventSpec
+from arjax.models import AutoregressiveModel
+from arjax.networks import NETWORKS
+from arjax.testing import forms
+from arjax.testing.examples import BATCH, CONTEXTS, EVENTS, all_values, another_part, random_context, random_x
+from arjax.testing.laws import Law, LawBroken, NotServed, as_test, check_laws, require
+from arjax.testing.models import params_of, served
+
+#: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16 of 8 bits.
+TOLERANCE, LOW_PRECISION = 2e-5, 6e-2
+#: Each kind of data with another block structure.
+STRUCTURES = {
+    "binary": "sites",
+    "levels_vector": "sizes(sizes=(1, 3, 2))",
+    "tokens": "blocks(size=2)",
+    "real": "sites",
+    "columns": "sizes(sizes=(1, 3, 2))",
+}
+ORDERS = ("random(seed=1)", "raster", "spiral")
+
+
+def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **options: Any) -> Callable[[Law], None]:
+    """A pytest test of a registered network:
+
+        test_my_network = network_laws("my_network")
+
+    Each law is an item of the test; a law that asks for what the network refuses is skipped with its sentence.
+
+    Args:
+      name: of the network, which has been imported, or is found by an entry point.
+      events: kinds of data, of `arjax.testing.EVENTS`.
+      **options: of the network, where they are others than in its `SMALL`.
+    """
+    return as_test(_laws(name, events, options))
+
+
+def check_network(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **options: Any) -> dict[str, str]:
+    """The same without pytest, in a notebook: returns "kept", or the sentence of a refusal, by the name of each law.
+
+    Raises:
+      LawBroken: with the law, the place and the size of the difference.
+    """
+    return check_laws(_laws(name, events, options))
+
+
+def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law]:
+    laws = [Law("serves-something", functools.partial(check_serves_something, name, events, options))]
+    for event in events:
+        for law, check in (
+            ("autoregressive", check_autoregressive),
+            ("steps", check_steps),
+            ("extends", check_extends),
+        ):
+            laws.append(Law(f"{law}-{event}", functools.partial(_in_all_orders, check, name, event, options)))
+    single = {
+        "context": check_context,
+        "normalised": check_normalised,
+        "samples": check_samples,
+        "gradients": check_gradients,
+        "dropout": check_dropout,
+        "bfloat16": check_bfloat16,
+    }
+    return laws + [Law(law, functools.partial(check, name, options)) for law, check in single.items()]
+
+
+def check_serves_something(name: str, events: Sequence[str], options: dict[str, Any]) -> None:
+    """Some kind of data is served: else the laws would hold the network to nothing."""
+    refusals = []
+    for event in events:
+        try:
+            served(name, EVENTS[event], ORDERS[0], STRUCTURES[event], **options)
+            return
+        except NotServed as refusal:
+            refusals.append(str(refusal))
+    raise LawBroken(f"the network {name!r} refuses everything: {refusals[0]}")
+
+
+def _in_all_orders(check: Callable[..., Any], name: str, event: str, options: dict[str, Any]) -> None:
+    models = [served(name, EVENTS[event], order, STRUCTURES[event], **options) for order in ORDERS]
+    for model in {id(model): model for model in models}.values():
+        check(model, params_of(model))
+
+
+def declared(model: AutoregressiveModel) -> np.ndarray:
+    """The dependencies that the network declares, bool[D, D], which the order must allow."""
+    dependencies = model.network.dependencies(model.factorization)
+    wrong = np.argwhere(dependencies & ~np.asarray(model.factorization.mask()))
+    if len(wrong):
+        raise LawBroken(f"{_where(model)}`dependencies` lets site {wrong[0][0]} read site {wrong[0][1]}, not earlier")
+    return dependencies
+
+
+def _where(model: AutoregressiveModel) -> str:
+    steps = np.asarray(model.factorization.step).reshape(model.event.grid_shape).tolist()
+    return f"on {model.event.kind} data with the steps {steps}: "
+
+
+def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
+    """Law 1: changing x_j changes the features of exactly the sites that are declared to read it.
+
+    Raises:
+      LawBroken: a site reads one that it must not, or does not read one that it should.
+    """
+    reads, should = forms.dependence(model.network, params, model.factorization, context=context), declared(model)
+    for wrong, says in ((reads & ~should, "read"), (should & ~reads, "do not read")):
+        for site, other in np.argwhere(wrong)[:1]:
+            why = "which does not come earlier" if says == "read" else "as `dependencies` says that they do"
+            raise LawBroken(f"law 1: {_where(model)}the features of site {site} {says} site {other}, {why}")
+
+
+def _close(found: np.ndarray, expected: np.ndarray, tolerance: float, message: str) -> None:
+    difference, largest = np.abs(found - expected).max(), np.abs(expected).max()
+    require(np.isfinite(found).all(), f"{message}: some are not finite")
+    require(difference <= tolerance * largest, f"{message}: by {difference:.3g}, where the largest is {largest:.3g}")
+
+
+def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
+    """Law 3: S steps, on a canvas with garbage wherever a step must not look, give the features of the one pass.
+
+    Raises:
+      LawBroken: they differ.
+    """
+    x, garbage = random_x(model.event, BATCH), random_x(model.event, BATCH, seed=1)
+    expected = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
+    found = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
+    _close(found, expected, TOLERANCE, f"law 3: {_where(model)}features of `step` and of `__call__` differ")
+
+
+def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6) -> np.ndarray:
+    """Law 3: any cut into extends, of which the first n steps are kept, gives them too; another one in each example.
+
+    Returns:
+      How often each step was compared, int[S].
+
+    Raises:
+      LawBroken: they differ.
+    """
+    event, factorization = model.event, model.factorization
+    x, garbage = random_x(event, BATCH), random_x(event, BATCH, seed=1)
+    expected = np.asarray(forms.parallel(model.network, params, x, factorization, context))[:num]
+    kept = np.random.default_rng(3).integers(0, forms.WINDOW + 1, (num, forms.ROUNDS))
+    kept[0], kept[1] = 1, forms.WINDOW
+    context = jax.tree.map(lambda part: part[:num], context)
+    cuts = forms.in_cuts(model.network, params, x[:num], garbage[:num], factorization, kept, context)
+    t, n, found = map(np.asarray, cuts)
+    require(np.isfinite(found).all(), f"law 3: {_where(model)}features of `extend` are not finite")
+    compared = np.zeros(factorization.num_steps, int)
+    for b, r in np.ndindex(t.shape):
+        places = [(i, t[b, r] + i) for i in range(min(n[b, r] + 1, forms.WINDOW))]
+        for i, step in [*places, (forms.WINDOW, t[b, r] + n[b, r])]:
+            if step < factorization.num_steps:
+                sites = np.asarray(factorization.blocks)[step]
+                sites = sites[sites < factorization.num_sites]
+                difference = np.abs(found[b, r, i, : len(sites)] - expected[b, sites]).max()
+                place = f"`extend` from step {t[b, r]} on, of which {n[b, r]} steps were kept, differs at step {step}"
+                enough = difference <= TOLERANCE * np.abs(expected).max()
+                require(enough, f"law 3: {_where(model)}{place} by {difference:.3g}")
+                compared[step] += 1
+    require((compared > 0).all(), "law 3: some steps were not compared")
+    return compared
+
+
+def check_context(name: str, options: dict[str, Any]) -> None:
+    """Every part of a context reaches every site, and opens no path between sites; all forms agree.
+
+    Raises:
+      LawBroken: one does not.
+    """
+    spec = CONTEXTS["several"]
+    structure = STRUCTURES["levels_vector"]
+    model = served(name, EVENTS["tokens"], ORDERS[0], structure, context=spec, **options)
+    params = params_of(model)
+    check_autoregressive(model, params, random_context(spec, 8))
+    context = random_context(spec, BATCH)
+    check_steps(model, params, context)
+    x = random_x(model.event, BATCH)
+    features = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
+    for part, _ in spec.parts:
+        other = another_part(spec, context, part)
+        change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
+        unmoved = np.flatnonzero(np.abs(change).max((0, 2)) == 0)
+        require(not len(unmoved), f"the part {part!r} of the context does not reach the sites {unmoved.tolist()}")
+
+
+def check_normalised(name: str, options: dict[str, Any]) -> None:
+    """Law 2: the probabilities of all examples of a small event add up to 1.
+
+    Raises:
+      LawBroken: they do not, or all are alike.
+    """
+    model = served(name, EventSpec((2, 3)), ORDERS[0], "sites", **options)
+    log_prob = forms.log_prob(model, all_values(model.event))
+    total = np.exp(log_prob).sum()
+    require(abs(total - 1) < 1e-5, f"law 2: the probabilities of all examples add up to {total:.6f}")
+    require(log_prob.std() > 0.01, "law 2: all examples have the same probability, whatever the parameters")
+
+
+def check_samples(name: str, options: dict[str, Any]) -> None:
+    """Law 4: the cached sampler draws what the naive one draws from the same keys.
+
+    Raises:
+      LawBroken: it does not.
+    """
+    model = served(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
+    draws = [
+        np.asarray(model.sample(params_of(model), jax.random.key(4), 32, sampler=sampler))
+        for sampler in ("cached", "naive")
+    ]
+    differ = int((draws[0] != draws[1]).any((1, 2)).sum())
+    require(differ == 0, f"law 4: {differ} of 32 samples of the samplers `cached` and `naive` differ")
+
+
+def check_gradients(name: str, options: dict[str, Any]) -> None:
+    """Gradients of the log-likelihood at fresh parameters are finite, and not all zero.
+
+    Raises:
+      LawBroken: they are not.
+    """
+    model = served(name, EVENTS["tokens"], "raster", "sites", **options)
+    x = random_x(model.event, 8)
+    gradient = jax.grad(lambda params: -model.log_prob(params, x).mean())
+    gradients = jax.jit(lambda key: gradient(model.init(key)))(jax.random.key(0))
+    for path, leaf in jax.tree.leaves_with_path(gradients):
+        require(np.isfinite(leaf).all(), f"the gradient of {jax.tree_util.keystr(path)} is not finite")
+    largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients))
+    require(largest > 0, "no parameter has a gradient")
+
+
+def check_dropout(name: str, options: dict[str, Any]) -> None:
+    """Dropout is active in training alone, is a function of the key, and keeps the order.
+
+    Raises:
+      NotServed: the network has no option that ends in `dropout`.
+      LawBroken: it is none of that.
+    """
+    rates = {option: 0.5 for option in NETWORKS.options(name) if option.endswith("dropout")}
+    if not rates:
+        raise NotServed(f"the network {name!r} has no dropout")
+    model = served(name, EVENTS["binary"], "raster", "sites", **options | rates)
+    params, x = params_of(model), random_x(model.event, 8)
+
+    @functools.partial(jax.jit, static_argnames="train")
+    def features(x, key, train=True):
+        return model.features(params, x, train=train, key=key).reshape(8, model.event.num_sites, -1)
+
+    keys = [jax.random.key(seed) for seed in (0, 0, 1)]
+    first, again, other = (np.asarray(features(x, key)) for key in keys)
+    require((first == again).all(), "dropout: the same key gives other features")
+    require((first != other).any(), f"dropout: training with {', '.join(rates)} = 0.5 is not random")
+    quiet = [np.asarray(features(x, key, train=False)) for key in (keys[0], keys[2])]
+    require((quiet[0] == quiet[1]).all(), "dropout: features are random without train=True")
+    mask = model.network.dependencies(model.factorization)
+    for site in range(model.event.num_sites):
+        changed = x.reshape(8, -1).copy()
+        changed[:, site] = 1 - changed[:, site]
+        reads = (np.asarray(features(changed.reshape(x.shape), keys[0])) != first).any((0, 2))
+        wrong = np.flatnonzero(reads & ~mask[:, site])
+        require(not len(wrong), f"dropout: in training the features of the sites {wrong.tolist()} read site {site}")
+
+
+def check_bfloat16(name: str, options: dict[str, Any]) -> None:
+    """With `dtype="bfloat16"` parameters and features stay float32, and features stay close to those of float32.
+
+    Raises:
+      LawBroken: they do not.
+    """
+    event, choice = EVENTS["tokens"], (ORDERS[0], "sites")
+    low, high = (served(name, event, *choice, dtype=dtype, **options) for dtype in ("bfloat16", "float32"))
+    types = {str(leaf.dtype) for leaf in jax.tree.leaves(low.param_shapes)}
+    require(types <= {"float32"}, f"bfloat16: the parameters are {', '.join(sorted(types))}, not float32")
+    params, x = params_of(high), random_x(event, BATCH)
+    expected = np.asarray(forms.parallel(high.network, params, x, high.factorization))
+    found = forms.parallel(low.network, params, x, low.factorization)
+    require(found.dtype == np.float32, f"bfloat16: features are {found.dtype}, not float32")
+    _close(np.asarray(found), expected, LOW_PRECISION, "bfloat16: features and those of float32 differ")

@@ -1,0 +1,133 @@
+"""The laws of an objective: finite, downhill along its gradient, and blind to examples of weight 0."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.objectives import Step, make_objective
+from arjax.testing.examples import EVENTS, random_x
+from arjax.testing.laws import Law, NotServed, as_test, check_laws, require
+from arjax.testing.models import served
+
+NUM = 12
+
+
+def objective_laws(call: str, *, network: str = "made", orders: str = "") -> Callable[[Law], None]:
+    """A pytest test of a registered objective:
+
+        test_my_loss = objective_laws("my_loss(weight=0.5)")
+
+    Args:
+      call: its call string. One that reads companions is tried without them.
+      network: of the small model that it trains.
+      orders: of that model; `pool(num=4)` where the objective draws from orders and none are named.
+    """
+    return as_test(_laws(call, network, orders))
+
+
+def check_objective(call: str, *, network: str = "made", orders: str = "") -> dict[str, str]:
+    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
+
+    Raises:
+      LawBroken: with the law and the size of the difference.
+    """
+    return check_laws(_laws(call, network, orders))
+
+
+def _laws(call: str, network: str, orders: str) -> list[Law]:
+    checks = {"finite": check_finite, "downhill": check_downhill, "weights": check_weights}
+    return [Law(name, functools.partial(check, call, network, orders)) for name, check in checks.items()]
+
+
+@functools.cache
+def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., Any], Any, Any]:
+    """The loss and its gradients as one compiled program, and fresh parameters of the model and of the objective."""
+    orders = orders or ("pool(num=4)" if objective.NEEDS_ORDERS else "")
+    try:
+        model = served(network, EVENTS["binary"], "raster", "sites", orders=orders)
+        objective.check(model)
+    except UserError as refusal:
+        raise NotServed(str(refusal)) from refusal
+    params, own = model.init(jax.random.key(0)), objective.init(model, jax.random.key(1))
+
+    @jax.jit
+    def run(params: Any, own: Any, batch: Batch, key: jax.Array) -> tuple[Any, Any, Any]:
+        def loss(params: Any, own_params: Any) -> tuple[jax.Array, Any]:
+            kept = type(own)(own_params, own.state)
+            found = objective.loss(model, params, kept, batch, Step(key, jnp.float32(0.5)))
+            return found.value, found
+
+        (value, found), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, own.params)
+        return value, gradients, found
+
+    return run, params, own
+
+
+def _run(call: str, network: str, orders: str, batch: Batch, params: Any = None, own: Any = None) -> tuple:
+    run, fresh, fresh_own = _program(make_objective(call), network, orders)
+    return run(fresh if params is None else params, own or fresh_own, batch, jax.random.key(2))
+
+
+def _batch() -> Batch:
+    return Batch(random_x(EVENTS["binary"], NUM), weight=np.ones(NUM, np.float32))
+
+
+def check_finite(call: str, network: str, orders: str) -> None:
+    """The loss is one number; it, its gradients and its metrics are finite, its state has the structure of `init`.
+
+    Raises:
+      LawBroken: they are not.
+    """
+    value, gradients, found = _run(call, network, orders, _batch())
+    require(value.shape == (), f"the loss has the shape {value.shape}")
+    for name, tree in (("loss", value), ("gradient", gradients), ("metrics", found.metrics), ("state", found.state)):
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            require(np.isfinite(leaf).all(), f"the {name} {jax.tree_util.keystr(path)} is not finite")
+    largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients[0]))
+    require(largest > 0, "no parameter of the model has a gradient")
+    own = _program(make_objective(call), network, orders)[2]
+    shapes = [jax.tree.map(lambda leaf: (np.shape(leaf), str(jnp.asarray(leaf).dtype)), t) for t in (own, found)]
+    require(shapes[0].state == shapes[1].state, f"the state after a batch is {shapes[1].state}, not {shapes[0].state}")
+
+
+def check_downhill(call: str, network: str, orders: str) -> None:
+    """A small step against the gradient lowers the loss of the same batch under the same key.
+
+    Raises:
+      LawBroken: it does not.
+    """
+    before, (gradient, _), _ = _run(call, network, orders, _batch())
+    params = _program(make_objective(call), network, orders)[1]
+    size = sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient))
+    step = 0.01 / max(size, 1e-12) ** 0.5
+    moved = jax.tree.map(lambda leaf, slope: leaf - step * slope, params, gradient)
+    after = _run(call, network, orders, _batch(), moved)[0]
+    require(after < before, f"a small step against the gradient takes the loss from {before:.6g} to {after:.6g}")
+
+
+def check_weights(call: str, network: str, orders: str) -> None:
+    """What examples of weight 0 hold does not matter, and a batch of nothing else has loss and gradients 0.
+
+    Raises:
+      LawBroken: it does.
+    """
+    batch = _batch()
+    weight = np.float32(np.arange(NUM) < NUM - 3)
+    other = batch.replace(weight=weight, x=np.where(weight[:, None, None] > 0, batch.x, 1 - batch.x))
+    same, changed = (_run(call, network, orders, each)[:2] for each in (batch.replace(weight=weight), other))
+    for name, a, b in zip(("loss", "gradient"), same, changed, strict=True):
+        close = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-4, atol=1e-6), a, b)
+        require(all(jax.tree.leaves(close)), f"the {name} depends on examples of weight 0")
+    _, gradients, found = _run(call, network, orders, batch.replace(weight=np.zeros(NUM, np.float32)))
+    finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradients, found.metrics)))
+    require(finite, "a batch of weight 0 has gradients or metrics that are not finite")
+    moves = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradients[0]))
+    require(moves == 0, "a batch of weight 0 has a gradient")

@@ -1,0 +1,124 @@
+"""The laws of a sampler: the values of the naive one, whatever is drawn together, and observed sites keep theirs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.spec import EventSpec
+from arjax.samplers import make_sampler
+from arjax.testing import forms
+from arjax.testing.examples import EVENTS, all_values, random_x
+from arjax.testing.laws import Law, as_test, check_laws, require
+from arjax.testing.models import params_of, served
+from arjax.testing.statistics import LEAST_P, chi_square
+
+#: Kind of data and block structure of the models that are drawn from.
+MODELS = {"binary": "sites", "tokens": "sizes(sizes=(1, 3, 2))", "real": "sites"}
+NUM, DRAWS = 16, 4096
+
+
+def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> Callable[[Law], None]:
+    """A pytest test of a sampler:
+
+        test_my_sampler = sampler_laws("my_sampler(chunk=3)")
+
+    Args:
+      call: its call string, or the sampler itself.
+      exact: whether it draws the values of the naive sampler from the same keys. Else it must have its distribution.
+      network: whose small model it draws from.
+    """
+    return as_test(_laws(call, exact, network))
+
+
+def check_sampler(call: Any, *, exact: bool = True, network: str = "made") -> dict[str, str]:
+    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
+
+    Raises:
+      LawBroken: with the law and the size of the difference.
+    """
+    return check_laws(_laws(call, exact, network))
+
+
+def _laws(call: Any, exact: bool, network: str) -> list[Law]:
+    laws = [Law("distribution", functools.partial(check_distribution, call, network))]
+    for event in MODELS:
+        if exact:
+            laws.append(Law(f"values-of-naive-{event}", functools.partial(check_values, call, network, event)))
+        laws.append(Law(f"observed-{event}", functools.partial(check_observed, call, network, event)))
+    return [*laws, Law("own-key", functools.partial(check_own_key, call, network))]
+
+
+def _model(network: str, event: str) -> tuple[Any, Any]:
+    model = served(network, EVENTS[event], "random(seed=3)", MODELS[event])
+    return model, params_of(model)
+
+
+def _draw(model: Any, params: Any, call: Any, num: int = NUM, **options: Any) -> Any:
+    return model.draw(params, jax.random.split(jax.random.key(4), num), sampler=make_sampler(call), **options)
+
+
+def check_values(call: Any, network: str, event: str) -> None:
+    """Law 4: the values of the naive sampler from the same keys; real ones up to rounding.
+
+    Raises:
+      LawBroken: they are not.
+    """
+    model, params = _model(network, event)
+    found, expected = (np.asarray(_draw(model, params, each).x) for each in (call, "naive"))
+    same = np.isclose(found, expected, rtol=1e-3, atol=1e-3) if event == "real" else found == expected
+    differ = int((~same).reshape(NUM, -1).any(1).sum())
+    require(differ == 0, f"law 4: {differ} of {NUM} samples are not those of `naive` from the same keys")
+
+
+def check_distribution(call: Any, network: str) -> None:
+    """Law 4: samples follow the probabilities; statistics are int32[B].
+
+    Raises:
+      LawBroken: they do not.
+    """
+    event = EventSpec((2, 2))
+    model = served(network, event, "random(seed=2)", "sites")
+    params = params_of(model)
+    drawn = _draw(model, params, call, DRAWS)
+    codes = np.asarray(drawn.x).reshape(DRAWS, -1) @ (2 ** np.arange(4)[::-1])
+    probabilities = np.exp(forms.log_prob(model, all_values(event)))
+    p_value = chi_square(np.bincount(codes, minlength=16), probabilities / probabilities.sum())
+    require(p_value > LEAST_P, f"law 4: samples do not follow the probabilities (p = {p_value:.1e} of {DRAWS} draws)")
+    for name in ("network_calls", "steps"):
+        require(name in drawn.stats, f"the statistics lack {name!r}")
+    for name, counts in drawn.stats.items():
+        fits = counts.shape == (DRAWS,) and counts.dtype == np.int32
+        require(fits, f"the statistic {name!r} is {counts.dtype}{list(counts.shape)}, not int32[{DRAWS}]")
+
+
+def check_observed(call: Any, network: str, event: str) -> None:
+    """Observed sites keep their values; those before them in the order are all observed.
+
+    Raises:
+      LawBroken: they do not.
+    """
+    model, params = _model(network, event)
+    given = random_x(model.event, NUM)  # not what the keys would draw
+    for steps in (1, model.factorization.num_steps):
+        observed = (np.asarray(model.factorization.step) < steps).reshape(model.event.grid_shape)
+        found = np.asarray(_draw(model, params, call, given=given, observed=observed).x)
+        require((found[:, observed] == given[:, observed]).all(), "observed sites have changed")
+        require(np.isfinite(found).all(), "samples are not finite")
+
+
+def check_own_key(call: Any, network: str) -> None:
+    """An example depends on its own key alone: the first of many are those of few.
+
+    Raises:
+      LawBroken: it does not.
+    """
+    model, params = _model(network, "tokens")
+    keys, sampler = jax.random.split(jax.random.key(5), NUM), make_sampler(call)
+    many, few = (np.asarray(model.draw(params, keys[:num], sampler=sampler).x) for num in (NUM, NUM // 4))
+    require((many[: NUM // 4] == few).all(), "an example depends on what is drawn with it, not on its own key alone")
+    require((many != many[:1]).any(), "all samples are alike")

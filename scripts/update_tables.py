@@ -1,0 +1,109 @@
+"""Rewrites the result tables of the pages from the csv files they name; numbers are never typed.
+
+A table stands between two markers, the first of which names its csv file from the root of the repository:
+
+    <!-- table: experiments/uci/results.csv -->
+    <!-- end table -->
+
+A summary names several files, or one of the data sets of a file, and has one line for each: the best result by its
+metric beside the best published number.
+
+    <!-- best: experiments/digits/results.csv experiments/uci/results.csv:dna -->
+    <!-- end table -->
+
+Run: python scripts/update_tables.py [--check]      (--check writes nothing and exits with 1 on a stale table)
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
+from arjax.reporting.tables import markdown_table
+from arjax.sweep.results import published_number, read_csv, readable_columns, with_stderr
+
+TABLE = re.compile(r"(<!-- (table|best): (\S+(?: \S+)*) -->\n)(.*?)(<!-- end table -->)", flags=re.DOTALL)
+
+
+def render(text: str, root: Path) -> str:
+    """The text with every table between markers made anew from its csv file.
+
+    Raises:
+      UserError: a csv file is missing or no results table, or a marker has no end.
+    """
+
+    def table(match: re.Match) -> str:
+        if match[2] == "best":
+            lines = [_best(name, root) for name in match[3].split()]
+            made = markdown_table(["study", "data", "metric", "model", "ours", "published"], lines, ["ours"])
+        else:
+            made = markdown_table(*readable_columns(_rows(match[3], root)))
+        return f"{match[1]}{made}\n{match[5]}"
+
+    if len(re.findall(r"<!-- (?:table|best):", text)) != len(TABLE.findall(text)):
+        raise UserError("a '<!-- table: FILE -->' or '<!-- best: FILE -->' marker has no '<!-- end table -->' after it")
+    return TABLE.sub(table, text)
+
+
+def _rows(name: str, root: Path) -> list[dict[str, str]]:
+    if not (root / name).is_file():
+        raise UserError(f"a table names {name}, which does not exist")
+    return read_csv(root / name)
+
+
+def _best(name: str, root: Path) -> list[str]:
+    """The line of a summary: the lowest result in the first metric of a data set, by default that of the first row."""
+    name, _, dataset = name.partition(":")
+    rows = _rows(name, root)
+    rows = [row for row in rows if not dataset or row["dataset"].rpartition("/")[2] == dataset]
+    if not rows:
+        raise UserError(f"{name} has no rows{f' about {dataset}' if dataset else ''}")
+    rows = [row for row in rows if all(row[key] == rows[0][key] for key in ("dataset", "metric"))]
+    best = min(rows, key=lambda row: float(row["value"]))
+    published = min((row for row in rows if row["published"]), key=lambda row: float(row["published"]), default=None)
+    study = Path(name).parent
+    title = (root / study / "README.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    return [
+        f"[{title}]({study.as_posix()}/README.md)",
+        best["dataset"],
+        best["metric"],
+        best["model"],
+        with_stderr(best, "value"),
+        published_number(published) if published else "",
+    ]
+
+
+def update(root: Path, check: bool) -> int:
+    """Updates all pages below `root`; with `check` only counts the stale ones. Returns the exit code."""
+    stale = []
+    for path in [root / "README.md", *sorted(root.glob("docs/*.md")), *sorted(root.glob("experiments/*/README.md"))]:
+        if not path.is_file() or path.name == "sweeps.md":  # the page that shows how markers are written
+            continue
+        text = path.read_text(encoding="utf-8")
+        new = render(text, root)
+        if new == text:
+            continue
+        stale.append(path.relative_to(root))
+        if not check:
+            path.write_text(new, encoding="utf-8")
+    for path in stale:
+        print(f"{path} {'is stale: run python scripts/update_tables.py' if check else 'updated'}")
+    return 1 if stale and check else 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reads the flags and updates or checks the tables."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 on a stale table")
+    parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="root of the repository")
+    flags = parser.parse_args(argv)
+    return update(flags.root, flags.check)
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("update_tables", lambda: main(sys.argv[1:])))

@@ -1,0 +1,127 @@
+"""Runs whose components come from outside: from beside the config file, and from named modules."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from arjax.cli.main import main
+from arjax.config import base_config
+from arjax.config.files import load_config_file, load_workdir_config
+from arjax.config.validate import validate
+from arjax.core import neighbours
+from arjax.core.errors import UserError
+from arjax.factorization import ORDERINGS
+
+ORDER = """
+import numpy as np
+from arjax.factorization import ORDERINGS
+
+@ORDERINGS.register("last_first")
+def last_first(grid_shape):
+    size = np.prod(grid_shape)
+    return np.roll(np.arange(size), 1)
+"""
+CONFIG = """
+import order_of_mine
+from arjax.config import apply_smoke, base_config, dataset_config, network_config
+
+def get_config(arg=""):
+    config = base_config()
+    config.dataset = dataset_config("digits")
+    config.model.ordering = "reversed(of='last_first')"
+    config.network = network_config("independent")
+    return apply_smoke(config)
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run, and the folder of its config and ordering."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "order_of_mine.py").write_text(ORDER)
+    (folder / "config_of_mine.py").write_text(CONFIG)
+    assert main([f"--config={folder / 'config_of_mine.py'}", f"--workdir={folder / 'run'}"]) == 0
+    forget()
+    return folder / "run", folder
+
+
+def forget():
+    """As in another process."""
+    sys.modules.pop("order_of_mine", None)
+    ORDERINGS._entries.pop("last_first", None)
+
+
+@pytest.fixture(autouse=True)
+def another_process(monkeypatch):
+    """Every test begins with nothing from outside, and leaves nothing."""
+    monkeypatch.setattr(ORDERINGS, "_entries", dict(ORDERINGS._entries))
+    monkeypatch.setattr(neighbours, "_NEIGHBOURS", {})
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "pytest" not in entry])
+    forget()
+    yield
+    forget()
+
+
+def test_a_run_is_scored_and_sampled_again_without_its_config_file(run, monkeypatch, tmp_path):
+    workdir, folder = run
+    monkeypatch.chdir(tmp_path)
+    assert json.loads((workdir / "config.json").read_text())["plugins"] == [f"order_of_mine in {folder}"]
+    assert main(["--mode=sample", f"--workdir={workdir}"]) == 0
+    assert (workdir / "samples-1" / "samples.npy").exists() and "last_first" in ORDERINGS.names()
+
+
+def test_it_goes_on_whatever_was_recorded(run, tmp_path):
+    workdir, folder = shutil.copytree(run[0], tmp_path / "run"), run[1]
+    assert main([f"--config={folder / 'config_of_mine.py'}", f"--workdir={workdir}", "--config.train.steps=7"]) == 0
+    assert json.loads((workdir / "config.json").read_text())["plugins"] == [f"order_of_mine in {folder}"]
+
+
+def test_one_that_has_gone_is_named_with_the_ways_out(run, sentence_of, tmp_path):
+    folder = run[1]
+    moved = folder.rename(tmp_path / "moved")
+    try:
+        evaluate = ["--mode=evaluate", f"--workdir={moved / 'run'}"]
+        assert sentence_of(evaluate) == (
+            f"arjax: the run in {moved / 'run'} needs the plugin 'order_of_mine in {folder}': there is no module "
+            "'order_of_mine' there any more; add --config=FILE.py, or its new place, such as "
+            "--config.plugins=\"('my_network in FOLDER',)\"\n"
+        )
+        assert main([*evaluate, f"--config={moved / 'config_of_mine.py'}"]) == 0
+        forget()
+        assert main([*evaluate, f"--config.plugins=('order_of_mine in {moved}',)"]) == 0
+        assert "config.plugins must be a tuple" in sentence_of([*evaluate, "--config.plugins=order_of_mine"])
+    finally:
+        moved.rename(folder)
+
+
+def test_a_plugin_is_imported_when_it_is_named(tmp_path):
+    text = CONFIG.replace("import order_of_mine", "from arjax.factorization import ORDERINGS")
+    there = "    config.plugins = ('order_of_mine',)\n    assert 'last_first' in ORDERINGS.names()\n    config.dataset"
+    (tmp_path / "named.py").write_text(text.replace("    config.dataset", there))
+    (tmp_path / "order_of_mine.py").write_text(ORDER)
+    config = load_config_file(str(tmp_path / "named.py"))
+    assert config.plugins == ("order_of_mine",) and config.copy_and_resolve_references() == config
+    validate(config)
+
+
+@pytest.mark.parametrize("plugins", [("no_such_package",), (3,), ["no such package"]])
+def test_plugins_that_are_none(plugins):
+    with pytest.raises(UserError, match=r"plugin '?(no_such_package'?: there is no|is the name of a module)"):
+        base_config().plugins = plugins
+
+
+def test_configs_from_before_there_were_plugins(run):
+    workdir, _ = run
+    path = workdir / "config.json"
+    text = path.read_text()
+    values = json.loads(text)
+    del values["plugins"]
+    path.write_text(json.dumps(values))
+    try:
+        assert load_workdir_config(workdir).plugins == ()
+    finally:
+        path.write_text(text)

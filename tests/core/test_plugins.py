@@ -1,0 +1,213 @@
+"""Plugins: modules of installed packages, of folders and files, found again in the form that is recorded."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+
+import pytest
+
+from arjax.core import entry_points, neighbours, registry
+from arjax.core.errors import UserError
+from arjax.core.neighbours import importing_from
+from arjax.core.plugins import PluginError, import_plugins, with_places
+from arjax.core.registry import Registry, import_installed
+from arjax.core.user_files import run_user_file
+
+TOOLS = None
+MINE = """
+from {here} import TOOLS
+
+@TOOLS.register({name!r})
+def {name}():
+    return {value!r}
+"""
+
+
+@pytest.fixture
+def tools(monkeypatch) -> Registry:
+    """An empty registry, and modules, folders and entry points as they were afterwards."""
+    monkeypatch.setattr(sys.modules[__name__], "TOOLS", Registry("tool"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(neighbours, "_NEIGHBOURS", {})
+    monkeypatch.setattr(neighbours, "_APPENDED", set())
+    modules = set(sys.modules)
+    entry_points.load_entry_points.cache_clear()
+    registry.say_once.cache_clear()
+    yield TOOLS
+    entry_points.load_entry_points.cache_clear()
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write(folder, name, value=None):
+    """A module that registers its own name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.py").write_text(MINE.format(here=__name__, name=name, value=value))
+    return folder
+
+
+def forget(*names):
+    """As in another process."""
+    for name in names:
+        sys.modules.pop(name, None)
+        neighbours._NEIGHBOURS.pop(name, None)
+        TOOLS._entries.pop(name, None)
+
+
+def run(folder, text):
+    (folder / "config.py").write_text(text + "\ndef get():\n    return 'done'\n")
+    assert run_user_file(str(folder / "config.py"), "get", str) == "done"
+
+
+def test_a_file_imports_its_neighbours_and_they_are_found_again(tools, tmp_path):
+    folder = write(tmp_path / "configs", "mine_a", 1)
+    write(folder / "nets" / "deep", "mine_b", 2)  # folders without an __init__.py
+    run(folder, "import mine_a\nimport nets.deep.mine_b")
+    assert tools.get("mine_a")() == 1 and tools.get("mine_b")() == 2
+    places = with_places((), {"mine_a", "mine_b", "other"})
+    assert places == (f"mine_a in {folder}", f"nets.deep.mine_b in {folder}")
+    assert with_places((), {"mine_b"}) == places[1:]
+    assert with_places(("mine_a",), {"mine_b"}) == places  # named by the user, and beside the file
+    forget("mine_a", "mine_b", "nets.deep.mine_b")
+    import_plugins(places)
+    assert tools.names() == ["mine_a", "mine_b"]
+
+
+def test_a_file_that_registers_something_itself_is_found_again(tools, tmp_path):
+    write(tmp_path, "helper_of_a_file")
+    text = MINE.format(here=__name__, name="own", value=3)
+    run(tmp_path, "import helper_of_a_file\n" + text)
+    places = with_places((), {"own"})
+    assert places == (str(tmp_path / "config.py"),)
+    first = tools.get("own")
+    import_plugins(places)
+    assert tools.get("own") is first  # what is there is not run again
+    forget("own", "helper_of_a_file")
+    import_plugins(places)
+    assert tools.get("own")() == 3
+    forget("own")
+    (tmp_path / "config.py").unlink()
+    with pytest.raises(PluginError, match=r"the plugin '.*config\.py': the file is not there any more"):
+        import_plugins(places)
+
+
+def test_what_was_typed_or_belongs_to_a_program_is_not_named(tools):
+    exec("TOOLS.register('typed')(print)", {"__name__": "__main__", "TOOLS": tools})
+    exec("TOOLS.register('run')(print)", {"__name__": "example", "TOOLS": tools})
+    assert with_places((), {"typed", "run"}) == ()
+
+
+def test_neighbours_are_those_of_the_file_and_as_they_are_now(tools, tmp_path):
+    one, two = write(tmp_path / "one", "mine_c", 1), tmp_path / "two"
+    run(one, "import mine_c")
+    run(one, "import mine_c")
+    write(one, "mine_c", "edited")
+    run(one, "import mine_c")
+    assert tools.get("mine_c")() == "edited"
+    write(two, "mine_c", 2)
+    with pytest.raises(UserError, match=r"'mine_c' is registered twice: by .*one/mine_c\.py, line 4 and .*two/mine_c"):
+        run(two, "import mine_c")
+    forget("mine_c")
+    run(two, "import mine_c")
+    assert tools.get("mine_c")() == 2
+    with pytest.raises(PluginError, match=r"registered twice: by .*two/mine_c\.py, line 4 and .*one/mine_c"):
+        import_plugins([f"mine_c in {one}"])  # never the one of the other folder
+
+
+def test_a_module_of_that_name_from_elsewhere_is_refused(tools, tmp_path, monkeypatch):
+    write(tmp_path / "elsewhere", "mine_i")
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    import_plugins(["mine_i"])
+    with pytest.raises(PluginError, match=r"another module 'mine_i' is imported already: .*elsewhere/mine_i\.py$"):
+        import_plugins([f"mine_i in {write(tmp_path / 'here', 'mine_i')}"])
+
+
+def test_the_folder_is_searched_first_while_the_file_runs_and_last_afterwards(tools, tmp_path):
+    write(tmp_path, "mine_d")
+    with importing_from(tmp_path):
+        assert sys.path[0] == str(tmp_path)
+    assert str(tmp_path) not in sys.path  # nothing was imported
+    run(tmp_path, "import mine_d")
+    assert sys.path.index(str(tmp_path)) == len(sys.path) - 1
+
+
+def test_mistakes_name_the_plugin_the_file_and_the_line(tools, tmp_path):
+    with pytest.raises(PluginError, match=r"^the plugin 'no_such_thing': there is no module 'no_such_thing'$"):
+        import_plugins(["no_such_thing"])
+    with pytest.raises(PluginError, match=r"^the plugin 'a b': a plugin is the name of a module, such as 'my_package'"):
+        import_plugins(["a b"])
+    gone = f"gone in {tmp_path}"
+    with pytest.raises(PluginError, match=rf"^the plugin '{gone}': there is no module 'gone' there any more$"):
+        import_plugins([gone])
+    (tmp_path / "broken.py").write_text("x = 1\nimport no_such_library\n")
+    missing = r"fails with ModuleNotFoundError: No module named 'no_such_library' \(broken\.py, line 2\)$"
+    with pytest.raises(PluginError, match=rf"^the plugin 'broken in .*' {missing}"):
+        import_plugins([f"broken in {tmp_path}"])
+    with pytest.raises(UserError, match=rf"config\.py, line 1, {missing}"):
+        run(tmp_path, "import broken")
+    (tmp_path / "broken.py").write_text("x = 1\ny = (\n")
+    with pytest.raises(UserError, match=r"config\.py, line 1, fails with SyntaxError: .* \(broken\.py, line 2\)$"):
+        run(tmp_path, "import broken")
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """A function that installs packages which register names; each has an entry point, and `broken` fails."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def install(**packages):
+        for package, names in packages.items():
+            text = "".join(MINE.format(here=__name__, name=name, value=package) for name in names)
+            (tmp_path / f"{package}.py").write_text("raise RuntimeError('no luck')" if package == "broken" else text)
+            about = tmp_path / f"{package}-1.0.dist-info"
+            about.mkdir()
+            (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+            (about / "entry_points.txt").write_text(f"[{entry_points.GROUP}]\nof_{package} = {package}\n")
+        importlib.invalidate_caches()
+
+    return install
+
+
+def test_an_installed_package_is_found_by_its_entry_point_when_a_name_is_missing(tools, install, tmp_path):
+    install(package_a=["mine_e"])
+    tools.register("here")(print)
+    tools.get("here")
+    assert "package_a" not in sys.modules  # no run pays for what it does not need
+    assert tools.get("mine_e")() == "package_a"
+    assert with_places((), {"mine_e"}) == ()
+    assert with_places(("package_a",), set()) == (f"package_a in {tmp_path}",)
+
+
+def test_one_that_fails_is_named_and_stops_only_those_who_need_it(tools, install, capsys):
+    install(broken=[], package_b=["mine_f"])
+    failed = "the plugin 'of_broken' of the package 'broken' cannot be imported: RuntimeError: no luck"
+    assert tools.get("mine_f")() == "package_b" and import_installed() == [failed]
+    assert capsys.readouterr().err == f"arjax: {failed}\n"
+    with pytest.raises(UserError, match=rf"^unknown tool 'mine_ff', did you mean 'mine_f'\?; {failed}$"):
+        tools.get("mine_ff")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_name_of_two_packages_is_refused(tools, install):
+    tools.register("here")(print)
+    install(package_c=["mine_g", "mine_h"], package_d=["mine_g"])
+    both = r"^tool 'mine_g' is registered twice: by 'package_c' in .*, line 4 and by 'package_d' in .*, line 4; choose"
+    for _ in range(2):
+        with pytest.raises(UserError, match=both):
+            tools.get("mine_g")
+    assert tools.get("mine_h")() == "package_c"
+
+
+def test_an_entry_point_may_name_a_function(tools, install, tmp_path):
+    install(package_e=[])
+    (tmp_path / "package_e.py").write_text(f"from {__name__} import TOOLS\ndef add():\n    TOOLS.register('x')(print)")
+    about = tmp_path / "package_e-1.0.dist-info" / "entry_points.txt"
+    about.write_text(about.read_text().replace("= package_e", "= package_e:add"))
+    assert tools.get("x") is print
+
+
+def test_importing_arjax_reads_no_entry_points(repository):
+    text = "import importlib.metadata as m; m.entry_points = None\nimport arjax.cli.modes, arjax.config.build"
+    assert os.system(f'cd {repository} && {sys.executable} -c "{text}"') == 0

@@ -1,0 +1,297 @@
+"""`arjax.testing` catches components that break a law, names the place, and lets refusals pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from arjax.conditionals import CONDITIONALS, Bernoulli, Gaussian
+from arjax.core.errors import UserError
+from arjax.factorization import ORDERINGS, PARTITIONS
+from arjax.networks import NETWORKS
+from arjax.networks.dense.independent import Independent
+from arjax.networks.layers.steps import StepNetwork
+from arjax.objectives import OBJECTIVES
+from arjax.objectives.teacher_forcing import TeacherForcing
+from arjax.samplers import Draw, Sampler
+from arjax.samplers.naive import naive_step
+from arjax.testing import (
+    LawBroken,
+    check_conditional,
+    check_ordering_laws,
+    check_partition_laws,
+    conditional,
+    network,
+    network_laws,
+    objective,
+    sampler,
+)
+from arjax.testing.laws import Law, NotServed, check_laws
+from arjax.testing.statistics import chi_square, uniform
+
+
+@pytest.fixture(autouse=True)
+def own_names(monkeypatch):
+    """What a test registers is there for it alone."""
+    for registry in (CONDITIONALS, NETWORKS, OBJECTIVES, ORDERINGS, PARTITIONS):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
+class SumCore(nn.Module):
+    """The sum of the tokens read, with a fault."""
+
+    width: int
+    fault: str
+
+    def setup(self):
+        self.scale = self.param("scale", nn.initializers.ones, (self.width,))
+
+    def __call__(self, x_BTE, train):
+        total_BTE = jnp.cumsum(x_BTE, 1)
+        if self.fault == "future":
+            total_BTE = total_BTE + jnp.roll(x_BTE, -1, 1)
+        if self.fault == "past":  # reads the last two alone
+            total_BTE = x_BTE + jnp.roll(x_BTE, 1, 1) * (jnp.arange(x_BTE.shape[1]) > 0)[:, None]
+        return self.scale * jnp.tanh(total_BTE)
+
+    def init_carry(self, batch_size):
+        return jnp.zeros((batch_size, self.width))
+
+    def step(self, total_BE, x_BE, t):
+        total_BE = total_BE + x_BE
+        return total_BE, self.scale * jnp.tanh(total_BE * (1 + (self.fault == "step") * 0.01))
+
+
+def faulty(fault):
+    @NETWORKS.register("faulty")
+    class Faulty(StepNetwork):
+        SMALL = {"hidden_size": 8}
+
+        def make_core(self):
+            return SumCore(self.hidden_size, fault)
+
+        def extend(self, carry, canvas, t, k, factorization, context=None):
+            carries, features = super().extend(carry, canvas, t, k, factorization, context)
+            return carries, features * (1 + (fault == "extend") * 0.01)
+
+    return functools.partial(network.served, "faulty", network.EVENTS["binary"], "spiral", "sites")
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "sentence"),
+    [
+        ("future", network.check_autoregressive, r"law 1: on binary data with the steps \[\[0, .*of site \d read site"),
+        ("past", network.check_autoregressive, r"law 1: .* the features of site \d do not read site \d, as"),
+        ("step", network.check_steps, r"law 3: .*features of `step` and of `__call__` differ: by"),
+        ("extend", network.check_extends, r"law 3: .*`extend` from step \d on, of which \d steps were kept, differs"),
+    ],
+)
+def test_networks_that_break_a_law(fault, check, sentence):
+    model = faulty(fault)()
+    params = network.params_of(model)
+    with pytest.raises(LawBroken, match=sentence):
+        check(model, params)
+    check(faulty("")(), params)
+
+
+def test_a_network_that_refuses_everything_or_declares_the_future():
+    @NETWORKS.register("refuses")
+    class Refuses(Independent):
+        @classmethod
+        def check(cls, event, factorization, options):
+            raise UserError("this network refuses whatever it is given")
+
+    @NETWORKS.register("declares")
+    class Declares(Independent):
+        def dependencies(self, factorization):
+            return np.ones((factorization.num_sites, factorization.num_sites), bool)
+
+    with pytest.raises(LawBroken, match="refuses everything: this network refuses whatever"):
+        network.check_serves_something("refuses", ("binary", "real"), {})
+    with pytest.raises(LawBroken, match="`dependencies` lets site 0 read site 0, not earlier"):
+        network.declared(network.served("declares", network.EVENTS["binary"], "raster", "sites"))
+    (mark,) = network_laws("refuses", events=("binary",)).pytestmark
+    with pytest.raises(pytest.skip.Exception, match="refuses whatever it is given"):
+        network_laws("refuses")(mark.args[1][1].values[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Faulty(Bernoulli):
+    fault: str = ""
+
+    @classmethod
+    def for_event(cls, event, fault: str = ""):
+        return cls(Bernoulli.for_event(event).value_shape, fault)
+
+    def log_prob(self, features, value):
+        found = super().log_prob(features, value)
+        return found + {"normalised": 0.01, "gradients": jnp.sqrt(features[..., 0] * 0) * 0}.get(self.fault, 0)
+
+    def sample(self, key, features, temperature=1.0):
+        return super().sample(key, features + 0.3 * (self.fault == "samples"), temperature)
+
+    def entropy(self, features):
+        return super().entropy(features) * (1 + 0.01 * (self.fault == "entropy"))
+
+    def mode(self, features):
+        found = super().mode(features)
+        return {"mode": 1 - found, "shapes": found.astype(jnp.float32)}.get(self.fault, found)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("normalised", r"law 2: the probabilities of all values add up to 1\.01"),
+        ("samples", r"law 4: samples do not follow the probabilities"),
+        ("entropy", r"the entropy is .*, and that of the probabilities .* nats"),
+        ("mode", r"`mode` is 0, where 1 is more probable|`mode` is 1, where 0 is more probable"),
+        ("shapes", r"`mode` of features float32\[2, 3, 1\] is float32\[2, 3\], not int32\[2, 3\]"),
+        ("gradients", r"its gradient of features of about 1 is not finite"),
+    ],
+)
+def test_conditionals_that_break_a_law(fault, sentence):
+    CONDITIONALS.register("faulty")(Faulty)
+    check = getattr(conditional, f"check_{fault}")
+    with pytest.raises(LawBroken, match=sentence):
+        check(f"faulty(fault={fault!r})", "binary", 1.0)
+    check("faulty", "binary", 1.0)
+
+
+def test_densities_that_break_a_law():
+    @CONDITIONALS.register("wide")
+    class Wide(Gaussian):
+        def sample(self, key, features, temperature=1.0):
+            return 1.2 * super().sample(key, features, temperature)
+
+        def entropy(self, features):
+            return super().entropy(features) + 0.1
+
+    conditional.check_normalised("wide", "real", 1.0)
+    for check, sentence in ((conditional.check_samples, "law 4"), (conditional.check_entropy, "the entropy is")):
+        with pytest.raises(LawBroken, match=sentence):
+            check("wide", "real", 1.0)
+        check("gaussian", "real", 1.0)
+    with pytest.raises(LawBroken, match="refuses everything"):
+        check_conditional("gaussian", values=("binary",))
+
+
+def test_orderings_and_partitions_that_break_a_law():
+    ORDERINGS.register("twice")(lambda grid_shape: np.zeros(np.prod(grid_shape), int))
+    unsteady = np.random.default_rng(0)
+    ORDERINGS.register("unsteady")(lambda grid_shape: unsteady.permutation(np.prod(grid_shape)))
+    PARTITIONS.register("short")(lambda order, grid_shape: [1] * (len(order) - 1))
+    PARTITIONS.register("empty")(lambda order, grid_shape: [0, len(order)])
+    with pytest.raises(LawBroken, match=r"'twice' on a grid \(7,\) is no permutation of its 7 sites"):
+        check_ordering_laws("twice", grids=((7,),))
+    with pytest.raises(LawBroken, match=r"'unsteady' .* is another order each time"):
+        check_ordering_laws("unsteady", grids=((4, 4),))
+    with pytest.raises(LawBroken, match=r"'short' on a grid \(7,\) has 6 sites in its blocks, not 7"):
+        check_partition_laws("short", grids=((7,),))
+    with pytest.raises(LawBroken, match=r"'empty' on a grid \(7,\) has blocks of the sizes \[0, 7\]"):
+        check_partition_laws("empty", grids=((7,),))
+    found = check_partition_laws("blocks(size=2)", grids=((7,), (2, 3)))
+    assert found["grid-2x3"] == "kept" and "blocks of 2 do not divide 7 sites" in found["grid-7"]
+    assert set(check_ordering_laws("chow_liu").values()) == {"kept"}  # it reads data
+    with pytest.raises(LawBroken, match="fits no grid"):
+        check_partition_laws("blocks(size=2)", grids=((7,),))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FaultySampler(Sampler):
+    fault: str = dataclasses.field(default="", metadata={"static": True})
+
+    def draw(self, model, params, steps, canvas, context):
+        if self.fault == "keys":
+            steps.keys_SB = jnp.roll(steps.keys_SB, 1, 1)
+        if self.fault == "observed":
+            steps.observed_D = None
+        x = canvas
+        for t in range(model.factorization.num_steps):
+            x = naive_step(model, params, steps, x, context, jnp.int32(t))
+        return Draw(x, {} if self.fault == "statistics" else {"network_calls": jnp.zeros(len(x), jnp.int32)})
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "sentence"),
+    [
+        ("keys", functools.partial(sampler.check_values, event="tokens"), "16 of 16 samples are not those of `naive`"),
+        ("keys", sampler.check_own_key, "an example depends on what is drawn with it"),
+        ("observed", functools.partial(sampler.check_observed, event="tokens"), "observed sites have changed"),
+        ("statistics", sampler.check_distribution, "the statistics lack 'network_calls'"),
+    ],
+)
+def test_samplers_that_break_a_law(fault, check, sentence):
+    with pytest.raises(LawBroken, match=sentence):
+        check(FaultySampler(fault), "independent")
+
+
+@dataclasses.dataclass(frozen=True)
+class FaultyObjective(TeacherForcing):
+    fault: str = ""
+
+    def loss(self, model, params, own, batch, step):
+        if self.fault == "weights":
+            batch = batch.replace(weight=None)
+        found = super().loss(model, params, own, batch, step)
+        if self.fault == "state":
+            return dataclasses.replace(found, state={"baseline": jnp.zeros(())})
+        sign = {"downhill": -1.0, "finite": jnp.inf}.get(self.fault, 1.0)
+        if sign == 1.0:
+            return found
+        slope = sum(leaf.sum() for leaf in jax.tree.leaves(params))
+        total = found.terms[0].total + sign * (jax.lax.stop_gradient(slope) * 2 - slope) * 1e4
+        return dataclasses.replace(found, terms=(dataclasses.replace(found.terms[0], total=total),))
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "sentence"),
+    [
+        ("weights", objective.check_weights, "depends on examples of weight 0"),
+        ("finite", objective.check_finite, "the loss .* is not finite"),
+        ("state", objective.check_finite, "the state after a batch is"),
+        ("downhill", objective.check_downhill, "a small step against the gradient takes the loss from"),
+    ],
+)
+def test_objectives_that_break_a_law(fault, check, sentence):
+    OBJECTIVES.register("faulty")(FaultyObjective)
+    with pytest.raises(LawBroken, match=sentence):
+        check(f"faulty(fault={fault!r})", "independent", "")
+    check("teacher_forcing", "independent", "")
+
+
+def test_nothing_checked_is_a_broken_law():
+    def refuse():
+        raise NotServed("no, as a sentence")
+
+    with pytest.raises(LawBroken, match="everything is refused: no, as a sentence"):
+        check_laws([Law("a", refuse)])
+    assert check_laws([Law("a", refuse), Law("b", lambda: None)]) == {"a": "no, as a sentence", "b": "kept"}
+
+
+def test_p_values_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    for size, num in ((2, 100), (6, 1000), (100, 10000)):
+        p = rng.dirichlet(np.ones(size) * 5)
+        for q in (p, np.roll(p, 1) * 0.1 + p * 0.9):
+            counts = rng.multinomial(num, q)
+            expected = stats.chisquare(counts, p * num).pvalue
+            assert abs(chi_square(counts, p) - expected) < 0.02
+            assert chi_square(counts, p) == pytest.approx(expected, rel=0.5, abs=1e-9)
+    for values in (rng.uniform(size=500), rng.uniform(size=500) ** 1.1, rng.uniform(size=500) ** 1.3):
+        assert uniform(values) == pytest.approx(stats.kstest(values, "uniform").pvalue, rel=0.1, abs=1e-9)
+    assert chi_square(np.array([5, 5, 1]), np.array([0.5, 0.5, 0])) == 0  # impossible
+
+
+def test_it_needs_no_pytest():
+    text = "import sys; sys.modules['pytest'] = None; import arjax.testing as t; print(t.check_ordering_laws('snake'))"
+    assert subprocess.run([sys.executable, "-c", text], check=True, capture_output=True).stdout.count(b"kept") == 7
