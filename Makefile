@@ -3,6 +3,7 @@
 # make lint       style and format
 # make benchmark  speed of every network beside its peers in torch
 # make tables     rewrite the tables of the pages from experiments/*/results.csv
+# make docs       build the site of the pages, with an API reference and a gallery, in build/site
 # make clean      remove .venv and caches; runs stay
 #
 # Another interpreter: make test PYTHON=python3.13 VENV=.venv313
@@ -13,13 +14,13 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
 # Compiled programs are kept between runs: a second `make test` or `make run` compiles next to nothing.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 
-.PHONY: run test lint benchmark tables clean
+.PHONY: run test lint benchmark tables docs clean
 
 run: $(VENV)/.plots
 	$(BIN)/arjax --config=configs/digits.py --workdir=runs/digits
@@ -37,6 +38,10 @@ benchmark: $(VENV)/.benchmark
 tables: $(VENV)/.plots
 	$(BIN)/python scripts/update_tables.py
 
+docs: $(VENV)/.docs
+	$(BIN)/python scripts/collect_pages.py build/pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
 	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .ruff_cache
 
@@ -44,7 +49,12 @@ clean:
 $(VENV)/.plots: EXTRAS = plots
 $(VENV)/.dev: EXTRAS = plots,dev
 $(VENV)/.benchmark: EXTRAS = plots,benchmark
-$(VENV)/.plots $(VENV)/.dev $(VENV)/.benchmark: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.docs: EXTRAS = plots,docs
+$(VENV)/.plots $(VENV)/.dev: PACKAGES = about 75 packages, 300 MB to download and 1.2 GB on disk
+$(VENV)/.docs: PACKAGES = about 100 packages
+$(VENV)/.benchmark: PACKAGES = about 100 packages, with torch several GB
+$(VENV)/.plots $(VENV)/.dev $(VENV)/.benchmark $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing arjax with its extras $(EXTRAS) into $(VENV): $(PACKAGES)"
 	$(INSTALL) '.[$(EXTRAS)]'
 	@touch $@
 
@@ -53,4 +63,5 @@ $(BIN)/python:
 	  || { echo "arjax needs Python 3.11 or newer, and $(PYTHON) is not: name one with make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "making a virtual environment in $(VENV)"
 	$(PYTHON) -m venv $(VENV)

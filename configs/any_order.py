@@ -1,4 +1,4 @@
-"""The price of any order: one Transformer in a fixed order against three that serve all orders, at equal steps.
+"""The price of any order: one Transformer in a fixed order against three that support all orders, at equal steps.
 
 two_position: every token knows where it is and which site comes next. two_stream: Yang et al., "XLNet" (2019), section
 2.3. masked: Hoogeboom et al., "Autoregressive Diffusion Models" (2022), section 3. On the digits, or on windows of 32

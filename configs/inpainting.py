@@ -1,8 +1,8 @@
 """Binarized MNIST under MADE, in one order or in many: which half of an image can be filled in from the other?
 
-A network in raster order knows p(bottom | top) and nothing about p(top | bottom). One for the eight rasters (turned and
-mirrored: Uria, Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014, train on all orders) knows both,
-and those of left and right. experiments/inpainting has the numbers and pictures.
+A network in raster order knows p(bottom | top) and nothing about p(top | bottom). One for the eight rasters (flipped
+and transposed: Uria, Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014, train on all orders) knows
+both, and those of left and right. experiments/inpainting has the numbers and pictures.
 
     arjax --config=configs/inpainting.py:orders=rasters --workdir=runs/inpainting_rasters
 """

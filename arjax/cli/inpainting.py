@@ -16,6 +16,7 @@ from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, complete, half, score_hidden
 from arjax.reporting.inpainting import draw_completions
 from arjax.reporting.samples import as_images
+from arjax.reporting.scores import describe_scores
 from arjax.training.setup import Setup
 
 FOLDER, SCORES = "inpainting", "scores.json"
@@ -52,9 +53,7 @@ def inpaint(setup: Setup, params: Any, options: ConfigDict, workdir: Path) -> No
     if jax.process_index() != 0:
         return
     question = f"{options.hidden}_given_{options.visible}_{split}"
-    print(
-        f"{question}: {scores['nll_nats']:.3f} ± {scores['nll_stderr']:.3f} nats, {scores['bits_per_dim']:.4f} bits/dim"
-    )
+    print(f"{question}: {describe_scores(scores, bits=model.event.is_discrete)} ({model.kind})")
     path = workdir / FOLDER / SCORES
     path.parent.mkdir(exist_ok=True)
     write_json(path, (read_json_object(path) or {}) | {question: scores})

@@ -15,6 +15,7 @@ from arjax.models import Nested  # noqa: F401  a conditional that lies there
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
 from arjax.reporting.tables import print_table
+from arjax.reporting.writers import WRITERS
 from arjax.samplers import SAMPLERS
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
@@ -32,6 +33,7 @@ REGISTRIES: dict[str, Registry] = {
     "schedules": SCHEDULES,
     "samplers": SAMPLERS,
     "datasets": DATASETS,
+    "writers": WRITERS,
 }
 
 

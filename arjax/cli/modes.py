@@ -33,7 +33,7 @@ def run_train(flags: Flags) -> int:
 
     outcome = train_in(config, flags.workdir)
     if outcome.status == "finished" and jax.process_index() == 0:
-        print("\n".join(next_steps(config, outcome.setup, Path(flags.workdir), flags.config)))
+        print("\n".join(next_steps(outcome.setup, Path(flags.workdir))))
     return 0
 
 

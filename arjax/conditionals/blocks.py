@@ -27,9 +27,9 @@ def check_block_size(conditional: Conditional, factorization: Factorization) -> 
 
 
 def turns(conditional: Conditional, factorization: Factorization) -> np.ndarray:
-    """When each site is visited, int[D]: by its step and, under a joint conditional, by its turn within the step.
+    """When each site is visited, int[D]: by its step and, under a joint conditional, by the order within the block.
 
-    A site is conditioned on those that are visited earlier; those of one turn are independent of one another.
+    A site is conditioned on those that are visited earlier; those at one place of that order are independent.
     """
     step_D = np.asarray(factorization.step)
     if not scores_blocks(conditional, factorization):
@@ -62,7 +62,7 @@ def site_log_prob(
       x: [B, *grid, *value].
       factorization: one for all examples, or one for each (arrays with a first axis of length B).
       query: visited in the order evidence, query, rest: between steps by the factorization and within a step by the
-        turns of the conditional, or by one that can be given any sites of a step.
+        order within the block of the conditional, or by one that can be given any sites of a step.
     """
     check_block_size(head, factorization)
     if scores_blocks(head, factorization):

@@ -13,33 +13,33 @@ from arjax.conditionals.base import Conditional
 
 
 class JointConditional(Conditional):
-    """Distribution of the values of a block, the M sites of one step, by the chain rule over its slots.
+    """Distribution of the values of a block, the M sites of one step, by the chain rule over its indices.
 
     Its block forms take features [..., M, F], values [..., M, *value_shape] and valid bool[..., M] (or bool[M]): short
-    blocks are filled up with slots that are not valid, whose features and values may be anything. Log-probabilities and
-    entropies are per slot, [..., M], in nats, and 0 where a slot is not valid: those of a value given the slots that
+    blocks are filled up with invalid indices, whose features and values may be anything. Log-probabilities and
+    entropies are per index, [..., M], in nats, and 0 at invalid indices: those of a value given the indices that
     are visited before it, so they stand for sites as those of other families do, and add up to that of the block.
 
     The forms of `Conditional` are those of a block of one site.
     """
 
     joint: ClassVar[bool] = True
-    #: Whether any slots of a block may be given, to draws and to scores (`block_log_prob_given`); else only those that
+    #: Whether any sites of a block may be given, to draws and to scores (`block_log_prob_given`); else only those that
     #: are visited before all others.
     any_given: ClassVar[bool] = False
 
     @abc.abstractmethod
     def turns(self, block_size: int) -> np.ndarray:
-        """When each slot is visited, int[M]: a slot is conditioned on those whose turn comes before its own."""
+        """The order within the block, int[M]: an index is conditioned on those with a lower number."""
 
     @abc.abstractmethod
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """log p(x_m | slots visited before m, features), [..., M]."""
+        """log p(x_m | indices visited before m, features), [..., M]."""
 
     def block_log_prob_given(
         self, features: jax.Array, value: jax.Array, valid: jax.Array, given: jax.Array, asked: jax.Array
     ) -> jax.Array:
-        """log p(x_m | slots in `given`, and those of `asked` before m), [..., M]; 0 for slots that are not in `asked`.
+        """log p(x_m | indices in `given`, and those of `asked` before m), [..., M]; 0 where not in `asked`.
 
         Slots in neither, bool[..., M] each, are summed out. Families with `any_given` have it.
         """
@@ -47,7 +47,7 @@ class JointConditional(Conditional):
 
     @abc.abstractmethod
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """Entropy of x_m given the values of the slots visited before m, [..., M]."""
+        """Entropy of x_m given the values of the indices visited before m, [..., M]."""
 
     @abc.abstractmethod
     def block_sample(
@@ -59,8 +59,8 @@ class JointConditional(Conditional):
         given: jax.Array,
         temperature: float | jax.Array = 1.0,
     ) -> jax.Array:
-        """Draws [..., M, *value_shape] given the `value` of the slots in `given` bool[M]; what it holds there, and
-        where a slot is not valid, does not matter.
+        """Draws [..., M, *value_shape] given the `value` of the indices in `given` bool[M]; what it holds there, and
+        at an invalid index, does not matter.
         """
 
     @abc.abstractmethod

@@ -34,10 +34,10 @@ _IMPOSSIBLE = -1e30
 @CONDITIONALS.register("mixture_of_products")
 @dataclasses.dataclass(frozen=True)
 class MixtureOfProducts(JointConditional):
-    """K products of a base family over the slots of a block, under shared weights.
+    """K products of a base family over the indices of a block, under shared weights.
 
     Features of a site: K logits of the weights, then the base family's for each component. The logits of a block are
-    the mean of those of its valid slots.
+    the mean of those of its valid indices.
 
     Attributes:
       base: the family of a value in each component.
@@ -86,7 +86,7 @@ class MixtureOfProducts(JointConditional):
         return self.components * (1 + self.base.num_params)
 
     def turns(self, block_size: int) -> np.ndarray:
-        """Slot by slot."""
+        """Index by index."""
         return np.arange(block_size)
 
     def _parts(self, features: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -105,7 +105,7 @@ class MixtureOfProducts(JointConditional):
         return np.float32(_SPREAD * noise if self.components > 1 else 0 * noise)
 
     def _by_component(self, of_base: jax.Array, value: jax.Array, counted: jax.Array) -> jax.Array:
-        """log p_k(x_m), [..., M, K]; 0 where a slot does not count."""
+        """log p_k(x_m), [..., M, K]; 0 where an index does not count."""
         value = jnp.expand_dims(value, value.ndim - len(self.value_shape))
         return jnp.where(counted[..., None], self.base.log_prob(of_base, value), 0.0)
 
@@ -123,7 +123,7 @@ class MixtureOfProducts(JointConditional):
         return jnp.where(valid, score, 0.0)
 
     def block_log_prob_given(self, features, value, valid, given, asked):
-        """log sum_k P(k | x of the given slots and of asked ones before m) p_k(x_m) in nats, [..., M]; 0 elsewhere."""
+        """log sum_k P(k | x of given indices and of asked ones before m) p_k(x_m) in nats, [..., M]; 0 elsewhere."""
         log_weights, of_base = self._parts(features, valid)
         evidence = self._by_component(of_base, value, valid & given)
         log_weights = log_weights + jnp.maximum(evidence, _IMPOSSIBLE).sum(-2)
@@ -166,7 +166,7 @@ class MixtureOfProducts(JointConditional):
         return jax.lax.map(surprise, jax.random.split(jax.random.key(0), _DRAWS)).mean(0)
 
     def block_sample(self, key, features, valid, value, given, temperature=1.0):
-        """One component for the block, from its posterior given the given slots, then every value of that component.
+        """One component for the block, from its posterior given the given indices, then every value of that component.
 
         Temperature divides the log-posterior, and is passed on to the base.
         """

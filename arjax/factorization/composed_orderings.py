@@ -32,7 +32,7 @@ def symmetry(
     axes: tuple[int, ...] = (),
     flip: tuple[int, ...] = (),
 ) -> np.ndarray:
-    """Another order on the grid turned and mirrored: with raster order on a plane, the 8 rasters of its symmetries.
+    """Another order on the grid flipped and transposed: with raster order on a plane, the 8 rasters of its symmetries.
 
     Args:
       grid_shape: shape of the grid.

@@ -21,7 +21,7 @@ Array = jax.Array | np.ndarray
 class Factorization:
     """p(x) = prod_t p(x[blocks[t]] | x[blocks[0]], ..., x[blocks[t-1]]).
 
-    A pytree of integer arrays, so one compiled program serves every order of the same block structure; the grid shape
+    A pytree of integer arrays, so one compiled program supports every order of the same block structure; the grid shape
     and the sizes S, M, D are static. Site i may depend on site j if and only if `step[j] < step[i]` and, where there is
     a graph, j is one of the parents of i.
 
@@ -121,7 +121,7 @@ def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
     values.
     """
     if like.parents is not None:
-        raise UserError("a factorization with a dependency graph cannot be reordered: its arrows follow its order")
+        raise UserError("a factorization with a dependency graph cannot be reordered: its edges follow its order")
     order_D = jnp.asarray(order_D, jnp.int32)
     rank_D = jnp.argsort(order_D).astype(jnp.int32)
     by_rank = {name: jnp.asarray(getattr(like, name))[jnp.asarray(like.order)] for name in ("step", "slot")}

@@ -1,6 +1,6 @@
 """Dependency graphs: which of the earlier sites a site may depend on, where that is not all of them.
 
-Each graph is a function `(factorization, data, ...) -> bool[D, D]`, [i, j] iff there is an arrow from site j to site i.
+Each graph is a function `(factorization, data, ...) -> bool[D, D]`, [i, j] iff there is an edge from site j to site i.
 In a Bayesian network, conditionals read the parents of each site alone: p(x) = prod_i p(x_i | x_parents(i)) (Pearl,
 "Probabilistic Reasoning in Intelligent Systems", 1988, section 3.3).
 """
@@ -24,10 +24,10 @@ _NEED_DATA = ("chow_liu_tree",)
 
 
 def with_graph(factorization: Factorization, text: str, data: np.ndarray | None = None) -> Factorization:
-    """The factorization with the graph of a call string, such as `window(size=3)`; "" leaves all arrows.
+    """The factorization with the graph of a call string, such as `window(size=3)`; "" leaves all edges.
 
     Raises:
-      UserError: an unknown name or option, or an arrow from a site to one of the same step or of an earlier one.
+      UserError: an unknown name or option, or an edge from a site to one of the same step or of an earlier one.
     """
     if not text:
         return factorization
@@ -39,7 +39,7 @@ def with_graph(factorization: Factorization, text: str, data: np.ndarray | None 
         child, parent = (int(site) for site in wrong[0])
         step_D = np.asarray(factorization.step)
         raise UserError(
-            f"the graph has an arrow from site {parent}, drawn in step {step_D[parent]}, to site {child}, drawn in "
+            f"the graph has an edge from site {parent}, drawn in step {step_D[parent]}, to site {child}, drawn in "
             f"step {step_D[child]}: use an ordering that visits parents first"
         )
     return dataclasses.replace(factorization, parents=parents_DD, connected=bool(parents_DD.any()))
@@ -74,12 +74,12 @@ def neighbours(factorization: Factorization, data: np.ndarray | None, distance: 
 
 @GRAPHS.register("edges")
 def edges(factorization: Factorization, data: np.ndarray | None, arrows: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """A given Bayesian network: arrows (parent, child), as in `edges(arrows=((0, 1), (0, 2)))`."""
+    """A given Bayesian network: edges (parent, child), as in `edges(arrows=((0, 1), (0, 2)))`."""
     num_sites, flat = factorization.num_sites, []
     for arrow in arrows if isinstance(arrows, tuple | list) else (arrows,):
         pair = flat_integers(arrow) if isinstance(arrow, tuple | list) else None
         if pair is None or len(pair) != 2 or min(pair) < 0 or max(pair) >= num_sites:
-            raise UserError(f"an arrow is (parent, child), sites from 0 to {num_sites - 1}, not {arrow!r}")
+            raise UserError(f"an edge is (parent, child), sites from 0 to {num_sites - 1}, not {arrow!r}")
         flat.append(pair)
     parents_DD = np.zeros((num_sites, num_sites), bool)
     for parent, child in flat:

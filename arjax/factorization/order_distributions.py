@@ -1,6 +1,6 @@
 """Distributions over orders: which orders a model is trained on, and which of them it is scored on.
 
-One set of parameters then serves many orders. Each distribution is a function `(grid_shape, data, ...) -> pool`: the
+One set of parameters then supports many orders. Each distribution is a function `(grid_shape, data, ...) -> pool`: the
 orders int64[K, D], all equally probable, or None for all permutations.
 """
 
@@ -52,7 +52,7 @@ def permutations(num_sites: int, num: int, seed: int) -> np.ndarray:
 
 @ORDER_DISTRIBUTIONS.register("rasters")
 def rasters(grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:
-    """Raster order on the grid turned and mirrored in every way: 8 orders of a plane, 2 of a line; those of axes of
+    """Raster order on the grid flipped and transposed in every way: 8 orders of a plane, 2 of a line; those of axes of
     length 1 count once.
     """
     rank = len(grid_shape)

@@ -139,7 +139,7 @@ def multiscale(grid_shape: Grid, factor: int = 2, levels: int = 1) -> np.ndarray
 @ORDERINGS.register("subscale")
 def subscale(grid_shape: Grid, factor: int = 2) -> np.ndarray:
     """Interleaved slices, one after another: sites whose coordinates leave the same remainders by `factor` are a slice,
-    a small picture of the whole (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel
+    a small image of the whole (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel
     Networks", 2019, section 3.1). Slices and sites within a slice in raster order.
     """
     if not is_integer(factor) or factor < 2:

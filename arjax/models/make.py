@@ -106,7 +106,7 @@ def _check_head(head: Conditional, factorization: Factorization) -> None:
     if factorization.parents is not None and scores_blocks(head, factorization):
         raise UserError(
             "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
-            "another without an arrow"
+            "another without an edge"
         )
 
 

@@ -70,12 +70,12 @@ class Network(nn.Module):
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
     #: How many steps of a prompt `extend` reads in one call; 1 where it is but a scan of `step`.
     CHUNK: ClassVar[int] = 1
-    #: Whether the family keeps to a dependency graph that has fewer arrows than the order allows.
+    #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
     SUPPORTS_GRAPHS: ClassVar[bool] = False
 
     @classmethod
     def check(cls, event: EventSpec, factorization: Factorization, options: Mapping[str, Any]) -> None:
-        """Raises `UserError` in one sentence when the family cannot serve this event, factorization or options."""
+        """Raises `UserError` in one sentence when the family cannot support this event, factorization or options."""
 
     @classmethod
     def check_several_orders(cls, options: Mapping[str, Any]) -> None:

@@ -60,7 +60,7 @@ def learn_order(
     if not is_integer(orders_per_step) or orders_per_step < 2:
         raise UserError(f"a policy needs at least 2 orders per step to compare, not {orders_per_step!r}")
     if config.model.graph:
-        raise UserError("an order cannot be learned under a dependency graph: its arrows follow the order")
+        raise UserError("an order cannot be learned under a dependency graph: its edges follow the order")
     config = config.copy_and_resolve_references()
     config.seed = config.seed if seed is None else seed
     config.model.orders = "uniform"  # checks that the network serves all orders, and knows which site comes next

@@ -50,7 +50,7 @@ def factorization_figure(
         _draw_grid(left, np.asarray(factorization.order), step_D.reshape(rows, width))
     order = np.asarray(factorization.order)
     right.imshow(reads_DD[np.ix_(order, order)], cmap="Blues", vmin=0, vmax=1.4, interpolation="nearest")
-    right.set_title("reads (column) for each site (row), in order", fontsize=10)
+    right.set_title("dependency matrix: row reads column", fontsize=10)
     for ticks, labels in ((right.set_xticks, right.set_xticklabels), (right.set_yticks, right.set_yticklabels)):
         ticks(range(len(order)) if few else [])
         labels([names[site] for site in order] if few else [])

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import runpy
 import shlex
 import shutil
 import subprocess
@@ -14,7 +13,6 @@ import types
 import numpy as np
 import pytest
 
-from arjax.cli import next_steps as next_steps_module
 from arjax.cli.command_line import parse_flags
 from arjax.cli.listing import REGISTRIES
 from arjax.cli.main import main
@@ -194,20 +192,14 @@ def test_the_last_lines_of_a_run_are_pictures_and_commands_that_work(finished_ru
     assert config.evaluate.split == "validation"
 
 
-def test_a_run_whose_parts_stand_in_its_config_file_is_opened_with_it(finished_run, monkeypatch):
-    config = load_workdir_config(finished_run)
-    setup = types.SimpleNamespace(
-        dataset=types.SimpleNamespace(splits=("train", "test")),
-        model=types.SimpleNamespace(network=0, conditional=0),
-        recipe=types.SimpleNamespace(objective=0),
-        evaluate=config.evaluate,
-    )
-    assert "--config=" not in next_steps(config, setup, finished_run, "a b.py:x")[1]
-    network = type("Own", (), {"__module__": runpy.run_path(next_steps_module.__file__)["__name__"]})
-    setup.model.network = network()
-    line = next_steps(config, setup, finished_run, "a b.py:x")[-1]
-    assert parse_flags(shlex.split(line.partition(": arjax ")[2])).config == "a b.py:x"
-    assert line.endswith("--config.evaluate.split=train")
+@pytest.mark.parametrize(("splits", "scored", "other"), [("train test", "test", "train"), ("train", "train", "train")])
+def test_the_command_that_scores_names_a_split_that_is_there(tmp_path, splits, scored, other):
+    split = types.SimpleNamespace(split=scored)
+    setup = types.SimpleNamespace(dataset=types.SimpleNamespace(splits=splits.split()), evaluate=split)
+    lines = next_steps(setup, tmp_path / "a b")
+    assert len(lines) == 2, "there are no pictures"
+    flags = parse_flags(shlex.split(lines[-1].partition(": arjax ")[2]))
+    assert flags.workdir == str(tmp_path / "a b") and flags.overrides == (("evaluate.split", other),)
 
 
 def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, finished_run, tmp_path, monkeypatch):
@@ -228,7 +220,8 @@ def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, fin
         def close(self):
             heard.append("close")
 
-    monkeypatch.setattr(WRITERS, "_entries", WRITERS._entries | {"heard": Heard})
+    monkeypatch.setattr(WRITERS, "_entries", dict(WRITERS._entries))
+    WRITERS.register("heard")(Heard)
     monkeypatch.setattr("arjax.reporting.writers.WRITERS", WRITERS)
     workdir = copy_of(finished_run, tmp_path)
     flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=7"]

@@ -149,11 +149,11 @@ def test_a_markov_chain_is_normalised_and_forgets(network):
 @pytest.mark.parametrize(
     ("graph", "sentence"),
     [
-        ("edges(arrows=((3, 1),))", "arrow from site 3, drawn in step 3, to site 1, drawn in step 1"),
+        ("edges(arrows=((3, 1),))", "edge from site 3, drawn in step 3, to site 1, drawn in step 1"),
         ("edges(arrows=((1, 1),))", "use an ordering that visits parents first"),
         ("edges(arrows=((0, 9),))", r"sites from 0 to 5, not \(0, 9\)"),
-        ("edges(arrows=((0, 1, 2),))", "an arrow is"),
-        ("edges(arrows=7)", "an arrow is"),
+        ("edges(arrows=((0, 1, 2),))", "an edge is"),
+        ("edges(arrows=7)", "an edge is"),
         ("window(size=-1)", "whole number from 0"),
         ("neighbours(distance=0.5)", "must be an integer, not 0.5"),
         ("windw(size=1)", "did you mean 'window'"),

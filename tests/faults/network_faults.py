@@ -170,12 +170,12 @@ NETWORK_FAULTS = (
         ("networks/test_wavenet_tcn.py",),
     ),
     _multiscale(
-        "multiscale whose larger pictures do not know the smaller ones",
+        "multiscale whose larger images do not read the smaller ones",
         "return maps if condition is None else maps + condition",
         "return maps * 0 if condition is None else maps * 0 + condition",
     ),
     _multiscale(
-        "multiscale whose larger pictures do not know the context",
+        "multiscale whose larger images do not read the context",
         "return maps if condition is None else maps + condition",
         "return maps",
     ),

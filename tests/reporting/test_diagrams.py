@@ -45,7 +45,7 @@ def test_few_sites_are_nodes_with_an_arrow_for_each_dependency(drawn):
 
 def test_many_sites_are_a_grid_with_their_steps(drawn):
     left, right = drawn(make_factorization((4, 4), "snake", "rows"))
-    assert texts(left) == [str(row) for row in range(4) for _ in range(4)]
+    assert texts(left) == [str(row + 1) for row in range(4) for _ in range(4)]  # steps count from 1
     assert right.images[0].get_array().sum() == 16 * 6
 
 

@@ -18,13 +18,13 @@ from arjax.networks.layers.grids import check_kernels
 
 @NETWORKS.register("conv_nade")
 class ConvNADE(OrderAgnosticNetwork):
-    """Convolutions over the planes (x * m, m) of the known pixels m, with maps of the size of the picture; all orders.
+    """Convolutions over the planes (x * m, m) of the known pixels m, with maps of the size of the image; all orders.
 
     Where `hidden_sizes` names any, a fully connected DeepNADE reads the same planes beside them, and the outputs of the
     two, before any nonlinearity, are added (section 6). Without it a pixel sees its neighbourhood only. The context
     enters the first layer of both.
 
-    A step computes the convolutions on the pixels that its own can see, or on the picture where that is less. The
+    A step computes the convolutions on the pixels that its own can see, or on the image where that is less. The
     parallel form is a pass per step: to train on all orders at once, use `given` on a random set of known pixels.
 
     Options: `channels`, `num_layers` (hidden ones), `kernel_size` (odd, at least 3), `hidden_sizes` of the fully
@@ -38,7 +38,7 @@ class ConvNADE(OrderAgnosticNetwork):
     hidden_sizes: tuple[int, ...] = ()
     activation: str = "relu"
     dropout: float = 0.0
-    steps_per_chunk: int = 4  # a pass holds the maps of a picture, at all taps of the kernel
+    steps_per_chunk: int = 4  # a pass holds the maps of an image, at all taps of the kernel
 
     SMALL = {"channels": 12, "num_layers": 1, "kernel_size": 3, "hidden_sizes": (16,), "steps_per_chunk": 4}
 
@@ -104,7 +104,7 @@ class ConvNADE(OrderAgnosticNetwork):
     def _convolve(self, planes, from_context, inside=True, crop: int = 0, train: bool = False) -> jax.Array:
         """Planes [B, H, W, n + 1] -> features, with `crop` pixels cut off all around after each convolution.
 
-        `inside` bool[..., H, W, 1] tells the picture from what a patch has beyond its edge: hidden maps are 0 there.
+        `inside` bool[..., H, W, 1] tells the image from what a patch has beyond its edge: hidden maps are 0 there.
         """
 
         def cut(maps: jax.Array) -> jax.Array:

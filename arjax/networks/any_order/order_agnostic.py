@@ -1,7 +1,7 @@
 """The frame of networks that predict all unknown sites from any set of known ones.
 
 Such a network reads the values of the known sites and a mask that says which they are (Uria, Murray & Larochelle, "A
-Deep and Tractable Density Estimator", 2014), so one set of parameters serves every order: the features of step t are
+Deep and Tractable Density Estimator", 2014), so one set of parameters supports every order: the features of step t are
 those given the sites of all steps before t. And one pass given a random set of known sites teaches all orders that
 begin with that set.
 """

@@ -1,4 +1,4 @@
-"""Image Transformer (Parmar, Vaswani, Uszkoreit, Kaiser, Shazeer, Ku & Tran, 2018): local attention on pictures."""
+"""Image Transformer (Parmar, Vaswani, Uszkoreit, Kaiser, Shazeer, Ku & Tran, 2018): local attention on images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Tiles(ByStep):
     left and to the right of it.
 
     Attributes:
-      grid: (rows, columns) of the picture.
+      grid: (rows, columns) of the image.
       tile: of a block of queries, which must divide it.
       margin: rows above and columns to either side.
     """
@@ -34,7 +34,7 @@ class Tiles(ByStep):
     margin: tuple[int, int]
 
     def _steps(self) -> np.ndarray:
-        """When each pixel of the picture and its margin is generated, int[H + above, W + 2 aside]; S: never."""
+        """When each pixel of the image and its margin is generated, int[H + above, W + 2 aside]; S: never."""
         order = tiles(self.grid, *self.tile)
         steps = np.empty(len(order), np.int32)
         steps[order] = np.arange(len(order))
@@ -62,7 +62,7 @@ class Tiles(ByStep):
     def mask(self, num_steps, slots):
         above, aside = self.margin
         inner = self._steps()[above:, aside : aside + self.grid[1]]
-        keys = self._around(jnp.asarray(inner) - num_steps, 0) + num_steps  # beyond the picture: S
+        keys = self._around(jnp.asarray(inner) - num_steps, 0) + num_steps  # beyond the image: S
         seen_GK = keys.reshape(keys.shape[0], -1)
         queries_GQ = jnp.arange(num_steps).reshape(-1, self.tile[0] * self.tile[1])
         return seen_GK[:, None] <= queries_GQ[..., None]
@@ -78,7 +78,7 @@ class Tiles(ByStep):
         return tile // across * height, tile % across * width, inside // width, inside % width
 
     def init_cache(self, shape, num_steps, slots, dtype):
-        """The picture with its margin."""
+        """The image with its margin."""
         batch, heads, size = shape
         (rows, columns), (above, aside) = self.grid, self.margin
         zeros = jnp.zeros((batch, heads, rows + above, columns + 2 * aside, size), dtype)
@@ -96,7 +96,7 @@ class Tiles(ByStep):
         return cache, seen, steps.ravel() <= t
 
     def extend(self, cache: KVCache, new: KVCache, t: jax.Array):
-        """All of the picture, and a mask."""
+        """All of the image, and a mask."""
         (height, width), (above, aside), steps = self.tile, self.margin, self._steps()
         i_k = t + jnp.arange(new[0].shape[2])
         top_k, left_k, row_k, column_k = self._place(i_k)
@@ -126,7 +126,7 @@ class ImageTransformer(PatternNetwork):
 
     One number each, `query_block=(l_q,)` and `memory=(l_m,)`: blocks of l_q steps see themselves and the l_m steps
     before, in any order and partition. Two numbers, (h_q, w_q) and (h_m, w_m): rectangles see themselves, h_m rows
-    above and w_m columns to either side; the picture is then generated rectangle by rectangle, with
+    above and w_m columns to either side; the image is then generated rectangle by rectangle, with
     `model.ordering=tiles(...)`.
 
     Normalisation comes before each branch, as in all our Transformers; in the paper it comes after.

@@ -161,5 +161,5 @@ class RelativeAttention(MultiHead):
 
 
 def _per_slot(scores: jax.Array, block_size: int) -> jax.Array:
-    """Scores by step -> scores by token: all slots of a step are as far away."""
+    """Scores by step -> scores by token: all indices of a step are as far away."""
     return scores if block_size == 1 else jnp.repeat(scores, block_size, axis=-1)

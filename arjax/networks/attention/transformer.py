@@ -28,7 +28,7 @@ from arjax.networks.layers.steps import StepTokens, check_steps, check_target_po
 
 
 class BlockNetwork(Network):
-    """Transformer blocks over the slots of the steps, for any order and any block partition.
+    """Transformer blocks over the indices of the steps, for any order and any block partition.
 
     A token knows the value and the position that it reads, and the position that it predicts; it may see the tokens of
     its own step and of earlier ones. Subclasses choose how a layer looks at them, by `make_attention`;

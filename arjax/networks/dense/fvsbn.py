@@ -16,7 +16,7 @@ from arjax.networks.layers.embedding import flat_inputs, input_mask, numeric_siz
 class EarlierSites(nn.Module):
     """A linear map from the sites of earlier steps to the features of each site: sum_j W_ij x_j over step[j] < step[i].
 
-    The strict mask multiplies W [D * n, D * F] in the forward pass, so one matrix serves any order and partition. W
+    The strict mask multiplies W [D * n, D * F] in the forward pass, so one matrix supports any order and partition. W
     starts at 0: what the data never ask for stays 0, and training begins at independent sites.
     """
 

@@ -38,7 +38,7 @@ class Independent(Network):
     """p(x | c) = prod_i p(x_i | c): features are a bias per site, plus what the context adds.
 
     Maximum likelihood makes these the frequencies of the values at each site, so this is the score that any network has
-    to beat. It reads no site, and so serves every order and partition alike. No options.
+    to beat. It reads no site, and so supports every order and partition alike. No options.
     """
 
     def setup(self):

@@ -43,7 +43,7 @@ class MADE(MaskedLayers):
     Without `direct` connections, a site is read only where some unit of every layer passes it on: with fewer units than
     steps, the last ones before a site may be missing, and `dependencies` says so (for mask 0).
 
-    Any order and any block partition: both enter through the steps of the sites, so one program serves all orders.
+    Any order and any block partition: both enter through the steps of the sites, so one program supports all orders.
 
     With several masks, each training step draws one of a fixed pool ("connectivity-agnostic" training, section 4.2).
     One set of parameters then holds as many models as there are masks: `mask` in the two forms says which one is meant,
@@ -51,7 +51,7 @@ class MADE(MaskedLayers):
 
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
     `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `num_masks` in the pool, `mask_seed`,
-    `condition_on_masks` (worth its weights where one set of them serves many orders or masks).
+    `condition_on_masks` (worth its weights where one set of them supports many orders or masks).
     """
 
     num_masks: int = 1
@@ -85,7 +85,7 @@ class MADE(MaskedLayers):
         return self._features(x, self._masks(factorization, mask), context, train)
 
     def _masks(self, factorization: Factorization, mask: int | jax.Array) -> list[jax.Array]:
-        """Of the hidden layers (equation 12), outputs (13) and direct connections (section 3); none without arrows."""
+        """Of the hidden layers (equation 12), outputs (13) and direct connections (section 3); none without edges."""
         if not factorization.has_edges:
             return []
         input_steps, masks = self._input_steps(factorization), []

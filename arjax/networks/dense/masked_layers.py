@@ -30,7 +30,7 @@ class MaskedLayers(Network):
     Larochelle, "MADE", 2015, equations 8-13). Subclasses say which connections are masked.
 
     `condition_on_masks` adds (U * M) 1 to every (W * M) h, with weights U of their own, as the authors' code can: a
-    unit is told what it sees, which a 0 among its inputs does not tell. So one set of weights tells orders apart. The
+    unit reads its row of the mask, which no 0 among its inputs shows. So one set of weights tells orders apart. The
     sum is divided by its number of terms, as else a step of Adam, alike for all weights, would add up to a leap.
     """
 

@@ -86,7 +86,7 @@ class NADE(Network):
     def _all_steps(
         self, inputs_BDn: jax.Array, a_BU: jax.Array, keep_BU: jax.Array, factorization: Factorization
     ) -> jax.Array:
-        """V_t h_t of all sites in the order of their slots, [B, S, M, F]."""
+        """V_t h_t of all sites in the order of their indices, [B, S, M, F]."""
         steps, slots = factorization.num_steps, factorization.block_size
         chunk = min(self.steps_per_chunk, steps)
         num_chunks = -(-steps // chunk)

@@ -39,7 +39,7 @@ def feeds(factorization: Factorization) -> jax.Array:
 
 @NETWORKS.register("structured_made")
 class StructuredMADE(MaskedLayers):
-    """Masked layers that keep to the arrows of a graph: one network for all conditionals of a Bayesian network.
+    """Masked layers that keep to the edges of a graph: one network for all conditionals of a Bayesian network.
 
     Where a unit of MADE has a degree, a unit here has a site s, and sees the parents of that site, through the units
     below that see no more. It feeds the outputs of site i iff parents(s) are all parents of i (`feeds`). So sites share
@@ -48,7 +48,7 @@ class StructuredMADE(MaskedLayers):
     the parents are all sites of earlier steps, and the masks those of MADE with the degrees step[s] - 1.
 
     The paper searches for masks whose product has the zeros of the graph; these have them by construction, for any
-    order, partition and number of layers. `direct` connections follow every arrow.
+    order, partition and number of layers. `direct` connections follow every edge.
 
     Options: those of `made`, without the pool of masks.
     """
@@ -56,7 +56,7 @@ class StructuredMADE(MaskedLayers):
     SUPPORTS_GRAPHS = True
 
     def dependencies(self, factorization):
-        """All parents if `direct`; else those to which a chain of units leads: few units do not serve every site."""
+        """All parents if `direct`; else those to which a chain of units leads: few units do not reach every site."""
         mask_DD = np.asarray(factorization.mask())
         if self.direct or not factorization.has_edges:
             return mask_DD
@@ -75,7 +75,7 @@ class StructuredMADE(MaskedLayers):
         return self._features(x, self._masks(factorization), context, train)
 
     def _masks(self, factorization: Factorization) -> list[jax.Array]:
-        """Of the hidden layers, the outputs and the direct connections; none without arrows."""
+        """Of the hidden layers, the outputs and the direct connections; none without edges."""
         if not factorization.has_edges:
             return []
         reads, feeds_DD = input_mask(self.event, factorization), feeds(factorization)

@@ -15,7 +15,7 @@ from arjax.networks.image.lstm_scan import gate_bias, lstm_cell, lstm_scan
 from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore
 from arjax.networks.layers.convolution import TapMix
 
-#: Inputs of the gates outside the picture: all gates are shut, so that cells and states are exactly 0 there.
+#: Inputs of the gates outside the image: all gates are shut, so that cells and states are exactly 0 there.
 SHUT = -1e9
 
 
@@ -90,9 +90,9 @@ class DiagonalBiLSTMLayer(nn.Module):
         return self._add(maps, to_output, left + right, train), None
 
     def _along_diagonals(self, z_2BHPG: jax.Array) -> jax.Array:
-        """The states [2, B, H, P, U] of both directions, each from the left corner of its picture.
+        """The states [2, B, H, P, U] of both directions, each from the left corner of its image.
 
-        Of the columns of a skewed picture, half are empty. Pictures that lie side by side are one wide picture, of
+        Of the columns of a skewed image, half are empty. Images that lie side by side are one wide image, of
         which less is empty; a column of shut gates between them starts the next one from zeros.
         """
         _, batch, height, columns, gates = z_2BHPG.shape
@@ -171,7 +171,7 @@ def put_column(row_BPC: jax.Array, value_BC: jax.Array, c: jax.Array) -> jax.Arr
 
 
 class DiagonalBiLSTMCore(PixelRNNCore):
-    """The Diagonal BiLSTM on a picture in raster order, with one column of margin.
+    """The Diagonal BiLSTM on an image in raster order, with one column of margin.
 
     A map at a pixel knows the values before it, so without a margin no map of a row would know the row's last value,
     and pixels far left in the next row could not see it: states from the right come shifted by a row. With the margin,
@@ -198,9 +198,9 @@ class DiagonalBiLSTMCore(PixelRNNCore):
 
 @NETWORKS.register("diagonal_bilstm")
 class DiagonalBiLSTM(PixelRNN):
-    """PixelRNN with Diagonal BiLSTM layers, on pictures in raster-like orders; every pixel sees the whole past.
+    """PixelRNN with Diagonal BiLSTM layers, on images in raster-like orders; every pixel sees the whole past.
 
-    Options: those of `PixelRNNFamily`, and `strip`: pictures that are computed side by side, for speed alone. 1 takes
+    Options: those of `PixelRNNFamily`, and `strip`: images that are computed side by side, for speed alone. 1 takes
     the fewest steps, which is best on accelerators; more waste less of each step (4 to 8 are best on CPU).
     """
 

@@ -34,7 +34,7 @@ def concat_elu(x: jax.Array) -> jax.Array:
 def live_taps(factorization: Factorization, taps: Taps) -> jax.Array:
     """bool[H, W, K]: which taps of each site lie on the site itself or on one that comes before it (section 3.2)."""
     left_HW = factorization.num_sites - jnp.asarray(factorization.rank).reshape(factorization.grid_shape)
-    left_1HW1 = left_HW[None, :, :, None]  # how many sites are still to come, 0 outside the picture
+    left_1HW1 = left_HW[None, :, :, None]  # how many sites are still to come, 0 outside the image
     return jnp.concatenate([shift(left_1HW1, *tap) > left_1HW1 - (tap in CENTRE) for tap in taps], -1)[0]
 
 
@@ -63,7 +63,7 @@ class GatedResnet(nn.Module):
             self.from_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
 
     def __call__(self, x: jax.Array, view: Picture | Cursor, skip, e: jax.Array | None, train: bool) -> jax.Array:
-        """The same for whole pictures [B, H, W, size] and for one pixel [B, size]."""
+        """The same for whole images [B, H, W, size] and for one pixel [B, size]."""
         hidden = position_norm(view.read(self.conv_in, concat_elu(x)))
         if skip is not None:
             hidden = hidden + self.from_skip(concat_elu(skip))
@@ -91,7 +91,7 @@ class LocallyMaskedConvolution(Network):
 
     The architecture of section 4 is that of PixelCNN++ with one stream, and dilated convolutions where that one changes
     the resolution: groups of gated residual blocks on the way up, as many on the way down, each of which reads one of
-    the way up. The order enters as masks made from the ranks of the sites, so one program serves all orders.
+    the way up. The order enters as masks made from the ranks of the sites, so one program supports all orders.
 
     Options: `hidden_size` of all layers, `num_groups` (3 in the paper), `group_size`, the blocks of a group (5 in the
     paper; on the way down, groups but the first have one more), `kernel_size` (odd), `dilation` between groups,
@@ -154,7 +154,7 @@ class LocallyMaskedConvolution(Network):
         return compose(*[*down, far] * gaps, *up, *[*up, far] * gaps, *up, graph(self._first_taps()))
 
     def _after_first(self, u: jax.Array, view: Picture | Cursor, e: jax.Array | None, train: bool) -> jax.Array:
-        """All layers above the first: the same for whole pictures [B, H, W, C] and for one pixel [B, C]."""
+        """All layers above the first: the same for whole images [B, H, W, C] and for one pixel [B, C]."""
         skips = [position_norm(u)]
         for g, group in enumerate(self.up):
             for block in group:

@@ -22,14 +22,14 @@ from arjax.networks.layers.grids import check_kernels, pixel_inputs
 
 #: The cores, and the options that are theirs alone.
 CORES = {"row_lstm": (RowLSTMCore, ("kernel_size",)), "diagonal_bilstm": (DiagonalBiLSTMCore, ("strip",))}
-#: A 3x3 kernel, not masked: the coarse picture is all known.
+#: A 3x3 kernel, not masked: the coarse image is all known.
 AROUND = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
 
 class Upsampler(nn.Module):
-    """The deconvolutional network: a coarse picture -> maps of the size of the finer one.
+    """The deconvolutional network: a coarse image -> maps of the size of the finer one.
 
-    3x3 convolutions and relu on the coarse picture; then a deconvolution with a kernel of 3 f and a stride of f,
+    3x3 convolutions and relu on the coarse image; then a deconvolution with a kernel of 3 f and a stride of f,
     written as a convolution to f x f pixels at each coarse one.
     """
 
@@ -63,16 +63,16 @@ class Upsampler(nn.Module):
 
 @NETWORKS.register("multiscale")
 class Multiscale(PixelRNNFamily):
-    """A small picture first, every `factor`-th pixel of every `factor`-th row; then the rest, given the small one.
+    """A small image first, every `factor`-th pixel of every `factor`-th row; then the rest, given the small one.
 
-    Each scale has a `PixelRNNCore`. That of the small picture is a PixelRNN like others. The next one is conditional:
-    each of its layers is biased with maps that a deconvolutional network makes of the small picture. With several
-    `levels`, the small picture is made the same way from a still smaller one. In the paper the conditional network
-    generates the pixels of the small picture once more; here each pixel is generated once, so that the product over all
+    Each scale has a `PixelRNNCore`. That of the small image is a PixelRNN like others. The next one is conditional:
+    each of its layers is biased with maps that a deconvolutional network makes of the small image. With several
+    `levels`, the small image is made the same way from a still smaller one. In the paper the conditional network
+    generates the pixels of the small image once more; here each pixel is generated once, so that the product over all
     is a likelihood: the order is `multiscale`, with the same factor and levels.
 
     Options: those of `PixelRNNFamily`; `core` ("diagonal_bilstm" or "row_lstm") with its `strip` or `kernel_size`;
-    `factor` and `levels`, as in the ordering; `upsample_layers`, convolutions on the small picture before it is
+    `factor` and `levels`, as in the ordering; `upsample_layers`, convolutions on the small image before it is
     enlarged; `shared`: one conditional core and one deconvolutional network for all scales but the coarsest (its own).
     """
 
@@ -113,7 +113,7 @@ class Multiscale(PixelRNNFamily):
         self.upsamplers = {str(k): self._upsampler(k, name=f"upsample_{k}") for k in own if k < self.levels}
 
     def _grid(self, k: int) -> tuple[int, int]:
-        """The size of the picture at scale k; 0 is the whole one."""
+        """The size of the image at scale k; 0 is the whole one."""
         height, width = self.event.grid_shape
         return -(-height // self.factor**k), -(-width // self.factor**k)
 
@@ -133,7 +133,7 @@ class Multiscale(PixelRNNFamily):
         return "0" if self.shared and k < self.levels else str(k)
 
     def _run_core(self, k: int, *args: Any, method: str = "__call__"):
-        """The core of scale k; where scales share, that of scale 0 for a picture of another size."""
+        """The core of scale k; where scales share, that of scale 0 for an image of another size."""
         core = self.cores[self._owner(k)]
         if self._owner(k) == str(k):
             return getattr(core, method)(*args)
@@ -141,19 +141,19 @@ class Multiscale(PixelRNNFamily):
         return self._core(k, parent=None).apply(core.variables, *args, rngs=rngs, method=method)
 
     def _enlarge(self, k: int, inputs_BHWn: jax.Array) -> jax.Array:
-        """The picture of scale k+1 as maps of the size of scale k."""
+        """The image of scale k+1 as maps of the size of scale k."""
         upsampler = self.upsamplers[self._owner(k)]
         if self._owner(k) == str(k):
             return upsampler(inputs_BHWn)
         return self._upsampler(k, parent=None).apply(upsampler.variables, inputs_BHWn)
 
     def _places(self, k: int) -> np.ndarray:
-        """The sites of the picture at scale k, int[H_k W_k]."""
+        """The sites of the image at scale k, int[H_k W_k]."""
         sites_HW = np.arange(self.event.num_sites).reshape(self.event.grid_shape)
         return sites_HW[:: self.factor**k, :: self.factor**k].ravel()
 
     def _inputs(self, x: jax.Array, k: int) -> jax.Array:
-        """The picture at scale k as inputs, [B, H_k, W_k, n]."""
+        """The image at scale k as inputs, [B, H_k, W_k, n]."""
         values_BKv = flat_sites(x, self.event)[:, self._places(k)]
         return pixel_inputs(values_BKv, self.event, self.dtype).reshape(x.shape[0], *self._grid(k), -1)
 
@@ -169,7 +169,7 @@ class Multiscale(PixelRNNFamily):
         return depends
 
     def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: jax.Array | None) -> jax.Array | None:
-        """What biases the layers of scale k: the enlarged picture of scale k+1, and the context."""
+        """What biases the layers of scale k: the enlarged image of scale k+1, and the context."""
         condition = self._from_context(context)
         if k == self.levels:
             return condition
@@ -230,6 +230,6 @@ class Multiscale(PixelRNNFamily):
         return jax.lax.fori_loop(0, begins.astype(jnp.int32), enlarge, condition_BHWC)
 
     def _reader(self, canvas: jax.Array, k: int) -> ReadPixels:
-        """Reads pixels of the picture at scale k."""
+        """Reads pixels of the image at scale k."""
         spacing, width = self.factor**k, self.event.grid_shape[1]
         return pixel_reader(canvas, self.event, self.dtype, lambda r_K, c_K: (r_K * width + c_K) * spacing)

@@ -1,7 +1,7 @@
-"""Two-dimensional recurrences over a picture, as van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural
+"""Two-dimensional recurrences over an image, as van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural
 Networks" (2016), stack them: a masked 7x7 convolution, residual LSTM layers, and two layers of 1x1 convolutions.
 
-Shape letters here: H W the picture, P the columns of the maps (W, and the margin), C maps of a condition, G = 4U gates.
+Shape letters here: H W the image, P the columns of the maps (W, and the margin), C maps of a condition, G = 4U gates.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def condition_at(condition_BHWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.A
 
 
 class PixelRNNCore(nn.Module):
-    """Maps the inputs of a picture in raster order to features, [B, H, W, n] -> [B, H, W, F].
+    """Maps the inputs of an image in raster order to features, [B, H, W, n] -> [B, H, W, F].
 
     Figure 5 (right): layers read and add to maps of 2U features; each also sends maps to the output ("layer-to-output
     connections", section 4). Then two times relu and a 1x1 convolution, and the parameters of the distribution. A
@@ -180,7 +180,7 @@ class PixelRNNCore(nn.Module):
 
 
 def pixel_reader(canvas: jax.Array, event: EventSpec, dtype: str, site_at: SiteAt) -> ReadPixels:
-    """Reads the inputs at the pixels of a picture whose values stand on a canvas, each at its site."""
+    """Reads the inputs at the pixels of an image whose values stand on a canvas, each at its site."""
     values_BDv = flat_sites(canvas, event)
 
     def read(rows_K: jax.Array, columns_K: jax.Array) -> jax.Array:
@@ -210,7 +210,7 @@ class PixelRNNFamily(Network):
             self.context = ContextEncoder(self.context_spec, 2 * self.hidden_size, self.dtype)
 
     def core_fields(self) -> dict[str, Any]:
-        """The fields of a core for the whole picture; subclasses with more options add to them."""
+        """The fields of a core for the whole image; subclasses with more options add to them."""
         return {
             "grid_shape": self.event.grid_shape,
             "num_features": self.num_features,
@@ -230,7 +230,7 @@ class PixelRNNFamily(Network):
 
 
 class PixelRNN(PixelRNNFamily):
-    """One core on a picture in a raster-like order; subclasses name the core."""
+    """One core on an image in a raster-like order; subclasses name the core."""
 
     NAME: ClassVar[str]
     CORE: ClassVar[type[PixelRNNCore]]

@@ -106,7 +106,7 @@ class PixelCNN(Network):
         return turn_dependencies(compose(*[block] * self.num_layers, first), factorization)
 
     def _after_first(self, h: jax.Array, view: Picture | Cursor, train: bool) -> jax.Array:
-        """All layers above the first: the same for whole pictures [B, H, W, 2h] and for one pixel [B, 2h]."""
+        """All layers above the first: the same for whole images [B, H, W, 2h] and for one pixel [B, 2h]."""
         for block in self.blocks:
             h = block(h, view, train)
         h = self.out_1(nn.relu(self.out_0(nn.relu(h))))

@@ -111,7 +111,7 @@ class PixelCNNPP(Network):
     lengths need not be even: a lower resolution has the ceiling of the half, and what sticks out is cut off.
 
     All layers are weight-normalised, without the data-dependent initial values. Levels enter as intensities from 0 to
-    1, beside a channel of ones which tells a picture from its padding. The usual conditional is
+    1, beside a channel of ones which tells an image from its padding. The usual conditional is
     `discretized_logistic_mixture`, whose channels are coupled.
 
     The step form keeps two rows per convolution. It runs the upper stream once a row, and each lower resolution at

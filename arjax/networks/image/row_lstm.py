@@ -17,7 +17,7 @@ from arjax.networks.layers.grids import check_kernels
 
 
 class RowLSTMLayer(nn.Module):
-    """An LSTM that goes down the picture, a whole row at a time (equation 3).
+    """An LSTM that goes down the image, a whole row at a time (equation 3).
 
     What the gates read of the map below: a k x 1 convolution along the row with mask B, for all rows at once. What they
     read of the state: a k x 1 convolution of the row above, not masked. So a state sees a triangle above it.
@@ -101,7 +101,7 @@ class RowLSTMLayer(nn.Module):
 
 
 class RowLSTMCore(PixelRNNCore):
-    """The Row LSTM on a picture in raster order."""
+    """The Row LSTM on an image in raster order."""
 
     kernel_size: int = 3
 
@@ -123,7 +123,7 @@ class RowLSTMCore(PixelRNNCore):
 
 @NETWORKS.register("row_lstm")
 class RowLSTM(PixelRNN):
-    """PixelRNN with Row LSTM layers, on pictures in raster-like orders.
+    """PixelRNN with Row LSTM layers, on images in raster-like orders.
 
     A pixel sees a triangle of the rows above it, and all that is left of it only as far as `num_layers` layers reach:
     not the whole past.

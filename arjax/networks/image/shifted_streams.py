@@ -1,4 +1,4 @@
-"""How PixelCNN++ runs: on whole pictures, on the next row of its upper stream, and on the next pixel of the other.
+"""How PixelCNN++ runs: on whole images, on the next row of its upper stream, and on the next pixel of the other.
 
 A network written in terms of these views is written once for all three. The upper stream sees the rows above a pixel
 only, so a step runs it when a row begins; a lower resolution is due at every second row (and column) of the one above.
@@ -46,7 +46,7 @@ class State(NamedTuple):
 
 
 class PictureView:
-    """Whole pictures [B, H, W, C]."""
+    """Whole images [B, H, W, C]."""
 
     def __init__(self, grid: tuple[int, int]):
         self.grid, self.planes = grid, []

@@ -64,7 +64,7 @@ def rotate(x_BNTH: jax.Array, position: jax.Array, frequency: np.ndarray) -> jax
 
 
 class MultiHead(nn.Module):
-    """The projections of attention with several heads; subclasses say who attends to whom.
+    """The projections of attention with several heads; subclasses define the pattern of attention.
 
     Attributes:
       width: E, of the inputs and outputs.

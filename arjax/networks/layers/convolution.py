@@ -1,4 +1,4 @@
-"""Convolutions on pictures over their live taps: a masked 3x3 kernel has 4 or 5 of 9, and dead ones cost as much."""
+"""Convolutions on images over their unmasked taps: a masked 3x3 kernel has 4 or 5 of 9, and dead ones cost as much."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def _kernel_gradient_by_row(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -
 
 
 def shifted(x_BHWC: jax.Array, taps: Taps) -> jax.Array:
-    """The picture as each of K taps sees it, side by side: [B, H, W, K * C]."""
+    """The image as each of K taps sees it, side by side: [B, H, W, K * C]."""
     return jnp.concatenate([shift(x_BHWC, dy, dx) for dy, dx in taps], -1)
 
 
@@ -204,7 +204,7 @@ class TapMix(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, taps: Taps | None = None) -> jax.Array:
-        """[..., K * C] -> [..., features]; with `taps`, the convolution of a picture [B, H, W, C]."""
+        """[..., K * C] -> [..., features]; with `taps`, the convolution of an image [B, H, W, C]."""
         size = x.shape[-1] * (1 if taps is None else self.num_taps)
         init = nn.initializers.variance_scaling(self.gain**2, "fan_in", "truncated_normal")
         kernel = self.param("kernel", init, (size, self.features))
@@ -228,7 +228,7 @@ class TapMix(nn.Module):
 
 
 class TapConv(nn.Module):
-    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture.
+    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the image.
 
     `channels`, `strict` and `parts` are those of `TapMix`; they need the centre among the taps. `gain`: scale of the
     initial kernel over that which keeps the scale of its inputs; `bias_scale`: of the initial biases.
@@ -267,7 +267,7 @@ class TapConv(nn.Module):
 
 
 class Picture:
-    """Runs convolutions on whole pictures; `live` holds the taps that are on at each pixel, where not all are."""
+    """Runs convolutions on whole images; `live` holds the taps that are on at each pixel, where not all are."""
 
     def __init__(self, live: Mapping[Taps, jax.Array] | None = None):
         self._live = live

@@ -1,7 +1,7 @@
 """The frame that networks on images share: any of the raster-like orders of a two-dimensional grid, as plain raster.
 
 A raster order read from another corner, or column by column on a square grid, is the raster order of a flipped or
-transposed image. So a network turns the picture, works row by row, left to right, and turns its features back.
+transposed image. So a network flips or transposes it, works row by row, left to right, and maps its features back.
 
 Where the colour channels of a pixel are sites of their own, the grid is (H, W, C) and they come one after the other.
 """
@@ -47,7 +47,7 @@ def check_raster_like(name: str, event: EventSpec, factorization: Factorization,
         raise UserError(f"{name} generates one site per step, so it needs model.partition=sites")
     orders = raster_like_orders(event.grid_shape)
     if not any(np.array_equal(factorization.order, order) for order in orders):
-        # column_major takes all of one colour channel before the next, and turns only square pictures.
+        # column_major takes all of one colour channel before the next, and transposes only square images.
         walks = {text: make_order(text, event.grid_shape) for text in NAMED}
         named = [text for text, walk in walks.items() if any(np.array_equal(walk, order) for order in orders)]
         raise UserError(f"{name} needs a raster-like order ({', '.join(named)} or a mirrored one)")
@@ -74,14 +74,14 @@ def to_raster(x: jax.Array, event: EventSpec, factorization: Factorization) -> j
 
 
 def from_raster(features_BHWF: jax.Array, factorization: Factorization) -> jax.Array:
-    """Features of the flipped or transposed image, in any shape -> float32 features [B, *grid, F] of the picture."""
+    """Features of the flipped or transposed image, in any shape -> float32 [B, *grid, F] of the image as given."""
     flat = features_BHWF.reshape(features_BHWF.shape[0], factorization.num_sites, -1)
     by_site = jnp.take(flat, jnp.asarray(factorization.rank), axis=1)
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 
 
 def turn_dependencies(dependencies_DD: np.ndarray, factorization: Factorization) -> np.ndarray:
-    """bool[D, D] between the sites of the flipped or transposed image -> between the sites of the picture."""
+    """bool[D, D] between the sites of the flipped or transposed image -> between the sites of the image as given."""
     rank_D = np.asarray(factorization.rank)
     return dependencies_DD[np.ix_(rank_D, rank_D)]
 

@@ -1,6 +1,6 @@
 """The frame that all sequence networks share: what a step may read, and where its outputs belong.
 
-Token (t, m) reads the value of slot m of step t-1 and knows which site slot m of step t is: every token of step t thus
+Token (t, m) reads the value of index m of step t-1 and knows the site at index m of step t: every token of step t thus
 follows from the steps < t alone, and a network that is causal over steps is autoregressive in any order and partition.
 """
 
@@ -44,7 +44,7 @@ class StepTokens(nn.Module):
 
     def setup(self):
         self.value = ValueEncoder(self.event, self.width, self.dtype)
-        # Stands for "nothing read": all slots of step 0, and the padding of short blocks.
+        # Stands for "nothing read": all indices of step 0, and the padding of short blocks.
         self.nothing = self.param("nothing", nn.initializers.normal(0.02), (self.width,))
         if self.position != "none":
             position = (self.event.num_sites, self.width, self.position, self.dtype)
@@ -97,7 +97,7 @@ class StepTokens(nn.Module):
 class StepReadout(nn.Module):
     """Features of the sites of a step from one state per step.
 
-    One site per step: y_t = W h_t + b. Several: a hidden layer tells the slots apart by their positions.
+    One site per step: y_t = W h_t + b. Several: a hidden layer tells the indices apart by their positions.
     """
 
     event: EventSpec
@@ -137,7 +137,7 @@ def check_target_position(options: Mapping[str, Any]) -> None:
 
 
 def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array:
-    """Features by slot [B, S, M, F] -> float32 features by site [B, *grid, F]."""
+    """Features by index [B, S, M, F] -> float32 features by site [B, *grid, F]."""
     flat = features_BSMF.reshape(features_BSMF.shape[0], -1, features_BSMF.shape[-1])
     by_site = jnp.take(flat, jnp.asarray(factorization.slot), axis=1)
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)

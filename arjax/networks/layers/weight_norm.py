@@ -1,4 +1,4 @@
-"""Weight-normalised layers on pictures (Salimans & Kingma, 2016): w = g v / |v|, a direction and a length per feature.
+"""Weight-normalised layers on images (Salimans & Kingma, 2016): w = g v / |v|, a direction and a length per feature.
 
 The convolutions are matrix products over taps, as in `convolution.py`, with forms for one pixel and for one row; and
 there are those that change the resolution. Only plain initial values: v at random, g = `gain`. The paper sets g and b
@@ -73,7 +73,7 @@ def normalised_weights(params: Any, dtype: str) -> Any:
 
 
 class NormalisedConv(nn.Module):
-    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the picture.
+    """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the image.
 
     `ready` as in `NormalisedMix`; `shifted` (rows, columns): y is moved down and to the right by as many, and the taps
     say so; what enters from outside is 0, without b.

@@ -1,0 +1,91 @@
+"""Collects the pages of the site: a copy of README, docs and studies, a gallery of pictures and the API reference.
+
+The copy has the folders of the repository, so that links between pages stay as they are.
+
+Run: python scripts/collect_pages.py build/pages      (then: mkdocs build --strict)
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from arjax.cli.command_line import Parser, tell_mistakes
+
+TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")
+#: Packages of the API reference, with their first lines
+PACKAGES = {
+    "arjax": "The Python interface",
+    "arjax.core": "Events, keys, errors, registries",
+    "arjax.factorization": "Orders, partitions, graphs",
+    "arjax.networks": "Networks",
+    "arjax.conditionals": "Conditional distributions",
+    "arjax.models": "Models",
+    "arjax.objectives": "Objectives",
+    "arjax.samplers": "Samplers",
+    "arjax.data": "Data sets",
+    "arjax.training": "Training",
+    "arjax.evaluation": "Scores and samples of trained models",
+    "arjax.interop": "GPT-2 and Llama models",
+    "arjax.sweep": "Sweeps",
+}
+PICTURE = re.compile(r"!\[([^\]]*)\]\((\w+\.png)\)")
+
+
+def collect(root: Path, target: Path) -> None:
+    """Writes all pages below `target`, which is emptied first."""
+    shutil.rmtree(target, ignore_errors=True)
+    studies = sorted(root.glob("experiments/*/README.md"))
+    pages = [root / name for name in TOP] + sorted(root.glob("docs/**/*.md")) + studies
+    for path in [*pages, *root.glob("docs/*.css"), *root.glob("docs/images/*"), *root.glob("experiments/*/*.png")]:
+        copy = target / path.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".md":
+            copy.write_text(re.sub(r'^(```\w+) run="[^"]*"', r"\1", path.read_text("utf-8"), flags=re.M), "utf-8")
+        else:
+            shutil.copy(path, copy)
+    (target / "gallery.md").write_text(gallery(root, studies), encoding="utf-8")
+    (target / "api").mkdir()
+    for package, title in PACKAGES.items():
+        (target / "api" / f"{package}.md").write_text(api_page(root, package, title), encoding="utf-8")
+
+
+def gallery(root: Path, studies: Sequence[Path]) -> str:
+    """The page of all pictures that studies make, under the title of each study."""
+    parts = ["# Gallery\n\nThe pictures of the studies. Each links to the page that explains it."]
+    for readme in studies:
+        text, folder = readme.read_text(encoding="utf-8"), readme.parent.relative_to(root).as_posix()
+        pictures = PICTURE.findall(text)
+        if pictures:
+            title = text.partition("\n")[0].removeprefix("# ")
+            parts.append(f"## {title}")
+            parts += [f"[![{alt}]({folder}/{name})]({folder}/README.md)\n\n*{alt}.*" for alt, name in pictures]
+    return "\n\n".join(parts) + "\n"
+
+
+def api_page(root: Path, package: str, title: str) -> str:
+    """The reference of a package: its public names, made from the docstrings of its modules."""
+    names = ["arjax", "arjax.api.trained_model"]
+    if package != "arjax":
+        files = sorted(root.joinpath(*package.split(".")).rglob("*.py"))
+        modules = [path.relative_to(root).with_suffix("").parts for path in files]
+        names = [".".join(parts) for parts in modules if not parts[-1].startswith("_")]
+    return "\n\n".join([f"# {title}", *(f"::: {name}" for name in names)]) + "\n"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reads the flags and collects."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", type=Path, help="folder of the pages; it is emptied first")
+    parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="root of the repository")
+    flags = parser.parse_args(argv)
+    collect(flags.root, flags.target)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("collect_pages", lambda: main(sys.argv[1:])))

@@ -1,0 +1,41 @@
+"""The pages of the site: all are collected and in its menu, and no link leads nowhere."""
+
+from __future__ import annotations
+
+import re
+import runpy
+
+import doc_text
+import pytest
+
+
+@pytest.fixture(scope="module")
+def site(repository, tmp_path_factory):
+    target = tmp_path_factory.mktemp("site") / "pages"
+    runpy.run_path(str(repository / "scripts" / "collect_pages.py"))["collect"](repository, target)
+    return target
+
+
+def test_every_page_stands_in_the_menu_once(repository, site):
+    listed = re.findall(r": (\S+\.md)$", (repository / "mkdocs.yml").read_text(), flags=re.M)
+    assert sorted(listed) == sorted(path.relative_to(site).as_posix() for path in site.rglob("*.md"))
+
+
+def test_links_between_collected_pages_lead_somewhere(site):
+    for page in site.rglob("*.md"):
+        for link in doc_text.links(page):
+            assert (page.parent / link).exists(), f"{page.relative_to(site)} links to {link}"
+
+
+def test_the_gallery_has_the_pictures_of_all_studies(repository, site):
+    shown = set(re.findall(r"\]\((experiments/\S+\.png)\)", (site / "gallery.md").read_text()))
+    assert shown == {path.relative_to(repository).as_posix() for path in repository.glob("experiments/*/*.png")}
+
+
+def test_the_reference_names_modules_that_are_there(repository, site):
+    for page in (site / "api").glob("*.md"):
+        names = re.findall(r"^::: (\S+)$", page.read_text(), flags=re.M)
+        assert names, f"{page.name} is empty"
+        for name in names:
+            path = repository.joinpath(*name.split("."))
+            assert path.is_dir() or path.with_suffix(".py").is_file(), f"{page.name} names {name}"
