@@ -291,5 +291,5 @@ def test_a_sweep_file_takes_an_argument(repository, monkeypatch):
     *runs, small, medium, strong, every = load_sweep(f"{path}:mixture,orders=2,file=my.csv")
     assert [run.config for run in runs[:2]] == ["configs/binary_table.py:recipe=small,file=my.csv"] * 2
     assert len(runs) == 6 == len(every.of) and [len(row.of) for row in (small, medium, strong)] == [2, 2, 2]
-    with pytest.raises(UserError, match="'recipe' cannot be|recipe.*huge"):
+    with pytest.raises(UserError, match="huge"):
         load_sweep(f"{path}:recipe=huge")
