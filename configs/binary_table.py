@@ -5,7 +5,7 @@ with `:mixture`, orders apart that are then mixed with fitted weights, which is 
 Gregor, Murray & Larochelle (2015).
 
     arjax --config=configs/binary_table.py:file=my.csv --workdir=runs/binary
-    arjax --config=configs/binary_table.py:file=train.csv,validation=valid.csv,test=test.csv,recipe=strong \
+    arjax --config=configs/binary_table.py:file=train.csv,validation=valid.csv,test=test.csv,delimiter=spaces \
         --workdir=runs/binary
 """
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
+#: words for what is hard to write on a command line
+DELIMITERS = {"spaces": " ", "tab": "\t"}
 #: options of MADE and steps, from the least regularised for many rows to the most for few
 RECIPES = {
     "small": ({"hidden_sizes": (250,), "dropout": 0.2}, 5000),
@@ -24,7 +26,7 @@ RECIPES = {
 def get_config(arg=""):
     """`file`: a csv file (without one, 400 rows of seven random bits and their parity), `validation` and `test`: those
     of their splits, where they have their own; `recipe`: a name in `RECIPES`; `ordering`: of the columns; `delimiter`:
-    between cells; `smoke`: seconds.
+    between cells, a character, `spaces` or `tab`; `smoke`: seconds.
     """
     arg = parse_arg(
         arg,
@@ -43,7 +45,7 @@ def get_config(arg=""):
         "validation_path": arg.validation,
         "test_path": arg.test,
     }
-    config.dataset = dataset_config("table", levels=2, delimiter=arg.delimiter, **files)
+    config.dataset = dataset_config("table", levels=2, delimiter=DELIMITERS.get(arg.delimiter, arg.delimiter), **files)
     config.model.ordering = arg.ordering
     config.network = small_network_config("made") if arg.smoke else network_config("made", **options)
     config.optimizer.update(name="adamw", learning_rate=3e-3, schedule="cosine")

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
+#: words for what is hard to write on a command line
+DELIMITERS = {"spaces": " ", "tab": "\t"}
 #: options of each network and its learning rate
 RECIPES = {
     "independent": ({}, 1e-2),
@@ -23,9 +25,10 @@ RECIPES = {
 
 def get_config(arg=""):
     """`file`: a csv file (without one, 400 made-up plants), `validation` and `test`: those of their splits, where they
-    have their own; `network`: a name in `RECIPES`; `smoke`: seconds.
+    have their own; `network`: a name in `RECIPES`; `delimiter`: between cells, a character, `spaces` or
+    `tab`; `smoke`: seconds.
     """
-    arg = parse_arg(arg, smoke=False, file="", validation="", test="", network=pick(RECIPES, "made"))
+    arg = parse_arg(arg, smoke=False, file="", validation="", test="", delimiter=",", network=pick(RECIPES, "made"))
     options, learning_rate = RECIPES[arg.network]
     config = base_config()
     files = {
@@ -33,7 +36,9 @@ def get_config(arg=""):
         "validation_path": arg.validation,
         "test_path": arg.test,
     }
-    config.dataset = dataset_config("table", mixed=True, **files)
+    config.dataset = dataset_config(
+        "table", mixed=True, delimiter=DELIMITERS.get(arg.delimiter, arg.delimiter), **files
+    )
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.05)
     config.optimizer.update(clip_norm=1.0, weight_decay=0.01)

@@ -89,7 +89,7 @@ def table(
     if not binary_as_real:
         _check_not_binary(path, made)
     dataset = _dataset(f"table/{Path(path).stem}", made, parts, standardise)
-    return dataclasses.replace(dataset, to_cells=to_cells(made))
+    return dataclasses.replace(dataset, to_cells=to_cells(made), fingerprint=cells.fingerprint)
 
 
 def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], standardise: bool) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +23,14 @@ class Cells:
       rows: the cells of each row.
       places: of each row, such as "row 3 of the table 'my.csv'".
       sizes: how many rows each file has.
+      fingerprint: of the contents of all files.
     """
 
     names: list[str]
     rows: list[list[str]]
     places: list[str]
     sizes: tuple[int, ...]
+    fingerprint: str
 
     def column(self, i: int) -> list[str]:
         """The cells of a column."""
@@ -46,7 +49,8 @@ def read_tables(paths: Sequence[str], delimiter: str, header: bool, least: int) 
             raise UserError(f"the table {path!r} has other columns than {paths[0]!r}: {', '.join(names)}")
     rows = [row for _, numbered in parts for _, row in numbered]
     places = [f"row {n} of the table {path!r}" for path, (_, found) in zip(paths, parts, strict=True) for n, _ in found]
-    return Cells(parts[0][0], rows, places, tuple(len(found) for _, found in parts))
+    digest = hashlib.sha256(b"".join(hashlib.sha256(user_path(path).read_bytes()).digest() for path in paths))
+    return Cells(parts[0][0], rows, places, tuple(len(found) for _, found in parts), digest.hexdigest()[:16])
 
 
 def is_number(cell: str) -> bool:

@@ -59,11 +59,12 @@ def facts(family, features, values):
 
 
 def test_each_column_has_the_score_of_its_own_family():
-    family = make_conditional("columns", EVENT)
-    features = np.random.default_rng(1).normal(size=(5, 3, family.num_params)).astype(np.float32)
-    values = np.array([[0.3, 2, 1]] * 5, np.float32)
+    columns = tuple(scalar(kind, KINDS[kind]) for kind in ("real", "binary", "tokens", "real", "binary"))
+    family = make_conditional("columns", EventSpec((5,), kind="columns", columns=columns))
+    features = np.random.default_rng(1).normal(size=(5, 5, family.num_params)).astype(np.float32)
+    values = np.array([[0.3, 1, 2, -0.7, 0]] * 5, np.float32)
     together = facts(family, features, values)
-    for i, column in enumerate(EVENT.columns):
+    for i, column in enumerate(columns):
         alone = make_conditional("", column)
         for found, own in zip(together, facts(alone, features[:, i, : alone.num_params], values[:, i]), strict=True):
             np.testing.assert_allclose(found[:, i], own, rtol=1e-6)

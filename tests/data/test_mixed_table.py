@@ -123,8 +123,9 @@ def test_columns_aligned_by_spaces_and_a_first_row_that_cannot_be_names(write):
         make_dataset("table", path=write(lines.replace("  ", " ").replace("\n ", "\n")), levels=2)
 
 
-def test_a_run_on_a_mixed_table_from_config_to_samples(write, tmp_path):
-    command = [f"--config=configs/table.py:smoke,file={write(text_of(ROWS))}", f"--workdir={tmp_path / 'run'}"]
+def test_a_run_on_a_mixed_table_from_config_to_samples(write, tmp_path, capsys):
+    path = write(text_of(ROWS))
+    command = [f"--config=configs/table.py:smoke,file={path}", f"--workdir={tmp_path / 'run'}"]
     assert main(command) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["kind"] == "exact" and np.isfinite(results["nll_nats"])
@@ -134,3 +135,6 @@ def test_a_run_on_a_mixed_table_from_config_to_samples(write, tmp_path):
     assert header == HEADER.strip().split(",") and {row[0] for row in rows} <= set(COLOURS)
     assert all(row[2] in ("yes", "no") and 20 < float(row[3]) < 80 for row in rows)
     assert main(["--mode=evaluate", command[1]]) == 0  # from the config and the checkpoint in the folder
+    write(text_of(ROWS[1:]))
+    assert main(["--mode=evaluate", command[1]]) == 2
+    assert "have changed since the run" in capsys.readouterr().err
