@@ -223,6 +223,9 @@ class _Greedy:
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> _Greedy:
         return _Greedy(self.inner.bind(params, train, key))
 
+    def at(self, sites: jax.Array) -> _Greedy:
+        return _Greedy(self.inner.at(sites))
+
     def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         return self.inner.mode(features)
 
