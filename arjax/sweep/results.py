@@ -181,7 +181,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     speeds = [row.get("sites_per_second") for row in rows]
     columns["sites/s"] = [f"{float(speed):,.0f}" if speed else "" for speed in speeds]
     columns["device"] = [row["device"] for row in rows]
-    hidden = {name for name in ("kind", "validation", "sites/s") if not any(columns[name])}
+    hidden = {name for name in ("kind", "validation", "published", "sites/s") if not any(columns[name])}
     if len(set(columns["seed"])) == 1:
         hidden.add("seed")
     names = [name for name in columns if name not in hidden]
