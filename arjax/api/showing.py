@@ -133,6 +133,7 @@ def show_samples(
         to_text=dataset.decode,
         to_wave=to_wave,
         sample_rate=rate,
+        to_cells=dataset.to_cells,
     )
     # last: it says that the others are whole
     write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step) | asked.about())

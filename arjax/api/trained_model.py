@@ -173,7 +173,8 @@ class TrainedModel:
           UserError: there is no such split.
         """
         scores = self._evaluator_of(self.dataset)(self.params, split)
-        return {"dataset": self.dataset.name, "split": split, "kind": self.model.kind} | scores
+        about = {"dataset": self.dataset.name, "split": split, "kind": self.model.kind}
+        return about | {"unit": self.model.event.unit} | scores
 
     def standardise(self, x: Any) -> np.ndarray:
         """Examples in the units of the data as the model sees them; only real data that were standardised change."""

@@ -57,7 +57,8 @@ def run_evaluate(flags: Flags) -> int:
     scores = Evaluator(
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
     )(params, split)
-    results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind} | scores
+    results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
+    results |= {"unit": setup.model.event.unit} | scores
     results |= validation_scores(about)
     results |= {
         "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),

@@ -4,6 +4,7 @@ from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional
 from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.beta import Beta
 from arjax.conditionals.categorical import Categorical
+from arjax.conditionals.columns import Columns
 from arjax.conditionals.discretized_logistic_mixture import DiscretizedLogisticMixture
 from arjax.conditionals.gaussian import Gaussian
 from arjax.conditionals.gaussian_mixture import GaussianMixture
@@ -22,6 +23,7 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "Categorical",
+    "Columns",
     "Conditional",
     "DiscretizedLogisticMixture",
     "Gaussian",

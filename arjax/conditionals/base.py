@@ -15,7 +15,13 @@ from arjax.core.spec import EventSpec
 
 CONDITIONALS = Registry("conditional", builder=lambda family: family.for_event, hidden=("event", "block_size"))
 #: The conditional of each kind of data where none is named.
-USUAL = {"binary": "bernoulli", "levels": "categorical", "tokens": "categorical", "real": "gaussian"}
+USUAL = {
+    "binary": "bernoulli",
+    "levels": "categorical",
+    "tokens": "categorical",
+    "real": "gaussian",
+    "columns": "columns",
+}
 
 
 def unsuitable(name: str, needs: str, event: EventSpec) -> UserError:
@@ -52,6 +58,12 @@ class Conditional(abc.ABC):
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
         """The family with its parameters, ready to score and draw; `train` and `key` are those of `log_prob`."""
+        return self
+
+    def at(self, sites: jax.Array) -> Conditional:
+        """The family of some sites int[M], of which features then have the axis before the last; the same for all sites
+        but where each has a family of its own. Features of a whole grid need no `at`.
+        """
         return self
 
     @abc.abstractmethod

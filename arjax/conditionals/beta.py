@@ -46,7 +46,7 @@ class Beta(Conditional):
     @classmethod
     def for_event(cls, event: EventSpec, low: float = 0.0, high: float = 1.0, min_log_shape: float = -0.7) -> Beta:
         """Beta distributions from `low` to `high` for real data; raises `UserError` for any other kind."""
-        if event.is_discrete:
+        if event.kind != "real":
             raise unsuitable("beta", "real data", event)
         for name, bound in (("low", low), ("high", high), ("min_log_shape", min_log_shape)):
             if not isinstance(bound, numbers.Real) or isinstance(bound, bool) or not math.isfinite(bound):

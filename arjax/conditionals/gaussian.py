@@ -29,7 +29,7 @@ class Gaussian(Conditional):
     @classmethod
     def for_event(cls, event: EventSpec, min_log_scale: float = -7.0) -> Gaussian:
         """Gaussian conditionals for real data; raises `UserError` for any other kind."""
-        if event.is_discrete:
+        if event.kind != "real":
             raise unsuitable("gaussian", "real data", event)
         check_floor("gaussian", min_log_scale)
         return cls(event.value_shape, float(min_log_scale))

@@ -40,7 +40,7 @@ class LocationScaleMixture(Conditional):
     @classmethod
     def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> LocationScaleMixture:
         """Mixtures of so many components for real data; raises `UserError` for any other kind."""
-        if event.is_discrete:
+        if event.kind != "real":
             raise unsuitable(cls.NAME, "real data", event)
         check_components(cls.NAME, components)
         check_floor(cls.NAME, min_log_scale)

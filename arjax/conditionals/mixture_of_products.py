@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional
+from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.joint import JointConditional
 from arjax.conditionals.make import make_conditional
 from arjax.conditionals.scales import check_components
@@ -55,13 +55,15 @@ class MixtureOfProducts(JointConditional):
         """Mixtures of so many products: `mixture_of_products(components=8, base='gaussian(min_log_scale=-5)')`.
 
         Args:
-          event: any kind of data.
+          event: any kind of data but mixed columns.
           components: K; with one, sites are independent.
           base: call string of a conditional, "": the usual one for the kind of data.
 
         Raises:
           UserError: the base is joint itself or does not fit the event, or K is no positive number.
         """
+        if event.kind == "columns":
+            raise unsuitable("mixture_of_products", "data of one kind", event)
         check_components("mixture_of_products", components)
         if not isinstance(base, str):
             raise UserError(f"the base of the conditional 'mixture_of_products' is a name in quotes, not {base!r}")

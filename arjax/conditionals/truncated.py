@@ -55,7 +55,7 @@ def _truncated(family: Conditional, top_k: int, top_p: float) -> Truncated:
 
 @dataclasses.dataclass(frozen=True)
 class Truncated:
-    """What samplers need of a conditional: `bind` and `sample`."""
+    """What samplers need of a conditional: `bind`, `at` and `sample`."""
 
     family: Conditional
     top_k: int
@@ -65,6 +65,10 @@ class Truncated:
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Truncated:
         """The family with its parameters."""
         return dataclasses.replace(self, family=self.family.bind(params, train, key))
+
+    def at(self, sites: jax.Array) -> Truncated:
+        """The family of some sites."""
+        return dataclasses.replace(self, family=self.family.at(sites))
 
     def log_table(self, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """log p of each value of each scalar, [..., *value_shape, V] in nats: p^(1/T), restricted and renormalised."""

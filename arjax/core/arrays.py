@@ -70,8 +70,24 @@ def check_values(event: EventSpec, values: Array, name: str) -> None:
     """Raises `UserError` unless they are values of the event: finite, or integers below its number of levels."""
     if event.is_discrete:
         check_integers(values, event.num_levels, name)
-    else:
-        check_finite(values, name)
+        return
+    check_finite(values, name)
+    if event.columns:
+        _check_columns(event, values, name)
+
+
+def _check_columns(event: EventSpec, values: Array, name: str) -> None:
+    """Raises `UserError` unless the discrete columns of mixed ones [..., *grid] hold whole numbers in their range."""
+    if not values.size or not is_known(values):
+        return
+    with jax.ensure_compile_time_eval():
+        flat = np.asarray(values, np.float64).reshape(-1, event.num_sites)
+        levels_D = np.array([column.num_levels or np.inf for column in event.columns])
+        fine = np.isinf(levels_D) | ((flat == np.floor(flat)) & (flat >= 0) & (flat < levels_D))
+    if not fine.all():
+        row, i = np.argwhere(~fine)[0]
+        most = event.columns[i].num_levels - 1
+        raise UserError(f"{name}: column {i} must be whole numbers from 0 to {most}, not {flat[row, i]:g}")
 
 
 def check_context(part: EventSpec, context: Array, name: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 
-KINDS = ("binary", "levels", "tokens", "real")
+KINDS = ("binary", "levels", "tokens", "real", "columns")
 CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
 
 
@@ -22,36 +22,53 @@ class EventSpec:
       grid_shape: how the D sites are laid out, such as `(28, 28)` or `(T,)`; `()` for a part of a context that has no
         positions.
       value_shape: shape of what one site holds, `()` for a scalar, `(88,)` for a frame of notes.
-      kind: "binary" (0/1), "levels" (ordered integers), "tokens" (unordered integers) or "real".
-      num_levels: number of distinct integer values; 2 for binary and 0 for real where it is left out.
+      kind: "binary" (0/1), "levels" (ordered integers), "tokens" (unordered integers), "real", or "columns" (each site
+        has a kind of its own; values are float32, integers of discrete columns included).
+      num_levels: number of distinct integer values; 2 for binary and 0 for real and columns where it is left out.
+      columns: of kind "columns", the spec of a value of each site, such as `EventSpec((), (), "tokens", 5)`.
     """
 
     grid_shape: tuple[int, ...]
     value_shape: tuple[int, ...] = ()
     kind: str = "binary"
     num_levels: int = None  # type: ignore[assignment]  # an int from then on
+    columns: tuple[EventSpec, ...] = ()
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise UserError(f"unknown data kind {self.kind!r} (there are: {', '.join(KINDS)})")
         if self.num_levels is None:
-            usual = {"binary": 2, "real": 0}
+            usual = {"binary": 2, "real": 0, "columns": 0}
             if self.kind not in usual:
                 raise UserError(f"{self.kind} data needs num_levels, the number of different values")
             object.__setattr__(self, "num_levels", usual[self.kind])
         if not is_integer(self.num_levels):
             raise UserError(f"num_levels must be a whole number, not {self.num_levels!r}")
-        expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0}.get(
+        expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0, "columns": self.num_levels == 0}.get(
             self.kind, self.num_levels >= (2 if self.grid_shape else 1)
         )
         if not expected:
-            hint = ": leave num_levels out" if self.kind in ("binary", "real") else ""
+            hint = ": leave num_levels out" if self.kind in ("binary", "real", "columns") else ""
             raise UserError(f"{self.kind} data cannot have {self.num_levels} levels{hint}")
         for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
             if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
                 raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
         if min(self.grid_shape + self.value_shape, default=1) < 1:
             raise UserError(f"grid {self.grid_shape} with values {self.value_shape} has no sites or an empty dimension")
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        """Raises `UserError` unless there is one column per site for data of this kind, and none for others."""
+        if self.kind != "columns":
+            if self.columns:
+                raise UserError(f"{self.kind} data has one kind for all sites: leave columns out")
+            return
+        scalars = all(isinstance(each, EventSpec) and each.shape == () and not each.columns for each in self.columns)
+        if not scalars or not isinstance(self.columns, tuple) or self.shape != (len(self.columns),):
+            raise UserError(
+                f"data of kind columns, here of shape {self.shape}, has the shape (D,) and needs `columns`, a tuple "
+                "with the EventSpec of a scalar for each of its D sites, such as EventSpec((), (), 'tokens', 5)"
+            )
 
     @property
     def num_sites(self) -> int:
@@ -75,8 +92,8 @@ class EventSpec:
 
     @property
     def is_discrete(self) -> bool:
-        """Whether values are integers."""
-        return self.kind != "real"
+        """Whether all values are integers; mixed columns are not."""
+        return self.kind not in ("real", "columns")
 
     @property
     def in_words(self) -> str:
@@ -84,11 +101,21 @@ class EventSpec:
         grid, value = (" x ".join(map(str, shape)) for shape in (self.grid_shape, self.value_shape))
         scalars = f" of {value} scalars" if value else ""
         kind = self.kind if self.kind in ("binary", "real") else f"{self.num_levels} {self.kind}"
+        if self.columns:
+            kinds = [column.kind for column in self.columns]
+            kind = ", ".join(f"{kinds.count(each)} {each}" for each in dict.fromkeys(kinds))
         return f"{grid or 1} sites{scalars}, {kind}"
 
     @property
+    def unit(self) -> str:
+        """What a log-likelihood of such data is measured in; that of a density depends on the units of the data."""
+        parts = {"real": "nats, a density", "columns": "nats, density of the real columns"}
+        no_density = self.kind == "columns" and all(column.is_discrete for column in self.columns)
+        return "nats" if no_density else parts.get(self.kind, "nats")
+
+    @property
     def dtype(self) -> np.dtype:
-        """`int32` for discrete values, `float32` for real ones."""
+        """`int32` for discrete values, `float32` for real ones and mixed columns."""
         return np.dtype(np.int32 if self.is_discrete else np.float32)
 
 

@@ -54,8 +54,10 @@ def mistakes_in(what: str, folder: str) -> Iterator[None]:
         ) from error
 
 
-def load_list(path: str, function: str, kinds: tuple[type, ...], file: str, things: str) -> list[Any]:
-    """The objects that `function()` of a user's file lists, each of one of the kinds, with a `name` that no other has.
+def load_list(
+    path: str, function: str, kinds: tuple[type, ...], file: str, things: str, args: tuple[str, ...] = ()
+) -> list[Any]:
+    """The objects that `function(*args)` of a user's file lists, each of one of the kinds, with a `name` of its own.
 
     `file` and `things` are what the file ("sweep file") and the objects ("runs") are called in messages.
 
@@ -65,7 +67,7 @@ def load_list(path: str, function: str, kinds: tuple[type, ...], file: str, thin
     if not user_path(path).is_file():
         raise UserError(f"there is no {file} {path!r}{nearby_files(path)}")
     path = str(user_path(path))
-    found = run_user_file(path, function, list)
+    found = run_user_file(path, function, list, *args)
     if not found:
         raise UserError(f"{function}() in {path} returns no {things}")
     for each in found:

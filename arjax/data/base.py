@@ -39,6 +39,8 @@ class Dataset:
       shift: likewise.
       sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
         rate in Hz; None for all others.
+      to_cells: of tables: the function that makes rows of cells of examples [N, D] in data units, the names of the
+        columns first; None for all others.
       fingerprint: of the contents of files that a user may change: a run is opened with those that it was trained on
         alone. "": there are none, or they are not looked at.
     """
@@ -52,6 +54,7 @@ class Dataset:
     scale: np.ndarray | None = None
     shift: np.ndarray | None = None
     sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
+    to_cells: Callable[[np.ndarray], list[list[str]]] | None = None
     fingerprint: str = ""
 
     @property

@@ -1,8 +1,8 @@
-"""Tables of yours: a csv file, one example per row and one site per column, as real values or as levels."""
+"""Tables of yours: csv files, one example per row and one site per column, as real values, levels or mixed columns."""
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import numbers
 from pathlib import Path
 
@@ -10,19 +10,22 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
-from arjax.core.paths import user_path
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, from_arrays
+from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
+from arjax.data.table_columns import KINDS, Column, Rule, make_column, to_cells
+from arjax.data.table_files import chosen, index_of, read_tables
 from arjax.data.vectors import standardised
 
-LARGEST = float(np.finfo(np.float32).max)
 SPLITS = ("train", "validation", "test")
+NO_VALUE = ("", "?", "NA", "NaN", "nan")
 
 
 @DATASETS.register("table")
 def table(
     *,
     path: str = "",
+    validation_path: str = "",
+    test_path: str = "",
     header: bool = True,
     columns: tuple = (),
     delimiter: str = ",",
@@ -31,17 +34,25 @@ def table(
     split_seed: int = 0,
     standardise: bool = True,
     levels: int = 0,
+    mixed: bool = False,
+    kinds: tuple = (),
+    most_levels: int = 20,
+    missing: str = "refuse",
+    missing_cells: tuple = NO_VALUE,
     binary_as_real: bool = False,
 ) -> Dataset:
-    """A csv file: numbers, or with `levels` numbers and words.
+    """A csv file of numbers, or with `levels` or `mixed` of numbers and words.
 
     Args:
-      path: the file.
-      header: whether its first row holds the names of the columns.
+      path: the file; with the next two, that of the train split.
+      validation_path: a file of the same columns for the validation split; "": it is cut from the rows of `path`.
+      test_path: likewise.
+      header: whether the first row of a file holds the names of the columns. A first row of numbers in which one stands
+        twice is data.
       columns: those to take and their order, by name or by number from 0; () for all.
-      delimiter: between cells.
+      delimiter: between cells; " " for columns that are aligned by runs of spaces.
       validation: part of the rows for the validation split; likewise `test`. Rows that stand in the table twice may
-        end up in two splits.
+        end up in two splits. Without effect on a split that has a file.
       split_seed: of the permutation of the rows that is cut into splits.
       standardise: real columns get mean 0 and standard deviation 1 on the train split for the network; likelihoods and
         samples stay in data units. False: the network sees the numbers as they are.
@@ -49,158 +60,111 @@ def table(
         (at most V of them), of numbers of at most V different values the place of the value, of other numbers
         which of V parts they lie in, cut where equally many train rows would lie in each (with ties, not all do).
         Which words and values there are is read off all rows. Likelihoods are then those of the levels.
+      mixed: each column has a kind of its own: binary with two different values, tokens with more words, levels with
+        whole numbers of at most `most_levels` different values, else real. Likelihoods are probabilities of discrete
+        columns times densities of real ones.
+      kinds: kinds of mixed columns that are another one, such as ("grade:real", "zip:tokens").
+      most_levels: see `mixed`.
+      missing: "refuse" cells without a value, or make them one more "level" of their column, which is then discrete.
+      missing_cells: what stands in such a cell.
       binary_as_real: real columns may hold nothing but 0 and 1. A density on two points has no meaning (it can be made
         as high as one likes), so such columns are refused unless this says that they are meant.
 
     Raises:
       UserError: no file, no table, a cell that is not what it should be, or splits without a row.
     """
-    names, rows = _read(path, delimiter, header)
-    chosen = _chosen(columns, names)
-    cells = [[row[i] for row in rows] for i in chosen]
-    names = [names[i] for i in chosen]
-    parts = _split(len(rows), validation, test, split_seed)
-    name = f"table/{Path(path).stem}"
+    files = {"train": path, "validation": validation_path, "test": test_path}
+    files = {split: file for split, file in files.items() if file or split == "train"}
+    cells = read_tables(list(files.values()), delimiter, header, least=3 if len(files) == 1 else 1)
+    taken = chosen(columns, cells.names)
+    parts = _parts(cells.sizes, list(files), {"validation": validation, "test": test}, split_seed)
     if not is_integer(levels) or levels < 0 or levels == 1:
         raise UserError(f"levels of a table must be 0 (real values) or a whole number above 1, not {levels!r}")
-    if levels:
-        return _table_of_levels(name, names, cells, levels, parts)
-    x = np.stack([_numbers(*column) for column in zip(names, cells, strict=True)], 1)
+    if levels and mixed:
+        raise UserError("levels gives all columns of a table the same kind, and mixed each its own: choose one")
+    check_choice("missing", missing, ("refuse", "level"))
+    stated = _stated_kinds(kinds, mixed, cells.names)
+    rule = Rule(levels, mixed, stated, most_levels, missing, tuple(missing_cells), parts["train"])
+    made = [make_column(cells, i, rule) for i in taken]
     if not binary_as_real:
-        _check_not_binary(path, names, x)
+        _check_not_binary(path, made)
+    dataset = _dataset(f"table/{Path(path).stem}", made, parts, standardise)
+    return dataclasses.replace(dataset, to_cells=to_cells(made), fingerprint=cells.fingerprint)
+
+
+def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], standardise: bool) -> Dataset:
+    """The data set of the columns: of one kind where all of them are alike, else of mixed columns."""
+    specs = tuple(column.spec for column in columns)
+    num_levels = max(spec.num_levels for spec in specs)
+    alike = len({spec.kind for spec in specs}) == 1 and specs[0].kind in ("real", "binary")
+    if not (alike or len(set(specs)) == 1):
+        event = EventSpec((len(specs),), kind="columns", columns=specs)
+    else:
+        event = EventSpec((len(specs),), kind=specs[0].kind, num_levels=num_levels)
+    x = np.stack([column.values for column in columns], 1)
     splits = {split: x[part] for split, part in parts.items()}
-    if standardise:
-        return standardised(name, splits, names)
-    return from_arrays(EventSpec((len(names),), kind="real", num_levels=0), name=name, **splits)
+    is_real = np.array([spec.kind == "real" for spec in specs])
+    if standardise and is_real.any():
+        return standardised(name, splits, [column.name for column in columns], event, is_real)
+    return from_arrays(event, name=name, **{split: rows.astype(event.dtype) for split, rows in splits.items()})
 
 
-def _table_of_levels(
-    name: str, names: list[str], cells: list[list[str]], levels: int, parts: dict[str, np.ndarray]
-) -> Dataset:
-    """The table with each column as integers 0 to `levels` - 1."""
-    x = np.stack([_levels(*column, levels, parts["train"]) for column in zip(names, cells, strict=True)], 1)
-    event = EventSpec((len(names),), kind="levels" if levels > 2 else "binary", num_levels=levels)
-    return from_arrays(event, name=name, **{split: x[part] for split, part in parts.items()})
+def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]:
+    """The kinds that are stated, by the numbers of their columns."""
+    if kinds and not mixed:
+        raise UserError("kinds of a table are those of mixed columns: give mixed=True as well")
+    stated = {}
+    for text in kinds:
+        column, colon, kind = str(text).rpartition(":")
+        if not colon:
+            raise UserError(f"kinds of a table are written as column:kind, such as 'grade:real', not {text!r}")
+        check_choice("kinds", kind, KINDS)
+        stated[index_of(int(column) if column.isdecimal() and column not in names else column, names)] = kind
+    return stated
 
 
-def _read(path: str, delimiter: str, header: bool) -> tuple[list[str], list[list[str]]]:
-    """Names of the columns and the rows, all of one length; without a header the names are "0", "1", ..."""
-    if not path:
-        raise UserError("the data set 'table' needs a csv file: give its path, such as config.dataset.path=my.csv")
-    if len(delimiter) != 1:
-        raise UserError(f"the delimiter of a table must be one character, not {delimiter!r}")
-    file = user_path(path)
-    try:
-        rows = _cells(file, delimiter)
-        better = _other_delimiter(file, delimiter) if rows and len(rows[0]) == 1 else ""
-    except (OSError, ValueError, csv.Error) as error:  # ValueError: bytes that are no text, or no delimiter
-        raise UserError(f"cannot read the table {path!r}: {error}") from error
-    if better:
-        raise UserError(f"the table {path!r} has one column when cut at {delimiter!r}: give delimiter={better!r}")
-    if header and rows and all(map(_is_number, rows[0])):
-        raise UserError(f"the first row of the table {path!r} holds numbers, not names: give header=False")
-    names = rows[0] if header and rows else list(map(str, range(len(rows[0]) if rows else 0)))
-    rows = rows[1:] if header else rows
-    if len(set(names)) < len(names):
-        raise UserError(f"two columns of the table {path!r} have the same name: rename one, or give header=False")
-    if len(rows) < len(SPLITS):
-        raise UserError(f"the table {path!r} needs three rows or more, one for each split, but has {len(rows)}")
-    for number, row in enumerate(rows, 2 if header else 1):
-        if len(row) != len(names):
-            raise UserError(f"row {number} of the table {path!r} has {len(row)} cells, but the first has {len(names)}")
-    return names, rows
-
-
-def _cells(path: Path, delimiter: str) -> list[list[str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return [[cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter) if row]
-
-
-def _other_delimiter(path: Path, delimiter: str) -> str:
-    """The first usual delimiter that cuts all rows into equally many cells, more than one; "" for none."""
-    for other in (",", ";", "\t", "|", " "):
-        rows = _cells(path, other) if other != delimiter else []
-        are_words = other == " " and rows and not all(map(_is_number, rows[-1]))  # several words may be one cell
-        if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1 and not are_words:
-            return other
-    return ""
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _chosen(columns: tuple, names: list[str]) -> list[int]:
-    """The numbers of the columns to take, in their order."""
-    if not isinstance(columns, tuple | list):
-        raise UserError(f"columns of a table must be a list of names or numbers, not {columns!r}")
-    chosen = [_index(column, names) for column in columns] or list(range(len(names)))
-    if len(set(chosen)) < len(chosen):
-        raise UserError(f"columns of a table names one of them twice: {tuple(columns)!r}")
-    return chosen
-
-
-def _index(column: str | int, names: list[str]) -> int:
-    if isinstance(column, str) and column in names:
-        return names.index(column)
-    if is_integer(column) and 0 <= column < len(names):
-        return int(column)
-    raise UserError(f"the table has no column {column!r}; there are: {', '.join(names)}")
-
-
-def _numbers(name: str, cells: list[str]) -> np.ndarray:
-    """float64[N]; raises `UserError` at the first cell that is no number, or too large for float32."""
-    for cell in cells:
-        if not _is_number(cell) or not abs(float(cell)) <= LARGEST:
-            raise UserError(
-                f"the column {name!r} of the table holds {cell!r}, which is no finite number of float32: leave it "
-                "out with `columns`, write it as numbers, or take `levels`, which makes integers of all columns"
-            )
-    return np.array(cells, np.float64)
-
-
-def _check_not_binary(path: str, names: list[str], x: np.ndarray) -> None:
+def _check_not_binary(path: str, columns: list[Column]) -> None:
     """Raises `UserError` where columns of real values hold nothing but 0 and 1."""
-    binary = [name for name, column in zip(names, x.T, strict=True) if np.array_equal(np.unique(column), (0, 1))]
+    real = [column for column in columns if column.spec.kind == "real"]
+    binary = [column.name for column in real if np.array_equal(np.unique(column.values), (0, 1))]
     meant = "binary_as_real=True if densities of them are meant all the same"
-    if binary and len(binary) == len(names):
+    if binary and len(binary) == len(columns):
         raise UserError(f"the table {path!r} is binary, all of it is 0 or 1: give levels=2, or {meant}")
     if binary:
         some = ", ".join(map(repr, binary[:5])) + (" and others" if len(binary) > 5 else "")
         raise UserError(
             f"columns of the table hold nothing but 0 and 1, on which a density has no meaning ({some}): leave them "
-            f"out with `columns`, take `levels`, which makes integers of all columns, or give {meant}"
+            "out with `columns`, take mixed=True, with which each column has its own kind, or `levels`, which makes "
+            f"integers of all, or give {meant}"
         )
 
 
-def _levels(name: str, cells: list[str], levels: int, train: np.ndarray) -> np.ndarray:
-    """int64[N] from 0 to `levels` - 1."""
-    is_numeric = all(map(_is_number, cells))
-    column = _numbers(name, cells) if is_numeric else np.array(cells)
-    values, places = np.unique(column, return_inverse=True)
-    if len(values) <= levels:
-        return places
-    if not is_numeric:
-        raise UserError(f"the column {name!r} of the table holds {len(values)} different words, above levels={levels}")
-    cuts = np.quantile(column[train], np.arange(1, levels) / levels)
-    return np.searchsorted(cuts, column, side="right")
+def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed: int) -> dict[str, np.ndarray]:
+    """Which rows are in each split, int[N_split]: those of its own file, or some of the first file.
 
-
-def _split(num: int, validation: float, test: float, seed: int) -> dict[str, np.ndarray]:
-    """Which rows are in each split, int[N_split]."""
+    Args:
+      sizes: rows of each file, one after another.
+      given: the split of each file; the first is "train".
+      cut: the part of the rows of the first file for each split that has no file.
+      seed: of the permutation by which it is cut.
+    """
     if not is_integer(seed) or seed < 0:
         raise UserError(f"split_seed of a table must be a whole number, at least 0, not {seed!r}")
-    sizes = {}
-    for split, part in (("validation", validation), ("test", test)):
+    ends = np.cumsum(sizes)
+    parts = {split: np.arange(end - size, end) for split, size, end in zip(given, sizes, ends, strict=True)}
+    numbers_of = {}
+    for split, part in cut.items():
+        if split in parts:
+            continue
         if isinstance(part, bool) or not isinstance(part, numbers.Real) or not 0 < part < 1:
             raise UserError(f"the part of the rows for {split} must be between 0 and 1, not {part!r}")
-        sizes[split] = max(1, round(part * num))
-    rest = num - sum(sizes.values())
+        numbers_of[split] = max(1, round(part * sizes[0]))
+    rest = sizes[0] - sum(numbers_of.values())
     if rest < 1:
-        raise UserError(f"no rows are left to train on: validation={validation} and test={test} take all {num}")
-    rows = np.random.default_rng(seed).permutation(num)
-    return dict(zip(SPLITS, np.split(rows, [rest, rest + sizes["validation"]]), strict=True))
+        taken = " and ".join(f"{split}={cut[split]}" for split in numbers_of)
+        raise UserError(f"no rows are left to train on: {taken} take all {sizes[0]}")
+    if numbers_of:
+        rows = np.random.default_rng(seed).permutation(sizes[0])
+        ends = np.cumsum([rest, *numbers_of.values()])[:-1]
+        parts |= dict(zip(("train", *numbers_of), np.split(rows, ends), strict=True))
+    return {split: parts[split] for split in SPLITS}

@@ -51,23 +51,32 @@ def wine_quality(*, data_dir: str = "") -> Dataset:
     return standardised("wine_quality", _read("wine_quality_red", "wine_quality", data_dir))
 
 
-def standardised(name: str, splits: dict[str, np.ndarray], columns: Sequence[str] = ()) -> Dataset:
+def standardised(
+    name: str,
+    splits: dict[str, np.ndarray],
+    columns: Sequence[str] = (),
+    event: EventSpec | None = None,
+    is_real: np.ndarray | None = None,
+) -> Dataset:
     """Real vectors [N, D] with mean 0 and standard deviation 1 on the train split; `scale` and `shift` lead back.
+
+    Of mixed columns, an `event` in which `is_real` marks some, the others stay as they are.
 
     Raises:
       UserError: a column (of these names) holds one number throughout the train split, or varies by less than 1e-30
         or more than 1e30.
     """
     train = splits["train"]
-    for i in np.flatnonzero(train.max(0) == train.min(0))[:1]:
+    real_D = np.ones(train.shape[1], bool) if is_real is None else is_real
+    for i in np.flatnonzero(real_D & (train.max(0) == train.min(0)))[:1]:
         column = columns[i] if columns else str(i)
         raise UserError(f"the column {column!r} of {name!r} holds one number in all train rows: leave it out")
-    mean, scale = train.mean(0), train.std(0)
+    mean, scale = np.where(real_D, train.mean(0), 0.0), np.where(real_D, train.std(0), 1.0)
     for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST))[:1]:
         column = columns[i] if columns else str(i)
         raise UserError(f"the column {column!r} of {name!r} varies by {scale[i]:g}: give it in other units")
     z = {split: ((rows - mean) / scale).astype(np.float32) for split, rows in splits.items()}
-    dataset = from_arrays(EventSpec(mean.shape, kind="real"), name=name, **z)
+    dataset = from_arrays(event or EventSpec(mean.shape, kind="real"), name=name, **z)
     return dataclasses.replace(dataset, scale=scale.astype(np.float32), shift=mean.astype(np.float32))
 
 

@@ -66,6 +66,8 @@ class _Writer:
             value = getattr(conditional, field.name)
             if isinstance(value, Conditional):
                 value = {"conditional": self.conditional(value, f"{path}/{field.name}")}
+            elif isinstance(value, tuple) and value and all(isinstance(each, Conditional) for each in value):
+                value = {"conditionals": [self.conditional(each, f"{path}/{field.name}") for each in value]}
             elif isinstance(value, AutoregressiveModel):
                 value = {"model": self.model(value, f"{path}/{field.name}")}
             elif value is not None and not isinstance(value, bool | int | float | str | tuple):
@@ -114,13 +116,17 @@ class _Reader:
         for key, value in found.items():
             if isinstance(value, Mapping):
                 ((kind, inner),) = value.items()
-                value = self.model(inner) if kind == "model" else self.conditional(inner)
+                read = {"model": self.model, "conditional": self.conditional, "conditionals": self.conditionals}
+                value = read[kind](inner)
             options[key] = tuple(value) if isinstance(value, list) else value
         name = options.pop("name")
         family = CONDITIONALS.get(name)
         if unknown := options.keys() - {field.name for field in dataclasses.fields(family)}:
             raise UserError(f"the conditional {name!r} has no option {min(unknown)!r} in this version")
         return family(**options)
+
+    def conditionals(self, found: list[Any]) -> tuple[Conditional, ...]:
+        return tuple(map(self.conditional, found))
 
     def factorization(self, found: Mapping[str, Any]) -> Factorization:
         path = found["arrays"]
@@ -137,7 +143,8 @@ class _Reader:
 
 def _event(found: Mapping[str, Any]) -> EventSpec:
     shapes = {key: tuple(found[key]) for key in ("grid_shape", "value_shape")}
-    return EventSpec(**shapes, kind=found["kind"], num_levels=found["num_levels"])
+    columns = tuple(map(_event, found.get("columns", ())))
+    return EventSpec(**shapes, kind=found["kind"], num_levels=found["num_levels"], columns=columns)
 
 
 def _name_of(registry: Any, component: type) -> str:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
+from arjax.conditionals.base import unsuitable
 from arjax.conditionals.blocks import turns
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
@@ -95,6 +96,8 @@ class Nested(JointConditional):
                 "the conditional 'nested' is for values that are vectors or steps of several sites, and here a step "
                 "is a single number: set model.partition"
             )
+        if event.kind == "columns":
+            raise unsuitable("nested", "data of one kind", event)
         if not is_integer(features) or features < 1:
             raise UserError(
                 f"features of the conditional 'nested' must be a whole number, at least 1, not {features!r}"
@@ -219,6 +222,9 @@ class _Greedy:
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> _Greedy:
         return _Greedy(self.inner.bind(params, train, key))
+
+    def at(self, sites: jax.Array) -> _Greedy:
+        return _Greedy(self.inner.at(sites))
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         return self.inner.mode(features)

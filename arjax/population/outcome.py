@@ -57,6 +57,7 @@ def _report(population: Population, scores: Scores, o: int, s: int) -> dict[str,
     """The fields of `arjax.training.loop`; the seconds are the member's share, equal parts of those of all."""
     setup, config = population.setup, population.config
     results = {"dataset": setup.dataset.name, "split": config.evaluate.split, "kind": setup.model.kind}
+    results["unit"] = setup.model.event.unit
     results |= scores.results[o][s]
     results |= validation_scores(_about(scores, o, s))
     step = _last_step(population, scores, o, s)

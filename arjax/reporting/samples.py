@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import wave
 from collections.abc import Callable
@@ -24,6 +25,7 @@ def write_samples(
     to_text: Callable[[np.ndarray], str] | None = None,
     to_wave: Callable[[np.ndarray], np.ndarray] | None = None,
     sample_rate: int = 0,
+    to_cells: Callable[[np.ndarray], list[list[str]]] | None = None,
 ) -> list[Path]:
     """Writes samples in every form that suits them.
 
@@ -36,6 +38,7 @@ def write_samples(
       to_text: turns one example into text, for `samples.txt`.
       to_wave: turns one example into a waveform in [-1, 1], for `sample_00.wav`, ...; needs `sample_rate` in Hz.
       sample_rate: 0 for data that is no sound.
+      to_cells: turns the samples of a table into rows of cells, the names of its columns first, for `samples.csv`.
 
     Returns:
       The files written. The picture is left out when matplotlib is not installed.
@@ -52,6 +55,10 @@ def write_samples(
             texts = [f"--- sample {i + 1} ---\n{to_text(sample)}\n" for i, sample in enumerate(samples)]
             written.append(folder / "samples.txt")
             written[-1].write_text("\n".join(texts), encoding="utf-8")
+        if to_cells is not None:
+            written.append(folder / "samples.csv")
+            with written[-1].open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(to_cells(samples))
         if to_wave is not None and sample_rate:
             for i, sample in enumerate(samples):
                 written.append(folder / f"sample_{i:02d}.wav")

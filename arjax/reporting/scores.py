@@ -22,7 +22,7 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
       scores: numbers by the names of `results.json`; a standard error that is not there is left out.
       bits: whether bits per dimension mean anything: those of a density depend on the units of the data.
     """
-    parts = [_with_stderr(scores["nll_nats"], scores.get("nll_stderr"), "nats")]
+    parts = [_with_stderr(scores["nll_nats"], scores.get("nll_stderr"), scores.get("unit", "nats"))]
     if scores.get("num_orders", 1) > 1:
         mean = f"{scores['negative_elbo_nats']:.4f} ± {scores['negative_elbo_stderr']:.4f}"
         parts.append(f"a mixture of {scores['num_orders']} orders (their mean: {mean})")

@@ -172,7 +172,9 @@ class Steps:
 
             values = jax.vmap(draw)(keys_B, features_BMF, held)
         else:
-            values = jax.vmap(lambda key, features: head.sample(key, features, self.temperature))(keys_B, features_BMF)
+            of_sites = head.at(sites_M)
+            draw_one = lambda key, features: of_sites.sample(key, features, self.temperature)  # noqa: E731
+            values = jax.vmap(draw_one)(keys_B, features_BMF)
         return values.reshape(*values.shape[:2], -1).astype(canvas.dtype)
 
     def fill(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:

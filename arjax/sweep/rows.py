@@ -15,13 +15,15 @@ Row = Run | Derived
 
 
 def load_sweep(path: str) -> list[Row]:
-    """The rows that `get_sweep()` of a sweep file returns.
+    """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`.
 
     Raises:
       UserError: a missing or failing file, something that is not a list of rows, names that are used twice, or a row
         that is made of runs that are not there.
     """
-    rows = load_list(path, "get_sweep", (Run, Mean, Mixture), "sweep file", "runs")
+    file, _, arg = path.partition(".py:")
+    path, args = (f"{file}.py", (arg,)) if arg else (path, ())
+    rows = load_list(path, "get_sweep", (Run, Mean, Mixture), "sweep file", "runs", args)
     runs = {row.name: row for row in rows if isinstance(row, Run)}
     for row in rows:
         if isinstance(row, Derived):

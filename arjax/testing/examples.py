@@ -9,12 +9,14 @@ import numpy as np
 
 from arjax.core.spec import ContextSpec, EventSpec, class_label, vector
 
+_COLUMNS = (("real", 0), ("tokens", 3), ("binary", 2), ("levels", 4), ("real", 0), ("tokens", 5))
 #: Events on six sites of every kind of data, with scalar and vector values, on a line and on a grid.
 EVENTS = {
     "binary": EventSpec((2, 3)),
     "levels_vector": EventSpec((6,), (2,), "levels", 4),
     "tokens": EventSpec((3, 2), (), "tokens", 5),
     "real": EventSpec((2, 3), (), "real", 0),
+    "columns": EventSpec((6,), kind="columns", columns=tuple(EventSpec((), (), *column) for column in _COLUMNS)),
 }
 #: A line of tokens, and one part of every other kind: classes, vectors, frames, images of vectors of levels.
 CONTEXTS = {
@@ -34,6 +36,9 @@ BATCH = 8 * (1 + 6)
 def random_x(event: EventSpec, num: int, seed: int = 0) -> np.ndarray:
     """`num` random examples of an event."""
     rng = np.random.default_rng(seed)
+    if event.columns:
+        columns = [random_x(column, num, seed + i) for i, column in enumerate(event.columns)]
+        return np.stack(columns, 1, dtype=np.float32)
     if not event.is_discrete:
         return rng.normal(size=(num, *event.shape)).astype(np.float32)
     return rng.integers(0, event.num_levels, (num, *event.shape)).astype(np.int32)

@@ -117,4 +117,7 @@ def _with_each_site_changed(event: EventSpec, num: int) -> np.ndarray:
         changed[site, :, site] = (changed[site, :, site] + shift) % event.num_levels
     else:
         changed[site, :, site] += 1
+    for i, column in enumerate(event.columns):
+        if column.is_discrete:
+            changed[i, :, i] %= column.num_levels
     return np.concatenate([x[None], changed]).reshape(-1, *event.shape)

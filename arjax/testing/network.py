@@ -25,6 +25,7 @@ STRUCTURES = {
     "levels_vector": "sizes(sizes=(1, 3, 2))",
     "tokens": "blocks(size=2)",
     "real": "sites",
+    "columns": "sizes(sizes=(1, 3, 2))",
 }
 ORDERS = ("random(seed=1)", "raster", "spiral")
 

@@ -263,6 +263,7 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
     announce(f"scoring the {split} split ...")
     params, best_step, about = restore_params(setup, workdir)
     results = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
+    results["unit"] = setup.model.event.unit
     results |= trainee.evaluator(params, split)
     sites_per_step = setup.train.batch_size * setup.model.event.num_sites
     results |= validation_scores(about)

@@ -1,6 +1,5 @@
 """What each mode leaves behind, on one tiny run with labels as context."""
 
-import dataclasses
 import json
 import os
 import shlex
@@ -18,7 +17,7 @@ from arjax.cli.listing import REGISTRIES
 from arjax.cli.main import main
 from arjax.cli.next_steps import next_steps
 from arjax.config.files import apply_overrides, load_workdir_config
-from arjax.reporting.writers import WRITERS, Writer, read_metrics
+from arjax.reporting.writers import WRITERS, read_metrics
 
 
 def test_a_finished_run_holds_everything(finished_run):
@@ -202,36 +201,43 @@ def test_the_command_that_scores_names_a_split_that_is_there(tmp_path, splits, s
     assert flags.workdir == str(tmp_path / "a b") and flags.overrides == (("evaluate.split", other),)
 
 
+HEARD = """
+import dataclasses
+from pathlib import Path
+from arjax.reporting.writers import WRITERS, Writer
+
+@WRITERS.register("heard")
+@dataclasses.dataclass
+class Heard(Writer):
+    def open(self, workdir, resume_step, lines):
+        self.file = (Path(workdir) / "heard.txt").open("a")
+        print("open", resume_step, file=self.file)
+
+    def write(self, step, scalars):
+        print(step, *(name for name in scalars if name.endswith("nll_nats")), file=self.file)
+
+    def picture(self, step, name, path):
+        print(step, path.name, file=self.file)
+
+    def close(self):
+        print("close", file=self.file)
+        self.file.close()
+"""
+
+
 def test_writers_are_told_metrics_test_scores_and_pictures_once(config_file, finished_run, tmp_path, monkeypatch):
-    """A run of seconds that goes on; a writer that nobody knows is a mistake before anything is done."""
-    heard = []
-
-    @dataclasses.dataclass
-    class Heard(Writer):
-        def open(self, workdir, resume_step, lines):
-            heard.append(("open", resume_step))
-
-        def write(self, step, scalars):
-            heard.extend((step, name) for name in scalars if name.endswith("nll_nats"))
-
-        def picture(self, step, name, path):
-            heard.append((step, path.name))
-
-        def close(self):
-            heard.append("close")
-
+    """A run of seconds that goes on with a writer from its config file; an unknown one is a mistake at once."""
     monkeypatch.setattr(WRITERS, "_entries", dict(WRITERS._entries))
-    WRITERS.register("heard")(Heard)
-    monkeypatch.setattr("arjax.reporting.writers.WRITERS", WRITERS)
-    workdir = copy_of(finished_run, tmp_path)
-    flags = [f"--config={config_file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=7"]
-    assert main([*flags, "--config.train.writers=herd"]) == 2 and not heard
-    assert main([*flags, "--config.train.writers=heard"]) == 0
-    scores = [(7, "train/nll_nats"), (7, "validation/nll_nats"), (7, "test/nll_nats")]
-    assert heard == [("open", 6), *scores, "close", ("open", None), (7, "samples.png"), "close"]
-    heard.clear()
-    assert main([*flags, "--config.train.writers=heard"]) == 0
-    assert heard == []
+    monkeypatch.setattr(WRITERS, "_origins", dict(WRITERS._origins))
+    workdir, file = copy_of(finished_run, tmp_path), tmp_path / "heard.py"
+    file.write_text(HEARD + config_file.read_text())
+    flags = [f"--config={file}:smoke,context=label", f"--workdir={workdir}", "--config.train.steps=7"]
+    assert main([*flags, "--config.train.writers=herd"]) == 2
+    for _ in range(2):  # the second time there is nothing left to do
+        assert main([*flags, "--config.train.writers=heard"]) == 0
+        heard = (workdir / "heard.txt").read_text().splitlines()
+        scores = ["7 train/nll_nats", "7 validation/nll_nats", "7 test/nll_nats"]
+        assert heard == ["open 6", *scores, "close", "open None", "7 samples.png", "close"]
 
 
 def copy_of(run, tmp_path):
@@ -254,6 +260,7 @@ def test_list_names_everything(capsys, repository, monkeypatch):
         "schedules",
         "samplers",
         "datasets",
+        "writers",
         "configs",
     }
     assert set(names) == kinds

@@ -53,7 +53,9 @@ def test_levels_that_do_not_fit_the_kind(kind, levels):
 
 
 def test_unknown_kind_lists_the_kinds():
-    with pytest.raises(UserError, match=r"^unknown data kind 'colour' \(there are: binary, levels, tokens, real\)$"):
+    with pytest.raises(
+        UserError, match=r"^unknown data kind 'colour' \(there are: binary, levels, tokens, real, columns\)$"
+    ):
         EventSpec((3,), (), "colour")
 
 

@@ -110,7 +110,8 @@ def test_sweep_commands_name_sweeps(page, folder):
         assert set(filter(None, flags.only.split(","))) <= set(names)
 
 
-SWEEPS = [path for path in sorted(ROOT.glob("experiments/*/*.py")) if "def get_sweep" in path.read_text()]
+FILES = [*sorted(ROOT.glob("experiments/*/*.py")), *sorted(ROOT.glob("configs/sweeps/*.py"))]
+SWEEPS = [path for path in FILES if "def get_sweep" in path.read_text()]
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: f"{path.parent.name}-{path.stem}")

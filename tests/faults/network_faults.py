@@ -31,8 +31,8 @@ NETWORK_FAULTS = (
     ),
     _two_stream(
         "two_stream whose contents have no positions",
-        "return self.value(values) + self.site(sites) + added",
-        "return self.value(values) + added",
+        "return self.value(values, sites) + self.site(sites) + added",
+        "return self.value(values, sites) + added",
     ),
     _two_stream(
         "two_stream whose query stream has no MLP",
@@ -41,8 +41,8 @@ NETWORK_FAULTS = (
     ),
     _masked_transformer(
         "masked_transformer without positions",
-        "h = h + self.site(jnp.arange(num_sites))",
-        "h = h + 0 * self.site(jnp.arange(num_sites))",
+        "h = h + self.site(sites_D)",
+        "h = h + 0 * self.site(sites_D)",
     ),
     _lmconv(
         "lmconv without the norm of its output",
@@ -100,8 +100,8 @@ NETWORK_FAULTS = (
     ),
     _steps(
         "the first token is a value instead of nothing",
-        "tokens = jnp.where(exists, self.value(values), self.nothing.astype(self.dtype))",
-        "tokens = self.value(values) + 0 * self.nothing.astype(self.dtype)",
+        "tokens = jnp.where(exists, self.value(values, read), self.nothing.astype(self.dtype))",
+        "tokens = self.value(values, read) + 0 * self.nothing.astype(self.dtype)",
     ),
     _gated(
         "gated_pixelcnn whose vertical stack does not reach the horizontal one",

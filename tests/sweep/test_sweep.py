@@ -282,3 +282,14 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     assert mean[:2] == ([10, 20, 30], [93.0, 48.0, 33.0])
     assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
     assert draw_curves(tmp_path / "curves.png", runs, folders) and (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_a_sweep_file_takes_an_argument(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    path = "configs/sweeps/binary_table.py"
+    assert [run.name for run in load_sweep(path)] == ["small-0", "medium-0", "strong-0"]
+    *runs, small, medium, strong, every = load_sweep(f"{path}:mixture,orders=2,file=my.csv")
+    assert [run.config for run in runs[:2]] == ["configs/binary_table.py:recipe=small,file=my.csv"] * 2
+    assert len(runs) == 6 == len(every.of) and [len(row.of) for row in (small, medium, strong)] == [2, 2, 2]
+    with pytest.raises(UserError, match="huge"):
+        load_sweep(f"{path}:recipe=huge")

@@ -73,4 +73,4 @@ def test_installed_it_is_found_by_its_entry_point(repository, tmp_path):
     run("arjax", f"--config={config}:smoke", f"--workdir={workdir}", folder=tmp_path)
     assert '"plugins": []' in (workdir / "config.json").read_text()
     assert "digits test" in run("arjax", "--mode=evaluate", f"--workdir={workdir}", folder=source)
-    assert '"running_mean"' in run("arjax", "--mode=list", folder=tmp_path)
+    assert '"running_mean"' in run("arjax", "--mode=list", "--json", folder=tmp_path)

@@ -53,9 +53,10 @@ class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
 
     def given(self, x, known, context=None, *, train=False):
         num_sites = self.event.num_sites
-        known_BD = known.reshape(-1, num_sites)
-        h = jnp.where(known_BD[..., None], self.value(flat_sites(x, self.event)), self.unknown.astype(self.dtype))
-        h = h + self.site(jnp.arange(num_sites))
+        known_BD, sites_D = known.reshape(-1, num_sites), jnp.arange(num_sites)
+        values_BDE = self.value(flat_sites(x, self.event), sites_D)
+        h = jnp.where(known_BD[..., None], values_BDE, self.unknown.astype(self.dtype))
+        h = h + self.site(sites_D)
         if context is not None:
             h = h + self.context(context)[:, None]
         h, _ = self.layers(self.drop(h, deterministic=not train), 1, train, None)

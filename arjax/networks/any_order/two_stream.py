@@ -87,7 +87,7 @@ class TwoStream(StackedNetwork):
     def _contents(self, x: jax.Array, sites: jax.Array, added: jax.Array) -> jax.Array:
         """Values and positions of sites int[T], [B, T, E]."""
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
-        return self.value(values) + self.site(sites) + added
+        return self.value(values, sites) + self.site(sites) + added
 
     def _queries(self, sites: jax.Array, added: jax.Array) -> jax.Array:
         """Positions of sites int[T], [B, T, E]."""

@@ -16,12 +16,28 @@ POSITIONS = ("none", "learned", "sinusoidal")
 
 
 def flat_sites(x: jax.Array, event: EventSpec) -> jax.Array:
-    """x[B, *grid, *value] -> [B, D, value_size]."""
+    """x[B, *grid, *value] -> [B, D, value_size]; of mixed columns the `column_inputs`, [B, D, n]."""
+    if event.columns:
+        return column_inputs(x, event.columns)
     return x.reshape(x.shape[0], event.num_sites, event.value_size)
+
+
+def column_inputs(x: jax.Array, columns: tuple[EventSpec, ...]) -> jax.Array:
+    """Mixed columns x[B, D] as inputs float[B, D, n], n the largest number of levels.
+
+    Integers of more than two levels become one-hot; binary and real values stand in the first place.
+    """
+    size = max(numeric_size(column) for column in columns)
+    is_one_hot = np.array([column.num_levels > 2 for column in columns])
+    first = jnp.arange(size) == 0
+    levels = x.astype(jnp.int32)[..., None] == jnp.arange(size)
+    return jnp.where(is_one_hot[:, None], levels.astype(x.dtype), jnp.where(first, x[..., None], 0))
 
 
 def numeric_size(event: EventSpec) -> int:
     """Number of inputs per site that `numeric` makes."""
+    if event.columns:
+        return max(numeric_size(column) for column in event.columns)
     return event.value_size * (event.num_levels if event.num_levels > 2 else 1)
 
 
@@ -62,10 +78,10 @@ def seen_inputs(
 
 
 class ValueEncoder(nn.Module):
-    """A learned vector for the value of a site: [..., value_size] -> [..., E].
+    """A learned vector for the value of a site: [B, ..., value_size] of sites int[...] -> [B, ..., E].
 
     Integers of more than two levels are looked up in one table per scalar of the value, and the vectors added; binary
-    and real values go through a linear map.
+    and real values go through a linear map. Mixed columns have a map each, which for discrete ones is a table.
     """
 
     event: EventSpec
@@ -73,12 +89,21 @@ class ValueEncoder(nn.Module):
     dtype: str
 
     def setup(self):
-        if self.event.num_levels > 2:
+        if self.event.columns:
+            shape = (self.event.num_sites, numeric_size(self.event), self.width)
+            self.of_columns = self.param("columns", nn.initializers.normal(self.width**-0.5), shape)
+            self.bias = self.param("bias", nn.initializers.zeros, (self.event.num_sites, self.width))
+        elif self.event.num_levels > 2:
             self.table = nn.Embed(self.event.value_size * self.event.num_levels, self.width, dtype=self.dtype)
         else:
             self.linear = nn.Dense(self.width, dtype=self.dtype)
 
-    def __call__(self, values: jax.Array) -> jax.Array:
+    def __call__(self, values: jax.Array, sites: jax.Array) -> jax.Array:
+        if self.event.columns:
+            maps, bias = (
+                jnp.take(leaf, sites, axis=0, mode="clip").astype(self.dtype) for leaf in (self.of_columns, self.bias)
+            )
+            return jnp.einsum("b...n,...ne->b...e", values.astype(self.dtype), maps) + bias
         if self.event.num_levels > 2:
             rows = values + self.event.num_levels * jnp.arange(self.event.value_size)
             return self.table(rows).sum(-2)

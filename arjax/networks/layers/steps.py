@@ -80,7 +80,7 @@ class StepTokens(nn.Module):
     def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, context: jax.Array | None) -> jax.Array:
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
         exists = (read < self.event.num_sites)[..., None]
-        tokens = jnp.where(exists, self.value(values), self.nothing.astype(self.dtype))
+        tokens = jnp.where(exists, self.value(values, read), self.nothing.astype(self.dtype))
         if self.position != "none":
             tokens = tokens + self.read_position(read)
             if self.knows_target:

@@ -1,0 +1,123 @@
+"""Mixed columns: a family for each site, as for tables of words, grades, truth values and measurements."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.make import make_conditional
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+
+
+@CONDITIONALS.register("columns")
+@dataclasses.dataclass(frozen=True)
+class Columns(Conditional):
+    """p(x_d | features_d) of the family of column d: a probability for discrete columns, a density for real ones.
+
+    So log-probabilities of examples add up both; in nats they are exact, with respect to the counting measure on
+    discrete columns and the length on real ones. All sites have the features of the largest family; a smaller one reads
+    the first of them. Features are [..., D, F] and values [..., D], for all D columns in the order of the grid; those
+    of other sites go through `at`. Values are float32, integers of discrete columns included.
+
+    Attributes:
+      families: that of each column.
+    """
+
+    families: tuple[Conditional, ...]
+    value_shape: tuple[int, ...] = ()
+
+    @classmethod
+    def for_event(
+        cls,
+        event: EventSpec,
+        binary: str = "bernoulli",
+        levels: str = "categorical",
+        tokens: str = "categorical",
+        real: str = "gaussian",
+    ) -> Columns:
+        """The family of each kind of column, as call strings such as `columns(real='gaussian_mixture(components=5)')`.
+
+        Raises:
+          UserError: data of one kind for all sites, or a family that does not serve its kind of column.
+        """
+        if event.kind != "columns":
+            raise unsuitable("columns", "mixed columns", event)
+        calls = {"binary": binary, "levels": levels, "tokens": tokens, "real": real}
+        made = {column: make_conditional(calls[column.kind], column) for column in dict.fromkeys(event.columns)}
+        for column, family in made.items():
+            if family.joint or jax.eval_shape(family.init, jax.random.key(0)) is not None:
+                raise UserError(f"the conditional {calls[column.kind]!r} cannot be that of one column: take another")
+        return cls(tuple(made[column] for column in event.columns))
+
+    @property
+    def num_params(self) -> int:
+        """F of the largest family."""
+        return max(family.num_params for family in self.families)
+
+    @functools.cached_property
+    def groups(self) -> dict[Conditional, np.ndarray]:
+        """The different families, and the columns of each, int[N]."""
+        places = {family: [] for family in self.families}
+        for i, family in enumerate(self.families):
+            places[family].append(i)
+        return {family: np.array(columns) for family, columns in places.items()}
+
+    def at(self, sites: jax.Array) -> ColumnsAt:
+        """The families of sites int[M] that may be traced."""
+        group_D = np.zeros(len(self.families), np.int32)
+        for g, columns in enumerate(self.groups.values()):
+            group_D[columns] = g
+        return ColumnsAt(tuple(self.groups), jnp.take(jnp.asarray(group_D), sites, mode="clip"))
+
+    def _by_column(self, score: Callable, features: jax.Array, *values: jax.Array) -> jax.Array:
+        """`score(family, features [..., N, F], *values [..., N])` of the columns of each family, in their order."""
+        found = []
+        for family, columns_N in self.groups.items():
+            own = (jnp.take(array, columns_N, axis=-1) for array in values)
+            found.append(score(family, jnp.take(features, columns_N, axis=-2)[..., : family.num_params], *own))
+        back_D = np.argsort(np.concatenate(list(self.groups.values())))
+        return jnp.take(jnp.concatenate(found, -1), back_D, axis=-1)
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """log p of each column in nats, [..., D]: of probabilities, and of densities for real columns."""
+        return self._by_column(lambda family, *own: family.log_prob(*own), features, value)
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws float32[..., D]."""
+        return self.at(jnp.arange(len(self.families))).sample(key, features, temperature)
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """Entropy of each column in nats, [..., D]; differential of real ones, so it may be negative."""
+        return self._by_column(lambda family, own: family.entropy(own), features)
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """The most probable value of each column, float32[..., D]."""
+        return self._by_column(lambda family, own: family.mode(own).astype(jnp.float32), features)
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnsAt:
+    """The families of M sites, as samplers need them.
+
+    Attributes:
+      families: the different ones.
+      group_M: which of them each site has.
+    """
+
+    families: tuple[Conditional, ...]
+    group_M: jax.Array
+
+    def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+        """Draws float32[..., M] from features [..., M, F]: of every family, of which each site takes its own."""
+        drawn = jnp.zeros(features.shape[:-1], jnp.float32)
+        for g, family in enumerate(self.families):
+            own = family.sample(key, features[..., : family.num_params], temperature).astype(jnp.float32)
+            drawn = jnp.where(self.group_M == g, own, drawn)
+        return drawn

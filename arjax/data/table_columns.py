@@ -1,0 +1,179 @@
+"""Columns of tables: from cells to real values or levels, and back to cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.data.table_files import Cells, is_number
+
+LARGEST = float(np.finfo(np.float32).max)
+KINDS = ("binary", "levels", "tokens", "real")
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+      name: its name.
+      spec: kind and number of levels of its values.
+      values: float64[N] of a real column; integers from 0 otherwise.
+      words: what each level stands for; () for a real column.
+    """
+
+    name: str
+    spec: EventSpec
+    values: np.ndarray
+    words: tuple[str, ...] = ()
+
+    def text(self, values: np.ndarray) -> list[str]:
+        """Values in data units as cells; a level that no row has is written as its number."""
+        if not self.words:
+            return [f"{value:.7g}" for value in values]
+        return [self.words[v] if v < len(self.words) else f"level {v}" for v in np.asarray(values).round().astype(int)]
+
+
+def to_cells(columns: Sequence[Column]) -> Callable[[np.ndarray], list[list[str]]]:
+    """The function that makes rows of cells of examples [N, D] in data units, the names of the columns first."""
+
+    def write(x_ND: np.ndarray) -> list[list[str]]:
+        texts = [column.text(values) for column, values in zip(columns, np.asarray(x_ND).T, strict=True)]
+        return [[column.name for column in columns], *map(list, zip(*texts, strict=True))]
+
+    return write
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How columns are read; the options of the data set `table`.
+
+    Attributes:
+      levels: V for all columns, or 0.
+      mixed: whether each has its own kind.
+      stated: kinds that are stated, by the numbers of their columns.
+      most_levels: whole numbers of more different values are real.
+      missing: "refuse" or "level".
+      missing_cells: cells without a value.
+      train: the rows of the train split.
+    """
+
+    levels: int
+    mixed: bool
+    stated: dict[int, str]
+    most_levels: int
+    missing: str
+    missing_cells: tuple[str, ...]
+    train: np.ndarray
+
+
+def make_column(cells: Cells, i: int, rule: Rule) -> Column:
+    """The column of that number.
+
+    Raises:
+      UserError: a cell without a value that is refused, or cells that are not of the kind of the column.
+    """
+    name, own = cells.names[i], cells.column(i)
+    gap = np.isin(own, np.array(rule.missing_cells, str))
+    kind = _kind(own, gap, rule, i)
+    if gap.any() and (rule.missing == "refuse" or kind == "real"):
+        where = f"{cells.places[int(gap.argmax())]} has no value ({own[int(gap.argmax())]!r}) in the column {name!r}"
+        if rule.missing == "level":
+            raise UserError(f"{where}, which is real and has no level for it: fill it in, or leave the column out")
+        raise UserError(
+            f"{where}: fill it in, leave the column out with `columns`, or give missing='level', which makes a level "
+            "of it in discrete columns; missing_cells says which cells have no value"
+        )
+    if kind == "real":
+        return Column(name, EventSpec((), (), "real"), _numbers(name, own))
+    return level_column(name, own, gap, rule) if rule.levels else own_column(name, own, gap, kind)
+
+
+def _kind(own: list[str], gap: np.ndarray, rule: Rule, i: int) -> str:
+    """The kind of a column: as stated, that of all columns, or one that its cells have."""
+    if not rule.mixed:
+        return "levels" if rule.levels else "real"
+    if i in rule.stated:
+        return rule.stated[i]
+    there = {cell for cell, is_gap in zip(own, gap, strict=True) if not is_gap}
+    numeric = all(map(is_number, there))
+    num = len({float(cell) for cell in there}) if numeric else len(there)
+    if num <= 2:
+        return "binary"
+    if not numeric:
+        return "tokens"
+    return "levels" if num <= rule.most_levels and all(float(cell).is_integer() for cell in there) else "real"
+
+
+def level_column(name: str, cells: list[str], gap: np.ndarray, rule: Rule) -> Column:
+    """At most V integers: places of words or numbers, or parts of many numbers with equally many train rows. Cells
+    without a value, bool[N], are the level after them.
+    """
+    levels = rule.levels
+    places, words = _places(name, cells, gap)
+    if len(words) > levels:
+        if not all(map(is_number, words)):
+            raise UserError(
+                f"the column {name!r} of the table holds {len(words)} different words, above levels={levels}"
+            )
+        there = np.flatnonzero(~gap)
+        values = np.full(len(cells), np.nan)
+        values[there] = _numbers(name, [cells[n] for n in there])
+        cuts = np.nanquantile(values[rule.train], np.arange(1, levels) / levels)
+        places, words = np.searchsorted(cuts, values, side="right"), _parts(cuts)
+    if not gap.any():
+        return Column(name, EventSpec((), (), "levels" if levels > 2 else "binary", levels), places, words)
+    words = (*words, *(f"level {v}" for v in range(len(words), levels)), "")
+    return Column(name, EventSpec((), (), "tokens", levels + 1), np.where(gap, levels, places), words)
+
+
+def own_column(name: str, cells: list[str], gap: np.ndarray, kind: str) -> Column:
+    """A discrete column with a level for each different value, and one more for cells without a value, bool[N].
+
+    Raises:
+      UserError: one value in all rows, or a binary column of more than two.
+    """
+    places, words = _places(name, cells, gap)
+    if gap.any():  # without a place in the order of the others
+        kind = "tokens"
+        places, words = np.where(gap, len(words), places), (*words, "")
+    num = len(words)
+    if num < 2:
+        raise UserError(f"the column {name!r} of the table holds one value in all rows: leave it out with `columns`")
+    if kind == "binary" and num > 2:
+        raise UserError(f"the column {name!r} of the table holds {num} different values: it is not binary")
+    return Column(name, EventSpec((), (), "binary" if num == 2 else kind, num), places, words)
+
+
+def _places(name: str, cells: list[str], gap: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The place of each cell among the different values, int[N], 0 where it is missing; and a cell of each value."""
+    there = np.flatnonzero(~gap)
+    own = [cells[i] for i in there]
+    keys = _numbers(name, own) if all(map(is_number, own)) else np.array(own)
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    places = np.zeros(len(cells), np.int64)
+    places[there] = place
+    return places, tuple(own[i] for i in first)
+
+
+def _parts(cuts: np.ndarray) -> tuple[str, ...]:
+    """The parts between cuts in words."""
+    between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
+    return (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
+
+
+def _numbers(name: str, cells: list[str]) -> np.ndarray:
+    """float64[N]; raises `UserError` at the first cell that is no number, or too large for float32."""
+    for cell in cells:
+        if not is_number(cell) or not abs(float(cell)) <= LARGEST:
+            raise UserError(
+                f"the column {name!r} of the table holds {cell!r}, which is no finite number of float32: leave it out "
+                "with `columns`, write it as numbers, or take mixed=True, with which each column has its own kind, or "
+                "`levels`, which makes integers of all"
+            )
+    return np.array(cells, np.float64)

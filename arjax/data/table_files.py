@@ -1,0 +1,137 @@
+"""Files of tables: cells as text, the names of the columns, and where a cell stands."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.paths import user_path
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """The cells of one file or more with the same columns.
+
+    Attributes:
+      names: of the columns.
+      rows: the cells of each row.
+      places: of each row, such as "row 3 of the table 'my.csv'".
+      sizes: how many rows each file has.
+      fingerprint: of the contents of all files.
+    """
+
+    names: list[str]
+    rows: list[list[str]]
+    places: list[str]
+    sizes: tuple[int, ...]
+    fingerprint: str
+
+    def column(self, i: int) -> list[str]:
+        """The cells of a column."""
+        return [row[i] for row in self.rows]
+
+
+def read_tables(paths: Sequence[str], delimiter: str, header: bool, least: int) -> Cells:
+    """The rows of all files, one after another; each has at least `least` of them.
+
+    Raises:
+      UserError: a file that cannot be read, is no table or too short, or files with different columns.
+    """
+    parts = [_read(path, delimiter, header, least) for path in paths]
+    for path, (names, _) in zip(paths, parts, strict=True):
+        if names != parts[0][0]:
+            raise UserError(f"the table {path!r} has other columns than {paths[0]!r}: {', '.join(names)}")
+    rows = [row for _, numbered in parts for _, row in numbered]
+    places = [f"row {n} of the table {path!r}" for path, (_, found) in zip(paths, parts, strict=True) for n, _ in found]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(user_path(path).read_bytes()).digest() for path in paths))
+    return Cells(parts[0][0], rows, places, tuple(len(found) for _, found in parts), digest.hexdigest()[:16])
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell reads as a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def chosen(columns: tuple, names: list[str]) -> list[int]:
+    """The numbers of the columns to take, in their order."""
+    if not isinstance(columns, tuple | list):
+        raise UserError(f"columns of a table must be a list of names or numbers, not {columns!r}")
+    found = [index_of(column, names) for column in columns] or list(range(len(names)))
+    if len(set(found)) < len(found):
+        raise UserError(f"columns of a table names one of them twice: {tuple(columns)!r}")
+    return found
+
+
+def index_of(column: str | int, names: list[str]) -> int:
+    """The number of a column that is given by its name or its number."""
+    if isinstance(column, str) and column in names:
+        return names.index(column)
+    if is_integer(column) and 0 <= column < len(names):
+        return int(column)
+    raise UserError(f"the table has no column {column!r}; there are: {', '.join(names)}")
+
+
+def _read(path: str, delimiter: str, header: bool, least: int) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Names of the columns and the rows with their numbers; without a header the names are "0", "1", ..."""
+    if not path:
+        raise UserError("the data set 'table' needs a csv file: give its path, such as config.dataset.path=my.csv")
+    if len(delimiter) != 1:
+        raise UserError(f"the delimiter of a table must be one character, not {delimiter!r}")
+    file = user_path(path)
+    try:
+        rows = _cells(file, delimiter)
+        better = _other_delimiter(file, delimiter) if rows and len(rows[0]) == 1 else ""
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: bytes that are no text, or no delimiter
+        raise UserError(f"cannot read the table {path!r}: {error}") from error
+    if better:
+        raise UserError(f"the table {path!r} has one column when cut at {delimiter!r}: give delimiter={better!r}")
+    header = header and not (rows and _cannot_be_names(rows[0]))
+    if header and rows and all(map(is_number, rows[0])):
+        raise UserError(f"the first row of the table {path!r} holds numbers, not names: give header=False")
+    names = rows[0] if header and rows else list(map(str, range(len(rows[0]) if rows else 0)))
+    rows = rows[1:] if header else rows
+    if len(set(names)) < len(names):
+        raise UserError(f"two columns of the table {path!r} have the same name: rename one, or give header=False")
+    if len(rows) < least:
+        why = "three rows or more, one for each split" if least > 1 else "a row or more"
+        raise UserError(f"the table {path!r} needs {why}, but has {len(rows)}")
+    numbered = list(enumerate(rows, 2 if header else 1))
+    for number, row in numbered:
+        if len(row) != len(names):
+            raise UserError(f"row {number} of the table {path!r} has {len(row)} cells, but the first has {len(names)}")
+    return names, numbered
+
+
+def _cannot_be_names(row: list[str]) -> bool:
+    """Whether a first row holds numbers alone, and one of them twice: then it is data, as in binary tables."""
+    return len(set(row)) < len(row) and all(map(is_number, row))
+
+
+def _cells(path: Path, delimiter: str) -> list[list[str]]:
+    """The cells of each row that is not empty; a run of spaces cuts once, and those at the ends of a line do not."""
+    aligned = delimiter == " "
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = (line.strip() + "\n" for line in file) if aligned else file
+        rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=aligned)
+        return [[cell.strip() for cell in row] for row in rows if row]
+
+
+def _other_delimiter(path: Path, delimiter: str) -> str:
+    """The first usual delimiter that cuts all rows into equally many cells, more than one; "" for none."""
+    for other in (",", ";", "\t", "|", " "):
+        rows = _cells(path, other) if other != delimiter else []
+        cells = list(itertools.chain.from_iterable(rows[1:]))  # several words may be one cell
+        are_words = other == " " and not (cells and all(map(is_number, cells)))
+        if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1 and not are_words:
+            return other
+    return ""

@@ -1,0 +1,47 @@
+"""A table of yours with columns of several kinds: words, grades, truth values and measurements, by default with a MADE.
+
+Each column has a conditional of its own: Bernoulli for two values, categorical for words and levels, a Gaussian with a
+floor of a tenth of a standard deviation for real columns. The nats are those of probabilities times densities, so they
+depend on the units of the real columns. MADE: Germain, Gregor, Murray & Larochelle (2015).
+
+    arjax --config=configs/table.py:file=my.csv --workdir=runs/table
+    arjax --config=configs/table.py:file=train.csv,test=test.csv,network=transformer --workdir=runs/table \
+        --config.dataset.missing=level
+"""
+
+from pathlib import Path
+
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
+
+#: words for what is hard to write on a command line
+DELIMITERS = {"spaces": " ", "tab": "\t"}
+#: options of each network and its learning rate
+RECIPES = {
+    "independent": ({}, 1e-2),
+    "made": ({"hidden_sizes": (256, 256), "dropout": 0.2, "activation": "gelu"}, 2e-3),
+    "transformer": ({"width": 64, "num_layers": 3, "num_heads": 4, "dropout": 0.2}, 1e-3),
+}
+
+
+def get_config(arg=""):
+    """`file`: a csv file (without one, 400 made-up plants), `validation` and `test`: those of their splits, where they
+    have their own; `network`: a name in `RECIPES`; `delimiter`: between cells, a character, `spaces` or
+    `tab`; `smoke`: seconds.
+    """
+    arg = parse_arg(arg, smoke=False, file="", validation="", test="", delimiter=",", network=pick(RECIPES, "made"))
+    options, learning_rate = RECIPES[arg.network]
+    config = base_config()
+    files = {
+        "path": arg.file or str(Path(__file__).with_name("plants.csv")),
+        "validation_path": arg.validation,
+        "test_path": arg.test,
+    }
+    config.dataset = dataset_config(
+        "table", mixed=True, delimiter=DELIMITERS.get(arg.delimiter, arg.delimiter), **files
+    )
+    config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
+    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.05)
+    config.optimizer.update(clip_norm=1.0, weight_decay=0.01)
+    config.train.update(steps=3000, batch_size=100, steps_per_dispatch=50, log_every=500, eval_every=100, patience=10)
+    config.train.update(checkpoint_every=1000, ema_decay=0.98)
+    return apply_smoke(config) if arg.smoke else config
