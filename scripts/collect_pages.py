@@ -41,7 +41,13 @@ def collect(root: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     studies = sorted(root.glob("experiments/*/README.md"))
     pages = [root / name for name in TOP] + sorted(root.glob("docs/**/*.md")) + studies
-    for path in [*pages, *root.glob("docs/*.css"), *root.glob("docs/images/*"), *root.glob("experiments/*/*.png")]:
+    for path in [
+        *pages,
+        *root.glob("docs/*.css"),
+        *root.glob("docs/lecture/*.py"),
+        *root.glob("docs/images/*"),
+        *root.glob("experiments/*/*.png"),
+    ]:
         copy = target / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":

@@ -45,14 +45,14 @@ fig
 
 # %% [markdown]
 # ## The same data, the same steps
-# Digits, 200 steps each. Compare within two standard errors.
+# Digits, 100 steps each. Compare within two standard errors.
 
 # %%
 digits = arjax.make_dataset("digits")
 rows = []
 for name, options in networks.items():
     model = arjax.make_model(digits.event, name, **options)
-    fitted = arjax.fit_arrays(model, train=digits, steps=200, batch_size=50, learning_rate=2e-3, quiet=True)
+    fitted = arjax.fit_arrays(model, train=digits, steps=100, batch_size=50, learning_rate=2e-3, quiet=True)
     rows.append((name, fitted.results["num_params"], fitted.results["nll_nats"], fitted.results["nll_stderr"]))
 for name, num_params, nats, stderr in sorted(rows, key=lambda row: row[2]):
     print(f"{name:12} {num_params:9,} parameters  {nats:7.2f} ± {stderr:.2f} nats")
