@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import gc
 import itertools
 import logging
 import os
@@ -27,6 +28,13 @@ from arjax.training.checkpoint import CheckpointStore
 #: Reads and writes that are under way when a file vanishes or another one fails report, some time later, to an event
 #: loop that Orbax has closed by then.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """What was never awaited is collected here, and not in the middle of another test."""
+    yield
+    gc.collect()
 
 
 @contextlib.contextmanager
