@@ -23,8 +23,10 @@ from arjax.core.folders import only_run_in, writable_folder
 from arjax.core.integers import is_integer
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
+from arjax.factorization import order_name
 from arjax.interop.description import describe
 from arjax.models import AutoregressiveModel
+from arjax.networks import NETWORKS
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
 from arjax.reporting.writers import read_metrics
@@ -167,6 +169,7 @@ def _setup(model: AutoregressiveModel, dataset: Dataset, options: Mapping[str, A
         ),
         evaluate=EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"]),
         open_run=_no_other_run,
+        about=f"{NETWORKS.name_of(type(model.network))} in {order_name(model.factorization)}",
     )
 
 

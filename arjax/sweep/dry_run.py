@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from arjax.core.errors import UserError
@@ -22,7 +23,7 @@ def print_runs(runs: Sequence[Run], table: Table) -> None:
     ]
     print_table(["run", "state", *fields], cells)
     for run in runs:
-        print(run.command())
+        print(shlex.join(["arjax", *run.arguments(str(table.folders[run.name]))]))
     print(f"{len(runs)} runs, {states.count('finished')} of them already finished")
 
 

@@ -98,6 +98,6 @@ def test_a_dry_run_tells_all_and_writes_nothing(folder, capsys):
     assert ["made/seed-1", "changed", "good.py:adult", "1"] in table
     assert ["made/seed-2", "new", "good.py:adult", "2"] in table
     assert ["plain", "finished", "good.py"] in table and ["broken", "started", "bad.py"] in table
-    assert "arjax --config=good.py:adult --workdir=runs/made/seed-2 --config.seed=2" in lines
+    assert "arjax --config=good.py:adult --workdir=out/made/seed-2 --config.seed=2" in lines
     assert lines[-1] == "5 runs, 1 of them already finished"
     assert sweep("--dry_run", "--only=plane") == 2
