@@ -13,8 +13,6 @@ from pathlib import Path
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
-#: words for what is hard to write on a command line
-DELIMITERS = {"spaces": " ", "tab": "\t"}
 #: options of MADE and steps, from the least regularised for many rows to the most for few
 RECIPES = {
     "small": ({"hidden_sizes": (250,), "dropout": 0.2}, 5000),
@@ -45,7 +43,7 @@ def get_config(arg=""):
         "validation_path": arg.validation,
         "test_path": arg.test,
     }
-    config.dataset = dataset_config("table", levels=2, delimiter=DELIMITERS.get(arg.delimiter, arg.delimiter), **files)
+    config.dataset = dataset_config("table", levels=2, delimiter=arg.delimiter, **files)
     config.model.ordering = arg.ordering
     config.network = small_network_config("made") if arg.smoke else network_config("made", **options)
     config.optimizer.update(name="adamw", learning_rate=3e-3, schedule="cosine")

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
-#: words for what is hard to write on a command line
-DELIMITERS = {"spaces": " ", "tab": "\t"}
 #: options of each network and its learning rate
 RECIPES = {
     "independent": ({}, 1e-2),
@@ -36,9 +34,7 @@ def get_config(arg=""):
         "validation_path": arg.validation,
         "test_path": arg.test,
     }
-    config.dataset = dataset_config(
-        "table", mixed=True, delimiter=DELIMITERS.get(arg.delimiter, arg.delimiter), **files
-    )
+    config.dataset = dataset_config("table", mixed=True, delimiter=arg.delimiter, **files)
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.05)
     config.optimizer.update(clip_norm=1.0, weight_decay=0.01)

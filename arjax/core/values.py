@@ -20,7 +20,7 @@ def parse_value(text: str, like: Any, what: str) -> Any:
     """Reads `text` as a value of the type of `like`.
 
     Booleans are `true/false/yes/no/1/0`; integers may be written as `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with
-    elements of the type of those of `like` where they all have one.
+    elements of the type of those of `like` where they all have one; texts in them need no quotation marks.
 
     Args:
       text: what the user wrote.
@@ -137,7 +137,12 @@ def _integer(text: str) -> int:
 
 
 def _tuple(text: str) -> tuple:
-    value = parse_literal(parse_expression(text))
+    try:
+        value = parse_literal(parse_expression(text))
+    except ValueError:  # texts without quotation marks: `a:real,b:tokens`
+        if not re.fullmatch(r"[\w.:/-]+(,[\w.:/-]+)*,?", text):
+            raise
+        value = tuple(text.rstrip(",").split(","))
     return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 

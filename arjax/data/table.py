@@ -50,7 +50,7 @@ def table(
       header: whether the first row of a file holds the names of the columns. A first row of numbers in which one stands
         twice is data.
       columns: those to take and their order, by name or by number from 0; () for all.
-      delimiter: between cells; " " for columns that are aligned by runs of spaces.
+      delimiter: between cells, a character or "tab"; "spaces" for columns that are aligned by runs of them.
       validation: part of the rows for the validation split; likewise `test`. Rows that stand in the table twice may
         end up in two splits. Without effect on a split that has a file.
       split_seed: of the permutation of the rows that is cut into splits.

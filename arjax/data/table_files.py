@@ -37,12 +37,17 @@ class Cells:
         return [row[i] for row in self.rows]
 
 
+#: Words for what is hard to write on a command line
+DELIMITERS = {"spaces": " ", "tab": "\t"}
+
+
 def read_tables(paths: Sequence[str], delimiter: str, header: bool, least: int) -> Cells:
     """The rows of all files, one after another; each has at least `least` of them.
 
     Raises:
       UserError: a file that cannot be read, is no table or too short, or files with different columns.
     """
+    delimiter = DELIMITERS.get(delimiter, delimiter)
     parts = [_read(path, delimiter, header, least) for path in paths]
     for path, (names, _) in zip(paths, parts, strict=True):
         if names != parts[0][0]:

@@ -19,6 +19,7 @@ from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import make_writers
 from arjax.training.durations import is_due, next_pause
 from arjax.training.history import History
+from arjax.training.out_of_memory import within_memory
 from arjax.training.reporter import announce
 from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
 from arjax.training.run_folder import RunFolder
@@ -60,7 +61,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
 
     Raises:
       UserError: a split that the data set lacks, a workdir whose checkpoints cannot be read, a disk that refuses (when
-        it is full, say), or a workdir that was deleted or moved meanwhile.
+        it is full, say), a workdir that was deleted or moved meanwhile, or devices without enough memory.
       TrainingDiverged: the loss was not finite; names the step and the last good checkpoint.
     """
     # 1. A mistake ends here, before anything compiles.
@@ -133,7 +134,8 @@ class Run:
             if self.history.members != self.trainee.identity:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
-            self._fit(stop)
+            with within_memory(self.trainee.setup):
+                self._fit(stop)
 
     def stopped(self) -> str:
         """The sentence for a run that was interrupted."""

@@ -84,6 +84,8 @@ def test_without_a_string_option_a_bare_word_is_an_option():
         ("64,64", (1,), (64, 64)),
         ("[1, 2]", (0.5,), (1.0, 2.0)),
         ("()", (1,), ()),
+        ("grade:real,zip:tokens", (), ("grade:real", "zip:tokens")),
+        ("my_package,", (), ("my_package",)),
         ("(('kernel$', ('fsdp',)),)", (), (("kernel$", ("fsdp",)),)),
     ],
 )

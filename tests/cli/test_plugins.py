@@ -93,7 +93,7 @@ def test_one_that_has_gone_is_named_with_the_ways_out(run, sentence_of, tmp_path
         assert main([*evaluate, f"--config={moved / 'config_of_mine.py'}"]) == 0
         forget()
         assert main([*evaluate, f"--config.plugins=('order_of_mine in {moved}',)"]) == 0
-        assert "config.plugins must be a tuple" in sentence_of([*evaluate, "--config.plugins=order_of_mine"])
+        assert "config.plugins must be a tuple" in sentence_of([*evaluate, "--config.plugins=order of mine"])
     finally:
         moved.rename(folder)
 

@@ -117,7 +117,7 @@ def test_splits_in_files_of_their_own(write):
 
 def test_columns_aligned_by_spaces_and_a_first_row_that_cannot_be_names(write):
     lines = "".join(f"  {a}   {b} {c:>3}  \n" for a, b, c in RNG.integers(0, 2, (30, 3)))
-    dataset = make_dataset("table", path=write(lines), delimiter=" ", levels=2)
+    dataset = make_dataset("table", path=write(lines), delimiter="spaces", levels=2)
     assert dataset.event.kind == "binary" and sum(map(len, dataset.splits.values())) == 30
     with pytest.raises(UserError, match="one column when cut at ',': give delimiter=' '"):
         make_dataset("table", path=write(lines.replace("  ", " ").replace("\n ", "\n")), levels=2)

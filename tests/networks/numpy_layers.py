@@ -106,3 +106,19 @@ def convolve(params, maps_HWC, taps, live=lambda here, there: True):
             if 0 <= y < height and 0 <= x < width and live((r, c), (y, x)):
                 out[r, c] += maps_HWC[y, x] @ kernel
     return out
+
+
+def textbook_rg_lru(params, x_TR, num_heads):
+    """Equations 1 to 4 of Griffin, unit by unit."""
+    size, h, states = x_TR.shape[1] // num_heads, np.zeros(x_TR.shape[1]), []
+    a = special.expit(params["decay"])
+    for x in x_TR:
+        r, i = params["recurrence_bias"].copy(), params["input_bias"].copy()
+        for n in range(num_heads):
+            part = slice(n * size, (n + 1) * size)
+            r[part] += x[part] @ params["recurrence_kernel"][n]
+            i[part] += x[part] @ params["input_kernel"][n]
+        a_t = a ** (8 * special.expit(r))
+        h = a_t * h + np.sqrt(1 - a_t**2) * (special.expit(i) * x)
+        states.append(h)
+    return np.array(states)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from numpy_layers import textbook_rg_lru
 from scipy import special
 
 from arjax.core.errors import UserError
@@ -81,22 +82,6 @@ def test_gradients_are_finite_where_chunks_are_filled_up():
     q, k, v = np.abs(rng.normal(size=(3, 1, 1, 5, 4))).astype(np.float32)
     gradients = jax.jit(jax.grad(lambda *a: linear_attention(*a, 1, 4).sum(), argnums=(0, 1, 2)))(q, k, v)
     assert all(np.isfinite(g).all() for g in gradients)
-
-
-def textbook_rg_lru(params, x_TR, num_heads):
-    """Equations 1 to 4 of Griffin, unit by unit."""
-    size, h, states = x_TR.shape[1] // num_heads, np.zeros(x_TR.shape[1]), []
-    a = special.expit(params["decay"])
-    for x in x_TR:
-        r, i = params["recurrence_bias"].copy(), params["input_bias"].copy()
-        for n in range(num_heads):
-            part = slice(n * size, (n + 1) * size)
-            r[part] += x[part] @ params["recurrence_kernel"][n]
-            i[part] += x[part] @ params["input_kernel"][n]
-        a_t = a ** (8 * special.expit(r))
-        h = a_t * h + np.sqrt(1 - a_t**2) * (special.expit(i) * x)
-        states.append(h)
-    return np.array(states)
 
 
 @pytest.mark.parametrize("num_heads", [1, 3])

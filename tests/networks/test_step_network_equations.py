@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy_layers import built, check, dense, gelu, layer_norm, layers, relu, rms_norm, step_tokens
+from numpy_layers import built, check, dense, gelu, layer_norm, layers, relu, rms_norm, step_tokens, textbook_rg_lru
 from scipy import special
 
 from arjax.core.spec import ContextSpec, EventSpec
@@ -88,25 +88,13 @@ def test_rg_lru():
     """De et al. (2024), figure 2: residual blocks of a recurrence (equations 1 to 4) and of a gated MLP."""
     num_heads, width = 2, 3
 
-    def recurrence(params, x):
-        h, states, a = np.zeros(x.shape[1]), [], special.expit(params["decay"])
-        for x_t in x:
-            r, i = params["recurrence_bias"].copy(), params["input_bias"].copy()
-            for n in range(num_heads):
-                own = slice(n * width, (n + 1) * width)
-                r[own] += x_t[own] @ params["recurrence_kernel"][n]
-                i[own] += x_t[own] @ params["input_kernel"][n]
-            a_t = a ** (8 * special.expit(r))
-            h = a_t * h + np.sqrt(1 - a_t**2) * (special.expit(i) * x_t)
-            states.append(h)
-        return np.array(states)
-
     def recurrent_block(params, x):
         read, convolved = dense(params["read"], x), np.tile(params["conv_bias"], (len(x), 1))
         for t in range(len(x)):
             for k in range(min(t + 1, 4)):
                 convolved[t] += params["conv_kernel"][k] * read[t - k]
-        return dense(params["out"], gelu(dense(params["gate"], x)) * recurrence(params["recurrence"], convolved))
+        h = textbook_rg_lru(params["recurrence"], convolved, num_heads)
+        return dense(params["out"], gelu(dense(params["gate"], x)) * h)
 
     def states(params, h, label):
         for own in layers(params["core"]):

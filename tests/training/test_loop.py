@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 
+import jax
 import pytest
 from loop_helpers import assert_same_bits, final_state, metrics, stop_at, tiny_config
 
@@ -14,6 +15,7 @@ from arjax.reporting.reports import read_report
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.loop import TrainingDiverged, train
 from arjax.training.setup import best_store, latest_store, restore_params
+from arjax.training.trainee import OneRun
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +190,18 @@ def test_mistakes_end_before_anything_compiles(tmp_path):
         with pytest.raises(UserError, match=sentence):
             train(build(tiny_config(**changes)), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_too_large_for_its_devices_is_told_in_one_sentence(tmp_path, monkeypatch):
+    def fail(message):
+        def advance(*arguments):
+            raise jax.errors.JaxRuntimeError(message)
+
+        monkeypatch.setattr(OneRun, "advance", advance)
+        train(build(tiny_config(train__steps=2)), tmp_path)
+
+    for message in ("RESOURCE_EXHAUSTED: no", "INTERNAL: Out of memory allocating 29009905412 bytes."):
+        with pytest.raises(UserError, match=r"more memory than its devices have: its parameters take \S+ GB"):
+            fail(message)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="another"):
+        fail("INTERNAL: another")
