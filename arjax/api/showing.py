@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from arjax.api.pictures import entropy_picture, order_picture
 from arjax.core.files import write_json
 from arjax.evaluation.prompts import NOTHING, Asked
-from arjax.evaluation.sampling import draw_on_mesh
+from arjax.evaluation.sampling import draw_on_mesh, prepare_sampler
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
 from arjax.reporting.figures import has_matplotlib, save_figure
@@ -108,13 +108,14 @@ def show_samples(
       asked: what the samples begin with, and their context.
     """
     real = setup.dataset.first_examples(options.num)
+    sampler = prepare_sampler(options.sampler, setup.model, params, setup.dataset, setup.open_run)
     drawn, _ = draw_on_mesh(
         setup.model,
         params,
         jax.random.key(setup.seed),
         options.num,
         setup.mesh,
-        sampler=options.sampler,
+        sampler=sampler,
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from arjax.api.conditionals import SiteConditionals, site_conditionals
 from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
 from arjax.api.saving import save
+from arjax.config.build import open_run
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -23,9 +24,10 @@ from arjax.data import Dataset
 from arjax.data.sources import ArraySource, array_source
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import prompt_options
-from arjax.evaluation.sampling import draw_on_mesh
+from arjax.evaluation.sampling import draw_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import AutoregressiveModel
+from arjax.samplers import Sampler
 
 
 class Curve(NamedTuple):
@@ -118,7 +120,7 @@ class TrainedModel:
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
-        sampler: str = "cached",
+        sampler: str | Sampler = "cached",
     ) -> np.ndarray:
         """Draws `num` examples [num, *grid, *value]: the same for the same seed, and fewer are the first of more.
 
@@ -131,7 +133,7 @@ class TrainedModel:
           context: one for all, or [num, ...].
           temperature: divides the logits; 1 is the model's own distribution.
           top_k, top_p: draw only from the most probable values.
-          sampler: a call string, see docs/sampling.md.
+          sampler: a call string, see docs/sampling.md, or a sampler.
 
         Raises:
           UserError: as `model.draw` and `prompt_options`.
@@ -140,6 +142,8 @@ class TrainedModel:
             raise UserError("a prompt says what is observed: leave `given` and `observed` out")
         if not is_integer(seed) or seed < 0:
             raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
+        run = functools.partial(open_run, mesh=self.settings.mesh)
+        sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run)
         options = {"given": given, "observed": observed, "context": context, "temperature": temperature}
         options |= {"top_k": top_k, "top_p": top_p, "sampler": sampler}
         options |= prompt_options(self.dataset, prompt) if prompt else {}

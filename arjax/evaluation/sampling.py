@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
+from arjax.core.batch import Batch
+from arjax.data import Dataset
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context, is_one_context
 from arjax.models.sampling import keys_of
 from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
-from arjax.samplers import Draw
+from arjax.samplers import Draw, Resources, Sampler, make_sampler
+
+#: Workdir -> another run, with its `model` and its `params`.
+OpenRun = Callable[[str], Any]
 
 
 def draw_on_mesh(
@@ -68,3 +75,26 @@ def _first(found: Draw, num: int, mesh: Mesh) -> Draw:
     """The first examples of a draw, on all devices."""
     cut = functools.partial(jax.tree.map, lambda leaf: leaf[:num])
     return jax.jit(cut, out_shardings=replicated(mesh))(found)
+
+
+def prepare_sampler(
+    sampler: str | Sampler, model: AutoregressiveModel, params: Any, dataset: Dataset, open_run: OpenRun
+) -> Sampler:
+    """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs.
+
+    Args:
+      sampler: a call string, or a sampler.
+      model: the model that it is to draw from.
+      params: its parameters.
+      dataset: its data.
+      open_run: workdir -> another run, with its `model` and its `params`.
+
+    Raises:
+      UserError: an unknown sampler or option, or something that it needs is missing or does not fit the model.
+    """
+
+    def examples(split: str, num: int) -> Batch:
+        source = dataset.splits[split]
+        return source.__getitems__(np.arange(min(num, len(source))))
+
+    return make_sampler(sampler).prepare(model, params, Resources(examples, open_run))

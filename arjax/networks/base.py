@@ -70,6 +70,8 @@ class Network(nn.Module):
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
     #: How many steps of a prompt `extend` reads in one call; 1 where it is but a scan of `step`.
     CHUNK: ClassVar[int] = 1
+    #: Whether the family has the form `ahead`: several steps from those before all of them.
+    AHEAD: ClassVar[bool] = False
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
     SUPPORTS_GRAPHS: ClassVar[bool] = False
 
@@ -146,6 +148,22 @@ class Network(nn.Module):
         _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
         carries = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), carry, after)
         return carries, jnp.swapaxes(features_kBMF, 0, 1)
+
+    def ahead(
+        self,
+        carry: Carry,
+        canvas: jax.Array,
+        t: jax.Array,
+        k: int,
+        factorization: Factorization,
+        context: jax.Array | None = None,
+    ) -> jax.Array:
+        """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one pass, each given the sites of the steps < t alone.
+
+        `carry` is that before step t. Of steps that do not exist the features are finite, and no more. Families that
+        predict from any set of observed sites have it, and say so by `AHEAD`.
+        """
+        raise TypeError(f"{type(self).__name__} predicts from all sites of earlier steps")
 
     def keep(self, carries: Carries, n: jax.Array) -> Carry:
         """The carry after the first n of the steps of `extend`: the others did not happen.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 
@@ -42,11 +43,25 @@ class Draw(NamedTuple):
     stats: dict[str, jax.Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """Things outside of a model that a sampler may be made from, see `Sampler.prepare`.
+
+    Attributes:
+      examples: (split, num) -> the first `num` examples of a split, or all of them, as a batch of arrays.
+      open_run: workdir -> another run, with its `model` and its `params`.
+    """
+
+    examples: Callable[[str, int], Batch]
+    open_run: Callable[[str], Any]
+
+
 class Sampler(abc.ABC):
     """An algorithm that draws from a model. Subclasses are frozen dataclasses and pytrees.
 
     Their options are static fields with a default that is a bool, int, float or str, so a call string such as
-    `cached(chunk=32)` names one; arrays that a sampler needs beside the model would be other fields. The noise of
+    `cached(chunk=32)` names one; arrays that a sampler needs beside the model are other fields, which `prepare` fills.
+    The noise of
     example b in step t is a function of `keys[b]` and t alone: a draw depends neither on how many are drawn together
     nor on where they are, and samplers that are exact agree value by value.
     """
@@ -75,6 +90,15 @@ class Sampler(abc.ABC):
           shared: all examples have the same observed values and the same context.
         """
         return run(self, model, params, keys, canvas, observed, context, temperature, shared)
+
+    def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
+        """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
+        measured losses. The sampler itself where it needs none; called once, outside `jit`.
+
+        Raises:
+          UserError: they cannot be had, or do not fit the model.
+        """
+        return self
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: jax.Array | None) -> Draw:
