@@ -158,7 +158,7 @@ class Network(nn.Module):
         factorization: Factorization,
         context: jax.Array | None = None,
     ) -> jax.Array:
-        """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one pass, each given the sites of the steps < t alone.
+        """Features [B, k, M, F] of the steps t, ..., t + k - 1, each given the steps < t alone, in one pass.
 
         `carry` is that before step t. Of steps that do not exist the features are finite, and no more. Families that
         predict from any set of observed sites have it, and say so by `AHEAD`.
