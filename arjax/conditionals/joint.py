@@ -29,7 +29,7 @@ class JointConditional(Conditional):
     any_given: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def turns(self, block_size: int) -> np.ndarray:
+    def order_in_block(self, block_size: int) -> np.ndarray:
         """The order within the block, int[M]: an index is conditioned on those with a lower number."""
 
     @abc.abstractmethod
@@ -41,7 +41,7 @@ class JointConditional(Conditional):
     ) -> jax.Array:
         """log p(x_m | indices in `given`, and those of `asked` before m), [..., M]; 0 where not in `asked`.
 
-        Slots in neither, bool[..., M] each, are summed out. Families with `any_given` have it.
+        Indices in neither, bool[..., M] each, are summed out. Families with `any_given` have it.
         """
         raise NotImplementedError(f"{type(self).__name__} says any_given and has no block_log_prob_given")
 

@@ -85,8 +85,8 @@ class MixtureOfProducts(JointConditional):
         """K logits, and K times the features of the base."""
         return self.components * (1 + self.base.num_params)
 
-    def turns(self, block_size: int) -> np.ndarray:
-        """Index by index."""
+    def order_in_block(self, block_size: int) -> np.ndarray:
+        """The order of the indices, int[M]."""
         return np.arange(block_size)
 
     def _parts(self, features: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -42,7 +42,7 @@ class AutoregressiveModel:
 
     All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted. A model is a
     pytree: its orders are arrays, its network and its conditional are static and compared by value. So it can be an
-    argument of a jitted function, and one compiled program serves equal models and all orders of one block structure.
+    argument of a jitted function, and equal models and all orders of one block structure share one compiled program.
 
     Attributes:
       network: makes the features of the conditionals.
@@ -56,7 +56,7 @@ class AutoregressiveModel:
     factorization: Factorization
     orders: Orders | None = None
 
-    #: What its scores are: likelihoods.
+    #: Kind of its scores: likelihoods.
     kind: ClassVar[str] = "exact"
 
     def __repr__(self) -> str:
@@ -83,7 +83,7 @@ class AutoregressiveModel:
 
     @property
     def context_spec(self) -> ContextSpec:
-        """What the joint is conditioned on."""
+        """The context that the joint is conditioned on."""
         return self.network.context_spec
 
     def init(self, key: jax.Array) -> Params:
@@ -126,8 +126,8 @@ class AutoregressiveModel:
         `train=True` needs a `key` for dropout.
 
         Raises:
-          UserError: `params`, `x` or `context` do not fit the model, the network does not serve the factorization, or
-            it has dropout and there is no key.
+          UserError: `params`, `x` or `context` do not fit the model, the network does not support the factorization,
+            or it has dropout and there is no key.
         """
         return self._features(params, as_values(self.event, x), context, factorization, train, key)
 
