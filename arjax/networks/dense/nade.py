@@ -87,19 +87,19 @@ class NADE(Network):
         self, inputs_BDn: jax.Array, a_BU: jax.Array, keep_BU: jax.Array, factorization: Factorization
     ) -> jax.Array:
         """V_t h_t of all sites in the order of their indices, [B, S, M, F]."""
-        steps, slots = factorization.num_steps, factorization.block_size
+        steps, block_size = factorization.num_steps, factorization.block_size
         chunk = min(self.steps_per_chunk, steps)
         num_chunks = -(-steps // chunk)
         padding = ((0, num_chunks * chunk - steps), (0, 0))
         blocks = jnp.pad(jnp.asarray(factorization.blocks), padding, constant_values=factorization.num_sites)
-        blocks_NK = blocks.reshape(num_chunks, chunk * slots)  # K sites of each of N chunks
-        act, step_K = activation(self.activation), jnp.arange(chunk * slots) // slots
+        blocks_NK = blocks.reshape(num_chunks, chunk * block_size)  # K sites of each of N chunks
+        act, step_K = activation(self.activation), jnp.arange(chunk * block_size) // block_size
         earlier_TK = step_K < jnp.arange(chunk)[:, None]
 
         def one_chunk(a_BU: jax.Array, sites_K: jax.Array) -> tuple[jax.Array, jax.Array]:
             x_BI = jnp.take(inputs_BDn, sites_K, axis=1, mode="fill", fill_value=0).reshape(len(inputs_BDn), -1)
             W_IU = self._of_sites(self.in_kernel, sites_K).reshape(-1, self.hidden_size)
-            V_TUMF = self._of_sites(self.out_kernel, sites_K.reshape(chunk, slots)).swapaxes(1, 2)
+            V_TUMF = self._of_sites(self.out_kernel, sites_K.reshape(chunk, block_size)).swapaxes(1, 2)
             earlier_TI = jnp.repeat(earlier_TK, x_BI.shape[1] // earlier_TK.shape[1], axis=1)
             a_BTU = a_BU[:, None] + (jnp.where(earlier_TI, x_BI[:, None], 0) @ W_IU).astype(jnp.float32)
             h_BTU = act(a_BTU).astype(self.dtype) * keep_BU[:, None]
@@ -108,7 +108,7 @@ class NADE(Network):
             return a_BU + (x_BI @ W_IU).astype(jnp.float32), out
 
         _, out = jax.lax.scan(jax.checkpoint(one_chunk, prevent_cse=False), a_BU, blocks_NK)
-        out_SBMF = out.reshape(num_chunks * chunk, -1, slots, self.num_features)[:steps]
+        out_SBMF = out.reshape(num_chunks * chunk, -1, block_size, self.num_features)[:steps]
         return jnp.swapaxes(out_SBMF, 0, 1)
 
     def init_carry(self, batch_size, factorization, context=None):
