@@ -21,12 +21,12 @@ from arjax.networks.layers.grids import (
     check_channels,
     check_kernels,
     check_raster_like,
+    flip_dependencies,
     from_raster,
+    image_inputs,
     input_size,
     num_channels,
-    picture_inputs,
     put_previous,
-    turn_dependencies,
 )
 
 Pair = tuple[jax.Array, jax.Array]
@@ -182,7 +182,7 @@ class GatedPixelCNN(Network):
             across = channel_graph(height, width, left, channels, strict=layer == 0)
             vertical = down if vertical is None else compose(down, vertical)
             horizontal = vertical | (across if horizontal is None else compose(across, horizontal))
-        return turn_dependencies(horizontal, factorization)
+        return flip_dependencies(horizontal, factorization)
 
     def _biases(self, context: jax.Array | None) -> list:
         """What the context adds to the two stacks, layer by layer."""
@@ -195,7 +195,7 @@ class GatedPixelCNN(Network):
         return self.out(nn.relu(self.hidden(nn.relu(h))))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        v = h = picture_inputs(x, self.event, factorization, self.dtype)
+        v = h = image_inputs(x, self.event, factorization, self.dtype)
         for layer, biases in zip(self.layers, self._biases(context), strict=True):
             v, h = layer(v, h, biases, train)
         return from_raster(self._readout(h), factorization)

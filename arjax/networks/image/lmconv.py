@@ -13,9 +13,9 @@ from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.convolution import (
     CENTRE,
     Cursor,
-    Picture,
     TapConv,
     Taps,
+    WholeImage,
     compose,
     put_pixel,
     shift,
@@ -31,8 +31,8 @@ def concat_elu(x: jax.Array) -> jax.Array:
     return nn.elu(jnp.concatenate([x, -x], -1))
 
 
-def live_taps(factorization: Factorization, taps: Taps) -> jax.Array:
-    """bool[H, W, K]: which taps of each site lie on the site itself or on one that comes before it (section 3.2)."""
+def unmasked_taps(factorization: Factorization, taps: Taps) -> jax.Array:
+    """bool[H, W, K]: whether each tap of each site lies on the site itself or on an earlier one (section 3.2)."""
     left_HW = factorization.num_sites - jnp.asarray(factorization.rank).reshape(factorization.grid_shape)
     left_1HW1 = left_HW[None, :, :, None]  # how many sites are still to come, 0 outside the image
     return jnp.concatenate([shift(left_1HW1, *tap) > left_1HW1 - (tap in CENTRE) for tap in taps], -1)[0]
@@ -62,7 +62,7 @@ class GatedResnet(nn.Module):
         if self.conditional:
             self.from_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
 
-    def __call__(self, x: jax.Array, view: Picture | Cursor, skip, e: jax.Array | None, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, view: WholeImage | Cursor, skip, e: jax.Array | None, train: bool) -> jax.Array:
         """The same for whole images [B, H, W, size] and for one pixel [B, size]."""
         hidden = position_norm(view.read(self.conv_in, concat_elu(x)))
         if skip is not None:
@@ -153,7 +153,7 @@ class LocallyMaskedConvolution(Network):
         # Every layer also passes on what it read, so the way through all of them sees most.
         return compose(*[*down, far] * gaps, *up, *[*up, far] * gaps, *up, graph(self._first_taps()))
 
-    def _after_first(self, u: jax.Array, view: Picture | Cursor, e: jax.Array | None, train: bool) -> jax.Array:
+    def _after_first(self, u: jax.Array, view: WholeImage | Cursor, e: jax.Array | None, train: bool) -> jax.Array:
         """All layers above the first: the same for whole images [B, H, W, C] and for one pixel [B, C]."""
         skips = [position_norm(u)]
         for g, group in enumerate(self.up):
@@ -171,7 +171,7 @@ class LocallyMaskedConvolution(Network):
 
     def __call__(self, x, factorization, context=None, *, train=False):
         taps = self._first_taps(), *(square_taps(self.kernel_size, d) for d in (1, self.dilation))
-        view = Picture({each: live_taps(factorization, each) for each in taps})
+        view = WholeImage({each: unmasked_taps(factorization, each) for each in taps})
         inputs = pixel_inputs(x.reshape(*x.shape[:3], -1), self.event, self.dtype)
         # A map of ones tells zeros apart from what is masked or outside.
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)

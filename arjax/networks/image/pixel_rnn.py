@@ -19,7 +19,7 @@ from arjax.networks.base import Network, check_remat
 from arjax.networks.layers.blocks import apply_layer, prepare_layers
 from arjax.networks.layers.convolution import TapConv, TapMix, compose, raster_taps, tap_graph
 from arjax.networks.layers.embedding import ContextEncoder, flat_sites
-from arjax.networks.layers.grids import check_raster_like, from_raster, picture_inputs, pixel_inputs, turn_dependencies
+from arjax.networks.layers.grids import check_raster_like, flip_dependencies, from_raster, image_inputs, pixel_inputs
 
 #: Reads the inputs at some pixels: (rows int[K], columns int[K]), which may lie outside -> [B, K, n].
 ReadPixels = Callable[[jax.Array, jax.Array], jax.Array]
@@ -245,10 +245,10 @@ class PixelRNN(PixelRNNFamily):
         self.core = self.CORE(**self.core_fields())
 
     def dependencies(self, factorization):
-        return turn_dependencies(self.CORE(**self.core_fields(), parent=None).reach(), factorization)
+        return flip_dependencies(self.CORE(**self.core_fields(), parent=None).reach(), factorization)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs_BHWn = picture_inputs(x, self.event, factorization, self.dtype)
+        inputs_BHWn = image_inputs(x, self.event, factorization, self.dtype)
         features = self.core(inputs_BHWn, self._from_context(context), train)
         return from_raster(features, factorization)
 

@@ -8,18 +8,18 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.networks.base import NETWORKS, Network
-from arjax.networks.layers.convolution import Cursor, Picture, TapConv, TapMix, channel_graph, compose, raster_taps
+from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
 from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import (
     check_channels,
     check_kernels,
     check_raster_like,
+    flip_dependencies,
     from_raster,
+    image_inputs,
     input_size,
     num_channels,
-    picture_inputs,
     put_previous,
-    turn_dependencies,
 )
 
 
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
         self.widen = TapMix(self.hidden_size, self.dtype, channels=self.channels)
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(self, x: jax.Array, view: Picture | Cursor, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, view: WholeImage | Cursor, train: bool) -> jax.Array:
         hidden = nn.relu(view.read(self.conv, nn.relu(self.narrow(nn.relu(x)))))
         return x + self.widen(self.drop(hidden, deterministic=not train))
 
@@ -103,9 +103,9 @@ class PixelCNN(Network):
         channels, reach = num_channels(self.event), self.kernel_size // 2
         first = channel_graph(height, width, self._first_taps(), channels, strict=True)
         block = channel_graph(height, width, raster_taps(reach, reach, centre=True), channels, strict=False)
-        return turn_dependencies(compose(*[block] * self.num_layers, first), factorization)
+        return flip_dependencies(compose(*[block] * self.num_layers, first), factorization)
 
-    def _after_first(self, h: jax.Array, view: Picture | Cursor, train: bool) -> jax.Array:
+    def _after_first(self, h: jax.Array, view: WholeImage | Cursor, train: bool) -> jax.Array:
         """All layers above the first: the same for whole images [B, H, W, 2h] and for one pixel [B, 2h]."""
         for block in self.blocks:
             h = block(h, view, train)
@@ -113,10 +113,10 @@ class PixelCNN(Network):
         return self.out(nn.relu(h))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        h = self.first(picture_inputs(x, self.event, factorization, self.dtype))
+        h = self.first(image_inputs(x, self.event, factorization, self.dtype))
         if context is not None:
             h = h + self.context(context)[:, None, None]
-        return from_raster(self._after_first(h, Picture(), train), factorization)
+        return from_raster(self._after_first(h, WholeImage(), train), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
         """The inputs, a plane per residual block, and the context."""

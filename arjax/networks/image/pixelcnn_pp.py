@@ -16,11 +16,11 @@ from arjax.networks.layers.convolution import Taps
 from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import (
     check_raster_like,
+    flip_dependencies,
     from_raster,
+    image_inputs,
     input_size,
-    picture_inputs,
     put_previous,
-    turn_dependencies,
 )
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, NormalisedStretch
 
@@ -187,7 +187,7 @@ class PixelCNNPP(Network):
         return self.out(nn.elu(lower))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs = picture_inputs(x, self.event, factorization, self.dtype)
+        inputs = image_inputs(x, self.event, factorization, self.dtype)
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
         e_BE = None if context is None else self.context(context)
         view = PictureView(factorization.grid_shape)
@@ -237,7 +237,7 @@ class PixelCNNPP(Network):
         pixels_HWD = np.eye(height * width, dtype=bool).reshape(height, width, -1)
         upper = self._reach(0, _spread(pixels_HWD, FIRST_DOWN), None)
         lower = self._reach(0, _spread(pixels_HWD, (*FIRST_ABOVE, *FIRST_LEFT)), upper)
-        return turn_dependencies(lower.kept.up[0].reshape(height * width, -1), factorization)
+        return flip_dependencies(lower.kept.up[0].reshape(height * width, -1), factorization)
 
     def _reach(self, level: int, x: np.ndarray, guide: State | None) -> State:
         """`_run` on sets bool[H, W, D]."""

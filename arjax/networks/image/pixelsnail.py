@@ -16,7 +16,7 @@ from arjax.networks.image.shifted_streams import PictureView, PixelView, State
 from arjax.networks.layers.attention import attention
 from arjax.networks.layers.convolution import CENTRE
 from arjax.networks.layers.embedding import ContextEncoder
-from arjax.networks.layers.grids import check_raster_like, from_raster, input_size, picture_inputs, put_previous
+from arjax.networks.layers.grids import check_raster_like, from_raster, image_inputs, input_size, put_previous
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights
 
 
@@ -201,7 +201,7 @@ class PixelSNAIL(Network):
         return self.out(nn.elu(h))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs = picture_inputs(x, self.event, factorization, self.dtype)
+        inputs = image_inputs(x, self.event, factorization, self.dtype)
         padded = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
         h = self.first_above(padded) + self.first_left(padded)
         h, _ = self.blocks(h, inputs, None if context is None else self.context(context), train)
