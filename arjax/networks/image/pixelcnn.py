@@ -48,7 +48,7 @@ class ResidualBlock(nn.Module):
 class PixelCNN(Network):
     """Masked convolutions on images, in a raster-like order.
 
-    The first layer (mask A) sees the pixels before its own in a window of `first_kernel` rows and columns, the residual
+    The first layer (mask A) reads earlier pixels in a window of `first_kernel` rows and columns, the residual
     blocks (mask B) those in a window of `kernel_size`. Composed, they leave a blind spot to the right of a pixel in the
     rows above it: `dependencies` says which pixels are read.
 
