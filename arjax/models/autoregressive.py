@@ -152,24 +152,24 @@ class AutoregressiveModel:
         self,
         params: Params,
         x: jax.Array,
-        known: jax.Array,
+        observed: jax.Array,
         *,
         context: Any = None,
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Features of all sites given the values of those in `known` bool[B, *grid], in one pass, [B, *grid, F].
+        """Features of all sites given the values of those in `observed` bool[B, *grid], in one pass, [B, *grid, F].
 
-        For networks that predict from any set of known sites; see `arjax.networks.any_order.order_agnostic`.
+        For networks that predict from any set of observed sites; see `arjax.networks.any_order.order_agnostic`.
 
         Raises:
           UserError: as `features`, or the network is none of those.
         """
         if not isinstance(self.network, OrderAgnosticNetwork):
-            raise UserError("this network predicts from the sites of earlier steps, not from any set of known sites")
+            raise UserError("this network predicts from the sites of earlier steps, not from any set of observed sites")
         x = as_values(self.event, x)
         context = as_context(self.context_spec, context, len(x))
-        return self._apply(params, key, x, as_mask(self.event, known, len(x)), context, train=train, method="given")
+        return self._apply(params, key, x, as_mask(self.event, observed, len(x)), context, train=train, method="given")
 
     def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
         check_params(self.param_shapes, params)
