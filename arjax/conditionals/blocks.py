@@ -40,11 +40,11 @@ def visit_numbers(conditional: Conditional, factorization: Factorization) -> np.
 
 
 class Query(NamedTuple):
-    """Sites that are asked for given others; all that are in neither set are summed out.
+    """Sites that are scored given others; all sites in neither set are summed out.
 
     Attributes:
-      asked: bool[*grid].
-      given: bool[*grid].
+      asked: bool[*grid], the query.
+      given: bool[*grid], the evidence.
     """
 
     asked: np.ndarray

@@ -16,9 +16,9 @@ class JointConditional(Conditional):
     """Distribution of the values of a block, the M sites of one step, by the chain rule over its indices.
 
     Its block forms take features [..., M, F], values [..., M, *value_shape] and valid bool[..., M] (or bool[M]): short
-    blocks are filled up with invalid indices, whose features and values may be anything. Log-probabilities and
-    entropies are per index, [..., M], in nats, and 0 at invalid indices: those of a value given the indices that
-    are visited before it, so they stand for sites as those of other families do, and add up to that of the block.
+    blocks are padded with invalid indices of arbitrary features and values. Log-probabilities and entropies are per
+    index, [..., M], in nats, and 0 at invalid indices: those of a value given the indices visited before it. So they
+    belong to sites as in other families, and their sum is that of the block.
 
     The forms of `Conditional` are those of a block of one site.
     """
@@ -59,8 +59,8 @@ class JointConditional(Conditional):
         given: jax.Array,
         temperature: float | jax.Array = 1.0,
     ) -> jax.Array:
-        """Draws [..., M, *value_shape] given the `value` of the indices in `given` bool[M]; what it holds there, and
-        at an invalid index, does not matter.
+        """Draws [..., M, *value_shape] given the `value` of the indices in `given` bool[M]; the results at these
+        indices, and at invalid ones, do not matter.
         """
 
     @abc.abstractmethod

@@ -27,7 +27,7 @@ class Factorization:
 
     Attributes:
       order: int32[D], the site visited n-th.
-      rank: int32[D], when a site is visited: the inverse permutation of `order`.
+      rank: int32[D], the position of a site in the order: the inverse permutation of `order`.
       step: int32[D], the step in which a site is generated, 0..S-1.
       blocks: int32[S, M], the sites of each step in order; rows shorter than the largest block are padded with D.
       index_in_blocks: int32[D], the index of a site in `blocks.ravel()`.
@@ -64,13 +64,13 @@ class Factorization:
     def has_edges(self) -> bool:
         """Whether any site may depend on another: not with one step, nor under a graph without edges.
 
-        Networks leave out what they make of earlier sites then. They must: XLA's CPU compiler (jax 0.10 to 0.12)
-        computes the product with a mask that is constant and empty wrongly when it fuses it with a softmax.
+        Networks then leave out the terms of earlier sites. They must: XLA's CPU compiler (jax 0.10 to 0.12) computes
+        the product with a constant empty mask wrongly when it fuses it with a softmax.
         """
         return self.num_steps > 1 and self.connected
 
     def sites(self, t: int | Array) -> tuple[jax.Array, jax.Array]:
-        """The sites of step t, int[M], and which of them exist, bool[M] (padding is the out-of-range site D)."""
+        """The sites of step t, int[M], and bool[M], whether each exists (padding is the out-of-range site D)."""
         sites_M = jnp.asarray(self.blocks)[t]
         return sites_M, sites_M < self.num_sites
 
