@@ -91,7 +91,7 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
-    """The safetensors file, whose errors are told in a sentence while it is open."""
+    """The safetensors file; errors while it is open become a `UserError` of one sentence."""
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
