@@ -74,7 +74,7 @@ def neighbours(factorization: Factorization, data: np.ndarray | None, distance: 
 
 @GRAPHS.register("edges")
 def edges(factorization: Factorization, data: np.ndarray | None, arrows: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """A given Bayesian network: edges (parent, child), as in `edges(arrows=((0, 1), (0, 2)))`."""
+    """A Bayesian network from a list of edges (parent, child), as in `edges(arrows=((0, 1), (0, 2)))`."""
     num_sites, flat = factorization.num_sites, []
     for edge in arrows if isinstance(arrows, tuple | list) else (arrows,):
         pair = flat_integers(edge) if isinstance(edge, tuple | list) else None

@@ -85,8 +85,8 @@ class Network(nn.Module):
         """
 
     def dependencies(self, factorization: Factorization) -> np.ndarray:
-        """bool[D, D]: [i, j] iff the features of site i read x_j. All sites of earlier steps, unless the family says
-        otherwise: a window, a sparse pattern, a blind spot. The first law holds the network to exactly this.
+        """bool[D, D]: [i, j] iff the features of site i read x_j. By default all sites of earlier steps; families with
+        a window, a sparse pattern or a blind spot read fewer. The first law tests exactly this.
         """
         return np.asarray(factorization.mask())
 

@@ -112,7 +112,7 @@ class DeepNADE(OrderAgnosticNetwork):
         return jnp.broadcast_to(first_U, (batch_size, self.hidden_sizes[0]))
 
     def _terms(self, x: jax.Array, sites: jax.Array, kernels: jax.Array) -> jax.Array:
-        """What sites int[..., M] with kernels [..., M, n + 1, U] add to the first layer, float32[B, ..., U]."""
+        """Contribution of sites int[..., M] with kernels [..., M, n + 1, U] to the first layer, float32[B, ..., U]."""
         exists = sites < self.event.num_sites
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
         inputs = self.inputs(values, jnp.broadcast_to(exists, values.shape[:-1]))

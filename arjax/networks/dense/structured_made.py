@@ -47,8 +47,8 @@ class StructuredMADE(MaskedLayers):
     have none. These are linear in their parents, or independent of them without `direct`. Without a graph, the parents
     are all sites of earlier steps, and the masks are those of MADE with the degrees step[s] - 1.
 
-    The paper searches for masks whose product has the zeros of the graph; these have them by construction, for any
-    order, partition and number of layers. `direct` connections follow every edge.
+    The paper searches for masks with a product that has the zeros of the graph. The masks here have them by
+    construction, for any order, partition and number of layers. `direct` connections follow every edge.
 
     Options: those of `made`, without the pool of masks.
     """

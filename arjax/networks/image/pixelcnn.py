@@ -50,10 +50,10 @@ class PixelCNN(Network):
 
     The first layer (mask A) reads earlier pixels in a window of `first_kernel` rows and columns, the residual
     blocks (mask B) those in a window of `kernel_size`. Composed, they leave a blind spot to the right of a pixel in the
-    rows above it: `dependencies` says which pixels are read.
+    rows above it: see `dependencies`.
 
     On a grid (H, W, C) the colour channels of a pixel are generated one after the other: the feature maps of all layers
-    are split into C groups, and a group sees of its own pixel only the groups before it (mask A) or up to it (mask B;
+    are split into C groups, and a group reads of its own pixel only the groups before it (mask A) or up to it (mask B;
     section 3.4). On a grid (H, W) the whole value of a pixel is generated at once.
 
     Options: `hidden_size` 2h of the residual blocks, `num_layers`, `kernel_size` and `first_kernel` (odd), `out_size`
