@@ -1,6 +1,6 @@
 """GPT-2 and Llama as options of `transformer`: the fields of their configs, and the parameters of their tensors.
 
-A tensor of a layer or of the whole model is an `Entry`: its name, the parameters it holds side by side along the last
+A tensor of a layer or of the whole model is an `Entry`: its name, the parameters concatenated in it along the last
 axis, and whether it is stored with outputs first.
 """
 

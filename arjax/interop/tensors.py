@@ -40,7 +40,7 @@ class TensorFolder:
         return name in self._files
 
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A tensor as float32; raises `UserError` when it is missing or of another shape than the config tells."""
+        """A tensor as float32; raises `UserError` when it is missing or of another shape than in the config."""
         if name not in self._files:
             raise UserError(f"{str(self._directory)!r} lacks the tensor {name!r}")
         path = self._directory / self._files[name]

@@ -142,7 +142,7 @@ class Near:
         return min(self.window or self.memory + self.size, num_steps)
 
     def init_cache(self, shape, num_steps, block_size, dtype):
-        """A ring: step j stands at j modulo its length."""
+        """A ring: step j has the index j modulo its length."""
         batch, heads, size = shape
         zeros = jnp.zeros((batch, heads, self._ring(num_steps), block_size, size), dtype)
         return zeros, zeros
@@ -150,7 +150,7 @@ class Near:
     def step(self, cache, new, t):
         ring, block_size = cache[0].shape[2:4]
         cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, t % ring, 0, 0))
-        j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t that stands at this place
+        j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t with this index
         seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
         return cache, seen, per_token((j_K >= 0) & self.sees(t, j_K), block_size)
 

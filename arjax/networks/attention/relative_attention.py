@@ -21,7 +21,7 @@ Biases = tuple[jax.Array, jax.Array]
 
 
 def by_key(scores: jax.Array) -> jax.Array:
-    """Scores by distance -> scores by key, both [..., L, C]: that of query i at distance C - 1 - e stands at e, and
+    """Scores by distance -> scores by key, both [..., L, C]: that of query i at distance C - 1 - e has index e, and
     belongs to key e - (L - 1 - i). Appendix B: one shift, no array of L x C x H. Entries after the query are undefined.
     """
     *lead, length, reach = scores.shape
@@ -101,7 +101,7 @@ class RelativeAttention(MultiHead):
         return (key >= 0) & (key <= query)
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int, biases: Biases) -> tuple[jax.Array, ...]:
-        """Keys and values of the last C steps, [B, N, C*M, H], in a ring where step t stands at t mod C; W_R R_d."""
+        """Keys and values of the last C steps, [B, N, C*M, H], in a ring with step t at index t mod C; W_R R_d."""
         reach = min(self.memory + self.segment, num_steps)
         empty = jnp.zeros((batch_size, self.num_heads, reach * block_size, self.kv_shape[1]), self.dtype)
         return empty, empty, self._distances(reach)

@@ -65,7 +65,7 @@ class MADE(MaskedLayers):
             return super().dependencies(factorization)
         step_D, least_S = np.asarray(factorization.step), np.arange(factorization.num_steps)
         for pool in self._pool(factorization):
-            degrees = np.append(np.sort(pool[0]), factorization.num_steps)  # the last stands for "no unit"
+            degrees = np.append(np.sort(pool[0]), factorization.num_steps)  # the last one means "no unit"
             least_S = degrees[np.searchsorted(degrees, least_S)]
         return least_S[step_D][None, :] < step_D[:, None]
 

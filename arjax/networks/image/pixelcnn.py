@@ -127,8 +127,8 @@ class PixelCNN(Network):
         return inputs, cursor.planes, hidden if context is None else self.context(context)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        """One pixel of every layer. Where it has several channels, each of them computes it anew: the groups that do
-        not know their channels yet are overwritten when they do.
+        """One pixel of every layer. Where it has several channels, it is recomputed for each of them: maps of groups
+        with channels that are not drawn yet are overwritten later.
         """
         inputs, planes, from_context = carry
         channels = num_channels(self.event)

@@ -47,7 +47,7 @@ class BilinearProduct:
         return self.bind(left, right, static, ())
 
     def bind(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
-        """The product along mapped axes, which stand first."""
+        """The product along mapped axes, which come first."""
         shapes = (jax.ShapeDtypeStruct(jax.numpy.shape(array), jax.numpy.result_type(array)) for array in (left, right))
         # Tools that look into programs, such as `count_flops`, find the function here.
         jaxpr = self._run.trace(*shapes, static, mapped).jaxpr

@@ -25,7 +25,7 @@ def flat_sites(x: jax.Array, event: EventSpec) -> jax.Array:
 def column_inputs(x: jax.Array, columns: tuple[EventSpec, ...]) -> jax.Array:
     """Mixed columns x[B, D] as inputs float[B, D, n], n the largest number of levels.
 
-    Integers of more than two levels become one-hot; binary and real values stand in the first place.
+    Integers of more than two levels become one-hot; binary and real values are the first input.
     """
     size = max(numeric_size(column) for column in columns)
     is_one_hot = np.array([column.num_levels > 2 for column in columns])
