@@ -42,7 +42,7 @@ class AutoregressiveModel:
 
     All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted. A model is a
     pytree: its orders are arrays, its network and its conditional are static and compared by value. So it can be an
-    argument of a jitted function, and one compiled program serves equal models and all orders of one block structure.
+    argument of a jitted function, and equal models and all orders of one block structure share one compiled program.
 
     Attributes:
       network: makes the features of the conditionals.
@@ -56,7 +56,7 @@ class AutoregressiveModel:
     factorization: Factorization
     orders: Orders | None = None
 
-    #: What its scores are: likelihoods.
+    #: Kind of its scores: likelihoods.
     kind: ClassVar[str] = "exact"
 
     def __repr__(self) -> str:
@@ -83,7 +83,7 @@ class AutoregressiveModel:
 
     @property
     def context_spec(self) -> ContextSpec:
-        """What the joint is conditioned on."""
+        """The context that the joint is conditioned on."""
         return self.network.context_spec
 
     def init(self, key: jax.Array) -> Params:
@@ -126,8 +126,8 @@ class AutoregressiveModel:
         `train=True` needs a `key` for dropout.
 
         Raises:
-          UserError: `params`, `x` or `context` do not fit the model, the network does not serve the factorization, or
-            it has dropout and there is no key.
+          UserError: `params`, `x` or `context` do not fit the model, the network does not support the factorization,
+            or it has dropout and there is no key.
         """
         return self._features(params, as_values(self.event, x), context, factorization, train, key)
 
@@ -152,24 +152,24 @@ class AutoregressiveModel:
         self,
         params: Params,
         x: jax.Array,
-        known: jax.Array,
+        observed: jax.Array,
         *,
         context: Any = None,
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Features of all sites given the values of those in `known` bool[B, *grid], in one pass, [B, *grid, F].
+        """Features of all sites given the values of those in `observed` bool[B, *grid], in one pass, [B, *grid, F].
 
-        For networks that predict from any set of known sites; see `arjax.networks.any_order.order_agnostic`.
+        For networks that predict from any set of observed sites; see `arjax.networks.any_order.order_agnostic`.
 
         Raises:
           UserError: as `features`, or the network is none of those.
         """
         if not isinstance(self.network, OrderAgnosticNetwork):
-            raise UserError("this network predicts from the sites of earlier steps, not from any set of known sites")
+            raise UserError("this network predicts from the sites of earlier steps, not from any set of observed sites")
         x = as_values(self.event, x)
         context = as_context(self.context_spec, context, len(x))
-        return self._apply(params, key, x, as_mask(self.event, known, len(x)), context, train=train, method="given")
+        return self._apply(params, key, x, as_mask(self.event, observed, len(x)), context, train=train, method="given")
 
     def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
         check_params(self.param_shapes, params)

@@ -1,7 +1,7 @@
-"""What a model is given, checked before it computes: shapes and types always, values where they are known.
+"""Checks of the arguments of a model before it computes: shapes and types always, values where they are known.
 
-JAX clamps, wraps or fills whatever is out of range, and broadcasts what does not match: a mistake would come out as a
-plausible number. Inside `jit` values are not known, so only shapes and types are checked there.
+JAX clamps, wraps or fills values out of range, and broadcasts shapes that do not match: a mistake would come out as
+a plausible number. Inside `jit` values are not known, so only shapes and types are checked there.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def as_values(event: EventSpec, values: Any, name: str = "x", counts: np.ndarray
 
 
 def check_factorization(network: Network, factorization: Factorization) -> None:
-    """Raises `UserError` when the network does not serve a factorization other than the one it was made for.
+    """Raises `UserError` when the network does not support a factorization other than the one it was made for.
 
-    Else a network for raster order and single sites would score by itself what it makes of any other.
+    Without this check, a network for raster order and single sites would silently return scores under any other.
     """
     grid_shape = network.event.grid_shape
     if not isinstance(factorization, Factorization):
@@ -111,7 +111,7 @@ def check_params(expected: Any, params: Any) -> None:
 
     Args:
       expected: `model.param_shapes`.
-      params: what is given.
+      params: the parameters to be checked.
     """
     if not isinstance(params, Mapping):
         raise UserError(

@@ -53,8 +53,8 @@ def stepwise(network, params, x, garbage, factorization, context=None):
 
     carry = network.apply(variables, x.shape[0], factorization, context, method="init_carry")
     _, features_SBMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
-    by_slot = jnp.swapaxes(features_SBMF, 0, 1).reshape(x.shape[0], -1, features_SBMF.shape[-1])
-    return by_slot[:, jnp.asarray(factorization.slot)]
+    by_index = jnp.swapaxes(features_SBMF, 0, 1).reshape(x.shape[0], -1, features_SBMF.shape[-1])
+    return by_index[:, jnp.asarray(factorization.index_in_blocks)]
 
 
 #: Steps in one extend, and how often it is called.

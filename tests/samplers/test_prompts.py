@@ -21,7 +21,7 @@ LINE = EventSpec((9,), (), "tokens", 5)
 
 def prefix(model, num_steps: int, more: int = 0) -> np.ndarray:
     """bool[*grid]: the sites of the first steps, and some of those of the next."""
-    order = np.argsort(np.asarray(model.factorization.slot))
+    order = np.argsort(np.asarray(model.factorization.index_in_blocks))
     num = int((np.asarray(model.factorization.step) < num_steps).sum()) + more
     return np.isin(np.arange(model.event.num_sites), order[:num]).reshape(model.event.grid_shape)
 
