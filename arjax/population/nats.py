@@ -1,4 +1,4 @@
-"""The nats of each example of a run, `rows.npz`: what a mixture of runs needs of them."""
+"""The nats of each example of a run, in `rows.npz`: the input of mixtures of runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.training.setup import restore_params
 
 FILE_NAME = "rows.npz"
-#: Nats of one example differ by so much, relatively, between programs that compute the same.
+#: Relative difference between the nats of one example from two programs that compute the same: rounding.
 _TOLERANCE = 1e-4
 
 

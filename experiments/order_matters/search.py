@@ -56,7 +56,7 @@ def search(name: str) -> dict:
     else:
         population = Population(config, [f"random(seed={seed})" for seed in range(MEMBERS)], (0,))
         how = local_search if name == "local search" else random_search
-        best = how(population, ROUNDS, say=print)
+        best = how(population, ROUNDS, log=print)
         about = {"order": best.order.tolist(), "nats": best.best_by_round}
     return about | {"minutes": (time.monotonic() - start) / 60}
 
