@@ -15,7 +15,7 @@ from arjax.sweep.derived import Mean
 from arjax.sweep.runs import Run, as_text
 from arjax.sweep.seeds import mean_of
 
-#: A longer value is cut in the name of a folder.
+#: Longest value in the name of a folder; longer ones are cut.
 _LONGEST = 60
 
 
