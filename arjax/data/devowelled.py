@@ -11,7 +11,7 @@ from arjax.data.prepared import read_splits
 from arjax.data.vocabulary import Vocabulary, check_known, padded
 
 REMOVED = frozenset("aeiouAEIOU ")
-END = "\n"  # ends a target; fills up what comes after it, which is not scored
+END = "\n"  # ends a target; also pads the sites after it, which are not scored
 
 
 @DATASETS.register("devowelled_shakespeare")
@@ -48,7 +48,7 @@ def fragments(text: str, words: int, overlap: bool) -> list[str]:
 
 
 def restoration(name: str, found: dict[str, list[str]], max_length: int) -> Dataset:
-    """Fragments per split as a data set whose context is what is left of them without vowels and spaces.
+    """Fragments per split as a data set; the context of each is the fragment without vowels and spaces.
 
     Raises:
       UserError: a split has no fragment, or a character that the train split lacks.
