@@ -138,7 +138,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], tuple[tuple[str, st
 
 
 def unknown_argument(argument: str, parser: argparse.ArgumentParser) -> str:
-    """The sentence for an argument the parser does not know."""
+    """The sentence for an unknown argument."""
     if not argument.startswith("-"):
         return f"unexpected argument {argument!r}: all arguments are flags, such as --workdir=DIR"
     name = argument.split("=")[0]

@@ -30,7 +30,7 @@ from arjax.core.values import as_tuples, as_typed, parse_value
 
 
 class RunConfig(ConfigDict):
-    """A config that imports its plugins as soon as they are named: the next line may use what they register."""
+    """A config that imports its plugins as soon as they are named: the next line may use their components."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)

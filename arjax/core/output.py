@@ -46,7 +46,7 @@ class Output:
 
     def discard(self) -> None:
         """Discards the stream's buffer, or the interpreter would fail to flush it at its end."""
-        with contextlib.suppress(OSError, ValueError):  # streams that tests put here have no descriptor
+        with contextlib.suppress(OSError, ValueError):  # streams of tests have no descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:

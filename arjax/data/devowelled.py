@@ -25,7 +25,7 @@ def devowelled_shakespeare(*, words: int = 3, max_length: int = 24, data_dir: st
     Args:
       words: of a fragment; the last fragment of a line may be shorter.
       max_length: characters; longer fragments are left out (6 in a thousand of those of 3 words and 24 characters).
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     for name, value in (("words", words), ("max_length", max_length)):
         if value < 1:

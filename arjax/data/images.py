@@ -30,7 +30,7 @@ def binarized_mnist(*, data_dir: str = "") -> Dataset:
     Source: Salakhutdinov and Murray 2008 (the draw), Larochelle and Murray 2011 (the files).
 
     Args:
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     arrays = {split: {"x": a["x"]} for split, a in _read("binarized_mnist", data_dir).items()}
     return from_arrays(EventSpec(_GRID), name="binarized_mnist", **arrays)
@@ -46,7 +46,7 @@ def mnist(*, binarize: str = "static", context: str = "none", data_dir: str = ""
       binarize: "static": every pixel is drawn once, 1 with the probability of its intensity, from a fixed seed;
         "dynamic": the train split is drawn anew in every step, the others as in "static"; "none": 256 grey levels.
       context: "label" to condition on the class.
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     return _grey_images("mnist", binarize, context, data_dir)
 

@@ -25,7 +25,7 @@ def poly_music(*, set: str = "jsb", max_length: int = 0, data_dir: str = "") -> 
         cut into windows: those of train overlap by the frame that the next one starts from, those of validation and
         test by half, as context that is not scored again. A likelihood per frame is then that of a model with a
         context of at least half a window, and examples are windows instead of pieces.
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     check_choice("set", set, MUSIC_SETS)
     if max_length < 0 or max_length == 1:

@@ -56,7 +56,7 @@ def find_prepared(path: str, name: str, data_dir: str = "") -> Path:
     Args:
       path: builder and config, such as `uci_binary/dna`.
       name: the name of the set for users, as for `scripts/prepare_data.py`.
-      data_dir: looked at first; "" for the usual folders alone.
+      data_dir: searched first; "" for the usual folders alone.
 
     Raises:
       UserError: no folder has the set; the sentence has the command that gets it.
@@ -95,7 +95,7 @@ def read_splits(
     Args:
       path: builder and config, see `find_prepared`; likewise `name` and `data_dir`.
       name: the name of the set for users.
-      data_dir: looked at first.
+      data_dir: searched first.
       decoders: for `as_data_source`.
       features: the features that the rows must have.
 

@@ -30,7 +30,7 @@ def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = 
         recordings are cut into windows like the pieces of `poly_music`; shorter ones are filled up. The mask is 0
         for padding and for context that another window scores: every sample is scored once.
       context: "label" to condition on the digit.
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     spec = label_context(context, 10)
     if length < 0 or length == 1:

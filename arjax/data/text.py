@@ -26,7 +26,7 @@ def tiny_shakespeare(*, length: int = 64, eval_stride: int = 0, data_dir: str = 
         the window before. A smaller stride gives each character at least `length - eval_stride` of context (except
         at the beginning of the text), lowers the measured likelihood per character and costs `length / eval_stride`
         times the work.
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir, features=("text",))
     texts = {split: row["text"].decode("utf-8") for split, (row,) in rows.items()}

@@ -25,7 +25,7 @@ def uci_binary(*, set: str = "dna", as_image: bool = False, data_dir: str = "") 
       set: "adult" (123 dimensions), "connect4" (126), "dna" (180), "mushrooms" (112), "nips" (500) or
         "ocr_letters" (128).
       as_image: the letters as images of 16 x 8 pixels; the other sets have no such form.
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     check_choice("set", set, UCI_SETS)
     if as_image and set != "ocr_letters":
@@ -46,7 +46,7 @@ def wine_quality(*, data_dir: str = "") -> Dataset:
     density can be made arbitrarily high by peaks at these values: report it with care.
 
     Args:
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     return standardised("wine_quality", _read("wine_quality_red", "wine_quality", data_dir))
 

@@ -31,8 +31,8 @@ def nats_of_run(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarra
     """The nats of each example of the validation split, and of the split that was scored, under a finished run.
 
     A run without a validation split has those of the other one only.
-    They stand in `rows.npz`; where there is none, or none that belongs to `results` (the report of the run), they are
-    computed from the best parameters and written there.
+    They are read from `rows.npz`. Where there is none, or none that belongs to `results` (the report of the run), they
+    are computed from the best parameters and written there.
 
     Raises:
       UserError: the run has no readable parameters, or the disk refuses.

@@ -63,7 +63,7 @@ def learn_order(
         raise UserError("an order cannot be learned under a dependency graph: its edges follow the order")
     config = config.copy_and_resolve_references()
     config.seed = config.seed if seed is None else seed
-    config.model.orders = "uniform"  # checks that the network supports all orders, and knows which site comes next
+    config.model.orders = "uniform"  # checks that the network supports all orders and reads the next site's position
     config.objective = f"learned_order(orders_per_step={orders_per_step}, learning_rate={float(learning_rate)})"
     config.mesh.update(data=-1, fsdp=1, tensor=1)
     setup = build(config, jax.devices()[:1])

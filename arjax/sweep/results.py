@@ -141,7 +141,7 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
 
 
 def number(value: float, digits: int = 6) -> str:
-    """A number as it stands in the table; "" for nan."""
+    """A number as in the table; "" for nan."""
     return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 

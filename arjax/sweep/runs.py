@@ -48,7 +48,7 @@ class Run:
         check_published(self.published, f"run {self.name!r}")
 
     def override_texts(self) -> list[tuple[str, str]]:
-        """The overrides as they stand on a command line."""
+        """The overrides as on a command line."""
         return [(key, as_text(value)) for key, value in self.overrides.items()]
 
     def arguments(self, workdir: str) -> list[str]:
@@ -62,7 +62,7 @@ class Run:
 
 
 def as_text(value: Any) -> str:
-    """The value of a config field as it stands on a command line."""
+    """The value of a config field as on a command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

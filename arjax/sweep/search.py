@@ -61,7 +61,7 @@ class Choice:
     """One of several values.
 
     Attributes:
-      texts: the values as they stand on a command line.
+      texts: the values as on a command line.
     """
 
     texts: tuple[str, ...]

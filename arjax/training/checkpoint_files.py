@@ -97,7 +97,7 @@ def plain_path(folder: Path) -> Iterator[Path]:
     links = Path(from_process_0(os.path.join(tempfile.gettempdir(), f"arjax-{secrets.token_hex(8)}")))
     if not _PLAIN.fullmatch(str(links)):
         raise UserError(
-            f"for checkpoints in {folder}, the environment variable TMPDIR must name a folder whose path has letters "
+            f"for checkpoints in {folder}, the environment variable TMPDIR must name a folder with a path of letters "
             f"and digits only, not {links.parent}"
         )
     try:

@@ -119,7 +119,7 @@ class Run:
 
     @functools.cached_property
     def reporter(self) -> Any:
-        """Progress and metrics, from the step at which the run stands."""
+        """Progress and metrics, from the present step of the run."""
         return self._open.enter_context(self.trainee.reporter(self.step))
 
     def advance(self, stop: StopSignal) -> None:

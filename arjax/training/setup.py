@@ -187,7 +187,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
 
 
 def check_fits(wanted: Any, found: Any, workdir: str) -> None:
-    """Raises `UserError` unless the parameters of a run have the names, shapes and types of those that are wanted."""
+    """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
     here, there = (
         {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in jax.tree_util.tree_leaves_with_path(t)}
         for t in (wanted, found)
