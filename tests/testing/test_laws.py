@@ -90,7 +90,7 @@ def faulty(fault):
     ("fault", "check", "sentence"),
     [
         ("future", network.check_autoregressive, r"law 1: on binary data with the steps \[\[0, .*of site \d read site"),
-        ("past", network.check_autoregressive, r"law 1: .* the features of site \d do not read site \d, as"),
+        ("past", network.check_autoregressive, r"law 1: .* the features of site \d do not read site \d, but"),
         ("step", network.check_steps, r"law 3: .*features of `step` and of `__call__` differ: by"),
         ("extend", network.check_extends, r"law 3: .*`extend` from step \d on, of which \d steps were kept, differs"),
     ],
