@@ -106,9 +106,9 @@ def fit_arrays(
     options |= {"optimizer": optimizer, "schedule": schedule, "warmup_steps": warmup_steps}
     options |= {"weight_decay": weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay}
     options |= {"eval_every": eval_every, "patience": patience, "objective": objective, "num_orders": num_orders}
-    for name, least in (("steps", 1), ("batch_size", 1), ("eval_every", 1), ("num_orders", 1), ("patience", 0)):
-        if not is_integer(options[name]) or options[name] < least:
-            raise UserError(f"{name} must be a whole number, at least {least}, not {options[name]!r}")
+    for option, least in (("steps", 1), ("batch_size", 1), ("eval_every", 1), ("num_orders", 1), ("patience", 0)):
+        if not is_integer(options[option]) or options[option] < least:
+            raise UserError(f"{option} must be a whole number, at least {least}, not {options[option]!r}")
     if not 0 <= ema_decay < 1:
         raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
     dataset = _dataset(model, train, validation, test, name)
