@@ -1,4 +1,4 @@
-"""Collects the pages of the site: a copy of README, docs and studies, a gallery of pictures and the API reference.
+"""Collects the pages of the site: a copy of README, docs and studies, a gallery of plots and the API reference.
 
 The copy has the folders of the repository, so that links between pages stay as they are.
 
@@ -61,8 +61,8 @@ def collect(root: Path, target: Path) -> None:
 
 
 def gallery(root: Path, studies: Sequence[Path]) -> str:
-    """The page of all pictures that studies make, under the title of each study."""
-    parts = ["# Gallery\n\nThe pictures of the studies. Each links to the page that explains it."]
+    """The page of all plots of the studies, under the title of each study."""
+    parts = ["# Gallery\n\nThe plots of the studies. Each links to the page that explains it."]
     for readme in studies:
         text, folder = readme.read_text(encoding="utf-8"), readme.parent.relative_to(root).as_posix()
         pictures = PICTURE.findall(text)

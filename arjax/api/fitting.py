@@ -1,4 +1,4 @@
-"""A run of a config from its start, or from wherever it stands, to its results: what the command does, from Python."""
+"""A run of a config from its start, or from its newest checkpoint, to its results: the command as a function."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fit(
 
 
 def train_in(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
-    """The mode `train` of the command: trains in a folder, from wherever the run there stands, and shows what came out.
+    """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results.
 
     Raises:
       UserError: as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
@@ -86,7 +86,7 @@ def _train(config: ConfigDict, workdir: Path) -> Outcome:
             outcome = train(build(config), workdir)
         except UserError:
             if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
-                path.unlink(missing_ok=True)  # nothing was trained: the corrected config may use this folder
+                path.unlink(missing_ok=True)  # nothing was trained: a corrected config may use this folder
             raise
         if jax.process_index() == 0:
             print(outcome.message)
@@ -103,7 +103,7 @@ def stopped(outcome: Outcome) -> str:
 
 @contextlib.contextmanager
 def silence(quiet: bool) -> Iterator[None]:
-    """Keeps what the body prints to itself, where that is wished."""
+    """Drops the output of the body where `quiet` is set."""
     if not quiet:
         yield
         return

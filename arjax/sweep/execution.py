@@ -1,4 +1,4 @@
-"""Executes runs, and tells the end of each."""
+"""Executes runs, and reports the end of each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def execute(executor: Executor, runs: Iterable[Run], total: int, table: Table) -
         if code == 0 and read_results(folder):
             table.finish(run)
             if table.complaints([run]):
-                how = "FAILED, as its results lack what its row tells"
+                how = "FAILED, as its results lack the metric of its row"
         else:
             how = f"FAILED (exit code {code})" if code else "ended without results"
             problem = f"{run.name} {how}, see {folder}/{LOG_NAME}: {last_line(folder)}"

@@ -88,7 +88,7 @@ def _executor(flags: argparse.Namespace, workdir: Path) -> Executor:
 
 
 def _report(table: Table) -> dict[str, str]:
-    """Writes the whole table and its pictures; returns by name why rows could not be made of their runs."""
+    """Writes the whole table and its plots; returns, by name, the reasons of missing rows."""
     rows, not_made = table.whole()
     path = table.write(rows)
     if rows:

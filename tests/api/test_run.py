@@ -170,7 +170,7 @@ def test_pictures_are_figures_that_a_notebook_shows(run, monkeypatch):
         assert figure.axes
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert set(run.workdir.rglob("*")) == before
-    with pytest.raises(UserError, match="have no picture"):
+    with pytest.raises(UserError, match="cannot be drawn as images"):
         run.plot_samples()
     with pytest.raises(UserError, match="no line with 'speed'"):
         run.plot_history("speed")
