@@ -10,7 +10,7 @@ from pathlib import Path
 
 from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
-from arjax.core.folders import only_run_in, writable_folder
+from arjax.core.folders import folder_to_write, only_run_in
 from arjax.core.paths import user_path
 from arjax.core.user_files import select
 from arjax.reporting.tables import print_table
@@ -57,9 +57,8 @@ def _sweep(flags: argparse.Namespace) -> int:
     if flags.dry_run:
         print_runs(selected, Table(rows, user_path(flags.workdir), flags.sweep, options))
         return 0
-    workdir = writable_folder(flags.workdir)
-    table = Table(rows, workdir, flags.sweep, options)
-    with only_run_in(workdir):
+    with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
+        table = Table(rows, workdir, flags.sweep, options)
         executor = _executor(flags, workdir)
         waiting = [run for run in selected if table.outcome(run) is None]
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
