@@ -5,6 +5,7 @@ The jobs are those of a stand-in for `arjax`, which trains nothing and fails for
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -22,6 +23,7 @@ from arjax.core.errors import UserError
 from arjax.core.user_files import select
 from arjax.sweep import Run, curves, slurm
 from arjax.sweep.curves import draw_curves
+from arjax.sweep.execution import TimeLeft
 from arjax.sweep.executors import LocalExecutor, last_line
 from arjax.sweep.main import main
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
@@ -92,6 +94,16 @@ def test_runs_are_taken_when_there_is_room_for_them(folder):
         ended.append((run.name, code))
     assert taken[:2] == [0, 0] and taken[2] >= 1 and taken[3] >= 2
     assert sorted(ended) == [(str(i), 0) for i in range(4)]
+
+
+@pytest.mark.parametrize(("jobs", "seconds"), [(1, 90), (2, 42.5), (5, 14), (10, 90)])
+def test_the_time_left_counts_runs_that_go_on_at_once(jobs, seconds):
+    """Ten runs, the first of which takes ten seconds; where all were taken at once, a queue may hold them."""
+    now = [0.0]
+    left = TimeLeft(10, clock=lambda: now[0])
+    taken = list(itertools.islice(left.starting(Run(str(i), "c.py") for i in range(10)), jobs))
+    now[0] = 10.0
+    assert left.after(taken[0]) == seconds
 
 
 def test_a_changed_row_is_executed_again(folder):
