@@ -16,6 +16,8 @@ from arjax.core.user_files import select
 from arjax.reporting.tables import print_table
 from arjax.sweep.curves import FILE_NAME as CURVES_NAME
 from arjax.sweep.curves import draw_curves
+from arjax.sweep.dots import FILE_NAME as RESULTS_NAME
+from arjax.sweep.dots import draw_results
 from arjax.sweep.dry_run import print_runs
 from arjax.sweep.execution import execute, tell_failures
 from arjax.sweep.executors import Executor, LocalExecutor
@@ -95,6 +97,8 @@ def _report(table: Table) -> dict[str, str]:
         print_table(columns, cells, right=right)
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
+    if draw_results(table.workdir / RESULTS_NAME, rows):
+        print(f"scores of all rows in {table.workdir / RESULTS_NAME}")
     finished, folders = table.finished(), table.folders
     if draw_curves(table.workdir / CURVES_NAME, finished, folders):
         print(f"learning curves in {table.workdir / CURVES_NAME}")

@@ -36,7 +36,8 @@ def test_one_failing_run_stops_no_other_and_is_reported(folder, capfd, jobs):
     assert sweep(f"--jobs={jobs}") == 1
     out, err = capfd.readouterr()
     assert [row["dataset"] for row in rows()] == ["dna", "dna", "dna"]
-    assert "[4/4]" in out and "3 of 4 rows" in out
+    assert "[4/4]" in out and "3 of 4 rows" in out and "scores of all rows in out/results.png" in out
+    assert (folder / "out/results.png").stat().st_size > 1000
     assert err == "arjax-sweep: broken FAILED (exit code 1), see out/broken/log.txt: arjax: the loss was not finite\n"
 
 
@@ -65,6 +66,18 @@ def test_rows_hold_what_was_asked_for(folder):
         "stderr_over": "examples",
     }
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
+
+
+def test_dots_of_one_model_in_one_order_name_their_seeds(folder, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("arjax.sweep.dots.sorted_dots", lambda path, panels: drawn.extend(panels))
+    sweep()
+    (panel,) = drawn  # the row in another metric stands alone
+    assert (panel.title, panel.unit, panel.lower_is_better) == ("dna: MADE", "nats", True)
+    assert [(dot.label, dot.value, dot.stderr, dot.published) for dot in panel.dots] == [
+        ("raster, seed 0", 79.8123, 0.512, 83.63),
+        ("raster, seed 1", 80.8123, 0.512, 83.63),
+    ]
 
 
 def test_the_command_of_a_row_is_a_command():
