@@ -25,6 +25,20 @@ def writable_folder(path: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
+def folder_to_write(path: str | os.PathLike) -> Iterator[Path]:
+    """The same for a body: after a `UserError` there, the folders that were made for it are removed where empty."""
+    folder = user_path(path)
+    made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
+    try:
+        yield writable_folder(path)
+    except UserError:
+        with contextlib.suppress(OSError):  # one that is not empty, or that others have removed
+            for each in made:
+                each.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
     """Holds the folder for one training run; raises `UserError` when another process trains there at this moment.
 

@@ -161,10 +161,9 @@ class Registry:
         known, takes_more = self.options(name, hidden), self._takes_more(name)
         for key in given:
             if key in (*hidden, *self.hidden) or (key not in known and not takes_more):
-                raise UserError(
-                    f"{self.kind} {name!r} has no option {key!r}{did_you_mean(key, known)}; its options are: "
-                    f"{', '.join(known) or 'none'}"
-                )
+                meant = did_you_mean(key, known) if nearest(key, known) else ""
+                its = ", ".join(known) or "none"
+                raise UserError(f"{self.kind} {name!r} has no option {key!r}{meant}; its options are: {its}")
         for key, default in known.items():
             if default is inspect.Parameter.empty and key not in given:
                 raise UserError(f"{self.kind} {name!r} needs the option {key!r}")

@@ -17,7 +17,15 @@ from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders, order_name
-from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key, check_params
+from arjax.models.checks import (
+    as_context,
+    as_mask,
+    as_values,
+    check_factorization,
+    check_key,
+    check_params,
+    takes_params,
+)
 from arjax.models.queries import conditional_log_prob
 from arjax.models.sampling import draw, keys_of
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
@@ -111,6 +119,7 @@ class AutoregressiveModel:
 
         return Batch(zeros(self.event), {name: zeros(part) for name, part in self.context_spec.parts})
 
+    @takes_params
     def features(
         self,
         params: Params,
@@ -182,6 +191,7 @@ class AutoregressiveModel:
         except flax.errors.InvalidRngError as error:
             raise UserError("this network has dropout: train=True needs a random `key`") from error
 
+    @takes_params
     def log_prob_per_site(
         self,
         params: Params,
@@ -204,6 +214,7 @@ class AutoregressiveModel:
         log_prob = site_log_prob(head, features, x, kwargs.get("factorization") or self.factorization, query)
         return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
 
+    @takes_params
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
         """log p(x), float32[B]: the sum over the sites, or over those that `mask` [B, *grid] marks."""
         per_site = self.log_prob_per_site(params, x, mask=mask, **kwargs)
@@ -216,6 +227,7 @@ class AutoregressiveModel:
         more = {"context": batch.context, "mask": batch.mask, "train": train, "key": key}
         return Score(self.log_prob(params, batch.x, **more | kwargs), self.kind)
 
+    @takes_params
     def conditional_log_prob(
         self,
         params: Params,
@@ -229,6 +241,7 @@ class AutoregressiveModel:
         """log p(x[query] | x[evidence]), float32[B]; see `arjax.models.queries`."""
         return conditional_log_prob(self, params, x, query, evidence, context, mask)
 
+    @takes_params
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
         x = as_values(self.event, x)
@@ -236,6 +249,7 @@ class AutoregressiveModel:
         head, factorization = self.head(params), kwargs.get("factorization") or self.factorization
         return tuple(score(head, features, x, factorization) for score in (site_log_prob, site_entropy))
 
+    @takes_params
     def sample(self, params: Params, key: jax.Array, num: int, **options) -> jax.Array:
         """Draws `num` examples, [num, *grid, *value]; the options are those of `draw`.
 

@@ -7,7 +7,8 @@ a plausible number. Inside `jit` values are not known, so only shapes and types 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -104,6 +105,25 @@ def check_key(key: Any) -> None:
         raise UserError(f"a random key is one key such as jax.random.key(0), not {key!r}")
 
 
+def takes_params(method: Callable) -> Callable:
+    """Decorates a method of models whose first argument is `params`: a call without them ends in a sentence."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _check_mapping(args[0] if args else kwargs.get("params"))
+        return method(self, *args, **kwargs)
+
+    return call
+
+
+def _check_mapping(params: Any) -> None:
+    if not isinstance(params, Mapping):
+        raise UserError(
+            f"params must be the nested dict of arrays that model.init makes, not of type {type(params).__name__}; "
+            "a model has no parameters of its own: model.init(key) or arjax.fit_arrays gives them"
+        )
+
+
 def check_params(expected: Any, params: Any) -> None:
     """Raises `UserError` unless the parameters are those of the model: names, shapes and types, not values.
 
@@ -113,10 +133,7 @@ def check_params(expected: Any, params: Any) -> None:
       expected: `model.param_shapes`.
       params: the parameters to be checked.
     """
-    if not isinstance(params, Mapping):
-        raise UserError(
-            f"params must be the nested dict of arrays that model.init makes, not of type {type(params).__name__}"
-        )
+    _check_mapping(params)
     misfit = _misfit(expected, params, "")
     if misfit is not None:
         raise UserError(f"these are not the parameters of this model: {misfit}")

@@ -198,5 +198,5 @@ def test_a_run_that_has_nothing_yet(config, run, tmp_path):
         assert opened.sample(2).shape == (2, 3) and "training" in repr(opened)
         with pytest.raises(UserError, match="another process is training"):
             arjax.fit(config, tmp_path, quiet=True)
-    with pytest.raises(UserError, match="another config"):
+    with pytest.raises(UserError, match="another run"):
         arjax.open_run(tmp_path, config.replace("table.csv", "other.csv"))
