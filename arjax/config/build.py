@@ -60,7 +60,8 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         **options,
     )
     check_temperature(config.sample.temperature)
-    truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # says here where it cannot be
+    asked = config.sample
+    truncate(model.conditional, asked.top_k, asked.top_p, asked.min_p)  # says here where it cannot be
     return model
 
 
