@@ -19,6 +19,7 @@ from arjax.factorization import graph_needs_data, needs_data, orders_need_data
 from arjax.models import AutoregressiveModel, make_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
+from arjax.samplers import make_sampler
 from arjax.training.durations import total_steps
 from arjax.training.optimizer import make_optimizer
 from arjax.training.recipe import Recipe
@@ -60,8 +61,9 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         **options,
     )
     check_temperature(config.sample.temperature)
-    asked = config.sample
-    truncate(model.conditional, asked.top_k, asked.top_p, asked.min_p)  # says here where it cannot be
+    asked = config.sample  # what it cannot be is said here, before the training
+    drawn_from = truncate(model.conditional, asked.top_k, asked.top_p, asked.min_p)
+    make_sampler(asked.sampler).check(dataclasses.replace(model, conditional=drawn_from))
     return model
 
 

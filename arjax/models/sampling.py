@@ -81,6 +81,7 @@ def draw(
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
     model = dataclasses.replace(model, conditional=conditional, factorization=factorization, orders=None)
+    sample.check(model)
     return sample(model, params, keys, canvas, observed_D, context, temperature, shared)
 
 

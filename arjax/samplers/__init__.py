@@ -1,7 +1,22 @@
 """Samplers: algorithms that turn conditionals into samples."""
 
 from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, example_keys, make_sampler
+from arjax.samplers.beam import Beam
+from arjax.samplers.best import Best
 from arjax.samplers.cached import Cached
+from arjax.samplers.greedy import Greedy
 from arjax.samplers.naive import Naive
 
-__all__ = ["SAMPLERS", "Cached", "Draw", "Naive", "Resources", "Sampler", "example_keys", "make_sampler"]
+__all__ = [
+    "SAMPLERS",
+    "Beam",
+    "Best",
+    "Cached",
+    "Draw",
+    "Greedy",
+    "Naive",
+    "Resources",
+    "Sampler",
+    "example_keys",
+    "make_sampler",
+]
