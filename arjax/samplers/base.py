@@ -38,8 +38,8 @@ class Draw(NamedTuple):
     Attributes:
       x: the samples, [B, *grid, *value].
       stats: arrays per example, counts int32[B]: `network_calls`, how often the network computed (a full pass, a step
-        or a window of steps); `steps`, the steps of the order in which a site was drawn. Samplers may add their own. Those
-        that know it add `log_prob` float32[B], of what was drawn given what is observed, in nats.
+        or a window of steps); `steps`, the steps of the order in which a site was drawn. Samplers may add their own.
+        Those that know it add `log_prob` float32[B], of what was drawn given what is observed, in nats.
     """
 
     x: jax.Array
