@@ -103,6 +103,15 @@ class Conditional(abc.ABC):
             "leave them at 0, 1 and 0, or use a lower temperature"
         )
 
+    def from_log_table(self, table: jax.Array) -> jax.Array:
+        """Features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`.
+
+        Raises:
+          UserError: the family does not have every distribution over its values, or its values are no scalars.
+        """
+        name = CONDITIONALS.name_of(type(self)) or type(self).__name__
+        raise UserError(f"{name!r} cannot be any distribution over its values: take categorical, or bernoulli")
+
     def transformed(self, change: Callable[[Conditional], Any]) -> Any:
         """`change(self)`; a conditional that is a model applies it to the conditional of that instead."""
         return change(self)

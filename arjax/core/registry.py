@@ -142,7 +142,7 @@ class Registry:
         """
         component = self._builder(self.get(name))
         if dataclasses.is_dataclass(component):
-            fields = [f for f in dataclasses.fields(component) if _is_option(f)]
+            fields = [f for f in dataclasses.fields(component) if f.init and f.name not in ("parent", "name")]
             pairs = {f.name: inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default for f in fields}
         else:
             found = inspect.signature(component).parameters.values()
@@ -197,11 +197,6 @@ class Registry:
         build = self._builder(self.get(name))
         hidden = (*tuple(inspect.signature(build).parameters)[: len(args)], *more)
         return build(*args, **self.resolve(name, options, hidden), **more)
-
-
-def _is_option(field: dataclasses.Field) -> bool:
-    """Whether a field of a component is one of its options: others are filled in by whoever uses it."""
-    return field.init and field.name not in ("parent", "name") and field.metadata.get("option", True)
 
 
 def import_installed() -> list[str]:

@@ -13,7 +13,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
+from arjax.core.errors import UserError
 from arjax.data import Dataset
+from arjax.data.windows import RandomWindows
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context, is_one_context
 from arjax.models.sampling import keys_of
@@ -94,7 +96,11 @@ def prepare_sampler(
     """
 
     def examples(split: str, num: int) -> Batch:
+        if split not in dataset.splits:
+            raise UserError(f"this sampler needs the {split} split of the data, which {dataset.name!r} does not have")
         source = dataset.splits[split]
-        return source.__getitems__(np.arange(min(num, len(source))))
+        apart = source.length if isinstance(source, RandomWindows) else 1  # else most of them would overlap
+        rows = source.__getitems__(np.arange(0, len(source), max(apart, -(-len(source) // num))))
+        return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
 
     return make_sampler(sampler).prepare(model, params, Resources(examples, open_run))

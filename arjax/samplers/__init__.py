@@ -4,8 +4,10 @@ from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, example_keys
 from arjax.samplers.beam import Beam
 from arjax.samplers.best import Best
 from arjax.samplers.cached import Cached
+from arjax.samplers.fixed_point import FixedPoint
 from arjax.samplers.greedy import Greedy
 from arjax.samplers.naive import Naive
+from arjax.samplers.speculative import Speculative
 
 __all__ = [
     "SAMPLERS",
@@ -13,10 +15,12 @@ __all__ = [
     "Best",
     "Cached",
     "Draw",
+    "FixedPoint",
     "Greedy",
     "Naive",
     "Resources",
     "Sampler",
+    "Speculative",
     "example_keys",
     "make_sampler",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -27,9 +28,7 @@ def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -
             )
 
 
-SAMPLERS = Registry("sampler", check=check_ranges)
-#: Metadata of a field of a sampler that `prepare` fills, and no call string.
-MADE_READY = {"option": False}
+SAMPLERS = Registry("sampler", hidden=("source",), check=check_ranges)
 
 
 class Draw(NamedTuple):
@@ -51,7 +50,7 @@ class Resources:
     """Things outside of a model that a sampler may be made from, see `Sampler.prepare`.
 
     Attributes:
-      examples: (split, num) -> the first `num` examples of a split, or all of them, as a batch of arrays.
+      examples: (split, num) -> at most `num` examples of a split, evenly spaced, as a batch of arrays.
       open_run: workdir -> another run, with its `model` and its `params`.
     """
 
@@ -175,6 +174,12 @@ class Steps:
         fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
         self.keys_SB = fold(keys, jnp.arange(self.factorization.num_steps))
 
+    def of(self, model: Any, params: Any) -> Steps:
+        """The same steps and keys of another model, which has the same event."""
+        other = copy.copy(self)
+        other.factorization, other.head = model.factorization, bound(model.conditional, params)
+        return other
+
     def _observed(self, sites: jax.Array) -> jax.Array:
         """Which of some sites are observed; False for the padding of short blocks."""
         if self.observed_D is None:
@@ -230,3 +235,38 @@ class Steps:
             return jax.lax.dynamic_update_slice_in_dim(flat, values, sites_M[0], axis=1).reshape(canvas.shape)
         place_M = jnp.where(valid_M & ~self._observed(sites_M), sites_M, num_sites)
         return flat.at[:, place_M].set(values, mode="drop").reshape(canvas.shape)
+
+    def _steps(self, t: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The steps t, ..., t + k - 1, int[k]; their sites int[k, M]; which of these exist and are not observed."""
+        step_k, num_steps = t + jnp.arange(k), self.factorization.num_steps
+        sites_kM = jnp.asarray(self.factorization.blocks)[jnp.minimum(step_k, num_steps - 1)]
+        drawn_kM = (step_k < num_steps)[:, None] & (sites_kM < self.factorization.num_sites)
+        return jnp.minimum(step_k, num_steps - 1), sites_kM, drawn_kM & ~self._observed(sites_kM)
+
+    def window_values(self, keys_S: jax.Array, canvas_1: jax.Array, t: jax.Array, features_kMF: jax.Array) -> jax.Array:
+        """Draws the sites of the steps t, ..., t + k - 1 of one example, [1, *grid, *value], from their features.
+
+        Returns:
+          [k, M, size of a value]; anything for steps that do not exist.
+        """
+        step_k, _, _ = self._steps(t, len(features_kMF))
+        flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
+        return jax.vmap(self.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
+
+    def place(self, canvas_1: jax.Array, t: jax.Array, values_kMv: jax.Array) -> jax.Array:
+        """The canvas of one example with the values of the steps t, ..., t + k - 1, where they are not observed."""
+        _, sites_kM, drawn_kM = self._steps(t, len(values_kMv))
+        flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
+        place_kM = jnp.where(drawn_kM, sites_kM, self.factorization.num_sites)
+        return flat_Dv.at[place_kM].set(values_kMv, mode="drop").reshape(canvas_1.shape)
+
+    def read(self, canvas_1: jax.Array, t: jax.Array, k: int) -> jax.Array:
+        """The values of the steps t, ..., t + k - 1 of one example, [k, M, size of a value]."""
+        _, sites_kM, _ = self._steps(t, k)
+        flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
+        return flat_Dv[jnp.minimum(sites_kM, self.factorization.num_sites - 1)]
+
+    def same(self, t: jax.Array, first_kMv: jax.Array, second_kMv: jax.Array) -> jax.Array:
+        """Whether the drawn sites of each of the steps t, ..., t + k - 1 have the same values, bool[k]."""
+        _, _, drawn_kM = self._steps(t, len(first_kMv))
+        return ((first_kMv == second_kMv) | ~drawn_kM[..., None]).all((1, 2))

@@ -13,7 +13,7 @@ from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import Query, site_log_prob
 from arjax.conditionals.truncated import untruncated
 from arjax.core.errors import UserError
-from arjax.samplers.base import MADE_READY, SAMPLERS, Draw, Sampler, Steps, make_sampler, option
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, make_sampler, option
 
 #: Above the numbers of all steps, whose keys are made of the same ones.
 FIRST_CANDIDATE = np.uint32(2**31)
@@ -36,28 +36,28 @@ class Best(Sampler):
 
     of: int = option(16)
     sampler: str = option("cached")
-    prepared: Any = dataclasses.field(default=None, metadata=MADE_READY)
+    source: Sampler | None = None
 
     exact: ClassVar[bool] = False
 
     def __post_init__(self):
         if self.of < 1:
             raise UserError(f"best of {self.of}: at least one sample must be drawn")
-        make_sampler(self.sampler)
+        if self.source is None:
+            object.__setattr__(self, "source", make_sampler(self.sampler))
 
     def check(self, model):
-        make_sampler(self.sampler).check(model)
+        self.source.check(model)
 
     def prepare(self, model, params, resources):
-        return dataclasses.replace(self, prepared=make_sampler(self.sampler).prepare(model, params, resources))
+        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
 
     def draw(self, model, params, steps, canvas, context):
         num, observed_D = len(canvas), steps.observed_D
         rows, contexts = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.of, axis=0), (canvas, context))
         keys = _candidates(steps.keys_B, self.of).reshape(-1)
         inner = Steps(model, params, keys, observed_D, steps.temperature, steps.shared)
-        sampler = make_sampler(self.sampler) if self.prepared is None else self.prepared
-        drawn, stats = sampler.draw(model, params, inner, rows, contexts)
+        drawn, stats = self.source.draw(model, params, inner, rows, contexts)
         log_prob = _log_prob(model, params, drawn, observed_D, contexts).reshape(num, self.of)
         best, candidates = log_prob.argmax(1), (num, self.of)
         x = drawn.reshape(*candidates, *drawn.shape[1:])[jnp.arange(num), best]

@@ -100,7 +100,7 @@ def test_options_and_truncation_are_told():
         "beam(length_penalty=-1.0)": "must be at least 0, not -1.0",
         "best(of=0)": "best of 0: at least one sample must be drawn",
         "best(sampler='cashed')": "unknown sampler 'cashed', did you mean 'cached'",
-        "best(prepared=3)": "sampler 'best' has no option 'prepared'",
+        "best(source=3)": "sampler 'best' has no option 'source'",
     }.items():
         with pytest.raises(UserError, match=sentence.replace("(", r"\(")):
             make_sampler(call)
