@@ -102,7 +102,7 @@ def show_samples(
     Args:
       setup: the run.
       params: parameters on the run's mesh.
-      options: `config.sample`: num, sampler, temperature, top_k, top_p.
+      options: `config.sample`: num, sampler, temperature, top_k, top_p, min_p.
       folder: where the first process writes.
       best_step: step of the parameters.
       asked: the prompt and the context of the samples.
@@ -119,6 +119,7 @@ def show_samples(
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
+        min_p=options.min_p,
         **{"context": real.context} | asked.options(setup.dataset),
     )
     if jax.process_index() != 0:

@@ -19,6 +19,7 @@ from arjax.factorization import graph_needs_data, needs_data, orders_need_data
 from arjax.models import AutoregressiveModel, make_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
+from arjax.samplers import make_sampler
 from arjax.training.durations import total_steps
 from arjax.training.optimizer import make_optimizer
 from arjax.training.recipe import Recipe
@@ -60,7 +61,9 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         **options,
     )
     check_temperature(config.sample.temperature)
-    truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # raises now where it is impossible
+    asked = config.sample  # refused now, before the training
+    drawn_from = truncate(model.conditional, asked.top_k, asked.top_p, asked.min_p)
+    make_sampler(asked.sampler).check(dataclasses.replace(model, conditional=drawn_from))
     return model
 
 
