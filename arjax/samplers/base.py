@@ -157,6 +157,7 @@ class Steps:
     ):
         self.factorization, self.temperature, self.shared = model.factorization, temperature, shared
         self.head = bound(model.conditional, params)
+        self.value_shape = model.event.value_shape
         self.observed_D = observed
         # All at once: a hash in every step would take longer than the rest of a small step.
         fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
@@ -181,25 +182,29 @@ class Steps:
         to_draw_S = self.to_draw()
         return jnp.where(to_draw_S.any(), jnp.argmax(to_draw_S), len(to_draw_S))
 
+    def value(self, key: jax.Array, t: jax.Array, flat_Dv: jax.Array, features_MF: jax.Array) -> jax.Array:
+        """Draws the sites of step t of one example from their features, [M, size of a value].
+
+        Args:
+          key: of the example and the step.
+          t: the step.
+          flat_Dv: the example, in which sites of this step may be observed.
+          features_MF: of the sites of the step.
+        """
+        sites_M, valid_M = self.factorization.sites(t)
+        if not scores_blocks(self.head, self.factorization):
+            values = self.head.at(sites_M).sample(key, features_MF, self.temperature)
+        else:
+            held = flat_Dv[jnp.minimum(sites_M, self.factorization.num_sites - 1)]
+            held = held.reshape(len(sites_M), *self.value_shape)
+            given_M = self._observed(sites_M)
+            values = self.head.block_sample(key, features_MF, valid_M, held, given_M, self.temperature)
+        return values.reshape(len(sites_M), -1).astype(flat_Dv.dtype)
+
     def values(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
         """Draws the sites of step t from their features, [B, M, size of a value]; `canvas` has the observed ones."""
-        sites_M, valid_M = self.factorization.sites(t)
-        head, keys_B = self.head, self.keys_SB[t]
-        if scores_blocks(head, self.factorization):
-            given_M, num_sites = self._observed(sites_M), self.factorization.num_sites
-            value_shape = canvas.shape[1 + len(self.factorization.grid_shape) :]
-            flat = canvas.reshape(canvas.shape[0], num_sites, -1)
-            held = flat[:, jnp.minimum(sites_M, num_sites - 1)].reshape(*features_BMF.shape[:2], *value_shape)
-
-            def draw(key: jax.Array, features: jax.Array, held: jax.Array) -> jax.Array:
-                return head.block_sample(key, features, valid_M, held, given_M, self.temperature)
-
-            values = jax.vmap(draw)(keys_B, features_BMF, held)
-        else:
-            of_sites = head.at(sites_M)
-            draw_one = lambda key, features: of_sites.sample(key, features, self.temperature)  # noqa: E731
-            values = jax.vmap(draw_one)(keys_B, features_BMF)
-        return values.reshape(*values.shape[:2], -1).astype(canvas.dtype)
+        flat = canvas.reshape(canvas.shape[0], self.factorization.num_sites, -1)
+        return jax.vmap(self.value, (0, None, 0, 0))(self.keys_SB[t], t, flat, features_BMF)
 
     def fill(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
         """The canvas with the sites of step t drawn, where they are not observed."""

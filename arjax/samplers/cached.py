@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
+from arjax.samplers.prompt import num_calls, read_prompt
 
 
 @SAMPLERS.register("cached")
@@ -37,24 +38,15 @@ class Cached(Sampler):
         readers = 1 if steps.shared else len(canvas)
         read_canvas, read_context = jax.tree.map(lambda leaf: leaf[:readers], (canvas, context))
 
-        def read(state):
-            carry, t = state
-            carries, _ = network.apply(
-                variables, carry, read_canvas, t, chunk, factorization, read_context, method="extend"
-            )
-            n = jnp.minimum(prompt - t, chunk)
-            return network.apply(variables, carries, n, method="keep"), t + n
-
         def draw(t, state):
             carry, canvas = state
             carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
             return carry, steps.fill(canvas, t, features)
 
         if reads and not isinstance(prompt, int):
-            first = network.apply(variables, readers, factorization, read_context, method="init_carry")
-            first, _ = jax.lax.while_loop(lambda state: state[1] < prompt, read, (first, jnp.int32(0)))
+            first = read_prompt(network, variables, read_canvas, factorization, read_context, prompt, chunk)
             # The axis of the examples is the one that differs, if any does: a counter of steps has none.
             carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
         _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
-        calls = -(-prompt // chunk) if reads else 0
+        calls = num_calls(prompt, chunk) if reads else 0
         return Draw(x, {"network_calls": per_example(x, calls + num_steps - prompt)})

@@ -103,6 +103,5 @@ def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None) ->
         sites = np.asarray(factorization.blocks)[t + i]
         sites = sites[sites < factorization.num_sites]
         message = f"features of step {t + i} by `ahead` from step {t} on, and by `__call__` with it as step {t}, differ"
-        close(
-            np.asarray(found[:, t, i, : len(sites)]), expected[:, sites], TOLERANCE, f"law 3: {where(model)}{message}"
-        )
+        ahead = np.asarray(found[:, t, i, : len(sites)])
+        close(ahead, expected[:, sites], TOLERANCE, f"law 3: {where(model)}{message}")
