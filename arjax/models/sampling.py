@@ -67,6 +67,7 @@ def draw(
     temperature, event, num = as_temperature(temperature), model.event, _num_keys(keys)
     check_params(model.param_shapes, params)
     sample, conditional = make_sampler(sampler), truncate(model.conditional, top_k, top_p)
+    sample.check(model)
     if (given is None) != (observed is None):
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
     factorization, observed_D, shared = model.factorization, None, False

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,9 @@ class Sampler(abc.ABC):
     nor on where they are, and samplers that are exact agree value by value.
     """
 
+    #: Whether samples follow the distribution of the model; else they are an approximation.
+    exact: ClassVar[bool] = True
+
     def __call__(
         self,
         model: Any,
@@ -90,6 +93,9 @@ class Sampler(abc.ABC):
           shared: all examples have the same observed values and the same context.
         """
         return run(self, model, params, keys, canvas, observed, context, temperature, shared)
+
+    def check(self, model: Any) -> None:  # noqa: B027  most samplers draw from every model
+        """Raises `UserError` in one sentence when the sampler cannot draw from a model, with all its orders."""
 
     def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
         """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
@@ -163,7 +169,7 @@ class Steps:
         fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
         self.keys_SB = fold(keys, jnp.arange(self.factorization.num_steps))
 
-    def _observed(self, sites: jax.Array) -> jax.Array:
+    def observed(self, sites: jax.Array) -> jax.Array:
         """Which of some sites are observed; False for the padding of short blocks."""
         if self.observed_D is None:
             return jnp.zeros(sites.shape, bool)
@@ -173,7 +179,7 @@ class Steps:
     def to_draw(self) -> jax.Array:
         """bool[S]: the steps that have a site to draw."""
         blocks_SM = jnp.asarray(self.factorization.blocks)
-        return ((blocks_SM < self.factorization.num_sites) & ~self._observed(blocks_SM)).any(1)
+        return ((blocks_SM < self.factorization.num_sites) & ~self.observed(blocks_SM)).any(1)
 
     def prompt(self) -> int | jax.Array:
         """How many steps at the start of the order are observed whole."""
@@ -197,7 +203,7 @@ class Steps:
         else:
             held = flat_Dv[jnp.minimum(sites_M, self.factorization.num_sites - 1)]
             held = held.reshape(len(sites_M), *self.value_shape)
-            given_M = self._observed(sites_M)
+            given_M = self.observed(sites_M)
             values = self.head.block_sample(key, features_MF, valid_M, held, given_M, self.temperature)
         return values.reshape(len(sites_M), -1).astype(flat_Dv.dtype)
 
@@ -214,7 +220,7 @@ class Steps:
         flat = canvas.reshape(canvas.shape[0], num_sites, -1)
         if len(sites_M) == 1:  # a slice is written faster than what may be scattered, and one site always exists
             kept = jax.lax.dynamic_slice_in_dim(flat, sites_M[0], 1, axis=1)
-            values = values if self.observed_D is None else jnp.where(self._observed(sites_M), kept, values)
+            values = values if self.observed_D is None else jnp.where(self.observed(sites_M), kept, values)
             return jax.lax.dynamic_update_slice_in_dim(flat, values, sites_M[0], axis=1).reshape(canvas.shape)
-        place_M = jnp.where(valid_M & ~self._observed(sites_M), sites_M, num_sites)
+        place_M = jnp.where(valid_M & ~self.observed(sites_M), sites_M, num_sites)
         return flat.at[:, place_M].set(values, mode="drop").reshape(canvas.shape)
