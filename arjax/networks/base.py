@@ -70,7 +70,7 @@ class Network(nn.Module):
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
     #: Number of steps of a prompt that `extend` reads in one call; 1 where it is just a scan of `step`.
     CHUNK: ClassVar[int] = 1
-    #: Whether the family has the form `ahead`: several steps from those before all of them.
+    #: Whether the family has the form `ahead`: several steps from those before all of them; see `check_ahead`.
     AHEAD: ClassVar[bool] = False
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
     SUPPORTS_GRAPHS: ClassVar[bool] = False
@@ -160,10 +160,21 @@ class Network(nn.Module):
     ) -> jax.Array:
         """Features [B, k, M, F] of the steps t, ..., t + k - 1, each given the steps < t alone, in one pass.
 
-        `carry` is that before step t. Of steps that do not exist the features are finite, and no more. Families that
-        predict from any set of observed sites have it, and say so by `AHEAD`.
+        Those of step t + i are the features that its sites have under the order in which steps t and t + i change
+        places: a model trained on all orders has learned them. `carry` is that before step t, and stays so. The canvas
+        is filled for all steps < t; what else it holds must not matter. Of steps that do not exist the features are
+        finite, and no more. Families that predict from any set of observed sites have it, and say so by `AHEAD`.
         """
-        raise TypeError(f"{type(self).__name__} predicts from all sites of earlier steps")
+        raise TypeError(f"{type(self).__name__} predicts the steps one after another")
+
+    def check_ahead(self) -> None:
+        """Raises `UserError` when the network, with its options, has no form `ahead`."""
+        if not self.AHEAD:
+            able = ", ".join(name for name in NETWORKS.names() if NETWORKS.get(name).AHEAD)
+            raise UserError(
+                f"the network {NETWORKS.name_of(type(self)) or type(self).__name__!r} predicts the steps one after "
+                f"another; several at once need one of {able}"
+            )
 
     def keep(self, carries: Carries, n: jax.Array) -> Carry:
         """The carry after the first n of the steps of `extend`: the others did not happen.

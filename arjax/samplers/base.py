@@ -68,7 +68,7 @@ class Sampler(abc.ABC):
     nor on where they are, and samplers that are exact agree value by value.
     """
 
-    #: Whether its samples follow the model's distribution.
+    #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.
     exact: ClassVar[bool] = True
 
     def __call__(
@@ -180,7 +180,7 @@ class Steps:
         other.factorization, other.head = model.factorization, bound(model.conditional, params)
         return other
 
-    def _observed(self, sites: jax.Array) -> jax.Array:
+    def observed(self, sites: jax.Array) -> jax.Array:
         """bool, of the shape of `sites`: whether each is observed; False for the padding of short blocks."""
         if self.observed_D is None:
             return jnp.zeros(sites.shape, bool)
@@ -190,7 +190,7 @@ class Steps:
     def to_draw(self) -> jax.Array:
         """bool[S]: the steps that have a site to draw."""
         blocks_SM = jnp.asarray(self.factorization.blocks)
-        return ((blocks_SM < self.factorization.num_sites) & ~self._observed(blocks_SM)).any(1)
+        return ((blocks_SM < self.factorization.num_sites) & ~self.observed(blocks_SM)).any(1)
 
     def prompt(self) -> int | jax.Array:
         """Number of steps at the start of the order with all their sites observed."""
@@ -214,7 +214,7 @@ class Steps:
         else:
             held = flat_Dv[jnp.minimum(sites_M, self.factorization.num_sites - 1)]
             held = held.reshape(len(sites_M), *self.value_shape)
-            observed_M = self._observed(sites_M)
+            observed_M = self.observed(sites_M)
             values = self.head.block_sample(key, features_MF, valid_M, held, observed_M, self.temperature)
         return values.reshape(len(sites_M), -1).astype(flat_Dv.dtype)
 
@@ -231,9 +231,9 @@ class Steps:
         flat = canvas.reshape(canvas.shape[0], num_sites, -1)
         if len(sites_M) == 1:  # a slice is written faster than a scatter, and a block of one site has no padding
             kept = jax.lax.dynamic_slice_in_dim(flat, sites_M[0], 1, axis=1)
-            values = values if self.observed_D is None else jnp.where(self._observed(sites_M), kept, values)
+            values = values if self.observed_D is None else jnp.where(self.observed(sites_M), kept, values)
             return jax.lax.dynamic_update_slice_in_dim(flat, values, sites_M[0], axis=1).reshape(canvas.shape)
-        place_M = jnp.where(valid_M & ~self._observed(sites_M), sites_M, num_sites)
+        place_M = jnp.where(valid_M & ~self.observed(sites_M), sites_M, num_sites)
         return flat.at[:, place_M].set(values, mode="drop").reshape(canvas.shape)
 
     def _steps(self, t: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -241,7 +241,7 @@ class Steps:
         step_k, num_steps = t + jnp.arange(k), self.factorization.num_steps
         sites_kM = jnp.asarray(self.factorization.blocks)[jnp.minimum(step_k, num_steps - 1)]
         drawn_kM = (step_k < num_steps)[:, None] & (sites_kM < self.factorization.num_sites)
-        return jnp.minimum(step_k, num_steps - 1), sites_kM, drawn_kM & ~self._observed(sites_kM)
+        return jnp.minimum(step_k, num_steps - 1), sites_kM, drawn_kM & ~self.observed(sites_kM)
 
     def window_values(self, keys_S: jax.Array, canvas_1: jax.Array, t: jax.Array, features_kMF: jax.Array) -> jax.Array:
         """Draws the sites of the steps t, ..., t + k - 1 of one example, [1, *grid, *value], from their features.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.spec import EventSpec
-from arjax.factorization import Factorization
+from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import Network
 from arjax.testing.examples import random_x
@@ -91,6 +91,32 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
         return jax.lax.scan(one_round, (carry, jnp.int32(0)), kept_R)[1]
 
     return jax.vmap(one)(x, garbage, kept, context)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 6))
+def in_place_of(network, params, x, garbage, factorization, context, k):
+    """What `ahead` says before each step t: features [B, S, k, M, F] of the steps t, ..., t + k - 1, on a canvas that
+    holds `garbage` for the steps >= t.
+    """
+    apply = functools.partial(network.apply, {"params": params})
+    x_BDv, garbage_BDv = (a.reshape(a.shape[0], factorization.num_sites, -1) for a in (x, garbage))
+
+    def body(carry, t):
+        before = (jnp.asarray(factorization.step) < t)[:, None]
+        canvas = jnp.where(before, x_BDv, garbage_BDv).reshape(x.shape)
+        found = apply(carry, canvas, t, k, factorization, context, method="ahead")
+        return apply(carry, canvas, t, factorization, context, method="step")[0], found
+
+    carry = apply(x.shape[0], factorization, context, method="init_carry")
+    _, found_SBkMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
+    return jnp.swapaxes(found_SBkMF, 0, 1)
+
+
+def swapped(factorization: Factorization, t: int, other: int) -> Factorization:
+    """The factorization in which two steps have changed places."""
+    blocks = [row[row < factorization.num_sites] for row in np.asarray(factorization.blocks)]
+    blocks[t], blocks[other] = blocks[other], blocks[t]
+    return from_order(np.concatenate(blocks), [len(block) for block in blocks], factorization.grid_shape)
 
 
 def dependence(

@@ -16,9 +16,8 @@ from arjax.testing import forms
 from arjax.testing.examples import BATCH, CONTEXTS, EVENTS, all_values, another_part, random_context, random_x
 from arjax.testing.laws import Law, LawBroken, NotSupported, as_test, check_laws, require
 from arjax.testing.models import params_of, supported
+from arjax.testing.steps import LOW_PRECISION, check_ahead, check_extends, check_steps, close, where
 
-#: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16 of 8 bits.
-TOLERANCE, LOW_PRECISION = 2e-5, 6e-2
 #: Each kind of data with another block structure.
 STRUCTURES = {
     "binary": "sites",
@@ -61,6 +60,7 @@ def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law
             ("autoregressive", check_autoregressive),
             ("steps", check_steps),
             ("extends", check_extends),
+            ("ahead", check_ahead),
         ):
             laws.append(Law(f"{law}-{event}", functools.partial(_in_all_orders, check, name, event, options)))
     single = {
@@ -97,13 +97,8 @@ def declared(model: AutoregressiveModel) -> np.ndarray:
     dependencies = model.network.dependencies(model.factorization)
     wrong = np.argwhere(dependencies & ~np.asarray(model.factorization.mask()))
     if len(wrong):
-        raise LawBroken(f"{_where(model)}`dependencies` lets site {wrong[0][0]} read site {wrong[0][1]}, not earlier")
+        raise LawBroken(f"{where(model)}`dependencies` lets site {wrong[0][0]} read site {wrong[0][1]}, not earlier")
     return dependencies
-
-
-def _where(model: AutoregressiveModel) -> str:
-    steps = np.asarray(model.factorization.step).reshape(model.event.grid_shape).tolist()
-    return f"on {model.event.kind} data with the steps {steps}: "
 
 
 def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
@@ -116,59 +111,7 @@ def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any =
     for wrong, verb in ((reads & ~should, "read"), (should & ~reads, "do not read")):
         for site, other in np.argwhere(wrong)[:1]:
             why = "which is not earlier" if verb == "read" else "but `dependencies` declares that they do"
-            raise LawBroken(f"law 1: {_where(model)}the features of site {site} {verb} site {other}, {why}")
-
-
-def _close(found: np.ndarray, expected: np.ndarray, tolerance: float, message: str) -> None:
-    difference, largest = np.abs(found - expected).max(), np.abs(expected).max()
-    require(np.isfinite(found).all(), f"{message}: some are not finite")
-    require(difference <= tolerance * largest, f"{message}: by {difference:.3g}, where the largest is {largest:.3g}")
-
-
-def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
-    """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read.
-
-    Raises:
-      LawBroken: they differ.
-    """
-    x, garbage = random_x(model.event, BATCH), random_x(model.event, BATCH, seed=1)
-    expected = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
-    found = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
-    _close(found, expected, TOLERANCE, f"law 3: {_where(model)}features of `step` and of `__call__` differ")
-
-
-def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6) -> np.ndarray:
-    """Law 3: windows of `extend`, of which the first n steps are kept, give them too; n differs between examples.
-
-    Returns:
-      The number of comparisons of each step, int[S].
-
-    Raises:
-      LawBroken: they differ.
-    """
-    event, factorization = model.event, model.factorization
-    x, garbage = random_x(event, BATCH), random_x(event, BATCH, seed=1)
-    expected = np.asarray(forms.parallel(model.network, params, x, factorization, context))[:num]
-    kept = np.random.default_rng(3).integers(0, forms.WINDOW + 1, (num, forms.ROUNDS))
-    kept[0], kept[1] = 1, forms.WINDOW
-    context = jax.tree.map(lambda part: part[:num], context)
-    cuts = forms.in_cuts(model.network, params, x[:num], garbage[:num], factorization, kept, context)
-    t, n, found = map(np.asarray, cuts)
-    require(np.isfinite(found).all(), f"law 3: {_where(model)}features of `extend` are not finite")
-    compared = np.zeros(factorization.num_steps, int)
-    for b, r in np.ndindex(t.shape):
-        places = [(i, t[b, r] + i) for i in range(min(n[b, r] + 1, forms.WINDOW))]
-        for i, step in [*places, (forms.WINDOW, t[b, r] + n[b, r])]:
-            if step < factorization.num_steps:
-                sites = np.asarray(factorization.blocks)[step]
-                sites = sites[sites < factorization.num_sites]
-                difference = np.abs(found[b, r, i, : len(sites)] - expected[b, sites]).max()
-                place = f"`extend` from step {t[b, r]} on, of which {n[b, r]} steps were kept, differs at step {step}"
-                enough = difference <= TOLERANCE * np.abs(expected).max()
-                require(enough, f"law 3: {_where(model)}{place} by {difference:.3g}")
-                compared[step] += 1
-    require((compared > 0).all(), "law 3: some steps were not compared")
-    return compared
+            raise LawBroken(f"law 1: {where(model)}the features of site {site} {verb} site {other}, {why}")
 
 
 def check_context(name: str, options: dict[str, Any]) -> None:
@@ -283,4 +226,4 @@ def check_bfloat16(name: str, options: dict[str, Any]) -> None:
     expected = np.asarray(forms.parallel(high.network, params, x, high.factorization))
     found = forms.parallel(low.network, params, x, low.factorization)
     require(found.dtype == np.float32, f"bfloat16: features are {found.dtype}, not float32")
-    _close(np.asarray(found), expected, LOW_PRECISION, "bfloat16: features and those of float32 differ")
+    close(np.asarray(found), expected, LOW_PRECISION, "bfloat16: features and those of float32 differ")

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, activation, check_sizes
 from arjax.networks.layers.embedding import ContextEncoder, flat_sites
@@ -145,10 +146,35 @@ class DeepNADE(OrderAgnosticNetwork):
         """The sum of the first layer, float32[B, U]."""
         return self._first(batch_size, context)
 
-    def step(self, carry, canvas, t, factorization, context=None):
+    def _after(self, carry: jax.Array, canvas: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
+        """What the first layer adds up to before step t, from what it did before step t - 1."""
         blocks_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
         new_M = jnp.where(t > 0, blocks_M, self.event.num_sites)
-        carry = carry + self._terms(canvas, new_M, self._kernels(new_M))
+        return carry + self._terms(canvas, new_M, self._kernels(new_M))
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        carry = self._after(carry, canvas, t, factorization)
         kernel_MUF, bias_MF = self._outputs(factorization.sites(t)[0])
         features = jnp.einsum("bu,muf->bmf", self.mlp.upper(carry, False), kernel_MUF.astype(self.dtype))
         return carry, (features + bias_MF.astype(self.dtype)).astype(jnp.float32)
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass; the carries are the sums before each of the steps, as the first axis."""
+        step_k = t + jnp.arange(k)
+        new_kM = jnp.take(jnp.asarray(factorization.blocks), step_k - 1, axis=0, mode="clip")
+        new_kM = jnp.where(step_k[:, None] > 0, new_kM, self.event.num_sites)
+        pre_BkU = carry[:, None] + jnp.cumsum(self._terms(canvas, new_kM, self._kernels(new_kM)), axis=1)
+        kernel, bias = self._outputs(jnp.take(jnp.asarray(factorization.blocks), step_k, axis=0, mode="clip"))
+        features = jnp.einsum("bku,kmuf->bkmf", self.mlp.upper(pre_BkU, False), kernel.astype(self.dtype))
+        carries = jnp.concatenate([carry[None], jnp.swapaxes(pre_BkU, 0, 1)])
+        return carries, (features + bias.astype(self.dtype)).astype(jnp.float32)
+
+    def keep(self, carries, n):
+        return jax.lax.dynamic_index_in_dim(carries, n, keepdims=False)
+
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
+        h_BU = self.mlp.upper(self._after(carry, canvas, t, factorization), False)
+        sites_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
+        kernel, bias = self._outputs(sites_kM)
+        features = jnp.einsum("bu,kmuf->bkmf", h_BU, kernel.astype(self.dtype))
+        return (features + bias.astype(self.dtype)).astype(jnp.float32)

@@ -33,6 +33,9 @@ class OrderAgnosticNetwork(Network):
 
     steps_per_chunk: int = 32
 
+    CHUNK = 8
+    AHEAD = True
+
     def given(
         self, x: jax.Array, observed: jax.Array, context: jax.Array | None = None, *, train: bool = False
     ) -> jax.Array:
@@ -90,18 +93,24 @@ class OrderAgnosticNetwork(Network):
         features_BSMF = features_BGCMF.reshape(features_BGCMF.shape[0], count * chunk, *features_BGCMF.shape[3:])
         return to_grid(features_BSMF[:, :num_steps], factorization)
 
+    def _given_steps(
+        self, x: jax.Array, steps_C: jax.Array, factorization: Factorization, context: Any, train: bool = False
+    ) -> jax.Array:
+        """Features [B, C, M, F] of some steps, each given the sites of all steps before it: one pass, C * B rows."""
+
+        def repeat(array: jax.Array) -> jax.Array:  # [B, ...] -> [C * B, ...]
+            return jnp.broadcast_to(array, (len(steps_C), *array.shape)).reshape(-1, *array.shape[1:])
+
+        observed = jax.vmap(lambda t: self.observed_before(t, len(x), factorization))(steps_C)
+        observed = observed.reshape(-1, *self.event.grid_shape)
+        features = self.given(repeat(x), observed, jax.tree.map(repeat, context), train=train)
+        features = features.reshape(len(steps_C), len(x), *features.shape[1:])
+        picked_CBMF = jax.vmap(lambda f, t: self.pick(f, t, factorization))(features, steps_C)
+        return jnp.swapaxes(picked_CBMF, 0, 1)
+
     def __call__(self, x, factorization, context=None, *, train=False):
         def body(network: OrderAgnosticNetwork, carry: tuple[()], steps_C: jax.Array) -> tuple[tuple[()], jax.Array]:
-            def repeat(array: jax.Array) -> jax.Array:  # [B, ...] -> [C * B, ...]
-                return jnp.broadcast_to(array, (len(steps_C), *array.shape)).reshape(-1, *array.shape[1:])
-
-            observed = jax.vmap(lambda t: network.observed_before(t, len(x), factorization))(steps_C)
-            observed = observed.reshape(-1, *self.event.grid_shape)
-            all_context = jax.tree.map(repeat, context)
-            features = network.given(repeat(x), observed, all_context, train=train)
-            features = features.reshape(len(steps_C), len(x), *features.shape[1:])
-            picked_CBMF = jax.vmap(lambda f, t: network.pick(f, t, factorization))(features, steps_C)
-            return carry, jnp.swapaxes(picked_CBMF, 0, 1)
+            return carry, network._given_steps(x, steps_C, factorization, context, train)
 
         return self.scan_steps(body, (), jnp.arange(factorization.num_steps), factorization)
 
@@ -112,3 +121,15 @@ class OrderAgnosticNetwork(Network):
     def step(self, carry, canvas, t, factorization, context=None):
         features = self.given(canvas, self.observed_before(t, len(canvas), factorization), context)
         return carry, self.pick(features, t, factorization)
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass over k copies of each example, each with other observed sites."""
+        return carry, self._given_steps(canvas, t + jnp.arange(k), factorization, context)
+
+    def keep(self, carries, n):
+        """Nothing was kept."""
+        return carries
+
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
+        features = self.given(canvas, self.observed_before(t, len(canvas), factorization), context)
+        return jax.vmap(lambda i: self.pick(features, t + i, factorization), out_axes=1)(jnp.arange(k))

@@ -32,7 +32,7 @@ class BlockNetwork(Network):
 
     A token encodes the value and the position that it reads, and the position that it predicts. It may attend to the
     tokens of its own step and of earlier ones. Subclasses choose the attention of a layer by `make_attention`;
-    where that has `extend` and `keep`, they set `CHUNK`.
+    where that has `extend` and `keep`, they set `CHUNK`, and where it has `ahead`, `AHEAD`.
 
     Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
     `mlp_ratio` times the width; `activation`; `norm_kind` ("layer" or "rms") with `norm_epsilon`; `use_bias` in all
@@ -183,6 +183,21 @@ class BlockNetwork(Network):
             return super().keep(carries, n)
         return [self._apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)]
 
+    def check_ahead(self):
+        super().check_ahead()
+        check_target_position({"position": self.position, "target_position": self.target_position})
+
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
+        """Tokens that all read step t - 1, each with a target of its own."""
+        if not self.AHEAD:
+            return super().ahead(carry, canvas, t, k, factorization, context)
+        tokens_BkME = self.tokens.ahead(canvas, t, k, factorization, context)
+        batch, _, block_size, width = tokens_BkME.shape
+        h = tokens_BkME.reshape(batch, k * block_size, width)
+        for i, cache in enumerate(carry):
+            h = self._apply_layer(i, cache, h, t, block_size, method="ahead")
+        return self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
+
 
 def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
     """Raises `UserError` unless the scaling of rotary positions is empty, or one that can be computed and is used."""
@@ -216,6 +231,7 @@ class Transformer(BlockNetwork):
     rotary_scaling: tuple[float, ...] = ()
 
     CHUNK = 64
+    AHEAD = True
     MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
 
     @classmethod

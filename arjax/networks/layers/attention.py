@@ -162,6 +162,15 @@ class SelfAttention(MultiHead):
         """The cache after the first n blocks of `extend`."""
         return cache
 
+    def ahead(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
+        """Blocks that each come in place of block t: all see the blocks < t of the cache, and each sees itself."""
+        block_T = jnp.arange(x_BTE.shape[1]) // block_size
+        q, *new = self._qkv(x_BTE, jnp.asarray(t))
+        keys, values = (jnp.concatenate(both, axis=2) for both in zip(cache, new, strict=True))
+        of_cache = jnp.broadcast_to(jnp.arange(cache[0].shape[2]) < t * block_size, (len(block_T), cache[0].shape[2]))
+        visible = jnp.concatenate([of_cache, block_T[:, None] == block_T], axis=1)
+        return self._merge(attention(q, keys, values, visible))
+
 
 def write_tokens(cache: jax.Array, new: jax.Array, start: jax.Array) -> jax.Array:
     """The cache [B, G, C, H] with the new tokens [B, G, T, H] at the indices from `start` on, as far as these exist."""

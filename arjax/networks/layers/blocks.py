@@ -87,7 +87,7 @@ class Block(nn.Module):
 
     Attributes:
       make_attention: makes the attention module, with the methods of `attention.SelfAttention`: all tokens,
-        `init_cache`, `step`, `extend` and `keep`.
+        `init_cache`, `step`, `extend`, `keep` and `ahead`, the last ones as far as the network asks for them.
       out_scale: initial variance of each branch of the residual stream, relative to the usual one.
       make_cross: makes the `CrossAttention` to the context, or None.
     """
@@ -153,6 +153,11 @@ class Block(nn.Module):
     def keep(self, cache: Cache, n: jax.Array) -> Cache:
         """The cache after the first n blocks of `extend`."""
         return self.attention.keep(cache[0], n), cache[1]
+
+    def ahead(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
+        """The tokens of blocks that each come in place of block t."""
+        mixed = self.attention.ahead(cache[0], self.attention_norm(x_BTE), t, block_size)
+        return self._finish(x_BTE + mixed, cache[1])
 
     def _finish(self, x: jax.Array, cross: tuple) -> jax.Array:
         """Attention to the context, where there is one, and the MLP."""

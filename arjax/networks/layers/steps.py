@@ -78,6 +78,15 @@ class StepTokens(nn.Module):
         read_kM = jnp.where(step_k[:, None] > 0, read_kM, factorization.num_sites)
         return self._tokens(canvas, read_kM, jnp.take(blocks_SM, step_k, axis=0, mode="clip"), context)
 
+    def ahead(
+        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: jax.Array | None
+    ) -> jax.Array:
+        """Tokens [B, k, M, E] that all read step t - 1 and have the steps t, ..., t + k - 1 as targets."""
+        target_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
+        previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
+        read_M = jnp.where(t > 0, previous_M, factorization.num_sites)
+        return self._tokens(canvas, jnp.broadcast_to(read_M, target_kM.shape), target_kM, context)
+
     def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, context: jax.Array | None) -> jax.Array:
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
         exists = (read < self.event.num_sites)[..., None]
