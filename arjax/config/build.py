@@ -1,4 +1,4 @@
-"""From a config to typed components; nothing below this file sees a config object. Impossible combinations end here."""
+"""From a config to typed components; nothing below this file sees a config. It refuses impossible combinations."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         **options,
     )
     check_temperature(config.sample.temperature)
-    asked = config.sample  # what it cannot be is said here, before the training
+    asked = config.sample  # refused now, before the training
     drawn_from = truncate(model.conditional, asked.top_k, asked.top_p, asked.min_p)
     make_sampler(asked.sampler).check(dataclasses.replace(model, conditional=drawn_from))
     return model
 
 
 def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:
-    """Builds the parts of a run from its config, for these devices (all there are, by default).
+    """Builds the parts of a run from its config, for these devices (all devices by default).
 
     Raises `UserError` for a mistake before anything compiles.
     """

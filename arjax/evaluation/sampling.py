@@ -39,14 +39,14 @@ def draw_on_mesh(
 ) -> Draw:
     """`num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
 
-    Every device computes its own examples, with parameters wherever they lie. Where `num` does not divide over the
-    axes, some examples more are drawn and thrown away. All processes of a run call this together.
+    Every device computes its own examples, whatever the sharding of the parameters. Where `num` is no multiple of the
+    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
 
     Args:
       model: the model.
       params: its parameters, on the mesh.
       key: example b has the key fold_in(key, b).
-      num: how many.
+      num: the number of examples.
       mesh: as from `make_mesh`.
       given: values to clamp, of one example or of each.
       context: of one example or of each.
@@ -58,7 +58,7 @@ def draw_on_mesh(
     Raises:
       UserError: as `model.draw`.
     """
-    keys_of(key, num)  # the number that is named in messages is the one asked for
+    keys_of(key, num)  # checks `num` before it is rounded up: messages name it
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     drawn = -(-num // parts) * parts
 

@@ -7,6 +7,7 @@ from arjax.samplers.cached import Cached
 from arjax.samplers.fixed_point import FixedPoint
 from arjax.samplers.greedy import Greedy
 from arjax.samplers.naive import Naive
+from arjax.samplers.parallel import Parallel
 from arjax.samplers.speculative import Speculative
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "FixedPoint",
     "Greedy",
     "Naive",
+    "Parallel",
     "Resources",
     "Sampler",
     "Speculative",

@@ -1,4 +1,4 @@
-"""The contract of a sampler, and what all samplers share: call strings, keys, statistics, and drawing a step."""
+"""The contract of a sampler, and the code shared by all samplers: call strings, keys, statistics, draws of a step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SAMPLERS = Registry("sampler", hidden=("source",), check=check_ranges)
 
 
 class Draw(NamedTuple):
-    """Samples and what they cost.
+    """Samples and the cost of drawing them.
 
     Attributes:
       x: the samples, [B, *grid, *value].
@@ -68,7 +68,7 @@ class Sampler(abc.ABC):
     nor on where they are, and samplers that are exact agree value by value.
     """
 
-    #: Whether its samples follow the model's distribution.
+    #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.
     exact: ClassVar[bool] = True
 
     def __call__(
@@ -82,13 +82,13 @@ class Sampler(abc.ABC):
         temperature: float | jax.Array = 1.0,
         shared: bool = False,
     ) -> Draw:
-        """Draws B examples in one compiled program, which serves all orders, keys, temperatures and observed sites.
+        """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites.
 
         Args:
           model: a pytree with the fields `network`, `conditional` and `factorization`, as `AutoregressiveModel`.
           params: its parameters.
           keys: B random keys.
-          canvas: the values of observed sites, [B, *grid, *value]; what it holds elsewhere does not matter.
+          canvas: the values of observed sites, [B, *grid, *value]; its values elsewhere do not matter.
           observed: bool[D], the sites that keep their values; None where nothing is observed.
           context: [B, ...] or None.
           temperature: see `Conditional.sample`.
@@ -113,7 +113,7 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: jax.Array | None) -> Draw:
-        """What subclasses compute, inside `jit`; `run` adds the statistics that follow from the arguments."""
+        """The algorithm of a subclass, inside `jit`; `run` adds the statistics that follow from the arguments."""
 
 
 @functools.partial(jax.jit, static_argnames="shared")
@@ -155,7 +155,7 @@ def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
 
 
 class Steps:
-    """What the steps of one draw share, and how each of them is drawn; lives inside `jit`."""
+    """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only."""
 
     def __init__(
         self,
@@ -180,8 +180,8 @@ class Steps:
         other.factorization, other.head = model.factorization, bound(model.conditional, params)
         return other
 
-    def _observed(self, sites: jax.Array) -> jax.Array:
-        """Which of some sites are observed; False for the padding of short blocks."""
+    def observed(self, sites: jax.Array) -> jax.Array:
+        """bool, of the shape of `sites`: whether each is observed; False for the padding of short blocks."""
         if self.observed_D is None:
             return jnp.zeros(sites.shape, bool)
         within = jnp.minimum(sites, self.factorization.num_sites - 1)
@@ -190,10 +190,10 @@ class Steps:
     def to_draw(self) -> jax.Array:
         """bool[S]: the steps that have a site to draw."""
         blocks_SM = jnp.asarray(self.factorization.blocks)
-        return ((blocks_SM < self.factorization.num_sites) & ~self._observed(blocks_SM)).any(1)
+        return ((blocks_SM < self.factorization.num_sites) & ~self.observed(blocks_SM)).any(1)
 
     def prompt(self) -> int | jax.Array:
-        """How many steps at the start of the order are observed whole."""
+        """Number of steps at the start of the order with all their sites observed."""
         if self.observed_D is None:
             return 0
         to_draw_S = self.to_draw()
@@ -214,8 +214,8 @@ class Steps:
         else:
             held = flat_Dv[jnp.minimum(sites_M, self.factorization.num_sites - 1)]
             held = held.reshape(len(sites_M), *self.value_shape)
-            given_M = self._observed(sites_M)
-            values = self.head.block_sample(key, features_MF, valid_M, held, given_M, self.temperature)
+            observed_M = self.observed(sites_M)
+            values = self.head.block_sample(key, features_MF, valid_M, held, observed_M, self.temperature)
         return values.reshape(len(sites_M), -1).astype(flat_Dv.dtype)
 
     def values(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
@@ -229,11 +229,11 @@ class Steps:
         num_sites = self.factorization.num_sites
         values = self.values(canvas, t, features_BMF)
         flat = canvas.reshape(canvas.shape[0], num_sites, -1)
-        if len(sites_M) == 1:  # a slice is written faster than what may be scattered, and one site always exists
+        if len(sites_M) == 1:  # a slice is written faster than a scatter, and a block of one site has no padding
             kept = jax.lax.dynamic_slice_in_dim(flat, sites_M[0], 1, axis=1)
-            values = values if self.observed_D is None else jnp.where(self._observed(sites_M), kept, values)
+            values = values if self.observed_D is None else jnp.where(self.observed(sites_M), kept, values)
             return jax.lax.dynamic_update_slice_in_dim(flat, values, sites_M[0], axis=1).reshape(canvas.shape)
-        place_M = jnp.where(valid_M & ~self._observed(sites_M), sites_M, num_sites)
+        place_M = jnp.where(valid_M & ~self.observed(sites_M), sites_M, num_sites)
         return flat.at[:, place_M].set(values, mode="drop").reshape(canvas.shape)
 
     def _steps(self, t: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -241,7 +241,7 @@ class Steps:
         step_k, num_steps = t + jnp.arange(k), self.factorization.num_steps
         sites_kM = jnp.asarray(self.factorization.blocks)[jnp.minimum(step_k, num_steps - 1)]
         drawn_kM = (step_k < num_steps)[:, None] & (sites_kM < self.factorization.num_sites)
-        return jnp.minimum(step_k, num_steps - 1), sites_kM, drawn_kM & ~self._observed(sites_kM)
+        return jnp.minimum(step_k, num_steps - 1), sites_kM, drawn_kM & ~self.observed(sites_kM)
 
     def window_values(self, keys_S: jax.Array, canvas_1: jax.Array, t: jax.Array, features_kMF: jax.Array) -> jax.Array:
         """Draws the sites of the steps t, ..., t + k - 1 of one example, [1, *grid, *value], from their features.

@@ -1,4 +1,4 @@
-"""The laws of a sampler: the values of the naive one, whatever is drawn together, and observed sites keep theirs."""
+"""The laws of a sampler: the values of the naive one, in any batch; observed sites keep their values."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from arjax.core.spec import EventSpec
 from arjax.samplers import make_sampler
 from arjax.testing import forms
 from arjax.testing.examples import EVENTS, all_values, random_x
-from arjax.testing.laws import Law, NotServed, as_test, check_laws, require
-from arjax.testing.models import params_of, served
+from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+from arjax.testing.models import params_of, supported
 from arjax.testing.statistics import LEAST_P, chi_square
 
-#: Kind of data and block structure of the models that are drawn from.
+#: Kind of data and block structure of the models.
 MODELS = {"binary": "sites", "tokens": "sizes(sizes=(1, 3, 2))", "real": "sites"}
 NUM, DRAWS = 16, 4096
 
@@ -32,7 +32,7 @@ def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> Cal
       call: its call string, or the sampler itself.
       exact: whether it draws the values of the naive sampler from the same keys. Else it must have its distribution,
         unless it says itself that it has not (`Sampler.exact`).
-      network: whose small model it draws from.
+      network: the network of the small model.
     """
     return as_test(_laws(call, exact, network))
 
@@ -58,20 +58,20 @@ def _laws(call: Any, exact: bool, network: str) -> list[Law]:
 
 
 def _model(network: str, event: str) -> tuple[Any, Any]:
-    model = served(network, EVENTS[event], "random(seed=3)", MODELS[event])
+    model = supported(network, EVENTS[event], "random(seed=3)", MODELS[event])
     return model, params_of(model)
 
 
 def _draw(model: Any, params: Any, call: Any, num: int = NUM, **options: Any) -> Any:
-    return _served_draw(model, params, jax.random.split(jax.random.key(4), num), call, **options)
+    return _supported_draw(model, params, jax.random.split(jax.random.key(4), num), call, **options)
 
 
-def _served_draw(model: Any, params: Any, keys: jax.Array, call: Any, **options: Any) -> Any:
-    """A draw; raises `NotServed` where the sampler refuses the model."""
+def _supported_draw(model: Any, params: Any, keys: jax.Array, call: Any, **options: Any) -> Any:
+    """A draw; raises `NotSupported` where the sampler refuses the model."""
     try:
         return model.draw(params, keys, sampler=make_sampler(call), **options)
     except UserError as refusal:
-        raise NotServed(str(refusal)) from refusal
+        raise NotSupported(str(refusal)) from refusal
 
 
 def check_values(call: Any, network: str, event: str) -> None:
@@ -109,7 +109,7 @@ def check_statistics(call: Any, network: str, num: int = NUM) -> tuple[np.ndarra
       LawBroken: they are not.
     """
     event = EventSpec((2, 2))
-    model = served(network, event, "random(seed=2)", "sites")
+    model = supported(network, event, "random(seed=2)", "sites")
     drawn = _draw(model, params_of(model), call, num)
     codes = np.asarray(drawn.x).reshape(num, -1) @ (2 ** np.arange(4)[::-1])
     log_prob = np.asarray(forms.log_prob(model, all_values(event)))
@@ -125,13 +125,13 @@ def check_statistics(call: Any, network: str, num: int = NUM) -> tuple[np.ndarra
 
 
 def check_observed(call: Any, network: str, event: str) -> None:
-    """Observed sites keep their values; those before them in the order are all observed.
+    """Observed sites keep their values; they come first in the order.
 
     Raises:
       LawBroken: they do not.
     """
     model, params = _model(network, event)
-    given = random_x(model.event, NUM)  # not what the keys would draw
+    given = random_x(model.event, NUM)  # unlike the values drawn from the keys
     for steps in (1, model.factorization.num_steps):
         observed = (np.asarray(model.factorization.step) < steps).reshape(model.event.grid_shape)
         found = np.asarray(_draw(model, params, call, given=given, observed=observed).x)
@@ -140,7 +140,7 @@ def check_observed(call: Any, network: str, event: str) -> None:
 
 
 def check_own_key(call: Any, network: str) -> None:
-    """An example depends on its own key alone: the first of many are those of few.
+    """An example depends on its own key alone: the first examples of a large batch are those of a small one.
 
     Of samplers that do not follow the model on its own observed values, too: keys may not matter to them.
 
@@ -154,8 +154,8 @@ def check_own_key(call: Any, network: str) -> None:
 
     def draw(num: int) -> np.ndarray:
         options = {} if follows else {"given": given[:num], "observed": first}
-        return np.asarray(_served_draw(model, params, keys[:num], call, **options).x)
+        return np.asarray(_supported_draw(model, params, keys[:num], call, **options).x)
 
     many, few = draw(NUM), draw(NUM // 4)
-    require((many[: NUM // 4] == few).all(), "an example depends on what is drawn with it, not on its own key alone")
+    require((many[: NUM // 4] == few).all(), "an example depends on the batch, not on its own key alone")
     require((many != many[:1]).any(), "all samples are alike")
