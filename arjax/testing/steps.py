@@ -12,7 +12,7 @@ from arjax.core.errors import UserError
 from arjax.models import AutoregressiveModel
 from arjax.testing import forms
 from arjax.testing.examples import BATCH, random_x
-from arjax.testing.laws import NotServed, require
+from arjax.testing.laws import NotSupported, require
 
 #: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16 of 8 bits.
 TOLERANCE, LOW_PRECISION = 2e-5, 6e-2
@@ -82,13 +82,13 @@ def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None) ->
     once, whatever the canvas holds for them.
 
     Raises:
-      NotServed: the network has no such form.
+      NotSupported: the network has no such form.
       LawBroken: they differ.
     """
     try:
         model.network.check_ahead()
     except UserError as refusal:
-        raise NotServed(str(refusal)) from refusal
+        raise NotSupported(str(refusal)) from refusal
     event, factorization, num = model.event, model.factorization, 8
     x, garbage = random_x(event, BATCH), random_x(event, num, seed=1)
     few = jax.tree.map(lambda part: part[:num], context)
