@@ -1,4 +1,4 @@
-"""A model with its parameters, for notebooks: scores, draws and pictures in a line each."""
+"""A model with its parameters, for notebooks: scores, samples and plots in a line each."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a trained model is scored.
+    """Options of the scores of a trained model.
 
     Attributes:
       mesh: where its parameters are.
       batch_size: examples scored at once.
       num_orders: orders of the mixture that is scored, of a model with several.
-      seed: of what is drawn when a split is scored.
-      about: what is said about the training in a model card.
+      seed: of the random numbers in the score of a split.
+      about: the facts about the training in a model card.
     """
 
     mesh: Mesh
@@ -72,19 +72,19 @@ class Settings:
 
 
 class TrainedModel:
-    """A model with its parameters, and what is known of its training.
+    """A model with its parameters, and the data and the results of its training.
 
-    Examples go in and come out as the model sees them: as the rows of `dataset`. Real data that were standardised are
-    so here, too; `standardise` and `in_data_units` lead from one to the other, and log-probabilities are densities in
-    the units of the data, as in every report.
+    Examples have the form of the rows of `dataset`, the input of the model. Standardised real data are standardised
+    here, too; `standardise` and `in_data_units` convert them, and log-probabilities are densities in the units of the
+    data, as in every report.
 
     Attributes:
       model: the model.
       params: its parameters.
-      dataset: what it was trained on; without splits where there are only the parameters.
+      dataset: its training data; without splits where there are only the parameters.
       results: the scores of the test split, as in `results.json`; None before there are any.
       history: the metrics of the training by name: `history["validation/bits_per_dim"]` is a `Curve`.
-      settings: how it is scored, and where.
+      settings: options and devices of its scores.
     """
 
     model: AutoregressiveModel
@@ -101,7 +101,7 @@ class TrainedModel:
           x: examples [N, *grid, *value], such as `run.dataset.splits["test"].arrays.x`. Binarization and the like are
             not applied.
           context: [N, ...], or one for all; a dict where the context has several parts.
-          mask: [N, *grid] of 0 and 1, the sites that count; None: all.
+          mask: [N, *grid] of 0 and 1, the sites that are scored; None: all.
 
         Raises:
           UserError: shapes or values do not fit the model.
@@ -125,7 +125,7 @@ class TrainedModel:
         """Draws `num` examples [num, *grid, *value]: the same for the same seed, and fewer are the first of more.
 
         Args:
-          num: how many.
+          num: the number of examples.
           seed: of the random numbers.
           prompt: the first characters of each example, of a model of text; instead of `given` and `observed`.
           given: values of the observed sites, of one example for all or of each.
@@ -139,7 +139,7 @@ class TrainedModel:
           UserError: as `model.draw` and `prompt_options`.
         """
         if prompt and (given is not None or observed is not None):
-            raise UserError("a prompt says what is observed: leave `given` and `observed` out")
+            raise UserError("a prompt sets the observed sites: leave `given` and `observed` out")
         if not is_integer(seed) or seed < 0:
             raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
         run = functools.partial(open_run, mesh=self.settings.mesh)

@@ -45,7 +45,7 @@ class Columns(Conditional):
         """The family of each kind of column, as call strings such as `columns(real='gaussian_mixture(components=5)')`.
 
         Raises:
-          UserError: data of one kind for all sites, or a family that does not serve its kind of column.
+          UserError: data of one kind for all sites, or a family that does not support its kind of column.
         """
         if event.kind != "columns":
             raise unsuitable("columns", "mixed columns", event)
@@ -108,7 +108,7 @@ class ColumnsAt:
 
     Attributes:
       families: the different ones.
-      group_M: which of them each site has.
+      group_M: int[M], the index of the family of each site.
     """
 
     families: tuple[Conditional, ...]

@@ -17,7 +17,7 @@ from arjax.core.integers import is_integer
 
 
 def truncate(conditional: Conditional, top_k: int = 0, top_p: float = 1.0) -> Conditional | Truncated:
-    """The conditional whose samples are restricted to probable values; it draws, and does not score.
+    """The conditional with samples restricted to probable values; it draws, and does not score.
 
     Args:
       conditional: draws independent scalars out of finitely many values, or is `nested` around one that does: then the
@@ -55,7 +55,7 @@ def _truncated(family: Conditional, top_k: int, top_p: float) -> Truncated:
 
 @dataclasses.dataclass(frozen=True)
 class Truncated:
-    """What samplers need of a conditional: `bind`, `at` and `sample`."""
+    """The part of a conditional that samplers use: `bind`, `at` and `sample`."""
 
     family: Conditional
     top_k: int
@@ -74,7 +74,7 @@ class Truncated:
         """log p of each value of each scalar, [..., *value_shape, V] in nats: p^(1/T), restricted and renormalised."""
         table = self.family.log_table(features)
         log_p, num_values = jax.nn.log_softmax(tempered(table, temperature)), table.shape[-1]
-        # By the table itself: a high temperature makes equals of all. Of equals the lower value comes first.
+        # By the table itself: a high temperature makes all entries equal. Of equal entries the lower value comes first.
         order = jnp.argsort(table, axis=-1, descending=True, stable=True)
         kept = jnp.arange(num_values) < min(self.top_k or num_values, num_values)
         if self.top_p < 1:

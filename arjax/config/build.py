@@ -1,4 +1,4 @@
-"""From a config to typed components; nothing below this file sees a config object. Impossible combinations end here."""
+"""From a config to typed components; nothing below this file sees a config. It refuses impossible combinations."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         **options,
     )
     check_temperature(config.sample.temperature)
-    truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # says here where it cannot be
+    truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # raises now where it is impossible
     return model
 
 
 def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:
-    """Builds the parts of a run from its config, for these devices (all there are, by default).
+    """Builds the parts of a run from its config, for these devices (all devices by default).
 
     Raises `UserError` for a mistake before anything compiles.
     """

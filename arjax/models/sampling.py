@@ -1,4 +1,4 @@
-"""Draws from a model: what its users give is checked, then a sampler runs."""
+"""Draws from a model: arguments are checked, then a sampler runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def draw(
       temperature: divides the logits, up to 1e20; 1 is the model's own distribution, and tiny ones draw the most
         probable value of each step.
       top_k, top_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
-      place: puts a tree of arrays, whose first axis are the examples, where they belong on several devices.
+      place: puts a tree of arrays, with examples as their first axis, on several devices.
 
     Raises:
       UserError: an unknown sampler or option, wrong shapes or values, or observed sites that the order does not put

@@ -2,7 +2,21 @@
 
 from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, example_keys, make_sampler
 from arjax.samplers.cached import Cached
+from arjax.samplers.fixed_point import FixedPoint
 from arjax.samplers.naive import Naive
 from arjax.samplers.parallel import Parallel
+from arjax.samplers.speculative import Speculative
 
-__all__ = ["SAMPLERS", "Cached", "Draw", "Naive", "Parallel", "Resources", "Sampler", "example_keys", "make_sampler"]
+__all__ = [
+    "SAMPLERS",
+    "Cached",
+    "Draw",
+    "FixedPoint",
+    "Naive",
+    "Parallel",
+    "Resources",
+    "Sampler",
+    "Speculative",
+    "example_keys",
+    "make_sampler",
+]

@@ -1,8 +1,9 @@
-"""The contract of a sampler, and what all samplers share: call strings, keys, statistics, and drawing a step."""
+"""The contract of a sampler, and the code shared by all samplers: call strings, keys, statistics, draws of a step."""
 
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -27,11 +28,11 @@ def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -
             )
 
 
-SAMPLERS = Registry("sampler", check=check_ranges)
+SAMPLERS = Registry("sampler", hidden=("source",), check=check_ranges)
 
 
 class Draw(NamedTuple):
-    """Samples and what they cost.
+    """Samples and the cost of drawing them.
 
     Attributes:
       x: the samples, [B, *grid, *value].
@@ -48,7 +49,7 @@ class Resources:
     """Things outside of a model that a sampler may be made from, see `Sampler.prepare`.
 
     Attributes:
-      examples: (split, num) -> the first `num` examples of a split, or all of them, as a batch of arrays.
+      examples: (split, num) -> at most `num` examples of a split, evenly spaced, as a batch of arrays.
       open_run: workdir -> another run, with its `model` and its `params`.
     """
 
@@ -80,13 +81,13 @@ class Sampler(abc.ABC):
         temperature: float | jax.Array = 1.0,
         shared: bool = False,
     ) -> Draw:
-        """Draws B examples in one compiled program, which serves all orders, keys, temperatures and observed sites.
+        """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites.
 
         Args:
           model: a pytree with the fields `network`, `conditional` and `factorization`, as `AutoregressiveModel`.
           params: its parameters.
           keys: B random keys.
-          canvas: the values of observed sites, [B, *grid, *value]; what it holds elsewhere does not matter.
+          canvas: the values of observed sites, [B, *grid, *value]; its values elsewhere do not matter.
           observed: bool[D], the sites that keep their values; None where nothing is observed.
           context: [B, ...] or None.
           temperature: see `Conditional.sample`.
@@ -108,7 +109,7 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: jax.Array | None) -> Draw:
-        """What subclasses compute, inside `jit`; `run` adds the statistics that follow from the arguments."""
+        """The algorithm of a subclass, inside `jit`; `run` adds the statistics that follow from the arguments."""
 
 
 @functools.partial(jax.jit, static_argnames="shared")
@@ -150,7 +151,7 @@ def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
 
 
 class Steps:
-    """What the steps of one draw share, and how each of them is drawn; lives inside `jit`."""
+    """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only."""
 
     def __init__(
         self,
@@ -169,8 +170,14 @@ class Steps:
         fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
         self.keys_SB = fold(keys, jnp.arange(self.factorization.num_steps))
 
+    def of(self, model: Any, params: Any) -> Steps:
+        """The same steps and keys of another model, which has the same event."""
+        other = copy.copy(self)
+        other.factorization, other.head = model.factorization, bound(model.conditional, params)
+        return other
+
     def observed(self, sites: jax.Array) -> jax.Array:
-        """Which of some sites are observed; False for the padding of short blocks."""
+        """bool, of the shape of `sites`: whether each is observed; False for the padding of short blocks."""
         if self.observed_D is None:
             return jnp.zeros(sites.shape, bool)
         within = jnp.minimum(sites, self.factorization.num_sites - 1)
@@ -182,7 +189,7 @@ class Steps:
         return ((blocks_SM < self.factorization.num_sites) & ~self.observed(blocks_SM)).any(1)
 
     def prompt(self) -> int | jax.Array:
-        """How many steps at the start of the order are observed whole."""
+        """Number of steps at the start of the order with all their sites observed."""
         if self.observed_D is None:
             return 0
         to_draw_S = self.to_draw()
@@ -203,8 +210,8 @@ class Steps:
         else:
             held = flat_Dv[jnp.minimum(sites_M, self.factorization.num_sites - 1)]
             held = held.reshape(len(sites_M), *self.value_shape)
-            given_M = self.observed(sites_M)
-            values = self.head.block_sample(key, features_MF, valid_M, held, given_M, self.temperature)
+            observed_M = self.observed(sites_M)
+            values = self.head.block_sample(key, features_MF, valid_M, held, observed_M, self.temperature)
         return values.reshape(len(sites_M), -1).astype(flat_Dv.dtype)
 
     def values(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
@@ -218,9 +225,44 @@ class Steps:
         num_sites = self.factorization.num_sites
         values = self.values(canvas, t, features_BMF)
         flat = canvas.reshape(canvas.shape[0], num_sites, -1)
-        if len(sites_M) == 1:  # a slice is written faster than what may be scattered, and one site always exists
+        if len(sites_M) == 1:  # a slice is written faster than a scatter, and a block of one site has no padding
             kept = jax.lax.dynamic_slice_in_dim(flat, sites_M[0], 1, axis=1)
             values = values if self.observed_D is None else jnp.where(self.observed(sites_M), kept, values)
             return jax.lax.dynamic_update_slice_in_dim(flat, values, sites_M[0], axis=1).reshape(canvas.shape)
         place_M = jnp.where(valid_M & ~self.observed(sites_M), sites_M, num_sites)
         return flat.at[:, place_M].set(values, mode="drop").reshape(canvas.shape)
+
+    def _steps(self, t: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The steps t, ..., t + k - 1, int[k]; their sites int[k, M]; which of these exist and are not observed."""
+        step_k, num_steps = t + jnp.arange(k), self.factorization.num_steps
+        sites_kM = jnp.asarray(self.factorization.blocks)[jnp.minimum(step_k, num_steps - 1)]
+        drawn_kM = (step_k < num_steps)[:, None] & (sites_kM < self.factorization.num_sites)
+        return jnp.minimum(step_k, num_steps - 1), sites_kM, drawn_kM & ~self.observed(sites_kM)
+
+    def window_values(self, keys_S: jax.Array, canvas_1: jax.Array, t: jax.Array, features_kMF: jax.Array) -> jax.Array:
+        """Draws the sites of the steps t, ..., t + k - 1 of one example, [1, *grid, *value], from their features.
+
+        Returns:
+          [k, M, size of a value]; anything for steps that do not exist.
+        """
+        step_k, _, _ = self._steps(t, len(features_kMF))
+        flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
+        return jax.vmap(self.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
+
+    def place(self, canvas_1: jax.Array, t: jax.Array, values_kMv: jax.Array) -> jax.Array:
+        """The canvas of one example with the values of the steps t, ..., t + k - 1, where they are not observed."""
+        _, sites_kM, drawn_kM = self._steps(t, len(values_kMv))
+        flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
+        place_kM = jnp.where(drawn_kM, sites_kM, self.factorization.num_sites)
+        return flat_Dv.at[place_kM].set(values_kMv, mode="drop").reshape(canvas_1.shape)
+
+    def read(self, canvas_1: jax.Array, t: jax.Array, k: int) -> jax.Array:
+        """The values of the steps t, ..., t + k - 1 of one example, [k, M, size of a value]."""
+        _, sites_kM, _ = self._steps(t, k)
+        flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
+        return flat_Dv[jnp.minimum(sites_kM, self.factorization.num_sites - 1)]
+
+    def same(self, t: jax.Array, first_kMv: jax.Array, second_kMv: jax.Array) -> jax.Array:
+        """Whether the drawn sites of each of the steps t, ..., t + k - 1 have the same values, bool[k]."""
+        _, _, drawn_kM = self._steps(t, len(first_kMv))
+        return ((first_kMv == second_kMv) | ~drawn_kM[..., None]).all((1, 2))

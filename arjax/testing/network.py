@@ -14,8 +14,8 @@ from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.testing import forms
 from arjax.testing.examples import BATCH, CONTEXTS, EVENTS, all_values, another_part, random_context, random_x
-from arjax.testing.laws import Law, LawBroken, NotServed, as_test, check_laws, require
-from arjax.testing.models import params_of, served
+from arjax.testing.laws import Law, LawBroken, NotSupported, as_test, check_laws, require
+from arjax.testing.models import params_of, supported
 from arjax.testing.steps import LOW_PRECISION, check_ahead, check_extends, check_steps, close, where
 
 #: Each kind of data with another block structure.
@@ -34,7 +34,7 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
 
         test_my_network = network_laws("my_network")
 
-    Each law is an item of the test; a law that asks for what the network refuses is skipped with its sentence.
+    Each law is an item of the test; a case that the network refuses is skipped, with the refusal as the reason.
 
     Args:
       name: of the network, which has been imported, or is found by an entry point.
@@ -54,7 +54,7 @@ def check_network(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opt
 
 
 def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law]:
-    laws = [Law("serves-something", functools.partial(check_serves_something, name, events, options))]
+    laws = [Law("supports-something", functools.partial(check_supports_something, name, events, options))]
     for event in events:
         for law, check in (
             ("autoregressive", check_autoregressive),
@@ -74,20 +74,20 @@ def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law
     return laws + [Law(law, functools.partial(check, name, options)) for law, check in single.items()]
 
 
-def check_serves_something(name: str, events: Sequence[str], options: dict[str, Any]) -> None:
-    """Some kind of data is served: else the laws would hold the network to nothing."""
+def check_supports_something(name: str, events: Sequence[str], options: dict[str, Any]) -> None:
+    """The network supports some kind of data: else the laws would check nothing."""
     refusals = []
     for event in events:
         try:
-            served(name, EVENTS[event], ORDERS[0], STRUCTURES[event], **options)
+            supported(name, EVENTS[event], ORDERS[0], STRUCTURES[event], **options)
             return
-        except NotServed as refusal:
+        except NotSupported as refusal:
             refusals.append(str(refusal))
     raise LawBroken(f"the network {name!r} refuses everything: {refusals[0]}")
 
 
 def _in_all_orders(check: Callable[..., Any], name: str, event: str, options: dict[str, Any]) -> None:
-    models = [served(name, EVENTS[event], order, STRUCTURES[event], **options) for order in ORDERS]
+    models = [supported(name, EVENTS[event], order, STRUCTURES[event], **options) for order in ORDERS]
     for model in {id(model): model for model in models}.values():
         check(model, params_of(model))
 
@@ -108,10 +108,10 @@ def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any =
       LawBroken: a site reads one that it must not, or does not read one that it should.
     """
     reads, should = forms.dependence(model.network, params, model.factorization, context=context), declared(model)
-    for wrong, says in ((reads & ~should, "read"), (should & ~reads, "do not read")):
+    for wrong, verb in ((reads & ~should, "read"), (should & ~reads, "do not read")):
         for site, other in np.argwhere(wrong)[:1]:
-            why = "which does not come earlier" if says == "read" else "as `dependencies` says that they do"
-            raise LawBroken(f"law 1: {where(model)}the features of site {site} {says} site {other}, {why}")
+            why = "which is not earlier" if verb == "read" else "but `dependencies` declares that they do"
+            raise LawBroken(f"law 1: {where(model)}the features of site {site} {verb} site {other}, {why}")
 
 
 def check_context(name: str, options: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ def check_context(name: str, options: dict[str, Any]) -> None:
     """
     spec = CONTEXTS["several"]
     structure = STRUCTURES["levels_vector"]
-    model = served(name, EVENTS["tokens"], ORDERS[0], structure, context=spec, **options)
+    model = supported(name, EVENTS["tokens"], ORDERS[0], structure, context=spec, **options)
     params = params_of(model)
     check_autoregressive(model, params, random_context(spec, 8))
     context = random_context(spec, BATCH)
@@ -142,7 +142,7 @@ def check_normalised(name: str, options: dict[str, Any]) -> None:
     Raises:
       LawBroken: they do not, or all are alike.
     """
-    model = served(name, EventSpec((2, 3)), ORDERS[0], "sites", **options)
+    model = supported(name, EventSpec((2, 3)), ORDERS[0], "sites", **options)
     log_prob = forms.log_prob(model, all_values(model.event))
     total = np.exp(log_prob).sum()
     require(abs(total - 1) < 1e-5, f"law 2: the probabilities of all examples add up to {total:.6f}")
@@ -150,12 +150,12 @@ def check_normalised(name: str, options: dict[str, Any]) -> None:
 
 
 def check_samples(name: str, options: dict[str, Any]) -> None:
-    """Law 4: the cached sampler draws what the naive one draws from the same keys.
+    """Law 4: the cached sampler and the naive one draw the same values from the same keys.
 
     Raises:
       LawBroken: it does not.
     """
-    model = served(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
+    model = supported(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
     draws = [
         np.asarray(model.sample(params_of(model), jax.random.key(4), 32, sampler=sampler))
         for sampler in ("cached", "naive")
@@ -170,7 +170,7 @@ def check_gradients(name: str, options: dict[str, Any]) -> None:
     Raises:
       LawBroken: they are not.
     """
-    model = served(name, EVENTS["tokens"], "raster", "sites", **options)
+    model = supported(name, EVENTS["tokens"], "raster", "sites", **options)
     x = random_x(model.event, 8)
     gradient = jax.grad(lambda params: -model.log_prob(params, x).mean())
     gradients = jax.jit(lambda key: gradient(model.init(key)))(jax.random.key(0))
@@ -184,13 +184,13 @@ def check_dropout(name: str, options: dict[str, Any]) -> None:
     """Dropout is active in training alone, is a function of the key, and keeps the order.
 
     Raises:
-      NotServed: the network has no option that ends in `dropout`.
-      LawBroken: it is none of that.
+      NotSupported: the network has no option that ends in `dropout`.
+      LawBroken: it is not.
     """
     rates = {option: 0.5 for option in NETWORKS.options(name) if option.endswith("dropout")}
     if not rates:
-        raise NotServed(f"the network {name!r} has no dropout")
-    model = served(name, EVENTS["binary"], "raster", "sites", **options | rates)
+        raise NotSupported(f"the network {name!r} has no dropout")
+    model = supported(name, EVENTS["binary"], "raster", "sites", **options | rates)
     params, x = params_of(model), random_x(model.event, 8)
 
     @functools.partial(jax.jit, static_argnames="train")
@@ -219,7 +219,7 @@ def check_bfloat16(name: str, options: dict[str, Any]) -> None:
       LawBroken: they do not.
     """
     event, choice = EVENTS["tokens"], (ORDERS[0], "sites")
-    low, high = (served(name, event, *choice, dtype=dtype, **options) for dtype in ("bfloat16", "float32"))
+    low, high = (supported(name, event, *choice, dtype=dtype, **options) for dtype in ("bfloat16", "float32"))
     types = {str(leaf.dtype) for leaf in jax.tree.leaves(low.param_shapes)}
     require(types <= {"float32"}, f"bfloat16: the parameters are {', '.join(sorted(types))}, not float32")
     params, x = params_of(high), random_x(event, BATCH)

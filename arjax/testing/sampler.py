@@ -1,4 +1,4 @@
-"""The laws of a sampler: the values of the naive one, whatever is drawn together, and observed sites keep theirs."""
+"""The laws of a sampler: the values of the naive one, in any batch; observed sites keep their values."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from arjax.samplers import make_sampler
 from arjax.testing import forms
 from arjax.testing.examples import EVENTS, all_values, random_x
 from arjax.testing.laws import Law, as_test, check_laws, require
-from arjax.testing.models import params_of, served
+from arjax.testing.models import params_of, supported
 from arjax.testing.statistics import LEAST_P, chi_square
 
-#: Kind of data and block structure of the models that are drawn from.
+#: Kind of data and block structure of the models.
 MODELS = {"binary": "sites", "tokens": "sizes(sizes=(1, 3, 2))", "real": "sites"}
 NUM, DRAWS = 16, 4096
 
@@ -29,8 +29,8 @@ def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> Cal
 
     Args:
       call: its call string, or the sampler itself.
-      exact: whether it draws the values of the naive sampler from the same keys. Else it must have its distribution.
-      network: whose small model it draws from.
+      exact: whether it draws the values of the naive sampler from the same keys; else only the distribution is checked.
+      network: the network of the small model.
     """
     return as_test(_laws(call, exact, network))
 
@@ -54,7 +54,7 @@ def _laws(call: Any, exact: bool, network: str) -> list[Law]:
 
 
 def _model(network: str, event: str) -> tuple[Any, Any]:
-    model = served(network, EVENTS[event], "random(seed=3)", MODELS[event])
+    model = supported(network, EVENTS[event], "random(seed=3)", MODELS[event])
     return model, params_of(model)
 
 
@@ -82,7 +82,7 @@ def check_distribution(call: Any, network: str) -> None:
       LawBroken: they do not.
     """
     event = EventSpec((2, 2))
-    model = served(network, event, "random(seed=2)", "sites")
+    model = supported(network, event, "random(seed=2)", "sites")
     params = params_of(model)
     drawn = _draw(model, params, call, DRAWS)
     codes = np.asarray(drawn.x).reshape(DRAWS, -1) @ (2 ** np.arange(4)[::-1])
@@ -97,13 +97,13 @@ def check_distribution(call: Any, network: str) -> None:
 
 
 def check_observed(call: Any, network: str, event: str) -> None:
-    """Observed sites keep their values; those before them in the order are all observed.
+    """Observed sites keep their values; they come first in the order.
 
     Raises:
       LawBroken: they do not.
     """
     model, params = _model(network, event)
-    given = random_x(model.event, NUM)  # not what the keys would draw
+    given = random_x(model.event, NUM)  # unlike the values drawn from the keys
     for steps in (1, model.factorization.num_steps):
         observed = (np.asarray(model.factorization.step) < steps).reshape(model.event.grid_shape)
         found = np.asarray(_draw(model, params, call, given=given, observed=observed).x)
@@ -112,7 +112,7 @@ def check_observed(call: Any, network: str, event: str) -> None:
 
 
 def check_own_key(call: Any, network: str) -> None:
-    """An example depends on its own key alone: the first of many are those of few.
+    """An example depends on its own key alone: the first examples of a large batch are those of a small one.
 
     Raises:
       LawBroken: it does not.
@@ -120,5 +120,5 @@ def check_own_key(call: Any, network: str) -> None:
     model, params = _model(network, "tokens")
     keys, sampler = jax.random.split(jax.random.key(5), NUM), make_sampler(call)
     many, few = (np.asarray(model.draw(params, keys[:num], sampler=sampler).x) for num in (NUM, NUM // 4))
-    require((many[: NUM // 4] == few).all(), "an example depends on what is drawn with it, not on its own key alone")
+    require((many[: NUM // 4] == few).all(), "an example depends on the batch, not on its own key alone")
     require((many != many[:1]).any(), "all samples are alike")

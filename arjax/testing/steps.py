@@ -12,7 +12,7 @@ from arjax.core.errors import UserError
 from arjax.models import AutoregressiveModel
 from arjax.testing import forms
 from arjax.testing.examples import BATCH, random_x
-from arjax.testing.laws import NotServed, require
+from arjax.testing.laws import NotSupported, require
 
 #: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16 of 8 bits.
 TOLERANCE, LOW_PRECISION = 2e-5, 6e-2
@@ -32,7 +32,7 @@ def close(found: np.ndarray, expected: np.ndarray, tolerance: float, message: st
 
 
 def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
-    """Law 3: S steps, on a canvas with garbage wherever a step must not look, give the features of the one pass.
+    """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read.
 
     Raises:
       LawBroken: they differ.
@@ -44,10 +44,10 @@ def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) ->
 
 
 def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6) -> np.ndarray:
-    """Law 3: any cut into extends, of which the first n steps are kept, gives them too; another one in each example.
+    """Law 3: windows of `extend`, of which the first n steps are kept, give them too; n differs between examples.
 
     Returns:
-      How often each step was compared, int[S].
+      The number of comparisons of each step, int[S].
 
     Raises:
       LawBroken: they differ.
@@ -82,13 +82,13 @@ def check_ahead(model: AutoregressiveModel, params: Any, context: Any = None) ->
     once, whatever the canvas holds for them.
 
     Raises:
-      NotServed: the network has no such form.
+      NotSupported: the network has no such form.
       LawBroken: they differ.
     """
     try:
         model.network.check_ahead()
     except UserError as refusal:
-        raise NotServed(str(refusal)) from refusal
+        raise NotSupported(str(refusal)) from refusal
     event, factorization, num = model.event, model.factorization, 8
     x, garbage = random_x(event, BATCH), random_x(event, num, seed=1)
     few = jax.tree.map(lambda part: part[:num], context)

@@ -219,7 +219,7 @@ def test_commands(argv, piece, places, request, capsys):
 def test_overrides(override, piece, config_file, tmp_path, capsys):
     code = main([f"--config={config_file}", f"--workdir={tmp_path / 'run'}", override])
     assert piece in one_sentence(code, capsys.readouterr().err)
-    assert not (tmp_path / "run" / "config.json").exists()  # the corrected command may use the folder
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("text", "piece"), FILES, ids=lambda v: "")
@@ -229,8 +229,9 @@ def test_config_files(text, piece, tmp_path, capsys, monkeypatch):
     path = tmp_path / "c.py"
     text = BEGINNING + text.removeprefix("SETS: ") + "\n    return c" if text.startswith("SETS: ") else text
     path.write_text(text + "\n")
-    sentence = one_sentence(main([f"--config={path}", f"--workdir={tmp_path / 'run'}"]), capsys.readouterr().err)
-    assert piece in sentence
+    code = main([f"--config={path}", f"--workdir={tmp_path / 'new' / 'run'}"])
+    assert piece in one_sentence(code, capsys.readouterr().err)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_damaged_config_json(tmp_path, capsys):

@@ -47,7 +47,7 @@ ONE_OF_ALL = [pytest.param(name, marks=() if name == "cached" else pytest.mark.s
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_frequencies_match_probabilities(sampler, network, event, conditional):
     event = EVENTS[event]
-    model = cases.served_model(network, event, "random(seed=2)", "sites", conditional=conditional)
+    model = cases.supported_model(network, event, "random(seed=2)", "sites", conditional=conditional)
     if isinstance(model, str):
         return
     samples = np.asarray(model.sample(cases.params_of(model), jax.random.key(3), NUM, sampler=sampler))
@@ -66,7 +66,7 @@ def log_densities(model, params, x, values):
 def test_real_samples_follow_the_densities(sampler, network, conditional):
     """The conditional distribution function of each site, at its sample, is uniform (Rosenblatt, 1952)."""
     event = EventSpec((1, 3), (), "real", 0)
-    model = cases.served_model(network, event, "random(seed=2)", "sites", conditional=conditional)
+    model = cases.supported_model(network, event, "random(seed=2)", "sites", conditional=conditional)
     if isinstance(model, str):
         return
     params = cases.gentle_params_of(model)
@@ -127,10 +127,10 @@ def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_clamped_sites_condition_exactly(sampler, network):
     event = EventSpec((2, 2))
-    model = cases.served_model(network, event, "list(order=(2, 0, 3, 1))", "sites")
+    model = cases.supported_model(network, event, "list(order=(2, 0, 3, 1))", "sites")
     if isinstance(model, str):
         return
-    first = np.asarray(model.factorization.order)[:2]  # 2 and 0 where the order is served
+    first = np.asarray(model.factorization.order)[:2]  # 2 and 0 where the order is supported
     given, observed = np.full(4, 9), np.isin(np.arange(4), first)
     given[first] = 0, 1
     params, given, observed = cases.params_of(model), given.reshape(2, 2), observed.reshape(2, 2)

@@ -21,7 +21,7 @@ LINE = EventSpec((9,), (), "tokens", 5)
 
 def prefix(model, num_steps: int, more: int = 0) -> np.ndarray:
     """bool[*grid]: the sites of the first steps, and some of those of the next."""
-    order = np.argsort(np.asarray(model.factorization.slot))
+    order = np.argsort(np.asarray(model.factorization.index_in_blocks))
     num = int((np.asarray(model.factorization.step) < num_steps).sum()) + more
     return np.isin(np.arange(model.event.num_sites), order[:num]).reshape(model.event.grid_shape)
 
@@ -41,7 +41,7 @@ def prompted():
 @pytest.mark.parametrize(("network", "partition"), [*prompted()])
 def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network, partition):
     """One program for all lengths; the last chunk is rarely full."""
-    model = cases.served_model(network, LINE, "random(seed=4)", partition)
+    model = cases.supported_model(network, LINE, "random(seed=4)", partition)
     params, given = cases.params_of(model), cases.random_x(LINE, 4)
     steps, size = model.factorization.num_steps, None
     for num_steps in range(0, steps + 1, 1 if steps < 5 else 2):
@@ -61,7 +61,7 @@ def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network, p
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_the_carry_of_one_example_can_serve_all(network):
     """What is left of a prompt that all share is broadcast: no leaf of a carry folds the examples into another axis."""
-    model = cases.served_model(network, cases.EVENTS["tokens"], "raster", "sites")
+    model = cases.supported_model(network, cases.EVENTS["tokens"], "raster", "sites")
     shapes = [
         jax.eval_shape(
             lambda params, n=n: model.network.apply({"params": params}, n, model.factorization, method="init_carry"),

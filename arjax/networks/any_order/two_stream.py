@@ -1,8 +1,8 @@
 """Two-stream Transformer for any order (Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language
 Understanding", 2019, section 2.3).
 
-The content stream h_i knows the value of site i and attends to the sites of
-its own step and of earlier ones; the query stream g_i knows only where site i is, and attends to the contents of
+The content stream h_i encodes the value of site i and attends to the sites of
+its own step and of earlier ones; the query stream g_i encodes only its position and attends to the contents of
 earlier steps. Both streams have the same weights, and features come from g. Here with absolute positions, pre-norm
 layers, and a content "nothing yet" that comes before all sites, so that the first step has something to attend to.
 """
@@ -33,7 +33,7 @@ class StreamAttention(MultiHead):
         return self._heads(self.key(content_BTE)), self._heads(self.value(content_BTE))
 
     def __call__(self, x_BTE: jax.Array, keys_values: KVCache, mask: jax.Array) -> jax.Array:
-        """What tokens find where the mask [T, T'] or [T'] allows."""
+        """Attention of the tokens to the contents under the mask [T, T'] or [T'], [B, T, E]."""
         return self._merge(attention(self._heads(self.query(x_BTE)), *keys_values, mask))
 
 
@@ -65,7 +65,7 @@ class TwoStreamBlock(Block):
 
 @NETWORKS.register("two_stream")
 class TwoStream(StackedNetwork):
-    """A Transformer that knows which site it predicts from a stream of its own.
+    """A Transformer with a separate stream for the positions of the sites that it predicts.
 
     Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
 
@@ -102,7 +102,7 @@ class TwoStream(StackedNetwork):
         return self.nothing.astype(self.dtype) + added
 
     def _added(self, context: jax.Array | None, batch_size: int) -> jax.Array:
-        """What the context adds to every token, [B, 1, E]."""
+        """The contribution of the context to every token, [B, 1, E]."""
         if context is None:
             return jnp.zeros((batch_size, 1, self.width), self.dtype)
         return self.context(context)[:, None]
@@ -116,7 +116,7 @@ class TwoStream(StackedNetwork):
         return to_grid(features, factorization)
 
     def _masks(self, factorization: Factorization) -> tuple[jax.Array, jax.Array]:
-        """Which contents, the first of them before all sites, both may see: [1 + T, 1 + T] and [T, 1 + T]."""
+        """Masks of contents and of queries over the contents, with the start first: [1 + T, 1 + T] and [T, 1 + T]."""
         sites_T = jnp.asarray(factorization.blocks).ravel()
         step_T = jnp.arange(len(sites_T)) // factorization.block_size
         of_content = jnp.concatenate([jnp.full(1, -1), step_T])

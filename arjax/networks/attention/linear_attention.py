@@ -60,9 +60,9 @@ def linear_attention(
 
 
 class LinearAttention(MultiHead):
-    """Linear attention over blocks of M tokens: token n sees all tokens of blocks <= n // M.
+    """Linear attention over blocks of M tokens: token n attends to all tokens of blocks <= n // M.
 
-    The step form is a recurrent network whose state, the sum of phi(k) [v, 1]', has the same size at any length
+    The step form is a recurrent network: its state, the sum of phi(k) [v, 1]', has the same size at any length
     (section 3.4, equations 16 to 20).
     """
 
