@@ -90,9 +90,9 @@ def show_more_samples(
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
     """All inputs of samples but the model: the fields of `config.sample`, the seed, the step of the parameters; of a
-    sampler that is not exact also that the samples are an approximation: they follow another distribution.
+    sampler that is not exact also that the samples do not follow the distribution of the model.
     """
-    about = {} if make_sampler(options.sampler).exact else {"sampler_is": "approximation"}
+    about = {} if make_sampler(options.sampler).exact else {"distribution": "not that of the model"}
     return options.to_dict() | {"seed": setup.seed, "best_step": best_step} | about
 
 
@@ -106,7 +106,7 @@ def show_samples(
     Args:
       setup: the run.
       params: parameters on the run's mesh.
-      options: `config.sample`: num, sampler, temperature, top_k, top_p.
+      options: `config.sample`: num, sampler, temperature, top_k, top_p, min_p.
       folder: where the first process writes.
       best_step: step of the parameters.
       asked: the prompt and the context of the samples.
@@ -123,6 +123,7 @@ def show_samples(
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
+        min_p=options.min_p,
         **{"context": real.context} | asked.options(setup.dataset),
     )
     if jax.process_index() != 0:

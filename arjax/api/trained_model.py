@@ -120,6 +120,7 @@ class TrainedModel:
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
+        min_p: float = 0.0,
         sampler: str | Sampler = "cached",
     ) -> np.ndarray:
         """Draws `num` examples [num, *grid, *value]: the same for the same seed, and fewer are the first of more.
@@ -132,7 +133,7 @@ class TrainedModel:
           observed: bool[*grid], the sites that keep their `given` values; the others are drawn given these.
           context: one for all, or [num, ...].
           temperature: divides the logits; 1 is the model's own distribution.
-          top_k, top_p: draw only from the most probable values.
+          top_k, top_p, min_p: draw only from the most probable values.
           sampler: a call string, see docs/sampling.md, or a sampler.
 
         Raises:
@@ -145,7 +146,7 @@ class TrainedModel:
         run = functools.partial(open_run, mesh=self.settings.mesh)
         sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run)
         options = {"given": given, "observed": observed, "context": context, "temperature": temperature}
-        options |= {"top_k": top_k, "top_p": top_p, "sampler": sampler}
+        options |= {"top_k": top_k, "top_p": top_p, "min_p": min_p, "sampler": sampler}
         options |= prompt_options(self.dataset, prompt) if prompt else {}
         draw = draw_on_mesh(self.model, self.params, jax.random.key(seed), num, self.settings.mesh, **options)
         return np.asarray(draw.x)

@@ -99,8 +99,8 @@ class Conditional(abc.ABC):
         """
         name = next((n for n in CONDITIONALS.names() if CONDITIONALS.get(n) is type(self)), type(self).__name__)
         raise UserError(
-            f"top_k and top_p choose among the values of independent scalars, of which {name!r} has no list; "
-            "leave them at 0 and 1, or use a lower temperature"
+            f"top_k, top_p and min_p choose among the values of independent scalars, of which {name!r} has no list; "
+            "leave them at 0, 1 and 0, or use a lower temperature"
         )
 
     def from_log_table(self, table: jax.Array) -> jax.Array:

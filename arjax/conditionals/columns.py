@@ -116,8 +116,16 @@ class ColumnsAt:
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws float32[..., M] from features [..., M, F]: of every family, of which each site takes its own."""
-        drawn = jnp.zeros(features.shape[:-1], jnp.float32)
+        return self._own(lambda family, features: family.sample(key, features, temperature), features)
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """The most probable value of each site, float32[..., M], from features [..., M, F]."""
+        return self._own(lambda family, features: family.mode(features), features)
+
+    def _own(self, values: Callable, features: jax.Array) -> jax.Array:
+        """`values(family, features)` of every family, of which each site takes its own."""
+        found = jnp.zeros(features.shape[:-1], jnp.float32)
         for g, family in enumerate(self.families):
-            own = family.sample(key, features[..., : family.num_params], temperature).astype(jnp.float32)
-            drawn = jnp.where(self.group_M == g, own, drawn)
-        return drawn
+            own = values(family, features[..., : family.num_params]).astype(jnp.float32)
+            found = jnp.where(self.group_M == g, own, found)
+        return found

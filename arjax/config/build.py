@@ -62,7 +62,9 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         **options,
     )
     check_temperature(config.sample.temperature)
-    truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # raises now where it is impossible
+    asked = config.sample  # refused now, before the training
+    drawn_from = truncate(model.conditional, asked.top_k, asked.top_p, asked.min_p)
+    make_sampler(asked.sampler).check(dataclasses.replace(model, conditional=drawn_from))
     return model
 
 

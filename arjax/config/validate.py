@@ -39,6 +39,7 @@ NOT_NEGATIVE = (
     "seed",
     "sample.top_k",
     "evaluate.steps",
+    "sample.min_p",
     "train.steps",
     "train.examples",
     "train.epochs",
@@ -121,8 +122,9 @@ def _check_ranges(values: dict[str, Any]) -> None:
     for name in FRACTIONS:
         if not 0 <= values[name] < 1:
             raise UserError(f"config.{name} must be in [0, 1), not {values[name]}")
-    if values["sample.top_p"] > 1:
-        raise UserError(f"config.sample.top_p must be at most 1, not {values['sample.top_p']}")
+    for name in ("sample.top_p", "sample.min_p"):
+        if values[name] > 1:
+            raise UserError(f"config.{name} must be at most 1, not {values[name]}")
 
 
 def _check_duration(train: ConfigDict) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
 from arjax.conditionals.base import unsuitable
 from arjax.conditionals.blocks import visit_numbers
+from arjax.conditionals.modes import Modes
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -165,7 +166,7 @@ class Nested(JointConditional):
 
     def block_mode(self, features, valid, value, given):
         """The most probable value index by index, [..., M, *value_shape]: greedy."""
-        head = _Greedy(self.model.conditional)
+        head = Modes(self.model.conditional)
         return self._draw_block(head, jax.random.key(0), features, valid, value, given, 1.0)
 
     def _draw_block(self, conditional, key, features, valid, value, given, temperature):
@@ -193,7 +194,7 @@ class Nested(JointConditional):
 
     def mode(self, features: jax.Array) -> jax.Array:
         """Entry by entry the most probable, [..., *value_shape]: greedy, which need not be the most probable whole."""
-        return self._draw(_Greedy(self.model.conditional), jax.random.key(0), features, 1.0)
+        return self._draw(Modes(self.model.conditional), jax.random.key(0), features, 1.0)
 
     def _draw(self, conditional: Conditional, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         context = self._context(features)
@@ -208,26 +209,3 @@ class Nested(JointConditional):
         drawn = self.sample(jax.random.key(0), features).reshape(-1, *self.value_shape)
         _, entropy = self.model.conditionals(self.params, drawn, context=self._context(features))
         return entropy.reshape(*features.shape[:-1], -1).sum(-1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Greedy:
-    """A conditional with its modes as draws."""
-
-    inner: Conditional
-
-    @property
-    def joint(self) -> bool:
-        return self.inner.joint
-
-    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> _Greedy:
-        return _Greedy(self.inner.bind(params, train, key))
-
-    def at(self, sites: jax.Array) -> _Greedy:
-        return _Greedy(self.inner.at(sites))
-
-    def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
-        return self.inner.mode(features)
-
-    def block_sample(self, key, features, valid, value, given, temperature) -> jax.Array:
-        return self.inner.block_mode(features, valid, value, given)

@@ -36,8 +36,9 @@ class Draw(NamedTuple):
 
     Attributes:
       x: the samples, [B, *grid, *value].
-      stats: arrays per example, int32[B]: `network_calls`, how often the network computed (a full pass, a step or a
-        window of steps); `steps`, the steps of the order in which a site was drawn. Samplers may add their own.
+      stats: arrays per example, counts int32[B]: `network_calls`, how often the network computed (a full pass, a step
+        or a window of steps); `steps`, the steps of the order in which a site was drawn. Samplers may add their own.
+        Those that know it add `log_prob` float32[B], of what was drawn given what is observed, in nats.
     """
 
     x: jax.Array
@@ -67,7 +68,7 @@ class Sampler(abc.ABC):
     nor on where they are, and samplers that are exact agree value by value.
     """
 
-    #: Whether samples follow the distribution of the model; else they are an approximation.
+    #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.
     exact: ClassVar[bool] = True
 
     def __call__(
@@ -95,8 +96,11 @@ class Sampler(abc.ABC):
         """
         return run(self, model, params, keys, canvas, observed, context, temperature, shared)
 
-    def check(self, model: Any) -> None:  # noqa: B027  most samplers draw from every model
-        """Raises `UserError` in one sentence when the sampler cannot draw from a model, with all its orders."""
+    def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
+        """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.
+
+        Called before anything compiles, with the conditional that is drawn from.
+        """
 
     def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
         """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
@@ -165,7 +169,7 @@ class Steps:
         self.factorization, self.temperature, self.shared = model.factorization, temperature, shared
         self.head = bound(model.conditional, params)
         self.value_shape = model.event.value_shape
-        self.observed_D = observed
+        self.observed_D, self.keys_B = observed, keys
         # All at once: a hash in every step would take longer than the rest of a small step.
         fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
         self.keys_SB = fold(keys, jnp.arange(self.factorization.num_steps))

@@ -53,6 +53,7 @@ COMMANDS = [
     (["--mode=sample", "--workdir=RUN", "--config.sample.temperature=0"], "config.sample.temperature must be above 0"),
     (["--mode=sample", "--workdir=RUN", "--config.sample.top_k=-1"], "config.sample.top_k must not be negative"),
     (["--mode=sample", "--workdir=RUN", "--config.sample.top_p=1.5"], "config.sample.top_p must be at most 1, not 1.5"),
+    (["--mode=sample", "--workdir=RUN", "--config.sample.min_p=2.0"], "config.sample.min_p must be at most 1, not 2.0"),
     (["--mode=sample", "--workdir=RUN", "--config.sample.sampler=chaced"], "did you mean 'cached'"),
     (["--mode=evaluate", "--workdir=RUN", "--config.evaluate.split=tets"], "config.evaluate.split must be one of"),
     (["--config=CONFIG", "--workdir=EMPTY", "--process_id=1"], "needs all of coordinator_address"),

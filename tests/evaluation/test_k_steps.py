@@ -60,7 +60,9 @@ def test_no_bound_exceeds_the_likelihood_of_the_mixture(built):
     found = np.array([bounds(np.array(order)) for order in orders], np.float64)  # [orders, schedules, B]
     for s, sizes in enumerate(SIZES):
         blocks = [from_order(order, sizes, (2, 2)) for order in orders]
-        by_order = np.array([cases.log_prob(dataclasses.replace(model, factorization=f, orders=None), x) for f in blocks])
+        by_order = np.array(
+            [cases.log_prob(dataclasses.replace(model, factorization=f, orders=None), x) for f in blocks]
+        )
         np.testing.assert_allclose(found[:, s], by_order, atol=1e-5)
         mixture = np.logaddexp.reduce(by_order, axis=0) - np.log(len(orders))
         assert np.exp(mixture).sum() == pytest.approx(1, abs=1e-5)

@@ -10,6 +10,7 @@ from scipy import stats
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
 from arjax.samplers import SAMPLERS, example_keys
+from arjax.testing import check_sampler
 
 NUM = 4096
 #: There are thousands of these tests, so one p-value of 1e-4 among them says nothing.
@@ -39,8 +40,11 @@ def chi_square(samples, event, log_prob):
 #: Event and conditional, and of each conditional one.
 DISCRETE = [(event, conditional) for event in EVENTS for conditional in cases.fitting_conditionals(EVENTS[event])]
 ONE_OF_EACH = [*{conditional: (event, conditional) for event, conditional in DISCRETE}.values(), DISCRETE[0]]
+#: Those that follow the model, and those that say that they do not.
+EXACT = [name for name in SAMPLERS.names() if SAMPLERS.get(name).exact]
+OTHERS = [name for name in SAMPLERS.names() if name not in EXACT]
 #: Exact samplers draw the same values (see below), so one of them stands for all; the others are slow.
-ONE_OF_ALL = [pytest.param(name, marks=() if name == "cached" else pytest.mark.slow) for name in SAMPLERS.names()]
+ONE_OF_ALL = [pytest.param(name, marks=() if name == "cached" else pytest.mark.slow) for name in EXACT]
 
 
 @each_network(["event", "conditional"], DISCRETE, thorough=ONE_OF_EACH, every=16)
@@ -80,7 +84,7 @@ def test_real_samples_follow_the_densities(sampler, network, conditional):
 
 
 @cases.each_structure(thorough=cases.STRUCTURES)
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if name != "naive"])
+@pytest.mark.parametrize("sampler", [name for name in EXACT if name != "naive"])
 def test_same_samples_as_naive(sampler, network, event, partition):
     """Free, and given prompts of any length, which are read in chunks. By law 1 the passes of the naive sampler give
     the features of what is drawn, which one pass gives at once.
@@ -124,7 +128,7 @@ def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
 
 
 @each_network([], [()], every=32)
-@pytest.mark.parametrize("sampler", SAMPLERS.names())
+@pytest.mark.parametrize("sampler", EXACT)
 def test_clamped_sites_condition_exactly(sampler, network):
     event = EventSpec((2, 2))
     model = cases.supported_model(network, event, "list(order=(2, 0, 3, 1))", "sites")
@@ -140,3 +144,11 @@ def test_clamped_sites_condition_exactly(sampler, network):
     consistent = (values[:, observed] == given[observed]).all(1)
     log_prob = np.where(consistent, cases.log_prob(model, values), -np.inf)
     assert chi_square(samples, event, log_prob) > LEAST_P
+
+
+@each_network([], [()], takes=lambda network: False)
+@pytest.mark.parametrize("sampler", OTHERS)
+def test_what_samplers_keep_that_do_not_follow_the_model(sampler, network):
+    """Observed sites, own keys, true statistics; real values or blocks they may refuse."""
+    kept = check_sampler(sampler, network=network)
+    assert {"statistics", "observed-binary", "own-key"} <= {law for law, found in kept.items() if found == "kept"}

@@ -192,11 +192,11 @@ class BlockNetwork(Network):
         if not self.AHEAD:
             return super().ahead(carry, canvas, t, k, factorization, context)
         tokens_BkME = self.tokens.ahead(canvas, t, k, factorization, context)
-        batch, _, slots, width = tokens_BkME.shape
-        h = tokens_BkME.reshape(batch, k * slots, width)
+        batch, _, block_size, width = tokens_BkME.shape
+        h = tokens_BkME.reshape(batch, k * block_size, width)
         for i, cache in enumerate(carry):
-            h = self._apply_layer(i, cache, h, t, slots, method="ahead")
-        return self._readout(h).astype(jnp.float32).reshape(batch, k, slots, -1)
+            h = self._apply_layer(i, cache, h, t, block_size, method="ahead")
+        return self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
 
 
 def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
