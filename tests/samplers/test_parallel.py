@@ -54,9 +54,9 @@ def test_one_round_is_one_draw_whatever_chooses():
 
 @pytest.mark.parametrize("choose", CHOICES[1:])
 def test_the_sites_of_a_round_are_those_that_score_highest(choose):
-    """Two rounds by hand: scores of all sites given nothing, then the rest given the four best."""
+    """Three rounds by hand: what is left is drawn and scored given what was chosen before."""
     model, params = build("masked_transformer")
-    x, _ = draw(model, params, f"parallel(sizes=(4, 2),choose='{choose}')")
+    x, _ = draw(model, params, f"parallel(sizes=(1, 3, 2),choose='{choose}')")
     own_step = np.asarray(model.factorization.step)
 
     def given(values, observed):
@@ -67,13 +67,19 @@ def test_the_sites_of_a_round_are_those_that_score_highest(choose):
         confidence = np.take_along_axis(table, drawn[..., None], -1)[..., 0]
         return drawn, confidence if choose == "confidence" else (np.exp(table) * table).sum(-1)
 
-    first, score = given(np.zeros((12, 6), np.int32), np.zeros((12, 6), bool))
-    best = np.array([sorted(range(6), key=lambda i, row=row: (-row[i], own_step[i]))[:4] for row in score])
-    observed = np.zeros((12, 6), bool)
-    np.put_along_axis(observed, best, True, 1)
-    second, _ = given(np.where(observed, first, 0), observed)
-    np.testing.assert_array_equal(x.reshape(12, 6), np.where(observed, first, second))
-    assert len(np.unique(observed, axis=0)) > 1  # an order for each example
+    values, observed, chosen = np.zeros((12, 6), np.int32), np.zeros((12, 6), bool), []
+    for size in (1, 3, 2):
+        drawn, score = given(values, observed)
+        best = [
+            sorted(np.flatnonzero(~known), key=lambda i, row=row: (-row[i], own_step[i]))[:size]
+            for known, row in zip(observed, score, strict=True)
+        ]
+        now = np.zeros((12, 6), bool)
+        np.put_along_axis(now, np.array(best), True, 1)
+        values, observed = np.where(now, drawn, values), observed | now
+        chosen.append(len(np.unique(now, axis=0)))
+    np.testing.assert_array_equal(x.reshape(12, 6), values)
+    assert chosen[1] > 1  # an order for each example
 
 
 @pytest.mark.parametrize(("network", "choose"), [("two_stream", "entropy"), ("transformer", "random")])
