@@ -168,7 +168,6 @@ class Steps:
     ):
         self.factorization, self.temperature, self.shared = model.factorization, temperature, shared
         self.head = bound(model.conditional, params)
-        self.value_shape = model.event.value_shape
         self.observed_D, self.keys_B = observed, keys
         # All at once: a hash in every step would take longer than the rest of a small step.
         fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
@@ -213,7 +212,7 @@ class Steps:
             values = self.head.at(sites_M).sample(key, features_MF, self.temperature)
         else:
             held = flat_Dv[jnp.minimum(sites_M, self.factorization.num_sites - 1)]
-            held = held.reshape(len(sites_M), *self.value_shape)
+            held = held.reshape(len(sites_M), *self.head.value_shape)
             observed_M = self.observed(sites_M)
             values = self.head.block_sample(key, features_MF, valid_M, held, observed_M, self.temperature)
         return values.reshape(len(sites_M), -1).astype(flat_Dv.dtype)
