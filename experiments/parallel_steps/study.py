@@ -89,7 +89,7 @@ def diversity(x: np.ndarray, is_text: bool) -> dict[str, float]:
 
 
 def samples_of(run: Any, losses_S: np.ndarray, done: set[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
-    """Exact log-likelihood in the order of the model, and diversity, of samples of each sampler and of test examples."""
+    """Exact log-likelihood in the order of the model, and diversity: of test examples and of samples."""
     model, params, is_text = run.model, run.params, run.model.event.kind == "tokens"
     num_steps, keys = model.factorization.num_steps, jax.random.split(jax.random.key(SEED), NUM_SAMPLES)
     score = jax.jit(lambda x: model.log_prob(params, x, factorization=model.factorization))
@@ -186,10 +186,8 @@ def draw(folder: Path) -> None:
                 mine = [r for r in rows if (r["dataset"], r["model"], r["schedule"]) == (data, form, schedule)]
                 points = sorted((int(r["num_steps"]) / int(r["steps"]), float(r["excess"])) for r in mine)
                 if points:
-                    label = f"{form}, {schedule}"
-                    axis.plot(
-                        *zip(*points, strict=True), marks[form] + "-", color=COLORS[schedule], ms=4, lw=1, label=label
-                    )
+                    style = {"color": COLORS[schedule], "marker": marks[form], "markersize": 4, "linewidth": 1}
+                    axis.plot(*zip(*points, strict=True), **style, label=f"{form}, {schedule}")
         axis.set_xscale("log", base=2)
         figures.label_axes(axis, "sites per step", "nats above one site per step", data)
     figure.axes[0].legend(frameon=False, fontsize=6)
@@ -210,7 +208,8 @@ def main(argv: Sequence[str]) -> int:
             if flags.no_training:
                 continue
             arjax.fit(f"{CONFIG}:data={data},form={form}", flags.workdir / name)
-        measure(arjax.open_run(flags.workdir / name, CONFIG), name, flags.workdir, not flags.no_samples)
+        run = arjax.open_run(flags.workdir / name, f"{CONFIG}:data={data},form={form}")
+        measure(run, name, flags.workdir, not flags.no_samples)
     draw(flags.workdir)
     return 0
 

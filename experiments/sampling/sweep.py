@@ -1,6 +1,6 @@
 """The models of experiments/sampling: small digits of every family, binarized MNIST, and long text.
 
-    arjax-sweep --sweep=experiments/sampling/sweep.py --workdir=runs/sampling
+arjax-sweep --sweep=experiments/sampling/sweep.py --workdir=runs/sampling
 """
 
 from arjax.sweep import Run
