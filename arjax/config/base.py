@@ -87,7 +87,8 @@ def base_config() -> ConfigDict:
                 "data_on_device": True,
                 "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
             },
-            "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
+            # steps 0: no k-step bound; else the number of rounds, whose sizes the schedule chooses
+            "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1, "steps": 0, "schedule": "uniform"},
             "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
             # hidden: top, bottom, left or right half; visible: rest (the other half) or nothing
             "inpaint": {"hidden": "bottom", "visible": "rest", "num": 8, "completions": 6},

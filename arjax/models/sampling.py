@@ -68,7 +68,6 @@ def draw(
     temperature, event, num = as_temperature(temperature), model.event, _num_keys(keys)
     check_params(model.param_shapes, params)
     sample, conditional = make_sampler(sampler), truncate(model.conditional, top_k, top_p, min_p)
-    sample.check(dataclasses.replace(model, conditional=conditional))
     if (given is None) != (observed is None):
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
     factorization, observed_D, shared = model.factorization, None, False
@@ -81,7 +80,9 @@ def draw(
         shared = np.shape(given) == event.shape and is_one_context(model.context_spec, context)
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
-    model = dataclasses.replace(model, conditional=conditional, factorization=factorization, orders=None)
+    model = dataclasses.replace(model, conditional=conditional, factorization=factorization)
+    sample.check(model)
+    model = dataclasses.replace(model, orders=None)
     return sample(model, params, keys, canvas, observed_D, context, temperature, shared)
 
 

@@ -99,7 +99,7 @@ class Sampler(abc.ABC):
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
         """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.
 
-        Called before anything compiles, with the conditional that is drawn from.
+        Called before anything compiles, with the conditional that is drawn from and with the orders of the model.
         """
 
     def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:

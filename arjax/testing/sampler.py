@@ -32,7 +32,7 @@ def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> Cal
       call: its call string, or the sampler itself.
       exact: whether it draws the values of the naive sampler from the same keys. Else it must have its distribution,
         unless it says itself that it has not (`Sampler.exact`).
-      network: the network of the small model.
+      network: the network of the small model, which has all orders where the sampler is an approximation.
     """
     return as_test(_laws(call, exact, network))
 
