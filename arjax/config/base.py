@@ -88,7 +88,8 @@ def base_config() -> ConfigDict:
                 "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
             },
             "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
-            "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0},
+            # length: of sequences, the sites of each; 0: as many as those of the data
+            "sample": {"num": 16, "length": 0, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0},
             # hidden: top, bottom, left or right half; visible: rest (the other half) or nothing
             "inpaint": {"hidden": "bottom", "visible": "rest", "num": 8, "completions": 6},
             # the most probable next characters and continuations to show; longest continuation; breadth of the search

@@ -13,10 +13,13 @@ from ml_collections import ConfigDict
 from arjax.conditionals import check_temperature, truncate
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import check_plugins, validate_run
+from arjax.core.errors import UserError
 from arjax.core.paths import user_path
 from arjax.data import Dataset, make_dataset
 from arjax.factorization import graph_needs_data, needs_data, orders_need_data
+from arjax.evaluation.prompts import end_of
 from arjax.models import AutoregressiveModel, make_model
+from arjax.models.longer import check_length
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
 from arjax.training.durations import total_steps
@@ -61,6 +64,10 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
     )
     check_temperature(config.sample.temperature)
     truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # says here where it cannot be
+    if config.sample.length:
+        check_length(model, config.sample.length, end_of(dataset))
+        if dataset.scale is not None:
+            raise UserError("config.sample.length needs sites that are alike, and these have a scale each")
     return model
 
 

@@ -38,6 +38,7 @@ POSITIVE = (
 NOT_NEGATIVE = (
     "seed",
     "sample.top_k",
+    "sample.length",
     "train.steps",
     "train.examples",
     "train.epochs",

@@ -16,6 +16,7 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
+from arjax.samplers.ends import Ends
 
 
 def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:
@@ -36,7 +37,8 @@ class Draw(NamedTuple):
     Attributes:
       x: the samples, [B, *grid, *value].
       stats: arrays per example, int32[B]: `network_calls`, how often the network computed (a full pass, a step or a
-        window of steps); `steps`, the steps of the order in which a site was drawn. Samplers may add their own.
+        window of steps); `steps`, the steps of the order in which a site of the example was drawn, until the example
+        ended. Samplers may add their own.
     """
 
     x: jax.Array
@@ -76,6 +78,8 @@ class Sampler(abc.ABC):
         context: jax.Array | None,
         temperature: float | jax.Array = 1.0,
         shared: bool = False,
+        first: int | jax.Array = 0,
+        end: int | jax.Array | None = None,
     ) -> Draw:
         """Draws B examples in one compiled program, which serves all orders, keys, temperatures and observed sites.
 
@@ -88,8 +92,11 @@ class Sampler(abc.ABC):
           context: [B, ...] or None.
           temperature: see `Conditional.sample`.
           shared: all examples have the same observed values and the same context.
+          first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
+            longer sequence.
+          end: the token that ends an example, of sequences of tokens: behind it all is `end` again. None: there is none.
         """
-        return run(self, model, params, keys, canvas, observed, context, temperature, shared)
+        return run(self, model, params, keys, canvas, observed, context, temperature, shared, first, end)
 
     def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
         """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
@@ -106,11 +113,13 @@ class Sampler(abc.ABC):
 
 
 @functools.partial(jax.jit, static_argnames="shared")
-def run(sampler, model, params, keys, canvas, observed, context, temperature, shared=False) -> Draw:
+def run(
+    sampler, model, params, keys, canvas, observed, context, temperature, shared=False, first=0, end=None
+) -> Draw:
     """A draw as one compiled program; see `Sampler.__call__`."""
-    steps = Steps(model, params, keys, observed, temperature, shared)
+    steps = Steps(model, params, keys, observed, temperature, shared, first, end)
     x, stats = sampler.draw(model, params, steps, canvas, context)
-    return Draw(x, stats | {"steps": per_example(x, steps.to_draw().sum())})
+    return Draw(steps.ends.filled(x, observed), stats | {"steps": steps.ends.steps(x, steps.to_draw())})
 
 
 def make_sampler(text: str | Sampler) -> Sampler:
@@ -138,6 +147,11 @@ def _fold_in(key: jax.Array, num: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
 
+def step_keys(keys: jax.Array, step_S: jax.Array) -> jax.Array:
+    """The keys of some steps of B examples, fold_in(keys[b], t): [S, B]."""
+    return jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))(keys, step_S)
+
+
 def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
     """The same count for each of the examples, int32[B]."""
     return jnp.broadcast_to(jnp.asarray(count, jnp.int32), x.shape[:1])
@@ -154,13 +168,23 @@ class Steps:
         observed: jax.Array | None,
         temperature: Any,
         shared: bool = False,
+        first: int | jax.Array = 0,
+        end: int | jax.Array | None = None,
     ):
         self.factorization, self.temperature, self.shared = model.factorization, temperature, shared
         self.head = bound(model.conditional, params)
         self.observed_D = observed
-        # All at once: a hash in every step would take longer than the rest of a small step.
-        fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
-        self.keys_SB = fold(keys, jnp.arange(self.factorization.num_steps))
+        self.ends = Ends(self.factorization, end)
+        self.keys_B, self.first = keys, first
+        self.hold_keys(0, self.factorization.num_steps)
+
+    def hold_keys(self, start: int | jax.Array, num: int) -> None:
+        """Makes the keys of the steps start, ..., start + num - 1, which are all that are drawn from then on.
+
+        All at once: a hash in every step would take longer than the rest of a small step.
+        """
+        self._start = start
+        self._keys_SB = step_keys(self.keys_B, self.first + start + jnp.arange(num))
 
     def _observed(self, sites: jax.Array) -> jax.Array:
         """Which of some sites are observed; False for the padding of short blocks."""
@@ -184,7 +208,7 @@ class Steps:
     def values(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
         """Draws the sites of step t from their features, [B, M, size of a value]; `canvas` has the observed ones."""
         sites_M, valid_M = self.factorization.sites(t)
-        head, keys_B = self.head, self.keys_SB[t]
+        head, keys_B = self.head, self._keys_SB[t - self._start]
         if scores_blocks(head, self.factorization):
             given_M, num_sites = self._observed(sites_M), self.factorization.num_sites
             value_shape = canvas.shape[1 + len(self.factorization.grid_shape) :]

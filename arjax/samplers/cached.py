@@ -17,6 +17,8 @@ from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
 class Cached(Sampler):
     """Samples step by step, with the network's carry (key-value cache, state, queue), the values of the naive one.
 
+    Where there is an end token, it stops when all examples of the draw have ended.
+
     Steps at the start of the order that are observed whole, a prompt, are read in chunks by `extend`; once for all
     examples where they share it.
 
@@ -48,11 +50,20 @@ class Cached(Sampler):
             carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
             return carry, steps.fill(canvas, t, features)
 
+        def goes_on(state):
+            t, (_, canvas) = state
+            return (t < num_steps) & ~steps.ends.ended(canvas, t).all()
+
         carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
         if not isinstance(prompt, int):
             first = network.apply(variables, readers, factorization, read_context, method="init_carry")
             first, _ = jax.lax.while_loop(lambda state: state[1] < prompt, read, (first, jnp.int32(0)))
             # The axis of the examples is the one that differs, if any does: a counter of steps has none.
             carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
-        _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
-        return Draw(x, {"network_calls": per_example(x, -(-prompt // chunk) + num_steps - prompt)})
+        last = num_steps
+        if steps.ends:
+            state = jnp.int32(prompt), (carry, canvas)
+            last, (_, x) = jax.lax.while_loop(goes_on, lambda state: (state[0] + 1, draw(*state)), state)
+        else:
+            _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
+        return Draw(x, {"network_calls": per_example(x, -(-prompt // chunk) + last - prompt)})
