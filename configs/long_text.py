@@ -30,7 +30,9 @@ def get_config(arg=""):
     config.network = network_config("transformer", **(LLAMA | sizes))
     config.optimizer.update(name="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=100, b2=0.99)
     config.optimizer.update(end_factor=0.1, weight_decay=0.1, clip_norm=1.0)
-    config.train.update(steps=arg.steps, batch_size=4096 // arg.length, steps_per_dispatch=10, log_every=20, eval_every=100)
+    config.train.update(
+        steps=arg.steps, batch_size=4096 // arg.length, steps_per_dispatch=10, log_every=20, eval_every=100
+    )
     config.train.update(checkpoint_every=100, ema_decay=0.99)
     config.evaluate.batch_size = 4
     config.sample.update(num=1, temperature=0.8)

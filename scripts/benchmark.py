@@ -5,7 +5,7 @@
     python scripts/benchmark.py --compile=FOLDER [--only=lstm,transformer]
 
 Training goes through the train step of real runs: optimizer included, several steps per dispatch, rows gathered on the
-device. The peers take turns with arjax in the same process. A ratio is the median over the rounds of the ratio within a
+device. Peers and arjax run in turn in the same process. A ratio is the median over the rounds of the ratio within a
 round; beside it stands the ratio of the best rounds, which other work on the machine disturbs least (torch's threads
 wait for one another, so it suffers more). Naive sampling is timed for some of its steps, each a full pass, and
 extrapolated. With --length: memory and time against the length of the sequence, see benchmark_length.py. With
@@ -39,7 +39,7 @@ from arjax.reporting.tables import format_count, print_table
 
 SAMPLES = 16
 SPEECH = EventSpec((8000,), kind="levels", num_levels=256)
-#: What is sampled of a network, and how many: images, if nothing else is said.
+#: Event, number of samples and options of networks that do not sample images.
 SAMPLING: dict[str, tuple[EventSpec, int, Mapping[str, Any]]] = {
     # One second of speech, at the size of configs/spoken_digits.py.
     "wavenet": (SPEECH, 1, {"hidden_size": 32, "skip_channels": 64, "num_layers": 18, "dilation_cycle": 9}),
@@ -82,7 +82,7 @@ def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
 
 
 def measure_sampling(name: str, rounds: int) -> dict[str, Any]:
-    """Cached against naive sampling of images, or of what `SAMPLING` says."""
+    """Cached against naive sampling of images, or of the case in `SAMPLING`."""
     case = case_of(name)
     event, num, options = SAMPLING.get(name, (IMAGE, SAMPLES, case.options if case.event == IMAGE else {}))
     model = make_model(event, name, ordering=case.ordering, **options)
@@ -93,7 +93,7 @@ def measure_sampling(name: str, rounds: int) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Where the numbers come from."""
+    """The source of the numbers: machine and versions."""
     device = jax.devices()[0]
     return {
         "device": device.device_kind,

@@ -1,4 +1,4 @@
-"""Shows what a trained model does: samples, uncertainty along the order, and how it got there."""
+"""Shows a trained model: samples, uncertainty along the order, and the loss during training."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from arjax.training.setup import Setup, restore_params
 
 # Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
 ENTROPY_EXAMPLES = 1000
-# A table of who reads whom is quadratic in the sites.
+# The dependency matrix is quadratic in the number of sites.
 MOST_SITES = 1024
 
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `samples/` of a finished run, and pictures of its factorization, its uncertainty along the order and its
-    loss; says once when matplotlib is missing. Samples that stand there are kept, see `arjax.reporting.sample_folders`.
+    """Writes `samples/` of a finished run, and plots of its factorization, its uncertainty along the order and its
+    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.sample_folders`.
 
     Raises:
       UserError: the disk refuses.
@@ -82,9 +82,9 @@ def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Pa
 def show_more_samples(
     setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int, asked: Asked
 ) -> list[Path]:
-    """Samples of a later look, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written.
+    """Further samples, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written.
 
-    Of texts of a length asked for, the first one is printed as it is drawn.
+    Of texts of a length of their own, the first one is printed as it is drawn.
     """
     if jax.process_index() > 0:
         return show_samples(setup, params, options, workdir, best_step, asked)
@@ -96,7 +96,7 @@ def show_more_samples(
 
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
-    """All that samples depend on, but for the model: the fields of `config.sample`, seed, step of the parameters."""
+    """All inputs of samples but the model: the fields of `config.sample`, the seed, the step of the parameters."""
     return options.to_dict() | {"seed": setup.seed, "best_step": best_step}
 
 
@@ -111,16 +111,16 @@ def show_samples(
 ) -> list[Path]:
     """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
 
-    Where a context or a length is asked for, real examples have others and are left out.
+    Where `asked` has a context, or the samples a length of their own, real examples are left out: theirs differ.
 
     Args:
       setup: the run.
       params: parameters on the run's mesh.
-      options: `config.sample`: num, length, sampler, temperature, top_k, top_p.
+      options: `config.sample`: num, length, sampler, temperature, top_k, top_p, min_p.
       folder: where the first process writes.
       best_step: step of the parameters.
-      asked: what the samples begin with, and their context.
-      shows_text: whether the first sample, a text of a length asked for, is printed as it is drawn.
+      asked: the prompt and the context of the samples.
+      shows_text: whether the first sample, a text with a length of its own, is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)
     of_draw = {"context": real.context} | asked.options(setup.dataset, options.length)
@@ -140,7 +140,7 @@ def show_samples(
         sample_rate=rate,
         to_cells=dataset.to_cells,
     )
-    # last: it says that the others are whole
+    # last: it marks the other files as complete
     write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step) | asked.about())
     return written
 
@@ -148,7 +148,7 @@ def show_samples(
 def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any], shows_text: bool) -> np.ndarray:
     """The samples, [num, *grid, *value]; with `shows_text` the first one is printed as it is drawn."""
     model, dataset, length = setup.model, setup.dataset, options.length
-    of_draw |= {name: options[name] for name in ("temperature", "top_k", "top_p")} | {"end": end_of(dataset)}
+    of_draw |= {name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")} | {"end": end_of(dataset)}
     of_draw["sampler"] = prepare_sampler(options.sampler, model, params, dataset, setup.open_run, length)
     request = model, params, jax.random.key(setup.seed), options.num, setup.mesh
     if not shows_text:

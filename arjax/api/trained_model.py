@@ -1,4 +1,4 @@
-"""A model with its parameters, for notebooks: scores, draws and pictures in a line each."""
+"""A model with its parameters, for notebooks: scores, samples and plots in a line each."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a trained model is scored.
+    """Options of the scores of a trained model.
 
     Attributes:
       mesh: where its parameters are.
       batch_size: examples scored at once.
       num_orders: orders of the mixture that is scored, of a model with several.
-      seed: of what is drawn when a split is scored.
-      about: what is said about the training in a model card.
+      seed: of the random numbers in the score of a split.
+      about: the facts about the training in a model card.
     """
 
     mesh: Mesh
@@ -72,19 +72,19 @@ class Settings:
 
 
 class TrainedModel:
-    """A model with its parameters, and what is known of its training.
+    """A model with its parameters, and the data and the results of its training.
 
-    Examples go in and come out as the model sees them: as the rows of `dataset`. Real data that were standardised are
-    so here, too; `standardise` and `in_data_units` lead from one to the other, and log-probabilities are densities in
-    the units of the data, as in every report.
+    Examples have the form of the rows of `dataset`, the input of the model. Standardised real data are standardised
+    here, too; `standardise` and `in_data_units` convert them, and log-probabilities are densities in the units of the
+    data, as in every report.
 
     Attributes:
       model: the model.
       params: its parameters.
-      dataset: what it was trained on; without splits where there are only the parameters.
+      dataset: its training data; without splits where there are only the parameters.
       results: the scores of the test split, as in `results.json`; None before there are any.
       history: the metrics of the training by name: `history["validation/bits_per_dim"]` is a `Curve`.
-      settings: how it is scored, and where.
+      settings: options and devices of its scores.
     """
 
     model: AutoregressiveModel
@@ -101,7 +101,7 @@ class TrainedModel:
           x: examples [N, *grid, *value], such as `run.dataset.splits["test"].arrays.x`. Binarization and the like are
             not applied.
           context: [N, ...], or one for all; a dict where the context has several parts.
-          mask: [N, *grid] of 0 and 1, the sites that count; None: all.
+          mask: [N, *grid] of 0 and 1, the sites that are scored; None: all.
 
         Raises:
           UserError: shapes or values do not fit the model.
@@ -121,6 +121,7 @@ class TrainedModel:
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
+        min_p: float = 0.0,
         sampler: str | Sampler = "cached",
     ) -> np.ndarray:
         """Draws `num` examples [num, *grid, *value]: the same for the same seed, and fewer are the first of more.
@@ -128,7 +129,7 @@ class TrainedModel:
         Behind the end of an example, of texts that end, stands the end token again.
 
         Args:
-          num: how many.
+          num: the number of examples.
           seed: of the random numbers.
           prompt: the first characters of each example, of a model of text; instead of `given` and `observed`.
           length: sites of each example, of a model of sequences: any number, see `arjax.models.longer`. 0: as many as
@@ -137,18 +138,18 @@ class TrainedModel:
           observed: bool[*grid], the sites that keep their `given` values; the others are drawn given these.
           context: one for all, or [num, ...].
           temperature: divides the logits; 1 is the model's own distribution.
-          top_k, top_p: draw only from the most probable values.
+          top_k, top_p, min_p: draw only from the most probable values.
           sampler: a call string, see docs/sampling.md, or a sampler.
 
         Raises:
           UserError: as `model.draw`, `arjax.models.longer.pieces` and `prompt_options`.
         """
         if prompt and (given is not None or observed is not None):
-            raise UserError("a prompt says what is observed: leave `given` and `observed` out")
+            raise UserError("a prompt sets the observed sites: leave `given` and `observed` out")
         if length and observed is not None:
-            raise UserError("a draw of a length begins with its `given` values: leave `observed` out")
-        options = {"context": context, "temperature": temperature, "top_k": top_k, "top_p": top_p, "sampler": sampler}
-        options |= {"given": given} if length else {"given": given, "observed": observed}
+            raise UserError("a draw with a length begins with its `given` values: leave `observed` out")
+        options = {"context": context, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        options |= {"sampler": sampler, "given": given} | ({} if length else {"observed": observed})
         options, key = self._options(length, prompt, options), _as_key(seed)
         draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, length=length, **options)
         return np.asarray(draw.x)

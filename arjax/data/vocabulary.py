@@ -21,8 +21,8 @@ class Vocabulary:
     """The tokens 0 to V - 1 of a text.
 
     Attributes:
-      symbols: the characters that tokens stand for; of bytes above 127 their numbers in hexadecimal.
-      unit: "char" or "byte", what a token is.
+      symbols: the characters of the tokens; bytes above 127 by their numbers in hexadecimal.
+      unit: that of a token, "char" or "byte".
       end: the token that ends a string; None: texts go on.
       unknown: the token of all characters without one of their own; None: these have no token.
     """
@@ -43,7 +43,7 @@ class Vocabulary:
 
     @property
     def units(self) -> str:
-        """What tokens are, in words: "characters" or "bytes"."""
+        """The unit of tokens in words: "characters" or "bytes"."""
         return next(words for words, unit in UNITS.items() if unit == self.unit)
 
     @functools.cached_property
@@ -133,7 +133,7 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
       end: whether there is an end token, the last one.
 
     Raises:
-      UserError: options that are none, or do not go together.
+      UserError: options that are unknown, or do not go together.
     """
     if tokens not in UNITS:
         raise UserError(f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}")
@@ -156,7 +156,7 @@ def check_known(vocabulary: Vocabulary, name: str, split: str, text: str, remedy
 
 
 def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of many texts, [N, length], with `fill` after the end of each, and how many each has, int[N]."""
+    """Tokens of many texts, [N, length], with `fill` after the end of each, and the number in each, int[N]."""
     sizes_N = np.array([vocabulary.num_tokens(text) for text in texts])
     tokens_NT = np.full((len(texts), length), fill, vocabulary.dtype)
     tokens_NT[np.arange(length) < sizes_N[:, None]] = vocabulary.encode("".join(texts))

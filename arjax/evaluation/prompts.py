@@ -1,4 +1,4 @@
-"""What samples are asked to begin with, and to be conditioned on: prompts of text, and classes."""
+"""Prompts and contexts of samples: beginnings of text, and classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arjax.data.vocabulary import Vocabulary
 
 
 def text_of(dataset: Dataset) -> Vocabulary:
-    """What the tokens of a data set stand for; raises `UserError` where its examples are no text."""
+    """The vocabulary of a data set; raises `UserError` where its examples are no text."""
     if dataset.vocabulary is None or len(dataset.event.grid_shape) != 1:
         raise UserError(f"a prompt is the beginning of a text, and examples of {dataset.name!r} are no text")
     return dataset.vocabulary
@@ -65,7 +65,7 @@ def end_of(dataset: Dataset) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What samples are to begin with and to be conditioned on.
+    """The prompt and the context of samples.
 
     Attributes:
       prompt: the first characters of each; "" for none.
@@ -76,7 +76,7 @@ class Asked:
     context: str = ""
 
     def options(self, dataset: Dataset, length: int = 0) -> dict[str, Any]:
-        """The options of `model.draw`, or of `longer.pieces` where there is a length, that are asked for.
+        """The options of `model.draw` for them, or of `longer.pieces` where there is a length.
 
         Raises:
           UserError: they do not fit the data.
@@ -86,7 +86,7 @@ class Asked:
         return options | ({"context": parse_context(dataset.context, self.context)} if self.context else {})
 
     def about(self) -> dict[str, str]:
-        """What is written beside the samples: nothing where nothing is asked for."""
+        """The entries of the file beside the samples; empty without a prompt and a context."""
         return {name: text for name, text in dataclasses.asdict(self).items() if text}
 
 

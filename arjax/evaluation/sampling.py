@@ -13,7 +13,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
+from arjax.core.errors import UserError
 from arjax.data import Dataset
+from arjax.data.windows import RandomWindows
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context, is_one_context
 from arjax.models.longer import joined, of_length, pieces
@@ -39,14 +41,14 @@ def draw_on_mesh(
 ) -> Draw:
     """`num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
 
-    Every device computes its own examples, with parameters wherever they lie. Where `num` does not divide over the
-    axes, some examples more are drawn and thrown away. All processes of a run call this together.
+    Every device computes its own examples, whatever the sharding of the parameters. Where `num` is no multiple of the
+    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
 
     Args:
       model: the model.
       params: its parameters, on the mesh.
       key: example b has the key fold_in(key, b).
-      num: how many.
+      num: the number of examples.
       mesh: as from `make_mesh`.
       given: values to clamp, of one example or of each.
       context: of one example or of each.
@@ -91,7 +93,7 @@ def _on_mesh(
     model: AutoregressiveModel, key: jax.Array, num: int, mesh: Mesh, given: Any, context: Any, options: dict[str, Any]
 ) -> tuple[jax.Array, dict[str, Any]]:
     """The keys of at least `num` examples, as many as divide over the mesh, and the options of a draw of so many."""
-    keys_of(key, num)  # the number that is named in messages is the one asked for
+    keys_of(key, num)  # checks `num` before it is rounded up: messages name it
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     drawn = -(-num // parts) * parts
 
@@ -134,8 +136,12 @@ def prepare_sampler(
     """
 
     def examples(split: str, num: int) -> Batch:
+        if split not in dataset.splits:
+            raise UserError(f"this sampler needs the {split} split of the data, which {dataset.name!r} does not have")
         source = dataset.splits[split]
-        return source.__getitems__(np.arange(min(num, len(source))))
+        apart = source.length if isinstance(source, RandomWindows) else 1  # else most of them would overlap
+        rows = source.__getitems__(np.arange(0, len(source), max(apart, -(-len(source) // num))))
+        return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
 
     drawn_by = of_length(model, length) if length else model
     return make_sampler(sampler).prepare(drawn_by, params, Resources(examples, open_run))

@@ -23,7 +23,7 @@ from arjax.models.queries import evidence_first
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
-    """What may follow.
+    """A continuation of a prompt.
 
     Attributes:
       text: the characters; `<end>` where a string ends.
@@ -43,11 +43,11 @@ class Suggestion:
 
 @dataclasses.dataclass(frozen=True)
 class Suggestions:
-    """What may follow a prompt, most probable first.
+    """Continuations of a prompt, most probable first.
 
     Attributes:
       prompt: the part of the prompt that was read: all of it, or its last characters where windows are shorter.
-      num_dropped: how many characters before these were not read.
+      num_dropped: the number of characters before these, which were not read.
       next: single tokens.
       continuations: texts up to and with the first space (or newline) behind another character, or the end.
     """
@@ -79,16 +79,16 @@ def suggest(
 
     Every probability is exact: a product of conditionals of the model, in an order that visits the prompt and then the
     sites behind it one after another. Beam search keeps the `beams` most probable beginnings of each length, so it may
-    miss a continuation whose beginning is improbable (Graves, "Sequence Transduction with Recurrent Neural Networks",
+    miss a continuation with an improbable beginning (Graves, "Sequence Transduction with Recurrent Neural Networks",
     2012, section 2.4; here without its merging of prefixes).
 
     Args:
       model: a model of text.
       params: its parameters.
       dataset: has the vocabulary.
-      prompt: the characters before. Windows of a long text may begin anywhere, so that of a longer prompt than fits
-        before `length` further characters the last ones are read. A string begins at its beginning: it has to fit.
-      num: of each kind, at most.
+      prompt: the characters before. Windows of a long text may begin anywhere: of a prompt that does not fit together
+        with `length` further characters, only the last characters are read. The prompt of a string has to fit.
+      num: the most suggestions of each kind.
       length: tokens of the longest continuation.
       beams: breadth of the search.
       context: of one example, for a model that has one.
@@ -100,10 +100,10 @@ def suggest(
     if min(num, length, beams) < 1:
         raise UserError(f"num, length and beams must be at least 1, not {num}, {length} and {beams}")
     vocabulary = text_of(dataset)
-    tokens_K, num_dropped, room = _read(vocabulary, dataset, prompt, length)
+    tokens_K, num_dropped, num_further = _read(vocabulary, dataset, prompt, length)
     start, num_sites = len(tokens_K), model.event.num_sites
     sites_TD = np.eye(num_sites, dtype=bool)
-    factorization = evidence_first(model, np.arange(num_sites) < start, *sites_TD[start : start + room])
+    factorization = evidence_first(model, np.arange(num_sites) < start, *sites_TD[start : start + num_further])
     _check_table(model, factorization)
     model = dataclasses.replace(model, factorization=factorization, orders=None)
     table = functools.partial(_next, model, params, as_context(model.context_spec, context, beams, one_for_all=True))
@@ -115,12 +115,12 @@ def suggest(
         prompt=prompt[num_dropped:] if vocabulary.unit == "char" else vocabulary.decode(tokens_K),
         num_dropped=num_dropped,
         next=tuple(Suggestion(vocabulary.symbols[v], float(first_V[v])) for v in best if v < len(vocabulary)),
-        continuations=_search(vocabulary, table, x_BT, start, room, num),
+        continuations=_search(vocabulary, table, x_BT, start, num_further, num),
     )
 
 
 def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) -> tuple[np.ndarray, int, int]:
-    """The tokens of the prompt that are read, how many are not, and how many may follow."""
+    """The tokens of the prompt that are read, the number of those that are not, and the most tokens that may follow."""
     tokens_K, num_sites = encode_prompt(dataset, prompt), dataset.event.num_sites
     if vocabulary.end is not None:
         if len(tokens_K) >= num_sites:
@@ -129,9 +129,9 @@ def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) ->
                 f"{num_sites - 1}"
             )
         return tokens_K, 0, min(length, num_sites - len(tokens_K))
-    room = min(length, (num_sites + 1) // 2)
-    num_dropped = max(len(tokens_K) - (num_sites - room), 0)
-    return tokens_K[num_dropped:], num_dropped, room
+    num_further = min(length, (num_sites + 1) // 2)
+    num_dropped = max(len(tokens_K) - (num_sites - num_further), 0)
+    return tokens_K[num_dropped:], num_dropped, num_further
 
 
 def _check_table(model: AutoregressiveModel, factorization: Factorization) -> None:
@@ -155,12 +155,12 @@ def _next(model: AutoregressiveModel, params: Any, context: Any, x_BT: jax.Array
 
 
 def _search(
-    vocabulary: Vocabulary, table: Any, x_BT: np.ndarray, start: int, room: int, num: int
+    vocabulary: Vocabulary, table: Any, x_BT: np.ndarray, start: int, num_further: int, num: int
 ) -> tuple[Suggestion, ...]:
-    """Beam search for the most probable continuations of at most `room` tokens."""
+    """Beam search for the most probable continuations of at most `num_further` tokens."""
     beams, finished = len(x_BT), []
     x_BT, log_p_B = x_BT.copy(), np.where(np.arange(len(x_BT)) == 0, 0.0, -np.inf)
-    for site in range(start, start + room):
+    for site in range(start, start + num_further):
         log_p_BV = log_p_B[:, None] + np.asarray(table(x_BT, site), np.float64)
         log_p_BV[:, len(vocabulary) :] = -np.inf  # an alphabet of one character has a second level
         going = []
@@ -174,7 +174,7 @@ def _search(
             else:
                 going.append((tokens, log_p))
         finished = sorted(finished, key=lambda each: -each.log_prob)[:num]
-        # What goes on can only become less probable.
+        # Longer continuations are never more probable.
         if not going or (len(finished) == num and finished[-1].log_prob >= going[0][1]):
             going = []
             break

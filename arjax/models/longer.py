@@ -34,7 +34,7 @@ from arjax.samplers.stream import begin, go_on
 PIECE = 32
 #: The part of a window that is read again when it slides: of networks that read many sites in one pass, and of others,
 #: for which that takes as long as drawing them.
-OVERLAP, OVERLAP_OF_STEPS = 1 / 2, 1 / 6
+OVERLAP, OVERLAP_OF_STEPS = 1 / 4, 1 / 6
 
 
 def draw_longer(model: Any, params: Any, keys: jax.Array, length: int, *, end: int | None = None, **options) -> Draw:
@@ -78,6 +78,7 @@ def pieces(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
     end: int | None = None,
     overlap: int = 0,
     place: Callable[[Any], Any] | None = None,
@@ -91,11 +92,11 @@ def pieces(
         `cached` draw all in one piece.
       given: the first sites, [P, *value] or [B, P, *value] with P < length. A window that slides reads the last ones.
       context: int[B] or float[B, size], or one for all.
-      temperature, top_k, top_p, place: as for `model.draw`.
+      temperature, top_k, top_p, min_p, place: as for `model.draw`.
       end: as for `draw_longer`.
       overlap: sites at the end of a window that are read again when it slides, so that each site is drawn given at
-        least so many before it; 0: half a window, or a sixth where the network reads them one by one. Of no meaning
-        for networks that go on.
+        least so many before it; 0: a quarter of a window, or a sixth where the network reads them one by one. Of no
+        meaning for networks that go on.
 
     Raises:
       UserError: no model of sequences in raster order; a context with positions, or an end token, where the window
@@ -103,14 +104,15 @@ def pieces(
     """
     temperature, num = as_temperature(temperature), num_keys(keys)
     check_params(model.param_shapes, params)
-    model = dataclasses.replace(of_length(model, length), conditional=truncate(model.conditional, top_k, top_p))
+    model = dataclasses.replace(of_length(model, length), conditional=truncate(model.conditional, top_k, top_p, min_p))
     end = check_end(model.event, end)
     canvas, prompt = _canvas(model.event, num, given, length)
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
     rest = _Rest(model, params, keys, context, temperature, end, make_sampler(sampler))
     if not model.network.unbounded:
-        return _with_prompt(_windows(rest, canvas, prompt, length, _overlap(model, length, end, overlap)), canvas, prompt)
+        overlap = _overlap(model, length, end, overlap)
+        return _with_prompt(_windows(rest, canvas, prompt, length, overlap), canvas, prompt)
     if isinstance(rest.sampler, Cached):
         return _with_prompt(_carried(rest, canvas, prompt), canvas, prompt)
     return _at_once(rest, canvas, prompt)

@@ -1,4 +1,4 @@
-"""Draws from a model: what its users give is checked, then a sampler runs."""
+"""Draws from a model: arguments are checked, then a sampler runs."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def draw(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
     end: int | None = None,
     place: Callable[[Any], Any] | None = None,
 ) -> Draw:
@@ -58,10 +59,10 @@ def draw(
       context: int[B] or float[B, size], or one for all: int[] or float[size].
       temperature: divides the logits, up to 1e20; 1 is the model's own distribution, and tiny ones draw the most
         probable value of each step.
-      top_k, top_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
+      top_k, top_p, min_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
       end: of sequences of tokens, the one that ends an example: behind it all is `end` again, and the values up to it
         are those without this option. `cached` stops when all examples have ended.
-      place: puts a tree of arrays, whose first axis are the examples, where they belong on several devices.
+      place: puts a tree of arrays, with examples as their first axis, on several devices.
 
     Raises:
       UserError: an unknown sampler or option, wrong shapes or values, or observed sites that the order does not put
@@ -69,7 +70,7 @@ def draw(
     """
     temperature, event, num = as_temperature(temperature), model.event, num_keys(keys)
     check_params(model.param_shapes, params)
-    sample, conditional = make_sampler(sampler), truncate(model.conditional, top_k, top_p)
+    sample, conditional = make_sampler(sampler), truncate(model.conditional, top_k, top_p, min_p)
     if (given is None) != (observed is None):
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
     factorization, observed_D, shared = model.factorization, None, False
@@ -83,6 +84,7 @@ def draw(
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
     model = dataclasses.replace(model, conditional=conditional, factorization=factorization, orders=None)
+    sample.check(model)
     return sample(model, params, keys, canvas, observed_D, context, temperature, shared, end=check_end(event, end))
 
 

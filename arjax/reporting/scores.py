@@ -1,11 +1,11 @@
-"""Scores as people read them: nats with their standard error, and what they are in the units of the data."""
+"""Scores in readable form: nats with their standard error, also per dimension, character or frame."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: Scores that belong to some data only, and their units.
+#: Scores of some kinds of data, and their units.
 UNITS = {
     "bits_per_dim": "bits/dim",
     "bits_per_char": "bits/char",
@@ -16,7 +16,7 @@ UNITS = {
 
 
 def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
-    """`86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim`, and what texts, frames and mixtures of orders have beside.
+    """`86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim`, and the further scores of texts, frames and mixtures of orders.
 
     Args:
       scores: numbers by the names of `results.json`; a standard error that is not there is left out.

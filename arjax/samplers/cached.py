@@ -9,18 +9,19 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
+from arjax.samplers.prompt import num_calls, read_prompt
 
 
 @SAMPLERS.register("cached")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cached(Sampler):
-    """Samples step by step, with the network's carry (key-value cache, state, queue), the values of the naive one.
+    """Samples step by step with the network's carry (key-value cache, state, queue); the values of the naive sampler.
 
     Where there is an end token, it stops when all examples of the draw have ended.
 
     Steps at the start of the order that are observed whole, a prompt, are read in chunks by `extend`; once for all
-    examples where they share it.
+    examples where they share it, and not at all for networks without a carry.
 
     Options: `chunk`, the steps of a prompt that are read in one call of the network; 1: step by step; 0: as many as
     suit the network.
@@ -32,18 +33,12 @@ class Cached(Sampler):
         network, factorization = model.network, model.factorization
         variables, num_steps = step_variables(network, params), factorization.num_steps
         chunk, prompt = min(self.chunk or network.CHUNK, num_steps), steps.prompt()
-        if chunk == 1:
+        carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
+        reads = bool(jax.tree.leaves(carry))  # else all that a step needs is on the canvas
+        if chunk == 1 and reads:
             prompt = 0  # a step costs the same whether its sites are then drawn or not
         readers = 1 if steps.shared else len(canvas)
         read_canvas, read_context = jax.tree.map(lambda leaf: leaf[:readers], (canvas, context))
-
-        def read(state):
-            carry, t = state
-            carries, _ = network.apply(
-                variables, carry, read_canvas, t, chunk, factorization, read_context, method="extend"
-            )
-            n = jnp.minimum(prompt - t, chunk)
-            return network.apply(variables, carries, n, method="keep"), t + n
 
         def draw(t, state):
             carry, canvas = state
@@ -54,10 +49,8 @@ class Cached(Sampler):
             t, (_, canvas) = state
             return (t < num_steps) & ~steps.ends.ended(canvas, t).all()
 
-        carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
-        if not isinstance(prompt, int):
-            first = network.apply(variables, readers, factorization, read_context, method="init_carry")
-            first, _ = jax.lax.while_loop(lambda state: state[1] < prompt, read, (first, jnp.int32(0)))
+        if reads and not isinstance(prompt, int):
+            first = read_prompt(network, variables, read_canvas, factorization, read_context, prompt, chunk)
             # The axis of the examples is the one that differs, if any does: a counter of steps has none.
             carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
         last = num_steps
@@ -66,4 +59,5 @@ class Cached(Sampler):
             last, (_, x) = jax.lax.while_loop(goes_on, lambda state: (state[0] + 1, draw(*state)), state)
         else:
             _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
-        return Draw(x, {"network_calls": per_example(x, -(-prompt // chunk) + last - prompt)})
+        calls = num_calls(prompt, chunk) if reads else 0
+        return Draw(x, {"network_calls": per_example(x, calls + last - prompt)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -16,7 +18,7 @@ class Ends:
     """
 
     def __init__(self, factorization: Factorization, end: int | jax.Array | None):
-        self.token, self.num_steps, self.num_sites = end, factorization.num_steps, factorization.num_sites
+        self.token, self.num_sites, self.order = end, factorization.num_sites, factorization.order
         if end is not None:
             # How many sites at the start of the line are visited before each step, int[S + 1].
             first_missing_S = jax.lax.cummin(jnp.asarray(factorization.blocks).min(1), reverse=True)
@@ -36,12 +38,27 @@ class Ends:
         visited_D = jnp.arange(self.num_sites) < self.visited[t]
         return ((canvas == self.token) & visited_D).any(1)
 
+    def completes(self, num_levels: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """(x [D], t) -> bool[V]: the values of step t, of one site, with which an example has ended."""
+
+        def of_step(x_D: jax.Array, t: jax.Array) -> jax.Array:
+            site_D, site = jnp.arange(self.num_sites), jnp.asarray(self.order)[t]
+            visited_D = site_D < self.visited[t + 1]
+            by_itself = visited_D[site] & (jnp.arange(num_levels) == self.token)
+            return by_itself | ((x_D == self.token) & visited_D & (site_D != site)).any()
+
+        return of_step
+
+    def counts(self, x: jax.Array) -> jax.Array:
+        """bool[B, D]: the sites up to the end of each example, it included."""
+        return jnp.arange(self.num_sites) < self._length(x)[:, None]
+
     def filled(self, x: jax.Array, observed_D: jax.Array | None) -> jax.Array:
         """The samples with the end token at all sites behind the first one, but for observed ones."""
         if not self:
             return x
-        behind_BD = jnp.arange(self.num_sites) >= self._length(x)[:, None]
-        return jnp.where(behind_BD if observed_D is None else behind_BD & ~observed_D, self.token, x)
+        kept_BD = self.counts(x) if observed_D is None else self.counts(x) | observed_D
+        return jnp.where(kept_BD, x, self.token)
 
     def steps(self, x: jax.Array, to_draw_S: jax.Array) -> jax.Array:
         """The steps that draw a site before their example has ended, int32[B]."""

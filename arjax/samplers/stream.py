@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
-from arjax.samplers.base import Steps
+from arjax.samplers.base import Steps, step_keys
+from arjax.samplers.prompt import read_prompt
 
 
 class Progress(NamedTuple):
@@ -36,16 +37,8 @@ def begin(model: Any, params: Any, canvas: jax.Array, prompt: jax.Array, context
     """
     network, factorization = model.network, model.factorization
     variables, chunk = step_variables(network, params), min(chunk, factorization.num_steps)
-
-    def read(state):
-        carry, t = state
-        carries, _ = network.apply(variables, carry, canvas, t, chunk, factorization, context, method="extend")
-        n = jnp.minimum(prompt - t, chunk)
-        return network.apply(variables, carries, n, method="keep"), t + n
-
-    carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
-    carry, t = jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))
-    return Progress(carry, canvas, t, jnp.zeros(len(canvas), bool))
+    carry = read_prompt(network, variables, canvas, factorization, context, prompt, chunk)
+    return Progress(carry, canvas, jnp.asarray(prompt, jnp.int32), jnp.zeros(len(canvas), bool))
 
 
 @functools.partial(jax.jit, static_argnames="num")
@@ -70,16 +63,18 @@ def go_on(
     network, factorization = model.network, model.factorization
     variables, num_steps = step_variables(network, params), factorization.num_steps
     steps, start = Steps(model, params, keys, None, temperature), progress.t
-    steps.hold_keys(start, num)
+    keys_nB = step_keys(keys, start + jnp.arange(num))  # alone: those of all steps are many
 
     def draw(t: jax.Array, state: tuple[Any, jax.Array, jax.Array]) -> tuple[Any, jax.Array, jax.Array]:
-        carry, canvas, ended = state
+        carry, canvas, ended_B = state
         carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
-        canvas = steps.fill(canvas, t, features)
+        flat = canvas.reshape(*canvas.shape[:2], -1)
+        values = jax.vmap(steps.value, (0, None, 0, 0))(keys_nB[t - start], t, flat, features)
         if end is not None:
-            value_B = jnp.where(ended, end, canvas[:, t])
-            canvas, ended = canvas.at[:, t].set(value_B), ended | (value_B == end)
-        return carry, canvas, ended
+            values = jnp.where(ended_B[:, None, None], end, values)
+            ended_B = ended_B | (values[:, 0, 0] == end)
+        canvas = jax.lax.dynamic_update_slice_in_dim(flat, values, t, axis=1).reshape(canvas.shape)
+        return carry, canvas, ended_B
 
     last = jnp.minimum(start + num, num_steps)
     carry, canvas, ended = jax.lax.fori_loop(start, last, draw, (progress.carry, progress.canvas, progress.ended))

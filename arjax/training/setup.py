@@ -1,4 +1,4 @@
-"""Everything that a run needs, typed, and the checkpoints of its workdir."""
+"""The parts of a run, typed, and the checkpoints of its workdir."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from arjax.training.state import TrainState, abstract_state, eval_params, init_s
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """How the loop trains: the section `train` of a config, but for the durations and the average of the parameters.
+    """Options of the loop: the section `train` of a config, without the durations and the average of the parameters.
 
     Attributes:
       batch_size: examples per step, over all devices.
@@ -34,8 +34,8 @@ class TrainOptions:
       log_every, eval_every, checkpoint_every: steps.
       patience: validations without a better score after which training ends; 0: never.
       data_on_device: whether the training split is kept on every device.
-      init_from: workdir of the run whose best parameters are the first ones here; "": fresh ones.
-      writers: calls of writers that are told the metrics, too, such as `tensorboard`.
+      init_from: workdir of the run that gives the initial parameters, its best ones; "": fresh ones.
+      writers: calls of further writers of the metrics, such as `tensorboard`.
     """
 
     batch_size: int
@@ -51,7 +51,7 @@ class TrainOptions:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
-    """How a run is scored: the section `evaluate` of a config.
+    """Options of the scores: the section `evaluate` of a config.
 
     Attributes:
       batch_size: examples scored at once.
@@ -66,7 +66,7 @@ class EvaluateOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What another run has to give.
+    """The model and the best parameters of another run.
 
     Attributes:
       model: its model.
@@ -86,19 +86,19 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What a run is made of.
+    """The parts of a run.
 
     Attributes:
       dataset: splits, event and context.
       mesh: the devices.
       rules: placement of parameters on the mesh; empty for the default ones.
-      recipe: model, objective, optimizer: what a train step does.
+      recipe: the description of a train step: model, objective, optimizer.
       schedule: the learning rate of each step.
       total_steps: length of the run.
       seed: of parameters, batches and noise.
-      train: how the loop trains.
-      evaluate: how the run is scored.
-      open_run: from the workdir of another run to what it has to give.
+      train: options of the loop.
+      evaluate: options of the scores.
+      open_run: opens another run by its workdir.
       about: the network and its order in words, for the first lines of a run.
     """
 
@@ -116,7 +116,7 @@ class Setup:
 
     @property
     def model(self) -> Model:
-        """What is trained."""
+        """The trained model."""
         return self.recipe.model
 
     @functools.cached_property
@@ -161,7 +161,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     """The parameters of a finished or running workdir that were best on validation, or the latest before there are any.
 
     Returns:
-      The parameters on the mesh, the step they are of, and what the checkpoint says (`value`: validation nats;
+      The parameters on the mesh, their step, and the note of the checkpoint (`value`: validation nats;
       `scores`: all numbers of that validation).
 
     Raises:
@@ -187,7 +187,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
 
 
 def check_fits(wanted: Any, found: Any, workdir: str) -> None:
-    """Raises `UserError` unless the parameters of a run have the names, shapes and types of those that are wanted."""
+    """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
     here, there = (
         {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in jax.tree_util.tree_leaves_with_path(t)}
         for t in (wanted, found)
@@ -201,10 +201,10 @@ def check_fits(wanted: Any, found: Any, workdir: str) -> None:
             if name in there and here[name] != there[name]
         ],
     }
-    told = [
+    found = [
         f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         for kind, names in problems.items()
         if names
     ]
-    if told:
-        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(told)}")
+    if found:
+        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(found)}")

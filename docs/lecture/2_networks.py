@@ -41,7 +41,7 @@ for axis, (name, options) in zip(axes, networks.items(), strict=True):
     assert not np.triu(depends).any()
     axis.imshow(depends, cmap="Blues")
     axis.set(title=name, xlabel="input", ylabel="conditional")
-fig
+plt.show()
 
 # %% [markdown]
 # ## The same data, the same steps
@@ -61,4 +61,4 @@ for name, num_params, nats, stderr in sorted(rows, key=lambda row: row[2]):
 fig, axis = plt.subplots(figsize=(5, 2.5))
 axis.errorbar([row[2] for row in rows], [row[0] for row in rows], xerr=[row[3] for row in rows], fmt="o")
 axis.set(xlabel="test nats (± standard error)")
-fig
+plt.show()

@@ -97,8 +97,8 @@ OTHER_FAULTS = (
     Fault(
         "one key for all steps of a sample",
         "samplers/base.py",
-        "head, keys_B = self.head, self.keys_SB[t]",
-        "head, keys_B = self.head, self.keys_SB[0]",
+        "(self.keys_SB[t], t, flat, features_BMF)",
+        "(self.keys_SB[0], t, flat, features_BMF)",
         ("laws/test_law4_samplers.py::test_frequencies_match_probabilities",),
     ),
     Fault(

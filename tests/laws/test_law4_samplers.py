@@ -10,6 +10,7 @@ from scipy import stats
 from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
 from arjax.samplers import SAMPLERS, example_keys
+from arjax.testing import check_sampler
 
 NUM = 4096
 #: There are thousands of these tests, so one p-value of 1e-4 among them says nothing.
@@ -39,15 +40,18 @@ def chi_square(samples, event, log_prob):
 #: Event and conditional, and of each conditional one.
 DISCRETE = [(event, conditional) for event in EVENTS for conditional in cases.fitting_conditionals(EVENTS[event])]
 ONE_OF_EACH = [*{conditional: (event, conditional) for event, conditional in DISCRETE}.values(), DISCRETE[0]]
+#: Those that follow the model, and those that say that they do not.
+EXACT = [name for name in SAMPLERS.names() if SAMPLERS.get(name).exact]
+OTHERS = [name for name in SAMPLERS.names() if name not in EXACT]
 #: Exact samplers draw the same values (see below), so one of them stands for all; the others are slow.
-ONE_OF_ALL = [pytest.param(name, marks=() if name == "cached" else pytest.mark.slow) for name in SAMPLERS.names()]
+ONE_OF_ALL = [pytest.param(name, marks=() if name == "cached" else pytest.mark.slow) for name in EXACT]
 
 
 @each_network(["event", "conditional"], DISCRETE, thorough=ONE_OF_EACH, every=16)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_frequencies_match_probabilities(sampler, network, event, conditional):
     event = EVENTS[event]
-    model = cases.served_model(network, event, "random(seed=2)", "sites", conditional=conditional)
+    model = cases.supported_model(network, event, "random(seed=2)", "sites", conditional=conditional)
     if isinstance(model, str):
         return
     samples = np.asarray(model.sample(cases.params_of(model), jax.random.key(3), NUM, sampler=sampler))
@@ -66,7 +70,7 @@ def log_densities(model, params, x, values):
 def test_real_samples_follow_the_densities(sampler, network, conditional):
     """The conditional distribution function of each site, at its sample, is uniform (Rosenblatt, 1952)."""
     event = EventSpec((1, 3), (), "real", 0)
-    model = cases.served_model(network, event, "random(seed=2)", "sites", conditional=conditional)
+    model = cases.supported_model(network, event, "random(seed=2)", "sites", conditional=conditional)
     if isinstance(model, str):
         return
     params = cases.gentle_params_of(model)
@@ -80,7 +84,7 @@ def test_real_samples_follow_the_densities(sampler, network, conditional):
 
 
 @cases.each_structure(thorough=cases.STRUCTURES)
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if name != "naive"])
+@pytest.mark.parametrize("sampler", [name for name in EXACT if name != "naive"])
 def test_same_samples_as_naive(sampler, network, event, partition):
     """Free, and given prompts of any length, which are read in chunks. By law 1 the passes of the naive sampler give
     the features of what is drawn, which one pass gives at once.
@@ -124,13 +128,13 @@ def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
 
 
 @each_network([], [()], every=32)
-@pytest.mark.parametrize("sampler", SAMPLERS.names())
+@pytest.mark.parametrize("sampler", EXACT)
 def test_clamped_sites_condition_exactly(sampler, network):
     event = EventSpec((2, 2))
-    model = cases.served_model(network, event, "list(order=(2, 0, 3, 1))", "sites")
+    model = cases.supported_model(network, event, "list(order=(2, 0, 3, 1))", "sites")
     if isinstance(model, str):
         return
-    first = np.asarray(model.factorization.order)[:2]  # 2 and 0 where the order is served
+    first = np.asarray(model.factorization.order)[:2]  # 2 and 0 where the order is supported
     given, observed = np.full(4, 9), np.isin(np.arange(4), first)
     given[first] = 0, 1
     params, given, observed = cases.params_of(model), given.reshape(2, 2), observed.reshape(2, 2)
@@ -140,3 +144,11 @@ def test_clamped_sites_condition_exactly(sampler, network):
     consistent = (values[:, observed] == given[observed]).all(1)
     log_prob = np.where(consistent, cases.log_prob(model, values), -np.inf)
     assert chi_square(samples, event, log_prob) > LEAST_P
+
+
+@each_network([], [()], takes=lambda network: False)
+@pytest.mark.parametrize("sampler", OTHERS)
+def test_what_samplers_keep_that_do_not_follow_the_model(sampler, network):
+    """Observed sites, own keys, true statistics; real values or blocks they may refuse."""
+    kept = check_sampler(sampler, network=network)
+    assert {"statistics", "observed-binary", "own-key"} <= {law for law, found in kept.items() if found == "kept"}

@@ -39,7 +39,7 @@ class CausalConvLayer(nn.Module):
 
 
 class CausalConvCore(ConvolutionalCore):
-    """Layers whose dilations double and start over after each cycle: 1, 2, 4, ..., 1, 2, 4, ..."""
+    """Layers with dilations that double and start over after each cycle: 1, 2, 4, ..., 1, 2, 4, ..."""
 
     width: int
     num_layers: int

@@ -52,15 +52,15 @@ def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) 
 def rotate(x_BNTH: jax.Array, position: jax.Array, frequency: np.ndarray) -> jax.Array:
     """Rotary position embedding (Su et al., "RoFormer", 2021, section 3.2, equations 15 and 34).
 
-    The pair (x_i, x_(i + H/2)) is turned by the angle position * frequency_i, so that a product of queries and keys
+    The pair (x_i, x_(i + H/2)) is rotated by the angle position * frequency_i, so that a product of queries and keys
     depends on the difference of their positions alone. The paper pairs neighbours; halves, as most published weights
     have them, are the same up to the order of the features. `position` is int[T], or one for all.
     """
     angle_TH = position[..., None].astype(jnp.float32) * frequency
     cos, sin = jnp.cos(angle_TH), jnp.sin(angle_TH)
     first, second = jnp.split(x_BNTH.astype(jnp.float32), 2, axis=-1)  # angles of late positions need float32
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
-    return turned.astype(x_BNTH.dtype)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
+    return rotated.astype(x_BNTH.dtype)
 
 
 class MultiHead(nn.Module):
@@ -107,11 +107,11 @@ class MultiHead(nn.Module):
 
 
 class SelfAttention(MultiHead):
-    """Self-attention, causal over blocks of M tokens: token n sees all tokens of blocks <= n // M.
+    """Self-attention, causal over blocks of M tokens: token n attends to all tokens of blocks <= n // M.
 
-    What a `Block` asks of its attention are the methods here (`extend` and `keep` only where its network has a
-    `CHUNK`): another pattern is another module that has them.
-    `rotary_base` > 0 turns queries and keys by the number of their step, see `rotate`: so any order works.
+    A `Block` uses the methods defined here (`extend` and `keep` only where its network has a `CHUNK`): another pattern
+    is another module with these methods.
+    `rotary_base` > 0 rotates queries and keys by the number of their step, see `rotate`: so any order works.
     """
 
     rotary_base: float = 0.0
@@ -131,7 +131,7 @@ class SelfAttention(MultiHead):
         return self._merge(attention(*self._qkv(x_BTE, block), block[:, None] >= block[None, :]))
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> KVCache:
-        """Room for the keys and values of all tokens, [B, G, S*M, H] each."""
+        """An empty cache for the keys and values of all tokens, [B, G, S*M, H] each."""
         groups, size = self.kv_shape
         zeros = jnp.zeros((batch_size, groups, num_steps * block_size, size), self.dtype)
         return zeros, zeros
@@ -147,9 +147,9 @@ class SelfAttention(MultiHead):
         return (keys, values), self._merge(attention(q, keys, values, visible))
 
     def extend(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[KVCache, jax.Array]:
-        """The tokens of blocks t, t + 1, ...; what is written behind the last step is dropped.
+        """The tokens of blocks t, t + 1, ...; blocks after the last step are dropped.
 
-        Later blocks overwrite those that are not kept before anything sees them, so the cache is the carry of any n.
+        Later blocks overwrite those that are not kept before any token reads them, so the cache is the carry of any n.
         """
         place_T = jnp.arange(x_BTE.shape[1])
         q, k, v = self._qkv(x_BTE, t + place_T // block_size)
@@ -162,11 +162,20 @@ class SelfAttention(MultiHead):
         """The cache after the first n blocks of `extend`."""
         return cache
 
+    def ahead(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
+        """Blocks that each come in place of block t: all see the blocks < t of the cache, and each sees itself."""
+        block_T = jnp.arange(x_BTE.shape[1]) // block_size
+        q, *new = self._qkv(x_BTE, jnp.asarray(t))
+        keys, values = (jnp.concatenate(both, axis=2) for both in zip(cache, new, strict=True))
+        of_cache = jnp.broadcast_to(jnp.arange(cache[0].shape[2]) < t * block_size, (len(block_T), cache[0].shape[2]))
+        visible = jnp.concatenate([of_cache, block_T[:, None] == block_T], axis=1)
+        return self._merge(attention(q, keys, values, visible))
+
 
 def write_tokens(cache: jax.Array, new: jax.Array, start: jax.Array) -> jax.Array:
-    """The cache [B, G, C, H] with the new tokens [B, G, T, H] at the places from `start` on that exist."""
+    """The cache [B, G, C, H] with the new tokens [B, G, T, H] at the indices from `start` on, as far as these exist."""
     length = min(cache.shape[2], new.shape[2])
-    first = jnp.minimum(start, cache.shape[2] - length)  # a slice that stands out would be moved
+    first = jnp.minimum(start, cache.shape[2] - length)  # JAX would move a slice that is out of bounds
     window = jax.lax.dynamic_slice_in_dim(cache, first, length, axis=2)
     token_T = jnp.arange(length) + first - start
     fresh = jnp.take(new, token_T, axis=2, mode="clip")
@@ -182,6 +191,6 @@ class CrossAttention(MultiHead):
         return self._heads(self.key(encoded_BLE)), self._heads(self.value(encoded_BLE))
 
     def __call__(self, x_BTE: jax.Array, keys_values: KVCache, valid_BL: jax.Array) -> jax.Array:
-        """What the tokens [B, T, E] find at the valid positions of the context, [B, T, E]."""
+        """Attention of the tokens [B, T, E] to the valid positions of the context, [B, T, E]."""
         found_BNTH = attention(self._heads(self.query(x_BTE)), *keys_values, valid_BL[:, None, None, :])
         return self._merge(jnp.where(valid_BL.any(-1)[:, None, None, None], found_BNTH, 0))
