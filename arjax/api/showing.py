@@ -24,6 +24,7 @@ from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
+from arjax.samplers import make_sampler
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 
@@ -96,8 +97,11 @@ def show_more_samples(
 
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
-    """All inputs of samples but the model: the fields of `config.sample`, the seed, the step of the parameters."""
-    return options.to_dict() | {"seed": setup.seed, "best_step": best_step}
+    """All inputs of samples but the model: the fields of `config.sample`, the seed, the step of the parameters; of a
+    sampler that is not exact also that the samples do not follow the distribution of the model.
+    """
+    about = {} if make_sampler(options.sampler).exact else {"distribution": "not that of the model"}
+    return options.to_dict() | {"seed": setup.seed, "best_step": best_step} | about
 
 
 def show_samples(

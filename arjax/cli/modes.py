@@ -56,7 +56,7 @@ def run_evaluate(flags: Flags) -> int:
     announce(f"compiling, and scoring the {split} split ...", sys.stderr)
     scores = Evaluator(
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
-    )(params, split)
+    )(params, split) | setup.k_step_scores(params, split)
     results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
     results |= {"unit": setup.model.event.unit} | scores
     results |= validation_scores(about)

@@ -25,6 +25,11 @@ class Modes:
         """Whether the sites of a step are drawn together."""
         return self.inner.joint
 
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        """Of a value."""
+        return self.inner.value_shape
+
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Modes:
         """The family with its parameters."""
         return Modes(self.inner.bind(params, train, key))

@@ -87,7 +87,8 @@ def base_config() -> ConfigDict:
                 "data_on_device": True,
                 "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
             },
-            "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
+            # steps 0: no k-step bound; else the number of rounds, whose sizes the schedule chooses
+            "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1, "steps": 0, "schedule": "uniform"},
             # length: of sequences, the sites of each; 0: as many as those of the data
             "sample": {
                 "num": 16,

@@ -23,6 +23,7 @@ from arjax.models.longer import check_length
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
 from arjax.samplers import make_sampler
+from arjax.samplers.rounds import check_rounds
 from arjax.training.durations import total_steps
 from arjax.training.optimizer import make_optimizer
 from arjax.training.recipe import Recipe
@@ -106,6 +107,9 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
         accumulate=train.accumulate,
     )
     recipe.objective.check(recipe.model)
+    make_sampler(config.sample.sampler).check(recipe.model)
+    if config.evaluate.steps:
+        check_rounds(recipe.model, "config.evaluate.steps")
     return Setup(
         dataset=dataset,
         mesh=mesh,

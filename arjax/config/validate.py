@@ -39,6 +39,7 @@ NOT_NEGATIVE = (
     "seed",
     "sample.top_k",
     "sample.length",
+    "evaluate.steps",
     "sample.min_p",
     "train.steps",
     "train.examples",
@@ -147,6 +148,7 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.networks import NETWORKS
     from arjax.reporting.writers import make_writers
     from arjax.samplers import make_sampler
+    from arjax.samplers.schedules import SCHEDULES
 
     for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
         if not section.name:
@@ -166,6 +168,7 @@ def _check_names(config: ConfigDict) -> None:
     make_sampler(config.sample.sampler)
     make_writers(config.train.writers)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
+    _check_choice("evaluate.schedule", config.evaluate.schedule, SCHEDULES)
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
 

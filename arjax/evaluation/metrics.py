@@ -27,6 +27,9 @@ SCORES = (
     "num_orders",
     "negative_elbo_nats",
     "negative_elbo_stderr",
+    "k_step_bound_nats",
+    "k_step_bound_stderr",
+    "k_steps",
 )
 #: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.
 OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)

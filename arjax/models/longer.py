@@ -104,12 +104,14 @@ def pieces(
     """
     temperature, num = as_temperature(temperature), num_keys(keys)
     check_params(model.param_shapes, params)
-    model = dataclasses.replace(of_length(model, length), conditional=truncate(model.conditional, top_k, top_p, min_p))
+    orders, sampler, conditional = model.orders, make_sampler(sampler), truncate(model.conditional, top_k, top_p, min_p)
+    model = dataclasses.replace(of_length(model, length), conditional=conditional)
+    sampler.check(model if model.network.unbounded else dataclasses.replace(model, orders=orders))
     end = check_end(model.event, end)
     canvas, prompt = _canvas(model.event, num, given, length)
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
-    rest = _Rest(model, params, keys, context, temperature, end, make_sampler(sampler))
+    rest = _Rest(model, params, keys, context, temperature, end, sampler)
     if not model.network.unbounded:
         overlap = _overlap(model, length, end, overlap)
         return _with_prompt(_windows(rest, canvas, prompt, length, overlap), canvas, prompt)

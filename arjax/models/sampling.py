@@ -83,8 +83,9 @@ def draw(
         shared = np.shape(given) == event.shape and is_one_context(model.context_spec, context)
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
-    model = dataclasses.replace(model, conditional=conditional, factorization=factorization, orders=None)
+    model = dataclasses.replace(model, conditional=conditional, factorization=factorization)
     sample.check(model)
+    model = dataclasses.replace(model, orders=None)
     return sample(model, params, keys, canvas, observed_D, context, temperature, shared, end=check_end(event, end))
 
 

@@ -26,6 +26,9 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     if scores.get("num_orders", 1) > 1:
         mean = f"{scores['negative_elbo_nats']:.4f} ± {scores['negative_elbo_stderr']:.4f}"
         parts.append(f"a mixture of {scores['num_orders']} orders (their mean: {mean})")
+    if "k_step_bound_nats" in scores:
+        bound = _with_stderr(scores["k_step_bound_nats"], scores["k_step_bound_stderr"], "nats")
+        parts.append(f"at most {bound} in {scores['k_steps']} steps (bound)")
     for name, unit in UNITS.items():
         if name in scores and (bits or name != "bits_per_dim"):
             parts.append(_with_stderr(scores[name], scores.get(f"{name}_stderr"), unit))

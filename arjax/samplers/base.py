@@ -106,7 +106,7 @@ class Sampler(abc.ABC):
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
         """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.
 
-        Called before anything compiles, with the conditional that is drawn from.
+        Called before anything compiles, with the conditional that is drawn from and with the orders of the model.
         """
 
     def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
@@ -182,8 +182,8 @@ class Steps:
     ):
         self.factorization, self.temperature, self.shared = model.factorization, temperature, shared
         self.head = bound(model.conditional, params)
-        self.value_shape, self.ends = model.event.value_shape, Ends(model.factorization, end)
         self.observed_D, self.keys_B, self.first = observed, keys, first
+        self.ends = Ends(self.factorization, end)
         # All at once: a hash in every step would take longer than the rest of a small step.
         self.keys_SB = step_keys(keys, first + jnp.arange(self.factorization.num_steps))
 
@@ -226,7 +226,7 @@ class Steps:
             values = self.head.at(sites_M).sample(key, features_MF, self.temperature)
         else:
             held = flat_Dv[jnp.minimum(sites_M, self.factorization.num_sites - 1)]
-            held = held.reshape(len(sites_M), *self.value_shape)
+            held = held.reshape(len(sites_M), *self.head.value_shape)
             observed_M = self.observed(sites_M)
             values = self.head.block_sample(key, features_MF, valid_M, held, observed_M, self.temperature)
         return values.reshape(len(sites_M), -1).astype(flat_Dv.dtype)

@@ -18,10 +18,10 @@ from arjax.samplers.prompt import num_calls, read_prompt
 class Cached(Sampler):
     """Samples step by step with the network's carry (key-value cache, state, queue); the values of the naive sampler.
 
-    Where there is an end token, it stops when all examples of the draw have ended.
+    With an end token, it stops when all examples of the draw have ended.
 
-    Steps at the start of the order that are observed whole, a prompt, are read in chunks by `extend`; once for all
-    examples where they share it, and not at all for networks without a carry.
+    Fully observed steps at the start of the order, a prompt, are read in chunks by `extend`; once for all examples
+    where they share it, and not at all for networks without a carry.
 
     Options: `chunk`, the steps of a prompt that are read in one call of the network; 1: step by step; 0: as many as
     suit the network.

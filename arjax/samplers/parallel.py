@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from arjax.conditionals.base import Conditional
 from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization, reorder
@@ -69,7 +70,7 @@ class Parallel(Sampler):
                 f"the sampler 'parallel' chooses by {self.choose} among single sites, and the steps of this model have "
                 f"up to {block_size}: take choose='random'"
             )
-        if self.choose == "confidence" and not model.conditional.has_table:
+        if self.choose == "confidence" and not _family(model.conditional).has_table:
             raise UserError(
                 "the sampler 'parallel' has no confidence in values without a list of probabilities: take "
                 "choose='entropy' or choose='random'"
@@ -170,10 +171,15 @@ class Parallel(Sampler):
         self, steps: Steps, canvas: jax.Array, step_k: jax.Array, values: jax.Array, features_kMF: jax.Array
     ) -> jax.Array:
         """What the sites of single-site steps are chosen by, the highest first, float32[k]."""
-        family = steps.head.family if isinstance(steps.head, Truncated) else steps.head
+        family = _family(steps.head)
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
         if self.choose == "entropy":
             return -jax.vmap(lambda sites, features: family.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
         values = values.reshape(*sites_kM.shape, *steps.value_shape)
         of_site = lambda sites, features, value: family.at(sites).log_prob(features, value)  # noqa: E731
         return jax.vmap(of_site)(sites_kM, features_kMF, values)[:, 0]
+
+
+def _family(conditional: Any) -> Conditional:
+    """The conditional of the model, where that which is drawn from is cut to its most probable values."""
+    return conditional.family if isinstance(conditional, Truncated) else conditional

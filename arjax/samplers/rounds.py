@@ -5,7 +5,6 @@ sizes are chosen.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -136,33 +135,40 @@ def k_step_log_prob(
 def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
     """The mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1.
 
-    Each example has an order of its own, and all sites that are left count, as each of them could come next. With more
-    than `MOST_POINTS` steps, some t are measured and the others interpolated.
+    With more than `MOST_POINTS` steps, some t are measured and the others interpolated.
+
+    Raises:
+      UserError: the masks of the examples leave nothing to score.
     """
     num_steps = model.factorization.num_steps
-    points = tuple(int(t) for t in np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round()))
+    points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())
+    log_prob_NP, sites_NP = log_prob_of_rest(model, params, batch, tuple(int(t) for t in points), seed)
+    if not (sites_NP.sum(0) > 0).all():
+        raise UserError("losses cannot be measured: the masks of the examples leave nothing to score")
+    return np.interp(np.arange(num_steps), points, -log_prob_NP.sum(0) / sites_NP.sum(0))
+
+
+def log_prob_of_rest(
+    model: Any, params: Any, batch: Batch, points: tuple[int, ...], seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nats of all steps after t of a random order, each given the first t alone, at P points t.
+
+    Each example has an order of its own. All sites that are left count, as each of them could come next.
+
+    Returns:
+      Log-probabilities float64[N, P], and the number of sites that they add up, float64[N, P].
+    """
     batch = Batch(jnp.asarray(batch.x).astype(model.event.dtype), batch.context, batch.mask)
     keys = jax.random.split(jax.random.key(seed), len(batch))
-    log_prob_BP, sites_BP = _measured(model, params, batch, keys, points)
-    if not (np.asarray(sites_BP).sum(0) > 0).all():
-        raise UserError("losses cannot be measured: the masks of the examples leave nothing to score")
-    losses_P = -np.asarray(log_prob_BP, np.float64).sum(0) / np.asarray(sites_BP, np.float64).sum(0)
-    return np.interp(np.arange(num_steps), points, losses_P)
+    return tuple(np.asarray(part, np.float64) for part in _of_rest(model, params, batch, keys, points))
 
 
 @functools.partial(jax.jit, static_argnames="points")
-def _measured(model, params, batch: Batch, keys: jax.Array, points: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """The nats of all that is left at each of the points, and how many sites that is, [B, P] each."""
-
+def _of_rest(model, params, batch: Batch, keys: jax.Array, points: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     def one(pair: tuple[Batch, jax.Array]) -> tuple[jax.Array, ...]:
         example, key = pair
         order = model.orders.draw(key)
         found = log_prob_ahead(model, params, example, order, points, model.factorization.num_steps)
         return tuple(part.sum(-1) for part in found)
 
-    return in_batches(one, (batch, keys))
-
-
-def in_batches(function: Callable[[Any], Any], examples: Any) -> Any:
-    """`function` of each example, `TOGETHER` of them at a time."""
-    return jax.lax.map(function, examples, batch_size=TOGETHER)
+    return jax.lax.map(one, (batch, keys), batch_size=TOGETHER)

@@ -32,7 +32,7 @@ def sampler_laws(call: Any, *, exact: bool = True, network: str = "made") -> Cal
       call: its call string, or the sampler itself.
       exact: whether it draws the values of the naive sampler from the same keys. Else it must have its distribution,
         unless it says itself that it has not (`Sampler.exact`).
-      network: the network of the small model.
+      network: the network of the small model, which has all orders where the sampler is an approximation.
     """
     return as_test(_laws(call, exact, network))
 
@@ -57,9 +57,17 @@ def _laws(call: Any, exact: bool, network: str) -> list[Law]:
     return [*laws, Law("own-key", functools.partial(check_own_key, call, network))]
 
 
-def _model(network: str, event: str) -> tuple[Any, Any]:
-    model = supported(network, EVENTS[event], "random(seed=3)", MODELS[event])
-    return model, params_of(model)
+def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") -> tuple[Any, Any]:
+    """A small model that the sampler can draw from, and its parameters; a model of all orders if it takes no other."""
+    for choice in ({}, {"orders": "uniform"}):
+        model = supported(network, event, "random(seed=3)", partition, **choice)
+        try:
+            make_sampler(call).check(model)
+        except UserError as error:
+            refusal = str(error)
+        else:
+            return model, params_of(model)
+    raise NotSupported(refusal)
 
 
 def _draw(model: Any, params: Any, call: Any, num: int = NUM, **options: Any) -> Any:
@@ -80,7 +88,7 @@ def check_values(call: Any, network: str, event: str) -> None:
     Raises:
       LawBroken: they are not.
     """
-    model, params = _model(network, event)
+    model, params = _model(call, network, EVENTS[event], MODELS[event])
     found, expected = (np.asarray(_draw(model, params, each).x) for each in (call, "naive"))
     same = np.isclose(found, expected, rtol=1e-3, atol=1e-3) if event == "real" else found == expected
     differ = int((~same).reshape(NUM, -1).any(1).sum())
@@ -109,8 +117,8 @@ def check_statistics(call: Any, network: str, num: int = NUM) -> tuple[np.ndarra
       LawBroken: they are not.
     """
     event = EventSpec((2, 2))
-    model = supported(network, event, "random(seed=2)", "sites")
-    drawn = _draw(model, params_of(model), call, num)
+    model, params = _model(call, network, event)
+    drawn = _draw(model, params, call, num)
     codes = np.asarray(drawn.x).reshape(num, -1) @ (2 ** np.arange(4)[::-1])
     log_prob = np.asarray(forms.log_prob(model, all_values(event)))
     for name in ("network_calls", "steps"):
@@ -130,7 +138,7 @@ def check_observed(call: Any, network: str, event: str) -> None:
     Raises:
       LawBroken: they do not.
     """
-    model, params = _model(network, event)
+    model, params = _model(call, network, EVENTS[event], MODELS[event])
     given = random_x(model.event, NUM)  # unlike the values drawn from the keys
     for steps in (1, model.factorization.num_steps):
         observed = (np.asarray(model.factorization.step) < steps).reshape(model.event.grid_shape)
@@ -148,7 +156,8 @@ def check_own_key(call: Any, network: str) -> None:
       LawBroken: it does not.
     """
     follows = make_sampler(call).exact
-    model, params = _model(network, "tokens" if follows else "binary")
+    event = "tokens" if follows else "binary"
+    model, params = _model(call, network, EVENTS[event], MODELS[event])
     keys, given = jax.random.split(jax.random.key(5), NUM), random_x(model.event, NUM)
     first = (np.asarray(model.factorization.step) < 1).reshape(model.event.grid_shape)
 

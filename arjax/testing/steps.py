@@ -32,7 +32,7 @@ def close(found: np.ndarray, expected: np.ndarray, tolerance: float, message: st
 
 
 def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
-    """Law 3: S steps, on a canvas with garbage wherever a step must not look, give the features of the one pass.
+    """Law 3: S steps give the features of one pass, on a canvas with garbage at all sites that a step must not read.
 
     Raises:
       LawBroken: they differ.
@@ -44,10 +44,10 @@ def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) ->
 
 
 def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6) -> np.ndarray:
-    """Law 3: any cut into extends, of which the first n steps are kept, gives them too; another one in each example.
+    """Law 3: windows of `extend`, of which the first n steps are kept, give them too; n differs between examples.
 
     Returns:
-      How often each step was compared, int[S].
+      The number of comparisons of each step, int[S].
 
     Raises:
       LawBroken: they differ.

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.data import Dataset
+from arjax.evaluation.k_steps import k_step_scores
 from arjax.models import Model
 from arjax.objectives import Companion
 from arjax.parallel.sharding import Rule, path_string, replicated
@@ -57,11 +58,15 @@ class EvaluateOptions:
       batch_size: examples scored at once.
       split: the one that is scored at the end.
       num_orders: orders that an order-agnostic model is averaged over.
+      steps: rounds of the k-step bound; 0: no bound.
+      schedule: of their sizes.
     """
 
     batch_size: int = 128
     split: str = "test"
     num_orders: int = 1
+    steps: int = 0
+    schedule: str = "uniform"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +138,15 @@ class Setup:
     def trained_companions(self) -> dict[str, Trained]:
         """The frozen models that the objective reads, by name; raises `UserError` when one cannot be read."""
         return {name: self.open_run(workdir) for name, workdir in self.recipe.objective.companions().items()}
+
+    def k_step_scores(self, params: Any, split: str) -> dict[str, float]:
+        """The k-step bound of a split, as `evaluate` asks for it; nothing where it does not."""
+        options = self.evaluate
+        if not options.steps:
+            return {}
+        rounds = {"steps": options.steps, "schedule": options.schedule}
+        rest = {"batch_size": options.batch_size, "seed": self.seed}
+        return k_step_scores(self.model, params, self.dataset, split, **rounds, **rest)
 
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.

@@ -15,13 +15,14 @@ from arjax.data import DATASETS, Dataset, make_dataset
 from arjax.data.base import from_arrays
 from arjax.data.sources import ArraySource
 
-#: Data set with its options, and train steps.
+#: Data set with its options; train steps of the forms that learn from all sites at once, and of those that learn from
+#: one random step of each example.
 DATA = {
-    "digits": ("digits", {}, 600),
-    "text": ("few_windows", {}, 800),
-    "mnist": ("half_mnist", {}, 300),
+    "digits": ("digits", {}, 800, 2000),
+    "text": ("few_windows", {}, 1200, 4000),
+    "mnist": ("half_mnist", {}, 200, 600),
 }
-TRANSFORMER = {"width": 48, "num_layers": 2, "num_heads": 4, "dropout": 0.05, "unroll": 2}
+TRANSFORMER = {"width": 64, "num_layers": 2, "num_heads": 4, "dropout": 0.05, "unroll": 2}
 FORMS = {
     "masked": ("masked_transformer", TRANSFORMER),
     "two_position": ("transformer", TRANSFORMER),
@@ -55,7 +56,8 @@ def few_windows(*, data_dir: str = "") -> Dataset:
 def get_config(arg=""):
     """`data`: a name in `DATA`; `form`: a name in `FORMS`; `smoke`: seconds instead of minutes."""
     arg = parse_arg(arg, smoke=False, data=pick(DATA, "digits"), form=pick(FORMS, "masked"))
-    (name, options, steps), (network, sizes) = DATA[arg.data], FORMS[arg.form]
+    (name, options, whole_steps, single_steps), (network, sizes) = DATA[arg.data], FORMS[arg.form]
+    steps = single_steps if arg.form in ("masked", "conv_nade") else whole_steps
     config = base_config()
     config.dataset = dataset_config(name, **options)
     config.model.orders = "uniform"

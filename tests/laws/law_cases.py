@@ -62,7 +62,8 @@ CONDITIONAL_OPTIONS = {"nested": "(hidden_sizes=(12,), features=6)"}
 @functools.partial(jax.jit, static_argnums=0)
 def drawn_from(conditional, features, keys, canvas, observed, factorization):
     """What the naive sampler draws under these keys where its passes give these features [B, D, F]."""
-    model = types.SimpleNamespace(conditional=conditional, factorization=factorization)
+    event = types.SimpleNamespace(value_shape=conditional.value_shape)
+    model = types.SimpleNamespace(conditional=conditional, factorization=factorization, event=event)
     steps = Steps(model, {}, keys, observed, 1.0)
 
     def body(t, canvas):

@@ -205,7 +205,5 @@ def test_mistakes_are_one_sentence(network, options, request_, sentence):
 
 def test_images_have_no_length():
     model = make_model(EventSpec((4, 3)), "gru", hidden_size=4)
-    with pytest.raises(
-        UserError, match="a draw has a length where examples are sequences; those of this model are 4"
-    ):
+    with pytest.raises(UserError, match="a draw has a length where examples are sequences; those of this model are 4"):
         of_length(model, 30)
