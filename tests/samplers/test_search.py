@@ -169,6 +169,34 @@ def test_the_best_is_that_of_the_model_given_what_is_observed():
     np.testing.assert_array_equal(found.x, model.draw(params, KEYS, sampler="greedy", given=given, observed=observed).x)
 
 
+@pytest.mark.parametrize(("ordering", "penalty"), [("raster", 2.0), ("reversed", 0.0)])
+def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penalty):
+    """Against all strings of five tokens by the definition; in the reversed order none has ended before the last."""
+    event, end = EventSpec((5,), (), "tokens", 3), 2
+    model = cases.small_model("made", event, ordering, "sites")
+    params, values = cases.params_of(model), cases.all_values(event)
+    is_end = values == end
+    length = np.where(is_end.any(1), is_end.argmax(1) + 1, 5)
+    mask = (np.arange(5) < length[:, None]) | (ordering == "reversed")
+    log_prob = np.asarray(of_model(model, "log_prob", params, values, mask=mask))
+    found = model.draw(params, KEYS, sampler=f"beam(width=81, length_penalty={penalty})", end=end)
+    best = (log_prob / ((5 + mask.sum(1)) / 6) ** penalty).argmax()
+    expected = np.where(np.arange(5) < length[best], values[best], end)
+    np.testing.assert_array_equal(found.x, np.tile(expected, (4, 1)))
+    np.testing.assert_allclose(found.stats["log_prob"], log_prob[best], rtol=1e-5)
+    assert found.stats["steps"].tolist() == [length[best] if ordering == "raster" else 5] * 4
+
+
+def test_a_beginning_that_has_ended_is_not_continued():
+    model = cases.small_model("made", EventSpec((5,), (), "tokens", 3), "raster", "sites")
+    given = np.array([[0, 1, 0, 0, 0], [0, 2, 0, 0, 0]])
+    options = {"given": given, "observed": np.arange(5) < 2, "end": 2}
+    for call in ("beam", "best(of=3)", "greedy"):
+        found = model.draw(cases.params_of(model), KEYS[:2], sampler=call, **options)
+        assert found.x[1].tolist() == [0, 2, 2, 2, 2] and found.stats["steps"][1] == 0
+        assert "log_prob" not in found.stats or (found.stats["log_prob"][1] == 0 > found.stats["log_prob"][0])
+
+
 LENGTH, SYMBOLS = 5, 3
 
 
