@@ -197,7 +197,7 @@ def test_a_beginning_that_has_ended_is_not_continued():
         assert "log_prob" not in found.stats or (found.stats["log_prob"][1] == 0 > found.stats["log_prob"][0])
 
 
-LENGTH, SYMBOLS = 5, 3
+START, LENGTH, SYMBOLS, TABLES = 2, 5, 3, 40
 
 
 def strings() -> list[tuple[int, ...]]:
@@ -212,20 +212,20 @@ def strings() -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 3.0])
 def test_strings_that_end_stay_in_the_competition(penalty):
-    """Against all strings by the definition: log p and the score of the best three, for several tables at once."""
-    tables = np.random.default_rng(0).normal(size=(6, LENGTH, SYMBOLS, SYMBOLS)) * 1.5  # given the last symbol
+    """Against all strings by the definition: log p and the score of the best three, for many tables at once."""
+    tables = np.random.default_rng(0).normal(size=(TABLES, LENGTH, SYMBOLS, SYMBOLS)) * 1.5  # given the last symbol
     tables = np.asarray(jax.nn.log_softmax(jnp.asarray(tables, jnp.float32)))
 
     @jax.jit
     def found(tables):
         def advance(carry, x_BWD, t):
-            last_BW = jnp.where(t > 0, x_BWD[..., t - 1], 0)
-            return carry, jax.vmap(lambda table, last_W: table[t][last_W])(tables, last_BW)
+            return carry, jax.vmap(lambda table, last_W: table[t - START][last_W])(tables, x_BWD[..., t - 1])
 
         completes = lambda x_D, t: jnp.arange(SYMBOLS) == 0  # noqa: E731
-        search = Search(advance, jnp.arange(LENGTH), 0, LENGTH, completes, 3, penalty)
-        state = search((), jnp.zeros((6, LENGTH), jnp.int32), 16)
-        return state._replace(going=state.going._replace(score=search.score(state.going.log_prob, LENGTH)))
+        stop = START + LENGTH
+        search = Search(advance, jnp.arange(stop), START, stop, completes, 3, penalty)
+        state = search((), jnp.zeros((TABLES, stop), jnp.int32), 32)
+        return state._replace(going=state.going._replace(score=search.score(state.going.log_prob, stop)))
 
     state, stopped = found(tables), []
     for b, table in enumerate(tables):
