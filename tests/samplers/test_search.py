@@ -224,11 +224,12 @@ def test_strings_that_end_stay_in_the_competition(penalty):
         completes = lambda x_D, t: jnp.arange(SYMBOLS) == 0  # noqa: E731
         stop = START + LENGTH
         search = Search(advance, jnp.arange(stop), START, stop, completes, 3, penalty)
-        state = search((), jnp.zeros((TABLES, stop), jnp.int32), 32)
+        state = search((), jnp.zeros((1, stop), jnp.int32), 32)
         return state._replace(going=state.going._replace(score=search.score(state.going.log_prob, stop)))
 
-    state, stopped = found(tables), []
-    for b, table in enumerate(tables):
+    stopped = []
+    for table in tables:  # one by one: the search of a batch goes on until all are found
+        state = found(table[None])
         log_prob = {
             string: sum(table[t, last, now] for t, (last, now) in enumerate(zip((0, *string), string, strict=False)))
             for string in strings()
@@ -236,11 +237,11 @@ def test_strings_that_end_stay_in_the_competition(penalty):
         score = {string: log_prob[string] / ((5 + len(string)) / 6) ** penalty for string in log_prob}
         best = sorted(score, key=score.get, reverse=True)[:3]
         both = [
-            (float(beams.score[b, n]), float(beams.log_prob[b, n]))
+            pair
             for beams in (state.complete, state.going)
-            for n in range(beams.score.shape[1])
+            for pair in zip(beams.score[0].tolist(), beams.log_prob[0].tolist(), strict=True)
         ]
         expected = [(score[string], log_prob[string]) for string in best]
         np.testing.assert_allclose(sorted(both, reverse=True)[:3], expected, rtol=1e-4)
-        stopped.append(int(state.calls[b]))
+        stopped.append(int(state.calls[0]))
     assert min(stopped) < LENGTH or penalty  # some search stops early, as nothing can win any more
