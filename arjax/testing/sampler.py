@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.samplers import make_sampler
+from arjax.samplers import Resources, Sampler, make_sampler
 from arjax.testing import forms
 from arjax.testing.examples import EVENTS, all_values, random_x
 from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
@@ -74,10 +76,23 @@ def _draw(model: Any, params: Any, call: Any, num: int = NUM, **options: Any) ->
     return _supported_draw(model, params, jax.random.split(jax.random.key(4), num), call, **options)
 
 
+def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
+    """A sampler that has what it needs beside a model: random examples, and the model itself as another run.
+
+    Raises:
+      UserError: it cannot draw from the model.
+    """
+    resources = Resources(
+        examples=lambda split, num: Batch(random_x(model.event, min(num, 64), seed=len(split))),
+        open_run=lambda workdir: types.SimpleNamespace(model=model, params=params),
+    )
+    return make_sampler(call).prepare(model, params, resources)
+
+
 def _supported_draw(model: Any, params: Any, keys: jax.Array, call: Any, **options: Any) -> Any:
     """A draw; raises `NotSupported` where the sampler refuses the model."""
     try:
-        return model.draw(params, keys, sampler=make_sampler(call), **options)
+        return model.draw(params, keys, sampler=ready_sampler(call, model, params), **options)
     except UserError as refusal:
         raise NotSupported(str(refusal)) from refusal
 
