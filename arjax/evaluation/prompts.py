@@ -49,6 +49,20 @@ def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
     return {"given": given_T, "observed": np.arange(length) < len(tokens_K)}
 
 
+def beginning_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
+    """The option `given` of `arjax.models.longer.pieces`: all tokens of a prompt of any length.
+
+    Raises:
+      UserError: the data is no text, or the prompt has a character without a token.
+    """
+    return {"given": encode_prompt(dataset, prompt)}
+
+
+def end_of(dataset: Dataset) -> int | None:
+    """The token that ends an example of a text, where there is one."""
+    return None if dataset.vocabulary is None else dataset.vocabulary.end
+
+
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """The prompt and the context of samples.
@@ -61,9 +75,14 @@ class Asked:
     prompt: str = ""
     context: str = ""
 
-    def options(self, dataset: Dataset) -> dict[str, Any]:
-        """The options of `model.draw` for them; raises `UserError` where they do not fit the data."""
-        options = prompt_options(dataset, self.prompt) if self.prompt else {}
+    def options(self, dataset: Dataset, length: int = 0) -> dict[str, Any]:
+        """The options of `model.draw` for them, or of `longer.pieces` where there is a length.
+
+        Raises:
+          UserError: they do not fit the data.
+        """
+        of_prompt = beginning_options if length else prompt_options
+        options = of_prompt(dataset, self.prompt) if self.prompt else {}
         return options | ({"context": parse_context(dataset.context, self.context)} if self.context else {})
 
     def about(self) -> dict[str, str]:

@@ -72,6 +72,8 @@ class Network(nn.Module):
     CHUNK: ClassVar[int] = 1
     #: Whether the family has the form `ahead`: several steps from those before all of them; see `check_ahead`.
     AHEAD: ClassVar[bool] = False
+    #: Whether the carry has the same size at any number of steps, and no parameter belongs to a step; see `unbounded`.
+    UNBOUNDED: ClassVar[bool] = False
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
     SUPPORTS_GRAPHS: ClassVar[bool] = False
 
@@ -85,6 +87,14 @@ class Network(nn.Module):
 
         Under one order the number of the step identifies it; under several orders it does not.
         """
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether the network goes on behind the last site that it was trained on: with the same parameters over a
+        longer sequence in raster order, it computes the same features of the first sites, and those behind them from
+        a carry like the ones of its training. An option of an `UNBOUNDED` family may prevent it, such as positions.
+        """
+        return self.UNBOUNDED
 
     def dependencies(self, factorization: Factorization) -> np.ndarray:
         """bool[D, D]: [i, j] iff the features of site i read x_j. By default all sites of earlier steps; families with

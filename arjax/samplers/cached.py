@@ -18,6 +18,8 @@ from arjax.samplers.prompt import num_calls, read_prompt
 class Cached(Sampler):
     """Samples step by step with the network's carry (key-value cache, state, queue); the values of the naive sampler.
 
+    With an end token, it stops when all examples of the draw have ended.
+
     Fully observed steps at the start of the order, a prompt, are read in chunks by `extend`; once for all examples
     where they share it, and not at all for networks without a carry.
 
@@ -43,10 +45,19 @@ class Cached(Sampler):
             carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
             return carry, steps.fill(canvas, t, features)
 
+        def goes_on(state):
+            t, (_, canvas) = state
+            return (t < num_steps) & ~steps.ends.ended(canvas, t).all()
+
         if reads and not isinstance(prompt, int):
             first = read_prompt(network, variables, read_canvas, factorization, read_context, prompt, chunk)
             # The axis of the examples is the one that differs, if any does: a counter of steps has none.
             carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
-        _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
+        last = num_steps
+        if steps.ends:
+            state = jnp.int32(prompt), (carry, canvas)
+            last, (_, x) = jax.lax.while_loop(goes_on, lambda state: (state[0] + 1, draw(*state)), state)
+        else:
+            _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
         calls = num_calls(prompt, chunk) if reads else 0
-        return Draw(x, {"network_calls": per_example(x, calls + num_steps - prompt)})
+        return Draw(x, {"network_calls": per_example(x, calls + last - prompt)})

@@ -102,6 +102,27 @@ OTHER_FAULTS = (
         ("laws/test_law4_samplers.py::test_frequencies_match_probabilities",),
     ),
     Fault(
+        "beams whose carries stay where they were",
+        "samplers/beams.py",
+        "lambda leaf, parent_W: leaf[parent_W]",
+        "lambda leaf, parent_W: leaf",
+        ("samplers/test_search.py::test_a_beam_of_all_beginnings_finds_the_most_probable_sequence",),
+    ),
+    Fault(
+        "a search that stops while a longer sequence may win",
+        "samplers/beams.py",
+        "self.score(state.going.log_prob.max(1), self.stop)",
+        "self.score(state.going.log_prob.max(1), state.t)",
+        ("samplers/test_search.py::test_strings_that_end_stay_in_the_competition",),
+    ),
+    Fault(
+        "the best of several draws by truncated probabilities",
+        "samplers/best.py",
+        "bound(untruncated(model.conditional), params)",
+        "bound(model.conditional, params)",
+        ("samplers/test_search.py::test_the_best_is_that_of_the_model_given_what_is_observed",),
+    ),
+    Fault(
         "a mask that lets a step see itself",
         "factorization/factorization.py",
         "return step_D[None, :] < step_D[:, None]",

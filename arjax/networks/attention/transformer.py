@@ -85,6 +85,10 @@ class BlockNetwork(Network):
         raise TypeError(f"{type(self).__name__} has no attention")
 
     @property
+    def unbounded(self):
+        return self.UNBOUNDED and self.position == "none"
+
+    @property
     def out_scale(self) -> float:
         """Variance of a branch at the start: 2L branches add up to one (GPT-2, section 2.3)."""
         return 1 / (2 * self.num_layers)
