@@ -175,7 +175,7 @@ class Parallel(Sampler):
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
         if self.choose == "entropy":
             return -jax.vmap(lambda sites, features: family.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
-        values = values.reshape(*sites_kM.shape, *steps.value_shape)
+        values = values.reshape(*sites_kM.shape, *family.value_shape)
         of_site = lambda sites, features, value: family.at(sites).log_prob(features, value)  # noqa: E731
         return jax.vmap(of_site)(sites_kM, features_kMF, values)[:, 0]
 
