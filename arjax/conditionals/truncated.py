@@ -79,6 +79,7 @@ class Truncated:
     top_p: float
     min_p: float
     joint = False
+    has_table = True
 
     def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> Truncated:
         """The family with its parameters."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.samplers import make_sampler
+from arjax.samplers import Resources, Sampler, make_sampler
 from arjax.testing import forms
 from arjax.testing.examples import EVENTS, all_values, random_x
 from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
@@ -57,24 +59,40 @@ def _laws(call: Any, exact: bool, network: str) -> list[Law]:
     return [*laws, Law("own-key", functools.partial(check_own_key, call, network))]
 
 
-def _orders(call: Any) -> dict[str, str]:
-    """The orders of a model, as `make_model` takes them."""
-    return {} if make_sampler(call).exact else {"orders": "uniform"}
-
-
-def _model(network: str, event: str, call: Any) -> tuple[Any, Any]:
-    model = supported(network, EVENTS[event], "random(seed=3)", MODELS[event], **_orders(call))
-    return model, params_of(model)
+def _model(call: Any, network: str, event: EventSpec, partition: str = "sites") -> tuple[Any, Any]:
+    """A small model that the sampler can draw from, and its parameters; a model of all orders if it takes no other."""
+    for choice in ({}, {"orders": "uniform"}):
+        model = supported(network, event, "random(seed=3)", partition, **choice)
+        try:
+            make_sampler(call).check(model)
+        except UserError as error:
+            refusal = str(error)
+        else:
+            return model, params_of(model)
+    raise NotSupported(refusal)
 
 
 def _draw(model: Any, params: Any, call: Any, num: int = NUM, **options: Any) -> Any:
     return _supported_draw(model, params, jax.random.split(jax.random.key(4), num), call, **options)
 
 
+def ready_sampler(call: Any, model: Any, params: Any) -> Sampler:
+    """A sampler that has what it needs beside a model: random examples, and the model itself as another run.
+
+    Raises:
+      UserError: it cannot draw from the model.
+    """
+    resources = Resources(
+        examples=lambda split, num: Batch(random_x(model.event, min(num, 64), seed=len(split))),
+        open_run=lambda workdir: types.SimpleNamespace(model=model, params=params),
+    )
+    return make_sampler(call).prepare(model, params, resources)
+
+
 def _supported_draw(model: Any, params: Any, keys: jax.Array, call: Any, **options: Any) -> Any:
     """A draw; raises `NotSupported` where the sampler refuses the model."""
     try:
-        return model.draw(params, keys, sampler=make_sampler(call), **options)
+        return model.draw(params, keys, sampler=ready_sampler(call, model, params), **options)
     except UserError as refusal:
         raise NotSupported(str(refusal)) from refusal
 
@@ -85,7 +103,7 @@ def check_values(call: Any, network: str, event: str) -> None:
     Raises:
       LawBroken: they are not.
     """
-    model, params = _model(network, event, call)
+    model, params = _model(call, network, EVENTS[event], MODELS[event])
     found, expected = (np.asarray(_draw(model, params, each).x) for each in (call, "naive"))
     same = np.isclose(found, expected, rtol=1e-3, atol=1e-3) if event == "real" else found == expected
     differ = int((~same).reshape(NUM, -1).any(1).sum())
@@ -114,8 +132,8 @@ def check_statistics(call: Any, network: str, num: int = NUM) -> tuple[np.ndarra
       LawBroken: they are not.
     """
     event = EventSpec((2, 2))
-    model = supported(network, event, "random(seed=2)", "sites", **_orders(call))
-    drawn = _draw(model, params_of(model), call, num)
+    model, params = _model(call, network, event)
+    drawn = _draw(model, params, call, num)
     codes = np.asarray(drawn.x).reshape(num, -1) @ (2 ** np.arange(4)[::-1])
     log_prob = np.asarray(forms.log_prob(model, all_values(event)))
     for name in ("network_calls", "steps"):
@@ -135,7 +153,7 @@ def check_observed(call: Any, network: str, event: str) -> None:
     Raises:
       LawBroken: they do not.
     """
-    model, params = _model(network, event, call)
+    model, params = _model(call, network, EVENTS[event], MODELS[event])
     given = random_x(model.event, NUM)  # unlike the values drawn from the keys
     for steps in (1, model.factorization.num_steps):
         observed = (np.asarray(model.factorization.step) < steps).reshape(model.event.grid_shape)
@@ -153,7 +171,8 @@ def check_own_key(call: Any, network: str) -> None:
       LawBroken: it does not.
     """
     follows = make_sampler(call).exact
-    model, params = _model(network, "tokens" if follows else "binary", call)
+    event = "tokens" if follows else "binary"
+    model, params = _model(call, network, EVENTS[event], MODELS[event])
     keys, given = jax.random.split(jax.random.key(5), NUM), random_x(model.event, NUM)
     first = (np.asarray(model.factorization.step) < 1).reshape(model.event.grid_shape)
 

@@ -24,7 +24,7 @@ networks = {
 
 # %%
 event = arjax.EventSpec((10,))
-fig, axes = plt.subplots(1, len(networks), figsize=(11, 2.8))
+fig, axes = plt.subplots(1, len(networks), figsize=(11, 2.8), layout="constrained")
 rng = np.random.default_rng(0)
 for axis, (name, options) in zip(axes, networks.items(), strict=True):
     model = arjax.make_model(event, name, **options)

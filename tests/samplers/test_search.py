@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from choice import each_network
 from compiled import of_family, of_model
 
 from arjax.core.errors import UserError
@@ -23,7 +24,7 @@ KEYS = jax.random.split(jax.random.key(0), 4)
 
 @functools.cache
 def build(network: str, context: ContextSpec | None = None):
-    model = cases.served_model(network, EVENT, "random(seed=1)", "sites", **{"context": context} if context else {})
+    model = cases.supported_model(network, EVENT, "random(seed=1)", "sites", **{"context": context} if context else {})
     return model, cases.params_of(model)
 
 
@@ -36,6 +37,16 @@ def test_a_beam_of_all_beginnings_finds_the_most_probable_sequence(network):
     np.testing.assert_array_equal(found.x, np.repeat(values[[log_prob.argmax()]], 4, 0))
     np.testing.assert_allclose(found.stats["log_prob"], log_prob.max(), rtol=1e-5)
     assert found.stats["network_calls"].tolist() == found.stats["steps"].tolist() == [5] * 4
+
+
+@each_network([], [()], takes=lambda network: False)
+def test_the_beams_of_every_network_have_the_carries_of_their_own_past(network):
+    """A carry of another beam would give another likelihood."""
+    model = cases.supported_model(network, EventSpec((3, 2), (), "tokens", 5), "random(seed=1)", "sites")
+    if model.factorization.block_size == 1:
+        params = cases.params_of(model)
+        found = model.draw(params, KEYS[:2], sampler="beam(width=6)")
+        np.testing.assert_allclose(found.stats["log_prob"], of_model(model, "log_prob", params, found.x), rtol=1e-4)
 
 
 def test_a_beam_of_one_is_greedy_and_wider_ones_find_more():
