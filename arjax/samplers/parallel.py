@@ -123,10 +123,8 @@ class Parallel(Sampler):
             return jax.lax.fori_loop(first, len(sizes), body, state)[1][0]
 
         x = jax.vmap(one, (1, 0, 0))(steps.keys_SB, canvas, context)
-        rounds, reads = (
-            len(sizes) - first,
-            bool(jax.tree.leaves(jax.eval_shape(self._carry(model, variables, context)))),
-        )
+        carry = jax.eval_shape(self._carry(model, variables, context))
+        rounds, reads = len(sizes) - first, bool(jax.tree.leaves(carry))
         calls = rounds + (num_calls(prompt, chunk) + jnp.maximum(rounds - 1, 0) if reads else 0)
         return Draw(x, {"network_calls": per_example(x, calls)})
 

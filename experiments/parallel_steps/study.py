@@ -1,7 +1,7 @@
 """Nats and samples of models of all orders that draw several sites at once: trains what is missing, measures what is
 not in the table yet, and draws the picture.
 
-    python experiments/parallel_steps/study.py runs/parallel_steps [--only=digits-masked,text-masked] [--no_training]
+    python experiments/parallel_steps/study.py runs/parallel_steps [--short] [--only=digits-masked,text-masked]
 
 nats.csv: the k-step bound of each model, number of steps and schedule on the test split; samples.csv: the mean exact
 log-likelihood and the diversity of samples, beside those of test examples. An interrupted study goes on.
@@ -192,18 +192,19 @@ def main(argv: Sequence[str]) -> int:
     """Reads the flags and goes through the runs."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workdir", type=Path, help="folder of the runs and of the tables")
+    parser.add_argument("--short", action="store_true", help="models of two minutes of training each")
     parser.add_argument("--only", default="", help="names of runs, with commas between them")
     parser.add_argument("--no_training", action="store_true", help="measure finished runs alone")
     parser.add_argument("--no_samples", action="store_true", help="nats alone")
     flags = parser.parse_args(argv)
     for name in runs([part for part in flags.only.split(",") if part]):
         data, form = name.split("-")
+        config = f"{CONFIG}:data={data},form={form}" + (",short" if flags.short else "")
         if not (flags.workdir / name / "results.json").exists():
             if flags.no_training:
                 continue
-            arjax.fit(f"{CONFIG}:data={data},form={form}", flags.workdir / name)
-        run = arjax.open_run(flags.workdir / name, f"{CONFIG}:data={data},form={form}")
-        measure(run, name, flags.workdir, not flags.no_samples)
+            arjax.fit(config, flags.workdir / name)
+        measure(arjax.open_run(flags.workdir / name, config), name, flags.workdir, not flags.no_samples)
     draw(flags.workdir)
     return 0
 
