@@ -96,6 +96,7 @@ def test_mistakes_end_in_one_sentence(book, finished_run, sentence_of):
         ((text, "--prompt=\u00e9"), "the prompt has the character '\u00e9', for which 'text/book' has no token"),
         ((text, "--context=3"), "this model has no context"),
         ((digits, "--config.sample.length=9"), "a draw has a length where examples are sequences"),
+        ((text, "--config.sample.length=5", "--prompt=To be"), "5 characters leaves nothing to draw of a text of 5"),
         ((text, "--config.sample.length=-1"), "config.sample.length must not be negative"),
         ((digits, "--prompt=3"), "examples of 'digits' are no text"),
         ((digits, "--context=10"), "the part 'label' of the context is a class from 0 to 9, not '10'"),
