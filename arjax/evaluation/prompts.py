@@ -49,13 +49,17 @@ def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
     return {"given": given_T, "observed": np.arange(length) < len(tokens_K)}
 
 
-def beginning_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
-    """The option `given` of `arjax.models.longer.pieces`: all tokens of a prompt of any length.
+def beginning_options(dataset: Dataset, prompt: str, length: int) -> dict[str, Any]:
+    """The option `given` of `arjax.models.longer.pieces`: the tokens of a prompt, fewer than the `length` of the draw.
 
     Raises:
-      UserError: the data is no text, or the prompt has a character without a token.
+      UserError: the data is no text, or the prompt leaves nothing to draw or has a character without a token.
     """
-    return {"given": encode_prompt(dataset, prompt)}
+    tokens_K = encode_prompt(dataset, prompt)
+    if len(tokens_K) >= length:
+        units = dataset.vocabulary.units
+        raise UserError(f"a prompt of {len(tokens_K)} {units} leaves nothing to draw of a text of {length}")
+    return {"given": tokens_K}
 
 
 def end_of(dataset: Dataset) -> int | None:
@@ -81,8 +85,11 @@ class Asked:
         Raises:
           UserError: they do not fit the data.
         """
-        of_prompt = beginning_options if length else prompt_options
-        options = of_prompt(dataset, self.prompt) if self.prompt else {}
+        options = {}
+        if self.prompt and length:
+            options = beginning_options(dataset, self.prompt, length)
+        elif self.prompt:
+            options = prompt_options(dataset, self.prompt)
         return options | ({"context": parse_context(dataset.context, self.context)} if self.context else {})
 
     def about(self) -> dict[str, str]:

@@ -109,8 +109,14 @@ def _on_mesh(
 
 def _first(found: Draw, num: int, mesh: Mesh) -> Draw:
     """The first examples of a draw, on all devices."""
+    return _cut_to(num, mesh)(found)
+
+
+@functools.lru_cache(maxsize=16)
+def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
+    """One function for all pieces of a draw, which are then compiled once for each of their shapes."""
     cut = functools.partial(jax.tree.map, lambda leaf: leaf[:num])
-    return jax.jit(cut, out_shardings=replicated(mesh))(found)
+    return jax.jit(cut, out_shardings=replicated(mesh))
 
 
 def prepare_sampler(

@@ -267,11 +267,17 @@ def _windows(rest: _Rest, canvas: jax.Array, prompt: int, length: int, overlap: 
     # The windows are those of a draw without a prompt, from the first one that holds a site behind it.
     start = max(-(-(prompt - size + 1) // (size - overlap)), 0) * (size - overlap)
     seen, known = canvas[:, start : min(start + size, length)], prompt - start
+    window = jnp.pad(seen, [(0, 0), (0, size - seen.shape[1]), *[(0, 0)] * (seen.ndim - 2)])
     while True:
-        room = [(0, 0), (0, size - seen.shape[1]), *[(0, 0)] * (seen.ndim - 2)]
-        x, stats = rest.draw(jnp.pad(seen, room), jnp.arange(size) < known, start)
+        x, stats = rest.draw(window, np.arange(size) < known, start)
         stop = min(start + size, length)
         yield Draw(x[:, known : stop - start], stats)
         if stop == length:
             return
-        seen, start, known = x[:, size - overlap :], stop - overlap, overlap
+        window, start, known = _slid(x, overlap), stop - overlap, overlap
+
+
+@functools.partial(jax.jit, static_argnames="overlap")
+def _slid(x: jax.Array, overlap: int) -> jax.Array:
+    """A window that begins with the last sites of another one, [B, T, *value]."""
+    return jnp.roll(x, overlap, axis=1)

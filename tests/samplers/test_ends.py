@@ -9,10 +9,13 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.api.trained_model import Fitted, Settings
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.data.strings import ended_strings
 from arjax.models import make_model
 from arjax.models.longer import draw_longer
+from arjax.parallel.sharding import make_mesh
 from arjax.samplers import example_keys
 
 SIZE, NUM, END = 10, 6, 3
@@ -95,6 +98,20 @@ def test_what_is_searched_for_ends_too():
     best_of = model.draw(params, KEYS, sampler="best(of=3)", end=1)
     expected = [log_p[tuple(x)] for x in best_of.x.tolist()]
     np.testing.assert_allclose(best_of.stats["log_prob"], expected, rtol=1e-5)
+
+
+def test_a_model_of_strings_knows_their_end():
+    """Its data set names the token; a GRU goes on to strings longer than all it has seen."""
+    texts = {split: ["ab", "cabd", "eff"] for split in ("train", "validation", "test")}
+    dataset = ended_strings("names", texts)
+    model = make_model(dataset.event, "gru", hidden_size=8)
+    run = Fitted(model, cases.params_of(model), dataset, Settings(make_mesh()))
+    end = dataset.vocabulary.end
+    for x in (run.sample(20), run.sample(20, length=30)):
+        behind = np.cumsum(x == end, axis=1) > 0
+        assert (x[behind] == end).all() and len(set(behind.sum(1).tolist())) > 2
+    text = "".join(run.stream(30, prompt="cab"))
+    assert text.startswith("cab") and text == dataset.decode(run.sample(prompt="cab", length=30)[0])
 
 
 def test_mistakes_are_one_sentence():
