@@ -185,6 +185,19 @@ def measure_prompts(flags: argparse.Namespace) -> int:
     return 0
 
 
+def measure_generate(flags: argparse.Namespace) -> int:
+    """Drawing beside another library."""
+    import benchmark_generate
+
+    peers = load_peers(flags.peers)
+    report = {"machine": machine() | (peers.VERSIONS if peers else {})}
+    report["generate"] = benchmark_generate.run(flags.repeats, peers)
+    if flags.out is not None:
+        flags.out.parent.mkdir(parents=True, exist_ok=True)
+        flags.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
 def main(argv: Sequence[str]) -> int:
     """Reads the flags, measures, prints and writes."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -196,11 +209,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--length", type=Path, metavar="FOLDER", help="measure against length, and write a plot there")
     parser.add_argument("--compile", type=Path, metavar="FOLDER", help="measure how long compilation takes")
     parser.add_argument("--prompt", action="store_true", help="measure reading a prompt against stepping through it")
+    parser.add_argument("--generate", action="store_true", help="measure drawing beside generate of transformers")
     parser.add_argument("--longest", type=int, default=65536, help="with --length: the longest sequence")
     parser.add_argument("--seconds", type=float, default=10.0, help="with --length: the longest gradient, in seconds")
     flags = parser.parse_args(argv)
     if flags.length is not None:
         return measure_length(flags)
+    if flags.generate:
+        return measure_generate(flags)
     if flags.prompt:
         return measure_prompts(flags)
     names = flags.only.split(",") if flags.only else NETWORKS.names()

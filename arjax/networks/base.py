@@ -70,6 +70,8 @@ class Network(nn.Module):
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
     #: How many steps of a prompt `extend` reads in one call; 1 where it is but a scan of `step`.
     CHUNK: ClassVar[int] = 1
+    #: How many steps the first loop of a draw takes, see `room`; 0 where a carry has the same size in all steps.
+    ROOM: ClassVar[int] = 0
     #: Whether the family has the form `ahead`: several steps from those before all of them.
     AHEAD: ClassVar[bool] = False
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
@@ -107,6 +109,14 @@ class Network(nn.Module):
     def init_carry(self, batch_size: int, factorization: Factorization, context: jax.Array | None = None) -> Carry:
         """The carry before step 0: a pytree of arrays."""
         raise TypeError(f"{type(self).__name__} has no step form")
+
+    def room(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
+        """A carry for `step` alone, t < n, in the form in which a loop is fastest: caches have places for n steps.
+
+        It holds what the steps so far have left in `carry`, a carry of `init_carry` or `keep`, or, where there is one,
+        in `past`, an earlier result of `room` for fewer steps; of `carry` come the places that `past` has not.
+        """
+        return carry if past is None else past
 
     def step(
         self,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
+from arjax.samplers.loops import loop_over_steps
 from arjax.samplers.prompt import num_calls, read_prompt
 
 
@@ -46,5 +47,5 @@ class Cached(Sampler):
             first = read_prompt(network, variables, read_canvas, factorization, read_context, prompt, chunk)
             # The axis of the examples is the one that differs, if any does: a counter of steps has none.
             carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
-        _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
+        x = loop_over_steps(network, variables, factorization, prompt, draw, carry, canvas)
         return Draw(x, {"network_calls": per_example(x, num_calls(prompt, chunk) + num_steps - prompt)})
