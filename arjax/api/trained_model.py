@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,8 @@ from arjax.core.integers import is_integer
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource, array_source
 from arjax.evaluation.likelihood import Evaluator
-from arjax.evaluation.prompts import prompt_options
-from arjax.evaluation.sampling import draw_on_mesh, prepare_sampler
+from arjax.evaluation.prompts import Asked, end_of, text_of
+from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import AutoregressiveModel
 from arjax.samplers import Sampler
@@ -114,6 +114,7 @@ class TrainedModel:
         *,
         seed: int = 0,
         prompt: str = "",
+        length: int = 0,
         given: Any = None,
         observed: Any = None,
         context: Any = None,
@@ -125,11 +126,15 @@ class TrainedModel:
     ) -> np.ndarray:
         """Draws `num` examples [num, *grid, *value]: the same for the same seed, and fewer are the first of more.
 
+        Behind the end of an example, of texts that end, stands the end token again.
+
         Args:
           num: the number of examples.
           seed: of the random numbers.
           prompt: the first characters of each example, of a model of text; instead of `given` and `observed`.
-          given: values of the observed sites, of one example for all or of each.
+          length: sites of each example, of a model of sequences: any number, see `arjax.models.longer`. 0: as many as
+            in its training.
+          given: values of the observed sites, of one example for all or of each; with a `length` the first sites.
           observed: bool[*grid], the sites that keep their `given` values; the others are drawn given these.
           context: one for all, or [num, ...].
           temperature: divides the logits; 1 is the model's own distribution.
@@ -137,19 +142,37 @@ class TrainedModel:
           sampler: a call string, see docs/sampling.md, or a sampler.
 
         Raises:
-          UserError: as `model.draw` and `prompt_options`.
+          UserError: as `model.draw`, `arjax.models.longer.pieces` and `prompt_options`.
         """
         if prompt and (given is not None or observed is not None):
             raise UserError("a prompt sets the observed sites: leave `given` and `observed` out")
-        if not is_integer(seed) or seed < 0:
-            raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
-        run = functools.partial(open_run, mesh=self.settings.mesh)
-        sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run)
-        options = {"given": given, "observed": observed, "context": context, "temperature": temperature}
-        options |= {"top_k": top_k, "top_p": top_p, "min_p": min_p, "sampler": sampler}
-        options |= prompt_options(self.dataset, prompt) if prompt else {}
-        draw = draw_on_mesh(self.model, self.params, jax.random.key(seed), num, self.settings.mesh, **options)
+        if length and observed is not None:
+            raise UserError("a draw with a length begins with its `given` values: leave `observed` out")
+        options = {"context": context, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        options |= {"sampler": sampler, "given": given} | ({} if length else {"observed": observed})
+        options, key = self._options(length, prompt, options), _as_key(seed)
+        draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, length=length, **options)
         return np.asarray(draw.x)
+
+    def stream(self, length: int, *, seed: int = 0, prompt: str = "", **options: Any) -> Iterator[str]:
+        """The text of `sample(length=length, ...)[0]` piece by piece, as it is drawn; of models of text.
+
+        It begins with the prompt, and stops early where the text ends. The options are those of `sample`.
+
+        Raises:
+          UserError: as `sample`, or the data is no text.
+        """
+        vocabulary, key = text_of(self.dataset), _as_key(seed)
+        options = self._options(length, prompt, options)
+        found = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
+        return vocabulary.decode_pieces(np.asarray(x) for x, _ in found)
+
+    def _options(self, length: int, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a draw: those of the user, with the sampler ready, the prompt and the end of texts."""
+        run, sampler = functools.partial(open_run, mesh=self.settings.mesh), options.get("sampler", "cached")
+        sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run, length)
+        options = options | {"sampler": sampler, "end": end_of(self.dataset)}
+        return options | Asked(prompt).options(self.dataset, length)
 
     def suggest(self, prompt: str = "", **options: Any) -> Suggestions:
         """The most probable next characters and continuations of a prompt, with their probabilities; of models of text.
@@ -257,6 +280,13 @@ class Fitted(TrainedModel):
 
     def __repr__(self) -> str:
         return f"Fitted({self.model!r}{scores_in_words(self.results)})"
+
+
+def _as_key(seed: Any) -> jax.Array:
+    """The key of a seed; raises `UserError` where it is none."""
+    if not is_integer(seed) or seed < 0:
+        raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
+    return jax.random.key(seed)
 
 
 def scores_in_words(results: Mapping[str, Any] | None) -> str:

@@ -92,7 +92,7 @@ def run_sample(flags: Flags) -> int:
     _connect(flags)
     setup = build(config)
     asked = Asked(flags.prompt, flags.context)
-    asked.options(setup.dataset)  # a mistake ends here
+    asked.options(setup.dataset, config.sample.length)  # a mistake ends here
     params, best_step, _ = restore_params(setup, flags.workdir)
     for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step, asked):
         print(path)

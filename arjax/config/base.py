@@ -89,7 +89,16 @@ def base_config() -> ConfigDict:
             },
             # steps 0: no k-step bound; else the number of rounds, whose sizes the schedule chooses
             "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1, "steps": 0, "schedule": "uniform"},
-            "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+            # length: of sequences, the sites of each; 0: as many as those of the data
+            "sample": {
+                "num": 16,
+                "length": 0,
+                "sampler": "cached",
+                "temperature": 1.0,
+                "top_k": 0,
+                "top_p": 1.0,
+                "min_p": 0.0,
+            },
             # hidden: top, bottom, left or right half; visible: rest (the other half) or nothing
             "inpaint": {"hidden": "bottom", "visible": "rest", "num": 8, "completions": 6},
             # the most probable next characters and continuations to show; longest continuation; breadth of the search

@@ -13,10 +13,13 @@ from ml_collections import ConfigDict
 from arjax.conditionals import check_temperature, truncate
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import check_plugins, validate_run
+from arjax.core.errors import UserError
 from arjax.core.paths import user_path
 from arjax.data import Dataset, make_dataset
+from arjax.evaluation.prompts import end_of
 from arjax.factorization import graph_needs_data, needs_data, orders_need_data
 from arjax.models import AutoregressiveModel, make_model
+from arjax.models.longer import check_length
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
 from arjax.samplers import make_sampler
@@ -65,6 +68,10 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
     asked = config.sample  # refused now, before the training
     drawn_from = truncate(model.conditional, asked.top_k, asked.top_p, asked.min_p)
     make_sampler(asked.sampler).check(dataclasses.replace(model, conditional=drawn_from))
+    if asked.length:
+        check_length(model, asked.length, end_of(dataset))
+        if dataset.scale is not None:
+            raise UserError("config.sample.length needs sites that are alike, and these have a scale each")
     return model
 
 

@@ -38,6 +38,7 @@ POSITIVE = (
 NOT_NEGATIVE = (
     "seed",
     "sample.top_k",
+    "sample.length",
     "evaluate.steps",
     "sample.min_p",
     "train.steps",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -99,6 +100,22 @@ class Vocabulary:
         if self.unit == "byte":
             return tokens.astype(np.uint8).tobytes().decode("utf-8", "replace")
         return "".join(self.symbols[token] for token in tokens)
+
+    def decode_pieces(self, pieces: Iterable[np.ndarray]) -> Iterator[str]:
+        """The text of tokens that come piece by piece, int[...] each, as they come; joined it is that of `decode`.
+
+        A character of several bytes comes with the last of them.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for tokens in pieces:
+            tokens = np.asarray(tokens).ravel()
+            ends = np.append(np.flatnonzero(tokens == self.end) if self.end is not None else [], len(tokens))
+            tokens = tokens[: int(ends[0])]
+            yield decoder.decode(tokens.astype(np.uint8).tobytes()) if self.unit == "byte" else self.decode(tokens)
+            if len(ends) > 1:
+                break
+        if rest := decoder.decode(b"", final=True):
+            yield rest
 
 
 def code_points(text: str) -> np.ndarray:

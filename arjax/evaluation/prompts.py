@@ -49,6 +49,24 @@ def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
     return {"given": given_T, "observed": np.arange(length) < len(tokens_K)}
 
 
+def beginning_options(dataset: Dataset, prompt: str, length: int) -> dict[str, Any]:
+    """The option `given` of `arjax.models.longer.pieces`: the tokens of a prompt, fewer than the `length` of the draw.
+
+    Raises:
+      UserError: the data is no text, or the prompt leaves nothing to draw or has a character without a token.
+    """
+    tokens_K = encode_prompt(dataset, prompt)
+    if len(tokens_K) >= length:
+        units = dataset.vocabulary.units
+        raise UserError(f"a prompt of {len(tokens_K)} {units} leaves nothing to draw of a text of {length}")
+    return {"given": tokens_K}
+
+
+def end_of(dataset: Dataset) -> int | None:
+    """The token that ends an example of a text, where there is one."""
+    return None if dataset.vocabulary is None else dataset.vocabulary.end
+
+
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """The prompt and the context of samples.
@@ -61,9 +79,17 @@ class Asked:
     prompt: str = ""
     context: str = ""
 
-    def options(self, dataset: Dataset) -> dict[str, Any]:
-        """The options of `model.draw` for them; raises `UserError` where they do not fit the data."""
-        options = prompt_options(dataset, self.prompt) if self.prompt else {}
+    def options(self, dataset: Dataset, length: int = 0) -> dict[str, Any]:
+        """The options of `model.draw` for them, or of `longer.pieces` where there is a length.
+
+        Raises:
+          UserError: they do not fit the data.
+        """
+        options = {}
+        if self.prompt and length:
+            options = beginning_options(dataset, self.prompt, length)
+        elif self.prompt:
+            options = prompt_options(dataset, self.prompt)
         return options | ({"context": parse_context(dataset.context, self.context)} if self.context else {})
 
     def about(self) -> dict[str, str]:

@@ -259,6 +259,7 @@ class AutoregressiveModel:
 
     def draw(self, params: Params, keys: jax.Array, **options) -> Draw:
         """Draws an example for each of the keys, with statistics; `sampler`, `given`, `observed`, `context`,
-        `temperature`, `top_k`, `top_p`, `min_p`: see `arjax.models.sampling.draw`.
+        `temperature`, `top_k`, `top_p`, `min_p`, `end`: see `arjax.models.sampling.draw`. Draws of another length than
+        the examples are `arjax.models.longer.draw_longer`.
         """
         return draw(self, params, keys, **options)

@@ -18,6 +18,7 @@ import numpy as np
 from arjax.core.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks import Network
@@ -103,6 +104,17 @@ def check_key(key: Any) -> None:
     )
     if not is_key:
         raise UserError(f"a random key is one key such as jax.random.key(0), not {key!r}")
+
+
+def check_end(event: EventSpec, end: Any) -> int | None:
+    """The token that ends an example, or None; raises `UserError` where it is none of a sequence of tokens."""
+    if end is None:
+        return None
+    if len(event.grid_shape) != 1 or event.value_shape or event.kind != "tokens":
+        raise UserError(f"sequences of tokens have an end, and examples here are {event.in_words}")
+    if not is_integer(end) or not 0 <= end < event.num_levels:
+        raise UserError(f"the end of an example is a token from 0 to {event.num_levels - 1}, not {end!r}")
+    return int(end)
 
 
 def takes_params(method: Callable) -> Callable:

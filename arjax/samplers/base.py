@@ -17,6 +17,7 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
+from arjax.samplers.ends import Ends
 
 
 def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:
@@ -37,8 +38,9 @@ class Draw(NamedTuple):
     Attributes:
       x: the samples, [B, *grid, *value].
       stats: arrays per example, counts int32[B]: `network_calls`, how often the network computed (a full pass, a step
-        or a window of steps); `steps`, the steps of the order in which a site was drawn. Samplers may add their own.
-        Those that know it add `log_prob` float32[B], of what was drawn given what is observed, in nats.
+        or a window of steps); `steps`, the steps of the order in which a site of the example was drawn, until the
+        example ended. Samplers may add their own. Those that know it add `log_prob` float32[B], of what was drawn given
+        what is observed, in nats.
     """
 
     x: jax.Array
@@ -81,6 +83,8 @@ class Sampler(abc.ABC):
         context: jax.Array | None,
         temperature: float | jax.Array = 1.0,
         shared: bool = False,
+        first: int | jax.Array = 0,
+        end: int | jax.Array | None = None,
     ) -> Draw:
         """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites.
 
@@ -93,8 +97,11 @@ class Sampler(abc.ABC):
           context: [B, ...] or None.
           temperature: see `Conditional.sample`.
           shared: all examples have the same observed values and the same context.
+          first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
+            longer sequence.
+          end: the token that ends an example, of sequences of tokens: all behind it is `end` again; None for none.
         """
-        return run(self, model, params, keys, canvas, observed, context, temperature, shared)
+        return run(self, model, params, keys, canvas, observed, context, temperature, shared, first, end)
 
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
         """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.
@@ -117,11 +124,11 @@ class Sampler(abc.ABC):
 
 
 @functools.partial(jax.jit, static_argnames="shared")
-def run(sampler, model, params, keys, canvas, observed, context, temperature, shared=False) -> Draw:
+def run(sampler, model, params, keys, canvas, observed, context, temperature, shared=False, first=0, end=None) -> Draw:
     """A draw as one compiled program; see `Sampler.__call__`."""
-    steps = Steps(model, params, keys, observed, temperature, shared)
+    steps = Steps(model, params, keys, observed, temperature, shared, first, end)
     x, stats = sampler.draw(model, params, steps, canvas, context)
-    return Draw(x, stats | {"steps": per_example(x, steps.to_draw().sum())})
+    return Draw(steps.ends.filled(x, observed), stats | {"steps": steps.ends.steps(x, steps.to_draw())})
 
 
 def make_sampler(text: str | Sampler) -> Sampler:
@@ -149,6 +156,11 @@ def _fold_in(key: jax.Array, num: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
 
+def step_keys(keys: jax.Array, step_S: jax.Array) -> jax.Array:
+    """The keys of some steps of B examples, fold_in(keys[b], t): [S, B]."""
+    return jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))(keys, step_S)
+
+
 def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
     """The same count for each of the examples, int32[B]."""
     return jnp.broadcast_to(jnp.asarray(count, jnp.int32), x.shape[:1])
@@ -165,13 +177,15 @@ class Steps:
         observed: jax.Array | None,
         temperature: Any,
         shared: bool = False,
+        first: int | jax.Array = 0,
+        end: int | jax.Array | None = None,
     ):
         self.factorization, self.temperature, self.shared = model.factorization, temperature, shared
         self.head = bound(model.conditional, params)
-        self.observed_D, self.keys_B = observed, keys
+        self.observed_D, self.keys_B, self.first = observed, keys, first
+        self.ends = Ends(self.factorization, end)
         # All at once: a hash in every step would take longer than the rest of a small step.
-        fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
-        self.keys_SB = fold(keys, jnp.arange(self.factorization.num_steps))
+        self.keys_SB = step_keys(keys, first + jnp.arange(self.factorization.num_steps))
 
     def of(self, model: Any, params: Any) -> Steps:
         """The same steps and keys of another model, which has the same event."""

@@ -14,6 +14,7 @@ from arjax.conditionals.blocks import Query, site_log_prob
 from arjax.conditionals.truncated import untruncated
 from arjax.core.errors import UserError
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, make_sampler, option
+from arjax.samplers.ends import Ends
 
 #: Above the numbers of all steps, whose keys are made of the same ones.
 FIRST_CANDIDATE = np.uint32(2**31)
@@ -56,9 +57,11 @@ class Best(Sampler):
         num, observed_D = len(canvas), steps.observed_D
         rows, contexts = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.of, axis=0), (canvas, context))
         keys = _candidates(steps.keys_B, self.of).reshape(-1)
-        inner = Steps(model, params, keys, observed_D, steps.temperature, steps.shared)
+        options = steps.temperature, steps.shared, steps.first, steps.ends.token
+        inner = Steps(model, params, keys, observed_D, *options)
         drawn, stats = self.source.draw(model, params, inner, rows, contexts)
-        log_prob = _log_prob(model, params, drawn, observed_D, contexts).reshape(num, self.of)
+        drawn = inner.ends.filled(drawn, observed_D)
+        log_prob = _log_prob(model, params, drawn, observed_D, contexts, inner.ends).reshape(num, self.of)
         best, candidates = log_prob.argmax(1), (num, self.of)
         x = drawn.reshape(*candidates, *drawn.shape[1:])[jnp.arange(num), best]
         # Candidates are drawn together: the network computes as often as for the one that takes longest.
@@ -74,12 +77,15 @@ def _candidates(keys: jax.Array, num: int) -> jax.Array:
     return jnp.concatenate([keys[:, None], others], 1)
 
 
-def _log_prob(model: Any, params: Any, x: jax.Array, observed_D: jax.Array | None, context: Any) -> jax.Array:
-    """log p of what is not observed given what is, float32[N]."""
+def _log_prob(
+    model: Any, params: Any, x: jax.Array, observed_D: jax.Array | None, context: Any, ends: Ends
+) -> jax.Array:
+    """log p of what is not observed given what is, up to the end of each example where there is one, float32[N]."""
     factorization, head = model.factorization, bound(untruncated(model.conditional), params)
     features = model.network.apply({"params": params}, x, factorization, context)
     query = None
     if observed_D is not None:
         observed = observed_D.reshape(factorization.grid_shape)
         query = Query(asked=~observed, given=observed)
-    return site_log_prob(head, features, x, factorization, query).reshape(len(x), -1).sum(1)
+    log_prob_ND = site_log_prob(head, features, x, factorization, query).reshape(len(x), -1)
+    return (jnp.where(ends.counts(x), log_prob_ND, 0) if ends else log_prob_ND).sum(1)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
+from arjax.samplers.loops import loop_over_steps
 from arjax.samplers.prompt import num_calls, read_prompt
 
 
@@ -17,6 +18,8 @@ from arjax.samplers.prompt import num_calls, read_prompt
 @dataclasses.dataclass(frozen=True)
 class Cached(Sampler):
     """Samples step by step with the network's carry (key-value cache, state, queue); the values of the naive sampler.
+
+    With an end token, it stops when all examples of the draw have ended.
 
     Fully observed steps at the start of the order, a prompt, are read in chunks by `extend`; once for all examples
     where they share it, and not at all for networks without a carry.
@@ -47,6 +50,7 @@ class Cached(Sampler):
             first = read_prompt(network, variables, read_canvas, factorization, read_context, prompt, chunk)
             # The axis of the examples is the one that differs, if any does: a counter of steps has none.
             carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
-        _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
+        goes_on = (lambda t, canvas: ~steps.ends.ended(canvas, t).all()) if steps.ends else None
+        last, x = loop_over_steps(network, variables, factorization, prompt, draw, carry, canvas, goes_on)
         calls = num_calls(prompt, chunk) if reads else 0
-        return Draw(x, {"network_calls": per_example(x, calls + num_steps - prompt)})
+        return Draw(x, {"network_calls": per_example(x, calls + last - prompt)})

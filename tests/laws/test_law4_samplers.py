@@ -12,7 +12,7 @@ from arjax.core.spec import EventSpec
 from arjax.networks import NETWORKS
 from arjax.samplers import SAMPLERS, example_keys
 from arjax.testing import check_sampler
-from arjax.testing.sampler import ready_sampler
+from arjax.testing.sampler import ready_sampler, within_rounding
 
 NUM = 4096
 #: There are thousands of these tests, so one p-value of 1e-4 among them says nothing.
@@ -142,7 +142,10 @@ def test_no_sample_of_ten_thousand_differs(network):
         expected = np.asarray(model.draw(params, keys, sampler="naive").x)
         for sampler in ("cached", *SEVERAL_STEPS):
             x = np.asarray(model.draw(params, keys, sampler=ready_sampler(sampler, model, params)).x)
-            assert (x != expected).reshape(num, -1).any(1).sum() == 0, f"{sampler} in {orders[i]} order"
+            for b in np.flatnonzero((x != expected).reshape(num, -1).any(1)):
+                # Windows and steps are other programs than the pass: their features differ in the last digits.
+                assert sampler != "fixed_point", f"sample {b} in {orders[i]} order"
+                assert within_rounding(model, params, keys[b], x[b], expected[b]), f"{sampler}, sample {b}, {orders[i]}"
 
 
 def check_observed_steps(sampler, model, params, keys, given, num_steps):

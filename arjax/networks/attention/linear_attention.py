@@ -126,6 +126,7 @@ class LinearTransformer(BlockNetwork):
     chunk_size: int = 64
 
     CHUNK = 64
+    UNBOUNDED = True
     AHEAD = True
     SMALL = {"width": 32, "num_layers": 2, "num_heads": 4, "chunk_size": 4}
 

@@ -95,6 +95,7 @@ class TransformerXL(Network):
     unroll: int = 4
 
     CHUNK = 64
+    UNBOUNDED = True
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "segment": 2, "memory": 1, "position": "learned"}
     MAY_BE_ZERO = ("memory",)
 
@@ -107,6 +108,11 @@ class TransformerXL(Network):
     @classmethod
     def check_several_orders(cls, options):
         check_target_position(options)
+
+    @property
+    def unbounded(self):
+        """Distances that never came up in training would have to be guessed."""
+        return self.position == "none" and self.segment + self.memory <= self.event.num_sites
 
     def dependencies(self, factorization):
         """Token t of a layer attends to the tokens <= t of its segment and memory; this is composed over the layers.

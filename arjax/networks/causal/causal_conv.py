@@ -92,6 +92,7 @@ class CausalConv(StepNetwork):
     activation: str = "gelu"
 
     CHUNK = 64
+    UNBOUNDED = True
     SMALL = {"hidden_size": 24, "num_layers": 4, "kernel_size": 3, "dilation_cycle": 3, "position": "learned"}
 
     @classmethod

@@ -181,6 +181,13 @@ class StepNetwork(Network):
         check_target_position(options)
 
     @property
+    def unbounded(self):
+        """Not where taps reach further back than any step of the training: their weights have seen zeros alone."""
+        seen = self.receptive_field is None or self.receptive_field <= self.event.num_sites
+        spread = self.CONDITIONED_CORE and bool(self.context_spec.grids)  # over as many steps as there are
+        return self.UNBOUNDED and self.position == "none" and seen and not spread
+
+    @property
     def input_size(self) -> int:
         """E, the width of the core's inputs."""
         return self.hidden_size

@@ -210,6 +210,7 @@ class Hawk(StepNetwork):
     remat: bool = False
     unroll: int = 4
 
+    UNBOUNDED = True
     SMALL = {"hidden_size": 32, "num_layers": 2, "position": "learned"}
     MAY_BE_ZERO = ("recurrent_size",)
 

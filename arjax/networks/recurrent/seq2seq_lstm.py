@@ -94,6 +94,7 @@ class Seq2SeqLSTM(StepNetwork):
     dropout: float = 0.0
     reverse_source: bool = True
 
+    UNBOUNDED = True
     SMALL = {"hidden_size": 20, "embedding_size": 16, "num_layers": 2, "position": "learned"}
 
     @property

@@ -253,6 +253,7 @@ class RecurrentNetwork(StepNetwork):
     residual: bool = False
     truncation: int = 0
 
+    UNBOUNDED = True
     MAY_BE_ZERO = ("truncation",)
     LAYER: ClassVar[type[RecurrentLayer]] = RecurrentLayer
 
