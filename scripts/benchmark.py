@@ -3,21 +3,23 @@
     python scripts/benchmark.py [--only=made,lstm] [--repeats=7] [--out=FILE.json] [--nopeers]
     python scripts/benchmark.py --length=FOLDER [--only=lstm,transformer] [--longest=65536] [--seconds=10]
     python scripts/benchmark.py --compile=FOLDER [--only=lstm,transformer]
-    python scripts/benchmark.py --prompt [--only=transformer]; the same with --longer
+    python scripts/benchmark.py --prompt | --longer | --generate | --steps [--only=lstm,transformer]
 
 Training goes through the train step of real runs: optimizer included, several steps per dispatch, rows gathered on the
 device. Peers and arjax run in turn in the same process. A ratio is the median over the rounds of the ratio within a
 round; beside it stands the ratio of the best rounds, which other work on the machine disturbs least (torch's threads
 wait for one another, so it suffers more). Naive sampling is timed for some of its steps, each a full pass, and
 extrapolated. With --length: memory and time against the length of the sequence, see benchmark_length.py. With
---compile: seconds until a network trains, see benchmark_compile.py. With --prompt and --longer: prompts, and
-draws of 2,000 characters, see benchmark_prompt.py and benchmark_longer.py.
+--compile: seconds until a network trains, see benchmark_compile.py. With --prompt: reading a prompt, see
+benchmark_prompt.py; with --longer: draws of 2,000 characters, see benchmark_longer.py; with --generate: drawing beside `generate` of
+transformers, see benchmark_generate.py; with --steps: a step of drawing beside the bandwidth, see benchmark_steps.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import json
@@ -180,10 +182,33 @@ def measure_draws(flags: argparse.Namespace, what: str) -> int:
     for name in names:
         if name not in module.NETWORKS:
             raise UserError(f"--{what} measures {', '.join(module.NETWORKS)}, not {name!r}")
-    report = {"machine": machine(), what: module.run(names, flags.repeats)}
-    if flags.out is not None:
-        flags.out.parent.mkdir(parents=True, exist_ok=True)
-        flags.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return write(flags.out, {"machine": machine(), what: module.run(names, flags.repeats)})
+
+
+def measure_generate(flags: argparse.Namespace) -> int:
+    """Drawing beside another library."""
+    import benchmark_generate
+
+    peers = load_peers(flags.peers)
+    about = machine() | (peers.VERSIONS if peers else {})
+    return write(flags.out, {"machine": about, "generate": benchmark_generate.run(flags.repeats, peers)})
+
+
+def measure_steps(flags: argparse.Namespace) -> int:
+    """Bytes and time of a step of drawing."""
+    import benchmark_steps
+
+    names = flags.only.split(",") if flags.only else NETWORKS.names()
+    for name in names:
+        NETWORKS.get(name)
+    return write(flags.out, {"machine": machine(), "steps": benchmark_steps.run(names, flags.repeats)})
+
+
+def write(out: Path | None, report: Mapping[str, Any]) -> int:
+    """The report as JSON, where a file is named."""
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
@@ -199,14 +224,21 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--compile", type=Path, metavar="FOLDER", help="measure how long compilation takes")
     parser.add_argument("--prompt", action="store_true", help="measure reading a prompt against stepping through it")
     parser.add_argument("--longer", action="store_true", help="measure draws longer than the window of the training")
+    parser.add_argument("--generate", action="store_true", help="measure drawing beside generate of transformers")
+    parser.add_argument("--steps", action="store_true", help="measure what a step of drawing reads and copies")
     parser.add_argument("--longest", type=int, default=65536, help="with --length: the longest sequence")
     parser.add_argument("--seconds", type=float, default=10.0, help="with --length: the longest gradient, in seconds")
     flags = parser.parse_args(argv)
     if flags.length is not None:
         return measure_length(flags)
-    for what in ("prompt", "longer"):
-        if getattr(flags, what):
-            return measure_draws(flags, what)
+    for wanted, measure in (
+        (flags.generate, measure_generate),
+        (flags.steps, measure_steps),
+        (flags.prompt, functools.partial(measure_draws, what="prompt")),
+        (flags.longer, functools.partial(measure_draws, what="longer")),
+    ):
+        if wanted:
+            return measure(flags)
     names = flags.only.split(",") if flags.only else NETWORKS.names()
     for name in names:
         NETWORKS.get(name)
@@ -226,13 +258,9 @@ def main(argv: Sequence[str]) -> int:
         "sampling": [measure_sampling(name, min(flags.repeats, SAMPLING_ROUNDS)) for name in names],
     }
     print_report(report)
-    text = json.dumps(report, indent=2)
     if flags.out is None:
-        print(text)
-    else:
-        flags.out.parent.mkdir(parents=True, exist_ok=True)
-        flags.out.write_text(text + "\n", encoding="utf-8")
-    return 0
+        print(json.dumps(report, indent=2))
+    return write(flags.out, report)
 
 
 if __name__ == "__main__":

@@ -64,27 +64,39 @@ def lstm(batch_size: int, length: int, num_levels: int, hidden_size: int, num_la
 
 def transformer(batch_size: int, length: int, num_levels: int, width: int, num_layers: int, num_heads: int) -> Step:
     """GPT-2 of the `transformers` library without dropout, AdamW."""
+    net = _gpt2(length, num_levels, width, num_layers, num_heads).train()
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        logits = net(input_ids=x, use_cache=False).logits
+        return F.cross_entropy(logits[:, :-1].flatten(0, 1), x[:, 1:].flatten())
+
+    data = torch.randint(0, num_levels, (NUM_EXAMPLES, length))
+    return _train_step(net, torch.optim.AdamW(net.parameters()), loss, data, batch_size)
+
+
+def generate(batch_size: int, length: int, num_levels: int, width: int, num_layers: int, num_heads: int) -> Step:
+    """Tokens drawn one after another by `generate` of the `transformers` library, with its cache."""
+    net = _gpt2(length, num_levels, width, num_layers, num_heads).eval()
+    start = torch.zeros((batch_size, 1), dtype=torch.long)
+    options = {"do_sample": True, "top_k": 0, "eos_token_id": None, "pad_token_id": 0, "use_cache": True}
+    return lambda: net.generate(start, attention_mask=torch.ones_like(start), max_new_tokens=length, **options)
+
+
+def _gpt2(length: int, num_levels: int, width: int, num_layers: int, num_heads: int) -> transformers.GPT2LMHeadModel:
+    """GPT-2 without dropout, with a position for each token and for a first one before them."""
     config = transformers.GPT2Config(
         vocab_size=num_levels,
-        n_positions=length,
+        n_positions=length + 1,
         n_embd=width,
         n_layer=num_layers,
         n_head=num_heads,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
-        use_cache=False,
         bos_token_id=0,
-        eos_token_id=0,
+        eos_token_id=None,
     )
-    net = transformers.GPT2LMHeadModel(config).train()
-
-    def loss(x: torch.Tensor) -> torch.Tensor:
-        logits = net(input_ids=x).logits
-        return F.cross_entropy(logits[:, :-1].flatten(0, 1), x[:, 1:].flatten())
-
-    data = torch.randint(0, num_levels, (NUM_EXAMPLES, length))
-    return _train_step(net, torch.optim.AdamW(net.parameters()), loss, data, batch_size)
+    return transformers.GPT2LMHeadModel(config)
 
 
 class MaskedConv(nn.Conv2d):

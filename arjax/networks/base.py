@@ -71,6 +71,9 @@ class Network(nn.Module):
     #: Number of steps of a prompt that `extend` reads in one call; 1 where it is just a scan of `step`.
     CHUNK: ClassVar[int] = 1
     #: Whether the family has the form `ahead`: several steps from those before all of them; see `check_ahead`.
+    #: How many steps the first loop of a draw takes, see `room`; 0 where a carry has the same size in all steps.
+    ROOM: ClassVar[int] = 0
+    #: Whether the family has the form `ahead`: several steps from those before all of them.
     AHEAD: ClassVar[bool] = False
     #: Whether the carry has the same size at any number of steps, and no parameter belongs to a step; see `unbounded`.
     UNBOUNDED: ClassVar[bool] = False
@@ -117,6 +120,14 @@ class Network(nn.Module):
     def init_carry(self, batch_size: int, factorization: Factorization, context: jax.Array | None = None) -> Carry:
         """The carry before step 0: a pytree of arrays."""
         raise TypeError(f"{type(self).__name__} has no step form")
+
+    def room(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
+        """A carry for `step` alone, t < n, in the form in which a loop is fastest: caches have places for n steps.
+
+        It holds what the steps so far have left in `carry`, a carry of `init_carry` or `keep`, or, where there is one,
+        in `past`, an earlier result of `room` for fewer steps; of `carry` come the places that `past` has not.
+        """
+        return carry if past is None else past
 
     def step(
         self,

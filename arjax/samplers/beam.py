@@ -65,7 +65,8 @@ class Beam(Sampler):
             length_penalty=self.length_penalty,
             completes=steps.ends.completes(model.event.num_levels) if steps.ends else None,
         )
-        found = search(carry, canvas.reshape(len(canvas), -1), self.width)
+        x_BD = canvas.reshape(len(canvas), -1)
+        found = search(carry, x_BD, self.width, steps.ends.ended(x_BD, prompt) if steps.ends else None)
         going = found.going._replace(score=search.score(found.going.log_prob, search.stop))
         both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, 1), found.complete, going)
         best = jax.vmap(Beams.take)(both, both.score.argmax(1))

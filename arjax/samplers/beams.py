@@ -79,17 +79,24 @@ class Search:
         """What sequences are compared by whose last value is that of the step before `stop`."""
         return log_prob / ((5 + stop - self.start) / 6) ** self.length_penalty
 
-    def __call__(self, carry: Any, x_BD: jax.Array, width: int) -> Progress:
-        """Searches from B beginnings, whose carries have leaves [B, W, ...]; W is the width.
+    def __call__(self, carry: Any, x_BD: jax.Array, width: int, ended_B: jax.Array | None = None) -> Progress:
+        """Searches from B beginnings.
+
+        Args:
+          carry: that before the first step, leaves [B, W, ...].
+          x_BD: the beginnings; their other values do not matter.
+          width: W.
+          ended_B: bool[B], beginnings that are complete already; None: none is.
 
         Returns:
           The last state: `going` holds sequences up to `stop`, of examples whose search has not stopped before.
         """
+        ended_B = jnp.zeros(len(x_BD), bool) if ended_B is None else ended_B
         state = Progress(
             t=jnp.asarray(self.start, jnp.int32),
             carry=carry,
-            going=_beginnings(x_BD, width),
-            complete=_beginnings(x_BD, self.num, none=True),
+            going=_beginnings(x_BD, width, ~ended_B),
+            complete=_beginnings(x_BD, self.num, ended_B),
             calls=jnp.zeros(len(x_BD), jnp.int32),
         )
         return jax.lax.while_loop(lambda state: self.is_open(state).any(), self._step, state)
@@ -132,8 +139,7 @@ class Search:
         return parent, Beams(x, log_prob, self.score(log_prob, t + 1))
 
 
-def _beginnings(x_BD: jax.Array, num: int, none: bool = False) -> Beams:
-    """Places for `num` sequences of each example, of which the first is its beginning, or `none` is there."""
-    log_prob = jnp.where((jnp.arange(num) == 0) & (not none), 0.0, -jnp.inf)
-    log_prob_BN = jnp.broadcast_to(log_prob, (len(x_BD), num))
+def _beginnings(x_BD: jax.Array, num: int, there_B: jax.Array) -> Beams:
+    """Places for `num` sequences of each example, of which the first is its beginning where it is there."""
+    log_prob_BN = jnp.where((jnp.arange(num) == 0) & there_B[:, None], 0.0, -jnp.inf)
     return Beams(jnp.broadcast_to(x_BD[:, None], (len(x_BD), num, x_BD.shape[1])), log_prob_BN, log_prob_BN)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
+from arjax.samplers.loops import loop_over_steps
 from arjax.samplers.prompt import num_calls, read_prompt
 
 
@@ -45,19 +46,11 @@ class Cached(Sampler):
             carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
             return carry, steps.fill(canvas, t, features)
 
-        def goes_on(state):
-            t, (_, canvas) = state
-            return (t < num_steps) & ~steps.ends.ended(canvas, t).all()
-
         if reads and not isinstance(prompt, int):
             first = read_prompt(network, variables, read_canvas, factorization, read_context, prompt, chunk)
             # The axis of the examples is the one that differs, if any does: a counter of steps has none.
             carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
-        last = num_steps
-        if steps.ends:
-            state = jnp.int32(prompt), (carry, canvas)
-            last, (_, x) = jax.lax.while_loop(goes_on, lambda state: (state[0] + 1, draw(*state)), state)
-        else:
-            _, x = jax.lax.fori_loop(prompt, num_steps, draw, (carry, canvas))
+        goes_on = (lambda t, canvas: ~steps.ends.ended(canvas, t).all()) if steps.ends else None
+        last, x = loop_over_steps(network, variables, factorization, prompt, draw, carry, canvas, goes_on)
         calls = num_calls(prompt, chunk) if reads else 0
         return Draw(x, {"network_calls": per_example(x, calls + last - prompt)})

@@ -123,10 +123,8 @@ class Parallel(Sampler):
             return jax.lax.fori_loop(first, len(sizes), body, state)[1][0]
 
         x = jax.vmap(one, (1, 0, 0))(steps.keys_SB, canvas, context)
-        rounds, reads = (
-            len(sizes) - first,
-            bool(jax.tree.leaves(jax.eval_shape(self._carry(model, variables, context)))),
-        )
+        carry = jax.eval_shape(self._carry(model, variables, context))
+        rounds, reads = len(sizes) - first, bool(jax.tree.leaves(carry))
         calls = rounds + (num_calls(prompt, chunk) + jnp.maximum(rounds - 1, 0) if reads else 0)
         return Draw(x, {"network_calls": per_example(x, calls)})
 
@@ -175,7 +173,7 @@ class Parallel(Sampler):
         sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
         if self.choose == "entropy":
             return -jax.vmap(lambda sites, features: family.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
-        values = values.reshape(*sites_kM.shape, *steps.value_shape)
+        values = values.reshape(*sites_kM.shape, *family.value_shape)
         of_site = lambda sites, features, value: family.at(sites).log_prob(features, value)  # noqa: E731
         return jax.vmap(of_site)(sites_kM, features_kMF, values)[:, 0]
 

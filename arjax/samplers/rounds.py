@@ -17,9 +17,12 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization
 from arjax.networks.base import Network, step_variables
+from arjax.samplers.schedules import non_increasing
 
 #: Numbers of known steps at which losses are measured, at most; between them they are interpolated.
 MOST_POINTS = 64
+#: Orders of each example by which losses are measured.
+NUM_ORDERS = 4
 #: Examples that are computed together.
 TOGETHER = 32
 
@@ -133,19 +136,22 @@ def k_step_log_prob(
 
 
 def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
-    """The mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1.
-
-    With more than `MOST_POINTS` steps, some t are measured and the others interpolated.
+    """The mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1, smoothed such
+    that it never rises. With more than `MOST_POINTS` steps, some t are measured and the others interpolated.
 
     Raises:
       UserError: the masks of the examples leave nothing to score.
     """
     num_steps = model.factorization.num_steps
     points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())
-    log_prob_NP, sites_NP = log_prob_of_rest(model, params, batch, tuple(int(t) for t in points), seed)
-    if not (sites_NP.sum(0) > 0).all():
+    found = [
+        log_prob_of_rest(model, params, batch, tuple(int(t) for t in points), seed * NUM_ORDERS + n)
+        for n in range(NUM_ORDERS)
+    ]
+    log_prob_P, sites_P = (np.sum(part, (0, 1)) for part in zip(*found, strict=True))
+    if not (sites_P > 0).all():
         raise UserError("losses cannot be measured: the masks of the examples leave nothing to score")
-    return np.interp(np.arange(num_steps), points, -log_prob_NP.sum(0) / sites_NP.sum(0))
+    return np.interp(np.arange(num_steps), points, non_increasing(-log_prob_P / sites_P, sites_P))
 
 
 def log_prob_of_rest(

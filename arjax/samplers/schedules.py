@@ -54,6 +54,25 @@ def optimal(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, .
     return _sizes(np.array(done[::-1]))
 
 
+def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The non-increasing sequence nearest to some values in weighted squares, by pooling neighbours that violate it
+    (Ayer et al., 1955).
+
+    The more sites are known, the less the next one costs on average; what is measured has noise, of which a schedule
+    would pick the lucky places.
+    """
+    means, totals, lengths = [], [], []
+    for value, weight in zip(values, weights, strict=True):
+        means.append(float(value))
+        totals.append(float(weight))
+        lengths.append(1)
+        while len(means) > 1 and means[-2] < means[-1]:
+            value, weight, length = means.pop(), totals.pop(), lengths.pop()
+            means[-1] = (means[-1] * totals[-1] + value * weight) / (totals[-1] + weight)
+            totals[-1], lengths[-1] = totals[-1] + weight, lengths[-1] + length
+    return np.repeat(means, lengths)
+
+
 def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
     """The sizes of a schedule: of min(steps, S) rounds over S steps; `optimal` needs the losses."""
     rounds = min(steps, num_steps)

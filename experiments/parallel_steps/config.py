@@ -22,6 +22,8 @@ DATA = {
     "text": ("few_windows", {}, 1200, 4000),
     "mnist": ("half_mnist", {}, 200, 600),
 }
+#: Train steps of all forms where training is to be `short`, and the width of the Transformers then.
+SHORT, NARROW = {"digits": 600, "text": 800, "mnist": 300}, {"width": 48}
 TRANSFORMER = {"width": 64, "num_layers": 2, "num_heads": 4, "dropout": 0.05, "unroll": 2}
 FORMS = {
     "masked": ("masked_transformer", TRANSFORMER),
@@ -54,10 +56,12 @@ def few_windows(*, data_dir: str = "") -> Dataset:
 
 
 def get_config(arg=""):
-    """`data`: a name in `DATA`; `form`: a name in `FORMS`; `smoke`: seconds instead of minutes."""
-    arg = parse_arg(arg, smoke=False, data=pick(DATA, "digits"), form=pick(FORMS, "masked"))
+    """`data`: a name in `DATA`; `form`: a name in `FORMS`; `short`: two minutes of training; `smoke`: seconds."""
+    arg = parse_arg(arg, smoke=False, short=False, data=pick(DATA, "digits"), form=pick(FORMS, "masked"))
     (name, options, whole_steps, single_steps), (network, sizes) = DATA[arg.data], FORMS[arg.form]
     steps = single_steps if arg.form in ("masked", "conv_nade") else whole_steps
+    if arg.short:
+        steps, sizes = SHORT[arg.data], sizes | (NARROW if "width" in sizes else {})
     config = base_config()
     config.dataset = dataset_config(name, **options)
     config.model.orders = "uniform"

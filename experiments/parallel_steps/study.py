@@ -1,7 +1,7 @@
 """Nats and samples of models of all orders that draw several sites at once: trains what is missing, measures what is
 not in the table yet, and draws the picture.
 
-    python experiments/parallel_steps/study.py runs/parallel_steps [--only=digits-masked,text-masked] [--no_training]
+    python experiments/parallel_steps/study.py runs/parallel_steps [--short] [--only=digits-masked,text-masked]
 
 nats.csv: the k-step bound of each model, number of steps and schedule on the test split; samples.csv: the mean exact
 log-likelihood and the diversity of samples, beside those of test examples. An interrupted study goes on.
@@ -22,10 +22,9 @@ import numpy as np
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.batch import Batch
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.reporting import figures
-from arjax.samplers.rounds import log_prob_of_rest
+from arjax.samplers.rounds import log_prob_of_rest, measure_losses
 from arjax.samplers.schedules import SCHEDULES, make_sizes
 
 CONFIG = Path(__file__).with_name("config.py")
@@ -33,7 +32,7 @@ DATA, FORMS = ("digits", "text", "mnist"), ("masked", "two_position", "two_strea
 #: S / K: steps of a round, on average.
 FACTORS = (1, 2, 4, 8, 16)
 CHOICES = ("random", "confidence", "entropy")
-NUM, NUM_SAMPLES, SEED = 200, 128, 0
+NUM, ORDERS, NUM_SAMPLES, SEED = 200, 8, 128, 0
 NATS = ("dataset", "model", "num_steps", "steps", "schedule", "nats", "stderr", "excess", "excess_stderr", "seed")
 NATS += ("train_minutes", "num_params", "device")
 SAMPLES = ("dataset", "model", "num_steps", "steps", "schedule", "choose", "log_prob", "stderr", "distance")
@@ -57,8 +56,10 @@ def nats_of(run: Any, losses_S: np.ndarray) -> Iterator[dict[str, Any]]:
     num_steps = run.model.factorization.num_steps
     source = run.dataset.splits["test"]
     batch = source.__getitems__(np.arange(min(NUM, len(source))))
-    log_prob_NS, sites_NS = log_prob_of_rest(run.model, run.params, batch, tuple(range(num_steps)), seed=SEED + 1)
-    loss_NS = -log_prob_NS / sites_NS
+    loss_NS, points = 0, tuple(range(num_steps))
+    for seed in range(ORDERS):
+        log_prob_NS, sites_NS = log_prob_of_rest(run.model, run.params, batch, points, seed=seed)
+        loss_NS = loss_NS - log_prob_NS / sites_NS / ORDERS
     exact_N = loss_NS.sum(1)
     for factor in FACTORS:
         for schedule in SCHEDULES if factor > 1 else ("uniform",):
@@ -134,7 +135,7 @@ def measure(run: Any, name: str, folder: Path, with_samples: bool) -> None:
     if not losses.exists():
         source = run.dataset.splits["validation"]
         batch = source.__getitems__(np.arange(min(NUM, len(source))))
-        np.save(losses, mean_losses(run, batch))
+        np.save(losses, measure_losses(run.model, run.params, batch))
     losses_S = np.load(losses)
     if not any((row["dataset"], row["model"]) == (data, form) for row in read(folder / "nats.csv")):
         minutes = {"train_minutes": round(run.results["train_seconds"] / 60, 2)}
@@ -145,13 +146,6 @@ def measure(run: Any, name: str, folder: Path, with_samples: bool) -> None:
         done = {(row["steps"], row["schedule"], row["choose"]) for row in mine}
         for row in samples_of(run, losses_S, done):
             write(folder / "samples.csv", SAMPLES, [common | row])
-
-
-def mean_losses(run: Any, batch: Batch) -> np.ndarray:
-    """The loss of a site given t sites, at all t."""
-    points = tuple(range(run.model.factorization.num_steps))
-    log_prob_NS, sites_NS = log_prob_of_rest(run.model, run.params, batch, points, seed=SEED)
-    return -log_prob_NS.sum(0) / sites_NS.sum(0)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -198,18 +192,19 @@ def main(argv: Sequence[str]) -> int:
     """Reads the flags and goes through the runs."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workdir", type=Path, help="folder of the runs and of the tables")
+    parser.add_argument("--short", action="store_true", help="models of two minutes of training each")
     parser.add_argument("--only", default="", help="names of runs, with commas between them")
     parser.add_argument("--no_training", action="store_true", help="measure finished runs alone")
     parser.add_argument("--no_samples", action="store_true", help="nats alone")
     flags = parser.parse_args(argv)
     for name in runs([part for part in flags.only.split(",") if part]):
         data, form = name.split("-")
+        config = f"{CONFIG}:data={data},form={form}" + (",short" if flags.short else "")
         if not (flags.workdir / name / "results.json").exists():
             if flags.no_training:
                 continue
-            arjax.fit(f"{CONFIG}:data={data},form={form}", flags.workdir / name)
-        run = arjax.open_run(flags.workdir / name, f"{CONFIG}:data={data},form={form}")
-        measure(run, name, flags.workdir, not flags.no_samples)
+            arjax.fit(config, flags.workdir / name)
+        measure(arjax.open_run(flags.workdir / name, config), name, flags.workdir, not flags.no_samples)
     draw(flags.workdir)
     return 0
 

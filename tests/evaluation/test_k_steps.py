@@ -19,7 +19,7 @@ from arjax.evaluation.k_steps import k_step_scores
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.factorization import from_order, make_factorization, reorder
 from arjax.samplers import example_keys
-from arjax.samplers.rounds import k_step_log_prob, measure_losses
+from arjax.samplers.rounds import k_step_log_prob, log_prob_of_rest, measure_losses
 
 EVENT = EventSpec((2, 2))
 SIZES = ((1, 1, 1, 1), (1, 2, 1), (4,))
@@ -71,13 +71,19 @@ def test_no_bound_exceeds_the_likelihood_of_the_mixture(built):
 
 
 def test_losses_are_those_of_all_sites_that_are_left(built):
+    """Each of them as if it came next; those of a model that has learned nothing rise, and are smoothed."""
     model, params = built
     x = cases.random_x(EVENT, 20)
     mask = np.ones((20, 2, 2), np.float32)
     mask[:, 0, 0] = 0
-    losses = measure_losses(model, params, Batch(x, mask=mask))
-    assert losses.shape == (4,)
-    assert losses[0] == pytest.approx(-alone(model, params, x)[:, 1:].mean(), abs=1e-5)
+    batch = Batch(x, mask=mask)
+    log_prob, sites = log_prob_of_rest(model, params, batch, (0, 2), seed=3)
+    np.testing.assert_allclose(log_prob[:, 0], alone(model, params, x)[:, 1:].sum(1), atol=1e-5)
+    assert (sites[:, 0] == 3).all() and set(sites[:, 1]) == {1, 2}  # of two that are left one may be masked
+    losses = measure_losses(model, params, batch)
+    assert losses.shape == (4,) and (np.diff(losses) <= 0).all()
+    with pytest.raises(UserError, match=r"^losses cannot be measured: the masks"):
+        measure_losses(model, params, Batch(x, mask=np.zeros_like(mask)))
 
 
 def test_the_optimal_schedule_is_measured_on_validation_data(built):

@@ -9,7 +9,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.samplers import make_sampler
-from arjax.samplers.schedules import make_sizes, optimal
+from arjax.samplers.schedules import make_sizes, non_increasing, optimal
 
 
 def compositions(num_steps: int, rounds: int):
@@ -36,6 +36,21 @@ def test_sizes_of_a_schedule(schedule, expected):
     for num_steps, steps in [(1, 3), (7, 7), (5, 9), (64, 8), (64, 63), (784, 50)]:
         sizes = make_sizes(schedule, num_steps, steps)
         assert (len(sizes), sum(sizes)) == (min(steps, num_steps), num_steps) and min(sizes) >= 1
+
+
+def test_losses_are_smoothed_to_what_never_rises():
+    """The nearest such sequence in weighted squares: means of runs, as by brute force over all cuts into runs."""
+    rng = np.random.default_rng(0)
+    values, weights = rng.normal(size=7), rng.uniform(0.5, 2, size=7)
+    best = np.inf
+    for rounds in range(1, 8):
+        for sizes in compositions(7, rounds):
+            runs = np.split(np.arange(7), np.cumsum(sizes)[:-1])
+            fit = np.concatenate([np.full(len(run), np.average(values[run], weights=weights[run])) for run in runs])
+            if (np.diff(fit) <= 0).all():
+                best = min(best, (weights * (fit - values) ** 2).sum())
+    found = non_increasing(values, weights)
+    assert (np.diff(found) <= 0).all() and (weights * (found - values) ** 2).sum() == pytest.approx(best)
 
 
 MISTAKES = {

@@ -169,7 +169,35 @@ def test_the_best_is_that_of_the_model_given_what_is_observed():
     np.testing.assert_array_equal(found.x, model.draw(params, KEYS, sampler="greedy", given=given, observed=observed).x)
 
 
-LENGTH, SYMBOLS = 5, 3
+@pytest.mark.parametrize(("ordering", "penalty"), [("raster", 2.0), ("reversed", 0.0)])
+def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penalty):
+    """Against all strings of five tokens by the definition; in the reversed order none has ended before the last."""
+    event, end = EventSpec((5,), (), "tokens", 3), 2
+    model = cases.small_model("made", event, ordering, "sites")
+    params, values = cases.params_of(model), cases.all_values(event)
+    is_end = values == end
+    length = np.where(is_end.any(1), is_end.argmax(1) + 1, 5)
+    mask = (np.arange(5) < length[:, None]) | (ordering == "reversed")
+    log_prob = np.asarray(of_model(model, "log_prob", params, values, mask=mask))
+    found = model.draw(params, KEYS, sampler=f"beam(width=81, length_penalty={penalty})", end=end)
+    best = (log_prob / ((5 + mask.sum(1)) / 6) ** penalty).argmax()
+    expected = np.where(np.arange(5) < length[best], values[best], end)
+    np.testing.assert_array_equal(found.x, np.tile(expected, (4, 1)))
+    np.testing.assert_allclose(found.stats["log_prob"], log_prob[best], rtol=1e-5)
+    assert found.stats["steps"].tolist() == [length[best] if ordering == "raster" else 5] * 4
+
+
+def test_a_beginning_that_has_ended_is_not_continued():
+    model = cases.small_model("made", EventSpec((5,), (), "tokens", 3), "raster", "sites")
+    given = np.array([[0, 1, 0, 0, 0], [0, 2, 0, 0, 0]])
+    options = {"given": given, "observed": np.arange(5) < 2, "end": 2}
+    for call in ("beam", "best(of=3)", "greedy"):
+        found = model.draw(cases.params_of(model), KEYS[:2], sampler=call, **options)
+        assert found.x[1].tolist() == [0, 2, 2, 2, 2] and found.stats["steps"][1] == 0
+        assert "log_prob" not in found.stats or (found.stats["log_prob"][1] == 0 > found.stats["log_prob"][0])
+
+
+START, LENGTH, SYMBOLS, TABLES = 2, 5, 3, 40
 
 
 def strings() -> list[tuple[int, ...]]:
@@ -184,23 +212,24 @@ def strings() -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 3.0])
 def test_strings_that_end_stay_in_the_competition(penalty):
-    """Against all strings by the definition: log p and the score of the best three, for several tables at once."""
-    tables = np.random.default_rng(0).normal(size=(6, LENGTH, SYMBOLS, SYMBOLS)) * 1.5  # given the last symbol
+    """Against all strings by the definition: log p and the score of the best three, for many tables at once."""
+    tables = np.random.default_rng(0).normal(size=(TABLES, LENGTH, SYMBOLS, SYMBOLS)) * 1.5  # given the last symbol
     tables = np.asarray(jax.nn.log_softmax(jnp.asarray(tables, jnp.float32)))
 
     @jax.jit
     def found(tables):
         def advance(carry, x_BWD, t):
-            last_BW = jnp.where(t > 0, x_BWD[..., t - 1], 0)
-            return carry, jax.vmap(lambda table, last_W: table[t][last_W])(tables, last_BW)
+            return carry, jax.vmap(lambda table, last_W: table[t - START][last_W])(tables, x_BWD[..., t - 1])
 
         completes = lambda x_D, t: jnp.arange(SYMBOLS) == 0  # noqa: E731
-        search = Search(advance, jnp.arange(LENGTH), 0, LENGTH, completes, 3, penalty)
-        state = search((), jnp.zeros((6, LENGTH), jnp.int32), 16)
-        return state._replace(going=state.going._replace(score=search.score(state.going.log_prob, LENGTH)))
+        stop = START + LENGTH
+        search = Search(advance, jnp.arange(stop), START, stop, completes, 3, penalty)
+        state = search((), jnp.zeros((1, stop), jnp.int32), 32)
+        return state._replace(going=state.going._replace(score=search.score(state.going.log_prob, stop)))
 
-    state, stopped = found(tables), []
-    for b, table in enumerate(tables):
+    stopped = []
+    for table in tables:  # one by one: the search of a batch goes on until all are found
+        state = found(table[None])
         log_prob = {
             string: sum(table[t, last, now] for t, (last, now) in enumerate(zip((0, *string), string, strict=False)))
             for string in strings()
@@ -208,11 +237,11 @@ def test_strings_that_end_stay_in_the_competition(penalty):
         score = {string: log_prob[string] / ((5 + len(string)) / 6) ** penalty for string in log_prob}
         best = sorted(score, key=score.get, reverse=True)[:3]
         both = [
-            (float(beams.score[b, n]), float(beams.log_prob[b, n]))
+            pair
             for beams in (state.complete, state.going)
-            for n in range(beams.score.shape[1])
+            for pair in zip(beams.score[0].tolist(), beams.log_prob[0].tolist(), strict=True)
         ]
         expected = [(score[string], log_prob[string]) for string in best]
         np.testing.assert_allclose(sorted(both, reverse=True)[:3], expected, rtol=1e-4)
-        stopped.append(int(state.calls[b]))
+        stopped.append(int(state.calls[0]))
     assert min(stopped) < LENGTH or penalty  # some search stops early, as nothing can win any more

@@ -155,7 +155,7 @@ def test_mistakes_are_one_sentence():
     with pytest.raises(UserError, match="other orders"):
         other = make_model(EVENT, "gru", hidden_size=8)
         Speculative(source=OtherModel(model=other, params=None)).prepare(MODEL, PARAMS, resources(NAIVE))
-    with pytest.raises(UserError, match="any set of observed sites|several at once"):
+    with pytest.raises(UserError, match="several at once"):
         make_sampler("speculative(draft='self')").prepare(OTHER, OTHER_PARAMS, resources(NAIVE))
     real = make_model(EventSpec((4,), kind="real"), "made")
     with pytest.raises(UserError, match="one discrete value"):

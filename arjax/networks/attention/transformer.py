@@ -163,6 +163,13 @@ class BlockNetwork(Network):
         sizes = batch_size, factorization.num_steps, factorization.block_size
         return [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
 
+    def room(self, carry, n, factorization, past=None):
+        if not self.ROOM:
+            return super().room(carry, n, factorization, past)
+        tokens, pasts = n * factorization.block_size, past or [None] * len(carry)
+        caches = enumerate(zip(carry, pasts, strict=True))
+        return [self._apply_layer(i, cache, tokens, past, method="room") for i, (cache, past) in caches]
+
     def step(self, carry, canvas, t, factorization, context=None):
         h, caches = self.tokens.step(canvas, t, factorization, context), []
         for i, cache in enumerate(carry):
@@ -236,6 +243,7 @@ class Transformer(BlockNetwork):
 
     CHUNK = 64
     AHEAD = True
+    ROOM = 256
     MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
 
     @classmethod

@@ -28,10 +28,15 @@ def attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, mask: jax
         q_BNTH = q_BNTH.reshape(batch, heads // share, share * length, size)
         if mask.ndim > 1 and mask.shape[-2] > 1:
             mask = jnp.tile(mask, (share, 1))
-    scores = jnp.einsum("bnqh,bnkh->bnqk", q_BNTH * size**-0.5, k_BGTH)
+    return attend(q_BNTH, k_BGTH, v_BGTH, mask).reshape(batch, heads, length, -1)
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    """The formula of `attention` for queries [..., Tq, H], keys and values [..., Tk, H] of as many heads each."""
+    scores = jnp.einsum("...qh,...kh->...qk", q * q.shape[-1] ** -0.5, k)
     scores = jnp.where(mask, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores).astype(v_BGTH.dtype)
-    return jnp.einsum("bnqk,bnkh->bnqh", weights, v_BGTH).reshape(batch, heads, length, -1)
+    weights = jax.nn.softmax(scores).astype(v.dtype)
+    return jnp.einsum("...qk,...kh->...qh", weights, v)
 
 
 def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) -> np.ndarray:
@@ -140,11 +145,41 @@ class SelfAttention(MultiHead):
         """Writes the keys and values of block t into the cache and attends to blocks <= t."""
         block_size = x_BME.shape[1]
         q, k, v = self._qkv(x_BME, t)
+        if cache[0].ndim == 3:
+            return self._step_in_room(cache, q, k, v, t)
         start = (0, 0, t * block_size, 0)
         keys = jax.lax.dynamic_update_slice(cache[0], k, start)
         values = jax.lax.dynamic_update_slice(cache[1], v, start)
         visible = jnp.arange(keys.shape[2]) < (t + 1) * block_size
         return (keys, values), self._merge(attention(q, keys, values, visible))
+
+    def room(self, cache: KVCache, tokens: int, past: KVCache | None = None) -> KVCache:
+        """The cache with room for that many tokens alone, [B*G, tokens, H]: see `Network.room`.
+
+        One axis for examples and heads: with an example alone on its axis XLA would copy the cache in every step.
+        """
+        merged = tuple(leaf[:, :, :tokens].reshape(-1, tokens, leaf.shape[-1]) for leaf in cache)
+        if past is None:
+            return merged
+        return tuple(jnp.concatenate([p, c[:, p.shape[1] :]], 1) for p, c in zip(past, merged, strict=True))
+
+    def _step_in_room(self, cache: KVCache, q: jax.Array, k: jax.Array, v: jax.Array, t: jax.Array):
+        """`step` on the cache that `room` makes.
+
+        The sum of the weights divides what they have mixed: that is less than the weights.
+        """
+        block_size, size = q.shape[2:]
+        merge = lambda x: x.reshape(cache[0].shape[0], -1, size)  # noqa: E731
+        start = (0, t * block_size, 0)
+        keys = jax.lax.dynamic_update_slice(cache[0], merge(k), start)
+        values = jax.lax.dynamic_update_slice(cache[1], merge(v), start)
+        scores = jnp.einsum("nqh,nkh->nqk", merge(q) * size**-0.5, keys).astype(jnp.float32)
+        visible = jnp.arange(keys.shape[1]) < (t + 1) * block_size
+        scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
+        weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+        mixed = jnp.einsum("nqk,nkh->nqh", weights.astype(values.dtype), values)
+        mixed = (mixed / weights.sum(-1, keepdims=True)).astype(values.dtype)
+        return (keys, values), self._merge(mixed.reshape(q.shape))
 
     def extend(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[KVCache, jax.Array]:
         """The tokens of blocks t, t + 1, ...; blocks after the last step are dropped.

@@ -1,0 +1,96 @@
+"""The loops of a draw: cut where a cache grows, they change no feature, and no step copies a cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import make_model
+from arjax.networks import NETWORKS
+from arjax.networks.base import step_variables
+from arjax.samplers import Cached, example_keys
+from arjax.samplers.base import run
+from arjax.samplers.loops import ends, loop_over_steps
+from arjax.samplers.prompt import read_prompt
+from arjax.testing.forms import parallel
+
+LINE = EventSpec((9,), (), "tokens", 5)
+#: Networks whose caches grow, with options that matter to them.
+GROWING = {
+    "transformer": {"num_heads": 4, "num_kv_heads": 2, "rotary": True},
+}
+
+
+def test_loops_end_where_the_caches_are_full():
+    assert ends(0, 5) == [5]
+    assert ends(2, 9) == [2, 4, 8, 9]
+    assert ends(2, 8) == [2, 4, 8]
+    assert ends(9, 9) == [9]
+
+
+def test_every_network_whose_caches_grow_is_tested():
+    assert {name for name in NETWORKS.names() if NETWORKS.get(name).ROOM} == set(GROWING)
+
+
+def with_room(model, room: int):
+    """The model, whose first loop takes `room` steps."""
+    family = type(model.network)
+    names = [field.name for field in dataclasses.fields(family) if field.name not in ("parent", "name")]
+    fields = {name: getattr(model.network, name) for name in names}
+    small = type(f"Small{family.__name__}", (family,), {"ROOM": room, "__module__": __name__})
+    return dataclasses.replace(model, network=small(**fields, parent=None))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def features_of_loops(network, params, x, factorization, context, start):
+    """Features [B, D, F] of the steps from `start` on, in loops; 0 of the sites before."""
+    variables = step_variables(network, params)
+    carry = read_prompt(network, variables, x, factorization, context, start, 2)
+
+    def body(t, state):
+        carry, features_SBMF = state
+        canvas = jnp.where((factorization.step < t)[:, None], x.reshape(len(x), 9, 1), 3).reshape(x.shape)
+        carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+        return carry, features_SBMF.at[t].set(features)
+
+    shape = factorization.num_steps, len(x), factorization.block_size, network.num_features
+    _, found = loop_over_steps(network, variables, factorization, start, body, carry, jnp.zeros(shape))
+    return jnp.swapaxes(found, 0, 1).reshape(len(x), -1, shape[-1])[:, factorization.slot]
+
+
+@pytest.mark.parametrize("network", GROWING)
+@pytest.mark.parametrize(("partition", "num"), [("sites", 1), ("sizes(sizes=(1, 3, 2, 3))", 3)])
+def test_loops_give_the_features_of_the_parallel_form(network, partition, num):
+    """From the first step on, and from any other after a prompt."""
+    frames = ContextSpec(frames=EventSpec((3,), (2,), "real"))
+    of_order = {"ordering": "random(seed=4)", "partition": partition, "context": frames}
+    model = make_model(LINE, network, **of_order, width=16, num_layers=2, **GROWING[network])
+    model = with_room(model, 1 if num > 1 else 2)
+    params, x = cases.params_of(model), cases.random_x(LINE, num)
+    context = cases.random_context(frames, num)
+    expected = np.asarray(parallel(model.network, params, x, model.factorization, context))
+    for start in (0, 1, model.factorization.num_steps - 1):
+        found = features_of_loops(model.network, params, x, model.factorization, context, jnp.int32(start))
+        drawn = np.asarray(model.factorization.step) >= start
+        np.testing.assert_allclose(found[:, drawn], expected[:, drawn], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", GROWING)
+def test_no_step_of_one_example_copies_a_cache(network):
+    """XLA does where examples have an axis of their own and there is but one."""
+    event, size = EventSpec((37,), (), "tokens", 5), 8
+    model = make_model(event, network, width=3 * size, num_layers=1, num_heads=3)
+    canvas = jnp.zeros((1, 37), jnp.int32)
+    arguments = cases.params_of(model), example_keys(jax.random.key(0), 1), canvas, None, None, 1.0
+    program = run.lower(Cached(), model, *arguments).compile().as_text()
+    loops = [part for part in program.split("\n\n") if not part.strip().startswith("ENTRY")]
+    assert any(re.search(r"= f32\[[\d,]*3,3[78],8\]", part) for part in loops)
+    assert not [part for part in loops if re.search(r"= f32\[[\d,]*3,3[78],8\]\S* copy\(", part)]
