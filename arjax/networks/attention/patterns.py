@@ -7,7 +7,7 @@ blocks of queries, each with the keys it may need, and a mask within the block. 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +33,16 @@ class Pattern(Protocol):
     def restore(self, out_BNGQH: jax.Array, num_steps: int, slots: int) -> jax.Array:
         """Blocks of queries -> tokens [B, N, S*M, H]."""
 
+    #: Whether the axis before the last of a cache is that of the indices of a step.
+    SLOTS: ClassVar[bool]
+
     def init_cache(self, shape: tuple[int, int, int], num_steps: int, slots: int, dtype: str) -> KVCache:
         """Room for the keys and values that later steps need; `shape` is (B, N, H)."""
 
     def step(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[KVCache, KVCache, jax.Array]:
-        """Keeps the keys and values [B, N, M, H] of step t.
+        """Keeps the keys and values [B*N, M, H] of step t in a cache that `in_room` has made.
 
-        Returns the cache, the keys and values [B, N, K, H] that step t may need, and bool[K], which of them it sees.
+        Returns the cache, the keys and values [B*N, K, H] that step t may need, and bool[K], which of them it sees.
         """
 
     def extend(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[Any, KVCache, jax.Array]:
@@ -93,6 +96,12 @@ def flat_tokens(cache: jax.Array, groups: int = 1) -> jax.Array:
     return cache.reshape(*cache.shape[:2], groups, -1, cache.shape[-1])
 
 
+def in_room(pattern: Pattern, cache: KVCache) -> KVCache:
+    """A cache with one axis for examples and heads, and one for steps and indices: see `SelfAttention.room`."""
+    merged = tuple(a.reshape(-1, *a.shape[2:]) for a in cache)
+    return tuple(a.reshape(*a.shape[:-3], -1, a.shape[-1]) for a in merged) if pattern.SLOTS else merged
+
+
 class ByStep:
     """Patterns whose cache has a place for every step: later steps overwrite what is not kept before any sees it."""
 
@@ -116,6 +125,8 @@ class Near:
     size: int
     memory: int
     window: int = 0
+
+    SLOTS = True
 
     def sees(self, i, j):
         """Whether step i looks at step j, given that j <= i."""
@@ -148,11 +159,11 @@ class Near:
         return zeros, zeros
 
     def step(self, cache, new, t):
-        ring, slots = cache[0].shape[2:4]
-        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, t % ring, 0, 0))
+        slots = new[0].shape[1]
+        ring = cache[0].shape[1] // slots
+        cache = write(cache, new, (0, t % ring * slots, 0))
         j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t that stands at this place
-        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
-        return cache, seen, per_token((j_K >= 0) & self.sees(t, j_K), slots)
+        return cache, cache, per_token((j_K >= 0) & self.sees(t, j_K), slots)
 
     def extend(self, cache, new, t):
         """The ring stays as it is: what a step that is not kept would overwrite is still needed."""
@@ -181,6 +192,8 @@ class Strided(ByStep):
     stride: int
     skip: int = -1
 
+    SLOTS = True
+
     def queries(self, x_BNTH, slots):
         rows = windows(x_BNTH, 2, self.stride * slots)  # [B, N, S / stride, stride * M, H]
         rows = rows.reshape(*rows.shape[:3], self.stride, slots, rows.shape[-1])
@@ -205,11 +218,11 @@ class Strided(ByStep):
 
     def step(self, cache, new, t):
         remainder, row = t % self.stride, t // self.stride
-        cache = write(cache, tuple(a[:, :, None, None] for a in new), (0, 0, remainder, row, 0, 0))
-        rows = [jax.lax.dynamic_index_in_dim(a, remainder, 2, keepdims=False) for a in cache]
-        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in rows)
-        visible = self.stride * (row - jnp.arange(rows[0].shape[2])) > self.skip
-        return cache, seen, per_token(visible, rows[0].shape[3])
+        slots = new[0].shape[1]
+        cache = write(cache, tuple(a[:, None] for a in new), (0, remainder, row * slots, 0))
+        seen = tuple(jax.lax.dynamic_index_in_dim(a, remainder, 1, keepdims=False) for a in cache)
+        visible = self.stride * (row - jnp.arange(seen[0].shape[1] // slots)) > self.skip
+        return cache, seen, per_token(visible, slots)
 
     def extend(self, cache, new, t):
         """One group of queries per step: each sees the row of its remainder."""
@@ -237,6 +250,8 @@ class Summary(ByStep):
     count: int
     offset: int = 0
     skip: bool = False
+
+    SLOTS = True
 
     @property
     def first(self) -> int:
@@ -273,14 +288,14 @@ class Summary(ByStep):
         return zeros, zeros
 
     def step(self, cache, new, t):
-        length, slots = cache[0].shape[2:4]
+        slots = new[0].shape[1]
+        length = cache[0].shape[1] // slots
         place = t % self.size - self.first
         kept = (place >= 0) & (place < self.count)
         place = jnp.where(kept, t // self.size * self.count + place, length - 1)
-        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, place, 0, 0))
-        seen = tuple(a[:, :, :-1].reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
-        j_K = self._steps(length - 1)
-        return cache, seen, per_token((j_K <= t) & self.sees(t, j_K), slots)
+        cache = write(cache, new, (0, place * slots, 0))
+        j_K = self._steps(length)  # the one more place would be of a step that does not exist
+        return cache, cache, per_token((j_K <= t) & self.sees(t, j_K), slots)
 
     def extend(self, cache, new, t):
         length, slots, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
