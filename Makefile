@@ -3,7 +3,8 @@
 # make lint       style and format
 # make benchmark  speed of every network beside its peers in torch
 # make tables     rewrite the tables of the pages from experiments/*/results.csv
-# make docs       build the site of the pages, with an API reference and a gallery, in build/site
+# make docs       build the site of the pages, with an API reference, a gallery and the notebooks of the lecture, in build/site;
+#                 a notebook is run (minutes on two CPU cores) when it has changed, and all are after `make clean`
 # make clean      remove .venv and caches; runs stay
 #
 # Another interpreter: make test PYTHON=python3.13 VENV=.venv313
@@ -14,6 +15,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
+NOTEBOOKS := $(patsubst docs/lecture/%.py,build/lecture/%.ipynb,$(wildcard docs/lecture/*.py))
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable
 
 # Compiled programs are kept between runs: a second `make test` or `make run` compiles next to nothing.
@@ -38,9 +40,12 @@ benchmark: $(VENV)/.benchmark
 tables: $(VENV)/.plots
 	$(BIN)/python scripts/update_tables.py
 
-docs: $(VENV)/.docs
-	$(BIN)/python scripts/collect_pages.py build/pages
+docs: $(VENV)/.docs $(NOTEBOOKS)
+	$(BIN)/python scripts/collect_pages.py build/pages --notebooks=build/lecture
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+build/lecture/%.ipynb: docs/lecture/%.py | $(VENV)/.docs
+	$(BIN)/python scripts/run_notebook.py $< $@
 
 clean:
 	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .ruff_cache
@@ -51,7 +56,7 @@ $(VENV)/.dev: EXTRAS = plots,dev
 $(VENV)/.benchmark: EXTRAS = plots,benchmark
 $(VENV)/.docs: EXTRAS = plots,docs
 $(VENV)/.plots $(VENV)/.dev: PACKAGES = about 75 packages, 300 MB to download and 1.2 GB on disk
-$(VENV)/.docs: PACKAGES = about 100 packages
+$(VENV)/.docs: PACKAGES = about 150 packages
 $(VENV)/.benchmark: PACKAGES = about 100 packages, with torch several GB
 $(VENV)/.plots $(VENV)/.dev $(VENV)/.benchmark $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing arjax with its extras $(EXTRAS) into $(VENV): $(PACKAGES)"

@@ -1,6 +1,6 @@
 """A table of yours of 0 and 1, or of two words per column, with a MADE of one of three strengths.
 
-Small sets overfit: which strength is best is told by validation. configs/sweeps/binary_table.py trains all three and,
+Small sets overfit: the best strength is chosen on validation. configs/sweeps/binary_table.py trains all three and,
 with `:mixture`, orders apart that are then mixed with fitted weights, which is best on most small sets. MADE: Germain,
 Gregor, Murray & Larochelle (2015).
 

@@ -1,7 +1,7 @@
 """GPT-2 with 124 million parameters, or trained from scratch on the characters of tiny Shakespeare.
 
 Network: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, section 2.3, in the smallest size
-(12 layers, width 768): 124,441,344 parameters, two rows of 768 more than published (what stands before the first token,
+(12 layers, width 768): 124,441,344 parameters, two rows of 768 more than published (the input before the first token,
 and a position that is never read). Data: noise of that shape, as planning needs no more. A folder with the published
 weights is read by `arjax.interop.load_huggingface`, see docs/huggingface.md.
 
@@ -11,7 +11,7 @@ weights is read by `arjax.interop.load_huggingface`, see docs/huggingface.md.
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
 
-#: What makes a Transformer GPT-2.
+#: Options that make a Transformer GPT-2.
 GPT2 = {"target_position": False, "tie_embeddings": True, "norm_epsilon": 1e-5, "dropout": 0.1}
 
 

@@ -1,4 +1,4 @@
-"""A GPT of 1.4 billion parameters on an 8 x 8 mesh: what `--mode=plan` can say without the 64 devices.
+"""A GPT of 1.4 billion parameters on an 8 x 8 mesh: a plan by `--mode=plan` without the 64 devices.
 
 Network: the 1.3B row of table 2.1 in Brown et al., "Language Models are Few-Shot Learners", 2020 (24 layers, width
 2048), with 16 heads and a vocabulary of 50,304. Data: noise of that shape, as planning needs no more.

@@ -2,7 +2,7 @@
 
 A network in raster order knows p(bottom | top) and nothing about p(top | bottom). One for the eight rasters (flipped
 and transposed: Uria, Murray & Larochelle, "A Deep and Tractable Density Estimator", 2014, train on all orders) knows
-both, and those of left and right. experiments/inpainting has the numbers and pictures.
+both, and those of left and right. experiments/inpainting has the numbers and plots.
 
     arjax --config=configs/inpainting.py:orders=rasters --workdir=runs/inpainting_rasters
 """

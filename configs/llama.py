@@ -2,7 +2,7 @@
 
 Network: Grattafiori et al., "The Llama 3 Herd of Models", 2024, table 3 (32 layers, width 4096, 32 heads that share 8
 of keys and values, SwiGLU of 14,336, rotary positions of base 500,000, peak learning rate 3e-4): 8,030,265,344
-parameters, 4096 more than published (what stands before the first token). Data: noise of that shape, as planning needs
+parameters, 4096 more than published (the input before the first token). Data: noise of that shape, as planning needs
 no more. A folder with published weights is read by `arjax.interop.load_huggingface`, see docs/huggingface.md. Expected
 on characters: 1.540 nats per character on validation with 808,448 parameters, where configs/tiny_shakespeare.py reaches
 1.625.
@@ -13,7 +13,7 @@ on characters: 1.540 nats per character on validation with 808,448 parameters, w
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg
 
-#: What makes a Transformer Llama: Touvron et al., "LLaMA", 2023, section 2.2; grouped queries came with Llama 2.
+#: Options that make a Transformer Llama: Touvron et al., "LLaMA", 2023, section 2.2; grouped queries came with Llama 2.
 LLAMA = {
     "position": "none",
     "rotary": True,

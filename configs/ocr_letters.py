@@ -1,4 +1,4 @@
-"""OCR letters as the pictures that they are, 16 x 8 binary pixels, under networks for images.
+"""OCR letters as images of 16 x 8 binary pixels, under networks for images.
 
 The set is one of the binary UCI sets (Germain et al., "MADE", 2015, table 4), which papers model as 128 bits in a row;
 experiments/uci_density has their numbers beside ours. Networks: van den Oord et al., "Pixel Recurrent Neural

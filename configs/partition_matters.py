@@ -1,4 +1,4 @@
-"""What a bigger block costs and buys: binarized MNIST in blocks of 1 to 28 pixels of a row, under a MADE of 500 units.
+"""Cost and gain of larger blocks: binarized MNIST in blocks of 1 to 28 pixels of a row, under a MADE of 500 units.
 
 The sites of a block are drawn in one step: independent given the past, by a mixture of products, or by a MADE of their
 own (`nested`). Short runs, all alike; see experiments/partition_matters for the numbers.
@@ -8,7 +8,7 @@ own (`nested`). Short runs, all alike; see experiments/partition_matters for the
 
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick
 
-#: how the sites of a block depend on one another; a block of one site is the same under all
+#: dependence between the sites of a block; a block of one site is the same under all
 WITHIN = {
     "independent": "bernoulli",
     "mixture": "mixture_of_products(components=4)",

@@ -1,9 +1,9 @@
 """Raw audio: spoken digits at 8 kHz in 256 mu-law levels, by WaveNet.
 
 van den Oord et al., "WaveNet: A Generative Model for Raw Audio" (2016), section 2, at a size for a CPU: two stacks of
-dilations 1, 2, ..., 256 (the paper: 512, and more channels) see 1,024 samples, 0.13 s. Every sample of a recording is
+dilations 1, 2, ..., 256 (the paper: 512, and more channels) read 1,024 samples, 0.13 s. Every sample of a recording is
 scored once, with at least 2,048 samples of context where there are as many. See experiments/spoken_digits for the
-results and what models that count reach.
+results, also of count models.
 
     arjax --config=configs/spoken_digits.py:network=wavenet --workdir=runs/spoken_digits
 """

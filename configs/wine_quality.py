@@ -1,9 +1,9 @@
 """Red wines: the density of eleven measurements and a grade, real values; by default a MADE with Gaussian conditionals.
 
 Data: Wine Quality, red (Cortez et al., 2009), 1279 / 160 / 160 wines. Networks: MADE (Germain et al., 2015) and others
-whose outputs are means and log-scales; NADE with a mixture is RNADE (Uria et al., 2013). Scales have a floor of a tenth
+with means and log-scales as outputs; NADE with a mixture is RNADE (Uria et al., 2013). Scales have a floor of a tenth
 of a standard deviation: columns are rounded and the grade is a whole number, and a density at values that repeat can be
-made as high as one likes. The nats are those of the density in data units, so they may be below zero. Expected: see
+made arbitrarily high. The nats are those of the density in data units, so they may be below zero. Expected: see
 experiments/continuous_density.
 
     arjax --config=configs/wine_quality.py --workdir=runs/wine

@@ -3,21 +3,25 @@
     python scripts/benchmark.py [--only=made,lstm] [--repeats=7] [--out=FILE.json] [--nopeers]
     python scripts/benchmark.py --length=FOLDER [--only=lstm,transformer] [--longest=65536] [--seconds=10]
     python scripts/benchmark.py --compile=FOLDER [--only=lstm,transformer]
-    python scripts/benchmark.py --generate | --steps [--only=lstm,transformer]
+    python scripts/benchmark.py --prompt | --longer | --generate | --steps [--only=lstm,transformer]
 
 Training goes through the train step of real runs: optimizer included, several steps per dispatch, rows gathered on the
-device. The peers take turns with arjax in the same process. A ratio is the median over the rounds of the ratio within a
+device. Peers and arjax run in turn in the same process. A ratio is the median over the rounds of the ratio within a
 round; beside it stands the ratio of the best rounds, which other work on the machine disturbs least (torch's threads
 wait for one another, so it suffers more). Naive sampling is timed for some of its steps, each a full pass, and
 extrapolated. With --length: memory and time against the length of the sequence, see benchmark_length.py. With
---compile: seconds until a network trains, see benchmark_compile.py. With --generate: drawing beside `generate` of
-transformers, see benchmark_generate.py; with --steps: a step of drawing beside the bandwidth, see benchmark_steps.py.
+--compile: seconds until a network trains, see benchmark_compile.py. With --prompt: reading a prompt, see
+benchmark_prompt.py; with --longer: draws of 2,000 characters, see benchmark_longer.py; with --generate: drawing beside
+`generate` of transformers, see benchmark_generate.py; with --steps: a step of drawing beside the bandwidth, see
+benchmark_steps.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import importlib
 import importlib.util
 import json
 import os
@@ -41,7 +45,7 @@ from arjax.reporting.tables import format_count, print_table
 
 SAMPLES = 16
 SPEECH = EventSpec((8000,), kind="levels", num_levels=256)
-#: What is sampled of a network, and how many: images, if nothing else is said.
+#: Event, number of samples and options of networks that do not sample images.
 SAMPLING: dict[str, tuple[EventSpec, int, Mapping[str, Any]]] = {
     # One second of speech, at the size of configs/spoken_digits.py.
     "wavenet": (SPEECH, 1, {"hidden_size": 32, "skip_channels": 64, "num_layers": 18, "dilation_cycle": 9}),
@@ -84,7 +88,7 @@ def measure_training(name: str, rounds: int, peers: Any) -> dict[str, Any]:
 
 
 def measure_sampling(name: str, rounds: int) -> dict[str, Any]:
-    """Cached against naive sampling of images, or of what `SAMPLING` says."""
+    """Cached against naive sampling of images, or of the case in `SAMPLING`."""
     case = case_of(name)
     event, num, options = SAMPLING.get(name, (IMAGE, SAMPLES, case.options if case.event == IMAGE else {}))
     model = make_model(event, name, ordering=case.ordering, **options)
@@ -95,7 +99,7 @@ def measure_sampling(name: str, rounds: int) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Where the numbers come from."""
+    """The source of the numbers: machine and versions."""
     device = jax.devices()[0]
     return {
         "device": device.device_kind,
@@ -172,15 +176,14 @@ def measure_length(flags: argparse.Namespace) -> int:
     return 0
 
 
-def measure_prompts(flags: argparse.Namespace) -> int:
-    """Time of a prompt that is read in chunks."""
-    import benchmark_prompt
-
-    names = tuple(flags.only.split(",")) if flags.only else tuple(benchmark_prompt.NETWORKS)
+def measure_draws(flags: argparse.Namespace, what: str) -> int:
+    """Time of a prompt that is read in chunks, or of draws that are longer than the window of the training."""
+    module = importlib.import_module(f"benchmark_{what}")
+    names = tuple(flags.only.split(",")) if flags.only else tuple(module.NETWORKS)
     for name in names:
-        if name not in benchmark_prompt.NETWORKS:
-            raise UserError(f"--prompt measures {', '.join(benchmark_prompt.NETWORKS)}, not {name!r}")
-    return write(flags.out, {"machine": machine(), "prompts": benchmark_prompt.run(names, flags.repeats)})
+        if name not in module.NETWORKS:
+            raise UserError(f"--{what} measures {', '.join(module.NETWORKS)}, not {name!r}")
+    return write(flags.out, {"machine": machine(), what: module.run(names, flags.repeats)})
 
 
 def measure_generate(flags: argparse.Namespace) -> int:
@@ -221,6 +224,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--length", type=Path, metavar="FOLDER", help="measure against length, and write a plot there")
     parser.add_argument("--compile", type=Path, metavar="FOLDER", help="measure how long compilation takes")
     parser.add_argument("--prompt", action="store_true", help="measure reading a prompt against stepping through it")
+    parser.add_argument("--longer", action="store_true", help="measure draws longer than the window of the training")
     parser.add_argument("--generate", action="store_true", help="measure drawing beside generate of transformers")
     parser.add_argument("--steps", action="store_true", help="measure what a step of drawing reads and copies")
     parser.add_argument("--longest", type=int, default=65536, help="with --length: the longest sequence")
@@ -231,7 +235,8 @@ def main(argv: Sequence[str]) -> int:
     for wanted, measure in (
         (flags.generate, measure_generate),
         (flags.steps, measure_steps),
-        (flags.prompt, measure_prompts),
+        (flags.prompt, functools.partial(measure_draws, what="prompt")),
+        (flags.longer, functools.partial(measure_draws, what="longer")),
     ):
         if wanted:
             return measure(flags)

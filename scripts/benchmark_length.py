@@ -68,7 +68,7 @@ def options(network: str, length: int) -> dict[str, Any]:
     return known[network]
 
 
-#: What is measured when nothing else is asked for.
+#: Networks that are measured by default.
 NAMES = ("transformer", "sparse_transformer", "local_transformer", "linear_attention", "rg_lru", "lstm", "causal_conv")
 
 
@@ -84,7 +84,7 @@ def seconds(function: Callable[[], Any], limit: float) -> float:
 
 
 def compile_gradient(model: AutoregressiveModel, params: Any, x: jax.Array) -> tuple[Any, int]:
-    """The compiled gradient of -log p(x), and the memory in bytes that it needs for what lies between."""
+    """The compiled gradient of -log p(x), and the memory in bytes that it needs for intermediate values."""
 
     def loss(params: Any, x: jax.Array) -> jax.Array:
         return -model.log_prob(params, x).sum()

@@ -20,7 +20,7 @@ Step = Callable[[], torch.Tensor]
 
 
 class MaskedLinear(nn.Linear):
-    """A linear map whose weights are multiplied by a mask in the forward pass."""
+    """A linear map with weights that are multiplied by a mask in the forward pass."""
 
     def __init__(self, mask: torch.Tensor):
         super().__init__(mask.shape[1], mask.shape[0])
@@ -100,9 +100,9 @@ def _gpt2(length: int, num_levels: int, width: int, num_layers: int, num_heads: 
 
 
 class MaskedConv(nn.Conv2d):
-    """A convolution that keeps the size of the picture, its kernel multiplied by a mask in the forward pass.
+    """A convolution that keeps the size of the image, its kernel multiplied by a mask in the forward pass.
 
-    It sees the rows above in full width; of its own row what is to the left, and with `centre` the pixel itself. Or,
+    It reads the rows above in full width; of its own row the pixels to the left, with `centre` the pixel itself. Or,
     with `above`, its own row in full width with `centre` and else not at all.
     """
 

@@ -1,7 +1,7 @@
 """Reading a prompt in chunks against stepping through it: `benchmark.py --prompt`.
 
 Networks of the size of `configs/tiny_shakespeare.py` with random parameters are given all but the last of their
-characters. Both samplers draw that one; what they take turns at is reading the rest.
+characters. Both samplers draw that one; the comparison is of reading the rest.
 """
 
 from __future__ import annotations

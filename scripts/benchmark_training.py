@@ -31,7 +31,7 @@ STEPS_PER_DISPATCH = 16
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is trained, and what it is compared with.
+    """A training program, and the peer that it is compared with.
 
     Attributes:
       event: of the training data; samples are images of 784 sites.
@@ -41,7 +41,7 @@ class Case:
       optimizer: name.
       objective: name.
       peer: name of a function in benchmark_peers.py and its arguments, or None.
-      peer_name: what the peer is called in the table.
+      peer_name: the name of the peer in the table.
     """
 
     event: EventSpec = TEXT
@@ -72,7 +72,7 @@ CASES = {
 
 
 def case_of(name: str) -> Case:
-    """What is trained of a network: what `CASES` says, else text, or images where it serves those alone."""
+    """The training program of a network: that in `CASES`, else text, or images where it supports those alone."""
     if name in CASES:
         return CASES[name]
     for case in (Case(), Case(IMAGE, 16)):

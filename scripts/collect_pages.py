@@ -1,8 +1,9 @@
-"""Collects the pages of the site: a copy of README, docs and studies, a gallery of pictures and the API reference.
+"""Collects the pages of the site: a copy of README, docs and studies, a gallery of plots and the API reference.
 
-The copy has the folders of the repository, so that links between pages stay as they are.
+The copy has the folders of the repository, so that links between pages stay as they are. A notebook that has been run,
+by `scripts/run_notebook.py`, is a page with its outputs.
 
-Run: python scripts/collect_pages.py build/pages      (then: mkdocs build --strict)
+Run: python scripts/collect_pages.py build/pages --notebooks=build/lecture      (then: mkdocs build --strict)
 """
 
 from __future__ import annotations
@@ -60,9 +61,29 @@ def collect(root: Path, target: Path) -> None:
         (target / "api" / f"{package}.md").write_text(api_page(root, package, title), encoding="utf-8")
 
 
+def add_notebooks(notebooks: Path, target: Path) -> None:
+    """Makes a page below `target` of each notebook in a folder, and lets the page of the lecture lead there."""
+    from nbconvert import MarkdownExporter
+
+    lecture = target / "docs" / "lecture.md"
+    text = lecture.read_text(encoding="utf-8")
+    for path in sorted(notebooks.glob("*.ipynb")):
+        folder, name = target / "docs" / "lecture", path.stem
+        page, resources = MarkdownExporter().from_filename(path, {"output_files_dir": f"{name}_files"})
+        for picture, content in resources["outputs"].items():
+            (folder / picture).parent.mkdir(exist_ok=True)
+            (folder / picture).write_bytes(content)
+        title, _, rest = page.strip().partition("\n")
+        shutil.copy(path, folder)
+        about = f"A notebook with its outputs: [{name}.py]({name}.py), or for Jupyter [{name}.ipynb]({path.name})."
+        (folder / f"{name}.md").write_text(f"{title}\n\n{about}\n{rest}\n", encoding="utf-8")
+        text = text.replace(f"(lecture/{name}.py)", f"(lecture/{name}.md)")
+    lecture.write_text(text, encoding="utf-8")
+
+
 def gallery(root: Path, studies: Sequence[Path]) -> str:
-    """The page of all pictures that studies make, under the title of each study."""
-    parts = ["# Gallery\n\nThe pictures of the studies. Each links to the page that explains it."]
+    """The page of all plots of the studies, under the title of each study."""
+    parts = ["# Gallery\n\nThe plots of the studies. Each links to the page that explains it."]
     for readme in studies:
         text, folder = readme.read_text(encoding="utf-8"), readme.parent.relative_to(root).as_posix()
         pictures = PICTURE.findall(text)
@@ -88,8 +109,11 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", type=Path, help="folder of the pages; it is emptied first")
     parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="root of the repository")
+    parser.add_argument("--notebooks", type=Path, help="folder of notebooks that have been run, for a page of each")
     flags = parser.parse_args(argv)
     collect(flags.root, flags.target)
+    if flags.notebooks:
+        add_notebooks(flags.notebooks, flags.target)
     return 0
 
 

@@ -3,7 +3,7 @@
     python scripts/count_baseline.py --config=configs/spoken_digits.py [--orders=0,2] [--out=FILE.csv]
 
 A model of order n smooths the counts of each order by the order below it, as strongly as is best on validation. It is
-scored on the same places of the test split as a network (see arjax/evaluation/count_models.py). Rows of the same data
+scored on the same places of the test split as a network (see arjax/core/count_models.py). Rows of the same data
 set and model that the table has already are replaced.
 """
 
@@ -19,9 +19,9 @@ from typing import Any
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.config.build import build_dataset
 from arjax.config.files import load_config_file
+from arjax.core.count_models import fit_count_model, rows_of
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.count_models import fit_count_model, rows_of
 from arjax.evaluation.likelihood import summarize
 from arjax.reporting.tables import print_table
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv

@@ -1,9 +1,9 @@
-"""Draws an ordering, its partition and what each site may depend on.
+"""Draws an ordering, its partition and the possible dependencies of each site.
 
     python scripts/draw_factorization.py --grid=8,8 --ordering=hilbert --partition="blocks(size=4)" --out=hilbert.png
     python scripts/draw_factorization.py --grid=3 --names=A,B,C --ordering="list(order=(2, 0, 1))" --out=cab.png
 
-With --network, what that network really reads (a window, a sparse pattern) instead of all that the order allows.
+With --network, the dependencies of that network (a window, a sparse pattern) instead of all that the order allows.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--ordering", default="raster", help="call string [raster]")
     parser.add_argument("--partition", default="sites", help="call string [sites]")
     parser.add_argument("--graph", default="", help="call string of a dependency graph [all earlier sites]")
-    parser.add_argument("--network", default="", help="draw what this network reads, as it is by default")
+    parser.add_argument("--network", default="", help="draw the dependencies of this network with its default options")
     parser.add_argument("--names", default="", help="of the sites, such as A,B,C")
-    parser.add_argument("--out", required=True, help="picture to write")
+    parser.add_argument("--out", required=True, help="plot to write")
     flags = parser.parse_args(argv)
     shape = grid_shape(flags.grid)
     factorization = make_factorization(shape, flags.ordering, flags.partition, graph=flags.graph)

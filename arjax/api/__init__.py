@@ -1,4 +1,4 @@
-"""The Python interface: training, scores, samples and pictures in a line each. `arjax` itself has these names, too."""
+"""The Python interface: training, scores, samples and plots in a line each. `arjax` itself has these names, too."""
 
 from arjax.api.arrays import fit_arrays
 from arjax.api.conditionals import SiteConditionals

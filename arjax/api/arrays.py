@@ -1,4 +1,4 @@
-"""Training on arrays that are at hand: no config, and no files unless a folder is given."""
+"""Training on arrays in memory: no config, and no files unless a folder is given."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def fit_arrays(
       test: likewise, for the score at the end; None: that is of the validation split, or else the train split.
       steps: train steps, at most.
       batch_size: examples per step.
-      learning_rate: its peak.
+      learning_rate: the peak of the schedule.
       seed: of parameters, batches and noise.
       optimizer: a rule, such as "adam" or "adamw".
       schedule: of the learning rate: "constant", "cosine", "linear", "rsqrt".
@@ -93,7 +93,7 @@ def fit_arrays(
       patience: validations without a better score after which training ends; 0: never.
       objective: call string; "": `order_agnostic` for a model with several orders, else `teacher_forcing`.
       num_orders: orders of the mixture that is scored, of a model with several.
-      workdir: folder for checkpoints, metrics, results and `model.safetensors`; None: no files are left.
+      workdir: folder for checkpoints, metrics, results and `model.safetensors`; None: no files are kept.
       quiet: prints nothing.
       name: of the arrays, in the report.
 
@@ -106,9 +106,9 @@ def fit_arrays(
     options |= {"optimizer": optimizer, "schedule": schedule, "warmup_steps": warmup_steps}
     options |= {"weight_decay": weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay}
     options |= {"eval_every": eval_every, "patience": patience, "objective": objective, "num_orders": num_orders}
-    for what, least in (("steps", 1), ("batch_size", 1), ("eval_every", 1), ("num_orders", 1), ("patience", 0)):
-        if not is_integer(options[what]) or options[what] < least:
-            raise UserError(f"{what} must be a whole number, at least {least}, not {options[what]!r}")
+    for option, least in (("steps", 1), ("batch_size", 1), ("eval_every", 1), ("num_orders", 1), ("patience", 0)):
+        if not is_integer(options[option]) or options[option] < least:
+            raise UserError(f"{option} must be a whole number, at least {least}, not {options[option]!r}")
     if not 0 <= ema_decay < 1:
         raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
     dataset = _dataset(model, train, validation, test, name)
@@ -123,7 +123,7 @@ def fit_arrays(
 def _dataset(
     model: AutoregressiveModel, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, name: str
 ) -> Dataset:
-    """The data set of what is given; raises `UserError` when it does not fit the model."""
+    """The data set of the given arrays; raises `UserError` when they do not fit the model."""
     if not isinstance(train, Dataset):
         splits = {"train": train, "validation": validation, "test": test}
         return from_arrays(model.event, context=model.context_spec, name=name, **splits)
@@ -188,7 +188,7 @@ def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:
 
 @contextlib.contextmanager
 def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[str, Any]) -> Iterator[Path]:
-    """The folder to train in: one that is removed again, or that of the user, which holds no other training."""
+    """The folder to train in: a temporary one, or that of the user, which holds no other training."""
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="arjax-") as folder:
             yield Path(folder)
@@ -200,14 +200,14 @@ def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[st
 
 
 def _identity(setup: Setup, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training is known by: the model, digests of its orders and of the arrays, the options."""
+    """The identity of a training: the model, digests of its orders and of the arrays, the options."""
     model, orders = describe(setup.model)
     data = {split: _digest(_known_of(source)) for split, source in setup.dataset.splits.items()}
     return {"model": model, "orders": _digest(orders), "data": data, "options": dict(options)}
 
 
 def _known_of(source: Source) -> Any:
-    """What tells a split from others: its arrays or, where these are not in memory, its length and first example."""
+    """The identity of a split: its arrays or, where these are not in memory, its length and first example."""
     if isinstance(source, ArraySource) and not isinstance(source.arrays.x, np.memmap):
         return source.arrays
     return np.int64(len(source)), source.__getitems__(np.zeros(1, np.int64))
@@ -222,12 +222,12 @@ def _digest(arrays: Any) -> str:
     return digest.hexdigest()
 
 
-#: A training may go on when only these differ.
+#: Options that may differ when a training goes on.
 _MAY_DIFFER = ("eval_every", "patience")
 
 
 def _check_same(folder: Path, identity: dict[str, Any]) -> None:
-    """Notes what is trained in a folder; raises `UserError` when that was something else before."""
+    """Records the identity of the training in a folder; raises `UserError` when the folder holds another one."""
     path = folder / ARRAYS_FILE
     if (folder / "config.json").exists():
         raise UserError(f"{folder} holds the run of a config: choose another workdir")
@@ -248,5 +248,5 @@ def _check_same(folder: Path, identity: dict[str, Any]) -> None:
 
 
 def _no_other_run(workdir: str) -> Trained:
-    """What an objective that reads other runs gets here."""
+    """Opens another run for an objective: an error here."""
     raise UserError(f"arrays are trained on without other runs: an objective that reads {workdir} needs a config")

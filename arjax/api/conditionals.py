@@ -13,7 +13,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models import AutoregressiveModel
 
-#: Draws from each conditional of real values, of which quantiles and moments are taken.
+#: Draws from each conditional of real values, from which quantiles and moments are estimated.
 NUM_DRAWS = 256
 
 
@@ -40,7 +40,7 @@ class SiteConditionals:
 
     @property
     def mean(self) -> np.ndarray:
-        """Of each scalar, [N, *grid, *value]: of discrete data exact, of the numbers of the levels."""
+        """Mean of each scalar, [N, *grid, *value]; of discrete data that of the numbers of the levels, exact."""
         if self.draws is not None:
             return self.draws.mean(0)
         return self.probabilities @ np.arange(self.probabilities.shape[-1], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A run of a config from its start, or from wherever it stands, to its results: what the command does, from Python."""
+"""A run of a config from its start, or from its newest checkpoint, to its results: the command as a function."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from arjax.config.build import build
 from arjax.config.files import FILE_NAME, check_same_run, load_config_file, save_config, set_fields
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
-from arjax.core.folders import only_run_in, writable_folder
+from arjax.core.folders import folder_to_write, only_run_in
 from arjax.training.loop import Outcome, train
 from arjax.training.run_folder import RunFolder
+from arjax.training.same_data import FILE_NAME as DATA_FILE
 
 
 def fit(
@@ -62,21 +63,20 @@ def fit(
 
 
 def train_in(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
-    """The mode `train` of the command: trains in a folder, from wherever the run there stands, and shows what came out.
+    """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results.
 
     Raises:
       UserError: as `arjax.training.loop.train`; or the folder holds another run, or another process trains there.
     """
-    folder = writable_folder(workdir)
-    if jax.process_index() > 0:
-        return _train(config, folder)
-    with only_run_in(folder):
-        return _train(config, folder)
+    with folder_to_write(workdir) as folder:
+        if jax.process_index() > 0:
+            return _train(config, folder)
+        with only_run_in(folder):
+            return _train(config, folder)
 
 
 def _train(config: ConfigDict, workdir: Path) -> Outcome:
-    path = workdir / FILE_NAME
-    is_new = not path.exists()
+    is_new = not (workdir / FILE_NAME).exists()
     if not is_new:
         check_same_run(config, workdir, training=True)
     with RunFolder(workdir) as folder:
@@ -86,7 +86,8 @@ def _train(config: ConfigDict, workdir: Path) -> Outcome:
             outcome = train(build(config), workdir)
         except UserError:
             if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
-                path.unlink(missing_ok=True)  # nothing was trained: the corrected config may use this folder
+                for name in (FILE_NAME, DATA_FILE):  # nothing was trained: the corrected config may use this folder
+                    (workdir / name).unlink(missing_ok=True)
             raise
         if jax.process_index() == 0:
             print(outcome.message)
@@ -103,7 +104,7 @@ def stopped(outcome: Outcome) -> str:
 
 @contextlib.contextmanager
 def silence(quiet: bool) -> Iterator[None]:
-    """Keeps what the body prints to itself, where that is wished."""
+    """Drops the output of the body where `quiet` is set."""
     if not quiet:
         yield
         return

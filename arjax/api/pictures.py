@@ -1,4 +1,4 @@
-"""Pictures of a trained model as matplotlib figures: those that a run writes, shown instead."""
+"""Plots of a trained model as matplotlib figures: those that a run writes, to be shown."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def samples_picture(
     """Samples beside as many examples of the last split, under the same contexts where none is given.
 
     Raises:
-      UserError: the examples have no picture, or matplotlib is not installed.
+      UserError: the examples cannot be drawn as images, or matplotlib is not installed.
     """
     check_matplotlib()
     event = model.event
     if as_images(np.zeros((1, *event.shape)), event.grid_shape) is None:
-        raise UserError(f"examples of {event.in_words} have no picture: look at what `sample` gives")
+        raise UserError(f"examples of {event.in_words} cannot be drawn as images: look at the arrays of `sample`")
     real = dataset.first_examples(num) if dataset.splits else None
     under = {} if options.get("context") is not None or real is None else {"context": real.context or None}
     drawn = sample(num, **under)

@@ -21,7 +21,7 @@ from arjax.reporting.reports import read_report
 from arjax.reporting.writers import read_metrics
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
 
-#: What `fit_arrays` leaves in a folder: how it was called.
+#: The file of `fit_arrays` in its folder, with the arguments of the call.
 ARRAYS_FILE = "arrays.json"
 
 
@@ -30,10 +30,10 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "") -> Run:
 
     Args:
       workdir: folder of the run.
-      config: the config file, as for `--config`, of a run whose data set or network is registered there.
+      config: the config file, as for `--config`, where it registers the data set or the network of the run.
 
     Raises:
-      UserError: the folder holds no run, its `config.json` is damaged, or names what nothing has registered.
+      UserError: the folder holds no run, its `config.json` is damaged, or names a component that is not registered.
     """
     folder = user_path(workdir)
     if (folder / ARRAYS_FILE).exists():
@@ -55,12 +55,12 @@ class Run(TrainedModel):
     """A run in its folder.
 
     Data set, model and parameters are made when they are used first. The parameters are those that were best on
-    validation, and stay the same as long as the object lives; open a run that is still training again for newer ones.
+    validation, and stay the same for the life of the object; open a run in training again for newer ones.
     `results`, `history` and `status` are read anew each time.
     """
 
     def __init__(self, workdir: str | os.PathLike, config: ConfigDict, setup: Setup | None = None):
-        """Reads nothing yet; `setup` is what `build(config)` would make."""
+        """Reads nothing yet; `setup` is the result of `build(config)`."""
         self.workdir, self.config = user_path(workdir), config
         if setup is not None:
             self._setup = setup
@@ -81,7 +81,7 @@ class Run(TrainedModel):
 
     @property
     def settings(self) -> Settings:
-        """How it is scored, and where."""
+        """Options and devices of its scores."""
         evaluate, about = self.config.evaluate, {"config": self.config.to_dict()}
         return Settings(self._setup.mesh, evaluate.batch_size, evaluate.num_orders, self.config.seed, about)
 
@@ -106,7 +106,7 @@ class Run(TrainedModel):
 
     @property
     def results(self) -> dict[str, Any] | None:
-        """What stands in `results.json`; None before the run is finished."""
+        """The contents of `results.json`; None before the run is finished."""
         return read_report(self.workdir)
 
     @property

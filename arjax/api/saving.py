@@ -34,9 +34,9 @@ def save(
       path: of the safetensors file.
       model: the model.
       params: its parameters.
-      dataset: what it was trained on.
+      dataset: its training data.
       results: its scores, None for none.
-      about: what else is known: the number of orders, the config or the options; the data, where there are no examples.
+      about: further facts: the number of orders, the config or the options; the data, where there are no examples.
 
     Raises:
       UserError: the disk refuses, or a part of the model is not registered.
@@ -86,5 +86,5 @@ def commit() -> str:
     try:
         command = ["git", "-C", str(root), "rev-parse", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, or a checkout that it does not trust
+    except (OSError, subprocess.CalledProcessError):  # no git, or a checkout that git does not trust
         return ""

@@ -1,9 +1,11 @@
-"""Shows what a trained model does: samples, uncertainty along the order, and how it got there."""
+"""Shows a trained model: samples, uncertainty along the order, and the loss during training."""
 
 from __future__ import annotations
 
+import collections
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +15,28 @@ from ml_collections import ConfigDict
 
 from arjax.api.pictures import entropy_picture, order_picture
 from arjax.core.files import write_json
-from arjax.evaluation.prompts import NOTHING, Asked
-from arjax.evaluation.sampling import draw_on_mesh, prepare_sampler
+from arjax.evaluation.prompts import NOTHING, Asked, end_of
+from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
+from arjax.models.longer import joined
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
+from arjax.samplers import make_sampler
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 
 # Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
 ENTROPY_EXAMPLES = 1000
-# A table of who reads whom is quadratic in the sites.
+# The dependency matrix is quadratic in the number of sites.
 MOST_SITES = 1024
 
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Writes `samples/` of a finished run, and pictures of its factorization, its uncertainty along the order and its
-    loss; says once when matplotlib is missing. Samples that stand there are kept, see `arjax.reporting.sample_folders`.
+    """Writes `samples/` of a finished run, and plots of its factorization, its uncertainty along the order and its
+    loss; prints a note when matplotlib is missing. Earlier samples are kept, see `arjax.reporting.sample_folders`.
 
     Raises:
       UserError: the disk refuses.
@@ -79,63 +83,90 @@ def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Pa
 def show_more_samples(
     setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int, asked: Asked
 ) -> list[Path]:
-    """Samples of a later look, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written."""
+    """Further samples, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written.
+
+    Of texts of a length of their own, the first one is printed as it is drawn.
+    """
     if jax.process_index() > 0:
         return show_samples(setup, params, options, workdir, best_step, asked)
+    shows = bool(options.length) and setup.dataset.vocabulary is not None and jax.process_count() == 1
     with sample_folders.numbered_folder(workdir) as folder:
-        announce(f"compiling, and drawing {options.num} samples ...", sys.stderr)
-        return show_samples(setup, params, options, folder, best_step, asked)
+        first = "; the text of the first one" if shows else ""
+        announce(f"compiling, and drawing {options.num} samples ...{first}", sys.stderr)
+        return show_samples(setup, params, options, folder, best_step, asked, shows)
 
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
-    """All that samples depend on, but for the model: the fields of `config.sample`, seed, step of the parameters."""
-    return options.to_dict() | {"seed": setup.seed, "best_step": best_step}
+    """All inputs of samples but the model: the fields of `config.sample`, the seed, the step of the parameters; of a
+    sampler that is not exact also that the samples do not follow the distribution of the model.
+    """
+    about = {} if make_sampler(options.sampler).exact else {"distribution": "not that of the model"}
+    return options.to_dict() | {"seed": setup.seed, "best_step": best_step} | about
 
 
 def show_samples(
-    setup: Setup, params: Any, options: ConfigDict, folder: Path, best_step: int, asked: Asked = NOTHING
+    setup: Setup,
+    params: Any,
+    options: ConfigDict,
+    folder: Path,
+    best_step: int,
+    asked: Asked = NOTHING,
+    shows_text: bool = False,
 ) -> list[Path]:
     """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
 
-    Where a context is asked for, real examples have others and are left out.
+    Where `asked` has a context, or the samples a length of their own, real examples are left out: theirs differ.
 
     Args:
       setup: the run.
       params: parameters on the run's mesh.
-      options: `config.sample`: num, sampler, temperature, top_k, top_p.
+      options: `config.sample`: num, length, sampler, temperature, top_k, top_p, min_p.
       folder: where the first process writes.
       best_step: step of the parameters.
-      asked: what the samples begin with, and their context.
+      asked: the prompt and the context of the samples.
+      shows_text: whether the first sample, a text with a length of its own, is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)
-    sampler = prepare_sampler(options.sampler, setup.model, params, setup.dataset, setup.open_run)
-    drawn, _ = draw_on_mesh(
-        setup.model,
-        params,
-        jax.random.key(setup.seed),
-        options.num,
-        setup.mesh,
-        sampler=sampler,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        **{"context": real.context} | asked.options(setup.dataset),
-    )
+    of_draw = {"context": real.context} | asked.options(setup.dataset, options.length)
+    drawn = _draw(setup, params, options, of_draw, shows_text)
     if jax.process_index() != 0:
         return []
     event, dataset = setup.model.event, setup.dataset
     to_wave, rate = dataset.sound or (None, 0)
     written = write_samples(
         folder,
-        dataset.in_data_units(np.asarray(drawn)),
-        event.grid_shape,
-        real=None if asked.context else dataset.in_data_units(np.asarray(real.x)),
+        dataset.in_data_units(drawn),
+        (options.length,) if options.length else event.grid_shape,
+        real=None if asked.context or options.length else dataset.in_data_units(np.asarray(real.x)),
         max_value=event.num_levels - 1 if event.is_discrete else None,
         to_text=dataset.decode,
         to_wave=to_wave,
         sample_rate=rate,
         to_cells=dataset.to_cells,
     )
-    # last: it says that the others are whole
+    # last: it marks the other files as complete
     write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step) | asked.about())
     return written
+
+
+def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any], shows_text: bool) -> np.ndarray:
+    """The samples, [num, *grid, *value]; with `shows_text` the first one is printed as it is drawn."""
+    model, dataset, length = setup.model, setup.dataset, options.length
+    of_draw |= {name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")} | {"end": end_of(dataset)}
+    of_draw["sampler"] = prepare_sampler(options.sampler, model, params, dataset, setup.open_run, length)
+    request = model, params, jax.random.key(setup.seed), options.num, setup.mesh
+    if not shows_text:
+        return np.asarray(draw_on_mesh(*request, length=length, **of_draw).x)
+    found = []
+
+    def first_of_each() -> Iterator[np.ndarray]:
+        for piece in pieces_on_mesh(*request, length, **of_draw):
+            found.append(piece)
+            yield np.asarray(piece.x[0])
+
+    pieces = first_of_each()
+    for text in dataset.vocabulary.decode_pieces(pieces):
+        print(text, end="", flush=True)
+    print(flush=True)
+    collections.deque(pieces, maxlen=0)  # the others may go on behind the end of the first one
+    return np.asarray(joined(found, length, of_draw["end"]).x)

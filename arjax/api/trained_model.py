@@ -1,11 +1,11 @@
-"""A model with its parameters, for notebooks: scores, draws and pictures in a line each."""
+"""A model with its parameters, for notebooks: scores, samples and plots in a line each."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,8 @@ from arjax.core.integers import is_integer
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource, array_source
 from arjax.evaluation.likelihood import Evaluator
-from arjax.evaluation.prompts import prompt_options
-from arjax.evaluation.sampling import draw_on_mesh, prepare_sampler
+from arjax.evaluation.prompts import Asked, end_of, text_of
+from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import AutoregressiveModel
 from arjax.samplers import Sampler
@@ -54,14 +54,14 @@ def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a trained model is scored.
+    """Options of the scores of a trained model.
 
     Attributes:
       mesh: where its parameters are.
       batch_size: examples scored at once.
       num_orders: orders of the mixture that is scored, of a model with several.
-      seed: of what is drawn when a split is scored.
-      about: what is said about the training in a model card.
+      seed: of the random numbers in the score of a split.
+      about: the facts about the training in a model card.
     """
 
     mesh: Mesh
@@ -72,19 +72,19 @@ class Settings:
 
 
 class TrainedModel:
-    """A model with its parameters, and what is known of its training.
+    """A model with its parameters, and the data and the results of its training.
 
-    Examples go in and come out as the model sees them: as the rows of `dataset`. Real data that were standardised are
-    so here, too; `standardise` and `in_data_units` lead from one to the other, and log-probabilities are densities in
-    the units of the data, as in every report.
+    Examples have the form of the rows of `dataset`, the input of the model. Standardised real data are standardised
+    here, too; `standardise` and `in_data_units` convert them, and log-probabilities are densities in the units of the
+    data, as in every report.
 
     Attributes:
       model: the model.
       params: its parameters.
-      dataset: what it was trained on; without splits where there are only the parameters.
+      dataset: its training data; without splits where there are only the parameters.
       results: the scores of the test split, as in `results.json`; None before there are any.
       history: the metrics of the training by name: `history["validation/bits_per_dim"]` is a `Curve`.
-      settings: how it is scored, and where.
+      settings: options and devices of its scores.
     """
 
     model: AutoregressiveModel
@@ -101,7 +101,7 @@ class TrainedModel:
           x: examples [N, *grid, *value], such as `run.dataset.splits["test"].arrays.x`. Binarization and the like are
             not applied.
           context: [N, ...], or one for all; a dict where the context has several parts.
-          mask: [N, *grid] of 0 and 1, the sites that count; None: all.
+          mask: [N, *grid] of 0 and 1, the sites that are scored; None: all.
 
         Raises:
           UserError: shapes or values do not fit the model.
@@ -114,41 +114,65 @@ class TrainedModel:
         *,
         seed: int = 0,
         prompt: str = "",
+        length: int = 0,
         given: Any = None,
         observed: Any = None,
         context: Any = None,
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
+        min_p: float = 0.0,
         sampler: str | Sampler = "cached",
     ) -> np.ndarray:
         """Draws `num` examples [num, *grid, *value]: the same for the same seed, and fewer are the first of more.
 
+        Behind the end of an example, of texts that end, stands the end token again.
+
         Args:
-          num: how many.
+          num: the number of examples.
           seed: of the random numbers.
           prompt: the first characters of each example, of a model of text; instead of `given` and `observed`.
-          given: values of the observed sites, of one example for all or of each.
+          length: sites of each example, of a model of sequences: any number, see `arjax.models.longer`. 0: as many as
+            in its training.
+          given: values of the observed sites, of one example for all or of each; with a `length` the first sites.
           observed: bool[*grid], the sites that keep their `given` values; the others are drawn given these.
           context: one for all, or [num, ...].
           temperature: divides the logits; 1 is the model's own distribution.
-          top_k, top_p: draw only from the most probable values.
+          top_k, top_p, min_p: draw only from the most probable values.
           sampler: a call string, see docs/sampling.md, or a sampler.
 
         Raises:
-          UserError: as `model.draw` and `prompt_options`.
+          UserError: as `model.draw`, `arjax.models.longer.pieces` and `prompt_options`.
         """
         if prompt and (given is not None or observed is not None):
-            raise UserError("a prompt says what is observed: leave `given` and `observed` out")
-        if not is_integer(seed) or seed < 0:
-            raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
-        run = functools.partial(open_run, mesh=self.settings.mesh)
-        sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run)
-        options = {"given": given, "observed": observed, "context": context, "temperature": temperature}
-        options |= {"top_k": top_k, "top_p": top_p, "sampler": sampler}
-        options |= prompt_options(self.dataset, prompt) if prompt else {}
-        draw = draw_on_mesh(self.model, self.params, jax.random.key(seed), num, self.settings.mesh, **options)
+            raise UserError("a prompt sets the observed sites: leave `given` and `observed` out")
+        if length and observed is not None:
+            raise UserError("a draw with a length begins with its `given` values: leave `observed` out")
+        options = {"context": context, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        options |= {"sampler": sampler, "given": given} | ({} if length else {"observed": observed})
+        options, key = self._options(length, prompt, options), _as_key(seed)
+        draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, length=length, **options)
         return np.asarray(draw.x)
+
+    def stream(self, length: int, *, seed: int = 0, prompt: str = "", **options: Any) -> Iterator[str]:
+        """The text of `sample(length=length, ...)[0]` piece by piece, as it is drawn; of models of text.
+
+        It begins with the prompt, and stops early where the text ends. The options are those of `sample`.
+
+        Raises:
+          UserError: as `sample`, or the data is no text.
+        """
+        vocabulary, key = text_of(self.dataset), _as_key(seed)
+        options = self._options(length, prompt, options)
+        found = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
+        return vocabulary.decode_pieces(np.asarray(x) for x, _ in found)
+
+    def _options(self, length: int, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a draw: those of the user, with the sampler ready, the prompt and the end of texts."""
+        run, sampler = functools.partial(open_run, mesh=self.settings.mesh), options.get("sampler", "cached")
+        sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run, length)
+        options = options | {"sampler": sampler, "end": end_of(self.dataset)}
+        return options | Asked(prompt).options(self.dataset, length)
 
     def suggest(self, prompt: str = "", **options: Any) -> Suggestions:
         """The most probable next characters and continuations of a prompt, with their probabilities; of models of text.
@@ -256,6 +280,13 @@ class Fitted(TrainedModel):
 
     def __repr__(self) -> str:
         return f"Fitted({self.model!r}{scores_in_words(self.results)})"
+
+
+def _as_key(seed: Any) -> jax.Array:
+    """The key of a seed; raises `UserError` where it is none."""
+    if not is_integer(seed) or seed < 0:
+        raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
+    return jax.random.key(seed)
 
 
 def scores_in_words(results: Mapping[str, Any] | None) -> str:

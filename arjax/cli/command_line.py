@@ -1,4 +1,4 @@
-"""The flags of `arjax`: reading them, and telling mistakes in one sentence. Imports nothing heavy."""
+"""The flags of `arjax`: reading them, with one sentence for each mistake. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ examples:
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What stands on the command line of `arjax`.
+    """The command line of `arjax`.
 
     Attributes:
       mode: one of `MODES`.
@@ -46,7 +46,7 @@ class Flags:
       workdir: folder of the run, "" when not given.
       overrides: (`train.steps`, text) for each `--config.train.steps=text`.
       prompt: the first characters of samples, or those before suggestions; "" for none.
-      context: what samples and suggestions are conditioned on, `3` or `name=3,other=1`; "" when not given.
+      context: that of samples and suggestions, `3` or `name=3,other=1`; "" when not given.
       devices: simulated devices of `plan`, 0: as many as the mesh in the config names.
       json: whether `list` prints JSON.
       coordinator_address, num_processes, process_id: for runs of several processes; "", 0 and -1 when not given.
@@ -66,10 +66,10 @@ class Flags:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose mistakes are `UserError`s."""
+    """An argument parser that raises `UserError`s."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        """Raises the message argparse would have printed behind a usage text."""
+        """Raises the message that argparse would print after its usage text."""
         raise UserError(message)
 
 
@@ -138,7 +138,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], tuple[tuple[str, st
 
 
 def unknown_argument(argument: str, parser: argparse.ArgumentParser) -> str:
-    """The sentence for an argument the parser does not know."""
+    """The sentence for an unknown argument."""
     if not argument.startswith("-"):
         return f"unexpected argument {argument!r}: all arguments are flags, such as --workdir=DIR"
     name = argument.split("=")[0]
@@ -176,7 +176,7 @@ def tell_mistakes(program: str, main: Callable[[], int]) -> int:
     try:
         with guarded_output(program) as output:
             code = _exit_code(program, main)
-    except BrokenPipeError:  # the reader of our output went away, as in `arjax --mode=list | head`
+    except BrokenPipeError:  # the reader of the output has ended, as in `arjax --mode=list | head`
         return 141
     return code or EXIT_USER_ERROR * bool(output.failure)
 

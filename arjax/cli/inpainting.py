@@ -1,4 +1,4 @@
-"""The mode `inpaint`: completions of half-observed images of a run, and the cost of the hidden half."""
+"""The mode `inpaint`: completions of half-observed images of a run, and the likelihood of the hidden half."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FOLDER, SCORES = "inpainting", "scores.json"
 def inpaint(setup: Setup, params: Any, options: ConfigDict, workdir: Path) -> None:
     """Scores the hidden half of every image of the split that the run reports; draws some of them, completed.
 
-    Writes `inpainting/scores.json`, by the name of the question, and a picture of that name where the rest of an image
-    is seen. Prints both.
+    Writes `inpainting/scores.json`, by the name of the query, and a plot of that name where the rest of an image is
+    observed. Prints the scores and the paths.
 
     Args:
       setup: the run.
       params: parameters on the run's mesh.
-      options: `config.inpaint`: hidden, visible, num images in the picture, completions of each.
+      options: `config.inpaint`: hidden, visible, num images in the plot, completions of each.
       workdir: folder of the run.
 
     Raises:
@@ -42,7 +42,7 @@ def inpaint(setup: Setup, params: Any, options: ConfigDict, workdir: Path) -> No
     hidden = half(model.event.grid_shape, options.hidden)
     visible = ~hidden if options.visible == "rest" else np.zeros_like(hidden)
     if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:
-        raise UserError(f"examples of {dataset.name!r} have no picture")
+        raise UserError(f"examples of {dataset.name!r} cannot be drawn as images")
     scores = score_hidden(
         model, params, dataset, split, hidden, visible, setup.evaluate.batch_size, setup.mesh, setup.seed
     )
@@ -52,14 +52,14 @@ def inpaint(setup: Setup, params: Any, options: ConfigDict, workdir: Path) -> No
         done = complete(model, params, batch, hidden, options.completions, jax.random.key(setup.seed))
     if jax.process_index() != 0:
         return
-    question = f"{options.hidden}_given_{options.visible}_{split}"
-    print(f"{question}: {describe_scores(scores, bits=model.event.is_discrete)} ({model.kind})")
+    query = f"{options.hidden}_given_{options.visible}_{split}"
+    print(f"{query}: {describe_scores(scores, bits=model.event.is_discrete)} ({model.kind})")
     path = workdir / FOLDER / SCORES
     path.parent.mkdir(exist_ok=True)
-    write_json(path, (read_json_object(path) or {}) | {question: scores})
+    write_json(path, (read_json_object(path) or {}) | {query: scores})
     print(path)
     if done is not None:
-        _draw(path.with_name(f"{question}.png"), done, dataset)
+        _draw(path.with_name(f"{query}.png"), done, dataset)
 
 
 def some_rows(dataset: Dataset, split: str, num: int) -> Batch:
@@ -72,7 +72,7 @@ def some_rows(dataset: Dataset, split: str, num: int) -> Batch:
 def _draw(path: Path, done: Completions, dataset: Dataset) -> None:
     grid = dataset.event.grid_shape
     truth = as_images(dataset.in_data_units(done.truth), grid)
-    drawn = np.stack([as_images(dataset.in_data_units(ways), grid) for ways in done.drawn])
+    drawn = np.stack([as_images(dataset.in_data_units(x), grid) for x in done.drawn])
     top = dataset.event.num_levels - 1 if dataset.event.is_discrete else float(truth.max())
     draw_completions(path, truth, done.hidden, drawn, done.log_prob, done.log_prob_truth, top)
     print(path)

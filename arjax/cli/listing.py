@@ -38,7 +38,7 @@ REGISTRIES: dict[str, Registry] = {
 
 
 def _with_installed() -> dict[str, Registry]:
-    """All registries, with what installed packages register; says which of these cannot be imported."""
+    """All registries, with the components of installed packages; prints which of these cannot be imported."""
     for sentence in import_installed():
         say_once(sentence)
     return REGISTRIES

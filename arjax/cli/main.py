@@ -1,4 +1,4 @@
-"""The command `arjax`: reads the flags and calls the mode. Everything else lives in the modules it imports.
+"""The command `arjax`: reads the flags and calls the mode. Everything else is in the modules that it imports.
 
 JAX is imported by the modes, not here: `--help` is instant, and `plan` sets the number of simulated devices first.
 """

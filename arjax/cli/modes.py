@@ -1,4 +1,4 @@
-"""What `arjax` does in each mode: `run_<mode>(flags)` returns the exit code."""
+"""The modes of `arjax`: `run_<mode>(flags)` returns the exit code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from arjax.reporting.scores import describe_scores
 
 
 def run_train(flags: Flags) -> int:
-    """Trains in `flags.workdir`, from wherever the run there stands, and shows what came out."""
+    """Trains in `flags.workdir`, from its newest checkpoint, and shows the results."""
     from arjax.cli.next_steps import next_steps
 
     config = _load_config(flags)
@@ -56,7 +56,7 @@ def run_evaluate(flags: Flags) -> int:
     announce(f"compiling, and scoring the {split} split ...", sys.stderr)
     scores = Evaluator(
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
-    )(params, split)
+    )(params, split) | setup.k_step_scores(params, split)
     results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
     results |= {"unit": setup.model.event.unit} | scores
     results |= validation_scores(about)
@@ -70,13 +70,13 @@ def run_evaluate(flags: Flags) -> int:
         results |= cost_of_run(newest[1], newest[0], config.train.batch_size * setup.model.event.num_sites)
     results["device"] = known.get("device", device_name())
     if jax.process_index() == 0:
-        print(_line(results, setup.model.event.is_discrete))  # first of all: the disk may refuse the file
+        print(_line(results, setup.model.event.is_discrete))  # before the file, which the disk may refuse
         print(write_evaluation(flags.workdir, results))
     return 0
 
 
 def _line(results: dict[str, Any], bits: bool) -> str:
-    """One line for people: `digits test: 86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim (exact; 300 examples, ...)`."""
+    """One readable line: `digits test: 86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim (exact; 300 examples, ...)`."""
     about = f"({results['kind']}; {results['num_examples']:,} examples, parameters of step {results['best_step']:,})"
     return f"{results['dataset']} {results['split']}: {describe_scores(results, bits)} {about}"
 
@@ -92,7 +92,7 @@ def run_sample(flags: Flags) -> int:
     _connect(flags)
     setup = build(config)
     asked = Asked(flags.prompt, flags.context)
-    asked.options(setup.dataset)  # a mistake ends here
+    asked.options(setup.dataset, config.sample.length)  # a mistake ends here
     params, best_step, _ = restore_params(setup, flags.workdir)
     for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step, asked):
         print(path)
@@ -127,7 +127,7 @@ def run_inpaint(flags: Flags) -> int:
 
 
 def run_plan(flags: Flags) -> int:
-    """Prints what the run of a config needs, and writes it to `DIR/plan.json` when there is a workdir."""
+    """Prints the needs of the run of a config, and writes them to `DIR/plan.json` when there is a workdir."""
     from arjax.cli.planning import make_plan, print_plan, simulate_devices
     from arjax.config.build import build
 
@@ -161,7 +161,7 @@ def _load_config(flags: Flags) -> ConfigDict:
 
 
 def _load_run_config(flags: Flags) -> ConfigDict:
-    """The config of the run in `flags.workdir`, with overrides that do not change what the run has learned."""
+    """The config of the run in `flags.workdir`, with overrides that do not change the trained model."""
     stored = load_workdir_config(flags.workdir)
     if flags.config:
         config = load_config_file(flags.config)

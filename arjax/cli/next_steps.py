@@ -1,4 +1,4 @@
-"""The last lines of a run: the pictures to look at, and commands to go on with."""
+"""The last lines of a run: the plots to look at, and further commands."""
 
 from __future__ import annotations
 

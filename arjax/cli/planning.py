@@ -1,4 +1,4 @@
-"""What a run will need, without an accelerator: parameters, FLOPs, and memory per device on simulated devices."""
+"""The needs of a run, without an accelerator: parameters, FLOPs, and memory per device on simulated devices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from arjax.training.step import train_step
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a run will need.
+    """The needs of a run.
 
     Attributes:
       parameters: per parameter: path, shape, size, and the part of it that one device holds ("1/8").
@@ -75,7 +75,7 @@ def make_plan(
     """Traces and compiles one train step for a mesh of simulated devices; nothing is computed and no data is read.
 
     Args:
-      recipe: what a train step does.
+      recipe: the description of the train step.
       batch_size: examples per step, over all devices.
       mesh: from `make_mesh(devices=simulate_devices(n))`.
       rules: sharding rules of the parameters.
@@ -121,8 +121,8 @@ def _forward_flops(model: Model, params: Any) -> float:
 def _parameter_table(params: Any, shardings: Any) -> list[tuple[str, tuple[int, ...], int, str]]:
     rows = []
     for (path, leaf), sharding in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(shardings), strict=True):
-        ways = leaf.size // max(1, math.prod(sharding.shard_shape(leaf.shape)))
-        rows.append((path_string(path), leaf.shape, leaf.size, f"1/{ways}" if ways > 1 else "all"))
+        num_parts = leaf.size // max(1, math.prod(sharding.shard_shape(leaf.shape)))
+        rows.append((path_string(path), leaf.shape, leaf.size, f"1/{num_parts}" if num_parts > 1 else "all"))
     return rows
 
 

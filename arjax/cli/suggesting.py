@@ -1,4 +1,4 @@
-"""The mode `suggest`: what may follow a prompt, as tables."""
+"""The mode `suggest`: continuations of a prompt, as tables."""
 
 from __future__ import annotations
 

@@ -31,14 +31,14 @@ def unsuitable(name: str, needs: str, event: EventSpec) -> UserError:
 
 
 class Conditional(abc.ABC):
-    """Distribution of one value. Subclasses are frozen dataclasses and know nothing of order or network.
+    """Distribution of one value. Subclasses are frozen dataclasses, independent of order and network.
 
     Features have shape [..., num_params] and values [..., *value_shape]; log-probabilities and entropies are in nats,
     float32, summed over the dimensions of the value.
     """
 
     value_shape: tuple[int, ...]
-    #: Whether it scores the sites of a step together, see `JointConditional`; else they are independent given the past:
+    #: Whether it scores the sites of a step together, see `JointConditional`. Else they are independent given the past:
     #: exact where a step is one site, an approximation where it has more.
     joint: ClassVar[bool] = False
 
@@ -61,8 +61,8 @@ class Conditional(abc.ABC):
         return self
 
     def at(self, sites: jax.Array) -> Conditional:
-        """The family of some sites int[M], of which features then have the axis before the last; the same for all sites
-        but where each has a family of its own. Features of a whole grid need no `at`.
+        """The family of some sites int[M]; features then have these sites on the axis before the last. It is the family
+        itself unless each site has one of its own. Features of a whole grid need no `at`.
         """
         return self
 
@@ -99,9 +99,18 @@ class Conditional(abc.ABC):
         """
         name = next((n for n in CONDITIONALS.names() if CONDITIONALS.get(n) is type(self)), type(self).__name__)
         raise UserError(
-            f"top_k and top_p choose among the values of independent scalars, of which {name!r} has no list; "
-            "leave them at 0 and 1, or use a lower temperature"
+            f"top_k, top_p and min_p choose among the values of independent scalars, of which {name!r} has no list; "
+            "leave them at 0, 1 and 0, or use a lower temperature"
         )
+
+    def from_log_table(self, table: jax.Array) -> jax.Array:
+        """Features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`.
+
+        Raises:
+          UserError: the family does not have every distribution over its values, or its values are no scalars.
+        """
+        name = CONDITIONALS.name_of(type(self)) or type(self).__name__
+        raise UserError(f"{name!r} cannot be any distribution over its values: take categorical, or bernoulli")
 
     def transformed(self, change: Callable[[Conditional], Any]) -> Any:
         """`change(self)`; a conditional that is a model applies it to the conditional of that instead."""
@@ -112,7 +121,7 @@ class Conditional(abc.ABC):
         return terms.sum(tuple(range(terms.ndim - len(self.value_shape), terms.ndim)))
 
 
-#: Where the parameters of a conditional stand, beside those of the network.
+#: The name of the parameters of a conditional, beside those of the network.
 CONDITIONAL = "conditional"
 
 

@@ -40,6 +40,10 @@ class Bernoulli(Conditional):
         logits = self._logits(features)
         return jax.nn.log_sigmoid(jnp.stack([-logits, logits], -1))
 
+    def from_log_table(self, table: jax.Array) -> jax.Array:
+        """log p(1) - log p(0)."""
+        return (table[..., 1:] - table[..., :1]) if not self.value_shape else super().from_log_table(table)
+
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value) in nats, [...], summed over the value's own dimensions."""
         logits = self._logits(features)

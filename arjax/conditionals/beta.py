@@ -20,7 +20,7 @@ EDGE = 1e-6
 _ROUNDING = 2.5e-7
 #: log of the largest shape: a standard deviation of about 1/200 of the range, well within float32.
 LARGEST_LOG_SHAPE = 9.0
-#: From here on the series of Stirling are exact in float32.
+#: From this argument on, Stirling's series are exact in float32.
 _LARGE = 8.0
 
 
@@ -29,13 +29,12 @@ _LARGE = 8.0
 class Beta(Conditional):
     """p(x) = u^(a - 1) (1 - u)^(b - 1) / (B(a, b) (high - low)), u = (x - low) / (high - low), for each scalar.
 
-    The network gives log a and log b; all zero is the uniform distribution. `low` and `high` are in the units that the
-    model sees: for standardised data (x - mean) / std of what they are in data units.
+    The network gives log a and log b; all zero is the uniform distribution. `low` and `high` are in the units of the
+    model: for standardised data, (bound - mean) / std.
 
-    Edges: a density may be infinite at a bound and, for values that stand on it, made as high as one likes. So the mass
-    within 1e-6 of the range of a bound is spread evenly over that part and 2.5e-7 outside, for values that stand on the
-    bound and were rounded, which keeps the total at 1; those farther out have the log-density -inf. a and b have the
-    floor e^`min_log_shape`.
+    Edges: a density may be infinite at a bound, and unbounded for values on it. So the mass within 1e-6 of the range of
+    a bound is spread evenly over that part and 2.5e-7 outside, for values on the bound that were rounded. The total
+    stays 1; values farther out have the log-density -inf. a and b have the floor e^`min_log_shape`.
     """
 
     low: float = 0.0

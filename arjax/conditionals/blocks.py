@@ -26,25 +26,25 @@ def check_block_size(conditional: Conditional, factorization: Factorization) -> 
         raise UserError(f"the conditional was made for steps of at most {made_for} sites, and here they have {size}")
 
 
-def turns(conditional: Conditional, factorization: Factorization) -> np.ndarray:
-    """When each site is visited, int[D]: by its step and, under a joint conditional, by the order within the block.
+def visit_numbers(conditional: Conditional, factorization: Factorization) -> np.ndarray:
+    """The order of the sites, int[D]: by step and, under a joint conditional, by the order within the block.
 
-    A site is conditioned on those that are visited earlier; those at one place of that order are independent.
+    A site is conditioned on those with a lower number; sites with equal numbers are independent.
     """
     step_D = np.asarray(factorization.step)
     if not scores_blocks(conditional, factorization):
         return step_D
     block_size = factorization.block_size
-    turn_M = np.asarray(conditional.turns(block_size))
-    return step_D * block_size + turn_M[np.asarray(factorization.slot) % block_size]
+    order_M = np.asarray(conditional.order_in_block(block_size))
+    return step_D * block_size + order_M[np.asarray(factorization.index_in_blocks) % block_size]
 
 
 class Query(NamedTuple):
-    """Sites that are asked for given others; all that are in neither set are summed out.
+    """Sites that are scored given others; all sites in neither set are summed out.
 
     Attributes:
-      asked: bool[*grid].
-      given: bool[*grid].
+      asked: bool[*grid], the query.
+      given: bool[*grid], the evidence.
     """
 
     asked: np.ndarray
@@ -99,8 +99,8 @@ def _by_block(score, features: jax.Array, x: jax.Array, factorization: Factoriza
     def cut(example: jax.Array, f: Factorization) -> jax.Array:  # [*grid, ...] -> [S, M, ...], padding repeats a site
         return example.reshape(num, *example.shape[rank:])[jnp.minimum(jnp.asarray(f.blocks), num - 1)]
 
-    def lay_out(per_slot_SM: jax.Array, f: Factorization) -> jax.Array:
-        return per_slot_SM.reshape(-1)[jnp.asarray(f.slot)].reshape(f.grid_shape)
+    def lay_out(per_index_SM: jax.Array, f: Factorization) -> jax.Array:
+        return per_index_SM.reshape(-1)[jnp.asarray(f.index_in_blocks)].reshape(f.grid_shape)
 
     blocks = [jax.vmap(cut, axes)(values, factorization) for values in (features, x)]
     valid = jnp.broadcast_to(jnp.asarray(factorization.blocks) < num, blocks[0].shape[:-1])

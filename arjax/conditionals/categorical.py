@@ -45,6 +45,10 @@ class Categorical(Conditional):
         """The logits, normalised."""
         return self._log_probs(features)
 
+    def from_log_table(self, table: jax.Array) -> jax.Array:
+        """The table itself."""
+        return table if not self.value_shape else super().from_log_table(table)
+
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value) in nats, [...], summed over the value's own dimensions."""
         # A sum under a mask, not a gather: XLA fuses it with the softmax, and its gradient needs no scatter.

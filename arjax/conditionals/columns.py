@@ -45,7 +45,7 @@ class Columns(Conditional):
         """The family of each kind of column, as call strings such as `columns(real='gaussian_mixture(components=5)')`.
 
         Raises:
-          UserError: data of one kind for all sites, or a family that does not serve its kind of column.
+          UserError: data of one kind for all sites, or a family that does not support its kind of column.
         """
         if event.kind != "columns":
             raise unsuitable("columns", "mixed columns", event)
@@ -108,7 +108,7 @@ class ColumnsAt:
 
     Attributes:
       families: the different ones.
-      group_M: which of them each site has.
+      group_M: int[M], the index of the family of each site.
     """
 
     families: tuple[Conditional, ...]
@@ -116,8 +116,16 @@ class ColumnsAt:
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws float32[..., M] from features [..., M, F]: of every family, of which each site takes its own."""
-        drawn = jnp.zeros(features.shape[:-1], jnp.float32)
+        return self._own(lambda family, features: family.sample(key, features, temperature), features)
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """The most probable value of each site, float32[..., M], from features [..., M, F]."""
+        return self._own(lambda family, features: family.mode(features), features)
+
+    def _own(self, values: Callable, features: jax.Array) -> jax.Array:
+        """`values(family, features)` of every family, of which each site takes its own."""
+        found = jnp.zeros(features.shape[:-1], jnp.float32)
         for g, family in enumerate(self.families):
-            own = family.sample(key, features[..., : family.num_params], temperature).astype(jnp.float32)
-            drawn = jnp.where(self.group_M == g, own, drawn)
-        return drawn
+            own = values(family, features[..., : family.num_params]).astype(jnp.float32)
+            found = jnp.where(self.group_M == g, own, found)
+        return found

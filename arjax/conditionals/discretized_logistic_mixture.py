@@ -116,8 +116,8 @@ class DiscretizedLogisticMixture(Conditional):
         """log p of float levels under single logistics, elementwise.
 
         F(a) - F(b) = F(a) F(-b) (1 - e^(b - a)), where a - b = 1/s: no two near numbers are subtracted, so value and
-        gradient are exact at every scale. Measured in levels, whose halves are exact in float32: then the upper edge
-        of a level is the lower edge of the next to the last bit.
+        gradient are exact at every scale. The unit is one level, and half levels are exact in float32: so the upper
+        edge of a level equals the lower edge of the next to the last bit.
         """
         inverse_scale = jnp.exp(-log_scales) / self._half
         centred = level - self._half - means * self._half

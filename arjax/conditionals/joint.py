@@ -16,9 +16,9 @@ class JointConditional(Conditional):
     """Distribution of the values of a block, the M sites of one step, by the chain rule over its indices.
 
     Its block forms take features [..., M, F], values [..., M, *value_shape] and valid bool[..., M] (or bool[M]): short
-    blocks are filled up with invalid indices, whose features and values may be anything. Log-probabilities and
-    entropies are per index, [..., M], in nats, and 0 at invalid indices: those of a value given the indices that
-    are visited before it, so they stand for sites as those of other families do, and add up to that of the block.
+    blocks are padded with invalid indices of arbitrary features and values. Log-probabilities and entropies are per
+    index, [..., M], in nats, and 0 at invalid indices: those of a value given the indices visited before it. So they
+    belong to sites as in other families, and their sum is that of the block.
 
     The forms of `Conditional` are those of a block of one site.
     """
@@ -29,7 +29,7 @@ class JointConditional(Conditional):
     any_given: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def turns(self, block_size: int) -> np.ndarray:
+    def order_in_block(self, block_size: int) -> np.ndarray:
         """The order within the block, int[M]: an index is conditioned on those with a lower number."""
 
     @abc.abstractmethod
@@ -41,7 +41,7 @@ class JointConditional(Conditional):
     ) -> jax.Array:
         """log p(x_m | indices in `given`, and those of `asked` before m), [..., M]; 0 where not in `asked`.
 
-        Slots in neither, bool[..., M] each, are summed out. Families with `any_given` have it.
+        Indices in neither, bool[..., M] each, are summed out. Families with `any_given` have it.
         """
         raise NotImplementedError(f"{type(self).__name__} says any_given and has no block_log_prob_given")
 
@@ -59,8 +59,8 @@ class JointConditional(Conditional):
         given: jax.Array,
         temperature: float | jax.Array = 1.0,
     ) -> jax.Array:
-        """Draws [..., M, *value_shape] given the `value` of the indices in `given` bool[M]; what it holds there, and
-        at an invalid index, does not matter.
+        """Draws [..., M, *value_shape] given the `value` of the indices in `given` bool[M]; the results at these
+        indices, and at invalid ones, do not matter.
         """
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""Mixtures of one symmetric distribution, shifted and scaled: what mixtures of Gaussians and of logistics share."""
+"""Mixtures of one symmetric distribution, shifted and scaled: the base of mixtures of Gaussians and of logistics."""
 
 from __future__ import annotations
 

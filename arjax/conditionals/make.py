@@ -12,7 +12,7 @@ from arjax.core.spec import EventSpec
 def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Conditional:
     """The conditional named by a call string such as `categorical` ("": the usual one), fitted to an event.
 
-    `block_size` is M, the sites of the largest step: a family whose own parameters depend on it has that argument.
+    `block_size` is M, the sites of the largest step: a family with parameters that depend on it has that argument.
 
     Raises:
       UserError: an unknown name or option, or a family that cannot describe the event.

@@ -1,8 +1,8 @@
 """A mixture of products: sites (and the entries of their values) that are independent only given a shared component.
 
-p(x_1, ..., x_M) = sum_k w_k prod_m p_k(x_m). The weights are shared by all that one step draws, so the components carry
-the dependence within it, as latent classes do (Lazarsfeld & Henry, "Latent Structure Analysis", 1968); mixtures as
-conditionals of an autoregressive model are those of Uria, Murray & Larochelle, "RNADE" (2013).
+p(x_1, ..., x_M) = sum_k w_k prod_m p_k(x_m). The weights are shared by all values of one step, so the components model
+the dependence within it, as latent classes do (Lazarsfeld & Henry, "Latent Structure Analysis", 1968). Mixtures as
+conditionals of an autoregressive model: Uria, Murray & Larochelle, "RNADE" (2013).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from arjax.core.spec import EventSpec
 
 #: Draws behind an estimate of an entropy that has no closed form.
 _DRAWS = 16
-#: How far apart components start. Where a step knows nothing, its features are biases that begin at 0: components that
-#: began alike would have the same gradients, and so stay alike.
+#: Scale of the fixed differences between components. Features of a step without inputs are biases that begin at 0:
+#: equal components would have equal gradients, and so stay equal.
 _SPREAD = 0.5
-#: Stands for log 0, small enough to decide and large enough to be added up.
+#: In place of log 0: small enough to be negligible and large enough to be added up.
 _IMPOSSIBLE = -1e30
 
 
@@ -85,8 +85,8 @@ class MixtureOfProducts(JointConditional):
         """K logits, and K times the features of the base."""
         return self.components * (1 + self.base.num_params)
 
-    def turns(self, block_size: int) -> np.ndarray:
-        """Index by index."""
+    def order_in_block(self, block_size: int) -> np.ndarray:
+        """The order of the indices, int[M]."""
         return np.arange(block_size)
 
     def _parts(self, features: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -99,7 +99,7 @@ class MixtureOfProducts(JointConditional):
         return jax.nn.log_softmax(mean), of_base + self._apart(features.shape[-2])
 
     def _apart(self, block_size: int) -> np.ndarray:
-        """What is added to the features of the base, float32[M, K, P]: fixed, and 0 for one component."""
+        """The offsets of the features of the base, float32[M, K, P]: fixed, and 0 for one component."""
         shape = (block_size, self.components, self.base.num_params)
         noise = np.random.default_rng(0).normal(size=shape)
         return np.float32(_SPREAD * noise if self.components > 1 else 0 * noise)

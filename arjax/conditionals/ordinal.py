@@ -33,7 +33,7 @@ class Ordinal(Categorical):
     """p(x = v) = softmax(E f)_v: the logit of a level is the product of the features with a fixed embedding of it.
 
     `size` features per scalar, but no more than V - 1, where `categorical` has V. With few, log p is smooth in the
-    level: what is learned of one says something of those beside it.
+    level, so neighbouring levels share statistical strength.
     """
 
     size: int = 16

@@ -21,7 +21,7 @@ def bounded_log_scale(raw: jax.Array, least: float) -> jax.Array:
 
 
 def check_floor(family: str, least: float) -> None:
-    """Raises `UserError` unless `min_log_scale` is a number that leaves room above and does not overflow."""
+    """Raises `UserError` unless `min_log_scale` is a number below the largest log-scale that does not overflow."""
     is_number = isinstance(least, numbers.Real) and not isinstance(least, bool) and math.isfinite(least)
     if not is_number or not -LARGEST_LOG_SCALE <= least < LARGEST_LOG_SCALE:
         raise UserError(f"min_log_scale of the conditional {family!r} must be a number from -20 to 20, not {least!r}")

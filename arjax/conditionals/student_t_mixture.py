@@ -17,7 +17,7 @@ from arjax.core.spec import EventSpec
 
 #: Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above, a t is a Gaussian.
 LEAST_DOF, LARGEST_DOF = 2.0, 1000.0
-#: Largest |x - m| / s that is told from larger ones: its square fits float32.
+#: Largest |x - m| / s that is distinguished from larger ones: its square fits float32.
 _FARTHEST = 1e18
 
 

@@ -1,4 +1,4 @@
-"""Temperatures: what divides log-probabilities and widens draws, within what float32 can hold."""
+"""Temperatures: divisors of log-probabilities, and factors of the scale of draws, within the range of float32."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 
-#: Below this, a temperature draws what it draws here: the most probable of values whose log-probabilities differ.
-#: Smaller ones would divide log-probabilities to -inf, all of them.
+#: Smaller temperatures are replaced by this one, which draws the most probable value.
+#: They would divide all log-probabilities to -inf.
 LEAST = 1e-30
 #: Draws of real values at this temperature are still finite.
 MOST = 1e20

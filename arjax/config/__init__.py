@@ -1,4 +1,4 @@
-"""Configs: their fields, the files that make them, their checks, and what is built from them."""
+"""Configs: their fields, the files that make them, their checks, and the construction of a run from them."""
 
 from arjax.config.base import (
     Pick,

@@ -1,6 +1,6 @@
-"""Configs: the fields every run has, and the helpers a file in `configs/` is written with.
+"""Configs: the fields of every run, and helpers for the files in `configs/`.
 
-A config file defines `get_config(arg="")`, starts from `base_config()` and sets what the experiment is about:
+A config file defines `get_config(arg="")`, starts from `base_config()` and sets the fields of the experiment:
 
     def get_config(arg=""):
         arg = parse_arg(arg, smoke=False, set=pick(SETS, "dna"))
@@ -30,7 +30,7 @@ from arjax.core.values import as_tuples, as_typed, parse_value
 
 
 class RunConfig(ConfigDict):
-    """A config that imports its plugins as soon as they are named: the next line may use what they register."""
+    """A config that imports its plugins as soon as they are named: the next line may use their components."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
@@ -51,7 +51,7 @@ def base_config() -> ConfigDict:
     return RunConfig(
         {
             "seed": 0,
-            "plugins": (),  # packages and modules of others that register components used here
+            "plugins": (),  # other packages and modules that register components used here
             "dtype": "float32",  # compute type of the network; parameters are float32
             "dataset": {"name": ""},
             # conditional "": the usual one; orders "": ordering alone, else those to train on and to be scored by;
@@ -83,12 +83,22 @@ def base_config() -> ConfigDict:
                 "patience": 0,  # evaluations without a better validation score; 0: never stop early
                 "ema_decay": 0.0,  # 0: no moving average of the parameters
                 "accumulate": 1,  # micro-batches that a batch is cut into
-                "init_from": "",  # workdir of the run whose best parameters are the first ones here; "": fresh ones
+                "init_from": "",  # workdir of the run that gives the initial parameters; "": fresh ones
                 "data_on_device": True,
                 "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
             },
-            "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1},
-            "sample": {"num": 16, "sampler": "cached", "temperature": 1.0, "top_k": 0, "top_p": 1.0},
+            # steps 0: no k-step bound; else the number of rounds, whose sizes the schedule chooses
+            "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1, "steps": 0, "schedule": "uniform"},
+            # length: of sequences, the sites of each; 0: as many as those of the data
+            "sample": {
+                "num": 16,
+                "length": 0,
+                "sampler": "cached",
+                "temperature": 1.0,
+                "top_k": 0,
+                "top_p": 1.0,
+                "min_p": 0.0,
+            },
             # hidden: top, bottom, left or right half; visible: rest (the other half) or nothing
             "inpaint": {"hidden": "bottom", "visible": "rest", "num": 8, "completions": 6},
             # the most probable next characters and continuations to show; longest continuation; breadth of the search
@@ -148,7 +158,7 @@ class Pick:
     """An option of `parse_arg` that is one of several names.
 
     Attributes:
-      names: what it may be.
+      names: the possible values.
       default: one of them.
     """
 
@@ -174,7 +184,7 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
     """Reads the text behind the colon of `--config=file.py:arg`, strictly.
 
     The text is `word,key=value,...`: a bare word turns on a boolean option, or, when it is no option's name, is the
-    value of the first option whose default is a string. A value gets the type of its default.
+    value of the first option with a string as its default. A value gets the type of its default.
 
     Args:
       arg: the text, such as `"dna,smoke"` or `"set=dna,units=300"`; "" leaves everything at its default.

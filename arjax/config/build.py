@@ -1,4 +1,4 @@
-"""From a config to typed components; nothing below this file sees a config object. Impossible combinations end here."""
+"""From a config to typed components; nothing below this file sees a config. It refuses impossible combinations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from ml_collections import ConfigDict
 from arjax.conditionals import check_temperature, truncate
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import check_plugins, validate_run
+from arjax.core.errors import UserError
 from arjax.core.paths import user_path
 from arjax.data import Dataset, make_dataset
+from arjax.evaluation.prompts import end_of
 from arjax.factorization import graph_needs_data, needs_data, orders_need_data
 from arjax.models import AutoregressiveModel, make_model
+from arjax.models.longer import check_length
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
+from arjax.samplers import make_sampler
+from arjax.samplers.rounds import check_rounds
 from arjax.training.durations import total_steps
 from arjax.training.optimizer import make_optimizer
 from arjax.training.recipe import Recipe
@@ -60,12 +65,18 @@ def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
         **options,
     )
     check_temperature(config.sample.temperature)
-    truncate(model.conditional, config.sample.top_k, config.sample.top_p)  # says here where it cannot be
+    asked = config.sample  # refused now, before the training
+    drawn_from = truncate(model.conditional, asked.top_k, asked.top_p, asked.min_p)
+    make_sampler(asked.sampler).check(dataclasses.replace(model, conditional=drawn_from))
+    if asked.length:
+        check_length(model, asked.length, end_of(dataset))
+        if dataset.scale is not None:
+            raise UserError("config.sample.length needs sites that are alike, and these have a scale each")
     return model
 
 
 def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:
-    """Builds the parts of a run from its config, for these devices (all there are, by default).
+    """Builds the parts of a run from its config, for these devices (all devices by default).
 
     Raises `UserError` for a mistake before anything compiles.
     """
@@ -96,6 +107,9 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
         accumulate=train.accumulate,
     )
     recipe.objective.check(recipe.model)
+    make_sampler(config.sample.sampler).check(recipe.model)
+    if config.evaluate.steps:
+        check_rounds(recipe.model, "config.evaluate.steps")
     return Setup(
         dataset=dataset,
         mesh=mesh,

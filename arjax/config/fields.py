@@ -1,4 +1,4 @@
-"""The fields of a config: listing them, finding the one that is meant, and checking the types of their values."""
+"""The fields of a config: listing them, suggesting the nearest one, and checking the types of their values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fields(config: ConfigDict) -> Iterator[tuple[str, Any]]:
 
 
 def nearest_fields(name: str, known: Iterable[str]) -> str:
-    """`, did you mean 'train.steps'?`: the fields that somebody may mean with `name`, "" when none is near.
+    """`, did you mean 'train.steps'?`: the fields nearest to `name`, "" when none is near.
 
     Of the same section (or the one most like it), else of this name in other sections, else of a name like it.
     """
@@ -47,7 +47,7 @@ def nearest_fields(name: str, known: Iterable[str]) -> str:
 
 
 def check_types(config: ConfigDict) -> None:
-    """Raises `UserError` for the first field whose value has another type than in `base_config`, or is too large.
+    """Raises `UserError` for the first field with a value of another type than in `base_config`, or too large.
 
     Options of data set, network and optimizer are compared with the defaults of those, where their names are known.
     """

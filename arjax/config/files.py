@@ -1,4 +1,4 @@
-"""Config files and `config.json`: loading, overriding from the command line, and telling two configs apart."""
+"""Config files and `config.json`: loading, overriding from the command line, and comparing two configs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from arjax.training.same_data import has_fingerprint
 
 FILE_NAME = "config.json"
 
-# A run may go on in its folder when only these differ: they change what is shown or where it is computed, not what is
-# learned. A longer duration is allowed as well (see `check_same_run`).
+# A run may go on in its folder when only these differ: they change its output or its devices, not the trained model.
+# A longer duration is allowed as well (see `check_same_run`).
 MAY_DIFFER = (
     "plugins",
     "dataset.data_dir",
@@ -44,6 +44,11 @@ MAY_DIFFER = (
     "mesh.",
 )
 DURATIONS = ("train.steps", "train.examples", "train.epochs")
+#: Paths of a user's files, in all data sets that know the contents of their files.
+PATHS = tuple(f"dataset.{name}" for name in ("file", "path", "validation_path", "test_path", "validation", "test"))
+#: Beginnings of fields, from those that tell two runs apart best; a sentence names three fields at most.
+TELLING = ("dataset.name", "network.name", "objective", "model.", *DURATIONS, "seed", "network.", "dataset.", "")
+MOST_NAMED = 3
 
 
 def load_config_file(text: str) -> ConfigDict:
@@ -70,7 +75,7 @@ def split_config_string(text: str) -> tuple[str, str]:
 
 
 def config_names() -> dict[str, Path]:
-    """The config files that go by their name: those in the folder `configs` here and in the one beside the package."""
+    """The config files with a short name: those in the folder `configs` here and in the one beside the package."""
     folders = (Path(__file__).parents[2] / "configs", Path("configs"))
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.py"))}
 
@@ -103,7 +108,7 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
 
 
 def _set_field(config: ConfigDict, name: str, value: Any, read: Callable[[Any, Any, str], Any]) -> None:
-    """Sets a field to `read(value, what is there, name in messages)`."""
+    """Sets a field to `read(value, present value, name in messages)`."""
     *parents, leaf = name.split(".")
     section: Any = config
     for depth, part in enumerate([*parents, leaf]):
@@ -135,7 +140,7 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str | bytes) -> ConfigDict:
-    """The inverse of `to_json`: lists come back as the tuples they were, as no config holds a list.
+    """The inverse of `to_json`: lists become tuples, as no config holds a list.
 
     Raises:
       ValueError: the text is not JSON, or not that of an object with names that fields can have.
@@ -174,7 +179,7 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
 
 
 def _with_newer_fields(config: ConfigDict) -> ConfigDict:
-    """The config of a run that was made before a field existed: what the field is by default changes nothing."""
+    """The config of a run that is older than a field: the default of the field changes nothing."""
     with config.unlocked():
         for name, value in fields(base_config()):
             section, _, field = name.rpartition(".")
@@ -187,21 +192,54 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
 
 
 def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: bool = False) -> None:
-    """Raises `UserError` when `workdir` holds a run whose config differs in what is learned; names the first field.
+    """Raises `UserError` when `workdir` holds a run whose config differs in what is learned; names up to three fields.
 
-    `training`: the run would go on, so what selects its parameters must be the same, too.
+    `training`: the run would go on, so the selection of its parameters must be the same, too.
     """
     old, new = dict(fields(load_workdir_config(workdir))), dict(fields(config))
-    for name in sorted(old.keys() | new.keys()):
-        may_differ = name.startswith(MAY_DIFFER) and not (training and name == "evaluate.num_orders")
-        may_differ |= name == "dataset.file" and has_fingerprint(workdir)  # a file that moved is known by its contents
-        if may_differ or (name in old and name in new and old[name] == new[name]):
-            continue
-        if name in DURATIONS and name in old and name in new and new[name] >= old[name] > 0:
-            continue
-        was, now = (repr(c[name]) if name in c else "absent" for c in (old, new))
-        reason = "a run can be made longer, not shorter" if name in DURATIONS else "choose another --workdir"
-        raise UserError(f"{workdir} holds a run with another config: {name} was {was} there and is {now} now; {reason}")
+    known = has_fingerprint(workdir)
+    different = [
+        name for name in old.keys() | new.keys() if name not in old or name not in new or old[name] != new[name]
+    ]
+    refused = [name for name in different if not _may_differ(name, old, new, training, known)]
+    if not refused:
+        return
+    longer = [name for name in different if name in DURATIONS and name not in refused]  # allowed alone, yet telling
+    named = _most_telling([*refused, *longer], old | new)
+    told = ", ".join(
+        "{} was {} there and is {} now".format(name, *(repr(c[name]) if name in c else "absent" for c in (old, new)))
+        for name in named[:MOST_NAMED]
+    )
+    more = f", and {len(named) - MOST_NAMED} more differ" if len(named) > MOST_NAMED else ""
+    remedy = "choose another --workdir, or remove this one" if training else "leave out what differs"
+    if set(refused) <= set(DURATIONS):
+        remedy = "a run can be made longer, not shorter"
+    raise UserError(f"{workdir} holds another run: {told}{more}; {remedy}")
+
+
+def _may_differ(name: str, old: Mapping[str, Any], new: Mapping[str, Any], training: bool, known: bool) -> bool:
+    """Whether a run may go on although this field differs. `known`: the run knows the contents of its files."""
+    if name.startswith(MAY_DIFFER):
+        return not (training and name == "evaluate.num_orders")
+    if name not in old or name not in new:
+        return False
+    was, now = old[name], new[name]
+    if name in PATHS:  # a file that moved is known by its contents
+        return known and isinstance(was, str) and isinstance(now, str) and bool(was) == bool(now)
+    return name in DURATIONS and now >= was > 0
+
+
+def _most_telling(names: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """The names, most telling first; without the options of a data set or a network whose name differs already."""
+    names = set(names)
+    named_sections = {section for section in ("dataset.", "network.") if f"{section}name" in names}
+    kept = [name for name in names if name.endswith(".name") or not name.startswith(tuple(named_sections))]
+
+    def rank(name: str) -> tuple[int, bool, str]:
+        place = next(i for i, start in enumerate(TELLING) if name.startswith(start))
+        return place, type(values[name]) not in (int, tuple), name  # sizes come before other options
+
+    return sorted(kept, key=rank)
 
 
 def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
@@ -218,7 +256,7 @@ def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
 
 
 def _names_in(value: Any) -> set[str]:
-    """All that may be a name of a component: the words of the texts in a value."""
+    """Possible names of components: the words of the texts in a value."""
     if isinstance(value, tuple):
         return set().union(*map(_names_in, value))
     return set(re.findall(r"\w+", value)) if isinstance(value, str) else set()

@@ -1,4 +1,4 @@
-"""Checks a config before anything is built: names, ranges and combinations that no component can see alone."""
+"""Checks a config before anything is built: names, ranges and combinations that no single component can check."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ POSITIVE = (
 NOT_NEGATIVE = (
     "seed",
     "sample.top_k",
+    "sample.length",
+    "evaluate.steps",
+    "sample.min_p",
     "train.steps",
     "train.examples",
     "train.epochs",
@@ -56,7 +59,7 @@ def validate(config: ConfigDict) -> None:
     """Raises `UserError` with one sentence for the first mistake in a config; loads no data and compiles nothing.
     Imports its plugins.
 
-    What depends on the data (does the conditional fit its kind, does a listed ordering fit its grid) is checked by
+    Checks that depend on the data (does the conditional fit its kind, does a listed ordering fit its grid) are made by
     `build_model`, likewise before anything compiles.
     """
     _check_fields(config)
@@ -71,11 +74,11 @@ def validate(config: ConfigDict) -> None:
 
 
 def validate_run(config: ConfigDict, workdir: str) -> None:
-    """`validate` for the config that a run was made with, whose config file has not been read.
+    """`validate` for the config in the folder of a run, without its config file.
 
     Raises:
-      UserError: as `validate`. For a component that nothing has registered, and for a plugin that has gone, it says
-        that the config file which registers or imports it is to be given, too.
+      UserError: as `validate`. For an unregistered component, and for a missing plugin, it asks for the config file
+        that registers or imports it.
     """
     try:
         validate(config)
@@ -99,7 +102,7 @@ def check_plugins(config: ConfigDict) -> None:
 
 
 def _check_fields(config: ConfigDict) -> None:
-    """Exactly the fields of `base_config`; the options of data set, network and optimizer are their own affair."""
+    """Exactly the fields of `base_config`; the options of data set, network and optimizer are checked elsewhere."""
     wanted = {name for name, _ in fields(base_config())}
     found = {name for name, _ in fields(config)}
     free = ("dataset.", "network.", "optimizer.")
@@ -120,8 +123,9 @@ def _check_ranges(values: dict[str, Any]) -> None:
     for name in FRACTIONS:
         if not 0 <= values[name] < 1:
             raise UserError(f"config.{name} must be in [0, 1), not {values[name]}")
-    if values["sample.top_p"] > 1:
-        raise UserError(f"config.sample.top_p must be at most 1, not {values['sample.top_p']}")
+    for name in ("sample.top_p", "sample.min_p"):
+        if values[name] > 1:
+            raise UserError(f"config.{name} must be at most 1, not {values[name]}")
 
 
 def _check_duration(train: ConfigDict) -> None:
@@ -144,6 +148,7 @@ def _check_names(config: ConfigDict) -> None:
     from arjax.networks import NETWORKS
     from arjax.reporting.writers import make_writers
     from arjax.samplers import make_sampler
+    from arjax.samplers.schedules import SCHEDULES
 
     for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
         if not section.name:
@@ -163,12 +168,13 @@ def _check_names(config: ConfigDict) -> None:
     make_sampler(config.sample.sampler)
     make_writers(config.train.writers)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
+    _check_choice("evaluate.schedule", config.evaluate.schedule, SCHEDULES)
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
 
 
 def _check_orders(config: ConfigDict) -> None:
-    """Orders go with an objective that draws from them."""
+    """Raises `UserError` unless there are orders exactly where the objective draws from them."""
     from arjax.objectives import OBJECTIVES, make_objective
 
     objective = make_objective(config.objective)

@@ -1,4 +1,4 @@
-"""The ground that everything stands on: specs, errors, names of components, arrays and files."""
+"""The base of all other packages: specs, errors, names of components, arrays and files."""
 
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, class_label, vector

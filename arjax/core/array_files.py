@@ -1,4 +1,4 @@
-"""Arrays in .npz files that somebody else wrote, or that a disk may have damaged."""
+"""Arrays in .npz files from other programs, which may be damaged."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Arrays as users give them: numbers of the right type, in range and finite, or one sentence.
+"""Checks of arrays from users: numbers of the right type, in range and finite, or one sentence.
 
-Shapes and types are always known; values are not inside `jit`, nor where another process holds some of them.
+Shapes and types are always known; values are unknown inside `jit`, and where another process holds some of them.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
     """A set of sites, bool[*grid], of marks that are 0 or 1; `name` is its name in messages.
 
     Raises:
-      UserError: another shape, other values (numbers of sites, say), or marks that are not known because they are an
-        argument of a transformed function: orders are found outside of it.
+      UserError: another shape, other values (numbers of sites, for example), or marks that are unknown because they are
+        an argument of a transformed function: orders are found outside of it.
     """
     sites = as_array(sites, name)
     if not is_known(sites):
@@ -52,17 +52,17 @@ def as_sites(event: EventSpec, sites: Any, name: str) -> np.ndarray:
 
 
 def blank(values: Array, counts: np.ndarray) -> Array:
-    """The values where they count and 0 elsewhere, in numpy where they are: JAX would convert them unchecked."""
+    """The values where they count and 0 elsewhere; numpy arrays stay numpy arrays: JAX would convert them unchecked."""
     return (np if isinstance(values, np.ndarray) else jnp).where(counts, values, 0)
 
 
 def is_real_type(dtype: Any) -> bool:
-    """Whether it is a type of fractions; bfloat16 is one, complex numbers are none."""
+    """Whether it is a floating-point type; bfloat16 is one, complex numbers are none."""
     return jnp.issubdtype(dtype, jnp.floating)
 
 
 def is_known(values: Array) -> bool:
-    """Whether the values can be looked at."""
+    """Whether the values are known."""
     return not isinstance(values, jax.core.Tracer) and getattr(values, "is_fully_addressable", True)
 
 

@@ -1,4 +1,4 @@
-"""Examples on their way from a data set to a model, and the scores that come back."""
+"""Batches of examples, the input of a model, and their scores."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Array = jax.Array | np.ndarray
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """B examples with all that belongs to them: a pytree of arrays whose first axis is B.
+    """B examples with their contexts, masks and weights: a pytree of arrays with B as the first axis.
 
     Attributes:
       x: values [B, *grid, *value].
       context: the parts of the context by name, [B, ...] each; empty for none.
-      mask: [B, *grid] of 0 and 1, the sites whose log-probability counts; None: all.
-      weight: [B] of 0 and 1, the examples that count; None: all.
+      mask: [B, *grid] of 0 and 1, the sites that are scored; None: all.
+      weight: [B] of 0 and 1, the examples that are scored; None: all.
       extra: other arrays [B, ...], which the transform of a data set reads and models do not.
     """
 
@@ -50,13 +50,13 @@ class Batch:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What a model says of a batch.
+    """The scores of a batch under a model.
 
     Attributes:
       log_prob: log p(x | c) of each example in nats, float32[B].
       kind: "exact", "bound" (at most the log-likelihood) or "estimate".
-      terms: what it is made of, by name, float32[B] each; `log_prob` alone where it has no parts.
-      state: what the model keeps besides parameters, after this batch; None where it keeps nothing.
+      terms: the terms of `log_prob` by name, float32[B] each; `log_prob` alone where it has no parts.
+      state: the state of the model after this batch, besides its parameters; None for a model without one.
     """
 
     log_prob: jax.Array

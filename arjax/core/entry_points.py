@@ -17,7 +17,7 @@ class Failure:
 
     Attributes:
       sentence: its name, that of its package, and the reason.
-      error: what the import raised.
+      error: the exception of the import.
     """
 
     sentence: str
@@ -26,9 +26,9 @@ class Failure:
 
 @functools.cache
 def load_entry_points() -> tuple[Failure, ...]:
-    """Imports all of them, once in a process; returns those that failed. One that names a function calls it.
+    """Imports all of them, once in a process; returns those that failed. An entry point of a function calls it.
 
-    Nothing calls this before a name is missing or all names are listed, as finding and importing takes time.
+    This takes time, so it is called only when a name is missing or all names are listed.
     """
     failures = []
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
@@ -36,7 +36,7 @@ def load_entry_points() -> tuple[Failure, ...]:
             found = point.load()
             if point.attr:
                 found()
-        except (Exception, SystemExit) as error:  # somebody's own code: it can raise anything
+        except (Exception, SystemExit) as error:  # code of another package: it can raise anything
             reason = str(error) if isinstance(error, UserError) else describe(error)
             package = f"package {point.dist.name!r}" if point.dist else f"entry point {point.value!r}"
             failures.append(Failure(f"the plugin {point.name!r} of the {package} cannot be imported: {reason}", error))

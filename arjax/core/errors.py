@@ -1,8 +1,8 @@
-"""The one exception for a user's mistake."""
+"""The exception for mistakes of users."""
 
 
 class UserError(ValueError):
-    """A mistake of the user, told in one clear sentence.
+    """A mistake of the user, described in one clear sentence.
 
     The command line prints the sentence and exits with code 2; from Python it is an ordinary `ValueError`.
     """

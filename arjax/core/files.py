@@ -1,4 +1,4 @@
-"""Reading and writing files, where a disk that refuses is one sentence, and a file is written whole or not at all."""
+"""Reading and writing files: errors of the disk are one sentence, and a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arjax.core.values import parse_json
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Turns the refusal of a disk (full, read-only, a folder in the place of a file) into a `UserError`."""
+    """Turns an error of the disk (full, read-only, a folder in the place of a file) into a `UserError`."""
     try:
         yield
     except OSError as error:
@@ -34,12 +34,12 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """The path of a file that takes the place of another one when the body has written it to the end.
+    """The path of a file that replaces another one when the body has written it to the end.
 
-    Whoever reads, or a kill at any moment, finds the old file or the new one.
+    A reader finds the old file or the new one, and so does a restart after a kill at any moment.
 
     Raises:
-      UserError: the disk refuses; the old file is as it was.
+      UserError: the disk refuses; the old file is unchanged.
     """
     path = Path(path)
     replacement = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -53,20 +53,20 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a file at once; see `replacing`."""
+    """Writes a file atomically; see `replacing`."""
     with replacing(path) as replacement:
         replacement.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes a value as indented JSON, at once; see `replacing`."""
+    """Writes a value as indented JSON, atomically; see `replacing`."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_json_object(path: str | os.PathLike) -> dict[str, Any] | None:
     """The JSON object in a file, or None when there is no file or it holds anything else: half of one, or garbage.
 
-    Raises `UserError` when what is there cannot be read: a folder, a file of somebody else, a broken disk.
+    Raises `UserError` when the file cannot be read: a folder in its place, no permission, a broken disk.
     """
     with reading(path):
         try:
@@ -78,13 +78,13 @@ def read_json_object(path: str | os.PathLike) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike, *, exclusive: bool, wait: bool | None = None) -> Iterator[bool]:
-    """Holds a lock on a folder, which ends with the process: exclusive, or shared with others that have it shared.
+    """Holds a lock on a folder, which ends with the process: exclusive, or shared with other shared locks.
 
-    A shared one is waited for, an exclusive one is not, unless `wait` says otherwise.
+    By default a shared lock is waited for and an exclusive one is not; `wait` changes that.
 
     Yields:
-      Whether nobody else is in the way. Where there is no such folder, or the file system has no locks (some network
-      ones), nobody is known to be.
+      Whether the lock is held. True also where there is no such folder, or the file system has no locks (some network
+      ones).
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)

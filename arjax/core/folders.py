@@ -1,4 +1,4 @@
-"""The folder of a run, for whoever wants to write there."""
+"""The folder of a run: making it, and locking it for writing."""
 
 from __future__ import annotations
 
@@ -25,11 +25,25 @@ def writable_folder(path: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
+def folder_to_write(path: str | os.PathLike) -> Iterator[Path]:
+    """The same for a body: after a `UserError` there, the folders that were made for it are removed where empty."""
+    folder = user_path(path)
+    made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
+    try:
+        yield writable_folder(path)
+    except UserError:
+        with contextlib.suppress(OSError):  # one that is not empty, or that others have removed
+            for each in made:
+                each.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
     """Holds the folder for one training run; raises `UserError` when another process trains there at this moment.
 
-    Two runs would remove each other's checkpoints. The lock is on the folder itself and ends with the process, however
-    it ends. File systems without locks (some network ones) are used without.
+    Two runs would remove each other's checkpoints. The lock is on the folder itself and ends with the process in any
+    case. File systems without locks (some network ones) are used without.
     """
     with locked(folder, exclusive=True) as free:
         if not free:
@@ -38,6 +52,6 @@ def only_run_in(folder: Path) -> Iterator[None]:
 
 
 def is_trained_in(folder: Path) -> bool:
-    """Whether a process trains in the folder at this moment, as far as locks tell: not on all network file systems."""
+    """Whether a process holds the folder for training; always False on file systems without locks."""
     with locked(folder, exclusive=False, wait=False) as free:
         return not free

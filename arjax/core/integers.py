@@ -1,4 +1,4 @@
-"""Integers as users write them: `True`, 1.0 and "1" are mistakes, not numbers to be converted silently."""
+"""Integers from users: `True`, 1.0 and "1" are mistakes, not numbers to be converted silently."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PACKAGE = __name__.partition(".")[0]
 
 @dataclasses.dataclass(frozen=True)
 class _Neighbour:
-    """A module that was imported from beside a user's file, and the state of its source then."""
+    """A module that was imported from beside a user's file, and the state of its source at that time."""
 
     folder: str
     file: str
@@ -85,7 +85,7 @@ def _is_beside(module: ModuleType | None, name: str, folder: str) -> bool:
 
 
 def _forget(folder: str) -> None:
-    """Removes from `sys.modules` what has changed, and what is not the module of that name in this folder."""
+    """Removes from `sys.modules` changed modules, and modules that are not those of their names in this folder."""
     stale = {each.folder for each in _NEIGHBOURS.values() if _stamp(each.file) != each.stamp}
     for name, neighbour in list(_NEIGHBOURS.items()):
         top = os.path.join(folder, name.partition(".")[0])

@@ -1,4 +1,4 @@
-"""Where a component is registered, and whether a second definition is the first one once more."""
+"""The place of a registration, and whether a second definition repeats the first one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Origin:
 
     @classmethod
     def of(cls, frame: FrameType) -> Origin:
-        """The line that a frame stands at."""
+        """The current line of a frame."""
         return cls(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_code, frame.f_globals)
 
     @property
@@ -34,11 +34,11 @@ class Origin:
 
     @property
     def _is_interactive(self) -> bool:
-        """Whether somebody typed it: a cell of a notebook, a line at the prompt."""
+        """Whether it was typed: a cell of a notebook, a line at the prompt."""
         return self.module == "__main__" and "__file__" not in self.variables
 
     def repeats(self, earlier: Origin) -> bool:
-        """Whether this is the earlier definition once more: the same line again, the same file run or reloaded again,
+        """Whether this repeats the earlier definition: the same line again, the same file run or reloaded again,
         or another cell of the same notebook, as an edited cell is another one.
         """
         if self._is_interactive:

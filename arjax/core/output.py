@@ -1,4 +1,4 @@
-"""Standard output and standard error of the commands: text that cannot be written ends no work and is told once."""
+"""Standard output and standard error of the commands: a failed write ends no work and is reported once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-#: How characters beyond ASCII are written where the encoding of the output has none of them.
+#: Replacements of characters beyond ASCII where the encoding of the output lacks them.
 _PLAIN = str.maketrans({"±": "+-", "×": "x", "–": "-", "…": "...", "→": "->"})
 
 
 class Output:
-    """A text stream that remembers the failure of a write instead of raising it; what follows is dropped.
+    """A text stream that stores the failure of a write instead of raising it; further text is dropped.
 
-    A closed pipe is no failure but a wish to stop, as in `arjax --mode=list | head`: `BrokenPipeError` is raised.
+    A closed pipe is no failure but a request to stop, as in `arjax --mode=list | head`: `BrokenPipeError` is raised.
 
     Attributes:
       failure: why a write failed, "" while none has.
@@ -36,7 +36,7 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Hands over what was written so far."""
+        """Flushes the stream."""
         if self._stream is not None and not self.failure:
             self._call(self._stream.flush)
 
@@ -45,8 +45,8 @@ class Output:
         return self._stream is not None and self._stream.isatty()
 
     def discard(self) -> None:
-        """Sends what waits in the stream's buffer nowhere, or the interpreter would fail on it when it ends."""
-        with contextlib.suppress(OSError, ValueError):  # streams that tests put here have no descriptor
+        """Discards the stream's buffer, or the interpreter would fail to flush it at its end."""
+        with contextlib.suppress(OSError, ValueError):  # streams of tests have no descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
@@ -69,17 +69,17 @@ class Output:
 
 @contextlib.contextmanager
 def guarded_output(program: str) -> Iterator[Output]:
-    """Puts an `Output` in the place of `sys.stdout` and `sys.stderr`; yields that of stdout.
+    """Replaces `sys.stdout` and `sys.stderr` by an `Output` each; yields that of stdout.
 
-    When stdout fails, stderr tells so at that moment: the work may go on for days.
+    When stdout fails, stderr reports it at once: the work may go on for days.
     """
     before = sys.stdout, sys.stderr
     error = Output(sys.stderr)
 
-    def tell(reason: str) -> None:
-        error.write(f"{program}: cannot write to the standard output, what follows is not shown: {reason}\n")
+    def report(reason: str) -> None:
+        error.write(f"{program}: cannot write to the standard output, further output is not shown: {reason}\n")
 
-    sys.stdout, sys.stderr = output, _ = Output(sys.stdout, tell), error
+    sys.stdout, sys.stderr = output, _ = Output(sys.stdout, report), error
     try:
         yield output
         output.flush()

@@ -1,4 +1,4 @@
-"""A job ends with the process that started it, however that one ends. Imports nothing heavy."""
+"""Ends a job with the process that started it, in any case. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 import threading
 import time
 
-#: Set for a process that shall end with its parent: the parent's process id.
+#: The environment variable of a process that ends with its parent: the parent's process id.
 VARIABLE = "ARJAX_PARENT"
 
 
 def marked_as_parent() -> dict[str, str]:
-    """The environment for a process that shall end with this one."""
+    """The environment for a process that ends with this one."""
     return os.environ | {VARIABLE: str(os.getpid())}
 
 
 def end_with_parent(seconds: float = 1.0) -> None:
     """Asks this process to end, by SIGTERM, once the parent that its environment names is gone.
 
-    A killed parent cannot tell its children. They see it by their new parent, for which they look every so many
+    A killed parent cannot signal its children. They notice it by their new parent: they check it every so many
     `seconds`; a training run then saves its state and ends.
     """
     parent = os.environ.get(VARIABLE, "")

@@ -1,4 +1,4 @@
-"""Paths as users write them."""
+"""Paths from users."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from arjax.core.errors import UserError
 
 
 def user_path(text: str | os.PathLike) -> Path:
-    """The path a user wrote, with `~` and `~name` replaced by home folders. Nothing needs to be there.
+    """The path that a user wrote, with `~` and `~name` replaced by home folders. It need not exist.
 
     Raises:
       UserError: no file can have this path: a NUL character, a user without a home folder behind `~`, a name that is
-        too long, a folder on the way that may not be entered.
+        too long, a parent folder without permission.
     """
     path = Path(text)
     try:

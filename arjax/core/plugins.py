@@ -1,4 +1,4 @@
-"""Plugins: the modules and files of users that register components, and where a later process finds them again.
+"""Plugins: the modules and files of users that register components, and their places for a later process.
 
 A plugin is written as one of
 
@@ -6,7 +6,7 @@ A plugin is written as one of
     my_network in /home/me/configs       a module in a folder
     /home/me/configs/mine.py             a file, such as a config file that registers something
 
-Users write the first; `with_places` makes the others of what a config file imports from beside it.
+Users write the first; `with_places` makes the others from the modules that a config file imports from beside it.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _RUN_PATH = "<run_path>"  # the name under which `runpy` runs a file
 
 
 class PluginError(UserError):
-    """A plugin that is not there, or that fails when it is imported."""
+    """A plugin that is missing, or that fails when it is imported."""
 
 
 def import_plugins(plugins: Iterable[str]) -> None:
     """Imports plugins, each once.
 
     Raises:
-      PluginError: one of them is no name, is not there or fails; names it and the reason.
+      PluginError: one of them is no name, is missing or fails; names it and the reason.
     """
     for plugin in plugins:
         if not isinstance(plugin, str):
@@ -63,7 +63,7 @@ def _import(plugin: str, name: str, folder: str) -> None:
 
 
 def _is_found(load: Callable[..., Any], name: str, *folder: str) -> bool:
-    """Imports a module; False where it, or the package it lies in, is missing. What it imports itself must be there."""
+    """Imports a module; False where it, or its package, is missing. Its own imports must not be missing."""
     try:
         load(name, *folder)
     except ModuleNotFoundError as error:
@@ -74,7 +74,7 @@ def _is_found(load: Callable[..., Any], name: str, *folder: str) -> bool:
 
 
 def _run(path: str) -> None:
-    """Runs a file, unless what it registers is there."""
+    """Runs a file, unless its components are registered."""
     if not Path(path).is_file():
         raise UserError("the file is not there any more")
     file = os.path.realpath(path)
@@ -84,7 +84,7 @@ def _run(path: str) -> None:
 
 
 def _outside() -> Iterator[tuple[str, Origin]]:
-    """The names that others than this package have registered, and where."""
+    """The names that other packages have registered, and where."""
     for registry in list(REGISTRIES):
         for name in registry.names():
             origin = registry.origin(name)
@@ -95,8 +95,8 @@ def _outside() -> Iterator[tuple[str, Origin]]:
 def with_places(plugins: Iterable[str], names: set[str]) -> tuple[str, ...]:
     """The plugins in the form in which another process finds them, and with them those that register any of the names.
 
-    What is found without is left out: installed packages by their entry point. What cannot be found again is left out,
-    too: components of a notebook or of a program.
+    Installed packages with an entry point are left out: they are found without. Components of a notebook or of a
+    program are left out, too: they cannot be found again.
     """
     found = [_place_of_module(plugin) if plugin in sys.modules else plugin for plugin in plugins]
     found += sorted(_place(origin) for name, origin in _outside() if name in names)

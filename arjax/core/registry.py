@@ -20,14 +20,14 @@ from arjax.core.values import as_typed, parse_expression, parse_literal
 
 
 class UnknownNameError(UserError):
-    """A name under which nothing is registered, at least not by what has been imported so far."""
+    """A name under which nothing is registered, at least not by the modules imported so far."""
 
 
 class NameClashError(UserError):
     """A second definition of a name, from another place than the first.
 
     Attributes:
-      registry: where it was refused.
+      registry: the one that refused it.
       name: the name.
     """
 
@@ -36,12 +36,12 @@ class NameClashError(UserError):
         self.registry, self.name = registry, name
 
 
-#: All registries there are.
+#: All registries.
 REGISTRIES: weakref.WeakSet[Registry] = weakref.WeakSet()
 
 
 class Registry:
-    """Maps names to components (classes or functions) of one kind, and answers mistakes in one sentence."""
+    """Maps names to components (classes or functions) of one kind; mistakes raise a `UserError` of one sentence."""
 
     def __init__(
         self,
@@ -55,21 +55,21 @@ class Registry:
 
         Args:
           kind: the word used in messages, such as "network".
-          hidden: arguments of the components that are no options: whoever builds one fills them in.
-          builder: the function of a component that takes its options; the component itself unless it is said.
+          hidden: arguments of the components that are no options: the caller fills them in.
+          builder: the method of a component that takes its options; by default the component itself.
           check: `(name, component, options)`, ranges that hold for all components; raises `UserError`.
         """
         self.kind, self.hidden, self._builder, self._check = kind, hidden, builder, check
         self._entries: dict[str, Callable] = {}
         self._origins: dict[str, Origin] = {}
-        self._disputed: dict[str, str] = {}  # names that two installed packages register, and the sentence about them
+        self._disputed: dict[str, str] = {}  # names that two installed packages register -> message
         REGISTRIES.add(self)
 
     def register(self, name: str) -> Callable[[Callable], Callable]:
-        """Decorator that files a component under `name`.
+        """Decorator that registers a component under `name`.
 
-        A file that is run again, as a config file is by everything that reads the config, replaces its own components,
-        and so does a cell of a notebook.
+        A file that is run again replaces its own components (each reader of a config runs the config file), and so
+        does a cell of a notebook.
 
         Raises:
           NameClashError: another definition has the name.
@@ -120,7 +120,7 @@ class Registry:
         return re.split(r"(?<=\w\w[.])\s(?=[A-Z])|(?<=\)[.])\s", paragraph, maxsplit=1)[0].rstrip(".:")
 
     def get(self, name: str) -> Callable:
-        """The component of that name, which installed packages with an entry point may have, too.
+        """The component of that name, also from installed packages with an entry point.
 
         Raises:
           UserError: there is none (`UnknownNameError`, with the nearest name), or two packages have the name.
@@ -150,7 +150,7 @@ class Registry:
         return {key: value for key, value in pairs.items() if key not in (*hidden, *self.hidden)}
 
     def _takes_more(self, name: str) -> bool:
-        """Whether a component takes options that its signature does not name, and checks them itself."""
+        """Whether a component takes `**options`, which it checks itself."""
         component = self._builder(self.get(name))
         if dataclasses.is_dataclass(component):
             return False
@@ -161,10 +161,9 @@ class Registry:
         known, takes_more = self.options(name, hidden), self._takes_more(name)
         for key in given:
             if key in (*hidden, *self.hidden) or (key not in known and not takes_more):
-                raise UserError(
-                    f"{self.kind} {name!r} has no option {key!r}{did_you_mean(key, known)}; its options are: "
-                    f"{', '.join(known) or 'none'}"
-                )
+                meant = did_you_mean(key, known) if nearest(key, known) else ""
+                its = ", ".join(known) or "none"
+                raise UserError(f"{self.kind} {name!r} has no option {key!r}{meant}; its options are: {its}")
         for key, default in known.items():
             if default is inspect.Parameter.empty and key not in given:
                 raise UserError(f"{self.kind} {name!r} needs the option {key!r}")
@@ -202,7 +201,7 @@ class Registry:
 def import_installed() -> list[str]:
     """Imports the installed packages with an entry point; returns a sentence for each that cannot be.
 
-    Of two packages that register one name neither has it: `get` says so.
+    A name that two packages register belongs to neither: `get` raises an error about it.
     """
     failures = load_entry_points()
     for error in (failure.error for failure in failures):
@@ -213,7 +212,7 @@ def import_installed() -> list[str]:
 
 @functools.cache
 def say_once(sentence: str) -> None:
-    """Tells of something that this run can do without, on stderr."""
+    """Prints a warning to stderr."""
     print(f"arjax: {sentence}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What one example looks like: the event a model scores, and the context it is conditioned on."""
+"""The form of one example: the event that a model scores, and the context that it is conditioned on."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class EventSpec:
     """Shape and kind of one example.
 
     Attributes:
-      grid_shape: how the D sites are laid out, such as `(28, 28)` or `(T,)`; `()` for a part of a context that has no
+      grid_shape: the layout of the D sites, such as `(28, 28)` or `(T,)`; `()` for a part of a context that has no
         positions.
-      value_shape: shape of what one site holds, `()` for a scalar, `(88,)` for a frame of notes.
+      value_shape: shape of the value of one site, `()` for a scalar, `(88,)` for a frame of notes.
       kind: "binary" (0/1), "levels" (ordered integers), "tokens" (unordered integers), "real", or "columns" (each site
         has a kind of its own; values are float32, integers of discrete columns included).
       num_levels: number of distinct integer values; 2 for binary and 0 for real and columns where it is left out.
@@ -108,7 +108,7 @@ class EventSpec:
 
     @property
     def unit(self) -> str:
-        """What a log-likelihood of such data is measured in; that of a density depends on the units of the data."""
+        """The unit of a log-likelihood of such data; that of a density depends on the units of the data."""
         parts = {"real": "nats, a density", "columns": "nats, density of the real columns"}
         no_density = self.kind == "columns" and all(column.is_discrete for column in self.columns)
         return "nats" if no_density else parts.get(self.kind, "nats")
@@ -121,7 +121,7 @@ class EventSpec:
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
 class ContextSpec:
-    """What the whole joint is conditioned on: named parts, each described like an event.
+    """The context of the whole joint distribution: named parts, each described like an event.
 
     A part may be a class, a vector, a sequence, an image or any grid of values: `ContextSpec(style=class_label(10),
     sketch=EventSpec((28, 28)))`. The kinds that are most used have a short form, a part that is named after its kind:

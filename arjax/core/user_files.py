@@ -1,4 +1,4 @@
-"""Runs Python files written by the user (configs, sweeps) and tells their mistakes in one sentence."""
+"""Runs Python files written by the user (configs, sweeps); a mistake in them is one sentence."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from arjax.core.registry import did_you_mean
 
 
 def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
-    """Calls `function(*args)` of a Python file the user wrote and checks the type of what it returns.
+    """Calls `function(*args)` of a Python file of the user and checks the type of its result.
 
     Raises:
-      UserError: one sentence with the file, line and reason, whatever goes wrong in the file.
+      UserError: one sentence with the file, line and reason, for any error in the file.
     """
     folder = os.path.dirname(path)
     with importing_from(folder), mistakes_in(path, folder):
@@ -36,10 +36,11 @@ def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
 
 
 @contextlib.contextmanager
-def mistakes_in(what: str, folder: str) -> Iterator[None]:
-    """Runs code of the user; whatever goes wrong there is told in one sentence that begins with `what`.
+def mistakes_in(name: str, folder: str) -> Iterator[None]:
+    """Runs code of the user; any error in it becomes one sentence that begins with `name`.
 
-    It says the line where `what` is a file, and the line of another file in the folder where the error comes from one.
+    The sentence has the line where `name` is a file, and the line of another file in the folder where the error comes
+    from one.
 
     Raises:
       UserError: instead of any other exception.
@@ -47,10 +48,10 @@ def mistakes_in(what: str, folder: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{error}" if what in str(error) else f"{what}: {error}") from error
+        raise UserError(f"{error}" if name in str(error) else f"{name}: {error}") from error
     except (Exception, SystemExit) as error:  # the user's own code: it can raise anything
         raise UserError(
-            f"{what}{_line_in(what, error)} fails with {_first_line(error)}{_beside(what, folder, error)}"
+            f"{name}{_line_in(name, error)} fails with {_first_line(error)}{_beside(name, folder, error)}"
         ) from error
 
 
@@ -59,10 +60,10 @@ def load_list(
 ) -> list[Any]:
     """The objects that `function(*args)` of a user's file lists, each of one of the kinds, with a `name` of its own.
 
-    `file` and `things` are what the file ("sweep file") and the objects ("runs") are called in messages.
+    `file` and `things` are the words for the file ("sweep file") and the objects ("runs") in messages.
 
     Raises:
-      UserError: a missing or failing file, nothing or something else in the list, or names that are used twice.
+      UserError: a missing or failing file, an empty list, other objects in the list, or names that are used twice.
     """
     if not user_path(path).is_file():
         raise UserError(f"there is no {file} {path!r}{nearby_files(path)}")
@@ -82,7 +83,7 @@ def load_list(
 
 
 def select(found: Sequence[Any], only: str, thing: str) -> list[Any]:
-    """Those named in a comma-separated list; all of them for "". Raises `UserError` for a name that none has."""
+    """Those named in a comma-separated list; all of them for "". Raises `UserError` for an unknown name."""
     by_name = {each.name: each for each in found}
     chosen = [name for name in only.split(",") if name]
     for name in chosen:

@@ -12,20 +12,20 @@ from arjax.core.errors import UserError
 
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 _TYPE_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a text", tuple: "a tuple"}
-#: How deep objects and arrays of a JSON file may lie in one another; no file of ours comes near.
+#: Largest depth of nested objects and arrays in a JSON file; the files of arjax are far below.
 _DEEPEST = 50
 
 
-def parse_value(text: str, like: Any, what: str) -> Any:
+def parse_value(text: str, like: Any, field: str) -> Any:
     """Reads `text` as a value of the type of `like`.
 
     Booleans are `true/false/yes/no/1/0`; integers may be written as `1e6`; tuples as `(64, 64)`, `64,64` or `64`, with
     elements of the type of those of `like` where they all have one; texts in them need no quotation marks.
 
     Args:
-      text: what the user wrote.
+      text: the text of the user.
       like: a value of the wanted type (bool, int, float, str or tuple).
-      what: the words for the field in the error message, such as "config.seed".
+      field: the words for the field in the error message, such as "config.seed".
 
     Raises:
       UserError: when the text does not read as that type.
@@ -38,19 +38,19 @@ def parse_value(text: str, like: Any, what: str) -> Any:
         if isinstance(value, tuple):
             value = _elements_like(value, like)
     except (ValueError, OverflowError) as error:
-        raise UserError(_wrong_type(text, like, what)) from error
+        raise UserError(_wrong_type(text, like, field)) from error
     return value
 
 
-def check_type(value: Any, like: Any, what: str) -> None:
-    """Raises `UserError` unless a value may stand in a config, with the type of `like` where that is a value of one.
+def check_type(value: Any, like: Any, field: str) -> None:
+    """Raises `UserError` unless a value is allowed in a config, with the type of `like` where that is such a value.
 
     Integers pass as floats. Elements of tuples have the type of those of `like` where they all have one.
     """
     kind = next((kind for kind in _TYPE_NAMES if isinstance(like, kind)), None)
     if kind is None:
         if not _is_value(value):
-            raise UserError(f"{what} must be true or false, a number, a text or a tuple of those, not {value!r}")
+            raise UserError(f"{field} must be true or false, a number, a text or a tuple of those, not {value!r}")
         return
     has_kind = isinstance(value, int | float if kind is float else kind)
     try:
@@ -59,23 +59,23 @@ def check_type(value: Any, like: Any, what: str) -> None:
         if kind is tuple:
             _elements_like(value, like)
     except ValueError as error:
-        raise UserError(_wrong_type(value, like, what)) from error
+        raise UserError(_wrong_type(value, like, field)) from error
 
 
-def as_typed(value: Any, like: Any, what: str) -> Any:
+def as_typed(value: Any, like: Any, field: str) -> Any:
     """A value given from Python or by a call string, checked as `check_type` does: lists as tuples, integers as floats.
 
     Where `like` is no value (an option without a default), anything passes.
     """
     value = as_tuples(value)
     if next((True for kind in _TYPE_NAMES if isinstance(like, kind)), False):
-        check_type(value, like, what)
+        check_type(value, like, field)
         return float(value) if isinstance(like, float) else value
     return value
 
 
 def as_tuples(value: Any) -> Any:
-    """Lists as tuples, however deep: no config holds a list."""
+    """Lists as tuples, at any depth: no config holds a list."""
     return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
@@ -85,11 +85,11 @@ def _is_value(value: Any) -> bool:
     return isinstance(value, bool | int | float | str)
 
 
-def _wrong_type(value: Any, like: Any, what: str) -> str:
+def _wrong_type(value: Any, like: Any, field: str) -> str:
     hint = f" such as {like!r}" if isinstance(like, tuple) and like else ""
     name = next(name for kind, name in _TYPE_NAMES.items() if isinstance(like, kind))
     shown = repr(value)
-    return f"{what} must be {name}{hint}, not {shown if len(shown) < 100 else shown[:100] + '...'}"
+    return f"{field} must be {name}{hint}, not {shown if len(shown) < 100 else shown[:100] + '...'}"
 
 
 def parse_expression(text: str) -> ast.expr:
@@ -110,14 +110,14 @@ def parse_literal(expression: ast.expr) -> Any:
         raise ValueError("no literal") from error
 
 
-def compile_regex(pattern: str, what: str) -> re.Pattern:
+def compile_regex(pattern: str, name: str) -> re.Pattern:
     """The compiled regular expression; raises `UserError` when it is none."""
     try:
         with warnings.catch_warnings():  # about sets inside sets
             warnings.simplefilter("ignore")
             return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise UserError(f"{what} is not a regular expression: {pattern!r} ({error})") from error
+        raise UserError(f"{name} is not a regular expression: {pattern!r} ({error})") from error
 
 
 def _boolean(text: str) -> bool:
@@ -160,7 +160,7 @@ def _elements_like(value: tuple, like: tuple) -> tuple:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text; raises `ValueError` when it is none, or nested more deeply than any file of ours."""
+    """The value of a JSON text; raises `ValueError` when it is none, or nested too deeply."""
     try:
         value = json.loads(text)
     except RecursionError as error:

@@ -1,4 +1,4 @@
-"""Data sets, registered by name: importing this package imports every module in it; adding one is adding one file."""
+"""Data sets, registered by name: importing this package imports all its modules; a new data set is a new file."""
 
 import importlib
 import pkgutil

@@ -13,8 +13,8 @@ THREAD = "read-ahead"
 def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """The same items in the same order, each made in a thread while the one before is used.
 
-    One item is kept that was not asked for yet. What making an item raises, asking for it raises. The thread lives from
-    the first item to the last, or until the generator is closed, which waits for the item in the making.
+    One item is made in advance. An exception in the thread is raised when its item is requested. The thread lives from
+    the first item to the last, or until the generator is closed, which waits for the item in progress.
     """
     end = object()
     with ThreadPoolExecutor(1, THREAD) as thread:

@@ -48,8 +48,8 @@ def array_files(
       test: likewise.
       kind: "binary", "levels", "tokens" or "real".
       num_levels: number of values; ignored for binary and real data.
-      value_dims: how many of the last dimensions are those of the value of a site.
-      context: of what `context.npy` is: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of
+      value_dims: the number of last dimensions that belong to the value of a site.
+      context: kind of `context.npy`: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of
         short ones), "frames" float[N, L, E]; "none" does not read it.
       num_classes: number of labels, or of tokens in a sequence, to condition on.
 
@@ -72,7 +72,7 @@ def array_files(
 
 
 def _context_spec(context: str, num_classes: int, array: np.memmap | None) -> ContextSpec:
-    """The spec of a context of this kind, whose sizes are those of the array."""
+    """The spec of a context of this kind, with the sizes of the array."""
     if array is None:
         return NO_CONTEXT
     dims = {"label": 1, "vector": 2, "sequence": 2, "frames": 3}[context]
@@ -113,7 +113,7 @@ def _open(path: Path) -> np.memmap:
         raise UserError(f"{str(path)!r} holds a single number, and the first dimension of an array are the examples")
     if not array.dtype.isnative:
         raise UserError(f"{str(path)!r} has the byte order of other machines: write it again in that of this one")
-    if hasattr(mmap, "MADV_RANDOM"):  # else each row brings its neighbours along, megabytes on some disks
+    if hasattr(mmap, "MADV_RANDOM"):  # else each read fetches the neighbours of a row, too: megabytes on some disks
         array._mmap.madvise(mmap.MADV_RANDOM)
     return array
 
@@ -121,8 +121,8 @@ def _open(path: Path) -> np.memmap:
 class FileSource(ArraySource):
     """Examples that are rows of mapped files.
 
-    Rows are copied and checked when they are read, and the pages that they stood on are given back, so that a run takes
-    no more memory however long it is.
+    Rows are copied and checked when they are read, and their pages are released, so that the memory of a run does not
+    grow.
     """
 
     def __init__(self, event: EventSpec, context: ContextSpec, split: str, arrays: dict[str, np.memmap]):
@@ -180,21 +180,21 @@ class FileSource(ArraySource):
 
 
 def check_whole(files: Sequence[np.memmap]) -> None:
-    """Raises `UserError` where a mapped file became shorter: to read what it has lost would end the process."""
+    """Raises `UserError` where a mapped file became shorter: reading beyond its end would kill the process."""
     for array in files:
         if array._mmap.size() < array.offset + array.nbytes:
             raise UserError(f"the file {str(array.filename)!r} was made shorter while it was read")
 
 
 def give_back(files: Sequence[np.memmap]) -> None:
-    """Takes the pages of mapped files out of the memory of this process; the system keeps them while it has room."""
+    """Releases the pages of mapped files from the memory of this process; the system may still cache them."""
     if hasattr(mmap, "MADV_DONTNEED"):
         for array in files:
             array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def fetch(files: Sequence[np.memmap], begin: int, end: int) -> None:
-    """Tells the system that the rows `begin`, ..., `end - 1` are read next."""
+    """Advises the system that the rows `begin`, ..., `end - 1` are read next."""
     if hasattr(mmap, "MADV_WILLNEED"):
         for array in files:
             row = array.nbytes // len(array)

@@ -1,4 +1,4 @@
-"""What a data set is: an event, a context, and one source of examples per split."""
+"""The data set: an event, a context, and one source of examples per split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from arjax.data.sources import Source, array_source
 from arjax.data.vocabulary import Vocabulary
 
 DATASETS = Registry("dataset")
-#: That an ordering reads at once.
+#: The most values of examples that an ordering reads at once.
 MOST_VALUES = 2**27
 
 
@@ -27,22 +27,22 @@ class Dataset:
     """A data set, ready to train on.
 
     Attributes:
-      name: what it is called in results.
+      name: its name in results.
       event: shape and kind of one example.
-      context: what examples are conditioned on.
+      context: the context of examples.
       splits: sources of "train" and, where there are, "validation" and "test".
-      vocabulary: what the tokens of a text stand for; None for all other data.
+      vocabulary: the tokens of a text; None for all other data.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
         binarization; None when batches are used as they are.
       scale: float32[*event.shape] for real data that was standardised, z = (x - shift) / scale. A density in data units
-        follows from log p(x) = log p(z) - sum(log(scale)), and is what evaluation reports. None: nothing was scaled.
+        follows from log p(x) = log p(z) - sum(log(scale)); evaluation reports it. None: nothing was scaled.
       shift: likewise.
       sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
         rate in Hz; None for all others.
       to_cells: of tables: the function that makes rows of cells of examples [N, D] in data units, the names of the
         columns first; None for all others.
-      fingerprint: of the contents of files that a user may change: a run is opened with those that it was trained on
-        alone. "": there are none, or they are not looked at.
+      fingerprint: digest of the contents of files that a user may change: a run is opened only with those that it was
+        trained on. "": there are none, or they are not checked.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Dataset:
 
     @property
     def text_unit(self) -> str:
-        """What a token is, "char" or "byte"; "" for data that is no text."""
+        """The unit of a token, "char" or "byte"; "" for data that is no text."""
         return "" if self.vocabulary is None else self.vocabulary.unit
 
     def __repr__(self) -> str:
@@ -79,7 +79,7 @@ class Dataset:
 
     @property
     def log_scale_D(self) -> np.ndarray:
-        """What each site adds to -log p to make it that of a density in data units, float32[D]."""
+        """The term of each site that turns -log p into that of a density in data units, float32[D]."""
         if self.scale is None:
             return np.zeros(self.event.num_sites, np.float32)
         return np.log(self.scale, dtype=np.float64).reshape(self.event.num_sites, -1).sum(1).astype(np.float32)
@@ -87,8 +87,7 @@ class Dataset:
     def some_examples(self, split: str, most: int = 20_000) -> np.ndarray:
         """The values of at most so many examples of a split, evenly spaced, [N, *event.shape], half a GB at most.
 
-        Of those that count and in which every site does, where there are weights and masks. Raises `UserError` when
-        there are none.
+        With weights and masks, only examples with weight 1 and no masked site. Raises `UserError` when there are none.
         """
         source = self.splits[split]
         most = max(1, min(most, MOST_VALUES // math.prod(self.event.shape)))
@@ -104,7 +103,7 @@ class Dataset:
         return x
 
     def first_examples(self, num: int) -> Batch:
-        """The first `num` test examples (of the last split there is), around again where there are fewer."""
+        """The first `num` examples of the test split (or the last one), repeated where there are fewer."""
         source = list(self.splits.values())[-1]
         batch = source.__getitems__(np.arange(num) % len(source))
         return batch if self.transform is None else self.transform(jax.random.key(0), batch, False)
@@ -130,12 +129,12 @@ def from_arrays(
     Args:
       event: shape and kind of one example.
       train: examples [N, *event.shape], or a dict with `x` and, where there are, `context`, `mask[N, *grid]` (0 or 1:
-        the sites that are scored) and `weight[N]` (0 or 1: the examples that are). A context of several parts is a
+        the sites that are scored) and `weight[N]` (0 or 1: the scored examples). A context of several parts is a
         dict of arrays.
       validation: likewise; None for no such split.
       test: likewise.
-      context: what the examples are conditioned on.
-      name: what it is called in results.
+      context: the context of the examples.
+      name: its name in results.
 
     Raises:
       UserError: shapes or values do not fit the event and the context.

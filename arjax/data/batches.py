@@ -1,4 +1,4 @@
-"""Which examples form a batch: a pure function of (seed, step), so the step is all that a resumed run needs."""
+"""The examples of a batch: a pure function of (seed, step), so a resumed run needs the step alone."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def eval_batches(source: Source, batch_size: int, own: np.ndarray | None = None)
 
     Yields:
       Batches of these rows with `weight` float32[R]: 1, and 0 for the copies of the last example that fill up the last
-      batch, and for examples whose weight in the source is 0.
+      batch, and for examples of weight 0 in the source.
 
     Raises:
       UserError: the batch is empty.

@@ -11,7 +11,7 @@ from arjax.data.prepared import read_splits
 from arjax.data.vocabulary import Vocabulary, check_known, padded
 
 REMOVED = frozenset("aeiouAEIOU ")
-END = "\n"  # ends a target; fills up what comes after it, which is not scored
+END = "\n"  # ends a target; also pads the sites after it, which are not scored
 
 
 @DATASETS.register("devowelled_shakespeare")
@@ -25,7 +25,7 @@ def devowelled_shakespeare(*, words: int = 3, max_length: int = 24, data_dir: st
     Args:
       words: of a fragment; the last fragment of a line may be shorter.
       max_length: characters; longer fragments are left out (6 in a thousand of those of 3 words and 24 characters).
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     for name, value in (("words", words), ("max_length", max_length)):
         if value < 1:
@@ -48,7 +48,7 @@ def fragments(text: str, words: int, overlap: bool) -> list[str]:
 
 
 def restoration(name: str, found: dict[str, list[str]], max_length: int) -> Dataset:
-    """Fragments per split as a data set whose context is what is left of them without vowels and spaces.
+    """Fragments per split as a data set; the context of each is the fragment without vowels and spaces.
 
     Raises:
       UserError: a split has no fragment, or a character that the train split lacks.

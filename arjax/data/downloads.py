@@ -1,4 +1,4 @@
-"""Fetching raw files from the public addresses of data sets, and making sure that they are the published ones."""
+"""Downloads of raw files from the public addresses of data sets, checked against the published checksums."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMEOUT_SECONDS = 60
 
 
 def download(url: str, path: Path, checksum: str) -> None:
-    """Stores what `url` answers in the file `path`, which appears only once it is complete and the published one.
+    """Downloads `url` to the file `path`, which appears only when it is complete and has the checksum.
 
     Args:
       url: an http or https address.
@@ -62,7 +62,7 @@ def has_checksum(path: Path, checksum: str) -> bool:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks a .tar.gz archive into `folder`, whose entries appear only once they are whole.
+    """Unpacks a .tar.gz archive into `folder`; its entries appear there only when all are complete.
 
     Raises:
       UserError: the archive is damaged.

@@ -30,7 +30,7 @@ def binarized_mnist(*, data_dir: str = "") -> Dataset:
     Source: Salakhutdinov and Murray 2008 (the draw), Larochelle and Murray 2011 (the files).
 
     Args:
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     arrays = {split: {"x": a["x"]} for split, a in _read("binarized_mnist", data_dir).items()}
     return from_arrays(EventSpec(_GRID), name="binarized_mnist", **arrays)
@@ -40,13 +40,13 @@ def binarized_mnist(*, data_dir: str = "") -> Dataset:
 def mnist(*, binarize: str = "static", context: str = "none", data_dir: str = "") -> Dataset:
     """MNIST, 50000 / 10000 / 10000; the last 10000 of the official train split are for validation.
 
-    None of the choices of `binarize` is the data set `binarized_mnist`: likelihoods do not compare.
+    No choice of `binarize` gives the data set `binarized_mnist`: likelihoods do not compare.
 
     Args:
       binarize: "static": every pixel is drawn once, 1 with the probability of its intensity, from a fixed seed;
         "dynamic": the train split is drawn anew in every step, the others as in "static"; "none": 256 grey levels.
       context: "label" to condition on the class.
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     return _grey_images("mnist", binarize, context, data_dir)
 
@@ -69,7 +69,7 @@ def _grey_images(name: str, binarize: str, context: str, data_dir: str) -> Datas
     drawn = {split: a | {"x": _bernoulli(rng, a["x"])} for split, a in arrays.items()}
     if binarize == "dynamic":
         drawn["train"]["intensity"] = arrays["train"]["x"]
-    # static and dynamic are two data sets, whose likelihoods do not compare: results name them apart
+    # static and dynamic are two data sets with incomparable likelihoods: they have different names in results
     dataset = from_arrays(EventSpec(_GRID), name=f"{name}_{binarize}", context=spec, **drawn)
     return dataclasses.replace(dataset, transform=dynamic_binarization) if binarize == "dynamic" else dataset
 
@@ -96,7 +96,7 @@ def _bernoulli(rng: np.random.Generator, intensity: np.ndarray) -> np.ndarray:
 def _hold_out(splits: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
     """Makes a validation split of the last examples of the train split."""
     train, test = splits["train"], splits["test"]
-    held_out = min(_NUM_VALIDATION, len(train["x"]) // 2)  # a set made smaller for a trial keeps a train split
+    held_out = min(_NUM_VALIDATION, len(train["x"]) // 2)  # small trial sets keep a train split
     return {
         "train": {key: array[:-held_out] for key, array in train.items()},
         "validation": {key: array[-held_out:] for key, array in train.items()},
@@ -107,9 +107,7 @@ def _hold_out(splits: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, n
 def _read(name: str, data_dir: str) -> dict[str, dict[str, np.ndarray]]:
     """`x` uint8[N, 28, 28] and, where there are, `context` int32[N] of each split."""
     if importlib.util.find_spec("PIL") is None:
-        raise UserError(
-            f"the pictures of {name!r} are png files, read by a package that is missing: pip install pillow"
-        )
+        raise UserError(f"the images of {name!r} are png files, read by a package that is missing: pip install pillow")
     skip = import_tfds().decode.SkipDecoding()
     rows_of = read_splits(name, name, data_dir, decoders={"image": skip}, features=("image",))
     return {split: _stack(rows) for split, rows in rows_of.items()}
@@ -120,7 +118,7 @@ def _stack(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 
     x = np.empty((len(rows), *_GRID), np.uint8)
     for n, row in enumerate(rows):
-        with Image.open(io.BytesIO(row["image"])) as picture:
-            x[n] = np.asarray(picture)
+        with Image.open(io.BytesIO(row["image"])) as image:
+            x[n] = np.asarray(image)
     labels = {"context": np.array([row["label"] for row in rows], np.int32)} if "label" in rows[0] else {}
     return {"x": x} | labels

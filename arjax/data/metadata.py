@@ -1,7 +1,7 @@
-"""The files that tell tensorflow-datasets how a prepared set is stored: checked before it reads them.
+"""Metadata files of prepared sets for tensorflow-datasets: checked before it reads them.
 
-`features.json` names Python classes, and tensorflow-datasets imports the module of each: a folder that somebody else
-made could have any module on the path run. So only its own classes are let through.
+`features.json` names Python classes, and tensorflow-datasets imports the module of each: a foreign folder could run any
+module on the path. So only classes of tensorflow-datasets are accepted.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from arjax.core.values import parse_json
 
 FEATURES, INFO = "features.json", "dataset_info.json"
-#: Where the classes may come from.
+#: Modules of the accepted classes.
 TRUSTED = "tensorflow_datasets."
-#: Keys whose texts are imported: of features as they are written now (in both spellings), and as they once were.
+#: Keys of names that are imported: those of current features (in both spellings), and of older ones.
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type", "proto_cls")
 
 
@@ -63,7 +63,7 @@ def _class_names(value: Any) -> Iterator[str]:
 
 
 def damage_errors() -> tuple[type[Exception], ...]:
-    """What tensorflow-datasets raises on metadata that say something else than the records do, or nothing it knows."""
+    """The exceptions of tensorflow-datasets for metadata that contradict the records, or that it does not know."""
     from google.protobuf.json_format import ParseError
 
     values = (ValueError, TypeError, LookupError, AttributeError, AssertionError)

@@ -13,19 +13,19 @@ MUSIC_SETS = ("jsb", "nottingham")
 
 @DATASETS.register("poly_music")
 def poly_music(*, set: str = "jsb", max_length: int = 0, data_dir: str = "") -> Dataset:
-    """Piano rolls with the splits of Boulanger-Lewandowski et al. 2012; the mask is 0 for frames that only fill up.
+    """Piano rolls with the splits of Boulanger-Lewandowski et al. 2012; the mask is 0 for padding.
 
-    The pieces stand in C major and C minor already, moved there by the authors: to train in all keys is of no help.
+    The authors have transposed the pieces to C major and C minor: augmentation by transposition does not help.
 
-    All frames of all splits are scored, the first frame of a piece (which has nothing to go by) like the others.
+    All frames of all splits are scored, including the first frame of a piece.
 
     Args:
       set: "jsb" (Bach chorales, up to 160 frames) or "nottingham" (folk tunes, up to 1793 frames).
       max_length: frames of an example; 0 for whole pieces, filled up to the longest of all splits. Longer pieces are
         cut into windows: those of train overlap by the frame that the next one starts from, those of validation and
-        test by half, as context that is not scored again. A likelihood per frame is then that of a model that sees at
-        least half a window, and examples are windows instead of pieces.
-      data_dir: folder of prepared sets that is looked at first.
+        test by half, as context that is not scored again. A likelihood per frame is then that of a model with a
+        context of at least half a window, and examples are windows instead of pieces.
+      data_dir: folder of prepared sets that is searched first.
     """
     check_choice("set", set, MUSIC_SETS)
     if max_length < 0 or max_length == 1:

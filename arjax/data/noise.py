@@ -25,7 +25,7 @@ def noise(
 ) -> Dataset:
     """Examples of independent uniform (for real data standard normal) values; nothing can be learned from them.
 
-    No model beats `log(num_levels)` nats per scalar, which makes it a check as well.
+    No model can score below `log(num_levels)` nats per scalar, which is a check as well.
 
     Args:
       grid: shape of the grid.
@@ -52,10 +52,10 @@ SPLITS = ("train", "validation", "test")
 
 
 class NoiseSource:
-    """Draws an example when it is read, from its index: a split of long sequences takes no memory."""
+    """Draws an example from its index when it is read: a split of long sequences takes no memory."""
 
     def __init__(self, event: EventSpec, context: ContextSpec, num_examples: int, seed: int):
-        """`seed` tells splits apart."""
+        """`seed` differs between splits."""
         self._event, self._context, self._num, self._seed = event, context, num_examples, seed
 
     def __len__(self) -> int:

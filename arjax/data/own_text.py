@@ -20,12 +20,12 @@ REMEDY = ": give min_count=2 (rare characters then share one token), tokens=byte
 
 @dataclasses.dataclass(frozen=True)
 class OwnText:
-    """What the files of a user hold.
+    """The texts in the files of a user.
 
     Attributes:
       texts: one text, or one for each split.
       name: the first file without its suffix.
-      fingerprint: of the contents of all files.
+      fingerprint: digest of the contents of all files.
     """
 
     texts: tuple[str, ...]
@@ -34,7 +34,7 @@ class OwnText:
 
 
 def read_files(dataset: str, file: str, validation: str, test: str, tokens: str, splits: tuple) -> OwnText:
-    """The text of one file that is to be cut, or of three.
+    """The text of one file, to be cut into splits, or the texts of three.
 
     Characters are read as UTF-8, with every kind of line ending as a newline. Bytes that are no UTF-8 pass as
     surrogates (PEP 383), which a vocabulary of bytes writes back as they were.
@@ -57,7 +57,7 @@ def read_files(dataset: str, file: str, validation: str, test: str, tokens: str,
 
 
 def ends_of_parts(splits: tuple, num: int) -> tuple[int, int]:
-    """Where train and validation end in `num` elements that are cut into the parts `splits`.
+    """The ends of train and validation in `num` elements that are cut into the parts `splits`.
 
     Raises:
       UserError: these are not three parts above 0 that add up to 1, or one of them would be empty.

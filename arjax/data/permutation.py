@@ -1,4 +1,4 @@
-"""The random order of the examples in each epoch, evaluated at the places that are asked for.
+"""The random order of the examples in each epoch, evaluated at given places.
 
 Small sets: a shuffled array. Large sets: a pseudo-random permutation, which needs no memory. It is a generalised
 Feistel network (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002, section 4) over pairs of numbers
@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-#: Most examples whose order is a shuffled array. Runs on such sets reproduce those of all versions of this package.
+#: Largest set with a shuffled array as its order. Runs on such sets reproduce those of all versions of this package.
 LARGEST_SHUFFLE = 2**20
 _ROUNDS = 12
 _SPARE = np.uint64(1)  # one bit less than 64, so that a sum does not overflow

@@ -95,12 +95,12 @@ def known_names() -> list[str]:
 
 
 def prepare(name: str, manual_dir: str = "", data_dir: str = "", check_sizes: bool = True) -> list[Path]:
-    """Prepares a data set and returns its folders; a set that is already there is left as it is.
+    """Prepares a data set and returns its folders; a set that is already prepared is not changed.
 
     Args:
       name: one of `known_names()`.
       manual_dir: folder with the raw files; "" downloads them from the set's public address.
-      data_dir: where prepared sets go; "" for the first folder of `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
+      data_dir: folder for prepared sets; "" for the first folder of `TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
       check_sizes: whether the number of rows must be the published one.
 
     Raises:
@@ -142,9 +142,9 @@ def _prepare_own(raw: Raw, manual_dir: str, target: Path, check_sizes: bool) -> 
     options = {"config": raw.config} if raw.config else {}
     try:
         builder = builder_class(data_dir=target, file_format=FILE_FORMAT, **options)
-    except damage_errors() as error:  # of the folder that is there
+    except damage_errors() as error:  # in the prepared folder
         where = target / builder_class.name / raw.config
-        raise UserError(f"what was prepared before in {where} is damaged: delete that folder and try again") from error
+        raise UserError(f"the prepared data set in {where} is damaged: delete that folder and try again") from error
     folder = Path(builder.data_dir)
     if not (folder / "features.json").is_file():
         files = _given(raw, user_path(manual_dir)) if manual_dir else _downloaded(raw, target / "downloads" / module)
@@ -157,14 +157,14 @@ def _prepare_own(raw: Raw, manual_dir: str, target: Path, check_sizes: bool) -> 
 
 
 def _given(raw: Raw, folder: Path) -> Path:
-    """The raw folder the user named, once it is sure that it has the file."""
+    """The raw folder that the user named; raises `UserError` where it lacks the file."""
     if not any((folder / name).exists() for name in raw.files):
         raise UserError(f"--manual_dir={folder} must hold {' or '.join(raw.files)}")
     return folder
 
 
 def _downloaded(raw: Raw, folder: Path) -> Path:
-    """A folder with the downloaded raw files; what an earlier run downloaded is used again."""
+    """A folder with the downloaded raw files; files of an earlier download are used again."""
     is_archive = raw.url.endswith(".tar.gz")
     file = folder / (raw.url.rsplit("/", 1)[1] if is_archive else raw.files[0])
     checksum = CHECKSUMS[file.name]
@@ -181,5 +181,5 @@ def _downloaded(raw: Raw, folder: Path) -> Path:
 
 
 def default_data_dir() -> str:
-    """Where prepared sets go when nothing else is said, for help texts."""
+    """The default folder of prepared sets, for help texts."""
     return f"the first folder of TFDS_DATA_DIR, or {DEFAULT_DATA_DIR}"

@@ -1,4 +1,4 @@
-"""Prepared data sets on disk: where they are looked for, and reading a split without TensorFlow."""
+"""Prepared data sets on disk: their folders, and reading a split without TensorFlow."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def find_prepared(path: str, name: str, data_dir: str = "") -> Path:
 
     Args:
       path: builder and config, such as `uci_binary/dna`.
-      name: what the user calls the set, as `scripts/prepare_data.py` takes it.
-      data_dir: looked at first; "" for the usual folders alone.
+      name: the name of the set for users, as for `scripts/prepare_data.py`.
+      data_dir: searched first; "" for the usual folders alone.
 
     Raises:
       UserError: no folder has the set; the sentence has the command that gets it.
@@ -94,10 +94,10 @@ def read_splits(
 
     Args:
       path: builder and config, see `find_prepared`; likewise `name` and `data_dir`.
-      name: what the user calls the set.
-      data_dir: looked at first.
+      name: the name of the set for users.
+      data_dir: searched first.
       decoders: for `as_data_source`.
-      features: which ones the rows must have.
+      features: the features that the rows must have.
 
     Raises:
       UserError: the set is missing, damaged, in a format that needs TensorFlow, or made by classes of other packages.

@@ -28,9 +28,9 @@ def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = 
     Args:
       length: samples of an example; 0 for whole recordings, filled up to the longest (18262 samples). Longer
         recordings are cut into windows like the pieces of `poly_music`; shorter ones are filled up. The mask is 0
-        for what fills up and for context that another window scores: every sample counts once.
+        for padding and for context that another window scores: every sample is scored once.
       context: "label" to condition on the digit.
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     spec = label_context(context, 10)
     if length < 0 or length == 1:

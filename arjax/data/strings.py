@@ -25,9 +25,9 @@ def strings(
 ) -> Dataset:
     """The lines of a file of yours: names, words, SMILES, DNA, commands.
 
-    An example is a string and a token that ends it; what fills it up after that is not scored. So the likelihood is
-    that of a whole string, whatever its length: over all strings it sums to one, less the mass of longer ones than
-    fit. The end counts as one character in numbers per character, as the newline does in the file. Lines without a
+    An example is a string and a token that ends it; the padding after that is not scored. So the likelihood is that of
+    a whole string of any length: over all strings it sums to one, less the mass of strings that are too long.
+    The end counts as one character in numbers per character, as the newline does in the file. Lines without a
     character are left out.
 
     Args:

@@ -48,7 +48,7 @@ def table(
       validation_path: a file of the same columns for the validation split; "": it is cut from the rows of `path`.
       test_path: likewise.
       header: whether the first row of a file holds the names of the columns. A first row of numbers in which one stands
-        twice is data.
+        twice is an example.
       columns: those to take and their order, by name or by number from 0; () for all.
       delimiter: between cells, a character or "tab"; "spaces" for columns that are aligned by runs of them.
       validation: part of the rows for the validation split; likewise `test`. Rows that stand in the table twice may
@@ -58,20 +58,20 @@ def table(
         samples stay in data units. False: the network sees the numbers as they are.
       levels: 0 for real values. Else V: every column becomes integers 0 to V - 1, of words their alphabetical place
         (at most V of them), of numbers of at most V different values the place of the value, of other numbers
-        which of V parts they lie in, cut where equally many train rows would lie in each (with ties, not all do).
-        Which words and values there are is read off all rows. Likelihoods are then those of the levels.
+        one of V intervals, cut where equally many train rows would lie in each (with ties, not all do).
+        The words and values are those of all rows. Likelihoods are then those of the levels.
       mixed: each column has a kind of its own: binary with two different values, tokens with more words, levels with
         whole numbers of at most `most_levels` different values, else real. Likelihoods are probabilities of discrete
         columns times densities of real ones.
-      kinds: kinds of mixed columns that are another one, such as ("grade:real", "zip:tokens").
+      kinds: kinds of single mixed columns, instead of those above, such as ("grade:real", "zip:tokens").
       most_levels: see `mixed`.
       missing: "refuse" cells without a value, or make them one more "level" of their column, which is then discrete.
-      missing_cells: what stands in such a cell.
+      missing_cells: the texts of such cells.
       binary_as_real: real columns may hold nothing but 0 and 1. A density on two points has no meaning (it can be made
-        as high as one likes), so such columns are refused unless this says that they are meant.
+        arbitrarily high), so such columns are refused unless this is True.
 
     Raises:
-      UserError: no file, no table, a cell that is not what it should be, or splits without a row.
+      UserError: no file, no table, a cell of another kind than its column, or splits without a row.
     """
     files = {"train": path, "validation": validation_path, "test": test_path}
     files = {split: file for split, file in files.items() if file or split == "train"}
@@ -110,7 +110,7 @@ def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], sta
 
 
 def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]:
-    """The kinds that are stated, by the numbers of their columns."""
+    """The given kinds, by the numbers of their columns."""
     if kinds and not mixed:
         raise UserError("kinds of a table are those of mixed columns: give mixed=True as well")
     stated = {}
@@ -140,7 +140,7 @@ def _check_not_binary(path: str, columns: list[Column]) -> None:
 
 
 def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Which rows are in each split, int[N_split]: those of its own file, or some of the first file.
+    """The rows of each split, int[N_split]: those of its own file, or some of the first file.
 
     Args:
       sizes: rows of each file, one after another.

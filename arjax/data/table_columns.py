@@ -24,7 +24,7 @@ class Column:
       name: its name.
       spec: kind and number of levels of its values.
       values: float64[N] of a real column; integers from 0 otherwise.
-      words: what each level stands for; () for a real column.
+      words: the meaning of each level; () for a real column.
     """
 
     name: str
@@ -51,12 +51,12 @@ def to_cells(columns: Sequence[Column]) -> Callable[[np.ndarray], list[list[str]
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """How columns are read; the options of the data set `table`.
+    """The options of the data set `table` for columns.
 
     Attributes:
       levels: V for all columns, or 0.
       mixed: whether each has its own kind.
-      stated: kinds that are stated, by the numbers of their columns.
+      stated: given kinds, by the numbers of their columns.
       most_levels: whole numbers of more different values are real.
       missing: "refuse" or "level".
       missing_cells: cells without a value.
@@ -87,7 +87,7 @@ def make_column(cells: Cells, i: int, rule: Rule) -> Column:
             raise UserError(f"{where}, which is real and has no level for it: fill it in, or leave the column out")
         raise UserError(
             f"{where}: fill it in, leave the column out with `columns`, or give missing='level', which makes a level "
-            "of it in discrete columns; missing_cells says which cells have no value"
+            "of it in discrete columns; missing_cells has the texts of cells without a value"
         )
     if kind == "real":
         return Column(name, EventSpec((), (), "real"), _numbers(name, own))
@@ -162,7 +162,7 @@ def _places(name: str, cells: list[str], gap: np.ndarray) -> tuple[np.ndarray, t
 
 
 def _parts(cuts: np.ndarray) -> tuple[str, ...]:
-    """The parts between cuts in words."""
+    """The intervals between cuts, in words."""
     between = [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(cuts)]
     return (f"below {cuts[0]:.6g}", *between, f"from {cuts[-1]:.6g}")
 

@@ -1,4 +1,4 @@
-"""Files of tables: cells as text, the names of the columns, and where a cell stands."""
+"""Files of tables: cells as text, the names of the columns, and the places of rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Cells:
       names: of the columns.
       rows: the cells of each row.
       places: of each row, such as "row 3 of the table 'my.csv'".
-      sizes: how many rows each file has.
+      sizes: the number of rows of each file.
       fingerprint: of the contents of all files.
     """
 
@@ -37,7 +37,7 @@ class Cells:
         return [row[i] for row in self.rows]
 
 
-#: Words for what is hard to write on a command line
+#: Words for characters that are hard to write on a command line.
 DELIMITERS = {"spaces": " ", "tab": "\t"}
 
 
@@ -118,7 +118,7 @@ def _read(path: str, delimiter: str, header: bool, least: int) -> tuple[list[str
 
 
 def _cannot_be_names(row: list[str]) -> bool:
-    """Whether a first row holds numbers alone, and one of them twice: then it is data, as in binary tables."""
+    """Whether a first row holds numbers alone, and one of them twice: then it is an example, as in binary tables."""
     return len(set(row)) < len(row) and all(map(is_number, row))
 
 

@@ -18,7 +18,7 @@ def tiny_shakespeare(*, length: int = 64, eval_stride: int = 0, data_dir: str = 
     """A million characters of Shakespeare's plays, 65 different ones (Karpathy 2015).
 
     Training examples are the windows that start at every character. Evaluation windows score every character of
-    their split once; the mask is 0 for those that are there as context.
+    their split once; the mask is 0 for characters that are only context.
 
     Args:
       length: characters of a window.
@@ -26,7 +26,7 @@ def tiny_shakespeare(*, length: int = 64, eval_stride: int = 0, data_dir: str = 
         the window before. A smaller stride gives each character at least `length - eval_stride` of context (except
         at the beginning of the text), lowers the measured likelihood per character and costs `length / eval_stride`
         times the work.
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     rows = read_splits("tiny_shakespeare", "tiny_shakespeare", data_dir, features=("text",))
     texts = {split: row["text"].decode("utf-8") for split, (row,) in rows.items()}
@@ -47,7 +47,7 @@ def text(
 ) -> Dataset:
     """A text file of yours in windows, as those of `tiny_shakespeare`.
 
-    The file is cut into splits where it stands: train comes first, then validation, then test.
+    The file is cut into splits without a shuffle: train comes first, then validation, then test.
 
     Args:
       file: the text.
@@ -57,8 +57,8 @@ def text(
       splits: the parts of the file that are train, validation and test.
       validation: a file of its own, likewise `test`; "" for parts of `file`.
       min_count: 0: the vocabulary is all characters of the train split, and a character of another split that it lacks
-        is refused. Above 0: the characters that train has at least so often; all others are one token, U+FFFD, whose
-        likelihood says that a character is one of these and not which.
+        is refused. Above 0: the characters that train has at least so often; all others are one token, U+FFFD. Its
+        probability is that of the whole set of these characters.
 
     Raises:
       UserError: no file, no UTF-8, too short a text, or a character that train lacks.

@@ -1,4 +1,4 @@
-"""Sets whose examples are vectors: binary UCI sets and the wines."""
+"""Sets of vectors: binary UCI sets and the wines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
 from arjax.data.prepared import read_splits
 
-#: Standard deviations from here to its inverse, and what is computed of them, fit float32.
+#: Smallest standard deviation; the largest one is its inverse. Results computed from these fit float32.
 SMALLEST = 1e-30
 UCI_SETS = ("adult", "connect4", "dna", "mushrooms", "nips", "ocr_letters")
 
@@ -24,12 +24,12 @@ def uci_binary(*, set: str = "dna", as_image: bool = False, data_dir: str = "") 
     Args:
       set: "adult" (123 dimensions), "connect4" (126), "dna" (180), "mushrooms" (112), "nips" (500) or
         "ocr_letters" (128).
-      as_image: the letters as pictures of 16 x 8 pixels, which they are; the other sets have no such form.
-      data_dir: folder of prepared sets that is looked at first.
+      as_image: the letters as images of 16 x 8 pixels; the other sets have no such form.
+      data_dir: folder of prepared sets that is searched first.
     """
     check_choice("set", set, UCI_SETS)
     if as_image and set != "ocr_letters":
-        raise UserError(f"dataset.as_image is for the set ocr_letters: {set} has no pictures")
+        raise UserError(f"dataset.as_image is for the set ocr_letters: {set} has no images")
     name = f"uci_binary/{set}"
     x = _read(name, name, data_dir)
     if as_image:
@@ -43,10 +43,10 @@ def wine_quality(*, data_dir: str = "") -> Dataset:
 
     Each of the 12 columns is standardised with the mean and standard deviation of the train split; `scale` of the
     data set turns a density back into data units. The columns are rounded and the grade is a whole number, so a
-    density can be made as high as one likes by peaks at these values: report it with care.
+    density can be made arbitrarily high by peaks at these values: report it with care.
 
     Args:
-      data_dir: folder of prepared sets that is looked at first.
+      data_dir: folder of prepared sets that is searched first.
     """
     return standardised("wine_quality", _read("wine_quality_red", "wine_quality", data_dir))
 

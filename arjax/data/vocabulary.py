@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -20,8 +21,8 @@ class Vocabulary:
     """The tokens 0 to V - 1 of a text.
 
     Attributes:
-      symbols: the characters that tokens stand for; of bytes above 127 their numbers in hexadecimal.
-      unit: "char" or "byte", what a token is.
+      symbols: the characters of the tokens; bytes above 127 by their numbers in hexadecimal.
+      unit: that of a token, "char" or "byte".
       end: the token that ends a string; None: texts go on.
       unknown: the token of all characters without one of their own; None: these have no token.
     """
@@ -42,7 +43,7 @@ class Vocabulary:
 
     @property
     def units(self) -> str:
-        """What tokens are, in words: "characters" or "bytes"."""
+        """The unit of tokens in words: "characters" or "bytes"."""
         return next(words for words, unit in UNITS.items() if unit == self.unit)
 
     @functools.cached_property
@@ -100,6 +101,22 @@ class Vocabulary:
             return tokens.astype(np.uint8).tobytes().decode("utf-8", "replace")
         return "".join(self.symbols[token] for token in tokens)
 
+    def decode_pieces(self, pieces: Iterable[np.ndarray]) -> Iterator[str]:
+        """The text of tokens that come piece by piece, int[...] each, as they come; joined it is that of `decode`.
+
+        A character of several bytes comes with the last of them.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for tokens in pieces:
+            tokens = np.asarray(tokens).ravel()
+            ends = np.append(np.flatnonzero(tokens == self.end) if self.end is not None else [], len(tokens))
+            tokens = tokens[: int(ends[0])]
+            yield decoder.decode(tokens.astype(np.uint8).tobytes()) if self.unit == "byte" else self.decode(tokens)
+            if len(ends) > 1:
+                break
+        if rest := decoder.decode(b"", final=True):
+            yield rest
+
 
 def code_points(text: str) -> np.ndarray:
     """uint32[T]."""
@@ -116,7 +133,7 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
       end: whether there is an end token, the last one.
 
     Raises:
-      UserError: options that are none, or do not go together.
+      UserError: options that are unknown, or do not go together.
     """
     if tokens not in UNITS:
         raise UserError(f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}")
@@ -139,7 +156,7 @@ def check_known(vocabulary: Vocabulary, name: str, split: str, text: str, remedy
 
 
 def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of many texts, [N, length], with `fill` after the end of each, and how many each has, int[N]."""
+    """Tokens of many texts, [N, length], with `fill` after the end of each, and the number in each, int[N]."""
     sizes_N = np.array([vocabulary.num_tokens(text) for text in texts])
     tokens_NT = np.full((len(texts), length), fill, vocabulary.dtype)
     tokens_NT[np.arange(length) < sizes_N[:, None]] = vocabulary.encode("".join(texts))

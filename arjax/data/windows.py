@@ -1,4 +1,4 @@
-"""Windows over long sequences: every element is scored once, with what stands before it as context."""
+"""Windows over long sequences: every element is scored once, with the elements before it as context."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from arjax.core.errors import UserError
 def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """Places of windows that together score every element exactly once.
 
-    Each window starts `stride` after the one before; the last one is moved back to end with the sequence. What an
-    earlier window has scored is context only.
+    Each window starts `stride` after the one before; the last one is moved back to end with the sequence. Elements that
+    an earlier window has scored are context only.
 
     Args:
       num_elements: N, at least 1; when N <= length there is one window.
@@ -23,7 +23,7 @@ def windows(num_elements: int, length: int, stride: int) -> tuple[np.ndarray, np
       stride: 1 to `length`; `length - stride` elements are context.
 
     Returns:
-      `(starts[W], skips[W])`: first element of each window, and how many of its leading elements are context only.
+      `(starts[W], skips[W])`: first element of each window, and the number of its leading elements that are context.
 
     Raises:
       UserError: a length or stride out of range.

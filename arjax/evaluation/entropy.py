@@ -1,4 +1,4 @@
-"""How uncertain a model is along its order: entropy and measured -log p of each step."""
+"""Uncertainty of a model along its order: entropy and measured -log p of each step."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class StepEntropy:
     Attributes:
       entropy: float64[S], mean of H[p(x_t | x_<t)], summed over the sites of step t.
       entropy_stderr: float64[S], its standard error.
-      nll: float64[S], mean of -log p(x_t | x_<t) of the data. The sum over steps of `nll - entropy` is how much worse
-        the model does than it expects to: far above 0, it is too sure of itself.
+      nll: float64[S], mean of -log p(x_t | x_<t) of the data. The sum over steps of `nll - entropy` is the excess over
+        the model's own expectation: far above 0, the model is overconfident.
       nll_stderr: float64[S], its standard error.
       entropy_over_grid: float64[*grid], mean entropy of each site.
       num_examples: number of examples.
@@ -50,18 +50,18 @@ def step_entropy(
     batch_size: int = 128,
     max_examples: int = 0,
 ) -> StepEntropy:
-    """Averages the entropy of the model's conditionals, given real prefixes, over a split.
+    """Averages the entropy of the model's conditionals, given prefixes of the data, over a split.
 
     Args:
       model: the model, with its own order.
       params: its parameters.
-      dataset: data whose prefixes the conditionals see.
+      dataset: the source of the prefixes.
       split: "train", "validation" or "test".
       batch_size: B, examples scored at once; the memory that is needed grows with it.
       max_examples: only the first examples, 0: all.
 
     Raises:
-      UserError: when the data set has no such split.
+      UserError: the data set has no such split.
     """
     if split not in dataset.splits:
         raise UserError(f"data set {dataset.name!r} has no split {split!r} (it has: {', '.join(dataset.splits)})")
@@ -105,7 +105,7 @@ def _sums(model: AutoregressiveModel, params: Any, batch: Batch, log_scale_D: ja
 
 
 def _means(sums: dict[str, np.ndarray], grid_shape: tuple[int, ...]) -> StepEntropy:
-    with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 is nan: nothing is known of that step
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 is nan: a step without data
         count = sums["count"]
 
         def mean_and_stderr(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Filling in what is hidden: completions of half-observed examples, and what the truth costs given what is seen."""
+"""Inpainting: completions of partly observed examples, and the likelihood of hidden sites given visible ones."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HALVES = {"top": (0, False), "bottom": (0, True), "left": (1, False), "right": (
 
 @dataclasses.dataclass(frozen=True)
 class Completions:
-    """N examples, each completed in K ways.
+    """N examples, each with K completions.
 
     Attributes:
       truth: [N, *grid, *value].
       hidden: bool[*grid], the sites that were drawn.
-      drawn: [N, K, *grid, *value]; what is not hidden is that of the truth.
+      drawn: [N, K, *grid, *value]; visible sites have the values of the truth.
       log_prob: log p(hidden | visible) of each completion, float[N, K], in nats.
       log_prob_truth: the same of the truth, [N].
     """
@@ -58,7 +58,7 @@ def half(grid_shape: tuple[int, ...], name: str) -> np.ndarray:
 def complete(
     model: AutoregressiveModel, params: Any, batch: Batch, hidden: np.ndarray, num: int, key: jax.Array
 ) -> Completions:
-    """Draws the hidden sites of N examples in `num` ways each, from their exact conditional distribution.
+    """Draws the hidden sites of N examples `num` times each, from their exact conditional distribution.
 
     Args:
       model: the model.
@@ -73,7 +73,7 @@ def complete(
     """
     x = np.asarray(batch.x)
     hidden = as_sites(model.event, hidden, "hidden")
-    evidence_first(model, ~hidden, hidden)  # what cannot be scored is not drawn
+    evidence_first(model, ~hidden, hidden)  # refuses a query that cannot be scored
     each = jax.tree.map(lambda array: np.repeat(np.asarray(array), num, axis=0), batch)
     drawn = model.sample(params, key, len(each), given=each.x, observed=~hidden, context=each.context)
 
@@ -97,10 +97,10 @@ def score_hidden(
     mesh: Mesh | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """The exact cost of the hidden sites given the visible ones, over a whole split.
+    """The exact negative log-likelihood of the hidden sites given the visible ones, over a whole split.
 
-    With every site hidden this is `evaluate` in one order: likewise in data units, and sites that a mask leaves out are
-    neither scored nor counted.
+    With every site hidden this is `evaluate` in one order. Scores are in data units. Masked sites are neither scored
+    nor counted.
 
     Args:
       model: the model.
@@ -108,7 +108,7 @@ def score_hidden(
       dataset: has the split.
       split: "train", "validation" or "test".
       hidden: bool[*grid], the sites that are scored.
-      visible: bool[*grid], the sites that are given; those in neither set are not seen.
+      visible: bool[*grid], the sites that are observed; those in neither set are marginalised.
       batch_size: rows per batch.
       mesh: that of the parameters; None: one device.
       seed: of a transform that draws at random.

@@ -31,7 +31,7 @@ class Hidden:
 
     Attributes:
       sites: bool[*grid], those that are scored.
-      visible: bool[*grid], those that are given.
+      visible: bool[*grid], those that are observed.
     """
 
     sites: np.ndarray
@@ -48,11 +48,11 @@ def eval_step(
 ) -> Rows:
     """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each.
 
-    `log_scale_D` is what each site adds for densities in the units of the data, where these were standardised. With
+    `log_scale_D` is the term of each site for densities in the units of the data, where these were standardised. With
     `orders`, K factorizations in one (each array with a first axis of length K), the likelihood is that of their
-    mixture, p(x) = 1/K sum_k p(x | order k), and that of each comes as well: `by_order` [B, K]. One is computed after
-    the other, so K costs time and no memory. With `hidden`, it is the likelihood of these sites given the visible ones,
-    in one order that answers for it.
+    mixture, p(x) = 1/K sum_k p(x | order k), and `by_order` [B, K] has that of each. The orders are computed one after
+    another, so K costs time and no memory. With `hidden`, it is the likelihood of these sites given the visible ones,
+    in one order that visits the visible sites first.
     """
     num = len(batch)
     counted = jnp.ones((num, *model.event.grid_shape), bool) if batch.mask is None else batch.mask > 0
@@ -107,17 +107,17 @@ class Evaluator:
           dataset: its splits, and the transform that makes events of its rows.
           batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp.
           mesh: as the parameters'; None: where these are, on one device.
-          num_orders: of a model with several orders: so many of them, in equal parts, are what is scored.
+          num_orders: K, for a model with several orders: the mixture of K of them with equal weights is scored.
           seed: of a transform that draws at random. The draws do not depend on the parameters, so scores compare.
-          hidden: the sites that are scored, and those that they are given; None: all sites given nothing.
+          hidden: the scored sites and the observed ones; None: all sites are scored, none is observed.
         """
         self._dataset, self._event = dataset, model.event
         self._batch_size, self._sharding, self._own, out = batch_size, None, None, {}
         if mesh is not None:
             # The last axis of the mesh (tensor) splits layers, the others split batches.
             axes = tuple(mesh.axis_names[:-1])
-            ways = math.prod(mesh.shape[axis] for axis in axes)
-            self._batch_size = -(-batch_size // ways) * ways
+            num_shards = math.prod(mesh.shape[axis] for axis in axes)
+            self._batch_size = -(-batch_size // num_shards) * num_shards
             self._sharding = NamedSharding(mesh, PartitionSpec(axes))
             self._own = own_rows(self._sharding, self._batch_size)
             # Whole on every device: each process reads the scores of all rows.
@@ -197,13 +197,13 @@ def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size
 
 
 def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
-    """What several orders add to a result, from the nats of each example under each order.
+    """The entries of a result about several orders, from the nats of each example under each order.
 
     Returns:
       `num_orders` K; `negative_elbo_nats`, the mean over the orders, which bounds the nats of their mixture from above;
       `negative_elbo_stderr`, its standard error as an estimate of the mean over many more orders, of which these are
-      drawn (where these are all that there are, it has none); and
-      `nll_nats_by_num_orders`, the nats of the mixtures of the first 1, 2, ..., K orders: what each one gains.
+      drawn (the mean over all orders of a model has no such error); and
+      `nll_nats_by_num_orders`, the nats of the mixtures of the first 1, 2, ..., K orders.
     """
     num_orders = nll_BK.shape[1]
     log_sum_BK = np.logaddexp.accumulate(-nll_BK, axis=1) - np.log(np.arange(1, num_orders + 1))
@@ -219,7 +219,7 @@ def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
 def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = "") -> dict[str, float]:
     """The numbers that `evaluate` returns, from the nats and the scored sites of each example.
 
-    Rows that score nothing (a window that is all context) are not examples. `text` is the unit of a text, "char" or
+    Rows without a scored site (a window that is all context) are not examples. `text` is the unit of a text, "char" or
     "byte".
     """
     nll, sites = nll[sites > 0], sites[sites > 0]
@@ -243,7 +243,7 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = 
 
 
 def _stderr(values: np.ndarray) -> float:
-    """The standard error of a mean; 0 for a single value, which tells nothing about it."""
+    """The standard error of a mean; 0 for a single value."""
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 
-#: What `evaluate` returns; which of them depends on the data: texts have characters, sequences of vectors have frames.
+#: The numbers that `evaluate` returns. Some depend on the data: texts have characters, sequences of vectors frames.
 SCORES = (
     "nll_nats",
     "nll_stderr",
@@ -27,8 +27,11 @@ SCORES = (
     "num_orders",
     "negative_elbo_nats",
     "negative_elbo_stderr",
+    "k_step_bound_nats",
+    "k_step_bound_stderr",
+    "k_steps",
 )
-#: What a run adds to the scores: those of its parameters on validation, and what it cost.
+#: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.
 OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)
 OF_A_RUN = (
     *OF_VALIDATION,
@@ -43,6 +46,6 @@ OF_A_RUN = (
 
 
 def check_metric(metric: str, owner: str, known: tuple[str, ...] = SCORES + OF_A_RUN) -> None:
-    """Raises `UserError` when nothing that is trained can report the metric; `owner` says in words who wants it."""
+    """Raises `UserError` when no run can report the metric; `owner` names, in words, the part that asks for it."""
     if metric not in known:
         raise UserError(f"{owner} reports no {metric!r}{did_you_mean(metric, known)}")

@@ -1,4 +1,4 @@
-"""What samples are asked to begin with, and to be conditioned on: prompts of text, and classes."""
+"""Prompts and contexts of samples: beginnings of text, and classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arjax.data.vocabulary import Vocabulary
 
 
 def text_of(dataset: Dataset) -> Vocabulary:
-    """What the tokens of a data set stand for; raises `UserError` where its examples are no text."""
+    """The vocabulary of a data set; raises `UserError` where its examples are no text."""
     if dataset.vocabulary is None or len(dataset.event.grid_shape) != 1:
         raise UserError(f"a prompt is the beginning of a text, and examples of {dataset.name!r} are no text")
     return dataset.vocabulary
@@ -49,9 +49,27 @@ def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
     return {"given": given_T, "observed": np.arange(length) < len(tokens_K)}
 
 
+def beginning_options(dataset: Dataset, prompt: str, length: int) -> dict[str, Any]:
+    """The option `given` of `arjax.models.longer.pieces`: the tokens of a prompt, fewer than the `length` of the draw.
+
+    Raises:
+      UserError: the data is no text, or the prompt leaves nothing to draw or has a character without a token.
+    """
+    tokens_K = encode_prompt(dataset, prompt)
+    if len(tokens_K) >= length:
+        units = dataset.vocabulary.units
+        raise UserError(f"a prompt of {len(tokens_K)} {units} leaves nothing to draw of a text of {length}")
+    return {"given": tokens_K}
+
+
+def end_of(dataset: Dataset) -> int | None:
+    """The token that ends an example of a text, where there is one."""
+    return None if dataset.vocabulary is None else dataset.vocabulary.end
+
+
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What samples are to begin with and to be conditioned on.
+    """The prompt and the context of samples.
 
     Attributes:
       prompt: the first characters of each; "" for none.
@@ -61,13 +79,21 @@ class Asked:
     prompt: str = ""
     context: str = ""
 
-    def options(self, dataset: Dataset) -> dict[str, Any]:
-        """The options of `model.draw` that are asked for; raises `UserError` where they do not fit the data."""
-        options = prompt_options(dataset, self.prompt) if self.prompt else {}
+    def options(self, dataset: Dataset, length: int = 0) -> dict[str, Any]:
+        """The options of `model.draw` for them, or of `longer.pieces` where there is a length.
+
+        Raises:
+          UserError: they do not fit the data.
+        """
+        options = {}
+        if self.prompt and length:
+            options = beginning_options(dataset, self.prompt, length)
+        elif self.prompt:
+            options = prompt_options(dataset, self.prompt)
         return options | ({"context": parse_context(dataset.context, self.context)} if self.context else {})
 
     def about(self) -> dict[str, str]:
-        """What is written beside the samples: nothing where nothing is asked for."""
+        """The entries of the file beside the samples; empty without a prompt and a context."""
         return {name: text for name, text in dataclasses.asdict(self).items() if text}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,9 +13,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
+from arjax.core.errors import UserError
 from arjax.data import Dataset
+from arjax.data.windows import RandomWindows
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context, is_one_context
+from arjax.models.longer import joined, of_length, pieces
 from arjax.models.sampling import keys_of
 from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
 from arjax.samplers import Draw, Resources, Sampler, make_sampler
@@ -33,30 +36,64 @@ def draw_on_mesh(
     *,
     given: Any = None,
     context: Any = None,
+    length: int = 0,
     **options: Any,
 ) -> Draw:
     """`num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
 
-    Every device computes its own examples, with parameters wherever they lie. Where `num` does not divide over the
-    axes, some examples more are drawn and thrown away. All processes of a run call this together.
+    Every device computes its own examples, whatever the sharding of the parameters. Where `num` is no multiple of the
+    size of the axes, more examples are drawn and the rest is dropped. All processes of a run call this together.
 
     Args:
       model: the model.
       params: its parameters, on the mesh.
       key: example b has the key fold_in(key, b).
-      num: how many.
+      num: the number of examples.
       mesh: as from `make_mesh`.
       given: values to clamp, of one example or of each.
       context: of one example or of each.
-      **options: those of `model.draw`.
+      length: sites of each example, of a model of sequences; 0: as many as it was trained on.
+      **options: those of `model.draw`, or of `pieces_on_mesh` where there is a length.
 
     Returns:
       The draw, whole on every device.
 
     Raises:
-      UserError: as `model.draw`.
+      UserError: as `model.draw`, or as `arjax.models.longer.pieces`.
     """
-    keys_of(key, num)  # the number that is named in messages is the one asked for
+    if length:
+        found = pieces_on_mesh(model, params, key, num, mesh, length, given=given, context=context, **options)
+        return joined(found, length, options.get("end"))
+    keys, options = _on_mesh(model, key, num, mesh, given, context, options)
+    return _first(model.draw(params, keys, **options), num, mesh)
+
+
+def pieces_on_mesh(
+    model: AutoregressiveModel,
+    params: Any,
+    key: jax.Array,
+    num: int,
+    mesh: Mesh,
+    length: int,
+    *,
+    given: Any = None,
+    context: Any = None,
+    **options: Any,
+) -> Iterator[Draw]:
+    """`num` sequences of `length` sites, piece by piece as they are drawn; see `arjax.models.longer.pieces`.
+
+    The arguments are those of `draw_on_mesh`, but `given` holds the first sites, of one example or of each.
+    """
+    keys, options = _on_mesh(model, key, num, mesh, given, context, options)
+    found = pieces(model, params, keys, length, **options)
+    return (_first(piece, num, mesh) for piece in found)
+
+
+def _on_mesh(
+    model: AutoregressiveModel, key: jax.Array, num: int, mesh: Mesh, given: Any, context: Any, options: dict[str, Any]
+) -> tuple[jax.Array, dict[str, Any]]:
+    """The keys of at least `num` examples, as many as divide over the mesh, and the options of a draw of so many."""
+    keys_of(key, num)  # checks `num` before it is rounded up: messages name it
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     drawn = -(-num // parts) * parts
 
@@ -64,21 +101,31 @@ def draw_on_mesh(
     if not is_one_context(model.context_spec, context):
         context = jax.tree.map(lambda array: array[rows], as_context(model.context_spec, context, num))
     if given is not None:
-        each = jnp.shape(given) == (num, *model.event.shape)
-        options["given"] = jnp.asarray(given)[rows] if each else given
+        each = jnp.ndim(given) == 1 + len(model.event.shape) and len(given) == num
+        options = options | {"given": jnp.asarray(given)[rows] if each else given}
     split = jax.jit(lambda tree: tree, out_shardings=batch_sharding(mesh))
-    found = model.draw(params, keys_of(key, drawn), context=context, place=split, **options)
-    return _first(found, num, mesh)
+    return keys_of(key, drawn), options | {"context": context, "place": split}
 
 
 def _first(found: Draw, num: int, mesh: Mesh) -> Draw:
     """The first examples of a draw, on all devices."""
+    return _cut_to(num, mesh)(found)
+
+
+@functools.lru_cache(maxsize=16)
+def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
+    """One function for all pieces of a draw, which are then compiled once for each of their shapes."""
     cut = functools.partial(jax.tree.map, lambda leaf: leaf[:num])
-    return jax.jit(cut, out_shardings=replicated(mesh))(found)
+    return jax.jit(cut, out_shardings=replicated(mesh))
 
 
 def prepare_sampler(
-    sampler: str | Sampler, model: AutoregressiveModel, params: Any, dataset: Dataset, open_run: OpenRun
+    sampler: str | Sampler,
+    model: AutoregressiveModel,
+    params: Any,
+    dataset: Dataset,
+    open_run: OpenRun,
+    length: int = 0,
 ) -> Sampler:
     """A sampler with the arrays that it needs beside those of the model, from the data of a run and other runs.
 
@@ -88,13 +135,19 @@ def prepare_sampler(
       params: its parameters.
       dataset: its data.
       open_run: workdir -> another run, with its `model` and its `params`.
+      length: that of the draw, see `draw_on_mesh`.
 
     Raises:
       UserError: an unknown sampler or option, or something that it needs is missing or does not fit the model.
     """
 
     def examples(split: str, num: int) -> Batch:
+        if split not in dataset.splits:
+            raise UserError(f"this sampler needs the {split} split of the data, which {dataset.name!r} does not have")
         source = dataset.splits[split]
-        return source.__getitems__(np.arange(min(num, len(source))))
+        apart = source.length if isinstance(source, RandomWindows) else 1  # else most of them would overlap
+        rows = source.__getitems__(np.arange(0, len(source), max(apart, -(-len(source) // num))))
+        return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
 
-    return make_sampler(sampler).prepare(model, params, Resources(examples, open_run))
+    drawn_by = of_length(model, length) if length else model
+    return make_sampler(sampler).prepare(drawn_by, params, Resources(examples, open_run))

@@ -1,7 +1,7 @@
 """Speed of computations, measured so that a busy machine cannot mislead.
 
-Things that are compared take turns, round by round, and are compared within each round: a slow spell of the machine
-then slows all of them. Every number is a median over the rounds.
+Functions are called in turn, round by round, and are compared within each round: a slow spell of the machine then
+slows all of them. Every number is a median over the rounds.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def time_in_turns(
     """Seconds per call of each function, one number per round.
 
     Args:
-      functions: by name; what they return is waited for, so work that JAX has only dispatched is counted.
+      functions: by name; their results are waited for, so work that JAX has only dispatched is counted.
       rounds: in each, every function has one turn.
-      min_seconds: a turn repeats its function for about this long, so that short calls are measured well too.
+      min_seconds: about the duration of a turn: short calls are repeated, which measures them well.
 
     Returns:
       name -> seconds per call, float[rounds].
@@ -82,7 +82,7 @@ def matrix_product(size: int = 2048) -> tuple[Callable[[], jax.Array], float]:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingSpeed:
-    """How long it takes to draw a batch.
+    """The time to draw a batch.
 
     Attributes:
       cached_seconds: the cached sampler, measured whole.
@@ -124,7 +124,7 @@ def sampling_speed(model: AutoregressiveModel, params: Any, num: int, rounds: in
 def _some_naive_steps(
     model: AutoregressiveModel, params: Any, num: int, seconds: float = 0.5
 ) -> tuple[dict[str, Callable[[], jax.Array]], int]:
-    """The first steps of naive sampling in both forms, and how many: as many as take about `seconds`, at least 2."""
+    """The first steps of naive sampling in both forms, and their number: about `seconds` of work, at least 2 steps."""
     canvas = jnp.zeros((num, *model.event.shape), model.event.dtype)
     drawn_by = Steps(model, params, example_keys(jax.random.key(0), num), None, 1.0)
 

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
@@ -19,11 +20,12 @@ from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context
 from arjax.models.queries import evidence_first
+from arjax.samplers.beams import Beams, Search
 
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
-    """What may follow.
+    """A continuation of a prompt.
 
     Attributes:
       text: the characters; `<end>` where a string ends.
@@ -43,11 +45,11 @@ class Suggestion:
 
 @dataclasses.dataclass(frozen=True)
 class Suggestions:
-    """What may follow a prompt, most probable first.
+    """Continuations of a prompt, most probable first.
 
     Attributes:
       prompt: the part of the prompt that was read: all of it, or its last characters where windows are shorter.
-      num_dropped: how many characters before these were not read.
+      num_dropped: the number of characters before these, which were not read.
       next: single tokens.
       continuations: texts up to and with the first space (or newline) behind another character, or the end.
     """
@@ -79,16 +81,16 @@ def suggest(
 
     Every probability is exact: a product of conditionals of the model, in an order that visits the prompt and then the
     sites behind it one after another. Beam search keeps the `beams` most probable beginnings of each length, so it may
-    miss a continuation whose beginning is improbable (Graves, "Sequence Transduction with Recurrent Neural Networks",
+    miss a continuation with an improbable beginning (Graves, "Sequence Transduction with Recurrent Neural Networks",
     2012, section 2.4; here without its merging of prefixes).
 
     Args:
       model: a model of text.
       params: its parameters.
       dataset: has the vocabulary.
-      prompt: the characters before. Windows of a long text may begin anywhere, so that of a longer prompt than fits
-        before `length` further characters the last ones are read. A string begins at its beginning: it has to fit.
-      num: of each kind, at most.
+      prompt: the characters before. Windows of a long text may begin anywhere: of a prompt that does not fit together
+        with `length` further characters, only the last characters are read. The prompt of a string has to fit.
+      num: the most suggestions of each kind.
       length: tokens of the longest continuation.
       beams: breadth of the search.
       context: of one example, for a model that has one.
@@ -100,27 +102,27 @@ def suggest(
     if min(num, length, beams) < 1:
         raise UserError(f"num, length and beams must be at least 1, not {num}, {length} and {beams}")
     vocabulary = text_of(dataset)
-    tokens_K, num_dropped, room = _read(vocabulary, dataset, prompt, length)
+    tokens_K, num_dropped, num_further = _read(vocabulary, dataset, prompt, length)
     start, num_sites = len(tokens_K), model.event.num_sites
     sites_TD = np.eye(num_sites, dtype=bool)
-    factorization = evidence_first(model, np.arange(num_sites) < start, *sites_TD[start : start + room])
+    factorization = evidence_first(model, np.arange(num_sites) < start, *sites_TD[start : start + num_further])
     _check_table(model, factorization)
     model = dataclasses.replace(model, factorization=factorization, orders=None)
-    table = functools.partial(_next, model, params, as_context(model.context_spec, context, beams, one_for_all=True))
+    context = as_context(model.context_spec, context, beams, one_for_all=True)
     x_BT = np.zeros((beams, num_sites), np.int32)
     x_BT[:, :start] = tokens_K
-    first_V = np.asarray(table(x_BT, start), np.float64)[0]
+    first_V = np.asarray(_next(model, params, context, x_BT, start), np.float64)[0]
     best = np.argsort(-first_V, kind="stable")[:num]
     return Suggestions(
         prompt=prompt[num_dropped:] if vocabulary.unit == "char" else vocabulary.decode(tokens_K),
         num_dropped=num_dropped,
         next=tuple(Suggestion(vocabulary.symbols[v], float(first_V[v])) for v in best if v < len(vocabulary)),
-        continuations=_search(vocabulary, table, x_BT, start, room, num),
+        continuations=_search(vocabulary, model, params, context, x_BT, start, num_further, num),
     )
 
 
 def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) -> tuple[np.ndarray, int, int]:
-    """The tokens of the prompt that are read, how many are not, and how many may follow."""
+    """The tokens of the prompt that are read, the number of those that are not, and the most tokens that may follow."""
     tokens_K, num_sites = encode_prompt(dataset, prompt), dataset.event.num_sites
     if vocabulary.end is not None:
         if len(tokens_K) >= num_sites:
@@ -129,9 +131,9 @@ def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) ->
                 f"{num_sites - 1}"
             )
         return tokens_K, 0, min(length, num_sites - len(tokens_K))
-    room = min(length, (num_sites + 1) // 2)
-    num_dropped = max(len(tokens_K) - (num_sites - room), 0)
-    return tokens_K[num_dropped:], num_dropped, room
+    num_further = min(length, (num_sites + 1) // 2)
+    num_dropped = max(len(tokens_K) - (num_sites - num_further), 0)
+    return tokens_K[num_dropped:], num_dropped, num_further
 
 
 def _check_table(model: AutoregressiveModel, factorization: Factorization) -> None:
@@ -155,34 +157,60 @@ def _next(model: AutoregressiveModel, params: Any, context: Any, x_BT: jax.Array
 
 
 def _search(
-    vocabulary: Vocabulary, table: Any, x_BT: np.ndarray, start: int, room: int, num: int
+    vocabulary: Vocabulary,
+    model: AutoregressiveModel,
+    params: Any,
+    context: Any,
+    x_BT: np.ndarray,
+    start: int,
+    num_further: int,
+    num: int,
 ) -> tuple[Suggestion, ...]:
-    """Beam search for the most probable continuations of at most `room` tokens."""
-    beams, finished = len(x_BT), []
-    x_BT, log_p_B = x_BT.copy(), np.where(np.arange(len(x_BT)) == 0, 0.0, -np.inf)
-    for site in range(start, start + room):
-        log_p_BV = log_p_B[:, None] + np.asarray(table(x_BT, site), np.float64)
-        log_p_BV[:, len(vocabulary) :] = -np.inf  # an alphabet of one character has a second level
-        going = []
-        for flat in np.argsort(-log_p_BV, axis=None, kind="stable"):
-            b, v = divmod(int(flat), log_p_BV.shape[1])
-            tokens, log_p = [*x_BT[b, start:site].tolist(), v], float(log_p_BV[b, v])
-            if len(going) == beams or log_p == -np.inf:
-                break
-            if _is_complete(vocabulary, tokens):
-                finished.append(Suggestion(_text(vocabulary, tokens), log_p))
-            else:
-                going.append((tokens, log_p))
-        finished = sorted(finished, key=lambda each: -each.log_prob)[:num]
-        # What goes on can only become less probable.
-        if not going or (len(finished) == num and finished[-1].log_prob >= going[0][1]):
-            going = []
-            break
-        x_BT[: len(going), start : site + 1] = [tokens for tokens, _ in going]
-        log_p_B = np.full(beams, -np.inf)
-        log_p_B[: len(going)] = [log_p for _, log_p in going]
-    finished += [Suggestion(_text(vocabulary, tokens), log_p, complete=False) for tokens, log_p in going]
-    return tuple(sorted(finished, key=lambda each: -each.log_prob)[:num])
+    """Beam search for the most probable continuations of at most `num_further` tokens."""
+    symbols, num_values = vocabulary.symbols, model.event.num_levels
+    known_V = np.arange(num_values) < len(vocabulary)  # an alphabet of one character has a second level
+    space_V = np.array([known and symbols[v].isspace() for v, known in enumerate(known_V)])
+    end_V = np.arange(num_values) == (-1 if vocabulary.end is None else vocabulary.end)
+    kinds, stop = (known_V, space_V, end_V), start + num_further
+    complete, going = _beams(model, params, context, x_BT, start, stop, kinds, num)
+    found = []
+    for beams, whole in ((complete, True), (going, False)):
+        for x_T, log_prob in zip(np.asarray(beams.x[0]), np.asarray(beams.log_prob[0], np.float64), strict=True):
+            tokens = x_T[start:stop].tolist()
+            size = next((n for n in range(1, num_further + 1) if _is_complete(vocabulary, tokens[:n])), num_further)
+            if log_prob > -np.inf:
+                found.append(Suggestion(_text(vocabulary, tokens[:size]), float(log_prob), whole))
+    return tuple(sorted(found, key=lambda each: -each.log_prob)[:num])
+
+
+@functools.partial(jax.jit, static_argnames="num")
+def _beams(
+    model: AutoregressiveModel,
+    params: Any,
+    context: Any,
+    x_BT: jax.Array,
+    start: jax.Array,
+    stop: jax.Array,
+    kinds: tuple[jax.Array, jax.Array, jax.Array],
+    num: int,
+) -> tuple[Beams, Beams]:
+    """The `num` best complete continuations of the first of B equal rows, and the B best ones of full length.
+
+    A full pass for each further site, so that the sites of a step may be several. `kinds` are bool[V]: the tokens that
+    there are, those that are spaces, and the end.
+    """
+    known_V, space_V, end_V = kinds
+
+    def advance(carry: Any, x_1BT: jax.Array, site: jax.Array) -> tuple[Any, jax.Array]:
+        return carry, jnp.where(known_V, _next(model, params, context, x_1BT[0], site), -jnp.inf)[None]
+
+    def completes(x_T: jax.Array, site: jax.Array) -> jax.Array:
+        before_T = (jnp.arange(len(x_T)) >= start) & (jnp.arange(len(x_T)) < site)
+        return end_V | (space_V & (before_T & ~space_V[x_T]).any())
+
+    search = Search(advance, jnp.arange(x_BT.shape[1]), start, stop, completes, num)
+    state = search((), x_BT[:1], len(x_BT))
+    return state.complete, state.going
 
 
 def _is_complete(vocabulary: Vocabulary, tokens: list[int]) -> bool:

@@ -37,7 +37,7 @@ def symmetry(
     Args:
       grid_shape: shape of the grid.
       data: training examples, for `of`.
-      of: the order, on a grid whose axes are `axes` of this one.
+      of: the order, on a grid with the axes `axes` of this one.
       axes: a permutation of the axes; () leaves them as they are.
       flip: axes of this grid along which sites are counted from the end.
     """
@@ -58,7 +58,7 @@ def shuffled_within(
 ) -> np.ndarray:
     """Another order in which every `size` sites in a row come in a random sequence: letters within a word's length.
 
-    What is near stays near: the part of an order's effect that is local.
+    Neighbours stay close: the comparison with `of` shows the local part of the effect of an order.
     """
     for name, value, least in (("size", size, 1), ("seed", seed, 0)):
         if not is_integer(value) or value < least:

@@ -30,8 +30,8 @@ def variance(grid_shape: Grid, data: np.ndarray, descending: bool = True) -> np.
 
 @ORDERINGS.register("mutual_information")
 def mutual_information(grid_shape: Grid, data: np.ndarray, nearest: bool = True) -> np.ndarray:
-    """Greedy: first the site with the largest entropy, then always that which shares most information with some site
-    visited before it (`nearest=False`: that whose largest share is least, so that early sites are nearly independent).
+    """Greedy: first the site with the largest entropy, then always the site with the largest mutual information with
+    any site visited before it (`nearest=False`: the smallest such maximum, so that early sites are nearly independent).
     """
     if not isinstance(nearest, bool):
         raise UserError(f"nearest of a mutual_information ordering must be True or False, not {nearest!r}")

@@ -27,10 +27,10 @@ class Factorization:
 
     Attributes:
       order: int32[D], the site visited n-th.
-      rank: int32[D], when a site is visited: the inverse permutation of `order`.
+      rank: int32[D], the position of a site in the order: the inverse permutation of `order`.
       step: int32[D], the step in which a site is generated, 0..S-1.
       blocks: int32[S, M], the sites of each step in order; rows shorter than the largest block are padded with D.
-      slot: int32[D], where a site stands in `blocks.ravel()`.
+      index_in_blocks: int32[D], the index of a site in `blocks.ravel()`.
       grid_shape: shape of the grid (static).
       parents: bool[D, D], [i, j] iff site i may depend on site j, where that is not every site of an earlier step.
       connected: whether there is any edge in `parents`, where there is such a graph (static).
@@ -40,7 +40,7 @@ class Factorization:
     rank: Array
     step: Array
     blocks: Array
-    slot: Array
+    index_in_blocks: Array
     grid_shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     parents: Array | None = None
     connected: bool = dataclasses.field(default=True, metadata={"static": True})
@@ -64,13 +64,13 @@ class Factorization:
     def has_edges(self) -> bool:
         """Whether any site may depend on another: not with one step, nor under a graph without edges.
 
-        Networks leave out what they make of earlier sites then. They must: XLA's CPU compiler (jax 0.10 to 0.12)
-        computes the product with a mask that is constant and empty wrongly when it fuses it with a softmax.
+        Networks then leave out the terms of earlier sites. They must: XLA's CPU compiler (jax 0.10 to 0.12) computes
+        the product with a constant empty mask wrongly when it fuses it with a softmax.
         """
         return self.num_steps > 1 and self.connected
 
     def sites(self, t: int | Array) -> tuple[jax.Array, jax.Array]:
-        """The sites of step t, int[M], and which of them exist, bool[M] (padding is the out-of-range site D)."""
+        """The sites of step t, int[M], and bool[M], whether each exists (padding is the out-of-range site D)."""
         sites_M = jnp.asarray(self.blocks)[t]
         return sites_M, sites_M < self.num_sites
 
@@ -111,7 +111,7 @@ def from_order(order: Sequence[int] | np.ndarray, sizes: Sequence[int], grid_sha
         "rank": rank_D,
         "step": step_of_rank_D[rank_D],
         "blocks": blocks_SM,
-        "slot": (step_of_rank_D * block_size + place_D)[rank_D],
+        "index_in_blocks": (step_of_rank_D * block_size + place_D)[rank_D],
     }
     return Factorization(**{k: v.astype(np.int32) for k, v in fields.items()}, grid_shape=grid_shape)
 
@@ -124,7 +124,7 @@ def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
         raise UserError("a factorization with a dependency graph cannot be reordered: its edges follow its order")
     order_D = jnp.asarray(order_D, jnp.int32)
     rank_D = jnp.argsort(order_D).astype(jnp.int32)
-    by_rank = {name: jnp.asarray(getattr(like, name))[jnp.asarray(like.order)] for name in ("step", "slot")}
+    by_rank = {name: jnp.asarray(getattr(like, name))[jnp.asarray(like.order)] for name in ("step", "index_in_blocks")}
     no_site = jnp.full(1, like.num_sites, jnp.int32)
     rank_SM = jnp.concatenate([jnp.asarray(like.rank), no_site])[jnp.asarray(like.blocks)]
     return Factorization(
@@ -132,7 +132,7 @@ def reorder(like: Factorization, order_D: jax.Array) -> Factorization:
         rank=rank_D,
         step=by_rank["step"][rank_D],
         blocks=jnp.concatenate([order_D, no_site])[rank_SM],
-        slot=by_rank["slot"][rank_D],
+        index_in_blocks=by_rank["index_in_blocks"][rank_D],
         grid_shape=like.grid_shape,
     )
 

@@ -1,4 +1,4 @@
-"""Dependency graphs: which of the earlier sites a site may depend on, where that is not all of them.
+"""Dependency graphs: the earlier sites that a site may depend on, where these are not all earlier sites.
 
 Each graph is a function `(factorization, data, ...) -> bool[D, D]`, [i, j] iff there is an edge from site j to site i.
 In a Bayesian network, conditionals read the parents of each site alone: p(x) = prod_i p(x_i | x_parents(i)) (Pearl,
@@ -19,7 +19,7 @@ from arjax.factorization.factorization import Factorization
 
 GRAPHS = Registry("dependency graph", hidden=("factorization", "data"))
 
-#: Graphs that are read off the training examples.
+#: Graphs that are computed from the training examples.
 _NEED_DATA = ("chow_liu_tree",)
 
 
@@ -74,12 +74,12 @@ def neighbours(factorization: Factorization, data: np.ndarray | None, distance: 
 
 @GRAPHS.register("edges")
 def edges(factorization: Factorization, data: np.ndarray | None, arrows: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """A given Bayesian network: edges (parent, child), as in `edges(arrows=((0, 1), (0, 2)))`."""
+    """A Bayesian network from a list of edges (parent, child), as in `edges(arrows=((0, 1), (0, 2)))`."""
     num_sites, flat = factorization.num_sites, []
-    for arrow in arrows if isinstance(arrows, tuple | list) else (arrows,):
-        pair = flat_integers(arrow) if isinstance(arrow, tuple | list) else None
+    for edge in arrows if isinstance(arrows, tuple | list) else (arrows,):
+        pair = flat_integers(edge) if isinstance(edge, tuple | list) else None
         if pair is None or len(pair) != 2 or min(pair) < 0 or max(pair) >= num_sites:
-            raise UserError(f"an edge is (parent, child), sites from 0 to {num_sites - 1}, not {arrow!r}")
+            raise UserError(f"an edge is (parent, child), sites from 0 to {num_sites - 1}, not {edge!r}")
         flat.append(pair)
     parents_DD = np.zeros((num_sites, num_sites), bool)
     for parent, child in flat:

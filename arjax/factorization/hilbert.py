@@ -14,8 +14,8 @@ from arjax.factorization.orderings import ORDERINGS, Grid
 def hilbert(grid_shape: Grid) -> np.ndarray:
     """A space-filling curve on the last two axes, from the first corner; leading axes in raster order.
 
-    On a square whose side is a power of two it is Hilbert's (1891); on other rectangles the pieces are unequal, as in
-    Cerveny's generalisation, and one step may be diagonal where the longer side is odd and the shorter even.
+    On a square with a side of 2^n it is Hilbert's (1891). On other rectangles the pieces are unequal, as in Cerveny's
+    generalisation, and one step may be diagonal where the longer side is odd and the shorter even.
     """
     *leading, height, width = (1, *grid_shape) if len(grid_shape) == 1 else grid_shape
     # Points of the plane are complex numbers, column + i row; the walk goes along the longer side.

@@ -1,4 +1,4 @@
-"""What an order is called, read off the order itself."""
+"""The name of an order, from the order itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arjax.factorization.orderings import ORDERINGS, make_order, needs_data
 def order_name(factorization: Factorization) -> str:
     """`snake order`, `hilbert order, 4 steps`: by the first ordering that gives it at its defaults, else its sites.
 
-    The order is all that a factorization keeps, so the name is the one of an ordering that gives the same order.
+    A factorization does not keep the call string of its order, so the name is that of an ordering with the same order.
     """
     if isinstance(factorization.order, jax.core.Tracer):
         return "a traced order"

@@ -1,4 +1,4 @@
-"""Distributions over orders: which orders a model is trained on, and which of them it is scored on.
+"""Distributions over orders: the orders that a model is trained on, and those of them that it is scored on.
 
 One set of parameters then supports many orders. Each distribution is a function `(grid_shape, data, ...) -> pool`: the
 orders int64[K, D], all equally probable, or None for all permutations.
@@ -26,7 +26,7 @@ ORDER_DISTRIBUTIONS = Registry("distribution over orders", hidden=("grid_shape",
 
 @ORDER_DISTRIBUTIONS.register("uniform")
 def uniform(grid_shape: Grid, data: np.ndarray | None) -> None:
-    """All D! orders, each as probable as the others."""
+    """All D! orders, all equally probable."""
     return None
 
 

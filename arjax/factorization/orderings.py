@@ -87,7 +87,7 @@ def diagonal(grid_shape: Grid) -> np.ndarray:
 def spiral(grid_shape: Grid, inward: bool = True) -> np.ndarray:
     """Clockwise around the last two axes from the outside in (`inward=False`: from the centre out).
 
-    Leading axes are visited in raster order, one spiral after another. On a line it takes the two ends in turn.
+    Leading axes are visited in raster order, one spiral after another. On a line it alternates between the two ends.
     """
     if not isinstance(inward, bool):
         raise UserError(f"inward of a spiral ordering must be True or False, not {inward!r}")
@@ -103,7 +103,7 @@ def spiral(grid_shape: Grid, inward: bool = True) -> np.ndarray:
 
 
 def _peel(plane: np.ndarray) -> np.ndarray:
-    """Takes the top row off a plane and turns the rest by a quarter, until nothing is left."""
+    """Removes the top row of a plane and rotates the rest by a quarter, until nothing is left."""
     parts = []
     while plane.size:
         parts.append(plane[0])
@@ -125,8 +125,8 @@ def tiles(grid_shape: Grid, height: int = 4, width: int = 4) -> np.ndarray:
 
 @ORDERINGS.register("multiscale")
 def multiscale(grid_shape: Grid, factor: int = 2, levels: int = 1) -> np.ndarray:
-    """From coarse to fine: first the sites whose coordinates are all multiples of factor^levels, then those that are
-    multiples of factor^(levels-1), and so on to all of them; raster order within a scale.
+    """From coarse to fine: first the sites with all coordinates multiples of factor^levels, then multiples of
+    factor^(levels-1), and so on to all sites; raster order within a scale.
     """
     for name, value, least in (("factor", factor, 2), ("levels", levels, 1)):
         if not is_integer(value) or value < least:
@@ -138,7 +138,7 @@ def multiscale(grid_shape: Grid, factor: int = 2, levels: int = 1) -> np.ndarray
 
 @ORDERINGS.register("subscale")
 def subscale(grid_shape: Grid, factor: int = 2) -> np.ndarray:
-    """Interleaved slices, one after another: sites whose coordinates leave the same remainders by `factor` are a slice,
+    """Interleaved slices, one after another: sites with coordinates of the same remainders by `factor` are a slice,
     a small image of the whole (Menick & Kalchbrenner, "Generating High Fidelity Images with Subscale Pixel
     Networks", 2019, section 3.1). Slices and sites within a slice in raster order.
     """

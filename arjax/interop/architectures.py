@@ -1,6 +1,6 @@
-"""GPT-2 and Llama as options of `transformer`: what their configs say, and where their tensors belong.
+"""GPT-2 and Llama as options of `transformer`: the fields of their configs, and the parameters of their tensors.
 
-A tensor of a layer or of the whole model is an `Entry`: its name, the parameters it holds side by side along the last
+A tensor of a layer or of the whole model is an `Entry`: its name, the parameters concatenated in it along the last
 axis, and whether it is stored with outputs first.
 """
 
@@ -55,13 +55,13 @@ class Architecture:
     last: tuple[Entry, ...]
 
 
-#: Names of activations there -> here. Their "gelu" is the exact one, of which none is made here.
+#: Names of activations there -> here. Their "gelu" is the exact one, which does not exist here.
 ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu", "silu": "silu", "swish": "silu"}
 #: Here -> there.
 ACTIVATION_NAMES = {"gelu": "gelu_new", "relu": "relu", "silu": "silu"}
 
 
-#: Fields that may be null, and examples of what they are else; `rope_parameters` may have the `rope_theta`.
+#: Fields that may be null, and examples of their other values; `rope_parameters` may have the `rope_theta`.
 NULLABLE = {"n_inner": 1, "num_key_value_heads": 1, "head_dim": 1, "rope_parameters": {}, "rope_scaling": {}}
 NULLABLE |= {"rope_theta": 1.0}
 
@@ -73,17 +73,17 @@ def check_fields(config: Config, defaults: Config, nullable: Config = NULLABLE) 
     """
     for field, default in defaults.items():
         value, like = config[field], nullable.get(field, default)
-        what = f"{field} of this config.json"
+        described = f"{field} of this config.json"
         if field == "bos_token_id" or (field in nullable and value is None):
             continue
         if isinstance(like, dict):
             if not isinstance(value, dict):
-                raise UserError(f"{what} must be an object, not {value!r}")
+                raise UserError(f"{described} must be an object, not {value!r}")
             continue
-        check_type(value, like, what)
+        check_type(value, like, described)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if is_number and not 0 < value < 2**31:
-            raise UserError(f"{what} must be above 0 and below 2**31, not {value!r}")
+            raise UserError(f"{described} must be above 0 and below 2**31, not {value!r}")
 
 
 def translated(name: str, table: Mapping[str, str]) -> str:

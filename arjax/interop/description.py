@@ -1,7 +1,7 @@
 """A model as JSON and named arrays, and back: its event, context, network, conditional and orders, nothing of a config.
 
-The orders are written as they are (the sites in turn, the sizes of the blocks), not by their names: those that were
-read off training data come back without the data.
+The orders are written as arrays (the sites in order, the sizes of the blocks), not by their names: orders that were
+computed from training data are restored without the data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def describe(model: AutoregressiveModel, prefix: str = "model") -> tuple[dict[str, Any], Arrays]:
-    """What a model is made of: a JSON object, and the arrays of its orders by names that begin with `prefix`.
+    """The parts of a model: a JSON object, and the arrays of its orders by names that begin with `prefix`.
 
     Raises:
       UserError: a network or a conditional that is not registered, or that has an option which is no plain value.

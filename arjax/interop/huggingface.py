@@ -1,8 +1,8 @@
 """GPT-2 and Llama models in the folders of the `transformers` library (config.json, *.safetensors), read and written.
 
-Those models read a token and predict the next one; ours predict each token from those before it. So token t here stands
-at position t there, and what stands before the first token, `nothing` here, is their beginning-of-sequence token: the
-model gives log p(x | bos). The bos itself is read, never scored.
+Those models read a token and predict the next one; ours predict each token from those before it. So token t here is at
+position t there. The embedding before the first token, `nothing` here, is that of their beginning-of-sequence token:
+the model gives log p(x | bos). The bos itself is read, never scored.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def save_huggingface(
 ) -> None:
     """Writes a folder that the `transformers` library loads as GPT2LMHeadModel or LlamaForCausalLM.
 
-    Their bos token is the token whose embedding is that of `nothing`, as it is in models that were loaded and not
-    trained on. Else it is added as one more token, V: its logit is to be left out (generation_config.json says so).
+    Their bos token is the token with the embedding of `nothing`, which exists in models that were loaded and not
+    trained further. Else it is added as one more token, V: its logit is to be left out (see generation_config.json).
 
     Args:
       directory: made where it does not exist; a model in it is replaced.
@@ -156,7 +156,7 @@ def _read_params(
     flat = {path: np.zeros(shape, np.float32) for path, shape in shapes.items()}
 
     def read(name: str, parts: list[tuple[int, ...]], transposed: bool = False) -> list[np.ndarray]:
-        """The parameters, of the given shapes, that stand side by side in a tensor."""
+        """The parameters, of the given shapes, that are concatenated in a tensor."""
         sizes = [part[-1] for part in parts]
         shape = (*parts[0][:-1], sum(sizes))
         if name not in folder and name.removeprefix(architecture.prefix) in folder:

@@ -1,11 +1,11 @@
-"""A model with its parameters in one safetensors file, which says itself what the model is.
+"""A model with its parameters in one self-describing safetensors file.
 
     params/PATH         parameters, float32
     model/.../order     the orders of the model, see `arjax.interop.description`
     shift, scale        of real data that was standardised: z = (x - shift) / scale
 
-The metadata has one entry, `arjax`: a JSON object with the description of the model, what is known about it, and a
-checksum, as flipped bytes of a safetensors file are read without a word.
+The metadata has one entry, `arjax`: a JSON object with the description of the model, facts about it, and a checksum, as
+safetensors reads a file with flipped bytes without an error.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ KEY, FORMAT = "arjax", 1
 
 
 class SavedModel(NamedTuple):
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
       model: the model.
       params: its parameters, arrays on the host.
       shift, scale: of standardised data, float32[*event.shape]; None for all other data.
-      about: what else was said when it was saved: data, scores, config.
+      about: further facts from the time when it was saved: data, scores, config.
     """
 
     model: AutoregressiveModel
@@ -74,7 +74,7 @@ def save_model(path: str | os.PathLike, saved: SavedModel) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             save_file(tensors, replacement, metadata={KEY: text})
-        except SafetensorError as error:  # the disk is full, say
+        except SafetensorError as error:  # for example, the disk is full
             raise UserError(f"cannot write {path}: {error}") from error
     return path
 
@@ -104,7 +104,7 @@ def load_model(path: str | os.PathLike) -> SavedModel:
     try:
         model = rebuild(content["model"], tensors)
     except UnknownNameError as error:
-        raise UserError(f"the model in {str(path)!r} has an {error}; import what registers it first") from error
+        raise UserError(f"the model in {str(path)!r} has an {error}; import its module first") from error
     flat = {name.removeprefix("params/"): array for name, array in tensors.items() if name.startswith("params/")}
     params = traverse_util.unflatten_dict(flat, sep="/")
     check_params(model.param_shapes, params)

@@ -40,7 +40,7 @@ class TensorFolder:
         return name in self._files
 
     def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A tensor as float32; raises `UserError` when it is missing or of another shape than the config tells."""
+        """A tensor as float32; raises `UserError` when it is missing or of another shape than in the config."""
         if name not in self._files:
             raise UserError(f"{str(self._directory)!r} lacks the tensor {name!r}")
         path = self._directory / self._files[name]
@@ -91,7 +91,7 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
-    """The safetensors file, whose errors are told in a sentence while it is open."""
+    """The safetensors file; errors while it is open become a `UserError` of one sentence."""
     try:
         with safe_open(path, framework="numpy") as file:
             yield file

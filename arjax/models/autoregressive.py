@@ -17,7 +17,15 @@ from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders, order_name
-from arjax.models.checks import as_context, as_mask, as_values, check_factorization, check_key, check_params
+from arjax.models.checks import (
+    as_context,
+    as_mask,
+    as_values,
+    check_factorization,
+    check_key,
+    check_params,
+    takes_params,
+)
 from arjax.models.queries import conditional_log_prob
 from arjax.models.sampling import draw, keys_of
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
@@ -42,7 +50,7 @@ class AutoregressiveModel:
 
     All log-probabilities are in nats. Every method is a pure function of its arguments and may be jitted. A model is a
     pytree: its orders are arrays, its network and its conditional are static and compared by value. So it can be an
-    argument of a jitted function, and one compiled program serves equal models and all orders of one block structure.
+    argument of a jitted function, and equal models and all orders of one block structure share one compiled program.
 
     Attributes:
       network: makes the features of the conditionals.
@@ -56,7 +64,7 @@ class AutoregressiveModel:
     factorization: Factorization
     orders: Orders | None = None
 
-    #: What its scores are: likelihoods.
+    #: Kind of its scores: likelihoods.
     kind: ClassVar[str] = "exact"
 
     def __repr__(self) -> str:
@@ -83,7 +91,7 @@ class AutoregressiveModel:
 
     @property
     def context_spec(self) -> ContextSpec:
-        """What the joint is conditioned on."""
+        """The context that the joint is conditioned on."""
         return self.network.context_spec
 
     def init(self, key: jax.Array) -> Params:
@@ -111,6 +119,7 @@ class AutoregressiveModel:
 
         return Batch(zeros(self.event), {name: zeros(part) for name, part in self.context_spec.parts})
 
+    @takes_params
     def features(
         self,
         params: Params,
@@ -126,8 +135,8 @@ class AutoregressiveModel:
         `train=True` needs a `key` for dropout.
 
         Raises:
-          UserError: `params`, `x` or `context` do not fit the model, the network does not serve the factorization, or
-            it has dropout and there is no key.
+          UserError: `params`, `x` or `context` do not fit the model, the network does not support the factorization,
+            or it has dropout and there is no key.
         """
         return self._features(params, as_values(self.event, x), context, factorization, train, key)
 
@@ -152,24 +161,24 @@ class AutoregressiveModel:
         self,
         params: Params,
         x: jax.Array,
-        known: jax.Array,
+        observed: jax.Array,
         *,
         context: Any = None,
         train: bool = False,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Features of all sites given the values of those in `known` bool[B, *grid], in one pass, [B, *grid, F].
+        """Features of all sites given the values of those in `observed` bool[B, *grid], in one pass, [B, *grid, F].
 
-        For networks that predict from any set of known sites; see `arjax.networks.any_order.order_agnostic`.
+        For networks that predict from any set of observed sites; see `arjax.networks.any_order.order_agnostic`.
 
         Raises:
           UserError: as `features`, or the network is none of those.
         """
         if not isinstance(self.network, OrderAgnosticNetwork):
-            raise UserError("this network predicts from the sites of earlier steps, not from any set of known sites")
+            raise UserError("this network predicts from the sites of earlier steps, not from any set of observed sites")
         x = as_values(self.event, x)
         context = as_context(self.context_spec, context, len(x))
-        return self._apply(params, key, x, as_mask(self.event, known, len(x)), context, train=train, method="given")
+        return self._apply(params, key, x, as_mask(self.event, observed, len(x)), context, train=train, method="given")
 
     def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
         check_params(self.param_shapes, params)
@@ -182,6 +191,7 @@ class AutoregressiveModel:
         except flax.errors.InvalidRngError as error:
             raise UserError("this network has dropout: train=True needs a random `key`") from error
 
+    @takes_params
     def log_prob_per_site(
         self,
         params: Params,
@@ -204,6 +214,7 @@ class AutoregressiveModel:
         log_prob = site_log_prob(head, features, x, kwargs.get("factorization") or self.factorization, query)
         return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
 
+    @takes_params
     def log_prob(self, params: Params, x: jax.Array, *, mask: jax.Array | None = None, **kwargs) -> jax.Array:
         """log p(x), float32[B]: the sum over the sites, or over those that `mask` [B, *grid] marks."""
         per_site = self.log_prob_per_site(params, x, mask=mask, **kwargs)
@@ -216,6 +227,7 @@ class AutoregressiveModel:
         more = {"context": batch.context, "mask": batch.mask, "train": train, "key": key}
         return Score(self.log_prob(params, batch.x, **more | kwargs), self.kind)
 
+    @takes_params
     def conditional_log_prob(
         self,
         params: Params,
@@ -229,6 +241,7 @@ class AutoregressiveModel:
         """log p(x[query] | x[evidence]), float32[B]; see `arjax.models.queries`."""
         return conditional_log_prob(self, params, x, query, evidence, context, mask)
 
+    @takes_params
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
         x = as_values(self.event, x)
@@ -236,6 +249,7 @@ class AutoregressiveModel:
         head, factorization = self.head(params), kwargs.get("factorization") or self.factorization
         return tuple(score(head, features, x, factorization) for score in (site_log_prob, site_entropy))
 
+    @takes_params
     def sample(self, params: Params, key: jax.Array, num: int, **options) -> jax.Array:
         """Draws `num` examples, [num, *grid, *value]; the options are those of `draw`.
 
@@ -245,6 +259,7 @@ class AutoregressiveModel:
 
     def draw(self, params: Params, keys: jax.Array, **options) -> Draw:
         """Draws an example for each of the keys, with statistics; `sampler`, `given`, `observed`, `context`,
-        `temperature`, `top_k`, `top_p`: see `arjax.models.sampling.draw`.
+        `temperature`, `top_k`, `top_p`, `min_p`, `end`: see `arjax.models.sampling.draw`. Draws of another length than
+        the examples are `arjax.models.longer.draw_longer`.
         """
         return draw(self, params, keys, **options)

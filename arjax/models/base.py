@@ -20,7 +20,7 @@ class Model(Protocol):
     functions. `AutoregressiveModel` is one: a single network, scored exactly.
     """
 
-    #: What its scores are: "exact" log-likelihoods, a "bound" on them, or an "estimate".
+    #: Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate".
     kind: str
 
     @property
@@ -42,7 +42,7 @@ class Model(Protocol):
         """An all-zero batch of the right shapes and types."""
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log p(x | c) of each example in nats, or what `kind` says; `key` for dropout and for terms that are drawn."""
+        """log p(x | c) of each example in nats, or as `kind` says; `key` for dropout and for terms that are drawn."""
 
     def draw(self, params: Params, keys: jax.Array, *, sampler: str = "cached", context: Any = None, **options) -> Draw:
         """One example for each of the keys, with statistics of the work."""

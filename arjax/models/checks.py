@@ -1,13 +1,14 @@
-"""What a model is given, checked before it computes: shapes and types always, values where they are known.
+"""Checks of the arguments of a model before it computes: shapes and types always, values where they are known.
 
-JAX clamps, wraps or fills whatever is out of range, and broadcasts what does not match: a mistake would come out as a
-plausible number. Inside `jit` values are not known, so only shapes and types are checked there.
+JAX clamps, wraps or fills values out of range, and broadcasts shapes that do not match: a mistake would come out as
+a plausible number. Inside `jit` values are not known, so only shapes and types are checked there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ import numpy as np
 from arjax.core.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 from arjax.networks import Network
@@ -41,9 +43,9 @@ def as_values(event: EventSpec, values: Any, name: str = "x", counts: np.ndarray
 
 
 def check_factorization(network: Network, factorization: Factorization) -> None:
-    """Raises `UserError` when the network does not serve a factorization other than the one it was made for.
+    """Raises `UserError` when the network does not support a factorization other than the one it was made for.
 
-    Else a network for raster order and single sites would score by itself what it makes of any other.
+    Without this check, a network for raster order and single sites would silently return scores under any other.
     """
     grid_shape = network.event.grid_shape
     if not isinstance(factorization, Factorization):
@@ -104,6 +106,36 @@ def check_key(key: Any) -> None:
         raise UserError(f"a random key is one key such as jax.random.key(0), not {key!r}")
 
 
+def check_end(event: EventSpec, end: Any) -> int | None:
+    """The token that ends an example, or None; raises `UserError` where it is none of a sequence of tokens."""
+    if end is None:
+        return None
+    if len(event.grid_shape) != 1 or event.value_shape or event.kind != "tokens":
+        raise UserError(f"sequences of tokens have an end, and examples here are {event.in_words}")
+    if not is_integer(end) or not 0 <= end < event.num_levels:
+        raise UserError(f"the end of an example is a token from 0 to {event.num_levels - 1}, not {end!r}")
+    return int(end)
+
+
+def takes_params(method: Callable) -> Callable:
+    """Decorates a method of models whose first argument is `params`: a call without them ends in a sentence."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _check_mapping(args[0] if args else kwargs.get("params"))
+        return method(self, *args, **kwargs)
+
+    return call
+
+
+def _check_mapping(params: Any) -> None:
+    if not isinstance(params, Mapping):
+        raise UserError(
+            f"params must be the nested dict of arrays that model.init makes, not of type {type(params).__name__}; "
+            "a model has no parameters of its own: model.init(key) or arjax.fit_arrays gives them"
+        )
+
+
 def check_params(expected: Any, params: Any) -> None:
     """Raises `UserError` unless the parameters are those of the model: names, shapes and types, not values.
 
@@ -111,12 +143,9 @@ def check_params(expected: Any, params: Any) -> None:
 
     Args:
       expected: `model.param_shapes`.
-      params: what is given.
+      params: the parameters to be checked.
     """
-    if not isinstance(params, Mapping):
-        raise UserError(
-            f"params must be the nested dict of arrays that model.init makes, not of type {type(params).__name__}"
-        )
+    _check_mapping(params)
     misfit = _misfit(expected, params, "")
     if misfit is not None:
         raise UserError(f"these are not the parameters of this model: {misfit}")

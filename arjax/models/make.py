@@ -57,7 +57,7 @@ def make_model(
     factorization = make_factorization(event.grid_shape, ordering, partition, values, graph)
     several = make_orders(orders, event.grid_shape, partition, values) if orders else None
     if several is not None and not several.has(factorization):
-        factorization = several.first  # what is sampled and asked for must be an order that is trained
+        factorization = several.first  # samples and queries need an order that is trained
     family = NETWORKS.get(network)
     check_network(network, event, factorization, options)
     if several is not None:
@@ -78,7 +78,7 @@ def _examples(event: EventSpec, data: Any) -> np.ndarray:
 
 
 def _check_orders(network: str, event: EventSpec, factorization: Factorization, orders: Orders, options) -> None:
-    """Raises `UserError` when one network cannot serve all these orders, or cannot tell them apart."""
+    """Raises `UserError` when one network does not support all these orders, or cannot tell them apart."""
     for member in orders.members(1 if orders.pool is None else len(orders.pool)):
         check_network(network, event, member, options)
     if orders.first.blocks.shape != factorization.blocks.shape:
@@ -87,7 +87,7 @@ def _check_orders(network: str, event: EventSpec, factorization: Factorization, 
 
 
 def check_network(network: str, event: EventSpec, factorization: Factorization, options: dict[str, Any]) -> None:
-    """Raises `UserError` when the network cannot serve the event, the factorization or the options.
+    """Raises `UserError` when the network does not support the event, the factorization or the options.
 
     Where it is not the options, the sentence ends with the networks that can.
     """
@@ -95,9 +95,9 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
         _check_graph(network, factorization)
         NETWORKS.get(network).check(event, factorization, options)
     except UserError as refusal:
-        if _serves(network, event, factorization):
+        if _supports(network, event, factorization):
             raise
-        able = [name for name in NETWORKS.names() if _serves(name, event, factorization)]
+        able = [name for name in NETWORKS.names() if _supports(name, event, factorization)]
         raise UserError(f"{refusal} (networks that can: {', '.join(able)})") from refusal
 
 
@@ -115,8 +115,8 @@ def _check_graph(network: str, factorization: Factorization) -> None:
         raise UserError(f"the network {network!r} reads all earlier sites, not the parents in model.graph alone")
 
 
-def _serves(network: str, event: EventSpec, factorization: Factorization) -> bool:
-    """Whether the family, with the options it has by default, serves this kind of data and factorization."""
+def _supports(network: str, event: EventSpec, factorization: Factorization) -> bool:
+    """Whether the family, with its default options, supports this kind of data and factorization."""
     try:
         _check_graph(network, factorization)
         NETWORKS.get(network).check(event, factorization, NETWORKS.options(network))

@@ -1,9 +1,9 @@
 """Nested models: the conditional of a step is itself an autoregressive model, over the entries of a value or the sites.
 
 p(x_t | x_<t) = prod_d p(x_td | x_t,<d, h_t), where the features h_t of the outer network are the context of the inner
-model: exact, where other conditionals take what a step draws for independent. An RNN outside and a NADE inside are the
-RNN-NADE of Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal Dependencies in High-Dimensional Sequences"
-(2012), section 3.
+model. This is exact, while other conditionals assume that the values of a step are independent. An RNN outside and a
+NADE inside are the RNN-NADE of Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal Dependencies in
+High-Dimensional Sequences" (2012), section 3.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional, JointConditional
 from arjax.conditionals.base import unsuitable
-from arjax.conditionals.blocks import turns
+from arjax.conditionals.blocks import visit_numbers
+from arjax.conditionals.modes import Modes
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -34,9 +35,9 @@ from arjax.samplers import Cached, example_keys
 class Nested(JointConditional):
     """An autoregressive model over the entries of a value or, with several sites in a step, over the sites of a block.
 
-    The context of the inner model are the features of the site, or those of all slots of the block one after another.
-    Slots that are not valid hold 0 and have features 0; they are not scored, and what others are conditioned on there
-    is a constant, so the rest is a distribution whatever the inner order.
+    The context of the inner model is the features of the site, or those of all indices of the block, concatenated.
+    Values and features at invalid indices are 0. These are not scored, and the others are conditioned on a constant
+    there, so the rest is a distribution under any inner order.
 
     It has parameters of its own: `bind` them before anything is scored or drawn.
 
@@ -83,9 +84,9 @@ class Nested(JointConditional):
         Args:
           event: has vectors as values, or a step has several sites.
           network: the inner network; `options` are its options.
-          features: how many numbers per site the outer network tells it.
-          ordering: of the entries of a value, or of the slots of a block; likewise `partition` and `conditional`, which
-            may be nested again.
+          features: numbers per site that the outer network passes to it.
+          ordering: of the entries of a value, or of the indices of a block; likewise `partition` and `conditional`; the
+            conditional may be nested again.
           block_size: M, sites of the largest step.
 
         Raises:
@@ -111,12 +112,12 @@ class Nested(JointConditional):
 
     @property
     def num_params(self) -> int:
-        """What each site adds to the inner model's context."""
+        """Number of features of each site in the inner model's context."""
         return self.num_context // self.block_size
 
     @property
     def num_context(self) -> int:
-        """Size of the inner model's context: the features of a site, or of all slots of a block."""
+        """Size of the inner model's context: the features of a site, or of all indices of a block."""
         return self.model.context_spec.parts[0][1].value_size
 
     def init(self, key: jax.Array) -> Any:
@@ -127,9 +128,9 @@ class Nested(JointConditional):
         """The same conditional with these parameters."""
         return dataclasses.replace(self, params=params, train=train, key=key)
 
-    def turns(self, block_size: int) -> np.ndarray:
-        """The steps of the inner model, and the turns within these where its own conditional is joint."""
-        return turns(self.model.conditional, self.model.factorization)
+    def order_in_block(self, block_size: int) -> np.ndarray:
+        """The steps of the inner model, and the order within these where its own conditional is joint."""
+        return visit_numbers(self.model.conditional, self.model.factorization)
 
     def transformed(self, change: Callable[[Conditional], Any]) -> Nested:
         """With the inner model's conditional changed."""
@@ -141,31 +142,31 @@ class Nested(JointConditional):
         return {"vector": features.reshape(-1, self.num_context).astype(jnp.float32)}
 
     def _block(self, features: jax.Array, value: jax.Array, kept: jax.Array, valid: jax.Array) -> tuple[Any, Any]:
-        """Inner examples [N, M, *value], 0 but in the slots `kept`, and their contexts [N, M * F]."""
+        """Inner examples [N, M, *value], 0 except at the indices `kept`, and their contexts [N, M * F]."""
         kept = jnp.broadcast_to(kept, features.shape[:-1])
         value = jnp.where(kept.reshape(*kept.shape, *[1] * len(self.value_shape)), value, 0)
         return value.reshape(-1, *self.model.event.shape), self._context(jnp.where(valid[..., None], features, 0))
 
     def block_log_prob(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """log p(x_m | slots visited before m, features) in nats, [..., M]: the inner model's, per site."""
+        """log p(x_m | indices visited before m, features) in nats, [..., M]: the inner model's, per site."""
         rows, context = self._block(features, value, valid, valid)
         more = {"context": context, "train": self.train, "key": self.key}
-        per_slot = self.model.log_prob_per_site(self.params, rows, **more)
-        return jnp.where(valid, per_slot.reshape(features.shape[:-1]), 0.0)
+        per_index = self.model.log_prob_per_site(self.params, rows, **more)
+        return jnp.where(valid, per_index.reshape(features.shape[:-1]), 0.0)
 
     def block_entropy(self, features: jax.Array, value: jax.Array, valid: jax.Array) -> jax.Array:
-        """Entropy of each slot given those visited before it in nats, [..., M]: the inner model's."""
+        """Entropy of x_m given the indices visited before m in nats, [..., M]: the inner model's."""
         rows, context = self._block(features, value, valid, valid)
-        _, per_slot = self.model.conditionals(self.params, rows, context=context)
-        return jnp.where(valid, per_slot.reshape(features.shape[:-1]), 0.0)
+        _, per_index = self.model.conditionals(self.params, rows, context=context)
+        return jnp.where(valid, per_index.reshape(features.shape[:-1]), 0.0)
 
     def block_sample(self, key, features, valid, value, given, temperature=1.0):
-        """Draws [..., M, *value_shape], slot by slot; exact where the given slots are visited before all others."""
+        """Draws [..., M, *value_shape], index by index; exact where the given indices are visited before all others."""
         return self._draw_block(self.model.conditional, key, features, valid, value, given, temperature)
 
     def block_mode(self, features, valid, value, given):
-        """Slot by slot the most probable, [..., M, *value_shape]: greedy."""
-        head = _Greedy(self.model.conditional)
+        """The most probable value index by index, [..., M, *value_shape]: greedy."""
+        head = Modes(self.model.conditional)
         return self._draw_block(head, jax.random.key(0), features, valid, value, given, 1.0)
 
     def _draw_block(self, conditional, key, features, valid, value, given, temperature):
@@ -175,7 +176,7 @@ class Nested(JointConditional):
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
     def _fill(self, conditional: Conditional, key, canvas, clamped, context, temperature) -> jax.Array:
-        """Draws what is not clamped of inner examples; None: all."""
+        """Draws the sites of inner examples that are not clamped; None: all."""
         model = dataclasses.replace(self.model, conditional=conditional)
         keys, temperature = example_keys(key, len(canvas)), as_temperature(temperature)
         return Cached()(model, self.params, keys, canvas, clamped, context, temperature).x
@@ -193,7 +194,7 @@ class Nested(JointConditional):
 
     def mode(self, features: jax.Array) -> jax.Array:
         """Entry by entry the most probable, [..., *value_shape]: greedy, which need not be the most probable whole."""
-        return self._draw(_Greedy(self.model.conditional), jax.random.key(0), features, 1.0)
+        return self._draw(Modes(self.model.conditional), jax.random.key(0), features, 1.0)
 
     def _draw(self, conditional: Conditional, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         context = self._context(features)
@@ -208,26 +209,3 @@ class Nested(JointConditional):
         drawn = self.sample(jax.random.key(0), features).reshape(-1, *self.value_shape)
         _, entropy = self.model.conditionals(self.params, drawn, context=self._context(features))
         return entropy.reshape(*features.shape[:-1], -1).sum(-1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Greedy:
-    """A conditional whose draws are its modes."""
-
-    inner: Conditional
-
-    @property
-    def joint(self) -> bool:
-        return self.inner.joint
-
-    def bind(self, params: Any, train: bool = False, key: jax.Array | None = None) -> _Greedy:
-        return _Greedy(self.inner.bind(params, train, key))
-
-    def at(self, sites: jax.Array) -> _Greedy:
-        return _Greedy(self.inner.at(sites))
-
-    def sample(self, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
-        return self.inner.mode(features)
-
-    def block_sample(self, key, features, valid, value, given, temperature) -> jax.Array:
-        return self.inner.block_mode(features, valid, value, given)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.conditionals.blocks import Query, turns
+from arjax.conditionals.blocks import Query, visit_numbers
 from arjax.core.arrays import as_sites, is_known
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization, from_order
@@ -17,19 +17,19 @@ from arjax.models.checks import as_values
 def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     """A factorization of the model that visits these groups of sites one after another, before all others.
 
-    It is the one order of a query, of draws given evidence as of scores. The model's own where it does; else, of a
-    model with several orders, one of those: the first of a pool that does, or among all orders its own with the groups
-    moved to the front. Groups may meet within a step where its sites are independent given the steps before, or where a
-    joint conditional can be given any of them; under other joint conditionals their turns within the step have to
-    follow, too.
+    Draws given evidence and scores of a query use the same order. It is the model's own order where that one fits. Else
+    it is another order of a model with several: the first that fits out of a pool, or, for all orders, the model's own
+    with the groups moved to the front. Two groups may share a step where its sites are independent given the earlier
+    steps, or where a joint conditional can be given any of them. Under other joint conditionals the order within the
+    step has to visit the groups one after another, too.
 
     Args:
       model: the model.
-      *groups: bool[D] each, which do not overlap: the evidence, then what is asked for. The last of them may be left
-        out where it is all that remains.
+      *groups: bool[D] each, without overlap: the evidence, then the query. The last group may be left out where it is
+        all remaining sites.
 
     Raises:
-      UserError: none of the model's orders does; the sentence says what is in the way. Or the orders are not known,
+      UserError: none of the model's orders does; the sentence names the obstacle. Or the orders are not known,
         because the model is an argument of a transformed function.
     """
     _check_known(model)
@@ -37,11 +37,11 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
     for number, member_D in reversed(list(enumerate(groups))):
         group_D[np.asarray(member_D, bool).ravel()] = number
     own, orders, head = model.factorization, model.orders, model.conditional
-    by_turns = head.joint and not head.any_given
+    within_steps = head.joint and not head.any_given
 
     def conflict(factorization: Factorization) -> str | None:
-        turn_D = turns(head, factorization) if by_turns else np.asarray(factorization.step)
-        return _conflict(np.asarray(factorization.step), turn_D, group_D)
+        visit_D = visit_numbers(head, factorization) if within_steps else np.asarray(factorization.step)
+        return _conflict(np.asarray(factorization.step), visit_D, group_D)
 
     if conflict(own) is None:
         return own
@@ -49,8 +49,8 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
         raise UserError(f"this order cannot {conflict(own)}")
     sizes = (np.asarray(own.blocks) < own.num_sites).sum(1)
     if orders.pool is None:
-        # The slots are visited step by step and turn by turn; the sites fill them group by group.
-        visited_D = turns(head, own)[np.asarray(own.order)] if by_turns else np.arange(own.num_sites)
+        # The blocks keep their order of visits; the sites fill them group by group.
+        visited_D = visit_numbers(head, own)[np.asarray(own.order)] if within_steps else np.arange(own.num_sites)
         order_D = np.empty(own.num_sites, np.int64)
         order_D[np.argsort(visited_D, kind="stable")] = np.lexsort((np.asarray(own.rank), group_D))
         moved = from_order(order_D, sizes, own.grid_shape)
@@ -68,7 +68,7 @@ def evidence_first(model: Any, *groups: np.ndarray) -> Factorization:
 
 
 def _check_known(model: Any) -> None:
-    """Raises `UserError` when the model is an argument of a transformed function, whose orders cannot be looked at."""
+    """Raises `UserError` when the model is an argument of a transformed function: its orders have no values there."""
     if not all(is_known(leaf) for leaf in jax.tree.leaves((model.factorization, model.orders))):
         raise UserError(
             "the orders of a model must be known outside `jit` where sites are observed or asked for, as one is looked "
@@ -76,17 +76,17 @@ def _check_known(model: Any) -> None:
         )
 
 
-def _conflict(step_D: np.ndarray, turn_D: np.ndarray, group_D: np.ndarray) -> str | None:
-    """What the order cannot do, and why, or None where the groups follow one another.
+def _conflict(step_D: np.ndarray, visit_D: np.ndarray, group_D: np.ndarray) -> str | None:
+    """The reason why the order does not fit, or None where the groups follow one another.
 
-    `turn_D` says when each site is visited: its step, or finer.
+    `visit_D`, int[D], is the step of each site or its `visit_numbers`.
     """
     for number in range(group_D.max()):
         before, after = (np.flatnonzero(part) for part in (group_D <= number, group_D > number))
         if not len(before) or not len(after):
             continue
-        last, first = before[turn_D[before].argmax()], after[turn_D[after].argmin()]
-        if turn_D[last] > turn_D[first]:
+        last, first = before[visit_D[before].argmax()], after[visit_D[after].argmin()]
+        if visit_D[last] > visit_D[first]:
             within = ", whose sites depend on one another" if step_D[first] == step_D[last] else ""
             if number:
                 return (

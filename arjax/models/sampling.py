@@ -1,4 +1,4 @@
-"""Draws from a model: what its users give is checked, then a sampler runs."""
+"""Draws from a model: arguments are checked, then a sampler runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arjax.core.arrays import as_array, as_sites
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import EventSpec
-from arjax.models.checks import as_context, as_values, check_key, check_params, is_one_context
+from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context
 from arjax.models.queries import evidence_first
 from arjax.samplers import Draw, Sampler, example_keys, make_sampler
 
@@ -41,6 +41,8 @@ def draw(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
+    end: int | None = None,
     place: Callable[[Any], Any] | None = None,
 ) -> Draw:
     """Draws one example from the model for each of the B keys: `x` [B, *grid, *value], and statistics of the draw.
@@ -57,16 +59,18 @@ def draw(
       context: int[B] or float[B, size], or one for all: int[] or float[size].
       temperature: divides the logits, up to 1e20; 1 is the model's own distribution, and tiny ones draw the most
         probable value of each step.
-      top_k, top_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
-      place: puts a tree of arrays, whose first axis are the examples, where they belong on several devices.
+      top_k, top_p, min_p: draw only from the most probable values of each scalar, see `arjax.conditionals.truncate`.
+      end: of sequences of tokens, the one that ends an example: behind it all is `end` again, and the values up to it
+        are those without this option. `cached` stops when all examples have ended.
+      place: puts a tree of arrays, with examples as their first axis, on several devices.
 
     Raises:
       UserError: an unknown sampler or option, wrong shapes or values, or observed sites that the order does not put
         first.
     """
-    temperature, event, num = as_temperature(temperature), model.event, _num_keys(keys)
+    temperature, event, num = as_temperature(temperature), model.event, num_keys(keys)
     check_params(model.param_shapes, params)
-    sample, conditional = make_sampler(sampler), truncate(model.conditional, top_k, top_p)
+    sample, conditional = make_sampler(sampler), truncate(model.conditional, top_k, top_p, min_p)
     if (given is None) != (observed is None):
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")
     factorization, observed_D, shared = model.factorization, None, False
@@ -79,11 +83,13 @@ def draw(
         shared = np.shape(given) == event.shape and is_one_context(model.context_spec, context)
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
-    model = dataclasses.replace(model, conditional=conditional, factorization=factorization, orders=None)
-    return sample(model, params, keys, canvas, observed_D, context, temperature, shared)
+    model = dataclasses.replace(model, conditional=conditional, factorization=factorization)
+    sample.check(model)
+    model = dataclasses.replace(model, orders=None)
+    return sample(model, params, keys, canvas, observed_D, context, temperature, shared, end=check_end(event, end))
 
 
-def _num_keys(keys: Any) -> int:
+def num_keys(keys: Any) -> int:
     """B; raises `UserError` unless these are B random keys."""
     if not isinstance(keys, jax.Array) or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != 1:
         raise UserError(f"the keys of a draw are as from jax.random.split(jax.random.key(0), 8), not {keys!r}")

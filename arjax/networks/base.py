@@ -16,9 +16,9 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 
 Carry = Any
-#: What `extend` knows after each of its steps.
+#: Output of `extend`, from which `keep` makes the carry after any number of its steps.
 Carries = Any
-#: The collection of variables that holds what all steps make of the parameters alone, see `once`.
+#: The collection of variables for values that depend on the parameters alone and are shared by all steps, see `once`.
 READY = "ready"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
@@ -47,14 +47,14 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 class Network(nn.Module):
     """Turns an example into one feature vector per site, such that site i's features depend on x_j iff
-    `factorization.step[j] < factorization.step[i]`. Knows nothing of distributions.
+    `factorization.step[j] < factorization.step[i]`. Independent of distributions.
 
-    Both forms share all parameters, which live in `setup`. Parameters are float32; `dtype` is the compute type.
-    Features come out in float32.
+    Both forms share all parameters, which are made in `setup`. Parameters are float32; `dtype` is the compute type.
+    Features are float32.
 
     Attributes:
       event: shape and kind of one example.
-      context_spec: what the joint is conditioned on.
+      context_spec: the context that the joint is conditioned on.
       num_features: F, features per site.
       dtype: "float32" or "bfloat16".
     """
@@ -68,12 +68,17 @@ class Network(nn.Module):
     SMALL: ClassVar[Mapping[str, Any]] = {}
     #: Whole-number options that may be 0, for "off"; all others must be at least 1.
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
-    #: How many steps of a prompt `extend` reads in one call; 1 where it is but a scan of `step`.
+    #: Number of steps of a prompt that `extend` reads in one call; 1 where it is just a scan of `step`.
     CHUNK: ClassVar[int] = 1
+    #: Whether the family has the form `ahead`: several steps from those before all of them; see `check_ahead`.
     #: How many steps the first loop of a draw takes, see `room`; 0 where a carry has the same size in all steps.
     ROOM: ClassVar[int] = 0
+    #: Whether `extend` and `keep` take the carries that `room` makes, too; else `step` alone.
+    EXTENDS_IN_ROOM: ClassVar[bool] = False
     #: Whether the family has the form `ahead`: several steps from those before all of them.
     AHEAD: ClassVar[bool] = False
+    #: Whether the carry has the same size at any number of steps, and no parameter belongs to a step; see `unbounded`.
+    UNBOUNDED: ClassVar[bool] = False
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
     SUPPORTS_GRAPHS: ClassVar[bool] = False
 
@@ -83,14 +88,22 @@ class Network(nn.Module):
 
     @classmethod
     def check_several_orders(cls, options: Mapping[str, Any]) -> None:
-        """Raises `UserError` when the family, with these options, cannot tell which site comes next.
+        """Raises `UserError` when the family, with these options, has no input for the site that comes next.
 
-        Under one order the number of the step tells; under several orders it does not.
+        Under one order the number of the step identifies it; under several orders it does not.
         """
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether the network goes on behind the last site that it was trained on: with the same parameters over a
+        longer sequence in raster order, it computes the same features of the first sites, and those behind them from
+        a carry like the ones of its training. An option of an `UNBOUNDED` family may prevent it, such as positions.
+        """
+        return self.UNBOUNDED
+
     def dependencies(self, factorization: Factorization) -> np.ndarray:
-        """bool[D, D]: [i, j] iff the features of site i read x_j. All sites of earlier steps, unless the family says
-        otherwise: a window, a sparse pattern, a blind spot. The first law holds the network to exactly this.
+        """bool[D, D]: [i, j] iff the features of site i read x_j. By default all sites of earlier steps; families with
+        a window, a sparse pattern or a blind spot read fewer. The first law tests exactly this.
         """
         return np.asarray(factorization.mask())
 
@@ -104,14 +117,16 @@ class Network(nn.Module):
         raise TypeError(f"{type(self).__name__} has no parallel form")
 
     def prepare(self) -> None:
-        """Computes what all steps make of the parameters alone, by `once`; nothing by default."""
+        """Computes values of the parameters alone, shared by all steps, by `once`; none by default."""
 
     def init_carry(self, batch_size: int, factorization: Factorization, context: jax.Array | None = None) -> Carry:
         """The carry before step 0: a pytree of arrays."""
         raise TypeError(f"{type(self).__name__} has no step form")
 
     def room(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
-        """A carry for `step` alone, t < n, in the form in which a loop is fastest: caches have places for n steps.
+        """A carry for `step`, t < n, in the form in which a loop is fastest: caches have places for n steps.
+
+        With `EXTENDS_IN_ROOM` also one for `extend` up to step n; n may then be larger than S.
 
         It holds what the steps so far have left in `carry`, a carry of `init_carry` or `keep`, or, where there is one,
         in `past`, an earlier result of `room` for fewer steps; of `carry` come the places that `past` has not.
@@ -126,9 +141,9 @@ class Network(nn.Module):
         factorization: Factorization,
         context: jax.Array | None = None,
     ) -> tuple[Carry, jax.Array]:
-        """Features [B, M, F] of the sites of step t; called for t = 0, 1, ... in turn.
+        """Features [B, M, F] of the sites of step t; called for t = 0, 1, ..., in this order.
 
-        `canvas` [B, *grid, *value] is filled for all steps < t; what else it holds must not matter.
+        `canvas` [B, *grid, *value] is filled for all steps < t; other values must not matter.
         """
         raise TypeError(f"{type(self).__name__} has no step form")
 
@@ -141,13 +156,13 @@ class Network(nn.Module):
         factorization: Factorization,
         context: jax.Array | None = None,
     ) -> tuple[Carries, jax.Array]:
-        """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one call, and what `keep` makes a carry of.
+        """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one call, and the input of `keep`.
 
-        Step t + i reads the values of the steps < t + i on the canvas, which is filled for all steps < t + k - 1; what
-        else it holds must not matter. Of steps that do not exist (t + i >= S) the features are finite, and no more.
+        Step t + i reads the values of the steps < t + i on the canvas, which is filled for all steps < t + k - 1; other
+        values must not matter. The features of steps that do not exist (t + i >= S) are finite and meaningless.
 
         `t` may be traced. Where it differs from example to example, map over batches of one: `jax.vmap(extend)`. By
-        default a scan of `step` that keeps every carry; families that need fewer operations say so by `CHUNK`.
+        default a scan of `step` that keeps every carry; families that need fewer operations set `CHUNK`.
         """
         network, variables = self.clone(parent=None), self.variables
 
@@ -170,10 +185,21 @@ class Network(nn.Module):
     ) -> jax.Array:
         """Features [B, k, M, F] of the steps t, ..., t + k - 1, each given the steps < t alone, in one pass.
 
-        `carry` is that before step t. Of steps that do not exist the features are finite, and no more. Families that
-        predict from any set of observed sites have it, and say so by `AHEAD`.
+        Those of step t + i are the features that its sites have under the order in which steps t and t + i change
+        places: a model trained on all orders has learned them. `carry` is that before step t, and stays so. The canvas
+        is filled for all steps < t; what else it holds must not matter. Of steps that do not exist the features are
+        finite, and no more. Families that predict from any set of observed sites have it, and say so by `AHEAD`.
         """
-        raise TypeError(f"{type(self).__name__} predicts from all sites of earlier steps")
+        raise TypeError(f"{type(self).__name__} predicts the steps one after another")
+
+    def check_ahead(self) -> None:
+        """Raises `UserError` when the network, with its options, has no form `ahead`."""
+        if not self.AHEAD:
+            able = ", ".join(name for name in NETWORKS.names() if NETWORKS.get(name).AHEAD)
+            raise UserError(
+                f"the network {NETWORKS.name_of(type(self)) or type(self).__name__!r} predicts the steps one after "
+                f"another; several at once need one of {able}"
+            )
 
     def keep(self, carries: Carries, n: jax.Array) -> Carry:
         """The carry after the first n of the steps of `extend`: the others did not happen.
@@ -184,9 +210,9 @@ class Network(nn.Module):
 
 
 def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
-    """What `make` computes of the parameters of a module: once for all steps of a loop, where `prepare` asks for it.
+    """The result of `make`, computed from the parameters of a module once for all steps of a loop, under `prepare`.
 
-    XLA computes what stands in the body of a loop in every iteration, even a slice of a parameter.
+    XLA repeats all computations in the body of a loop in every iteration, even a slice of a parameter.
     """
     if module.has_variable(READY, name):
         return module.get_variable(READY, name)
@@ -197,9 +223,9 @@ def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
 
 
 def step_variables(network: Network, params: Any) -> dict[str, Any]:
-    """The variables for the step form inside a loop: the parameters, and what `prepare` makes of them.
+    """The variables for the step form inside a loop: the parameters, and the values that `prepare` computes from them.
 
-    With the parameters alone the steps have the same values, and take longer.
+    With the parameters alone the steps give the same values, but take longer.
     """
     _, made = network.apply({"params": params}, method="prepare", mutable=READY)
     return {"params": params, **made}
@@ -219,8 +245,8 @@ def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
 
 
 def check_remat(options: Mapping[str, Any]) -> None:
-    """Raises `UserError` when a scan over layers is to recompute them and to run several in one iteration: XLA merges a
-    recomputation with its original inside one iteration, and nothing would be saved.
+    """Raises `UserError` for a scan over layers with recomputation and several layers in one iteration: XLA merges a
+    recomputation with its original inside one iteration, so no memory would be saved.
     """
     if options["remat"] and options["unroll"] > 1:
         raise UserError(f"network.remat saves memory only with network.unroll=1, not {options['unroll']}")

@@ -1,4 +1,4 @@
-"""Objectives: what training minimises."""
+"""Objectives: the losses that training minimises."""
 
 from arjax.objectives import learned_order, order_agnostic, teacher_forcing  # noqa: F401  (they register themselves)
 from arjax.objectives.base import (

@@ -1,4 +1,4 @@
-"""The contract of an objective: the quantity that training minimises, with whatever it keeps beside the model."""
+"""The contract of an objective: the quantity that training minimises, with parameters and state of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OBJECTIVES = Registry("objective")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Own:
-    """What an objective keeps beside the model; it lives in the train state and is saved with it.
+    """Parameters and state of an objective, apart from those of the model; part of the train state, and saved with it.
 
     Attributes:
       params: trained by gradients, as those of a policy, a critic or a posterior.
@@ -70,11 +70,11 @@ class Step:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """The loss of a batch: the sum of some means. A mean says what it divides by, so micro-batches merge exactly.
+    """The loss of a batch: a sum of means. A mean keeps its total and its count, so micro-batches merge exactly.
 
     Attributes:
       terms: the means. Gradients flow through their totals; a mixture of objectives has one term for each.
-      metrics: what is reported.
+      metrics: the numbers that are reported.
       state: `Own.state` after this batch.
     """
 
@@ -90,7 +90,7 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What training minimises. Subclasses are frozen dataclasses; their fields are the options of their call string.
+    """The loss that training minimises. Subclasses are frozen dataclasses; their fields are options of a call string.
 
     All methods are pure: an objective holds options and no arrays.
     """
@@ -114,7 +114,7 @@ class Objective:
         raise NotImplementedError(f"{type(self).__name__} has parameters of its own and no optimizer for them")
 
     def report(self, own: Own) -> Mapping[str, Any]:
-        """What `results.json` says of the objective at the end of a run, in types of JSON; nothing by default."""
+        """Entries of `results.json` about the objective at the end of a run, in types of JSON; none by default."""
         return {}
 
     def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
@@ -134,7 +134,7 @@ def make_objective(text: str) -> Objective:
 def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Loss:
     """-sum_b w_b log p(x_b) / (number of scored scalars), from log p of each example in nats.
 
-    `log_prob_B` leaves out the sites that the mask leaves out; the weights of the examples are taken into account here.
+    `log_prob_B` excludes masked sites already; the weights of the examples are applied here.
     """
     nll_B = -log_prob_B
     if batch.weight is not None:
@@ -145,7 +145,7 @@ def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Lo
 
 
 def count(event: EventSpec, batch: Batch) -> dict[str, jax.Array]:
-    """How many examples, sites and scalars (dims) of the batch are scored, float32 (`weight` and `mask` honoured)."""
+    """Numbers of scored examples, sites and scalars (dims) of the batch, float32, by its `weight` and `mask`."""
     num = len(batch)
     weight_B = jnp.ones(num, jnp.float32) if batch.weight is None else batch.weight
     if batch.mask is not None:

@@ -4,7 +4,7 @@ Orders are drawn from a Plackett-Luce distribution with one score per site (Plac
 1975): the next site is each of those left with probability softmax(score). The model is trained by maximum likelihood
 under the orders drawn. The scores follow the gradient of the expected nats by REINFORCE (Williams, 1992), each order
 against the mean of the others on the same batch (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples, Get a Baseline for
-Free!", 2019). Both follow training batches; validation is not looked at.
+Free!", 2019). Both use training batches; the validation split is not used.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def log_prob_order(scores_D: jax.Array, order_D: jax.Array) -> jax.Array:
 
 
 def policy_loss(scores_D: jax.Array, orders_RD: jax.Array, nats_R: jax.Array) -> jax.Array:
-    """A scalar whose gradient by the scores estimates that of the expected nats without bias, from R orders."""
+    """A scalar with the REINFORCE gradient: an unbiased estimate of that of the expected nats, from R orders."""
     num = len(nats_R)
     baseline_R = (nats_R.sum() - nats_R) / (num - 1)
     log_prob_R = jax.vmap(log_prob_order, in_axes=(None, 0))(scores_D, orders_RD)

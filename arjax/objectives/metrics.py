@@ -1,4 +1,4 @@
-"""Numbers that merge over batches, devices and micro-batches: every one is a sum and a count."""
+"""Metrics that merge over batches, devices and micro-batches: each is a sum and a count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 def mergeable(cls: type) -> type:
-    """Makes a dataclass a pytree whose instances add up leaf by leaf."""
+    """Makes a dataclass a pytree with addition leaf by leaf."""
     cls.__add__ = lambda self, other: jax.tree.map(jnp.add, self, other)
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
 
@@ -20,8 +20,8 @@ class Mean:
     """A mean that merges: (total, count) of two batches add up to those of both.
 
     Attributes:
-      total: float32[], the sum of what is averaged.
-      count: float32[], of how many.
+      total: float32[], the sum of the terms.
+      count: float32[], their number.
     """
 
     total: jax.Array
@@ -47,7 +47,7 @@ class Metrics:
       examples: scored examples, counted by their weights.
       sites: scored sites.
       dims: scored scalars.
-      means: whatever else an objective reports, by name; it arrives in `metrics.jsonl` as a mean.
+      means: further numbers that an objective reports, by name; each is a mean in `metrics.jsonl`.
     """
 
     nll: jax.Array

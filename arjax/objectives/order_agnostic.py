@@ -25,12 +25,12 @@ from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likeli
 class OrderAgnostic(Objective):
     """loss = E_o [-log p(x | o)] / (number of scored scalars), in nats per dimension, o from `model.orders`.
 
-    Networks that predict from any set of known sites are trained on one random step of one order per example. Under
-    all orders, the sites of that step and of all later ones are predicted at once, and count so often that the
-    expectation is that of the step alone, S times: S / (number of steps left) for equal blocks (equation 11 there; the
-    absorbing diffusion of Hoogeboom et al., 2022, section 3). That has less noise than the step alone, which is what
-    other distributions over orders get, and blocks of unequal sizes under a joint conditional, where a later block does
-    not stand for that of the step.
+    Networks that predict from any set of observed sites are trained on one random step of one order per example. Under
+    all orders, the sites of that step and of all later ones are predicted at once, with a weight that makes the
+    expectation S times that of the step alone: S / (number of steps left) for equal blocks (equation 11 there; the
+    absorbing diffusion of Hoogeboom et al., 2022, section 3). That has less noise than the step alone. Other
+    distributions over orders use the step alone, and so do blocks of unequal sizes under a joint conditional, where a
+    later block is not exchangeable with that of the step.
 
     All other networks predict every site in one pass, under one order for each of `orders_per_batch` equal parts of the
     batch; 0: one order per example.
@@ -61,7 +61,7 @@ class OrderAgnostic(Objective):
         check_key(step.key)
         order_key, key = jax.random.split(step.key)
         if isinstance(model.network, OrderAgnosticNetwork):
-            log_prob_B = _any_known(model, params, batch, order_key, key)
+            log_prob_B = _any_observed(model, params, batch, order_key, key)
         else:
             parts = len(batch) if self.orders_per_batch == 0 else self.orders_per_batch
             log_prob_B = _by_parts(model, params, batch, order_key, key, parts)
@@ -69,7 +69,7 @@ class OrderAgnostic(Objective):
 
 
 def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array, parts: int) -> jax.Array:
-    """log p(x | o) with one order for each of so many parts of the batch, [B]."""
+    """log p(x | o) with one order for each of `parts` equal parts of the batch, [B]."""
     num = len(batch)
     if parts < 1 or num % parts:
         raise UserError(f"a batch of {num} examples cannot be cut into {parts} equal parts with an order each")
@@ -85,19 +85,19 @@ def _by_parts(model, params, batch: Batch, order_key: jax.Array, key: jax.Array,
     return jax.vmap(score)(cut, *(jax.random.split(k, parts) for k in (order_key, key))).reshape(num)
 
 
-def _any_known(model, params, batch: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
-    """An unbiased estimate of log p(x | o) for an order per example, [B], from one pass given some known sites."""
+def _any_observed(model, params, batch: Batch, order_key: jax.Array, key: jax.Array) -> jax.Array:
+    """An unbiased estimate of log p(x | o) for an order per example, [B], from one pass given some observed sites."""
     x, orders = batch.x, model.orders
     num, grid = x.shape[0], model.event.grid_shape
     steps = orders.first.num_steps
     size_S = (jnp.asarray(orders.first.blocks) < model.event.num_sites).sum(1)
-    # A site of those left is one of step t with the probability that the part of step t among them has. Whole blocks of
-    # one size are exchangeable, too; under a joint conditional, what a site scores depends on its block.
+    # A remaining site is one of step t with the probability size_S[t] / (sites left). Whole blocks of one size are
+    # exchangeable, too; under a joint conditional, the score of a site depends on its block.
     one_size = steps * orders.first.block_size == model.event.num_sites
     all_later = orders.pool is None and (one_size or not scores_blocks(model.conditional, orders.first))
     weight_S = steps * size_S / jnp.cumsum(size_S[::-1])[::-1]
 
-    def known_and_weight(key: jax.Array) -> tuple[jax.Array, jax.Array, Factorization]:
+    def observed_and_weight(key: jax.Array) -> tuple[jax.Array, jax.Array, Factorization]:
         draw_key, step_key = jax.random.split(key)
         factorization = orders.draw(draw_key)
         step_D, t = jnp.asarray(factorization.step), jax.random.randint(step_key, (), 0, steps)
@@ -107,8 +107,8 @@ def _any_known(model, params, batch: Batch, order_key: jax.Array, key: jax.Array
             weight_D = jnp.where(step_D == t, float(steps), 0.0)
         return (step_D < t).reshape(grid), weight_D.reshape(grid), factorization
 
-    known, weight, drawn = jax.vmap(known_and_weight)(jax.random.split(order_key, num))
-    features = model.features_given(params, x, known, context=batch.context, train=True, key=key)
+    observed, weight, drawn = jax.vmap(observed_and_weight)(jax.random.split(order_key, num))
+    features = model.features_given(params, x, observed, context=batch.context, train=True, key=key)
     log_prob = site_log_prob(model.head(params, train=True, key=key), features, x, drawn) * weight
     if batch.mask is not None:
         log_prob = jnp.where(batch.mask > 0, log_prob, 0.0)

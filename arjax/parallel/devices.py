@@ -1,4 +1,4 @@
-"""Which devices of this machine a process may use, and how several processes share them. Imports nothing heavy."""
+"""The devices of this machine that a process may use, and their division among processes. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from arjax.core.errors import UserError
 
 #: Restricts a process to some of the machine's NVIDIA devices.
 CUDA = "CUDA_VISIBLE_DEVICES"
-#: Likewise, of any maker.
+#: Likewise, for other vendors.
 VARIABLES = (CUDA, "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
 def on_machine(folder: Path = Path("/dev")) -> int:
-    """The number of NVIDIA devices of this machine, whose files lie in `folder`."""
+    """The number of NVIDIA devices of this machine, from their files in `folder`."""
     return sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in folder.glob("nvidia*"))
 
 
@@ -29,7 +29,7 @@ def visible_devices(environment: Mapping[str, str], folder: Path = Path("/dev"))
         return [str(number) for number in range(on_machine(folder))]
     names: list[str] = []
     for name in map(str.strip, given.split(",")):
-        if name in ("", "-1", *names):  # those before such an entry count
+        if name in ("", "-1", *names):  # only devices before such an entry are visible
             break
         names.append(name)
     return names

@@ -1,4 +1,4 @@
-"""Runs of several processes: who they are, from flags or from the environment, and how they find each other."""
+"""Runs of several processes: their addresses, from flags or from the environment, and their connection."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import jax
 from arjax.core.errors import UserError
 from arjax.parallel.launchers import launcher, own_devices, slurm_processes
 
-#: How long the processes of a run wait for each other.
+#: The time for which the processes of a run wait for each other.
 WAIT_SECONDS = 300
 
 
 def initialize(coordinator_address: str = "", num_processes: int = 0, process_id: int = -1) -> int:
     """Connects the processes of a run; must come before anything else that uses JAX's devices.
 
-    Without arguments they are looked for in `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; then a
-    launcher is looked for (SLURM, Open MPI, a TPU pod). When there is none, this is a run of one process.
+    Without arguments they come from `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; then from a
+    launcher (SLURM, Open MPI, a TPU pod). When there is none, this is a run of one process.
 
     A process uses all the devices that it sees, unless a launcher shows the same ones to several processes of a node;
-    see `arjax.parallel.launchers.own_devices`. When some process does not come within `WAIT_SECONDS`, the others say so
-    and exit with code 2.
+    see `arjax.parallel.launchers.own_devices`. When some process does not connect within `WAIT_SECONDS`, the others
+    report it and exit with code 2.
 
     Args:
       coordinator_address: `host:port` of process 0.
@@ -69,13 +69,13 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
 
 
 def describe_devices() -> str:
-    """What a run computes on, such as `16 devices of 2 processes`."""
+    """The devices of a run, such as `16 devices of 2 processes`."""
     devices, processes = jax.device_count(), jax.process_count()
     return f"{devices} device{'s' * (devices > 1)} of {processes} process{'es' * (processes > 1)}"
 
 
 def _connect(others: str, **arguments: Any) -> None:
-    """Waits for the other processes; `others` are they in words. JAX's arguments are those of `initialize`."""
+    """Waits for the other processes; `others` describes them. JAX's arguments are those of `initialize`."""
     print(f"waiting for {others}", flush=True)
     address, number = arguments.get("coordinator_address", ""), arguments.get("process_id", 0)
     if address and not number:
@@ -105,7 +105,7 @@ def _check_port(port: int) -> None:
 def _time_limit(others: str, address: str) -> Iterator[None]:
     """Ends this process, with a sentence, when the block takes longer than `WAIT_SECONDS`.
 
-    JAX itself would abort it with a stack trace, from code that no Python exception leaves.
+    JAX itself would abort it with a stack trace, from code that raises no Python exception.
     """
 
     def give_up() -> None:

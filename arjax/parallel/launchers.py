@@ -1,4 +1,4 @@
-"""How a launcher has placed the processes of a run: which of them this is, and which devices are its own."""
+"""Launchers of runs of several processes: the number of this process, and its own devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from arjax.core.errors import UserError
 from arjax.parallel.devices import on_machine, visible_devices
 
-#: Environment variables that set the number of processes, by what starts them; mpirun may itself be a SLURM step.
+#: Environment variables that set the number of processes, by launcher; mpirun may itself be a SLURM step.
 OPEN_MPI, SLURM = "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"
 
 
@@ -40,7 +40,7 @@ def first_host(nodes: str) -> str:
 
 
 def tasks_on_node(environment: Mapping[str, str]) -> tuple[int, int]:
-    """Number of processes of this run on this node, and which of them this is."""
+    """Number of processes of this run on this node, and the number of this process among them."""
     if OPEN_MPI in environment:
         local = (environment.get(f"OMPI_COMM_WORLD_LOCAL_{name}", unset) for name, unset in (("SIZE", 1), ("RANK", 0)))
         size, rank = map(int, local)
@@ -56,8 +56,8 @@ def tasks_on_node(environment: Mapping[str, str]) -> tuple[int, int]:
 def own_devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> list[int]:
     """Numbers of the devices, among those that this process sees, that are its own; an empty list stands for all.
 
-    A process that is alone on its node, and one that sees no other's devices, has all that it sees. Where the processes
-    of a node all see the same ones, each takes an equal part of them.
+    A process that is alone on its node, or that sees only its own devices, has all that it sees. Where the processes of
+    a node all see the same ones, each takes an equal part of them.
 
     Args:
       environment: variables of a launched process.

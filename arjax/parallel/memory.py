@@ -1,4 +1,4 @@
-"""How much memory is free where arrays are to be kept."""
+"""Free memory of devices and of the machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def free_bytes() -> int | None:
 
 
 def _free_bytes_of_host() -> int | None:
-    """What the machine has left, or the limit of the container or job where that is less."""
+    """The free memory of the machine, or the limit of the container or job where that is less."""
     limits = [int(text) for path in _LIMITS if path.is_file() and (text := path.read_text().strip()).isdigit()]
     if _MEMINFO.is_file():
         lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())

@@ -1,4 +1,4 @@
-"""What the processes of a run agree on."""
+"""Agreement between the processes of a run."""
 
 from __future__ import annotations
 

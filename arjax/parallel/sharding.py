@@ -1,4 +1,4 @@
-"""Where arrays live: the mesh, and the rules that place parameters on it by their path.
+"""The placement of arrays: the mesh, and the rules that shard parameters by their path.
 
 The mesh has three axes. A batch is split over `data` and `fsdp`; parameters and optimizer state over `fsdp` (each
 device holds a part and XLA gathers it when needed: Rajbhandari et al., "ZeRO", 2020) and over `tensor` (each device
@@ -81,11 +81,11 @@ def batch_sharding(mesh: Mesh, leading_dims: int = 0) -> NamedSharding:
 
 def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
     """Raises `UserError` when the batch does not divide over the mesh, and into `parts` that do."""
-    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * parts
-    if batch_size < 1 or batch_size % ways:
+    num_parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * parts
+    if batch_size < 1 or batch_size % num_parts:
         times = "" if parts == 1 else f" times train.accumulate={parts}"
         raise UserError(
-            f"train.batch_size={batch_size} must be a positive multiple of {ways}, the mesh's data x fsdp{times}"
+            f"train.batch_size={batch_size} must be a positive multiple of {num_parts}, the mesh's data x fsdp{times}"
         )
 
 
@@ -95,7 +95,7 @@ def path_string(path: Sequence[Any]) -> str:
 
 
 def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()) -> Any:
-    """The sharding of each parameter: that of the first rule whose regex is found in its path.
+    """The sharding of each parameter: that of the first rule with a regex that is found in its path.
 
     Args:
       abstract_params: a tree of arrays or of `jax.ShapeDtypeStruct`.
@@ -106,7 +106,7 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
         where none divides, the other dimension of a matrix is tried.
 
     Raises:
-      UserError: a rule with a broken regex, an axis that the mesh does not have, or axes of the batch on a dimension
+      UserError: a rule with an invalid regex, an axis that the mesh does not have, or axes of the batch on a dimension
         without `tensor` where the mesh has all three.
     """
     compiled = [_compile_rule(rule) for rule in rules or DEFAULT_RULES]

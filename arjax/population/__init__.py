@@ -1,17 +1,17 @@
 """Many runs in one program: the same recipe under O orders and S seeds, trained side by side."""
 
 from arjax.population.ensemble import Ensemble, make_ensemble
-from arjax.population.policy import Learned, learn_order
+from arjax.population.policy import PolicyResult, learn_order
 from arjax.population.population import Population
-from arjax.population.search import Found, local_search, random_search
+from arjax.population.search import SearchResult, local_search, random_search
 from arjax.population.train import Scores, train_population
 
 __all__ = [
     "Ensemble",
-    "Found",
-    "Learned",
+    "PolicyResult",
     "Population",
     "Scores",
+    "SearchResult",
     "learn_order",
     "local_search",
     "make_ensemble",

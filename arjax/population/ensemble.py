@@ -14,7 +14,7 @@ _ENOUGH, _MOST_STEPS = 1e-4, 100_000
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """What mixing M models gives, in nats per example of the test split.
+    """The scores of a mixture of M models, in nats per example of the test split.
 
     Attributes:
       uniform: with equal weights 1/M.
@@ -22,7 +22,7 @@ class Ensemble:
       uniform_stderr, weighted_stderr: their standard errors over the examples.
       weights: those weights [M], which add up to 1.
       chosen: the members in the order in which a greedy search on validation adds them (equal weights).
-      by_size: nats of the ensemble of the first 1, 2, ..., M of them, [M]; its differences are what each one gains.
+      by_size: nats of the ensemble of the first 1, 2, ..., M of them, [M]; its differences are the gain of each one.
     """
 
     uniform: float
@@ -64,15 +64,15 @@ def mixture(nll_MN: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
 
 def fit_weights(nll_MN: np.ndarray) -> np.ndarray:
     """The weights [M] of the mixture under which the examples are most probable (expectation maximisation)."""
-    possible_MN = nll_MN[:, np.isfinite(nll_MN.min(0))]  # what is impossible under all members says nothing of them
+    possible_MN = nll_MN[:, np.isfinite(nll_MN.min(0))]  # without examples impossible under all members
     weights_M = equal_weights(nll_MN)
     if not possible_MN.size:
         return weights_M
-    likelihood_MN = np.exp(possible_MN.min(0) - possible_MN)  # up to a factor that weights do not see
+    likelihood_MN = np.exp(possible_MN.min(0) - possible_MN)  # up to a factor that cancels in the ratios
     for _ in range(_MOST_STEPS):
         ratio_M = (likelihood_MN / (weights_M @ likelihood_MN)).mean(1)
         weights_M = weights_M * ratio_M
-        if ratio_M.max() < 1 + _ENOUGH:  # the objective is concave, and log max ratio bounds what is left of it
+        if ratio_M.max() < 1 + _ENOUGH:  # the objective is concave, and log max ratio bounds the remaining gain
             break
     return weights_M / weights_M.sum()
 
@@ -94,13 +94,13 @@ def chosen_weights(nll_MN: np.ndarray) -> np.ndarray:
 
 
 def greedy(nll_MN: np.ndarray) -> tuple[int, ...]:
-    """All members, each the one that helps the mixture of those before it the most."""
+    """All members in greedy order: each is the one that improves the mixture of those before it the most."""
     left, chosen = list(range(len(nll_MN))), []
     total_N = np.full(nll_MN.shape[1], -np.inf)  # log of the sum of the likelihoods
     while left:
-        sums = [np.logaddexp(total_N, -nll_MN[member]) for member in left]
-        best = int(np.argmax([s.mean() for s in sums]))
-        total_N = sums[best]
+        totals = [np.logaddexp(total_N, -nll_MN[member]) for member in left]
+        best = int(np.argmax([total.mean() for total in totals]))
+        total_N = totals[best]
         chosen.append(left.pop(best))
     return tuple(chosen)
 

@@ -38,9 +38,9 @@ class PopulationState(flax.struct.PyTreeNode):
 class Members:
     """A `Trainee`: the members of a population."""
 
-    def __init__(self, population: Population, workdir: str | os.PathLike, say: Callable[[str], None]):
-        """`say` hears of every validation; metrics go to `workdir`."""
-        self.population, self._workdir, self._say = population, workdir, say
+    def __init__(self, population: Population, workdir: str | os.PathLike, log: Callable[[str], None]):
+        """`log` is called with a line for every validation; metrics go to `workdir`."""
+        self.population, self._workdir, self._log = population, workdir, log
         self.setup, self.shape, self.identity = population.setup, population.shape, population.identity
         seeds_S = jnp.asarray(population.seeds, jnp.uint32)
         split_S2 = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds_S)
@@ -58,7 +58,7 @@ class Members:
         return with_shardings(abstract, jax.tree.map(lambda _: self.population.sharding, abstract))
 
     def begin(self, companions: Companions, state: PopulationState | None) -> PopulationState:
-        """The state to go on with."""
+        """The state with which training begins or goes on."""
         self._companions = companions
         if state is not None:
             return state
@@ -83,7 +83,7 @@ class Members:
         zeros = zero_tally(recipe, one, chunk, self._companions, self.shape)
         tally = jax.device_put(zeros, population.sharding)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, (state.train, tally))
-        chunk_of_members = functools.partial(population_chunk, recipe, population.way, population.gather)
+        chunk_of_members = functools.partial(population_chunk, recipe, population.strategy, population.gather)
         program = jax.jit(chunk_of_members, donate_argnums=0, out_shardings=shardings)
         return zeros, program.lower(state.train, tally, *self._arguments(step, 1)).compile()
 
@@ -91,9 +91,9 @@ class Members:
         indices = jnp.asarray(self.population.indices(step, n, self.setup.train.steps_per_dispatch))
         return self._orders, self.population.arrays, indices, jnp.int32(n), self._keys_S, self._companions
 
-    def tally(self, sums: Mapping[str, Any]) -> Tally:
+    def tally(self, stored: Mapping[str, Any]) -> Tally:
         """A tally of every member."""
-        return jax.device_put(from_named(self._zeros, sums), self.population.sharding)
+        return jax.device_put(from_named(self._zeros, stored), self.population.sharding)
 
     def advance(self, state: PopulationState, tally: Tally, step: int, n: int) -> tuple[PopulationState, Tally]:
         """Dispatches `n` train steps of every member."""
@@ -113,8 +113,8 @@ class Members:
         return state.replace(best=_chosen(jnp.asarray(better), eval_params(state.train), state.best))
 
     def reporter(self, step: int) -> PopulationReporter:
-        """A line for every validation."""
-        return PopulationReporter(self._workdir, self.setup, self.shape, step, self._say)
+        """The reporter of the members: a line for every validation."""
+        return PopulationReporter(self._workdir, self.setup, self.shape, step, self._log)
 
 
 @jax.jit

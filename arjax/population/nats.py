@@ -1,4 +1,4 @@
-"""The nats of each example of a run, `rows.npz`: what a mixture of runs needs of them."""
+"""The nats of each example of a run, in `rows.npz`: the input of mixtures of runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.training.setup import restore_params
 
 FILE_NAME = "rows.npz"
-#: Nats of one example differ by so much, relatively, between programs that compute the same.
+#: Relative difference between the nats of one example from two programs that compute the same: rounding.
 _TOLERANCE = 1e-4
 
 
@@ -31,8 +31,8 @@ def nats_of_run(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarra
     """The nats of each example of the validation split, and of the split that was scored, under a finished run.
 
     A run without a validation split has those of the other one only.
-    They stand in `rows.npz`; where there is none, or none that belongs to `results` (the report of the run), they are
-    computed from the best parameters and written there.
+    They are read from `rows.npz`. Where there is none, or none that belongs to `results` (the report of the run), they
+    are computed from the best parameters and written there.
 
     Raises:
       UserError: the run has no readable parameters, or the disk refuses.

@@ -1,4 +1,4 @@
-"""What a member leaves behind: the folder that `arjax` would have made of its order and seed."""
+"""The files of a member: the folder that `arjax` would have made of its order and seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning an order: training with the objective `learned_order`, and the order that comes out."""
+"""Learning an order: training with the objective `learned_order`, and the most probable order afterwards."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from arjax.training.trainee import OneRun
 
 
 @dataclasses.dataclass(frozen=True)
-class Learned:
-    """What training a policy gives.
+class PolicyResult:
+    """The result of training a policy.
 
     Attributes:
       order: the most probable order, int64[D].
-      scores: of the sites, float32[D].
+      scores: those of the sites under the policy, float32[D].
       nats: mean training nats over the orders drawn, in each tenth of the run.
       steps: train steps, each under `orders_per_step` orders.
     """
@@ -43,18 +43,18 @@ def learn_order(
     learning_rate: float = 0.05,
     seed: int | None = None,
     workdir: str | os.PathLike = "",
-) -> Learned:
+) -> PolicyResult:
     """Trains model and policy for the steps of the config, under so many orders in every step.
 
     Args:
-      config: a whole config; the network must serve any order. Its partition cuts the orders.
+      config: a whole config; the network must support any order. Its partition cuts the orders.
       orders_per_step: R, at least 2.
       learning_rate: of the scores (Adam); that of the model is in the config.
       seed: of parameters, batches and orders; None: that of the config.
       workdir: folder of the run, which goes on there when it was interrupted; "": nothing is kept.
 
     Raises:
-      UserError: fewer than two orders per step, or a network that does not serve all orders.
+      UserError: fewer than two orders per step, or a network that does not support all orders.
       KeyboardInterrupt: the run was interrupted; its state is saved.
     """
     if not is_integer(orders_per_step) or orders_per_step < 2:
@@ -63,7 +63,7 @@ def learn_order(
         raise UserError("an order cannot be learned under a dependency graph: its edges follow the order")
     config = config.copy_and_resolve_references()
     config.seed = config.seed if seed is None else seed
-    config.model.orders = "uniform"  # checks that the network serves all orders, and knows which site comes next
+    config.model.orders = "uniform"  # checks that the network supports all orders and reads the next site's position
     config.objective = f"learned_order(orders_per_step={orders_per_step}, learning_rate={float(learning_rate)})"
     config.mesh.update(data=-1, fsdp=1, tensor=1)
     setup = build(config, jax.devices()[:1])
@@ -75,4 +75,4 @@ def learn_order(
         lines = read_metrics(folder)
     scores = np.asarray(state.own.params[SCORES])
     nats = tuple(line["train/order_nats"] for line in lines if "train/order_nats" in line)
-    return Learned(np.argsort(-scores, kind="stable"), scores, nats, setup.total_steps)
+    return PolicyResult(np.argsort(-scores, kind="stable"), scores, nats, setup.total_steps)

@@ -24,7 +24,7 @@ from arjax.data.ahead import read_ahead
 from arjax.data.batches import eval_batches, train_index_block
 from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
 from arjax.models.make import check_network
-from arjax.population.step import WAYS, score_population, stack
+from arjax.population.step import STRATEGIES, score_population, stack
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
 
@@ -32,30 +32,32 @@ from arjax.training.setup import Setup
 class Population:
     """The same config under several orders and seeds; each member is the run that `arjax` would make of it alone.
 
-    The orders are spread over as many devices as divide their number; `config.mesh` and `train.data_on_device` play no
-    part.
+    The orders are spread over as many devices as divide their number; `config.mesh` and `train.data_on_device` are
+    ignored.
     """
 
-    def __init__(self, config: ConfigDict, orders: Sequence[str | np.ndarray], seeds: Sequence[int], way: str = ""):
+    def __init__(
+        self, config: ConfigDict, orders: Sequence[str | np.ndarray], seeds: Sequence[int], strategy: str = ""
+    ):
         """Builds the members.
 
         Args:
-          config: a whole config; its `model.ordering` and `seed` give way to those of the members.
+          config: a whole config; its `model.ordering` and `seed` are replaced by those of the members.
           orders: call strings of orderings, or permutations of the sites.
           seeds: of parameters, batches and noise.
-          way: "vmap", "map", or "" for the one that suits the device; see `arjax.population.step`.
+          strategy: "vmap", "map", or "" for the one that suits the device; see `arjax.population.step`.
 
         Raises:
-          UserError: no order or seed, orders that the network does not serve, orders that are cut into different
+          UserError: no order or seed, orders that the network does not support, orders that are cut into different
             blocks, a data set without a validation split, or several processes.
         """
         if len(orders) == 0 or len(seeds) == 0:
             raise UserError("a population needs at least one order and one seed")
         if any(not is_integer(seed) or not 0 <= seed < 2**32 for seed in seeds):
             raise UserError(f"seeds are whole numbers from 0 to 2^32 - 1, not {tuple(seeds)!r}")
-        if way not in ("", *WAYS):
-            raise UserError(f"the way through a population is one of {', '.join(WAYS)}, not {way!r}")
-        self.way = way or ("map" if jax.default_backend() == "cpu" else "vmap")
+        if strategy not in ("", *STRATEGIES):
+            raise UserError(f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}")
+        self.strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
         self.config, self.seeds = config.copy_and_resolve_references(), tuple(int(seed) for seed in seeds)
         self.config.model.ordering = next((order for order in orders if isinstance(order, str)), "raster")
         self.config.mesh.update(data=-1, fsdp=1, tensor=1)
@@ -102,7 +104,7 @@ class Population:
         def batch_of(key: jax.Array) -> Batch:
             return batch if dataset.transform is None else dataset.transform(key, batch, False)
 
-        return score_population(self.setup.model, self.way, orders, params, batch_of, keys_S, dataset.log_scale_D)
+        return score_population(self.setup.model, self.strategy, orders, params, batch_of, keys_S, dataset.log_scale_D)
 
     def indices(self, step: int, n: int, most: int) -> np.ndarray:
         """Rows of the train split for n steps, int32[S, most, B]: those that a run of each seed sees."""
@@ -152,10 +154,10 @@ def shared_setup(config: ConfigDict) -> Setup:
 
 
 def factorization_of(setup: Setup, config: ConfigDict, order: str | np.ndarray) -> Factorization:
-    """The factorization of a member: its order, cut into blocks as the config says.
+    """The factorization of a member: its order, cut into blocks by the partition of the config.
 
     Raises:
-      UserError: no such order, or one that the network does not serve.
+      UserError: no such order, or one that the network does not support.
     """
     model, event, choice = setup.model, setup.dataset.event, config.model
     text = order if isinstance(order, str) else f"list(order={tuple(int(site) for site in order)})"

@@ -1,4 +1,4 @@
-"""What a population says while it trains: a line for every validation, and `metrics.jsonl` with means over members."""
+"""Reports of a population in training: a line for every validation, and `metrics.jsonl` with means over members."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from arjax.training.step import Tally
 class PopulationReporter:
     """Reports members together. A context manager."""
 
-    def __init__(self, workdir: str | os.PathLike, setup: Setup, shape: tuple[int, ...], step: int, say: Callable):
+    def __init__(self, workdir: str | os.PathLike, setup: Setup, shape: tuple[int, ...], step: int, log: Callable):
         """Starts at `step`: metrics of later steps, left by a killed run, are removed.
 
-        `shape`: numbers of orders and of seeds; `say`: hears of every line.
+        `shape`: numbers of orders and of seeds; `log`: called with every line.
         """
         self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers))
-        self._setup, self._shape, self._total, self.say = setup, shape, setup.total_steps, say
+        self._setup, self._shape, self._total, self.log = setup, shape, setup.total_steps, log
 
     def __enter__(self) -> PopulationReporter:
         return self
@@ -34,19 +34,19 @@ class PopulationReporter:
         self._writer.close()
 
     def start(self) -> None:
-        """The first lines: those of a run of one member, and how many there are."""
+        """Prints the first lines: those of a run of one member, and the number of members."""
         for line in headline(self._setup):
-            self.say(line)
-        self.say("{} orders x {} seeds, all in one program".format(*self._shape))
+            self.log(line)
+        self.log("{} orders x {} seeds, all in one program".format(*self._shape))
 
     def at(self, step: int) -> None:
-        """Nothing: there is no bar."""
+        """Does nothing: there is no progress bar."""
 
     def rest(self) -> None:
-        """Nothing: there is no bar."""
+        """Does nothing: there is no progress bar."""
 
     def train(self, step: int, tally: Tally, learning_rate: float, seconds: float) -> None:
-        """Means over the members whose loss was finite."""
+        """Reports means over the members, without those that have diverged."""
         fine = tally.bad_step < 0
         tally = jax.tree.map(lambda leaf_OS: leaf_OS[fine].mean(dtype=np.float64), tally)
         metrics = tally.metrics
@@ -60,9 +60,9 @@ class PopulationReporter:
         self._writer.write(step, values)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
-        """The range of the best scores so far."""
+        """Reports the range of the best scores so far."""
         best, lost = history.best_value, int((~history.alive).sum())
         values = scores["nll_nats"][history.alive]
         self._writer.write(step, {"validation/nll_nats": values.mean(), "validation/best_nll_nats": best.min()})
         diverged = f", {lost} members have diverged" if lost else ""
-        self.say(f"step {step:,}/{self._total:,}  validation {best.min():.4f} to {best.max():.4f} nats{diverged}")
+        self.log(f"step {step:,}/{self._total:,}  validation {best.min():.4f} to {best.max():.4f} nats{diverged}")

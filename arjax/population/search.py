@@ -1,7 +1,7 @@
-"""Which order is easy to learn? A search over orders by validation likelihood, many of them trained side by side.
+"""Search over orders by validation likelihood, many of them trained side by side.
 
-A candidate is worth the validation nats of a short training under it. Local search keeps the best orders and changes
-them a little; random search, the yardstick, draws as many orders and keeps the best.
+The score of a candidate is the validation nats after a short training under it. Local search keeps the best orders and
+changes them a little; random search, the baseline, draws as many orders and keeps the best.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from arjax.population.train import train_population
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What a search found.
+class SearchResult:
+    """The result of a search.
 
     Attributes:
       order: the best order, int64[D].
       validation: its nats in the search, after the short training.
-      trained: how many trainings were spent.
+      trained: the number of trainings.
       best_by_round: the best validation nats so far after each round.
     """
 
@@ -34,8 +34,8 @@ class Found:
 
 
 def random_search(
-    population: Population, rounds: int, seed: int = 0, say: Callable[[str], None] = lambda text: None
-) -> Found:
+    population: Population, rounds: int, seed: int = 0, log: Callable[[str], None] = lambda text: None
+) -> SearchResult:
     """The best of rounds x O random orders, O those of the population."""
     rng, num_sites = np.random.default_rng((seed, 1)), population.setup.model.event.num_sites
     size = len(population.factorizations)
@@ -43,20 +43,20 @@ def random_search(
     def propose(best: Sequence[tuple[float, np.ndarray]]) -> list[np.ndarray]:
         return [rng.permutation(num_sites) for _ in range(size)]
 
-    return _search(population, rounds, propose, say)
+    return _search(population, rounds, propose, log)
 
 
 def local_search(
-    population: Population, rounds: int, parents: int = 2, seed: int = 0, say: Callable[[str], None] = lambda text: None
-) -> Found:
+    population: Population, rounds: int, parents: int = 2, seed: int = 0, log: Callable[[str], None] = lambda text: None
+) -> SearchResult:
     """Starts from the orders of the population; each round changes the best ones so far, each by one random move.
 
     Args:
       population: O orders and any number of seeds, over which validation nats are averaged.
       rounds: the first of them trains the orders of the population.
-      parents: how many of the best orders so far are changed.
+      parents: the number of the best orders so far that are changed.
       seed: of the moves.
-      say: hears of every round.
+      log: called with a line for every round.
 
     Raises:
       UserError: no round, or more parents than orders.
@@ -73,11 +73,11 @@ def local_search(
         seen.update(tuple(order) for order in orders)
         return orders
 
-    return _search(population, rounds, propose, say)
+    return _search(population, rounds, propose, log)
 
 
 def _new(order_D: np.ndarray, rng: np.random.Generator, seen: set[tuple[int, ...]]) -> np.ndarray:
-    """A change of the order that has not been tried; after a hundred that have been, any."""
+    """A changed order that has not been tried; after a hundred failures, any."""
     for _ in range(100):
         changed = move(order_D, rng)
         if tuple(changed) not in seen:
@@ -105,7 +105,7 @@ def move(order_D: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return changed
 
 
-def _search(population: Population, rounds: int, propose: Callable, say: Callable[[str], None]) -> Found:
+def _search(population: Population, rounds: int, propose: Callable, log: Callable[[str], None]) -> SearchResult:
     if rounds < 1:
         raise UserError(f"a search needs at least one round, not {rounds!r}")
     best: list[tuple[float, np.ndarray]] = []
@@ -117,6 +117,6 @@ def _search(population: Population, rounds: int, propose: Callable, say: Callabl
         nats_O = train_population(population).validation.mean(1)
         best = sorted([*best, *zip(nats_O.tolist(), orders, strict=True)], key=lambda pair: pair[0])[: len(orders)]
         by_round.append(best[0][0])
-        say(f"round {number}/{rounds}: {nats_O.min():.4f} to {nats_O.max():.4f} nats, best so far {best[0][0]:.4f}")
+        log(f"round {number}/{rounds}: {nats_O.min():.4f} to {nats_O.max():.4f} nats, best so far {best[0][0]:.4f}")
     population.replace_orders(before)
-    return Found(np.asarray(best[0][1]), best[0][0], rounds * len(population.factorizations), tuple(by_round))
+    return SearchResult(np.asarray(best[0][1]), best[0][0], rounds * len(population.factorizations), tuple(by_round))

@@ -1,11 +1,11 @@
 """The train step and the score of a whole population: those of one run, mapped over orders and seeds.
 
 All arrays of the state have two more axes in front, [O, S, ...]: O orders and S seeds. Runs of one seed start from the
-same parameters and see the same batches under every order, so what differs between them is the order.
+same parameters and see the same batches under every order, so they differ in the order alone.
 
-There are two ways through a population. `vmap` does one step of all members at once, which fills an accelerator. `map`
-takes the members one after another, many steps each: still one program, compiled once. On CPU, where one member keeps
-all cores busy, it is the faster one (experiments/order_matters/speed.csv).
+There are two strategies. `vmap` does one step of all members at once, which fills an accelerator. `map` takes the
+members one after another, many steps each: still one program, compiled once. On CPU, where one member keeps all cores
+busy, it is the faster one (experiments/order_matters/speed.csv).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from arjax.training.recipe import Recipe
 from arjax.training.state import TrainState, fresh_state
 from arjax.training.step import Tally, train_chunk
 
-#: Ways through a population.
-WAYS = ("vmap", "map")
+#: Strategies of training a population in one program.
+STRATEGIES = ("vmap", "map")
 
 
 def stack(factorizations: list[Factorization]) -> Factorization:
@@ -37,9 +37,9 @@ def stack(factorizations: list[Factorization]) -> Factorization:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *factorizations)
 
 
-def over_members(way: str, member: Callable[[Factorization, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+def over_members(strategy: str, member: Callable[[Factorization, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
     """`member(order, own, of_seed)` for all members: from [O, ...], [O, S, ...] and [S, ...] to [O, S, ...]."""
-    if way == "vmap":
+    if strategy == "vmap":
         return jax.vmap(jax.vmap(member, in_axes=(None, 0, 0)), in_axes=(0, 0, None))
 
     def one_order(orders: Any, own: Any, of_seeds: Any) -> Any:
@@ -56,7 +56,7 @@ def init_population(recipe: Recipe, num_orders: int, keys_S: jax.Array, params: 
 
 def population_chunk(
     recipe: Recipe,
-    way: str,
+    strategy: str,
     gather: Callable[[Batch, jax.Array], Batch],
     state: TrainState,
     tally: Tally,
@@ -70,15 +70,15 @@ def population_chunk(
     """`train_chunk` of every member: `n` train steps, at most K.
 
     Args:
-      recipe: of all members; its model's factorization gives way to theirs.
-      way: one of `WAYS`.
+      recipe: of all members; its model's factorization is replaced by theirs.
+      strategy: one of `STRATEGIES`.
       gather: `(arrays, rows) -> batch`, pure.
       state: [O, S, ...].
       tally: [O, S, ...].
       orders: O factorizations in one.
       arrays: the train split.
       indices_SKB: the rows of each step of each seed.
-      n: int32[], a traced number, so that one program serves all.
+      n: int32[], a traced number, so that one program is enough for all n.
       keys_S: the keys of the S runs.
       companions: frozen models that the objective reads.
     """
@@ -88,12 +88,12 @@ def population_chunk(
         own = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, factorization=order))
         return train_chunk(own, *carry, ResidentChunk(arrays, indices_KB, gather), n, key, companions)
 
-    return over_members(way, member)(orders, (state, tally), (indices_SKB, keys_S))
+    return over_members(strategy, member)(orders, (state, tally), (indices_SKB, keys_S))
 
 
 def score_population(
     model: AutoregressiveModel,
-    way: str,
+    strategy: str,
     orders: Factorization,
     params: Any,
     batch_of: Callable[[jax.Array], Batch],
@@ -102,12 +102,12 @@ def score_population(
 ) -> tuple[jax.Array, jax.Array]:
     """Nats of each row of a batch under every member, [O, S, B], and the number of sites that are scored, [B].
 
-    `batch_of`: from the key of a seed to the batch as its members see it.
+    `batch_of`: a function from the key of a seed to the batch of its members.
     """
 
     def member(order: Factorization, params: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows = eval_step(dataclasses.replace(model, factorization=order), params, batch_of(key), log_scale_D)
         return rows["nll"], rows["sites"]
 
-    nll_OSB, sites_OSB = over_members(way, member)(orders, params, keys_S)
+    nll_OSB, sites_OSB = over_members(strategy, member)(orders, params, keys_S)
     return nll_OSB, sites_OSB[0, 0]

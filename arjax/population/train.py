@@ -23,11 +23,11 @@ from arjax.training.state import own_of
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What a population scores; rows in the order of `orders`, columns in that of `seeds`.
+    """The scores of a population; rows in the order of `orders`, columns in that of `seeds`.
 
     Attributes:
       validation: best nats per example on the validation split, float64[O, S].
-      results: what `arjax` would write for each member about the split of `config.evaluate.split`, [O][S] dicts.
+      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it, [O][S] dicts.
       validation_results: likewise about the validation split.
       best_step: the step they are of, int[O, S].
       validation_rows: nats of each example, float32[O, S, N].
@@ -36,7 +36,7 @@ class Scores:
       num_params: of one member.
       params: the best parameters of all members, [O, S, ...].
       history: the members' progress, and the seconds that all of them took together.
-      reports: what the objective reports about each member at the end, [O][S] dicts.
+      reports: those of the objective about each member at the end, [O][S] dicts.
     """
 
     validation: np.ndarray
@@ -53,17 +53,17 @@ class Scores:
 
 
 def train_population(
-    population: Population, say: Callable[[str], None] = lambda text: None, workdir: str | os.PathLike = ""
+    population: Population, log: Callable[[str], None] = lambda text: None, workdir: str | os.PathLike = ""
 ) -> Scores:
     """Trains all members to the end, each with its own best parameters by validation, and scores them.
 
-    A member whose loss is no number keeps its best parameters; one that never had a finite score scores infinity. One
-    that has not improved for `train.patience` evaluations keeps what it has; the program ends when that holds
+    A member with a loss that is not finite keeps its best parameters, and scores infinity without a finite score. One
+    that has not improved for `train.patience` evaluations keeps its parameters; the program ends when that holds
     for all, or with the last step.
 
     Args:
       population: the members.
-      say: hears of every validation.
+      log: called with a line for every validation.
       workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
 
     Raises:
@@ -73,12 +73,12 @@ def train_population(
     """
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
-        run = fit(Members(population, folder, say), folder)
+        run = fit(Members(population, folder, log), folder)
         return _scores(population, run.state, run.history)
 
 
 def _scores(population: Population, state: PopulationState, history: History) -> Scores:
-    """What the best parameters of all members score; members that never had a finite score have none."""
+    """The scores of the best parameters of all members; members that never had a finite score have none."""
     dataset, split, best = population.setup.dataset, population.config.evaluate.split, history.best_value
     params, objective = state.best, population.setup.recipe.objective
     orders = jax.device_put(population.orders, population.sharding)

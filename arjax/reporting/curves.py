@@ -51,12 +51,12 @@ def learning_curves(path: str | os.PathLike, panels: Sequence[tuple[str, str, Ma
     for axis, (_, _, curves) in zip(figure.axes, panels, strict=True):
         axis.set_xscale("log")
         _whole_ticks(axis.xaxis)
-        # What the first steps score is far above everything that matters: show twice the room that the ends need.
+        # The scores of the first steps are far above the rest: the axis shows twice the range of the last scores.
         ends = [min(curve.y) for curve in curves.values()]
         highest = max(max(curve.y) for curve in curves.values())
-        room = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
-        top = highest if len(curves) == 1 else min(highest, max(ends) + room)
-        axis.set_ylim(min(ends) - 0.2 * room, top + 0.05 * room)
+        span = max(max(ends) - min(ends), 0.03 * abs(min(ends)), 1e-3)
+        top = highest if len(curves) == 1 else min(highest, max(ends) + span)
+        axis.set_ylim(min(ends) - 0.2 * span, top + 0.05 * span)
     save_figure(figure, path)
 
 
@@ -78,7 +78,7 @@ def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlab
         for name, (x, y, *bands) in curves.items():
             number = names.index(name)
             color = f"C{number % 10}"
-            line = ("o-", "s--", "^:", "d-.")[number // 10 % 4]  # there are ten colours
+            line = ("o-", "s--", "^:", "d-.")[number // 10 % 4]  # ten colours for each kind of line
             axis.plot(x, y, line, color=color, markersize=3, linewidth=1.3, label=name)
             for band in filter(len, bands):
                 axis.fill_between(x, np.subtract(y, band), np.add(y, band), color=color, alpha=0.2, linewidth=0)
@@ -88,7 +88,7 @@ def _panels_of_curves(panels: Sequence[tuple[str, str, Mapping[str, Any]]], xlab
         [handles[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False, fontsize=9
     )
     for text in legend.get_texts():
-        text.set_parse_math(False)  # names are the user's, and a $ in them is a $
+        text.set_parse_math(False)  # names of users: a $ in them is no formula
     return figure
 
 

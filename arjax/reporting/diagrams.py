@@ -1,4 +1,4 @@
-"""Diagrams of factorizations: which site comes when, and what it may depend on."""
+"""Diagrams of factorizations: the step and the dependencies of each site."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from arjax.factorization import Factorization
 from arjax.reporting.figures import FIRST_STEP, new_figure, row_of_axes, save_figure
 
-#: More arrows than these sites have would hide one another; and larger cells than these grids have hold a number.
+#: Most sites of a graph, in which more edges would hide one another; largest grid with numbers in its cells.
 MOST_NODES, MOST_NUMBERS = 12, 16
 COLOURS = "viridis"
 
@@ -22,14 +22,14 @@ def draw_factorization(
     dependencies_DD: np.ndarray | None = None,
     names: Sequence[str] = (),
 ) -> None:
-    """Writes the picture of `factorization_figure`."""
+    """Writes the plot of `factorization_figure`."""
     save_figure(factorization_figure(factorization, dependencies_DD, names), path)
 
 
 def factorization_figure(
     factorization: Factorization, dependencies_DD: np.ndarray | None = None, names: Sequence[str] = ()
 ) -> Any:
-    """The sites coloured by their step, and the dependencies: as arrows between few sites, as a table for many.
+    """The sites coloured by their step, and the dependencies: as a graph of few sites, as a matrix of many.
 
     Args:
       factorization: of a grid; axes before the last two are drawn below one another.
@@ -58,7 +58,7 @@ def factorization_figure(
 
 
 def _draw_graph(axis: Any, step_D: np.ndarray, reads_DD: np.ndarray, names: Sequence[str]) -> None:
-    """Sites from left to right by step, those of one step below one another, an arrow from each site that is read."""
+    """Sites from left to right by step, those of one step below one another, an edge from each site that is read."""
     import matplotlib
 
     colours = matplotlib.colormaps[COLOURS](0.25 + 0.65 * step_D / max(step_D.max(), 1))
@@ -91,7 +91,7 @@ def _draw_graph(axis: Any, step_D: np.ndarray, reads_DD: np.ndarray, names: Sequ
 
 
 def _draw_grid(axis: Any, order: np.ndarray, step_HW: np.ndarray) -> None:
-    """The grid coloured by step, with the numbers of the steps, and the walk through the sites."""
+    """The grid coloured by step, with the numbers of the steps, and the path through the sites."""
     height, width = step_HW.shape
     axis.imshow(step_HW, cmap=COLOURS, interpolation="nearest")
     row, column = np.divmod(order, width)

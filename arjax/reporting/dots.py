@@ -13,7 +13,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, save_figure
 
-#: A dot farther from the best than so many times the distance of the upper quartile is drawn at the edge of its panel.
+#: A dot farther from the best than this multiple of the distance of the upper quartile is drawn at the edge.
 ZOOM = 4.0
 MOST_COLUMNS = 3
 

@@ -1,4 +1,4 @@
-"""Figures: made without pyplot, shown by notebooks, written to files. Matplotlib is imported for the first of them."""
+"""Figures: made without pyplot, shown by notebooks, written to files. The first one imports matplotlib."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from arjax.core.errors import UserError
 from arjax.core.files import writing
 
 INK, ACCENT, SOFT = "#2b5f91", "#d9722c", "#9a9a9a"
-#: The number of the first step of an order in every picture, as in p(x_1) p(x_2 | x_1).
+#: The number of the first step of an order in every plot, as in p(x_1) p(x_2 | x_1).
 FIRST_STEP = 1
 
 
 def has_matplotlib() -> bool:
-    """Whether pictures can be drawn at all."""
+    """Whether plots can be drawn: matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def check_matplotlib() -> None:
-    """Raises `UserError` when no picture can be drawn."""
+    """Raises `UserError` when plots cannot be drawn."""
     if not has_matplotlib():
         raise UserError("pictures need matplotlib: pip install 'arjax[plots]'")
 
 
 @functools.cache
 def _figure_class() -> type:
-    """Matplotlib's figure; IPython shows a figure by itself only where pyplot is in use, so this one says how."""
+    """Matplotlib's figure with a display form: IPython shows plain figures by itself only where pyplot is in use."""
     from matplotlib.figure import Figure
 
     class ShownFigure(Figure):
@@ -45,7 +45,7 @@ def _figure_class() -> type:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure drawn by Agg, without pyplot: no window, no state kept between pictures."""
+    """An empty figure drawn by Agg, without pyplot: no window, no state kept between figures."""
     check_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -1,4 +1,4 @@
-"""The picture of completions: what is seen, what was there, and several ways to fill it in."""
+"""The plot of completions: visible sites, the truth, and several completions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from arjax.reporting.figures import new_figure, save_figure
 
-#: What is hidden is drawn in this colour.
+#: The colour of hidden sites.
 _VEIL = (0.55, 0.70, 0.85)
 
 
@@ -21,7 +21,7 @@ def draw_completions(
     log_prob_truth: np.ndarray,
     max_value: float,
 ) -> None:
-    """Draws one row per example: what is seen, the truth, and its completions, each with its log-probability in nats.
+    """Draws one row per example: visible sites, the truth, and completions, each with its log-probability in nats.
 
     Args:
       path: file to write.
@@ -31,16 +31,16 @@ def draw_completions(
       log_prob: of the completions, [N, K], and `log_prob_truth` [N].
       max_value: the value drawn as white.
     """
-    num, ways = drawn.shape[:2]
-    figure = new_figure(1.0 * (ways + 2), 1.18 * num)
-    axes = figure.subplots(num, ways + 2, squeeze=False)
+    num, num_completions = drawn.shape[:2]
+    figure = new_figure(1.0 * (num_completions + 2), 1.18 * num)
+    axes = figure.subplots(num, num_completions + 2, squeeze=False)
     for row, (image, completions) in enumerate(zip(truth, drawn, strict=True)):
         seen = _colour(image, max_value)
         seen[hidden] = _VEIL
         cells = [("seen", seen), (f"truth {log_prob_truth[row]:.1f}", _colour(image, max_value))]
         cells += [(f"{p:.1f}", _colour(c, max_value)) for p, c in zip(log_prob[row], completions, strict=True)]
-        for axis, (title, picture) in zip(axes[row], cells, strict=True):
-            axis.imshow(picture, interpolation="nearest")
+        for axis, (title, tile) in zip(axes[row], cells, strict=True):
+            axis.imshow(tile, interpolation="nearest")
             axis.set_title(title, fontsize=8, pad=2)
             axis.axis("off")
     save_figure(figure, path)

@@ -1,4 +1,4 @@
-"""Pictures of a run. Matplotlib is optional and imported when the first picture is drawn."""
+"""Plots of a run. Matplotlib is optional and imported when the first plot is drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_IMAGES = 64
 def sample_grid(
     path: str | os.PathLike, samples: np.ndarray, real: np.ndarray | None = None, max_value: float | None = None
 ) -> None:
-    """Writes the picture of `sample_figure`; the ending of `path` gives the format."""
+    """Writes the plot of `sample_figure`; the ending of `path` gives the format."""
     save_figure(sample_figure(samples, real, max_value), path)
 
 
@@ -76,7 +76,7 @@ def entropy_curve(
     measured: np.ndarray | None = None,
     over_grid: np.ndarray | None = None,
 ) -> None:
-    """Writes the picture of `entropy_figure`."""
+    """Writes the plot of `entropy_figure`."""
     save_figure(entropy_figure(nats_per_step, stderr, measured, over_grid), path)
 
 
@@ -86,13 +86,13 @@ def entropy_figure(
     measured: np.ndarray | None = None,
     over_grid: np.ndarray | None = None,
 ) -> Any:
-    """How uncertain the model is along its order.
+    """The uncertainty of a model along its order.
 
     Args:
       nats_per_step: [S] mean entropy of the conditionals of each step, in nats.
       stderr: [S] its standard error.
       measured: [S] mean of -log p of the data in each step, in nats; where it lies above the entropy the model is
-        too sure of itself.
+        overconfident.
       over_grid: [H, W] mean entropy of each site, drawn as an image beside the curve.
     """
     panels = 1 if over_grid is None else 2
@@ -103,7 +103,7 @@ def entropy_figure(
     axes[0].fill_between(steps, low, high, color=INK, alpha=0.25, linewidth=0, label="± 1 std. error")
     axes[0].plot(steps, nats_per_step, color=INK, linewidth=1.4, label="entropy of the conditional")
     if measured is not None:
-        size = 4 if len(steps) <= 150 else 1.5  # hundreds of large dots would hide the curve
+        size = 4 if len(steps) <= 150 else 1.5  # hundreds of large dots would cover the curve
         axes[0].plot(steps, measured, ".", color=ACCENT, markersize=size, zorder=1, label="-log p of the data")
     label_axes(axes[0], "step of the order", "nats", "Uncertainty along the order")
     axes[0].set_ylim(bottom=0 if np.min(nats_per_step) >= 0 else None)
@@ -118,7 +118,7 @@ def entropy_figure(
 
 
 def loss_curves(path: str | os.PathLike, metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim") -> None:
-    """Writes the picture of `loss_figure`; raises as that does."""
+    """Writes the plot of `loss_figure`; raises as that does."""
     save_figure(loss_figure(metrics, name), path)
 
 
@@ -147,7 +147,7 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], name: str = "bits_per_dim"
                 axis.plot(steps[best], values[best], "o", color=ACCENT, label=f"best: {values[best]:.3f}")
     if not drawn:
         raise UserError(f"the metrics hold no line with {name!r} to draw")
-    # The first steps of a run are far above everything that matters; they would flatten the rest of the curve.
+    # The losses of the first steps are far above the rest; they would flatten the curve.
     low, high = min(drawn), float(np.quantile(drawn, 0.95)) if len(drawn) > 20 else max(drawn)
     axis.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
     label_axes(axis, "step", name.replace("bits_per_dim", "bits/dim").replace("_", " "), "Loss")

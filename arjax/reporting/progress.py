@@ -1,4 +1,4 @@
-"""The progress of a run: a bar below the lines that stay on a terminal, one line per log interval elsewhere."""
+"""The progress of a run: on a terminal a bar below the printed lines, elsewhere one line per log interval."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ REFRESH = 0.1
 
 
 class Progress:
-    """Says where a run stands: step, loss, speed and the time that is left.
+    """Shows the progress of a run: step, loss, speed and the time that is left.
 
-    On a terminal a bar moves below the lines that stay; anywhere else (log files, pipes) each update is a line.
+    On a terminal a bar moves below the printed lines; anywhere else (log files, pipes) each update is a line.
     """
 
     def __init__(
@@ -30,8 +30,8 @@ class Progress:
         Args:
           total_steps: step at which the run ends.
           start_step: step from which a resumed run goes on.
-          stream: where to write, stdout by default.
-          clock: seconds; a parameter so that tests can turn it.
+          stream: the output, stdout by default.
+          clock: seconds; a parameter so that tests can set it.
         """
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream
@@ -58,18 +58,18 @@ class Progress:
             self._write(f"{self._position(step)}  {self._about}  ETA {format_duration(self.seconds_left())}")
 
     def validation(self, step: int, scores: str) -> None:
-        """Prints the scores of the parameters of `step` on the validation split, a line that stays."""
+        """Prints the scores of the parameters of `step` on the validation split, above the bar."""
         self.message(f"{self._position(step)}  validation {scores}")
 
     def message(self, text: str) -> None:
-        """Prints a line that stays, above the bar."""
+        """Prints a line above the bar."""
         if self._bar is None:
             self._write(text)
         else:
             self._bar.message(text)
 
     def close(self) -> None:
-        """Leaves the bar as it stands; what is printed afterwards comes below it. Call it when the run ends."""
+        """Stops the bar; later output comes below it. Call it when the run ends."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -83,7 +83,7 @@ class Progress:
         return (self._total - step_1) * (time_1 - time_0) / (step_1 - step_0)
 
     def _mark(self, step: int) -> None:
-        """Start, first step and latest step are all that the time left needs."""
+        """Records the start, the first step and the latest step, from which the time left follows."""
         if step > self._marks[-1][0]:
             self._marks = [*self._marks[:2], (step, self._clock())]
 
@@ -101,7 +101,7 @@ class Progress:
 
 
 class _Bar:
-    """A bar of rich, drawn when it is told to: there is no thread that could write in between."""
+    """A bar of rich, drawn on request: there is no thread that could write in between."""
 
     def __init__(self, stream: TextIO, total: int, clock: Callable[[], float]):
         from rich import progress
@@ -118,7 +118,7 @@ class _Bar:
             console=self._console,
             auto_refresh=False,
             expand=True,
-            redirect_stdout=False,  # the stream is guarded, and what others print is not ours
+            redirect_stdout=False,  # the stream is guarded already
             redirect_stderr=False,
         )
         self._task = self._progress.add_task("", total=total, left="")

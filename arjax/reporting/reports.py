@@ -1,4 +1,4 @@
-"""`results.json`, the report of a run: what it holds, and reading it. Imports nothing heavy: sweeps read it, too."""
+"""`results.json`, the report of a run: its fields, and reading it. Imports nothing heavy: sweeps read it, too."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NUMBERS += ("step", "best_step", "seed", "train_seconds")
 
 
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
-    """The report of a run, or None when there is none, or none that is whole: then it is computed again.
+    """The report of a run, or None when there is none, or an incomplete one: then it is computed again.
 
-    One that lacks anything that every report says was edited by hand or damaged. One without a `kind` is older than the
-    models whose scores are not exact.
+    A report without one of the fields of all reports was edited by hand or damaged. One without a `kind` is older than
+    the models with scores that are not exact.
 
     Raises:
       UserError: there is one that cannot be read.

@@ -16,7 +16,7 @@ NAME, OPTIONS = "samples", "options.json"
 
 
 def read_options(folder: str | os.PathLike) -> dict[str, Any] | None:
-    """How the samples of a folder were drawn; None where it holds none, or they were not written to the end."""
+    """The options of the samples of a folder; None where it holds none, or they were not written to the end."""
     return read_json_object(Path(folder) / OPTIONS)
 
 

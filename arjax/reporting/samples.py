@@ -1,4 +1,4 @@
-"""Samples of a run as files that people can look at, read or hear."""
+"""Samples of a run as files: images, text, sound and tables."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def write_samples(
     sample_rate: int = 0,
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None,
 ) -> list[Path]:
-    """Writes samples in every form that suits them.
+    """Writes samples in every format that suits them.
 
     Args:
-      folder: where to write; made when missing, in a folder that is there.
+      folder: the folder of the files; made when missing, in an existing folder.
       samples: [N, *grid, *value], always written as `samples.npy`.
-      grid_shape: the grid; what is behind it is the value.
+      grid_shape: the grid; further axes are those of the value.
       real: real examples of the same shape, drawn beside the samples.
       max_value: the value drawn as white.
       to_text: turns one example into text, for `samples.txt`.
@@ -41,7 +41,7 @@ def write_samples(
       to_cells: turns the samples of a table into rows of cells, the names of its columns first, for `samples.csv`.
 
     Returns:
-      The files written. The picture is left out when matplotlib is not installed.
+      The files written. The image is left out when matplotlib is not installed.
 
     Raises:
       UserError: the disk refuses.
@@ -71,7 +71,7 @@ def write_samples(
 
 
 def as_images(x: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray | None:
-    """[N, *grid, *value] as images [N, H, W(, 3)], or None for what has no picture.
+    """[N, *grid, *value] as images [N, H, W(, 3)], or None for other data.
 
     Planes of scalars, one-channel or colour values are images; a sequence of vectors is drawn as a piano roll, time
     from left to right and the first component at the bottom.

@@ -1,11 +1,11 @@
-"""Scores as people read them: nats with their standard error, and what they are in the units of the data."""
+"""Scores in readable form: nats with their standard error, also per dimension, character or frame."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: Scores that belong to some data only, and their units.
+#: Scores of some kinds of data, and their units.
 UNITS = {
     "bits_per_dim": "bits/dim",
     "bits_per_char": "bits/char",
@@ -16,7 +16,7 @@ UNITS = {
 
 
 def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
-    """`86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim`, and what texts, frames and mixtures of orders have beside.
+    """`86.54 ± 0.71 nats, 1.9512 ± 0.0161 bits/dim`, and the further scores of texts, frames and mixtures of orders.
 
     Args:
       scores: numbers by the names of `results.json`; a standard error that is not there is left out.
@@ -26,6 +26,9 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     if scores.get("num_orders", 1) > 1:
         mean = f"{scores['negative_elbo_nats']:.4f} ± {scores['negative_elbo_stderr']:.4f}"
         parts.append(f"a mixture of {scores['num_orders']} orders (their mean: {mean})")
+    if "k_step_bound_nats" in scores:
+        bound = _with_stderr(scores["k_step_bound_nats"], scores["k_step_bound_stderr"], "nats")
+        parts.append(f"at most {bound} in {scores['k_steps']} steps (bound)")
     for name, unit in UNITS.items():
         if name in scores and (bits or name != "bits_per_dim"):
             parts.append(_with_stderr(scores[name], scores.get(f"{name}_stderr"), unit))

@@ -18,7 +18,7 @@ from arjax.reporting.writer import WRITERS, Writer, read_config
 @WRITERS.register("tensorboard")
 @dataclasses.dataclass
 class TensorBoard(Writer):
-    """TensorBoard events: scalars, the config as text, and pictures of samples.
+    """TensorBoard events: scalars, the config as text, and the plots of the run.
 
     They are written at once: in tensorboardX's own writer a thread does it, and cannot report that the disk is full.
     """

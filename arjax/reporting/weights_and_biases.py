@@ -12,7 +12,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import reading, write_text, writing
 from arjax.reporting.writer import WRITERS, Writer, read_config
 
-#: Where the package writes in a workdir, and the file in there with the name that the server knows the run by.
+#: The folder of the package in a workdir, and its file with the name of the run on the server.
 FOLDER, ID = "wandb", "arjax-run-id"
 
 
@@ -22,11 +22,11 @@ class WeightsAndBiases(Writer):
     """A run of Weights & Biases: scalars by step, the config, and test scores in its summary.
 
     A run that goes on is one run there. Its server has rows up to some step and takes none before it, and an offline
-    run begins with none: the lines of `metrics.jsonl` that it lacks are told again, so no number is lost or doubled.
+    run begins with none: the lines of `metrics.jsonl` that it lacks are sent again, so no number is lost or doubled.
     Of several offline folders of a workdir the newest one holds everything, and is the one to `wandb sync`.
 
     Attributes:
-      project, entity, group: where the run appears; "" for the package's own choice.
+      project, entity, group: the place of the run on the server; "" for the package's default.
       name: of the run; "": that of the workdir.
     """
 
@@ -38,7 +38,7 @@ class WeightsAndBiases(Writer):
     PACKAGE, EXTRA = "wandb", "wandb"
 
     def open(self, workdir: Path, resume_step: int | None, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Begins the run, or goes on with it, and tells what its server lacks."""
+        """Begins the run, or goes on with it, and sends the lines that its server lacks."""
         import wandb
 
         folder = workdir / FOLDER
@@ -52,9 +52,9 @@ class WeightsAndBiases(Writer):
                 name=self.name or workdir.absolute().name,
                 dir=str(workdir),
                 id=_run_id(folder / ID),
-                resume="allow" if resume_step != 0 else None,  # None: what is there by this name is written anew
+                resume="allow" if resume_step != 0 else None,  # None: a run of this name is replaced
                 config=read_config(workdir),
-                settings=wandb.Settings(console="off"),  # it would put itself in the place of the standard output
+                settings=wandb.Settings(console="off"),  # it would replace the standard output
             )
         except wandb.Error as error:
             reason = " ".join(str(error).split())
@@ -67,13 +67,13 @@ class WeightsAndBiases(Writer):
                 self.write(line["step"], numbers)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Adds to the row of a step. It is sent when it is whole: what was killed in between is told again."""
+        """Adds to the row of a step. It is sent when it is complete: after a kill in between it is sent again."""
         if step != self._step:
             self._send()
         self._step, self._row = step, self._row | dict(scalars)
 
     def result(self, step: int, scalars: Mapping[str, float]) -> None:
-        """The summary of the run, where its tables look."""
+        """Writes the summary of the run, the source of the server's tables."""
         self._run.summary.update(dict(scalars))
 
     def close(self) -> None:

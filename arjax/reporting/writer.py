@@ -1,4 +1,4 @@
-"""The contract of a writer: another place for the metrics of a run, beside its own `metrics.jsonl`."""
+"""The contract of a writer: another destination of the metrics of a run, beside its own `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRITERS = Registry("writer")
 
 
 class Writer(abc.ABC):
-    """Where the numbers of a run go as well. Subclasses are dataclasses; their fields are the options of a call string.
+    """A destination of the metrics of a run. Subclasses are dataclasses; their fields are the options of a call string.
 
     The first process of a run opens its writers, writes and closes. A run that goes on opens them again: they must then
     show every number once, as `metrics.jsonl` does.
@@ -39,9 +39,9 @@ class Writer(abc.ABC):
 
         Args:
           workdir: folder of the run; its `config.json` is there.
-          resume_step: the step the run goes on from, after which nothing counts that was written before; 0 for a fresh
-            run; None to add to what is there.
-          lines: the lines of `metrics.jsonl` that count.
+          resume_step: the step the run goes on from: earlier lines about later steps are void; 0 for a fresh
+            run; None to append.
+          lines: the valid lines of `metrics.jsonl`.
         """
 
     @abc.abstractmethod
@@ -52,8 +52,8 @@ class Writer(abc.ABC):
         """The scores of the finished run, by names such as `test/nll_nats`."""
         self.write(step, scalars)
 
-    def picture(self, step: int, name: str, path: Path) -> None:  # noqa: B027  not every place has pictures
-        """A picture of the run, a png file."""
+    def picture(self, step: int, name: str, path: Path) -> None:  # noqa: B027  not every writer takes plots
+        """A plot of the run, a png file."""
 
     @abc.abstractmethod
     def close(self) -> None:

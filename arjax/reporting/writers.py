@@ -1,4 +1,4 @@
-"""Metrics of a run on disk: `metrics.jsonl` always, and what else the run names in `config.train.writers`."""
+"""Metrics of a run on disk: `metrics.jsonl` always, and the further writers in `config.train.writers`."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class MetricWriter:
           workdir: folder of the run; created when missing.
           resume_step: the step the run goes on from. Lines of later steps are removed, as the run will write them
             again; 0 starts a fresh file. None keeps every whole line.
-          others: writers that are told the same, opened here.
+          others: writers that get the same numbers, opened here.
         """
         self._path, self._others = Path(workdir) / FILE_NAME, []
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists():
                 _trim(self._path, resume_step)
-            self._path.open("a").close()  # a mistake ends here, before anything is computed
+            self._path.open("a").close()  # raises a mistake before anything is computed
         for writer in others:
             writer.open(self._path.parent, resume_step, read_metrics(workdir))
             self._others.append(writer)
@@ -59,7 +59,7 @@ class MetricWriter:
             writer.write(int(step), scalars)
 
     def result(self, step: int, values: Mapping[str, float]) -> None:
-        """Tells the other writers the scores of the finished run, which stand in `results.json` here."""
+        """Hands the scores of the finished run, those of `results.json`, to the other writers."""
         for writer in self._others:
             writer.result(int(step), values)
 
@@ -91,7 +91,7 @@ def _calls(text: str) -> list[str]:
     try:
         found = parse_expression(text)
     except ValueError:
-        return [text]  # no call can be read: the registry says so
+        return [text]  # no readable call: the registry raises an error about it
     return [ast.unparse(call) for call in found.elts] if isinstance(found, ast.Tuple) else [text]
 
 
@@ -121,6 +121,6 @@ def _is_metric(value: Any) -> bool:
 def _trim(path: Path, resume_step: int | None) -> None:
     """Rewrites the file without broken lines and without lines after `resume_step`."""
     limit = math.inf if resume_step is None else resume_step
-    # At step 0 nothing has been trained: what a dead earlier attempt wrote there is written again as well.
+    # At step 0 nothing has been trained: the lines of an earlier attempt about it are written again as well.
     kept = [line for line in _whole_lines(path) if line["step"] <= limit and resume_step != 0]
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -1,12 +1,13 @@
-"""The contract of a sampler, and what all samplers share: call strings, keys, statistics, and drawing a step."""
+"""The contract of a sampler, and the code shared by all samplers: call strings, keys, statistics, draws of a step."""
 
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
+from arjax.samplers.ends import Ends
 
 
 def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:
@@ -27,16 +29,18 @@ def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -
             )
 
 
-SAMPLERS = Registry("sampler", check=check_ranges)
+SAMPLERS = Registry("sampler", hidden=("source",), check=check_ranges)
 
 
 class Draw(NamedTuple):
-    """Samples and what they cost.
+    """Samples and the cost of drawing them.
 
     Attributes:
       x: the samples, [B, *grid, *value].
-      stats: arrays per example, int32[B]: `network_calls`, how often the network computed (a full pass, a step or a
-        window of steps); `steps`, the steps of the order in which a site was drawn. Samplers may add their own.
+      stats: arrays per example, counts int32[B]: `network_calls`, how often the network computed (a full pass, a step
+        or a window of steps); `steps`, the steps of the order in which a site of the example was drawn, until the
+        example ended. Samplers may add their own. Those that know it add `log_prob` float32[B], of what was drawn given
+        what is observed, in nats.
     """
 
     x: jax.Array
@@ -48,7 +52,7 @@ class Resources:
     """Things outside of a model that a sampler may be made from, see `Sampler.prepare`.
 
     Attributes:
-      examples: (split, num) -> the first `num` examples of a split, or all of them, as a batch of arrays.
+      examples: (split, num) -> at most `num` examples of a split, evenly spaced, as a batch of arrays.
       open_run: workdir -> another run, with its `model` and its `params`.
     """
 
@@ -66,6 +70,9 @@ class Sampler(abc.ABC):
     nor on where they are, and samplers that are exact agree value by value.
     """
 
+    #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.
+    exact: ClassVar[bool] = True
+
     def __call__(
         self,
         model: Any,
@@ -76,20 +83,31 @@ class Sampler(abc.ABC):
         context: jax.Array | None,
         temperature: float | jax.Array = 1.0,
         shared: bool = False,
+        first: int | jax.Array = 0,
+        end: int | jax.Array | None = None,
     ) -> Draw:
-        """Draws B examples in one compiled program, which serves all orders, keys, temperatures and observed sites.
+        """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites.
 
         Args:
           model: a pytree with the fields `network`, `conditional` and `factorization`, as `AutoregressiveModel`.
           params: its parameters.
           keys: B random keys.
-          canvas: the values of observed sites, [B, *grid, *value]; what it holds elsewhere does not matter.
+          canvas: the values of observed sites, [B, *grid, *value]; its values elsewhere do not matter.
           observed: bool[D], the sites that keep their values; None where nothing is observed.
           context: [B, ...] or None.
           temperature: see `Conditional.sample`.
           shared: all examples have the same observed values and the same context.
+          first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
+            longer sequence.
+          end: the token that ends an example, of sequences of tokens: all behind it is `end` again; None for none.
         """
-        return run(self, model, params, keys, canvas, observed, context, temperature, shared)
+        return run(self, model, params, keys, canvas, observed, context, temperature, shared, first, end)
+
+    def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
+        """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.
+
+        Called before anything compiles, with the conditional that is drawn from and with the orders of the model.
+        """
 
     def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
         """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
@@ -102,15 +120,15 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: jax.Array | None) -> Draw:
-        """What subclasses compute, inside `jit`; `run` adds the statistics that follow from the arguments."""
+        """The algorithm of a subclass, inside `jit`; `run` adds the statistics that follow from the arguments."""
 
 
 @functools.partial(jax.jit, static_argnames="shared")
-def run(sampler, model, params, keys, canvas, observed, context, temperature, shared=False) -> Draw:
+def run(sampler, model, params, keys, canvas, observed, context, temperature, shared=False, first=0, end=None) -> Draw:
     """A draw as one compiled program; see `Sampler.__call__`."""
-    steps = Steps(model, params, keys, observed, temperature, shared)
+    steps = Steps(model, params, keys, observed, temperature, shared, first, end)
     x, stats = sampler.draw(model, params, steps, canvas, context)
-    return Draw(x, stats | {"steps": per_example(x, steps.to_draw().sum())})
+    return Draw(steps.ends.filled(x, observed), stats | {"steps": steps.ends.steps(x, steps.to_draw())})
 
 
 def make_sampler(text: str | Sampler) -> Sampler:
@@ -138,13 +156,18 @@ def _fold_in(key: jax.Array, num: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
 
 
+def step_keys(keys: jax.Array, step_S: jax.Array) -> jax.Array:
+    """The keys of some steps of B examples, fold_in(keys[b], t): [S, B]."""
+    return jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))(keys, step_S)
+
+
 def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
     """The same count for each of the examples, int32[B]."""
     return jnp.broadcast_to(jnp.asarray(count, jnp.int32), x.shape[:1])
 
 
 class Steps:
-    """What the steps of one draw share, and how each of them is drawn; lives inside `jit`."""
+    """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only."""
 
     def __init__(
         self,
@@ -154,17 +177,24 @@ class Steps:
         observed: jax.Array | None,
         temperature: Any,
         shared: bool = False,
+        first: int | jax.Array = 0,
+        end: int | jax.Array | None = None,
     ):
         self.factorization, self.temperature, self.shared = model.factorization, temperature, shared
         self.head = bound(model.conditional, params)
-        self.value_shape = model.event.value_shape
-        self.observed_D = observed
+        self.observed_D, self.keys_B, self.first = observed, keys, first
+        self.ends = Ends(self.factorization, end)
         # All at once: a hash in every step would take longer than the rest of a small step.
-        fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
-        self.keys_SB = fold(keys, jnp.arange(self.factorization.num_steps))
+        self.keys_SB = step_keys(keys, first + jnp.arange(self.factorization.num_steps))
 
-    def _observed(self, sites: jax.Array) -> jax.Array:
-        """Which of some sites are observed; False for the padding of short blocks."""
+    def of(self, model: Any, params: Any) -> Steps:
+        """The same steps and keys of another model, which has the same event."""
+        other = copy.copy(self)
+        other.factorization, other.head = model.factorization, bound(model.conditional, params)
+        return other
+
+    def observed(self, sites: jax.Array) -> jax.Array:
+        """bool, of the shape of `sites`: whether each is observed; False for the padding of short blocks."""
         if self.observed_D is None:
             return jnp.zeros(sites.shape, bool)
         within = jnp.minimum(sites, self.factorization.num_sites - 1)
@@ -173,10 +203,10 @@ class Steps:
     def to_draw(self) -> jax.Array:
         """bool[S]: the steps that have a site to draw."""
         blocks_SM = jnp.asarray(self.factorization.blocks)
-        return ((blocks_SM < self.factorization.num_sites) & ~self._observed(blocks_SM)).any(1)
+        return ((blocks_SM < self.factorization.num_sites) & ~self.observed(blocks_SM)).any(1)
 
     def prompt(self) -> int | jax.Array:
-        """How many steps at the start of the order are observed whole."""
+        """Number of steps at the start of the order with all their sites observed."""
         if self.observed_D is None:
             return 0
         to_draw_S = self.to_draw()
@@ -196,9 +226,9 @@ class Steps:
             values = self.head.at(sites_M).sample(key, features_MF, self.temperature)
         else:
             held = flat_Dv[jnp.minimum(sites_M, self.factorization.num_sites - 1)]
-            held = held.reshape(len(sites_M), *self.value_shape)
-            given_M = self._observed(sites_M)
-            values = self.head.block_sample(key, features_MF, valid_M, held, given_M, self.temperature)
+            held = held.reshape(len(sites_M), *self.head.value_shape)
+            observed_M = self.observed(sites_M)
+            values = self.head.block_sample(key, features_MF, valid_M, held, observed_M, self.temperature)
         return values.reshape(len(sites_M), -1).astype(flat_Dv.dtype)
 
     def values(self, canvas: jax.Array, t: jax.Array, features_BMF: jax.Array) -> jax.Array:
@@ -212,9 +242,44 @@ class Steps:
         num_sites = self.factorization.num_sites
         values = self.values(canvas, t, features_BMF)
         flat = canvas.reshape(canvas.shape[0], num_sites, -1)
-        if len(sites_M) == 1:  # a slice is written faster than what may be scattered, and one site always exists
+        if len(sites_M) == 1:  # a slice is written faster than a scatter, and a block of one site has no padding
             kept = jax.lax.dynamic_slice_in_dim(flat, sites_M[0], 1, axis=1)
-            values = values if self.observed_D is None else jnp.where(self._observed(sites_M), kept, values)
+            values = values if self.observed_D is None else jnp.where(self.observed(sites_M), kept, values)
             return jax.lax.dynamic_update_slice_in_dim(flat, values, sites_M[0], axis=1).reshape(canvas.shape)
-        place_M = jnp.where(valid_M & ~self._observed(sites_M), sites_M, num_sites)
+        place_M = jnp.where(valid_M & ~self.observed(sites_M), sites_M, num_sites)
         return flat.at[:, place_M].set(values, mode="drop").reshape(canvas.shape)
+
+    def _steps(self, t: jax.Array, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The steps t, ..., t + k - 1, int[k]; their sites int[k, M]; which of these exist and are not observed."""
+        step_k, num_steps = t + jnp.arange(k), self.factorization.num_steps
+        sites_kM = jnp.asarray(self.factorization.blocks)[jnp.minimum(step_k, num_steps - 1)]
+        drawn_kM = (step_k < num_steps)[:, None] & (sites_kM < self.factorization.num_sites)
+        return jnp.minimum(step_k, num_steps - 1), sites_kM, drawn_kM & ~self.observed(sites_kM)
+
+    def window_values(self, keys_S: jax.Array, canvas_1: jax.Array, t: jax.Array, features_kMF: jax.Array) -> jax.Array:
+        """Draws the sites of the steps t, ..., t + k - 1 of one example, [1, *grid, *value], from their features.
+
+        Returns:
+          [k, M, size of a value]; anything for steps that do not exist.
+        """
+        step_k, _, _ = self._steps(t, len(features_kMF))
+        flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
+        return jax.vmap(self.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
+
+    def place(self, canvas_1: jax.Array, t: jax.Array, values_kMv: jax.Array) -> jax.Array:
+        """The canvas of one example with the values of the steps t, ..., t + k - 1, where they are not observed."""
+        _, sites_kM, drawn_kM = self._steps(t, len(values_kMv))
+        flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
+        place_kM = jnp.where(drawn_kM, sites_kM, self.factorization.num_sites)
+        return flat_Dv.at[place_kM].set(values_kMv, mode="drop").reshape(canvas_1.shape)
+
+    def read(self, canvas_1: jax.Array, t: jax.Array, k: int) -> jax.Array:
+        """The values of the steps t, ..., t + k - 1 of one example, [k, M, size of a value]."""
+        _, sites_kM, _ = self._steps(t, k)
+        flat_Dv = canvas_1.reshape(self.factorization.num_sites, -1)
+        return flat_Dv[jnp.minimum(sites_kM, self.factorization.num_sites - 1)]
+
+    def same(self, t: jax.Array, first_kMv: jax.Array, second_kMv: jax.Array) -> jax.Array:
+        """Whether the drawn sites of each of the steps t, ..., t + k - 1 have the same values, bool[k]."""
+        _, _, drawn_kM = self._steps(t, len(first_kMv))
+        return ((first_kMv == second_kMv) | ~drawn_kM[..., None]).all((1, 2))

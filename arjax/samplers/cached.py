@@ -17,10 +17,12 @@ from arjax.samplers.prompt import num_calls, read_prompt
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cached(Sampler):
-    """Samples step by step, with the network's carry (key-value cache, state, queue), the values of the naive one.
+    """Samples step by step with the network's carry (key-value cache, state, queue); the values of the naive sampler.
 
-    Steps at the start of the order that are observed whole, a prompt, are read in chunks by `extend`; once for all
-    examples where they share it.
+    With an end token, it stops when all examples of the draw have ended.
+
+    Fully observed steps at the start of the order, a prompt, are read in chunks by `extend`; once for all examples
+    where they share it, and not at all for networks without a carry.
 
     Options: `chunk`, the steps of a prompt that are read in one call of the network; 1: step by step; 0: as many as
     suit the network.
@@ -32,7 +34,9 @@ class Cached(Sampler):
         network, factorization = model.network, model.factorization
         variables, num_steps = step_variables(network, params), factorization.num_steps
         chunk, prompt = min(self.chunk or network.CHUNK, num_steps), steps.prompt()
-        if chunk == 1:
+        carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
+        reads = bool(jax.tree.leaves(carry))  # else all that a step needs is on the canvas
+        if chunk == 1 and reads:
             prompt = 0  # a step costs the same whether its sites are then drawn or not
         readers = 1 if steps.shared else len(canvas)
         read_canvas, read_context = jax.tree.map(lambda leaf: leaf[:readers], (canvas, context))
@@ -42,10 +46,11 @@ class Cached(Sampler):
             carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
             return carry, steps.fill(canvas, t, features)
 
-        carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
-        if not isinstance(prompt, int):
+        if reads and not isinstance(prompt, int):
             first = read_prompt(network, variables, read_canvas, factorization, read_context, prompt, chunk)
             # The axis of the examples is the one that differs, if any does: a counter of steps has none.
             carry = jax.tree.map(lambda one, all_: jnp.broadcast_to(one, all_.shape), first, carry)
-        x = loop_over_steps(network, variables, factorization, prompt, draw, carry, canvas)
-        return Draw(x, {"network_calls": per_example(x, num_calls(prompt, chunk) + num_steps - prompt)})
+        goes_on = (lambda t, canvas: ~steps.ends.ended(canvas, t).all()) if steps.ends else None
+        last, x = loop_over_steps(network, variables, factorization, prompt, draw, carry, canvas, goes_on)
+        calls = num_calls(prompt, chunk) if reads else 0
+        return Draw(x, {"network_calls": per_example(x, calls + last - prompt)})

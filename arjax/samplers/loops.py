@@ -29,15 +29,23 @@ def loop_over_steps(
     body: Callable[[jax.Array, tuple[Carry, Any]], tuple[Carry, Any]],
     carry: Carry,
     state: Any,
-) -> Any:
-    """`body(t, (carry, state)) -> (carry, state)` for t from `start` to the last step; returns the state.
+    goes_on: Callable[[jax.Array, Any], jax.Array] | None = None,
+) -> tuple[int | jax.Array, Any]:
+    """`body(t, (carry, state)) -> (carry, state)` for t from `start` to the last step, or until `goes_on(t, state)` is
+    no longer true; returns the step behind the last one that was made, and the state.
 
     `carry` is that before step `start`, which may be traced. What `body` gets of it is made by `Network.room`.
     """
-    begin, past = 0, None
+    t, begin, past = start, 0, None
     for end in ends(network.ROOM, factorization.num_steps):
         past = network.apply(variables, carry, end, factorization, past, method="room")
-        first = jnp.clip(start, begin, end) if isinstance(start, jax.Array) else max(start, begin)
-        past, state = jax.lax.fori_loop(first, end, body, (past, state))
-        begin = end
-    return state
+        if goes_on is None:
+            first = jnp.clip(start, begin, end) if isinstance(start, jax.Array) else max(start, begin)
+            past, state = jax.lax.fori_loop(first, end, body, (past, state))
+            t, begin = end, end
+            continue
+        going = lambda loop, end=end: (loop[0] < end) & goes_on(loop[0], loop[1][1])  # noqa: E731
+        t, (past, state) = jax.lax.while_loop(
+            going, lambda loop: (loop[0] + 1, body(*loop)), (jnp.asarray(t, jnp.int32), (past, state))
+        )
+    return t, state

@@ -15,7 +15,7 @@ from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, per_example
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Naive(Sampler):
-    """Samples in S full passes. Slow, and right by definition: other samplers are tested against it."""
+    """Samples in S full passes. Slow, and correct by definition: other samplers are tested against it."""
 
     def draw(self, model, params, steps, canvas, context):
         num_steps = model.factorization.num_steps

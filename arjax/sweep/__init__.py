@@ -1,4 +1,4 @@
-"""Runs many `arjax` jobs and makes the table of their results. Knows the command line of `arjax` and its folders."""
+"""Runs many `arjax` jobs and makes the table of their results, by the command line of `arjax` and its folders."""
 
 from arjax.sweep.derived import Mean, Mixture
 from arjax.sweep.grid import grid

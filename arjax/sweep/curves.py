@@ -1,4 +1,4 @@
-"""The learning curves of a sweep's runs in one picture."""
+"""The learning curves of a sweep's runs in one plot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_curves(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) ->
     one standard error over the seeds. Runs that never validated have no curve.
 
     Returns:
-      whether there was anything to draw, and matplotlib to draw it with.
+      whether the plot was drawn: there were curves, and matplotlib is installed.
     """
     panels: dict[tuple[str, str], list[tuple[tuple[str, ...], Curve]]] = {}
     for group in groups_of_seeds(runs):
@@ -67,7 +67,7 @@ def _curve(run: Run, folder: Path) -> Curve | None:
 
 
 def _mean(curves: Sequence[Curve]) -> Curve:
-    """The mean of the curves where all of them are, with its standard error as the band."""
+    """The mean of the curves at the steps that all of them have, with its standard error as the band."""
     if len(curves) < 2:
         return curves[0] if curves else Curve([], [])
     by_x = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]

@@ -1,4 +1,4 @@
-"""Rows of a sweep that are made of others: means over runs, and mixtures of models."""
+"""Rows of a sweep computed from other rows: means over runs, and mixtures of models."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from arjax.reporting.reports import EXACT, is_number
 from arjax.sweep.results import COLUMNS, number, read_results, result_row, validation_of
 from arjax.sweep.runs import Run, check_name, check_published
 
-#: How a mixture weighs its members; all of them are chosen on validation alone (arjax/population/ensemble.py).
+#: Weights of the members of a mixture; all are chosen on validation alone (arjax/population/ensemble.py).
 WEIGHTS = ("equal", "fitted", "chosen")
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A finished run that another row is made of: the run, its folder, its report and its own row."""
+    """A finished run as a member of another row: the run, its folder, its report and its own row."""
 
     run: Run
     folder: Path
@@ -32,15 +32,15 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Derived:
-    """A row that is made of finished runs.
+    """A row computed from finished runs.
 
     Attributes:
       name: as that of a run; there is no folder of this name.
       of: the names of the runs.
-      model: the row's model, in words; "" is that of the runs, and what is done with them.
+      model: the row's model, in words; "" is that of the runs, with the operation.
       ordering: the row's ordering; "" is that of the runs, or their number of orders.
       published: the number to compare with; nan when there is none.
-      published_mark: where that number comes from, or what is different about it.
+      published_mark: the source of that number, or its differences.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Derived:
         check_published(self.published, f"row {self.name!r}")
 
     def check(self, runs: Mapping[str, Run]) -> None:
-        """Raises `UserError` unless all that the row is made of are `runs` of the sweep, and fit one another."""
+        """Raises `UserError` unless all members of the row are `runs` of the sweep, and fit one another."""
         for name in self.of:
             if name not in runs:
                 raise UserError(f"row {self.name!r} is made of {name!r}, which is no run{did_you_mean(name, runs)}")
@@ -69,8 +69,8 @@ class Derived:
         """The row, from its finished members; raises `UserError` where they cannot be put together."""
         splits = {(member.row["dataset"], member.results["split"]) for member in members}
         if len(splits) > 1:
-            told = " and ".join(f"the {split} split of {dataset}" for dataset, split in sorted(splits))
-            raise UserError(f"row {self.name!r} is made of runs on {told}")
+            names = " and ".join(f"the {split} split of {dataset}" for dataset, split in sorted(splits))
+            raise UserError(f"row {self.name!r} is made of runs on {names}")
         orders = list(dict.fromkeys(member.row["ordering"] for member in members))
         common = dict.fromkeys(COLUMNS, "") | {
             "dataset": members[0].row["dataset"],
@@ -87,7 +87,7 @@ class Derived:
         return common | own | {"model": self.model or f"{models}, {own['model']}"}
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
-        """The fields that depend on how the runs are put together; `model` says it in words."""
+        """The fields that depend on the operation; `model` describes it in words."""
         raise NotImplementedError
 
 
@@ -140,8 +140,8 @@ class Mixture(Derived):
     def __post_init__(self):
         super().__post_init__()
         if self.weights not in WEIGHTS:
-            told = did_you_mean(str(self.weights), WEIGHTS)
-            raise UserError(f"row {self.name!r} has weights {self.weights!r}{told}")
+            hint = did_you_mean(str(self.weights), WEIGHTS)
+            raise UserError(f"row {self.name!r} has weights {self.weights!r}{hint}")
 
     def check(self, runs: Mapping[str, Run]) -> None:
         """See `Derived`; weights that are found on validation need another split to be scored on."""
@@ -200,13 +200,13 @@ def _mean(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _kind(kinds: Sequence[str]) -> str:
-    """What a mean or a mixture of scores is: exact only where all are, an estimate where one is."""
+    """The kind of a mean or a mixture of scores: exact only where all are, an estimate where one is."""
     others = [kind for kind in kinds if kind != EXACT]
     return EXACT if not others else "estimate" if "estimate" in others else others[0]
 
 
 def member(run: Run, folder: Path) -> Member:
-    """A finished run as a part of other rows."""
+    """A finished run as a member of other rows."""
     results = read_results(folder)
     assert results is not None, f"{folder} is not finished"
     return Member(run, folder, results, result_row(run, folder))

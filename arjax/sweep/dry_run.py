@@ -18,8 +18,8 @@ def print_runs(runs: Sequence[Run], table: Table) -> None:
     fields = [field for field in dict.fromkeys(field for point in points for field in point) if _differs(field, points)]
     states = [state(run, table) for run in runs]
     cells = [
-        [run.name, said, *(point.get(field, "") for field in fields)]
-        for run, said, point in zip(runs, states, points, strict=True)
+        [run.name, status, *(point.get(field, "") for field in fields)]
+        for run, status, point in zip(runs, states, points, strict=True)
     ]
     print_table(["run", "state", *fields], cells)
     for run in runs:

@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are executed: here on this machine, N at once; on a cluster in `slurm.py`."""
+"""Execution of the runs of a sweep on this machine, N at once. `slurm.py` executes them on a cluster."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class LocalExecutor:
         """Shares out the devices.
 
         Args:
-          jobs: how many processes run at once.
-          devices_per_job: how many of the devices that can be seen each of them gets for itself; None: each sees all.
+          jobs: the number of processes that run at once.
+          devices_per_job: the number of visible devices that each process gets for itself; None: each sees all of them.
           program: command line of `arjax` without its arguments.
         """
         if jobs < 1:
@@ -55,7 +55,7 @@ class LocalExecutor:
         shares: list[list[str]] = [[]] * jobs
         if devices_per_job is not None:
             shares = share_devices(visible_devices(os.environ), jobs, devices_per_job)
-        self._shares: queue.SimpleQueue[list[str]] = queue.SimpleQueue()  # those that no job has at this moment
+        self._shares: queue.SimpleQueue[list[str]] = queue.SimpleQueue()  # those that are free
         for share in shares:
             self._shares.put(share)
         self._jobs = jobs
@@ -123,15 +123,15 @@ class LocalExecutor:
 
     def _wait_for_others(self, run: Run, folder: Path) -> None:
         """Waits while another process trains in the folder, such as a job that a killed sweep has left behind."""
-        told = False
+        reported = False
         while not self._stopped:
             try:
                 with only_run_in(folder):
                     return
             except UserError as error:
-                if not told:
+                if not reported:
                     print(f"    {run.name}: {str(error).partition(':')[0]}; waiting for it to end", flush=True)
-            told = True
+            reported = True
             time.sleep(WAIT_SECONDS)
 
 

@@ -15,7 +15,7 @@ from arjax.sweep.derived import Mean
 from arjax.sweep.runs import Run, as_text
 from arjax.sweep.seeds import mean_of
 
-#: A longer value is cut in the name of a folder.
+#: Longest value in the name of a folder; longer ones are cut.
 _LONGEST = 60
 
 
@@ -29,7 +29,7 @@ def grid(
 ) -> list[Run | Mean]:
     """One run for every combination of values, in the sequence of nested loops over the fields.
 
-    A field that stands in braces in `config` is an argument of the config file, `configs/digits.py:network={network}`;
+    A field in braces in `config` is an argument of the config file, `configs/digits.py:network={network}`;
     every other one is a config field that is set.
 
     Args:
@@ -68,7 +68,7 @@ def grid(
 
 
 def placed(config: str, point: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The config file with its argument, and the fields to set: those that do not stand in braces in `config`."""
+    """The config file with its argument, and the fields to set: those without braces in `config`."""
     in_file = {field for field in point if f"{{{field}}}" in config}
     fields = {field: value for field, value in point.items() if field not in in_file}
     return filled(config, {field: as_text(point[field]) for field in in_file}), fields
@@ -87,7 +87,7 @@ def filled(text: str, point: Mapping[str, str]) -> str:
 
 
 def _choices(field: str, values: Iterable[Any]) -> list[str]:
-    """The values of a field as they stand on a command line."""
+    """The values of a field as on a command line."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise UserError(f"field {field!r} of the grid needs a list of values, not {values!r}")
     texts = [as_text(value) for value in values]

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from arjax.cli.command_line import tell_mistakes
 from arjax.core.errors import UserError
-from arjax.core.folders import only_run_in, writable_folder
+from arjax.core.folders import folder_to_write, only_run_in
 from arjax.core.paths import user_path
 from arjax.core.user_files import select
 from arjax.reporting.tables import print_table
 from arjax.sweep.curves import FILE_NAME as CURVES_NAME
 from arjax.sweep.curves import draw_curves
+from arjax.sweep.dots import FILE_NAME as RESULTS_NAME
+from arjax.sweep.dots import draw_results
 from arjax.sweep.dry_run import print_runs
 from arjax.sweep.execution import execute, tell_failures
 from arjax.sweep.executors import Executor, LocalExecutor
@@ -57,9 +59,8 @@ def _sweep(flags: argparse.Namespace) -> int:
     if flags.dry_run:
         print_runs(selected, Table(rows, user_path(flags.workdir), flags.sweep, options))
         return 0
-    workdir = writable_folder(flags.workdir)
-    table = Table(rows, workdir, flags.sweep, options)
-    with only_run_in(workdir):
+    with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
+        table = Table(rows, workdir, flags.sweep, options)
         executor = _executor(flags, workdir)
         waiting = [run for run in selected if table.outcome(run) is None]
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
@@ -88,7 +89,7 @@ def _executor(flags: argparse.Namespace, workdir: Path) -> Executor:
 
 
 def _report(table: Table) -> dict[str, str]:
-    """Writes the whole table and its pictures; returns by name why rows could not be made of their runs."""
+    """Writes the whole table and its plots; returns, by name, the reasons of missing rows."""
     rows, not_made = table.whole()
     path = table.write(rows)
     if rows:
@@ -96,6 +97,8 @@ def _report(table: Table) -> dict[str, str]:
         print_table(columns, cells, right=right)
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
+    if draw_results(table.workdir / RESULTS_NAME, rows):
+        print(f"scores of all rows in {table.workdir / RESULTS_NAME}")
     finished, folders = table.finished(), table.folders
     if draw_curves(table.workdir / CURVES_NAME, finished, folders):
         print(f"learning curves in {table.workdir / CURVES_NAME}")

@@ -1,4 +1,4 @@
-"""Runs that differ in order and seed only: telling them from others, and one picture of how they score."""
+"""Runs that differ in order and seed only: finding them, and a plot of their scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw_orders(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) ->
     A panel for each config and metric that has runs in two orders or more.
 
     Returns:
-      whether there was anything to draw, and matplotlib to draw it with.
+      whether the plot was drawn: there were scores, and matplotlib is installed.
     """
     panels: dict[tuple[str, str], dict[str, list[float]]] = {}
     titles = {}

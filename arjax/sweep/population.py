@@ -93,7 +93,7 @@ class PopulationExecutor:
             yield from self._train(grid, folders)
 
     def _train(self, grid: Grid, folders: Mapping[str, Path]) -> list[tuple[Run, int]]:
-        """Trains a population and writes what its members leave behind; the exit code that each would have had."""
+        """Trains a population and writes the folders of its members; yields the exit code that each would have had."""
         try:
             with contextlib.ExitStack() as locks:
                 for run in grid.runs:
@@ -102,20 +102,20 @@ class PopulationExecutor:
                     _log(run, folders, f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
                 population = Population(grid.config, grid.orders, grid.seeds)
                 training = self._training / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
-                scores = train_population(population, _say, training)
+                scores = train_population(population, _print, training)
                 codes = _write(grid, population, scores, folders)
                 with writing(training):
                     shutil.rmtree(training)
                     if not any(self._training.iterdir()):
                         self._training.rmdir()
                 return codes
-        except UserError as error:  # of its data, its folders, or as it diverged: the other populations are trained
+        except UserError as error:  # about its data, its folders or its loss: the other populations are still trained
             _tell(str(error), grid.runs, folders)
             return [(run, EXIT_USER_ERROR) for run in grid.runs]
 
 
 def _write(grid: Grid, population: Population, scores: Scores, folders: Mapping[str, Path]) -> list[tuple[Run, int]]:
-    """Writes the folder of each run; one that has no results, or whose folder refuses them, stops no other."""
+    """Writes the folder of each run. A run without results, or with a folder that refuses them, stops no other."""
     codes = []
     for o, order in enumerate(grid.orders):
         for s, seed in enumerate(grid.seeds):
@@ -134,7 +134,7 @@ def plan(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[Grid]:
     """The populations of the runs.
 
     Runs share a population when their configs are the same but for order and seed, and their orders are cut alike. One
-    is a full grid: orders that have other seeds than the others make one of their own.
+    is a full grid: orders with other seeds are a population of their own.
 
     Raises:
       UserError: a run that cannot be a member of a population; names it.
@@ -183,7 +183,7 @@ def _cut_alike(jobs: Sequence[Job]) -> list[list[Job]]:
 
 @contextlib.contextmanager
 def _named(run: Run) -> Iterator[None]:
-    """Names the run in what is wrong with it."""
+    """Adds the name of the run to a `UserError` about it."""
     try:
         yield
     except UserError as error:
@@ -205,14 +205,14 @@ def _on_one_device(config: ConfigDict) -> ConfigDict:
 
 
 def _check_folder(config: ConfigDict, folder: Path) -> None:
-    """Raises `UserError` when the folder holds another run, or one that was begun and can go on by itself only."""
+    """Raises `UserError` when the folder holds another run, or one that was begun outside a population."""
     if (folder / CONFIG_NAME).exists():
         check_same_run(config, folder, training=True)
     if latest_store(folder).steps():
         raise UserError(f"{folder} holds a run that was begun by itself: finish it so, or delete the folder")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(f"    {text}", flush=True)
 
 
@@ -224,8 +224,8 @@ def _log(run: Run, folders: Mapping[str, Path], text: str) -> None:
 
 
 def _tell(problem: str, runs: Sequence[Run], folders: Mapping[str, Path]) -> None:
-    """Says why runs have failed, and notes it in their logs, as far as their folders take it."""
-    _say(f"{', '.join(run.name for run in runs[:3])}{', ...' if len(runs) > 3 else ''}: {problem}")
+    """Prints why runs have failed, and notes it in their logs where their folders can be written."""
+    _print(f"{', '.join(run.name for run in runs[:3])}{', ...' if len(runs) > 3 else ''}: {problem}")
     for run in runs:
         with contextlib.suppress(UserError):
             _log(run, folders, problem)

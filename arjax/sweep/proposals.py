@@ -22,7 +22,7 @@ class Past:
     Attributes:
       point: its values, by field.
       state: `FINISHED`, `RUNNING` or `FAILED`.
-      score: on validation, where it is finished; lower is better.
+      score: that on validation, of a finished trial; lower is better.
     """
 
     point: Mapping[str, Any]
@@ -39,7 +39,7 @@ def check_optuna() -> None:
 def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: int) -> dict[str, Any]:
     """The point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next.
 
-    The first ten are random. Running trials count as bad ones, so that trials which run at once lie apart.
+    The first ten are random. Running trials count as bad ones, so that trials which run at once differ.
     """
     import optuna
 

@@ -128,9 +128,9 @@ def _stderr_of(metric: str) -> str:
 
 
 def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Which rows are the best on validation of all rows about their data set and metric.
+    """For each row, whether it is the best on validation among the rows of its data set and metric.
 
-    Where one of those rows has no validation score there is no best one, nor where a row stands alone.
+    None is the best where one of these rows has no validation score, or where there is one row only.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
@@ -141,7 +141,7 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
 
 
 def number(value: float, digits: int = 6) -> str:
-    """A number as it stands in the table; "" for nan."""
+    """A number as in the table; "" for nan."""
     return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 
@@ -164,7 +164,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:
-    """What people read of a table: (column names, cells, names of the columns to align right).
+    """The readable form of a table: (column names, cells, names of the columns to align right).
 
     A value is joined with its standard error, a published number with its mark; the row that is best on validation is
     marked. The command is left to the csv file. Rows that are no runs, such as ratios of speeds, have no parameters and
@@ -199,7 +199,7 @@ def with_stderr(row: Mapping[str, Any], name: str) -> str:
 
 
 def _over(row: Mapping[str, Any]) -> str:
-    """The population that the standard error of a row is over, where that is not the examples."""
+    """The population of the standard error of a row, where that is not the examples."""
     over = row.get("stderr_over") or "examples"
     return "" if over == "examples" else f" over {over}"
 

@@ -1,4 +1,4 @@
-"""The rows of a sweep, as a sweep file lists them: runs, and what is made of them."""
+"""The rows of a sweep, as a sweep file lists them: runs, and rows computed from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_sweep(path: str) -> list[Row]:
 
     Raises:
       UserError: a missing or failing file, something that is not a list of rows, names that are used twice, or a row
-        that is made of runs that are not there.
+        that is made of missing runs.
     """
     file, _, arg = path.partition(".py:")
     path, args = (f"{file}.py", (arg,)) if arg else (path, ())
@@ -32,13 +32,13 @@ def load_sweep(path: str) -> list[Row]:
 
 
 def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
-    """The runs among the selected rows, and those that the others are made of, in the order of the sweep file."""
+    """The runs among the selected rows, and the members of the other ones, in the order of the sweep file."""
     names = {name for row in selected for name in (row.of if isinstance(row, Derived) else (row.name,))}
     return [row for row in rows if isinstance(row, Run) and row.name in names]
 
 
 def check_runs(runs: Sequence[Run], path: str) -> None:
-    """Checks all that can be known of the runs of a sweep file before any of them starts.
+    """Checks the runs of a sweep file before any of them starts.
 
     Raises:
       UserError: a config file that does not exist, or a metric that no run has.

@@ -13,7 +13,7 @@ from arjax.core.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One row of a sweep: an `arjax` job and what its row in the results table says.
+    """One row of a sweep: an `arjax` job and the fields of its row in the results table.
 
     Attributes:
       name: folder of the run inside the sweep's workdir, such as `made-dna`.
@@ -24,7 +24,7 @@ class Run:
       ordering: the row's ordering; "" takes it from the run's config.
       metric: the number of `results.json` to report, such as `nll_nats` or `bits_per_dim`.
       published: the number to compare with; nan when there is none.
-      published_mark: where that number comes from, or what is different about it.
+      published_mark: the source of that number, or its differences.
       listed: whether it has a row of its own; False for a run that only a `Mean` or a `Mixture` reads.
     """
 
@@ -48,7 +48,7 @@ class Run:
         check_published(self.published, f"run {self.name!r}")
 
     def override_texts(self) -> list[tuple[str, str]]:
-        """The overrides as they stand on a command line."""
+        """The overrides as on a command line."""
         return [(key, as_text(value)) for key, value in self.overrides.items()]
 
     def arguments(self, workdir: str) -> list[str]:
@@ -62,14 +62,14 @@ class Run:
 
 
 def as_text(value: Any) -> str:
-    """The value of a config field as it stands on a command line."""
+    """The value of a config field as on a command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def check_name(name: Any, what: str) -> None:
+def check_name(name: Any, owner: str) -> None:
     """Raises `UserError` for a name that no folder of a sweep can have."""
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+=-]*(/\w[\w.+=-]*)*", name):
-        raise UserError(f"{what} cannot be named {name!r}: use letters, digits and _ . + = - only")
+        raise UserError(f"{owner} cannot be named {name!r}: use letters, digits and _ . + = - only")
 
 
 def check_published(published: Any, owner: str) -> None:

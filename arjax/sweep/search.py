@@ -13,7 +13,7 @@ from arjax.core.user_files import nearby_files, run_user_file
 from arjax.sweep.grid import placed
 from arjax.sweep.runs import Run, as_text
 
-#: Numbers of a trial have so many significant digits: what stands in its command is what was trained.
+#: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
 
 
@@ -23,7 +23,7 @@ class Numbers:
 
     Attributes:
       low, high: the bounds.
-      log: whether their logarithms are uniform, and not they themselves.
+      log: whether the distribution is uniform in the logarithm.
       whole: whether they are integers.
     """
 
@@ -61,7 +61,7 @@ class Choice:
     """One of several values.
 
     Attributes:
-      texts: the values as they stand on a command line.
+      texts: the values as on a command line.
     """
 
     texts: tuple[str, ...]
@@ -85,7 +85,7 @@ def uniform(low: float, high: float) -> Numbers:
 
 
 def log_uniform(low: float, high: float) -> Numbers:
-    """Numbers between two bounds above 0 whose logarithms are uniform, such as learning rates."""
+    """Numbers between two bounds above 0, uniform in their logarithms, such as learning rates."""
     return Numbers(low, high, log=True)
 
 
@@ -107,7 +107,7 @@ class Search:
       config: config file with its argument; a field in braces is one of the space, `x.py:network={network}`.
       space: of each field, `{"optimizer.learning_rate": log_uniform(1e-4, 1e-2)}`.
       overrides: config fields to set in all trials.
-      trials: how many runs.
+      trials: the number of runs.
       metric: that of validation by which trials are compared, and of the row of the best; lower is better.
       seed: of the search; with the same one and one job at once, it makes the same trials.
       model, published, published_mark: as in `Run`, of the row of the best.
@@ -148,7 +148,7 @@ class Search:
         return Run(f"trial-{number:03d}", config, {**self.overrides, **fields}, metric=self.metric, **about)
 
     def description(self) -> dict[str, Any]:
-        """All that tells one search from another, as JSON; a search may be made longer."""
+        """The identity of a search, as JSON, without the number of trials: a search may be made longer."""
         overrides = {field: as_text(value) for field, value in self.overrides.items()}
         space = {field: str(values) for field, values in self.space.items()}
         return {"config": self.config, "space": space, "overrides": overrides, "metric": self.metric, "seed": self.seed}
@@ -162,7 +162,7 @@ def load_search(path: str) -> Search:
 
 
 def check_search(search: Search) -> None:
-    """Raises `UserError` for fields that the config has not, or values that it cannot take, before anything starts."""
+    """Raises `UserError` for fields that the config lacks, or values that it refuses, before anything starts."""
     from arjax.config.files import apply_overrides, load_config_file
     from arjax.config.validate import validate
 

@@ -18,7 +18,7 @@ from arjax.sweep.rows import check_runs
 from arjax.sweep.search import Search, check_search, load_search
 from arjax.sweep.trials import Trial, Trials
 
-#: The exit code of `arjax` when the loss was not finite: trying again would end the same way.
+#: The exit code of `arjax` when the loss was not finite: another attempt would diverge, too.
 DIVERGED = 3
 
 
@@ -56,7 +56,7 @@ def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Name
 
 
 def _print_plan(search: Search, trials: Trials, total: int) -> None:
-    """The space, the trials so far, and the command of an example."""
+    """Prints the space, the trials so far, and the command of an example."""
     print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
     if trials.list:
         print_table(*trials.readable())
@@ -65,7 +65,7 @@ def _print_plan(search: Search, trials: Trials, total: int) -> None:
 
 
 def _report(trials: Trials) -> None:
-    """The table of trials, and the best by validation: the only one whose test score is told."""
+    """The table of trials, and the best by validation: the only one with a test score."""
     columns, cells = trials.readable()
     print_table(columns, cells, right=columns[-3:])
     print(f"{len(trials.list)} trials in {trials.write_table()}")
@@ -78,7 +78,7 @@ def _report(trials: Trials) -> None:
 
 
 def _best_row(trials: Trials, best: Trial) -> dict[str, str]:
-    """The row of the best trial, which names what was chosen."""
+    """The row of the best trial; its model names the chosen values."""
     point = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in best.point.items())
     row = result_row(best.run, trials.table.folders[best.run.name])
     run = dataclasses.replace(best.run, model=f"{best.run.model or row['model']}, {point}")

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed only: telling them from others, and rows that summarise them."""
+"""Runs that differ in their seed only: finding them, and rows that summarise them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEED = "seed"
 
 
 def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs, those together that differ in their name and the override of `seed`, and in nothing else.
+    """The runs in groups: those of a group differ in their name and the override of `seed`, and in nothing else.
 
     A run without that override has the seed of its config file, and stands alone.
     """
@@ -47,7 +47,7 @@ def mean_over_seeds(rows: Sequence[Run | Derived]) -> list[Run | Derived]:
 
 
 def mean_of(name: str, runs: Sequence[Run]) -> Mean:
-    """The row that is the mean of runs which differ in little; its words are those of the first."""
+    """The row for the mean of similar runs; its texts are those of the first run."""
     first = runs[0]
     return Mean(name, [run.name for run in runs], first.model, first.ordering, first.published, first.published_mark)
 
@@ -62,7 +62,7 @@ def common_name(runs: Sequence[Run]) -> str:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, with a number behind it where it is taken; notes it as taken."""
+    """The name, with a number behind it where it is taken; adds it to those taken."""
     number, free = 1, name
     while free in taken:
         number, free = number + 1, f"{name}-{number + 1}"

@@ -21,7 +21,7 @@ from arjax.sweep.slurm_job import Job, exit_code
 
 RECORD_NAME = "slurm_job.json"
 POLL_SECONDS = 5.0
-#: A job without an exit code counts as killed when so many looks in a row have not found it in the queue: it may have
+#: A job without an exit code counts as killed when so many polls in a row have not found it in the queue: it may have
 #: been queued again, or its files may reach this machine late.
 LOOKS = 3
 #: States in which squeue still shows a job that will not run any more.
@@ -55,7 +55,7 @@ class SlurmExecutor:
           workdir: of the sweep.
           options: go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
           program: command line of `arjax` without its arguments.
-          jobs: how many of them are in the queue at once; None: all.
+          jobs: the number of jobs in the queue at once; None: all.
         """
         if jobs is not None and jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
@@ -88,21 +88,21 @@ class SlurmExecutor:
             for ended in _wait(waiting, folders):
                 yield ended
                 self._begin(coming, waiting, folders)
-        except BaseException:  # an interrupt: without it the cluster would go on with jobs nobody waits for
+        except BaseException:  # an interrupt: else the cluster would go on with jobs that nobody waits for
             cancel(list(waiting))
             raise
 
     def _begin(self, coming: Iterator[Run], waiting: dict[str, Run], folders: Mapping[str, Path]) -> None:
         """Adds jobs of further runs to those that are waited for, up to as many as may be in the queue."""
-        room = None if self._jobs is None else self._jobs - len(waiting)
-        runs = list(itertools.islice(coming, room))
+        num_free = None if self._jobs is None else self._jobs - len(waiting)
+        runs = list(itertools.islice(coming, num_free))
         found = self._found(runs, folders) if runs else []
         waiting |= {job_id: run for run, job_id in found}
         missing = [run for run in runs if run not in waiting.values()]
         waiting |= self._submit(missing, folders) if missing else {}
 
     def _found(self, runs: Sequence[Run], folders: Mapping[str, Path]) -> list[tuple[Run, str]]:
-        """The runs whose job from an earlier start of the sweep is still in the queue, or has finished them."""
+        """The runs with a job from an earlier start of the sweep that is still in the queue, or has finished them."""
         states, found = job_states(), []
         if states is None:
             raise UserError("--executor=slurm does not work here: squeue does not answer")
@@ -141,23 +141,23 @@ class SlurmExecutor:
 def _wait(waiting: dict[str, Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
     """Yields the run of each job, with its exit code, as it leaves the queue; takes it from those that are waited for.
 
-    Between two of them, others may be added.
+    Between two yields, other jobs may be added.
     """
-    looks, told = collections.Counter[str](), time.monotonic()
+    polls, reported = collections.Counter[str](), time.monotonic()
     while waiting:
         states = job_states()
         for job_id, run in list(waiting.items() if states is not None else ()):
             state, folder = states.get(job_id, ""), folders[run.name]
-            looks[job_id] = 0 if is_active(state) else looks[job_id] + 1
+            polls[job_id] = 0 if is_active(state) else polls[job_id] + 1
             code = exit_code(folder, job_id)
-            if not looks[job_id] or (code is None and looks[job_id] < LOOKS):
+            if not polls[job_id] or (code is None and polls[job_id] < LOOKS):
                 continue
             if code is None:
                 _note(folder, f"SLURM job {job_id} was ended from outside {state}".rstrip())
             del waiting[job_id]
             yield run, 1 if code is None else code
-        if states is not None and time.monotonic() - told > HEARTBEAT_SECONDS:
-            told = time.monotonic()
+        if states is not None and time.monotonic() - reported > HEARTBEAT_SECONDS:
+            reported = time.monotonic()
             for job_id, run in waiting.items():
                 print(f"    {run.name}: {states.get(job_id, '')}  {last_line(folders[run.name])}", flush=True)
         if waiting:

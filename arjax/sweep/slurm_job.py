@@ -1,4 +1,4 @@
-"""What runs in a SLURM job of a sweep: one run of `arjax`, which saves, and is queued again, when its time is up."""
+"""The SLURM job of a sweep: one run of `arjax`, which saves, and is queued again, at its time limit."""
 
 from __future__ import annotations
 
@@ -57,24 +57,24 @@ class Job:
 
     def _warn(self, number: int, frame: FrameType | None) -> None:
         if not self._time_is_up and self._process is not None:
-            self._process.terminate()  # once: a second SIGTERM would end it without saving
+            self._process.terminate()  # once: a second SIGTERM ends it without saving
         self._time_is_up = True
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self._terminated = True  # the command has received it, too
 
     def _queued_again(self, before: str) -> bool:
-        """Puts a job whose run was stopped back into the queue; whether it is there."""
+        """Puts a stopped job back into the queue; returns whether it is there."""
         if read_results(self._folder) or not (self._time_is_up or (self._terminated and _is_preempted())):
             return False
         if newest_checkpoint(self._folder) == before:
-            self._say("no step was saved within the time of this job: it needs a longer timeout_min")
+            self._log("no step was saved within the time of this job: it needs a longer timeout_min")
             return False
         done = subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)
-        self._say("the job is queued again" if not done.returncode else done.stderr.strip())
+        self._log("the job is queued again" if not done.returncode else done.stderr.strip())
         return not done.returncode
 
-    def _say(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         with (self._folder / LOG_NAME).open("a", encoding="utf-8") as log:
             log.write(f"{text}\n")
 
@@ -99,7 +99,7 @@ def job_id(environment: Mapping[str, str]) -> str:
 
 
 def _is_preempted() -> bool:
-    """Whether this job makes room for another one; it is neither cancelled nor over its time limit."""
+    """Whether this job is preempted by another one; it is neither cancelled nor over its time limit."""
     command = ["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]]
     text = subprocess.run(command, capture_output=True, text=True).stdout
     when = re.search(r"\bPreemptTime=(\S+)", text)

@@ -1,4 +1,4 @@
-"""The table of a sweep: the rows of its finished runs, and of what is made of them."""
+"""The table of a sweep: the rows of its finished runs, and the rows computed from them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Table:
         write_text(self.workdir / run.name / COMMAND_FILE, run.command())
 
     def is_finished(self, run: Run) -> bool:
-        """Whether its folder holds the results of exactly this run; one whose row has changed is executed again."""
+        """Whether its folder holds the results of exactly this run; a run with a changed row is executed again."""
         return self.was_finished(run, run.command()) and bool(read_results(self.workdir / run.name))
 
     def was_finished(self, run: Run, command: str = "") -> bool:
@@ -89,7 +89,7 @@ class Table:
         return [row for run in self.runs if run.listed and isinstance(row := self.outcome(run), dict)]
 
     def whole(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """All rows that there are, with those made of finished runs; and by name why others could not be made."""
+        """All rows so far, with those computed from finished runs; and, by name, the reasons of missing ones."""
         finished = {run.name: run for run in self.finished()}
         found, failed = [], {}
         for row in self.rows:
@@ -107,7 +107,7 @@ class Table:
         return {name: (row.row(members) | {"command": self.command(row)})[name] for name in COLUMNS}
 
     def command(self, row: Derived) -> str:
-        """The line that makes the row again, with the runs that it is made of."""
+        """The command that makes the row again, with its runs."""
         flags = [
             f"--sweep={self.sweep}",
             f"--workdir=runs/{self.workdir.resolve().name}",
@@ -117,6 +117,6 @@ class Table:
         return shlex.join(["arjax-sweep", *flags])
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Writes `results.csv`; returns where it is."""
+        """Writes `results.csv`; returns its path."""
         write_csv(self.workdir / FILE_NAME, rows)
         return self.workdir / FILE_NAME

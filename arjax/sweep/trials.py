@@ -28,7 +28,7 @@ class Trial:
     Attributes:
       run: its run.
       point: its values, by field.
-      diverged: whether it ended because its loss was not finite; another one that failed goes on at the next start.
+      diverged: whether it ended because its loss was not finite; other failed trials go on at the next start.
     """
 
     run: Run
@@ -40,7 +40,7 @@ class Trials:
     """All trials of a search so far, in the order in which they were proposed; kept in the workdir."""
 
     def __init__(self, search: Search, workdir: Path):
-        """Reads what is there; raises `UserError` when the workdir holds another search."""
+        """Reads the trials so far; raises `UserError` when the workdir holds another search."""
         self.search, self._path, self.list = search, workdir / RECORD_NAME, []
         self.table = Table([], workdir, "")
         if not self._path.exists():
@@ -114,7 +114,7 @@ class Trials:
         return sorted(found, key=lambda row: float(row["validation"] or math.inf))
 
     def write_table(self) -> Path:
-        """Writes `trials.csv`; returns where it is."""
+        """Writes `trials.csv`; returns its path."""
         path, rows = self._path.parent / TABLE_NAME, self.rows()
         with replacing(path) as replacement, replacement.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -123,7 +123,7 @@ class Trials:
         return path
 
     def readable(self) -> tuple[list[str], list[list[str]]]:
-        """The columns and the cells that people read of the table."""
+        """The columns and the cells of the readable table."""
         fields, cells = list(self.search.space), []
         for row in self.rows():
             shown = [row[name] for name in ("trial", "state", *fields)]

@@ -1,11 +1,11 @@
-"""The laws that components of other packages must keep, each kind in one line of a pytest file:
+"""The laws for components of other packages, each kind of component in one line of a pytest file:
 
     from arjax.testing import conditional_laws, network_laws
 
     test_my_network = network_laws("my_network")
     test_my_family = conditional_laws("my_family(components=3)")
 
-`check_...` are the same without pytest, which is imported only where the result is to be a test.
+`check_...` are the same without pytest, which is imported only where a test is made.
 """
 
 from arjax.testing.conditional import check_conditional, conditional_laws

@@ -15,11 +15,11 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.testing import forms
 from arjax.testing.examples import all_values, random_like
-from arjax.testing.laws import Law, LawBroken, NotServed, as_test, check_laws, require
-from arjax.testing.models import gentle_params_of, served
+from arjax.testing.laws import Law, LawBroken, NotSupported, as_test, check_laws, require
+from arjax.testing.models import gentle_params_of, supported
 from arjax.testing.statistics import LEAST_P, chi_square, uniform
 
-#: Events of which one value is described: scalars and vectors of every kind.
+#: Events, one for each kind of value: scalars and vectors of every kind.
 VALUES = {
     "binary": EventSpec((3,)),
     "binary_vector": EventSpec((3,), (2, 2)),
@@ -42,7 +42,7 @@ def conditional_laws(call: str, *, values: Sequence[str] = tuple(VALUES), scale:
     Args:
       call: its call string.
       values: kinds of values, of `arjax.testing.conditional.VALUES`; those that the family refuses are skipped.
-      scale: standard deviation of the random features, of which densities are integrated: smaller where scales get
+      scale: standard deviation of the random features, under which densities are integrated: smaller where scales get
         too small or too large for a grid of points.
     """
     return as_test(_laws(call, values, scale))
@@ -76,23 +76,23 @@ def _laws(call: str, values: Sequence[str], scale: float) -> list[Law]:
 
 
 def family_of(call: str, event: EventSpec) -> Any:
-    """The family for an event, with random parameters of its own where it has some; `NotServed` where it refuses."""
+    """The family for an event, with random parameters of its own where it has some; `NotSupported` where it refuses."""
     try:
         family = make_conditional(call, event)
     except UserError as refusal:
-        raise NotServed(str(refusal)) from refusal
+        raise NotSupported(str(refusal)) from refusal
     shapes = jax.eval_shape(family.init, jax.random.key(0))
     return family if shapes is None else family.bind(random_like(shapes))
 
 
 def check_describes_something(call: str, values: Sequence[str]) -> None:
-    """Some kind of value is described: else the laws would hold the family to nothing."""
+    """The family supports some kind of value: else the laws would check nothing."""
     refusals = []
     for value in values:
         try:
             family_of(call, VALUES[value])
             return
-        except NotServed as refusal:
+        except NotSupported as refusal:
             refusals.append(str(refusal))
     raise LawBroken(f"the conditional {call!r} refuses everything: {refusals[0]}")
 
@@ -104,13 +104,13 @@ def random_features(family: Any, num: int, scale: float, seed: int = 0) -> np.nd
 
 def _log_prob(family: Any, event: EventSpec, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log p float64[B, N] of the values at N points of every feature vector, those points [N or B, N, ...], and the
-    weights [N] by which sums over them are totals: 1 for discrete values, those of an integral for real scalars.
+    weights [N] of a sum over the points: 1 for discrete values, those of an integral for real scalars.
     """
     if event.is_discrete:
         points, weights = all_values(event, grid=False), 1.0
         points = np.broadcast_to(points, (len(features), *points.shape))
     elif event.value_shape:
-        raise NotServed("densities of vectors are not integrated")
+        raise NotSupported("densities of vectors are not integrated")
     else:
         points, weights = np.asarray(jax.jit(family.mode)(features))[:, None] + DISTANCES, WEIGHTS
     many = np.broadcast_to(features[:, None], (*points.shape[:2], features.shape[-1]))
@@ -187,12 +187,12 @@ def check_entropy(call: str, value: str, scale: float) -> None:
 
     Raises:
       LawBroken: it is not.
-      NotServed: entropies of vectors and of densities of a joint family are estimates.
+      NotSupported: entropies of vectors and of densities of a joint family are estimates.
     """
     event = VALUES[value]
     family = family_of(call, event)
     if family.joint and (event.value_shape or not event.is_discrete):
-        raise NotServed("entropies of vectors and of densities of a joint family are estimates")
+        raise NotSupported("entropies of vectors and of densities of a joint family are estimates")
     features = random_features(family, POINTS, scale)
     log_prob, _, weights = _log_prob(family, event, features)
     terms = np.exp(log_prob) * np.where(np.isfinite(log_prob), log_prob, 0.0)  # 0 log 0 = 0
@@ -209,12 +209,12 @@ def check_mode(call: str, value: str, scale: float) -> None:
 
     Raises:
       LawBroken: it is not.
-      NotServed: values are real, or the family is joint, whose modes are greedy.
+      NotSupported: values are real, or the family is joint: its modes are greedy.
     """
     event = VALUES[value]
     family = family_of(call, event)
     if not event.is_discrete or family.joint:
-        raise NotServed("modes of densities and of joint families need not be exact")
+        raise NotSupported("modes of densities and of joint families need not be exact")
     features = random_features(family, POINTS, scale)
     log_prob, points, _ = _log_prob(family, event, features)
     mode = np.asarray(jax.jit(family.mode)(features))
@@ -242,20 +242,20 @@ def check_gradients(call: str, value: str, scale: float) -> None:
 
 
 def check_in_a_model(call: str, values: Sequence[str]) -> None:
-    """Law 2: with a network, and several sites in a step, the probabilities of all examples add up to 1.
+    """Law 2: in a model with several sites in a step, the probabilities of all examples add up to 1.
 
     Raises:
       LawBroken: they do not.
-      NotServed: the family describes no scalars of few levels.
+      NotSupported: the family describes no scalars of few levels.
     """
     for value in ("binary", "levels"):
         if value in values:
             event = EventSpec((2, 2), (), VALUES[value].kind, VALUES[value].num_levels)
             try:
-                model = served("made", event, "reversed", "rows", conditional=call)
-            except NotServed:
+                model = supported("made", event, "reversed", "rows", conditional=call)
+            except NotSupported:
                 continue
             total = np.exp(forms.log_prob(model, all_values(event), gentle_params_of(model))).sum()
             require(abs(total - 1) < 1e-5, f"law 2: in a model the probabilities of all examples add up to {total:.6f}")
             return
-    raise NotServed(f"the conditional {call!r} describes no scalars of few levels")
+    raise NotSupported(f"the conditional {call!r} describes no scalars of few levels")

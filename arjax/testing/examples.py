@@ -1,4 +1,4 @@
-"""What laws are checked on: small events of every kind of data, contexts, and random examples of them."""
+"""Inputs of the laws: small events of every kind of data, contexts, and random examples of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTEXTS = {
         image=EventSpec((2, 2), (2,), "levels", 3),
     ),
 }
-#: Examples in one pass: what `dependence` needs (8 examples, each with none or one of 6 sites changed), so that all
+#: Examples in one pass: the batch of `dependence` (8 examples, each with none or one of 6 sites changed), so that all
 #: laws of a network run the same compiled programs.
 BATCH = 8 * (1 + 6)
 
@@ -64,8 +64,8 @@ def all_values(event: EventSpec, grid: bool = True) -> np.ndarray:
 
 
 def random_like(shapes: Any, seed: int = 1) -> Any:
-    """Parameters of these shapes without zeros, about twice as large as at initialisation: no path is switched off or
-    near uniform.
+    """Parameters of these shapes without zeros, about twice as large as at initialisation: every path matters, and no
+    distribution is near uniform.
     """
     rng = np.random.default_rng(seed)
 

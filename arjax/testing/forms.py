@@ -1,4 +1,4 @@
-"""The forms of a network, each one compiled program: in one pass, step by step, and cut into extends and keeps."""
+"""The forms of a network, each one compiled program: one pass, step by step, and windows of `extend` and `keep`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.spec import EventSpec
-from arjax.factorization import Factorization
+from arjax.factorization import Factorization, from_order
 from arjax.models import AutoregressiveModel
 from arjax.networks import Network
 from arjax.testing.examples import random_x
@@ -18,7 +18,7 @@ from arjax.testing.models import params_of
 
 
 def parallel(network: Network, params: Any, x: Any, factorization: Factorization, context: Any = None) -> jax.Array:
-    """Features [B, D, F] in one pass. Jitted on the network alone: one compilation serves all orderings."""
+    """Features [B, D, F] in one pass. Jitted on the network alone: one compilation for all orderings."""
     return _parallel(network, params, x, factorization, context)  # with a default left out it would compile anew
 
 
@@ -34,7 +34,7 @@ def _log_prob(network, conditional, params, x, factorization):
 
 
 def log_prob(model: AutoregressiveModel, x: np.ndarray, params: Any = None) -> np.ndarray:
-    """log p(x) under the parameters (`params_of(model)`), float64[B]; one compilation serves all orderings."""
+    """log p(x) under the parameters (`params_of(model)`), float64[B]; one compilation for all orderings."""
     params = params_of(model) if params is None else params
     scores = _log_prob(model.network, model.conditional, params, x, model.factorization)
     return np.asarray(scores, np.float64)
@@ -42,7 +42,7 @@ def log_prob(model: AutoregressiveModel, x: np.ndarray, params: Any = None) -> n
 
 @functools.partial(jax.jit, static_argnums=0)
 def stepwise(network, params, x, garbage, factorization, context=None):
-    """Features [B, D, F] step by step, on a canvas that holds `garbage` wherever a step must not look."""
+    """Features [B, D, F] step by step, on a canvas with `garbage` at all sites that a step must not read."""
     variables, num_sites = {"params": params}, factorization.num_sites
     x_BDv, garbage_BDv = (a.reshape(a.shape[0], num_sites, -1) for a in (x, garbage))
     step_D = jnp.asarray(factorization.step)
@@ -53,11 +53,11 @@ def stepwise(network, params, x, garbage, factorization, context=None):
 
     carry = network.apply(variables, x.shape[0], factorization, context, method="init_carry")
     _, features_SBMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
-    by_slot = jnp.swapaxes(features_SBMF, 0, 1).reshape(x.shape[0], -1, features_SBMF.shape[-1])
-    return by_slot[:, jnp.asarray(factorization.slot)]
+    by_index = jnp.swapaxes(features_SBMF, 0, 1).reshape(x.shape[0], -1, features_SBMF.shape[-1])
+    return by_index[:, jnp.asarray(factorization.index_in_blocks)]
 
 
-#: Steps in one extend, and how often it is called.
+#: Steps in one extend, and the number of its calls.
 WINDOW, ROUNDS = 3, 9
 
 
@@ -66,7 +66,7 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
     """One program for all cuts: of each example b and round r, `kept[b, r]` of the steps of a window happened.
 
     Returns t[B, R], the first step of the window; kept[B, R] as far as steps are left; features [B, R, k + 1, M, F] of
-    the window and, from `step`, of the first step after what was kept.
+    the window and, from `step`, of the first step after those kept.
     """
     variables, num_sites, num_steps = {"params": params}, factorization.num_sites, factorization.num_steps
     apply = functools.partial(network.apply, variables)
@@ -81,7 +81,7 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
         def one_round(state, n):
             carry, t = state
             n = jnp.minimum(n, num_steps - t)
-            canvas = canvas_before(t + n)  # what was proposed for the steps that did not happen is wrong
+            canvas = canvas_before(t + n)  # the values of the steps that did not happen are wrong
             carries, window = apply(carry, canvas, t, WINDOW, factorization, context, method="extend")
             carry = apply(carries, n, method="keep")
             _, after = apply(carry, canvas, t + n, factorization, context, method="step")
@@ -93,10 +93,36 @@ def in_cuts(network, params, x, garbage, factorization, kept, context):
     return jax.vmap(one)(x, garbage, kept, context)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 6))
+def in_place_of(network, params, x, garbage, factorization, context, k):
+    """What `ahead` says before each step t: features [B, S, k, M, F] of the steps t, ..., t + k - 1, on a canvas that
+    holds `garbage` for the steps >= t.
+    """
+    apply = functools.partial(network.apply, {"params": params})
+    x_BDv, garbage_BDv = (a.reshape(a.shape[0], factorization.num_sites, -1) for a in (x, garbage))
+
+    def body(carry, t):
+        before = (jnp.asarray(factorization.step) < t)[:, None]
+        canvas = jnp.where(before, x_BDv, garbage_BDv).reshape(x.shape)
+        found = apply(carry, canvas, t, k, factorization, context, method="ahead")
+        return apply(carry, canvas, t, factorization, context, method="step")[0], found
+
+    carry = apply(x.shape[0], factorization, context, method="init_carry")
+    _, found_SBkMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
+    return jnp.swapaxes(found_SBkMF, 0, 1)
+
+
+def swapped(factorization: Factorization, t: int, other: int) -> Factorization:
+    """The factorization in which two steps have changed places."""
+    blocks = [row[row < factorization.num_sites] for row in np.asarray(factorization.blocks)]
+    blocks[t], blocks[other] = blocks[other], blocks[t]
+    return from_order(np.concatenate(blocks), [len(block) for block in blocks], factorization.grid_shape)
+
+
 def dependence(
     network: Network, params: Any, factorization: Factorization, num: int = 8, context: Any = None
 ) -> np.ndarray:
-    """bool[D, D]: whether changing x_j changes the features of site i by anything at all, on any of `num` examples."""
+    """bool[D, D]: whether changing x_j changes the features of site i at all, on any of `num` examples."""
     event, num_sites = network.event, factorization.num_sites
     everything = _with_each_site_changed(event, num)
     if context is not None:

@@ -1,4 +1,4 @@
-"""A law: something that every component of a kind must keep; checked one by one, or as the items of a pytest test."""
+"""Laws: properties of all components of a kind; checked one by one, or as the items of a pytest test."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class LawBroken(AssertionError):
     """A component breaks a law; the message says which one, where and by how much."""
 
 
-class NotServed(Exception):
-    """The component refuses what the law asks for; the message is its sentence."""
+class NotSupported(Exception):
+    """The component does not support the case of the law; the message is its refusal."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Law:
 
     Attributes:
       name: such as `autoregressive-binary`.
-      check: raises `LawBroken`, or `NotServed` where the law asks for a combination that is refused.
+      check: raises `LawBroken`, or `NotSupported` where the component refuses the case.
     """
 
     name: str
@@ -31,14 +31,14 @@ def check_laws(laws: Iterable[Law]) -> dict[str, str]:
     """Checks all laws, without pytest; returns "kept", or the sentence of the refusal, for each.
 
     Raises:
-      LawBroken: the first law that is broken, or that nothing was served: then nothing was checked.
+      LawBroken: a law is broken (the first of them), or every case is refused: then nothing was checked.
     """
     found = {}
     for law in laws:
         try:
             law.check()
             found[law.name] = "kept"
-        except NotServed as refusal:
+        except NotSupported as refusal:
             found[law.name] = str(refusal)
     if "kept" not in found.values():
         raise LawBroken(f"everything is refused: {next(iter(found.values()), 'there is nothing to check')}")
@@ -46,14 +46,14 @@ def check_laws(laws: Iterable[Law]) -> dict[str, str]:
 
 
 def as_test(laws: Iterable[Law]) -> Callable[[Law], None]:
-    """A pytest test of which each law is an item; what is refused is skipped, with the sentence."""
+    """A pytest test with one item for each law; refused cases are skipped, with the refusal as the reason."""
     import pytest
 
     @pytest.mark.parametrize("law", [pytest.param(law, id=law.name) for law in laws])
     def test(law: Law) -> None:
         try:
             law.check()
-        except NotServed as refusal:
+        except NotSupported as refusal:
             pytest.skip(str(refusal))
 
     return test

@@ -1,4 +1,4 @@
-"""Small models with random parameters, or the sentence with which a combination is refused."""
+"""Small models with random parameters, or the message of the refusal of a combination."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from arjax.models import AutoregressiveModel, make_model
 from arjax.models.autoregressive import CONDITIONAL
 from arjax.networks import NETWORKS
 from arjax.testing.examples import random_like, random_x
-from arjax.testing.laws import NotServed, require
+from arjax.testing.laws import NotSupported, require
 
 
 def small_model(
     network: str, event: EventSpec, ordering: str = "raster", partition: str = "sites", **choice: Any
 ) -> AutoregressiveModel | str:
-    """A model of a network with the options in its `SMALL`, or the sentence with which the combination is refused.
+    """A model of a network with the options in its `SMALL`, or the message of the refusal of the combination.
 
     `choice` are other arguments of `make_model`, options of the network among them.
     """
@@ -40,11 +40,11 @@ def _small_model(family: Any, network: str, event: EventSpec, **choice: Any) -> 
         return str(refusal)
 
 
-def served_model(
+def supported_model(
     network: str, event: EventSpec, ordering: str, partition: str, **choice: Any
 ) -> AutoregressiveModel | str:
-    """The small model of this order and partition or, where it is refused, of the next that the network serves: single
-    sites, raster-like orders, and from coarse to fine. A refusal only where all are refused.
+    """The small model of this order and partition or, where it is refused, of the next one that the network supports:
+    single sites, raster-like orders, and from coarse to fine. A refusal only where all are refused.
     """
     for order in (ordering, "reversed", "raster", "multiscale"):
         for cut in (partition, "sites"):
@@ -54,17 +54,17 @@ def served_model(
     return model
 
 
-def served(network: str, event: EventSpec, ordering: str, partition: str, **choice: Any) -> AutoregressiveModel:
-    """`served_model`; raises `NotServed` where all are refused."""
-    model = served_model(network, event, ordering, partition, **choice)
+def supported(network: str, event: EventSpec, ordering: str, partition: str, **choice: Any) -> AutoregressiveModel:
+    """`supported_model`; raises `NotSupported` where all are refused."""
+    model = supported_model(network, event, ordering, partition, **choice)
     if isinstance(model, str):
-        raise NotServed(model)
+        raise NotSupported(model)
     return model
 
 
 @functools.cache
 def random_params(network: Any, grid_shape: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
-    """Parameters of a network from their shapes alone: to compile `init` would take longer than most laws."""
+    """Parameters of a network from their shapes alone: compiling `init` takes longer than most laws."""
     factorization = make_factorization(grid_shape, "raster", f"sizes(sizes={sizes})")
     model = AutoregressiveModel(network, make_conditional("", EventSpec((1,))), factorization)
     return random_like(jax.eval_shape(model.init, jax.random.key(0)))
@@ -79,5 +79,5 @@ def params_of(model: AutoregressiveModel) -> Any:
 
 
 def gentle_params_of(model: AutoregressiveModel) -> Any:
-    """Smaller parameters, for real values: else scales and slopes multiply, step by step, beyond what float32 holds."""
+    """Smaller parameters, for real values: else products of scales and slopes overflow float32 after a few steps."""
     return jax.tree.map(lambda leaf: 0.3 * leaf, params_of(model))

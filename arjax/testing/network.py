@@ -14,11 +14,10 @@ from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.testing import forms
 from arjax.testing.examples import BATCH, CONTEXTS, EVENTS, all_values, another_part, random_context, random_x
-from arjax.testing.laws import Law, LawBroken, NotServed, as_test, check_laws, require
-from arjax.testing.models import params_of, served
+from arjax.testing.laws import Law, LawBroken, NotSupported, as_test, check_laws, require
+from arjax.testing.models import params_of, supported
+from arjax.testing.steps import LOW_PRECISION, check_ahead, check_extends, check_steps, close, where
 
-#: Largest difference between two forms, relative to the largest feature, in float32 and in bfloat16 of 8 bits.
-TOLERANCE, LOW_PRECISION = 2e-5, 6e-2
 #: Each kind of data with another block structure.
 STRUCTURES = {
     "binary": "sites",
@@ -35,7 +34,7 @@ def network_laws(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opti
 
         test_my_network = network_laws("my_network")
 
-    Each law is an item of the test; a law that asks for what the network refuses is skipped with its sentence.
+    Each law is an item of the test; a case that the network refuses is skipped, with the refusal as the reason.
 
     Args:
       name: of the network, which has been imported, or is found by an entry point.
@@ -55,12 +54,13 @@ def check_network(name: str, *, events: Sequence[str] = tuple(STRUCTURES), **opt
 
 
 def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law]:
-    laws = [Law("serves-something", functools.partial(check_serves_something, name, events, options))]
+    laws = [Law("supports-something", functools.partial(check_supports_something, name, events, options))]
     for event in events:
         for law, check in (
             ("autoregressive", check_autoregressive),
             ("steps", check_steps),
             ("extends", check_extends),
+            ("ahead", check_ahead),
         ):
             laws.append(Law(f"{law}-{event}", functools.partial(_in_all_orders, check, name, event, options)))
     single = {
@@ -74,20 +74,20 @@ def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law
     return laws + [Law(law, functools.partial(check, name, options)) for law, check in single.items()]
 
 
-def check_serves_something(name: str, events: Sequence[str], options: dict[str, Any]) -> None:
-    """Some kind of data is served: else the laws would hold the network to nothing."""
+def check_supports_something(name: str, events: Sequence[str], options: dict[str, Any]) -> None:
+    """The network supports some kind of data: else the laws would check nothing."""
     refusals = []
     for event in events:
         try:
-            served(name, EVENTS[event], ORDERS[0], STRUCTURES[event], **options)
+            supported(name, EVENTS[event], ORDERS[0], STRUCTURES[event], **options)
             return
-        except NotServed as refusal:
+        except NotSupported as refusal:
             refusals.append(str(refusal))
     raise LawBroken(f"the network {name!r} refuses everything: {refusals[0]}")
 
 
 def _in_all_orders(check: Callable[..., Any], name: str, event: str, options: dict[str, Any]) -> None:
-    models = [served(name, EVENTS[event], order, STRUCTURES[event], **options) for order in ORDERS]
+    models = [supported(name, EVENTS[event], order, STRUCTURES[event], **options) for order in ORDERS]
     for model in {id(model): model for model in models}.values():
         check(model, params_of(model))
 
@@ -97,13 +97,8 @@ def declared(model: AutoregressiveModel) -> np.ndarray:
     dependencies = model.network.dependencies(model.factorization)
     wrong = np.argwhere(dependencies & ~np.asarray(model.factorization.mask()))
     if len(wrong):
-        raise LawBroken(f"{_where(model)}`dependencies` lets site {wrong[0][0]} read site {wrong[0][1]}, not earlier")
+        raise LawBroken(f"{where(model)}`dependencies` lets site {wrong[0][0]} read site {wrong[0][1]}, not earlier")
     return dependencies
-
-
-def _where(model: AutoregressiveModel) -> str:
-    steps = np.asarray(model.factorization.step).reshape(model.event.grid_shape).tolist()
-    return f"on {model.event.kind} data with the steps {steps}: "
 
 
 def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
@@ -113,62 +108,10 @@ def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any =
       LawBroken: a site reads one that it must not, or does not read one that it should.
     """
     reads, should = forms.dependence(model.network, params, model.factorization, context=context), declared(model)
-    for wrong, says in ((reads & ~should, "read"), (should & ~reads, "do not read")):
+    for wrong, verb in ((reads & ~should, "read"), (should & ~reads, "do not read")):
         for site, other in np.argwhere(wrong)[:1]:
-            why = "which does not come earlier" if says == "read" else "as `dependencies` says that they do"
-            raise LawBroken(f"law 1: {_where(model)}the features of site {site} {says} site {other}, {why}")
-
-
-def _close(found: np.ndarray, expected: np.ndarray, tolerance: float, message: str) -> None:
-    difference, largest = np.abs(found - expected).max(), np.abs(expected).max()
-    require(np.isfinite(found).all(), f"{message}: some are not finite")
-    require(difference <= tolerance * largest, f"{message}: by {difference:.3g}, where the largest is {largest:.3g}")
-
-
-def check_steps(model: AutoregressiveModel, params: Any, context: Any = None) -> None:
-    """Law 3: S steps, on a canvas with garbage wherever a step must not look, give the features of the one pass.
-
-    Raises:
-      LawBroken: they differ.
-    """
-    x, garbage = random_x(model.event, BATCH), random_x(model.event, BATCH, seed=1)
-    expected = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
-    found = np.asarray(forms.stepwise(model.network, params, x, garbage, model.factorization, context))
-    _close(found, expected, TOLERANCE, f"law 3: {_where(model)}features of `step` and of `__call__` differ")
-
-
-def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, num: int = 6) -> np.ndarray:
-    """Law 3: any cut into extends, of which the first n steps are kept, gives them too; another one in each example.
-
-    Returns:
-      How often each step was compared, int[S].
-
-    Raises:
-      LawBroken: they differ.
-    """
-    event, factorization = model.event, model.factorization
-    x, garbage = random_x(event, BATCH), random_x(event, BATCH, seed=1)
-    expected = np.asarray(forms.parallel(model.network, params, x, factorization, context))[:num]
-    kept = np.random.default_rng(3).integers(0, forms.WINDOW + 1, (num, forms.ROUNDS))
-    kept[0], kept[1] = 1, forms.WINDOW
-    context = jax.tree.map(lambda part: part[:num], context)
-    cuts = forms.in_cuts(model.network, params, x[:num], garbage[:num], factorization, kept, context)
-    t, n, found = map(np.asarray, cuts)
-    require(np.isfinite(found).all(), f"law 3: {_where(model)}features of `extend` are not finite")
-    compared = np.zeros(factorization.num_steps, int)
-    for b, r in np.ndindex(t.shape):
-        places = [(i, t[b, r] + i) for i in range(min(n[b, r] + 1, forms.WINDOW))]
-        for i, step in [*places, (forms.WINDOW, t[b, r] + n[b, r])]:
-            if step < factorization.num_steps:
-                sites = np.asarray(factorization.blocks)[step]
-                sites = sites[sites < factorization.num_sites]
-                difference = np.abs(found[b, r, i, : len(sites)] - expected[b, sites]).max()
-                place = f"`extend` from step {t[b, r]} on, of which {n[b, r]} steps were kept, differs at step {step}"
-                enough = difference <= TOLERANCE * np.abs(expected).max()
-                require(enough, f"law 3: {_where(model)}{place} by {difference:.3g}")
-                compared[step] += 1
-    require((compared > 0).all(), "law 3: some steps were not compared")
-    return compared
+            why = "which is not earlier" if verb == "read" else "but `dependencies` declares that they do"
+            raise LawBroken(f"law 1: {where(model)}the features of site {site} {verb} site {other}, {why}")
 
 
 def check_context(name: str, options: dict[str, Any]) -> None:
@@ -179,7 +122,7 @@ def check_context(name: str, options: dict[str, Any]) -> None:
     """
     spec = CONTEXTS["several"]
     structure = STRUCTURES["levels_vector"]
-    model = served(name, EVENTS["tokens"], ORDERS[0], structure, context=spec, **options)
+    model = supported(name, EVENTS["tokens"], ORDERS[0], structure, context=spec, **options)
     params = params_of(model)
     check_autoregressive(model, params, random_context(spec, 8))
     context = random_context(spec, BATCH)
@@ -199,7 +142,7 @@ def check_normalised(name: str, options: dict[str, Any]) -> None:
     Raises:
       LawBroken: they do not, or all are alike.
     """
-    model = served(name, EventSpec((2, 3)), ORDERS[0], "sites", **options)
+    model = supported(name, EventSpec((2, 3)), ORDERS[0], "sites", **options)
     log_prob = forms.log_prob(model, all_values(model.event))
     total = np.exp(log_prob).sum()
     require(abs(total - 1) < 1e-5, f"law 2: the probabilities of all examples add up to {total:.6f}")
@@ -207,12 +150,12 @@ def check_normalised(name: str, options: dict[str, Any]) -> None:
 
 
 def check_samples(name: str, options: dict[str, Any]) -> None:
-    """Law 4: the cached sampler draws what the naive one draws from the same keys.
+    """Law 4: the cached sampler and the naive one draw the same values from the same keys.
 
     Raises:
       LawBroken: it does not.
     """
-    model = served(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
+    model = supported(name, EVENTS["tokens"], ORDERS[0], "sites", **options)
     draws = [
         np.asarray(model.sample(params_of(model), jax.random.key(4), 32, sampler=sampler))
         for sampler in ("cached", "naive")
@@ -227,7 +170,7 @@ def check_gradients(name: str, options: dict[str, Any]) -> None:
     Raises:
       LawBroken: they are not.
     """
-    model = served(name, EVENTS["tokens"], "raster", "sites", **options)
+    model = supported(name, EVENTS["tokens"], "raster", "sites", **options)
     x = random_x(model.event, 8)
     gradient = jax.grad(lambda params: -model.log_prob(params, x).mean())
     gradients = jax.jit(lambda key: gradient(model.init(key)))(jax.random.key(0))
@@ -241,13 +184,13 @@ def check_dropout(name: str, options: dict[str, Any]) -> None:
     """Dropout is active in training alone, is a function of the key, and keeps the order.
 
     Raises:
-      NotServed: the network has no option that ends in `dropout`.
-      LawBroken: it is none of that.
+      NotSupported: the network has no option that ends in `dropout`.
+      LawBroken: it is not.
     """
     rates = {option: 0.5 for option in NETWORKS.options(name) if option.endswith("dropout")}
     if not rates:
-        raise NotServed(f"the network {name!r} has no dropout")
-    model = served(name, EVENTS["binary"], "raster", "sites", **options | rates)
+        raise NotSupported(f"the network {name!r} has no dropout")
+    model = supported(name, EVENTS["binary"], "raster", "sites", **options | rates)
     params, x = params_of(model), random_x(model.event, 8)
 
     @functools.partial(jax.jit, static_argnames="train")
@@ -276,11 +219,11 @@ def check_bfloat16(name: str, options: dict[str, Any]) -> None:
       LawBroken: they do not.
     """
     event, choice = EVENTS["tokens"], (ORDERS[0], "sites")
-    low, high = (served(name, event, *choice, dtype=dtype, **options) for dtype in ("bfloat16", "float32"))
+    low, high = (supported(name, event, *choice, dtype=dtype, **options) for dtype in ("bfloat16", "float32"))
     types = {str(leaf.dtype) for leaf in jax.tree.leaves(low.param_shapes)}
     require(types <= {"float32"}, f"bfloat16: the parameters are {', '.join(sorted(types))}, not float32")
     params, x = params_of(high), random_x(event, BATCH)
     expected = np.asarray(forms.parallel(high.network, params, x, high.factorization))
     found = forms.parallel(low.network, params, x, low.factorization)
     require(found.dtype == np.float32, f"bfloat16: features are {found.dtype}, not float32")
-    _close(np.asarray(found), expected, LOW_PRECISION, "bfloat16: features and those of float32 differ")
+    close(np.asarray(found), expected, LOW_PRECISION, "bfloat16: features and those of float32 differ")

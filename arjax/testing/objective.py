@@ -1,4 +1,4 @@
-"""The laws of an objective: finite, downhill along its gradient, and blind to examples of weight 0."""
+"""The laws of an objective: finite, lowered by a step against its gradient, independent of examples of weight 0."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import EVENTS, random_x
-from arjax.testing.laws import Law, NotServed, as_test, check_laws, require
-from arjax.testing.models import served
+from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+from arjax.testing.models import supported
 
 NUM = 12
 
@@ -26,7 +26,7 @@ def objective_laws(call: str, *, network: str = "made", orders: str = "") -> Cal
         test_my_loss = objective_laws("my_loss(weight=0.5)")
 
     Args:
-      call: its call string. One that reads companions is tried without them.
+      call: its call string. An objective with companions is checked without them.
       network: of the small model that it trains.
       orders: of that model; `pool(num=4)` where the objective draws from orders and none are named.
     """
@@ -52,10 +52,10 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
     """The loss and its gradients as one compiled program, and fresh parameters of the model and of the objective."""
     orders = orders or ("pool(num=4)" if objective.NEEDS_ORDERS else "")
     try:
-        model = served(network, EVENTS["binary"], "raster", "sites", orders=orders)
+        model = supported(network, EVENTS["binary"], "raster", "sites", orders=orders)
         objective.check(model)
     except UserError as refusal:
-        raise NotServed(str(refusal)) from refusal
+        raise NotSupported(str(refusal)) from refusal
     params, own = model.init(jax.random.key(0)), objective.init(model, jax.random.key(1))
 
     @jax.jit
@@ -114,7 +114,7 @@ def check_downhill(call: str, network: str, orders: str) -> None:
 
 
 def check_weights(call: str, network: str, orders: str) -> None:
-    """What examples of weight 0 hold does not matter, and a batch of nothing else has loss and gradients 0.
+    """The values of examples of weight 0 do not matter, and a batch of nothing else has loss and gradients 0.
 
     Raises:
       LawBroken: it does.

@@ -1,4 +1,4 @@
-"""The laws of orderings and partitions: permutations, and sizes of blocks that cut them, on grids of several ranks."""
+"""The laws of orderings and partitions: permutations of the sites, and sizes of blocks, on grids of several ranks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.registry import parse_call
 from arjax.factorization import ORDERINGS, PARTITIONS
-from arjax.testing.laws import Law, LawBroken, NotServed, as_test, check_laws, require
+from arjax.testing.laws import Law, LawBroken, NotSupported, as_test, check_laws, require
 
 Grid = tuple[int, ...]
 GRIDS: tuple[Grid, ...] = ((1,), (7,), (2, 3), (4, 4), (5, 1), (3, 2, 2))
@@ -24,7 +24,7 @@ def ordering_laws(call: str, *, grids: Sequence[Grid] = GRIDS) -> Callable[[Law]
 
         test_my_order = ordering_laws("my_order(size=2)")
 
-    Grids that the ordering refuses are skipped with its sentence.
+    Grids that the ordering refuses are skipped, with the refusal as the reason.
     """
     return as_test(_laws(call, grids, functools.partial(check_ordering, call)))
 
@@ -34,7 +34,7 @@ def partition_laws(call: str, *, ordering: str = "raster", grids: Sequence[Grid]
 
         test_my_blocks = partition_laws("my_blocks(size=2)")
 
-    Grids that either refuses are skipped with its sentence.
+    Grids that either refuses are skipped, with the refusal as the reason.
     """
     return as_test(_laws(call, grids, functools.partial(check_partition, call, ordering)))
 
@@ -64,19 +64,19 @@ def _fits_something(call: str, grids: Sequence[Grid], check: Callable[[Grid], No
         try:
             check(grid)
             return
-        except NotServed as refusal:
+        except NotSupported as refusal:
             refusals.append(str(refusal))
     raise LawBroken(f"{call!r} fits no grid: {refusals[0]}")
 
 
 def _order(call: str, grid: Grid) -> Any:
-    """What an ordering returns for a grid; `NotServed` where it refuses it."""
+    """The order of a grid, as an ordering returns it; `NotSupported` where it refuses the grid."""
     reads_data = "data" in inspect.signature(ORDERINGS.get(parse_call(call)[0])).parameters
     data = np.random.default_rng(0).integers(0, 2, (30, math.prod(grid)))
     try:
         return ORDERINGS.call(call, grid, data) if reads_data else ORDERINGS.call(call, grid)
     except UserError as refusal:
-        raise NotServed(str(refusal)) from refusal
+        raise NotSupported(str(refusal)) from refusal
 
 
 def check_ordering(call: str, grid: Grid) -> None:
@@ -101,7 +101,7 @@ def check_partition(call: str, ordering: str, grid: Grid) -> None:
     try:
         sizes, again = (np.asarray(PARTITIONS.call(call, order, grid)) for _ in range(2))
     except UserError as refusal:
-        raise NotServed(str(refusal)) from refusal
+        raise NotSupported(str(refusal)) from refusal
     positive = sizes.ndim == 1 and np.issubdtype(sizes.dtype, np.integer) and (sizes > 0).all()
     require(positive, f"{call!r} on a grid {grid} has blocks of the sizes {sizes.tolist()}")
     total = int(sizes.sum())

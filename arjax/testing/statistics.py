@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-#: Laws are many, so a p-value of 1e-4 among them says nothing; with fixed keys a law that holds once holds always.
+#: Among many laws a p-value of 1e-4 can occur by chance; with fixed keys the same run always gives the same p-value.
 LEAST_P = 1e-6
 
 

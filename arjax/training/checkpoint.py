@@ -1,9 +1,9 @@
-"""Checkpoints on disk: Orbax writes the arrays, and a manifest with checksums, written last, says that they are whole.
+"""Checkpoints on disk: Orbax writes the arrays, and a manifest with checksums, written last, marks them as complete.
 
 A step is written to `partial-STEP`, sealed by its manifest and then renamed to `STEP`, so that a kill at any moment
-leaves either a whole checkpoint or a `partial-` folder that nobody reads. Orbax itself restores flipped bytes without a
-word, which is why every file is hashed. Other processes may read while a run saves: a checkpoint that somebody reads is
-not removed, and a reader that comes too late takes the newer one.
+leaves either a whole checkpoint or a `partial-` folder that is never read. Orbax itself restores flipped bytes without
+an error, so every file is hashed. Other processes may read while a run saves: a checkpoint that is being read is not
+removed, and a reader that comes too late takes the newer one.
 
     DIR/100/state/...       arrays, by Orbax
     DIR/100/manifest.json   {"files": {name: sha256}, "tree": {path: shape}, "extra": {...}, "checksum": sha256}
@@ -43,7 +43,7 @@ class CheckpointStore:
 
     @property
     def directory(self) -> Path:
-        """Where the checkpoints are."""
+        """The folder of the checkpoints."""
         return self._directory
 
     def steps(self) -> list[int]:
@@ -62,7 +62,7 @@ class CheckpointStore:
     def save(self, step: int, tree: Any, extra: dict[str, Any]) -> None:
         """Writes a checkpoint and returns when it is on disk, so that the arrays may be donated afterwards.
 
-        Folders of this step and of later ones are removed first: they are of a future that is trained again.
+        Folders of this step and of later ones are removed first: these steps are trained again.
 
         Args:
           step: steps done.
@@ -82,12 +82,12 @@ class CheckpointStore:
     def restore(self, abstract_tree: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """The newest readable checkpoint as (step, tree, extra), or None when there is none at all.
 
-        A damaged checkpoint is named in a warning, and the one before it is tried. Where a run replaces its
+        A damaged checkpoint gives a warning with its name, and the one before it is tried. Where a run replaces its
         checkpoints at the same time, the newer one is read.
 
         Args:
-          abstract_tree: pytree of `jax.ShapeDtypeStruct` with shardings: the arrays come back living there, whatever
-            mesh they were saved from.
+          abstract_tree: pytree of `jax.ShapeDtypeStruct` with shardings: those of the restored arrays, whatever the
+            mesh that they were saved from.
 
         Raises:
           UserError: there are checkpoints but none is readable, or the newest whole one holds a different tree.
@@ -124,8 +124,8 @@ class CheckpointStore:
                     return None
 
     def _find(self, locks: contextlib.ExitStack) -> tuple[int, dict[str, Any]] | None:
-        """Step and manifest of the newest readable checkpoint, locked until `locks` are given back; None for none."""
-        # Process 0 looks for all: the processes must not end up at different steps.
+        """Step and manifest of the newest readable checkpoint, locked until `locks` are closed; None for none."""
+        # Process 0 searches for all: the processes must not go on from different steps.
         found = from_process_0(self._newest_readable(locks) if jax.process_index() == 0 else None)
         if found is None:
             return None
@@ -145,7 +145,7 @@ class CheckpointStore:
             for step in reversed(steps):
                 path = self._directory / str(step)
                 with contextlib.ExitStack() as lock:
-                    # waits for a removal to end: then the folder is gone, and not half there
+                    # waits for a removal to end: then the folder is gone, not incomplete
                     lock.enter_context(locked(path, exclusive=False))
                     damage, manifest = checkpoint_files.inspect(path)
                     if not damage:
@@ -155,13 +155,13 @@ class CheckpointStore:
                 damages[path] = damage
             if not damages or seen == self._fingerprint():
                 break
-            locks.close()  # a run has replaced them meanwhile: nothing is damaged, there are others
+            locks.close()  # a run has replaced them meanwhile: none is damaged, and there are newer ones
         for path, damage in damages.items():
             logging.warning("the checkpoint %s is damaged (%s); trying the one before it", path, damage)
         return whole or ((-1, {}) if steps else None)
 
     def _fingerprint(self) -> dict[int, tuple[int, int]]:
-        """Tells whether checkpoints have come or gone since the last call."""
+        """Whether checkpoints were added or removed since the last call."""
         found = {}
         for step in self.steps():
             with contextlib.suppress(FileNotFoundError):
@@ -170,7 +170,7 @@ class CheckpointStore:
         return found
 
     def _make_room(self, step: int) -> None:
-        """Makes the folder, and removes what is half written and what is of a future that is trained again."""
+        """Makes the folder, and removes partial checkpoints and those of steps that are trained again."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for path in self._directory.glob(f"{PARTIAL}*"):
             shutil.rmtree(path)
@@ -178,7 +178,7 @@ class CheckpointStore:
             self._remove(self._directory / str(later))
 
     def _seal(self, step: int, tree: dict[str, str], extra: dict[str, Any]) -> None:
-        """Makes a checkpoint of a partial folder, and removes the oldest ones that nobody reads."""
+        """Makes a checkpoint of a partial folder, and removes the oldest ones that are not being read."""
         partial = self._directory / f"{PARTIAL}{step}"
         checkpoint_files.write_manifest(partial, tree, extra)
         partial.rename(self._directory / str(step))
@@ -190,14 +190,14 @@ class CheckpointStore:
                     self._remove(path)
 
     def _remove(self, path: Path) -> None:
-        """Removes a checkpoint; it is renamed first, so that a kill in between leaves no half of one."""
+        """Removes a checkpoint; it is renamed first, so that a kill in between leaves no incomplete one."""
         doomed = path.with_name(f"{PARTIAL}removed-{path.name}")
         shutil.rmtree(doomed, ignore_errors=True)
         path.rename(doomed)
         shutil.rmtree(doomed)
 
     def _on_process_0(self, step: int, call: Callable[[], None]) -> None:
-        """Calls a function on the first process; its refusal is raised on all, which wait for one another here."""
+        """Calls a function on the first process; its `UserError` is raised on all, which wait for one another here."""
         problem = ""
         if jax.process_index() == 0:
             try:
@@ -210,7 +210,7 @@ class CheckpointStore:
 
     @contextlib.contextmanager
     def _refusals(self, step: int) -> Any:
-        """Turns the refusal of a disk into a `UserError`, and removes what was written so far: it takes space."""
+        """Turns an error of the disk into a `UserError`, and removes the partial checkpoint: it takes space."""
         try:
             yield
         except (OSError, ValueError) as error:
@@ -227,7 +227,7 @@ def _load(path: Path, abstract_tree: Any) -> tuple[str, Any]:
     try:
         with checkpoint_files.without_tracebacks():
             return "", ocp.load(path, abstract_tree)
-    except (OSError, ValueError) as error:  # Orbax and TensorStore say in either way that a file is not there
+    except (OSError, ValueError) as error:  # Orbax and TensorStore raise one or the other for a missing file
         return checkpoint_files.refusal(error) or str(error).splitlines()[0], None
 
 

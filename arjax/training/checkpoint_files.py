@@ -40,7 +40,7 @@ def write_manifest(folder: Path, tree: dict[str, str], extra: dict[str, Any]) ->
 
 
 def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
-    """What is wrong with a checkpoint ("" when nothing is), and its manifest."""
+    """The damage of a checkpoint ("" for a whole one), and its manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         checksum = manifest.pop("checksum")
@@ -83,10 +83,10 @@ def sync(folder: Path) -> None:
 
 @contextlib.contextmanager
 def plain_path(folder: Path) -> Iterator[Path]:
-    """A path to a folder without characters that mean something to Orbax or TensorStore: a link where it has some.
+    """A path to a folder without the special characters of Orbax and TensorStore: a link where the folder has some.
 
     Orbax looks for files by patterns, so that `lr[1e-3]` means `lr1`; TensorStore takes a backslash for a slash. All
-    processes get the same path, as Orbax demands; they call this at once, and meet again before they leave it.
+    processes get the same path, as Orbax demands; all of them call this together, and wait for one another at its end.
 
     Raises:
       UserError: a link is needed, and the folder for temporary files has such a path, too.
@@ -97,7 +97,7 @@ def plain_path(folder: Path) -> Iterator[Path]:
     links = Path(from_process_0(os.path.join(tempfile.gettempdir(), f"arjax-{secrets.token_hex(8)}")))
     if not _PLAIN.fullmatch(str(links)):
         raise UserError(
-            f"for checkpoints in {folder}, the environment variable TMPDIR must name a folder whose path has letters "
+            f"for checkpoints in {folder}, the environment variable TMPDIR must name a folder with a path of letters "
             f"and digits only, not {links.parent}"
         )
     try:

@@ -1,4 +1,4 @@
-"""How long a run is, and where it pauses."""
+"""The length of a run, and its pauses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LARGEST = 2**31 - 1
 
 
 def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:
-    """The number of train steps of a run whose duration is given in exactly one of three ways; rounded up.
+    """The number of train steps of a run, from exactly one of three durations; rounded up.
 
     Raises:
       UserError: none or several of `steps`, `examples` and `epochs` are above 0, or there are too many steps to count.
@@ -34,5 +34,5 @@ def next_pause(step: int, total: int, *intervals: int) -> int:
 
 
 def is_due(step: int, total: int, interval: int) -> bool:
-    """Whether what happens every `interval` steps, and after the last one, happens after `step`."""
+    """Whether an event of every `interval` steps, and of the last one, is due after `step`."""
     return step % interval == 0 or step == total

@@ -1,6 +1,6 @@
-"""How batches reach the train step: rows gathered on the device, or batches assembled by the host, the same rows both.
+"""Batches for the train step: rows gathered on the device, or batches assembled by the host, with the same rows.
 
-A chunk holds the batches of up to K steps; what is not used is padding, so that every chunk has the same shapes.
+A chunk holds the batches of up to K steps; the rest is padding, so that every chunk has the same shapes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class GatherSource(Protocol):
 
 @runtime_checkable
 class CheckedLater(Protocol):
-    """A source that checks rows as they are read, so not all of them yet."""
+    """A source that checks rows when they are read."""
 
     def check_all(self) -> None:
         """Raises `UserError` unless all rows are as they should be."""
@@ -61,13 +61,13 @@ class Feed(contextlib.AbstractContextManager):
         """The batches of the steps `step`, ..., `step + n - 1`, n <= K."""
 
     def __exit__(self, *exception: object) -> None:
-        """Ends what goes on beside the run; nothing here."""
+        """Ends the threads of the feed; here there are none."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ResidentChunk:
-    """Row numbers int32[K, B] into a whole split that stays on the device, and how `gather` makes a batch of them."""
+    """Row numbers int32[K, B] into a split that stays on the device; the function `gather` makes batches of it."""
 
     arrays: Batch
     indices: jax.Array
@@ -138,7 +138,7 @@ class HostFeed(Feed):
         if self._coming is None or (step, n) != self._foreseen:
             self.__exit__()
             if n != self._steps_from(step):
-                return self._read(step, n)  # none of the chunks that the run goes through
+                return self._read(step, n)  # not one of the chunks of the run
             self._coming = read_ahead(self._chunks(step))
         coming, self._coming = self._coming, None
         chunk = next(coming)
@@ -152,7 +152,7 @@ class HostFeed(Feed):
             self._coming = None
 
     def _chunks(self, step: int) -> Iterator[HostChunk]:
-        """The chunks that a run goes through from this step."""
+        """The chunks of a run from this step on."""
         while n := self._steps_from(step):
             yield self._read(step, n)
             step += n
@@ -189,7 +189,7 @@ def make_feed(
       max_steps: K, steps per dispatch.
       on_device: keeps the whole split on every device.
       steps_from: the number of steps of the chunk that begins at a step, 0 after the last: these chunks are
-        read ahead. None: nothing is.
+        read ahead. None: no chunk is read ahead.
     """
     if on_device:
         return ResidentFeed(source, mesh, seed, batch_size, max_steps)
@@ -201,15 +201,14 @@ def compact_form(
 ) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
     """The arrays of a split, to be kept on a device, and the function that gathers batches from them.
 
-    Sources that have such a form of their own (pixels of one byte, windows that overlap) are kept in it.
+    Sources with a compact form (pixels of one byte, windows that overlap) are kept in it.
 
     Args:
       source: the train split.
-      remedy: of a split that the device cannot hold, for the message.
+      remedy: the advice in the message about a split that the device cannot hold.
 
     Raises:
-      UserError: the device cannot hold them, or rows of a source that checks them as they are read are not as they
-        should be.
+      UserError: the device cannot hold them, or a source that checks its rows when they are read refuses some of them.
     """
     if not isinstance(source, GatherSource):
         row = source.__getitems__(np.zeros(1, np.int64))

@@ -44,7 +44,7 @@ def _totals(
 
 
 def _accumulated(recipe: Recipe, params: Any, own: Own, batch: Batch, step: Step) -> tuple[Loss, Gradients]:
-    """One micro-batch after the other; each sees the state of the objective that the one before it left."""
+    """One micro-batch after the other; each starts from the state of the objective after the one before it."""
     num = recipe.accumulate
 
     def part(state: Any, batch: Batch, k: jax.Array) -> tuple[Loss, tuple[Gradients, ...]]:
@@ -56,8 +56,8 @@ def _accumulated(recipe: Recipe, params: Any, own: Own, batch: Batch, step: Step
     def one(carry: Any, xs: tuple[Batch, jax.Array]) -> tuple[Any, None]:
         (terms, metrics, state), gradients = carry
         loss, new = part(state, *xs)
-        sums = jax.tree.map(jnp.add, (terms, metrics, gradients), (loss.terms, loss.metrics, new))
-        return ((sums[0], sums[1], loss.state), sums[2]), None
+        totals = jax.tree.map(jnp.add, (terms, metrics, gradients), (loss.terms, loss.metrics, new))
+        return ((totals[0], totals[1], loss.state), totals[2]), None
 
     parts, numbers = cut(batch, num), jnp.arange(num)
     first = jax.tree.map(lambda array: array[0], (parts, numbers))

@@ -1,4 +1,4 @@
-"""What the loop remembers beside the train state; stored with every checkpoint, so a resumed run is the same."""
+"""The state of the loop beside the train state; stored with every checkpoint, so a resumed run is the same."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class History:
       compile_seconds: the part of it that compiled the train step.
       step_seconds: the part of it that ran train steps.
       interval_seconds: train time since the last log line.
-      sums: the tally of the steps since the last log line, by name.
+      sums: the metrics summed since the last log line, by name: the leaves of a `Tally`.
       companion_steps: the steps that the parameters of the companions are of, by name.
-      members: the identity of a population; "" for a run, whose identity is its `config.json`.
+      members: the identity of a population; "" for a run: its `config.json` identifies it.
     """
 
     best_value: np.ndarray
@@ -51,7 +51,7 @@ class History:
 
     @classmethod
     def from_json(cls, extra: Mapping[str, Any], shape: tuple[int, ...]) -> History:
-        """The inverse of `to_json`; what older checkpoints lack is as in a fresh one."""
+        """The inverse of `to_json`; fields that older checkpoints lack are as in a fresh history."""
         known = {field.name for field in dataclasses.fields(cls)}
         history = cls.fresh(shape)
         for name, value in extra.items():
@@ -63,7 +63,7 @@ class History:
         return history
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it: an infinite value is None."""
+        """The fields for JSON: an infinite value is None."""
         values = dataclasses.asdict(self)
         values |= {name: values[name].tolist() for name in _OF_MEMBERS}
         values["best_value"] = np.where(np.isfinite(self.best_value), self.best_value, None).tolist()
@@ -76,7 +76,7 @@ class History:
     def select(self, values: np.ndarray, step: int, patience: int) -> np.ndarray:
         """Takes the validation nats after a step; returns which members are better than ever before.
 
-        A member that has stopped, or whose loss was not finite, keeps what it has.
+        A member that has stopped or diverged keeps its best parameters.
         """
         better = self.alive & np.isfinite(values) & (values < self.best_value) & ~self.stopped(patience)
         self.best_value = np.where(better, values, self.best_value)
@@ -85,7 +85,7 @@ class History:
         return better
 
     def check_companion(self, name: str, step: int) -> None:
-        """Notes the step of a companion's parameters; raises `UserError` when it was another one before."""
+        """Records the step of a companion's parameters; raises `UserError` when it was another one before."""
         before = self.companion_steps.setdefault(name, step)
         if before != step:
             raise UserError(

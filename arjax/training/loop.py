@@ -41,8 +41,8 @@ class Outcome:
       status: "finished" or "interrupted" (by SIGTERM or SIGINT; the state is saved).
       step: steps done.
       message: one sentence for the user.
-      results: what stands in `results.json`, or None when interrupted.
-      setup: the parts of the run, for whatever comes after.
+      results: the contents of `results.json`, or None when interrupted.
+      setup: the parts of the run, for further work.
     """
 
     status: str
@@ -53,15 +53,15 @@ class Outcome:
 
 
 def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
-    """Trains to the end of the run in `workdir`, from wherever it stands, and scores what came out.
+    """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores the best parameters.
 
     Args:
       setup: the parts of the run, as `arjax.config.build.build(config)` makes them.
       workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing.
 
     Raises:
-      UserError: a split that the data set lacks, a workdir whose checkpoints cannot be read, a disk that refuses (when
-        it is full, say), a workdir that was deleted or moved meanwhile, or devices without enough memory.
+      UserError: a split that the data set lacks, checkpoints that cannot be read, a disk that cannot be written (a full
+        one, for example), a workdir that was deleted or moved meanwhile, or devices without enough memory.
       TrainingDiverged: the loss was not finite; names the step and the last good checkpoint.
     """
     # 1. A mistake ends here, before anything compiles.
@@ -82,7 +82,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
 
 
 def fit(trainee: Trainee, workdir: str | os.PathLike) -> Run:
-    """Trains to the end of the run in `workdir`, from wherever it stands, and scores nothing.
+    """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores nothing.
 
     Raises:
       KeyboardInterrupt: by SIGTERM or SIGINT; the state is saved. Otherwise as `train`.
@@ -96,13 +96,13 @@ def fit(trainee: Trainee, workdir: str | os.PathLike) -> Run:
 
 
 class Run:
-    """What is trained, its state and its history. The methods are the steps of `train`.
+    """A trainee, its state and its history. The methods are the steps of `train`.
 
-    A context manager: what reports the run is opened when there is something to report, and closed at the end.
+    A context manager: the reporter is opened when there is something to report, and closed at the end.
     """
 
     def __init__(self, trainee: Trainee, workdir: str | os.PathLike):
-        """Begins nothing yet; raises `UserError` when a package is missing that a writer needs."""
+        """Writes nothing yet; raises `UserError` when a package is missing that a writer needs."""
         for writer in make_writers(trainee.setup.train.writers):
             writer.check()
         self.trainee, self.workdir, self.train = trainee, workdir, trainee.setup.train
@@ -119,7 +119,7 @@ class Run:
 
     @functools.cached_property
     def reporter(self) -> Any:
-        """Progress and metrics, from the step at which the run stands."""
+        """Progress and metrics, from the present step of the run."""
         return self._open.enter_context(self.trainee.reporter(self.step))
 
     def advance(self, stop: StopSignal) -> None:
@@ -150,13 +150,13 @@ class Run:
         with contextlib.ExitStack() as self.threads:
             self.reporter.start()
             if self.step:
-                self.reporter.say(f"goes on at step {self.step} of {self.total}")
+                self.reporter.log(f"goes on at step {self.step} of {self.total}")
             found = self.trainee.setup.trained_companions()
             for name, trained in found.items():
                 self.history.check_companion(name, trained.step)
             companions = {name: trained.companion for name, trained in found.items()}
             self.state = self.trainee.begin(companions, self.state)
-            self.reporter.say("compiling ...")
+            self.reporter.log("compiling ...")
             started, before = time.monotonic(), self.history.train_seconds
 
             def clock() -> float:
@@ -166,7 +166,7 @@ class Run:
             while not self.is_finished():
                 pause, last = self._next_pause(self.step), self.step
                 self._train_until(pause, stop)
-                if self.step > last:  # else stopped at once: what was due here has been done by the run before
+                if self.step > last:  # else stopped at once: the run before has done the work of this step
                     self._pause(clock)
                 if stop.requested(at_pause=self.step == pause):
                     break
@@ -205,7 +205,7 @@ class Run:
         self.history.interval_seconds += elapsed
 
     def _pause(self, clock: Callable[[], float]) -> None:
-        """What is due after this step: log, validate with the averaged parameters, save."""
+        """Does the work that is due after this step: logs, validates with the averaged parameters, saves."""
         tally = jax.tree.map(np.asarray, self.tally)
         self._check_finite(tally.bad_step)
         self.folder.check()
@@ -219,7 +219,7 @@ class Run:
             self._save(clock())
 
     def _check_finite(self, bad_step: np.ndarray) -> None:
-        """A member whose loss was not finite is lost, unless it had ended before; the run ends when all are."""
+        """Marks members with a loss that was not finite as lost, unless they had ended; ends the run when all are."""
         self.history.alive = self.history.alive & ((bad_step < 0) | self.history.stopped(self.train.patience))
         if not self.history.alive.any():
             good = self.latest.steps()
@@ -255,7 +255,7 @@ class Run:
 
 
 def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
-    """Scores the best parameters and writes `results.json`; a run whose results stand there just returns them."""
+    """Scores the best parameters and writes `results.json`; returns the results of an earlier call where they exist."""
     setup, workdir = trainee.setup, run.workdir
     split, found = setup.evaluate.split, read_report(workdir)
     if found is not None and (found["step"], found["split"]) == (run.step, split):
@@ -266,7 +266,7 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
     params, best_step, about = restore_params(setup, workdir)
     results = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
     results["unit"] = setup.model.event.unit
-    results |= trainee.evaluator(params, split)
+    results |= trainee.evaluator(params, split) | setup.k_step_scores(params, split)
     sites_per_step = setup.train.batch_size * setup.model.event.num_sites
     results |= validation_scores(about)
     results |= {

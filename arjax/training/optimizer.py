@@ -27,11 +27,11 @@ def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
 
 #: A transformation of gradients, by optax.
 Transformation = optax.GradientTransformation
-#: A rule is a function `(options...) -> list[Transformation]`, which in turn make updates of rate 1 of the gradients.
+#: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 OPTIMIZERS = Registry("optimizer", check=check_ranges)
 
 DECAYING = r"(kernel|embedding)$"
-#: The options of the rules here, with their values in every config. A rule takes those that it names.
+#: The options of the rules here, with their values in every config. A rule takes those among its parameters.
 SHARED = {"weight_decay": 0.0, "decay_pattern": DECAYING, "b1": 0.9, "b2": 0.999}
 
 
@@ -82,7 +82,7 @@ def make_optimizer(
       total_steps: length of the run, at which the schedule ends.
       schedule: see `make_schedule`, as for `warmup_steps` and `end_factor`.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
-      **options: of the rule; of those in `SHARED` that it does not have, a weight decay is refused.
+      **options: of the rule. Options in `SHARED` that the rule lacks are ignored, except for a weight decay: an error.
 
     Raises:
       UserError: an unknown name or option, or an impossible number.
@@ -116,7 +116,7 @@ def own_options(name: str) -> dict[str, Any]:
 
 
 def decay(weight_decay: float, pattern: str) -> list[Transformation]:
-    """Weight decay of the parameters whose path the pattern is found in; nothing when it is 0."""
+    """Weight decay of the parameters with the pattern in their path; no transformation when it is 0."""
     regex = compile_regex(pattern, "optimizer.decay_pattern")
 
     def mask(params: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A run that is too large for the memory of its devices, told in one sentence."""
+"""The `UserError` of a run that is too large for the memory of its devices."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import jax
 from arjax.core.errors import UserError
 from arjax.training.setup import Setup
 
-#: How XLA's errors name it; a disk that is full is another error, of another type.
+#: Words of XLA's errors for it. A full disk is an error of another type.
 MARKS = ("RESOURCE_EXHAUSTED", "out of memory")
 
 
 @contextlib.contextmanager
 def within_memory(setup: Setup) -> Iterator[None]:
-    """Raises `UserError` in the place of an error of the devices' allocator; other errors pass."""
+    """Raises `UserError` instead of an error of the devices' allocator; other errors pass."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -33,6 +33,6 @@ def within_memory(setup: Setup) -> Iterator[None]:
 
 
 def _bytes(tree: Any) -> int:
-    """Of all arrays but random keys."""
+    """The bytes of all arrays but random keys."""
     arrays = (leaf for leaf in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)

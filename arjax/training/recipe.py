@@ -1,4 +1,4 @@
-"""What a train step does."""
+"""The static description of a train step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from arjax.objectives import Objective
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a train step does, all static.
+    """The description of a train step, all static.
 
     Attributes:
-      model: what is trained.
-      objective: what is minimised.
+      model: the trained model.
+      objective: the minimised function.
       optimizer: turns gradients into updates.
       total_steps: length of the run, which the objective's `progress` refers to.
       ema_decay: decay of the average of the parameters; 0 keeps none.

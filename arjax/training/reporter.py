@@ -1,4 +1,4 @@
-"""What a run says while it trains: progress, `metrics.jsonl` and other writers, by the first process only."""
+"""Reports of a run in training: progress, `metrics.jsonl` and other writers, by the first process only."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Reporter:
             for line in headline(self._setup):
                 self._progress.message(line)
 
-    def say(self, text: str) -> None:
-        """Prints a line that stays."""
+    def log(self, text: str) -> None:
+        """Prints a line above the progress bar."""
         if self._progress is not None:
             self._progress.message(text)
 
@@ -57,7 +57,7 @@ class Reporter:
             self._progress.at(step)
 
     def rest(self) -> None:
-        """No more steps are coming."""
+        """Ends the progress bar: there are no more steps."""
         if self._progress is not None:
             self._progress.close()
 
@@ -102,7 +102,7 @@ def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:
-    """Hands a picture of a finished run to those of its writers that take any, under the name of its file."""
+    """Hands a plot of a finished run to those of its writers that take plots, under the name of its file."""
     if jax.process_index() == 0:
         for writer in make_writers(setup.train.writers):
             if type(writer).picture is not Writer.picture:
@@ -111,6 +111,6 @@ def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Pa
 
 
 def announce(text: str, stream: TextIO | None = None) -> None:
-    """Prints a line (to stdout by default) about work that is silent for a while, by the first process."""
+    """Prints a line (to stdout by default) about long work without other output, by the first process."""
     if jax.process_index() == 0:
         print(text, file=sys.stdout if stream is None else stream, flush=True)

@@ -1,4 +1,4 @@
-"""The scores of a run: `results.json`, its own report, and `evaluations/`, where later looks at it go."""
+"""The scores of a run: `results.json`, its own report, and `evaluations/`, the reports of later evaluations."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from arjax.core.files import read_json_object, write_json, writing
 from arjax.reporting.reports import FILE_NAME, read_report
 
 EVALUATIONS = "evaluations"
-#: Scores with the same values here are the same scores.
+#: Scores with equal values of these fields are equal.
 _SCORES = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
+_SCORES += ("k_steps", "k_step_bound_nats")
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:
@@ -23,7 +24,7 @@ def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Non
     An earlier report (of fewer steps, or of another split) is kept in `evaluations/`.
 
     Raises:
-      UserError: the disk refuses; what was there before is as it was.
+      UserError: the disk refuses; the files before are unchanged.
     """
     if jax.process_index() == 0:
         earlier = read_report(workdir)
@@ -33,7 +34,7 @@ def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Non
 
 
 def write_evaluation(workdir: str | os.PathLike, results: Mapping[str, Any]) -> Path:
-    """Writes scores to a file of `evaluations/` named by what was scored, such as `test-step-900.json`; returns it.
+    """Writes scores to a file of `evaluations/` named by split and step, such as `test-step-900.json`; returns it.
 
     A file that holds other scores is kept, and the next number is added to the name.
 
@@ -68,7 +69,7 @@ def validation_scores(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cost_of_run(history: Mapping[str, Any], step: int, sites_per_step: int) -> dict[str, Any]:
-    """What training has cost so far, from the history that stands in a checkpoint.
+    """The cost of training so far, from the history in a checkpoint.
 
     Args:
       history: the fields of `arjax.training.history.History`.

@@ -1,4 +1,4 @@
-"""The folder of a run, which somebody may delete, move or replace while the run goes on."""
+"""The folder of a run, which may be deleted, moved or replaced while the run goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from arjax.core.files import writing
 
 
 class RunFolder:
-    """A folder, made when missing, and held open so as to know it again. A context manager."""
+    """A folder, made when missing, and held open to identify it later. A context manager."""
 
     def __init__(self, path: str | os.PathLike):
         """Raises `UserError` when the folder cannot be made or opened."""
@@ -33,7 +33,7 @@ class RunFolder:
             return False
 
     def check(self) -> None:
-        """To be called before anything is written: else a deleted folder would be made again, without what it held.
+        """To be called before anything is written: else a deleted folder would be made again, without its files.
 
         Raises:
           UserError: the folder is not there any more, or another one is in its place.

@@ -1,6 +1,6 @@
 """Files that a user may change: a run is opened with the contents that it was trained on, or not at all.
 
-Characters have their tokens from the training text: with another one, the parameters would mean something else.
+The training text determines the tokens of characters: with another text, the parameters would have another meaning.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def remember_data(dataset: Dataset, workdir: str | os.PathLike) -> None:
 
 
 def has_fingerprint(workdir: str | os.PathLike) -> bool:
-    """Whether the run in `workdir` knows the contents of its files, wherever these lie now."""
+    """Whether the run in `workdir` has a fingerprint of its files, which may have moved since."""
     return (Path(workdir) / FILE_NAME).exists()
 
 

@@ -17,7 +17,7 @@ SCHEDULES = Registry("schedule", hidden=("course",))
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """Where a run stands.
+    """The position of a step in a run.
 
     Attributes:
       t: float32[], the step, 0 for the first.
@@ -81,7 +81,7 @@ def make_schedule(
     def rate(t: jax.Array) -> jax.Array:
         t = jnp.asarray(t, jnp.float32)
         done = jnp.clip((t - warmup_steps) / (total_steps - warmup_steps), 0.0, 1.0)
-        # t + 1: the first step of a warm-up must not be lost to a rate of 0.
+        # t + 1: the first step of a warm-up must not have a rate of 0.
         warmup = jnp.minimum(1.0, (t + 1) / warmup_steps) if warmup_steps else 1.0
         return learning_rate * warmup * factor(Course(t, done, warmup_steps, end_factor), **options)
 

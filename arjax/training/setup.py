@@ -1,4 +1,4 @@
-"""Everything that a run needs, typed, and the checkpoints of its workdir."""
+"""The parts of a run, typed, and the checkpoints of its workdir."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.data import Dataset
+from arjax.evaluation.k_steps import k_step_scores
 from arjax.models import Model
 from arjax.objectives import Companion
 from arjax.parallel.sharding import Rule, path_string, replicated
@@ -26,7 +27,7 @@ from arjax.training.state import TrainState, abstract_state, eval_params, init_s
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """How the loop trains: the section `train` of a config, but for the durations and the average of the parameters.
+    """Options of the loop: the section `train` of a config, without the durations and the average of the parameters.
 
     Attributes:
       batch_size: examples per step, over all devices.
@@ -34,8 +35,8 @@ class TrainOptions:
       log_every, eval_every, checkpoint_every: steps.
       patience: validations without a better score after which training ends; 0: never.
       data_on_device: whether the training split is kept on every device.
-      init_from: workdir of the run whose best parameters are the first ones here; "": fresh ones.
-      writers: calls of writers that are told the metrics, too, such as `tensorboard`.
+      init_from: workdir of the run that gives the initial parameters, its best ones; "": fresh ones.
+      writers: calls of further writers of the metrics, such as `tensorboard`.
     """
 
     batch_size: int
@@ -51,22 +52,26 @@ class TrainOptions:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
-    """How a run is scored: the section `evaluate` of a config.
+    """Options of the scores: the section `evaluate` of a config.
 
     Attributes:
       batch_size: examples scored at once.
       split: the one that is scored at the end.
       num_orders: orders that an order-agnostic model is averaged over.
+      steps: rounds of the k-step bound; 0: no bound.
+      schedule: of their sizes.
     """
 
     batch_size: int = 128
     split: str = "test"
     num_orders: int = 1
+    steps: int = 0
+    schedule: str = "uniform"
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What another run has to give.
+    """The model and the best parameters of another run.
 
     Attributes:
       model: its model.
@@ -86,19 +91,19 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What a run is made of.
+    """The parts of a run.
 
     Attributes:
       dataset: splits, event and context.
       mesh: the devices.
       rules: placement of parameters on the mesh; empty for the default ones.
-      recipe: model, objective, optimizer: what a train step does.
+      recipe: the description of a train step: model, objective, optimizer.
       schedule: the learning rate of each step.
       total_steps: length of the run.
       seed: of parameters, batches and noise.
-      train: how the loop trains.
-      evaluate: how the run is scored.
-      open_run: from the workdir of another run to what it has to give.
+      train: options of the loop.
+      evaluate: options of the scores.
+      open_run: opens another run by its workdir.
       about: the network and its order in words, for the first lines of a run.
     """
 
@@ -116,7 +121,7 @@ class Setup:
 
     @property
     def model(self) -> Model:
-        """What is trained."""
+        """The trained model."""
         return self.recipe.model
 
     @functools.cached_property
@@ -133,6 +138,15 @@ class Setup:
     def trained_companions(self) -> dict[str, Trained]:
         """The frozen models that the objective reads, by name; raises `UserError` when one cannot be read."""
         return {name: self.open_run(workdir) for name, workdir in self.recipe.objective.companions().items()}
+
+    def k_step_scores(self, params: Any, split: str) -> dict[str, float]:
+        """The k-step bound of a split, as `evaluate` asks for it; nothing where it does not."""
+        options = self.evaluate
+        if not options.steps:
+            return {}
+        rounds = {"steps": options.steps, "schedule": options.schedule}
+        rest = {"batch_size": options.batch_size, "seed": self.seed}
+        return k_step_scores(self.model, params, self.dataset, split, **rounds, **rest)
 
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
@@ -161,7 +175,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     """The parameters of a finished or running workdir that were best on validation, or the latest before there are any.
 
     Returns:
-      The parameters on the mesh, the step they are of, and what the checkpoint says (`value`: validation nats;
+      The parameters on the mesh, their step, and the note of the checkpoint (`value`: validation nats;
       `scores`: all numbers of that validation).
 
     Raises:
@@ -187,7 +201,7 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
 
 
 def check_fits(wanted: Any, found: Any, workdir: str) -> None:
-    """Raises `UserError` unless the parameters of a run have the names, shapes and types of those that are wanted."""
+    """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
     here, there = (
         {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in jax.tree_util.tree_leaves_with_path(t)}
         for t in (wanted, found)
@@ -201,10 +215,10 @@ def check_fits(wanted: Any, found: Any, workdir: str) -> None:
             if name in there and here[name] != there[name]
         ],
     }
-    told = [
+    found = [
         f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         for kind, names in problems.items()
         if names
     ]
-    if told:
-        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(told)}")
+    if found:
+        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(found)}")

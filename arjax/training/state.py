@@ -1,4 +1,4 @@
-"""All that training changes, as one pytree, and where it lives on the mesh."""
+"""The train state, as one pytree, and its shardings on the mesh."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from arjax.training.recipe import Recipe
 
 
 class OwnState(flax.struct.PyTreeNode):
-    """What the objective keeps beside the model, and the moments of its optimizer.
+    """The parameters and the state of the objective, and the moments of its optimizer.
 
     Attributes:
       params: parameters of the objective.
-      state: what it keeps that is not trained.
+      state: the part that is not trained.
       opt_state: state of `Objective.optimizer`.
     """
 
@@ -34,14 +34,14 @@ class OwnState(flax.struct.PyTreeNode):
 @jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """What a train step maps to its successor: a pytree, in whose leaves and checkpoints an empty `own` has no place.
+    """The state that a train step updates: a pytree; an empty `own` has no leaves, neither here nor in checkpoints.
 
     Attributes:
       step: int32[], number of steps done.
       params: parameters, float32.
       opt_state: state of the optimizer.
       ema: exponential moving average of the parameters, or an empty dict when none is kept.
-      own: what the objective keeps, or an empty dict when it keeps nothing.
+      own: that of the objective, or an empty dict when it has neither parameters nor state.
     """
 
     step: jax.Array
@@ -55,7 +55,7 @@ class TrainState:
         return dataclasses.replace(self, **changes)
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[str, ...]]:
-        """The fields with their names; those that are there are static."""
+        """The fields with their names; which ones is static."""
         names = tuple(field.name for field in dataclasses.fields(self) if field.name != "own" or self.own)
         return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], names
 
@@ -103,7 +103,7 @@ def abstract_state(recipe: Recipe) -> TrainState:
 
 
 def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[Rule, ...] = ()) -> TrainState:
-    """Sharding of every leaf of a (real or abstract) state: moments and averages lie where their parameter lies."""
+    """Sharding of every leaf of a (real or abstract) state: moments and averages have that of their parameter."""
 
     def moments(optimizer: optax.GradientTransformation, opt_state: Any, params: Any) -> Any:
         other = {"transform_non_params": lambda _: replicated(mesh)}
@@ -126,7 +126,7 @@ def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[
 
 
 def with_shardings(abstract: Any, shardings: Any) -> Any:
-    """Abstract arrays that know where they live: the target of a restored checkpoint."""
+    """Abstract arrays with their shardings: the target of a restored checkpoint."""
     return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
 
 

@@ -25,7 +25,7 @@ _METRICS = "metrics/"
 
 @mergeable
 class Tally:
-    """What some train steps add up to.
+    """Metrics summed over train steps.
 
     Attributes:
       metrics: of the objective.
@@ -61,7 +61,7 @@ def train_step(
 
 
 def _train_own(recipe: Recipe, own: OwnState, gradients: Any, state: Any) -> OwnState:
-    """The step of what the objective keeps."""
+    """The step of the parameters and the state of the objective."""
     if not jax.tree.leaves(own.params):
         return own.replace(state=state)
     updates, opt_state = recipe.objective.optimizer().update(gradients, own.opt_state, own.params)
@@ -117,7 +117,7 @@ def train_chunk(
 ) -> tuple[TrainState, Tally]:
     """`n` train steps, at most as many as the chunk has batches.
 
-    `n` is a traced number, so one program serves every n and gives the same bits however the steps are grouped.
+    `n` is a traced number: one program is enough for every n, and gives the same bits for any grouping of the steps.
 
     Args:
       recipe: static.
@@ -143,7 +143,7 @@ def train_chunk(
 def compile_chunk(recipe: Recipe, state: TrainState, tally: Tally, *rest: Any) -> jax.stages.Compiled:
     """`train_chunk` for arguments like these, compiled once: `program(state, tally, ...) -> (state, tally)`.
 
-    The state is donated, and comes back living where it lived.
+    The state is donated, and the new one has the same shardings.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, tally))
     program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0, out_shardings=shardings)

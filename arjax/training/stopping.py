@@ -1,4 +1,4 @@
-"""Why a run ends before its last step: a signal, or a loss that is no number."""
+"""Reasons to end a run before its last step: a signal, or a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TrainingDiverged(UserError):
 
 
 class StopSignal:
-    """Turns the first SIGTERM or SIGINT into a wish to stop; a second one acts as usual. A context manager."""
+    """Turns the first SIGTERM or SIGINT into a request to stop; a second one acts as usual. A context manager."""
 
     def __init__(self):
         self._received = False

@@ -1,4 +1,4 @@
-"""What the loop trains: one run, or several that take their steps together."""
+"""Trainees of the loop: one run, or several that take their steps together."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from arjax.training.step import Tally, compile_chunk, from_named, zero_tally
 
 
 class Trainee(Protocol):
-    """Train states of some shape, and how they are begun, advanced, validated and kept.
+    """Train states of some shape, with the operations to begin, advance, validate and keep them.
 
     Attributes:
       setup: the parts of the run, or those that the members share.
       shape: of the members; () for one run.
-      identity: tells one population from another; "" for one run.
+      identity: identifies a population; "" for one run.
       abstract_state: shapes, types and shardings of the state, for checkpoints.
     """
 
@@ -39,28 +39,28 @@ class Trainee(Protocol):
     abstract_state: Any
 
     def begin(self, companions: Companions, state: Any | None) -> Any:
-        """The state to go on with: the one that is given, or a fresh one."""
+        """The state to start from: the one that is given, or a fresh one."""
 
     def compile(self, state: Any, step: int, steps_from: Callable[[int], int], threads: contextlib.ExitStack) -> None:
         """Prepares the feed and compiles the train program, once for the whole run.
 
-        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends what the feed has begun.
+        `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends the threads of the feed.
         """
 
-    def tally(self, sums: Mapping[str, Any]) -> Tally:
-        """A tally on the devices, from what stands in a history."""
+    def tally(self, stored: Mapping[str, Any]) -> Tally:
+        """A tally on the devices, from the one stored in a history."""
 
     def advance(self, state: Any, tally: Tally, step: int, n: int) -> tuple[Any, Tally]:
         """Dispatches `n` train steps, at most `steps_per_dispatch`."""
 
     def validate(self, state: Any) -> tuple[np.ndarray, Mapping[str, Any]]:
-        """Validation nats of the members, and what is reported."""
+        """Validation nats of the members, and the reported scores."""
 
     def keep(self, state: Any, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]) -> Any:
         """Keeps the parameters of the members that are better than before, with their scores; returns the state."""
 
     def reporter(self, step: int) -> contextlib.AbstractContextManager[Any]:
-        """Progress and metrics from `step` on."""
+        """A reporter of progress and metrics from `step` on."""
 
 
 class OneRun:
@@ -72,7 +72,7 @@ class OneRun:
         """`setup` holds the parts; the best parameters are kept in `workdir`."""
         self.setup, self._workdir = setup, workdir
         self._best = best_store(workdir)
-        self._best.steps()  # a file in its place ends here, and not after the first validation
+        self._best.steps()  # raises now where a file is in its place, and not after the first validation
         evaluate = setup.evaluate
         self.evaluator = Evaluator(
             setup.model, setup.dataset, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders
@@ -84,7 +84,7 @@ class OneRun:
         return self.setup.abstract_state
 
     def begin(self, companions: Companions, state: TrainState | None) -> TrainState:
-        """The state to go on with."""
+        """The state to start from."""
         init_key, self._key = self.setup.keys()
         self._companions = companions
         return self.setup.init_state(init_key) if state is None else state
@@ -109,10 +109,10 @@ class OneRun:
         rest = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
         self._program = compile_chunk(setup.recipe, state, self.tally({}), *rest)
 
-    def tally(self, sums: Mapping[str, Any]) -> Tally:
+    def tally(self, stored: Mapping[str, Any]) -> Tally:
         """A tally, replicated."""
         whole = replicated(self.setup.mesh)
-        return jax.tree.map(lambda leaf: to_mesh(leaf, whole), from_named(self._zeros, sums))
+        return jax.tree.map(lambda leaf: to_mesh(leaf, whole), from_named(self._zeros, stored))
 
     def advance(self, state: TrainState, tally: Tally, step: int, n: int) -> tuple[TrainState, Tally]:
         """Dispatches `n` train steps."""
@@ -127,14 +127,14 @@ class OneRun:
     def keep(
         self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]
     ) -> TrainState:
-        """Writes the best parameters to the workdir, with all that they score."""
+        """Writes the best parameters to the workdir, with all their scores."""
         if better:
             numbers = {name: value for name, value in scores.items() if is_number(value)}
             self._best.save(step, eval_params(state), {"value": float(values), "scores": numbers})
         return state
 
     def reporter(self, step: int) -> Reporter:
-        """Progress, and metrics in the workdir."""
+        """The reporter: progress, and metrics in the workdir."""
         return Reporter(self._workdir, self.setup, step)
 
 

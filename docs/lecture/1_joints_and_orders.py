@@ -51,7 +51,7 @@ conditionals = fitted.conditionals(x[:200])
 fig, axis = plt.subplots(figsize=(5, 3))
 axis.bar(np.arange(5) + 1, conditionals.entropy.mean(0))
 axis.set(xlabel="site", ylabel="entropy of the conditional (nats)", title="The parity is known once the others are")
-fig
+plt.show()
 
 # %% [markdown]
 # ## Orders of an image
@@ -69,4 +69,4 @@ for order in orders:
 fig, axis = plt.subplots(figsize=(5, 2.5))
 axis.errorbar(nats, orders, xerr=errors, fmt="o")
 axis.set(xlabel="test nats (± standard error)")
-fig
+plt.show()

@@ -24,7 +24,7 @@ networks = {
 
 # %%
 event = arjax.EventSpec((10,))
-fig, axes = plt.subplots(1, len(networks), figsize=(11, 2.8))
+fig, axes = plt.subplots(1, len(networks), figsize=(11, 2.8), layout="constrained")
 rng = np.random.default_rng(0)
 for axis, (name, options) in zip(axes, networks.items(), strict=True):
     model = arjax.make_model(event, name, **options)
@@ -41,7 +41,7 @@ for axis, (name, options) in zip(axes, networks.items(), strict=True):
     assert not np.triu(depends).any()
     axis.imshow(depends, cmap="Blues")
     axis.set(title=name, xlabel="input", ylabel="conditional")
-fig
+plt.show()
 
 # %% [markdown]
 # ## The same data, the same steps
@@ -61,4 +61,4 @@ for name, num_params, nats, stderr in sorted(rows, key=lambda row: row[2]):
 fig, axis = plt.subplots(figsize=(5, 2.5))
 axis.errorbar([row[2] for row in rows], [row[0] for row in rows], xerr=[row[3] for row in rows], fmt="o")
 axis.set(xlabel="test nats (± standard error)")
-fig
+plt.show()

@@ -45,7 +45,7 @@ for name, history in curves.items():
     axis.plot(*history["train/bits_per_dim"], "--", color=line.get_color(), alpha=0.6, label=f"{name}, training")
 axis.set(xlabel="step", ylabel="bits/dim", ylim=(1.5, 4))
 axis.legend()
-fig
+plt.show()
 
 # %% [markdown]
 # ## Learning rates

@@ -44,7 +44,7 @@ fig, axis = plt.subplots(figsize=(5, 3))
 axis.boxplot([fitted.log_prob(samples[t]) for t in temperatures])
 axis.set_xticks([1, 2, 3], [str(t) for t in temperatures])
 axis.set(xlabel="temperature", ylabel="log p of the samples (nats)")
-fig
+plt.show()
 
 # %% [markdown]
 # ## The rest of an image, given its beginning
@@ -60,7 +60,7 @@ for row, image in zip(axes, real, strict=True):
     for axis, picture in zip(row, [image, *drawn], strict=True):
         axis.imshow(picture, cmap="gray", vmin=0, vmax=16)
         axis.axis("off")
-fig
+plt.show()
 
 # %% [markdown]
 # ## Where the uncertainty is

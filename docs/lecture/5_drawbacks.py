@@ -37,7 +37,7 @@ left.errorbar(sizes, nats, yerr=errors, fmt="o-")
 left.set(xlabel="pixels in a block", ylabel="test nats")
 right.plot(sizes, seconds, "o-")
 right.set(xlabel="pixels in a block", ylabel="seconds for 16 samples", ylim=(0, None))
-fig
+plt.show()
 
 # %% [markdown]
 # ## One order, one direction
@@ -81,4 +81,4 @@ fig, axis = plt.subplots(figsize=(5, 3))
 axis.hist(list(bottom.values()), bins=20, label=list(bottom))
 axis.set(xlabel="nats of the lower half", ylabel="test images")
 axis.legend()
-fig
+plt.show()

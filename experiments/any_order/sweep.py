@@ -1,4 +1,4 @@
-"""What a Transformer pays for serving any order, on digits and on text, at equal steps.
+"""The price of any order for a Transformer, on digits and on text, at equal steps.
 
 arjax-sweep --sweep=experiments/any_order/sweep.py --workdir=runs/any_order
 """

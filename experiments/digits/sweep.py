@@ -1,4 +1,4 @@
-"""The main job's data under each network: about an hour on two CPU cores.
+"""The main job's data under each network: two hours on two CPU cores that are not idle.
 
 arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study
 """

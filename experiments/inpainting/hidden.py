@@ -1,4 +1,4 @@
-"""A table of what the hidden halves cost, from the files that `arjax --mode=inpaint` wrote for the sweep's runs.
+"""A table of the nats of hidden halves, from the files of `arjax --mode=inpaint` for the sweep's runs.
 
 python experiments/inpainting/hidden.py runs/inpainting
 """

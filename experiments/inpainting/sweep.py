@@ -1,4 +1,4 @@
-"""The same MADE in raster order, under the eight rasters and under all orders: what each can fill in.
+"""The same MADE in raster order, under the eight rasters and under all orders: the in-painting of each.
 
 arjax-sweep --sweep=experiments/inpainting/sweep.py --workdir=runs/inpainting
 for name in raster rasters uniform; do arjax --mode=inpaint --workdir=runs/inpainting/$name; done

@@ -1,4 +1,4 @@
-"""Searches for an order of the mushrooms' bits that is easy to learn, and trains what was found in full.
+"""Searches for an order of the mushrooms' bits that is easy to learn, and trains the result in full.
 
 Three searches, each of 96 short trainings of MADE (the policy: as many train steps, under four orders each): random
 orders and local search, by validation; a learned order, which follows training batches. Then all of them, and the order
@@ -24,7 +24,7 @@ CONFIG, SHORT_STEPS, MEMBERS, ROUNDS = "configs/uci_binary.py:mushrooms", 1000, 
 
 
 def main(folder: Path) -> None:
-    """Searches (skipping what stands in the folder), trains in full, and writes both tables."""
+    """Searches (skipping results in the folder), trains in full, and writes both tables."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {"order of the data": list(range(112))}
     for name in ("best of 96 random orders", "local search", "learned order"):
@@ -56,7 +56,7 @@ def search(name: str) -> dict:
     else:
         population = Population(config, [f"random(seed={seed})" for seed in range(MEMBERS)], (0,))
         how = local_search if name == "local search" else random_search
-        best = how(population, ROUNDS, say=print)
+        best = how(population, ROUNDS, log=print)
         about = {"order": best.order.tolist(), "nats": best.best_by_round}
     return about | {"minutes": (time.monotonic() - start) / 60}
 

@@ -31,7 +31,7 @@ ORDERS, SEEDS = [f"random(seed={seed})" for seed in range(8)], (0, 1, 2)
 def main(folder: Path) -> None:
     """Measures all and writes the table."""
     rows = [("24 runs, one after another", *runs_apart())]
-    rows += [(f"one program, {way}", *population(way)) for way in ("map", "vmap")]
+    rows += [(f"one program, {strategy}", *population(strategy)) for strategy in ("map", "vmap")]
     rows += [(name, "", milliseconds) for name, milliseconds in products().items()]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "speed.csv").open("w", newline="", encoding="utf-8") as file:
@@ -43,9 +43,9 @@ def main(folder: Path) -> None:
             print(*cells, sep="; ")
 
 
-def population(way: str) -> tuple[float, float]:
+def population(strategy: str) -> tuple[float, float]:
     """Seconds of a whole population, and milliseconds per member and step once it is compiled."""
-    return _measure([Population(_config(), ORDERS, SEEDS, way)], len(ORDERS) * len(SEEDS))
+    return _measure([Population(_config(), ORDERS, SEEDS, strategy)], len(ORDERS) * len(SEEDS))
 
 
 def runs_apart() -> tuple[float, float]:

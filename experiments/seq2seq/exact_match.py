@@ -1,7 +1,8 @@
-"""Adds to the results of the sweep how many fragments each model restores exactly.
+"""Adds to the results of the sweep how well each model restores fragments, by the way in which its answer is found.
 
-A model's answer is its greedy sample (temperature near 0) up to the character that ends it; it counts when it equals
-the fragment in every character.
+An answer is compared up to the character that ends it. It is exact when it equals the fragment in every character. The
+character error rate is the number of characters to insert, delete or replace (Levenshtein, 1966) over those of the
+fragments. `cached` draws from the model, one answer under seed 0; the others look for a probable one.
 
 Run: python experiments/seq2seq/exact_match.py WORKDIR      (the workdir of a finished sweep)
 """
@@ -24,32 +25,66 @@ from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.core.errors import UserError
 from arjax.data.batches import eval_batches
+from arjax.evaluation.prompts import end_of
 from arjax.sweep.results import FILE_NAME, read_csv, write_csv
 from arjax.training.setup import restore_params
 
-METRIC = "exact_match"
-GREEDY = 1e-4  # a temperature at which the most probable character is drawn
+EXACT_MATCH, ERROR_RATE = "exact_match", "character_error_rate"
+SAMPLERS = ("cached", "greedy", "beam(width=4)", "best(of=16)")
 
 
-def matches(workdir: str | os.PathLike) -> np.ndarray:
-    """Whether each fragment of the split that the run reports is restored exactly, bool[N]."""
+def answers(workdir: str | os.PathLike, samplers: Sequence[str] = SAMPLERS) -> tuple[list[str], dict[str, list[str]]]:
+    """The N fragments of the split that the run reports, and the N answers of each sampler."""
     config = load_workdir_config(workdir)
     setup = build(config)
     params, _, _ = restore_params(setup, workdir)
-    model, decode = setup.model, setup.dataset.decode
-    found = []
-    for batch in eval_batches(setup.dataset.splits[config.evaluate.split], config.evaluate.batch_size):
-        drawn = model.sample(params, jax.random.key(0), len(batch), context=batch.context, temperature=GREEDY)
-        same = [decode(a) == decode(b) for a, b in zip(np.asarray(drawn), batch.x, strict=True)]
-        found.append(np.array(same)[np.asarray(batch.weight) > 0])
-    return np.concatenate(found)
+    model, decode, end = setup.model, setup.dataset.decode, end_of(setup.dataset)
+    fragments, found = [], {sampler: [] for sampler in samplers}
+    source = setup.dataset.splits[config.evaluate.split]
+    for number, batch in enumerate(eval_batches(source, config.evaluate.batch_size)):
+        rows = np.flatnonzero(np.asarray(batch.weight) > 0)
+        fragments += [decode(batch.x[row]) for row in rows]
+        for sampler, texts in found.items():
+            key = jax.random.fold_in(jax.random.key(0), number)
+            drawn = model.sample(params, key, len(batch), context=batch.context, sampler=sampler, end=end)
+            texts += [decode(np.asarray(drawn)[row]) for row in rows]
+    return fragments, found
 
 
-def row_of(row: dict[str, str], right: np.ndarray) -> dict[str, Any]:
-    """The row beside that of the likelihood of the same run."""
-    share = right.mean()
-    stderr = math.sqrt(share * (1 - share) / len(right))
-    return row | {"metric": METRIC, "value": f"{share:.4g}", "value_stderr": f"{stderr:.3g}"}
+def distance(a: str, b: str) -> int:
+    """The fewest characters to insert, delete or replace that make one text of the other."""
+    row = range(len(b) + 1)
+    for i, symbol in enumerate(a, 1):
+        above, row = row, [i]
+        for j, other in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (symbol != other)))
+    return row[-1]
+
+
+def scores(fragments: Sequence[str], found: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Each metric of N answers with its standard error; that of the error rate is that of a ratio of two sums."""
+    num = len(fragments)
+    share = sum(a == b for a, b in zip(fragments, found, strict=True)) / num
+    errors = np.array([distance(a, b) for a, b in zip(fragments, found, strict=True)])
+    sizes = np.array([len(fragment) for fragment in fragments])
+    rate = errors.sum() / sizes.sum()
+    return {
+        EXACT_MATCH: (share, math.sqrt(share * (1 - share) / num)),
+        ERROR_RATE: (rate, np.std(errors - rate * sizes) * math.sqrt(num) / sizes.sum()),
+    }
+
+
+def rows_of(row: dict[str, str], workdir: Path) -> list[dict[str, Any]]:
+    """The rows beside that of the likelihood of the same run, two for each sampler."""
+    run = row["command"].rpartition("--workdir=runs/")[2].split()[0]
+    fragments, found = answers(workdir / run)
+    rows = []
+    for metric in (EXACT_MATCH, ERROR_RATE):
+        for sampler, texts in found.items():
+            value, stderr = scores(fragments, texts)[metric]
+            model = {"model": f"{row['model']}, {sampler}", "metric": metric}
+            rows.append(row | model | {"value": f"{value:.4g}", "value_stderr": f"{stderr:.3g}"})
+    return rows
 
 
 def main(argv: Sequence[str]) -> int:
@@ -60,11 +95,9 @@ def main(argv: Sequence[str]) -> int:
     table = workdir / FILE_NAME
     if not table.is_file():
         raise UserError(f"{table} does not exist: run the sweep first")
-    rows = []
-    for row in read_csv(table):
-        if row["metric"] != METRIC:
-            run = row["command"].rpartition("--workdir=runs/")[2].split()[0]
-            rows += [row, row_of(row, matches(workdir / run))]
+    rows = [row for row in read_csv(table) if row["metric"] not in (EXACT_MATCH, ERROR_RATE)]
+    for row in list(rows):
+        rows += rows_of(row, workdir)
     write_csv(table, rows)
     for row in rows:
         print(f"{row['model']}: {row['metric']} {row['value']}")

@@ -45,7 +45,7 @@ def search(path: Path, number: int) -> list[int]:
         config = load_config_file(CONFIG.format("made"))
         config.train.update(steps=SHORT_STEPS, eval_every=SHORT_STEPS, patience=0)
         begin = [f"random(seed={MEMBERS * number + i})" for i in range(MEMBERS)]
-        found = local_search(Population(config, begin, (0,)), ROUNDS, seed=number, say=print)
+        found = local_search(Population(config, begin, (0,)), ROUNDS, seed=number, log=print)
         path.write_text(json.dumps({"order": found.order.tolist(), "nats": found.best_by_round}))
     return json.loads(path.read_text())["order"]
 

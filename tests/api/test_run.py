@@ -170,7 +170,7 @@ def test_pictures_are_figures_that_a_notebook_shows(run, monkeypatch):
         assert figure.axes
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert set(run.workdir.rglob("*")) == before
-    with pytest.raises(UserError, match="have no picture"):
+    with pytest.raises(UserError, match="cannot be drawn as images"):
         run.plot_samples()
     with pytest.raises(UserError, match="no line with 'speed'"):
         run.plot_history("speed")
@@ -198,5 +198,5 @@ def test_a_run_that_has_nothing_yet(config, run, tmp_path):
         assert opened.sample(2).shape == (2, 3) and "training" in repr(opened)
         with pytest.raises(UserError, match="another process is training"):
             arjax.fit(config, tmp_path, quiet=True)
-    with pytest.raises(UserError, match="another config"):
+    with pytest.raises(UserError, match="another run"):
         arjax.open_run(tmp_path, config.replace("table.csv", "other.csv"))

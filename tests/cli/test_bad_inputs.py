@@ -53,6 +53,7 @@ COMMANDS = [
     (["--mode=sample", "--workdir=RUN", "--config.sample.temperature=0"], "config.sample.temperature must be above 0"),
     (["--mode=sample", "--workdir=RUN", "--config.sample.top_k=-1"], "config.sample.top_k must not be negative"),
     (["--mode=sample", "--workdir=RUN", "--config.sample.top_p=1.5"], "config.sample.top_p must be at most 1, not 1.5"),
+    (["--mode=sample", "--workdir=RUN", "--config.sample.min_p=2.0"], "config.sample.min_p must be at most 1, not 2.0"),
     (["--mode=sample", "--workdir=RUN", "--config.sample.sampler=chaced"], "did you mean 'cached'"),
     (["--mode=evaluate", "--workdir=RUN", "--config.evaluate.split=tets"], "config.evaluate.split must be one of"),
     (["--config=CONFIG", "--workdir=EMPTY", "--process_id=1"], "needs all of coordinator_address"),
@@ -219,7 +220,7 @@ def test_commands(argv, piece, places, request, capsys):
 def test_overrides(override, piece, config_file, tmp_path, capsys):
     code = main([f"--config={config_file}", f"--workdir={tmp_path / 'run'}", override])
     assert piece in one_sentence(code, capsys.readouterr().err)
-    assert not (tmp_path / "run" / "config.json").exists()  # the corrected command may use the folder
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("text", "piece"), FILES, ids=lambda v: "")
@@ -229,8 +230,9 @@ def test_config_files(text, piece, tmp_path, capsys, monkeypatch):
     path = tmp_path / "c.py"
     text = BEGINNING + text.removeprefix("SETS: ") + "\n    return c" if text.startswith("SETS: ") else text
     path.write_text(text + "\n")
-    sentence = one_sentence(main([f"--config={path}", f"--workdir={tmp_path / 'run'}"]), capsys.readouterr().err)
-    assert piece in sentence
+    code = main([f"--config={path}", f"--workdir={tmp_path / 'new' / 'run'}"])
+    assert piece in one_sentence(code, capsys.readouterr().err)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_damaged_config_json(tmp_path, capsys):

@@ -236,6 +236,36 @@ def test_a_field_that_only_one_config_has_is_a_difference(tmp_path):
         check_same_run(example(), tmp_path)
 
 
+def test_another_run_is_told_by_what_tells_it_apart_best(tmp_path):
+    save_config(load_config_file("digits:smoke"), tmp_path)
+    with pytest.raises(UserError) as error:
+        check_same_run(load_config_file("digits"), tmp_path, training=True)
+    assert str(error.value).startswith(
+        f"{tmp_path} holds another run: train.steps was 6 there and is 1500 now, network."
+    )
+    assert str(error.value).count(" there and is ") == 3
+    assert str(error.value).endswith("more differ; choose another --workdir, or remove this one")
+    with pytest.raises(UserError, match=r"another run: network\.name was 'lstm' there and is 'made' now, (?!network)"):
+        check_same_run(load_config_file("digits:network=made"), tmp_path, training=True)
+
+
+def test_files_of_a_table_may_move_where_the_run_knows_their_contents(tmp_path):
+    def table(**options):
+        return load_config_file("table:" + ",".join(f"{name}={value}" for name, value in options.items()))
+
+    save_config(table(file="my.csv", test="my_test.csv"), tmp_path)
+    moved = table(file="there/my.csv", test="there/my_test.csv")
+    with pytest.raises(UserError, match=r"dataset\.path was 'my.csv' there"):
+        check_same_run(moved, tmp_path)
+    (tmp_path / "data.json").write_text("{}")
+    check_same_run(moved, tmp_path, training=True)
+    with pytest.raises(UserError, match=r"run: dataset\.validation_path was '' there and is 'my_test.csv' now;"):
+        check_same_run(table(file="my.csv", test="my_test.csv", validation="my_test.csv"), tmp_path)
+    moved.dataset.validation = 0.2
+    with pytest.raises(UserError, match=r"run: dataset\.validation was 0.1 there and is 0.2 now;"):
+        check_same_run(moved, tmp_path)
+
+
 def test_a_damaged_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(UserError, match=r"config.json is damaged"):

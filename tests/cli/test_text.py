@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pathlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
+from arjax.api import open_run
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
@@ -39,6 +43,37 @@ def test_a_run_reports_characters_and_begins_samples_with_a_prompt(book, capsys)
     assert len(np.unique(np.load(folder / "run" / "samples-1" / "samples.npy"), axis=0)) > 1
 
 
+def test_a_text_of_any_length_is_printed_as_it_is_drawn(book, capsys):
+    """The first sample; `run.stream` gives it, too, and its prompt may be longer than the windows of the training."""
+    _, folder = book
+    prompt, flags = "To be, or not to be, ", ["--mode=sample", f"--workdir={folder / 'run'}"]
+    capsys.readouterr()
+    assert main([*flags, f"--prompt={prompt}", "--config.sample.num=2", "--config.sample.length=70"]) == 0
+    out = capsys.readouterr().out
+    written = pathlib.Path(out.splitlines()[-1]).parent
+    text = (written / "samples.txt").read_text().split("--- sample ")[1].partition("---\n")[2][:70]
+    assert text.startswith(prompt) and out.startswith(text + "\n")
+    assert np.load(written / "samples.npy").shape == (2, 70)
+    options = json.loads((written / "options.json").read_text())
+    assert (options["length"], options["prompt"]) == (70, prompt)
+    pieces = list(open_run(folder / "run").stream(70, prompt=prompt, temperature=options["temperature"]))
+    assert len(pieces) > 1 and "".join(pieces) == text
+
+
+def test_a_reader_that_has_seen_enough_ends_the_text(book, monkeypatch):
+    """As in `arjax --mode=sample ... | head`: quietly, and no folder is left."""
+
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    _, folder = book
+    before = sorted(folder.glob("run/samples-*"))
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert main(["--mode=sample", f"--workdir={folder / 'run'}", "--config.sample.length=70"]) == 141
+    assert sorted(folder.glob("run/samples-*")) == before
+
+
 def test_suggestions_are_tables(book, capsys):
     _, folder = book
     flags = ["--mode=suggest", f"--workdir={folder / 'run'}", "--config.suggest.num=3", "--config.suggest.length=2"]
@@ -60,6 +95,9 @@ def test_mistakes_end_in_one_sentence(book, finished_run, sentence_of):
         ((text, "--prompt=To be, or not"), "a prompt has 1 to 11 characters, as examples of 'text/book' have 12"),
         ((text, "--prompt=\u00e9"), "the prompt has the character '\u00e9', for which 'text/book' has no token"),
         ((text, "--context=3"), "this model has no context"),
+        ((digits, "--config.sample.length=9"), "a draw has a length where examples are sequences"),
+        ((text, "--config.sample.length=5", "--prompt=To be"), "5 characters leaves nothing to draw of a text of 5"),
+        ((text, "--config.sample.length=-1"), "config.sample.length must not be negative"),
         ((digits, "--prompt=3"), "examples of 'digits' are no text"),
         ((digits, "--context=10"), "the part 'label' of the context is a class from 0 to 9, not '10'"),
     ):

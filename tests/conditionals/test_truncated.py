@@ -13,7 +13,7 @@ import pytest
 from scipy import special, stats
 
 from arjax.conditionals import CONDITIONALS, Bernoulli, Categorical, make_conditional, truncate
-from arjax.conditionals.truncated import Truncated
+from arjax.conditionals.truncated import Truncated, untruncated
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
@@ -41,19 +41,23 @@ def families() -> list:
 
 
 each_family = pytest.mark.parametrize(("family", "event"), families())
-#: Pairs of top_k and top_p, whose tables one compiled program makes.
+#: Limits, top_k, top_p and min_p, whose tables one compiled program makes.
 PAIRS = ((2, 1.0), (1, 1.0), (3, 1.0), (99, 1.0), (2, 0.56), (2, 0.58))
 PAIRS += tuple((0, top_p) for top_p in (1e-9, 0.39, 0.41, 0.55, 0.69, 0.71, 0.84, 0.999))
+LIMITS = tuple((*pair, 0.0) for pair in PAIRS)
+LIMITS += (*((0, 1.0, min_p) for min_p in (0.12, 0.37, 0.38, 0.74, 0.76, 1.0)), (3, 1.0, 0.2), (0, 0.71, 0.8))
 
 
 @jax.jit
 def tables(logits: jax.Array, temperature: float) -> list[jax.Array]:
-    return [truncate(Categorical(5), *pair).log_table(logits, temperature) for pair in PAIRS]
+    return [truncate(Categorical(5), *limits).log_table(logits, temperature) for limits in LIMITS]
 
 
-def kept(top_k: int = 0, top_p: float = 1.0, logits: np.ndarray = LOGITS, temperature: float = 1.0) -> list[float]:
+def kept(
+    top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, logits: np.ndarray = LOGITS, temperature: float = 1.0
+) -> list[float]:
     """Probabilities after truncation."""
-    table = tables(logits, temperature)[PAIRS.index((top_k, top_p))]
+    table = tables(logits, temperature)[LIMITS.index((top_k, top_p, min_p))]
     return np.exp(np.asarray(table)).round(5).tolist()
 
 
@@ -87,10 +91,25 @@ def test_temperature_comes_first():
     assert hot.max() < 0.4 and kept(top_p=0.39, temperature=2.0) == kept(top_k=2, temperature=2.0)
 
 
+def test_min_p_keeps_what_has_that_part_of_the_highest_probability():
+    assert kept(min_p=0.12) == pytest.approx(P, abs=1e-5)  # 0.05 is an eighth of 0.4
+    assert kept(min_p=0.37) == pytest.approx(np.where(P >= 0.15, P / 0.85, 0), abs=1e-5)
+    assert kept(min_p=0.38) == kept(min_p=0.74) == kept(top_k=2)
+    assert kept(min_p=0.76) == kept(min_p=1.0) == kept(top_k=1)
+    assert kept(min_p=1.0, logits=0 * LOGITS) == pytest.approx([0.2] * 5, abs=1e-5)  # all are the most probable
+
+
+def test_min_p_restricts_what_the_others_have_left_and_comes_after_the_temperature():
+    assert kept(top_k=3, min_p=0.2) == kept(top_k=3)
+    assert kept(top_p=0.71, min_p=0.8) == kept(top_k=1)
+    assert kept(min_p=0.76, temperature=2.0) == kept(top_k=2, temperature=2.0)  # the root of 0.75 is 0.87
+
+
 def test_no_limit_is_the_same_conditional():
     family = Categorical(5)
-    assert truncate(family) is family and truncate(family, 0, 1.0) is family
+    assert truncate(family) is family and truncate(family, 0, 1.0, 0.0) is family
     assert truncate(family, 3) is truncate(family, 3)  # so that nothing is compiled anew
+    assert untruncated(truncate(family, 3)) == untruncated(family) == family
 
 
 #: Points at which a family is asked, draws at the first of them, and the cuts: a pair, and a temperature.
@@ -181,8 +200,8 @@ def test_temperature_of_a_table_is_a_power():
     ],
 )
 def test_families_without_a_list_of_values_refuse(call, event):
-    with pytest.raises(UserError, match=rf"^top_k and top_p choose among .*, of which '{call}' has no list"):
-        truncate(make_conditional(call, event), 2)
+    with pytest.raises(UserError, match=rf"^top_k, top_p and min_p choose among .*, of which '{call}' has no list"):
+        truncate(make_conditional(call, event), min_p=0.1)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +213,9 @@ def test_families_without_a_list_of_values_refuse(call, event):
         ((0, 1.1), r"^top_p must be a number above 0 and at most 1 \(no limit\), not 1.1$"),
         ((0, float("nan")), r"^top_p must be a number above 0 and at most 1 \(no limit\), not nan$"),
         ((0, True), r"^top_p must be a number above 0 and at most 1 \(no limit\), not True$"),
+        ((0, 1.0, -0.1), r"^min_p must be a number from 0 \(no limit\) to 1, not -0.1$"),
+        ((0, 1.0, 1.1), r"^min_p must be a number from 0 \(no limit\) to 1, not 1.1$"),
+        ((0, 1.0, float("nan")), r"^min_p must be a number from 0 \(no limit\) to 1, not nan$"),
     ],
 )
 def test_numbers_out_of_range(arguments, message):

@@ -96,6 +96,8 @@ def test_check_options_names_the_mistake(tools):
     tools.check_options("saw", {"teeth": 20})
     with pytest.raises(UserError, match=r"tool 'saw' has no option 'teth', did you mean 'teeth'\?.*: teeth, blade$"):
         tools.check_options("saw", {"teth": 20})
+    with pytest.raises(UserError, match=r"^tool 'saw' has no option 'handle'; its options are: teeth, blade$"):
+        tools.check_options("saw", {"handle": "oak"})
     with pytest.raises(UserError, match=r"^tool 'saw' needs the option 'teeth'$"):
         tools.check_options("saw", {"blade": "tin"})
 

@@ -245,7 +245,7 @@ def test_orders_are_read_off_examples_of_which_every_site_counts():
 
 
 def test_only_letters_are_pictures(tmp_path):
-    with pytest.raises(UserError, match="for the set ocr_letters: dna has no pictures"):
+    with pytest.raises(UserError, match="for the set ocr_letters: dna has no images"):
         make_dataset("uci_binary", set="dna", as_image=True, data_dir=str(tmp_path))
 
 

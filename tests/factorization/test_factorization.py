@@ -54,12 +54,12 @@ def test_blocks_cut_the_order_and_are_padded_at_the_end(factorization):
     np.testing.assert_array_equal(blocks[exists], factorization.order)
 
 
-def test_rank_step_and_slot_are_inverse_to_order_and_blocks(factorization):
+def test_rank_step_and_index_in_blocks_are_inverse_to_order_and_blocks(factorization):
     sites = np.arange(factorization.num_sites)
     np.testing.assert_array_equal(factorization.order[factorization.rank], sites)
     np.testing.assert_array_equal(factorization.rank[factorization.order], sites)
-    np.testing.assert_array_equal(factorization.blocks.ravel()[factorization.slot], sites)
-    np.testing.assert_array_equal(factorization.slot // factorization.block_size, factorization.step)
+    np.testing.assert_array_equal(factorization.blocks.ravel()[factorization.index_in_blocks], sites)
+    np.testing.assert_array_equal(factorization.index_in_blocks // factorization.block_size, factorization.step)
     assert (np.diff(factorization.step[factorization.order]) >= 0).all()
     assert sorted(set(factorization.step.tolist())) == list(range(factorization.num_steps))
 

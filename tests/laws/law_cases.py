@@ -16,7 +16,7 @@ from arjax.samplers.base import Steps
 from arjax.testing import CONTEXTS, EVENTS
 from arjax.testing.examples import BATCH, all_values, another_part, random_context, random_like, random_x  # noqa: F401
 from arjax.testing.forms import dependence, log_prob, parallel, stepwise  # noqa: F401
-from arjax.testing.models import gentle_params_of, params_of, served_model, small_model  # noqa: F401
+from arjax.testing.models import gentle_params_of, params_of, small_model, supported_model  # noqa: F401
 
 #: Options for the components that cannot be called without; a new component of that kind needs a line here.
 ORDERING_OPTIONS = {"tiles": "(height=2, width=2)", "random": "(seed=1)", "list": "(order=(3, 0, 5, 1, 4, 2))"}
@@ -37,22 +37,22 @@ EACH_CONTEXT = [(name,) for name in CONTEXTS]
 
 def models_of(network: str, event: str, partition: str) -> list[AutoregressiveModel]:
     """The models of a combination, under some of the orders, on which laws 1, 3 and 4 try a network: of tokens where it
-    refuses the event, and of single sites only where it serves the partition under none of them.
+    refuses the event, and of single sites only where it supports the partition under none of them.
     """
     orders = some(ORDERING_CALLS, network)
     for kind in (event, "tokens"):
-        models = [served_model(network, EVENTS[kind], ordering, partition) for ordering in orders]
-        served = {id(model): model for model in models if not isinstance(model, str)}.values()
-        if served:
+        models = [supported_model(network, EVENTS[kind], ordering, partition) for ordering in orders]
+        supported = {id(model): model for model in models if not isinstance(model, str)}.values()
+        if supported:
             break
-    fewest = min((model.factorization.num_steps for model in served), default=0)
-    return [model for model in served if model.factorization.num_steps == fewest]
+    fewest = min((model.factorization.num_steps for model in supported), default=0)
+    return [model for model in supported if model.factorization.num_steps == fewest]
 
 
 def model_in_context(network: str, context: str) -> AutoregressiveModel | str:
     """The model on which laws 1 and 3 try a context: one, so that both run the same compiled program."""
     choice = {"partition": "sizes(sizes=(1, 3, 2))", "context": CONTEXTS[context]}
-    return served_model(network, EVENTS["tokens"], "random(seed=1)", **choice)
+    return supported_model(network, EVENTS["tokens"], "random(seed=1)", **choice)
 
 
 #: Options for conditionals that would be large without.
@@ -62,7 +62,8 @@ CONDITIONAL_OPTIONS = {"nested": "(hidden_sizes=(12,), features=6)"}
 @functools.partial(jax.jit, static_argnums=0)
 def drawn_from(conditional, features, keys, canvas, observed, factorization):
     """What the naive sampler draws under these keys where its passes give these features [B, D, F]."""
-    model = types.SimpleNamespace(conditional=conditional, factorization=factorization)
+    event = types.SimpleNamespace(value_shape=conditional.value_shape)
+    model = types.SimpleNamespace(conditional=conditional, factorization=factorization, event=event)
     steps = Steps(model, {}, keys, observed, 1.0)
 
     def body(t, canvas):

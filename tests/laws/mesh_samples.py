@@ -14,7 +14,7 @@ from arjax.parallel.sharding import make_mesh, param_shardings
 #: real values, too.
 CASES = [
     ("transformer", EventSpec((2, 3), (), "tokens", 5), "several", {}),
-    ("lstm", EventSpec((4,), (3,)), "", {"conditional": "nested(hidden_sizes=(6,), features=4)"}),
+    ("lstm", EventSpec((4,), (3,)), "", {"position": "none", "conditional": "nested(hidden_sizes=(6,), features=4)"}),
     ("wavenet", EventSpec((6,), (), "real", 0), "", {"conditional": "logistic_mixture(components=2)"}),
 ]
 NUM = 6  # does not divide over the 4 parts of the batch
@@ -32,6 +32,10 @@ def samples(data: int, fsdp: int, tensor: int) -> dict[str, list]:
         x, stats = draw_on_mesh(model, params, jax.random.key(3), NUM, mesh, context=contexts)
         assert x.sharding.is_fully_replicated and stats["steps"].tolist() == [model.factorization.num_steps] * NUM
         found[network] = np.asarray(x).tolist()
+        if len(event.grid_shape) == 1:  # a carry that goes on, and a window that slides
+            longer = draw_on_mesh(model, params, jax.random.key(3), NUM, mesh, length=9)
+            assert longer.x.shape == (NUM, 9, *event.value_shape)
+            found[f"longer {network}"] = np.asarray(longer.x).tolist()
     return found
 
 

@@ -21,14 +21,14 @@ def test_depends_on_earlier_steps_and_on_all_of_them(network, event, partition):
 
 
 @pytest.mark.parametrize("network", NETWORKS.names())
-def test_every_network_serves_something(network):
+def test_every_network_supports_something(network):
     """Else the laws would hold it to nothing."""
     assert cases.models_of(network, *own(network, cases.LONGER))
 
 
 @each_network([], [()], every=16)
 def test_jacobian_is_exactly_zero_where_it_must_be(network):
-    model = cases.served_model(network, cases.EVENTS["real"], "random(seed=1)", "sites")
+    model = cases.supported_model(network, cases.EVENTS["real"], "random(seed=1)", "sites")
     if isinstance(model, str):
         return
     params, x = cases.params_of(model), cases.random_x(model.event, 4)

@@ -30,7 +30,7 @@ DISCRETE = [
 @each_network(["event", "conditional", "partition"], DISCRETE, thorough=DISCRETE[::4] + DISCRETE[3::4], every=4)
 def test_probabilities_sum_to_one(network, event, conditional, partition):
     event = SMALL_EVENTS[event]
-    model = cases.served_model(network, event, "reversed", partition, conditional=conditional)
+    model = cases.supported_model(network, event, "reversed", partition, conditional=conditional)
     if isinstance(model, str):
         return
     log_prob = cases.log_prob(model, cases.all_values(event))
@@ -51,7 +51,9 @@ def modes(model, params, x):
 @each_network(["conditional"], cases.EACH_REAL, every=32)
 def test_density_of_two_real_sites_integrates_to_one(network, conditional):
     """A double integral, over the second site around its mode given the first."""
-    model = cases.served_model(network, EventSpec((1, 2), (), "real", 0), "reversed", "sites", conditional=conditional)
+    model = cases.supported_model(
+        network, EventSpec((1, 2), (), "real", 0), "reversed", "sites", conditional=conditional
+    )
     if isinstance(model, str):
         return
     order, num = np.asarray(model.factorization.order), len(T)
@@ -87,7 +89,7 @@ LEVELS = list(itertools.product([5, 256], ["sites", "blocks(size=2)", "blocks(si
 def test_scores_are_the_same_when_all_is_compiled_together(network, levels, partition):
     """The network and the conditional in one program: compilers have fused the two wrongly."""
     event = EventSpec((4,), (2,), "levels", levels)
-    model = cases.served_model(network, event, "raster", partition)
+    model = cases.supported_model(network, event, "raster", partition)
     if isinstance(model, str):
         return
     params, x = cases.params_of(model), cases.random_x(event, 3)

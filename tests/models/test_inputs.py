@@ -255,6 +255,22 @@ def test_parameters_of_something_else(real_model, other_params, name):
             call()
 
 
+def test_a_call_without_parameters_says_where_they_come_from(real_model):
+    model, _ = real_model
+    calls = (
+        lambda: model.log_prob(Z, context=C),
+        lambda: model.log_prob(x=Z, context=C),
+        lambda: model.conditionals(Z),
+        lambda: jax.jit(model.log_prob_per_site)(Z),
+        lambda: model.features(Z),
+        lambda: model.sample(KEY, 2),
+        lambda: model.conditional_log_prob(Z, query=[1, 0, 0], evidence=[0, 0, 0]),
+    )
+    for call in calls:
+        with pytest.raises(UserError, match=r"of its own: model\.init\(key\) or arjax\.fit_arrays gives them"):
+            call()
+
+
 def test_parameters_of_joint_conditionals_are_looked_at_too():
     event = EventSpec((2,), (2,))
     model = make_model(event, "made", hidden_sizes=(4,), conditional="nested(hidden_sizes=(4,), features=2)")

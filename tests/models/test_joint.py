@@ -43,7 +43,7 @@ BLOCKS, SIZES = "blocks(size=3)", "sizes(sizes=(1, 3, 2))"
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_the_joint_sums_to_one_and_sites_of_a_step_depend_on_one_another(conditional, partition):
     if conditional == DEEP and partition != SIZES:
-        pytest.skip("its inner sizes are those of three slots")
+        pytest.skip("its inner sizes are those of three indices")
     model, params = build(
         conditional, partition, ordering="list(order=(4, 0, 5, 2, 1, 3))" if "(" in partition else "snake"
     )
@@ -62,11 +62,11 @@ def test_each_site_is_scored_given_the_sites_visited_before_it(conditional, part
     model, params = build(conditional, partition)
     p, per_site = joint(model, params), np.asarray(scores(model, params, ALL)[1], np.float64).reshape(-1, 6)
     factorization = model.factorization
-    slot_in_step = np.asarray(factorization.slot) % factorization.block_size
-    turn = -slot_in_step if conditional == BACKWARDS else slot_in_step
+    index_in_block = np.asarray(factorization.index_in_blocks) % factorization.block_size
+    order = -index_in_block if conditional == BACKWARDS else index_in_block
     step = np.asarray(factorization.step)
     for site in range(6):
-        before = [j for j in range(6) if (step[j], turn[j]) < (step[site], turn[site])]
+        before = [j for j in range(6) if (step[j], order[j]) < (step[site], order[site])]
         expected = np.log(marginal(p, [*before, site])) - np.log(marginal(p, before))
         np.testing.assert_allclose(per_site[:, site], expected, atol=2e-5)
 
@@ -192,7 +192,7 @@ def test_components_that_start_alike_come_apart():
     assert float(reached) > np.log(0.5) - 0.1  # independent sites: log 1/4
 
 
-def test_what_a_padded_slot_holds_does_not_matter():
+def test_the_value_at_a_padded_index_does_not_matter():
     features = np.random.default_rng(0).normal(size=(4, 3, 6)).astype(np.float32)
     x, valid = cases.random_x(EventSpec((3,)), 4), np.array([True, True, False])
     other, garbage = np.where(valid, x, 1 - x), np.where(valid[:, None], features, 1e3).astype(np.float32)

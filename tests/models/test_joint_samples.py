@@ -122,7 +122,7 @@ def test_all_orders_answer_for_sites_within_a_step(conditional):
     assert len(values) == 16 and abs(answer[index].sum() - 4) < 1e-5  # one distribution per value of the evidence
 
 
-def test_evidence_fills_the_slots_that_are_visited_first():
+def test_evidence_fills_the_indices_that_are_visited_first():
     """The inner model visits a block from its end: an order that puts the evidence there exists under `uniform`."""
     conditional = "nested(features=4, ordering='reversed')"
     model = make_model(

@@ -95,15 +95,15 @@ def layers(params):
     return [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(len(jax.tree.leaves(stacked)[0]))]
 
 
-def convolve(params, maps_HWC, taps, live=lambda here, there: True):
-    """b + sum of x[there] W over the taps that lie in the picture and are live."""
+def convolve(params, maps_HWC, taps, unmasked=lambda here, there: True):
+    """b + sum of x[there] W over the taps that lie in the image and are unmasked."""
     height, width, channels = maps_HWC.shape
     kernels = params["mix"]["kernel"].reshape(len(taps), channels, -1)
     out = np.zeros((height, width, kernels.shape[-1])) + params["mix"]["bias"]
     for r, c in np.ndindex(height, width):
         for (dy, dx), kernel in zip(taps, kernels, strict=True):
             y, x = r + dy, c + dx
-            if 0 <= y < height and 0 <= x < width and live((r, c), (y, x)):
+            if 0 <= y < height and 0 <= x < width and unmasked((r, c), (y, x)):
                 out[r, c] += maps_HWC[y, x] @ kernel
     return out
 

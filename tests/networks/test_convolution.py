@@ -1,4 +1,4 @@
-"""Convolutions over live taps against the sum that defines them."""
+"""Convolutions over unmasked taps against the sum that defines them."""
 
 import functools
 import itertools

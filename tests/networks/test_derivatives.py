@@ -29,7 +29,7 @@ def distance(a, b):
 
 def loss_of(network):
     """The mean of -log p of a small model, and parameters."""
-    model = cases.served_model(network, cases.EVENTS["binary"], "raster", "sites")
+    model = cases.supported_model(network, cases.EVENTS["binary"], "raster", "sites")
     assert not isinstance(model, str), model
     x = cases.random_x(model.event, 3)
     return lambda params: -model.log_prob(params, x).mean(), cases.gentle_params_of(model)

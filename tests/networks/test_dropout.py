@@ -21,7 +21,7 @@ RATES = {name: [o for o in NETWORKS.options(name) if o.endswith("dropout")] for 
 
 
 def model_of(network: str, rates=()):
-    return cases.served_model(network, EVENT, "raster", "sites", **dict.fromkeys(rates, 0.5))
+    return cases.supported_model(network, EVENT, "raster", "sites", **dict.fromkeys(rates, 0.5))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))

@@ -57,7 +57,7 @@ def test_a_window_may_be_longer_than_the_sequence(name):
     """From step 1 on of 6; the carry after the last step that exists is the last one there is."""
     if NETWORKS.get(name).CHUNK == 1:
         return
-    model = cases.served_model(name, cases.EVENTS["tokens"], "snake", "sites")
+    model = cases.supported_model(name, cases.EVENTS["tokens"], "snake", "sites")
     network, factorization, params = model.network, model.factorization, cases.params_of(model)
     x, variables = cases.random_x(model.event, 4), {"params": params}
 

@@ -104,7 +104,7 @@ def test_the_step_form_is_exact_under_every_mask(kind, partition):
             return model.network.apply(variables, carry, canvas, t, factorization, context, method="step")
 
         _, features_SBMF = jax.lax.scan(body, carry, jnp.arange(factorization.num_steps))
-        return jnp.swapaxes(features_SBMF, 0, 1).reshape(6, -1)[:, jnp.asarray(factorization.slot)]
+        return jnp.swapaxes(features_SBMF, 0, 1).reshape(6, -1)[:, jnp.asarray(factorization.index_in_blocks)]
 
     for mask in range(MASKS):
         expected = under_mask(model.network, params, x, factorization, mask, context)

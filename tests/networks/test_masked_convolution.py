@@ -14,9 +14,9 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
 from arjax.networks.image.gated_pixelcnn import GatedLayer, above_taps, left_taps
-from arjax.networks.image.lmconv import live_taps, position_norm
+from arjax.networks.image.lmconv import position_norm, unmasked_taps
 from arjax.networks.image.pixelcnn import ResidualBlock
-from arjax.networks.layers.convolution import Picture, raster_taps, square_taps
+from arjax.networks.layers.convolution import WholeImage, raster_taps, square_taps
 
 rng = np.random.default_rng(0)
 #: Kernels that reach one pixel far, so that pictures of few pixels show what a stack of layers reads.
@@ -117,13 +117,13 @@ def test_position_norm_divides_by_one_less_than_the_maps():
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_live_taps_are_the_earlier_sites_and_the_centre(dilation):
+def test_unmasked_taps_are_the_earlier_sites_and_the_centre(dilation):
     factorization, taps = make_factorization((4, 3), "random(seed=5)"), square_taps(3, dilation)
     rank_HW = np.asarray(factorization.rank).reshape(4, 3)
-    live_HWK = np.asarray(jax.jit(live_taps, static_argnums=1)(factorization, taps))
-    for r, c, k in np.ndindex(live_HWK.shape):
+    unmasked_HWK = np.asarray(jax.jit(unmasked_taps, static_argnums=1)(factorization, taps))
+    for r, c, k in np.ndindex(unmasked_HWK.shape):
         y, x = r + taps[k][0], c + taps[k][1]
-        assert live_HWK[r, c, k] == (0 <= y < 4 and 0 <= x < 3 and rank_HW[y, x] <= rank_HW[r, c])
+        assert unmasked_HWK[r, c, k] == (0 <= y < 4 and 0 <= x < 3 and rank_HW[y, x] <= rank_HW[r, c])
 
 
 def initialised(module, *args):
@@ -160,10 +160,10 @@ def relu(x):
 def test_residual_block_is_its_figure():
     """Figure 5 of van den Oord et al. (2016): 2h maps to h, a convolution with mask B, and back."""
     x, block = rng.normal(size=(1, 4, 3, 6)).astype(np.float32), ResidualBlock(6, 3, 1, 0.0, "float32")
-    params = initialised(block, x, Picture(), False)
+    params = initialised(block, x, WholeImage(), False)
     narrow = relu(dense(params["narrow"], relu(x[0])))
     expected = x[0] + dense(params["widen"], relu(convolve(params["conv"], narrow, raster_taps(1, 1, centre=True))))
-    actual = jax.jit(lambda p: block.apply({"params": p}, x, Picture(), False))(params)
+    actual = jax.jit(lambda p: block.apply({"params": p}, x, WholeImage(), False))(params)
     np.testing.assert_allclose(actual[0], expected, rtol=1e-3, atol=1e-3)
 
 

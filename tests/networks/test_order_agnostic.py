@@ -1,4 +1,4 @@
-"""DeepNADE and ConvNADE against their definitions in numpy, and what predicting from any known sites promises."""
+"""DeepNADE and ConvNADE against their definitions in numpy, and what predicting from any observed sites promises."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def build(network: str, event: EventSpec = EVENT, context: ContextSpec | None = 
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
-def given(network, params, x, known, context=None, train=False, key=None):
+def given(network, params, x, observed, context=None, train=False, key=None):
     rngs = None if key is None else {"dropout": key}
-    return network.apply({"params": params}, x, known, context, train=train, rngs=rngs, method="given")
+    return network.apply({"params": params}, x, observed, context, train=train, rngs=rngs, method="given")
 
 
-def one_hot(x: np.ndarray, known: np.ndarray) -> np.ndarray:
+def one_hot(x: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """(x * m, m) of one example [D], a row of four numbers per site."""
-    return np.array([[*((x[i] == v) * known[i] for v in range(3)), known[i]] for i in range(len(x))], float)
+    return np.array([[*((x[i] == v) * observed[i] for v in range(3)), observed[i]] for i in range(len(x))], float)
 
 
 def mlp(params, planes: np.ndarray) -> np.ndarray:
-    """Features [D, F] from planes [D, n + 1]: the same weights whatever is known."""
+    """Features [D, F] from planes [D, n + 1]: the same weights whatever is observed."""
     h = params["in_bias"].astype(float)
     for i, row in enumerate(planes):
         h = h + row @ params["in_kernel"][i]
@@ -60,9 +60,9 @@ def convolve(params, maps: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-def definition(network, params, x: np.ndarray, known: np.ndarray) -> np.ndarray:
+def definition(network, params, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Features [H, W, F] of one example from the equations."""
-    planes = one_hot(x.ravel(), known.ravel())
+    planes = one_hot(x.ravel(), observed.ravel())
     total = mlp(params["mlp"], planes).reshape(*x.shape, -1) if "mlp" in params else 0.0
     if "conv_0" not in params:
         return total
@@ -84,9 +84,9 @@ def definition(network, params, x: np.ndarray, known: np.ndarray) -> np.ndarray:
 def test_features_follow_the_definition(network, options):
     model, params = build(network, **options)
     x, rng = cases.random_x(EVENT, 4), np.random.default_rng(3)
-    known = rng.integers(0, 2, (4, 3, 4)).astype(bool)
-    features = given(model.network, params, x, known)
-    expected = [definition(model.network, params, *one) for one in zip(x, known, strict=True)]
+    observed = rng.integers(0, 2, (4, 3, 4)).astype(bool)
+    features = given(model.network, params, x, observed)
+    expected = [definition(model.network, params, *one) for one in zip(x, observed, strict=True)]
     np.testing.assert_allclose(features, expected, **CLOSE)
 
 
@@ -106,22 +106,22 @@ def test_step_t_is_the_form_given_the_sites_of_earlier_steps(network, partition,
     c = None if context is None else cases.random_context(context, 4)
     features = np.asarray(cases.parallel(model.network, params, x, model.factorization, c)).reshape(4, 3, 4, -1)
     for t in range(model.factorization.num_steps):
-        known = np.broadcast_to(step < t, x.shape)
-        expected = np.asarray(given(model.network, params, x, known, c))
+        observed = np.broadcast_to(step < t, x.shape)
+        expected = np.asarray(given(model.network, params, x, observed, c))
         np.testing.assert_allclose(features[:, step == t], expected[:, step == t], **CLOSE)
 
 
 @pytest.mark.parametrize("network", NAMES)
-def test_unknown_values_do_not_matter_and_the_mask_does(network):
-    """A site that is unknown differs from one that is 0, for binary values too."""
+def test_unobserved_values_do_not_matter_and_the_mask_does(network):
+    """A site that is not observed differs from one that is 0, for binary values too."""
     event = EventSpec((3, 4))
     model, params = build(network, event)
     x = cases.random_x(event, 4)
-    known = np.random.default_rng(1).integers(0, 2, x.shape).astype(bool)
-    features = given(model.network, params, x, known)
-    np.testing.assert_array_equal(features, given(model.network, params, np.where(known, x, 1 - x), known))
-    zeros = np.where(known, x, 0)
-    everything = given(model.network, params, zeros, np.ones_like(known))
+    observed = np.random.default_rng(1).integers(0, 2, x.shape).astype(bool)
+    features = given(model.network, params, x, observed)
+    np.testing.assert_array_equal(features, given(model.network, params, np.where(observed, x, 1 - x), observed))
+    zeros = np.where(observed, x, 0)
+    everything = given(model.network, params, zeros, np.ones_like(observed))
     assert np.abs(np.asarray(everything) - features).max() > 1e-2
 
 

@@ -21,7 +21,7 @@ DTYPES = ("bfloat16", "float32")
 
 
 def small(network: str, dtype: str):
-    return cases.served_model(network, EVENT, "random(seed=1)", "sites", dtype=dtype)
+    return cases.supported_model(network, EVENT, "random(seed=1)", "sites", dtype=dtype)
 
 
 @pytest.mark.parametrize("network", fast_for(DISTINCT))

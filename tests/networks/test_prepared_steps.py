@@ -46,7 +46,7 @@ LIKE_ANOTHER = ("local_transformer", "diagonal_bilstm", "multiscale", "pixelsnai
 )
 def test_no_step_of_a_draw_cuts_a_stack_of_parameters(network):
     """XLA would copy all layers in every step."""
-    model = cases.served_model(network, EventSpec((2, 3)), "raster", "sites", **STACKS[network])
+    model = cases.supported_model(network, EventSpec((2, 3)), "raster", "sites", **STACKS[network])
     params, canvas = cases.params_of(model), np.zeros((2, 2, 3), np.int32)
     arguments = params, example_keys(jax.random.key(0), 2), canvas, None, None, 1.0
     program = jax.make_jaxpr(lambda *args: Cached()(model, *args))(*arguments).jaxpr

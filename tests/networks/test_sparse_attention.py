@@ -37,10 +37,10 @@ def layer(name: str):
 
 
 #: Each pattern with steps of one token or of two, in turn; with the other number it is slow. Tiles have one.
-SLOTS = [
-    pytest.param(name, slots, marks=[pytest.mark.slow] * (slots != 1 + i % 2 and name != "tiles"))
+BLOCK_SIZES = [
+    pytest.param(name, block_size, marks=[pytest.mark.slow] * (block_size != 1 + i % 2 and name != "tiles"))
     for i, name in enumerate(LAYERS)
-    for slots in ((1,) if name == "tiles" else (1, 2))
+    for block_size in ((1,) if name == "tiles" else (1, 2))
 ]
 
 
@@ -92,14 +92,15 @@ def test_two_hops_connect_everything(name):
     np.testing.assert_array_equal(graph @ graph, np.tri(24, dtype=bool))
 
 
-@pytest.mark.parametrize(("name", "slots"), SLOTS)
-def test_attention_equals_a_dense_mask(name, slots):
+@pytest.mark.parametrize(("name", "block_size"), BLOCK_SIZES)
+def test_attention_equals_a_dense_mask(name, block_size):
     """Also where blocks are cut short; heads that see nothing give 0."""
     module, variables = layer(name)
     num_steps = 24 if name == "tiles" else 17
-    x = np.random.default_rng(0).normal(size=(2, num_steps * slots, WIDTH)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(2, num_steps * block_size, WIDTH)).astype(np.float32)
     patterns, merged = LAYERS[name]
-    masks = [np.kron(p.graph(num_steps), np.ones((slots, slots), bool)) for p, count in patterns for _ in range(count)]
+    block = np.ones((block_size, block_size), bool)
+    masks = [np.kron(p.graph(num_steps), block) for p, count in patterns for _ in range(count)]
     if merged:
         masks = [np.any(masks, axis=0)] * HEADS
     params = variables["params"]
@@ -112,28 +113,28 @@ def test_attention_equals_a_dense_mask(name, slots):
         weights = weights / np.maximum(weights.sum(-1, keepdims=True), 1e-30)
         heads.append(weights @ v[..., part])
     expected = np.concatenate(heads, -1) @ params["out"]["kernel"] + params["out"]["bias"]
-    out = jax.jit(module.apply, static_argnums=2)(variables, x, slots)
+    out = jax.jit(module.apply, static_argnums=2)(variables, x, block_size)
     np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("name", "slots"), SLOTS)
-def test_steps_equal_the_whole(name, slots):
+@pytest.mark.parametrize(("name", "block_size"), BLOCK_SIZES)
+def test_steps_equal_the_whole(name, block_size):
     module, variables = layer(name)
     num_steps = 24 if name == "tiles" else 17
-    x = np.random.default_rng(1).normal(size=(2, num_steps * slots, WIDTH)).astype(np.float32)
+    x = np.random.default_rng(1).normal(size=(2, num_steps * block_size, WIDTH)).astype(np.float32)
 
     @jax.jit
     def stepwise(variables, x):
-        cache = module.apply(variables, 2, num_steps, slots, method="init_cache")
+        cache = module.apply(variables, 2, num_steps, block_size, method="init_cache")
 
         def body(cache, t):
-            new = jax.lax.dynamic_slice_in_dim(x, t * slots, slots, axis=1)
+            new = jax.lax.dynamic_slice_in_dim(x, t * block_size, block_size, axis=1)
             return module.apply(variables, cache, new, t, method="step")
 
         _, out_SBME = jax.lax.scan(body, cache, jnp.arange(num_steps))
         return jnp.swapaxes(out_SBME, 0, 1).reshape(x.shape)
 
-    whole = jax.jit(module.apply, static_argnums=2)(variables, x, slots)
+    whole = jax.jit(module.apply, static_argnums=2)(variables, x, block_size)
     np.testing.assert_allclose(stepwise(variables, x), whole, rtol=1e-3, atol=1e-3)
 
 

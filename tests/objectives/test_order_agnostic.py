@@ -26,7 +26,7 @@ X = cases.random_x(EVENT, 6)
 AGNOSTIC = [name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), OrderAgnosticNetwork)]
 
 
-#: Networks that predict from known sites, with orders and partitions: all of them for one, one of them for the others.
+#: Networks that predict from observed sites, with orders and partitions: all of them for one, one for the others.
 CHOICES = list(itertools.product(("uniform", "pool(num=3)"), ("sites", "blocks(size=2)", "sizes(sizes=(1, 3))")))
 CASES = [("deep_nade", *choice) for choice in CHOICES]
 CASES += [(name, *CHOICES[-1 - i]) for i, name in enumerate(AGNOSTIC) if name != "deep_nade"]
@@ -72,7 +72,7 @@ def test_each_part_of_the_batch_is_scored_in_its_own_order(network, parts):
 
 
 @pytest.mark.parametrize(("network", "orders", "partition"), CASES)
-def test_predicting_from_known_sites_has_the_loss_of_a_random_order(network, orders, partition):
+def test_predicting_from_observed_sites_has_the_loss_of_a_random_order(network, orders, partition):
     model, params = build(network, orders, partition)
     estimates = np.asarray(estimates_of(model, params, jax.random.split(jax.random.key(0), 4000)), np.float64)
     unique = list(itertools.permutations(range(4))) if orders == "uniform" else model.orders.pool
@@ -82,7 +82,7 @@ def test_predicting_from_known_sites_has_the_loss_of_a_random_order(network, ord
     assert abs(estimates.mean() - exact) < 5 * estimates.std() / np.sqrt(len(estimates))
 
 
-def test_every_network_predicts_from_known_sites():
+def test_every_network_predicts_from_observed_sites():
     assert {network for network, *_ in CASES} == set(AGNOSTIC)
 
 

@@ -14,7 +14,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.population import Population, make_ensemble, train_population
 from arjax.population.members import Members
-from arjax.population.step import WAYS
+from arjax.population.step import STRATEGIES
 from arjax.training.history import History
 from arjax.training.loop import Run, train
 
@@ -38,9 +38,9 @@ def alone(tmp_path_factory):
     return results
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_member_is_the_run_of_its_order_and_seed(way, alone):
-    scores = train_population(Population(small_config(), ORDERS, SEEDS, way))
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_member_is_the_run_of_its_order_and_seed(strategy, alone):
+    scores = train_population(Population(small_config(), ORDERS, SEEDS, strategy))
     for o, s in ((0, 0), (1, 1), (2, 0)):
         single = alone(ORDERS[o], SEEDS[s])
         assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=2e-5), (o, s)

@@ -62,7 +62,7 @@ def features_of_loops(network, params, x, factorization, context, start):
         return carry, features_SBMF.at[t].set(features)
 
     shape = factorization.num_steps, len(x), factorization.block_size, network.num_features
-    found = loop_over_steps(network, variables, factorization, start, body, carry, jnp.zeros(shape))
+    _, found = loop_over_steps(network, variables, factorization, start, body, carry, jnp.zeros(shape))
     return jnp.swapaxes(found, 0, 1).reshape(len(x), -1, shape[-1])[:, factorization.slot]
 
 

@@ -5,6 +5,7 @@ The jobs are those of a stand-in for `arjax`, which trains nothing and fails for
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -22,6 +23,7 @@ from arjax.core.errors import UserError
 from arjax.core.user_files import select
 from arjax.sweep import Run, curves, slurm
 from arjax.sweep.curves import draw_curves
+from arjax.sweep.execution import TimeLeft
 from arjax.sweep.executors import LocalExecutor, last_line
 from arjax.sweep.main import main
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
@@ -34,7 +36,8 @@ def test_one_failing_run_stops_no_other_and_is_reported(folder, capfd, jobs):
     assert sweep(f"--jobs={jobs}") == 1
     out, err = capfd.readouterr()
     assert [row["dataset"] for row in rows()] == ["dna", "dna", "dna"]
-    assert "[4/4]" in out and "3 of 4 rows" in out
+    assert "[4/4]" in out and "3 of 4 rows" in out and "scores of all rows in out/results.png" in out
+    assert (folder / "out/results.png").stat().st_size > 1000
     assert err == "arjax-sweep: broken FAILED (exit code 1), see out/broken/log.txt: arjax: the loss was not finite\n"
 
 
@@ -65,6 +68,18 @@ def test_rows_hold_what_was_asked_for(folder):
     assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
 
 
+def test_dots_of_one_model_in_one_order_name_their_seeds(folder, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("arjax.sweep.dots.sorted_dots", lambda path, panels: drawn.extend(panels))
+    sweep()
+    (panel,) = drawn  # the row in another metric stands alone
+    assert (panel.title, panel.unit, panel.lower_is_better) == ("dna: MADE", "nats", True)
+    assert [(dot.label, dot.value, dot.stderr, dot.published) for dot in panel.dots] == [
+        ("raster, seed 0", 79.8123, 0.512, 83.63),
+        ("raster, seed 1", 80.8123, 0.512, 83.63),
+    ]
+
+
 def test_the_command_of_a_row_is_a_command():
     run = Run("a", "c.py:order=list(order=(1, 0))", {"model.ordering": "random(seed=3)", "train.data_on_device": False})
     flags = parse_flags(shlex.split(run.command())[1:])
@@ -92,6 +107,16 @@ def test_runs_are_taken_when_there_is_room_for_them(folder):
         ended.append((run.name, code))
     assert taken[:2] == [0, 0] and taken[2] >= 1 and taken[3] >= 2
     assert sorted(ended) == [(str(i), 0) for i in range(4)]
+
+
+@pytest.mark.parametrize(("jobs", "seconds"), [(1, 90), (2, 42.5), (5, 14), (10, 90)])
+def test_the_time_left_counts_runs_that_go_on_at_once(jobs, seconds):
+    """Ten runs, the first of which takes ten seconds; where all were taken at once, a queue may hold them."""
+    now = [0.0]
+    left = TimeLeft(10, clock=lambda: now[0])
+    taken = list(itertools.islice(left.starting(Run(str(i), "c.py") for i in range(10)), jobs))
+    now[0] = 10.0
+    assert left.after(taken[0]) == seconds
 
 
 def test_a_changed_row_is_executed_again(folder):

@@ -35,7 +35,7 @@ from arjax.testing import (
     objective,
     sampler,
 )
-from arjax.testing.laws import Law, NotServed, check_laws
+from arjax.testing.laws import Law, NotSupported, check_laws
 from arjax.testing.statistics import chi_square, uniform
 
 
@@ -83,14 +83,14 @@ def faulty(fault):
             carries, features = super().extend(carry, canvas, t, k, factorization, context)
             return carries, features * (1 + (fault == "extend") * 0.01)
 
-    return functools.partial(network.served, "faulty", network.EVENTS["binary"], "spiral", "sites")
+    return functools.partial(network.supported, "faulty", network.EVENTS["binary"], "spiral", "sites")
 
 
 @pytest.mark.parametrize(
     ("fault", "check", "sentence"),
     [
         ("future", network.check_autoregressive, r"law 1: on binary data with the steps \[\[0, .*of site \d read site"),
-        ("past", network.check_autoregressive, r"law 1: .* the features of site \d do not read site \d, as"),
+        ("past", network.check_autoregressive, r"law 1: .* the features of site \d do not read site \d, but"),
         ("step", network.check_steps, r"law 3: .*features of `step` and of `__call__` differ: by"),
         ("extend", network.check_extends, r"law 3: .*`extend` from step \d on, of which \d steps were kept, differs"),
     ],
@@ -116,9 +116,9 @@ def test_a_network_that_refuses_everything_or_declares_the_future():
             return np.ones((factorization.num_sites, factorization.num_sites), bool)
 
     with pytest.raises(LawBroken, match="refuses everything: this network refuses whatever"):
-        network.check_serves_something("refuses", ("binary", "real"), {})
+        network.check_supports_something("refuses", ("binary", "real"), {})
     with pytest.raises(LawBroken, match="`dependencies` lets site 0 read site 0, not earlier"):
-        network.declared(network.served("declares", network.EVENTS["binary"], "raster", "sites"))
+        network.declared(network.supported("declares", network.EVENTS["binary"], "raster", "sites"))
     (mark,) = network_laws("refuses", events=("binary",)).pytestmark
     with pytest.raises(pytest.skip.Exception, match="refuses whatever it is given"):
         network_laws("refuses")(mark.args[1][1].values[0])
@@ -225,7 +225,7 @@ class FaultySampler(Sampler):
     ("fault", "check", "sentence"),
     [
         ("keys", functools.partial(sampler.check_values, event="tokens"), "16 of 16 samples are not those of `naive`"),
-        ("keys", sampler.check_own_key, "an example depends on what is drawn with it"),
+        ("keys", sampler.check_own_key, "an example depends on the batch"),
         ("observed", functools.partial(sampler.check_observed, event="tokens"), "observed sites have changed"),
         ("statistics", sampler.check_distribution, "the statistics lack 'network_calls'"),
     ],
@@ -271,7 +271,7 @@ def test_objectives_that_break_a_law(fault, check, sentence):
 
 def test_nothing_checked_is_a_broken_law():
     def refuse():
-        raise NotServed("no, as a sentence")
+        raise NotSupported("no, as a sentence")
 
     with pytest.raises(LawBroken, match="everything is refused: no, as a sentence"):
         check_laws([Law("a", refuse)])

@@ -31,7 +31,7 @@ def package(repository, monkeypatch):
 def test_it_keeps_the_laws(package):
     import running_mean  # noqa: F401
 
-    model = network.served("running_mean", network.EVENTS["tokens"], "random(seed=1)", "sites")
+    model = network.supported("running_mean", network.EVENTS["tokens"], "random(seed=1)", "sites")
     for check in (network.check_autoregressive, network.check_steps, network.check_extends):
         check(model, network.params_of(model))
     network.check_bfloat16("running_mean", {})

@@ -1,4 +1,4 @@
-"""Builder of polyphonic music as piano rolls: which of 88 keys sound in each frame."""
+"""Builder of polyphonic music as piano rolls: the sounding ones of 88 keys in each frame."""
 
 from __future__ import annotations
 

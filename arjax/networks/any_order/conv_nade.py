@@ -18,14 +18,14 @@ from arjax.networks.layers.grids import check_kernels
 
 @NETWORKS.register("conv_nade")
 class ConvNADE(OrderAgnosticNetwork):
-    """Convolutions over the planes (x * m, m) of the known pixels m, with maps of the size of the image; all orders.
+    """Convolutions over the planes (x * m, m) of the observed pixels m, with maps of the size of the image; all orders.
 
     Where `hidden_sizes` names any, a fully connected DeepNADE reads the same planes beside them, and the outputs of the
-    two, before any nonlinearity, are added (section 6). Without it a pixel sees its neighbourhood only. The context
+    two, before any nonlinearity, are added (section 6). Without it a pixel reads its neighbourhood only. The context
     enters the first layer of both.
 
-    A step computes the convolutions on the pixels that its own can see, or on the image where that is less. The
-    parallel form is a pass per step: to train on all orders at once, use `given` on a random set of known pixels.
+    A step computes the convolutions on the receptive field of its pixels, or on the image where that is smaller. The
+    parallel form is a pass per step: to train on all orders at once, use `given` on a random set of observed pixels.
 
     Options: `channels`, `num_layers` (hidden ones), `kernel_size` (odd, at least 3), `hidden_sizes` of the fully
     connected part (none: ()), `activation`, `dropout`, `steps_per_chunk` (passes made together in the parallel form:
@@ -46,19 +46,19 @@ class ConvNADE(OrderAgnosticNetwork):
     def check(cls, event, factorization, options):
         if len(event.grid_shape) != 2:
             raise UserError(f"conv_nade needs a grid of two dimensions, not {event.grid_shape}")
-        check_kernels(options, kernel_size=3)  # a pixel does not know itself: with 1 it would see nothing
+        check_kernels(options, kernel_size=3)  # a pixel does not read its own value: with 1 it would read nothing
         if options["hidden_sizes"]:
             check_sizes("hidden_sizes", options["hidden_sizes"])
         activation(options["activation"])
 
     @property
     def margin(self) -> int:
-        """How far one convolution reaches."""
+        """The reach of one convolution, in pixels along either axis."""
         return self.kernel_size // 2
 
     @property
     def reach(self) -> int:
-        """How far the features of a pixel see, along either axis."""
+        """The reach of the features of a pixel along either axis."""
         return (self.num_layers + 1) * self.margin
 
     def dependencies(self, factorization):
@@ -82,8 +82,8 @@ class ConvNADE(OrderAgnosticNetwork):
             if self.hidden_sizes:
                 self.mlp_context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
 
-    def given(self, x, known, context=None, *, train=False):
-        inputs_BDn = self.all_inputs(x, known)
+    def given(self, x, observed, context=None, *, train=False):
+        inputs_BDn = self.all_inputs(x, observed)
         features_BHWF = self._convolve(self._planes(inputs_BDn), self._from_context(context), train=train)
         if self.hidden_sizes:
             features_BHWF = features_BHWF + self._connect(inputs_BDn, context, train).reshape(features_BHWF.shape)
@@ -104,7 +104,7 @@ class ConvNADE(OrderAgnosticNetwork):
     def _convolve(self, planes, from_context, inside=True, crop: int = 0, train: bool = False) -> jax.Array:
         """Planes [B, H, W, n + 1] -> features, with `crop` pixels cut off all around after each convolution.
 
-        `inside` bool[..., H, W, 1] tells the image from what a patch has beyond its edge: hidden maps are 0 there.
+        `inside` bool[..., H, W, 1] marks the image within a patch; hidden maps are 0 outside.
         """
 
         def cut(maps: jax.Array) -> jax.Array:
@@ -122,14 +122,14 @@ class ConvNADE(OrderAgnosticNetwork):
         side = 2 * self.reach + 1
         if side**2 * factorization.block_size >= height * width:
             return super().step(carry, canvas, t, factorization, context)
-        inputs_BDn = self.all_inputs(canvas, self.known_before(t, len(canvas), factorization))
+        inputs_BDn = self.all_inputs(canvas, self.observed_before(t, len(canvas), factorization))
         features_BMF = self._near(self._planes(inputs_BDn), factorization.sites(t)[0], context)
         if self.hidden_sizes:
             features_BMF = features_BMF + self.pick(self._connect(inputs_BDn, context), t, factorization)
         return carry, features_BMF.astype(jnp.float32)
 
     def _near(self, planes_BHWn: jax.Array, sites_M: jax.Array, context: jax.Array | None) -> jax.Array:
-        """Features [B, M, F] of the convolutions at some sites, from the patches that these can see."""
+        """Features [B, M, F] of the convolutions at some sites, from the patches in their receptive fields."""
         (height, width), side = self.event.grid_shape, 2 * self.reach + 1
         around = [(self.reach, self.reach)] * 2
         planes = jnp.pad(planes_BHWn, [(0, 0), *around, (0, 0)])

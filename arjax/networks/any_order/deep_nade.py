@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, activation, check_sizes
 from arjax.networks.layers.embedding import ContextEncoder, flat_sites
@@ -17,7 +18,8 @@ from arjax.networks.layers.embedding import ContextEncoder, flat_sites
 class MaskedInputMLP(nn.Module):
     """h_1 = act(W (x * m, m) + b), h_l = act(W_l h_(l-1) + b_l), features = V h_L + c, with one V and c per site.
 
-    Section 3 of the paper: the mask m goes in as well, else a site that is 0 and one that is unknown would look alike.
+    Section 3 of the paper: the mask m is an input too, as otherwise a site of value 0 and one that is not observed
+    would have equal inputs.
 
     Attributes:
       num_sites: D.
@@ -48,7 +50,7 @@ class MaskedInputMLP(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def upper(self, pre: jax.Array, train: bool) -> jax.Array:
-        """What the first layer adds up to, [..., U] -> the last hidden layer."""
+        """The sum of the first layer, [..., U] -> the last hidden layer."""
         act = activation(self.activation)
         h = self.drop(act(pre.astype(self.dtype)), deterministic=not train)
         for layer in self.hidden:
@@ -64,13 +66,13 @@ class MaskedInputMLP(nn.Module):
 
 @NETWORKS.register("deep_nade")
 class DeepNADE(OrderAgnosticNetwork):
-    """A feed-forward network from the known sites to all others, applied once per step.
+    """A feed-forward network from the observed sites to all others, applied once per step.
 
-    From step to step the first layer changes by what has become known in between, so its input is a running sum as in
-    NADE, and only the features of the new sites are computed: a step costs O(U^2), however many sites there are. The
-    parallel form does the same for all steps.
+    From step to step the first layer changes by the sites of the step before. So its input is a running sum as in NADE,
+    and only the features of the new sites are computed: a step costs O(U^2), whatever the number of sites. The parallel
+    form does the same for all steps.
 
-    Any order and any block partition with the same parameters; `given` takes any set of known sites.
+    Any order and any block partition with the same parameters; `given` takes any set of observed sites.
 
     Options: `hidden_sizes` (any depth), `activation`, `dropout` on hidden units, `steps_per_chunk` (steps computed
     together in the parallel form: memory against time).
@@ -100,18 +102,18 @@ class DeepNADE(OrderAgnosticNetwork):
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.hidden_sizes[0], self.dtype)
 
-    def given(self, x, known, context=None, *, train=False):
+    def given(self, x, observed, context=None, *, train=False):
         from_context = 0.0 if context is None else self.context(context)
-        features_BDF = self.mlp(self.all_inputs(x, known), from_context, train)
+        features_BDF = self.mlp(self.all_inputs(x, observed), from_context, train)
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
     def _first(self, batch_size: int, context: jax.Array | None) -> jax.Array:
-        """What the first layer adds up to before anything is known, float32[B, U]: a sum as long as there are sites."""
+        """The sum of the first layer before any site is observed, float32[B, U]: it gets as many terms as sites."""
         first_U = self.mlp.in_bias if context is None else self.mlp.in_bias + self.context(context).astype(jnp.float32)
         return jnp.broadcast_to(first_U, (batch_size, self.hidden_sizes[0]))
 
     def _terms(self, x: jax.Array, sites: jax.Array, kernels: jax.Array) -> jax.Array:
-        """What sites int[..., M] with kernels [..., M, n + 1, U] add to the first layer, float32[B, ..., U]."""
+        """Contribution of sites int[..., M] with kernels [..., M, n + 1, U] to the first layer, float32[B, ..., U]."""
         exists = sites < self.event.num_sites
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
         inputs = self.inputs(values, jnp.broadcast_to(exists, values.shape[:-1]))
@@ -121,7 +123,7 @@ class DeepNADE(OrderAgnosticNetwork):
     def __call__(self, x, factorization, context=None, *, train=False):
         blocks_SM = jnp.asarray(factorization.blocks)
         none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
-        new_SM = jnp.concatenate([none_1M, blocks_SM[:-1]])  # what has become known since the step before
+        new_SM = jnp.concatenate([none_1M, blocks_SM[:-1]])  # the sites of the step before
 
         def body(network: DeepNADE, pre_BU: jax.Array, xs: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
             new_CM, in_CMnU, out_CMUF, bias_CMF = xs
@@ -141,13 +143,38 @@ class DeepNADE(OrderAgnosticNetwork):
         return jnp.take(self.mlp.out_kernel, sites, axis=0), jnp.take(self.mlp.out_bias, sites, axis=0)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """What the first layer adds up to, float32[B, U]."""
+        """The sum of the first layer, float32[B, U]."""
         return self._first(batch_size, context)
 
-    def step(self, carry, canvas, t, factorization, context=None):
+    def _after(self, carry: jax.Array, canvas: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
+        """What the first layer adds up to before step t, from what it did before step t - 1."""
         blocks_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
         new_M = jnp.where(t > 0, blocks_M, self.event.num_sites)
-        carry = carry + self._terms(canvas, new_M, self._kernels(new_M))
+        return carry + self._terms(canvas, new_M, self._kernels(new_M))
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        carry = self._after(carry, canvas, t, factorization)
         kernel_MUF, bias_MF = self._outputs(factorization.sites(t)[0])
         features = jnp.einsum("bu,muf->bmf", self.mlp.upper(carry, False), kernel_MUF.astype(self.dtype))
         return carry, (features + bias_MF.astype(self.dtype)).astype(jnp.float32)
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass; the carries are the sums before each of the steps, as the first axis."""
+        step_k = t + jnp.arange(k)
+        new_kM = jnp.take(jnp.asarray(factorization.blocks), step_k - 1, axis=0, mode="clip")
+        new_kM = jnp.where(step_k[:, None] > 0, new_kM, self.event.num_sites)
+        pre_BkU = carry[:, None] + jnp.cumsum(self._terms(canvas, new_kM, self._kernels(new_kM)), axis=1)
+        kernel, bias = self._outputs(jnp.take(jnp.asarray(factorization.blocks), step_k, axis=0, mode="clip"))
+        features = jnp.einsum("bku,kmuf->bkmf", self.mlp.upper(pre_BkU, False), kernel.astype(self.dtype))
+        carries = jnp.concatenate([carry[None], jnp.swapaxes(pre_BkU, 0, 1)])
+        return carries, (features + bias.astype(self.dtype)).astype(jnp.float32)
+
+    def keep(self, carries, n):
+        return jax.lax.dynamic_index_in_dim(carries, n, keepdims=False)
+
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
+        h_BU = self.mlp.upper(self._after(carry, canvas, t, factorization), False)
+        sites_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
+        kernel, bias = self._outputs(sites_kM)
+        features = jnp.einsum("bu,kmuf->bkmf", h_BU, kernel.astype(self.dtype))
+        return (features + bias.astype(self.dtype)).astype(jnp.float32)

@@ -1,7 +1,7 @@
-"""Masked Transformer: all unknown sites at once from any set of known ones, with attention in both directions.
+"""Masked Transformer: all other sites at once from any set of observed ones, with attention in both directions.
 
 Trained under all orders it is the absorbing model of Hoogeboom et al., "Autoregressive Diffusion Models" (2022),
-section 3: a random number of known sites per example, all others predicted at once with the weight D / (D - t + 1).
+section 3: a random number of observed sites per example, all others predicted at once with the weight D / (D - t + 1).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class FullAttention(MultiHead):
 
 @NETWORKS.register("masked_transformer")
 class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
-    """A Transformer over the sites, in which an unknown one enters as a vector that stands for "unknown".
+    """A Transformer over the sites, with a learned vector in place of the values that are not observed.
 
-    Any order and any block partition with the same weights; `given` takes any set of known sites in one pass. The
+    Any order and any block partition with the same weights; `given` takes any set of observed sites in one pass. The
     parallel form needs a pass per step, as nothing of the pass before can be kept, and so does each step of sampling.
 
     Options: those of `StackedNetwork`; `steps_per_chunk` (steps computed together in the parallel form).
@@ -51,11 +51,11 @@ class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def given(self, x, known, context=None, *, train=False):
+    def given(self, x, observed, context=None, *, train=False):
         num_sites = self.event.num_sites
-        known_BD, sites_D = known.reshape(-1, num_sites), jnp.arange(num_sites)
+        observed_BD, sites_D = observed.reshape(-1, num_sites), jnp.arange(num_sites)
         values_BDE = self.value(flat_sites(x, self.event), sites_D)
-        h = jnp.where(known_BD[..., None], values_BDE, self.unknown.astype(self.dtype))
+        h = jnp.where(observed_BD[..., None], values_BDE, self.unknown.astype(self.dtype))
         h = h + self.site(sites_D)
         if context is not None:
             h = h + self.context(context)[:, None]

@@ -1,9 +1,9 @@
-"""The frame of networks that predict all unknown sites from any set of known ones.
+"""Code shared by networks that predict all other sites from any set of observed ones.
 
-Such a network reads the values of the known sites and a mask that says which they are (Uria, Murray & Larochelle, "A
+Such a network reads the values of the observed sites and their mask (Uria, Murray & Larochelle, "A
 Deep and Tractable Density Estimator", 2014), so one set of parameters supports every order: the features of step t are
-those given the sites of all steps before t. And one pass given a random set of known sites teaches all orders that
-begin with that set.
+those given the sites of all steps before t. One pass given a random set of observed sites trains all orders that begin
+with that set.
 """
 
 from __future__ import annotations
@@ -33,34 +33,37 @@ class OrderAgnosticNetwork(Network):
 
     steps_per_chunk: int = 32
 
-    def given(
-        self, x: jax.Array, known: jax.Array, context: jax.Array | None = None, *, train: bool = False
-    ) -> jax.Array:
-        """Features [B, *grid, F] of all sites given the values x[B, *grid, *value] where `known` bool[B, *grid] is set.
+    CHUNK = 8
+    AHEAD = True
 
-        What x holds elsewhere does not matter. `train=True` needs an rng named "dropout".
+    def given(
+        self, x: jax.Array, observed: jax.Array, context: jax.Array | None = None, *, train: bool = False
+    ) -> jax.Array:
+        """Features [B, *grid, F] of all sites given the values x[B, *grid, *value] at `observed` bool[B, *grid].
+
+        Other values of x do not matter. `train=True` needs an rng named "dropout".
         """
-        raise TypeError(f"{type(self).__name__} has no form for any set of known sites")
+        raise TypeError(f"{type(self).__name__} has no form for any set of observed sites")
 
     @property
     def inputs_per_site(self) -> int:
-        """n + 1, the size of what `inputs` makes of a site."""
+        """n + 1, the number of `inputs` of a site."""
         return numeric_size(self.event) + 1
 
-    def inputs(self, values: jax.Array, known: jax.Array) -> jax.Array:
-        """(x * m, m) of some sites: values [..., value_size] and known bool[...] -> [..., n + 1]."""
-        values = jnp.where(known[..., None], numeric(values, self.event, self.dtype), 0)
-        return jnp.concatenate([values, known[..., None].astype(self.dtype)], -1)
+    def inputs(self, values: jax.Array, observed: jax.Array) -> jax.Array:
+        """(x * m, m) of some sites: values [..., value_size] and observed bool[...] -> [..., n + 1]."""
+        values = jnp.where(observed[..., None], numeric(values, self.event, self.dtype), 0)
+        return jnp.concatenate([values, observed[..., None].astype(self.dtype)], -1)
 
-    def all_inputs(self, x: jax.Array, known: jax.Array) -> jax.Array:
+    def all_inputs(self, x: jax.Array, observed: jax.Array) -> jax.Array:
         """(x * m, m) of all sites, [B, D, n + 1]."""
         values_BDv = flat_sites(x, self.event)
-        return self.inputs(values_BDv, known.reshape(values_BDv.shape[:2]))
+        return self.inputs(values_BDv, observed.reshape(values_BDv.shape[:2]))
 
-    def known_before(self, t: jax.Array, batch_size: int, factorization: Factorization) -> jax.Array:
+    def observed_before(self, t: jax.Array, batch_size: int, factorization: Factorization) -> jax.Array:
         """bool[B, *grid]: the sites of all steps before t."""
-        known = (jnp.asarray(factorization.step) < t).reshape(self.event.grid_shape)
-        return jnp.broadcast_to(known, (batch_size, *known.shape))
+        observed = (jnp.asarray(factorization.step) < t).reshape(self.event.grid_shape)
+        return jnp.broadcast_to(observed, (batch_size, *observed.shape))
 
     def pick(self, features: jax.Array, t: jax.Array, factorization: Factorization) -> jax.Array:
         """Features [B, M, F] of the sites of step t, out of those of all sites."""
@@ -70,13 +73,13 @@ class OrderAgnosticNetwork(Network):
     def scan_steps(self, body: Body, carry: Any, xs: Any, factorization: Factorization) -> jax.Array:
         """Features [B, *grid, F], made step by step, a chunk of steps at a time; `xs` has the steps as first axis.
 
-        Only the carries between the chunks are kept for the gradient; the rest is computed again.
+        Only the carries between the chunks are kept for the gradient; the rest is recomputed.
         """
         num_steps = factorization.num_steps
         chunk = min(self.steps_per_chunk, num_steps)
         count = -(-num_steps // chunk)
 
-        def cut(leaf: jax.Array) -> jax.Array:  # [S, ...] -> [count, chunk, ...]; what lies beyond S is dropped below
+        def cut(leaf: jax.Array) -> jax.Array:  # [S, ...] -> [count, chunk, ...]; the padding is dropped below
             filled = jnp.pad(leaf, [(0, count * chunk - num_steps)] + [(0, 0)] * (leaf.ndim - 1))
             return filled.reshape(count, chunk, *leaf.shape[1:])
 
@@ -90,25 +93,43 @@ class OrderAgnosticNetwork(Network):
         features_BSMF = features_BGCMF.reshape(features_BGCMF.shape[0], count * chunk, *features_BGCMF.shape[3:])
         return to_grid(features_BSMF[:, :num_steps], factorization)
 
+    def _given_steps(
+        self, x: jax.Array, steps_C: jax.Array, factorization: Factorization, context: Any, train: bool = False
+    ) -> jax.Array:
+        """Features [B, C, M, F] of some steps, each given the sites of all steps before it: one pass, C * B rows."""
+
+        def repeat(array: jax.Array) -> jax.Array:  # [B, ...] -> [C * B, ...]
+            return jnp.broadcast_to(array, (len(steps_C), *array.shape)).reshape(-1, *array.shape[1:])
+
+        observed = jax.vmap(lambda t: self.observed_before(t, len(x), factorization))(steps_C)
+        observed = observed.reshape(-1, *self.event.grid_shape)
+        features = self.given(repeat(x), observed, jax.tree.map(repeat, context), train=train)
+        features = features.reshape(len(steps_C), len(x), *features.shape[1:])
+        picked_CBMF = jax.vmap(lambda f, t: self.pick(f, t, factorization))(features, steps_C)
+        return jnp.swapaxes(picked_CBMF, 0, 1)
+
     def __call__(self, x, factorization, context=None, *, train=False):
         def body(network: OrderAgnosticNetwork, carry: tuple[()], steps_C: jax.Array) -> tuple[tuple[()], jax.Array]:
-            def repeat(array: jax.Array) -> jax.Array:  # [B, ...] -> [C * B, ...]
-                return jnp.broadcast_to(array, (len(steps_C), *array.shape)).reshape(-1, *array.shape[1:])
-
-            known = jax.vmap(lambda t: network.known_before(t, len(x), factorization))(steps_C)
-            known = known.reshape(-1, *self.event.grid_shape)
-            all_context = jax.tree.map(repeat, context)
-            features = network.given(repeat(x), known, all_context, train=train)
-            features = features.reshape(len(steps_C), len(x), *features.shape[1:])
-            picked_CBMF = jax.vmap(lambda f, t: network.pick(f, t, factorization))(features, steps_C)
-            return carry, jnp.swapaxes(picked_CBMF, 0, 1)
+            return carry, network._given_steps(x, steps_C, factorization, context, train)
 
         return self.scan_steps(body, (), jnp.arange(factorization.num_steps), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """Nothing: a step finds all that it needs on the canvas."""
+        """Empty: a step reads everything from the canvas."""
         return ()
 
     def step(self, carry, canvas, t, factorization, context=None):
-        features = self.given(canvas, self.known_before(t, len(canvas), factorization), context)
+        features = self.given(canvas, self.observed_before(t, len(canvas), factorization), context)
         return carry, self.pick(features, t, factorization)
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass over k copies of each example, each with other observed sites."""
+        return carry, self._given_steps(canvas, t + jnp.arange(k), factorization, context)
+
+    def keep(self, carries, n):
+        """Nothing was kept."""
+        return carries
+
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
+        features = self.given(canvas, self.observed_before(t, len(canvas), factorization), context)
+        return jax.vmap(lambda i: self.pick(features, t + i, factorization), out_axes=1)(jnp.arange(k))

@@ -1,8 +1,8 @@
 """Two-stream Transformer for any order (Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language
 Understanding", 2019, section 2.3).
 
-The content stream h_i knows the value of site i and attends to the sites of
-its own step and of earlier ones; the query stream g_i knows only where site i is, and attends to the contents of
+The content stream h_i encodes the value of site i and attends to the sites of
+its own step and of earlier ones; the query stream g_i encodes only its position and attends to the contents of
 earlier steps. Both streams have the same weights, and features come from g. Here with absolute positions, pre-norm
 layers, and a content "nothing yet" that comes before all sites, so that the first step has something to attend to.
 """
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS
-from arjax.networks.layers.attention import KVCache, MultiHead, attention
+from arjax.networks.layers.attention import KVCache, MultiHead, attention, write_tokens
 from arjax.networks.layers.blocks import Block, StackedNetwork, apply_layer, prepare_layers, stacked
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 from arjax.networks.layers.steps import to_grid
@@ -33,7 +33,7 @@ class StreamAttention(MultiHead):
         return self._heads(self.key(content_BTE)), self._heads(self.value(content_BTE))
 
     def __call__(self, x_BTE: jax.Array, keys_values: KVCache, mask: jax.Array) -> jax.Array:
-        """What tokens find where the mask [T, T'] or [T'] allows."""
+        """Attention of the tokens to the contents under the mask [T, T'] or [T'], [B, T, E]."""
         return self._merge(attention(self._heads(self.query(x_BTE)), *keys_values, mask))
 
 
@@ -51,25 +51,29 @@ class TwoStreamBlock(Block):
         return (self._add(h, keys_values, may_h, train), self._add(g, keys_values, may_g, train)), None
 
     def contents(self, cache: KVCache, h: jax.Array, begin: jax.Array, visible: jax.Array) -> tuple[KVCache, jax.Array]:
-        """Writes the contents h [B, M, E] into the cache from place `begin` on, and takes them through the layer."""
+        """Writes the contents h [B, T, E] into the cache from place `begin` on, as far as there are places, and takes
+        them through the layer.
+        """
         new = self.attention.keys_values(self.attention_norm(h))
-        where = (0, 0, begin, 0)
-        keys, values = (jax.lax.dynamic_update_slice(old, fresh, where) for old, fresh in zip(cache, new, strict=True))
+        keys, values = (write_tokens(old, fresh, begin) for old, fresh in zip(cache, new, strict=True))
         return (keys, values), self._add(h, (keys, values), visible, False)
 
     def queries(self, cache: KVCache, g: jax.Array, visible: jax.Array) -> jax.Array:
-        """Takes the queries g [B, M, E] through the layer."""
+        """Takes the queries g [B, T, E] through the layer."""
         return self._add(g, cache, visible, False)
 
 
 @NETWORKS.register("two_stream")
 class TwoStream(StackedNetwork):
-    """A Transformer that knows which site it predicts from a stream of its own.
+    """A Transformer with a separate stream for the positions of the sites that it predicts.
 
     Any order and any block partition with the same weights. The step form keeps the keys and values of the contents.
 
     Options: those of `StackedNetwork`.
     """
+
+    CHUNK = 64
+    AHEAD = True
 
     def setup(self):
         self.value = ValueEncoder(self.event, self.width, self.dtype)
@@ -98,7 +102,7 @@ class TwoStream(StackedNetwork):
         return self.nothing.astype(self.dtype) + added
 
     def _added(self, context: jax.Array | None, batch_size: int) -> jax.Array:
-        """What the context adds to every token, [B, 1, E]."""
+        """The contribution of the context to every token, [B, 1, E]."""
         if context is None:
             return jnp.zeros((batch_size, 1, self.width), self.dtype)
         return self.context(context)[:, None]
@@ -112,7 +116,7 @@ class TwoStream(StackedNetwork):
         return to_grid(features, factorization)
 
     def _masks(self, factorization: Factorization) -> tuple[jax.Array, jax.Array]:
-        """Which contents, the first of them before all sites, both may see: [1 + T, 1 + T] and [T, 1 + T]."""
+        """Masks of contents and of queries over the contents, with the start first: [1 + T, 1 + T] and [T, 1 + T]."""
         sites_T = jnp.asarray(factorization.blocks).ravel()
         step_T = jnp.arange(len(sites_T)) // factorization.block_size
         of_content = jnp.concatenate([jnp.full(1, -1), step_T])
@@ -138,18 +142,44 @@ class TwoStream(StackedNetwork):
             caches.append(cache)
         return caches, added
 
-    def step(self, carry, canvas, t, factorization, context=None):
-        caches, added = carry
-        block = factorization.block_size
-        before_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
-        h = self._contents(canvas, before_M, added)
-        g = self._queries(factorization.sites(t)[0], added)
-        sites_T = jnp.asarray(factorization.blocks).ravel()
-        exists = jnp.concatenate([jnp.full(1, True), sites_T < factorization.num_sites])
-        visible = exists & (jnp.arange(len(exists)) < 1 + t * block)
-        new, begin = [], 1 + jnp.maximum(t - 1, 0) * block  # in step 0 nothing of what is written there is visible
+    def _read(self, carry, canvas, steps_k: jax.Array, targets_j: jax.Array, before_j: jax.Array, factorization):
+        """Reads the contents of the consecutive steps k and predicts the steps j, each from the contents of the steps
+        before `before_j`: (caches, features [B, j, M, F]).
+        """
+        (caches, added), blocks_SM = carry, jnp.asarray(factorization.blocks)
+        sites_kM, sites_jM = (jnp.take(blocks_SM, steps, axis=0, mode="clip") for steps in (steps_k, targets_j))
+        h = self._contents(canvas, sites_kM.ravel(), added)
+        g = self._queries(sites_jM.ravel(), added)
+        # The step of each place of the cache; the content before all sites is of step -1.
+        step_C = jnp.concatenate([jnp.full(1, -1), jnp.arange(blocks_SM.size) // factorization.block_size])
+        exists_C = jnp.concatenate([jnp.full(1, True), blocks_SM.ravel() < factorization.num_sites])
+        may_h = exists_C & (step_C <= jnp.repeat(steps_k, factorization.block_size)[:, None])
+        may_g = exists_C & (step_C < jnp.repeat(before_j, factorization.block_size)[:, None])
+        new, begin = [], 1 + steps_k[0] * factorization.block_size
         for i, cache in enumerate(caches):
-            cache, h = self._apply_layer(i, cache, h, begin, visible, method="contents")
-            g = self._apply_layer(i, cache, g, visible, method="queries")
+            cache, h = self._apply_layer(i, cache, h, begin, may_h, method="contents")
+            g = self._apply_layer(i, cache, g, may_g, method="queries")
             new.append(cache)
-        return (new, added), self.out(self.norm(g)).astype(jnp.float32)
+        features = self.out(self.norm(g)).astype(jnp.float32)
+        return (new, added), features.reshape(len(canvas), *sites_jM.shape, self.num_features)
+
+    def step(self, carry, canvas, t, factorization, context=None):
+        carry, features = self.extend(carry, canvas, t, 1, factorization, context)
+        return carry, features[:, 0]
+
+    def extend(self, carry, canvas, t, k, factorization, context=None):
+        """In one pass: the contents of the steps t - 1, ..., t + k - 2 and the queries of t, ..., t + k - 1. From step
+        0 on the contents of these steps themselves: that of the last one is read before its values are known, and again
+        before anything sees it.
+        """
+        targets_k = t + jnp.arange(k)
+        return self._read(carry, canvas, jnp.maximum(t - 1, 0) + jnp.arange(k), targets_k, targets_k, factorization)
+
+    def keep(self, carries, n):
+        """The caches: later steps overwrite those that are not kept before anything sees them."""
+        return carries
+
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
+        targets_k = t + jnp.arange(k)
+        last = jnp.maximum(t - 1, 0)[None]  # the one step whose contents the carry lacks
+        return self._read(carry, canvas, last, targets_k, jnp.full(k, t), factorization)[1]

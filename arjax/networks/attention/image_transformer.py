@@ -20,13 +20,13 @@ from arjax.networks.base import NETWORKS
 class Tiles(ByStep):
     """Local attention in two dimensions, for pixels generated tile by tile, one pixel per step.
 
-    The queries of a tile see, of the pixels generated so far, those of the tile itself and of a margin above, to the
-    left and to the right of it.
+    Of the pixels generated so far, the queries of a tile attend to those of the tile itself and of a margin above, to
+    the left and to the right of it.
 
     Attributes:
       grid: (rows, columns) of the image.
-      tile: of a block of queries, which must divide it.
-      margin: rows above and columns to either side.
+      tile: (rows, columns) of a block of queries; must divide the grid.
+      margin: rows above and columns on either side.
     """
 
     grid: tuple[int, int]
@@ -36,7 +36,7 @@ class Tiles(ByStep):
     SLOTS = False
 
     def _steps(self) -> np.ndarray:
-        """When each pixel of the image and its margin is generated, int[H + above, W + 2 aside]; S: never."""
+        """The step of each pixel of the image and its margin, int[H + above, W + 2 aside]; S in the margin."""
         order = tiles(self.grid, *self.tile)
         steps = np.empty(len(order), np.int32)
         steps[order] = np.arange(len(order))
@@ -51,17 +51,17 @@ class Tiles(ByStep):
         both = jnp.moveaxis(both, axis + 2, axis + 1)
         return both.reshape(*both.shape[:axis], -1, *both.shape[axis + 2 :])
 
-    def queries(self, x_BNTH, slots):
+    def queries(self, x_BNTH, block_size):
         return windows(x_BNTH, 2, self.tile[0] * self.tile[1])
 
-    def keys(self, x_BNTH, slots):
+    def keys(self, x_BNTH, block_size):
         (rows, columns), (height, width) = self.grid, self.tile
         tiled = x_BNTH.reshape(*x_BNTH.shape[:2], rows // height, columns // width, height, width, x_BNTH.shape[-1])
         plane = jnp.swapaxes(tiled, 3, 4).reshape(*x_BNTH.shape[:2], rows, columns, x_BNTH.shape[-1])
         around = self._around(plane, 2)
         return around.reshape(*around.shape[:3], -1, around.shape[-1])
 
-    def mask(self, num_steps, slots):
+    def mask(self, num_steps, block_size):
         above, aside = self.margin
         inner = self._steps()[above:, aside : aside + self.grid[1]]
         keys = self._around(jnp.asarray(inner) - num_steps, 0) + num_steps  # beyond the image: S
@@ -69,17 +69,17 @@ class Tiles(ByStep):
         queries_GQ = jnp.arange(num_steps).reshape(-1, self.tile[0] * self.tile[1])
         return seen_GK[:, None] <= queries_GQ[..., None]
 
-    def restore(self, out_BNGQH, num_steps, slots):
+    def restore(self, out_BNGQH, num_steps, block_size):
         return out_BNGQH.reshape(*out_BNGQH.shape[:2], num_steps, out_BNGQH.shape[-1])
 
     def _place(self, t: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Where the tile of step t begins, and the place of its pixel in it."""
+        """Row and column of the first pixel of the tile of step t, and of its own pixel within the tile."""
         (_, columns), (height, width) = self.grid, self.tile
         tile, inside = t // (height * width), t % (height * width)
         across = columns // width
         return tile // across * height, tile % across * width, inside // width, inside % width
 
-    def init_cache(self, shape, num_steps, slots, dtype):
+    def init_cache(self, shape, num_steps, block_size, dtype):
         """The image with its margin."""
         batch, heads, size = shape
         (rows, columns), (above, aside) = self.grid, self.margin
@@ -126,9 +126,9 @@ class Tiles(ByStep):
 class ImageTransformer(PatternNetwork):
     """Blocks of queries attend to a memory block around them (section 3.3 of the paper), in one or two dimensions.
 
-    One number each, `query_block=(l_q,)` and `memory=(l_m,)`: blocks of l_q steps see themselves and the l_m steps
-    before, in any order and partition. Two numbers, (h_q, w_q) and (h_m, w_m): rectangles see themselves, h_m rows
-    above and w_m columns to either side; the image is then generated rectangle by rectangle, with
+    One number each, `query_block=(l_q,)` and `memory=(l_m,)`: blocks of l_q steps attend to themselves and the l_m
+    steps before, in any order and partition. Two numbers, (h_q, w_q) and (h_m, w_m): rectangles attend to themselves,
+    h_m rows above and w_m columns on either side; the image is then generated rectangle by rectangle, with
     `model.ordering=tiles(...)`.
 
     Normalisation comes before each branch, as in all our Transformers; in the paper it comes after.
@@ -162,7 +162,7 @@ class ImageTransformer(PatternNetwork):
 
 
 def check_tiles(grid_shape: tuple[int, ...], factorization, block: tuple[int, int]) -> None:
-    """Raises `UserError` unless single sites come rectangle by rectangle."""
+    """Raises `UserError` unless the order visits single sites rectangle by rectangle."""
     if len(grid_shape) != 2 or any(length % side for length, side in zip(grid_shape, block, strict=True)):
         raise UserError(f"network.query_block={block} must divide a grid of two dimensions, not {grid_shape}")
     order = tiles(grid_shape, *block)

@@ -60,9 +60,9 @@ def linear_attention(
 
 
 class LinearAttention(MultiHead):
-    """Linear attention over blocks of M tokens: token n sees all tokens of blocks <= n // M.
+    """Linear attention over blocks of M tokens: token n attends to all tokens of blocks <= n // M.
 
-    The step form is a recurrent network whose state, the sum of phi(k) [v, 1]', has the same size at any length
+    The step form is a recurrent network: its state, the sum of phi(k) [v, 1]', has the same size at any length
     (section 3.4, equations 16 to 20).
     """
 
@@ -105,6 +105,16 @@ class LinearAttention(MultiHead):
         k = jnp.where((block < n)[:, None], k, 0)
         return state_BNHE + jnp.einsum("bnth,bnte->bnhe", k, with_one(v), preferred_element_type=jnp.float32)
 
+    def ahead(self, state_BNHE: jax.Array, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
+        """Blocks that each come in place of block t: each adds its own keys and values to the state."""
+        q, k, v = self._qkv(x_BTE)
+        block = jnp.arange(x_BTE.shape[1]) // block_size
+        weights = jnp.einsum("bnqh,bnkh->bnqk", q, k, preferred_element_type=jnp.float32)
+        weights = jnp.where(block[:, None] == block, weights, 0).astype(v.dtype)
+        inside = jnp.einsum("bnqk,bnke->bnqe", weights, with_one(v), preferred_element_type=jnp.float32)
+        before = jnp.einsum("bnqh,bnhe->bnqe", q.astype(jnp.float32), state_BNHE)
+        return self._merge(normalised(inside + before))
+
 
 @NETWORKS.register("linear_attention")
 class LinearTransformer(BlockNetwork):
@@ -116,6 +126,8 @@ class LinearTransformer(BlockNetwork):
     chunk_size: int = 64
 
     CHUNK = 64
+    UNBOUNDED = True
+    AHEAD = True
     SMALL = {"width": 32, "num_layers": 2, "num_heads": 4, "chunk_size": 4}
 
     def make_attention(self):

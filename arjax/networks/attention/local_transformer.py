@@ -18,7 +18,13 @@ class LocalTransformer(PatternNetwork):
 
     window: int = 64
 
+    UNBOUNDED = True
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "window": 3}
+
+    @property
+    def unbounded(self):
+        """Where the window is not longer than what was seen in training."""
+        return super().unbounded and self.window <= self.event.num_sites
 
     def patterns(self):
         window = min(self.window, self.event.num_sites)

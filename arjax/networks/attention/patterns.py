@@ -1,7 +1,7 @@
-"""Whom a token may look at, when it is not all earlier ones: patterns of attention between the steps.
+"""Patterns of attention between the steps, for tokens that attend to some of the earlier ones only.
 
-Each pattern is a set of pairs (i, j), step i looks at step j <= i, laid out so that no array of S x S is made: in
-blocks of queries, each with the keys it may need, and a mask within the block. The M tokens of a step see the same.
+A pattern is a set of pairs (i, j): step i attends to step j <= i. Its layout avoids arrays of S x S: blocks of queries,
+each with the keys that it may need, and a mask within the block. The M tokens of a step attend to the same steps.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ KVCache = tuple[jax.Array, jax.Array]
 class Pattern(Protocol):
     """The layout of a pattern, for whole sequences and for one step."""
 
-    def queries(self, x_BNTH: jax.Array, slots: int) -> jax.Array:
+    def queries(self, x_BNTH: jax.Array, block_size: int) -> jax.Array:
         """Tokens [B, N, S*M, H] in blocks of queries, [B, N, G, Q, H]."""
 
-    def keys(self, x_BNTH: jax.Array, slots: int) -> jax.Array:
-        """Tokens [B, N, S*M, H] as what each block may need, [B, N, G, K, H]."""
+    def keys(self, x_BNTH: jax.Array, block_size: int) -> jax.Array:
+        """Tokens [B, N, S*M, H] -> the keys or values that each block may need, [B, N, G, K, H]."""
 
-    def mask(self, num_steps: int, slots: int) -> jax.Array:
-        """bool[G or 1, Q, K]: what each query of a block sees."""
+    def mask(self, num_steps: int, block_size: int) -> jax.Array:
+        """bool[G or 1, Q, K]: whether each query of a block attends to each key."""
 
-    def restore(self, out_BNGQH: jax.Array, num_steps: int, slots: int) -> jax.Array:
+    def restore(self, out_BNGQH: jax.Array, num_steps: int, block_size: int) -> jax.Array:
         """Blocks of queries -> tokens [B, N, S*M, H]."""
 
+<<<<<<< HEAD
     #: Whether the axis before the last of a cache is that of the indices of a step.
     SLOTS: ClassVar[bool]
 
@@ -43,24 +44,33 @@ class Pattern(Protocol):
         """Keeps the keys and values [B*N, M, H] of step t in a cache that `in_room` has made.
 
         Returns the cache, the keys and values [B*N, K, H] that step t may need, and bool[K], which of them it sees.
+=======
+    def init_cache(self, shape: tuple[int, int, int], num_steps: int, block_size: int, dtype: str) -> KVCache:
+        """An empty cache for the keys and values that later steps need; `shape` is (B, N, H)."""
+
+    def step(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[KVCache, KVCache, jax.Array]:
+        """Adds the keys and values [B, N, M, H] of step t.
+
+        Returns the cache, keys and values [B, N, K, H], and bool[K], whether step t attends to each.
+>>>>>>> main
         """
 
     def extend(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[Any, KVCache, jax.Array]:
-        """What the steps t, t + 1, ... see, whose keys and values are [B, N, k, M, H]; t + k may be beyond the end.
+        """Adds the keys and values [B, N, k, M, H] of the steps t, t + 1, ...; t + k may be beyond the end.
 
-        Returns what `keep` makes a cache of, keys and values [B, N, G, K, H] for the queries in G equal groups, and
-        bool[G, Q or 1, K], which of them each query of a group sees.
+        Returns the input of `keep`, keys and values [B, N, G, K, H] for the queries in G equal groups, and
+        bool[G, Q or 1, K], whether each query of a group attends to each key.
         """
 
     def keep(self, carries: Any, n: jax.Array) -> KVCache:
         """The cache after the first n of these steps."""
 
     def graph(self, num_steps: int) -> np.ndarray:
-        """The definition: bool[S, S], [i, j] iff step i looks at step j."""
+        """The definition: bool[S, S], [i, j] iff step i attends to step j."""
 
 
 def windows(x: jax.Array, axis: int, size: int, before: int = 0, after: int = 0) -> jax.Array:
-    """Cuts an axis into blocks of `size`, each with what lies up to `before` before and `after` behind it.
+    """Cuts an axis into blocks of `size`, each with the `before` elements before it and the `after` elements after it.
 
     The axis [T] becomes two, [ceil(T / size), before + size + after]; zeros where there is nothing.
     """
@@ -79,16 +89,16 @@ def windows(x: jax.Array, axis: int, size: int, before: int = 0, after: int = 0)
 
 
 def join(x: jax.Array, axis: int, length: int) -> jax.Array:
-    """Blocks without overlap back to one axis of the given length: the inverse of `windows` without surroundings."""
+    """Blocks without overlap back to one axis of the given length: the inverse of `windows` without margins."""
     axis %= x.ndim
     flat = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
     return jax.lax.slice_in_dim(flat, 0, length, axis=axis)
 
 
-def per_token(mask: jax.Array, slots: int) -> jax.Array:
+def per_token(mask: jax.Array, block_size: int) -> jax.Array:
     """A mask [..., Q, K] or [K] between steps -> between their tokens."""
-    mask = jnp.repeat(mask, slots, axis=-1)
-    return jnp.repeat(mask, slots, axis=-2) if mask.ndim > 1 else mask
+    mask = jnp.repeat(mask, block_size, axis=-1)
+    return jnp.repeat(mask, block_size, axis=-2) if mask.ndim > 1 else mask
 
 
 def flat_tokens(cache: jax.Array, groups: int = 1) -> jax.Array:
@@ -103,7 +113,7 @@ def in_room(pattern: Pattern, cache: KVCache) -> KVCache:
 
 
 class ByStep:
-    """Patterns whose cache has a place for every step: later steps overwrite what is not kept before any sees it."""
+    """Patterns with a place for every step in the cache: later steps overwrite rejected ones before any reads them."""
 
     def keep(self, carries, n):
         return carries
@@ -116,10 +126,10 @@ def write(cache: KVCache, new: KVCache, start: tuple) -> KVCache:
 
 @dataclasses.dataclass(frozen=True)
 class Near:
-    """Blocks of `size` steps see themselves and `memory` steps before, but no step further back than `window` - 1.
+    """Blocks of `size` steps attend to themselves and `memory` steps before, at most `window` - 1 steps back.
 
     Attributes:
-      window: how many steps a step sees, itself included; 0 for no other bound than the block.
+      window: number of steps that a step attends to, itself included; 0 for no other bound than the block.
     """
 
     size: int
@@ -129,49 +139,57 @@ class Near:
     SLOTS = True
 
     def sees(self, i, j):
-        """Whether step i looks at step j, given that j <= i."""
+        """Whether step i attends to step j, given that j <= i."""
         bound = i // self.size * self.size - self.memory
         return (j >= bound) & (j > i - self.window) if self.window else j >= bound
 
-    def queries(self, x_BNTH, slots):
-        return windows(x_BNTH, 2, self.size * slots)
+    def queries(self, x_BNTH, block_size):
+        return windows(x_BNTH, 2, self.size * block_size)
 
-    def keys(self, x_BNTH, slots):
-        return windows(x_BNTH, 2, self.size * slots, before=self.memory * slots)
+    def keys(self, x_BNTH, block_size):
+        return windows(x_BNTH, 2, self.size * block_size, before=self.memory * block_size)
 
-    def mask(self, num_steps, slots):
+    def mask(self, num_steps, block_size):
         i_Q1 = self.memory + np.arange(self.size)[:, None]  # within the block of keys
         j_K = np.arange(self.memory + self.size)
         near_QK = (j_K <= i_Q1) & ((j_K > i_Q1 - self.window) if self.window else True)
         exists_GK = jnp.arange(-(-num_steps // self.size))[:, None] * self.size + j_K >= self.memory
-        return per_token(jnp.asarray(near_QK), slots) & jnp.repeat(exists_GK, slots, axis=-1)[:, None]
+        return per_token(jnp.asarray(near_QK), block_size) & jnp.repeat(exists_GK, block_size, axis=-1)[:, None]
 
-    def restore(self, out_BNGQH, num_steps, slots):
-        return join(out_BNGQH, 2, num_steps * slots)
+    def restore(self, out_BNGQH, num_steps, block_size):
+        return join(out_BNGQH, 2, num_steps * block_size)
 
     def _ring(self, num_steps: int) -> int:
         return min(self.window or self.memory + self.size, num_steps)
 
-    def init_cache(self, shape, num_steps, slots, dtype):
-        """A ring: step j stands at j modulo its length."""
+    def init_cache(self, shape, num_steps, block_size, dtype):
+        """A ring: step j has the index j modulo its length."""
         batch, heads, size = shape
-        zeros = jnp.zeros((batch, heads, self._ring(num_steps), slots, size), dtype)
+        zeros = jnp.zeros((batch, heads, self._ring(num_steps), block_size, size), dtype)
         return zeros, zeros
 
     def step(self, cache, new, t):
+<<<<<<< HEAD
         slots = new[0].shape[1]
         ring = cache[0].shape[1] // slots
         cache = write(cache, new, (0, t % ring * slots, 0))
         j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t that stands at this place
         return cache, cache, per_token((j_K >= 0) & self.sees(t, j_K), slots)
+=======
+        ring, block_size = cache[0].shape[2:4]
+        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, t % ring, 0, 0))
+        j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t with this index
+        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
+        return cache, seen, per_token((j_K >= 0) & self.sees(t, j_K), block_size)
+>>>>>>> main
 
     def extend(self, cache, new, t):
-        """The ring stays as it is: what a step that is not kept would overwrite is still needed."""
-        ring, slots, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
+        """The ring is not written yet: a step that is not kept would overwrite keys that are still needed."""
+        ring, block_size, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
         j_K, i_k1 = jnp.concatenate([ring_steps(t, ring), i_k]), i_k[:, None]
         seen = tuple(flat_tokens(jnp.concatenate(pair, 2)) for pair in zip(cache, new, strict=True))
         visible = (j_K >= 0) & (j_K <= i_k1) & self.sees(i_k1, j_K)
-        return (cache, new, t), seen, per_token(visible, slots)[None]
+        return (cache, new, t), seen, per_token(visible, block_size)[None]
 
     def keep(self, carries, n):
         cache, new, t = carries
@@ -184,7 +202,7 @@ class Near:
 
 @dataclasses.dataclass(frozen=True)
 class Strided(ByStep):
-    """Step i sees the steps i, i - stride, i - 2 stride, ...: those further back than `skip`, where that is given.
+    """Step i attends to the steps i, i - stride, i - 2 stride, ...; with `skip`, only to those further back than it.
 
     Child et al., "Generating Long Sequences with Sparse Transformers" (2019), section 4.3: A(2) of the strided pattern.
     """
@@ -192,28 +210,34 @@ class Strided(ByStep):
     stride: int
     skip: int = -1
 
+<<<<<<< HEAD
     SLOTS = True
 
     def queries(self, x_BNTH, slots):
         rows = windows(x_BNTH, 2, self.stride * slots)  # [B, N, S / stride, stride * M, H]
         rows = rows.reshape(*rows.shape[:3], self.stride, slots, rows.shape[-1])
+=======
+    def queries(self, x_BNTH, block_size):
+        rows = windows(x_BNTH, 2, self.stride * block_size)  # [B, N, S / stride, stride * M, H]
+        rows = rows.reshape(*rows.shape[:3], self.stride, block_size, rows.shape[-1])
+>>>>>>> main
         columns = jnp.moveaxis(rows, 3, 2)  # one block per remainder
         return columns.reshape(*columns.shape[:3], -1, columns.shape[-1])
 
     keys = queries
 
-    def mask(self, num_steps, slots):
+    def mask(self, num_steps, block_size):
         row = jnp.arange(-(-num_steps // self.stride))
-        return per_token(self.stride * (row[:, None] - row) > self.skip, slots)[None]
+        return per_token(self.stride * (row[:, None] - row) > self.skip, block_size)[None]
 
-    def restore(self, out_BNGQH, num_steps, slots):
-        rows = jnp.moveaxis(out_BNGQH.reshape(*out_BNGQH.shape[:3], -1, slots, out_BNGQH.shape[-1]), 2, 3)
-        return rows.reshape(*rows.shape[:2], -1, rows.shape[-1])[:, :, : num_steps * slots]
+    def restore(self, out_BNGQH, num_steps, block_size):
+        rows = jnp.moveaxis(out_BNGQH.reshape(*out_BNGQH.shape[:3], -1, block_size, out_BNGQH.shape[-1]), 2, 3)
+        return rows.reshape(*rows.shape[:2], -1, rows.shape[-1])[:, :, : num_steps * block_size]
 
-    def init_cache(self, shape, num_steps, slots, dtype):
-        """One row per remainder, so that what a step sees lies together."""
+    def init_cache(self, shape, num_steps, block_size, dtype):
+        """One row per remainder, so that the keys of a step are contiguous."""
         batch, heads, size = shape
-        zeros = jnp.zeros((batch, heads, self.stride, -(-num_steps // self.stride), slots, size), dtype)
+        zeros = jnp.zeros((batch, heads, self.stride, -(-num_steps // self.stride), block_size, size), dtype)
         return zeros, zeros
 
     def step(self, cache, new, t):
@@ -225,7 +249,7 @@ class Strided(ByStep):
         return cache, seen, per_token(visible, slots)
 
     def extend(self, cache, new, t):
-        """One group of queries per step: each sees the row of its remainder."""
+        """One group of queries per step: each attends to the row of its remainder."""
         row_k, remainder_k = jnp.divmod(t + jnp.arange(new[0].shape[2]), self.stride)
         pairs = zip(cache, new, strict=True)
         cache = tuple(old.at[:, :, remainder_k, row_k].set(fresh, mode="drop") for old, fresh in pairs)
@@ -240,10 +264,10 @@ class Strided(ByStep):
 
 @dataclasses.dataclass(frozen=True)
 class Summary(ByStep):
-    """Every step sees `count` steps of each block of `size` that came before: of earlier blocks only, with `skip`.
+    """Every step attends to `count` earlier steps of each block of `size`: with `skip`, of earlier blocks only.
 
-    They are the last ones of the block, but for the `offset` behind them. Child et al. (2019), section 4.3: A(2) of the
-    fixed pattern, where `size` is l and `count` is c.
+    They are the last steps of the block, except for the `offset` after them. Child et al. (2019), section 4.3: A(2) of
+    the fixed pattern, where `size` is l and `count` is c.
     """
 
     size: int
@@ -255,39 +279,41 @@ class Summary(ByStep):
 
     @property
     def first(self) -> int:
-        """Where in a block its summary begins."""
+        """Position in a block at which its summary begins."""
         return self.size - self.offset - self.count
 
     def _steps(self, num: int) -> jax.Array:
-        """The steps that summarise their block, int[num]."""
+        """The steps that are part of a summary, int[num]."""
         n = jnp.arange(num)
         return n // self.count * self.size + self.first + n % self.count
 
     def sees(self, i, j):
-        """Whether step i looks at step j, given that j is one of a summary."""
+        """Whether step i attends to step j, given that j is part of a summary."""
         return j // self.size < i // self.size if self.skip else j <= i
 
-    def queries(self, x_BNTH, slots):
+    def queries(self, x_BNTH, block_size):
         return x_BNTH[:, :, None]
 
-    def keys(self, x_BNTH, slots):
-        rows = windows(x_BNTH, 2, self.size * slots)[:, :, :, self.first * slots : (self.first + self.count) * slots]
+    def keys(self, x_BNTH, block_size):
+        tokens = slice(self.first * block_size, (self.first + self.count) * block_size)
+        rows = windows(x_BNTH, 2, self.size * block_size)[:, :, :, tokens]
         return rows.reshape(*rows.shape[:2], 1, -1, rows.shape[-1])
 
-    def mask(self, num_steps, slots):
+    def mask(self, num_steps, block_size):
         j_K = self._steps(-(-num_steps // self.size) * self.count)
-        return per_token(self.sees(jnp.arange(num_steps)[:, None], j_K), slots)[None]
+        return per_token(self.sees(jnp.arange(num_steps)[:, None], j_K), block_size)[None]
 
-    def restore(self, out_BNGQH, num_steps, slots):
+    def restore(self, out_BNGQH, num_steps, block_size):
         return out_BNGQH[:, :, 0]
 
-    def init_cache(self, shape, num_steps, slots, dtype):
-        """The summaries, and one more place where all other steps are written to."""
+    def init_cache(self, shape, num_steps, block_size, dtype):
+        """The summaries, and one more place, to which all other steps are written."""
         batch, heads, size = shape
-        zeros = jnp.zeros((batch, heads, -(-num_steps // self.size) * self.count + 1, slots, size), dtype)
+        zeros = jnp.zeros((batch, heads, -(-num_steps // self.size) * self.count + 1, block_size, size), dtype)
         return zeros, zeros
 
     def step(self, cache, new, t):
+<<<<<<< HEAD
         slots = new[0].shape[1]
         length = cache[0].shape[1] // slots
         place = t % self.size - self.first
@@ -296,9 +322,19 @@ class Summary(ByStep):
         cache = write(cache, new, (0, place * slots, 0))
         j_K = self._steps(length)  # the one more place would be of a step that does not exist
         return cache, cache, per_token((j_K <= t) & self.sees(t, j_K), slots)
+=======
+        length, block_size = cache[0].shape[2:4]
+        place = t % self.size - self.first
+        kept = (place >= 0) & (place < self.count)
+        place = jnp.where(kept, t // self.size * self.count + place, length - 1)
+        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, place, 0, 0))
+        seen = tuple(a[:, :, :-1].reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
+        j_K = self._steps(length - 1)
+        return cache, seen, per_token((j_K <= t) & self.sees(t, j_K), block_size)
+>>>>>>> main
 
     def extend(self, cache, new, t):
-        length, slots, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
+        length, block_size, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
         place_k = i_k % self.size - self.first
         kept_k = (place_k >= 0) & (place_k < self.count)
         place_k = jnp.where(kept_k, i_k // self.size * self.count + place_k, length)
@@ -306,7 +342,7 @@ class Summary(ByStep):
         cache = tuple(old.at[:, :, place_k].set(fresh, mode="drop") for old, fresh in pairs)
         j_K, i_k1 = self._steps(length - 1), i_k[:, None]
         visible = (j_K <= i_k1) & self.sees(i_k1, j_K)
-        return cache, tuple(flat_tokens(a[:, :, :-1]) for a in cache), per_token(visible, slots)[None]
+        return cache, tuple(flat_tokens(a[:, :, :-1]) for a in cache), per_token(visible, block_size)[None]
 
     def graph(self, num_steps):
         i, j = np.indices((num_steps, num_steps))

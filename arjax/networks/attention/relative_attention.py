@@ -1,4 +1,4 @@
-"""Attention by relative positions to a segment and the memory before it, as Transformer-XL has it.
+"""Attention by relative positions to a segment and the memory before it, as in Transformer-XL.
 
 Dai, Yang, Yang, Carbonell, Le & Salakhutdinov, "Transformer-XL: Attentive Language Models Beyond a Fixed-Length
 Context", 2019, sections 3.2 and 3.3.
@@ -16,13 +16,13 @@ from arjax.networks.layers.attention import MultiHead
 from arjax.networks.layers.embedding import PositionEncoder
 from arjax.networks.layers.rings import put_in_ring, ring_steps
 
-#: u and v of section 3.3, [N, H] each: what content and what distance are looked for, whatever the query.
+#: u and v of section 3.3, [N, H] each: biases of the query for contents and for distances.
 Biases = tuple[jax.Array, jax.Array]
 
 
 def by_key(scores: jax.Array) -> jax.Array:
-    """Scores by distance -> scores by key, both [..., L, C]: that of query i at distance C - 1 - e stands at e, and
-    belongs to key e - (L - 1 - i). Appendix B: one shift, no array of L x C x H. What lies behind the query is garbage.
+    """Scores by distance -> scores by key, both [..., L, C]: that of query i at distance C - 1 - e has index e, and
+    belongs to key e - (L - 1 - i). Appendix B: one shift, no array of L x C x H. Entries after the query are undefined.
     """
     *lead, length, reach = scores.shape
     padded = jnp.pad(scores, [(0, 0)] * (len(lead) + 1) + [(0, 1)]).reshape(*lead, -1)
@@ -34,7 +34,7 @@ class RelativeAttention(MultiHead):
 
     A_ij = q_i k_j' + q_i (W_R R_(i-j))' + u k_j' + v (W_R R_(i-j))',   a = softmax(A / sqrt(H)) V
 
-    where R_d are sinusoids of the distance d in steps. The tokens of one step see each other, at distance 0. In
+    where R_d are sinusoids of the distance d in steps. The tokens of one step attend to each other, at distance 0. In
     training no gradient flows into the states of the memory.
     """
 
@@ -89,7 +89,7 @@ class RelativeAttention(MultiHead):
         position = jnp.swapaxes(by_key(jnp.swapaxes(position, 3, 4)), 3, 4).reshape(*content.shape[:4], -1)
         visible = self._visible(num_segments, length, memory, block_size)
         mixed = jnp.einsum(
-            "bngqk,bngkh->bngqh", self._softmax(content, _per_slot(position, block_size), visible), value
+            "bngqk,bngkh->bngqh", self._softmax(content, _per_token(position, block_size), visible), value
         )
         return self._merge(mixed.reshape(*mixed.shape[:2], -1, mixed.shape[-1])[:, :, : x_BTE.shape[1]])
 
@@ -101,7 +101,7 @@ class RelativeAttention(MultiHead):
         return (key >= 0) & (key <= query)
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int, biases: Biases) -> tuple[jax.Array, ...]:
-        """Keys and values of the last C steps, [B, N, C*M, H], in a ring where step t stands at t mod C; W_R R_d."""
+        """Keys and values of the last C steps, [B, N, C*M, H], in a ring with step t at index t mod C; W_R R_d."""
         reach = min(self.memory + self.segment, num_steps)
         empty = jnp.zeros((batch_size, self.num_heads, reach * block_size, self.kv_shape[1]), self.dtype)
         return empty, empty, self._distances(reach)
@@ -109,7 +109,7 @@ class RelativeAttention(MultiHead):
     def step(
         self, cache: tuple[jax.Array, ...], x_BME: jax.Array, t: jax.Array, biases: Biases
     ) -> tuple[tuple[jax.Array, ...], jax.Array]:
-        """The tokens of step t: they see its segment so far and the memory before it, at most C steps."""
+        """The tokens of step t: they attend to its segment so far and the memory before it, at most C steps."""
         keys, values, distances_NCH = cache
         u, v = biases[0][:, None], biases[1][:, None]
         block_size, reach = x_BME.shape[1], distances_NCH.shape[1]
@@ -122,13 +122,13 @@ class RelativeAttention(MultiHead):
         position = jnp.take(jnp.einsum("bnqh,nch->bnqc", q + v, distances_NCH), distance_C, axis=-1)
         content = jnp.einsum("bnqh,bnkh->bnqk", q + u, keys)
         visible = jnp.repeat(t - distance_C >= first, block_size)
-        weights = self._softmax(content, _per_slot(position, block_size), visible)
+        weights = self._softmax(content, _per_token(position, block_size), visible)
         return (keys, values, distances_NCH), self._merge(jnp.einsum("bnqk,bnkh->bnqh", weights, values))
 
     def extend(
         self, cache: tuple[jax.Array, ...], x_BTE: jax.Array, t: jax.Array, block_size: int, biases: Biases
     ) -> tuple[tuple[Any, ...], jax.Array]:
-        """The tokens of the steps t, t + 1, ...: they see the ring before them and one another."""
+        """The tokens of the steps t, t + 1, ...: they attend to the ring before them and to one another."""
         keys, values, distances_NCH = cache
         u, v = biases[0][:, None], biases[1][:, None]
         reach, step_T = distances_NCH.shape[1], t + jnp.arange(x_BTE.shape[1]) // block_size
@@ -152,14 +152,14 @@ class RelativeAttention(MultiHead):
         def by_step(tokens: jax.Array, steps: int) -> jax.Array:  # [B, N, steps * M, H] -> [B, N, steps, M, H]
             return tokens.reshape(*tokens.shape[:2], steps, -1, tokens.shape[-1])
 
-        slots = rings[0].shape[2] // reach
+        size = rings[0].shape[2] // reach  # tokens of a step
         kept = [
-            put_in_ring(by_step(ring, reach), by_step(fresh, fresh.shape[2] // slots), t, n, axis=2).reshape(ring.shape)
+            put_in_ring(by_step(ring, reach), by_step(fresh, fresh.shape[2] // size), t, n, axis=2).reshape(ring.shape)
             for ring, fresh in zip(rings, new, strict=True)
         ]
         return *kept, distances_NCH
 
 
-def _per_slot(scores: jax.Array, block_size: int) -> jax.Array:
-    """Scores by step -> scores by token: all indices of a step are as far away."""
+def _per_token(scores: jax.Array, block_size: int) -> jax.Array:
+    """Scores by step -> scores by token: all tokens of a step have the same distance."""
     return scores if block_size == 1 else jnp.repeat(scores, block_size, axis=-1)

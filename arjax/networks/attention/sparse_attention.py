@@ -1,4 +1,4 @@
-"""Self-attention along sparse patterns: memory and time as the pattern has pairs, not as the square of the length."""
+"""Self-attention along sparse patterns: memory and time grow with the number of pairs, not with the length squared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from arjax.networks.attention.patterns import KVCache, Pattern, in_room
 from arjax.networks.attention.transformer import BlockNetwork
 from arjax.networks.layers.attention import SelfAttention
 
-#: A pattern for some of the heads, and how many.
+#: Patterns, each with its number of heads.
 HeadPatterns = tuple[tuple[Pattern, int], ...]
 #: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
 NOTHING = -1e30
@@ -26,7 +26,7 @@ class InRoom(NamedTuple):
 
 
 def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """softmax(q k' / sqrt(H)) v over what the mask allows, 0 where that is nothing, and the log of the softmax's sum.
+    """softmax(q k' / sqrt(H)) v over the keys in the mask, 0 where there are none, and the log of the softmax's sum.
 
     q [..., Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
     """
@@ -36,7 +36,7 @@ def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array)
     weights = jnp.where(mask, jnp.exp(scores - largest), 0.0)
     total = weights.sum(-1, keepdims=True)
     seen = total > 0
-    total = jnp.where(seen, total, 1.0)  # not a small number: slopes of the quotient have its square below the line
+    total = jnp.where(seen, total, 1.0)  # not a small number: the derivative of the quotient divides by its square
     out = jnp.einsum("...qk,...kh->...qh", (weights / total).astype(v.dtype), v)
     return out, jnp.where(seen, jnp.log(total) + largest, NOTHING)[..., 0]
 
@@ -53,15 +53,15 @@ class PatternAttention(SelfAttention):
     """Self-attention in which each group of heads follows its own pattern, or all follow the union of all patterns.
 
     Attributes:
-      patterns: of groups of heads.
-      merged: whether all heads attend to the union of the patterns instead, which must be disjoint then.
+      patterns: each with the number of heads that follow it.
+      merged: whether all heads attend to the union of the patterns instead; these must then be disjoint.
     """
 
     patterns: HeadPatterns = ()
     merged: bool = False
 
     def _groups(self) -> list[tuple[Pattern, slice]]:
-        """Each pattern and the heads that follow it."""
+        """Each pattern and its heads."""
         if self.merged:
             return [(pattern, slice(0, self.num_heads)) for pattern, _ in self.patterns]
         ends = np.cumsum([count for _, count in self.patterns])
@@ -80,20 +80,25 @@ class PatternAttention(SelfAttention):
             q, k, v = (a[:, heads] for a in qkv)
             blocks = pattern.queries(q, block_size), pattern.keys(k, block_size), pattern.keys(v, block_size)
             out, log_sum = partial_attention(*blocks, pattern.mask(num_steps, block_size))
-            restore = functools.partial(pattern.restore, num_steps=num_steps, slots=block_size)
+            restore = functools.partial(pattern.restore, num_steps=num_steps, block_size=block_size)
             parts.append((restore(out), restore(log_sum[..., None])[..., 0]))
         return self._combine(parts)
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> list[KVCache]:
-        """What each pattern keeps."""
+        """An empty cache per pattern."""
         size = self.kv_shape[1]
         return [
             pattern.init_cache((batch_size, heads.stop - heads.start, size), num_steps, block_size, self.dtype)
             for pattern, heads in self._groups()
         ]
 
+<<<<<<< HEAD
     def step(self, cache: list[KVCache] | InRoom, x_BME: jax.Array, t: jax.Array) -> tuple[Any, jax.Array]:
         """The tokens of step t, which attend to what their patterns hold."""
+=======
+    def step(self, cache: list[KVCache], x_BME: jax.Array, t: jax.Array) -> tuple[list[KVCache], jax.Array]:
+        """The tokens of step t, which attend to the steps of their patterns."""
+>>>>>>> main
         qkv, kept, parts = self._qkv(x_BME, t), [], []
         for (pattern, heads), old in zip(self._groups(), self.room(cache).caches, strict=True):
             shape = qkv[0][:, heads].shape
@@ -132,12 +137,12 @@ class PatternAttention(SelfAttention):
 
 
 class PatternNetwork(BlockNetwork):
-    """Transformer blocks whose heads follow patterns; subclasses say which."""
+    """Transformer blocks with heads that follow patterns; subclasses define these."""
 
     CHUNK = 64
 
     def patterns(self) -> HeadPatterns:
-        """The patterns of each layer and how many heads follow each."""
+        """The patterns of each layer, each with its number of heads."""
         raise TypeError(f"{type(self).__name__} has no patterns")
 
     def unites(self) -> bool:
@@ -160,7 +165,7 @@ class PatternNetwork(BlockNetwork):
         return self._room(carry, n * factorization.block_size, past)
 
     def dependencies(self, factorization):
-        """The tokens of step t see what those of a chain of L steps read, and the token of step s reads step s - 1."""
+        """Step t depends on step s - 1 iff a path of L edges leads from t to s, as the token of step s reads s - 1."""
         num_steps, step_D = factorization.num_steps, np.asarray(factorization.step)
         graph_SS = np.eye(num_steps, dtype=bool)
         for pattern, _ in self.patterns():
@@ -168,5 +173,5 @@ class PatternNetwork(BlockNetwork):
         reach_SS = np.eye(num_steps, dtype=bool)
         for _ in range(self.num_layers):
             reach_SS = reach_SS @ graph_SS
-        padded_SS = np.pad(reach_SS, ((0, 0), (0, 1)))  # what is read after the last step is read by none
+        padded_SS = np.pad(reach_SS, ((0, 0), (0, 1)))  # no token reads the last step
         return padded_SS[step_D[:, None], step_D[None] + 1]

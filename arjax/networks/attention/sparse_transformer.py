@@ -19,10 +19,10 @@ class SparseTransformer(PatternNetwork):
     strided   A(1) = the last l steps and the step itself, A(2) = each l-th step back from it
     fixed     A(1) = the step's own block of l steps, A(2) = the last c steps of each block
 
-    Heads (section 5.2): "split", where half of them follow A(1) and half A(2) (in the fixed pattern each of these looks
-    at its own c steps of a block), or "merged", where all attend to the union.
+    Heads (section 5.2): "split", where half of them follow A(1) and half A(2) (in the fixed pattern each of these
+    attends to its own c steps of a block), or "merged", where all attend to the union.
 
-    The step form looks at O(l + S / l) steps.
+    A step of the step form attends to O(l + S / l) steps.
 
     Options: `stride` l, `pattern`, `expressivity` c, `heads`, and those of `BlockNetwork`.
     """

@@ -30,9 +30,9 @@ from arjax.networks.layers.steps import StepTokens, check_steps, check_target_po
 class BlockNetwork(Network):
     """Transformer blocks over the indices of the steps, for any order and any block partition.
 
-    A token knows the value and the position that it reads, and the position that it predicts; it may see the tokens of
-    its own step and of earlier ones. Subclasses choose how a layer looks at them, by `make_attention`;
-    where that has `extend` and `keep`, they set `CHUNK`.
+    A token encodes the value and the position that it reads, and the position that it predicts. It may attend to the
+    tokens of its own step and of earlier ones. Subclasses choose the attention of a layer by `make_attention`;
+    where that has `extend` and `keep`, they set `CHUNK`, and where it has `ahead`, `AHEAD`.
 
     Options: `width` E, `num_layers` L, `num_heads` N; `mlp_kind` ("plain" or "gated") of size `mlp_size`, 0 for
     `mlp_ratio` times the width; `activation`; `norm_kind` ("layer" or "rms") with `norm_epsilon`; `use_bias` in all
@@ -81,8 +81,12 @@ class BlockNetwork(Network):
             raise UserError("network.tie_embeddings needs values that are one integer of more than two levels")
 
     def make_attention(self) -> Callable[[], nn.Module]:
-        """What makes the attention module of a layer."""
+        """Constructor of the attention module of a layer."""
         raise TypeError(f"{type(self).__name__} has no attention")
+
+    @property
+    def unbounded(self):
+        return self.UNBOUNDED and self.position == "none"
 
     @property
     def out_scale(self) -> float:
@@ -91,7 +95,7 @@ class BlockNetwork(Network):
 
     @property
     def attends_to_context(self) -> bool:
-        """Whether the context is looked at position by position."""
+        """Whether tokens attend to the positions of the context."""
         return self.cross_attention and bool(self.context_spec.grids)
 
     def _block_fields(self) -> dict[str, Any]:
@@ -141,10 +145,10 @@ class BlockNetwork(Network):
     def __call__(self, x, factorization, context=None, *, train=False):
         memory = self._memory(context)
         tokens_BSME = self.drop(self.tokens(x, factorization, context), deterministic=not train)
-        batch, steps, slots, width = tokens_BSME.shape
-        h, _ = self.layers(tokens_BSME.reshape(batch, steps * slots, width), slots, train, memory)
+        batch, steps, block_size, width = tokens_BSME.shape
+        h, _ = self.layers(tokens_BSME.reshape(batch, steps * block_size, width), block_size, train, memory)
         features = self._readout(h)
-        return to_grid(features.reshape(batch, steps, slots, -1), factorization)
+        return to_grid(features.reshape(batch, steps, block_size, -1), factorization)
 
     def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
         """A method of layer i."""
@@ -176,17 +180,32 @@ class BlockNetwork(Network):
         if self.CHUNK == 1:
             return super().extend(carry, canvas, t, k, factorization, context)
         tokens_BkME = self.tokens.window(canvas, t, k, factorization, context)
-        batch, _, slots, width = tokens_BkME.shape
-        h, caches = tokens_BkME.reshape(batch, k * slots, width), []
+        batch, _, block_size, width = tokens_BkME.shape
+        h, caches = tokens_BkME.reshape(batch, k * block_size, width), []
         for i, cache in enumerate(carry):
-            cache, h = self._apply_layer(i, cache, h, t, slots, method="extend")
+            cache, h = self._apply_layer(i, cache, h, t, block_size, method="extend")
             caches.append(cache)
-        return caches, self._readout(h).astype(jnp.float32).reshape(batch, k, slots, -1)
+        return caches, self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
 
     def keep(self, carries, n):
         if self.CHUNK == 1:
             return super().keep(carries, n)
         return [self._apply_layer(i, cache, n, method="keep") for i, cache in enumerate(carries)]
+
+    def check_ahead(self):
+        super().check_ahead()
+        check_target_position({"position": self.position, "target_position": self.target_position})
+
+    def ahead(self, carry, canvas, t, k, factorization, context=None):
+        """Tokens that all read step t - 1, each with a target of its own."""
+        if not self.AHEAD:
+            return super().ahead(carry, canvas, t, k, factorization, context)
+        tokens_BkME = self.tokens.ahead(canvas, t, k, factorization, context)
+        batch, _, block_size, width = tokens_BkME.shape
+        h = tokens_BkME.reshape(batch, k * block_size, width)
+        for i, cache in enumerate(carry):
+            h = self._apply_layer(i, cache, h, t, block_size, method="ahead")
+        return self._readout(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
 
 
 def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
@@ -205,7 +224,7 @@ def check_scaling(scaling: tuple[float, ...], rotary: bool) -> None:
 
 @NETWORKS.register("transformer")
 class Transformer(BlockNetwork):
-    """Transformer whose tokens attend to all tokens of the steps so far; the step form keeps their keys and values.
+    """Transformer with attention to all tokens of the steps so far; the step form keeps their keys and values.
 
     Options: those of `BlockNetwork`; `num_kv_heads` G, shared by the N heads of queries (0: N of their own);
     `head_size` (0: E / N); `rotary` positions with their `rotary_base` and `rotary_scaling` (see
@@ -221,7 +240,9 @@ class Transformer(BlockNetwork):
     rotary_scaling: tuple[float, ...] = ()
 
     CHUNK = 64
+    AHEAD = True
     ROOM = 256
+    EXTENDS_IN_ROOM = True
     MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
 
     @classmethod

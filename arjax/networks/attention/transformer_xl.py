@@ -20,7 +20,7 @@ from arjax.networks.layers.steps import StepTokens, check_steps, check_target_po
 
 
 class XLLayer(nn.Module):
-    """o = norm(h + attention(h)), then norm(o + W_2 act(W_1 o)): sums first, then norms (section 3.3)."""
+    """o = norm(h + attention(h)), then norm(o + W_2 act(W_1 o)): post-norm (section 3.3)."""
 
     width: int
     num_heads: int
@@ -72,13 +72,13 @@ class XLLayer(nn.Module):
 
 @NETWORKS.register("transformer_xl")
 class TransformerXL(Network):
-    """Transformer over segments of steps: a layer sees the segment and the states of the `memory` steps before it.
+    """Transformer over segments of steps: a layer attends to the segment and the states of `memory` steps before it.
 
     Through L layers a site depends on about L * `memory` earlier steps; time and memory grow linearly with the length.
-    The whole sequence is one pass, layer by layer: the states that a segment remembers are those of the layer below.
+    The whole sequence is one pass, layer by layer: the memory of a segment holds the states of the layer below.
 
     Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `segment` and `memory` in steps (memory 0: segments
-    know nothing of each other), `dropout`, `activation`, `position` (of sites, added to the tokens: "none" as in the
+    are independent of each other), `dropout`, `activation`, `position` (of sites, added to the tokens: "none" as in the
     paper, "learned", "sinusoidal"), `remat`, `unroll` as in `transformer`.
     """
 
@@ -95,6 +95,7 @@ class TransformerXL(Network):
     unroll: int = 4
 
     CHUNK = 64
+    UNBOUNDED = True
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "segment": 2, "memory": 1, "position": "learned"}
     MAY_BE_ZERO = ("memory",)
 
@@ -108,9 +109,14 @@ class TransformerXL(Network):
     def check_several_orders(cls, options):
         check_target_position(options)
 
+    @property
+    def unbounded(self):
+        """Distances that never came up in training would have to be guessed."""
+        return self.position == "none" and self.segment + self.memory <= self.event.num_sites
+
     def dependencies(self, factorization):
-        """Token t of a layer sees the tokens <= t of its segment and memory, so composed over the layers; token s reads
-        the values of step s-1.
+        """Token t of a layer attends to the tokens <= t of its segment and memory; this is composed over the layers.
+        Token s reads the values of step s-1.
         """
         t = np.arange(factorization.num_steps)
         sees = (t <= t[:, None]) & (t >= (t // self.segment * self.segment - self.memory)[:, None])
@@ -141,10 +147,10 @@ class TransformerXL(Network):
 
     def __call__(self, x, factorization, context=None, *, train=False):
         tokens_BSME = self.drop(self.tokens(x, factorization, context), deterministic=not train)
-        batch, steps, slots, width = tokens_BSME.shape
-        h, _ = self.layers(tokens_BSME.reshape(batch, steps * slots, width), slots, train, self._biases)
+        batch, steps, block_size, width = tokens_BSME.shape
+        h, _ = self.layers(tokens_BSME.reshape(batch, steps * block_size, width), block_size, train, self._biases)
         features = self.out(self.drop(h, deterministic=not train))
-        return to_grid(features.reshape(batch, steps, slots, -1), factorization)
+        return to_grid(features.reshape(batch, steps, block_size, -1), factorization)
 
     def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
         """A method of layer i."""
@@ -166,12 +172,12 @@ class TransformerXL(Network):
 
     def extend(self, carry, canvas, t, k, factorization, context=None):
         tokens_BkME = self.tokens.window(canvas, t, k, factorization, context)
-        batch, _, slots, width = tokens_BkME.shape
-        h, carries = tokens_BkME.reshape(batch, k * slots, width), []
+        batch, _, block_size, width = tokens_BkME.shape
+        h, carries = tokens_BkME.reshape(batch, k * block_size, width), []
         for i, cache in enumerate(carry):
-            after, h = self._apply_layer(i, cache, h, t, slots, self._biases, method="extend")
+            after, h = self._apply_layer(i, cache, h, t, block_size, self._biases, method="extend")
             carries.append(after)
-        return carries, self.out(h).astype(jnp.float32).reshape(batch, k, slots, -1)
+        return carries, self.out(h).astype(jnp.float32).reshape(batch, k, block_size, -1)
 
     def keep(self, carries, n):
         return [self._apply_layer(i, after, n, method="keep") for i, after in enumerate(carries)]

@@ -39,7 +39,7 @@ class CausalConvLayer(nn.Module):
 
 
 class CausalConvCore(ConvolutionalCore):
-    """Layers whose dilations double and start over after each cycle: 1, 2, 4, ..., 1, 2, 4, ..."""
+    """Layers with dilations that double and start over after each cycle: 1, 2, 4, ..., 1, 2, 4, ..."""
 
     width: int
     num_layers: int
@@ -92,6 +92,7 @@ class CausalConv(StepNetwork):
     activation: str = "gelu"
 
     CHUNK = 64
+    UNBOUNDED = True
     SMALL = {"hidden_size": 24, "num_layers": 4, "kernel_size": 3, "dilation_cycle": 3, "position": "learned"}
 
     @classmethod

@@ -90,6 +90,7 @@ class TCN(StepNetwork):
     embedding_size: int = 0
 
     CHUNK = 64
+    UNBOUNDED = True
     SMALL = {"hidden_size": 24, "num_layers": 2, "kernel_size": 2, "embedding_size": 16, "position": "learned"}
     MAY_BE_ZERO = ("embedding_size",)
 

@@ -124,6 +124,7 @@ class WaveNet(StepNetwork):
 
     CONDITIONED_CORE = True
     CHUNK = 64
+    UNBOUNDED = True
     SMALL = {
         "hidden_size": 16,
         "skip_channels": 24,

@@ -17,7 +17,7 @@ class EarlierSites(nn.Module):
     """A linear map from the sites of earlier steps to the features of each site: sum_j W_ij x_j over step[j] < step[i].
 
     The strict mask multiplies W [D * n, D * F] in the forward pass, so one matrix supports any order and partition. W
-    starts at 0: what the data never ask for stays 0, and training begins at independent sites.
+    starts at 0: weights without a gradient stay 0, and training begins at independent sites.
     """
 
     event: EventSpec
@@ -55,7 +55,7 @@ class FVSBN(Network):
     For binary sites p(x_i = 1 | x_<i) = sigma(b_i + sum_j<i W_ij x_j): Frey, "Graphical Models for Machine Learning and
     Digital Communication" (1998), section 3.2; Gan et al., "Learning Deep Sigmoid Belief Networks with Data
     Augmentation" (2015), section 2. Integers of more levels enter one-hot, real values as they are. The log-likelihood
-    of binary data is concave in the parameters: regularisation is all there is to choose.
+    of binary data is concave in the parameters, so regularisation is the only choice.
 
     Options: `input_dropout` on the inputs.
     """
@@ -75,7 +75,7 @@ class FVSBN(Network):
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """What the features of all sites are before anything is read, [B, D, F]."""
+        """The features of all sites without the contributions of other sites, [B, D, F]."""
         return self.site(batch_size, context)
 
     def step(self, carry, canvas, t, factorization, context=None):

@@ -22,7 +22,7 @@ class SiteBias(nn.Module):
 
     def setup(self):
         shape = (self.num_sites, self.num_features)
-        # Not zero: the components of a mixture would all start alike, and stay so.
+        # Not zero: the components of a mixture would all be equal, and stay equal.
         self.bias = self.param("bias", nn.initializers.normal(0.05), shape)
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.num_sites * self.num_features, self.dtype)
@@ -35,10 +35,10 @@ class SiteBias(nn.Module):
 
 @NETWORKS.register("independent")
 class Independent(Network):
-    """p(x | c) = prod_i p(x_i | c): features are a bias per site, plus what the context adds.
+    """p(x | c) = prod_i p(x_i | c): features are a bias per site, plus a linear map of the context.
 
-    Maximum likelihood makes these the frequencies of the values at each site, so this is the score that any network has
-    to beat. It reads no site, and so supports every order and partition alike. No options.
+    Maximum likelihood gives the frequencies of the values at each site, so this is the baseline of every network. It
+    reads no site, and so supports every order and partition. No options.
     """
 
     def setup(self):
@@ -52,7 +52,7 @@ class Independent(Network):
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """The features of all sites, [B, D, F]: they are known from the start."""
+        """The features of all sites, [B, D, F]: they depend on no value."""
         return self.site(batch_size, context).astype(jnp.float32)
 
     def step(self, carry, canvas, t, factorization, context=None):

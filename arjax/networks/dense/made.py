@@ -15,7 +15,7 @@ from arjax.networks.layers.embedding import input_steps
 
 
 def hidden_degrees(num_units: int, num_steps: int) -> np.ndarray:
-    """m(k) of section 3: unit k may see the sites of steps <= m(k). int[U], ascending, spread evenly over 0..S-2."""
+    """m(k) of section 3: unit k may read the sites of steps <= m(k). int[U], ascending, spread evenly over 0..S-2."""
     return np.arange(num_units, dtype=np.int64) * max(num_steps - 1, 1) // num_units
 
 
@@ -24,7 +24,7 @@ def degree_pool(sizes: tuple[int, ...], num_steps: int, num_masks: int, seed: in
     """Degrees of the units under each of a fixed pool of masks, int[K, U] per layer (section 4.2).
 
     Mask 0 has the even ones of `hidden_degrees`. In the others each unit draws its degree uniformly, between the least
-    of the layer below and S-2: so it sees something, and something sees it.
+    of the layer below and S-2: so it has inputs and outputs.
     """
     rng, last = np.random.default_rng(seed), max(num_steps - 2, 0)
     pool = [np.stack([hidden_degrees(size, num_steps)] * num_masks) for size in sizes]
@@ -38,20 +38,20 @@ def degree_pool(sizes: tuple[int, ...], num_steps: int, num_masks: int, seed: in
 
 @NETWORKS.register("made")
 class MADE(MaskedLayers):
-    """A fully connected network whose weights are multiplied by masks in the forward pass (equations 8-13).
+    """A fully connected network with weights multiplied by masks in the forward pass (equations 8-13).
 
-    Without `direct` connections, a site is read only where some unit of every layer passes it on: with fewer units than
-    steps, the last ones before a site may be missing, and `dependencies` says so (for mask 0).
+    Without `direct` connections, a site is read only along a path of units through all layers. With fewer units than
+    steps, the last sites before a site may lack such a path; `dependencies` then leaves them out (for mask 0).
 
     Any order and any block partition: both enter through the steps of the sites, so one program supports all orders.
 
     With several masks, each training step draws one of a fixed pool ("connectivity-agnostic" training, section 4.2).
-    One set of parameters then holds as many models as there are masks: `mask` in the two forms says which one is meant,
-    mask 0 if nothing does. The pool is fixed, as fresh masks in every step underfit.
+    One set of parameters then holds as many models as there are masks. The argument `mask` of the two forms selects
+    one; the default is mask 0. The pool is fixed, as fresh masks in every step underfit.
 
     Options: `hidden_sizes` (any depth), `direct` connections from inputs to outputs (equation 10, the matrix A),
     `activation`, `dropout` on hidden units, `input_dropout` on the inputs, `num_masks` in the pool, `mask_seed`,
-    `condition_on_masks` (worth its weights where one set of them supports many orders or masks).
+    `condition_on_masks` (worth its extra weights where one set of weights supports many orders or masks).
     """
 
     num_masks: int = 1
@@ -65,7 +65,7 @@ class MADE(MaskedLayers):
             return super().dependencies(factorization)
         step_D, least_S = np.asarray(factorization.step), np.arange(factorization.num_steps)
         for pool in self._pool(factorization):
-            degrees = np.append(np.sort(pool[0]), factorization.num_steps)  # the last stands for "no unit"
+            degrees = np.append(np.sort(pool[0]), factorization.num_steps)  # the last one means "no unit"
             least_S = degrees[np.searchsorted(degrees, least_S)]
         return least_S[step_D][None, :] < step_D[:, None]
 
@@ -98,22 +98,22 @@ class MADE(MaskedLayers):
         return [*masks, below[:, None] < output_steps, input_steps[:, None] < output_steps]
 
     def init_carry(self, batch_size, factorization, context=None, mask: int | jax.Array = 0):
-        """The hidden units known so far, 0 where still unknown, what the context adds to them, and the mask."""
+        """The hidden units computed so far, 0 for the others; the contributions of the context; and the mask."""
         hidden = [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
         return hidden, self._from_context(context), jnp.asarray(mask)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        """Only the units of degree t-1 become known in step t: O(U) of them per layer are computed, once each."""
+        """Step t computes only the units of degree t-1: O(U) over all steps and per layer, each unit once."""
         hidden, from_context, mask = carry
         seen = self._input_steps(factorization) < t
         inputs = jnp.where(seen, self._inputs(canvas), 0)
-        below, known, read = inputs, [], seen[:, None]
+        below, computed, read = inputs, [], seen[:, None]
         for i, pool in enumerate(self._pool(factorization)):
             place = mask, jnp.maximum(t - 1, 0)
             units, real = (jnp.asarray(table)[place] for table in units_by_group(pool, factorization.num_steps))
             new = jnp.where(real & (t > 0), units, pool.shape[1])
             below = hidden[i].at[:, new].set(self._units(i, below, units, read, from_context), mode="drop")
-            known.append(below)
+            computed.append(below)
             read = (jnp.asarray(pool)[mask] < t)[:, None]
         features = self._outputs(below, inputs, t, factorization, (read, seen[:, None]), from_context)
-        return (known, from_context, mask), features
+        return (computed, from_context, mask), features

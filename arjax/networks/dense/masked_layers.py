@@ -1,4 +1,4 @@
-"""Fully connected networks made autoregressive by masks on their weights: what `made` and `structured_made` share."""
+"""Fully connected networks with masks on their weights that make them autoregressive; for `made`, `structured_made`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, numeric
 
 def units_by_group(groups_KU: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """The units of each group (the step or site that they belong to) under each of K groupings, int[K, G, n] padded
-    to the largest group, and which are real, bool.
+    to the largest group, and bool[K, G, n], whether each exists.
     """
     counts_KG = np.stack([np.bincount(groups, minlength=num_groups) for groups in groups_KU])
     real_KGn = np.arange(counts_KG.max()) < counts_KG[..., None]
@@ -27,11 +27,11 @@ def units_by_group(groups_KU: np.ndarray, num_groups: int) -> tuple[np.ndarray, 
 
 class MaskedLayers(Network):
     """Hidden layers, outputs and, if `direct`, connections from inputs to outputs (Germain, Gregor, Murray &
-    Larochelle, "MADE", 2015, equations 8-13). Subclasses say which connections are masked.
+    Larochelle, "MADE", 2015, equations 8-13). Subclasses define the masks.
 
-    `condition_on_masks` adds (U * M) 1 to every (W * M) h, with weights U of their own, as the authors' code can: a
-    unit reads its row of the mask, which no 0 among its inputs shows. So one set of weights tells orders apart. The
-    sum is divided by its number of terms, as else a step of Adam, alike for all weights, would add up to a leap.
+    `condition_on_masks` (mask conditioning) adds (U * M) 1 to every (W * M) h, with weights U of their own, as an
+    option of the authors' code. A unit thus reads its row of the mask, so one set of weights distinguishes orders. The
+    sum is divided by its number of terms: a step of Adam changes all weights equally, which would add up.
     """
 
     hidden_sizes: tuple[int, ...] = (500,)
@@ -86,12 +86,12 @@ class MaskedLayers(Network):
         return self._masked(kernel, mask).mean(0)
 
     def _from_context(self, context: jax.Array | None) -> tuple[jax.Array, jax.Array] | None:
-        """What the context adds to the first hidden layer and to the outputs."""
+        """The contributions of the context to the first hidden layer and to the outputs."""
         return None if context is None else (self.hidden_context(context), self.out_context(context))
 
     def _features(self, x: jax.Array, masks: Sequence[jax.Array], context: jax.Array | None, train: bool) -> jax.Array:
-        """[B, *grid, F], under the masks of all kernels in turn: hidden layers, outputs, direct connections. No masks
-        mean that no site depends on another.
+        """[B, *grid, F], under the masks of the kernels in this order: hidden layers, outputs, direct connections. No
+        masks mean that no site depends on another.
         """
         from_context = self._from_context(context)
         out = jnp.broadcast_to(self.out_bias.astype(self.dtype), (x.shape[0], *self.out_bias.shape))
@@ -102,7 +102,7 @@ class MaskedLayers(Network):
         return out.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
     def _from_earlier(self, x, masks, from_context, train) -> jax.Array:
-        """What the sites of earlier steps add to the outputs, [B, D * F]."""
+        """The contributions of the sites of earlier steps to the outputs, [B, D * F]."""
         inputs, act = self.input_drop(self._inputs(x), deterministic=not train), activation(self.activation)
         below = inputs
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
@@ -120,7 +120,7 @@ class MaskedLayers(Network):
         return out
 
     def _units(self, i: int, below: jax.Array, units: jax.Array, mask, from_context) -> jax.Array:
-        """The values of some units of layer i from those of the layer below, [B, n], under a mask of what they read."""
+        """The values of some units of layer i, [B, n], from those of the layer below, under a mask of the kernel."""
         pre = below @ self._masked(self.kernels[i][:, units], mask) + self.biases[i][units].astype(self.dtype)
         if self.condition_on_masks:
             pre = pre + self._of_mask(self.mask_kernels[i][:, units], mask)

@@ -16,18 +16,18 @@ from arjax.networks.layers.steps import to_grid
 
 @NETWORKS.register("nade")
 class NADE(Network):
-    """Hidden units that are shared by all conditionals, and accumulate what has been read.
+    """Hidden units that are shared by all conditionals, and accumulate the contributions of earlier sites.
 
         a_1 = c,    a_(t+1) = a_t + W x_t,    h_t = sigma(a_t),    features_t = b_t + V_t h_t
 
     Larochelle & Murray, "The Neural Autoregressive Distribution Estimator" (2011), section 4, equations 9-11 and
     algorithm 1; Uria et al., "Neural Autoregressive Distribution Estimation" (2016), section 2, also on other kinds of
     data. W has one block of columns and V one block of rows per site, so any order and any block partition use the same
-    parameters: x_t are all sites of a block, which all see the a of the earlier blocks. A context is added to c and b.
+    parameters: x_t are all sites of a block, which all read the a of the earlier blocks. A context is added to c and b.
 
     All S steps cost O(D U), and a step of sampling O(M U): the carry is a. The parallel form computes the sums of
     `steps_per_chunk` steps at once by a triangular product, and goes from chunk to chunk with the carry; the gradient
-    keeps one a per chunk and computes the rest again. With D = 784, U = 500 and a batch of 100, this takes 20 MB and
+    keeps one a per chunk and recomputes the rest. With D = 784, U = 500 and a batch of 100, this takes 20 MB and
     0.15 s (two CPU cores) where keeping all a takes 480 MB and 2 s.
 
     Options: `hidden_size` U, `activation` ("sigmoid" in the paper), `direct` connections from earlier sites to the
@@ -87,19 +87,19 @@ class NADE(Network):
         self, inputs_BDn: jax.Array, a_BU: jax.Array, keep_BU: jax.Array, factorization: Factorization
     ) -> jax.Array:
         """V_t h_t of all sites in the order of their indices, [B, S, M, F]."""
-        steps, slots = factorization.num_steps, factorization.block_size
+        steps, block_size = factorization.num_steps, factorization.block_size
         chunk = min(self.steps_per_chunk, steps)
         num_chunks = -(-steps // chunk)
         padding = ((0, num_chunks * chunk - steps), (0, 0))
         blocks = jnp.pad(jnp.asarray(factorization.blocks), padding, constant_values=factorization.num_sites)
-        blocks_NK = blocks.reshape(num_chunks, chunk * slots)  # K sites of each of N chunks
-        act, step_K = activation(self.activation), jnp.arange(chunk * slots) // slots
+        blocks_NK = blocks.reshape(num_chunks, chunk * block_size)  # K sites of each of N chunks
+        act, step_K = activation(self.activation), jnp.arange(chunk * block_size) // block_size
         earlier_TK = step_K < jnp.arange(chunk)[:, None]
 
         def one_chunk(a_BU: jax.Array, sites_K: jax.Array) -> tuple[jax.Array, jax.Array]:
             x_BI = jnp.take(inputs_BDn, sites_K, axis=1, mode="fill", fill_value=0).reshape(len(inputs_BDn), -1)
             W_IU = self._of_sites(self.in_kernel, sites_K).reshape(-1, self.hidden_size)
-            V_TUMF = self._of_sites(self.out_kernel, sites_K.reshape(chunk, slots)).swapaxes(1, 2)
+            V_TUMF = self._of_sites(self.out_kernel, sites_K.reshape(chunk, block_size)).swapaxes(1, 2)
             earlier_TI = jnp.repeat(earlier_TK, x_BI.shape[1] // earlier_TK.shape[1], axis=1)
             a_BTU = a_BU[:, None] + (jnp.where(earlier_TI, x_BI[:, None], 0) @ W_IU).astype(jnp.float32)
             h_BTU = act(a_BTU).astype(self.dtype) * keep_BU[:, None]
@@ -108,15 +108,15 @@ class NADE(Network):
             return a_BU + (x_BI @ W_IU).astype(jnp.float32), out
 
         _, out = jax.lax.scan(jax.checkpoint(one_chunk, prevent_cse=False), a_BU, blocks_NK)
-        out_SBMF = out.reshape(num_chunks * chunk, -1, slots, self.num_features)[:steps]
+        out_SBMF = out.reshape(num_chunks * chunk, -1, block_size, self.num_features)[:steps]
         return jnp.swapaxes(out_SBMF, 0, 1)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """(a_1, what the features of all sites are before anything is read)."""
+        """(a_1, the features of all sites without the contributions of other sites)."""
         return self._first(batch_size, context), self.site(batch_size, context)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        """Adds what step t-1 has drawn, then reads the features of step t from h_t."""
+        """Adds the values of step t-1 to a, then computes the features of step t from h_t."""
         a_BU, constant_BDF = carry
         last_M = jnp.where(t > 0, factorization.sites(jnp.maximum(t - 1, 0))[0], factorization.num_sites)
         x_BMv = jnp.take(flat_sites(canvas, self.event), last_M, axis=1, mode="clip")

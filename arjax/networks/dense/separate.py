@@ -1,4 +1,4 @@
-"""One small network per conditional that shares nothing with the others: where the field began."""
+"""One small network per conditional, without shared parameters: the first neural autoregressive models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class Separate(Network):
         h_i = act(W_i (m_i * x) + b_i),  features_i = V_i h_i + d_i,    m_ij = 1 where step[j] < step[i]
 
     The joint distribution as a product of conditionals with a learner each (Frey, 1998; Bengio & Bengio, "Modeling
-    High-Dimensional Discrete Data with Multi-Layer Neural Networks", 2000, whose hidden units are shared). All have the
-    same shapes, so their parameters are stacked on a leading site axis and they are computed together; what a site must
-    not read (of a graph: all but its parents) is masked out of W_i. A context is one more input of every perceptron.
+    High-Dimensional Discrete Data with Multi-Layer Neural Networks", 2000, with shared hidden units). All have the
+    same shapes, so their parameters are stacked on a leading site axis and they are computed together. W_i is masked at
+    all sites that site i must not read (under a graph: all but its parents). A context is one more input of every
+    perceptron.
 
     Memory and time are quadratic in the number of sites: the stacked W holds D * D * n * U numbers, 10 million for 784
     binary sites at U = 16, and as many again for each moment of the optimizer.
@@ -54,7 +55,7 @@ class Separate(Network):
         self.input_drop = nn.Dropout(self.input_dropout)
 
     def _from_context(self, batch_size: int, context: jax.Array | None) -> jax.Array:
-        """What the context adds to the first hidden layer of every site, [B, D, U]."""
+        """The contribution of the context to the first hidden layer of every site, [B, D, U]."""
         shape = (batch_size, self.event.num_sites, self.hidden_sizes[0])
         return jnp.zeros(shape, self.dtype) if context is None else self.context(context).reshape(shape)
 
@@ -87,7 +88,7 @@ class Separate(Network):
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """What the context adds, once for all steps."""
+        """The contribution of the context, computed once for all steps."""
         return self._from_context(batch_size, context)
 
     def step(self, carry, canvas, t, factorization, context=None):

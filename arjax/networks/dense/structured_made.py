@@ -17,17 +17,17 @@ from arjax.networks.layers.embedding import input_mask, seen_inputs
 
 
 def places(num_units: int, num_sites: int) -> np.ndarray:
-    """Where in the order the site of each unit stands, int[U]: all but the first in turn, over and over. The turn is
-    spread over the order, and the same for all layers: with fewer units than sites, those of a site are of every layer.
+    """The rank of the site of each unit, int[U]: cycles through all ranks but the first, in a sequence that is spread
+    over the order. The sequence is the same for all layers, so with fewer units than sites all layers use equal sites.
     """
     num = max(num_sites - 1, 1)
-    turn = np.argsort(np.arange(num) * 0.6180339887498949 % 1, kind="stable")  # the golden ratio spreads evenly
-    return np.minimum(1 + np.argsort(turn)[np.arange(num_units) % num], num_sites - 1)
+    spread = np.argsort(np.arange(num) * 0.6180339887498949 % 1, kind="stable")  # the golden ratio spreads evenly
+    return np.minimum(1 + np.argsort(spread)[np.arange(num_units) % num], num_sites - 1)
 
 
 def feeds(factorization: Factorization) -> jax.Array:
-    """bool[D, D]: [s, i] iff units of site s may feed units and outputs of site i: parents(s), of which there are some,
-    are all parents of i, and s is not of a later step, so that its units are known by then.
+    """bool[D, D]: [s, i] iff units of site s may feed units and outputs of site i: parents(s) is not empty and a subset
+    of parents(i), and s is not of a later step, so that its units are computed by then.
     """
     step_D = jnp.asarray(factorization.step)
     not_later_DD = step_D[:, None] <= step_D
@@ -39,16 +39,16 @@ def feeds(factorization: Factorization) -> jax.Array:
 
 @NETWORKS.register("structured_made")
 class StructuredMADE(MaskedLayers):
-    """Masked layers that keep to the edges of a graph: one network for all conditionals of a Bayesian network.
+    """Masked layers that follow the edges of a graph: one network for all conditionals of a Bayesian network.
 
-    Where a unit of MADE has a degree, a unit here has a site s, and sees the parents of that site, through the units
-    below that see no more. It feeds the outputs of site i iff parents(s) are all parents of i (`feeds`). So sites share
-    units as far as they share parents. In a chain nothing is shared: a layer of fewer units than sites leaves some
-    sites without, which are linear in their parents then, or blind to them where nothing is `direct`. Without a graph,
-    the parents are all sites of earlier steps, and the masks those of MADE with the degrees step[s] - 1.
+    A unit of MADE has a degree; a unit here has a site s, and reads the parents of that site, through units below that
+    read no other sites. It feeds the outputs of site i iff parents(s) are all parents of i (`feeds`). So sites share
+    units as far as they share parents. In a chain no unit is shared: with fewer units than sites in a layer, some sites
+    have none. These are linear in their parents, or independent of them without `direct`. Without a graph, the parents
+    are all sites of earlier steps, and the masks are those of MADE with the degrees step[s] - 1.
 
-    The paper searches for masks whose product has the zeros of the graph; these have them by construction, for any
-    order, partition and number of layers. `direct` connections follow every edge.
+    The paper searches for masks with a product that has the zeros of the graph. The masks here have them by
+    construction, for any order, partition and number of layers. `direct` connections follow every edge.
 
     Options: those of `made`, without the pool of masks.
     """
@@ -56,7 +56,7 @@ class StructuredMADE(MaskedLayers):
     SUPPORTS_GRAPHS = True
 
     def dependencies(self, factorization):
-        """All parents if `direct`; else those to which a chain of units leads: few units do not reach every site."""
+        """All parents if `direct`; else those that a chain of units connects: few units do not connect every site."""
         mask_DD = np.asarray(factorization.mask())
         if self.direct or not factorization.has_edges:
             return mask_DD
@@ -85,18 +85,18 @@ class StructuredMADE(MaskedLayers):
         return [reads[:, sites[0]], *between, *to_outputs]
 
     def init_carry(self, batch_size, factorization, context=None):
-        """The hidden units known so far, 0 where still unknown, what the context adds to them, and `feeds`."""
+        """The hidden units computed so far, 0 for the others; the contributions of the context; and `feeds`."""
         hidden = [jnp.zeros((batch_size, size), self.dtype) for size in self.hidden_sizes]
         return hidden, self._from_context(context), feeds(factorization)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        """Only the units of the sites of step t become known in it, once each: O(U) of them, of all layers."""
+        """Step t computes only the units of its sites: O(U) over all steps and layers, each unit once."""
         hidden, from_context, feeds_DD = carry
         sites_M, valid_M = factorization.sites(t)
         sites_M = jnp.minimum(sites_M, factorization.num_sites - 1)
         reads = input_mask(self.event, factorization)
         inputs = seen_inputs(canvas, self.event, self.dtype, t, factorization)
-        below, known, num_sites = inputs, [], factorization.num_sites
+        below, computed, num_sites = inputs, [], factorization.num_sites
         from_sites = None
         for i, size in enumerate(self.hidden_sizes):
             (table,), (real,) = units_by_group(places(size, num_sites)[None], num_sites)
@@ -106,8 +106,8 @@ class StructuredMADE(MaskedLayers):
             mask = reads[:, above] if from_sites is None else feeds_DD[from_sites[:, None], above]
             values = self._units(i, below, units, mask, from_context)
             below = hidden[i].at[:, jnp.where(new.ravel(), units, size)].set(values, mode="drop")
-            known.append(below)
+            computed.append(below)
             from_sites = self._sites(size, factorization)
         masks = feeds_DD[from_sites[:, None], sites_M], reads[:, sites_M]
         features = self._outputs(below, inputs, t, factorization, masks, from_context)
-        return (known, from_context, feeds_DD), features
+        return (computed, from_context, feeds_DD), features

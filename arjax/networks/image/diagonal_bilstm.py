@@ -15,7 +15,7 @@ from arjax.networks.image.lstm_scan import gate_bias, lstm_cell, lstm_scan
 from arjax.networks.image.pixel_rnn import PixelRNN, PixelRNNCore
 from arjax.networks.layers.convolution import TapMix
 
-#: Inputs of the gates outside the image: all gates are shut, so that cells and states are exactly 0 there.
+#: Inputs of the gates outside the image: all gates are closed, so that cells and states are exactly 0 there.
 SHUT = -1e9
 
 
@@ -38,12 +38,12 @@ def unskew(x_BHTC: jax.Array, width: int) -> jax.Array:
 
 
 class DiagonalBiLSTMLayer(nn.Module):
-    """Two LSTMs that go along the diagonals, one from the left corner and one from the right.
+    """Two LSTMs that run along the diagonals, one from the left corner and one from the right.
 
-    The state of a pixel follows from the states before it in its row and above it, a 2x1 convolution over the column of
-    the skewed map; the cell from the one before it in its row. The gates read the map below at the pixel itself
-    (1x1, mask B). The states from the right see what is right of a pixel, so they are shifted down by one row before
-    they are added to those from the left: there, all of it is past.
+    The state of a pixel is computed from the states before it in its row and above it, a 2x1 convolution over the
+    column of the skewed map; the cell from the one before it in its row. The gates read the map below at the pixel
+    itself (1x1, mask B). The states from the right depend on pixels to the right, so they are shifted down by one row
+    before they are added to those from the left: there, all these pixels are in the past.
     """
 
     hidden_size: int
@@ -70,14 +70,14 @@ class DiagonalBiLSTMLayer(nn.Module):
         return maps + up, to_output + out
 
     def _gates(self, maps: jax.Array, condition: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """What the gates of both directions know before the states are read, [..., G] each."""
+        """The inputs of the gates of both directions without the contribution of the states, [..., G] each."""
         z = self.input_to_state(maps) + self.bias.astype(self.dtype).reshape(-1)
         if condition is not None:
             z = z + self.from_condition(condition)
         return tuple(jnp.split(z, 2, axis=-1))
 
     def _from_states(self, direction: int, before: jax.Array, above: jax.Array) -> jax.Array:
-        """What the gates of a direction read of the two states that a state follows from."""
+        """The contribution of the two previous states to the gates of a direction, [..., G]."""
         kernel = self.state_kernel[direction].astype(self.dtype)
         return jnp.concatenate([before, above], -1) @ kernel
 
@@ -92,8 +92,8 @@ class DiagonalBiLSTMLayer(nn.Module):
     def _along_diagonals(self, z_2BHPG: jax.Array) -> jax.Array:
         """The states [2, B, H, P, U] of both directions, each from the left corner of its image.
 
-        Of the columns of a skewed image, half are empty. Images that lie side by side are one wide image, of
-        which less is empty; a column of shut gates between them starts the next one from zeros.
+        Half of the columns of a skewed image are empty. Images side by side form one wide image with fewer empty
+        columns; a column of closed gates between them starts the next one from zeros.
         """
         _, batch, height, columns, gates = z_2BHPG.shape
         strip = math.gcd(batch, self.strip)
@@ -114,7 +114,7 @@ class DiagonalBiLSTMLayer(nn.Module):
 
     def init_cache(self, batch_size: int, map_shape: tuple[int, int]) -> dict[str, jax.Array]:
         """The cell and state left of a pixel; states from the left of this row, then of the row above; states from the
-        right of the row above; and what the gates from the right know of this row.
+        right of the row above; and the inputs of the gates from the right in this row.
         """
         columns, size = map_shape[1], self.hidden_size
         return {
@@ -144,8 +144,8 @@ class DiagonalBiLSTMLayer(nn.Module):
         return cache, *self._add(maps, to_output, h + column(right, c), train=False)
 
     def _finish_row(self, cache, complete: jax.Array) -> jax.Array:
-        """The states from the right of the row above [B, P, U], from those of the row before that: one column after
-        another, or none where no row is complete.
+        """The states from the right of the row above [B, P, U], computed from those of the row before that, column by
+        column; unchanged where no row is complete.
         """
         columns = cache["right"].shape[1]
 
@@ -173,9 +173,9 @@ def put_column(row_BPC: jax.Array, value_BC: jax.Array, c: jax.Array) -> jax.Arr
 class DiagonalBiLSTMCore(PixelRNNCore):
     """The Diagonal BiLSTM on an image in raster order, with one column of margin.
 
-    A map at a pixel knows the values before it, so without a margin no map of a row would know the row's last value,
-    and pixels far left in the next row could not see it: states from the right come shifted by a row. With the margin,
-    they begin where the whole row is known, and the receptive field is the whole past, as the paper has it.
+    A map at a pixel depends on the values before it. Without a margin no map of a row would depend on the row's last
+    value. Pixels on the far left of the next row could not read it, as states from the right are shifted by a row. With
+    the margin, these states start from the whole row, and the receptive field is the whole past, as in the paper.
     """
 
     strip: int = 4
@@ -198,10 +198,10 @@ class DiagonalBiLSTMCore(PixelRNNCore):
 
 @NETWORKS.register("diagonal_bilstm")
 class DiagonalBiLSTM(PixelRNN):
-    """PixelRNN with Diagonal BiLSTM layers, on images in raster-like orders; every pixel sees the whole past.
+    """PixelRNN with Diagonal BiLSTM layers, on images in raster-like orders; every pixel depends on the whole past.
 
-    Options: those of `PixelRNNFamily`, and `strip`: images that are computed side by side, for speed alone. 1 takes
-    the fewest steps, which is best on accelerators; more waste less of each step (4 to 8 are best on CPU).
+    Options: those of `PixelRNNFamily`, and `strip`: images that are computed side by side, for speed alone. 1 needs
+    the fewest steps, which is best on accelerators; larger values waste less of each step (4 to 8 are best on CPU).
     """
 
     strip: int = 4

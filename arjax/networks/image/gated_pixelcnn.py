@@ -21,23 +21,23 @@ from arjax.networks.layers.grids import (
     check_channels,
     check_kernels,
     check_raster_like,
+    flip_dependencies,
     from_raster,
+    image_inputs,
     input_size,
     num_channels,
-    picture_inputs,
     put_previous,
-    turn_dependencies,
 )
 
 Pair = tuple[jax.Array, jax.Array]
 #: Scale of the initial kernels before a gate: tanh(y) sigma(y) is about y / 2, and the vertical stack has no residual
-#: connections, so with kernels that keep the scale of their inputs nothing would be left of it after a few layers.
+#: connections, so with kernels that keep the scale of their inputs it would vanish after a few layers.
 GATE_GAIN = 2.0
 
 
 def above_taps(reach: int, *, this_row: bool) -> Taps:
     """The rows above a pixel in full width, and with `this_row` its own: the first layer of the vertical stack does not
-    see it, so the others may.
+    read it, so the others may.
     """
     rows = range(-reach, 1 if this_row else 0)
     return tuple((dy, dx) for dy in rows for dx in range(-reach, reach + 1))
@@ -103,12 +103,12 @@ class GatedLayer(nn.Module):
         return gate(raw), self._across(self.horizontal(h_BHWC), from_above, h_BHWC, biases[1], train)
 
     def row(self, v_BRWC: jax.Array, r: int, bias) -> Pair:
-        """Row r of the vertical stack and what it adds to the horizontal one, [B, W, p] and [B, W, 2p]."""
+        """Row r of the vertical stack and its contribution to the horizontal one, [B, W, p] and [B, W, 2p]."""
         raw = add_vector(self.vertical.row(v_BRWC, r), bias)
         return gate(raw), self.vertical_to_horizontal(raw)
 
     def at(self, h_B1WC: jax.Array, c: jax.Array, from_above_BWC: jax.Array, bias) -> jax.Array:
-        """The horizontal stack at one pixel, [B, p], from its row up to there."""
+        """The horizontal stack at one pixel, [B, p], from its row up to this pixel."""
         from_above = jax.lax.dynamic_index_in_dim(from_above_BWC, c, axis=1, keepdims=False)
         h = jax.lax.dynamic_index_in_dim(h_B1WC[:, 0], c, axis=1, keepdims=False)
         return self._across(self.horizontal.at(h_B1WC, 0, c), from_above, h, bias, train=False)
@@ -118,12 +118,12 @@ class GatedLayer(nn.Module):
 class GatedPixelCNN(Network):
     """PixelCNN of two stacks without a blind spot, with gates, in a raster-like order (section 2.1-2.3).
 
-    The vertical stack sees all rows above a pixel, the horizontal stack the pixels to its left and the vertical stack.
+    The vertical stack reads all rows above a pixel, the horizontal stack the pixels to its left and the vertical stack.
     The first layer reads a window of `first_kernel` rows and columns, the others one of `kernel_size`. The context
     enters all gates of all layers. After the last layer come two 1x1 layers, as in PixelCNN.
 
     On a grid (H, W, C) the colour channels of a pixel are generated one after the other: the feature maps of the
-    horizontal stack are split into C groups, and a group sees of its own pixel only the groups before it (first layer)
+    horizontal stack are split into C groups, and a group reads of its own pixel only the groups before it (first layer)
     or up to it (others). On a grid (H, W) the whole value of a pixel is generated at once.
 
     The step form runs the vertical stack once a row, and keeps no more than the rows that the kernels reach.
@@ -168,7 +168,7 @@ class GatedPixelCNN(Network):
             self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
 
     def _taps(self, layer: int) -> tuple[Taps, Taps]:
-        """What the two stacks of a layer read. In the first, a pixel of one channel does not read itself at all."""
+        """The taps of the two stacks of a layer. In the first, a pixel of one channel does not read itself at all."""
         reach = (self.kernel_size if layer else self.first_kernel) // 2
         centre = layer > 0 or num_channels(self.event) > 1
         return above_taps(reach, this_row=layer > 0), left_taps(reach, centre=centre)
@@ -182,10 +182,10 @@ class GatedPixelCNN(Network):
             across = channel_graph(height, width, left, channels, strict=layer == 0)
             vertical = down if vertical is None else compose(down, vertical)
             horizontal = vertical | (across if horizontal is None else compose(across, horizontal))
-        return turn_dependencies(horizontal, factorization)
+        return flip_dependencies(horizontal, factorization)
 
     def _biases(self, context: jax.Array | None) -> list:
-        """What the context adds to the two stacks, layer by layer."""
+        """The contributions of the context to the two stacks, layer by layer."""
         if context is None:
             return [(None, None)] * len(self.layers)
         e_BE = self.context(context)
@@ -195,14 +195,14 @@ class GatedPixelCNN(Network):
         return self.out(nn.relu(self.hidden(nn.relu(h))))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        v = h = picture_inputs(x, self.event, factorization, self.dtype)
+        v = h = image_inputs(x, self.event, factorization, self.dtype)
         for layer, biases in zip(self.layers, self._biases(context), strict=True):
             v, h = layer(v, h, biases, train)
         return from_raster(self._readout(h), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """By layer: the last rows that the vertical stack reads, what it adds to this row of the horizontal stack, and
-        this row of the horizontal stack's own inputs; and what the context adds.
+        """By layer: the last rows that the vertical stack reads, its contribution to this row of the horizontal stack,
+        and this row of the horizontal stack's own inputs; and the contributions of the context.
         """
         width, sizes = factorization.grid_shape[1], [input_size(self.event)] + [self.hidden_size] * self.num_layers
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from arjax.networks.base import once
 from arjax.networks.image.gated_pixelcnn import add_vector
-from arjax.networks.image.shifted_streams import Layer, PictureView
+from arjax.networks.image.shifted_streams import ImageView, Layer
 from arjax.networks.layers.convolution import Taps
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights, small_weights
 
-#: What a layer reads beside its input: nothing, an array, or several to be concatenated.
+#: Further inputs of a layer: none, an array, or several to be concatenated.
 Aux = jax.Array | tuple[jax.Array, ...] | None
 
 
@@ -25,7 +25,7 @@ Aux = jax.Array | tuple[jax.Array, ...] | None
 def concat_elu(x: jax.Array) -> jax.Array:
     """[elu(x), elu(-x)], [..., F] -> [..., 2F] (Shang et al., 2016, with elu).
 
-    Its slope is computed from its value, which the next layer keeps anyway.
+    Its derivative is computed from its value, which the next layer keeps anyway.
     """
     if x.ndim < 4:  # a few pixels
         return nn.elu(jnp.concatenate([x, -x], -1))
@@ -42,7 +42,7 @@ def _concat_elu_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tu
 
 @functools.partial(jax.checkpoint, prevent_cse=False)
 def gate(y: jax.Array) -> jax.Array:
-    """a sigma(b), where [a, b] = y; computed again for its gradient."""
+    """a sigma(b), where [a, b] = y; recomputed for its gradient."""
     a, b = jnp.split(y, 2, -1)
     return a * nn.sigmoid(b)
 
@@ -95,7 +95,7 @@ class GatedResnet(nn.Module):
         if self.conditional:
             self.context = nn.Dense(2 * self.filters, use_bias=False, dtype=self.dtype)
 
-    def __call__(self, x: jax.Array, view: PictureView, aux: Aux, e_BE: jax.Array | None, mask: Mask | None):
+    def __call__(self, x: jax.Array, view: ImageView, aux: Aux, e_BE: jax.Array | None, mask: Mask | None):
         """Pixels of the view, [B, ..., F]; `mask` [B, ..., 2F] of those of `dropout_masks`, or None for no dropout."""
         y = view.read(self.conv_in, concat_elu(x))
         if self.has_aux:
@@ -112,7 +112,7 @@ class GatedStack(nn.Module):
 
     Attributes:
       num_layers: L.
-      aux_size: maps of what is read beside the input; 0 for nothing.
+      aux_size: maps of the further inputs; 0 for none.
       context_size: E of the context; 0 for none.
     """
 
@@ -133,7 +133,7 @@ class GatedStack(nn.Module):
 
     def _init(self, key: jax.Array) -> Any:
         zeros = lambda size: jnp.zeros((1, 1, 1, size), self.dtype) if size else None  # noqa: E731
-        inputs = zeros(self.filters), PictureView((1, 1)), zeros(self.aux_size)
+        inputs = zeros(self.filters), ImageView((1, 1)), zeros(self.aux_size)
         e_BE = jnp.zeros((1, self.context_size), self.dtype) if self.context_size else None
         init = lambda key: self._layer().init(key, *inputs, e_BE, None)["params"]  # noqa: E731
         return self._draw(key, jax.vmap(init)(jax.random.split(key, self.num_layers)))
@@ -160,7 +160,7 @@ class GatedStack(nn.Module):
         return jnp.concatenate([leaf.reshape(self.num_layers, -1) for leaf in leaves], 1)
 
     def steps(self) -> list[Any]:
-        """The same for steps: layer by layer, and array by array, so that no step has to cut them."""
+        """The same for steps: layer by layer, and array by array, so that no step has to slice them."""
 
         def take_apart() -> list[Any]:
             weights = normalised_weights(self.layers, self.dtype)

@@ -13,9 +13,9 @@ from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.convolution import (
     CENTRE,
     Cursor,
-    Picture,
     TapConv,
     Taps,
+    WholeImage,
     compose,
     put_pixel,
     shift,
@@ -31,18 +31,18 @@ def concat_elu(x: jax.Array) -> jax.Array:
     return nn.elu(jnp.concatenate([x, -x], -1))
 
 
-def live_taps(factorization: Factorization, taps: Taps) -> jax.Array:
-    """bool[H, W, K]: which taps of each site lie on the site itself or on one that comes before it (section 3.2)."""
+def unmasked_taps(factorization: Factorization, taps: Taps) -> jax.Array:
+    """bool[H, W, K]: whether each tap of each site lies on the site itself or on an earlier one (section 3.2)."""
     left_HW = factorization.num_sites - jnp.asarray(factorization.rank).reshape(factorization.grid_shape)
-    left_1HW1 = left_HW[None, :, :, None]  # how many sites are still to come, 0 outside the image
+    left_1HW1 = left_HW[None, :, :, None]  # number of sites still to come, 0 outside the image
     return jnp.concatenate([shift(left_1HW1, *tap) > left_1HW1 - (tap in CENTRE) for tap in taps], -1)[0]
 
 
 class GatedResnet(nn.Module):
     """x + norm(a) * sigma(b), where (a, b) = conv(drop(celu(norm(conv(celu(x))) + W celu(skip)))) + V e
 
-    with celu = `concat_elu`, e the context, and `skip` a layer of the same resolution on the way down (Salimans et al.,
-    "PixelCNN++", 2017; with the convolutions and norms of Jain et al.).
+    with celu = `concat_elu`, e the context, and `skip` the output of an earlier block (Salimans et al., "PixelCNN++",
+    2017; with the convolutions and norms of Jain et al.).
     """
 
     size: int
@@ -62,7 +62,7 @@ class GatedResnet(nn.Module):
         if self.conditional:
             self.from_context = nn.Dense(2 * self.size, use_bias=False, dtype=self.dtype)
 
-    def __call__(self, x: jax.Array, view: Picture | Cursor, skip, e: jax.Array | None, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, view: WholeImage | Cursor, skip, e: jax.Array | None, train: bool) -> jax.Array:
         """The same for whole images [B, H, W, size] and for one pixel [B, size]."""
         hidden = position_norm(view.read(self.conv_in, concat_elu(x)))
         if skip is not None:
@@ -90,11 +90,11 @@ class LocallyMaskedConvolution(Network):
     """Convolutions with one set of weights for any order: at each site, taps on sites that come later are masked.
 
     The architecture of section 4 is that of PixelCNN++ with one stream, and dilated convolutions where that one changes
-    the resolution: groups of gated residual blocks on the way up, as many on the way down, each of which reads one of
-    the way up. The order enters as masks made from the ranks of the sites, so one program supports all orders.
+    the resolution: groups of gated residual blocks ("up"), then as many ("down"), each of which reads one of the first.
+    The order enters as masks made from the ranks of the sites, so one program supports all orders.
 
     Options: `hidden_size` of all layers, `num_groups` (3 in the paper), `group_size`, the blocks of a group (5 in the
-    paper; on the way down, groups but the first have one more), `kernel_size` (odd), `dilation` between groups,
+    paper; "down" groups but the first have one more), `kernel_size` (odd), `dilation` between groups,
     `dropout` of whole feature maps.
     """
 
@@ -136,7 +136,7 @@ class LocallyMaskedConvolution(Network):
             self.context = ContextEncoder(self.context_spec, self.hidden_size, self.dtype)
 
     def _first_taps(self) -> Taps:
-        """The first layer does not see the site itself."""
+        """The taps of the first layer, which does not read the site itself."""
         return tuple(tap for tap in square_taps(self.kernel_size) if tap not in CENTRE)
 
     def dependencies(self, factorization):
@@ -150,10 +150,10 @@ class LocallyMaskedConvolution(Network):
         near, far = (graph(square_taps(self.kernel_size, d)) | itself for d in (1, self.dilation))
         up, down = [near] * 2 * self.group_size, [near] * 2 * (self.group_size + 1)
         gaps = self.num_groups - 1
-        # Every layer also passes on what it read, so the way through all of them sees most.
+        # Every layer also passes its input on, so the path through all of them has the largest receptive field.
         return compose(*[*down, far] * gaps, *up, *[*up, far] * gaps, *up, graph(self._first_taps()))
 
-    def _after_first(self, u: jax.Array, view: Picture | Cursor, e: jax.Array | None, train: bool) -> jax.Array:
+    def _after_first(self, u: jax.Array, view: WholeImage | Cursor, e: jax.Array | None, train: bool) -> jax.Array:
         """All layers above the first: the same for whole images [B, H, W, C] and for one pixel [B, C]."""
         skips = [position_norm(u)]
         for g, group in enumerate(self.up):
@@ -171,9 +171,9 @@ class LocallyMaskedConvolution(Network):
 
     def __call__(self, x, factorization, context=None, *, train=False):
         taps = self._first_taps(), *(square_taps(self.kernel_size, d) for d in (1, self.dilation))
-        view = Picture({each: live_taps(factorization, each) for each in taps})
+        view = WholeImage({each: unmasked_taps(factorization, each) for each in taps})
         inputs = pixel_inputs(x.reshape(*x.shape[:3], -1), self.event, self.dtype)
-        # A map of ones tells zeros apart from what is masked or outside.
+        # A map of ones distinguishes zeros from masked pixels and from the outside.
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
         e = None if context is None else self.context(context)[:, None, None]
         return self._after_first(view.read(self.first, inputs), view, e, train)
@@ -187,7 +187,7 @@ class LocallyMaskedConvolution(Network):
         return inputs, cursor.planes, e
 
     def step(self, carry, canvas, t, factorization, context=None):
-        """One site of every layer. Sites not yet visited are 0 in all planes: what the masks would make of them."""
+        """One site of every layer. Sites not yet visited are 0 in all planes, as under the masks."""
         inputs, planes, e = carry
         order = jnp.asarray(factorization.order)
         previous = previous_inputs(canvas, t, self.event, factorization, self.dtype)

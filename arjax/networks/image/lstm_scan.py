@@ -1,7 +1,7 @@
 """Convolutional LSTMs: cells that read a neighbourhood of states (van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel
-Recurrent Neural Networks", 2016, equation 3), step by step, with a gradient that keeps little.
+Recurrent Neural Networks", 2016, equation 3), step by step, with a gradient that needs little memory.
 
-Shape letters here: N places that take a step together, R what the gates of a place read of the states, G = 4U gates.
+Shape letters here: N positions that are computed together, R states read by the gates of a position, G = 4U gates.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def _step(read: ReadStates, kernel: jax.Array, c: jax.Array, h: jax.Array, z: ja
 def lstm_scan(read: ReadStates, kernel: jax.Array, z_TNG: jax.Array) -> jax.Array:
     """All steps of a convolutional LSTM that starts from zeros: the states [T, ..., N, U].
 
-    The gates are z + read(h) K. The backward pass computes them again from the states: they are cheap, and to keep them
-    would be several times the memory and, on CPU, more time (1.4 times as much for a whole gradient).
+    The gates are z + read(h) K. The backward pass recomputes them from the states: they are cheap. Keeping them would
+    take several times the memory and, on CPU, more time (1.4 times as much for a whole gradient).
     """
     return _scan(read, kernel, z_TNG)[1]
 

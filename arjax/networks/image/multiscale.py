@@ -22,7 +22,7 @@ from arjax.networks.layers.grids import check_kernels, pixel_inputs
 
 #: The cores, and the options that are theirs alone.
 CORES = {"row_lstm": (RowLSTMCore, ("kernel_size",)), "diagonal_bilstm": (DiagonalBiLSTMCore, ("strip",))}
-#: A 3x3 kernel, not masked: the coarse image is all known.
+#: A 3x3 kernel, not masked: the whole coarse image is in the past.
 AROUND = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
 
@@ -54,7 +54,7 @@ class Upsampler(nn.Module):
         return nn.relu(pixels[:, : self.grid_shape[0], : self.grid_shape[1]])
 
     def reach(self) -> np.ndarray:
-        """bool[D, K]: which of the K coarse pixels each of the D finer ones reads."""
+        """bool[D, K]: whether each of the D finer pixels reads each of the K coarse ones."""
         coarse = tuple(-(-size // self.factor) for size in self.grid_shape)
         reads = compose(*[tap_graph(*coarse, AROUND)] * (self.num_layers + 1))
         r, c = np.indices(self.grid_shape).reshape(2, -1) // self.factor
@@ -63,13 +63,13 @@ class Upsampler(nn.Module):
 
 @NETWORKS.register("multiscale")
 class Multiscale(PixelRNNFamily):
-    """A small image first, every `factor`-th pixel of every `factor`-th row; then the rest, given the small one.
+    """A small image first, every `factor`-th pixel of every `factor`-th row; then the rest, conditioned on it.
 
-    Each scale has a `PixelRNNCore`. That of the small image is a PixelRNN like others. The next one is conditional:
-    each of its layers is biased with maps that a deconvolutional network makes of the small image. With several
-    `levels`, the small image is made the same way from a still smaller one. In the paper the conditional network
-    generates the pixels of the small image once more; here each pixel is generated once, so that the product over all
-    is a likelihood: the order is `multiscale`, with the same factor and levels.
+    Each scale has a `PixelRNNCore`. That of the small image is an ordinary PixelRNN. The next one is conditional:
+    each of its layers is biased with maps that a deconvolutional network computes from the small image. With several
+    `levels`, the small image is conditioned in the same way on a still smaller one. In the paper the conditional
+    network generates the pixels of the small image once more; here each pixel is generated once, so that the product
+    over all is a likelihood: the order is `multiscale`, with the same factor and levels.
 
     Options: those of `PixelRNNFamily`; `core` ("diagonal_bilstm" or "row_lstm") with its `strip` or `kernel_size`;
     `factor` and `levels`, as in the ordering; `upsample_layers`, convolutions on the small image before it is
@@ -129,7 +129,7 @@ class Multiscale(PixelRNNFamily):
         return Upsampler(self._grid(k), 2 * self.hidden_size, self.upsample_layers, self.factor, self.dtype, **names)
 
     def _owner(self, k: int) -> str:
-        """Whose parameters scale k uses: its own, or those of scale 0."""
+        """The name of the parameters of scale k: its own, or those of scale 0."""
         return "0" if self.shared and k < self.levels else str(k)
 
     def _run_core(self, k: int, *args: Any, method: str = "__call__"):
@@ -169,7 +169,7 @@ class Multiscale(PixelRNNFamily):
         return depends
 
     def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: jax.Array | None) -> jax.Array | None:
-        """What biases the layers of scale k: the enlarged image of scale k+1, and the context."""
+        """The biases of the layers of scale k: the enlarged image of scale k+1, and the context."""
         condition = self._from_context(context)
         if k == self.levels:
             return condition
@@ -202,7 +202,7 @@ class Multiscale(PixelRNNFamily):
         return carries
 
     def step(self, carry, canvas, t, factorization, context=None):
-        """Advances the core of the scale that site t belongs to; the loops of the others make no turn."""
+        """Advances the core of the scale that site t belongs to; the loops of the others make no iteration."""
         scale_D = scales(self.event.grid_shape, self.factor, self.levels)
         site, new, features_BF = jnp.asarray(factorization.order)[t], [None] * len(carry), 0.0
         for k in reversed(range(len(carry))):
@@ -219,7 +219,7 @@ class Multiscale(PixelRNNFamily):
         return new, features_BF[:, None]
 
     def _begin(self, k: int, canvas, condition_BHWC: jax.Array, begins: jax.Array, context) -> jax.Array:
-        """The condition of a scale that begins; else the one that was. A loop of one turn or none works in place."""
+        """The condition of a scale that begins; else the old one. A loop of one iteration or none works in place."""
         upsampler, variables = self._upsampler(k, parent=None), self.upsamplers[self._owner(k)].variables
         inputs_BHWn, from_context = self._inputs(canvas, k + 1), self._from_context(context)
 

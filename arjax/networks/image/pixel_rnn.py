@@ -1,5 +1,5 @@
-"""Two-dimensional recurrences over an image, as van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural
-Networks" (2016), stack them: a masked 7x7 convolution, residual LSTM layers, and two layers of 1x1 convolutions.
+"""Two-dimensional recurrences over an image, stacked as in van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent
+Neural Networks" (2016): a masked 7x7 convolution, residual LSTM layers, and two layers of 1x1 convolutions.
 
 Shape letters here: H W the image, P the columns of the maps (W, and the margin), C maps of a condition, G = 4U gates.
 """
@@ -19,7 +19,7 @@ from arjax.networks.base import Network, check_remat
 from arjax.networks.layers.blocks import apply_layer, prepare_layers
 from arjax.networks.layers.convolution import TapConv, TapMix, compose, raster_taps, tap_graph
 from arjax.networks.layers.embedding import ContextEncoder, flat_sites
-from arjax.networks.layers.grids import check_raster_like, from_raster, picture_inputs, pixel_inputs, turn_dependencies
+from arjax.networks.layers.grids import check_raster_like, flip_dependencies, from_raster, image_inputs, pixel_inputs
 
 #: Reads the inputs at some pixels: (rows int[K], columns int[K]), which may lie outside -> [B, K, n].
 ReadPixels = Callable[[jax.Array, jax.Array], jax.Array]
@@ -43,7 +43,7 @@ class PixelRNNCore(nn.Module):
 
     Figure 5 (right): layers read and add to maps of 2U features; each also sends maps to the output ("layer-to-output
     connections", section 4). Then two times relu and a 1x1 convolution, and the parameters of the distribution. A
-    condition is mapped to the gates of every layer and added to what they read of the maps (section 3.6).
+    condition is mapped to the gates of every layer and added to their inputs (section 3.6).
 
     Subclasses name the layer. `MARGIN` columns beyond the right edge are computed like pixels, without a value.
     """
@@ -94,7 +94,7 @@ class PixelRNNCore(nn.Module):
         return self.grid_shape[0], self.grid_shape[1] + self.MARGIN
 
     def readout(self, maps: jax.Array, to_output: jax.Array) -> jax.Array:
-        """[..., 2U] and what all layers sent to the output -> float32 features [..., F]."""
+        """Maps [..., 2U] and the sum of the layer-to-output connections [..., 2U] -> float32 features [..., F]."""
         hidden = self.hidden_0(nn.relu(maps + to_output))
         return self.out(nn.relu(self.hidden_1(nn.relu(hidden)))).astype(jnp.float32)
 
@@ -108,7 +108,7 @@ class PixelRNNCore(nn.Module):
         return self.readout(maps[:, :, :width], to_output[:, :, :width])
 
     def prepare(self) -> None:
-        """Takes the parameters of the layers apart."""
+        """Slices the parameters of the layers."""
         prepare_layers(self.layers, self.num_layers)
 
     def init_carry(self, batch_size: int) -> tuple[jax.Array, list[Any]]:
@@ -156,12 +156,12 @@ class PixelRNNCore(nn.Module):
         return (done, caches), self.readout(*maps)
 
     def reach(self) -> np.ndarray:
-        """bool[D, D]: which pixels the features of a pixel read, by following the paths through all layers."""
+        """bool[D, D]: [i, j] iff a path through all layers leads from pixel j to the features of pixel i."""
         real = self._real()
         return self._through_layers(tap_graph(*self.map_shape, INPUT_TAPS))[np.ix_(real, real)]
 
     def condition_reach(self, condition_DK: np.ndarray) -> np.ndarray:
-        """bool[D, K]: what the features of a pixel read by way of a condition that reads K things at each pixel."""
+        """bool[D, K]: the dependencies of the features on the K inputs of a condition; `condition_DK` are its own."""
         enters = np.zeros((self._real().size, condition_DK.shape[1]), bool)
         enters[self._real()] = condition_DK
         return self._through_layers(enters)[self._real()]
@@ -170,17 +170,17 @@ class PixelRNNCore(nn.Module):
         return compose(*[self.layer_reach()] * self.num_layers, reads)
 
     def _real(self) -> np.ndarray:
-        """bool[H P]: which positions are pixels, not margin."""
+        """bool[H P]: whether each position is a pixel, not margin."""
         height, columns = self.map_shape
         return np.tile(np.arange(columns) < self.grid_shape[1], height)
 
     def layer_reach(self) -> np.ndarray:
-        """bool[H P, H P]: which positions of the maps below a layer the maps above it read."""
+        """bool[H P, H P]: [i, j] iff the output of a layer at position i reads its input at position j."""
         raise TypeError(f"{type(self).__name__} declares no reach")
 
 
 def pixel_reader(canvas: jax.Array, event: EventSpec, dtype: str, site_at: SiteAt) -> ReadPixels:
-    """Reads the inputs at the pixels of an image whose values stand on a canvas, each at its site."""
+    """Reads the inputs at the pixels of an image from a canvas, with the value of each pixel at its site."""
     values_BDv = flat_sites(canvas, event)
 
     def read(rows_K: jax.Array, columns_K: jax.Array) -> jax.Array:
@@ -191,7 +191,7 @@ def pixel_reader(canvas: jax.Array, event: EventSpec, dtype: str, site_at: SiteA
 
 
 class PixelRNNFamily(Network):
-    """The options that networks of one core and of several share, and the context as a condition of their cores.
+    """Options shared by networks with one core and with several, and the context as a condition of their cores.
 
     Options: `hidden_size` U (the maps between layers have 2U features), `num_layers`, `readout_size` of the two 1x1
     layers, `dropout` on the states, `remat` (recompute layers in the backward pass; needs `unroll=1`), `unroll` (layers
@@ -225,7 +225,7 @@ class PixelRNNFamily(Network):
         }
 
     def _from_context(self, context: jax.Array | None) -> jax.Array | None:
-        """The condition that a context is, the same for all pixels: [B, 1, 1, 2U]."""
+        """The context as a condition, the same for all pixels: [B, 1, 1, 2U]."""
         return None if context is None else self.context(context)[:, None, None]
 
 
@@ -245,10 +245,10 @@ class PixelRNN(PixelRNNFamily):
         self.core = self.CORE(**self.core_fields())
 
     def dependencies(self, factorization):
-        return turn_dependencies(self.CORE(**self.core_fields(), parent=None).reach(), factorization)
+        return flip_dependencies(self.CORE(**self.core_fields(), parent=None).reach(), factorization)
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs_BHWn = picture_inputs(x, self.event, factorization, self.dtype)
+        inputs_BHWn = image_inputs(x, self.event, factorization, self.dtype)
         features = self.core(inputs_BHWn, self._from_context(context), train)
         return from_raster(features, factorization)
 

@@ -8,18 +8,18 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.networks.base import NETWORKS, Network
-from arjax.networks.layers.convolution import Cursor, Picture, TapConv, TapMix, channel_graph, compose, raster_taps
+from arjax.networks.layers.convolution import Cursor, TapConv, TapMix, WholeImage, channel_graph, compose, raster_taps
 from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import (
     check_channels,
     check_kernels,
     check_raster_like,
+    flip_dependencies,
     from_raster,
+    image_inputs,
     input_size,
     num_channels,
-    picture_inputs,
     put_previous,
-    turn_dependencies,
 )
 
 
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
         self.widen = TapMix(self.hidden_size, self.dtype, channels=self.channels)
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(self, x: jax.Array, view: Picture | Cursor, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, view: WholeImage | Cursor, train: bool) -> jax.Array:
         hidden = nn.relu(view.read(self.conv, nn.relu(self.narrow(nn.relu(x)))))
         return x + self.widen(self.drop(hidden, deterministic=not train))
 
@@ -48,12 +48,12 @@ class ResidualBlock(nn.Module):
 class PixelCNN(Network):
     """Masked convolutions on images, in a raster-like order.
 
-    The first layer (mask A) sees the pixels before its own in a window of `first_kernel` rows and columns, the residual
+    The first layer (mask A) reads earlier pixels in a window of `first_kernel` rows and columns, the residual
     blocks (mask B) those in a window of `kernel_size`. Composed, they leave a blind spot to the right of a pixel in the
-    rows above it: `dependencies` says which pixels are read.
+    rows above it: see `dependencies`.
 
     On a grid (H, W, C) the colour channels of a pixel are generated one after the other: the feature maps of all layers
-    are split into C groups, and a group sees of its own pixel only the groups before it (mask A) or up to it (mask B;
+    are split into C groups, and a group reads of its own pixel only the groups before it (mask A) or up to it (mask B;
     section 3.4). On a grid (H, W) the whole value of a pixel is generated at once.
 
     Options: `hidden_size` 2h of the residual blocks, `num_layers`, `kernel_size` and `first_kernel` (odd), `out_size`
@@ -103,9 +103,9 @@ class PixelCNN(Network):
         channels, reach = num_channels(self.event), self.kernel_size // 2
         first = channel_graph(height, width, self._first_taps(), channels, strict=True)
         block = channel_graph(height, width, raster_taps(reach, reach, centre=True), channels, strict=False)
-        return turn_dependencies(compose(*[block] * self.num_layers, first), factorization)
+        return flip_dependencies(compose(*[block] * self.num_layers, first), factorization)
 
-    def _after_first(self, h: jax.Array, view: Picture | Cursor, train: bool) -> jax.Array:
+    def _after_first(self, h: jax.Array, view: WholeImage | Cursor, train: bool) -> jax.Array:
         """All layers above the first: the same for whole images [B, H, W, 2h] and for one pixel [B, 2h]."""
         for block in self.blocks:
             h = block(h, view, train)
@@ -113,10 +113,10 @@ class PixelCNN(Network):
         return self.out(nn.relu(h))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        h = self.first(picture_inputs(x, self.event, factorization, self.dtype))
+        h = self.first(image_inputs(x, self.event, factorization, self.dtype))
         if context is not None:
             h = h + self.context(context)[:, None, None]
-        return from_raster(self._after_first(h, Picture(), train), factorization)
+        return from_raster(self._after_first(h, WholeImage(), train), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
         """The inputs, a plane per residual block, and the context."""
@@ -127,8 +127,8 @@ class PixelCNN(Network):
         return inputs, cursor.planes, hidden if context is None else self.context(context)
 
     def step(self, carry, canvas, t, factorization, context=None):
-        """One pixel of every layer. Where it has several channels, each of them computes it anew: the groups that do
-        not know their channels yet are overwritten when they do.
+        """One pixel of every layer. Where it has several channels, it is recomputed for each of them: maps of groups
+        with channels that are not drawn yet are overwritten later.
         """
         inputs, planes, from_context = carry
         channels = num_channels(self.event)

@@ -11,16 +11,16 @@ import numpy as np
 
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.image.gated_resnet import GatedStack, dropout_masks
-from arjax.networks.image.shifted_streams import PictureView, PixelView, RowView, State, Values, empty_state, half
+from arjax.networks.image.shifted_streams import ImageView, PixelView, RowView, State, Values, empty_state, half
 from arjax.networks.layers.convolution import Taps
 from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import (
     check_raster_like,
+    flip_dependencies,
     from_raster,
+    image_inputs,
     input_size,
-    picture_inputs,
     put_previous,
-    turn_dependencies,
 )
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, NormalisedStretch
 
@@ -34,7 +34,7 @@ FIRST_LEFT: Taps = ((-1, -1), (0, -1))
 
 
 class Layers(NamedTuple):
-    """Of equal layers: their weights, as `GatedStack` gives them; masks for dropout and the number of the first, or
+    """Equal layers: their weights in a form of `GatedStack`; masks for dropout and the index of the first one, or
     None.
     """
 
@@ -42,18 +42,18 @@ class Layers(NamedTuple):
     masks: tuple[jax.Array, int] | None
 
 
-#: The layers of each resolution, on the way down and on the way up.
+#: The layers of each resolution, in the downward and in the upward pass.
 Levels = list[tuple[Layers, Layers]]
 
 
 class Stream(nn.Module):
-    """The parameters of one stream: gated layers on the way down and on the way up, those of all resolutions in one
-    stack each, and what leads from one resolution to the next.
+    """The parameters of one stream: the gated layers of the downward and of the upward pass, those of all resolutions
+    in one stack each, and the layers that change the resolution.
 
-    The upper stream reads itself alone; the other also what the upper stream has at the same layer and pixel.
+    The upper stream reads itself alone; the lower one also the upper stream at the same layer and pixel.
 
     Attributes:
-      num_layers: on the way down and on the way up, of each resolution.
+      num_layers: (downward, upward) of each resolution.
     """
 
     filters: int
@@ -105,19 +105,19 @@ class Stream(nn.Module):
 class PixelCNNPP(Network):
     """Two streams of gated residual layers over several resolutions, in a raster-like order, a whole pixel per step.
 
-    The upper stream sees the rows above a pixel, the other also the pixels to its left and the upper stream. Both go
-    down through `num_scales` resolutions by strided convolutions and up again by transposed ones (section 2.3); each
-    layer on the way up also reads its mirror image on the way down (2.4), and the context enters every gate. Side
-    lengths need not be even: a lower resolution has the ceiling of the half, and what sticks out is cut off.
+    The upper stream reads the rows above a pixel, the lower one also the pixels to its left and the upper stream. Both
+    go down through `num_scales` resolutions by strided convolutions and up again by transposed ones (section 2.3). Each
+    upward layer also reads its downward counterpart (2.4), and the context enters every gate. Side lengths need not be
+    even: a lower resolution has the ceiling of the half, and the surplus is cut off on the way back.
 
     All layers are weight-normalised, without the data-dependent initial values. Levels enter as intensities from 0 to
-    1, beside a channel of ones which tells an image from its padding. The usual conditional is
-    `discretized_logistic_mixture`, whose channels are coupled.
+    1, beside a channel of ones that distinguishes an image from its padding. The usual conditional is
+    `discretized_logistic_mixture`, with coupled channels.
 
     The step form keeps two rows per convolution. It runs the upper stream once a row, and each lower resolution at
     every second row and column of the one above.
 
-    Options: `num_filters`, `num_resnets` per resolution on the way down, `num_scales`, `dropout`.
+    Options: `num_filters`, `num_resnets` per resolution of the downward pass, `num_scales`, `dropout`.
     """
 
     num_filters: int = 160
@@ -156,7 +156,7 @@ class PixelCNNPP(Network):
             grid = half(grid)
         return None if masks[0] is None else masks
 
-    def _run(self, layers: Levels, x, view: PictureView, state: State | None, guide: State | None, e_BE) -> State:
+    def _run(self, layers: Levels, x, view: ImageView, state: State | None, guide: State | None, e_BE) -> State:
         """One stream at the resolutions that `layers` are of, downwards and back: its new state. `guide` is that of the
         upper one.
         """
@@ -187,10 +187,10 @@ class PixelCNNPP(Network):
         return self.out(nn.elu(lower))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs = picture_inputs(x, self.event, factorization, self.dtype)
+        inputs = image_inputs(x, self.event, factorization, self.dtype)
         inputs = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
         e_BE = None if context is None else self.context(context)
-        view = PictureView(factorization.grid_shape)
+        view = ImageView(factorization.grid_shape)
         masks = self._masks(x.shape[0], factorization.grid_shape, train)
         upper = self._run(self.upper.layers(masks), self.first_down(inputs), view, None, None, e_BE)
         first = self.first_above(inputs) + self.first_left(inputs)
@@ -237,7 +237,7 @@ class PixelCNNPP(Network):
         pixels_HWD = np.eye(height * width, dtype=bool).reshape(height, width, -1)
         upper = self._reach(0, _spread(pixels_HWD, FIRST_DOWN), None)
         lower = self._reach(0, _spread(pixels_HWD, (*FIRST_ABOVE, *FIRST_LEFT)), upper)
-        return turn_dependencies(lower.kept.up[0].reshape(height * width, -1), factorization)
+        return flip_dependencies(lower.kept.up[0].reshape(height * width, -1), factorization)
 
     def _reach(self, level: int, x: np.ndarray, guide: State | None) -> State:
         """`_run` on sets bool[H, W, D]."""

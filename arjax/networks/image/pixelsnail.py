@@ -12,16 +12,16 @@ import numpy as np
 from arjax.networks.base import NETWORKS, Network, once
 from arjax.networks.image.gated_resnet import GatedResnet, GatedStack, Mask, dropout_masks
 from arjax.networks.image.pixelcnn_pp import DOWN_RIGHT, FIRST_ABOVE, FIRST_LEFT
-from arjax.networks.image.shifted_streams import PictureView, PixelView, State
+from arjax.networks.image.shifted_streams import ImageView, PixelView, State
 from arjax.networks.layers.attention import attention
 from arjax.networks.layers.convolution import CENTRE
 from arjax.networks.layers.embedding import ContextEncoder
-from arjax.networks.layers.grids import check_raster_like, from_raster, input_size, picture_inputs, put_previous
+from arjax.networks.layers.grids import check_raster_like, from_raster, image_inputs, input_size, put_previous
 from arjax.networks.layers.weight_norm import NormalisedConv, NormalisedMix, normalised_weights
 
 
 def background(grid: tuple[int, int]) -> np.ndarray:
-    """Where a pixel is, float32[H, W, 2]: row and column, from -1/2 to 1/2."""
+    """The position of each pixel, float32[H, W, 2]: row and column, from -1/2 to 1/2."""
     height, width = grid
     row, column = np.indices(grid)
     return np.stack([(row - height / 2) / height, (column - width / 2) / width], -1).astype(np.float32)
@@ -30,8 +30,8 @@ def background(grid: tuple[int, int]) -> np.ndarray:
 class SnailBlock(nn.Module):
     """Residual blocks of 2x2 convolutions, then attention to all earlier pixels (Figure 2).
 
-    Keys and values come from [x, h, position], queries from [h, position], each through a gated layer of 1x1
-    convolutions; so a pixel attends to what earlier pixels are, not only to what was predicted of them. What it finds
+    Keys and values are computed from [x, h, position], queries from [h, position], each by a gated layer of 1x1
+    convolutions; so a pixel attends to the values of earlier pixels, not only to the predictions of them. The result
     enters h through one more gated layer.
     """
 
@@ -57,12 +57,12 @@ class SnailBlock(nn.Module):
         self.query = NormalisedMix(self.key_size, self.dtype, ready=self.ready)
         self.merge = gated(self.filters, has_aux=True)
 
-    def _keys_and_values(self, x, h, place, view: PictureView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
+    def _keys_and_values(self, x, h, place, view: ImageView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
         inputs = jnp.concatenate([x, h, place], -1)
         content = self.content(inputs, view, None, e_BE, self._mask(train, inputs.shape))
         return tuple(jnp.split(self.key_value(content), [self.key_size], -1))
 
-    def _queries(self, h, place, view: PictureView, e_BE, train: bool) -> jax.Array:
+    def _queries(self, h, place, view: ImageView, e_BE, train: bool) -> jax.Array:
         inputs = jnp.concatenate([h, place], -1)
         return self.query(self.asking(inputs, view, None, e_BE, self._mask(train, inputs.shape)))
 
@@ -78,7 +78,7 @@ class SnailBlock(nn.Module):
     def __call__(self, h_BHWC: jax.Array, x_BHWn: jax.Array, e_BE: jax.Array | None, train: bool):
         """All pixels; in the form (carry) -> (carry, None) of a scan over blocks."""
         batch, *grid, _ = h_BHWC.shape
-        view, masks = PictureView(tuple(grid)), self._masks(train, (self.num_resnets + 1, *h_BHWC.shape))
+        view, masks = ImageView(tuple(grid)), self._masks(train, (self.num_resnets + 1, *h_BHWC.shape))
         for_resnets, for_merge = (None, None) if masks is None else ((masks, 0), (masks, self.num_resnets))
         layer, weights = self.resnets.layer(), self.resnets.weights()
         h = view.run_layers(layer, weights, for_resnets, h_BHWC, None, e_BE, upwards=False)[-1]
@@ -119,7 +119,7 @@ class SnailBlock(nn.Module):
         grid: tuple[int, int],
         e_BE: jax.Array | None,
     ):
-        """Pixel t, given the inputs `x` of pixel t - 1, whose key and value are only known now; `weights` are those of
+        """Pixel t, from the inputs `x` of pixel t - 1, which give its key and value; `weights` are those of
         `resnet_weights`.
         """
         planes, keys, values, previous_BC = cache
@@ -142,10 +142,11 @@ class SnailBlock(nn.Module):
 
 @NETWORKS.register("pixelsnail")
 class PixelSNAIL(Network):
-    """Shifted convolutions and causal attention in turns, in a raster-like order, a whole pixel per step.
+    """Alternating shifted convolutions and causal attention, in a raster-like order, a whole pixel per step.
 
-    The gated residual layers are those of PixelCNN++, in the stream that sees the pixels above and to the left, without
-    lower resolutions: attention reaches far instead, so every pixel reads all earlier ones. One head, small keys.
+    The gated residual layers are those of the lower stream of PixelCNN++, which reads the pixels above and to the left,
+    without lower resolutions. Attention provides the long range, so every pixel reads all earlier ones. One head, small
+    keys.
     Weight-normalised, without data-dependent initial values; the context enters every gate.
 
     The step form keeps two rows per convolution, and the keys and values of all pixels: O(t) per step.
@@ -201,7 +202,7 @@ class PixelSNAIL(Network):
         return self.out(nn.elu(h))
 
     def __call__(self, x, factorization, context=None, *, train=False):
-        inputs = picture_inputs(x, self.event, factorization, self.dtype)
+        inputs = image_inputs(x, self.event, factorization, self.dtype)
         padded = jnp.concatenate([inputs, jnp.ones_like(inputs[..., :1])], -1)
         h = self.first_above(padded) + self.first_left(padded)
         h, _ = self.blocks(h, inputs, None if context is None else self.context(context), train)

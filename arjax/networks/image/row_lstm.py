@@ -17,10 +17,10 @@ from arjax.networks.layers.grids import check_kernels
 
 
 class RowLSTMLayer(nn.Module):
-    """An LSTM that goes down the image, a whole row at a time (equation 3).
+    """An LSTM that runs down the image, a whole row at a time (equation 3).
 
-    What the gates read of the map below: a k x 1 convolution along the row with mask B, for all rows at once. What they
-    read of the state: a k x 1 convolution of the row above, not masked. So a state sees a triangle above it.
+    The gates read the map below by a k x 1 convolution along the row with mask B, for all rows at once. They read the
+    state by a k x 1 convolution of the row above, not masked. So a state depends on a triangle above it.
     """
 
     hidden_size: int
@@ -42,7 +42,7 @@ class RowLSTMLayer(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many columns a kernel reaches to a side."""
+        """Number of columns of a kernel on either side of its centre."""
         return self.kernel_size // 2
 
     def _add(self, maps: jax.Array, to_output: jax.Array, h: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -51,7 +51,7 @@ class RowLSTMLayer(nn.Module):
         return maps + up, to_output + out
 
     def _gates(self, from_maps: jax.Array, condition: jax.Array | None) -> jax.Array:
-        """What the gates know before the state is read."""
+        """The inputs of the gates without the contribution of the state."""
         z = from_maps + self.bias.astype(self.dtype)
         return z if condition is None else z + self.from_condition(condition)
 
@@ -75,7 +75,7 @@ class RowLSTMLayer(nn.Module):
         return jnp.concatenate([padded[:, k : k + width] for k in range(self.kernel_size)], -1)
 
     def init_cache(self, batch_size: int, map_shape: tuple[int, int]) -> dict[str, jax.Array]:
-        """Cells of a row; states of two rows, in turn, with zeros beyond the edges; the maps just left of a pixel."""
+        """Cells of a row; states of two rows, with zeros beyond the edges; the maps just left of a pixel."""
         width, size = map_shape[1], self.hidden_size
         return {
             "c": jnp.zeros((batch_size, width, size), jnp.float32),
@@ -125,8 +125,8 @@ class RowLSTMCore(PixelRNNCore):
 class RowLSTM(PixelRNN):
     """PixelRNN with Row LSTM layers, on images in raster-like orders.
 
-    A pixel sees a triangle of the rows above it, and all that is left of it only as far as `num_layers` layers reach:
-    not the whole past.
+    The receptive field is not the whole past: a pixel depends on a triangle of the rows above it, and on the pixels to
+    its left as far as `num_layers` layers reach.
 
     Options: those of `PixelRNNFamily`, and `kernel_size` k of both convolutions (odd, at least 3).
     """

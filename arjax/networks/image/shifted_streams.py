@@ -1,7 +1,7 @@
-"""How PixelCNN++ runs: on whole images, on the next row of its upper stream, and on the next pixel of the other.
+"""The three forms of PixelCNN++: whole images, the next row of the upper stream, and the next pixel of the lower one.
 
-A network written in terms of these views is written once for all three. The upper stream sees the rows above a pixel
-only, so a step runs it when a row begins; a lower resolution is due at every second row (and column) of the one above.
+A network in terms of these views is written once for all three. The upper stream reads the rows above a pixel only, so
+a step runs it when a row begins. A lower resolution is due at every second row (and column) of the one above.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Outputs = list[jax.Array] | jax.Array
 
 
 class Values(NamedTuple):
-    """What the layers of one resolution give.
+    """The outputs of the layers of one resolution.
 
-    `down` has the input of the first layer and the output of each. `up` has the outputs on the way up, which ends at
-    number 0: each stands where `down` has its mirror image.
+    `down` has the input of the first layer and the output of each. `up` has the outputs of the upward pass in reverse
+    order, from the last layer to the first: each has the index of its counterpart in `down`.
     """
 
     down: Outputs
@@ -36,8 +36,8 @@ class Values(NamedTuple):
 class State(NamedTuple):
     """A resolution of one stream.
 
-    `planes` keep the inputs of its convolutions, the last two rows [B, 2, W, C] each; `kept` is what others read:
-    `Values`, or this row of the last layer [B, W, C]; `below` is the next lower resolution.
+    `planes` keep the inputs of its convolutions, the last two rows [B, 2, W, C] each; `kept` are the values for other
+    resolutions and streams: `Values`, or this row of the last layer [B, W, C]; `below` is the next lower resolution.
     """
 
     planes: list[jax.Array]
@@ -45,18 +45,18 @@ class State(NamedTuple):
     below: State | None
 
 
-class PictureView:
+class ImageView:
     """Whole images [B, H, W, C]."""
 
     def __init__(self, grid: tuple[int, int]):
         self.grid, self.planes = grid, []
 
-    def half(self, state: State | None) -> PictureView:
+    def half(self, state: State | None) -> ImageView:
         """The view of the next lower resolution, from its old state."""
-        return PictureView(half(self.grid))
+        return ImageView(half(self.grid))
 
     def run_layers(self, layer: Layer, weights: Any, masks, x: jax.Array, aux: Any, e_BE, *, upwards: bool) -> Outputs:
-        """Equal layers on top of one another: the output of each.
+        """A stack of equal layers: the output of each.
 
         Layer i has `weights[i]` and reads `aux[i]`, if there is any; its mask for dropout is number `first` + i of
         (masks, first), or None. With `upwards`, the last one comes first.
@@ -70,11 +70,11 @@ class PictureView:
         return jax.lax.scan(one, x, (weights, aux, jnp.arange(len(weights))), reverse=upwards)[1]
 
     def with_input(self, x: jax.Array, values: Outputs) -> Outputs:
-        """The values of layers behind the input of the first."""
+        """The input of the first layer, followed by the values of the layers."""
         return jnp.concatenate([x[None], values])
 
     def keep(self, x: jax.Array) -> jax.Array:
-        """Remembers the input of a convolution; returns what the convolution reads."""
+        """Stores the input of a convolution; returns the array that the convolution reads."""
         return x
 
     def read(self, conv: NormalisedConv, x: jax.Array) -> jax.Array:
@@ -82,7 +82,7 @@ class PictureView:
         return conv(x)
 
     def shrink(self, conv: NormalisedConv, kept: jax.Array) -> jax.Array:
-        """A convolution of stride 2, from what `keep` returned."""
+        """A convolution of stride 2, of the array that `keep` returned."""
         return conv(kept, 2)
 
     def stretch(self, conv: NormalisedStretch, low: jax.Array) -> jax.Array:
@@ -90,15 +90,15 @@ class PictureView:
         return conv(low)[:, : self.grid[0], : self.grid[1]]
 
     def pick(self, values: Values) -> Values:
-        """Of the values of the upper stream, those at this place."""
+        """The values of the upper stream at the position of the view."""
         return values
 
     def store(self, values: Values, state: State | None) -> Any:
-        """What is kept of the values."""
+        """The part of the values that `State.kept` holds."""
         return values
 
     def output(self, kept: Any) -> jax.Array:
-        """The last layer, from what `store` returned."""
+        """The output of the last layer, from the result of `store`."""
         return kept.up[0]
 
     def when_due(self, network: nn.Module, run: Callable, state: State | None, kept: jax.Array) -> State:
@@ -106,7 +106,7 @@ class PictureView:
         return run(network, state, kept)
 
 
-class RowView(PictureView):
+class RowView(ImageView):
     """Row r of the upper stream, [B, W, C]."""
 
     def __init__(self, grid: tuple[int, int], state: State, r: jax.Array):
@@ -150,7 +150,7 @@ class RowView(PictureView):
 
 
 class PixelView(RowView):
-    """Pixel (r, c) of the stream that sees its row, [B, C]."""
+    """Pixel (r, c) of the lower stream, which reads its own row, [B, C]."""
 
     def __init__(self, grid: tuple[int, int], state: State, r: jax.Array, c: jax.Array):
         super().__init__(grid, state, r)
@@ -176,7 +176,7 @@ class PixelView(RowView):
         return jax.tree.map(self._here, values)
 
     def store(self, values, state):
-        """This row up to here: the pixels of two rows of a higher resolution read it."""
+        """This row up to this pixel: the pixels of two rows of a higher resolution read it."""
         return jax.lax.dynamic_update_index_in_dim(state.kept, values.up[0], self._c, axis=1)
 
     def output(self, kept):
@@ -197,7 +197,7 @@ def half(grid: tuple[int, int]) -> tuple[int, int]:
 def empty_state(
     grid: tuple[int, int], batch_size: int, filters: int, layers: list[tuple[int, int]], *, upper: bool, dtype: str
 ) -> State:
-    """The state before the first row: `layers` counts those on the way down and up of each resolution."""
+    """The state before the first row; `layers`: the numbers of downward and upward layers of each resolution."""
     (down, up), width = layers[0], grid[1]
     row = jnp.zeros((batch_size, width, filters), dtype)
     sizes = [2 * filters] * 2 * down + [filters] * (len(layers) > 1) + [2 * filters] * 2 * up

@@ -57,15 +57,15 @@ def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) 
 def rotate(x_BNTH: jax.Array, position: jax.Array, frequency: np.ndarray) -> jax.Array:
     """Rotary position embedding (Su et al., "RoFormer", 2021, section 3.2, equations 15 and 34).
 
-    The pair (x_i, x_(i + H/2)) is turned by the angle position * frequency_i, so that a product of queries and keys
+    The pair (x_i, x_(i + H/2)) is rotated by the angle position * frequency_i, so that a product of queries and keys
     depends on the difference of their positions alone. The paper pairs neighbours; halves, as most published weights
     have them, are the same up to the order of the features. `position` is int[T], or one for all.
     """
     angle_TH = position[..., None].astype(jnp.float32) * frequency
     cos, sin = jnp.cos(angle_TH), jnp.sin(angle_TH)
     first, second = jnp.split(x_BNTH.astype(jnp.float32), 2, axis=-1)  # angles of late positions need float32
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
-    return turned.astype(x_BNTH.dtype)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
+    return rotated.astype(x_BNTH.dtype)
 
 
 class MultiHead(nn.Module):
@@ -112,11 +112,11 @@ class MultiHead(nn.Module):
 
 
 class SelfAttention(MultiHead):
-    """Self-attention, causal over blocks of M tokens: token n sees all tokens of blocks <= n // M.
+    """Self-attention, causal over blocks of M tokens: token n attends to all tokens of blocks <= n // M.
 
-    What a `Block` asks of its attention are the methods here (`extend` and `keep` only where its network has a
-    `CHUNK`): another pattern is another module that has them.
-    `rotary_base` > 0 turns queries and keys by the number of their step, see `rotate`: so any order works.
+    A `Block` uses the methods defined here (`extend` and `keep` only where its network has a `CHUNK`): another pattern
+    is another module with these methods.
+    `rotary_base` > 0 rotates queries and keys by the number of their step, see `rotate`: so any order works.
     """
 
     rotary_base: float = 0.0
@@ -136,7 +136,7 @@ class SelfAttention(MultiHead):
         return self._merge(attention(*self._qkv(x_BTE, block), block[:, None] >= block[None, :]))
 
     def init_cache(self, batch_size: int, num_steps: int, block_size: int) -> KVCache:
-        """Room for the keys and values of all tokens, [B, G, S*M, H] each."""
+        """An empty cache for the keys and values of all tokens, [B, G, S*M, H] each."""
         groups, size = self.kv_shape
         zeros = jnp.zeros((batch_size, groups, num_steps * block_size, size), self.dtype)
         return zeros, zeros
@@ -146,7 +146,7 @@ class SelfAttention(MultiHead):
         block_size = x_BME.shape[1]
         q, k, v = self._qkv(x_BME, t)
         if cache[0].ndim == 3:
-            return self._step_in_room(cache, q, k, v, t)
+            return self._in_room(cache, q, k, v, t, block_size)
         start = (0, 0, t * block_size, 0)
         keys = jax.lax.dynamic_update_slice(cache[0], k, start)
         values = jax.lax.dynamic_update_slice(cache[1], v, start)
@@ -158,23 +158,25 @@ class SelfAttention(MultiHead):
 
         One axis for examples and heads: with an example alone on its axis XLA would copy the cache in every step.
         """
-        merged = tuple(leaf[:, :, :tokens].reshape(-1, tokens, leaf.shape[-1]) for leaf in cache)
+        merged = tuple(leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in cache)
+        merged = tuple(jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged)
         if past is None:
             return merged
         return tuple(jnp.concatenate([p, c[:, p.shape[1] :]], 1) for p, c in zip(past, merged, strict=True))
 
-    def _step_in_room(self, cache: KVCache, q: jax.Array, k: jax.Array, v: jax.Array, t: jax.Array):
-        """`step` on the cache that `room` makes.
+    def _in_room(self, cache: KVCache, q: jax.Array, k: jax.Array, v: jax.Array, t: jax.Array, block_size: int):
+        """`step` and `extend` on the cache that `room` makes.
 
         The sum of the weights divides what they have mixed: that is less than the weights.
         """
-        block_size, size = q.shape[2:]
+        length, size = q.shape[2:]
         merge = lambda x: x.reshape(cache[0].shape[0], -1, size)  # noqa: E731
         start = (0, t * block_size, 0)
         keys = jax.lax.dynamic_update_slice(cache[0], merge(k), start)
         values = jax.lax.dynamic_update_slice(cache[1], merge(v), start)
         scores = jnp.einsum("nqh,nkh->nqk", merge(q) * size**-0.5, keys).astype(jnp.float32)
-        visible = jnp.arange(keys.shape[1]) < (t + 1) * block_size
+        visible = jnp.arange(keys.shape[1]) < (t + 1 + jnp.arange(length) // block_size)[:, None] * block_size
+        visible = jnp.tile(visible, (scores.shape[1] // length, 1))  # heads that share keys are further queries
         scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
         weights = jnp.exp(scores - scores.max(-1, keepdims=True))
         mixed = jnp.einsum("nqk,nkh->nqh", weights.astype(values.dtype), values)
@@ -182,12 +184,14 @@ class SelfAttention(MultiHead):
         return (keys, values), self._merge(mixed.reshape(q.shape))
 
     def extend(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[KVCache, jax.Array]:
-        """The tokens of blocks t, t + 1, ...; what is written behind the last step is dropped.
+        """The tokens of blocks t, t + 1, ...; blocks after the last step are dropped.
 
-        Later blocks overwrite those that are not kept before anything sees them, so the cache is the carry of any n.
+        Later blocks overwrite those that are not kept before any token reads them, so the cache is the carry of any n.
         """
         place_T = jnp.arange(x_BTE.shape[1])
         q, k, v = self._qkv(x_BTE, t + place_T // block_size)
+        if cache[0].ndim == 3:
+            return self._in_room(cache, q, k, v, t, block_size)
         keys, values = (write_tokens(old, new, t * block_size) for old, new in zip(cache, (k, v), strict=True))
         block_T = t + place_T // block_size
         visible = jnp.arange(keys.shape[2]) // block_size <= block_T[:, None]
@@ -197,11 +201,20 @@ class SelfAttention(MultiHead):
         """The cache after the first n blocks of `extend`."""
         return cache
 
+    def ahead(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
+        """Blocks that each come in place of block t: all see the blocks < t of the cache, and each sees itself."""
+        block_T = jnp.arange(x_BTE.shape[1]) // block_size
+        q, *new = self._qkv(x_BTE, jnp.asarray(t))
+        keys, values = (jnp.concatenate(both, axis=2) for both in zip(cache, new, strict=True))
+        of_cache = jnp.broadcast_to(jnp.arange(cache[0].shape[2]) < t * block_size, (len(block_T), cache[0].shape[2]))
+        visible = jnp.concatenate([of_cache, block_T[:, None] == block_T], axis=1)
+        return self._merge(attention(q, keys, values, visible))
+
 
 def write_tokens(cache: jax.Array, new: jax.Array, start: jax.Array) -> jax.Array:
-    """The cache [B, G, C, H] with the new tokens [B, G, T, H] at the places from `start` on that exist."""
+    """The cache [B, G, C, H] with the new tokens [B, G, T, H] at the indices from `start` on, as far as these exist."""
     length = min(cache.shape[2], new.shape[2])
-    first = jnp.minimum(start, cache.shape[2] - length)  # a slice that stands out would be moved
+    first = jnp.minimum(start, cache.shape[2] - length)  # JAX would move a slice that is out of bounds
     window = jax.lax.dynamic_slice_in_dim(cache, first, length, axis=2)
     token_T = jnp.arange(length) + first - start
     fresh = jnp.take(new, token_T, axis=2, mode="clip")
@@ -217,6 +230,6 @@ class CrossAttention(MultiHead):
         return self._heads(self.key(encoded_BLE)), self._heads(self.value(encoded_BLE))
 
     def __call__(self, x_BTE: jax.Array, keys_values: KVCache, valid_BL: jax.Array) -> jax.Array:
-        """What the tokens [B, T, E] find at the valid positions of the context, [B, T, E]."""
+        """Attention of the tokens [B, T, E] to the valid positions of the context, [B, T, E]."""
         found_BNTH = attention(self._heads(self.query(x_BTE)), *keys_values, valid_BL[:, None, None, :])
         return self._merge(jnp.where(valid_BL.any(-1)[:, None, None, None], found_BNTH, 0))

@@ -1,9 +1,8 @@
-"""Products of two arrays whose gradients are computed by products of choice, and that can still be differentiated in
-any mode and as often as wanted.
+"""Products of two arrays with custom products for their gradients, differentiable in any mode and any number of times.
 
-`jax.custom_vjp` would give the first and refuse forward mode. A product is linear in each of its two arrays, so forward
-mode needs no rule but the product itself, and reverse mode only its two transposes. Where these are products of this
-kind again, all higher derivatives follow.
+`jax.custom_vjp` would allow custom gradients but no forward mode. A product is linear in each of its two arrays, so
+forward mode needs no rule but the product itself, and reverse mode only its two transposes. Where these are products of
+this kind again, all higher derivatives follow.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ class BilinearProduct:
 
     `transposes(to_left, to_right)` names the gradients: `to_left(cotangent, right, *static)` is the sum over the result
     of cotangent * d result / d left, in the shape and type of `left`; likewise `to_right(cotangent, left, *static)`.
-    The static arguments are hashable and have no gradient. To everything else (`jit`, `vmap`, `scan`, `checkpoint`, a
-    mesh) the product is the function as it is written.
+    The static arguments are hashable and have no gradient. Under everything else (`jit`, `vmap`, `scan`, `checkpoint`,
+    a mesh) the product behaves as the function itself.
     """
 
     def __init__(self, function: Callable[..., jax.Array]):
@@ -48,7 +47,7 @@ class BilinearProduct:
         return self.bind(left, right, static, ())
 
     def bind(self, left: jax.Array, right: jax.Array, static: tuple[Hashable, ...], mapped: Mapped) -> jax.Array:
-        """The product along mapped axes, which stand first."""
+        """The product along mapped axes, which come first."""
         shapes = (jax.ShapeDtypeStruct(jax.numpy.shape(array), jax.numpy.result_type(array)) for array in (left, right))
         # Tools that look into programs, such as `count_flops`, find the function here.
         jaxpr = self._run.trace(*shapes, static, mapped).jaxpr

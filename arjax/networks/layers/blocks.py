@@ -17,7 +17,7 @@ from arjax.networks.layers.attention import Cache, CrossAttention
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
 MLPS = ("plain", "gated")
 
-#: An encoded context: its positions [B, L, E], and which of them exist, bool[B, L].
+#: An encoded context: its positions [B, L, E], and bool[B, L], whether each exists.
 Memory = tuple[jax.Array, jax.Array]
 
 
@@ -53,12 +53,12 @@ def stacked(layer: type[nn.Module], num_layers: int, *, unroll: int, remat: bool
 
 
 def layer_params(stack: nn.Module, i: int) -> Any:
-    """The parameters of layer i out of a scan over layers, taken out `once`."""
+    """The parameters of layer i of a scan over layers, sliced `once`."""
     return once(stack, f"layer_{i}", lambda: jax.tree.map(lambda leaf: leaf[i], stack.variables["params"]))
 
 
 def prepare_layers(stack: nn.Module, num_layers: int) -> None:
-    """Takes the parameters of all layers out of a scan over layers."""
+    """Slices the parameters of all layers out of a scan over layers."""
     for i in range(num_layers):
         layer_params(stack, i)
 
@@ -86,9 +86,9 @@ class Block(nn.Module):
     equation 6; SwiGLU with "silu", GEGLU with "gelu").
 
     Attributes:
-      make_attention: makes the attention module, with the methods that `attention.SelfAttention` has: all tokens,
-        `init_cache`, `step`, `extend` and `keep`.
-      out_scale: variance of what is added to the residual stream at the start, relative to the usual one.
+      make_attention: makes the attention module, with the methods of `attention.SelfAttention`: all tokens,
+        `init_cache`, `step`, `extend`, `keep` and `ahead`, the last ones as far as the network asks for them.
+      out_scale: initial variance of each branch of the residual stream, relative to the usual one.
       make_cross: makes the `CrossAttention` to the context, or None.
     """
 
@@ -157,6 +157,11 @@ class Block(nn.Module):
     def keep(self, cache: Cache, n: jax.Array) -> Cache:
         """The cache after the first n blocks of `extend`."""
         return self.attention.keep(cache[0], n), cache[1]
+
+    def ahead(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> jax.Array:
+        """The tokens of blocks that each come in place of block t."""
+        mixed = self.attention.ahead(cache[0], self.attention_norm(x_BTE), t, block_size)
+        return self._finish(x_BTE + mixed, cache[1])
 
     def _finish(self, x: jax.Array, cross: tuple) -> jax.Array:
         """Attention to the context, where there is one, and the MLP."""

@@ -1,4 +1,4 @@
-"""The context of each step, for networks that take it in every layer."""
+"""The context of each step, for networks with a context in every layer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StepConditioning(nn.Module):
             self.positions = SequenceEncoder(first, self.width, self.dtype)
 
     def __call__(self, context: jax.Array) -> jax.Array:
-        """What does not change from step to step: [B, L, E], of length 1 where all steps read the same."""
+        """The encoded context, the same array for all steps: [B, L, E], of length 1 where all steps read the same."""
         whole_B1E = self.whole(context)[:, None]
         if not self.spec.grids:
             return whole_B1E
@@ -39,7 +39,7 @@ class StepConditioning(nn.Module):
 
 
 def read_positions(length: int, num_steps: int) -> np.ndarray:
-    """Which of `length` positions each step reads, int32[S]: floor(s L / S)."""
+    """The position, out of `length`, that each step reads, int32[S]: floor(s L / S)."""
     return (np.arange(num_steps, dtype=np.int64) * length // num_steps).astype(np.int32)
 
 

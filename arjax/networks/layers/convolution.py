@@ -1,4 +1,4 @@
-"""Convolutions on images over their unmasked taps: a masked 3x3 kernel has 4 or 5 of 9, and dead ones cost as much."""
+"""Convolutions on images over unmasked taps: a masked 3x3 kernel has 4 or 5 of 9, and masked ones cost as much."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def tap_graph(height: int, width: int, taps: Taps) -> np.ndarray:
 
 
 def channel_graph(height: int, width: int, taps: Taps, channels: int, *, strict: bool = False) -> np.ndarray:
-    """bool[HWC, HWC] of a convolution on pixels of several channels: all channels of the pixels at its taps, but of the
-    pixel itself, where it is a tap, the channels up to its own, or with `strict` only those before it.
+    """bool[HWC, HWC] of a convolution on pixels of several channels. A channel reads all channels of the pixels at the
+    taps; of its own pixel, where this is a tap, the channels up to its own, or with `strict` only those before it.
     """
     others = tap_graph(height, width, tuple(tap for tap in taps if tap not in CENTRE))
     graph = np.kron(others, np.ones((channels, channels), bool))
@@ -77,7 +77,7 @@ def channel_graph(height: int, width: int, taps: Taps, channels: int, *, strict:
 
 
 def compose(*layers: np.ndarray) -> np.ndarray:
-    """bool[D, D] of a stack: what the outputs of the first layer named read through the others, the last one first."""
+    """bool[D, D] of a stack, the last layer named first: [i, j] iff its output i depends on input j of the lowest."""
     reads = layers[-1].astype(np.float32)
     for layer in reversed(layers[:-1]):
         reads = ((layer.astype(np.float32) @ reads) > 0).astype(np.float32)
@@ -95,8 +95,8 @@ def channel_groups(size: int, channels: int, parts: int = 1) -> np.ndarray:
 def convolve(x_BHWC: jax.Array, kernel_KCF: jax.Array, taps: Taps) -> jax.Array:
     """y[r, c] = sum_k x[r + dy_k, c + dx_k] W_k, zero outside: a convolution with the smallest kernel around the taps.
 
-    With gradients of its own. JAX's would be two convolutions of forms that XLA's CPU compiler does slowly, in a
-    compiled loop tens of times slower than outside; a plain forward convolution is fast there, and so are products.
+    With gradients of its own. JAX's would be two convolutions of forms that XLA's CPU compiler runs slowly, in a
+    compiled loop tens of times slower than outside. A plain forward convolution is fast there, and so are products.
     Train steps against one product over shifted copies, on two cores: 5 to 10% faster with jax 0.12; with 0.10 within
     the noise for PixelCNN and 8 to 16% slower for Gated PixelCNN.
     """
@@ -117,13 +117,13 @@ def _filled(kernel_KCF: jax.Array, taps: Taps, window: list[tuple[int, int]]) ->
     for kernel, order in ((kernel_KCF, taps), (kernel_KCF[::-1], taps[::-1])):
         if list(order) == window:  # a gather would be a copy
             return kernel
-    dead = jnp.zeros((1, *kernel_KCF.shape[1:]), kernel_KCF.dtype)
+    masked = jnp.zeros((1, *kernel_KCF.shape[1:]), kernel_KCF.dtype)
     places = np.array([taps.index(tap) if tap in taps else len(taps) for tap in window])
-    return jnp.concatenate([kernel_KCF, dead])[places]
+    return jnp.concatenate([kernel_KCF, masked])[places]
 
 
 def _reach(taps: Taps) -> tuple[tuple[int, int], tuple[int, int]]:
-    """How far taps go up and down, left and right."""
+    """The largest offsets of taps: up and down, left and right."""
     rows, columns = zip(*taps, strict=True)
     return (max(0, -min(rows)), max(0, *rows)), (max(0, -min(columns)), max(0, *columns))
 
@@ -180,15 +180,15 @@ def _kernel_gradient_by_row(taps: Taps, x_BHWC: jax.Array, dy_BHWF: jax.Array) -
 
 
 def shifted(x_BHWC: jax.Array, taps: Taps) -> jax.Array:
-    """The image as each of K taps sees it, side by side: [B, H, W, K * C]."""
+    """The image shifted by each of K taps, concatenated: [B, H, W, K * C]."""
     return jnp.concatenate([shift(x_BHWC, dy, dx) for dy, dx in taps], -1)
 
 
 class TapMix(nn.Module):
-    """y = b + [x_1 ... x_K] W, the product behind a convolution, and by itself a convolution of size 1.
+    """y = b + [x_1 ... x_K] W: the product inside a convolution, and by itself a convolution of size 1.
 
-    With several colour `channels`, feature maps are split into that many groups, and where the pixel reads itself (its
-    tap is number `centre`) a group sees the groups up to its own, or with `strict` those before it (masks B and A).
+    With several colour `channels`, feature maps are split into that many groups. At the tap on the pixel itself (number
+    `centre`) a group reads the groups up to its own, or with `strict` those before it (masks B and A).
     """
 
     features: int
@@ -250,12 +250,12 @@ class TapConv(nn.Module):
         more = colours | {"bias_scale": self.bias_scale}
         self.mix = TapMix(self.features, self.dtype, self.use_bias, len(self.taps), centre, **more)
 
-    def __call__(self, x_BHWC: jax.Array, live_HWK: jax.Array | None = None) -> jax.Array:
-        """All pixels, [B, H, W, C] -> [B, H, W, features]; `live_HWK` switches taps on or off pixel by pixel."""
-        if live_HWK is None:
+    def __call__(self, x_BHWC: jax.Array, unmasked_HWK: jax.Array | None = None) -> jax.Array:
+        """All pixels, [B, H, W, C] -> [B, H, W, features]; `unmasked_HWK` switches taps on or off pixel by pixel."""
+        if unmasked_HWK is None:
             return self.mix(x_BHWC, self.taps)
         copies = shifted(x_BHWC, self.taps).reshape(*x_BHWC.shape[:3], len(self.taps), -1)
-        return self.mix(jnp.where(live_HWK[..., None], copies, 0).reshape(*x_BHWC.shape[:3], -1))
+        return self.mix(jnp.where(unmasked_HWK[..., None], copies, 0).reshape(*x_BHWC.shape[:3], -1))
 
     def at(self, plane_BHWC: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
         """One pixel, from a plane that holds its inputs at all taps: [B, features]."""
@@ -266,22 +266,22 @@ class TapConv(nn.Module):
         return self.mix(jnp.concatenate([shift(rows_BRWC[:, r + dy, None], 0, dx)[:, 0] for dy, dx in self.taps], -1))
 
 
-class Picture:
-    """Runs convolutions on whole images; `live` holds the taps that are on at each pixel, where not all are."""
+class WholeImage:
+    """Runs convolutions on whole images; `unmasked`: by taps, which of them each pixel reads; None: all of them."""
 
-    def __init__(self, live: Mapping[Taps, jax.Array] | None = None):
-        self._live = live
+    def __init__(self, unmasked: Mapping[Taps, jax.Array] | None = None):
+        self._unmasked = unmasked
 
     def read(self, conv: TapConv, x_BHWC: jax.Array) -> jax.Array:
         """The convolution of all pixels."""
-        return conv(x_BHWC) if self._live is None else conv(x_BHWC, self._live[conv.taps])
+        return conv(x_BHWC) if self._unmasked is None else conv(x_BHWC, self._unmasked[conv.taps])
 
 
 class Cursor:
-    """Runs the same convolutions on one pixel, with a plane for each that keeps the inputs of the pixels before.
+    """Runs the same convolutions on one pixel; a plane for each convolution keeps the inputs of earlier pixels.
 
-    A network written in terms of `read` is so written for both forms at once. Planes are zero where nothing has been
-    written: taps on pixels not yet visited read zeros.
+    A network in terms of `read` thus has both forms at once. Planes are zero at pixels that are not visited yet, so
+    taps on these read zeros.
     """
 
     def __init__(self, grid: tuple[int, int], r: jax.Array, c: jax.Array, planes: list[jax.Array] | None = None):

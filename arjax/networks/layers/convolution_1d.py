@@ -16,7 +16,7 @@ from arjax.networks.layers.rings import put_in_ring
 
 
 def queue_length(kernel_size: int, dilation: int) -> int:
-    """How many past inputs a step of a convolution needs."""
+    """Number of past inputs that a step of a convolution needs."""
     return (kernel_size - 1) * dilation
 
 
@@ -33,8 +33,8 @@ def step_taps(
 ) -> tuple[jax.Array, list[jax.Array]]:
     """x_(t - k d) of one step t for k = 0 .. K-1, [B, E] each, and the queue with x_t in it.
 
-    The queue [B, (K-1) d, E] is a ring, zero before step 0, in which time t stands at t mod its length: a step costs
-    the same however long the sequence is (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
+    The queue [B, (K-1) d, E] is a ring, zero before step 0, with x_t at index t mod its length: the cost of a step is
+    independent of the length of the sequence (Paine et al., 2016, "Fast Wavenet Generation Algorithm").
     """
     reach, taps = queue_length(kernel_size, dilation), [x_BE]
     for k in range(1, kernel_size):
@@ -105,7 +105,7 @@ def cyclic_dilations(num_layers: int, cycle: int) -> list[int]:
     return [2 ** (i % cycle) for i in range(num_layers)]
 
 
-#: Applies a convolution, in the form that is asked for: (convolution, x) -> y.
+#: Applies a convolution to one step, some or all: (convolution, x) -> y.
 Convolve = Callable[[CausalConv1D, jax.Array], jax.Array]
 
 
@@ -115,7 +115,7 @@ def at_all_steps(conv: CausalConv1D, x_BTE: jax.Array) -> jax.Array:
 
 
 class ConvolutionalCore(nn.Module):
-    """A stack of layers whose only memory is in causal convolutions: its step form keeps a queue for each of them.
+    """A stack of layers with causal convolutions as their only memory: the step form keeps a queue for each of them.
 
     Subclasses write their equations once, `core(x, train, *condition, convolve)` for one step, some or all, with
     `convolve(conv, x)` for each convolution; `convolutions` lists these in the order of their use.
@@ -145,7 +145,7 @@ class ConvolutionalCore(nn.Module):
     def _with_queues(
         self, form: Callable[..., tuple[Any, jax.Array]], carry: list[jax.Array], x: jax.Array, *condition: Any
     ):
-        """Hands each convolution its queue, and collects those that come back."""
+        """Runs each convolution on its queue, and collects the new queues."""
         queues, after = iter(carry), []
 
         def convolve(conv: CausalConv1D, x: jax.Array) -> jax.Array:

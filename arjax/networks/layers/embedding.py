@@ -1,4 +1,4 @@
-"""How values, positions and contexts enter a network."""
+"""Embeddings of values, positions and contexts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def flat_sites(x: jax.Array, event: EventSpec) -> jax.Array:
 def column_inputs(x: jax.Array, columns: tuple[EventSpec, ...]) -> jax.Array:
     """Mixed columns x[B, D] as inputs float[B, D, n], n the largest number of levels.
 
-    Integers of more than two levels become one-hot; binary and real values stand in the first place.
+    Integers of more than two levels become one-hot; binary and real values are the first input.
     """
     size = max(numeric_size(column) for column in columns)
     is_one_hot = np.array([column.num_levels > 2 for column in columns])
@@ -59,12 +59,12 @@ def flat_inputs(x: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
 
 
 def input_steps(event: EventSpec, factorization: Factorization) -> jax.Array:
-    """The step of each of the inputs that `flat_inputs` makes, int[D * n]."""
+    """The step of each input of `flat_inputs`, int[D * n]."""
     return jnp.repeat(jnp.asarray(factorization.step), numeric_size(event))
 
 
 def input_mask(event: EventSpec, factorization: Factorization) -> jax.Array:
-    """Which of the inputs that `flat_inputs` makes each site may read, bool[D * n, D]."""
+    """Whether each input of `flat_inputs` may be read by each site, bool[D * n, D]."""
     if factorization.parents is not None:
         return jnp.repeat(jnp.asarray(factorization.parents).T, numeric_size(event), axis=0)
     return input_steps(event, factorization)[:, None] < jnp.asarray(factorization.step)
@@ -73,7 +73,7 @@ def input_mask(event: EventSpec, factorization: Factorization) -> jax.Array:
 def seen_inputs(
     canvas: jax.Array, event: EventSpec, dtype: jnp.dtype, t: jax.Array, factorization: Factorization
 ) -> jax.Array:
-    """`flat_inputs` of a canvas in step t, [B, D * n], with 0 for the sites of steps >= t, whatever stands there."""
+    """`flat_inputs` of a canvas in step t, [B, D * n], with 0 for the sites of steps >= t, whatever their values."""
     return jnp.where(input_steps(event, factorization) < t, flat_inputs(canvas, event, dtype), 0)
 
 
@@ -139,14 +139,14 @@ class PositionEncoder(nn.Module):
 
 
 def value_map(part: EventSpec, width: int, dtype: str) -> nn.Embed | nn.Dense:
-    """What makes vectors of the values of a part: a `table` of discrete ones, a `linear` map of others."""
+    """The layer that embeds the values of a part: a `table` for discrete ones, a `linear` map for others."""
     if part.is_discrete:
         return nn.Embed(part.value_size * part.num_levels, width, dtype=dtype, name="table")
     return nn.Dense(width, dtype=dtype, name="linear")
 
 
 def value_vectors(values: jax.Array, part: EventSpec, mapping: nn.Embed | nn.Dense) -> jax.Array:
-    """The vectors that a `value_map` makes of values, [..., *value] -> [..., E]: those of discrete scalars add up."""
+    """Values embedded by a `value_map`, [..., *value] -> [..., E]: the vectors of discrete scalars are added."""
     values = values.reshape(*values.shape[: values.ndim - len(part.value_shape)], part.value_size)
     if part.is_discrete:
         return mapping(values + part.num_levels * jnp.arange(part.value_size)).sum(-2)
@@ -177,9 +177,9 @@ class PartsEncoder(nn.Module):
 class ContextEncoder(PartsEncoder):
     """A learned vector for the context of each example, {part: [B, ...]} -> [B, E]; the vectors of the parts add up.
 
-    A class is looked up, a vector mapped linearly. A sequence or frames are summed up: the mean of their encoded
-    positions; networks that attend to them or follow them in time use `SequenceEncoder` itself. An image, or a grid of
-    more axes, goes through a hidden layer as a whole.
+    A class is looked up, a vector mapped linearly. A sequence or frames are summarised by the mean of their encoded
+    positions; networks that attend to these or read them step by step use `SequenceEncoder` itself. An image, or a grid
+    of more axes, goes through a hidden layer as a whole.
     """
 
     def make(self, part):
@@ -208,7 +208,7 @@ class ContextEncoder(PartsEncoder):
 class SequenceEncoder(PartsEncoder):
     """The positions of the grids of a context, one after another: {part: [B, *grid, ...]} -> ([B, L, E], bool[B, L]).
 
-    Each position by itself: gelu(W (value) + position); what lies after the end of a short sequence is not valid.
+    Each position by itself: gelu(W (value) + position); positions after the end of a short sequence are not valid.
     """
 
     def make(self, part):

@@ -1,9 +1,9 @@
-"""The frame that networks on images share: any of the raster-like orders of a two-dimensional grid, as plain raster.
+"""Code shared by networks on images: every raster-like order of a two-dimensional grid as plain raster order.
 
 A raster order read from another corner, or column by column on a square grid, is the raster order of a flipped or
 transposed image. So a network flips or transposes it, works row by row, left to right, and maps its features back.
 
-Where the colour channels of a pixel are sites of their own, the grid is (H, W, C) and they come one after the other.
+Where the colour channels of a pixel are sites of their own, the grid is (H, W, C) and they are generated one by one.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def raster_like_orders(grid_shape: tuple[int, ...]) -> list[np.ndarray]:
     Colour channels, the last of three dimensions, may come in either direction.
     """
     sites = np.arange(np.prod(grid_shape)).reshape(grid_shape)
-    pictures = [sites, np.swapaxes(sites, 0, 1)] if grid_shape[0] == grid_shape[1] else [sites]
-    turned = [view for p in pictures for view in (p, p[::-1], p[:, ::-1], p[::-1, ::-1])]
-    return [view.ravel() for p in turned for view in ([p] if p.ndim == 2 else [p, p[..., ::-1]])]
+    images = [sites, np.swapaxes(sites, 0, 1)] if grid_shape[0] == grid_shape[1] else [sites]
+    flipped = [view for p in images for view in (p, p[::-1], p[:, ::-1], p[::-1, ::-1])]
+    return [view.ravel() for p in flipped for view in ([p] if p.ndim == 2 else [p, p[..., ::-1]])]
 
 
 def check_raster_like(name: str, event: EventSpec, factorization: Factorization, *, channels: bool = False) -> None:
@@ -69,8 +69,8 @@ def check_channels(event: EventSpec, options: Mapping[str, Any], *names: str) ->
 
 def to_raster(x: jax.Array, event: EventSpec, factorization: Factorization) -> jax.Array:
     """x[B, *grid, *value] -> [B, *grid, value_size], flipped or transposed so that the order of the sites is raster."""
-    turned = jnp.take(flat_sites(x, event), jnp.asarray(factorization.order), axis=1)
-    return turned.reshape(x.shape[0], *event.grid_shape, event.value_size)
+    raster = jnp.take(flat_sites(x, event), jnp.asarray(factorization.order), axis=1)
+    return raster.reshape(x.shape[0], *event.grid_shape, event.value_size)
 
 
 def from_raster(features_BHWF: jax.Array, factorization: Factorization) -> jax.Array:
@@ -80,7 +80,7 @@ def from_raster(features_BHWF: jax.Array, factorization: Factorization) -> jax.A
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 
 
-def turn_dependencies(dependencies_DD: np.ndarray, factorization: Factorization) -> np.ndarray:
+def flip_dependencies(dependencies_DD: np.ndarray, factorization: Factorization) -> np.ndarray:
     """bool[D, D] between the sites of the flipped or transposed image -> between the sites of the image as given."""
     rank_D = np.asarray(factorization.rank)
     return dependencies_DD[np.ix_(rank_D, rank_D)]
@@ -93,17 +93,17 @@ def num_channels(event: EventSpec) -> int:
 
 def pixel_inputs(values: jax.Array, event: EventSpec, dtype: str) -> jax.Array:
     """Values as inputs of a convolution, [..., value_size] -> [..., n]: levels as intensities from 0 to 1 (256 of them
-    are too many for one-hot), the rest as `numeric` has it.
+    are too many for one-hot), others by `numeric`.
     """
     if event.kind == "levels":
         return values.astype(dtype) / (event.num_levels - 1)
     return numeric(values, event, dtype)
 
 
-def picture_inputs(x: jax.Array, event: EventSpec, factorization: Factorization, dtype: str) -> jax.Array:
+def image_inputs(x: jax.Array, event: EventSpec, factorization: Factorization, dtype: str) -> jax.Array:
     """The flipped or transposed image as input of a convolution, [B, H, W, C * n]."""
-    turned = pixel_inputs(to_raster(x, event, factorization), event, dtype)
-    return turned.reshape(x.shape[0], *event.grid_shape[:2], -1)
+    inputs = pixel_inputs(to_raster(x, event, factorization), event, dtype)
+    return inputs.reshape(x.shape[0], *event.grid_shape[:2], -1)
 
 
 def input_size(event: EventSpec) -> int:
@@ -125,7 +125,7 @@ def put_previous(
 ) -> jax.Array:
     """Adds the value of the site before step t to the inputs of the flipped or transposed image; nothing at step 0.
 
-    A plane of one row stands for the row of that site.
+    A plane of one row is the row of that site.
     """
     inputs_Bn = previous_inputs(canvas, t, event, factorization, plane_BHWC.dtype)
     place, channel = jnp.divmod(jnp.maximum(t - 1, 0), num_channels(event))

@@ -1,4 +1,4 @@
-"""Rings: what the last R steps left, where step s stands at place s mod R."""
+"""Rings: buffers of the last R steps, with step s at index s mod R."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def ring_steps(t: jax.Array, size: int) -> jax.Array:
-    """Which step stands at each place of a ring just before step t, int[R]; below 0 where there is none."""
+    """The step at each index of a ring just before step t, int[R]; below 0 where there is none."""
     return t - 1 - jnp.mod(t - 1 - jnp.arange(size), size)
 
 

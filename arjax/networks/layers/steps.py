@@ -1,7 +1,8 @@
-"""The frame that all sequence networks share: what a step may read, and where its outputs belong.
+"""Code shared by all sequence networks: the inputs of a step, and the sites of its outputs.
 
-Token (t, m) reads the value of index m of step t-1 and knows the site at index m of step t: every token of step t thus
-follows from the steps < t alone, and a network that is causal over steps is autoregressive in any order and partition.
+Token (t, m) encodes the value of index m of step t-1 and the position of the site at index m of step t. Every token of
+step t thus depends on the steps < t alone. A network that is causal over steps is autoregressive in any order and
+partition.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from arjax.networks.layers.embedding import (
 class StepTokens(nn.Module):
     """Embeds the steps: tokens [B, S, M, E], or [B, M, E] for one step.
 
-    Where the order never changes and a step is one site, the position read tells the one predicted: `knows_target` may
-    then be False, which saves a table.
+    Where the order never changes and a step is one site, the position read determines the position predicted:
+    `knows_target` may then be False, which saves a table.
     """
 
     event: EventSpec
@@ -77,6 +78,15 @@ class StepTokens(nn.Module):
         read_kM = jnp.where(step_k[:, None] > 0, read_kM, factorization.num_sites)
         return self._tokens(canvas, read_kM, jnp.take(blocks_SM, step_k, axis=0, mode="clip"), context)
 
+    def ahead(
+        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: jax.Array | None
+    ) -> jax.Array:
+        """Tokens [B, k, M, E] that all read step t - 1 and have the steps t, ..., t + k - 1 as targets."""
+        target_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
+        previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
+        read_M = jnp.where(t > 0, previous_M, factorization.num_sites)
+        return self._tokens(canvas, jnp.broadcast_to(read_M, target_kM.shape), target_kM, context)
+
     def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, context: jax.Array | None) -> jax.Array:
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
         exists = (read < self.event.num_sites)[..., None]
@@ -97,7 +107,7 @@ class StepTokens(nn.Module):
 class StepReadout(nn.Module):
     """Features of the sites of a step from one state per step.
 
-    One site per step: y_t = W h_t + b. Several: a hidden layer tells the indices apart by their positions.
+    One site per step: y_t = W h_t + b. Several: a hidden layer distinguishes the indices by their positions.
     """
 
     event: EventSpec
@@ -120,7 +130,7 @@ class StepReadout(nn.Module):
 
 
 def check_steps(factorization: Factorization, position: str) -> None:
-    """Raises `UserError` when the position option is unknown, or too poor for blocks of several sites."""
+    """Raises `UserError` when the position option is unknown, or insufficient for blocks of several sites."""
     if position not in POSITIONS:
         raise UserError(f"unknown position encoding {position!r} (there are: {', '.join(POSITIONS)})")
     if position == "none" and factorization.block_size > 1:
@@ -128,7 +138,7 @@ def check_steps(factorization: Factorization, position: str) -> None:
 
 
 def check_target_position(options: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless tokens know the site that they predict."""
+    """Raises `UserError` unless tokens encode the site that they predict."""
     for name, value in (("position", "learned"), ("target_position", True)):
         if options.get(name) in ("none", False):
             raise UserError(
@@ -139,7 +149,7 @@ def check_target_position(options: Mapping[str, Any]) -> None:
 def to_grid(features_BSMF: jax.Array, factorization: Factorization) -> jax.Array:
     """Features by index [B, S, M, F] -> float32 features by site [B, *grid, F]."""
     flat = features_BSMF.reshape(features_BSMF.shape[0], -1, features_BSMF.shape[-1])
-    by_site = jnp.take(flat, jnp.asarray(factorization.slot), axis=1)
+    by_site = jnp.take(flat, jnp.asarray(factorization.index_in_blocks), axis=1)
     return by_site.reshape(-1, *factorization.grid_shape, flat.shape[-1]).astype(jnp.float32)
 
 
@@ -152,7 +162,7 @@ class StepNetwork(Network):
     A core that computes k further steps with fewer operations has `core.extend(carry, inputs_BkE, t) -> (carries,
     states_BkE')` and `core.keep(carries, n) -> carry`, see `Network.extend`; the network then sets `CHUNK`.
 
-    Where `CONDITIONED_CORE` is set, the context is not added to the inputs but given to the core, as a last argument
+    Where `CONDITIONED_CORE` is set, the context is not added to the inputs but passed to the core, as a last argument
     (None without a context): [B, S, E] or [B, 1, E] for all steps, [B, E] for one.
     """
 
@@ -171,13 +181,20 @@ class StepNetwork(Network):
         check_target_position(options)
 
     @property
+    def unbounded(self):
+        """Not where taps reach further back than any step of the training: their weights have seen zeros alone."""
+        seen = self.receptive_field is None or self.receptive_field <= self.event.num_sites
+        spread = self.CONDITIONED_CORE and bool(self.context_spec.grids)  # over as many steps as there are
+        return self.UNBOUNDED and self.position == "none" and seen and not spread
+
+    @property
     def input_size(self) -> int:
         """E, the width of the core's inputs."""
         return self.hidden_size
 
     @property
     def receptive_field(self) -> int | None:
-        """How many steps before it a step reads, None for all of them."""
+        """Number of previous steps that a step reads, None for all of them."""
         return None
 
     def dependencies(self, factorization):
@@ -199,7 +216,7 @@ class StepNetwork(Network):
         raise TypeError(f"{type(self).__name__} has no core")
 
     def _pool(self, tokens: jax.Array) -> jax.Array:
-        """[..., M, E] -> [..., E]: the sites of a block enter as the sum of their (nonlinear) tokens."""
+        """[..., M, E] -> [..., E]: the input of a block is the sum of its tokens, after a nonlinearity."""
         return tokens[..., 0, :] if tokens.shape[-2] == 1 else nn.gelu(tokens).sum(-2)
 
     def __call__(self, x, factorization, context=None, *, train=False):
@@ -212,7 +229,7 @@ class StepNetwork(Network):
         return to_grid(self.readout(states_BSE, jnp.asarray(factorization.blocks)), factorization)
 
     def init_carry(self, batch_size, factorization, context=None):
-        """The core's carry; beside it, where the core takes the context, the encoded context."""
+        """The core's carry and, where the core takes the context, the encoded context."""
         carry = self.core.init_carry(batch_size)
         if not self.CONDITIONED_CORE:
             return carry

@@ -76,7 +76,7 @@ class NormalisedConv(nn.Module):
     """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the image.
 
     `ready` as in `NormalisedMix`; `shifted` (rows, columns): y is moved down and to the right by as many, and the taps
-    say so; what enters from outside is 0, without b.
+    include this shift; pixels that enter from outside are 0, without b.
     """
 
     features: int
@@ -104,7 +104,7 @@ class NormalisedConv(nn.Module):
         return jnp.where(((r >= rows) & (c >= columns))[..., None], y, 0) if any(self.shifted) else y
 
     def row(self, plane_BRWC: jax.Array, r: jax.Array, stride: int = 1) -> jax.Array:
-        """Row r, [B, W, features]; row r of the input stands in row r mod R of the plane, and those the taps reach."""
+        """Row r, [B, W, features]; row i of the input is row i mod R of the plane, which holds all rows of the taps."""
         rows = []
         for dy, dx in self.taps:
             source = jax.lax.dynamic_index_in_dim(plane_BRWC, jnp.mod(r + dy, plane_BRWC.shape[1]), axis=1)
@@ -129,8 +129,8 @@ class NormalisedStretch(nn.Module):
 
     y[2r + k, 2c + m] = b + sum_j x[r, c + dx_j] W_kj over the taps (j, dx_j) of column m.
 
-    A kernel of two columns puts one in each new column; one of three, centred, has its middle in even columns and its
-    sides in odd ones, of which the right side comes from the next pixel.
+    A kernel of two columns has one for each new column. One of three, centred, has its middle in even columns and its
+    sides in odd ones, where the right side reads the next pixel.
     """
 
     features: int
@@ -159,7 +159,7 @@ class NormalisedStretch(nn.Module):
         return self._columns(x_BWC[:, None], kernel, 1).reshape(x_BWC.shape[0], -1, self.features)[:, :width]
 
     def _columns(self, x_BHWC: jax.Array, kernel: jax.Array, rows: int) -> jax.Array:
-        """[B, H, W, rows, 2, features]: the pixels that each pixel becomes, from one product with all of the kernel."""
+        """[B, H, W, rows, 2, features]: the new pixels of each pixel, from one product with the whole kernel."""
         products = (x_BHWC.reshape(-1, x_BHWC.shape[-1]) @ kernel).reshape(*x_BHWC.shape[:3], rows, self.columns, -1)
         if self.columns == 3:
             from_next = jnp.pad(products[:, :, 1:, :, :1], _ONE_COLUMN)

@@ -18,7 +18,7 @@ class GRULayer(RecurrentLayer):
     g_t = tanh(W_g x_t + U_g (r_t * h_t-1) + b_g)   candidate
     h_t = z_t * h_t-1 + (1 - z_t) * g_t
 
-    The gates stand in the order r, z, g. The paper leaves out the biases. The reset gate comes before the product with
+    The gates are in the order r, z, g. The paper leaves out the biases. The reset gate comes before the product with
     U_g, as in the paper; in the variant of some libraries it comes after. The state is a long average, and an update
     gate near 1 would round to 1: both are float32 in any compute type.
     """

@@ -19,7 +19,7 @@ class LSTMLayer(RecurrentLayer):
     i_t = sigma(W_i [x_t, h_t-1] + b_i)    input           c_t = f_t * c_t-1 + i_t * g_t        cell
     o_t = sigma(W_o [x_t, h_t-1] + b_o)    output          h_t = o_t * tanh(c_t)                hidden
 
-    The gates stand in the order f, i, o, g. b_f starts at 1 (Jozefowicz et al., 2015, section 2.2), so that a new cell
+    The gates are in the order f, i, o, g. b_f starts at 1 (Jozefowicz et al., 2015, section 2.2), so that a new cell
     remembers. The cell is a long sum, and a forget gate near 1 would round to 1: both are float32 in any compute type.
     """
 

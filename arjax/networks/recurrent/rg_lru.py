@@ -1,6 +1,6 @@
 """The real-gated linear recurrent unit in its recurrent block (De et al., 2024, "Griffin: Mixing Gated Linear
 Recurrences with Local Attention for Efficient Language Models"). The network is the paper's Hawk: all its blocks are
-recurrent, where those of Griffin take turns with local attention.
+recurrent, while those of Griffin alternate with local attention.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class RGLRU(nn.Module):
     r_t = sigma(W_a x_t + b_a)   recurrence gate        a_t = a^(c r_t),  a = sigma(Lambda)
     i_t = sigma(W_x x_t + b_x)   input gate             h_t = a_t * h_(t-1) + sqrt(1 - a_t^2) * (i_t * x_t)
 
-    All in float32 but the products for the gates, whose matrices consist of `num_heads` blocks on the diagonal. a^c
-    starts evenly spread over [0.9, 0.999] (same section).
+    All in float32 but the products for the gates; their matrices are block-diagonal, with `num_heads` blocks. a^c is
+    initially uniform over [0.9, 0.999] (same section).
     """
 
     features: int
@@ -210,6 +210,7 @@ class Hawk(StepNetwork):
     remat: bool = False
     unroll: int = 4
 
+    UNBOUNDED = True
     SMALL = {"hidden_size": 32, "num_layers": 2, "position": "learned"}
     MAY_BE_ZERO = ("recurrent_size",)
 

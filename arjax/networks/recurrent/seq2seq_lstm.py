@@ -17,7 +17,7 @@ from arjax.networks.recurrent.stack import RecurrentCore
 
 
 def reverse_valid(source_BL: jax.Array, valid_BL: jax.Array) -> jax.Array:
-    """Each sequence [B, L, ...] backwards: its last valid element first, what fills it up still at the end."""
+    """Each sequence [B, L, ...] reversed: its last valid element first, the padding still at the end."""
     place_L = jnp.arange(valid_BL.shape[1])
     last_B1 = valid_BL.sum(1, keepdims=True) - 1
     from_BL = jnp.where(place_L <= last_B1, last_B1 - place_L, place_L)
@@ -27,9 +27,9 @@ def reverse_valid(source_BL: jax.Array, valid_BL: jax.Array) -> jax.Array:
 class SourceEncoder(nn.Module):
     """A context as the first state (c, h) of each layer of the decoder.
 
-    A sequence is read by an LSTM of its own, whose state after the last valid element is the result (section 2); in
-    reversed order (section 3.3) the first words of source and target come close to one another. Other parts of the
-    context have no time: linear maps of their vector stand in for what was read, or are added to it.
+    A sequence is read by an LSTM of its own: its state after the last valid element is the result (section 2). In
+    reversed order (section 3.3) the first words of source and target are close to one another. Other parts of the
+    context have no time axis: linear maps of their vector replace the state of the LSTM, or are added to it.
     """
 
     spec: ContextSpec
@@ -80,10 +80,10 @@ class SourceEncoder(nn.Module):
 @NETWORKS.register("seq2seq_lstm")
 class Seq2SeqLSTM(StepNetwork):
     """p(y_1..y_T | x_1..x_L) = prod_t p(y_t | v, y_1..y_t-1), where v is the last state of an LSTM that reads x
-    (equation 1): the first state of another LSTM, layer by layer, whose outputs go through a linear readout.
+    (equation 1): the initial state of another LSTM, layer by layer, with a linear readout.
 
-    The source x is the context, a sequence or frames. Other contexts choose the first state by linear maps; without
-    one it is zero, and the network is the stacked LSTM.
+    The source x is the context, a sequence or frames. Other contexts are mapped linearly to the initial state. Without
+    a context it is zero, and the network is the stacked LSTM.
 
     Options: `hidden_size` U, `embedding_size` of source and target, `num_layers` of either LSTM, `dropout` between
     layers (Zaremba et al., 2014; the paper has none), `reverse_source`, `position` ("none", "learned", "sinusoidal").
@@ -94,11 +94,12 @@ class Seq2SeqLSTM(StepNetwork):
     dropout: float = 0.0
     reverse_source: bool = True
 
+    UNBOUNDED = True
     SMALL = {"hidden_size": 20, "embedding_size": 16, "num_layers": 2, "position": "learned"}
 
     @property
     def input_size(self) -> int:
-        """The decoder's inputs are as wide as the embeddings."""
+        """Width of the decoder's inputs: that of the embeddings."""
         return self.embedding_size
 
     def setup(self):

@@ -1,4 +1,4 @@
-"""What recurrent networks share: a layer made of a cell, a stack of layers, and truncated back-propagation."""
+"""Code shared by recurrent networks: a layer made of a cell, a stack of layers, and truncated back-propagation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Cell = Callable[[Product, Carry, jax.Array], tuple[Carry, jax.Array]]
 
 
 def _product(kernel: jax.Array, reads: dict[tuple[int, int], jax.Array]) -> Product:
-    """Multiplication with the columns of a kernel; notes down in `reads` what was multiplied."""
+    """Multiplication with the columns of a kernel; records the arrays that were multiplied in `reads`."""
 
     def times(h: jax.Array, start: int, stop: int) -> jax.Array:
         reads[start, stop] = h
@@ -31,7 +31,7 @@ def _product(kernel: jax.Array, reads: dict[tuple[int, int], jax.Array]) -> Prod
 
 
 def _scan(cell: Cell, kernel: jax.Array, carry: Carry, from_x_TBG: jax.Array, valid_TB: jax.Array | None):
-    """`(carry, h_TBU), reads`: all steps of a cell; where a step is not valid the carry stays as it is."""
+    """`(carry, h_TBU), reads`: all steps of a cell; an invalid step leaves the carry unchanged."""
 
     def body(carry: Carry, inputs: tuple[jax.Array, jax.Array | None]):
         from_x, valid_B = inputs
@@ -100,7 +100,7 @@ def _recurrence_jvp(cell: Cell, primals: tuple, tangents: tuple):
 class RecurrentLayer(nn.Module):
     """One layer: W_x x + b of all steps in one product, then the cell step by step.
 
-    The matrices of all gates stand side by side in one kernel per input. Subclasses define `cell` and what it carries.
+    The matrices of all gates are concatenated in one kernel per input. Subclasses define `cell` and its carry.
     """
 
     features: int
@@ -117,7 +117,7 @@ class RecurrentLayer(nn.Module):
 
     @staticmethod
     def bias_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """The biases at first, [gates * U]."""
+        """The initial biases, [gates * U]."""
         return jnp.zeros(shape)
 
     @staticmethod
@@ -148,14 +148,14 @@ class RecurrentLayer(nn.Module):
 
 
 class RecurrentCore(nn.Module):
-    """Layers on top of one another, with dropout on the input of each and on the output of the last, never on the
+    """A stack of layers, with dropout on the input of each and on the output of the last, never on the
     recurrence (Zaremba, Sutskever & Vinyals, 2014, section 3.2).
 
     `residual`: the layers after the first add their input to their output (Wu et al., 2016, section 3.1).
 
     `truncation` k: the state is carried on through the whole sequence, but no gradient crosses the borders between
     chunks of k steps (truncated back-propagation through time: Williams & Peng, 1990). The backward pass keeps the
-    states between chunks and computes what is inside one again, so its memory is that of one chunk.
+    states between chunks and recomputes those inside each, so its memory is that of one chunk.
     """
 
     layer: type[RecurrentLayer]
@@ -205,7 +205,7 @@ class RecurrentCore(nn.Module):
         length, size = inputs[0].shape[0], self.truncation
         padding = -length % size
         x_TBE, valid_TB = inputs
-        if padding and valid_TB is None:  # the last carry must not go on through what fills up the last chunk
+        if padding and valid_TB is None:  # the padding of the last chunk must not change the last carry
             valid_TB = jnp.ones(x_TBE.shape[:2], bool)
 
         def chunks(a: jax.Array) -> jax.Array:
@@ -224,7 +224,7 @@ class RecurrentCore(nn.Module):
         return carry, h_CTBU.reshape(-1, *h_CTBU.shape[2:])[:length]
 
     def _above(self, i: int, below: jax.Array, h: jax.Array) -> jax.Array:
-        """What layer i hands on."""
+        """The output of layer i for the layer above."""
         return below + h if self.residual and i > 0 else h
 
     def init_carry(self, batch_size: int) -> list[Carry]:
@@ -253,6 +253,7 @@ class RecurrentNetwork(StepNetwork):
     residual: bool = False
     truncation: int = 0
 
+    UNBOUNDED = True
     MAY_BE_ZERO = ("truncation",)
     LAYER: ClassVar[type[RecurrentLayer]] = RecurrentLayer
 

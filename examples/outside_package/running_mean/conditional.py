@@ -35,8 +35,8 @@ class Binomial(Conditional):
         """log p of each level of each scalar, [..., *value_shape, V]."""
         logit = features.astype(jnp.float32).reshape(*features.shape[:-1], *self.value_shape, 1)
         n, k = self.num_levels - 1, jnp.arange(self.num_levels)
-        ways = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
-        return ways + k * jax.nn.log_sigmoid(logit) + (n - k) * jax.nn.log_sigmoid(-logit)
+        log_binomial = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
+        return log_binomial + k * jax.nn.log_sigmoid(logit) + (n - k) * jax.nn.log_sigmoid(-logit)
 
     def log_prob(self, features, value):
         """log p(value), [...], in nats."""

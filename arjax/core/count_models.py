@@ -1,4 +1,4 @@
-"""Models that only count: what a network has to beat on sequences of discrete values."""
+"""Count models: baselines for networks on sequences of discrete values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STRENGTHS = tuple(2.0**i for i in range(-4, 15))
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """How often each key occurs: keys ascending int64[K], counts int64[K]."""
+    """The number of occurrences of each key: keys ascending int64[K], counts int64[K]."""
 
     keys: np.ndarray
     counts: np.ndarray
@@ -90,7 +90,7 @@ def fit_count_model(train: Rows, validation: Rows, num_levels: int, order: int) 
       train: rows to count.
       validation: other rows.
       num_levels: V.
-      order: n, how many values before a place its distribution may depend on.
+      order: n, the number of values before a place that its distribution may depend on.
 
     Raises:
       UserError: a negative order, or more kinds of grams than a 64-bit key can tell apart.

@@ -1,0 +1,91 @@
+"""Best of several: of some draws the one of the highest likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import bound
+from arjax.conditionals.blocks import Query, site_log_prob
+from arjax.conditionals.truncated import untruncated
+from arjax.core.errors import UserError
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, make_sampler, option
+from arjax.samplers.ends import Ends
+
+#: Above the numbers of all steps, whose keys are made of the same ones.
+FIRST_CANDIDATE = np.uint32(2**31)
+
+
+@SAMPLERS.register("best")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Best(Sampler):
+    """The most probable of several draws, for each key: no draw from the model, unless there is but one.
+
+    Draws `of` samples per key, all B times `of` at once, the first of them under the key itself. It keeps the one of
+    the highest exact log-likelihood, of what was drawn given what is observed: that of the model itself, whatever the
+    temperature and the truncation of the draws.
+
+    Statistics: `log_prob` float32[B], that likelihood in nats. The network is called once more, for the likelihoods.
+
+    Options: `of`, how many; `sampler`, the call string of the sampler that draws them.
+    """
+
+    of: int = option(16)
+    sampler: str = option("cached")
+    source: Sampler | None = None
+
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if self.of < 1:
+            raise UserError(f"best of {self.of}: at least one sample must be drawn")
+        if self.source is None:
+            object.__setattr__(self, "source", make_sampler(self.sampler))
+
+    def check(self, model):
+        self.source.check(model)
+
+    def prepare(self, model, params, resources):
+        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
+
+    def draw(self, model, params, steps, canvas, context):
+        num, observed_D = len(canvas), steps.observed_D
+        rows, contexts = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.of, axis=0), (canvas, context))
+        keys = _candidates(steps.keys_B, self.of).reshape(-1)
+        options = steps.temperature, steps.shared, steps.first, steps.ends.token
+        inner = Steps(model, params, keys, observed_D, *options)
+        drawn, stats = self.source.draw(model, params, inner, rows, contexts)
+        drawn = inner.ends.filled(drawn, observed_D)
+        log_prob = _log_prob(model, params, drawn, observed_D, contexts, inner.ends).reshape(num, self.of)
+        best, candidates = log_prob.argmax(1), (num, self.of)
+        x = drawn.reshape(*candidates, *drawn.shape[1:])[jnp.arange(num), best]
+        # Candidates are drawn together: the network computes as often as for the one that takes longest.
+        stats = {name: count.reshape(candidates).max(1) for name, count in stats.items()}
+        stats["network_calls"] += 1
+        return Draw(x, stats | {"log_prob": log_prob.max(1)})
+
+
+def _candidates(keys: jax.Array, num: int) -> jax.Array:
+    """The keys of `num` draws for each of B keys, [B, num]: the key itself, and others made from it."""
+    number = FIRST_CANDIDATE + jnp.arange(1, num, dtype=jnp.uint32)
+    others = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, number))(keys)
+    return jnp.concatenate([keys[:, None], others], 1)
+
+
+def _log_prob(
+    model: Any, params: Any, x: jax.Array, observed_D: jax.Array | None, context: Any, ends: Ends
+) -> jax.Array:
+    """log p of what is not observed given what is, up to the end of each example where there is one, float32[N]."""
+    factorization, head = model.factorization, bound(untruncated(model.conditional), params)
+    features = model.network.apply({"params": params}, x, factorization, context)
+    query = None
+    if observed_D is not None:
+        observed = observed_D.reshape(factorization.grid_shape)
+        query = Query(asked=~observed, given=observed)
+    log_prob_ND = site_log_prob(head, features, x, factorization, query).reshape(len(x), -1)
+    return (jnp.where(ends.counts(x), log_prob_ND, 0) if ends else log_prob_ND).sum(1)

@@ -1,0 +1,124 @@
+"""Drafts: proposals of the next steps, which the model then reads in one call."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+
+from arjax.conditionals.base import Conditional
+from arjax.conditionals.temperature import tempered
+from arjax.conditionals.truncated import Truncated
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry, parse_call
+from arjax.samplers.base import Resources, Steps
+
+DRAFTS = Registry("draft")
+
+
+class Target(NamedTuple):
+    """The model that is drawn from, inside of a draw.
+
+    Attributes:
+      model: the model.
+      variables: of its network, as from `step_variables`.
+      steps: how its steps are drawn.
+      ready: what the draft made of its own parameters before the first step, see `Draft.make_ready`.
+    """
+
+    model: Any
+    variables: Any
+    steps: Steps
+    ready: Any = None
+
+
+class Place(NamedTuple):
+    """Where one example of a draw stands: all steps before t are committed.
+
+    Attributes:
+      canvas: [1, *grid, *value].
+      context: [1, ...] or None.
+      carry: of the target's network before step t.
+      t: the step.
+    """
+
+    canvas: jax.Array
+    context: Any
+    carry: Any
+    t: jax.Array
+
+
+class Proposal(NamedTuple):
+    """Values of the steps t, ..., t + k - 1 of one example.
+
+    Attributes:
+      values: [k, M, size of a value].
+      log_q: the log-probabilities that they were drawn from, [k, M, *value, V]; None where nothing asks for them.
+    """
+
+    values: jax.Array
+    log_q: jax.Array | None
+
+
+class Draft(abc.ABC):
+    """A source of proposals. Subclasses are frozen dataclasses and pytrees, as samplers are; all methods but `prepare`
+    run inside `jit` on one example, a batch of one.
+    """
+
+    #: Calls of the target's network that one proposal takes.
+    target_calls = 0
+
+    def prepare(self, model: Any, params: Any, resources: Resources) -> Draft:
+        """The draft with its arrays; see `Sampler.prepare`."""
+        return self
+
+    def make_ready(self, target: Target) -> Any:
+        """The part of the work that is the same for all steps and all examples, done once: `target.ready`."""
+        return None
+
+    def begin(self, target: Target, canvas: jax.Array, context: Any, prompt: int | jax.Array) -> Any:
+        """The state of the draft before step `prompt`, all steps before it being observed; () where it has none."""
+        return ()
+
+    @abc.abstractmethod
+    def propose(
+        self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool
+    ) -> tuple[Any, Proposal]:
+        """Values of the steps t, ..., t + k - 1, each drawn with its key in `keys` [S], and what `keep` needs."""
+
+    def keep(self, target: Target, state: Any, after: Any, place: Place, n: jax.Array, most: int) -> Any:
+        """The state before step t + n, where n is at most `most`.
+
+        `state` was that before step t, `after` is what `propose` returned, and the canvas of `place` holds the
+        committed values of the first n of its steps.
+        """
+        return after
+
+
+def log_table(head: Conditional | Truncated, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
+    """log p of each value of each scalar at this temperature, [..., *value, V]."""
+    if isinstance(head, Truncated):
+        return head.log_table(features, temperature)
+    return jax.nn.log_softmax(tempered(head.log_table(features), temperature))
+
+
+def truncated_as(target: Conditional | Truncated, conditional: Conditional) -> Conditional | Truncated:
+    """The conditional of a draft, restricted to probable values as that of the target is."""
+    return dataclasses.replace(target, family=conditional) if isinstance(target, Truncated) else conditional
+
+
+def make_draft(text: str) -> Draft:
+    """The draft of a call string such as `counts(order=3)`; anything else is the folder of a run.
+
+    Raises:
+      UserError: an unknown option, or a value of another type or out of range.
+    """
+    name = text.partition("(")[0].strip()
+    if name in DRAFTS:
+        parse_call(text)
+        return DRAFTS.call(text)
+    if not text:
+        raise UserError(f"a draft is the folder of a run, or one of: {', '.join(DRAFTS)}")
+    return DRAFTS["run"](workdir=text)

@@ -1,0 +1,101 @@
+"""Another model as a draft: a smaller network that draws the next steps one after another."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.networks.base import step_variables
+from arjax.samplers.base import Resources, Steps, option
+from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, log_table, truncated_as
+from arjax.samplers.prompt import read_prompt
+
+
+@DRAFTS.register("run")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class OtherModel(Draft):
+    """Proposes the values that another model draws, step by step (Leviathan, Kalman & Matias, "Fast Inference from
+    Transformers via Speculative Decoding", 2023, section 2; Chen et al., "Accelerating Large Language Model Decoding
+    with Speculative Sampling", 2023).
+
+    Options: `workdir`, the folder of its run. It must have the event, the context and the order of the model that is
+    drawn from. From Python, `OtherModel(model=model, params=params)` needs no folder.
+    """
+
+    workdir: str = option("")
+    model: Any = None
+    params: Any = None
+
+    def prepare(self, model: Any, params: Any, resources: Resources) -> OtherModel:
+        draft = self
+        if self.model is None:
+            other = resources.open_run(self.workdir)
+            draft = dataclasses.replace(self, model=other.model, params=other.params)
+        check_draft(draft.model, model)
+        return draft
+
+    def make_ready(self, target: Target) -> tuple[Any, Any, Steps]:
+        """The network of the draft, its variables, and its steps in the order of the target."""
+        if self.model is None:
+            raise UserError(
+                "the draft is not loaded: draw from a run, by run.sample or --mode=sample, or pass "
+                "OtherModel(model=..., params=...)"
+            )
+        conditional = truncated_as(target.model.conditional, self.model.conditional)
+        factorization = target.model.factorization
+        model = dataclasses.replace(self.model, conditional=conditional, factorization=factorization, orders=None)
+        return model.network, step_variables(model.network, self.params), target.steps.of(model, self.params)
+
+    def begin(self, target, canvas, context, prompt):
+        network, variables, steps = target.ready
+        chunk = min(network.CHUNK if network.CHUNK > 1 else 8, steps.factorization.num_steps)
+        return read_prompt(network, variables, canvas, steps.factorization, context, prompt, chunk)
+
+    def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
+        """One step more than is asked for, since k + 1 steps may be kept."""
+        (network, variables, steps), last = target.ready, target.model.factorization.num_steps - 1
+        stacks = network.CHUNK == 1
+
+        def step(past: tuple[Any, jax.Array], i: jax.Array):
+            carry, canvas = past
+            t = jnp.minimum(place.t + i, last)
+            args = carry, canvas, t, steps.factorization, place.context
+            carry, features = network.apply(variables, *args, method="step")
+            values = steps.window_values(keys, canvas, t, features)
+            log_q = log_table(steps.head, features[0], steps.temperature) if with_log_q else None
+            return (carry, steps.place(canvas, t, values)), (carry if stacks else None, values[0], log_q)
+
+        steps_k = jnp.arange(k + 1 if stacks else k)
+        _, (carries, values, log_q) = jax.lax.scan(step, (state, place.canvas), steps_k)
+        return carries, Proposal(values[:k], None if log_q is None else log_q[:k])
+
+    def keep(self, target: Target, state: Any, after: Any, place: Place, n: jax.Array, most: int) -> Any:
+        """Networks that read several steps in one pass read the committed ones again, so that their caches need no
+        copy for each step; of others the carry after each step is at hand.
+        """
+        network, variables, steps = target.ready
+        if network.CHUNK > 1:
+            args = state, place.canvas, place.t, most, steps.factorization, place.context
+            carries, _ = network.apply(variables, *args, method="extend")
+            return network.apply(variables, carries, n, method="keep")
+        of_step = lambda old, new: jnp.where(n == 0, old, new[jnp.maximum(n - 1, 0)])  # noqa: E731
+        return jax.tree.map(of_step, state, after)
+
+
+def check_draft(draft: Any, model: Any) -> None:
+    """Raises `UserError` unless a draft has the event, the context and the order of a model."""
+    for name in ("event", "context_spec"):
+        if getattr(draft, name) != getattr(model, name):
+            raise UserError(f"the draft does not fit the model: their {name.removesuffix('_spec')}s differ")
+    own, other = model.factorization, draft.factorization
+    if own.blocks.shape != other.blocks.shape:
+        raise UserError("the draft does not fit the model: their steps have other sizes")
+    several = model.orders is not None or draft.orders is not None
+    if draft.orders is None and (several or not np.array_equal(own.blocks, other.blocks)):
+        raise UserError("the draft does not fit the model: they visit the sites in other orders")

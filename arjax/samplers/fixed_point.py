@@ -1,0 +1,125 @@
+"""Fixed-point sampling: all steps at once, again and again, until nothing changes.
+
+Under fixed noise the values of a step are a function of those before it, so a sample is the solution of a triangular
+system of equations. Jacobi iteration solves it in at most S passes (Song, Meng, Liao & Ermon, "Accelerating Feedforward
+Computation via Parallel Nonlinear Equation Solving", 2021, sections 3.1 and 4.3; for images Wiggers & Hoogeboom,
+"Predictive Sampling with Forecasting Autoregressive Models", 2020, section 2.3), and usually in far fewer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals.base import bound
+from arjax.conditionals.blocks import scores_blocks
+from arjax.core.errors import UserError
+from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, option, per_example
+from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft
+from arjax.samplers.drafts.whole import draft_whole
+from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading
+
+STARTS = ("zeros", "mode")
+
+
+@SAMPLERS.register("fixed_point")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FixedPoint(Sampler):
+    """Draws the values of the naive sampler by Jacobi iteration under its keys, and stops by itself.
+
+    Options: `window` W, 0: each iteration is one parallel pass over all steps. Else an iteration reads W steps from the
+    carry and commits the longest beginning that is stable. `start`, the values of the first iteration: "zeros"; "mode",
+    the most probable values given zeros (one pass more); or those of a draft, see `speculative`.
+    """
+
+    window: int = option(0)
+    start: str = option("zeros")
+    source: Draft | None = None
+
+    def __post_init__(self):
+        if self.window == 1:
+            raise UserError("fixed_point reads windows of at least 2 steps; window=0 reads all in parallel passes")
+        if self.source is None and self.start not in STARTS:
+            object.__setattr__(self, "source", make_draft(self.start))
+
+    def prepare(self, model, params, resources):
+        if self.source is None:
+            return self
+        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
+
+    def draw(self, model, params, steps, canvas, context):
+        canvas, calls = self._first(model, params, steps, canvas, context)
+        if self.window:
+            x, stats = draw_in_windows(model, params, steps, canvas, context, self.window, Previous(), accept_by_keys)
+        else:
+            x, stats = _draw_in_passes(model, params, steps, canvas, context)
+        return Draw(x, stats | {"network_calls": stats["network_calls"] + calls})
+
+    def _first(self, model, params, steps: Steps, canvas: jax.Array, context: Any) -> tuple[jax.Array, int]:
+        """The values of the first iteration, and the calls of the network that they took."""
+        if self.source is not None:
+            return draft_whole(self.source, model, params, steps, canvas, context), self.source.target_calls
+        if self.start == "zeros":
+            return canvas, 0
+        return _modes(model, params, steps, canvas, context), 1
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Previous(Draft):
+    """Proposes the values that are on the canvas: those of the iteration before."""
+
+    def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
+        return state, Proposal(target.steps.read(place.canvas, place.t, k), None)
+
+
+def _draw_in_passes(model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any) -> Draw:
+    """Jacobi iteration by parallel passes over all steps.
+
+    After a pass a beginning of n steps is right: the one more than were right before it, and as many of those after it
+    as did not change. So an example is finished when no step but the last has changed, or after S passes.
+    """
+    factorization, num_steps = model.factorization, model.factorization.num_steps
+    index_SM = jnp.minimum(jnp.asarray(factorization.blocks), factorization.num_sites - 1)
+    keys_BS, start = jnp.swapaxes(steps.keys_SB, 0, 1), jnp.int32(0)
+
+    def redraw(keys_S: jax.Array, canvas_1: jax.Array, features_DF: jax.Array, right: jax.Array):
+        values = steps.window_values(keys_S, canvas_1, start, features_DF[index_SM])
+        stable_S = steps.same(start, values, steps.read(canvas_1, start, num_steps))
+        stable_S = stable_S | (jnp.arange(num_steps) < right)
+        canvas_1, right = steps.place(canvas_1, start, values), jnp.minimum(leading(stable_S) + 1, num_steps)
+        if steps.ends:
+            right = jnp.where(steps.ends.ended(canvas_1.reshape(1, -1), right)[0], num_steps, right)
+        return canvas_1, right
+
+    def body(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        canvas, right_B, calls_B = state
+        features = model.network.apply({"params": params}, canvas, factorization, context)
+        flat = features.reshape(len(canvas), factorization.num_sites, -1)
+        canvas, right = jax.vmap(redraw)(keys_BS, canvas, flat, right_B)
+        return canvas, right, calls_B + (right_B < num_steps)
+
+    prompt_B = per_example(canvas, steps.prompt())
+    going = lambda state: (state[1] < num_steps).any()  # noqa: E731
+    x, _, calls_B = jax.lax.while_loop(going, body, (canvas, prompt_B, jnp.zeros_like(prompt_B)))
+    return Draw(x, {"network_calls": calls_B})
+
+
+def _modes(model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any) -> jax.Array:
+    """The most probable value of every site given the canvas; observed sites keep theirs."""
+    factorization, head = model.factorization, bound(model.conditional, params)
+    if scores_blocks(head, factorization) or not hasattr(head, "mode"):
+        raise UserError(
+            "fixed_point(start='mode') needs a conditional that has a mode for each site: take start='zeros'"
+        )
+    features = model.network.apply({"params": params}, canvas, factorization, context)
+    modes = head.mode(features).astype(canvas.dtype).reshape(canvas.shape)
+    if steps.observed_D is None:
+        return modes
+    rank = len(factorization.grid_shape)
+    observed = steps.observed_D.reshape(*factorization.grid_shape, *[1] * (canvas.ndim - 1 - rank))
+    return jnp.where(observed, canvas, modes)

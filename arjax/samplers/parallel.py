@@ -1,0 +1,196 @@
+"""Parallel sampling: several sites at once, each drawn given those of earlier rounds alone. An approximation."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals.base import Conditional
+from arjax.conditionals.truncated import Truncated
+from arjax.core.errors import UserError
+from arjax.factorization import Factorization, reorder
+from arjax.networks.base import step_variables
+from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, Steps, option, per_example
+from arjax.samplers.prompt import num_calls, read_prompt
+from arjax.samplers.rounds import advance, check_rounds, measure_losses
+from arjax.samplers.schedules import check_schedule, make_sizes
+
+CHOICES = ("random", "order", "confidence", "entropy")
+#: Examples of the validation split on which `optimal` measures its losses.
+MEASURED = 256
+
+
+@SAMPLERS.register("parallel")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Parallel(Sampler):
+    """Draws in K rounds: those of a round are independent given the rounds before. With a round for each step, and
+    `choose="order"`, the values are those of the naive sampler; with fewer the samples follow another distribution.
+
+    For models of all orders. What is observed counts as drawn already: rounds that it covers are left out, and one that
+    it cuts draws the rest.
+
+    The noise of a site is that of its step in the order of the model, whenever it is drawn. So a value that is drawn
+    and not chosen is drawn again from the same noise: were it fresh, improbable values would have many chances of being
+    passed over, and would be too rare.
+
+    Options: `steps`, the number of rounds K; `schedule`, their sizes: "uniform", "cosine" (few first, as in MaskGIT,
+    Chang et al., 2022) or "optimal" (for the losses that the model has on validation examples, Hoogeboom et al., 2022);
+    `choose`: "random" (each sample has a random order of its own), "order" (that of the model, in which neighbours may
+    be drawn at once), or of all sites that are left those of which the drawn value has the highest probability
+    ("confidence") or the distribution the lowest entropy ("entropy"); `sizes`: of the rounds, in place of a schedule.
+    """
+
+    exact: ClassVar[bool] = False
+
+    steps: int = option(16)
+    schedule: str = option("uniform")
+    choose: str = option("random")
+    sizes: tuple[int, ...] = option(())
+
+    def __post_init__(self):
+        check_schedule("the sampler 'parallel'", self.steps, self.schedule)
+        if self.choose not in CHOICES:
+            raise UserError(f"the sampler 'parallel' chooses by one of {', '.join(CHOICES)}, not by {self.choose!r}")
+        if any(type(size) is not int or size < 1 for size in self.sizes):
+            raise UserError(f"the sizes of the sampler 'parallel' must be whole numbers, at least 1, not {self.sizes}")
+
+    def check(self, model: Any) -> None:
+        check_rounds(model, "the sampler 'parallel'")
+        num_steps, block_size = model.factorization.num_steps, model.factorization.block_size
+        if self.sizes and sum(self.sizes) != num_steps:
+            raise UserError(
+                f"the sizes of the sampler 'parallel' add up to {sum(self.sizes)}, but the model has {num_steps} steps"
+            )
+        if self.choose != "order" and block_size > 1:
+            raise UserError(
+                f"the sampler 'parallel' with choose={self.choose!r} chooses among single sites, and the steps of this "
+                f"model have up to {block_size}: take choose='order'"
+            )
+        if self.choose == "confidence" and not _family(model.conditional).has_table:
+            raise UserError(
+                "the sampler 'parallel' has no confidence in values without a list of probabilities: take "
+                "choose='entropy' or choose='random'"
+            )
+
+    def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
+        """With the sizes of the rounds; those of "optimal" follow from losses on validation examples."""
+        self.check(model)
+        if self.sizes:
+            return self
+        losses_S = None
+        if self.schedule == "optimal":
+            losses_S = measure_losses(model, params, resources.examples("validation", MEASURED))
+        return dataclasses.replace(
+            self, sizes=make_sizes(self.schedule, model.factorization.num_steps, self.steps, losses_S)
+        )
+
+    def _sizes(self, num_steps: int) -> tuple[int, ...]:
+        if self.sizes:
+            return self.sizes
+        if self.schedule == "optimal":
+            raise UserError(
+                "the schedule 'optimal' of the sampler 'parallel' is measured on validation data: draw from a run, or "
+                "call arjax.evaluation.sampling.prepare_sampler first"
+            )
+        return make_sizes(self.schedule, num_steps, self.steps)
+
+    def draw(self, model, params, steps, canvas, context):
+        network, num_steps, prompt = model.network, model.factorization.num_steps, steps.prompt()
+        variables, chunk = step_variables(network, params), min(network.CHUNK, num_steps)
+        sizes = self._sizes(num_steps)
+        ends_K = jnp.cumsum(jnp.array(sizes, jnp.int32))
+        first = (ends_K <= prompt).sum()  # rounds that are observed whole
+
+        def one(keys_S: jax.Array, x: jax.Array, context: Any) -> jax.Array:
+            canvas, context = jax.tree.map(lambda leaf: leaf[None], (x, context))
+            carry = read_prompt(network, variables, canvas, model.factorization, context, prompt, chunk)
+
+            def body(r: jax.Array, state: tuple[Any, ...]) -> tuple[Any, ...]:
+                carry, canvas, own_S, before, t = state
+                order = self._order(model.factorization, own_S)
+                carry = advance(network, variables, carry, canvas, before, t - before, max(sizes), order, context)
+                k = num_steps if self._by_score else max(sizes)
+                features = network.apply(variables, carry, canvas, t, k, order, context, method="ahead")[0]
+                canvas, own_S = self._fill(steps, keys_S, canvas, own_S, t, ends_K[r] - t, features)
+                return carry, canvas, own_S, t, ends_K[r]
+
+            t = jnp.asarray(prompt, jnp.int32)
+            state = carry, canvas, self._first_order(keys_S, prompt), t, t
+            return jax.lax.fori_loop(first, len(sizes), body, state)[1][0]
+
+        x = jax.vmap(one, (1, 0, 0))(steps.keys_SB, canvas, context)
+        carry = jax.eval_shape(self._carry(model, variables, context))
+        rounds, reads = len(sizes) - first, bool(jax.tree.leaves(carry))
+        calls = rounds + (num_calls(prompt, chunk) + jnp.maximum(rounds - 1, 0) if reads else 0)
+        return Draw(x, {"network_calls": per_example(x, calls)})
+
+    def _carry(self, model: Any, variables: Any, context: Any) -> Any:
+        first = jax.tree.map(lambda leaf: leaf[:1], context)
+        return lambda: model.network.apply(variables, 1, model.factorization, first, method="init_carry")
+
+    @property
+    def _by_score(self) -> bool:
+        """Whether each round chooses among all sites that are left."""
+        return self.choose in ("confidence", "entropy")
+
+    def _first_order(self, keys_S: jax.Array, prompt: int | jax.Array) -> jax.Array:
+        """The steps of the model in the order of one example, int[S], before any are chosen by their scores."""
+        place_S = jnp.arange(len(keys_S))
+        if self.choose != "random":
+            return place_S
+        lot_S = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys_S)
+        return jnp.argsort(jnp.where(place_S < prompt, -1.0, lot_S), stable=True)
+
+    def _order(self, own: Factorization, own_S: jax.Array) -> Factorization:
+        """The order of one example, in which its n-th step is step `own_S[n]` of the model."""
+        return own if self.choose == "order" else reorder(own, jnp.asarray(own.order)[own_S])
+
+    def _fill(
+        self,
+        steps: Steps,
+        keys_S: jax.Array,
+        canvas: jax.Array,
+        own_S: jax.Array,
+        t: jax.Array,
+        n: jax.Array,
+        features_kMF: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Draws n of the steps that are left: the canvas [1, *grid, *value] with them, and the order with them next."""
+        own, num_steps = steps.factorization, len(own_S)
+        flat_Dv, place_k = canvas.reshape(own.num_sites, -1), t + jnp.arange(len(features_kMF))
+        step_k = jnp.take(own_S, place_k, mode="clip")
+        values = jax.vmap(steps.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
+        if self._by_score:
+            score_k = self._score(steps, canvas, step_k, values, features_kMF)
+            place_S = jnp.arange(num_steps)
+            score_S = jnp.where(place_S < t, jnp.inf, score_k[jnp.maximum(place_S - t, 0)])
+            by_score_S = jnp.argsort(-score_S, stable=True)  # those drawn already stay in front
+            own_S = own_S[by_score_S]
+            place_k = jnp.where(
+                place_k < num_steps, jnp.argsort(by_score_S)[jnp.minimum(place_k, num_steps - 1)], place_k
+            )
+        sites_kM = jnp.asarray(own.blocks)[step_k]
+        drawn_kM = (place_k < t + n)[:, None] & ~steps.observed(sites_kM)
+        flat_Dv = flat_Dv.at[jnp.where(drawn_kM, sites_kM, own.num_sites)].set(values, mode="drop")
+        return flat_Dv.reshape(canvas.shape), own_S
+
+    def _score(
+        self, steps: Steps, canvas: jax.Array, step_k: jax.Array, values: jax.Array, features_kMF: jax.Array
+    ) -> jax.Array:
+        """What the sites of single-site steps are chosen by, the highest first, float32[k]."""
+        family = _family(steps.head)
+        sites_kM = jnp.asarray(steps.factorization.blocks)[step_k]
+        if self.choose == "entropy":
+            return -jax.vmap(lambda sites, features: family.at(sites).entropy(features))(sites_kM, features_kMF)[:, 0]
+        values = values.reshape(*sites_kM.shape, *family.value_shape)
+        of_site = lambda sites, features, value: family.at(sites).log_prob(features, value)  # noqa: E731
+        return jax.vmap(of_site)(sites_kM, features_kMF, values)[:, 0]
+
+
+def _family(conditional: Any) -> Conditional:
+    """The conditional of the model, where that which is drawn from is cut to its most probable values."""
+    return conditional.family if isinstance(conditional, Truncated) else conditional

@@ -1,0 +1,180 @@
+"""Rounds: several steps predicted from those before all of them. What they cost in nats, and the losses by which their
+sizes are chosen.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import Conditional, bound
+from arjax.conditionals.blocks import scores_blocks
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.factorization import Factorization
+from arjax.networks.base import Network, step_variables
+from arjax.samplers.schedules import non_increasing
+
+#: Numbers of known steps at which losses are measured, at most; between them they are interpolated.
+MOST_POINTS = 64
+#: Orders of each example by which losses are measured.
+NUM_ORDERS = 4
+#: Examples that are computed together.
+TOGETHER = 32
+
+
+def check_rounds(model: Any, owner: str) -> None:
+    """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
+    model.network.check_ahead()
+    if model.orders is None or model.orders.pool is not None:
+        raise UserError(
+            f"{owner} needs a model of all orders, which has learned to predict a step from any others: train it with "
+            "model.orders=uniform"
+        )
+
+
+def advance(
+    network: Network,
+    variables: Any,
+    carry: Any,
+    canvas: jax.Array,
+    t: jax.Array,
+    n: jax.Array,
+    most: int,
+    factorization: Factorization,
+    context: Any,
+) -> Any:
+    """The carry before step t + n, from that before step t; n is at most `most`, which is static."""
+    if not jax.tree.leaves(carry):
+        return carry
+
+    def read(carry: Any) -> Any:
+        carries, _ = network.apply(variables, carry, canvas, t, most, factorization, context, method="extend")
+        return network.apply(variables, carries, n, method="keep")
+
+    return jax.lax.cond(n > 0, read, lambda carry: carry, carry)
+
+
+def step_log_prob(
+    head: Conditional, factorization: Factorization, x: jax.Array, features_kMF: jax.Array, steps_k: jax.Array
+) -> jax.Array:
+    """log p of the sites of some steps of one example x[*grid, *value], [k, M] in nats; anything in padding."""
+    num_sites = factorization.num_sites
+    sites_kM = jnp.take(jnp.asarray(factorization.blocks), steps_k, axis=0, mode="clip")
+    values = x.reshape(num_sites, *x.shape[len(factorization.grid_shape) :])[jnp.minimum(sites_kM, num_sites - 1)]
+    if scores_blocks(head, factorization):
+        return head.block_log_prob(features_kMF, values, sites_kM < num_sites)
+    return jax.vmap(lambda sites, features, value: head.at(sites).log_prob(features, value))(
+        sites_kM, features_kMF, values
+    )
+
+
+def log_prob_ahead(
+    model: Any, params: Any, example: Batch, factorization: Factorization, points: tuple[int, ...], k: int
+) -> tuple[jax.Array, jax.Array]:
+    """What one example scores in the k steps from each of some steps on, given the steps before that alone.
+
+    Args:
+      model: has the form `ahead`.
+      params: its parameters.
+      example: a batch without its first axis.
+      factorization: the order.
+      points: P steps, increasing.
+      k: steps that are scored from each of them on.
+
+    Returns:
+      Nats float32[P, k], the log-probabilities of steps, and how many sites they are of, float32[P, k]: masked sites do
+      not count, nor do steps that do not exist.
+    """
+    network, num_sites = model.network, factorization.num_sites
+    variables, head = step_variables(network, params), bound(model.conditional, params)
+    canvas, context = example.x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
+    counted_D = jnp.ones(num_sites, bool) if example.mask is None else (example.mask > 0).reshape(-1)
+    most = max((b - a for a, b in zip((0, *points), points, strict=False)), default=1) or 1
+
+    def score(state: tuple[Any, jax.Array], t: jax.Array) -> tuple[tuple[Any, jax.Array], tuple[jax.Array, jax.Array]]:
+        carry, before = state
+        carry = advance(network, variables, carry, canvas, before, t - before, most, factorization, context)
+        features = network.apply(variables, carry, canvas, t, k, factorization, context, method="ahead")[0]
+        steps_k = t + jnp.arange(k)
+        sites_kM = jnp.take(jnp.asarray(factorization.blocks), steps_k, axis=0, mode="clip")
+        counts = (sites_kM < num_sites) & (steps_k < factorization.num_steps)[:, None]
+        counts = counts & counted_D[jnp.minimum(sites_kM, num_sites - 1)]
+        log_prob = step_log_prob(head, factorization, example.x, features, steps_k)
+        return (carry, t), (jnp.where(counts, log_prob, 0.0).sum(-1), counts.sum(-1, dtype=jnp.float32))
+
+    carry = network.apply(variables, 1, factorization, context, method="init_carry")
+    return jax.lax.scan(score, (carry, jnp.int32(0)), jnp.array(points, jnp.int32))[1]
+
+
+def k_step_log_prob(
+    model: Any, params: Any, batch: Batch, orders: Factorization, sizes: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats, and sites [B].
+
+    The average over orders is a bound on log p of their mixture, see `evaluation.k_steps`.
+
+    Args:
+      model: has the form `ahead`.
+      params: its parameters.
+      batch: the examples.
+      orders: one order for each, as arrays with a first axis of length B.
+      sizes: steps of each round, which add up to S.
+    """
+    starts = tuple(int(start) for start in np.cumsum((0, *sizes[:-1])))
+    within = np.arange(max(sizes)) < np.array(sizes)[:, None]
+
+    def one(example: Batch, order: Factorization) -> tuple[jax.Array, jax.Array]:
+        found = log_prob_ahead(model, params, example, order, starts, max(sizes))
+        return tuple(jnp.where(within, part, 0.0).sum() for part in found)
+
+    return jax.vmap(one)(batch, orders)
+
+
+def measure_losses(model: Any, params: Any, batch: Batch, seed: int = 0) -> np.ndarray:
+    """The mean loss of a site given t steps of a random order, in nats, float64[S] for t = 0, ..., S - 1, smoothed such
+    that it never rises. With more than `MOST_POINTS` steps, some t are measured and the others interpolated.
+
+    Raises:
+      UserError: the masks of the examples leave nothing to score.
+    """
+    num_steps = model.factorization.num_steps
+    points = np.unique(np.linspace(0, num_steps - 1, min(num_steps, MOST_POINTS)).round())
+    found = [
+        log_prob_of_rest(model, params, batch, tuple(int(t) for t in points), seed * NUM_ORDERS + n)
+        for n in range(NUM_ORDERS)
+    ]
+    log_prob_P, sites_P = (np.sum(part, (0, 1)) for part in zip(*found, strict=True))
+    if not (sites_P > 0).all():
+        raise UserError("losses cannot be measured: the masks of the examples leave nothing to score")
+    return np.interp(np.arange(num_steps), points, non_increasing(-log_prob_P / sites_P, sites_P))
+
+
+def log_prob_of_rest(
+    model: Any, params: Any, batch: Batch, points: tuple[int, ...], seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nats of all steps after t of a random order, each given the first t alone, at P points t.
+
+    Each example has an order of its own. All sites that are left count, as each of them could come next.
+
+    Returns:
+      Log-probabilities float64[N, P], and the number of sites that they add up, float64[N, P].
+    """
+    batch = Batch(jnp.asarray(batch.x).astype(model.event.dtype), batch.context, batch.mask)
+    keys = jax.random.split(jax.random.key(seed), len(batch))
+    return tuple(np.asarray(part, np.float64) for part in _of_rest(model, params, batch, keys, points))
+
+
+@functools.partial(jax.jit, static_argnames="points")
+def _of_rest(model, params, batch: Batch, keys: jax.Array, points: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    def one(pair: tuple[Batch, jax.Array]) -> tuple[jax.Array, ...]:
+        example, key = pair
+        order = model.orders.draw(key)
+        found = log_prob_ahead(model, params, example, order, points, model.factorization.num_steps)
+        return tuple(part.sum(-1) for part in found)
+
+    return jax.lax.map(one, (batch, keys), batch_size=TOGETHER)

@@ -1,0 +1,94 @@
+"""Schedules of samplers that draw several steps at once: how many in each of K rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from arjax.core.errors import UserError
+
+#: The schedules that follow from the numbers of steps and rounds alone; `optimal` follows from measured losses.
+SCHEDULES = ("uniform", "cosine", "optimal")
+
+
+def uniform(num_steps: int, rounds: int) -> tuple[int, ...]:
+    """Equal sizes, as far as `rounds` divides `num_steps`."""
+    return _sizes(np.arange(rounds + 1) * num_steps // rounds)
+
+
+def cosine(num_steps: int, rounds: int) -> tuple[int, ...]:
+    """Few steps first, then more and more: after r of K rounds S cos(pi r / 2K) steps are left (Chang et al., "MaskGIT:
+    Masked Generative Image Transformer", 2022, section 3.2), and at least one is drawn in each.
+    """
+    left = num_steps * np.cos(np.pi / 2 * np.arange(rounds + 1) / rounds)
+    done = num_steps - np.rint(left).astype(int)
+    done[-1] = num_steps
+    for r in range(1, rounds):  # at least one in this round, and one left for each that follows
+        done[r] = min(max(done[r], done[r - 1] + 1), num_steps - (rounds - r))
+    return _sizes(done)
+
+
+def optimal(losses_S: Sequence[float] | np.ndarray, rounds: int) -> tuple[int, ...]:
+    """The sizes n_1, ..., n_K that minimise sum_r n_r L(n_1 + ... + n_(r-1)), in which L(t) is the loss of a step given
+    t steps: the dynamic programme of Hoogeboom et al., "Autoregressive Diffusion Models" (2022), section 3.3 (following
+    Watson et al., 2021).
+
+    Args:
+      losses_S: L(0), ..., L(S-1), in nats.
+      rounds: K, at most S.
+    """
+    losses_S = np.asarray(losses_S, np.float64)
+    num_steps = len(losses_S)
+    place = np.arange(num_steps + 1)
+    # cost[i, j]: of drawing the steps i, ..., j - 1 at once
+    cost = np.where(place > place[:-1, None], (place - place[:-1, None]) * losses_S[:, None], np.inf)
+    best = np.where(place == 0, 0.0, np.inf)  # of having drawn so many steps
+    origin = np.zeros((rounds, num_steps + 1), int)
+    for r in range(rounds):
+        total = best[:-1, None] + cost
+        origin[r], best = total.argmin(0), total.min(0)
+    done = [num_steps]
+    for r in reversed(range(rounds)):
+        done.append(int(origin[r, done[-1]]))
+    return _sizes(np.array(done[::-1]))
+
+
+def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The non-increasing sequence nearest to some values in weighted squares, by pooling neighbours that violate it
+    (Ayer et al., 1955).
+
+    The more sites are known, the less the next one costs on average; what is measured has noise, of which a schedule
+    would pick the lucky places.
+    """
+    means, totals, lengths = [], [], []
+    for value, weight in zip(values, weights, strict=True):
+        means.append(float(value))
+        totals.append(float(weight))
+        lengths.append(1)
+        while len(means) > 1 and means[-2] < means[-1]:
+            value, weight, length = means.pop(), totals.pop(), lengths.pop()
+            means[-1] = (means[-1] * totals[-1] + value * weight) / (totals[-1] + weight)
+            totals[-1], lengths[-1] = totals[-1] + weight, lengths[-1] + length
+    return np.repeat(means, lengths)
+
+
+def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
+    """The sizes of a schedule: of min(steps, S) rounds over S steps; `optimal` needs the losses."""
+    rounds = min(steps, num_steps)
+    if schedule == "optimal":
+        return optimal(losses_S, rounds)
+    return (uniform if schedule == "uniform" else cosine)(num_steps, rounds)
+
+
+def check_schedule(owner: str, steps: int, schedule: str) -> None:
+    """Raises `UserError` unless there is a step at least, and a schedule of that name; `owner` names whoever asks."""
+    if steps < 1:
+        raise UserError(f"the steps of {owner} must be a whole number, at least 1, not {steps}")
+    if schedule not in SCHEDULES:
+        raise UserError(f"the schedule of {owner} must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
+
+
+def _sizes(done: np.ndarray) -> tuple[int, ...]:
+    """From the steps that are drawn after 0, 1, ..., K rounds."""
+    return tuple(int(size) for size in np.diff(done))

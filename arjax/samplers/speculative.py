@@ -1,0 +1,102 @@
+"""Speculative sampling: a draft proposes, the model verifies several steps in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals.blocks import scores_blocks
+from arjax.conditionals.truncated import Truncated
+from arjax.core.errors import UserError
+from arjax.samplers.base import SAMPLERS, Sampler, Steps, option
+from arjax.samplers.drafts.base import Draft, Proposal, log_table, make_draft
+from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading
+
+#: Parts of the noise of a step under the coupling by rejection; 1 is that of the proposal.
+ACCEPT, REDRAW = 2, 3
+
+
+@SAMPLERS.register("speculative")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Speculative(Sampler):
+    """Draws from the model by verifying the proposals of a draft, several steps in one call (Leviathan, Kalman &
+    Matias, "Fast Inference from Transformers via Speculative Decoding", 2023, algorithm 1).
+
+    Options: `draft`: "counts(order=3)", n-grams of the training split; "self", for networks that predict from any set
+    of observed sites; or the folder of another run. `window` W: steps that are verified in one call, of which W - 1 are
+    proposed. `coupling`: "keys", draft and model share the noise of each step, and the values are those of the naive
+    sampler; "rejection", a proposal is accepted with probability min(1, p / q), else the value is drawn from the
+    positive part of p - q: other values of the same distribution, and more proposals that are accepted.
+    """
+
+    draft: str = option("counts(order=3)")
+    window: int = option(8)
+    coupling: str = option("keys")
+    source: Draft | None = None
+
+    def __post_init__(self):
+        if self.coupling not in ("keys", "rejection"):
+            raise UserError(f"the coupling of 'speculative' is keys or rejection, not {self.coupling!r}")
+        if self.window < 2:
+            raise UserError(f"the window of 'speculative' must be at least 2 steps, not {self.window}")
+        if self.source is None:
+            object.__setattr__(self, "source", make_draft(self.draft))
+
+    def prepare(self, model, params, resources):
+        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
+
+    def draw(self, model, params, steps, canvas, context):
+        by_keys = self.coupling == "keys"
+        if not by_keys:
+            check_rejection(steps)
+        accept = accept_by_keys if by_keys else accept_by_rejection
+        return draw_in_windows(
+            model, params, steps, canvas, context, self.window, self.source, accept, with_log_q=not by_keys
+        )
+
+
+def check_rejection(steps: Steps) -> None:
+    """Raises `UserError` unless the values of a step have a list of probabilities."""
+    head = steps.head
+    if scores_blocks(head, steps.factorization) or not (isinstance(head, Truncated) or head.has_table):
+        raise UserError("speculative(coupling='rejection') needs a list of the probabilities of each value: take keys")
+
+
+def accept_by_rejection(
+    steps: Steps,
+    keys_S: jax.Array,
+    canvas: jax.Array,
+    t: jax.Array,
+    features: jax.Array,
+    proposal: Proposal,
+) -> tuple[jax.Array, jax.Array]:
+    """Each scalar of a proposal stays with probability min(1, p / q), else it is drawn from max(p - q, 0) normalised;
+    a step is right where all of its scalars have stayed. The step behind the proposals is drawn from p.
+
+    The noise of a step is used in no other, and whether a step is looked at does not depend on it: so it may be used
+    again when the step is proposed again.
+    """
+    log_p = log_table(steps.head, features, steps.temperature)  # [W, M, *value, V]
+    log_q = proposal.log_q
+    last = steps.factorization.num_steps - 1
+    keys = keys_S[jnp.minimum(t + jnp.arange(len(log_p)), last)]
+    shape = log_p.shape[:-1]
+    proposed = proposal.values.reshape(shape[0] - 1, *shape[1:]).astype(jnp.int32)
+
+    def one(key: jax.Array, log_p: jax.Array, log_q: jax.Array, value: jax.Array) -> jax.Array:
+        ratio = jnp.take_along_axis(log_p - log_q, value[..., None], -1)[..., 0]
+        uniform = jax.random.uniform(jax.random.fold_in(key, ACCEPT), value.shape)
+        stays = uniform < jnp.exp(jnp.minimum(ratio, 0.0))
+        rest = jnp.maximum(jnp.exp(log_p) - jnp.exp(log_q), 0.0)
+        # Rounding may leave nothing of p - q where p = q: then any draw from p does.
+        rest = jnp.where(rest.sum(-1, keepdims=True) > 0, rest, jnp.exp(log_p))
+        redrawn = jax.random.categorical(jax.random.fold_in(key, REDRAW), jnp.log(rest)).astype(jnp.int32)
+        return jnp.where(stays, value, redrawn)  # never the proposal: there p < q
+
+    values = jax.vmap(one)(keys[:-1], log_p[:-1], log_q, proposed)
+    behind = jax.random.categorical(jax.random.fold_in(keys[-1], REDRAW), log_p[-1]).astype(jnp.int32)
+    values = jnp.concatenate([values, behind[None]]).reshape(shape[0], shape[1], -1)
+    return values.astype(canvas.dtype), leading(steps.same(t, values[:-1], proposal.values))

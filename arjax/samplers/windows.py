@@ -1,0 +1,198 @@
+"""The loop of samplers that read several steps in one call of the network, and keep the first of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from arjax.factorization import Factorization
+from arjax.networks.base import step_variables
+from arjax.samplers.base import Draw, Steps, per_example
+from arjax.samplers.drafts.base import Draft, Place, Proposal, Target
+from arjax.samplers.loops import ends
+from arjax.samplers.prompt import num_calls, read_prompt
+
+#: `(steps, keys[S], canvas, t, features [k, M, F], proposal) -> (values [k, M, v], how many proposals are right)`
+Accept = Callable[[Steps, jax.Array, jax.Array, jax.Array, jax.Array, Proposal], tuple[jax.Array, jax.Array]]
+
+
+class Example(NamedTuple):
+    """One example in the loop.
+
+    Attributes:
+      canvas: [1, *grid, *value], in which all steps before t are committed.
+      t: the next step.
+      carry: of the network before step t.
+      drafted: the state of the draft.
+      calls: of the network, so far.
+      accepted: proposals that were right, so far.
+    """
+
+    canvas: jax.Array
+    t: jax.Array
+    carry: Any
+    drafted: Any
+    calls: jax.Array
+    accepted: jax.Array
+
+
+def draw_in_windows(
+    model: Any,
+    params: Any,
+    steps: Steps,
+    canvas: jax.Array,
+    context: Any,
+    window: int,
+    draft: Draft,
+    accept: Accept,
+    with_log_q: bool = False,
+) -> Draw:
+    """Draws by windows: a draft proposes the values of the next W - 1 steps, the network reads W steps in one call, and
+    the first n of them are committed, 1 <= n <= W: those whose proposals are right, and one more.
+
+    Every example is a batch of one that has its own step t, so none waits for another; a call is made for all examples
+    as long as one is not finished.
+
+    Args:
+      model: the model.
+      params: its parameters.
+      steps: how its steps are drawn.
+      canvas: [B, *grid, *value], the values of observed sites; guesses elsewhere, where the draft reads them.
+      context: [B, ...] or None.
+      window: W.
+      draft: the source of proposals.
+      accept: the values of a window, given its features and proposals, and the number of proposals at its beginning
+        that are right.
+      with_log_q: whether `accept` needs the log-probabilities of the proposals.
+    """
+    network, factorization, num = model.network, model.factorization, len(canvas)
+    target = ready_target(model, params, steps, draft)
+    window, prompt = min(window, factorization.num_steps), steps.prompt()
+    chunk = min(network.CHUNK if network.CHUNK > 1 else window, factorization.num_steps)
+    keys_BS, each = jnp.swapaxes(steps.keys_SB, 0, 1), over_examples(num)
+    # Proposals that are only like the values to be drawn have noise of their own.
+    proposing_BS = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 1)))(keys_BS) if with_log_q else keys_BS
+    canvas, context = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
+
+    def begin(canvas_1: jax.Array, context_1: Any) -> tuple[Any, Any]:
+        carry = read_prompt(network, target.variables, canvas_1, factorization, context_1, prompt, chunk)
+        return carry, draft.begin(target, canvas_1, context_1, prompt)
+
+    if steps.shared:
+        one = begin(*jax.tree.map(lambda leaf: leaf[0], (canvas, context)))
+        carry, drafted = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf))), one)
+    else:
+        carry, drafted = each(begin)(canvas, context)
+    zeros = jnp.zeros(num, jnp.int32)
+    first = Example(canvas, zeros + prompt, carry, drafted, zeros + num_calls(prompt, chunk), zeros)
+
+    round_of_one = functools.partial(_round, target, draft, accept, window, with_log_q)
+    body = each(round_of_one)
+
+    def loop(state: tuple[Example, jax.Array]) -> tuple[Example, jax.Array]:
+        return body((keys_BS, proposing_BS), context, state[0]), state[1] + 1
+
+    def going(state: tuple[Example, jax.Array], end: int) -> jax.Array:
+        t_B = state[0].t
+        return (t_B < factorization.num_steps).any() & ((t_B <= end) | (t_B == factorization.num_steps)).all()
+
+    last, rounds = first, jnp.int32(0)
+    grows = network.EXTENDS_IN_ROOM and not draft.target_calls
+    for end in ends(network.ROOM if grows else 0, factorization.num_steps):
+        if grows:
+            past = None if last is first else last.carry
+            room = functools.partial(_room, network, target.variables, factorization, end + window)
+            last = last._replace(carry=each(room)(carry, past))
+        last, rounds = jax.lax.while_loop(functools.partial(going, end=end), loop, (last, rounds))
+    x = last.canvas[:, 0]
+    stats = {"network_calls": last.calls, "accepted": last.accepted, "batch_rounds": per_example(x, rounds)}
+    return Draw(x, stats)
+
+
+def _round(
+    target: Target,
+    draft: Draft,
+    accept: Accept,
+    window: int,
+    with_log_q: bool,
+    keys: tuple[jax.Array, jax.Array],
+    context: Any,
+    state: Example,
+) -> Example:
+    """One call of the network for one example: n steps more, none where the example is finished."""
+    (model, variables, steps, _), (canvas, t, carry, drafted, calls, accepted) = target, state
+    factorization, going = model.factorization, t < model.factorization.num_steps
+    keys_S, proposing_S = keys
+    place = Place(canvas, context, carry, t)
+    after, proposal = draft.propose(target, drafted, place, window - 1, proposing_S, with_log_q)
+    canvas = steps.place(canvas, t, proposal.values)
+    carries, features = model.network.apply(
+        variables, carry, canvas, t, window, factorization, context, method="extend"
+    )
+    values, right = accept(steps, keys_S, canvas, t, features[0], proposal)
+    n = jnp.where(going, jnp.minimum(right + 1, factorization.num_steps - t), 0)
+    canvas, next_t = steps.place(canvas, t, values), t + n
+    if steps.ends:
+        ended = steps.ends.ended(canvas.reshape(1, -1), next_t)[0]
+        next_t = jnp.where(ended, factorization.num_steps, next_t)
+    return Example(
+        canvas=canvas,
+        t=next_t,
+        carry=model.network.apply(variables, carries, n, method="keep"),
+        drafted=draft.keep(target, drafted, after, place._replace(canvas=canvas), n, window),
+        calls=calls + jnp.where(going, 1 + draft.target_calls, 0),
+        accepted=accepted + jnp.maximum(n - 1, 0),
+    )
+
+
+def _room(network: Any, variables: Any, factorization: Factorization, steps: int, carry: Any, past: Any) -> Any:
+    """The carry of one example with room for so many steps."""
+    return network.apply(variables, carry, steps, factorization, past, method="room")
+
+
+def ready_target(model: Any, params: Any, steps: Steps, draft: Draft) -> Target:
+    """The model and its draft, with all that can be computed before the first step."""
+    target = Target(model, step_variables(model.network, params), steps)
+    return target._replace(ready=draft.make_ready(target))
+
+
+def over_examples(num: int) -> Callable[[Callable], Callable]:
+    """Maps a function of one example over all; of a single one without a batch axis, which would turn slices that are
+    written in place into scattered writes.
+    """
+    if num > 1:
+        return jax.vmap
+
+    def only(function: Callable) -> Callable:
+        def mapped(*args: Any) -> Any:
+            found = function(*jax.tree.map(lambda leaf: leaf[0], args))
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], found)
+
+        return mapped
+
+    return only
+
+
+def leading(right_k: jax.Array) -> jax.Array:
+    """How many entries at the beginning of bool[k] are True."""
+    return jnp.cumprod(right_k.astype(jnp.int32)).sum()
+
+
+def accept_by_keys(
+    steps: Steps,
+    keys_S: jax.Array,
+    canvas: jax.Array,
+    t: jax.Array,
+    features: jax.Array,
+    proposal: Proposal,
+) -> tuple[jax.Array, jax.Array]:
+    """The values that the naive sampler draws from the same features with the same keys; a proposal is right where it
+    is that value.
+    """
+    values = steps.window_values(keys_S, canvas, t, features)
+    right = steps.same(t, values[:-1], proposal.values)
+    return values, leading(right)

@@ -1,0 +1,174 @@
+"""Seconds, calls and equality of all samplers on the models of this study.
+
+    python experiments/sampling/measure.py runs/sampling [--out=experiments/sampling] [--only=digits] [--rounds=5]
+
+Trains the rows of sweep.py in the folder where that is not done yet. Then draws from each model under every sampler,
+example and sixteen at once, all samplers in turns; medians over the rounds. Writes results.csv and results.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import arjax
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.config.build import open_run as open_other_run
+from arjax.evaluation.sampling import prepare_sampler
+from arjax.evaluation.speed import time_in_turns
+from arjax.reporting.figures import new_figure, row_of_axes, save_figure
+from arjax.samplers import Sampler
+from arjax.sweep.main import main as sweep
+from arjax.training.results import device_name
+
+COLUMNS = ["data", "network", "sampler", "batch", "seconds", "calls", "most_calls", "steps_per_call", "over_cached"]
+COLUMNS += ["differ", "of", "device"]
+BATCHES = (1, 16)
+
+
+class Case(NamedTuple):
+    """A trained model, and what is drawn from it.
+
+    Attributes:
+      data: the name of the data in the table.
+      row: of the sweep.
+      draft: the row whose run is its draft; "" for none.
+      num: samples that are compared with those of `cached`.
+      passes: whether parallel passes over the whole example are tried.
+      counts: order of the n-grams.
+    """
+
+    data: str
+    row: str
+    draft: str = ""
+    num: int = 10_000
+    passes: bool = True
+    counts: int = 3
+
+
+CASES = (
+    Case("digits", "digits-transformer", "digits-lstm"),
+    Case("digits", "digits-made", "digits-lstm"),
+    Case("digits", "digits-lstm", "digits-made"),
+    Case("digits", "digits-wavenet", "digits-lstm"),
+    Case("digits", "digits-gated_pixelcnn", "digits-lstm"),
+    Case("digits", "digits-diagonal_bilstm", "digits-lstm"),
+    Case("binarized MNIST", "images-made", "images-gated_pixelcnn", num=256, counts=12),
+    Case("binarized MNIST", "images-gated_pixelcnn", "images-made", num=64, counts=12),
+    Case("binarized MNIST", "images-diagonal_bilstm", "images-made", num=64, counts=12),
+    Case("Shakespeare, 1,024 characters", "text", "text-gru", num=16, passes=False),
+)
+
+
+def samplers_of(case: Case, folder: Path) -> dict[str, str]:
+    """Name in the table -> call string."""
+    found = {"cached": "cached"}
+    draft, short = str(folder / case.draft), case.draft.partition("-")[2]
+    if case.passes:
+        found["fixed_point"] = "fixed_point"
+        found["fixed_point(start='mode')"] = "fixed_point(start='mode')"
+        found[f"fixed_point(start={short})"] = f"fixed_point(start={draft!r})"
+    for window in (8, 16):
+        found[f"fixed_point(window={window})"] = f"fixed_point(window={window})"
+    counts = f"counts(order={case.counts})"
+    for window in (4, 8):
+        for coupling in ("keys", "rejection"):
+            for name, text in ((short, draft), (counts, counts)):
+                options = f"window={window}, coupling={coupling!r}"
+                found[f"speculative(draft={name}, {options})"] = f"speculative(draft={text!r}, {options})"
+    return found
+
+
+def measure(case: Case, folder: Path, rounds: int) -> list[dict[str, Any]]:
+    """The rows of one model."""
+    run = arjax.open_run(folder / case.row)
+    other = lambda workdir: open_other_run(workdir, run.settings.mesh)  # noqa: E731
+    samplers = {
+        name: prepare_sampler(text, run.model, run.params, run.dataset, other)
+        for name, text in samplers_of(case, folder).items()
+    }
+    expected = compared(run, samplers["cached"], case.num)[0]
+    rows, steps = [], run.model.factorization.num_steps
+    equal = {}
+    for name, sampler in samplers.items():
+        x, calls = compared(run, sampler, case.num)
+        differ = "" if "rejection" in name else int((x != expected).reshape(case.num, -1).any(1).sum())
+        equal[name] = calls, differ
+    for batch in BATCHES:
+        keys = jax.random.split(jax.random.key(7), batch)
+        draws = {name: drawing(run, sampler, keys) for name, sampler in samplers.items()}
+        seconds = {name: statistics.median(found) for name, found in time_in_turns(draws, rounds, 0.0).items()}
+        for name in samplers:
+            calls, differ = equal[name]
+            row = {"data": case.data, "network": case.row.partition("-")[2] or "transformer 6 x 256", "sampler": name}
+            row |= {"batch": batch, "seconds": f"{seconds[name]:.4g}", "calls": f"{calls.mean():.4g}"}
+            row |= {"most_calls": int(calls.max()), "steps_per_call": f"{steps / calls.mean():.3g}"}
+            row |= {"over_cached": f"{seconds['cached'] / seconds[name]:.3g}", "differ": differ, "of": case.num}
+            rows.append(row | {"device": device_name()})
+            print(*rows[-1].values(), sep="; ", flush=True)
+    return rows
+
+
+def drawing(run: arjax.Run, sampler: Sampler, keys: jax.Array) -> Callable[[], Any]:
+    """A draw without arguments."""
+    return lambda: run.model.draw(run.params, keys, sampler=sampler)
+
+
+def compared(run: arjax.Run, sampler: Sampler, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples and calls of the network, a thousand at a time."""
+    keys = jax.random.split(jax.random.key(3), num)
+    parts = [run.model.draw(run.params, keys[i : i + 1000], sampler=sampler) for i in range(0, num, 1000)]
+    calls = np.concatenate([np.asarray(part.stats["network_calls"]) for part in parts])
+    return np.concatenate([np.asarray(part.x) for part in parts]), calls
+
+
+def draw_picture(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Speed over `cached` of every sampler, a panel for each batch size."""
+    figure = new_figure(12, 0.16 * len(rows) / len(BATCHES) + 1.5)
+    for axis, batch in zip(row_of_axes(figure, len(BATCHES)), BATCHES, strict=True):
+        shown = [row for row in rows if int(row["batch"]) == batch and row["sampler"] != "cached"]
+        labels = [f"{row['network']}: {row['sampler']}" for row in shown]
+        axis.scatter([float(row["over_cached"]) for row in shown], range(len(shown)), s=10)
+        axis.axvline(1, color="grey", lw=0.8)
+        axis.set(xscale="log", xlabel=f"speed over cached, batch {batch}", ylim=(len(shown), -1))
+        axis.set_yticks(range(len(shown)), labels if batch == BATCHES[0] else [], fontsize=5)
+    save_figure(figure, path)
+
+
+def main(argv: list[str]) -> int:
+    """Trains, draws, writes."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the models are, or will be")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the table goes [this folder]")
+    parser.add_argument("--only", default="", help="rows whose names begin so")
+    parser.add_argument("--rounds", type=int, default=5, help="of timing [5]")
+    flags = parser.parse_args(argv)
+    cases = [case for case in CASES if case.row.startswith(flags.only)]
+    needed = {name for case in cases for name in (case.row, case.draft)}
+    missing = [name for name in needed if not (flags.folder / name / "results.json").exists()]
+    if missing:
+        sweep(["--sweep=experiments/sampling/sweep.py", f"--workdir={flags.folder}"])
+    path = flags.out / "results.csv"
+    kept = list(csv.DictReader(path.open(encoding="utf-8"))) if path.is_file() else []
+    for case in cases:
+        rows = measure(case, flags.folder, flags.rounds)
+        network = rows[0]["network"]
+        kept = [row for row in kept if (row["data"], row["network"]) != (case.data, network)] + rows
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
+    draw_picture(flags.out / "results.png", kept)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("measure", lambda: main(sys.argv[1:])))

@@ -1,0 +1,31 @@
+"""The models of experiments/sampling: small digits of every family, binarized MNIST, and long text.
+
+arjax-sweep --sweep=experiments/sampling/sweep.py --workdir=runs/sampling
+"""
+
+from arjax.sweep import Run
+
+DIGITS = ("made", "lstm", "wavenet", "gated_pixelcnn", "transformer", "diagonal_bilstm")
+#: network of binarized MNIST -> overrides that shorten its recipe to a few minutes
+IMAGES = {
+    "made": {"network.hidden_sizes": (500,), "network.dropout": 0.0, "train.epochs": 20.0},
+    "gated_pixelcnn": {"train.epochs": 0.3},
+    "diagonal_bilstm": {"train.epochs": 0.3},
+}
+
+
+def get_sweep():
+    """Rows in the order in which they are trained; the last one goes on from the one before."""
+    rows = [
+        Run(f"digits-{name}", f"configs/digits.py:network={name}", {"train.steps": 600}, model=name) for name in DIGITS
+    ]
+    rows += [
+        Run(f"images-{name}", f"configs/binarized_mnist.py:network={name}", options, model=name)
+        for name, options in IMAGES.items()
+    ]
+    rows += [
+        Run("text-gru", "configs/long_text.py:network=gru", model="gru"),
+        Run("text-256", "configs/long_text.py:length=256", model="transformer 6 x 256, windows of 256"),
+        Run("text", "configs/long_text.py:start=runs/sampling/text-256", model="transformer 6 x 256"),
+    ]
+    return rows

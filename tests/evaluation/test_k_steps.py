@@ -1,0 +1,153 @@
+"""The k-step bound and the losses per step, by definition on an event whose examples and orders are enumerated."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import types
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.api.showing import sample_options
+from arjax.config import base_config, dataset_config, network_config
+from arjax.config.build import build
+from arjax.config.validate import validate
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.data.base import from_arrays
+from arjax.evaluation.k_steps import k_step_scores
+from arjax.evaluation.metrics import SCORES
+from arjax.evaluation.sampling import prepare_sampler
+from arjax.factorization import from_order, make_factorization, reorder
+from arjax.reporting.scores import describe_scores
+from arjax.samplers import example_keys
+from arjax.samplers.rounds import k_step_log_prob, log_prob_of_rest, measure_losses
+
+EVENT = EventSpec((2, 2))
+SIZES = ((1, 1, 1, 1), (1, 2, 1), (4,))
+
+
+@pytest.fixture(scope="module")
+def built():
+    model = cases.small_model("deep_nade", EVENT, "random(seed=1)", "sites", orders="uniform")
+    return model, cases.params_of(model)
+
+
+def alone(model, params, x) -> np.ndarray:
+    """log p of each site given nothing, [B, D]: by orders that visit it first."""
+    scores = []
+    for site in range(4):
+        order = [site, *(other for other in range(4) if other != site)]
+        model = dataclasses.replace(model, factorization=from_order(order, [1] * 4, (2, 2)), orders=None)
+        scores.append(np.asarray(model.log_prob_per_site(params, x)).reshape(len(x), 4)[:, site])
+    return np.stack(scores, 1)
+
+
+def data(num=40):
+    x = cases.random_x(EVENT, num)
+    return from_arrays(EVENT, name="some", train={"x": x}, validation={"x": x}, test={"x": x[:7]})
+
+
+def test_no_bound_exceeds_the_likelihood_of_the_mixture(built):
+    """Law 2: in the same rounds, enumerated; every order is normalised, and is the parallel pass under these blocks."""
+    model, params = built
+    x, orders = cases.all_values(EVENT), list(itertools.permutations(range(4)))
+    like = make_factorization((2, 2), "raster")
+
+    @jax.jit
+    def bounds(order):
+        every = jax.vmap(lambda _: reorder(like, order))(jnp.arange(len(x)))
+        return [k_step_log_prob(model, params, Batch(jnp.asarray(x)), every, sizes)[0] for sizes in SIZES]
+
+    found = np.array([bounds(np.array(order)) for order in orders], np.float64)  # [orders, schedules, B]
+    for s, sizes in enumerate(SIZES):
+        blocks = [from_order(order, sizes, (2, 2)) for order in orders]
+        by_order = np.array(
+            [cases.log_prob(dataclasses.replace(model, factorization=f, orders=None), x) for f in blocks]
+        )
+        np.testing.assert_allclose(found[:, s], by_order, atol=1e-5)
+        mixture = np.logaddexp.reduce(by_order, axis=0) - np.log(len(orders))
+        assert np.exp(mixture).sum() == pytest.approx(1, abs=1e-5)
+        assert (found[:, s].mean(0) <= mixture + 1e-6).all()
+        assert (found[:, s].mean(0) < mixture - 1e-3).any() == (len(sizes) > 1)  # in one round no order matters
+
+
+def test_losses_are_those_of_all_sites_that_are_left(built):
+    """Each of them as if it came next; those of a model that has learned nothing rise, and are smoothed."""
+    model, params = built
+    x = cases.random_x(EVENT, 20)
+    mask = np.ones((20, 2, 2), np.float32)
+    mask[:, 0, 0] = 0
+    batch = Batch(x, mask=mask)
+    log_prob, sites = log_prob_of_rest(model, params, batch, (0, 2), seed=3)
+    np.testing.assert_allclose(log_prob[:, 0], alone(model, params, x)[:, 1:].sum(1), atol=1e-5)
+    assert (sites[:, 0] == 3).all() and set(sites[:, 1]) == {1, 2}  # of two that are left one may be masked
+    losses = measure_losses(model, params, batch)
+    assert losses.shape == (4,) and (np.diff(losses) <= 0).all()
+    with pytest.raises(UserError, match=r"^losses cannot be measured: the masks"):
+        measure_losses(model, params, Batch(x, mask=np.zeros_like(mask)))
+
+
+def test_the_optimal_schedule_is_measured_on_validation_data(built):
+    model, params = built
+    sampler = prepare_sampler("parallel(steps=2,schedule='optimal')", model, params, data(), None)
+    assert sum(sampler.sizes) == 4 and len(sampler.sizes) == 2
+    assert sampler == prepare_sampler(sampler, model, params, data(), None)
+    assert model.draw(params, example_keys(jax.random.key(0), 3), sampler=sampler).x.shape == (3, 2, 2)
+
+
+def test_scores_of_a_split_in_k_steps(built):
+    model, params = built
+    rest = {"batch_size": 4, "seed": 1}
+    scores = [k_step_scores(model, params, data(), "test", steps=steps, **rest) for steps in (1, 9)]
+    assert [s["k_steps"] for s in scores] == [1, 4] and all(s["k_step_bound_stderr"] > 0 for s in scores)
+    x = np.asarray(data().splits["test"].__getitems__(np.arange(7)).x, np.int32)
+    expected = -alone(model, params, x).sum(1)
+    assert scores[0]["k_step_bound_nats"] == pytest.approx(expected.mean(), rel=1e-5)
+    assert scores[0]["k_step_bound_stderr"] == pytest.approx(expected.std(ddof=1) / np.sqrt(7), rel=1e-4)
+
+
+def test_mistakes_are_one_sentence(built):
+    model, params = built
+    with pytest.raises(UserError, match=r"^the k-step bound needs a model of all orders"):
+        k_step_scores(dataclasses.replace(model, orders=None), params, data(), "test", steps=2)
+    with pytest.raises(UserError, match=r"^the schedule of config.evaluate must be one of uniform, cosine, optimal"):
+        k_step_scores(model, params, data(), "test", steps=2, schedule="fast")
+
+
+def config(**evaluate):
+    config = base_config()
+    config.dataset, config.network = dataset_config("digits"), network_config("deep_nade", hidden_sizes=(4,))
+    config.train.steps, config.objective, config.model.orders = 1, "order_agnostic", "uniform"
+    config.evaluate.update(evaluate)
+    return config
+
+
+def test_a_config_asks_for_the_bound():
+    """What a run reports beside its scores; a model without the bound is refused when it is built."""
+    setup = build(config(steps=2, schedule="cosine", batch_size=100))
+    params = setup.model.init(jax.random.key(0))
+    scores = setup.k_step_scores(params, "test")
+    assert scores["k_steps"] == 2 and set(scores) <= set(SCORES)
+    assert "at most" in describe_scores(scores | {"nll_nats": 1.0})
+    assert build(config()).k_step_scores(params, "test") == {}
+    other = config(steps=2)
+    other.model.orders, other.objective = "", "teacher_forcing"
+    with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):
+        build(other)
+    with pytest.raises(
+        UserError, match=r"^config.evaluate.schedule must be one of uniform, cosine, optimal, not 'fast'"
+    ):
+        validate(config(schedule="fast"))
+
+
+def test_samples_of_an_approximation_say_so():
+    options = config().sample
+    assert "distribution" not in sample_options(types.SimpleNamespace(seed=0), options, 7)
+    options.sampler = "parallel(steps=4)"
+    assert sample_options(types.SimpleNamespace(seed=0), options, 7)["distribution"] == "not that of the model"

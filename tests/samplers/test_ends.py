@@ -1,0 +1,131 @@
+"""End tokens: a draw stops when all its examples have ended, and behind each end stands the end token."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.api.trained_model import Fitted, Settings
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.data.strings import ended_strings
+from arjax.models import make_model
+from arjax.models.longer import draw_longer
+from arjax.parallel.sharding import make_mesh
+from arjax.samplers import example_keys
+
+SIZE, NUM, END = 10, 6, 3
+LINE = EventSpec((SIZE,), (), "tokens", 9)
+KEYS = example_keys(jax.random.key(5), NUM)
+
+
+@functools.cache
+def small(network: str, ordering: str = "raster"):
+    model = make_model(LINE, network, ordering=ordering)
+    return model, cases.params_of(model)
+
+
+def cut(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Examples with the end token at all sites behind the first one, and how many sites each has up to it."""
+    length_B = np.array([([*row, END].index(END) + 1) for row in x.tolist()]).clip(max=x.shape[1])
+    return np.where(np.arange(x.shape[1]) < length_B[:, None], x, END), length_B
+
+
+@pytest.mark.parametrize("ordering", ["raster", "random(seed=3)"])
+@pytest.mark.parametrize("sampler", ["naive", "cached", "fixed_point", "fixed_point(window=4)"])
+def test_values_up_to_the_end_are_those_without_it(sampler, ordering):
+    model, params = small("made", ordering)
+    drawn = np.asarray(model.draw(params, KEYS).x)
+    expected, length_B = cut(drawn)
+    assert length_B.min() < length_B.max()  # they end at different sites
+    found = model.draw(params, KEYS, sampler=sampler, end=END)
+    np.testing.assert_array_equal(found.x, expected)
+    step_D = np.asarray(model.factorization.step)
+    steps_B = np.array([step_D[:length].max() + 1 for length in length_B])  # until all sites before the end are drawn
+    np.testing.assert_array_equal(found.stats["steps"], steps_B)
+    if sampler == "cached":  # alone: the one that draws an end token longest before all sites before it
+        first_B = np.where(drawn == END, step_D, SIZE).min(1) + 1
+        alone = np.argmax(steps_B - first_B)[None]
+        assert ordering == "raster" or first_B[alone] < steps_B[alone]
+        found = model.draw(params, KEYS[alone], end=END)
+        np.testing.assert_array_equal(found.x, expected[alone])
+        np.testing.assert_array_equal(found.stats["network_calls"], steps_B[alone])
+
+
+def test_cached_stops_when_all_examples_have_ended():
+    model, params = small("gru")
+    _, length_B = cut(np.asarray(model.draw(params, KEYS).x))
+    rows = np.argsort(length_B)[:3]
+    calls = model.draw(params, KEYS[rows], end=END).stats["network_calls"]
+    assert calls.tolist() == [length_B[rows[-1]]] * 3 and length_B[rows[-1]] < SIZE
+    assert model.draw(params, KEYS[rows]).stats["network_calls"].tolist() == [SIZE] * 3
+    given = np.array([1, END, 0, 2, 0, 0, 0, 0, 0, 0])  # observed sites stay, and may be the end
+    request = {"given": given, "observed": np.arange(SIZE) < 4, "end": END}
+    found = model.draw(params, KEYS, **request)
+    np.testing.assert_array_equal(found.x, [[1, END, 0, 2] + [END] * (SIZE - 4)] * NUM)
+    assert found.stats["steps"].tolist() == [0] * NUM
+    np.testing.assert_array_equal(model.draw(params, KEYS, sampler="naive", **request).x, found.x)
+
+
+def test_a_carry_that_goes_on_stops_too():
+    model, params = small("gru")
+    expected, length_B = cut(np.asarray(draw_longer(model, params, KEYS, 50).x))
+    assert SIZE < length_B.max() < 50
+    found = draw_longer(model, params, KEYS, 50, end=END)
+    np.testing.assert_array_equal(found.x, expected)
+    assert found.stats["steps"].tolist() == length_B.tolist()
+    assert found.stats["network_calls"][0] == 32  # one piece
+    np.testing.assert_array_equal(draw_longer(model, params, KEYS, 50, end=END, sampler="naive").x, expected)
+
+
+def test_a_window_may_end_before_its_last_site():
+    model, params = small("made")
+    expected, _ = cut(np.asarray(model.draw(params, KEYS).x[:, :8]))
+    np.testing.assert_array_equal(draw_longer(model, params, KEYS, 8, end=END).x, expected)
+
+
+def test_what_is_searched_for_ends_too():
+    """All sequences of a tiny model: the most probable one up to its end is found by a beam that is wide enough."""
+    event = EventSpec((3,), (), "tokens", 2)
+    model = make_model(event, "made", hidden_sizes=(8,))
+    params = cases.params_of(model)
+    every = cases.all_values(event)
+    per_site = np.asarray(model.log_prob_per_site(params, every))
+    log_p = {}
+    for x, row in zip(every.tolist(), per_site, strict=True):
+        length = min([*x, 1].index(1) + 1, 3)
+        log_p[tuple(x[:length] + [1] * (3 - length))] = row[:length].sum()
+    best = max(log_p, key=log_p.get)
+    found = model.draw(params, KEYS[:1], sampler="beam(width=8)", end=1)
+    assert tuple(found.x[0].tolist()) == best
+    np.testing.assert_allclose(found.stats["log_prob"][0], log_p[best], rtol=1e-5)
+    best_of = model.draw(params, KEYS, sampler="best(of=3)", end=1)
+    expected = [log_p[tuple(x)] for x in best_of.x.tolist()]
+    np.testing.assert_allclose(best_of.stats["log_prob"], expected, rtol=1e-5)
+
+
+def test_a_model_of_strings_knows_their_end():
+    """Its data set names the token; a GRU goes on to strings longer than all it has seen."""
+    texts = {split: ["ab", "cabd", "eff"] for split in ("train", "validation", "test")}
+    dataset = ended_strings("names", texts)
+    model = make_model(dataset.event, "gru", hidden_size=8)
+    run = Fitted(model, cases.params_of(model), dataset, Settings(make_mesh()))
+    end = dataset.vocabulary.end
+    for x in (run.sample(20), run.sample(20, length=30)):
+        behind = np.cumsum(x == end, axis=1) > 0
+        assert (x[behind] == end).all() and len(set(behind.sum(1).tolist())) > 2
+    text = "".join(run.stream(30, prompt="cab"))
+    assert text.startswith("cab") and text == dataset.decode(run.sample(prompt="cab", length=30)[0])
+
+
+def test_mistakes_are_one_sentence():
+    model, params = small("made")
+    with pytest.raises(UserError, match="the end of an example is a token from 0 to 8, not -1"):
+        model.draw(params, KEYS, end=-1)
+    image = make_model(EventSpec((2, 2)), "made")
+    with pytest.raises(UserError, match="sequences of tokens have an end, and examples here are 2 x 2"):
+        image.draw(cases.params_of(image), KEYS, end=1)

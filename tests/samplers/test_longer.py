@@ -1,0 +1,209 @@
+"""Draws of another length than the examples: a carry that goes on, a window that slides, and their pieces."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+from compiled import of_model
+
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import make_model
+from arjax.models.longer import PIECE, draw_longer, of_length, pieces
+from arjax.networks import NETWORKS
+from arjax.samplers import example_keys, make_sampler
+
+SIZE, LENGTH, NUM = 12, 45, 3
+LINE = EventSpec((SIZE,), (), "tokens", 5)
+KEYS = example_keys(jax.random.key(2), NUM)
+TINY = {"width": 8, "num_layers": 2, "num_heads": 2}
+#: Of each family that goes on: options with which it does.
+UNBOUNDED = {
+    "rnn": {"hidden_size": 8},
+    "gru": {"hidden_size": 8},
+    "lstm": {"hidden_size": 8},
+    "rg_lru": {"hidden_size": 8, "num_layers": 2},
+    "seq2seq_lstm": {"hidden_size": 8, "embedding_size": 4},
+    "causal_conv": {"hidden_size": 8, "num_layers": 2},
+    "tcn": {"hidden_size": 8, "num_layers": 1},
+    "wavenet": {"hidden_size": 8, "skip_channels": 8, "num_layers": 3, "dilation_cycle": 3},
+    "linear_attention": TINY | {"position": "none"},
+    "local_transformer": TINY | {"position": "none", "window": 4},
+    "transformer_xl": TINY | {"segment": 5, "memory": 4},
+}
+#: Those that are drawn in every run of the tests: a state, a queue, and a memory.
+SOME = ("gru", "wavenet", "transformer_xl")
+
+
+@functools.cache
+def small(network: str, **options):
+    model = make_model(LINE, network, **(UNBOUNDED | {"transformer": TINY}).get(network, {}) | options)
+    return model, cases.params_of(model)
+
+
+def test_every_family_that_goes_on_is_tested():
+    assert {name for name in NETWORKS.names() if NETWORKS.get(name).UNBOUNDED} == set(UNBOUNDED)
+    assert all(small(name)[0].network.unbounded for name in UNBOUNDED)
+
+
+@pytest.mark.parametrize(
+    "network", [name if name in SOME else pytest.param(name, marks=pytest.mark.slow) for name in UNBOUNDED]
+)
+def test_a_carry_goes_on_as_the_same_network_over_a_longer_sequence(network):
+    model, params = small(network)
+    longer = of_length(model, LENGTH)
+    assert longer.event.grid_shape == (LENGTH,) and longer.param_shapes == model.param_shapes
+    found = draw_longer(model, params, KEYS, LENGTH)
+    assert found.x.shape == (NUM, LENGTH) and found.stats["steps"].tolist() == [LENGTH] * NUM
+    np.testing.assert_array_equal(found.x[:, :SIZE], model.draw(params, KEYS).x)
+    features = of_model(longer, "features", params, found.x)
+
+    @jax.jit
+    def drawn(key, features_TF):
+        steps = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(LENGTH))
+        return jax.vmap(longer.conditional.sample)(steps, features_TF)
+
+    np.testing.assert_array_equal(found.x, [drawn(*example) for example in zip(KEYS, features, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        ("gru", {"position": "sinusoidal"}),
+        ("linear_attention", {"position": "learned"}),
+        ("local_transformer", {"window": 13}),
+        ("transformer_xl", {"segment": 8, "memory": 8}),  # distances above 12 were never seen
+        ("wavenet", {"num_layers": 4, "dilation_cycle": 4}),  # nor were inputs of the taps 8 back
+        ("wavenet", {"context": ContextSpec("frames", 2, 3)}),
+        ("transformer", {"position": "none"}),
+        ("made", {}),
+    ],
+)
+def test_options_that_were_not_trained_for_longer_sequences_keep_to_the_window(network, options):
+    assert not small(network, **options)[0].network.unbounded
+
+
+def test_parameters_that_depend_on_the_length_are_found_out(monkeypatch):
+    model, params = small("transformer")
+    monkeypatch.setattr(type(model.network), "unbounded", True)
+    with pytest.raises(UserError, match="'transformer' is UNBOUNDED, but its parameters depend on the length"):
+        pieces(model, params, KEYS, LENGTH)
+
+
+@pytest.fixture(scope="module")
+def slid():
+    model, params = small("transformer")
+    return model, params, np.asarray(draw_longer(model, params, KEYS, LENGTH, overlap=5).x)
+
+
+def test_a_window_slides(slid):
+    """Window n holds the sites from 7 n on; its first five are those read again, the others have their own noise."""
+    model, params, x = slid
+    np.testing.assert_array_equal(x[:, :SIZE], model.draw(params, KEYS).x)
+
+    @jax.jit
+    def drawn(features, t):
+        return jax.vmap(lambda key, f: model.conditional.sample(jax.random.fold_in(key, t), f))(KEYS, features)
+
+    for start in range(0, LENGTH - SIZE + 1, SIZE - 5):
+        window = x[:, start : start + SIZE]
+        features = np.asarray(of_model(model, "features", params, window))
+        for t in range(5 if start else 0, SIZE):
+            np.testing.assert_array_equal(window[:, t], drawn(features[:, t], start + t))
+
+
+def test_a_shorter_draw_is_the_beginning_of_a_longer_one(slid):
+    model, params, x = slid
+    for length in (7, 30):
+        np.testing.assert_array_equal(draw_longer(model, params, KEYS, length, overlap=5).x, x[:, :length])
+    model, params = small("gru")
+    x = np.asarray(draw_longer(model, params, KEYS, LENGTH).x)
+    np.testing.assert_array_equal(draw_longer(model, params, KEYS, 7).x, x[:, :7])
+    np.testing.assert_array_equal(draw_longer(model, params, KEYS[1:2], LENGTH).x, x[1:2])
+
+
+@pytest.mark.parametrize("prompt", [1, 11, 12, 26])
+def test_the_beginning_of_a_draw_as_a_prompt_gives_that_draw(slid, prompt):
+    """Prompts longer than the window, too: a carry reads all of it, a window the last sites."""
+    model, params, x = slid
+    found = draw_longer(model, params, KEYS, LENGTH, given=x[:, :prompt], overlap=5)
+    np.testing.assert_array_equal(found.x, x)
+    model, params = small("gru")
+    x = np.asarray(draw_longer(model, params, KEYS, LENGTH).x)
+    np.testing.assert_array_equal(draw_longer(model, params, KEYS, LENGTH, given=x[:, :prompt]).x, x)
+    same = np.asarray(draw_longer(model, params, KEYS, LENGTH, given=x[0, :prompt]).x)
+    assert (same[:, :prompt] == x[0, :prompt]).all() and (same[0] == x[0]).all() and (same[1] != same[0]).any()
+
+
+def test_pieces_come_one_after_another(slid):
+    model, params, x = slid
+    found = [np.asarray(piece.x) for piece in pieces(model, params, KEYS, LENGTH, given=x[:, :3], overlap=5)]
+    assert [piece.shape[1] for piece in found] == [12, 7, 7, 7, 7, 5]
+    np.testing.assert_array_equal(np.concatenate(found, 1), x)
+    carried = pieces(*small("gru"), KEYS, LENGTH)
+    assert [piece.x.shape[1] for piece in carried] == [PIECE, LENGTH - PIECE]
+
+
+def test_another_sampler_draws_the_same(slid):
+    model, params, x = slid
+    found = draw_longer(model, params, KEYS, 20, sampler="naive", overlap=5)
+    np.testing.assert_array_equal(found.x, x[:, :20])
+    model, params = small("gru")
+    found = draw_longer(model, params, KEYS, 20, sampler=make_sampler("naive"), temperature=0.5, top_k=3)
+    np.testing.assert_array_equal(found.x, draw_longer(model, params, KEYS, 20, temperature=0.5, top_k=3).x)
+    assert (np.asarray(found.x) != np.asarray(draw_longer(model, params, KEYS, 20).x)).any()
+
+
+def test_a_context_is_kept():
+    for network in ("gru", "transformer"):
+        model, params = small(network, context=ContextSpec("label", 3))
+        each = np.asarray(draw_longer(model, params, KEYS, 30, context=[2, 0, 2]).x)
+        both = [np.asarray(draw_longer(model, params, KEYS, 30, context=label).x) for label in (0, 2)]
+        np.testing.assert_array_equal(each, np.stack([both[1][0], both[0][1], both[1][2]]))
+        assert (both[0][:, SIZE:] != both[1][:, SIZE:]).any()
+
+
+def test_sequences_of_vectors():
+    event = EventSpec((6,), (2,), "real", 0)
+    model = make_model(event, "gru", hidden_size=4)
+    params = cases.gentle_params_of(model)
+    x = np.asarray(draw_longer(model, params, KEYS, 20).x)
+    assert x.shape == (NUM, 20, 2)
+    found = draw_longer(model, params, KEYS, 20, given=x[0, :9])
+    np.testing.assert_allclose(found.x[0], x[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "request_", "sentence"),
+    [
+        ("gru", {}, {"length": 0}, "the length of a draw must be a whole number, at least 1, not 0"),
+        ("gru", {}, {"length": 2.5}, "the length of a draw must be a whole number"),
+        ("gru", {"ordering": "reversed"}, {"length": 30}, "needs a model of model.ordering=raster and"),
+        ("gru", {"partition": "blocks(size=3)", "position": "learned"}, {"length": 30}, "needs a model of"),
+        ("gru", {}, {"length": 30, "given": [[0, 1]]}, r"first sites of 3 sequences of length 30 have shape \('P',\)"),
+        ("gru", {}, {"length": 30, "given": [0] * 30}, "with P < 30"),
+        ("gru", {}, {"length": 30, "given": [5]}, "given of tokens data must be 0 to 4"),
+        ("gru", {}, {"length": 30, "end": 5}, "the end of an example is a token from 0 to 4, not 5"),
+        ("transformer", {}, {"length": 30, "end": 4}, "examples with an end begin at their beginning: draw at most 12"),
+        ("transformer", {}, {"length": 30, "overlap": 12}, "from 0 to 11"),
+        (
+            "transformer",
+            {"context": ContextSpec("sequence", 3, 4)},
+            {"length": 30, "context": [0, 1, 2, -1]},
+            r"lose its place in the context \(sequence\): draw at most 12",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence(network, options, request_, sentence):
+    with pytest.raises(UserError, match=sentence):
+        pieces(*small(network, **options), KEYS, **request_)
+
+
+def test_images_have_no_length():
+    model = make_model(EventSpec((4, 3)), "gru", hidden_size=4)
+    with pytest.raises(UserError, match="a draw has a length where examples are sequences; those of this model are 4"):
+        of_length(model, 30)

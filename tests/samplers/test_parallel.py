@@ -1,0 +1,134 @@
+"""Parallel sampling: an approximation that draws in K rounds what it says, from the noise of the naive sampler."""
+
+from __future__ import annotations
+
+import jax
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.factorization import from_order
+from arjax.samplers import Cached, example_keys, make_sampler
+from arjax.testing import sampler_laws
+
+KEYS = example_keys(jax.random.key(3), 12)
+TOKENS = EventSpec((3, 2), (), "tokens", 5)
+CHOICES = ("order", "random", "confidence", "entropy")
+
+test_laws = sampler_laws("parallel(steps=3,choose='order')", exact=False, network="deep_nade")
+
+
+def build(network: str, event: EventSpec = TOKENS, **choice):
+    model = cases.small_model(network, event, **{"ordering": "random(seed=1)", "orders": "uniform"} | choice)
+    return model, cases.params_of(model)
+
+
+def draw(model, params, call, **options):
+    found = model.draw(params, KEYS, sampler=call, **options)
+    return np.asarray(found.x), {name: int(counts[0]) for name, counts in found.stats.items()}
+
+
+@pytest.mark.parametrize("network", ["masked_transformer", "two_stream"])
+def test_a_round_for_each_step_gives_the_values_of_the_naive_sampler(network):
+    model, params = build(network)
+    x, stats = draw(model, params, "parallel(steps=6,choose='order')")
+    np.testing.assert_array_equal(x, draw(model, params, "naive")[0])
+    assert stats == {"network_calls": 6 if network == "masked_transformer" else 11, "steps": 6}
+    assert not make_sampler("parallel").exact and Cached().exact
+
+
+def test_one_round_is_one_draw_whatever_chooses():
+    """Of all sites given nothing, under the noise of their steps."""
+    model, params = build("deep_nade")
+    expected, stats = draw(model, params, "parallel(steps=1,choose='order')")
+    assert stats["network_calls"] == 1
+    whole = from_order(np.asarray(model.factorization.order), [6], (3, 2))
+    features = model.features(params, np.zeros((12, 3, 2), np.int32), factorization=whole)
+    drawn = cases.drawn_from(model.conditional, features.reshape(12, 6, -1), KEYS, expected, None, model.factorization)
+    np.testing.assert_array_equal(drawn, expected)
+    for choose in CHOICES[1:]:
+        np.testing.assert_array_equal(draw(model, params, f"parallel(steps=1,choose='{choose}')")[0], expected)
+
+
+@pytest.mark.parametrize("choose", CHOICES[1:])
+def test_the_sites_of_a_round_are_those_that_score_highest(choose):
+    """Three rounds by hand: what is left is drawn and scored given what was chosen before."""
+    model, params = build("masked_transformer")
+    x, _ = draw(model, params, f"parallel(sizes=(1, 3, 2),choose='{choose}')")
+    own_step = np.asarray(model.factorization.step)
+    lots = np.array(
+        [[jax.random.uniform(jax.random.fold_in(jax.random.fold_in(k, t), 1)) for t in range(6)] for k in KEYS]
+    )
+
+    def given(values, observed):
+        values, observed = values.reshape(12, 3, 2), observed.reshape(12, 3, 2)
+        features = model.features_given(params, values, observed).reshape(12, 6, -1)
+        drawn = cases.drawn_from(model.conditional, features, KEYS, values, None, model.factorization)
+        table, drawn = np.asarray(jax.nn.log_softmax(features)), np.asarray(drawn).reshape(12, 6)
+        confidence = np.take_along_axis(table, drawn[..., None], -1)[..., 0]
+        scores = {"confidence": confidence, "entropy": (np.exp(table) * table).sum(-1), "random": -lots[:, own_step]}
+        return drawn, scores[choose]
+
+    values, observed, chosen = np.zeros((12, 6), np.int32), np.zeros((12, 6), bool), []
+    for size in (1, 3, 2):
+        drawn, score = given(values, observed)
+        best = [
+            sorted(np.flatnonzero(~known), key=lambda i, row=row: (-row[i], own_step[i]))[:size]
+            for known, row in zip(observed, score, strict=True)
+        ]
+        now = np.zeros((12, 6), bool)
+        np.put_along_axis(now, np.array(best), True, 1)
+        values, observed = np.where(now, drawn, values), observed | now
+        chosen.append(len(np.unique(now, axis=0)))
+    np.testing.assert_array_equal(x.reshape(12, 6), values)
+    assert chosen[1] > 1  # an order for each example
+
+
+@pytest.mark.parametrize(
+    ("network", "choose"), [("two_stream", "entropy"), ("transformer", "random"), ("deep_nade", "order")]
+)
+def test_observed_sites_count_as_drawn(network, choose):
+    """Rounds that they cover cost nothing; the rest follows the schedule of the whole."""
+    model, params = build(network)
+    order, given = np.asarray(model.factorization.order), cases.random_x(TOKENS, 12)
+    for num, rounds in ((1, 3), (4, 1), (6, 0)):
+        observed = np.isin(np.arange(6), order[:num]).reshape(3, 2)
+        options = {"given": given, "observed": observed}
+        x, stats = draw(model, params, f"parallel(steps=3,choose='{choose}')", **options)
+        np.testing.assert_array_equal(x[:, observed], given[:, observed])
+        prompt = 1  # one call reads all of it
+        assert stats == {"network_calls": prompt + rounds + max(rounds - 1, 0), "steps": 6 - num}
+
+
+def test_blocks_are_drawn_several_at_a_time():
+    model, params = build("deep_nade", partition="sizes(sizes=(1, 3, 2))")
+    x, _ = draw(model, params, "parallel(steps=3,choose='order')")
+    np.testing.assert_array_equal(x, draw(model, params, "naive")[0])
+    assert draw(model, params, "parallel(steps=2,choose='order')")[1] == {"network_calls": 3, "steps": 3}
+
+
+REFUSED = [
+    ("parallel", {"network": "made"}, "the network 'made' predicts the steps one after another"),
+    ("parallel", {"orders": ""}, "needs a model of all orders"),
+    ("parallel", {"orders": "pool(num=3)"}, "needs a model of all orders"),
+    ("parallel(choose='entropy')", {"partition": "blocks(size=2)"}, "choose='entropy' chooses among single sites"),
+    ("parallel(choose='confidence')", {"event": EventSpec((2, 3), (), "real", 0)}, "no confidence in values without"),
+    ("parallel(sizes=(2, 3))", {}, "add up to 5, but the model has 6 steps$"),
+    ("parallel(schedule='optimal')", {}, "is measured on validation data"),
+]
+
+
+@pytest.mark.parametrize(("call", "choice", "sentence"), REFUSED)
+def test_models_that_cannot_are_refused(call, choice, sentence):
+    model, params = build(**{"network": "deep_nade"} | choice)
+    with pytest.raises(UserError, match=sentence):
+        model.draw(params, KEYS, sampler=call)
+
+
+def test_truncated_draws_are_chosen_by_the_confidence_of_the_model():
+    model, params = build("deep_nade")
+    x, _ = draw(model, params, "parallel(steps=3,choose='confidence')", top_k=1)
+    cold, _ = draw(model, params, "parallel(steps=3,choose='confidence')", temperature=1e-9)
+    np.testing.assert_array_equal(x, cold)

@@ -1,0 +1,67 @@
+"""The sizes of rounds: the dynamic programme against all compositions, and what all schedules promise."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.samplers import make_sampler
+from arjax.samplers.schedules import make_sizes, non_increasing, optimal
+
+
+def compositions(num_steps: int, rounds: int):
+    """All sizes of `rounds` rounds over the steps."""
+    for cuts in itertools.combinations(range(1, num_steps), rounds - 1):
+        yield tuple(np.diff((0, *cuts, num_steps)).tolist())
+
+
+def nats(sizes: tuple[int, ...], losses: np.ndarray) -> float:
+    return sum(size * losses[start] for size, start in zip(sizes, np.cumsum((0, *sizes[:-1])), strict=True))
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 4, 8, 9])
+def test_the_dynamic_programme_finds_the_best_of_all(rounds):
+    losses = np.sort(np.random.default_rng(rounds).exponential(size=9))[::-1]
+    found = optimal(losses, rounds)
+    assert len(found) == rounds and sum(found) == 9 and min(found) >= 1
+    assert nats(found, losses) == pytest.approx(min(nats(sizes, losses) for sizes in compositions(9, rounds)))
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [("uniform", (2, 3, 2, 3)), ("cosine", (1, 2, 3, 4))])
+def test_sizes_of_a_schedule(schedule, expected):
+    assert make_sizes(schedule, 10, 4) == expected
+    for num_steps, steps in [(1, 3), (7, 7), (5, 9), (64, 8), (64, 63), (784, 50)]:
+        sizes = make_sizes(schedule, num_steps, steps)
+        assert (len(sizes), sum(sizes)) == (min(steps, num_steps), num_steps) and min(sizes) >= 1
+
+
+def test_losses_are_smoothed_to_what_never_rises():
+    """The nearest such sequence in weighted squares: means of runs, as by brute force over all cuts into runs."""
+    rng = np.random.default_rng(0)
+    values, weights = rng.normal(size=7), rng.uniform(0.5, 2, size=7)
+    best = np.inf
+    for rounds in range(1, 8):
+        for sizes in compositions(7, rounds):
+            runs = np.split(np.arange(7), np.cumsum(sizes)[:-1])
+            fit = np.concatenate([np.full(len(run), np.average(values[run], weights=weights[run])) for run in runs])
+            if (np.diff(fit) <= 0).all():
+                best = min(best, (weights * (fit - values) ** 2).sum())
+    found = non_increasing(values, weights)
+    assert (np.diff(found) <= 0).all() and (weights * (found - values) ** 2).sum() == pytest.approx(best)
+
+
+MISTAKES = {
+    "parallel(steps=0)": "must be a whole number, at least 1, not 0$",
+    "parallel(schedule='cosin')": "must be one of uniform, cosine, optimal, not 'cosin'$",
+    "parallel(choose='luck')": "chooses by one of random, confidence, entropy, not by 'luck'$",
+    "parallel(sizes=(2, 0))": r"must be whole numbers, at least 1, not \(2, 0\)$",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_mistakes_are_one_sentence(text):
+    with pytest.raises(UserError, match=MISTAKES[text]):
+        make_sampler(text)

@@ -1,0 +1,184 @@
+"""Samplers that read several steps in one call: the values of the naive one, and how many calls they need."""
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.evaluation.sampling import prepare_sampler
+from arjax.models import make_model
+from arjax.networks.attention.transformer import Transformer
+from arjax.samplers import FixedPoint, Resources, Speculative, make_sampler
+from arjax.samplers.drafts import Counts, OtherModel
+from arjax.testing.examples import random_x
+from arjax.testing.models import params_of
+from arjax.testing.statistics import LEAST_P, chi_square
+
+EVENT = EventSpec((3, 4), kind="levels", num_levels=5)
+ORDER = "random(seed=3)"
+NUM = 24
+KEYS = jax.random.split(jax.random.key(2), NUM)
+
+
+def model_of(network="transformer", event=EVENT, **options):
+    model = make_model(event, network, ordering=ORDER, **options)
+    return model, params_of(model)
+
+
+MODEL, PARAMS = model_of(width=16, num_layers=1, num_heads=2)
+OTHER, OTHER_PARAMS = model_of("gru", hidden_size=8)
+DRAFT = OtherModel(model=OTHER, params=OTHER_PARAMS)
+FIRST = np.isin(np.arange(12), np.asarray(MODEL.factorization.order)[:5]).reshape(3, 4)
+GIVEN = random_x(EVENT, NUM)
+
+
+def draw(sampler, model=MODEL, params=PARAMS, keys=KEYS, **options):
+    return model.draw(params, keys, sampler=sampler, **options)
+
+
+NAIVE = np.asarray(draw("naive").x)
+OBSERVED = {"given": GIVEN, "observed": FIRST}
+CALLS = {
+    "passes": "fixed_point",
+    "mode": "fixed_point(start='mode')",
+    "window": "fixed_point(window=4)",
+    "scanned-draft": Speculative(source=DRAFT, window=4),
+    "draft-in-one-pass": Speculative(source=OtherModel(model=MODEL, params=PARAMS), window=5),
+    "start": FixedPoint(source=DRAFT),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_values_are_those_of_the_naive_sampler(name):
+    drawn = draw(CALLS[name])
+    np.testing.assert_array_equal(drawn.x, NAIVE)
+    calls = np.asarray(drawn.stats["network_calls"])
+    assert (calls >= 1).all() and calls.mean() < 12
+
+
+def test_observed_sites_are_read_and_stay():
+    expected = np.asarray(draw("naive", **OBSERVED).x)
+    for name in ("passes", "window", "scanned-draft"):
+        np.testing.assert_array_equal(draw(CALLS[name], **OBSERVED).x, expected)
+
+
+def test_a_single_example_has_no_batch_axis_to_map_over():
+    for name in ("window", "scanned-draft"):
+        np.testing.assert_array_equal(draw(CALLS[name], keys=KEYS[:1]).x, NAIVE[:1])
+
+
+def test_the_model_as_its_own_draft_is_always_right():
+    """Every call commits a whole window, and nothing else is counted."""
+    drawn = draw(CALLS["draft-in-one-pass"])
+    assert drawn.stats["network_calls"].tolist() == [3] * NUM  # 12 steps in windows of 5
+    assert drawn.stats["accepted"].tolist() == [9] * NUM
+    assert drawn.stats["steps"].tolist() == [12] * NUM
+    whole = draw(FixedPoint(source=OtherModel(model=MODEL, params=PARAMS)))
+    assert whole.stats["network_calls"].tolist() == [1] * NUM
+
+
+def test_progress_differs_between_examples():
+    stats = draw(CALLS["window"]).stats
+    assert len(set(stats["network_calls"].tolist())) > 1
+    assert (stats["network_calls"] <= stats["batch_rounds"]).all()
+    assert (stats["accepted"] + stats["network_calls"] == 12).all()
+
+
+def test_counts_follow_the_training_split():
+    """A text in which every letter has one successor: all proposals of a model that has learned it are right."""
+    event = EventSpec((8,), kind="tokens", num_levels=4)
+    model = make_model(event, "lstm", hidden_size=8)
+    rows = (np.arange(8) + np.arange(40)[:, None]) % 4
+    draft = Counts(order=2).prepare(model, None, resources(rows))
+    table = np.exp(draft.log_p_RV)
+    np.testing.assert_allclose(table.sum(1), 1, rtol=1e-5)
+    history = 1 * 5 + 2  # the values 1, 2 as digits of base V + 1
+    assert table[draft.row_H[history]].argmax() == 3 and table[draft.row_H[history]].max() > 0.99
+    assert table[draft.row_H[4 * 5 + 2]].argmax() == 3  # nothing before the 2
+    unseen = 2 * 5 + 1
+    np.testing.assert_array_equal(draft.row_H[unseen], draft.row_H[4 * 5 + 1])
+
+
+def resources(rows, open_run=None):
+    return Resources(lambda split, num: Batch(rows), open_run)
+
+
+@pytest.mark.parametrize("coupling", ["keys", "rejection"])
+def test_counts_as_a_draft(coupling):
+    sampler = make_sampler(f"speculative(draft='counts(order=2)', window=4, coupling={coupling!r})")
+    sampler = sampler.prepare(MODEL, PARAMS, resources(np.asarray(NAIVE)))
+    x = np.asarray(draw(sampler).x)
+    assert (x == NAIVE).all() == (coupling == "keys")
+
+
+@pytest.mark.parametrize("draft", ["other", "counts", pytest.param("self", marks=pytest.mark.slow)])
+def test_rejection_has_the_distribution_of_the_model(draft, num=4096):
+    """Chi-square against the enumerated joint; proposals stay, are replaced, and steps follow behind them."""
+    event = EventSpec((4,), kind="tokens", num_levels=3)
+    network, orders = ("masked_transformer", "uniform") if draft == "self" else ("made", "")
+    model = make_model(event, network, ordering="random(seed=1)", orders=orders)
+    params = params_of(model)
+    values = np.stack(np.meshgrid(*[np.arange(3)] * 4, indexing="ij"), -1).reshape(-1, 4)
+    p = np.exp(np.asarray(model.log_prob(params, values), np.float64))
+    drawn = model.draw(params, jax.random.split(jax.random.key(8), num), sampler=rejection(draft, event, model, params))
+    counts = np.bincount(np.asarray(drawn.x) @ 3 ** np.arange(4)[::-1], minlength=81)
+    assert chi_square(counts, p / p.sum()) > LEAST_P
+    accepted = np.asarray(drawn.stats["accepted"])
+    assert 0 < accepted.mean() < 3 and accepted.max() > 1
+
+
+def rejection(draft, event, model, params):
+    if draft == "other":
+        other = make_model(event, "fvsbn", ordering="random(seed=1)")
+        return Speculative(source=OtherModel(model=other, params=params_of(other)), window=3, coupling="rejection")
+    text = "self" if draft == "self" else "counts(order=1)"
+    sampler = make_sampler(f"speculative(draft={text!r}, window=3, coupling='rejection')")
+    return sampler.prepare(model, params, resources(np.arange(160).reshape(-1, 4) ** 2 % 3))
+
+
+@pytest.mark.parametrize("num", [1, NUM])
+def test_caches_that_grow_change_nothing(monkeypatch, num):
+    """Windows over the ends of the loops, and of the sequence."""
+    model, params = model_of(width=24, num_layers=1, num_heads=4, num_kv_heads=2, rotary=True, position="learned")
+    expected = draw("naive", model, params, keys=KEYS[:num]).x
+    monkeypatch.setattr(Transformer, "ROOM", 3)
+    drawn = draw("fixed_point(window=5)", model, params, keys=KEYS[:num])
+    np.testing.assert_array_equal(drawn.x, expected)
+    assert drawn.stats["network_calls"].max() > 4
+
+
+def test_contexts_are_read():
+    context = ContextSpec("label", 3)
+    model = make_model(EVENT, "gru", ordering=ORDER, context=context, hidden_size=8)
+    params, labels = params_of(model), np.arange(NUM) % 3
+    expected = draw("naive", model, params, context=labels).x
+    np.testing.assert_array_equal(draw("fixed_point(window=4)", model, params, context=labels).x, expected)
+
+
+def test_mistakes_are_one_sentence():
+    with pytest.raises(UserError, match="at least 2 steps"):
+        make_sampler("fixed_point(window=1)")
+    with pytest.raises(UserError, match="keys or rejection"):
+        make_sampler("speculative(coupling='luck')")
+    with pytest.raises(UserError, match="no counts"):
+        draw("speculative")
+    with pytest.raises(UserError, match="other orders"):
+        other = make_model(EVENT, "gru", hidden_size=8)
+        Speculative(source=OtherModel(model=other, params=None)).prepare(MODEL, PARAMS, resources(NAIVE))
+    with pytest.raises(UserError, match="several at once"):
+        make_sampler("speculative(draft='self')").prepare(OTHER, OTHER_PARAMS, resources(NAIVE))
+    real = make_model(EventSpec((4,), kind="real"), "made")
+    with pytest.raises(UserError, match="one discrete value"):
+        make_sampler("speculative").prepare(real, None, resources(NAIVE))
+
+
+def test_a_run_is_a_draft():
+    class Other:
+        model, params = OTHER, OTHER_PARAMS
+
+    sampler = make_sampler("speculative(draft='runs/other', window=4)")
+    sampler = sampler.prepare(MODEL, PARAMS, Resources(None, {"runs/other": Other}.__getitem__))
+    np.testing.assert_array_equal(draw(sampler).x, NAIVE)
+    assert prepare_sampler("naive", MODEL, PARAMS, None, None) == make_sampler("naive")
