@@ -33,26 +33,16 @@ class Pattern(Protocol):
     def restore(self, out_BNGQH: jax.Array, num_steps: int, block_size: int) -> jax.Array:
         """Blocks of queries -> tokens [B, N, S*M, H]."""
 
-<<<<<<< HEAD
-    #: Whether the axis before the last of a cache is that of the indices of a step.
+    #: Whether a cache has an axis of the indices of a step, the last but one.
     SLOTS: ClassVar[bool]
 
-    def init_cache(self, shape: tuple[int, int, int], num_steps: int, slots: int, dtype: str) -> KVCache:
-        """Room for the keys and values that later steps need; `shape` is (B, N, H)."""
-
-    def step(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[KVCache, KVCache, jax.Array]:
-        """Keeps the keys and values [B*N, M, H] of step t in a cache that `in_room` has made.
-
-        Returns the cache, the keys and values [B*N, K, H] that step t may need, and bool[K], which of them it sees.
-=======
     def init_cache(self, shape: tuple[int, int, int], num_steps: int, block_size: int, dtype: str) -> KVCache:
         """An empty cache for the keys and values that later steps need; `shape` is (B, N, H)."""
 
     def step(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[KVCache, KVCache, jax.Array]:
-        """Adds the keys and values [B, N, M, H] of step t.
+        """Adds the keys and values [B*N, M, H] of step t to a cache that `in_room` has made.
 
-        Returns the cache, keys and values [B, N, K, H], and bool[K], whether step t attends to each.
->>>>>>> main
+        Returns the cache, keys and values [B*N, K, H], and bool[K], whether step t attends to each.
         """
 
     def extend(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[Any, KVCache, jax.Array]:
@@ -169,19 +159,11 @@ class Near:
         return zeros, zeros
 
     def step(self, cache, new, t):
-<<<<<<< HEAD
-        slots = new[0].shape[1]
-        ring = cache[0].shape[1] // slots
-        cache = write(cache, new, (0, t % ring * slots, 0))
-        j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t that stands at this place
-        return cache, cache, per_token((j_K >= 0) & self.sees(t, j_K), slots)
-=======
-        ring, block_size = cache[0].shape[2:4]
-        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, t % ring, 0, 0))
+        block_size = new[0].shape[1]
+        ring = cache[0].shape[1] // block_size
+        cache = write(cache, new, (0, t % ring * block_size, 0))
         j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t with this index
-        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
-        return cache, seen, per_token((j_K >= 0) & self.sees(t, j_K), block_size)
->>>>>>> main
+        return cache, cache, per_token((j_K >= 0) & self.sees(t, j_K), block_size)
 
     def extend(self, cache, new, t):
         """The ring is not written yet: a step that is not kept would overwrite keys that are still needed."""
@@ -210,17 +192,11 @@ class Strided(ByStep):
     stride: int
     skip: int = -1
 
-<<<<<<< HEAD
     SLOTS = True
 
-    def queries(self, x_BNTH, slots):
-        rows = windows(x_BNTH, 2, self.stride * slots)  # [B, N, S / stride, stride * M, H]
-        rows = rows.reshape(*rows.shape[:3], self.stride, slots, rows.shape[-1])
-=======
     def queries(self, x_BNTH, block_size):
         rows = windows(x_BNTH, 2, self.stride * block_size)  # [B, N, S / stride, stride * M, H]
         rows = rows.reshape(*rows.shape[:3], self.stride, block_size, rows.shape[-1])
->>>>>>> main
         columns = jnp.moveaxis(rows, 3, 2)  # one block per remainder
         return columns.reshape(*columns.shape[:3], -1, columns.shape[-1])
 
@@ -242,11 +218,11 @@ class Strided(ByStep):
 
     def step(self, cache, new, t):
         remainder, row = t % self.stride, t // self.stride
-        slots = new[0].shape[1]
-        cache = write(cache, tuple(a[:, None] for a in new), (0, remainder, row * slots, 0))
+        block_size = new[0].shape[1]
+        cache = write(cache, tuple(a[:, None] for a in new), (0, remainder, row * block_size, 0))
         seen = tuple(jax.lax.dynamic_index_in_dim(a, remainder, 1, keepdims=False) for a in cache)
-        visible = self.stride * (row - jnp.arange(seen[0].shape[1] // slots)) > self.skip
-        return cache, seen, per_token(visible, slots)
+        visible = self.stride * (row - jnp.arange(seen[0].shape[1] // block_size)) > self.skip
+        return cache, seen, per_token(visible, block_size)
 
     def extend(self, cache, new, t):
         """One group of queries per step: each attends to the row of its remainder."""
@@ -313,25 +289,14 @@ class Summary(ByStep):
         return zeros, zeros
 
     def step(self, cache, new, t):
-<<<<<<< HEAD
-        slots = new[0].shape[1]
-        length = cache[0].shape[1] // slots
+        block_size = new[0].shape[1]
+        length = cache[0].shape[1] // block_size
         place = t % self.size - self.first
         kept = (place >= 0) & (place < self.count)
         place = jnp.where(kept, t // self.size * self.count + place, length - 1)
-        cache = write(cache, new, (0, place * slots, 0))
-        j_K = self._steps(length)  # the one more place would be of a step that does not exist
-        return cache, cache, per_token((j_K <= t) & self.sees(t, j_K), slots)
-=======
-        length, block_size = cache[0].shape[2:4]
-        place = t % self.size - self.first
-        kept = (place >= 0) & (place < self.count)
-        place = jnp.where(kept, t // self.size * self.count + place, length - 1)
-        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, place, 0, 0))
-        seen = tuple(a[:, :, :-1].reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
-        j_K = self._steps(length - 1)
-        return cache, seen, per_token((j_K <= t) & self.sees(t, j_K), block_size)
->>>>>>> main
+        cache = write(cache, new, (0, place * block_size, 0))
+        j_K = self._steps(length)  # the last index would be of a step that does not exist
+        return cache, cache, per_token((j_K <= t) & self.sees(t, j_K), block_size)
 
     def extend(self, cache, new, t):
         length, block_size, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])

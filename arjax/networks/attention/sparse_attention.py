@@ -92,13 +92,8 @@ class PatternAttention(SelfAttention):
             for pattern, heads in self._groups()
         ]
 
-<<<<<<< HEAD
     def step(self, cache: list[KVCache] | InRoom, x_BME: jax.Array, t: jax.Array) -> tuple[Any, jax.Array]:
-        """The tokens of step t, which attend to what their patterns hold."""
-=======
-    def step(self, cache: list[KVCache], x_BME: jax.Array, t: jax.Array) -> tuple[list[KVCache], jax.Array]:
         """The tokens of step t, which attend to the steps of their patterns."""
->>>>>>> main
         qkv, kept, parts = self._qkv(x_BME, t), [], []
         for (pattern, heads), old in zip(self._groups(), self.room(cache).caches, strict=True):
             shape = qkv[0][:, heads].shape
