@@ -63,7 +63,7 @@ def features_of_loops(network, params, x, factorization, context, start):
 
     shape = factorization.num_steps, len(x), factorization.block_size, network.num_features
     _, found = loop_over_steps(network, variables, factorization, start, body, carry, jnp.zeros(shape))
-    return jnp.swapaxes(found, 0, 1).reshape(len(x), -1, shape[-1])[:, factorization.slot]
+    return jnp.swapaxes(found, 0, 1).reshape(len(x), -1, shape[-1])[:, factorization.index_in_blocks]
 
 
 @pytest.mark.parametrize("network", GROWING)
