@@ -7,7 +7,7 @@ each with the keys that it may need, and a mask within the block. The M tokens o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +33,16 @@ class Pattern(Protocol):
     def restore(self, out_BNGQH: jax.Array, num_steps: int, block_size: int) -> jax.Array:
         """Blocks of queries -> tokens [B, N, S*M, H]."""
 
+    #: Whether a cache has an axis of the indices of a step, the last but one.
+    SLOTS: ClassVar[bool]
+
     def init_cache(self, shape: tuple[int, int, int], num_steps: int, block_size: int, dtype: str) -> KVCache:
         """An empty cache for the keys and values that later steps need; `shape` is (B, N, H)."""
 
     def step(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[KVCache, KVCache, jax.Array]:
-        """Adds the keys and values [B, N, M, H] of step t.
+        """Adds the keys and values [B*N, M, H] of step t to a cache that `in_room` has made.
 
-        Returns the cache, keys and values [B, N, K, H], and bool[K], whether step t attends to each.
+        Returns the cache, keys and values [B*N, K, H], and bool[K], whether step t attends to each.
         """
 
     def extend(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[Any, KVCache, jax.Array]:
@@ -93,6 +96,12 @@ def flat_tokens(cache: jax.Array, groups: int = 1) -> jax.Array:
     return cache.reshape(*cache.shape[:2], groups, -1, cache.shape[-1])
 
 
+def in_room(pattern: Pattern, cache: KVCache) -> KVCache:
+    """A cache with one axis for examples and heads, and one for steps and indices: see `SelfAttention.room`."""
+    merged = tuple(a.reshape(-1, *a.shape[2:]) for a in cache)
+    return tuple(a.reshape(*a.shape[:-3], -1, a.shape[-1]) for a in merged) if pattern.SLOTS else merged
+
+
 class ByStep:
     """Patterns with a place for every step in the cache: later steps overwrite rejected ones before any reads them."""
 
@@ -116,6 +125,8 @@ class Near:
     size: int
     memory: int
     window: int = 0
+
+    SLOTS = True
 
     def sees(self, i, j):
         """Whether step i attends to step j, given that j <= i."""
@@ -148,11 +159,11 @@ class Near:
         return zeros, zeros
 
     def step(self, cache, new, t):
-        ring, block_size = cache[0].shape[2:4]
-        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, t % ring, 0, 0))
+        block_size = new[0].shape[1]
+        ring = cache[0].shape[1] // block_size
+        cache = write(cache, new, (0, t % ring * block_size, 0))
         j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t with this index
-        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
-        return cache, seen, per_token((j_K >= 0) & self.sees(t, j_K), block_size)
+        return cache, cache, per_token((j_K >= 0) & self.sees(t, j_K), block_size)
 
     def extend(self, cache, new, t):
         """The ring is not written yet: a step that is not kept would overwrite keys that are still needed."""
@@ -181,6 +192,8 @@ class Strided(ByStep):
     stride: int
     skip: int = -1
 
+    SLOTS = True
+
     def queries(self, x_BNTH, block_size):
         rows = windows(x_BNTH, 2, self.stride * block_size)  # [B, N, S / stride, stride * M, H]
         rows = rows.reshape(*rows.shape[:3], self.stride, block_size, rows.shape[-1])
@@ -205,11 +218,11 @@ class Strided(ByStep):
 
     def step(self, cache, new, t):
         remainder, row = t % self.stride, t // self.stride
-        cache = write(cache, tuple(a[:, :, None, None] for a in new), (0, 0, remainder, row, 0, 0))
-        rows = [jax.lax.dynamic_index_in_dim(a, remainder, 2, keepdims=False) for a in cache]
-        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in rows)
-        visible = self.stride * (row - jnp.arange(rows[0].shape[2])) > self.skip
-        return cache, seen, per_token(visible, rows[0].shape[3])
+        block_size = new[0].shape[1]
+        cache = write(cache, tuple(a[:, None] for a in new), (0, remainder, row * block_size, 0))
+        seen = tuple(jax.lax.dynamic_index_in_dim(a, remainder, 1, keepdims=False) for a in cache)
+        visible = self.stride * (row - jnp.arange(seen[0].shape[1] // block_size)) > self.skip
+        return cache, seen, per_token(visible, block_size)
 
     def extend(self, cache, new, t):
         """One group of queries per step: each attends to the row of its remainder."""
@@ -237,6 +250,8 @@ class Summary(ByStep):
     count: int
     offset: int = 0
     skip: bool = False
+
+    SLOTS = True
 
     @property
     def first(self) -> int:
@@ -274,14 +289,14 @@ class Summary(ByStep):
         return zeros, zeros
 
     def step(self, cache, new, t):
-        length, block_size = cache[0].shape[2:4]
+        block_size = new[0].shape[1]
+        length = cache[0].shape[1] // block_size
         place = t % self.size - self.first
         kept = (place >= 0) & (place < self.count)
         place = jnp.where(kept, t // self.size * self.count + place, length - 1)
-        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, place, 0, 0))
-        seen = tuple(a[:, :, :-1].reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
-        j_K = self._steps(length - 1)
-        return cache, seen, per_token((j_K <= t) & self.sees(t, j_K), block_size)
+        cache = write(cache, new, (0, place * block_size, 0))
+        j_K = self._steps(length)  # the last index would be of a step that does not exist
+        return cache, cache, per_token((j_K <= t) & self.sees(t, j_K), block_size)
 
     def extend(self, cache, new, t):
         length, block_size, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
