@@ -11,8 +11,9 @@ round; beside it stands the ratio of the best rounds, which other work on the ma
 wait for one another, so it suffers more). Naive sampling is timed for some of its steps, each a full pass, and
 extrapolated. With --length: memory and time against the length of the sequence, see benchmark_length.py. With
 --compile: seconds until a network trains, see benchmark_compile.py. With --prompt: reading a prompt, see
-benchmark_prompt.py; with --longer: draws of 2,000 characters, see benchmark_longer.py; with --generate: drawing beside `generate` of
-transformers, see benchmark_generate.py; with --steps: a step of drawing beside the bandwidth, see benchmark_steps.py.
+benchmark_prompt.py; with --longer: draws of 2,000 characters, see benchmark_longer.py; with --generate: drawing beside
+`generate` of transformers, see benchmark_generate.py; with --steps: a step of drawing beside the bandwidth, see
+benchmark_steps.py.
 """
 
 from __future__ import annotations

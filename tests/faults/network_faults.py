@@ -77,7 +77,7 @@ NETWORK_FAULTS = (
         "(Near(stride, stride, stride), half)",
         (EQUATIONS + "test_transformer_over_steps",),
     ),
-    _attention("attention whose scores are not scaled", "q_BNTH * size**-0.5, k_BGTH", "q_BNTH, k_BGTH"),
+    _attention("attention whose scores are not scaled", "q * q.shape[-1] ** -0.5, k)", "q, k)"),
     _attention(
         "attention that does not see its own block",
         "block[:, None] >= block[None, :]",
