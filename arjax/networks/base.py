@@ -73,6 +73,8 @@ class Network(nn.Module):
     #: Whether the family has the form `ahead`: several steps from those before all of them; see `check_ahead`.
     #: How many steps the first loop of a draw takes, see `room`; 0 where a carry has the same size in all steps.
     ROOM: ClassVar[int] = 0
+    #: Whether `extend` and `keep` take the carries that `room` makes, too; else `step` alone.
+    EXTENDS_IN_ROOM: ClassVar[bool] = False
     #: Whether the family has the form `ahead`: several steps from those before all of them.
     AHEAD: ClassVar[bool] = False
     #: Whether the carry has the same size at any number of steps, and no parameter belongs to a step; see `unbounded`.
@@ -122,7 +124,9 @@ class Network(nn.Module):
         raise TypeError(f"{type(self).__name__} has no step form")
 
     def room(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
-        """A carry for `step` alone, t < n, in the form in which a loop is fastest: caches have places for n steps.
+        """A carry for `step`, t < n, in the form in which a loop is fastest: caches have places for n steps.
+
+        With `EXTENDS_IN_ROOM` also one for `extend` up to step n; n may then be larger than S.
 
         It holds what the steps so far have left in `carry`, a carry of `init_carry` or `keep`, or, where there is one,
         in `past`, an earlier result of `room` for fewer steps; of `carry` come the places that `past` has not.

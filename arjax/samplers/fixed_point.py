@@ -91,7 +91,10 @@ def _draw_in_passes(model: Any, params: Any, steps: Steps, canvas: jax.Array, co
         values = steps.window_values(keys_S, canvas_1, start, features_DF[index_SM])
         stable_S = steps.same(start, values, steps.read(canvas_1, start, num_steps))
         stable_S = stable_S | (jnp.arange(num_steps) < right)
-        return steps.place(canvas_1, start, values), leading(stable_S) + 1
+        canvas_1, right = steps.place(canvas_1, start, values), jnp.minimum(leading(stable_S) + 1, num_steps)
+        if steps.ends:
+            right = jnp.where(steps.ends.ended(canvas_1.reshape(1, -1), right)[0], num_steps, right)
+        return canvas_1, right
 
     def body(state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         canvas, right_B, calls_B = state

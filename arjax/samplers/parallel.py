@@ -18,7 +18,7 @@ from arjax.samplers.prompt import num_calls, read_prompt
 from arjax.samplers.rounds import advance, check_rounds, measure_losses
 from arjax.samplers.schedules import check_schedule, make_sizes
 
-CHOICES = ("random", "confidence", "entropy")
+CHOICES = ("random", "order", "confidence", "entropy")
 #: Examples of the validation split on which `optimal` measures its losses.
 MEASURED = 256
 
@@ -28,7 +28,7 @@ MEASURED = 256
 @dataclasses.dataclass(frozen=True)
 class Parallel(Sampler):
     """Draws in K rounds: those of a round are independent given the rounds before. With a round for each step, and
-    `choose="random"`, the values are those of the naive sampler; with fewer the samples follow another distribution.
+    `choose="order"`, the values are those of the naive sampler; with fewer the samples follow another distribution.
 
     For models of all orders. What is observed counts as drawn already: rounds that it covers are left out, and one that
     it cuts draws the rest.
@@ -39,9 +39,9 @@ class Parallel(Sampler):
 
     Options: `steps`, the number of rounds K; `schedule`, their sizes: "uniform", "cosine" (few first, as in MaskGIT,
     Chang et al., 2022) or "optimal" (for the losses that the model has on validation examples, Hoogeboom et al., 2022);
-    `choose`: "random" (the order of the model), or of all sites that are left those of which the drawn value has the
-    highest probability ("confidence") or the distribution the lowest entropy ("entropy"); `sizes`: of the rounds, in
-    place of a schedule.
+    `choose`: "random" (each sample has a random order of its own), "order" (that of the model, in which neighbours may
+    be drawn at once), or of all sites that are left those of which the drawn value has the highest probability
+    ("confidence") or the distribution the lowest entropy ("entropy"); `sizes`: of the rounds, in place of a schedule.
     """
 
     exact: ClassVar[bool] = False
@@ -65,10 +65,10 @@ class Parallel(Sampler):
             raise UserError(
                 f"the sizes of the sampler 'parallel' add up to {sum(self.sizes)}, but the model has {num_steps} steps"
             )
-        if self.choose != "random" and block_size > 1:
+        if self.choose != "order" and block_size > 1:
             raise UserError(
-                f"the sampler 'parallel' chooses by {self.choose} among single sites, and the steps of this model have "
-                f"up to {block_size}: take choose='random'"
+                f"the sampler 'parallel' with choose={self.choose!r} chooses among single sites, and the steps of this "
+                f"model have up to {block_size}: take choose='order'"
             )
         if self.choose == "confidence" and not _family(model.conditional).has_table:
             raise UserError(
@@ -113,13 +113,13 @@ class Parallel(Sampler):
                 carry, canvas, own_S, before, t = state
                 order = self._order(model.factorization, own_S)
                 carry = advance(network, variables, carry, canvas, before, t - before, max(sizes), order, context)
-                k = max(sizes) if self.choose == "random" else num_steps
+                k = num_steps if self._by_score else max(sizes)
                 features = network.apply(variables, carry, canvas, t, k, order, context, method="ahead")[0]
                 canvas, own_S = self._fill(steps, keys_S, canvas, own_S, t, ends_K[r] - t, features)
                 return carry, canvas, own_S, t, ends_K[r]
 
             t = jnp.asarray(prompt, jnp.int32)
-            state = carry, canvas, jnp.arange(num_steps), t, t
+            state = carry, canvas, self._first_order(keys_S, prompt), t, t
             return jax.lax.fori_loop(first, len(sizes), body, state)[1][0]
 
         x = jax.vmap(one, (1, 0, 0))(steps.keys_SB, canvas, context)
@@ -132,9 +132,22 @@ class Parallel(Sampler):
         first = jax.tree.map(lambda leaf: leaf[:1], context)
         return lambda: model.network.apply(variables, 1, model.factorization, first, method="init_carry")
 
+    @property
+    def _by_score(self) -> bool:
+        """Whether each round chooses among all sites that are left."""
+        return self.choose in ("confidence", "entropy")
+
+    def _first_order(self, keys_S: jax.Array, prompt: int | jax.Array) -> jax.Array:
+        """The steps of the model in the order of one example, int[S], before any are chosen by their scores."""
+        place_S = jnp.arange(len(keys_S))
+        if self.choose != "random":
+            return place_S
+        lot_S = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys_S)
+        return jnp.argsort(jnp.where(place_S < prompt, -1.0, lot_S), stable=True)
+
     def _order(self, own: Factorization, own_S: jax.Array) -> Factorization:
         """The order of one example, in which its n-th step is step `own_S[n]` of the model."""
-        return own if self.choose == "random" else reorder(own, jnp.asarray(own.order)[own_S])
+        return own if self.choose == "order" else reorder(own, jnp.asarray(own.order)[own_S])
 
     def _fill(
         self,
@@ -151,7 +164,7 @@ class Parallel(Sampler):
         flat_Dv, place_k = canvas.reshape(own.num_sites, -1), t + jnp.arange(len(features_kMF))
         step_k = jnp.take(own_S, place_k, mode="clip")
         values = jax.vmap(steps.value, (0, 0, None, 0))(keys_S[step_k], step_k, flat_Dv, features_kMF)
-        if self.choose != "random":
+        if self._by_score:
             score_k = self._score(steps, canvas, step_k, values, features_kMF)
             place_S = jnp.arange(num_steps)
             score_S = jnp.where(place_S < t, jnp.inf, score_k[jnp.maximum(place_S - t, 0)])

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from arjax.factorization import Factorization
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Draw, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target
+from arjax.samplers.loops import ends
 from arjax.samplers.prompt import num_calls, read_prompt
 
 #: `(steps, keys[S], canvas, t, features [k, M, F], proposal) -> (values [k, M, v], how many proposals are right)`
@@ -94,8 +96,18 @@ def draw_in_windows(
     def loop(state: tuple[Example, jax.Array]) -> tuple[Example, jax.Array]:
         return body((keys_BS, proposing_BS), context, state[0]), state[1] + 1
 
-    going = lambda state: (state[0].t < factorization.num_steps).any()  # noqa: E731
-    last, rounds = jax.lax.while_loop(going, loop, (first, jnp.int32(0)))
+    def going(state: tuple[Example, jax.Array], end: int) -> jax.Array:
+        t_B = state[0].t
+        return (t_B < factorization.num_steps).any() & ((t_B <= end) | (t_B == factorization.num_steps)).all()
+
+    last, rounds = first, jnp.int32(0)
+    grows = network.EXTENDS_IN_ROOM and not draft.target_calls
+    for end in ends(network.ROOM if grows else 0, factorization.num_steps):
+        if grows:
+            past = None if last is first else last.carry
+            room = functools.partial(_room, network, target.variables, factorization, end + window)
+            last = last._replace(carry=each(room)(carry, past))
+        last, rounds = jax.lax.while_loop(functools.partial(going, end=end), loop, (last, rounds))
     x = last.canvas[:, 0]
     stats = {"network_calls": last.calls, "accepted": last.accepted, "batch_rounds": per_example(x, rounds)}
     return Draw(x, stats)
@@ -123,15 +135,23 @@ def _round(
     )
     values, right = accept(steps, keys_S, canvas, t, features[0], proposal)
     n = jnp.where(going, jnp.minimum(right + 1, factorization.num_steps - t), 0)
-    canvas = steps.place(canvas, t, values)
+    canvas, next_t = steps.place(canvas, t, values), t + n
+    if steps.ends:
+        ended = steps.ends.ended(canvas.reshape(1, -1), next_t)[0]
+        next_t = jnp.where(ended, factorization.num_steps, next_t)
     return Example(
         canvas=canvas,
-        t=t + n,
+        t=next_t,
         carry=model.network.apply(variables, carries, n, method="keep"),
         drafted=draft.keep(target, drafted, after, place._replace(canvas=canvas), n, window),
         calls=calls + jnp.where(going, 1 + draft.target_calls, 0),
         accepted=accepted + jnp.maximum(n - 1, 0),
     )
+
+
+def _room(network: Any, variables: Any, factorization: Factorization, steps: int, carry: Any, past: Any) -> Any:
+    """The carry of one example with room for so many steps."""
+    return network.apply(variables, carry, steps, factorization, past, method="room")
 
 
 def ready_target(model: Any, params: Any, steps: Steps, draft: Draft) -> Target:

@@ -31,7 +31,7 @@ CONFIG = Path(__file__).with_name("config.py")
 DATA, FORMS = ("digits", "text", "mnist"), ("masked", "two_position", "two_stream", "conv_nade")
 #: S / K: steps of a round, on average.
 FACTORS = (1, 2, 4, 8, 16)
-CHOICES = ("random", "confidence", "entropy")
+CHOICES = ("random", "order", "confidence", "entropy")
 NUM, ORDERS, NUM_SAMPLES, SEED = 200, 8, 128, 0
 NATS = ("dataset", "model", "num_steps", "steps", "schedule", "nats", "stderr", "excess", "excess_stderr", "seed")
 NATS += ("train_minutes", "num_params", "device")

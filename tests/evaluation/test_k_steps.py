@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +12,19 @@ import law_cases as cases
 import numpy as np
 import pytest
 
+from arjax.api.showing import sample_options
+from arjax.config import base_config, dataset_config, network_config
+from arjax.config.build import build
+from arjax.config.validate import validate
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation.k_steps import k_step_scores
+from arjax.evaluation.metrics import SCORES
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.factorization import from_order, make_factorization, reorder
+from arjax.reporting.scores import describe_scores
 from arjax.samplers import example_keys
 from arjax.samplers.rounds import k_step_log_prob, log_prob_of_rest, measure_losses
 
@@ -111,3 +118,36 @@ def test_mistakes_are_one_sentence(built):
         k_step_scores(dataclasses.replace(model, orders=None), params, data(), "test", steps=2)
     with pytest.raises(UserError, match=r"^the schedule of config.evaluate must be one of uniform, cosine, optimal"):
         k_step_scores(model, params, data(), "test", steps=2, schedule="fast")
+
+
+def config(**evaluate):
+    config = base_config()
+    config.dataset, config.network = dataset_config("digits"), network_config("deep_nade", hidden_sizes=(4,))
+    config.train.steps, config.objective, config.model.orders = 1, "order_agnostic", "uniform"
+    config.evaluate.update(evaluate)
+    return config
+
+
+def test_a_config_asks_for_the_bound():
+    """What a run reports beside its scores; a model without the bound is refused when it is built."""
+    setup = build(config(steps=2, schedule="cosine", batch_size=100))
+    params = setup.model.init(jax.random.key(0))
+    scores = setup.k_step_scores(params, "test")
+    assert scores["k_steps"] == 2 and set(scores) <= set(SCORES)
+    assert "at most" in describe_scores(scores | {"nll_nats": 1.0})
+    assert build(config()).k_step_scores(params, "test") == {}
+    other = config(steps=2)
+    other.model.orders, other.objective = "", "teacher_forcing"
+    with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):
+        build(other)
+    with pytest.raises(
+        UserError, match=r"^config.evaluate.schedule must be one of uniform, cosine, optimal, not 'fast'"
+    ):
+        validate(config(schedule="fast"))
+
+
+def test_samples_of_an_approximation_say_so():
+    options = config().sample
+    assert "distribution" not in sample_options(types.SimpleNamespace(seed=0), options, 7)
+    options.sampler = "parallel(steps=4)"
+    assert sample_options(types.SimpleNamespace(seed=0), options, 7)["distribution"] == "not that of the model"

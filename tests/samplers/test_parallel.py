@@ -15,9 +15,9 @@ from arjax.testing import sampler_laws
 
 KEYS = example_keys(jax.random.key(3), 12)
 TOKENS = EventSpec((3, 2), (), "tokens", 5)
-CHOICES = ("random", "confidence", "entropy")
+CHOICES = ("order", "random", "confidence", "entropy")
 
-test_laws = sampler_laws("parallel(steps=3)", exact=False, network="deep_nade")
+test_laws = sampler_laws("parallel(steps=3,choose='order')", exact=False, network="deep_nade")
 
 
 def build(network: str, event: EventSpec = TOKENS, **choice):
@@ -33,7 +33,7 @@ def draw(model, params, call, **options):
 @pytest.mark.parametrize("network", ["masked_transformer", "two_stream"])
 def test_a_round_for_each_step_gives_the_values_of_the_naive_sampler(network):
     model, params = build(network)
-    x, stats = draw(model, params, "parallel(steps=6)")
+    x, stats = draw(model, params, "parallel(steps=6,choose='order')")
     np.testing.assert_array_equal(x, draw(model, params, "naive")[0])
     assert stats == {"network_calls": 6 if network == "masked_transformer" else 11, "steps": 6}
     assert not make_sampler("parallel").exact and Cached().exact
@@ -42,7 +42,7 @@ def test_a_round_for_each_step_gives_the_values_of_the_naive_sampler(network):
 def test_one_round_is_one_draw_whatever_chooses():
     """Of all sites given nothing, under the noise of their steps."""
     model, params = build("deep_nade")
-    expected, stats = draw(model, params, "parallel(steps=1)")
+    expected, stats = draw(model, params, "parallel(steps=1,choose='order')")
     assert stats["network_calls"] == 1
     whole = from_order(np.asarray(model.factorization.order), [6], (3, 2))
     features = model.features(params, np.zeros((12, 3, 2), np.int32), factorization=whole)
@@ -58,6 +58,9 @@ def test_the_sites_of_a_round_are_those_that_score_highest(choose):
     model, params = build("masked_transformer")
     x, _ = draw(model, params, f"parallel(sizes=(1, 3, 2),choose='{choose}')")
     own_step = np.asarray(model.factorization.step)
+    lots = np.array(
+        [[jax.random.uniform(jax.random.fold_in(jax.random.fold_in(k, t), 1)) for t in range(6)] for k in KEYS]
+    )
 
     def given(values, observed):
         values, observed = values.reshape(12, 3, 2), observed.reshape(12, 3, 2)
@@ -65,7 +68,8 @@ def test_the_sites_of_a_round_are_those_that_score_highest(choose):
         drawn = cases.drawn_from(model.conditional, features, KEYS, values, None, model.factorization)
         table, drawn = np.asarray(jax.nn.log_softmax(features)), np.asarray(drawn).reshape(12, 6)
         confidence = np.take_along_axis(table, drawn[..., None], -1)[..., 0]
-        return drawn, confidence if choose == "confidence" else (np.exp(table) * table).sum(-1)
+        scores = {"confidence": confidence, "entropy": (np.exp(table) * table).sum(-1), "random": -lots[:, own_step]}
+        return drawn, scores[choose]
 
     values, observed, chosen = np.zeros((12, 6), np.int32), np.zeros((12, 6), bool), []
     for size in (1, 3, 2):
@@ -82,7 +86,9 @@ def test_the_sites_of_a_round_are_those_that_score_highest(choose):
     assert chosen[1] > 1  # an order for each example
 
 
-@pytest.mark.parametrize(("network", "choose"), [("two_stream", "entropy"), ("transformer", "random")])
+@pytest.mark.parametrize(
+    ("network", "choose"), [("two_stream", "entropy"), ("transformer", "random"), ("deep_nade", "order")]
+)
 def test_observed_sites_count_as_drawn(network, choose):
     """Rounds that they cover cost nothing; the rest follows the schedule of the whole."""
     model, params = build(network)
@@ -98,16 +104,16 @@ def test_observed_sites_count_as_drawn(network, choose):
 
 def test_blocks_are_drawn_several_at_a_time():
     model, params = build("deep_nade", partition="sizes(sizes=(1, 3, 2))")
-    x, _ = draw(model, params, "parallel(steps=3)")
+    x, _ = draw(model, params, "parallel(steps=3,choose='order')")
     np.testing.assert_array_equal(x, draw(model, params, "naive")[0])
-    assert draw(model, params, "parallel(steps=2)")[1] == {"network_calls": 3, "steps": 3}
+    assert draw(model, params, "parallel(steps=2,choose='order')")[1] == {"network_calls": 3, "steps": 3}
 
 
 REFUSED = [
     ("parallel", {"network": "made"}, "the network 'made' predicts the steps one after another"),
     ("parallel", {"orders": ""}, "needs a model of all orders"),
     ("parallel", {"orders": "pool(num=3)"}, "needs a model of all orders"),
-    ("parallel(choose='entropy')", {"partition": "blocks(size=2)"}, "chooses by entropy among single sites"),
+    ("parallel(choose='entropy')", {"partition": "blocks(size=2)"}, "choose='entropy' chooses among single sites"),
     ("parallel(choose='confidence')", {"event": EventSpec((2, 3), (), "real", 0)}, "no confidence in values without"),
     ("parallel(sizes=(2, 3))", {}, "add up to 5, but the model has 6 steps$"),
     ("parallel(schedule='optimal')", {}, "is measured on validation data"),

@@ -9,6 +9,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import make_model
+from arjax.networks.attention.transformer import Transformer
 from arjax.samplers import FixedPoint, Resources, Speculative, make_sampler
 from arjax.samplers.drafts import Counts, OtherModel
 from arjax.testing.examples import random_x
@@ -135,6 +136,17 @@ def rejection(draft, event, model, params):
     text = "self" if draft == "self" else "counts(order=1)"
     sampler = make_sampler(f"speculative(draft={text!r}, window=3, coupling='rejection')")
     return sampler.prepare(model, params, resources(np.arange(160).reshape(-1, 4) ** 2 % 3))
+
+
+@pytest.mark.parametrize("num", [1, NUM])
+def test_caches_that_grow_change_nothing(monkeypatch, num):
+    """Windows over the ends of the loops, and of the sequence."""
+    model, params = model_of(width=24, num_layers=1, num_heads=4, num_kv_heads=2, rotary=True, position="learned")
+    expected = draw("naive", model, params, keys=KEYS[:num]).x
+    monkeypatch.setattr(Transformer, "ROOM", 3)
+    drawn = draw("fixed_point(window=5)", model, params, keys=KEYS[:num])
+    np.testing.assert_array_equal(drawn.x, expected)
+    assert drawn.stats["network_calls"].max() > 4
 
 
 def test_contexts_are_read():

@@ -244,6 +244,7 @@ class Transformer(BlockNetwork):
     CHUNK = 64
     AHEAD = True
     ROOM = 256
+    EXTENDS_IN_ROOM = True
     MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
 
     @classmethod

@@ -146,7 +146,7 @@ class SelfAttention(MultiHead):
         block_size = x_BME.shape[1]
         q, k, v = self._qkv(x_BME, t)
         if cache[0].ndim == 3:
-            return self._step_in_room(cache, q, k, v, t)
+            return self._in_room(cache, q, k, v, t, block_size)
         start = (0, 0, t * block_size, 0)
         keys = jax.lax.dynamic_update_slice(cache[0], k, start)
         values = jax.lax.dynamic_update_slice(cache[1], v, start)
@@ -158,23 +158,25 @@ class SelfAttention(MultiHead):
 
         One axis for examples and heads: with an example alone on its axis XLA would copy the cache in every step.
         """
-        merged = tuple(leaf[:, :, :tokens].reshape(-1, tokens, leaf.shape[-1]) for leaf in cache)
+        merged = tuple(leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in cache)
+        merged = tuple(jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged)
         if past is None:
             return merged
         return tuple(jnp.concatenate([p, c[:, p.shape[1] :]], 1) for p, c in zip(past, merged, strict=True))
 
-    def _step_in_room(self, cache: KVCache, q: jax.Array, k: jax.Array, v: jax.Array, t: jax.Array):
-        """`step` on the cache that `room` makes.
+    def _in_room(self, cache: KVCache, q: jax.Array, k: jax.Array, v: jax.Array, t: jax.Array, block_size: int):
+        """`step` and `extend` on the cache that `room` makes.
 
         The sum of the weights divides what they have mixed: that is less than the weights.
         """
-        block_size, size = q.shape[2:]
+        length, size = q.shape[2:]
         merge = lambda x: x.reshape(cache[0].shape[0], -1, size)  # noqa: E731
         start = (0, t * block_size, 0)
         keys = jax.lax.dynamic_update_slice(cache[0], merge(k), start)
         values = jax.lax.dynamic_update_slice(cache[1], merge(v), start)
         scores = jnp.einsum("nqh,nkh->nqk", merge(q) * size**-0.5, keys).astype(jnp.float32)
-        visible = jnp.arange(keys.shape[1]) < (t + 1) * block_size
+        visible = jnp.arange(keys.shape[1]) < (t + 1 + jnp.arange(length) // block_size)[:, None] * block_size
+        visible = jnp.tile(visible, (scores.shape[1] // length, 1))  # heads that share keys are further queries
         scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
         weights = jnp.exp(scores - scores.max(-1, keepdims=True))
         mixed = jnp.einsum("nqk,nkh->nqh", weights.astype(values.dtype), values)
@@ -188,6 +190,8 @@ class SelfAttention(MultiHead):
         """
         place_T = jnp.arange(x_BTE.shape[1])
         q, k, v = self._qkv(x_BTE, t + place_T // block_size)
+        if cache[0].ndim == 3:
+            return self._in_room(cache, q, k, v, t, block_size)
         keys, values = (write_tokens(old, new, t * block_size) for old, new in zip(cache, (k, v), strict=True))
         block_T = t + place_T // block_size
         visible = jnp.arange(keys.shape[2]) // block_size <= block_T[:, None]

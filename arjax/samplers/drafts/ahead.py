@@ -8,7 +8,6 @@ from typing import Any
 import jax
 
 from arjax.conditionals.blocks import scores_blocks
-from arjax.core.errors import UserError
 from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, log_table
 
 
@@ -25,11 +24,7 @@ class Ahead(Draft):
     target_calls = 1
 
     def prepare(self, model, params, resources):
-        if not model.network.AHEAD:
-            raise UserError(
-                "the draft 'self' needs a network that predicts from any set of observed sites, such as two_stream or "
-                "masked_transformer"
-            )
+        model.network.check_ahead()
         return self
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
