@@ -24,7 +24,7 @@ TARGET = LLAMA | {"width": 256, "mlp_size": 682, "num_heads": 8, "num_layers": 6
 #: options of each network, learning rate, and steps of 4,096 characters
 RECIPES = {"transformer": (TARGET, 1e-3, 800), "gru": ({"hidden_size": 256, "num_layers": 1}, 4e-3, 600)}
 #: of a run that goes on from another one
-SECOND = (3e-4, 120)
+SECOND = (3e-4, 60)
 
 
 def get_config(arg=""):

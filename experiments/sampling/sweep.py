@@ -9,8 +9,8 @@ DIGITS = ("made", "lstm", "wavenet", "gated_pixelcnn", "transformer", "diagonal_
 #: network of binarized MNIST -> overrides that shorten its recipe to a few minutes
 IMAGES = {
     "made": {"network.hidden_sizes": (500,), "network.dropout": 0.0, "train.epochs": 20.0},
-    "gated_pixelcnn": {"train.epochs": 0.3},
-    "diagonal_bilstm": {"train.epochs": 0.3},
+    "gated_pixelcnn": {"train.epochs": 0.15},
+    "diagonal_bilstm": {"train.epochs": 0.15},
 }
 
 

@@ -140,9 +140,7 @@ def test_a_config_asks_for_the_bound():
     other.model.orders, other.objective = "", "teacher_forcing"
     with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):
         build(other)
-    with pytest.raises(
-        UserError, match=r"^config.evaluate.schedule must be one of uniform, cosine, optimal, not 'fast'"
-    ):
+    with pytest.raises(UserError, match=r"^config.evaluate.schedule must be one of uniform, cosine, optimal"):
         validate(config(schedule="fast"))
 
 
