@@ -38,7 +38,7 @@ class FixedPoint(Sampler):
 
     window: int = option(0)
     start: str = option("zeros")
-    source: Draft | None = None
+    source: Draft | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self):
         if self.window == 1:

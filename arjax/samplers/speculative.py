@@ -35,7 +35,7 @@ class Speculative(Sampler):
     draft: str = option("counts(order=3)")
     window: int = option(8)
     coupling: str = option("keys")
-    source: Draft | None = None
+    source: Draft | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self):
         if self.coupling not in ("keys", "rejection"):

@@ -44,6 +44,7 @@ class Case(NamedTuple):
       num: samples that are compared with those of `cached`.
       passes: whether parallel passes over the whole example are tried.
       counts: order of the n-grams.
+      of_itself: whether the model is its own draft.
     """
 
     data: str
@@ -52,6 +53,7 @@ class Case(NamedTuple):
     num: int = 10_000
     passes: bool = True
     counts: int = 3
+    of_itself: bool = False
 
 
 CASES = (
@@ -61,6 +63,8 @@ CASES = (
     Case("digits", "digits-wavenet", "digits-lstm"),
     Case("digits", "digits-gated_pixelcnn", "digits-lstm"),
     Case("digits", "digits-diagonal_bilstm", "digits-lstm"),
+    Case("digits", "digits-two_stream", of_itself=True),
+    Case("digits", "digits-masked", num=1000, of_itself=True),
     Case("binarized MNIST", "images-made", "images-gated_pixelcnn", num=256, counts=12),
     Case("binarized MNIST", "images-gated_pixelcnn", "images-made", num=64, counts=12),
     Case("binarized MNIST", "images-diagonal_bilstm", "images-made", num=64, counts=12),
@@ -75,13 +79,15 @@ def samplers_of(case: Case, folder: Path) -> dict[str, str]:
     if case.passes:
         found["fixed_point"] = "fixed_point"
         found["fixed_point(start='mode')"] = "fixed_point(start='mode')"
-        found[f"fixed_point(start={short})"] = f"fixed_point(start={draft!r})"
+        if case.draft:
+            found[f"fixed_point(start={short})"] = f"fixed_point(start={draft!r})"
     for window in (8, 16):
         found[f"fixed_point(window={window})"] = f"fixed_point(window={window})"
     counts = f"counts(order={case.counts})"
-    for window in (4, 8):
+    drafts = [("self", "self")] if case.of_itself else [(short, draft)]
+    for window in (8, 16) if case.of_itself else (4, 8):
         for coupling in ("keys", "rejection"):
-            for name, text in ((short, draft), (counts, counts)):
+            for name, text in [*drafts, (counts, counts)]:
                 options = f"window={window}, coupling={coupling!r}"
                 found[f"speculative(draft={name}, {options})"] = f"speculative(draft={text!r}, {options})"
     return found
@@ -152,7 +158,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of timing [5]")
     flags = parser.parse_args(argv)
     cases = [case for case in CASES if case.row.startswith(flags.only)]
-    needed = {name for case in cases for name in (case.row, case.draft)}
+    needed = {name for case in cases for name in (case.row, case.draft) if name}
     missing = [name for name in needed if not (flags.folder / name / "results.json").exists()]
     if missing:
         sweep(["--sweep=experiments/sampling/sweep.py", f"--workdir={flags.folder}"])

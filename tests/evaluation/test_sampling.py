@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from loop_helpers import ROOT, finish, run_python
-from mesh_samples import samples
+from mesh_samples import samples, samples_of_all
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -31,6 +31,19 @@ def test_eight_devices_draw_what_one_draws():
     for network, x in alone.items():
         np.testing.assert_allclose(found[network], x, rtol=1e-4, atol=1e-5, err_msg=network)
         assert len(np.unique(np.reshape(x, (len(x), -1)), axis=0)) > 2
+
+
+@pytest.mark.slow
+def test_every_sampler_draws_the_same_on_eight_devices():
+    program = run_python(
+        "import mesh_samples; mesh_samples.main(mesh_samples.samples_of_all)",
+        8,
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(LAWS)]),
+        TF_CPP_MIN_LOG_LEVEL="3",
+    )
+    alone = samples_of_all(1, 1, 1)
+    found = json.loads(finish(program, timeout=900).split("found ", 1)[1])
+    assert found == alone
 
 
 def test_given_values_and_contexts_are_those_of_each_example():

@@ -251,8 +251,8 @@ OTHER_FAULTS = (
     Fault(
         "a draw that goes on when all examples have ended",
         "samplers/cached.py",
-        "~steps.ends.ended(canvas, t).all()",
-        "t >= 0",
+        "lambda t, canvas: ~steps.ends.ended(canvas, t).all()",
+        "lambda t, canvas: t >= 0",
         ("samplers/test_ends.py::test_cached_stops_when_all_examples_have_ended",),
     ),
     Fault(

@@ -1,6 +1,7 @@
 """Samples of small models on a mesh: `python -c "import mesh_samples; mesh_samples.main()"` prints them as JSON."""
 
 import json
+from collections.abc import Callable
 
 import jax
 import law_cases as cases
@@ -9,6 +10,7 @@ import numpy as np
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.evaluation.sampling import draw_on_mesh
 from arjax.parallel.sharding import make_mesh, param_shardings
+from arjax.testing.sampler import ready_sampler
 
 #: Network, event, context and what else the model is made of: vectors whose entries depend on one another, and
 #: real values, too.
@@ -39,6 +41,31 @@ def samples(data: int, fsdp: int, tensor: int) -> dict[str, list]:
     return found
 
 
-def main() -> None:
+#: Samplers of a model of all orders.
+SAMPLERS = (
+    "fixed_point",
+    "fixed_point(window=3)",
+    "speculative(draft='self', window=3)",
+    "speculative(draft='counts(order=1)', window=3, coupling='rejection')",
+    "parallel(steps=3, choose='confidence')",
+    "greedy",
+    "beam(width=3)",
+    "best(of=2)",
+)
+
+
+def samples_of_all(data: int, fsdp: int, tensor: int) -> dict[str, list]:
+    """The draws of every sampler on a mesh of these axes."""
+    mesh, found = make_mesh(data, fsdp, tensor), {}
+    model = cases.small_model("two_stream", EventSpec((2, 3), (), "tokens", 5), orders="uniform")
+    params = cases.gentle_params_of(model)
+    placed = jax.device_put(params, param_shardings(params, mesh))
+    for call in SAMPLERS:
+        sampler = ready_sampler(call, model, params)
+        found[call] = np.asarray(draw_on_mesh(model, placed, jax.random.key(3), NUM, mesh, sampler=sampler).x).tolist()
+    return found
+
+
+def main(draws: Callable[[int, int, int], dict[str, list]] = samples) -> None:
     """On 8 devices."""
-    print("found", json.dumps(samples(2, 2, 2)))
+    print("found", json.dumps(draws(2, 2, 2)))

@@ -33,6 +33,8 @@ class Tiles(ByStep):
     tile: tuple[int, int]
     margin: tuple[int, int]
 
+    SLOTS = False
+
     def _steps(self) -> np.ndarray:
         """The step of each pixel of the image and its margin, int[H + above, W + 2 aside]; S in the margin."""
         order = tiles(self.grid, *self.tile)
@@ -87,12 +89,12 @@ class Tiles(ByStep):
     def step(self, cache: KVCache, new: KVCache, t: jax.Array):
         (height, width), (above, aside) = self.tile, self.margin
         top, left, row, column = self._place(t)
-        place = 0, 0, top + above + row, left + aside + column, 0
-        cache = write(cache, tuple(a[:, :, :, None] for a in new), place)
+        place = 0, top + above + row, left + aside + column, 0
+        cache = write(cache, tuple(a[:, None] for a in new), place)
         sides = above + height, width + 2 * aside
-        around = [jax.lax.dynamic_slice(a, (0, 0, top, left, 0), (*a.shape[:2], *sides, a.shape[-1])) for a in cache]
+        around = [jax.lax.dynamic_slice(a, (0, top, left, 0), (len(a), *sides, a.shape[-1])) for a in cache]
         steps = jax.lax.dynamic_slice(jnp.asarray(self._steps()), (top, left), sides)
-        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in around)
+        seen = tuple(a.reshape(len(a), -1, a.shape[-1]) for a in around)
         return cache, seen, steps.ravel() <= t
 
     def extend(self, cache: KVCache, new: KVCache, t: jax.Array):

@@ -7,7 +7,7 @@ each with the keys that it may need, and a mask within the block. The M tokens o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +33,16 @@ class Pattern(Protocol):
     def restore(self, out_BNGQH: jax.Array, num_steps: int, block_size: int) -> jax.Array:
         """Blocks of queries -> tokens [B, N, S*M, H]."""
 
+    #: Whether a cache has an axis of the indices of a step, the last but one.
+    SLOTS: ClassVar[bool]
+
     def init_cache(self, shape: tuple[int, int, int], num_steps: int, block_size: int, dtype: str) -> KVCache:
         """An empty cache for the keys and values that later steps need; `shape` is (B, N, H)."""
 
     def step(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[KVCache, KVCache, jax.Array]:
-        """Adds the keys and values [B, N, M, H] of step t.
+        """Adds the keys and values [B*N, M, H] of step t to a cache that `in_room` has made.
 
-        Returns the cache, keys and values [B, N, K, H], and bool[K], whether step t attends to each.
+        Returns the cache, keys and values [B*N, K, H], and bool[K], whether step t attends to each.
         """
 
     def extend(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[Any, KVCache, jax.Array]:
@@ -93,6 +96,12 @@ def flat_tokens(cache: jax.Array, groups: int = 1) -> jax.Array:
     return cache.reshape(*cache.shape[:2], groups, -1, cache.shape[-1])
 
 
+def in_room(pattern: Pattern, cache: KVCache) -> KVCache:
+    """A cache with one axis for examples and heads, and one for steps and indices: see `SelfAttention.room`."""
+    merged = tuple(a.reshape(-1, *a.shape[2:]) for a in cache)
+    return tuple(a.reshape(*a.shape[:-3], -1, a.shape[-1]) for a in merged) if pattern.SLOTS else merged
+
+
 class ByStep:
     """Patterns with a place for every step in the cache: later steps overwrite rejected ones before any reads them."""
 
@@ -116,6 +125,8 @@ class Near:
     size: int
     memory: int
     window: int = 0
+
+    SLOTS = True
 
     def sees(self, i, j):
         """Whether step i attends to step j, given that j <= i."""
@@ -148,11 +159,11 @@ class Near:
         return zeros, zeros
 
     def step(self, cache, new, t):
-        ring, block_size = cache[0].shape[2:4]
-        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, t % ring, 0, 0))
+        block_size = new[0].shape[1]
+        ring = cache[0].shape[1] // block_size
+        cache = write(cache, new, (0, t % ring * block_size, 0))
         j_K = t - (t - jnp.arange(ring)) % ring  # the last step up to t with this index
-        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
-        return cache, seen, per_token((j_K >= 0) & self.sees(t, j_K), block_size)
+        return cache, cache, per_token((j_K >= 0) & self.sees(t, j_K), block_size)
 
     def extend(self, cache, new, t):
         """The ring is not written yet: a step that is not kept would overwrite keys that are still needed."""
@@ -181,6 +192,8 @@ class Strided(ByStep):
     stride: int
     skip: int = -1
 
+    SLOTS = True
+
     def queries(self, x_BNTH, block_size):
         rows = windows(x_BNTH, 2, self.stride * block_size)  # [B, N, S / stride, stride * M, H]
         rows = rows.reshape(*rows.shape[:3], self.stride, block_size, rows.shape[-1])
@@ -205,11 +218,11 @@ class Strided(ByStep):
 
     def step(self, cache, new, t):
         remainder, row = t % self.stride, t // self.stride
-        cache = write(cache, tuple(a[:, :, None, None] for a in new), (0, 0, remainder, row, 0, 0))
-        rows = [jax.lax.dynamic_index_in_dim(a, remainder, 2, keepdims=False) for a in cache]
-        seen = tuple(a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in rows)
-        visible = self.stride * (row - jnp.arange(rows[0].shape[2])) > self.skip
-        return cache, seen, per_token(visible, rows[0].shape[3])
+        block_size = new[0].shape[1]
+        cache = write(cache, tuple(a[:, None] for a in new), (0, remainder, row * block_size, 0))
+        seen = tuple(jax.lax.dynamic_index_in_dim(a, remainder, 1, keepdims=False) for a in cache)
+        visible = self.stride * (row - jnp.arange(seen[0].shape[1] // block_size)) > self.skip
+        return cache, seen, per_token(visible, block_size)
 
     def extend(self, cache, new, t):
         """One group of queries per step: each attends to the row of its remainder."""
@@ -223,78 +236,3 @@ class Strided(ByStep):
     def graph(self, num_steps):
         i, j = np.indices((num_steps, num_steps))
         return (j <= i) & ((i - j) % self.stride == 0) & (i - j > self.skip)
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary(ByStep):
-    """Every step attends to `count` earlier steps of each block of `size`: with `skip`, of earlier blocks only.
-
-    They are the last steps of the block, except for the `offset` after them. Child et al. (2019), section 4.3: A(2) of
-    the fixed pattern, where `size` is l and `count` is c.
-    """
-
-    size: int
-    count: int
-    offset: int = 0
-    skip: bool = False
-
-    @property
-    def first(self) -> int:
-        """Position in a block at which its summary begins."""
-        return self.size - self.offset - self.count
-
-    def _steps(self, num: int) -> jax.Array:
-        """The steps that are part of a summary, int[num]."""
-        n = jnp.arange(num)
-        return n // self.count * self.size + self.first + n % self.count
-
-    def sees(self, i, j):
-        """Whether step i attends to step j, given that j is part of a summary."""
-        return j // self.size < i // self.size if self.skip else j <= i
-
-    def queries(self, x_BNTH, block_size):
-        return x_BNTH[:, :, None]
-
-    def keys(self, x_BNTH, block_size):
-        tokens = slice(self.first * block_size, (self.first + self.count) * block_size)
-        rows = windows(x_BNTH, 2, self.size * block_size)[:, :, :, tokens]
-        return rows.reshape(*rows.shape[:2], 1, -1, rows.shape[-1])
-
-    def mask(self, num_steps, block_size):
-        j_K = self._steps(-(-num_steps // self.size) * self.count)
-        return per_token(self.sees(jnp.arange(num_steps)[:, None], j_K), block_size)[None]
-
-    def restore(self, out_BNGQH, num_steps, block_size):
-        return out_BNGQH[:, :, 0]
-
-    def init_cache(self, shape, num_steps, block_size, dtype):
-        """The summaries, and one more place, to which all other steps are written."""
-        batch, heads, size = shape
-        zeros = jnp.zeros((batch, heads, -(-num_steps // self.size) * self.count + 1, block_size, size), dtype)
-        return zeros, zeros
-
-    def step(self, cache, new, t):
-        length, block_size = cache[0].shape[2:4]
-        place = t % self.size - self.first
-        kept = (place >= 0) & (place < self.count)
-        place = jnp.where(kept, t // self.size * self.count + place, length - 1)
-        cache = write(cache, tuple(a[:, :, None] for a in new), (0, 0, place, 0, 0))
-        seen = tuple(a[:, :, :-1].reshape(*a.shape[:2], -1, a.shape[-1]) for a in cache)
-        j_K = self._steps(length - 1)
-        return cache, seen, per_token((j_K <= t) & self.sees(t, j_K), block_size)
-
-    def extend(self, cache, new, t):
-        length, block_size, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
-        place_k = i_k % self.size - self.first
-        kept_k = (place_k >= 0) & (place_k < self.count)
-        place_k = jnp.where(kept_k, i_k // self.size * self.count + place_k, length)
-        pairs = zip(cache, new, strict=True)
-        cache = tuple(old.at[:, :, place_k].set(fresh, mode="drop") for old, fresh in pairs)
-        j_K, i_k1 = self._steps(length - 1), i_k[:, None]
-        visible = (j_K <= i_k1) & self.sees(i_k1, j_K)
-        return cache, tuple(flat_tokens(a[:, :, :-1]) for a in cache), per_token(visible, block_size)[None]
-
-    def graph(self, num_steps):
-        i, j = np.indices((num_steps, num_steps))
-        place = j % self.size - self.first
-        return (j <= i) & (place >= 0) & (place < self.count) & self.sees(i, j)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.networks.attention.patterns import KVCache, Pattern
+from arjax.networks.attention.patterns import KVCache, Pattern, in_room
 from arjax.networks.attention.transformer import BlockNetwork
 from arjax.networks.layers.attention import SelfAttention
 
@@ -16,6 +17,12 @@ from arjax.networks.layers.attention import SelfAttention
 HeadPatterns = tuple[tuple[Pattern, int], ...]
 #: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
 NOTHING = -1e30
+
+
+class InRoom(NamedTuple):
+    """Caches of patterns as `patterns.in_room` makes them."""
+
+    caches: list[KVCache]
 
 
 def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -85,15 +92,25 @@ class PatternAttention(SelfAttention):
             for pattern, heads in self._groups()
         ]
 
-    def step(self, cache: list[KVCache], x_BME: jax.Array, t: jax.Array) -> tuple[list[KVCache], jax.Array]:
+    def step(self, cache: list[KVCache] | InRoom, x_BME: jax.Array, t: jax.Array) -> tuple[Any, jax.Array]:
         """The tokens of step t, which attend to the steps of their patterns."""
         qkv, kept, parts = self._qkv(x_BME, t), [], []
-        for (pattern, heads), old in zip(self._groups(), cache, strict=True):
-            q, k, v = (a[:, heads] for a in qkv)
+        for (pattern, heads), old in zip(self._groups(), self.room(cache).caches, strict=True):
+            shape = qkv[0][:, heads].shape
+            q, k, v = (a[:, heads].reshape(-1, *shape[2:]) for a in qkv)
             new, (keys, values), visible_K = pattern.step(old, (k, v), t)
             kept.append(new)
-            parts.append(partial_attention(q, keys, values, visible_K))
-        return kept, self._combine(parts)
+            out, log_sum = partial_attention(q, keys, values, visible_K)
+            parts.append((out.reshape(shape), log_sum.reshape(shape[:-1])))
+        if not isinstance(cache, InRoom):
+            return jax.tree.map(lambda new, old: new.reshape(old.shape), kept, cache), self._combine(parts)
+        return InRoom(kept), self._combine(parts)
+
+    def room(self, cache: list[KVCache] | InRoom, tokens: int = 0, past: InRoom | None = None) -> InRoom:
+        """The caches in the form that a loop updates in place; they have one size in all steps."""
+        if past is not None or isinstance(cache, InRoom):
+            return past or cache
+        return InRoom([in_room(pattern, pair) for (pattern, _), pair in zip(self._groups(), cache, strict=True)])
 
     def extend(self, cache: list[KVCache], x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[list, jax.Array]:
         """The tokens of the steps t, t + 1, ..."""
@@ -138,6 +155,9 @@ class PatternNetwork(BlockNetwork):
             patterns=self.patterns(),
             merged=self.unites(),
         )
+
+    def room(self, carry, n, factorization, past=None):
+        return self._room(carry, n * factorization.block_size, past)
 
     def dependencies(self, factorization):
         """Step t depends on step s - 1 iff a path of L edges leads from t to s, as the token of step s reads s - 1."""

@@ -163,11 +163,9 @@ class BlockNetwork(Network):
         sizes = batch_size, factorization.num_steps, factorization.block_size
         return [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
 
-    def room(self, carry, n, factorization, past=None):
-        if not self.ROOM:
-            return super().room(carry, n, factorization, past)
-        tokens, pasts = n * factorization.block_size, past or [None] * len(carry)
-        caches = enumerate(zip(carry, pasts, strict=True))
+    def _room(self, carry: Any, tokens: int, past: Any) -> Any:
+        """`room`, where the attention has it."""
+        caches = enumerate(zip(carry, past or [None] * len(carry), strict=True))
         return [self._apply_layer(i, cache, tokens, past, method="room") for i, (cache, past) in caches]
 
     def step(self, carry, canvas, t, factorization, context=None):
@@ -273,3 +271,6 @@ class Transformer(BlockNetwork):
             rotary_base=self.rotary_base if self.rotary else 0.0,
             rotary_scaling=self.rotary_scaling,
         )
+
+    def room(self, carry, n, factorization, past=None):
+        return self._room(carry, n * factorization.block_size, past)
