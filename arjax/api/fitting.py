@@ -19,6 +19,7 @@ from arjax.config.files import FILE_NAME, check_same_run, load_config_file, save
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.folders import folder_to_write, only_run_in
+from arjax.samplers import make_sampler
 from arjax.training.loop import Outcome, train
 from arjax.training.run_folder import RunFolder
 from arjax.training.same_data import FILE_NAME as DATA_FILE
@@ -83,7 +84,9 @@ def _train(config: ConfigDict, workdir: Path) -> Outcome:
         if jax.process_index() == 0:
             save_config(config, workdir)
         try:
-            outcome = train(build(config), workdir)
+            setup = build(config)
+            make_sampler(config.sample.sampler).opened(setup.model, setup.open_run)  # refused now, not at the end
+            outcome = train(setup, workdir)
         except UserError:
             if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
                 for name in (FILE_NAME, DATA_FILE):  # nothing was trained: the corrected config may use this folder

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
@@ -102,6 +103,14 @@ class Conditional(abc.ABC):
             f"top_k, top_p and min_p choose among the values of independent scalars, of which {name!r} has no list; "
             "leave them at 0, 1 and 0, or use a lower temperature"
         )
+
+    def tempered_table(self, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
+        """log p of each value of each scalar as `sample` draws it at this temperature, [..., *value_shape, V] in nats.
+
+        Raises:
+          UserError: as `log_table`.
+        """
+        return jax.nn.log_softmax(tempered(self.log_table(features), temperature))
 
     def from_log_table(self, table: jax.Array) -> jax.Array:
         """Features [..., F] of scalars with these log-probabilities, [..., V]: the inverse of `log_table`.

@@ -185,8 +185,22 @@ class DiscretizedLogisticMixture(Conditional):
         levels = self._all_levels()
         if levels is None or self._groups[1] > 1:
             return super().log_table(features)
-        table = jnp.moveaxis(self._log_table(self._mixture(features), levels), 0, -1)  # [..., G, V]
-        return table.reshape(*features.shape[:-1], *self.value_shape, self.num_levels)
+        return self._table(self._mixture(features), levels)
+
+    def tempered_table(self, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
+        """By the formula: of components with weights^(1/T) and scales T s, which is not p^(1/T)."""
+        levels = self._all_levels()
+        if levels is None or self._groups[1] > 1:
+            return super().log_table(features)
+        mixture, temperature = self._mixture(features), as_temperature(temperature)
+        log_weights = jax.nn.log_softmax(tempered(mixture.log_weights, temperature))
+        log_scales = mixture.log_scales + jnp.log(temperature)
+        return self._table(mixture._replace(log_weights=log_weights, log_scales=log_scales), levels)
+
+    def _table(self, mixture: _Mixture, levels: np.ndarray) -> jax.Array:
+        """log p of all levels of scalars with a mixture each, [..., *value_shape, V]."""
+        table = jnp.moveaxis(self._log_table(mixture, levels), 0, -1)  # [..., G, V]
+        return table.reshape(*table.shape[:-2], *self.value_shape, self.num_levels)
 
     def entropy(self, features: jax.Array) -> jax.Array:
         """Entropy in nats, [...]: the sum over all values of a mixture where these are at most 4096.

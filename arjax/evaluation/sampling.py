@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -149,5 +150,17 @@ def prepare_sampler(
         rows = source.__getitems__(np.arange(0, len(source), max(apart, -(-len(source) // num))))
         return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
 
-    drawn_by = of_length(model, length) if length else model
-    return make_sampler(sampler).prepare(drawn_by, params, Resources(examples, open_run))
+    if not length:
+        return make_sampler(sampler).prepare(model, params, Resources(examples, open_run))
+
+    def opened(workdir: str) -> Any:
+        other = open_run(workdir)
+        if not model.network.unbounded:
+            return other  # proposes within windows
+        if not other.model.network.unbounded:
+            raise UserError(
+                f"the network of the draft {workdir!r} does not go on behind its window, as that of the model"
+            )
+        return SimpleNamespace(model=of_length(other.model, length), params=other.params)
+
+    return make_sampler(sampler).prepare(of_length(model, length), params, Resources(examples, opened))

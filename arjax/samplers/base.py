@@ -109,6 +109,15 @@ class Sampler(abc.ABC):
         Called before anything compiles, with the conditional that is drawn from and with the orders of the model.
         """
 
+    def opened(self, model: Any, open_run: Callable[[str], Any]) -> Sampler:
+        """The sampler with the other runs that it needs, a part of `prepare` that needs no parameters of the model: a
+        training begins with it, so that a draft that is missing is refused before.
+
+        Raises:
+          UserError: they cannot be opened, or do not fit the model.
+        """
+        return self
+
     def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
         """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
         measured losses. The sampler itself where it needs none; called once, outside `jit`.

@@ -70,7 +70,8 @@ class Beam(Sampler):
         going = found.going._replace(score=search.score(found.going.log_prob, search.stop))
         both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, 1), found.complete, going)
         best = jax.vmap(Beams.take)(both, both.score.argmax(1))
-        stats = {"network_calls": num_calls(prompt, chunk) + found.calls, "log_prob": best.log_prob}
+        read = num_calls(prompt, chunk) if jax.tree.leaves(carry) else 0  # without a carry nothing is read
+        stats = {"network_calls": read + found.calls, "log_prob": best.log_prob}
         return Draw(best.x.reshape(canvas.shape), stats)
 
 

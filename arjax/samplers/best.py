@@ -50,6 +50,9 @@ class Best(Sampler):
     def check(self, model):
         self.source.check(model)
 
+    def opened(self, model, open_run):
+        return dataclasses.replace(self, source=self.source.opened(model, open_run))
+
     def prepare(self, model, params, resources):
         return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
 

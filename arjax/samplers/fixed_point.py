@@ -46,7 +46,21 @@ class FixedPoint(Sampler):
         if self.source is None and self.start not in STARTS:
             object.__setattr__(self, "source", make_draft(self.start))
 
+    def check(self, model):
+        if self.source is not None:
+            self.source.check(model)
+        elif self.start == "mode" and scores_blocks(model.conditional, model.factorization):
+            raise UserError(
+                "fixed_point(start='mode') needs a conditional that has a mode for each site: take start='zeros'"
+            )
+
+    def opened(self, model, open_run):
+        if self.source is None:
+            return self
+        return dataclasses.replace(self, source=self.source.opened(model, open_run))
+
     def prepare(self, model, params, resources):
+        self.check(model)
         if self.source is None:
             return self
         return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
@@ -112,10 +126,6 @@ def _draw_in_passes(model: Any, params: Any, steps: Steps, canvas: jax.Array, co
 def _modes(model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any) -> jax.Array:
     """The most probable value of every site given the canvas; observed sites keep theirs."""
     factorization, head = model.factorization, bound(model.conditional, params)
-    if scores_blocks(head, factorization) or not hasattr(head, "mode"):
-        raise UserError(
-            "fixed_point(start='mode') needs a conditional that has a mode for each site: take start='zeros'"
-        )
     features = model.network.apply({"params": params}, canvas, factorization, context)
     modes = head.mode(features).astype(canvas.dtype).reshape(canvas.shape)
     if steps.observed_D is None:

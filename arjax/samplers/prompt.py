@@ -39,7 +39,7 @@ def read_prompt(
         return network.apply(variables, carries, n, method="keep"), t + n
 
     carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
-    if isinstance(prompt, int) and prompt == 0:
+    if (isinstance(prompt, int) and prompt == 0) or not jax.tree.leaves(carry):
         return carry
     return jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))[0]
 

@@ -7,11 +7,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals.blocks import scores_blocks
-from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
 from arjax.samplers.base import SAMPLERS, Sampler, Steps, option
-from arjax.samplers.drafts.base import Draft, Proposal, log_table, make_draft
+from arjax.samplers.drafts.base import Draft, Proposal, has_probabilities, log_table, make_draft
 from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading
 
 #: Parts of the noise of a step under the coupling by rejection; 1 is that of the proposal.
@@ -45,24 +43,29 @@ class Speculative(Sampler):
         if self.source is None:
             object.__setattr__(self, "source", make_draft(self.draft))
 
+    def check(self, model):
+        by_rejection = self.coupling == "rejection"
+        if by_rejection and not has_probabilities(model.conditional, model.factorization):
+            raise UserError(
+                "speculative(coupling='rejection') needs a list of the probabilities of each value, which this model "
+                "lacks: take coupling='keys'"
+            )
+        self.source.check(model, by_rejection)
+
+    def opened(self, model, open_run):
+        return dataclasses.replace(self, source=self.source.opened(model, open_run, self.coupling == "rejection"))
+
     def prepare(self, model, params, resources):
-        return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
+        self.check(model)
+        opened = self.opened(model, resources.open_run)
+        return dataclasses.replace(opened, source=opened.source.prepare(model, params, resources))
 
     def draw(self, model, params, steps, canvas, context):
         by_keys = self.coupling == "keys"
-        if not by_keys:
-            check_rejection(steps)
         accept = accept_by_keys if by_keys else accept_by_rejection
         return draw_in_windows(
             model, params, steps, canvas, context, self.window, self.source, accept, with_log_q=not by_keys
         )
-
-
-def check_rejection(steps: Steps) -> None:
-    """Raises `UserError` unless the values of a step have a list of probabilities."""
-    head = steps.head
-    if scores_blocks(head, steps.factorization) or not (isinstance(head, Truncated) or head.has_table):
-        raise UserError("speculative(coupling='rejection') needs a list of the probabilities of each value: take keys")
 
 
 def accept_by_rejection(

@@ -88,7 +88,8 @@ def draw_in_windows(
     else:
         carry, drafted = each(begin)(canvas, context)
     zeros = jnp.zeros(num, jnp.int32)
-    first = Example(canvas, zeros + prompt, carry, drafted, zeros + num_calls(prompt, chunk), zeros)
+    calls = num_calls(prompt, chunk) if jax.tree.leaves(carry) else 0  # without a carry nothing is read
+    first = Example(canvas, zeros + prompt, carry, drafted, zeros + calls, zeros)
 
     round_of_one = functools.partial(_round, target, draft, accept, window, with_log_q)
     body = each(round_of_one)

@@ -65,6 +65,7 @@ OVERRIDES = [
     ("--config.optimiser.b1=0", "did you mean 'optimizer.b1'"),
     ("--config.train=3", "config.train is a section"),
     ("--config.seed.x=3", "config.seed is a value and has no fields"),
+    ("--config.sample.sampler=speculative(draft='nowhere')", "holds no run"),
     ("--config.seed", "--config.seed needs a value"),
     ("--config.seed=-1", "config.seed must not be negative"),
     ("--config.seed=1.5", "config.seed must be an integer, not '1.5'"),

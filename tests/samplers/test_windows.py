@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -12,6 +13,7 @@ from arjax.models import make_model
 from arjax.networks.attention.transformer import Transformer
 from arjax.samplers import FixedPoint, Resources, Speculative, make_sampler
 from arjax.samplers.drafts import Counts, OtherModel
+from arjax.samplers.drafts.base import log_table
 from arjax.testing.examples import random_x
 from arjax.testing.models import params_of
 from arjax.testing.statistics import LEAST_P, chi_square
@@ -155,6 +157,55 @@ def test_contexts_are_read():
     params, labels = params_of(model), np.arange(NUM) % 3
     expected = draw("naive", model, params, context=labels).x
     np.testing.assert_array_equal(draw("fixed_point(window=4)", model, params, context=labels).x, expected)
+
+
+def test_proposals_have_the_probabilities_that_they_are_drawn_with():
+    """At a temperature, too, at which a mixture of logistics draws from another distribution than p^(1/T)."""
+    head = make_conditional("discretized_logistic_mixture(components=2)", EventSpec((1,), kind="levels", num_levels=6))
+    features = np.array([0.3, -0.3, -0.6, 0.6, -2.5, -1.0], np.float32)
+    for temperature in (1.0, 0.4, 3.0):
+        x = jax.vmap(head.sample, (0, None, None))(jax.random.split(KEYS[0], 4096), features, temperature)
+        p = np.exp(np.asarray(log_table(head, features, temperature), np.float64))
+        assert chi_square(np.bincount(x, minlength=6), p / p.sum()) > LEAST_P
+
+
+def test_counts_propose_for_draws_that_are_longer_than_examples():
+    model = make_model(EventSpec((8,), kind="tokens", num_levels=3), "gru", hidden_size=4)
+    draft = Counts(order=1).prepare(model, None, resources(np.arange(15).reshape(3, 5) % 3))
+    assert np.exp(draft.log_p_RV)[draft.row_H[1]].argmax() == 2
+
+
+def test_nothing_is_read_without_a_carry():
+    model, params = model_of("masked_transformer", width=8, num_layers=1, num_heads=2, orders="uniform")
+    drawn = draw("fixed_point(window=4)", model, params, **OBSERVED)
+    assert (drawn.stats["accepted"] + drawn.stats["network_calls"] == 7).all()
+
+
+def test_a_sampler_that_cannot_work_is_refused_before_a_training():
+    real = make_model(EventSpec((4,), kind="real"), "made")
+    joint = make_model(EVENT, "made", partition="blocks(size=2)", conditional="mixture_of_products(components=2)")
+    cannot = {
+        "speculative(draft='runs/a', coupling='rejection')": (real, "needs a list of the probabilities"),
+        "speculative(draft='self')": (OTHER, "several at once"),
+        "fixed_point(start='counts(order=2)')": (joint, "one discrete value"),
+        "fixed_point(start='mode')": (joint, "a mode for each site"),
+        "best(sampler='speculative')": (real, "one discrete value"),
+    }
+    for text, (model, match) in cannot.items():
+        with pytest.raises(UserError, match=match):
+            make_sampler(text).check(model)
+    with pytest.raises(UserError, match="no such run"):
+        make_sampler("best(sampler=\"speculative(draft='nowhere')\")").opened(MODEL, refuse)
+    with pytest.raises(UserError, match="their events differ"):
+        draw(Speculative(source=OtherModel(model=real, params=None)))
+    pair = EventSpec((4,), (2,), kind="levels", num_levels=5)
+    coupled = make_model(pair, "made", conditional="discretized_logistic_mixture(components=1)")
+    with pytest.raises(UserError, match="the draft has no list"):
+        OtherModel(model=coupled, params=None).check(make_model(pair, "made", conditional="categorical"), True)
+
+
+def refuse(workdir):
+    raise UserError(f"no such run: {workdir}")
 
 
 def test_mistakes_are_one_sentence():

@@ -23,9 +23,8 @@ class Ahead(Draft):
 
     target_calls = 1
 
-    def prepare(self, model, params, resources):
+    def check(self, model, with_log_q=False):
         model.network.check_ahead()
-        return self
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
         (model, variables, steps, _), factorization = target, target.model.factorization

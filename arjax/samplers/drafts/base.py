@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
 from arjax.conditionals.base import Conditional
-from arjax.conditionals.temperature import tempered
+from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry, parse_call
+from arjax.factorization import Factorization
 from arjax.samplers.base import Resources, Steps
 
 DRAFTS = Registry("draft")
@@ -70,6 +72,16 @@ class Draft(abc.ABC):
     #: Calls of the target's network that one proposal takes.
     target_calls = 0
 
+    def check(self, model: Any, with_log_q: bool = False) -> None:  # noqa: B027  most have nothing to refuse
+        """Raises `UserError` in one sentence where it cannot propose for a model; `with_log_q`: nor with probabilities.
+
+        Called before anything compiles, with the conditional that is drawn from, as `Sampler.check`.
+        """
+
+    def opened(self, model: Any, open_run: Callable[[str], Any], with_log_q: bool = False) -> Draft:
+        """The draft with the other run that it needs, see `Sampler.opened`."""
+        return self
+
     def prepare(self, model: Any, params: Any, resources: Resources) -> Draft:
         """The draft with its arrays; see `Sampler.prepare`."""
         return self
@@ -99,9 +111,12 @@ class Draft(abc.ABC):
 
 def log_table(head: Conditional | Truncated, features: jax.Array, temperature: float | jax.Array) -> jax.Array:
     """log p of each value of each scalar at this temperature, [..., *value, V]."""
-    if isinstance(head, Truncated):
-        return head.log_table(features, temperature)
-    return jax.nn.log_softmax(tempered(head.log_table(features), temperature))
+    return (head.log_table if isinstance(head, Truncated) else head.tempered_table)(features, temperature)
+
+
+def has_probabilities(head: Any, factorization: Factorization) -> bool:
+    """Whether the values of a step have a list of probabilities, see `log_table`."""
+    return not scores_blocks(head, factorization) and head.has_table
 
 
 def truncated_as(target: Conditional | Truncated, conditional: Conditional) -> Conditional | Truncated:

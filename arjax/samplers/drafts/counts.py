@@ -47,18 +47,19 @@ class Counts(Draft):
     def prepare(self, model: Any, params: Any, resources: Resources) -> Counts:
         if self.log_p_RV is not None:
             return self
-        self._check(model)
+        self.check(model)
         visited_D = np.asarray(model.factorization.order)
 
         def rows(split: str) -> tuple[np.ndarray, np.ndarray]:
             x_ND, mask_ND = rows_of(resources.examples(split, MOST_EXAMPLES))
-            return x_ND[:, visited_D], mask_ND[:, visited_D] | True  # context of a window is data as well
+            order_D = visited_D[visited_D < x_ND.shape[1]]  # a draw may be longer than the examples
+            return x_ND[:, order_D], mask_ND[:, order_D] | True  # context of a window is data as well
 
         counted = fit_count_model(rows("train"), rows("validation"), model.event.num_levels, self.order)
         row_H, log_p_RV = table_of(counted)
         return dataclasses.replace(self, row_H=jnp.asarray(row_H), log_p_RV=jnp.asarray(log_p_RV))
 
-    def _check(self, model: Any) -> None:
+    def check(self, model: Any, with_log_q: bool = False) -> None:
         """Raises `UserError` unless there is one discrete value per step, and few enough histories."""
         event = model.event
         if not event.is_discrete or event.value_size > 1 or model.factorization.block_size > 1:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps, option
-from arjax.samplers.drafts.base import DRAFTS, Draft, Place, Proposal, Target, log_table, truncated_as
+from arjax.samplers.drafts.base import (
+    DRAFTS,
+    Draft,
+    Place,
+    Proposal,
+    Target,
+    has_probabilities,
+    log_table,
+    truncated_as,
+)
 from arjax.samplers.prompt import read_prompt
 
 
@@ -32,13 +43,20 @@ class OtherModel(Draft):
     model: Any = None
     params: Any = None
 
-    def prepare(self, model: Any, params: Any, resources: Resources) -> OtherModel:
+    def check(self, model: Any, with_log_q: bool = False) -> None:
+        if self.model is not None:
+            check_draft(self.model, model, with_log_q)
+
+    def opened(self, model: Any, open_run: Callable[[str], Any], with_log_q: bool = False) -> OtherModel:
         draft = self
         if self.model is None:
-            other = resources.open_run(self.workdir)
+            other = open_run(self.workdir)
             draft = dataclasses.replace(self, model=other.model, params=other.params)
-        check_draft(draft.model, model)
+        draft.check(model, with_log_q)
         return draft
+
+    def prepare(self, model: Any, params: Any, resources: Resources) -> OtherModel:
+        return self.opened(model, resources.open_run)
 
     def make_ready(self, target: Target) -> tuple[Any, Any, Steps]:
         """The network of the draft, its variables, and its steps in the order of the target."""
@@ -88,14 +106,23 @@ class OtherModel(Draft):
         return jax.tree.map(of_step, state, after)
 
 
-def check_draft(draft: Any, model: Any) -> None:
-    """Raises `UserError` unless a draft has the event, the context and the order of a model."""
+def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
+    """Raises `UserError` unless a draft has the event, the context and the order of a model, and a list of probabilities
+    where these count (`with_log_q`).
+    """
     for name in ("event", "context_spec"):
         if getattr(draft, name) != getattr(model, name):
             raise UserError(f"the draft does not fit the model: their {name.removesuffix('_spec')}s differ")
     own, other = model.factorization, draft.factorization
     if own.blocks.shape != other.blocks.shape:
         raise UserError("the draft does not fit the model: their steps have other sizes")
-    several = model.orders is not None or draft.orders is not None
-    if draft.orders is None and (several or not np.array_equal(own.blocks, other.blocks)):
+    listed = with_log_q or isinstance(model.conditional, Truncated)
+    if listed and not has_probabilities(draft.conditional, other):
+        raise UserError(
+            "the draft has no list of the probabilities of each value, which coupling='rejection', top_k, top_p and "
+            "min_p need"
+        )
+    if any(isinstance(order.blocks, jax.core.Tracer) for order in (own, other)):
+        return  # inside `jit` an order is not known
+    if draft.orders is None and not np.array_equal(own.blocks, other.blocks):
         raise UserError("the draft does not fit the model: they visit the sites in other orders")
