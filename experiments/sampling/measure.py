@@ -44,14 +44,16 @@ class Case(NamedTuple):
       num: samples that are compared with those of `cached`.
       passes: whether parallel passes over the whole example are tried.
       counts: order of the n-grams.
+      of_itself: whether the model is its own draft.
     """
 
     data: str
     row: str
     draft: str = ""
-    num: int = 10_000
+    num: int = 992
     passes: bool = True
     counts: int = 3
+    of_itself: bool = False
 
 
 CASES = (
@@ -61,7 +63,9 @@ CASES = (
     Case("digits", "digits-wavenet", "digits-lstm"),
     Case("digits", "digits-gated_pixelcnn", "digits-lstm"),
     Case("digits", "digits-diagonal_bilstm", "digits-lstm"),
-    Case("binarized MNIST", "images-made", "images-gated_pixelcnn", num=256, counts=12),
+    Case("digits", "digits-two_stream", of_itself=True),
+    Case("digits", "digits-masked", num=64, of_itself=True),
+    Case("binarized MNIST", "images-made", "images-gated_pixelcnn", num=64, counts=12),
     Case("binarized MNIST", "images-gated_pixelcnn", "images-made", num=64, counts=12),
     Case("binarized MNIST", "images-diagonal_bilstm", "images-made", num=64, counts=12),
     Case("Shakespeare, 1,024 characters", "text", "text-gru", num=16, passes=False),
@@ -74,16 +78,15 @@ def samplers_of(case: Case, folder: Path) -> dict[str, str]:
     draft, short = str(folder / case.draft), case.draft.partition("-")[2]
     if case.passes:
         found["fixed_point"] = "fixed_point"
-        found["fixed_point(start='mode')"] = "fixed_point(start='mode')"
-        found[f"fixed_point(start={short})"] = f"fixed_point(start={draft!r})"
-    for window in (8, 16):
-        found[f"fixed_point(window={window})"] = f"fixed_point(window={window})"
+        if case.draft:
+            found[f"fixed_point(start={short})"] = f"fixed_point(start={draft!r})"
+    found["fixed_point(window=8)"] = "fixed_point(window=8)"
     counts = f"counts(order={case.counts})"
-    for window in (4, 8):
-        for coupling in ("keys", "rejection"):
-            for name, text in ((short, draft), (counts, counts)):
-                options = f"window={window}, coupling={coupling!r}"
-                found[f"speculative(draft={name}, {options})"] = f"speculative(draft={text!r}, {options})"
+    drafts = [("self", "self")] if case.of_itself else [(short, draft)]
+    for window, coupling in ((8, "keys"), (4, "rejection")):
+        for name, text in [*drafts, (counts, counts)]:
+            options = f"window={window}, coupling={coupling!r}"
+            found[f"speculative(draft={name}, {options})"] = f"speculative(draft={text!r}, {options})"
     return found
 
 
@@ -123,9 +126,9 @@ def drawing(run: arjax.Run, sampler: Sampler, keys: jax.Array) -> Callable[[], A
 
 
 def compared(run: arjax.Run, sampler: Sampler, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples and calls of the network, a thousand at a time."""
-    keys = jax.random.split(jax.random.key(3), num)
-    parts = [run.model.draw(run.params, keys[i : i + 1000], sampler=sampler) for i in range(0, num, 1000)]
+    """Samples and calls of the network, some at a time."""
+    keys, size = jax.random.split(jax.random.key(3), num), BATCHES[-1]
+    parts = [run.model.draw(run.params, keys[i : i + size], sampler=sampler) for i in range(0, num, size)]
     calls = np.concatenate([np.asarray(part.stats["network_calls"]) for part in parts])
     return np.concatenate([np.asarray(part.x) for part in parts]), calls
 
@@ -152,7 +155,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of timing [5]")
     flags = parser.parse_args(argv)
     cases = [case for case in CASES if case.row.startswith(flags.only)]
-    needed = {name for case in cases for name in (case.row, case.draft)}
+    needed = {name for case in cases for name in (case.row, case.draft) if name}
     missing = [name for name in needed if not (flags.folder / name / "results.json").exists()]
     if missing:
         sweep(["--sweep=experiments/sampling/sweep.py", f"--workdir={flags.folder}"])

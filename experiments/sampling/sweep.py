@@ -6,6 +6,8 @@ arjax-sweep --sweep=experiments/sampling/sweep.py --workdir=runs/sampling
 from arjax.sweep import Run
 
 DIGITS = ("made", "lstm", "wavenet", "gated_pixelcnn", "transformer", "diagonal_bilstm")
+#: networks of all orders
+ANY_ORDER = ("two_stream", "masked")
 #: network of binarized MNIST -> overrides that shorten its recipe to a few minutes
 IMAGES = {
     "made": {"network.hidden_sizes": (500,), "network.dropout": 0.0, "train.epochs": 20.0},
@@ -18,6 +20,10 @@ def get_sweep():
     """Rows in the order in which they are trained; the last one goes on from the one before."""
     rows = [
         Run(f"digits-{name}", f"configs/digits.py:network={name}", {"train.steps": 600}, model=name) for name in DIGITS
+    ]
+    rows += [
+        Run(f"digits-{form}", f"configs/any_order.py:digits,form={form}", {"train.steps": 600}, model=form)
+        for form in ANY_ORDER
     ]
     rows += [
         Run(f"images-{name}", f"configs/binarized_mnist.py:network={name}", options, model=name)

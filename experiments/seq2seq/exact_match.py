@@ -82,7 +82,9 @@ def rows_of(row: dict[str, str], workdir: Path) -> list[dict[str, Any]]:
     for metric in (EXACT_MATCH, ERROR_RATE):
         for sampler, texts in found.items():
             value, stderr = scores(fragments, texts)[metric]
-            model = {"model": f"{row['model']}, {sampler}", "metric": metric}
+            # The validation score is that of the likelihood.
+            model = dict.fromkeys(("kind", "validation", "validation_stderr"), "")
+            model |= {"model": f"{row['model']}, {sampler}", "metric": metric}
             rows.append(row | model | {"value": f"{value:.4g}", "value_stderr": f"{stderr:.3g}"})
     return rows
 

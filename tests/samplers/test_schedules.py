@@ -56,7 +56,7 @@ def test_losses_are_smoothed_to_what_never_rises():
 MISTAKES = {
     "parallel(steps=0)": "must be a whole number, at least 1, not 0$",
     "parallel(schedule='cosin')": "must be one of uniform, cosine, optimal, not 'cosin'$",
-    "parallel(choose='luck')": "chooses by one of random, confidence, entropy, not by 'luck'$",
+    "parallel(choose='luck')": "chooses by one of random, order, confidence, entropy, not by 'luck'$",
     "parallel(sizes=(2, 0))": r"must be whole numbers, at least 1, not \(2, 0\)$",
 }
 

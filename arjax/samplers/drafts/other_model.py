@@ -107,8 +107,8 @@ class OtherModel(Draft):
 
 
 def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
-    """Raises `UserError` unless a draft has the event, the context and the order of a model, and where these count
-    (`with_log_q`) a list of probabilities.
+    """Raises `UserError` unless a draft has the event, the context and the order of a model, and, with `with_log_q`, a
+    list of probabilities.
     """
     for name in ("event", "context_spec"):
         if getattr(draft, name) != getattr(model, name):
