@@ -1,5 +1,7 @@
 """Samplers that read several steps in one call: the values of the naive one, and how many calls they need."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -173,6 +175,19 @@ def test_counts_propose_for_draws_that_are_longer_than_examples():
     model = make_model(EventSpec((8,), kind="tokens", num_levels=3), "gru", hidden_size=4)
     draft = Counts(order=1).prepare(model, None, resources(np.arange(15).reshape(3, 5) % 3))
     assert np.exp(draft.log_p_RV)[draft.row_H[1]].argmax() == 2
+
+
+def test_a_run_proposes_for_draws_that_are_longer_than_its_examples():
+    event = EventSpec((8,), kind="tokens", num_levels=3)
+    gru, made = make_model(event, "gru", hidden_size=4), make_model(event, "made")
+
+    def prepared(draft):
+        open_run = {"runs/a": SimpleNamespace(model=draft, params=None)}.__getitem__
+        return prepare_sampler("speculative(draft='runs/a')", gru, None, None, open_run, length=20)
+
+    assert prepared(gru).source.model.event.grid_shape == (20,)
+    with pytest.raises(UserError, match="does not go on"):
+        prepared(made)
 
 
 def test_nothing_is_read_without_a_carry():
