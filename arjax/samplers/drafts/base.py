@@ -13,7 +13,7 @@ from arjax.conditionals.base import Conditional
 from arjax.conditionals.blocks import scores_blocks
 from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Registry
 from arjax.factorization import Factorization
 from arjax.samplers.base import Resources, Steps
 
@@ -130,9 +130,8 @@ def make_draft(text: str) -> Draft:
     Raises:
       UserError: an unknown option, or a value of another type or out of range.
     """
-    name = text.partition("(")[0].strip()
-    if name in DRAFTS:
-        parse_call(text)
+    name, bracket, _ = text.partition("(")
+    if name.strip() in DRAFTS or (bracket and text.endswith(")")):
         return DRAFTS.call(text)
     if not text:
         raise UserError(f"a draft is the folder of a run, or one of: {', '.join(DRAFTS)}")
