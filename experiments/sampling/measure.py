@@ -12,7 +12,7 @@ import argparse
 import csv
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,8 +90,8 @@ def samplers_of(case: Case, folder: Path) -> dict[str, str]:
     return found
 
 
-def measure(case: Case, folder: Path, rounds: int) -> list[dict[str, Any]]:
-    """The rows of one model."""
+def measure(case: Case, folder: Path, rounds: int) -> Iterator[list[dict[str, Any]]]:
+    """The rows of one model, those of each batch size as they are there."""
     run = arjax.open_run(folder / case.row)
     other = lambda workdir: open_other_run(workdir, run.settings.mesh)  # noqa: E731
     samplers = {
@@ -99,7 +99,7 @@ def measure(case: Case, folder: Path, rounds: int) -> list[dict[str, Any]]:
         for name, text in samplers_of(case, folder).items()
     }
     expected = compared(run, samplers["cached"], case.num)[0]
-    rows, steps = [], run.model.factorization.num_steps
+    steps = run.model.factorization.num_steps
     equal = {}
     for name, sampler in samplers.items():
         x, calls = compared(run, sampler, case.num)
@@ -109,6 +109,7 @@ def measure(case: Case, folder: Path, rounds: int) -> list[dict[str, Any]]:
         keys = jax.random.split(jax.random.key(7), batch)
         draws = {name: drawing(run, sampler, keys) for name, sampler in samplers.items()}
         seconds = {name: statistics.median(found) for name, found in time_in_turns(draws, rounds, 0.0).items()}
+        rows = []
         for name in samplers:
             calls, differ = equal[name]
             row = {"data": case.data, "network": case.row.partition("-")[2] or "transformer 6 x 256", "sampler": name}
@@ -117,7 +118,7 @@ def measure(case: Case, folder: Path, rounds: int) -> list[dict[str, Any]]:
             row |= {"over_cached": f"{seconds['cached'] / seconds[name]:.3g}", "differ": differ, "of": case.num}
             rows.append(row | {"device": device_name()})
             print(*rows[-1].values(), sep="; ", flush=True)
-    return rows
+        yield rows
 
 
 def drawing(run: arjax.Run, sampler: Sampler, keys: jax.Array) -> Callable[[], Any]:
@@ -162,13 +163,13 @@ def main(argv: list[str]) -> int:
     path = flags.out / "results.csv"
     kept = list(csv.DictReader(path.open(encoding="utf-8"))) if path.is_file() else []
     for case in cases:
-        rows = measure(case, flags.folder, flags.rounds)
-        network = rows[0]["network"]
-        kept = [row for row in kept if (row["data"], row["network"]) != (case.data, network)] + rows
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept)
+        for rows in measure(case, flags.folder, flags.rounds):
+            same = {name: rows[0][name] for name in ("data", "network", "batch")}
+            kept = [row for row in kept if any(str(row[name]) != str(same[name]) for name in same)] + rows
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(kept)
     draw_picture(flags.out / "results.png", kept)
     return 0
 
