@@ -272,7 +272,7 @@ def test_list_tells_of_options_and_what_a_component_is(capsys):
     assert main(["--mode=list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (made,) = [line for line in lines if line.split()[:1] == ["made"]]
-    assert "A fully connected network whose weights are multiplied by masks" in made and "hidden_sizes=(500,)" in made
+    assert "A fully connected network with weights multiplied by masks" in made and "hidden_sizes=(500,)" in made
     (blocks,) = [line for line in lines if line.split()[:1] == ["blocks"]]
     assert blocks.split()[-1] == "size"  # what must be given has no default; `order` and `grid_shape` are no options
     assert "digits" in lines[-1].split(", ")

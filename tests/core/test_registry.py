@@ -47,7 +47,7 @@ def test_a_name_is_taken_once(tools):
 
 def test_a_file_that_runs_again_replaces_its_own_components_and_no_others(tools, tmp_path):
     """As a config file does, which everything that reads the config runs."""
-    text = "\n\n@tools.register('mine')\ndef mine(size=1):\n    return {}\n"
+    text = "\n\n@tools.register('chisel')\ndef mine(size=1):\n    return {}\n"
     mine, other = tmp_path / "mine.py", tmp_path / "other.py"
     mine.write_text(text.format(1))
     other.write_text(text.format(3))
@@ -57,10 +57,10 @@ def test_a_file_that_runs_again_replaces_its_own_components_and_no_others(tools,
 
     run(mine)
     run(mine)
-    assert tools.get("mine")() == 1
+    assert tools.get("chisel")() == 1
     mine.write_text("# edited\n" + text.format(2))  # the definition has moved down
     run(mine)
-    assert tools.get("mine")() == 2
+    assert tools.get("chisel")() == 2
     with pytest.raises(UserError, match=r"registered twice: .*mine\.py, line 4 and .*other\.py, line 3"):
         run(other)
     mine.write_text(text.format(1) + text.format(2))  # twice in one file
@@ -70,11 +70,11 @@ def test_a_file_that_runs_again_replaces_its_own_components_and_no_others(tools,
 
 def test_a_function_that_registers_may_be_called_again(tools):
     def register():
-        tools.register("mine")(print)
+        tools.register("chisel")(print)
 
     register()
     register()
-    assert tools.get("mine") is print
+    assert tools.get("chisel") is print
 
 
 def test_unknown_name_suggests_the_nearest(tools):
@@ -172,10 +172,10 @@ def _cell(text: str, number: int, session: dict) -> None:
 
 
 def test_a_cell_of_a_notebook_replaces_what_the_notebook_registered(tools, tmp_path):
-    session, text = {"__name__": "__main__", "tools": tools}, "tools.register('mine')(lambda: {})"
+    session, text = {"__name__": "__main__", "tools": tools}, "tools.register('chisel')(lambda: {})"
     _cell(text.format(1), 10, session)
     _cell("\n" + text.format(2), 20, session)  # edited
-    assert tools.get("mine")() == 2
+    assert tools.get("chisel")() == 2
     with pytest.raises(UserError, match=r"tool 'saw' is registered twice: by .*test_registry\.py.* and .*ipykernel"):
         _cell("tools.register('saw')(print)", 30, session)
     program = {"__name__": "__main__", "__file__": "program.py", "tools": tools}
@@ -184,10 +184,10 @@ def test_a_cell_of_a_notebook_replaces_what_the_notebook_registered(tools, tmp_p
 
 
 def test_a_module_that_is_reloaded_after_an_edit_replaces_its_own(tools):
-    variables, text = {"__name__": "mine", "tools": tools}, "tools.register('mine')(lambda: {})\n"
+    variables, text = {"__name__": "mine", "tools": tools}, "tools.register('chisel')(lambda: {})\n"
     for before, value in (("", 1), ("# more\n", 2)):
         exec(compile(before + text.format(value), "mine.py", "exec"), variables)  # as importlib.reload does
-        assert tools.get("mine")() == value
+        assert tools.get("chisel")() == value
     with pytest.raises(UserError, match=r"registered twice: by 'mine' in .*mine\.py, line 1 and by 'mine' in .*line 2"):
         exec(compile(text + text, "mine.py", "exec"), variables)
 

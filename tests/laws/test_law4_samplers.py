@@ -112,7 +112,7 @@ def test_same_samples_as_naive(network, event, partition):
 SEVERAL_STEPS = ("fixed_point", "fixed_point(window=3)", "speculative(window=3, draft='counts(order=1)')")
 
 
-@each_network(["event", "partition"], cases.STRUCTURES, thorough=cases.STRUCTURES[::3], every=5)
+@each_network(["event", "partition"], cases.STRUCTURES, thorough=cases.STRUCTURES[::4], every=16)
 @pytest.mark.parametrize("sampler", SEVERAL_STEPS)
 def test_several_steps_at_once_give_the_samples_of_naive(sampler, network, event, partition):
     """Under all orders of the slow suite; free, and given the first steps."""

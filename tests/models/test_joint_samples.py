@@ -153,13 +153,15 @@ def orders_of_a_query(monkeypatch, model, observed) -> list:
     def sampler(model, *rest):
         raise Asked(model.factorization)
 
+    sampler.check = lambda model: None
+
     def features(self, params, x, context=None, factorization=None, **more):
         raise Asked(factorization)
 
     monkeypatch.setattr(sampling, "make_sampler", lambda text: sampler)
     monkeypatch.setattr(AutoregressiveModel, "_features", features)
     monkeypatch.setattr(sampling, "check_params", lambda expected, params: None)
-    params, found = None, []
+    params, found = {}, []
     for call in (
         lambda: model.sample(params, jax.random.key(0), 1, given=ALL[0], observed=observed),
         lambda: model.conditional_log_prob(params, ALL[:1], query=~observed, evidence=observed),

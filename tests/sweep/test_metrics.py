@@ -49,6 +49,8 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     frames = summarize(np.ones(2), np.ones(2), EventSpec((3,), (2,)))
     numbers = {name for name, value in results.items() if isinstance(value, int | float)}
     numbers |= {f"{split}{name}" for name in set().union(*texts, frames) for split in ("", "validation_")}
+    steps = ("k_steps", "k_step_bound_nats", "k_step_bound_stderr")  # of networks that predict several steps
+    numbers |= {f"{split}{name}" for name in steps for split in ("", "validation_")}
     assert numbers == {*SCORES, *OF_A_RUN}
     (line,) = (line for line in read_metrics(tmp_path) if "validation/nll_nats" in line)
     told = {name.replace("validation/", "validation_"): value for name, value in line.items() if "valid" in name}
