@@ -150,7 +150,7 @@ class Asked(Exception):
 def orders_of_a_query(monkeypatch, model, observed) -> list:
     """The order in which the rest is drawn given the observed sites, and that in which it is scored; or refusals."""
 
-    def sampler(model, *rest):
+    def sampler(model, *rest, **options):
         raise Asked(model.factorization)
 
     sampler.check = lambda model: None
