@@ -3,7 +3,8 @@
     python experiments/sampling/measure.py runs/sampling [--out=experiments/sampling] [--only=digits] [--rounds=5]
 
 Trains the rows of sweep.py in the folder where that is not done yet. Then draws from each model under every sampler,
-example and sixteen at once, all samplers in turns; medians over the rounds. Writes results.csv and results.png.
+one example and sixteen at once, all samplers in turns; medians over the rounds. Writes results.csv, results.png
+and the table of README.md.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from arjax.training.results import device_name
 COLUMNS = ["data", "network", "sampler", "batch", "seconds", "calls", "most_calls", "steps_per_call", "over_cached"]
 COLUMNS += ["differ", "of", "device"]
 BATCHES = (1, 16)
+BEGIN, END = "<!-- measured -->\n", "<!-- end measured -->"
 
 
 class Case(NamedTuple):
@@ -135,16 +137,44 @@ def compared(run: arjax.Run, sampler: Sampler, num: int) -> tuple[np.ndarray, np
 
 
 def draw_picture(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Speed over `cached` of every sampler, a panel for each batch size."""
-    figure = new_figure(12, 0.16 * len(rows) / len(BATCHES) + 1.5)
-    for axis, batch in zip(row_of_axes(figure, len(BATCHES)), BATCHES, strict=True):
-        shown = [row for row in rows if int(row["batch"]) == batch and row["sampler"] != "cached"]
-        labels = [f"{row['network']}: {row['sampler']}" for row in shown]
-        axis.scatter([float(row["over_cached"]) for row in shown], range(len(shown)), s=10)
-        axis.axvline(1, color="grey", lw=0.8)
-        axis.set(xscale="log", xlabel=f"speed over cached, batch {batch}", ylim=(len(shown), -1))
-        axis.set_yticks(range(len(shown)), labels if batch == BATCHES[0] else [], fontsize=5)
+    """Speed over `cached` of every sampler, for each batch size."""
+    shown = [row for row in rows if row["sampler"] != "cached"]
+    labels = list(dict.fromkeys(f"{row['network']}: {row['sampler']}" for row in shown))
+    figure = new_figure(10, 0.17 * len(labels) + 1.2)
+    (axis,) = row_of_axes(figure, 1)
+    for batch, marker in zip(BATCHES, "os", strict=True):
+        of_batch = [row for row in shown if int(row["batch"]) == batch]
+        places = [labels.index(f"{row['network']}: {row['sampler']}") for row in of_batch]
+        speeds = [float(row["over_cached"]) for row in of_batch]
+        axis.scatter(speeds, places, s=14, marker=marker, label=f"batch {batch}")
+    ticks = (0.05, 0.1, 0.2, 0.5, 1, 2)
+    axis.axvline(1, color="grey", lw=0.8)
+    axis.set(xscale="log", xlabel="speed over cached", ylim=(len(labels), -1))
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_yticks(range(len(labels)), labels, fontsize=6)
+    axis.legend(fontsize=7)
     save_figure(figure, path)
+
+
+def write_table(page: Path, rows: list[dict[str, Any]]) -> None:
+    """The rows of both batch sizes beside one another, between the two markers of the page."""
+    head = ["data", "network", "sampler", "calls", "most", "steps a call"]
+    head += [name for batch in BATCHES for name in (f"seconds, batch {batch}", "over cached")] + ["differ"]
+    lines, found = ["| " + " | ".join(head) + " |", "|" + "--|" * len(head)], {}
+    for row in rows:
+        found.setdefault((row["data"], row["network"], row["sampler"]), {})[int(row["batch"])] = row
+    for (data, network, sampler), batches in found.items():
+        one = next(iter(batches.values()))
+        cells = [data, network, f"`{sampler}`", one["calls"], one["most_calls"], one["steps_per_call"]]
+        for batch in BATCHES:
+            row = batches.get(batch, {"seconds": "", "over_cached": ""})
+            cells += [row["seconds"], row["over_cached"]]
+        differ = "other draws" if one["differ"] == "" else f"{one['differ']} of {one['of']}"
+        lines.append("| " + " | ".join(str(cell) for cell in [*cells, differ]) + " |")
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(before + BEGIN + "\n".join([*lines, ""]) + END + after, encoding="utf-8")
 
 
 def main(argv: list[str]) -> int:
@@ -170,7 +200,9 @@ def main(argv: list[str]) -> int:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(kept)
-    draw_picture(flags.out / "results.png", kept)
+            draw_picture(flags.out / "results.png", kept)
+            if (flags.out / "README.md").is_file():
+                write_table(flags.out / "README.md", kept)
     return 0
 
 
