@@ -1,25 +1,18 @@
 """A Transformer of 6 layers x 256 on windows of 1,024 characters of Shakespeare, and a small GRU as its draft.
 
 The target of experiments/sampling: rotary positions and gated layers as in configs/llama.py (Touvron et al., "LLaMA",
-2023, section 2.2), 4.75 million parameters. It is trained on windows of 256 first, and then goes on with windows of
-1,024, which takes a third of the time that windows of 1,024 would take from the start.
+2023, section 2.2), 4.75 million parameters. It is trained on windows of 256 first, where attention costs less, and then
+goes on with windows of 1,024. Expected on validation: 1.460 nats per character; the GRU 1.635.
 
     arjax --config=configs/long_text.py:length=256 --workdir=runs/long_text_256
     arjax --config=configs/long_text.py:start=runs/long_text_256 --workdir=runs/long_text
     arjax --config=configs/long_text.py:network=gru --workdir=runs/long_text_gru
 """
 
+from llama import LLAMA
+
 from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
 
-LLAMA = {
-    "position": "none",
-    "rotary": True,
-    "norm_kind": "rms",
-    "norm_epsilon": 1e-5,
-    "mlp_kind": "gated",
-    "activation": "silu",
-    "use_bias": False,
-}
 TARGET = LLAMA | {"width": 256, "mlp_size": 682, "num_heads": 8, "num_layers": 6, "unroll": 6}
 #: options of each network, learning rate, and steps of 4,096 characters
 RECIPES = {"transformer": (TARGET, 1e-3, 800), "gru": ({"hidden_size": 256, "num_layers": 1}, 4e-3, 600)}

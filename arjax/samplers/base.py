@@ -65,9 +65,8 @@ class Sampler(abc.ABC):
 
     Their options are static fields with a default that is a bool, int, float or str, so a call string such as
     `cached(chunk=32)` names one; arrays that a sampler needs beside the model are other fields, which `prepare` fills.
-    The noise of
-    example b in step t is a function of `keys[b]` and t alone: a draw depends neither on how many are drawn together
-    nor on where they are, and samplers that are exact agree value by value.
+    The noise of example b in step t is a function of `keys[b]` and t alone: a draw depends neither on how many are
+    drawn together nor on where they are, and samplers that follow the naive one agree value by value.
     """
 
     #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.

@@ -73,10 +73,10 @@ class FixedPoint(Sampler):
             x, stats = _draw_in_passes(model, params, steps, canvas, context)
         return Draw(x, stats | {"network_calls": stats["network_calls"] + calls})
 
-    def _first(self, model, params, steps: Steps, canvas: jax.Array, context: Any) -> tuple[jax.Array, int]:
+    def _first(self, model, params, steps: Steps, canvas: jax.Array, context: Any) -> tuple[jax.Array, Any]:
         """The values of the first iteration, and the calls of the network that they took."""
         if self.source is not None:
-            return draft_whole(self.source, model, params, steps, canvas, context), self.source.target_calls
+            return draft_whole(self.source, model, params, steps, canvas, context)
         if self.start == "zeros":
             return canvas, 0
         return _modes(model, params, steps, canvas, context), 1

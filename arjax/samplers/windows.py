@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.factorization import Factorization
-from arjax.networks.base import step_variables
 from arjax.samplers.base import Draw, Steps, per_example
-from arjax.samplers.drafts.base import Draft, Place, Proposal, Target
+from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, ready_target
 from arjax.samplers.loops import ends
 from arjax.samplers.prompt import num_calls, read_prompt
 
@@ -29,7 +28,7 @@ class Example(NamedTuple):
       carry: of the network before step t.
       drafted: the state of the draft.
       calls: of the network, so far.
-      accepted: proposals that were right, so far.
+      accepted: steps committed so far beside the one that each verifying call adds: proposals that were right.
     """
 
     canvas: jax.Array
@@ -153,12 +152,6 @@ def _round(
 def _room(network: Any, variables: Any, factorization: Factorization, steps: int, carry: Any, past: Any) -> Any:
     """The carry of one example with room for so many steps."""
     return network.apply(variables, carry, steps, factorization, past, method="room")
-
-
-def ready_target(model: Any, params: Any, steps: Steps, draft: Draft) -> Target:
-    """The model and its draft, with all that can be computed before the first step."""
-    target = Target(model, step_variables(model.network, params), steps)
-    return target._replace(ready=draft.make_ready(target))
 
 
 def over_examples(num: int) -> Callable[[Callable], Callable]:

@@ -189,7 +189,11 @@ def main(argv: list[str]) -> int:
     needed = {name for case in cases for name in (case.row, case.draft) if name}
     missing = [name for name in needed if not (flags.folder / name / "results.json").exists()]
     if missing:
-        sweep(["--sweep=experiments/sampling/sweep.py", f"--workdir={flags.folder}"])
+        status = sweep(
+            [f"--sweep=experiments/sampling/sweep.py:{flags.folder}", f"--workdir={flags.folder}", "--jobs=1"]
+        )
+        if status:
+            return status
     path = flags.out / "results.csv"
     kept = list(csv.DictReader(path.open(encoding="utf-8"))) if path.is_file() else []
     for case in cases:

@@ -1,6 +1,6 @@
 """The models of experiments/sampling: small digits of every family, binarized MNIST, and long text.
 
-arjax-sweep --sweep=experiments/sampling/sweep.py --workdir=runs/sampling
+arjax-sweep --sweep=experiments/sampling/sweep.py --workdir=runs/sampling --jobs=1
 """
 
 from arjax.sweep import Run
@@ -16,8 +16,11 @@ IMAGES = {
 }
 
 
-def get_sweep():
-    """Rows in the order in which they are trained; the last one goes on from the one before."""
+def get_sweep(arg="runs/sampling"):
+    """Rows in the order in which they are trained; the last one goes on from the one before.
+
+    `arg`: the workdir of the sweep, where that is another.
+    """
     rows = [
         Run(f"digits-{name}", f"configs/digits.py:network={name}", {"train.steps": 600}, model=name) for name in DIGITS
     ]
@@ -32,6 +35,6 @@ def get_sweep():
     rows += [
         Run("text-gru", "configs/long_text.py:network=gru", model="gru"),
         Run("text-256", "configs/long_text.py:length=256", model="transformer 6 x 256, windows of 256"),
-        Run("text", "configs/long_text.py:start=runs/sampling/text-256", model="transformer 6 x 256"),
+        Run("text", f"configs/long_text.py:start={arg}/text-256", model="transformer 6 x 256"),
     ]
     return rows

@@ -15,6 +15,7 @@ from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.factorization import Factorization
+from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps
 
 DRAFTS = Registry("draft")
@@ -107,6 +108,12 @@ class Draft(abc.ABC):
         committed values of the first n of its steps.
         """
         return after
+
+
+def ready_target(model: Any, params: Any, steps: Steps, draft: Draft) -> Target:
+    """The model and its draft, with all that can be computed before the first step."""
+    target = Target(model, step_variables(model.network, params), steps)
+    return target._replace(ready=draft.make_ready(target))
 
 
 def log_table(head: Conditional | Truncated, features: jax.Array, temperature: float | jax.Array) -> jax.Array:

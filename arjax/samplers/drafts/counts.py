@@ -53,7 +53,7 @@ class Counts(Draft):
         def rows(split: str) -> tuple[np.ndarray, np.ndarray]:
             x_ND, mask_ND = rows_of(resources.examples(split, MOST_EXAMPLES))
             order_D = visited_D[visited_D < x_ND.shape[1]]  # a draw may be longer than the examples
-            return x_ND[:, order_D], mask_ND[:, order_D] | True  # context of a window is data as well
+            return x_ND[:, order_D], mask_ND[:, order_D]
 
         counted = fit_count_model(rows("train"), rows("validation"), model.event.num_levels, self.order)
         row_H, log_p_RV = table_of(counted)

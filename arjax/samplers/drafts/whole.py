@@ -7,22 +7,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.base import step_variables
 from arjax.samplers.base import Steps
-from arjax.samplers.drafts.base import Draft, Place, Target
-from arjax.samplers.prompt import read_prompt
+from arjax.samplers.drafts.base import Draft, Place, ready_target
+from arjax.samplers.prompt import num_calls, read_prompt
 
 
-def draft_whole(draft: Draft, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any) -> jax.Array:
-    """The canvas [B, *grid, *value] with the values that a draft proposes for all steps that are not observed."""
+def draft_whole(
+    draft: Draft, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Any
+) -> tuple[jax.Array, int | jax.Array]:
+    """The canvas [B, *grid, *value] with the values that a draft proposes for all steps that are not observed, and the
+    calls of the model's network that it took.
+    """
     network, factorization = model.network, model.factorization
-    target, prompt = Target(model, step_variables(network, params), steps), steps.prompt()
-    target = target._replace(ready=draft.make_ready(target))
+    target, prompt = ready_target(model, params, steps, draft), steps.prompt()
     chunk, num_steps = min(max(network.CHUNK, 8), factorization.num_steps), factorization.num_steps
+    reads = bool(draft.target_calls) and has_carry(network, target.variables, canvas, factorization, context)
 
     def propose(keys_S: jax.Array, canvas_1: jax.Array, context_1: Any) -> jax.Array:
-        carry = None
-        if draft.target_calls:
+        carry = ()
+        if reads:
             carry = read_prompt(network, target.variables, canvas_1, factorization, context_1, prompt, chunk)
         place = Place(canvas_1, context_1, carry, jnp.int32(prompt))
         state = draft.begin(target, canvas_1, context_1, prompt)
@@ -30,4 +33,11 @@ def draft_whole(draft: Draft, model: Any, params: Any, steps: Steps, canvas: jax
         return steps.place(canvas_1, place.t, proposal.values)
 
     of_one = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
-    return jax.vmap(propose)(jnp.swapaxes(steps.keys_SB, 0, 1), *of_one)[:, 0]
+    drafted = jax.vmap(propose)(jnp.swapaxes(steps.keys_SB, 0, 1), *of_one)[:, 0]
+    return drafted, draft.target_calls + (num_calls(prompt, chunk) if reads else 0)
+
+
+def has_carry(network: Any, variables: Any, canvas: jax.Array, factorization: Any, context: Any) -> bool:
+    """Whether steps of the network leave anything: else all that a step needs is on the canvas."""
+    carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
+    return bool(jax.tree.leaves(carry))
