@@ -153,6 +153,28 @@ def test_caches_that_grow_change_nothing(monkeypatch, num):
     assert drawn.stats["network_calls"].max() > 4
 
 
+def test_a_start_of_the_model_itself_counts_the_calls_for_its_prompt():
+    """One call that reads the prompt, one that proposes, and at least one pass."""
+    model = make_model(EVENT, "two_stream", ordering=ORDER, orders="uniform", width=8, num_layers=1, num_heads=2)
+    params = params_of(model)
+    drawn = draw("fixed_point(start='self')", model, params, **OBSERVED)
+    np.testing.assert_array_equal(drawn.x, draw("cached", model, params, **OBSERVED).x)
+    assert np.asarray(drawn.stats["network_calls"]).min() >= 3
+
+
+def test_counts_leave_out_masked_sites():
+    """Padding behind short examples is no data."""
+    event = EventSpec((6,), kind="tokens", num_levels=3)
+    x, mask = np.zeros((30, 6), int), np.arange(6) < 3
+    x[:, :3] = 1, 2, 1
+    batch = Batch(x, mask=np.broadcast_to(mask, x.shape).astype(np.float32))
+    draft = Counts(order=1).prepare(
+        make_model(event, "lstm", hidden_size=4), None, Resources(lambda *args: batch, None)
+    )
+    p = np.exp(draft.log_p_RV)[np.asarray(draft.row_H)]  # after 0, 1, 2, and at the beginning
+    assert p[1].argmax() == 2 and p[2].argmax() == 1 and p[:, 0].max() < 0.3
+
+
 def test_contexts_are_read():
     context = ContextSpec("label", 3)
     model = make_model(EVENT, "gru", ordering=ORDER, context=context, hidden_size=8)
