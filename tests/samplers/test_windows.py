@@ -168,7 +168,8 @@ def test_counts_leave_out_masked_sites():
     x, mask = np.zeros((30, 6), int), np.arange(6) < 3
     x[:, :3] = 1, 2, 1
     batch = Batch(x, mask=np.broadcast_to(mask, x.shape).astype(np.float32))
-    draft = Counts(order=1).prepare(
+    model = make_model(event, "lstm", hidden_size=4)
+    draft = Counts(order=1).prepare(model, None, Resources(lambda *args: batch, None))
         make_model(event, "lstm", hidden_size=4), None, Resources(lambda *args: batch, None)
     )
     p = np.exp(draft.log_p_RV)[np.asarray(draft.row_H)]  # after 0, 1, 2, and at the beginning
