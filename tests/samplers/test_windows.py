@@ -170,8 +170,6 @@ def test_counts_leave_out_masked_sites():
     batch = Batch(x, mask=np.broadcast_to(mask, x.shape).astype(np.float32))
     model = make_model(event, "lstm", hidden_size=4)
     draft = Counts(order=1).prepare(model, None, Resources(lambda *args: batch, None))
-        make_model(event, "lstm", hidden_size=4), None, Resources(lambda *args: batch, None)
-    )
     p = np.exp(draft.log_p_RV)[np.asarray(draft.row_H)]  # after 0, 1, 2, and at the beginning
     assert p[1].argmax() == 2 and p[2].argmax() == 1 and p[:, 0].max() < 0.3
 
