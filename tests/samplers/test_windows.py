@@ -3,19 +3,23 @@
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch
+from arjax.core.count_models import fit_count_model
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import make_model
 from arjax.networks.attention.transformer import Transformer
 from arjax.samplers import FixedPoint, Resources, Speculative, make_sampler
+from arjax.samplers.base import Steps
 from arjax.samplers.drafts import Counts, OtherModel
-from arjax.samplers.drafts.base import log_table
+from arjax.samplers.drafts.base import Place, log_table, ready_target
+from arjax.samplers.drafts.counts import table_of
 from arjax.testing.examples import random_x
 from arjax.testing.models import params_of
 from arjax.testing.statistics import LEAST_P, chi_square
@@ -160,6 +164,30 @@ def test_a_start_of_the_model_itself_counts_the_calls_for_its_prompt():
     drawn = draw("fixed_point(start='self')", model, params, **OBSERVED)
     np.testing.assert_array_equal(drawn.x, draw("cached", model, params, **OBSERVED).x)
     assert np.asarray(drawn.stats["network_calls"]).min() >= 3
+
+
+def test_a_table_of_counts_is_the_count_model():
+    """Every conditional of some rows, the first ones with fewer values before them."""
+    rows = np.random.default_rng(0).integers(0, 3, (20, 6)) ** 2 % 3
+    counted = fit_count_model((rows, np.ones(rows.shape, bool)), (rows[:5], np.ones((5, 6), bool)), 3, 2)
+    row_H, log_p_RV = table_of(counted)
+    before = np.concatenate([np.full((20, 2), 3), rows], 1)  # 3 stands for no value
+    history = before[:, :-2] * 4 + before[:, 1:-1]
+    found = np.take_along_axis(log_p_RV[row_H[history]], rows[..., None], -1)[..., 0]
+    np.testing.assert_allclose(found, counted.log_prob(rows, np.ones(rows.shape, bool)), rtol=1e-5)
+
+
+def test_a_draft_goes_on_from_the_steps_that_are_kept():
+    steps = Steps(MODEL, PARAMS, KEYS[:1], None, 1.0)
+    target = ready_target(MODEL, PARAMS, steps, DRAFT)
+    start = Place(jnp.zeros((1, *EVENT.shape), jnp.int32), None, None, jnp.int32(0))
+    state = DRAFT.begin(target, start.canvas, None, 0)
+    after, proposal = DRAFT.propose(target, state, start, 4, steps.keys_SB[:, 0], False)
+    committed = start._replace(canvas=steps.place(start.canvas, start.t, proposal.values))
+    for n in (0, 2, 5):
+        kept = DRAFT.keep(target, state, after, committed, np.int32(n), 5)
+        expected = DRAFT.begin(target, committed.canvas, None, n)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), kept, expected)
 
 
 def test_counts_leave_out_masked_sites():
