@@ -17,6 +17,7 @@ from arjax.objectives import OBJECTIVES
 from arjax.reporting.tables import print_table
 from arjax.reporting.writers import WRITERS
 from arjax.samplers import SAMPLERS
+from arjax.samplers.drafts import DRAFTS
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -32,6 +33,7 @@ REGISTRIES: dict[str, Registry] = {
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
     "samplers": SAMPLERS,
+    "drafts": DRAFTS,
     "datasets": DATASETS,
     "writers": WRITERS,
 }

@@ -18,7 +18,8 @@ from arjax.factorization import Factorization
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps
 
-DRAFTS = Registry("draft")
+#: The arrays of a draft are no options.
+DRAFTS = Registry("draft", hidden=("row_H", "log_p_RV", "model", "params"))
 
 
 class Target(NamedTuple):
