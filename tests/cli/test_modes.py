@@ -259,6 +259,7 @@ def test_list_names_everything(capsys, repository, monkeypatch):
         "optimizers",
         "schedules",
         "samplers",
+        "drafts",
         "datasets",
         "writers",
         "configs",
