@@ -14,9 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from arjax.api.curves import as_history
 from arjax.api.fitting import silence, stopped
 from arjax.api.run import ARRAYS_FILE
-from arjax.api.trained_model import Fitted, Settings, as_history
+from arjax.api.trained_model import Fitted, Settings
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json
 from arjax.core.folders import only_run_in, writable_folder
@@ -25,7 +26,7 @@ from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.factorization import order_name
 from arjax.interop.description import describe
-from arjax.models import AutoregressiveModel
+from arjax.models import AutoregressiveModel, Model
 from arjax.networks import NETWORKS
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
@@ -121,7 +122,7 @@ def fit_arrays(
 
 
 def _dataset(
-    model: AutoregressiveModel, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, name: str
+    model: Model, train: Arrays | Dataset, validation: Arrays | None, test: Arrays | None, name: str
 ) -> Dataset:
     """The data set of the given arrays; raises `UserError` when they do not fit the model."""
     if not isinstance(train, Dataset):
@@ -134,7 +135,7 @@ def _dataset(
     return train
 
 
-def _setup(model: AutoregressiveModel, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int) -> Setup:
+def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int) -> Setup:
     """The parts of a run; raises `UserError` for an option out of range."""
     rate, steps = options["learning_rate"], options["steps"]
     schedule = {key: options[key] for key in ("schedule", "warmup_steps")}
@@ -169,8 +170,15 @@ def _setup(model: AutoregressiveModel, dataset: Dataset, options: Mapping[str, A
         ),
         evaluate=EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"]),
         open_run=_no_other_run,
-        about=f"{NETWORKS.name_of(type(model.network))} in {order_name(model.factorization)}",
+        about=_in_words(model),
     )
+
+
+def _in_words(model: Model) -> str:
+    """The network and its order, or the model."""
+    if isinstance(model, AutoregressiveModel):
+        return f"{NETWORKS.name_of(type(model.network))} in {order_name(model.factorization)}"
+    return repr(model)
 
 
 def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:

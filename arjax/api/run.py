@@ -8,7 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from arjax.api.trained_model import Curve, Settings, TrainedModel, as_history, scores_in_words
+from arjax.api.curves import Curve, as_history
+from arjax.api.trained_model import Settings, TrainedModel, scores_in_words
 from arjax.config.build import build
 from arjax.config.files import check_same_run, load_config_file, load_workdir_config
 from arjax.config.validate import validate, validate_run
@@ -16,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.folders import is_trained_in
 from arjax.core.paths import user_path
 from arjax.data import Dataset
-from arjax.models import AutoregressiveModel
+from arjax.models import Model
 from arjax.reporting.reports import read_report
 from arjax.reporting.writers import read_metrics
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
@@ -70,7 +71,7 @@ class Run(TrainedModel):
         return build(self.config)
 
     @property
-    def model(self) -> AutoregressiveModel:
+    def model(self) -> Model:
         """The model."""
         return self._setup.model
 
@@ -122,5 +123,5 @@ class Run(TrainedModel):
         return "finished" if self.results is not None else "stopped"
 
     def __repr__(self) -> str:
-        network, data = self.config.network.name, self.config.dataset.name
+        network, data = self.config.network.name or self.config.model.kind, self.config.dataset.name
         return f"Run({str(self.workdir)!r}: {network} on {data}; {self.status}{scores_in_words(self.results)})"

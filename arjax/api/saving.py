@@ -17,12 +17,12 @@ from arjax.core import version
 from arjax.core.files import write_text
 from arjax.data import Dataset
 from arjax.interop.model_file import SavedModel, save_model
-from arjax.models import AutoregressiveModel
+from arjax.models import Model
 
 
 def save(
     path: str | os.PathLike,
-    model: AutoregressiveModel,
+    model: Model,
     params: Any,
     dataset: Dataset,
     results: Mapping[str, Any] | None,

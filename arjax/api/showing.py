@@ -13,10 +13,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from arjax.api.latent_pictures import latent_pictures
 from arjax.api.pictures import entropy_picture, order_picture
 from arjax.core.files import write_json
 from arjax.evaluation.prompts import NOTHING, Asked, end_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
+from arjax.models import AutoregressiveModel, LatentModel
 from arjax.models.longer import joined
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
@@ -48,14 +50,9 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
         if path.suffix == ".png":
             record_picture(setup, workdir, best_step, path)
     if jax.process_count() == 1 and has_matplotlib():
-        model = setup.model
-        written.append(workdir / "entropy.png")
-        batch_size = config.evaluate.batch_size
-        figure = entropy_picture(model, params, setup.dataset, "", batch_size, ENTROPY_EXAMPLES)
-        save_figure(figure, written[-1])
-        if model.event.num_sites <= MOST_SITES:
-            written.append(workdir / "factorization.png")
-            save_figure(order_picture(model), written[-1])
+        for name, figure in _figures(setup, params, config.evaluate.batch_size):
+            written.append(workdir / name)
+            save_figure(figure, written[-1])
         metrics = read_metrics(workdir)
         if any("train/bits_per_dim" in line for line in metrics):
             written.append(workdir / "loss.png")
@@ -65,6 +62,17 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
             print("wrote " + ", ".join(str(path) for path in written if path.suffix != ".wav"))
         if not has_matplotlib():
             print("no pictures: they need matplotlib (pip install 'arjax[plots]')", file=sys.stderr)
+
+
+def _figures(setup: Setup, params: Any, batch_size: int) -> Iterator[tuple[str, Any]]:
+    """The pictures of a kind of model, by the names of their files."""
+    model, dataset = setup.model, setup.dataset
+    if isinstance(model, AutoregressiveModel):
+        yield "entropy.png", entropy_picture(model, params, dataset, "", batch_size, ENTROPY_EXAMPLES)
+        if model.event.num_sites <= MOST_SITES:
+            yield "factorization.png", order_picture(model)
+    if isinstance(model, LatentModel):
+        yield from latent_pictures(model, params, dataset, jax.random.key(setup.seed))
 
 
 def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:

@@ -7,13 +7,14 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from arjax.api.conditionals import SiteConditionals, site_conditionals
+from arjax.api.curves import Curve
 from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
@@ -26,30 +27,9 @@ from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import Asked, end_of, text_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, suggest
-from arjax.models import AutoregressiveModel
+from arjax.models import Model
+from arjax.models.autoregressive import need_steps
 from arjax.samplers import Sampler
-
-
-class Curve(NamedTuple):
-    """A metric over the steps of a run: `plt.plot(*curve)`.
-
-    Attributes:
-      steps: int64[N].
-      values: float64[N], nan where a value was not finite.
-    """
-
-    steps: np.ndarray
-    values: np.ndarray
-
-
-def as_history(lines: list[dict[str, Any]]) -> dict[str, Curve]:
-    """The lines of `metrics.jsonl` as a curve for each name."""
-    names = dict.fromkeys(name for line in lines for name in line if name != "step")
-    found = {}
-    for name in names:
-        steps, values = zip(*((line["step"], line[name]) for line in lines if name in line), strict=True)
-        found[name] = Curve(np.array(steps, np.int64), np.array(values, np.float64))  # None becomes nan
-    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +67,7 @@ class TrainedModel:
       settings: options and devices of its scores.
     """
 
-    model: AutoregressiveModel
+    model: Model
     params: Any
     dataset: Dataset
     results: Mapping[str, Any] | None
@@ -179,7 +159,7 @@ class TrainedModel:
 
         `options` are those of `arjax.evaluation.suggestions.suggest`: num, length, beams, context.
         """
-        return suggest(self.model, self.params, self.dataset, prompt, **options)
+        return suggest(need_steps(self.model, "`suggest`"), self.params, self.dataset, prompt, **options)
 
     def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
         """The distribution of each site of examples [N, *grid, *value] given the sites visited before it.
@@ -192,7 +172,9 @@ class TrainedModel:
         """
         source = self._source(x, context)
         batch = source.__getitems__(np.arange(len(source)))
-        return site_conditionals(self.model, self.params, batch, self.dataset.log_scale_D, jax.random.key(seed))
+        return site_conditionals(
+            need_steps(self.model, "`conditionals`"), self.params, batch, self.dataset.log_scale_D, jax.random.key(seed)
+        )
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """The scores of a split of `dataset`, as in `results.json`: nats, their standard error, bits per dimension, ...
@@ -234,11 +216,13 @@ class TrainedModel:
     def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
         """A figure of the entropy of each step of the order, over a split (the last there is, by default)."""
         batch_size = self.settings.batch_size
-        return entropy_picture(self.model, self.params, self.dataset, split, batch_size, max_examples)
+        return entropy_picture(
+            need_steps(self.model, "`plot_entropy`"), self.params, self.dataset, split, batch_size, max_examples
+        )
 
     def plot_order(self) -> Any:
         """A figure of the order, and of the sites that each conditional reads."""
-        return order_picture(self.model)
+        return order_picture(need_steps(self.model, "`plot_order`"))
 
     def _source(self, x: Any, context: Any = None, mask: Any = None) -> ArraySource:
         """Examples of the user, checked."""
@@ -271,7 +255,7 @@ class TrainedModel:
 class Fitted(TrainedModel):
     """A trained model without a config: of `arjax.fit_arrays`, or out of a file."""
 
-    model: AutoregressiveModel
+    model: Model
     params: Any
     dataset: Dataset
     settings: Settings

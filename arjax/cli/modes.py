@@ -56,7 +56,7 @@ def run_evaluate(flags: Flags) -> int:
     announce(f"compiling, and scoring the {split} split ...", sys.stderr)
     scores = Evaluator(
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
-    )(params, split) | setup.k_step_scores(params, split)
+    )(params, split) | setup.further_scores(params, split)
     results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
     results |= {"unit": setup.model.event.unit} | scores
     results |= validation_scores(about)
@@ -103,10 +103,12 @@ def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
     from arjax.cli.suggesting import show_suggestions
     from arjax.config.build import build
+    from arjax.models.autoregressive import need_steps
     from arjax.training.setup import restore_params
 
     config = _load_run_config(flags)
     setup = build(config)
+    need_steps(setup.model, "the mode suggest")
     params, _, _ = restore_params(setup, flags.workdir)
     show_suggestions(setup, params, config.suggest, flags.prompt, flags.context)
     return 0
@@ -116,11 +118,13 @@ def run_inpaint(flags: Flags) -> int:
     """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
     from arjax.cli.inpainting import inpaint
     from arjax.config.build import build
+    from arjax.models.autoregressive import need_steps
     from arjax.training.setup import restore_params
 
     config = _load_run_config(flags)
     _connect(flags)
     setup = build(config)
+    need_steps(setup.model, "the mode inpaint")
     params, _, _ = restore_params(setup, flags.workdir)
     inpaint(setup, params, config.inpaint, Path(flags.workdir))
     return 0

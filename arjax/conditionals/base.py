@@ -42,6 +42,8 @@ class Conditional(abc.ABC):
     #: Whether it scores the sites of a step together, see `JointConditional`. Else they are independent given the past:
     #: exact where a step is one site, an approximation where it has more.
     joint: ClassVar[bool] = False
+    #: Whether draws are differentiable functions of features and noise, with the gradients of the distribution.
+    REPARAMETERISED: ClassVar[bool] = False
 
     @classmethod
     @abc.abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,8 @@ class Gaussian(Conditional):
 
     value_shape: tuple[int, ...] = ()
     min_log_scale: float = -7.0
+
+    REPARAMETERISED: ClassVar[bool] = True
 
     @classmethod
     def for_event(cls, event: EventSpec, min_log_scale: float = -7.0) -> Gaussian:

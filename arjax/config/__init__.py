@@ -1,14 +1,12 @@
 """Configs: their fields, the files that make them, their checks, and the construction of a run from them."""
 
-from arjax.config.base import (
-    Pick,
-    apply_smoke,
-    base_config,
+from arjax.config.base import Pick, apply_smoke, base_config, parse_arg, pick
+from arjax.config.components import (
     dataset_config,
+    model_config,
     network_config,
     optimizer_config,
-    parse_arg,
-    pick,
+    part,
     small_network_config,
 )
 
@@ -17,9 +15,11 @@ __all__ = [
     "apply_smoke",
     "base_config",
     "dataset_config",
+    "model_config",
     "network_config",
     "optimizer_config",
     "parse_arg",
+    "part",
     "pick",
     "small_network_config",
 ]

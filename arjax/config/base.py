@@ -25,8 +25,8 @@ from ml_collections import ConfigDict
 
 from arjax.core.errors import UserError
 from arjax.core.plugins import import_plugins
-from arjax.core.registry import Registry, did_you_mean, nearest
-from arjax.core.values import as_tuples, as_typed, parse_value
+from arjax.core.registry import did_you_mean, nearest
+from arjax.core.values import parse_value
 
 
 class RunConfig(ConfigDict):
@@ -54,10 +54,19 @@ def base_config() -> ConfigDict:
             "plugins": (),  # other packages and modules that register components used here
             "dtype": "float32",  # compute type of the network; parameters are float32
             "dataset": {"name": ""},
-            # conditional "": the usual one; orders "": ordering alone, else those to train on and to be scored by;
-            # graph "": every site may depend on all of earlier steps
-            "model": {"ordering": "raster", "partition": "sites", "conditional": "", "orders": "", "graph": ""},
-            "network": {"name": ""},
+            # kind: the other fields are its options, see `model_config`. Of autoregressive: conditional "": the usual
+            # one; orders "": ordering alone, else those to train on and to be scored by; graph "": every site may
+            # depend on all of earlier steps
+            "model": {
+                "kind": "autoregressive",
+                "ordering": "raster",
+                "partition": "sites",
+                "conditional": "",
+                "orders": "",
+                "graph": "",
+            },
+            "network": {"name": ""},  # name "": of kinds whose parts have networks
+            "parts": {},  # the models that this one is made of by their names, see `part`
             "objective": "teacher_forcing",
             "optimizer": {  # and, from `optimizer_config(name)`, the options of a rule that others lack
                 "name": "adam",
@@ -87,8 +96,16 @@ def base_config() -> ConfigDict:
                 "data_on_device": True,
                 "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
             },
-            # steps 0: no k-step bound; else the number of rounds, whose sizes the schedule chooses
-            "evaluate": {"batch_size": 128, "split": "test", "num_orders": 1, "steps": 0, "schedule": "uniform"},
+            # steps 0: no k-step bound; else the number of rounds, whose sizes the schedule chooses. samples 0: no
+            # importance-weighted bound; else its number of latents
+            "evaluate": {
+                "batch_size": 128,
+                "split": "test",
+                "num_orders": 1,
+                "steps": 0,
+                "schedule": "uniform",
+                "samples": 0,
+            },
             # length: of sequences, the sites of each; 0: as many as those of the data
             "sample": {
                 "num": 16,
@@ -107,50 +124,6 @@ def base_config() -> ConfigDict:
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "rules": ()},
         }
     ).lock()
-
-
-def dataset_config(name: str, **options: Any) -> ConfigDict:
-    """The config of a data set: its name and all its options, at their defaults where not given."""
-    from arjax.data import DATASETS
-
-    return _component_config(DATASETS, name, options)
-
-
-def network_config(name: str, **options: Any) -> ConfigDict:
-    """The config of a network: its name and all its hyper-parameters, at their defaults where not given."""
-    from arjax.networks import NETWORKS
-
-    return _component_config(NETWORKS, name, options)
-
-
-def optimizer_config(name: str, **options: Any) -> ConfigDict:
-    """The section `optimizer`: the fields that every config has, and the other options of the rule at their defaults.
-
-    Raises:
-      UserError: an unknown optimizer or option, or a value of another type.
-    """
-    from arjax.training.optimizer import own_options
-
-    section = base_config().optimizer.to_dict() | {"name": name} | own_options(name)
-    for key, value in options.items():
-        if key not in section:
-            raise UserError(f"the optimizer {name!r} has no option {key!r}{did_you_mean(key, section)}")
-        section[key] = as_typed(value, section[key], f"the option {key!r} of the optimizer {name!r}")
-    return ConfigDict(section).lock()
-
-
-def small_network_config(name: str) -> ConfigDict:
-    """The config of a network as small as its family's own tests use it, for smoke runs."""
-    from arjax.networks import NETWORKS
-
-    return network_config(name, **NETWORKS.get(name).SMALL)
-
-
-def _component_config(registry: Registry, name: str, options: dict[str, Any]) -> ConfigDict:
-    values = registry.resolve(name, options)
-    for key, value in values.items():
-        assert value is not None, f"option {key!r} of {registry.kind} {name!r} is None: it could not be overridden"
-    return ConfigDict({"name": name} | {key: as_tuples(value) for key, value in values.items()}).lock()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,13 +16,13 @@ from arjax.config.validate import check_plugins, validate_run
 from arjax.core.errors import UserError
 from arjax.core.paths import user_path
 from arjax.data import Dataset, make_dataset
+from arjax.evaluation.bounds import check_samples
 from arjax.evaluation.prompts import end_of
-from arjax.factorization import graph_needs_data, needs_data, orders_need_data
-from arjax.models import AutoregressiveModel, make_model
+from arjax.models import AutoregressiveModel, Choice, LatentModel, Model, make_any_model
 from arjax.models.longer import check_length
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
-from arjax.samplers import make_sampler
+from arjax.samplers import Cached, make_sampler
 from arjax.samplers.rounds import check_rounds
 from arjax.training.durations import total_steps
 from arjax.training.optimizer import make_optimizer
@@ -38,41 +38,47 @@ def build_dataset(config: ConfigDict) -> Dataset:
     return make_dataset(options.pop("name"), **options)
 
 
-def build_model(config: ConfigDict, dataset: Dataset) -> AutoregressiveModel:
-    """The model of `config.model`, `config.network` and `config.dtype` for a data set.
+def build_model(config: ConfigDict, dataset: Dataset) -> Model:
+    """The model of `config.model`, `config.network`, `config.parts` and `config.dtype` for a data set.
 
     Raises:
       UserError: an unknown name or option, or a combination that does not work, before anything compiles.
     """
     check_plugins(config)
-    options = config.network.to_dict()
-    reads_data = (
-        needs_data(config.model.ordering)
-        or (bool(config.model.orders) and orders_need_data(config.model.orders))
-        or graph_needs_data(config.model.graph)
-    )
-    model = make_model(
+    model = make_any_model(
         dataset.event,
-        options.pop("name"),
+        choice_of(config),
         context=dataset.context,
-        ordering=config.model.ordering,
-        partition=config.model.partition,
-        orders=config.model.orders,
-        graph=config.model.graph,
-        conditional=config.model.conditional,
         dtype=config.dtype,
-        data=dataset.some_examples("train") if reads_data else None,
-        **options,
+        examples=lambda: dataset.some_examples("train"),
     )
-    check_temperature(config.sample.temperature)
-    asked = config.sample  # refused now, before the training
-    drawn_from = truncate(model.conditional, asked.top_k, asked.top_p, asked.min_p)
-    make_sampler(asked.sampler).check(dataclasses.replace(model, conditional=drawn_from))
-    if asked.length:
-        check_length(model, asked.length, end_of(dataset))
-        if dataset.scale is not None:
-            raise UserError("config.sample.length needs sites that are alike, and these have a scale each")
+    _check_draws(model, config.sample, dataset)
     return model
+
+
+def choice_of(section: ConfigDict) -> Choice:
+    """The choices in the sections `model`, `network` and `parts` of a config, or of a part."""
+    model, network = section.model.to_dict(), section.network.to_dict()
+    parts = {name: choice_of(section.parts[name]) for name in section.parts}
+    return Choice(model.pop("kind"), model, network.pop("name"), network, parts)
+
+
+def _check_draws(model: Model, asked: ConfigDict, dataset: Dataset) -> None:
+    """Raises `UserError` for options of `config.sample` that the model cannot draw with: now, before the training."""
+    check_temperature(asked.temperature)
+    if make_sampler(asked.sampler) == Cached() and not isinstance(model, AutoregressiveModel | LatentModel):
+        model.refuse({name: asked[name] for name in ("temperature", "top_k", "top_p", "min_p")})
+    else:
+        sampled = model.sampled
+        drawn_from = truncate(sampled.conditional, asked.top_k, asked.top_p, asked.min_p)
+        make_sampler(asked.sampler).check(dataclasses.replace(sampled, conditional=drawn_from))
+    if not asked.length:
+        return
+    if not isinstance(model, AutoregressiveModel):
+        raise UserError("config.sample.length needs a model of the kind autoregressive")
+    check_length(model, asked.length, end_of(dataset))
+    if dataset.scale is not None:
+        raise UserError("config.sample.length needs sites that are alike, and these have a scale each")
 
 
 def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:
@@ -107,9 +113,10 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
         accumulate=train.accumulate,
     )
     recipe.objective.check(recipe.model)
-    make_sampler(config.sample.sampler).check(recipe.model)
     if config.evaluate.steps:
         check_rounds(recipe.model, "config.evaluate.steps")
+    if config.evaluate.samples:
+        check_samples(recipe.model)
     return Setup(
         dataset=dataset,
         mesh=mesh,
@@ -125,12 +132,17 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
     )
 
 
-def _in_words(config: ConfigDict) -> str:
-    """The network and its order: `lstm in raster order`."""
-    model = config.model
+def _in_words(section: ConfigDict) -> str:
+    """The network and its order, `lstm in raster order`; of other kinds the parts, `latent: prior constant, ...`."""
+    model, network, parts = section.model, section.network.name, section.parts
+    if model.kind != "autoregressive":
+        of = (
+            [network] if network else [f"{name} {parts[name].network.name or parts[name].model.kind}" for name in parts]
+        )
+        return f"{model.kind}: {', '.join(of)}"
     order = f"orders {model.orders}" if model.orders else f"{model.ordering} order"
     blocks = "" if model.partition == "sites" else f", in blocks {model.partition}"
-    return f"{config.network.name} in {order}{blocks}"
+    return f"{network} in {order}{blocks}"
 
 
 def open_run(workdir: str, mesh: Mesh) -> Trained:

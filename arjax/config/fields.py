@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
 from arjax.core.errors import UserError
-from arjax.core.registry import nearest
+from arjax.core.registry import Registry, nearest
 from arjax.core.values import check_type
 
 #: Integers become int32 on devices; these do not, and have limits of their own.
@@ -64,18 +64,40 @@ def check_types(config: ConfigDict) -> None:
 
 def _option_defaults(config: ConfigDict) -> dict[str, Any]:
     from arjax.data import DATASETS
-    from arjax.networks import NETWORKS
     from arjax.training.optimizer import OPTIMIZERS, own_options
 
-    found = {}
-    for registry in (DATASETS, NETWORKS):
-        section = config.get(registry.kind, None)
-        if isinstance(section, ConfigDict) and section.get("name", None) in registry.names():
-            options = registry.options(section.name)
-            found |= {f"{registry.kind}.{key}": default for key, default in options.items()}
+    found = _defaults_of("dataset", config, DATASETS) | _model_defaults(config)
     section = config.get("optimizer", None)
     if isinstance(section, ConfigDict) and section.get("name", None) in OPTIMIZERS.names():
         found |= {f"optimizer.{key}": default for key, default in own_options(section.name).items()}
+    return found
+
+
+def _defaults_of(
+    name: str, parent: ConfigDict, registry: Registry, key: str = "name", prefix: str = ""
+) -> dict[str, Any]:
+    """The options of a component that a section names, with their defaults; nothing where it names none."""
+    section = parent.get(name, None)
+    if not isinstance(section, ConfigDict) or section.get(key, None) not in registry.names():
+        return {}
+    return {f"{prefix}{name}.{option}": default for option, default in registry.options(section[key]).items()}
+
+
+def _model_defaults(parent: ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """The defaults of the sections `model` and `network` of a config or of a part, and of its own parts."""
+    from arjax.models import MODEL_KINDS
+    from arjax.models.kinds import networks_of
+
+    found = {f"{prefix}model.kind": "", f"{prefix}network.name": ""} if prefix else {}
+    found |= _defaults_of("model", parent, MODEL_KINDS, "kind", prefix)
+    model, parts = parent.get("model", None), parent.get("parts", None)
+    kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
+    networks = networks_of(kind) if kind in MODEL_KINDS.names() else None
+    if networks is not None:
+        found |= _defaults_of("network", parent, networks, prefix=prefix)
+    for name in parts if isinstance(parts, ConfigDict) else ():
+        if isinstance(parts[name], ConfigDict):
+            found |= _model_defaults(parts[name], f"{prefix}parts.{name}.")
     return found
 
 

@@ -117,11 +117,12 @@ def _set_field(config: ConfigDict, name: str, value: Any, read: Callable[[Any, A
         parent, section = section, section[part]
     if isinstance(section, ConfigDict):
         raise UserError(f"config.{name} is a section, set one of its fields: {', '.join(sorted(section))}")
-    if leaf == "name" and value != section and parents[0] in ("dataset", "network"):
+    chooses = {("dataset", "name"), ("network", "name"), ("model", "kind")}
+    if parents and (parents[-1], leaf) in chooses and value != section:
         raise UserError(
-            f"config.{name} cannot be changed on the command line, as the other fields of config.{parents[0]} "
+            f"config.{name} cannot be changed on the command line, as the other fields of config.{'.'.join(parents)} "
             f"belong to {section!r}: choose it in the config file, or with its argument where it has one, such as "
-            f"--config=FILE.py:{parents[0]}={value}"
+            f"--config=FILE.py:{parents[-1]}={value}"
         )
     parent[leaf] = read(value, section, f"config.{name}")
 
@@ -180,14 +181,20 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
 
 def _with_newer_fields(config: ConfigDict) -> ConfigDict:
     """The config of a run that is older than a field: the default of the field changes nothing."""
+    model = config.get("model", None)
+    kind = model.get("kind", "autoregressive") if isinstance(model, ConfigDict) else "autoregressive"
     with config.unlocked():
         for name, value in fields(base_config()):
             section, _, field = name.rpartition(".")
+            if section == "model" and kind != "autoregressive":
+                continue  # these are not its options
             if section and section not in config:
                 config[section] = ConfigDict()
             fields_there = config.get(section, None) if section else config
             if isinstance(fields_there, ConfigDict) and field not in fields_there:
                 fields_there[field] = value
+        if "parts" not in config:
+            config.parts = ConfigDict()
     return config
 
 

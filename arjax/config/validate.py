@@ -40,6 +40,7 @@ NOT_NEGATIVE = (
     "sample.top_k",
     "sample.length",
     "evaluate.steps",
+    "evaluate.samples",
     "sample.min_p",
     "train.steps",
     "train.examples",
@@ -103,14 +104,15 @@ def check_plugins(config: ConfigDict) -> None:
 
 def _check_fields(config: ConfigDict) -> None:
     """Exactly the fields of `base_config`; the options of data set, network and optimizer are checked elsewhere."""
-    wanted = {name for name, _ in fields(base_config())}
+    known = {name for name, _ in fields(base_config())}
+    wanted = {name for name in known if not name.startswith("model.")} | {"model.kind"}
     found = {name for name, _ in fields(config)}
-    free = ("dataset.", "network.", "optimizer.")
+    free = ("dataset.", "network.", "optimizer.", "model.", "parts.")
     for name in sorted(wanted - found):
         raise UserError(f"the config lacks the field {name!r}: start from base_config()")
     for name in sorted(found - wanted):
         if not name.startswith(free):
-            raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(wanted))}")
+            raise UserError(f"unknown config field {name!r}{nearest_fields(name, sorted(known))}")
 
 
 def _check_ranges(values: dict[str, Any]) -> None:
@@ -140,29 +142,17 @@ def _check_duration(train: ConfigDict) -> None:
 
 def _check_names(config: ConfigDict) -> None:
     # Imported here: these packages import JAX, and `arjax --help` should not.
-    from arjax.conditionals import CONDITIONALS
     from arjax.data import DATASETS
     from arjax.evaluation.inpainting import HALVES
-    from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-    from arjax.models import Nested  # noqa: F401  a conditional that lies there
-    from arjax.networks import NETWORKS
     from arjax.reporting.writers import make_writers
     from arjax.samplers import make_sampler
     from arjax.samplers.schedules import SCHEDULES
 
-    for registry, section in ((DATASETS, config.dataset), (NETWORKS, config.network)):
-        if not section.name:
-            raise UserError(f"the config names no {registry.kind}: set config.{registry.kind}")
-        options = section.to_dict()
-        registry.resolve(options.pop("name"), options)
-    calls = [(ORDERINGS, config.model.ordering), (PARTITIONS, config.model.partition)]
-    calls += [(CONDITIONALS, config.model.conditional)] if config.model.conditional else []
-    for registry, text in calls:
-        registry.get(parse_call(text)[0])
-    if config.model.orders:
-        ORDER_DISTRIBUTIONS.get(parse_call(config.model.orders)[0])
-    elif config.evaluate.num_orders > 1:
-        raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
+    if not config.dataset.name:
+        raise UserError("the config names no dataset: set config.dataset")
+    options = config.dataset.to_dict()
+    DATASETS.resolve(options.pop("name"), options)
+    _check_model(config, "config")
     _check_orders(config)
     _check_optimizer(config.optimizer)
     make_sampler(config.sample.sampler)
@@ -173,15 +163,59 @@ def _check_names(config: ConfigDict) -> None:
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
 
 
+def _check_model(section: ConfigDict, name: str) -> None:
+    """Kind, network and parts of a config, or of a part, which messages call `name`."""
+    from arjax.models import MODEL_KINDS
+    from arjax.models.kinds import networks_of
+
+    for needed in ("model", "network", "parts"):
+        if not isinstance(section.get(needed, None), ConfigDict):
+            raise UserError(f"{name} lacks the section {needed!r}: make it with part(...)")
+    options = section.model.to_dict()
+    if "kind" not in options:
+        raise UserError(f"{name}.model names no kind: make it with model_config(...)")
+    kind = options.pop("kind")
+    lacking = sorted(MODEL_KINDS.resolve(kind, options).keys() - options)
+    if lacking:
+        raise UserError(
+            f"the config lacks the field {name.partition('.')[2]}model.{lacking[0]}: start from base_config()"
+        )
+    networks, options = networks_of(kind), section.network.to_dict()
+    chosen = options.pop("name")
+    if networks is not None:
+        if not chosen:
+            raise UserError(f"{name} names no {networks.kind}: set {name}.network")
+        networks.resolve(chosen, options)
+    if kind == "autoregressive":
+        _check_calls(section.model)
+    for part in section.parts:
+        _check_model(section.parts[part], f"{name}.parts.{part}")
+
+
+def _check_calls(model: ConfigDict) -> None:
+    """The names in the call strings of an autoregressive model."""
+    from arjax.conditionals import CONDITIONALS
+    from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
+
+    calls = [(ORDERINGS, model.ordering), (PARTITIONS, model.partition)]
+    calls += [(CONDITIONALS, model.conditional)] if model.conditional else []
+    calls += [(ORDER_DISTRIBUTIONS, model.orders)] if model.orders else []
+    for registry, text in calls:
+        registry.get(parse_call(text)[0])
+
+
 def _check_orders(config: ConfigDict) -> None:
     """Raises `UserError` unless there are orders exactly where the objective draws from them."""
     from arjax.objectives import OBJECTIVES, make_objective
 
     objective = make_objective(config.objective)
-    if objective.NEEDS_ORDERS and not config.model.orders:
+    orders = config.model.orders if config.model.kind == "autoregressive" else ""
+    if config.evaluate.num_orders > 1 and not orders:
+        raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
+    if objective.NEEDS_ORDERS and not orders:
         name = parse_call(config.objective)[0]
         raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8)")
-    if config.model.orders and not objective.NEEDS_ORDERS:
+    if orders and not objective.NEEDS_ORDERS:
         able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS)
         raise UserError(f"config.model.orders needs the objective {able}, not {config.objective!r}")
 

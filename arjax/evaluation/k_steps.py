@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -11,9 +10,8 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.data.batches import eval_batches
+from arjax.evaluation.bounds import split_bound
 from arjax.models import AutoregressiveModel
-from arjax.models.checks import as_values
 from arjax.samplers.parallel import MEASURED
 from arjax.samplers.rounds import check_rounds, k_step_log_prob, measure_losses
 from arjax.samplers.schedules import check_schedule, make_sizes
@@ -76,31 +74,9 @@ def k_step_scores(
     """
     sizes = round_sizes(model, params, dataset, steps, schedule)
 
-    @jax.jit
-    def score(model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, ...]:
-        weight_B, batch = batch.weight, batch.replace(weight=None)
-        transform_key, order_key = jax.random.split(key)
-        if dataset.transform is not None:
-            batch = dataset.transform(transform_key, batch, False)
-        batch = Batch(as_values(model.event, batch.x), batch.context, batch.mask)
-        orders = jax.vmap(model.orders.draw)(jax.random.split(order_key, len(batch)))
-        log_prob_B, sites_B = k_step_log_prob(model, params, batch, orders, sizes)
-        return log_prob_B, sites_B, weight_B
+    def log_prob(model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
+        return k_step_log_prob(model, params, batch, orders, sizes)
 
-    found, key = [], jax.random.key(seed)
-    for i, batch in enumerate(eval_batches(dataset.splits[split], batch_size)):
-        found.append([np.asarray(a, np.float64) for a in score(model, params, batch, jax.random.fold_in(key, i))])
-        found[-1][0] -= _log_scale(dataset, batch)
-    log_prob_N, sites_N, weight_N = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    nats_N = -log_prob_N[(weight_N > 0) & (sites_N > 0)]
-    stderr = nats_N.std(ddof=1) / math.sqrt(len(nats_N)) if len(nats_N) > 1 else 0.0
-    return {"k_step_bound_nats": float(nats_N.mean()), "k_step_bound_stderr": float(stderr), "k_steps": len(sizes)}
-
-
-def _log_scale(dataset: Dataset, batch: Batch) -> np.ndarray | float:
-    """What the units of standardised data add to the nats of each example."""
-    log_scale_D = np.asarray(dataset.log_scale_D, np.float64)
-    if batch.mask is None:
-        return float(np.broadcast_to(log_scale_D, dataset.event.num_sites).sum())
-    counted_BD = np.asarray(batch.mask).reshape(len(batch), -1) > 0
-    return np.where(counted_BD, log_scale_D, 0.0).sum(-1)
+    mean, stderr = split_bound(model, params, dataset, split, log_prob, batch_size=batch_size, seed=seed)
+    return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}

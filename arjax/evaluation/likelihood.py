@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -45,6 +46,7 @@ def eval_step(
     log_scale_D: np.ndarray | float = 0.0,
     orders: Factorization | None = None,
     hidden: Hidden | None = None,
+    key: jax.Array | None = None,
 ) -> Rows:
     """Negative log-likelihood in nats and number of scored sites of every row of a batch, float32[B] each.
 
@@ -52,20 +54,26 @@ def eval_step(
     `orders`, K factorizations in one (each array with a first axis of length K), the likelihood is that of their
     mixture, p(x) = 1/K sum_k p(x | order k), and `by_order` [B, K] has that of each. The orders are computed one after
     another, so K costs time and no memory. With `hidden`, it is the likelihood of these sites given the visible ones,
-    in one order that visits the visible sites first.
+    in one order that visits the visible sites first. `key` is that of scores which are drawn; the terms of a score are
+    `terms/NAME` [B], as they are.
     """
     num = len(batch)
     counted = jnp.ones((num, *model.event.grid_shape), bool) if batch.mask is None else batch.mask > 0
     if hidden is not None:
         counted = counted & jnp.asarray(hidden.sites)
         batch = batch.replace(mask=counted)
+    terms = {}
 
     def score(factorization: Factorization | None) -> jax.Array:
         if hidden is not None:
             more = {"context": batch.context, "mask": batch.mask}
             return -model.conditional_log_prob(params, batch.x, query=hidden.sites, evidence=hidden.visible, **more)
         more = {} if factorization is None else {"factorization": factorization}
-        return -model.score(params, batch, **more).log_prob
+        if key is not None:
+            more["key"] = key
+        found = model.score(params, batch, **more)
+        terms.update({f"terms/{name}": term_B for name, term_B in found.terms.items()})
+        return -found.log_prob
 
     counted_BD = counted.reshape(num, -1)
     added_B = jnp.where(counted_BD, jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
@@ -75,7 +83,7 @@ def eval_step(
     else:
         by_order["by_order"] = jax.lax.map(score, orders).T + added_B[:, None]
         nll_B = mixture_nll(by_order["by_order"])
-    return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | by_order
+    return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | by_order | terms
 
 
 def mixture_nll(nll_BK: jax.Array) -> jax.Array:
@@ -131,7 +139,9 @@ class Evaluator:
             weight_B, batch = batch.weight, batch.replace(weight=None)
             if dataset.transform is not None:
                 batch = dataset.transform(key, batch, False)
-            return eval_step(model, params, batch, dataset.log_scale_D, orders, hidden) | {"weight": weight_B}
+            own_key = None if model.kind == "exact" else jax.random.fold_in(key, 1)
+            found = eval_step(model, params, batch, dataset.log_scale_D, orders, hidden, own_key)
+            return found | {"weight": weight_B}
 
         self._score = jax.jit(score, **out)
 
@@ -139,7 +149,8 @@ class Evaluator:
         """Scores a split; see `evaluate` for the result and errors."""
         whole = self.rows(params, split)
         scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.text_unit)
-        return scores | (summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {})
+        orders = summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {}
+        return scores | summarize_terms(whole) | orders
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
         """The scores of each example of a split, as `eval_step` names them, float64[N]; raises as `evaluate`."""
@@ -214,6 +225,20 @@ def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
         "negative_elbo_stderr": float(means_K.std(ddof=1) / math.sqrt(num_orders)) if num_orders > 1 else 0.0,
         "nll_nats_by_num_orders": [float(value) for value in -log_sum_BK.mean(0)],
     }
+
+
+def summarize_terms(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The means of the terms of a score over the examples: `NAME_nats`, which add up to those of the score (but for the
+    units of standardised data), and `NAME_stderr`.
+    """
+    counted = rows["sites"] > 0
+    found = {}
+    for name in rows:
+        if name.startswith("terms/"):
+            term = name.removeprefix("terms/")
+            values = rows[name][counted]
+            found |= {f"{term}_nats": float(values.mean()), f"{term}_stderr": _stderr(values)}
+    return found
 
 
 def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = "") -> dict[str, float]:

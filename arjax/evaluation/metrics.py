@@ -30,6 +30,13 @@ SCORES = (
     "k_step_bound_nats",
     "k_step_bound_stderr",
     "k_steps",
+    "importance_bound_nats",
+    "importance_bound_stderr",
+    "importance_samples",
+    "reconstruction_nats",
+    "reconstruction_stderr",
+    "kl_nats",
+    "kl_stderr",
 )
 #: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.
 OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)

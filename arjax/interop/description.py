@@ -1,4 +1,5 @@
 """A model as JSON and named arrays, and back: its event, context, network, conditional and orders, nothing of a config.
+A model that is made of models is described by its kind and its fields.
 
 The orders are written as arrays (the sites in order, the sizes of the blocks), not by their names: orders that were
 computed from training data are restored without the data.
@@ -16,13 +17,14 @@ from arjax.conditionals import CONDITIONALS, Conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders, from_order
-from arjax.models import AutoregressiveModel
+from arjax.models import AutoregressiveModel, Model
+from arjax.models.kinds import MODEL_CLASSES
 from arjax.networks import NETWORKS
 
 Arrays = dict[str, np.ndarray]
 
 
-def describe(model: AutoregressiveModel, prefix: str = "model") -> tuple[dict[str, Any], Arrays]:
+def describe(model: Model, prefix: str = "model") -> tuple[dict[str, Any], Arrays]:
     """The parts of a model: a JSON object, and the arrays of its orders by names that begin with `prefix`.
 
     Raises:
@@ -32,7 +34,7 @@ def describe(model: AutoregressiveModel, prefix: str = "model") -> tuple[dict[st
     return _Writer(arrays).model(model, prefix), arrays
 
 
-def rebuild(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> AutoregressiveModel:
+def rebuild(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
     """The inverse of `describe`.
 
     Raises:
@@ -47,7 +49,30 @@ class _Writer:
     def __init__(self, arrays: Arrays):
         self._arrays = arrays
 
-    def model(self, model: AutoregressiveModel, path: str) -> dict[str, Any]:
+    def model(self, model: Model, path: str) -> dict[str, Any]:
+        if isinstance(model, AutoregressiveModel):
+            return self.autoregressive(model, path)
+        fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+        return {
+            "kind": _name_of(MODEL_CLASSES, type(model)),
+            "fields": {name: self.field(value, f"{path}/{name}") for name, value in fields.items()},
+        }
+
+    def field(self, value: Any, path: str) -> Any:
+        """A field of a model that is made of others."""
+        if hasattr(value, "score"):
+            return {"model": self.model(value, path)}
+        if isinstance(value, tuple) and value and all(hasattr(each, "score") for each in value):
+            return {"models": [self.model(each, f"{path}/{i}") for i, each in enumerate(value)]}
+        if isinstance(value, Conditional):
+            return {"conditional": self.conditional(value, path)}
+        if isinstance(value, EventSpec):
+            return {"event": dataclasses.asdict(value)}
+        if value is not None and not isinstance(value, bool | int | float | str | tuple):
+            raise UserError(f"a model with the field {path!r} cannot be saved: {value!r}")
+        return {"value": value}
+
+    def autoregressive(self, model: AutoregressiveModel, path: str) -> dict[str, Any]:
         network, family = model.network, type(model.network)
         name = _name_of(NETWORKS, family)
         return {
@@ -95,7 +120,20 @@ class _Reader:
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         self._arrays = arrays
 
-    def model(self, found: Mapping[str, Any]) -> AutoregressiveModel:
+    def model(self, found: Mapping[str, Any]) -> Model:
+        if "kind" not in found:
+            return self.autoregressive(found)
+        return MODEL_CLASSES.get(found["kind"])(**{name: self.field(part) for name, part in found["fields"].items()})
+
+    def field(self, found: Mapping[str, Any]) -> Any:
+        """The inverse of that of the writer."""
+        ((kind, value),) = found.items()
+        if kind == "models":
+            return tuple(map(self.model, value))
+        read = {"model": self.model, "conditional": self.conditional, "event": _event, "value": _tuples}
+        return read[kind](value)
+
+    def autoregressive(self, found: Mapping[str, Any]) -> AutoregressiveModel:
         context = ContextSpec(**{name: _event(part) for name, part in found["context"].items()})
         options = dict(found["network"])
         name = options.pop("name")
@@ -139,6 +177,11 @@ class _Reader:
 
     def orders(self, found: Mapping[str, Any]) -> Orders:
         return Orders(self.factorization(found["first"]), self._arrays.get(f"{found['arrays']}/pool"))
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists for tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _event(found: Mapping[str, Any]) -> EventSpec:

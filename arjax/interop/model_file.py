@@ -31,7 +31,7 @@ from arjax.core.values import parse_json
 from arjax.core.version import __version__
 from arjax.interop.description import describe, rebuild
 from arjax.interop.tensors import open_tensors
-from arjax.models import AutoregressiveModel
+from arjax.models import Model
 from arjax.models.checks import check_params
 
 KEY, FORMAT = "arjax", 1
@@ -47,7 +47,7 @@ class SavedModel(NamedTuple):
       about: further facts from the time when it was saved: data, scores, config.
     """
 
-    model: AutoregressiveModel
+    model: Model
     params: Any
     shift: np.ndarray | None
     scale: np.ndarray | None

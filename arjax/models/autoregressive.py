@@ -17,6 +17,7 @@ from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders, order_name
+from arjax.models.base import BaseModel
 from arjax.models.checks import (
     as_context,
     as_mask,
@@ -38,12 +39,13 @@ Params = Any
 @functools.partial(jax.jit, static_argnums=0)
 def _init(network: Network, key: jax.Array, x: jax.Array, factorization: Factorization, context) -> Params:
     """One compiled program: operation by operation, a Transformer would take several times as long."""
-    return network.init(key, x, factorization, context)["params"]
+    variables = network.init(key, x, factorization, context)
+    return variables.get("params", {})  # a network may have nothing to learn
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class AutoregressiveModel:
+class AutoregressiveModel(BaseModel):
     """p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t.
 
     Within a step they are independent given x_<t, unless the conditional is joint: then it keeps their dependence.
@@ -80,11 +82,6 @@ class AutoregressiveModel:
         return f"{type(self).__name__}({'; '.join(parts)})"
 
     @property
-    def num_params(self) -> int:
-        """Number of parameters."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.param_shapes))
-
-    @property
     def event(self) -> EventSpec:
         """Shape and kind of one example."""
         return self.network.event
@@ -102,22 +99,9 @@ class AutoregressiveModel:
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
         return params if of_conditional is None else params | {CONDITIONAL: of_conditional}
 
-    @functools.cached_property
-    def param_shapes(self) -> Params:
-        """Shapes and types of the parameters, by the names of `init`."""
-        return jax.eval_shape(self.init, jax.random.key(0))
-
     def head(self, params: Params, train: bool = False, key: jax.Array | None = None) -> Conditional:
         """The conditional with its own parameters, where it has any; with `train` its dropout is on."""
         return bound(self.conditional, params, train, key)
-
-    def dummy_batch(self, batch_size: int) -> Batch:
-        """An all-zero batch of the right shapes and types."""
-
-        def zeros(spec: EventSpec) -> jax.Array:
-            return jnp.zeros((batch_size, *spec.shape), spec.dtype)
-
-        return Batch(zeros(self.event), {name: zeros(part) for name, part in self.context_spec.parts})
 
     @takes_params
     def features(
@@ -257,9 +241,23 @@ class AutoregressiveModel:
         """
         return self.draw(params, keys_of(key, num), **options).x
 
+    @property
+    def sampled(self) -> AutoregressiveModel:
+        """The model itself."""
+        return self
+
     def draw(self, params: Params, keys: jax.Array, **options) -> Draw:
         """Draws an example for each of the keys, with statistics; `sampler`, `given`, `observed`, `context`,
         `temperature`, `top_k`, `top_p`, `min_p`, `end`: see `arjax.models.sampling.draw`. Draws of another length than
         the examples are `arjax.models.longer.draw_longer`.
         """
         return draw(self, params, keys, **options)
+
+
+def need_steps(model: Any, asked: str) -> AutoregressiveModel:
+    """The model; raises `UserError` where it is of a kind without conditionals of its own, which `asked` needs."""
+    if not isinstance(model, AutoregressiveModel):
+        raise UserError(
+            f"{asked} needs the conditionals of an autoregressive model, which {type(model).__name__} has not"
+        )
+    return model

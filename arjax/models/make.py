@@ -49,8 +49,7 @@ def make_model(
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
     options = NETWORKS.resolve(network, options)
-    if dtype not in DTYPES:
-        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    check_dtype(dtype)
     values = None if data is None else _examples(event, data)
     if graph and orders:
         raise UserError("a dependency graph goes with one order: leave model.orders or model.graph empty")
@@ -59,6 +58,7 @@ def make_model(
     if several is not None and not several.has(factorization):
         factorization = several.first  # samples and queries need an order that is trained
     family = NETWORKS.get(network)
+    family.check_context(context, options)
     check_network(network, event, factorization, options)
     if several is not None:
         _check_orders(network, event, factorization, several, options)
@@ -66,6 +66,12 @@ def make_model(
     _check_head(head, factorization)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization, several)
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises `UserError` for a compute type that there is not."""
+    if dtype not in DTYPES:
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
 
 
 def _examples(event: EventSpec, data: Any) -> np.ndarray:

@@ -87,6 +87,10 @@ class Network(nn.Module):
         """Raises `UserError` in one sentence when the family cannot support this event, factorization or options."""
 
     @classmethod
+    def check_context(cls, context: ContextSpec, options: Mapping[str, Any]) -> None:
+        """Raises `UserError` when the family cannot take this context, or needs another for these options."""
+
+    @classmethod
     def check_several_orders(cls, options: Mapping[str, Any]) -> None:
         """Raises `UserError` when the family, with these options, has no input for the site that comes next.
 

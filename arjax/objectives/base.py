@@ -97,6 +97,8 @@ class Objective:
 
     #: Whether it draws from `model.orders`, which then must not be empty.
     NEEDS_ORDERS: ClassVar[bool] = False
+    #: The kind of model that it is checked with by the laws, see `MODEL_KINDS`.
+    KIND: ClassVar[str] = "autoregressive"
 
     def check(self, model: Model) -> None:
         """Raises `UserError` when the model cannot be trained by this objective; called before anything compiles."""

@@ -58,6 +58,7 @@ class Population:
         if strategy not in ("", *STRATEGIES):
             raise UserError(f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}")
         self.strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
+        check_autoregressive(config)
         self.config, self.seeds = config.copy_and_resolve_references(), tuple(int(seed) for seed in seeds)
         self.config.model.ordering = next((order for order in orders if isinstance(order, str)), "raster")
         self.config.mesh.update(data=-1, fsdp=1, tensor=1)
@@ -133,6 +134,14 @@ class Population:
                 parts.append((nll_OSB[..., keep_B], sites_B[keep_B]))
         nll, sites = zip(*parts, strict=True)
         return np.concatenate(nll, axis=-1), np.concatenate(sites)
+
+
+def check_autoregressive(config: ConfigDict) -> None:
+    """Raises `UserError` for a kind of model without an order."""
+    if config.model.kind != "autoregressive":
+        raise UserError(
+            f"the members of a population differ in their orders, and the kind {config.model.kind!r} has none"
+        )
 
 
 def shared_setup(config: ConfigDict) -> Setup:

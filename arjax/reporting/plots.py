@@ -48,6 +48,22 @@ def sample_figure(samples: np.ndarray, real: np.ndarray | None = None, max_value
     return figure
 
 
+def tiles_figure(images: np.ndarray, columns: int, title: str, max_value: float | None = None) -> Any:
+    """Images [N, H, W] or [N, H, W, 3] as tiles, `columns` in a row.
+
+    `max_value`: the value drawn as white; by default the largest one present.
+    """
+    top = float(images.max()) if max_value is None else max_value
+    tile = tile_images(images / max(top, 1e-12), columns)
+    inches = 6.4
+    figure = new_figure(inches, inches * tile.shape[0] / tile.shape[1] + 0.35)
+    (axis,) = row_of_axes(figure, 1)
+    axis.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.set_title(title, fontsize=11)
+    axis.axis("off")
+    return figure
+
+
 def _columns(count: int) -> int:
     """Images per row: about a square, and full rows where a number near it allows them."""
     root = math.ceil(math.sqrt(count))

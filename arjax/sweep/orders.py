@@ -34,7 +34,7 @@ def draw_orders(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) ->
     titles = {}
     for run in runs:
         config, results = read_config(folders[run.name]), read_results(folders[run.name])
-        if config and results:
+        if config and results and "ordering" in config["model"]:
             key = all_but_order_and_seed(config), run.metric
             ordering = run.ordering or config["model"]["ordering"]
             panels.setdefault(key, {}).setdefault(ordering, []).append(results[run.metric])

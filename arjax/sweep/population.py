@@ -21,7 +21,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import writing
 from arjax.core.folders import only_run_in, writable_folder
 from arjax.population.outcome import write_member
-from arjax.population.population import Population, factorization_of, shared_setup
+from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population
 from arjax.sweep.executors import LOG_NAME
 from arjax.sweep.orders import all_but_order_and_seed
@@ -41,6 +41,7 @@ class Job:
     @property
     def place(self) -> tuple[str, int]:
         """Its order and seed."""
+        check_autoregressive(self.config)
         return self.config.model.ordering, self.config.seed
 
 

@@ -11,6 +11,7 @@
 from arjax.testing.conditional import check_conditional, conditional_laws
 from arjax.testing.examples import CONTEXTS, EVENTS
 from arjax.testing.laws import LawBroken
+from arjax.testing.model import check_model, model_laws
 from arjax.testing.network import check_network, network_laws
 from arjax.testing.objective import check_objective, objective_laws
 from arjax.testing.order import check_ordering_laws, check_partition_laws, ordering_laws, partition_laws
@@ -21,12 +22,14 @@ __all__ = [
     "EVENTS",
     "LawBroken",
     "check_conditional",
+    "check_model",
     "check_network",
     "check_objective",
     "check_ordering_laws",
     "check_partition_laws",
     "check_sampler",
     "conditional_laws",
+    "model_laws",
     "network_laws",
     "objective_laws",
     "ordering_laws",

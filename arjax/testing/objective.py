@@ -12,6 +12,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.models import MODEL_KINDS, make_any_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import EVENTS, random_x
 from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
@@ -27,7 +28,7 @@ def objective_laws(call: str, *, network: str = "made", orders: str = "") -> Cal
 
     Args:
       call: its call string. An objective with companions is checked without them.
-      network: of the small model that it trains.
+      network: of the small model that it trains, where that is autoregressive.
       orders: of that model; `pool(num=4)` where the objective draws from orders and none are named.
     """
     return as_test(_laws(call, network, orders))
@@ -52,7 +53,11 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
     """The loss and its gradients as one compiled program, and fresh parameters of the model and of the objective."""
     orders = orders or ("pool(num=4)" if objective.NEEDS_ORDERS else "")
     try:
-        model = supported(network, EVENTS["binary"], "raster", "sites", orders=orders)
+        if objective.KIND == "autoregressive":
+            model = supported(network, EVENTS["binary"], "raster", "sites", orders=orders)
+        else:
+            small = next(iter(MODEL_KINDS.get(objective.KIND).small.values()))
+            model = make_any_model(EVENTS["binary"], small.choice)
         objective.check(model)
     except UserError as refusal:
         raise NotSupported(str(refusal)) from refusal

@@ -266,7 +266,7 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
     params, best_step, about = restore_params(setup, workdir)
     results = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
     results["unit"] = setup.model.event.unit
-    results |= trainee.evaluator(params, split) | setup.k_step_scores(params, split)
+    results |= trainee.evaluator(params, split) | setup.further_scores(params, split)
     sites_per_step = setup.train.batch_size * setup.model.event.num_sites
     results |= validation_scores(about)
     results |= {

@@ -63,6 +63,12 @@ def sgd(b1: float = 0.9, weight_decay: float = 0.0, decay_pattern: str = DECAYIN
     return [*decay(weight_decay, decay_pattern), optax.trace(b1)]
 
 
+@OPTIMIZERS.register("adagrad")
+def adagrad(initial_accumulator: float = 0.1, eps: float = 1e-7) -> list[Transformation]:
+    """Adagrad (Duchi, Hazan & Singer, 2011): rates fall with the sum of the squared gradients of each parameter."""
+    return [optax.scale_by_rss(initial_accumulator, eps)]
+
+
 def make_optimizer(
     name: str,
     learning_rate: float,

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.data import Dataset
+from arjax.evaluation.bounds import importance_scores
 from arjax.evaluation.k_steps import k_step_scores
 from arjax.models import Model
 from arjax.objectives import Companion
@@ -60,6 +61,7 @@ class EvaluateOptions:
       num_orders: orders that an order-agnostic model is averaged over.
       steps: rounds of the k-step bound; 0: no bound.
       schedule: of their sizes.
+      samples: k of the importance-weighted bound; 0: no such bound.
     """
 
     batch_size: int = 128
@@ -67,6 +69,7 @@ class EvaluateOptions:
     num_orders: int = 1
     steps: int = 0
     schedule: str = "uniform"
+    samples: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,14 +142,16 @@ class Setup:
         """The frozen models that the objective reads, by name; raises `UserError` when one cannot be read."""
         return {name: self.open_run(workdir) for name, workdir in self.recipe.objective.companions().items()}
 
-    def k_step_scores(self, params: Any, split: str) -> dict[str, float]:
-        """The k-step bound of a split, as `evaluate` asks for it; nothing where it does not."""
-        options = self.evaluate
-        if not options.steps:
-            return {}
-        rounds = {"steps": options.steps, "schedule": options.schedule}
+    def further_scores(self, params: Any, split: str) -> dict[str, float]:
+        """The bounds of a split that `evaluate` asks for beside its score: of k steps, of k samples; or none."""
+        options, found = self.evaluate, {}
         rest = {"batch_size": options.batch_size, "seed": self.seed}
-        return k_step_scores(self.model, params, self.dataset, split, **rounds, **rest)
+        if options.steps:
+            rounds = {"steps": options.steps, "schedule": options.schedule}
+            found |= k_step_scores(self.model, params, self.dataset, split, **rounds, **rest)
+        if options.samples:
+            found |= importance_scores(self.model, params, self.dataset, split, samples=options.samples, **rest)
+        return found
 
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.

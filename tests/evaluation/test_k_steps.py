@@ -132,10 +132,10 @@ def test_a_config_asks_for_the_bound():
     """What a run reports beside its scores; a model without the bound is refused when it is built."""
     setup = build(config(steps=2, schedule="cosine", batch_size=100))
     params = setup.model.init(jax.random.key(0))
-    scores = setup.k_step_scores(params, "test")
+    scores = setup.further_scores(params, "test")
     assert scores["k_steps"] == 2 and set(scores) <= set(SCORES)
     assert "at most" in describe_scores(scores | {"nll_nats": 1.0})
-    assert build(config()).k_step_scores(params, "test") == {}
+    assert build(config()).further_scores(params, "test") == {}
     other = config(steps=2)
     other.model.orders, other.objective = "", "teacher_forcing"
     with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):

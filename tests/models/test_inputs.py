@@ -312,7 +312,7 @@ def test_wrong_inputs_of_a_model(call, message):
 def test_an_integer_is_no_key_of_an_objective():
     model = make_model(EVENT, "made", hidden_sizes=(4,), orders="uniform", dropout=0.5)
     params = random_like(model.param_shapes)
-    for name in OBJECTIVES.names():
+    for name in (name for name in OBJECTIVES.names() if OBJECTIVES.get(name).KIND == "autoregressive"):
         with pytest.raises(UserError, match="a random key is one key"):
             objective = make_objective(name)
             objective.loss(model, params, objective.init(model, KEY), Batch(X), Step(0))

@@ -121,7 +121,8 @@ WEIGHTED = {
 
 
 def test_all_objectives_are_held_to_the_weights():
-    assert {text.split("(")[0] for text in WEIGHTED} == set(OBJECTIVES.names())
+    of_networks = {name for name in OBJECTIVES.names() if OBJECTIVES.get(name).KIND == "autoregressive"}
+    assert {text.split("(")[0] for text in WEIGHTED} == of_networks
 
 
 @pytest.mark.parametrize(("network", "masked"), [("made", False), ("deep_nade", True)])

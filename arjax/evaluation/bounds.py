@@ -1,0 +1,94 @@
+"""Bounds that take more work than a score: means over a split, and what training asks for of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.data import Dataset
+from arjax.data.batches import eval_batches
+from arjax.models import LatentModel, Model
+from arjax.models.checks import as_values
+
+
+def split_bound(
+    model: Model,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    log_prob: Callable[[Model, Any, Batch, jax.Array], tuple[jax.Array, jax.Array]],
+    *,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The mean over the examples of a split of -log_prob in nats, in the units of the data, and its standard error.
+
+    Args:
+      model: the model.
+      params: its parameters.
+      dataset: has the split.
+      split: "train", "validation" or "test".
+      log_prob: (model, params, batch, key) -> a bound of each example, float32[B] nats, and its scored sites, [B].
+      batch_size: rows per batch.
+      seed: of the keys; each batch has its own.
+    """
+
+    @jax.jit
+    def score(model: Model, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, ...]:
+        weight_B, batch = batch.weight, batch.replace(weight=None)
+        transform_key, key = jax.random.split(key)
+        if dataset.transform is not None:
+            batch = dataset.transform(transform_key, batch, False)
+        batch = Batch(as_values(model.event, batch.x), batch.context, batch.mask)
+        return *log_prob(model, params, batch, key), weight_B
+
+    found, key = [], jax.random.key(seed)
+    for i, batch in enumerate(eval_batches(dataset.splits[split], batch_size)):
+        found.append([np.asarray(a, np.float64) for a in score(model, params, batch, jax.random.fold_in(key, i))])
+        found[-1][0] -= _log_scale(dataset, batch)
+    log_prob_N, sites_N, weight_N = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    nats_N = -log_prob_N[(weight_N > 0) & (sites_N > 0)]
+    stderr = nats_N.std(ddof=1) / math.sqrt(len(nats_N)) if len(nats_N) > 1 else 0.0
+    return float(nats_N.mean()), float(stderr)
+
+
+def _log_scale(dataset: Dataset, batch: Batch) -> np.ndarray | float:
+    """What the units of standardised data add to the nats of each example."""
+    log_scale_D = np.asarray(dataset.log_scale_D, np.float64)
+    if batch.mask is None:
+        return float(np.broadcast_to(log_scale_D, dataset.event.num_sites).sum())
+    counted_BD = np.asarray(batch.mask).reshape(len(batch), -1) > 0
+    return np.where(counted_BD, log_scale_D, 0.0).sum(-1)
+
+
+def check_samples(model: Model) -> None:
+    """Raises `UserError` unless the model has latents, of which several can be drawn."""
+    if not isinstance(model, LatentModel):
+        raise UserError("config.evaluate.samples counts latents of each example: it needs a model of the kind latent")
+
+
+def importance_scores(
+    model: LatentModel, params: Any, dataset: Dataset, split: str, *, samples: int, batch_size: int, seed: int
+) -> dict[str, float]:
+    """The importance-weighted bound L_k of a split, see `LatentModel.importance_bound`.
+
+    Returns:
+      `importance_bound_nats`, `importance_bound_stderr` (over the examples), `importance_samples` k.
+
+    Raises:
+      UserError: the model has no latents.
+    """
+    check_samples(model)
+
+    def log_prob(model: LatentModel, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        sites = np.ones(len(batch)) if batch.mask is None else (batch.mask > 0).reshape(len(batch), -1).sum(-1)
+        return model.importance_bound(params, batch, key, samples), sites
+
+    mean, stderr = split_bound(model, params, dataset, split, log_prob, batch_size=batch_size, seed=seed)
+    return {"importance_bound_nats": mean, "importance_bound_stderr": stderr, "importance_samples": samples}

@@ -1,0 +1,253 @@
+"""Latent-variable models: p(x | c) = integral of p(z | c) p(x | z, c) over z, scored by bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.base import BaseModel, Model, Params, key_needed
+from arjax.models.checks import as_context, check_key, check_params
+from arjax.models.kinds import MODEL_CLASSES, Assembly, Choice, Small, model_kind
+from arjax.models.sampling import num_keys
+from arjax.samplers import Draw, Sampler
+
+#: Names of the parts of the contexts that the parts of a latent model add.
+LATENT, DATA = "z", "x"
+
+
+class Weights(NamedTuple):
+    """K latents drawn from the posterior of each of B examples; all terms in nats, float32[K, B].
+
+    Attributes:
+      latents: [K, B, *shape of z].
+      reconstruction: log p(x | z).
+      log_prior: log p(z), or an estimate of it whose exponential is unbiased where the prior has latents itself.
+      log_posterior: log q(z | x).
+    """
+
+    latents: jax.Array
+    reconstruction: jax.Array
+    log_prior: jax.Array
+    log_posterior: jax.Array
+
+    @property
+    def log_weight(self) -> jax.Array:
+        """log p(x, z) - log q(z | x): its exponential is an unbiased estimate of p(x)."""
+        return self.reconstruction + self.log_prior - self.log_posterior
+
+
+@MODEL_CLASSES.register("latent")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class LatentModel(BaseModel):
+    """p(x | c) = E over p(z | c) of p(x | z, c), a product of two conditionals with z never seen.
+
+    Scored by the evidence lower bound with one latent (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014,
+    equation 3), whose mean is E_q[log p(x | z)] - KL(q(z | x) | p(z)), or by `importance_bound` (Burda, Grosse &
+    Salakhutdinov, "Importance Weighted Autoencoders", 2016, equation 8). Several stochastic layers are a prior that is
+    a latent model itself.
+
+    Attributes:
+      prior: p(z | c), any model.
+      likelihood: p(x | z, c), any model; z is the part "z" of its context.
+      posterior: q(z | x, c), a network that reads x, the part "x" of its context, and no site of z.
+    """
+
+    prior: Model
+    likelihood: Model
+    posterior: AutoregressiveModel
+
+    kind: ClassVar[str] = "bound"
+
+    def __repr__(self) -> str:
+        parts = f"prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r}"
+        return f"LatentModel({parts})"
+
+    @property
+    def event(self) -> EventSpec:
+        """Shape and kind of x."""
+        return self.likelihood.event
+
+    @property
+    def latent_event(self) -> EventSpec:
+        """Shape and kind of z."""
+        return self.prior.event
+
+    @property
+    def context_spec(self) -> ContextSpec:
+        """The context c, without z."""
+        return self.prior.context_spec
+
+    def init(self, key: jax.Array) -> Params:
+        """Parameters of the three parts by their names."""
+        keys = jax.random.split(key, 3)
+        parts = {"prior": self.prior, "likelihood": self.likelihood, "posterior": self.posterior}
+        return {name: part.init(k) for (name, part), k in zip(parts.items(), keys, strict=True)}
+
+    def weights(self, params: Params, batch: Batch, key: jax.Array, num: int = 1, *, train: bool = False) -> Weights:
+        """`num` latents of each example from q(z | x), and the terms of their weights; see `Weights`."""
+        check_params(self.param_shapes, params)
+        check_key(key)
+        draw_key, *keys = jax.random.split(key, 4)
+        head, features = self._posterior(params["posterior"], batch, train, keys[0])
+        features = jnp.broadcast_to(features, (num, *features.shape))
+        z = head.sample(draw_key, features).astype(self.latent_event.dtype)
+        log_q = head.log_prob(features, z).reshape(*z.shape[:2], -1).sum(-1)
+        many = jax.tree.map(lambda leaf: _repeated(leaf, num), batch.replace(weight=None))
+        flat = z.reshape(-1, *self.latent_event.shape)
+        log_prior = self.prior.score(params["prior"], Batch(flat, many.context), key=keys[1], train=train).log_prob
+        given = many.replace(context={**many.context, LATENT: flat})
+        log_x = self.likelihood.score(params["likelihood"], given, key=keys[2], train=train).log_prob
+        return Weights(z, log_x.reshape(num, -1), log_prior.reshape(num, -1), log_q)
+
+    def _posterior(self, params: Params, batch: Batch, train: bool, key: jax.Array | None) -> tuple[Any, jax.Array]:
+        """The conditional of z, and its features [B, *grid of z, F]."""
+        dummy = jnp.zeros((len(batch), *self.latent_event.shape), self.latent_event.dtype)
+        context = {**batch.context, DATA: batch.x}
+        features = self.posterior.features(params, dummy, context=context, train=train, key=key if train else None)
+        return self.posterior.head(params, train, key), features
+
+    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
+        """The evidence lower bound with one latent for each example; its terms are `reconstruction` and `kl`.
+
+        Its mean over keys is the bound. Raises `UserError` without a `key`.
+        """
+        found = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), train=train)
+        terms = {"reconstruction": -found.reconstruction[0], "kl": (found.log_posterior - found.log_prior)[0]}
+        return Score(found.log_weight[0], self.kind, terms)
+
+    def importance_bound(
+        self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once: int = 50
+    ) -> jax.Array:
+        """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of `at_once`.
+
+        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1).
+        """
+        at_once = min(at_once, samples)
+
+        def add(total_B: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
+            log_w_kB = self.weights(params, batch, jax.random.fold_in(key, i), at_once).log_weight
+            counts_k1 = (i * at_once + jnp.arange(at_once) < samples)[:, None]
+            log_w_kB = jnp.where(counts_k1, log_w_kB, -jnp.inf)
+            return jnp.logaddexp(total_B, jax.nn.logsumexp(log_w_kB, 0)), None
+
+        total_B, _ = jax.lax.scan(add, jnp.full(len(batch), -jnp.inf), jnp.arange(-(-samples // at_once)))
+        return total_B - math.log(samples)
+
+    def encode(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
+        """The most probable z under q(z | x), the mean of a Gaussian: [B, *shape of z]."""
+        head, features = self._posterior(params["posterior"], self.checked_batch(x, context), False, None)
+        return head.mode(features)
+
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        *,
+        sampler: str | Sampler = "cached",
+        context: Any = None,
+        latents: jax.Array | None = None,
+        given: Any = None,
+        observed: Any = None,
+        **options: Any,
+    ) -> Draw:
+        """z from the prior, then x from the likelihood by the sampler; `latents` [B, *shape of z] stand for the former.
+
+        Other options, such as `temperature`, are those of the draw from the likelihood. The calls of both are counted.
+
+        Raises:
+          UserError: observed sites: their posterior is not known. Otherwise as the draws of the parts.
+        """
+        self.refuse({"given": given, "observed": observed})
+        num = num_keys(keys)
+        context = as_context(self.context_spec, context, num, one_for_all=True) or {}
+        of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        place = {"place": options["place"]} if "place" in options else {}
+        stats = {}
+        if latents is None:
+            latents, stats = self.prior.draw(params["prior"], of_prior, context=context or None, **place)
+        x, found = self.likelihood.draw(
+            params["likelihood"], of_likelihood, sampler=sampler, context={**context, LATENT: latents}, **options
+        )
+        return Draw(x, {name: value + stats[name] if name in stats else value for name, value in found.items()})
+
+    @property
+    def sampled(self) -> AutoregressiveModel:
+        """The likelihood: a sampler goes through its steps."""
+        return self.likelihood.sampled
+
+    def sampled_params(self, params: Params) -> Params:
+        """Those of the likelihood."""
+        return self.likelihood.sampled_params(params["likelihood"])
+
+
+def _repeated(leaf: jax.Array, num: int) -> jax.Array:
+    """[B, ...] -> [num * B, ...], all examples once and then again."""
+    return jnp.broadcast_to(leaf, (num, *leaf.shape)).reshape(-1, *leaf.shape[1:])
+
+
+def check_posterior(posterior: Any) -> None:
+    """Raises `UserError` unless z can be drawn from q(z | x) at once, with gradients or with a probability."""
+    if not isinstance(posterior, AutoregressiveModel):
+        raise UserError("it is one network and one conditional, of the kind autoregressive")
+    if posterior.network.dependencies(posterior.factorization).any():
+        raise UserError(
+            "its sites are independent given x: take the network independent, or another that reads no site"
+        )
+    if posterior.conditional.joint or posterior.conditional.init(jax.random.key(0)) is not None:
+        raise UserError("its conditional must draw each site by itself, such as gaussian or bernoulli")
+    if posterior.event.kind == "real" and not posterior.conditional.REPARAMETERISED:
+        raise UserError("its conditional must pass gradients through its draws, as gaussian does")
+
+
+def _small(latents: tuple[int, ...], values: str) -> Choice:
+    """Few latents, for the laws."""
+    network = Choice(network="independent", network_options={"hidden_sizes": (6,)})
+    parts = {"prior": Choice(network="made"), "likelihood": network, "posterior": network}
+    return Choice("latent", {"latents": latents, "values": values}, parts=parts)
+
+
+SMALL = {
+    "real": Small(_small((3,), "real"), EventSpec((2, 2))),
+    "binary": Small(_small((3,), "binary"), EventSpec((2, 2)), ContextSpec("label", 3)),
+}
+
+
+@model_kind("latent", networks=None, small=SMALL)
+def make_latent(
+    assembly: Assembly, *, latents: tuple[int, ...] = (50,), values: str = "real", num_levels: int = 0
+) -> LatentModel:
+    """Latents z, never seen: the integral of p(z) p(x | z); parts prior, likelihood and posterior. A bound.
+
+    `latents`: shape of z. `values`: real, binary, levels or tokens; the latter two have `num_levels`.
+    """
+    assembly.only("prior", "likelihood", "posterior")
+    z = EventSpec(latents, (), values, num_levels or None)
+    clash = {LATENT, DATA} & {name for name, _ in assembly.context.parts}
+    if clash:
+        raise UserError(
+            f"a latent model adds parts to the context that are called z and x, and {min(clash)!r} is there"
+        )
+    of_z = z if len(latents) > 1 else EventSpec((), latents, values, num_levels or None)
+    prior = assembly.part("prior", z)
+    likelihood = assembly.part("likelihood", context=_with(assembly.context, LATENT, of_z))
+    posterior = assembly.part("posterior", z, _with(assembly.context, DATA, assembly.event))
+    try:
+        check_posterior(posterior)
+    except UserError as error:
+        raise UserError(f"the posterior of the kind 'latent': {error}") from error
+    return LatentModel(prior, likelihood, posterior)
+
+
+def _with(context: ContextSpec, name: str, part: EventSpec) -> ContextSpec:
+    parts: Mapping[str, EventSpec] = dict(context.parts) | {name: part}
+    return ContextSpec(**parts)

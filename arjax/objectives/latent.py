@@ -1,0 +1,134 @@
+"""Objectives of latent-variable models: the evidence lower bound, and the importance-weighted one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.models.base import Model, Params
+from arjax.models.latent import LatentModel, Weights
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, count
+from arjax.objectives.metrics import Mean, Metrics
+
+
+def _check(name: str, samples: int, least: int, model: Model | None = None) -> None:
+    if samples < least:
+        raise UserError(f"the option 'samples' of the objective {name!r} must be at least {least}, not {samples}")
+    if model is None:
+        return
+    if not isinstance(model, LatentModel):
+        raise UserError(f"the objective {name!r} trains models with latents, of the kind latent")
+    if model.latent_event.is_discrete and samples < 2:
+        raise UserError(
+            f"the objective {name!r} needs samples of at least 2 for latents of kind {model.latent_event.kind}: the "
+            "gradient of each draw is compared with the others"
+        )
+
+
+def _loss(model: Model, batch: Batch, value_B: jax.Array, bound_B: jax.Array, found: Weights) -> Loss:
+    """-sum_b w_b value_b / (number of scored scalars); the bound and its terms are reported."""
+
+    def total(terms_B: jax.Array) -> jax.Array:
+        weighted = terms_B if batch.weight is None else jnp.where(batch.weight > 0, batch.weight * terms_B, 0.0)
+        return weighted.sum()
+
+    counts = count(model.event, batch)
+    kl_B = (found.log_posterior - found.log_prior).mean(0)
+    terms = {"kl_nats": kl_B, "reconstruction_nats": -found.reconstruction.mean(0)}
+    means = {name: Mean(total(jax.lax.stop_gradient(term)), counts["examples"]) for name, term in terms.items()}
+    metrics = Metrics(nll=jax.lax.stop_gradient(-total(bound_B)), means=means, **counts)
+    return Loss((Mean(-total(value_B), counts["dims"]),), metrics)
+
+
+def _with_score_function(model: LatentModel, value_B: jax.Array, signal_kB: jax.Array, found: Weights) -> jax.Array:
+    """The value, with the gradient that flows through the draws of discrete latents: signal_k grad log q(z_k | x)."""
+    if not model.latent_event.is_discrete:
+        return value_B  # it flows through the values of the latents
+    surrogate_B = (jax.lax.stop_gradient(signal_kB) * found.log_posterior).sum(0)
+    return value_B + surrogate_B - jax.lax.stop_gradient(surrogate_B)
+
+
+@OBJECTIVES.register("elbo")
+@dataclasses.dataclass(frozen=True)
+class Elbo(Objective):
+    """loss = -(E_q[log p(x | z)] - beta KL(q(z | x) | p(z))) / (number of scored scalars).
+
+    Kingma & Welling, "Auto-Encoding Variational Bayes" (2014), equation 3; beta as in Higgins et al., "beta-VAE"
+    (2017), equation 4. The gradient flows through the draws of real latents; of discrete ones it is that of the score
+    function, with the mean of the other samples as the baseline (Kool, van Hoof & Welling, "Buy 4 REINFORCE Samples,
+    Get a Baseline for Free!", 2019). The reported bound has beta = 1.
+
+    Attributes:
+      beta: the weight of the divergence.
+      warmup: the part of the run over which the weight grows from 0.
+      samples: latents of each example.
+    """
+
+    KIND: ClassVar[str] = "latent"
+
+    beta: float = 1.0
+    warmup: float = 0.0
+    samples: int = 1
+
+    def __post_init__(self):
+        if self.beta < 0 or not 0 <= self.warmup <= 1:
+            raise UserError("the objective 'elbo' needs beta, at least 0, and warmup, a part of the run from 0 to 1")
+        _check("elbo", self.samples, 1)
+
+    def check(self, model: Model) -> None:
+        """Raises `UserError` when the model has no latents, or discrete ones and a single sample."""
+        _check("elbo", self.samples, 1, model)
+
+    def loss(self, model: LatentModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The negative bound with the weight of this moment."""
+        found = model.weights(params, batch, step.key, self.samples, train=True)
+        beta = self.beta * (jnp.minimum(step.progress / self.warmup, 1.0) if self.warmup else 1.0)
+        value_kB = found.reconstruction - beta * (found.log_posterior - found.log_prior)
+        others_kB = (value_kB.sum(0) - value_kB) / max(self.samples - 1, 1)
+        signal_kB = (value_kB - others_kB) / self.samples
+        value_B = _with_score_function(model, value_kB.mean(0), signal_kB, found)
+        return _loss(model, batch, value_B, found.log_weight.mean(0), found)
+
+
+@OBJECTIVES.register("iwae")
+@dataclasses.dataclass(frozen=True)
+class Iwae(Objective):
+    """loss = -log 1/k sum_i p(x, z_i) / q(z_i | x) / (number of scored scalars), k `samples` z_i of q(z | x).
+
+    Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders" (2016), equation 8 and its gradient, equation 14.
+    Of discrete latents the signal of each draw is compared with the bound in which the geometric mean of the other
+    weights stands for its own (Mnih & Rezende, "Variational Inference for Monte Carlo Objectives", 2016, equation 10).
+
+    Attributes:
+      samples: k.
+    """
+
+    KIND: ClassVar[str] = "latent"
+
+    samples: int = 5
+
+    def __post_init__(self):
+        _check("iwae", self.samples, 2)
+
+    def check(self, model: Model) -> None:
+        """Raises `UserError` when the model has no latents."""
+        _check("iwae", self.samples, 2, model)
+
+    def loss(self, model: LatentModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The negative importance-weighted bound."""
+        found, k = model.weights(params, batch, step.key, self.samples, train=True), self.samples
+        log_w_kB = found.log_weight
+        bound_B = jax.nn.logsumexp(log_w_kB, 0) - math.log(k)
+        signal_kB = jnp.zeros_like(log_w_kB)
+        if model.latent_event.is_discrete:
+            others_kB = (log_w_kB.sum(0) - log_w_kB) / (k - 1)
+            one_kk = jnp.eye(k, dtype=bool)[..., None]
+            without_kB = jax.nn.logsumexp(jnp.where(one_kk, others_kB[None], log_w_kB[:, None]), 0) - math.log(k)
+            signal_kB = bound_B - without_kB
+        return _loss(model, batch, _with_score_function(model, bound_B, signal_kB, found), bound_B, found)

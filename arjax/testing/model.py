@@ -1,0 +1,179 @@
+"""The laws of a kind of model: its scores are a distribution or below one, its terms add up, its draws stand alone."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.batch import Batch
+from arjax.interop.description import describe, rebuild
+from arjax.models import MODEL_KINDS, Model, make_any_model
+from arjax.models.kinds import Small
+from arjax.testing.examples import all_values, random_context, random_x
+from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
+from arjax.testing.models import random_like
+
+#: Draws of each score that is one: the mean of so many is taken for the bound.
+DRAWS = 400
+NUM = 6
+
+
+def model_laws(kind: str, small: Mapping[str, Small] | None = None) -> Callable[[Law], None]:
+    """A pytest test of a registered kind of model:
+
+        test_my_kind = model_laws("my_kind")
+
+    Args:
+      kind: its name.
+      small: small models of the kind by names; by default those that it was registered with.
+    """
+    return as_test(_laws(kind, small))
+
+
+def check_model(kind: str, small: Mapping[str, Small] | None = None) -> dict[str, str]:
+    """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
+
+    Raises:
+      LawBroken: with the law and the size of the difference.
+    """
+    return check_laws(_laws(kind, small))
+
+
+def _laws(kind: str, small: Mapping[str, Small] | None) -> list[Law]:
+    checks = {
+        "mass": check_mass,
+        "terms": check_terms,
+        "gradients": check_gradients,
+        "draws": check_draws,
+        "files": check_files,
+    }
+    cases = MODEL_KINDS.get(kind).small if small is None else small
+    require(cases, f"the kind of model {kind!r} has no small models for the laws")
+    found = []
+    for name, case in cases.items():
+        make = functools.cache(functools.partial(_model, case))
+        found += [
+            Law(f"{law}-{name}", functools.partial(lambda check, m: check(*m()), check, make))
+            for law, check in checks.items()
+        ]
+    return found
+
+
+def _model(case: Small) -> tuple[Model, Any]:
+    model = make_any_model(case.event, case.choice, context=case.context)
+    # small: under wild parameters every bound is far below the likelihood, and says nothing
+    return model, jax.tree.map(lambda leaf: 0.4 * leaf, random_like(model.param_shapes))
+
+
+@functools.partial(jax.jit, static_argnames="train")
+def _score(model: Model, params: Any, batch: Batch, key: jax.Array, train: bool = False) -> Any:
+    return model.score(params, batch, key=key, train=train)
+
+
+def _batch(model: Model, x: np.ndarray) -> Batch:
+    one = random_context(model.context_spec, 1) or {}
+    return Batch(x, {name: np.repeat(part, len(x), 0) for name, part in one.items()})
+
+
+def check_mass(model: Model, params: Any) -> None:
+    """Over all examples, the probabilities of an exact kind sum to 1, those of a bound to at most 1.
+
+    Raises:
+      LawBroken: they do not.
+      NotSupported: real values.
+    """
+    if not model.event.is_discrete:
+        raise NotSupported("real values cannot be enumerated")
+    batch = _batch(model, all_values(model.event))
+    if model.kind == "exact":
+        mass = float(jnp.exp(_score(model, params, batch, jax.random.key(1)).log_prob).sum())
+        require(abs(mass - 1) < 1e-4, f"the probabilities of all examples sum to {mass:.6f}")
+        return
+
+    @jax.jit
+    def scores(keys: jax.Array) -> jax.Array:
+        return jax.lax.map(lambda key: model.score(params, batch, key=key).log_prob, keys)
+
+    found_KB = np.asarray(scores(jax.random.split(jax.random.key(1), DRAWS)), np.float64)
+    bound_B, stderr_B = found_KB.mean(0), found_KB.std(0) / DRAWS**0.5
+    mass, error = np.exp(bound_B).sum(), np.sqrt((np.exp(bound_B) * stderr_B) ** 2).sum()
+    require(mass < 1 + 4 * error, f"the bounds of all examples sum to {mass:.4f} (standard error {error:.4f}), above 1")
+    require(mass > 1e-3, f"the bounds of all examples sum to {mass:.2g}: next to nothing")
+
+
+def check_terms(model: Model, params: Any) -> None:
+    """log_prob has one finite number for each example, the kind of the model, and terms that add up to its negative.
+
+    Raises:
+      LawBroken: it does not.
+    """
+    batch = _batch(model, random_x(model.event, NUM))
+    for train in (False, True):
+        found = _score(model, params, batch, jax.random.key(2), train)
+        require(found.log_prob.shape == (NUM,), f"the scores of {NUM} examples have the shape {found.log_prob.shape}")
+        require(np.isfinite(found.log_prob).all(), "a score is not finite")
+        require(found.kind == model.kind, f"a score of kind {found.kind} of a model of kind {model.kind}")
+        if found.terms:
+            off = float(np.abs(sum(found.terms.values()) + found.log_prob).max())
+            require(off < 1e-3, f"the terms {', '.join(found.terms)} differ from -log_prob by {off:.3g}")
+
+
+def check_gradients(model: Model, params: Any) -> None:
+    """The gradient of the scores in training is finite, and reaches every array of parameters but few.
+
+    Raises:
+      LawBroken: it does not.
+    """
+    batch = _batch(model, random_x(model.event, 32))
+
+    @jax.jit
+    def gradient(params: Any) -> Any:
+        return jax.grad(lambda p: -model.score(p, batch, key=jax.random.key(3), train=True).log_prob.mean())(params)
+
+    for path, leaf in jax.tree.leaves_with_path(gradient(params)):
+        require(np.isfinite(leaf).all(), f"the gradient {jax.tree_util.keystr(path)} is not finite")
+    moves = [bool(np.abs(leaf).max() > 0) for leaf in jax.tree.leaves(gradient(params))]
+    require(sum(moves) >= 0.8 * len(moves), f"{len(moves) - sum(moves)} of {len(moves)} arrays have no gradient")
+
+
+def check_draws(model: Model, params: Any) -> None:
+    """A draw depends on its own key alone, has the form of an example, and counts its work.
+
+    Raises:
+      LawBroken: it does not.
+    """
+    keys = jax.random.split(jax.random.key(4), NUM)
+    context = _batch(model, random_x(model.event, NUM)).context or None
+
+    @jax.jit
+    def draw(keys: jax.Array, context: Any) -> Any:
+        return model.draw(params, keys, context=context)
+
+    one = jax.tree.map(lambda part: part[:2], context)
+    whole, few = draw(keys, context), draw(keys[:2], one)
+    require(whole.x.shape == (NUM, *model.event.shape), f"draws have the shape {whole.x.shape}")
+    require(whole.x.dtype == model.event.dtype, f"draws are of type {whole.x.dtype}")
+    require(np.isfinite(whole.x).all(), "a draw is not finite")
+    require(np.allclose(whole.x[:2], few.x, rtol=1e-4, atol=1e-5), "a draw depends on the others of its batch")
+    for name in ("network_calls", "steps"):
+        require(name in whole.stats, f"the statistics of a draw lack {name}")
+        require(
+            whole.stats[name].shape == (NUM,) and (np.asarray(whole.stats[name]) > 0).all(), f"{name} is not counted"
+        )
+
+
+def check_files(model: Model, params: Any) -> None:
+    """The description of the model, as in a file, makes the same model.
+
+    Raises:
+      LawBroken: it makes another.
+    """
+    again = rebuild(*describe(model))
+    batch = _batch(model, random_x(model.event, NUM))
+    same, other = (_score(each, params, batch, jax.random.key(5)).log_prob for each in (model, again))
+    require(np.allclose(same, other, rtol=1e-5), "a model out of a file has other scores")

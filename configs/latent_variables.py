@@ -1,0 +1,64 @@
+"""Variational autoencoders of binarized MNIST and of digits, trained by the ELBO or by the bound of k samples.
+
+Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders" (2016): 50 latents, two hidden layers of 200 tanh
+units each way, 3,280 epochs; here batches of 100 under a cosine. Static binarization (appendix D), test nats with 5,000
+samples: VAE 88.71, IWAE with k = 5 87.63. Expected: see experiments/latent_variables.
+
+    arjax --config=configs/latent_variables.py --workdir=runs/vae
+    arjax --config=configs/latent_variables.py:samples=5 --workdir=runs/iwae
+    arjax --config=configs/latent_variables.py:latents=2,recipe=kingma --workdir=runs/plane
+    arjax --config=configs/latent_variables.py:digits,likelihood=gated_pixelcnn --workdir=runs/pixelvae
+
+`layers=2`: 100 latents below the others, themselves a latent model. `prior`: a network over the latents. `likelihood`:
+a network of the image that reads the latents, too. `recipe=kingma`: one hidden layer of 500 units, Adagrad (Kingma &
+Welling, "Auto-Encoding Variational Bayes", 2014, section 5).
+"""
+
+from arjax.config import apply_smoke, base_config, dataset_config, model_config, optimizer_config, parse_arg, part, pick
+from arjax.networks import NETWORKS
+
+#: name of the data -> data set, length in epochs
+DATA = {"mnist": ("binarized_mnist", 400.0), "digits": ("digits", 1000.0)}
+#: hidden sizes, optimizer, learning rate
+RECIPES = {"burda": ((200, 200), "adam", 2e-3), "kingma": ((500,), "adagrad", 0.02)}
+OPTIONS = {
+    "made": {"hidden_sizes": (200, 200)},
+    "gated_pixelcnn": {"num_layers": 3, "hidden_size": 24},
+    "transformer": {"width": 48, "num_layers": 2, "num_heads": 4},
+}
+
+
+def get_config(arg=""):
+    """The config of a model with latents; the arguments are described above."""
+    data, recipe = pick(DATA, "mnist"), pick(RECIPES, "burda")
+    prior, likelihood = pick(("constant", *OPTIONS), "constant"), pick(("independent", *OPTIONS), "independent")
+    own = {"data": data, "recipe": recipe, "prior": prior, "likelihood": likelihood}
+    arg = parse_arg(arg, smoke=False, latents=50, samples=1, layers=1, epochs=0.0, **own)
+    config = base_config()
+    name, epochs = DATA[arg.data]
+    config.dataset = dataset_config(name)
+    hidden, optimizer, rate = RECIPES[arg.recipe]
+    sizes = {"hidden_sizes": (8,) if arg.smoke else hidden}
+    inner = {"prior": _network(arg.prior, arg.smoke, "gaussian_mixture(components=5)")}
+    inner |= {"likelihood": part("independent", **sizes), "posterior": part("independent", **sizes)}
+    outer = inner
+    if arg.layers == 2:
+        outer = inner | {"prior": part(model=model_config("latent", latents=(arg.latents,)), parts=inner)}
+    if arg.likelihood != "independent":
+        outer = outer | {"likelihood": _network(arg.likelihood, arg.smoke)}
+    config.model = model_config("latent", latents=(100 if arg.layers == 2 else arg.latents,))
+    config.parts = outer
+    config.objective = f"iwae(samples={arg.samples})" if arg.samples > 1 else "elbo"
+    config.optimizer = optimizer_config(optimizer, learning_rate=rate)
+    config.optimizer.schedule = "cosine" if arg.recipe == "burda" else "constant"
+    config.train.update(batch_size=100, epochs=arg.epochs or epochs, steps_per_dispatch=50, log_every=1000)
+    config.train.update(eval_every=5000, checkpoint_every=10000)
+    config.evaluate.update(batch_size=100, samples=2 if arg.smoke else 5000)
+    config.sample.num = 64
+    return apply_smoke(config) if arg.smoke else config
+
+
+def _network(name, smoke, conditional=""):
+    if name == "constant":
+        return part(name)
+    return part(name, {"conditional": conditional}, **(NETWORKS.get(name).SMALL if smoke else OPTIONS[name]))

@@ -1,0 +1,266 @@
+"""Latent models: the terms of the bound in numpy, bounds against enumerated latents, gradients, draws, configs."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import Choice, make_any_model
+from arjax.objectives import Step, make_objective
+from arjax.testing.examples import all_values
+from arjax.testing.models import random_like
+from arjax.testing.statistics import chi_square
+
+HIDDEN = Choice(network="independent", network_options={"hidden_sizes": (5,)})
+EVENT = EventSpec((2, 2))
+X = all_values(EVENT)
+KEY = jax.random.key(0)
+
+
+def latent_model(latents=(2,), values="real", event=EVENT, prior=None, context=None):
+    parts = {"prior": prior or Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+    choice = Choice("latent", {"latents": latents, "values": values}, parts=parts)
+    return make_any_model(event, choice, **({} if context is None else {"context": context}))
+
+
+def with_params(model, scale=0.5):
+    return model, jax.tree.map(lambda leaf: scale * leaf, random_like(model.param_shapes))
+
+
+def through(params, inputs):
+    """The features of `independent` with one hidden layer, [B, outputs], in numpy."""
+    site = params["site"]
+    h = np.tanh(inputs @ np.asarray(site["hidden_0"]["kernel"]) + np.asarray(site["hidden_0"]["bias"]))
+    return h @ np.asarray(site["readout"]["kernel"]) + np.asarray(site["readout"]["bias"])
+
+
+def log_normal(z, mean, log_scale):
+    return -0.5 * ((z - mean) / np.exp(log_scale)) ** 2 - log_scale - 0.5 * np.log(2 * np.pi)
+
+
+def log_bernoulli(x, logit):
+    return np.where(x > 0, -np.log1p(np.exp(-logit)), -np.log1p(np.exp(logit)))
+
+
+def test_the_weights_are_their_equations():
+    """log p(x | z) + log N(z; 0, 1) - log N(z; mean(x), scale(x)): Kingma & Welling (2014), equation 7, appendix C."""
+    model, params = with_params(latent_model())
+    found = jax.jit(lambda p: model.weights(p, Batch(X), KEY, 3))(params)
+    z, x = np.asarray(found.latents), X.reshape(16, 4)
+    assert z.shape == (3, 16, 2)
+    assert z.std(0).min() > 0.01  # drawn, and apart
+    of_q = through(params["posterior"], x.astype(np.float32)).reshape(16, 2, 2)
+    np.testing.assert_allclose(found.log_posterior, log_normal(z, of_q[..., 0], of_q[..., 1]).sum(-1), atol=2e-5)
+    np.testing.assert_allclose(found.log_prior, log_normal(z, 0, 0).sum(-1), atol=2e-5)
+    logits = through(params["likelihood"], z.reshape(-1, 2)).reshape(3, 16, 4)
+    np.testing.assert_allclose(found.reconstruction, log_bernoulli(x, logits).sum(-1), atol=2e-5)
+    score = model.score(params, Batch(X), key=KEY)
+    np.testing.assert_allclose(score.terms["reconstruction"] + score.terms["kl"], -score.log_prob, atol=1e-5)
+
+
+@functools.cache
+def enumerated():
+    """A model with three binary latents, and by enumeration in numpy log p(x) [16], log w and log q [8, 16]."""
+    model, params = with_params(latent_model((3,), "binary", prior=Choice(network="made")))
+    z = all_values(EventSpec((3,)))
+    log_prior = np.asarray(model.prior.log_prob(params["prior"], z))
+    logits = through(params["likelihood"], z.astype(np.float32))
+    log_x = log_bernoulli(X.reshape(1, 16, 4), logits[:, None]).sum(-1)
+    of_q = through(params["posterior"], X.reshape(16, 4).astype(np.float32))
+    log_q = log_bernoulli(z[:, None], of_q).sum(-1)
+    joint = log_prior[:, None] + log_x
+    return model, params, np.logaddexp.reduce(joint, 0), joint - log_q, log_q
+
+
+def test_bounds_against_the_enumerated_likelihood():
+    """The mean of the score is the bound; it is below log p(x), and L_k lies between, nearer with k."""
+    model, params, log_x, log_w, log_q = enumerated()
+    elbo = (np.exp(log_q) * log_w).sum(0)
+    assert np.isclose(np.exp(log_x).sum(), 1, atol=1e-5)
+    assert (elbo < log_x).all()
+    many = Batch(np.repeat(X, 2000, 0))
+    mean = np.asarray(jax.jit(lambda p: model.score(p, many, key=KEY).log_prob)(params)).reshape(16, -1)
+    np.testing.assert_allclose(mean.mean(1), elbo, atol=5 * mean.std(1).max() / 2000**0.5)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def bound(p, k):
+        return model.importance_bound(p, Batch(np.repeat(X, 50, 0)), KEY, k, at_once=7)
+
+    gaps = [log_x.mean() - np.asarray(bound(params, k)).mean() for k in (2, 20, 1000)]
+    assert (log_x - elbo).mean() > gaps[0] > gaps[1] > gaps[2] > -1e-3
+    assert gaps[2] < 0.01
+
+
+def test_the_importance_bound_counts_its_samples():
+    """Five samples in calls of two: the weights of the first five, and no more."""
+    model, params = with_params(latent_model())
+    found = model.importance_bound(params, Batch(X), KEY, 5, at_once=2)
+    parts = [model.weights(params, Batch(X), jax.random.fold_in(KEY, i), 2).log_weight for i in range(3)]
+    log_w = np.concatenate(parts)[:5]
+    np.testing.assert_allclose(found, np.logaddexp.reduce(log_w, 0) - np.log(5), atol=1e-5)
+
+
+def exact_posterior():
+    """One binary site, one binary latent, and parameters under which q(z | x) = p(z | x)."""
+    model = latent_model((1,), "binary", event=EventSpec((1,)))
+    params = {"prior": {}, "likelihood": None, "posterior": None}
+
+    def network(rows):
+        """Parameters with the logit rows[0] for input 0 and rows[1] for 1: one unit is tanh(-5) or tanh(5)."""
+        kernel, bias = np.zeros((1, 5), np.float32), np.zeros(5, np.float32)
+        kernel[0, 0], bias[0] = 10.0, -5.0
+        slope = np.zeros((5, 1), np.float32)
+        slope[0] = (rows[1] - rows[0]) / (2 * np.tanh(5.0))
+        readout = {"kernel": slope, "bias": np.float32([(rows[0] + rows[1]) / 2])}
+        return {"site": {"hidden_0": {"kernel": kernel, "bias": bias}, "readout": readout}}
+
+    of_x = np.float32([-0.7, 1.3])  # logits of x given z = 0 and z = 1; p(z) = 1/2
+    p_x = 1 / (1 + np.exp(-of_x))
+    posterior = np.float32([np.log((1 - p_x[1]) / (1 - p_x[0])), np.log(p_x[1] / p_x[0])])
+    return (
+        model,
+        params | {"likelihood": network(of_x), "posterior": network(posterior)},
+        np.log([1 - p_x.mean(), p_x.mean()]),
+    )
+
+
+def test_the_bound_is_exact_where_the_posterior_is():
+    model, params, log_x = exact_posterior()
+    x = np.int32([[0], [1]])
+    for key in jax.random.split(KEY, 8):
+        np.testing.assert_allclose(model.score(params, Batch(x), key=key).log_prob, log_x, atol=1e-5)
+
+
+def test_two_stochastic_layers_weigh_both():
+    """exp(log w) is an unbiased estimate of p(x), with latents below latents."""
+    inner = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+    above = Choice("latent", {"latents": (2,), "values": "binary"}, parts=inner)
+    model, params = with_params(latent_model((3,), "binary", prior=above))
+    z1, z2 = all_values(EventSpec((3,))), all_values(EventSpec((2,)))
+    top = log_bernoulli(z1[None], through(params["prior"]["likelihood"], z2.astype(np.float32))[:, None]).sum(-1)
+    log_z1 = np.logaddexp.reduce(top - np.log(4), 0)
+    logits = through(params["likelihood"], z1.astype(np.float32))
+    log_x = np.logaddexp.reduce(log_bernoulli(X.reshape(1, 16, 4), logits[:, None]).sum(-1) + log_z1[:, None], 0)
+    found = np.asarray(jax.jit(lambda p: model.importance_bound(p, Batch(X), KEY, 20000, at_once=1000))(params))
+    np.testing.assert_allclose(found, log_x, atol=0.05)
+    assert np.isclose(np.exp(log_x).sum(), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("call", ["elbo(samples=3)", "elbo(samples=2, beta=0.3)", "iwae(samples=3)"])
+def test_the_gradient_through_discrete_latents_is_that_of_the_enumerated_bound(call):
+    """One binary latent: all 2^k draws, and the gradient of their mean, against that of 40,000 draws."""
+    model, params = with_params(latent_model((1,), "binary", event=EventSpec((1,))), 1.0)
+    objective = make_objective(call)
+    k, beta = objective.samples, getattr(objective, "beta", 1.0)
+    x, num = np.int32([[1]]), 40_000
+
+    def exact(params):
+        z = jnp.asarray(all_values(EventSpec((1,))))
+        log_prior = model.prior.log_prob(params["prior"], z)
+        log_x = model.likelihood.log_prob(params["likelihood"], jnp.repeat(x, 2, 0), context={"z": z})
+        log_q = model.posterior.log_prob(params["posterior"], z, context={"x": jnp.repeat(x, 2, 0)})
+        draws = all_values(EventSpec((k,)))  # [2^k, k]
+        weight = jnp.exp(log_q[draws].sum(1))
+        if call.startswith("iwae"):
+            value = jax.nn.logsumexp((log_x + log_prior - log_q)[draws], 1) - np.log(k)
+        else:
+            value = (log_x + beta * (log_prior - log_q))[draws].mean(1)
+        return -(weight * value).sum()
+
+    @jax.jit
+    def estimates(params):
+        def one(key):
+            own = objective.init(model, key)
+            return jax.grad(lambda p: objective.loss(model, p, own, Batch(x), Step(key)).value)(params)
+
+        found = jax.vmap(one)(jax.random.split(KEY, num))
+        return jax.tree.map(lambda leaf: (leaf.mean(0), leaf.std(0) / num**0.5), found)
+
+    wanted = jax.grad(exact)(params)
+    found = estimates(params)
+    for (mean, error), leaf in zip(
+        jax.tree.leaves(found, is_leaf=lambda n: isinstance(n, tuple)), jax.tree.leaves(wanted), strict=True
+    ):
+        assert (np.abs(mean - leaf) < 5 * error + 1e-6).all()
+    assert max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(wanted["posterior"])) > 0.01
+
+
+def test_objectives_report_the_bound_beside_the_loss():
+    model, params = with_params(latent_model())
+
+    def loss(call, progress=0.5):
+        objective = make_objective(call)
+        return objective.loss(model, params, objective.init(model, KEY), Batch(X), Step(KEY, jnp.float32(progress)))
+
+    plain, weighed, warm = loss("elbo"), loss("elbo(beta=0.25)"), loss("elbo(beta=0.5, warmup=1.0)")
+    kl, reconstruction = (plain.metrics.means[name].value for name in ("kl_nats", "reconstruction_nats"))
+    np.testing.assert_allclose(plain.value, (reconstruction + kl) / 4, rtol=1e-5)
+    np.testing.assert_allclose(weighed.value, (reconstruction + 0.25 * kl) / 4, rtol=1e-5)
+    np.testing.assert_allclose(warm.value, weighed.value, rtol=1e-5)  # half of the run: half of the weight
+    np.testing.assert_allclose([plain.metrics.nll, weighed.metrics.nll], 16 * (reconstruction + kl), rtol=1e-5)
+
+
+def test_draws_follow_the_enumerated_joint():
+    model, params, log_x, _, _ = enumerated()
+    keys = jax.random.split(jax.random.key(5), 20_000)
+    x = np.asarray(jax.jit(lambda p: model.draw(p, keys).x)(params)).reshape(-1, 4)
+    counts = np.bincount(x @ (8, 4, 2, 1), minlength=16)
+    order = X.reshape(16, 4) @ (8, 4, 2, 1)
+    assert chi_square(counts[order], np.exp(log_x)) > 0.001
+
+
+def test_draws_from_given_latents_and_the_encoder():
+    model, params = with_params(latent_model())
+    z = np.float32([[3.0, -2.0], [0.0, 0.0]])
+    draw = model.draw(params, jax.random.split(KEY, 2), latents=z)
+    assert draw.x.shape == (2, 2, 2)
+    of_q = through(params["posterior"], X.reshape(16, 4).astype(np.float32)).reshape(16, 2, 2)
+    np.testing.assert_allclose(model.encode(params, X), of_q[..., 0], atol=1e-5)
+
+
+def test_contexts_reach_all_parts():
+    model, params = with_params(latent_model(context=ContextSpec("label", 3)), 1.0)
+    scores = [
+        np.asarray(model.score(params, Batch(X, {"label": np.full(16, c, np.int32)}), key=KEY).log_prob) for c in (0, 1)
+    ]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"posterior": Choice(network="made")}, "sites are independent given x"),
+        ({"posterior": Choice("latent")}, "the posterior of the kind 'latent'"),
+        ({"posterior": Choice(options={"conditional": "logistic_mixture"}, network="independent")}, "gradients"),
+        ({"prior": Choice()}, "the prior of the kind 'latent': the kind of model 'autoregressive' needs a network"),
+        ({"decoder": HIDDEN}, "has prior, likelihood, posterior, not 'decoder'"),
+    ],
+)
+def test_parts_that_cannot_be(change, sentence):
+    parts = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN} | change
+    with pytest.raises(UserError, match=sentence):
+        make_any_model(EventSpec((2, 2)), Choice("latent", {"latents": (2,)}, parts=parts))
+
+
+def test_refusals():
+    model, params = with_params(latent_model())
+    with pytest.raises(UserError, match="give a random `key`"):
+        model.score(params, Batch(X))
+    with pytest.raises(UserError, match="a random key is one key"):
+        model.score(params, Batch(X), key=0)
+    with pytest.raises(UserError, match="cannot draw with given"):
+        model.draw(params, jax.random.split(KEY, 2), given=X[0], observed=np.ones((2, 2), bool))
+    with pytest.raises(UserError, match="hidden_sizes of 'independent' are layers of its context"):
+        make_any_model(EventSpec((2, 2)), HIDDEN)
+    discrete = latent_model((2,), "binary")
+    with pytest.raises(UserError, match="needs samples of at least 2"):
+        make_objective("elbo").check(discrete)
+    with pytest.raises(UserError, match="trains models with latents"):
+        make_objective("iwae").check(make_any_model(EventSpec((2, 2)), Choice(network="made")))
