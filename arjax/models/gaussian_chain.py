@@ -1,0 +1,201 @@
+"""Gaussian chains: diffusion models with T steps.
+
+Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models" (2020), in the notation of Kingma et al., "Variational
+Diffusion Models" (2021): q(x_t | x_0) = N(alpha_t x_0, sigma_t^2) with alpha_t^2 = sigmoid(-gamma_t) and sigma_t^2 =
+sigmoid(gamma_t). The reverse conditional is q(x_{t-1} | x_t, x_0) with a prediction in place of x_0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.core.spec import EventSpec
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse, step_keys
+from arjax.models.gaussian_bins import log_bin_mass
+from arjax.models.noise_schedules import GAUSSIAN, check_schedule, fixed_gammas, init_learned, learned_gammas
+from arjax.networks.denoisers import Denoiser
+from arjax.samplers import Draw
+
+PREDICTIONS = ("noise", "velocity")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GaussianChain(Chain):
+    """A chain of Gaussian steps; levels and binary data are scaled to [-1, 1], and real data should be standardised.
+
+    The last conditional p(x_0 | x_1) is a Gaussian around the predicted x_0 with the standard deviation sigma_1; of
+    levels it is integrated over their bins, the outer ones of which reach to infinity (Ho, Jain & Abbeel, section 3.3).
+
+    Attributes:
+      event: shape and kind of one example.
+      denoiser: predicts from x_t; its event is real, and its features are the scalars of a value.
+      num_steps: T.
+      schedule: "linear", "cosine" or "learned", see `arjax.models.noise_schedules`.
+      prediction: "noise", or "velocity" alpha_t e - sigma_t x_0 (Salimans & Ho, "Progressive Distillation for Fast
+        Sampling of Diffusion Models", 2022, appendix D).
+      train_steps, score_steps, sample_steps: see `Chain`.
+      eta: of draws: 1 is ancestral, 0 deterministic after x_T (Song, Meng & Ermon, "Denoising Diffusion Implicit
+        Models", 2021, equation 16).
+    """
+
+    event: EventSpec = dataclasses.field(metadata=STATIC)
+    denoiser: Denoiser = dataclasses.field(metadata=STATIC)
+    num_steps: int = dataclasses.field(default=1000, metadata=STATIC)
+    schedule: str = dataclasses.field(default="linear", metadata=STATIC)
+    prediction: str = dataclasses.field(default="noise", metadata=STATIC)
+    train_steps: int = dataclasses.field(default=1, metadata=STATIC)
+    score_steps: int = dataclasses.field(default=0, metadata=STATIC)
+    sample_steps: int = dataclasses.field(default=0, metadata=STATIC)
+    eta: float = dataclasses.field(default=1.0, metadata=STATIC)
+
+    HAS_ERROR: ClassVar[bool] = True
+
+    def __post_init__(self):
+        self.check_fields()
+        if self.event.kind not in ("levels", "binary", "real"):
+            raise UserError(f"a Gaussian chain needs levels, binary or real data, not {self.event.kind}")
+        check_schedule(self.schedule, GAUSSIAN)
+        if self.schedule == "learned" and self.num_steps < 2:
+            raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
+        if self.prediction not in PREDICTIONS:
+            raise UserError(f"unknown prediction {self.prediction!r}{did_you_mean(self.prediction, PREDICTIONS)}")
+        check_eta(self.eta)
+
+    def init(self, key: jax.Array) -> Params:
+        """As `Chain.init`; a learned schedule is "noise"."""
+        params = super().init(key)
+        return params | {"noise": init_learned(jax.random.fold_in(key, 1))} if self.schedule == "learned" else params
+
+    def gammas(self, params: Params) -> jax.Array:
+        """gamma_1, ..., gamma_T, float32[T]."""
+        if self.schedule == "learned":
+            return learned_gammas(params["noise"], self.num_steps)
+        return jnp.asarray(fixed_gammas(self.schedule, self.num_steps), jnp.float32)
+
+    def scaled(self, x: jax.Array) -> jax.Array:
+        """The values as real numbers: levels 0, ..., V - 1 from -1 to 1."""
+        return x.astype(jnp.float32) if self.event.kind == "real" else 2.0 * x / (self.event.num_levels - 1) - 1.0
+
+    def predicted(
+        self, params: Params, x_t: jax.Array, t_B: jax.Array, gamma_B: jax.Array, context: Any, dropout: Any = None
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """What the network says, the noise and x_0 that follow from it, [B, *grid, *value] each."""
+        said = self.denoise(params, x_t, t_B, context, dropout).reshape(x_t.shape)
+        alpha, sigma = self._scales(gamma_B)
+        if self.prediction == "velocity":
+            return said, sigma * x_t + alpha * said, alpha * x_t - sigma * said
+        return said, said, (x_t - sigma * said) / alpha
+
+    def _scales(self, gamma_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """alpha and sigma, [B, 1, ...] each."""
+        gamma = gamma_B.reshape(-1, *[1] * len(self.event.shape))
+        return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
+
+    def prior_log_prob(self, params, x):
+        """-KL(N(alpha_T x_0, sigma_T^2) || N(0, 1))."""
+        gamma = self.gammas(params)[-1]
+        variance = jax.nn.sigmoid(gamma)
+        kl = 0.5 * (variance + (1 - variance) * self.scaled(x) ** 2 - 1 - jax.nn.log_sigmoid(gamma))
+        return -kl.reshape(len(x), -1).sum(-1)
+
+    def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
+        x_0, gammas_T = self.scaled(x), self.gammas(params)
+        gamma_B, before_B = gammas_T[t_B - 1], gammas_T[jnp.maximum(t_B - 2, 0)]
+        noise = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
+        alpha, sigma = self._scales(gamma_B)
+        said, _, found = self.predicted(params, alpha * x_0 + sigma * noise, t_B, gamma_B, context, dropout)
+        # of the noise: a velocity is not turned into it first, which would cancel where sigma is small
+        error = alpha * (alpha * noise - sigma * x_0 - said) if self.prediction == "velocity" else noise - said
+        error_B = (error**2).reshape(len(x), -1).sum(-1)
+        # (SNR_{t-1} - SNR_t) |x_0 - found|^2 / 2 (Kingma et al., equation 13), in terms of the noise (equation 14)
+        kl_B = 0.5 * jnp.expm1(gamma_B - before_B) * error_B
+        is_first_B = t_B == 1
+        found = jnp.where(is_first_B.reshape(alpha.shape), found, x_0)  # elsewhere it may be huge, and is not scored
+        return StepTerms(jnp.where(is_first_B, self._last_log_prob(params, x, found), -kl_B), error_B)
+
+    def _last_log_prob(self, params: Params, x: jax.Array, mean: jax.Array) -> jax.Array:
+        """log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
+        sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas(params)[0]))
+        distance = (self.scaled(x) - mean) / sigma
+        if self.event.kind == "real":
+            log_p = -0.5 * distance**2 - jnp.log(sigma) - 0.5 * jnp.log(2 * jnp.pi)
+        else:
+            log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
+        return log_p.reshape(len(x), -1).sum(-1)
+
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        *,
+        sampler: str = "cached",
+        context: Any = None,
+        temperature: float = 1.0,
+        steps: int | tuple[int, ...] | None = None,
+        eta: float | None = None,
+        **options: Any,
+    ) -> Draw:
+        """One example for each of the keys, from x_T down a subset of the steps.
+
+        Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
+        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2).
+
+        Args:
+          params: the parameters.
+          keys: [B]; the example b depends on keys[b] alone.
+          sampler: "cached", as a chain has none but its own.
+          context: [B, ...] or one for all.
+          temperature: 1, as the chain has no other.
+          steps: their number, or the steps themselves, from 1 to T; None for `sample_steps`.
+          eta: None for that of the model.
+          **options: those of other models, which are refused.
+        """
+        refuse(options)
+        if temperature != 1:
+            raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
+        check_eta(self.eta if eta is None else eta)
+        return self.run(_draw, params, keys, steps, sampler, context, float(self.eta if eta is None else eta))
+
+
+def check_eta(eta: Any) -> None:
+    """Raises `UserError` unless it is a number in [0, 1]."""
+    if not isinstance(eta, int | float) or not 0 <= eta <= 1:
+        raise UserError(f"eta must be in [0, 1], not {eta!r}")
+
+
+@functools.partial(jax.jit, static_argnames="visited")
+def _draw(model: GaussianChain, params: Params, keys_B, context, visited: tuple[int, ...], eta) -> jax.Array:
+    """x_0, [B, *grid, *value]."""
+    gammas_T, shape = model.gammas(params), model.event.shape
+    t_S = jnp.array(visited[::-1])
+    gamma_S = gammas_T[t_S - 1]
+    variance_S = jax.nn.sigmoid(gamma_S)
+    # of the step s that follows t: q(x_s | x_t, x_0) has the variance sigma_s^2 (1 - SNR_t / SNR_s)
+    next_S = jnp.append(variance_S[1:], 0.0)
+    posterior_S = next_S * -jnp.expm1(jnp.append(gamma_S[1:], gamma_S[-1]) - gamma_S)
+    std_S = eta * jnp.sqrt(posterior_S.at[-1].set(variance_S[-1]))
+    rest_S = jnp.sqrt(jnp.maximum(next_S - std_S**2, 0.0))
+
+    def normal(t: jax.Array) -> jax.Array:
+        return jax.vmap(lambda key: jax.random.normal(key, shape))(step_keys(keys_B, t))
+
+    def back(x_t: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        t, gamma, alpha, rest, std = step
+        fill = functools.partial(jnp.full, len(x_t))
+        _, noise, found = model.predicted(params, x_t, fill(t), fill(gamma), context)
+        return alpha * found + rest * noise + std * normal(t - 1), None
+
+    steps = t_S, gamma_S, jnp.sqrt(1 - next_S), rest_S, std_S
+    x, _ = jax.lax.scan(back, normal(jnp.int32(model.num_steps)), steps)
+    if model.event.kind == "real":
+        return x
+    top = model.event.num_levels - 1
+    return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(model.event.dtype)

@@ -1,0 +1,31 @@
+"""Chains by the names of their parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.models.gaussian_chain import GaussianChain
+from arjax.networks.denoisers import make_denoiser
+
+
+def make_gaussian_chain(
+    event: EventSpec,
+    network: str = "unet",
+    *,
+    context: ContextSpec = NO_CONTEXT,
+    dtype: str = "float32",
+    num_steps: int = 1000,
+    schedule: str = "linear",
+    prediction: str = "noise",
+    train_steps: int = 1,
+    score_steps: int = 0,
+    sample_steps: int = 0,
+    eta: float = 1.0,
+    **options: Any,
+) -> GaussianChain:
+    """A Gaussian chain by the name of its denoiser, whose options are `options`; `UserError` for what does not fit."""
+    noisy = EventSpec(event.grid_shape, event.value_shape, "real")
+    denoiser = make_denoiser(network, noisy, context, event.value_size, dtype, **options)
+    numbers = train_steps, score_steps, sample_steps, eta
+    return GaussianChain(event, denoiser, num_steps, schedule, prediction, *numbers)
