@@ -212,7 +212,7 @@ class Chain:
 
     def run(
         self,
-        draw: Callable[..., jax.Array],
+        draw: Any,
         params: Params,
         keys: jax.Array,
         steps: Any,
