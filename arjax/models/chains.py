@@ -63,6 +63,8 @@ class Chain:
     orders: ClassVar[None] = None
     #: Whether its steps have an error of predicted noise, which an objective may take in place of the bound.
     HAS_ERROR: ClassVar[bool] = False
+    #: Whether a draw may go from any step to the data, or from step 1 alone.
+    ENDS_ANYWHERE: ClassVar[bool] = False
 
     event: EventSpec
     denoiser: Denoiser
@@ -79,7 +81,11 @@ class Chain:
                 raise UserError(
                     f"{name} of a chain must be a whole number, at least {value}, not {getattr(self, name)!r}"
                 )
-        visited_steps(self.sample_steps, self.num_steps)
+        self.visited(self.sample_steps)
+
+    def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
+        """The steps that a draw visits; `UserError` where it cannot visit these."""
+        return visited_steps(steps, self.num_steps, self.num_steps if self.ENDS_ANYWHERE else 1)
 
     def __repr__(self) -> str:
         parts = [type(self.denoiser).__name__, f"{self.num_params:,} parameters", f"{self.num_steps} steps"]
@@ -226,7 +232,7 @@ class Chain:
             raise UserError(f"a chain draws by its own steps, so it has no sampler {sampler!r}: leave it at cached")
         num = num_keys(keys)
         context = as_context(self.context_spec, context, num, one_for_all=True)
-        visited = visited_steps(self.sample_steps if steps is None else steps, self.num_steps)
+        visited = self.visited(self.sample_steps if steps is None else steps)
         x = draw(self, params, keys, context, visited, *more)
         calls_B = jnp.full(num, len(visited), jnp.int32)
         return Draw(x, {"network_calls": calls_B, "steps": calls_B})

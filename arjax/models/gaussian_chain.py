@@ -19,7 +19,7 @@ from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse, step_keys
 from arjax.models.gaussian_bins import log_bin_mass
-from arjax.models.noise_schedules import GAUSSIAN, check_schedule, fixed_gammas, init_learned, learned_gammas
+from arjax.models.noise_schedules import GAUSSIAN, check_eta, check_schedule, fixed_gammas, init_learned, learned_gammas
 from arjax.networks.denoisers import Denoiser
 from arjax.samplers import Draw
 
@@ -63,7 +63,7 @@ class GaussianChain(Chain):
         if self.event.kind not in ("levels", "binary", "real"):
             raise UserError(f"a Gaussian chain needs levels, binary or real data, not {self.event.kind}")
         check_schedule(self.schedule, GAUSSIAN)
-        if self.schedule == "learned" and self.num_steps < 2:
+        if self.learned_schedule and self.num_steps < 2:
             raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
         if self.prediction not in PREDICTIONS:
             raise UserError(f"unknown prediction {self.prediction!r}{did_you_mean(self.prediction, PREDICTIONS)}")
@@ -72,11 +72,16 @@ class GaussianChain(Chain):
     def init(self, key: jax.Array) -> Params:
         """As `Chain.init`; a learned schedule is "noise"."""
         params = super().init(key)
-        return params | {"noise": init_learned(jax.random.fold_in(key, 1))} if self.schedule == "learned" else params
+        return params | {"noise": init_learned(jax.random.fold_in(key, 1))} if self.learned_schedule else params
+
+    @property
+    def learned_schedule(self) -> bool:
+        """Whether the noise schedule has parameters."""
+        return self.schedule == "learned"
 
     def gammas(self, params: Params) -> jax.Array:
         """gamma_1, ..., gamma_T, float32[T]."""
-        if self.schedule == "learned":
+        if self.learned_schedule:
             return learned_gammas(params["noise"], self.num_steps)
         return jnp.asarray(fixed_gammas(self.schedule, self.num_steps), jnp.float32)
 
@@ -163,12 +168,6 @@ class GaussianChain(Chain):
             raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
         check_eta(self.eta if eta is None else eta)
         return self.run(_draw, params, keys, steps, sampler, context, float(self.eta if eta is None else eta))
-
-
-def check_eta(eta: Any) -> None:
-    """Raises `UserError` unless it is a number in [0, 1]."""
-    if not isinstance(eta, int | float) or not 0 <= eta <= 1:
-        raise UserError(f"eta must be in [0, 1], not {eta!r}")
 
 
 @functools.partial(jax.jit, static_argnames="visited")

@@ -36,6 +36,12 @@ def check_schedule(name: str, known: tuple[str, ...]) -> None:
         raise UserError(f"unknown noise schedule {name!r}{did_you_mean(name, known)}")
 
 
+def check_eta(eta: Any) -> None:
+    """Raises `UserError` unless it is a number in [0, 1]."""
+    if not isinstance(eta, int | float) or not 0 <= eta <= 1:
+        raise UserError(f"eta must be in [0, 1], not {eta!r}")
+
+
 @functools.cache
 def fixed_gammas(name: str, num_steps: int) -> np.ndarray:
     """gamma_1, ..., gamma_T of a schedule without parameters, float64[T].
@@ -106,22 +112,26 @@ def stratified_steps(key: jax.Array, num: int, per_example: int, num_steps: int)
     return jnp.clip(jnp.floor(place_KB * num_steps).astype(jnp.int32), 0, num_steps - 1) + 1
 
 
-def visited_steps(steps: int | tuple[int, ...], num_steps: int) -> tuple[int, ...]:
-    """The steps that a draw visits, rising, the first of them 1 and the last T.
+def visited_steps(steps: int | tuple[int, ...], num_steps: int, first: int = 1) -> tuple[int, ...]:
+    """The steps that a draw visits, rising, the last of them T.
 
     Args:
       steps: their number, at equal distances; 0 for all; or the steps themselves.
       num_steps: T.
+      first: the lowest one has to be at most this.
 
     Raises:
-      UserError: they do not begin with 1, rise, and end with T.
+      UserError: they are too many or too few, do not rise, or do not begin and end there.
     """
     if is_integer(steps):
-        if not (steps == 0 or min(2, num_steps) <= steps <= num_steps):
-            raise UserError(f"a draw from a chain of {num_steps} steps visits 2 to all (0) of them, not {steps}")
-        steps = np.linspace(1, num_steps, steps or num_steps).round().astype(int)
+        least = 1 if first == num_steps else 2
+        if steps and not least <= steps <= num_steps:
+            raise UserError(f"a draw from this chain visits {least} to {num_steps} steps, or 0 for all, not {steps}")
+        num = steps or num_steps
+        steps = np.linspace(1 if least == 2 else num_steps / num, num_steps, num).round().astype(int)
     found = tuple(int(step) for step in steps)
     rises = all(a < b for a, b in itertools.pairwise(found))
-    if not rises or not found or found[0] != 1 or found[-1] != num_steps:
-        raise UserError(f"the steps of a draw rise from 1 to {num_steps}, and these are {steps!r}")
+    if not rises or not found or not 1 <= found[0] <= first or found[-1] != num_steps:
+        begin = f"from 1 to {num_steps}" if first == 1 else f"up to {num_steps}"
+        raise UserError(f"the steps of a draw rise {begin}, and these are {steps!r}")
     return found

@@ -1,6 +1,6 @@
 """Objectives: the losses that training minimises."""
 
-from arjax.objectives import learned_order, order_agnostic, teacher_forcing  # noqa: F401  (they register themselves)
+from arjax.objectives import denoising, learned_order, order_agnostic, teacher_forcing  # noqa: F401  (they register themselves)
 from arjax.objectives.base import (
     OBJECTIVES,
     Companion,

@@ -121,7 +121,7 @@ WEIGHTED = {
 
 
 def test_all_objectives_are_held_to_the_weights():
-    assert {text.split("(")[0] for text in WEIGHTED} == set(OBJECTIVES.names())
+    assert {text.split("(")[0] for text in WEIGHTED} == set(OBJECTIVES.names()) - {"denoising"}  # of chains alone
 
 
 @pytest.mark.parametrize(("network", "masked"), [("made", False), ("deep_nade", True)])
