@@ -8,7 +8,6 @@ sigmoid(gamma_t). The reverse conditional is q(x_{t-1} | x_t, x_0) with a predic
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any, ClassVar
 
 import jax
@@ -17,13 +16,21 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
-from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse, step_keys
-from arjax.models.gaussian_bins import log_bin_mass
-from arjax.models.noise_schedules import GAUSSIAN, check_eta, check_schedule, fixed_gammas, init_learned, learned_gammas
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse
+from arjax.models.gaussian_bins import expected_level, log_bin_mass
+from arjax.models.gaussian_draws import draw_gaussian
+from arjax.models.noise_schedules import (
+    GAUSSIAN,
+    check_eta,
+    check_schedule,
+    fixed_gammas,
+    init_learned,
+    learned_gammas,
+)
 from arjax.networks.denoisers import Denoiser
 from arjax.samplers import Draw
 
-PREDICTIONS = ("noise", "velocity")
+PREDICTIONS = ("noise", "velocity", "levels")
 
 
 @jax.tree_util.register_dataclass
@@ -39,8 +46,8 @@ class GaussianChain(Chain):
       denoiser: predicts from x_t; its event is real, and its features are the scalars of a value.
       num_steps: T.
       schedule: "linear", "cosine" or "learned", see `arjax.models.noise_schedules`.
-      prediction: "noise", or "velocity" alpha_t e - sigma_t x_0 (Salimans & Ho, "Progressive Distillation for Fast
-        Sampling of Diffusion Models", 2022, appendix D).
+      prediction: "noise"; "velocity" alpha_t e - sigma_t x_0 (Salimans & Ho, "Progressive Distillation for Fast
+        Sampling of Diffusion Models", 2022, appendix D); or "levels", the mean of a distribution over the levels.
       train_steps, score_steps, sample_steps: see `Chain`.
       eta: of draws: 1 is ancestral, 0 deterministic after x_T (Song, Meng & Ermon, "Denoising Diffusion Implicit
         Models", 2021, equation 16).
@@ -67,6 +74,8 @@ class GaussianChain(Chain):
             raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
         if self.prediction not in PREDICTIONS:
             raise UserError(f"unknown prediction {self.prediction!r}{did_you_mean(self.prediction, PREDICTIONS)}")
+        if self.prediction == "levels" and not self.event.is_discrete:
+            raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
         check_eta(self.eta)
 
     def init(self, key: jax.Array) -> Params:
@@ -92,9 +101,14 @@ class GaussianChain(Chain):
     def predicted(
         self, params: Params, x_t: jax.Array, t_B: jax.Array, gamma_B: jax.Array, context: Any, dropout: Any = None
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """What the network says, the noise and x_0 that follow from it, [B, *grid, *value] each."""
-        said = self.denoise(params, x_t, t_B, context, dropout).reshape(x_t.shape)
+        """The output of the network, and the noise and x_0 that follow from it, [B, *grid, *value] each."""
+        features = self.denoise(params, x_t, t_B, context, dropout)
         alpha, sigma = self._scales(gamma_B)
+        if self.prediction == "levels":
+            logits = features.reshape(*x_t.shape, self.event.num_levels)
+            found = expected_level(logits, x_t / alpha, alpha / sigma)
+            return found, (x_t - alpha * found) / sigma, found
+        said = features.reshape(x_t.shape)
         if self.prediction == "velocity":
             return said, sigma * x_t + alpha * said, alpha * x_t - sigma * said
         return said, said, (x_t - sigma * said) / alpha
@@ -117,8 +131,11 @@ class GaussianChain(Chain):
         noise = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
         alpha, sigma = self._scales(gamma_B)
         said, _, found = self.predicted(params, alpha * x_0 + sigma * noise, t_B, gamma_B, context, dropout)
-        # of the noise: a velocity is not turned into it first, which would cancel where sigma is small
-        error = alpha * (alpha * noise - sigma * x_0 - said) if self.prediction == "velocity" else noise - said
+        # each without the cancellation that a detour over the predicted noise would have where sigma is small
+        if self.prediction == "velocity":
+            error = alpha * (alpha * noise - sigma * x_0 - said)
+        else:
+            error = noise - said if self.prediction == "noise" else (said - x_0) * alpha / sigma
         error_B = (error**2).reshape(len(x), -1).sum(-1)
         # (SNR_{t-1} - SNR_t) |x_0 - found|^2 / 2 (Kingma et al., equation 13), in terms of the noise (equation 14)
         kl_B = 0.5 * jnp.expm1(gamma_B - before_B) * error_B
@@ -167,34 +184,4 @@ class GaussianChain(Chain):
         if temperature != 1:
             raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
         check_eta(self.eta if eta is None else eta)
-        return self.run(_draw, params, keys, steps, sampler, context, float(self.eta if eta is None else eta))
-
-
-@functools.partial(jax.jit, static_argnames="visited")
-def _draw(model: GaussianChain, params: Params, keys_B, context, visited: tuple[int, ...], eta) -> jax.Array:
-    """x_0, [B, *grid, *value]."""
-    gammas_T, shape = model.gammas(params), model.event.shape
-    t_S = jnp.array(visited[::-1])
-    gamma_S = gammas_T[t_S - 1]
-    variance_S = jax.nn.sigmoid(gamma_S)
-    # of the step s that follows t: q(x_s | x_t, x_0) has the variance sigma_s^2 (1 - SNR_t / SNR_s)
-    next_S = jnp.append(variance_S[1:], 0.0)
-    posterior_S = next_S * -jnp.expm1(jnp.append(gamma_S[1:], gamma_S[-1]) - gamma_S)
-    std_S = eta * jnp.sqrt(posterior_S.at[-1].set(variance_S[-1]))
-    rest_S = jnp.sqrt(jnp.maximum(next_S - std_S**2, 0.0))
-
-    def normal(t: jax.Array) -> jax.Array:
-        return jax.vmap(lambda key: jax.random.normal(key, shape))(step_keys(keys_B, t))
-
-    def back(x_t: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-        t, gamma, alpha, rest, std = step
-        fill = functools.partial(jnp.full, len(x_t))
-        _, noise, found = model.predicted(params, x_t, fill(t), fill(gamma), context)
-        return alpha * found + rest * noise + std * normal(t - 1), None
-
-    steps = t_S, gamma_S, jnp.sqrt(1 - next_S), rest_S, std_S
-    x, _ = jax.lax.scan(back, normal(jnp.int32(model.num_steps)), steps)
-    if model.event.kind == "real":
-        return x
-    top = model.event.num_levels - 1
-    return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(model.event.dtype)
+        return self.run(draw_gaussian, params, keys, steps, sampler, context, float(self.eta if eta is None else eta))

@@ -28,7 +28,8 @@ def make_gaussian_chain(
 ) -> GaussianChain:
     """A Gaussian chain by the name of its denoiser, whose options are `options`; `UserError` for what does not fit."""
     noisy = EventSpec(event.grid_shape, event.value_shape, "real")
-    denoiser = make_denoiser(network, noisy, context, event.value_size, dtype, **options)
+    num_features = event.value_size * (event.num_levels if prediction == "levels" else 1)
+    denoiser = make_denoiser(network, noisy, context, num_features, dtype, **options)
     numbers = train_steps, score_steps, sample_steps, eta
     return GaussianChain(event, denoiser, num_steps, schedule, prediction, *numbers)
 

@@ -135,3 +135,22 @@ def visited_steps(steps: int | tuple[int, ...], num_steps: int, first: int = 1) 
         begin = f"from 1 to {num_steps}" if first == 1 else f"up to {num_steps}"
         raise UserError(f"the steps of a draw rise {begin}, and these are {steps!r}")
     return found
+
+
+def reverse_steps(gammas_T: jax.Array, visited: tuple[int, ...], eta: float | jax.Array) -> tuple[jax.Array, ...]:
+    """The steps of a draw, the noisiest first: x_s = c x_0 + d e + std z, from predictions of x_0 and of the noise e.
+
+    std^2 is eta^2 times the variance sigma_s^2 (1 - SNR_t / SNR_s) of q(x_s | x_t, x_0), c is alpha_s, and d^2 is
+    sigma_s^2 - std^2 (Song, Meng & Ermon, "Denoising Diffusion Implicit Models", 2021, equations 12 and 16): with eta = 1 that is
+    a draw from q(x_s | x_t, x_0). The last one is x_0 + eta sigma_1 z.
+
+    Returns:
+      t int[S], gamma_t, c, d and std, float32[S] each.
+    """
+    t_S = jnp.array(visited[::-1])
+    gamma_S = gammas_T[t_S - 1]
+    variance_S = jax.nn.sigmoid(gamma_S)
+    next_S = jnp.append(variance_S[1:], 0.0)
+    posterior_S = next_S[:-1] * -jnp.expm1(gamma_S[1:] - gamma_S[:-1])
+    std_S = eta * jnp.sqrt(jnp.append(posterior_S, variance_S[-1]))
+    return t_S, gamma_S, jnp.sqrt(1 - next_S), jnp.sqrt(jnp.maximum(next_S - std_S**2, 0.0)), std_S
