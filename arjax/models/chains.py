@@ -160,7 +160,9 @@ class Chain:
             return leaf if num == 1 else jnp.tile(leaf, (num, *[1] * (leaf.ndim - 1)))
 
         more = jax.tree.map(repeated, context), dropout if train else None
-        terms = self.step_terms(params, repeated(x), t_N, example_keys(noise_key, size), *more)
+        keys_B = example_keys(noise_key, len(x))
+        keys_N = jax.vmap(lambda k: step_keys(keys_B, k))(jnp.arange(num)).reshape(size)
+        terms = self.step_terms(params, repeated(x), t_N, keys_N, *more)
         log_prob_KB, t_KB = self.num_steps * terms.log_prob.reshape(num, -1), t_N.reshape(num, -1)
         return self._score(params, x, log_prob_KB, t_KB), terms.error.reshape(num, -1).mean(0)
 

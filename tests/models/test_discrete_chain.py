@@ -110,7 +110,7 @@ def posterior(q_t, before, after):
 
 
 def p_reverse(process, joint, post):
-    """sum over x_0 of q(x_{t-1} | x_t, x_0) p(x_0 | x_t), [x_t, x_{t-1}]. Of masks, sites without one keep their value."""
+    """sum over x_0 of q(x_{t-1} | x_t, x_0) p(x_0 | x_t), [x_t, x_{t-1}]; sites without a mask keep their value."""
     if process != "uniform":
         fits = np.array([[((s == 3) | (s == x)).all() for x in X] for s in STATES])
         joint = np.where(fits, joint, 0.0)
@@ -232,7 +232,7 @@ def test_fewer_rounds_are_the_k_step_bound():
 
 def test_many_absorbing_steps_come_near_to_it():
     """With 1000 steps two sites are seldom masked in one."""
-    model, params, denoiser, of_chain = order_agnostic()
+    model, _, denoiser, of_chain = order_agnostic()
     x = np.repeat(all_values(model.event)[7:8], 20_000, 0)
     found = {}
     for process, num_steps in (("rounds", 3), ("absorbing", 1000)):
@@ -252,7 +252,7 @@ def test_draws_over_fewer_steps_and_of_their_own_keys(process):
     keys = jax.random.split(KEY, 6)
     drawn = model.draw(params, keys, steps=2, context=np.int32(1), temperature=0.8)
     assert drawn.x.shape == (6, 2, 2, 2) and drawn.x.dtype == np.int32
-    assert drawn.x.min() >= 0 and drawn.x.max() < 3 and len(np.unique(drawn.x)) == 3
+    assert drawn.x.min() >= 0 and drawn.x.max() < 3 and len(np.unique(drawn.x)) > 1
     np.testing.assert_array_equal(drawn.stats["network_calls"], [2] * 6)
     again = model.draw(params, keys[4:], steps=(2, 4), context=np.int32([1, 1]), temperature=0.8)
     np.testing.assert_array_equal(again.x, drawn.x[4:])
@@ -287,10 +287,8 @@ NETWORK = make_model(EVENT, "masked_transformer", **SMALL).network
         (lambda: build("absorbing", EventSpec((2,), kind="real")), "needs binary data, levels or tokens"),
         (lambda: build("absorbing", conditional="mixture_of_products"), "cannot be a joint one"),
         (
-            lambda: build(
-                "uniform", EventSpec((2,), kind="levels", num_levels=300), conditional="discretized_logistic_mixture"
-            ),
-            "take categorical",
+            lambda: build("uniform", EventSpec((2,), (2,)), conditional="nested(hidden_sizes=(9,), features=4)"),
+            "a list",
         ),
         (lambda: DiscreteChain(as_denoiser(NETWORK), make_conditional("", EVENT), 3, "uniform"), "has no masks"),
         (lambda: build("absorbing")[0].draw(build("absorbing")[1], jax.random.split(KEY, 2), steps=4), "1 to 3 steps"),

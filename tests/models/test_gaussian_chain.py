@@ -149,7 +149,7 @@ def test_random_steps_estimate_the_whole_sum(schedule):
         )
         for name, value in found.terms.items():
             error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
-            assert abs(value.mean() - exact.terms[name].mean()) < 4 * error + 1e-4 * abs(value.mean()), name
+            assert abs(value.mean() - exact.terms[name].mean()) <= 4 * error + 1e-4 * abs(value.mean()), name
 
 
 def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
@@ -175,9 +175,8 @@ def test_ddim_with_eta_1_is_ancestral(visited):
     """Equations 12 and 16 of Song et al. against the posterior of Ho et al. for the chain of the visited steps."""
     model, params = build()
     a, _ = forward(model.gammas(params))
-    t_S, gamma_S, c_S, d_S, std_S = (
-        np.asarray(y, np.float64) for y in reverse_steps(model.gammas(params), visited, 1.0)
-    )
+    gammas = model.gammas(params)
+    _, _, c_S, d_S, std_S = (np.asarray(y, np.float64) for y in reverse_steps(gammas, visited, 1.0))
     for t, s, c, d, std in zip(visited[::-1][:-1], visited[::-1][1:], c_S, d_S, std_S, strict=False):
         ratio = a[t] / a[s]
         np.testing.assert_allclose(std**2, (1 - a[s]) / (1 - a[t]) * (1 - ratio), rtol=1e-3)
@@ -192,7 +191,7 @@ def test_ddim_with_eta_1_is_ancestral(visited):
 
 
 def test_draws_depend_on_their_own_key_and_count_their_calls():
-    model, params = build(prediction="velocity", sample_steps=3)
+    model, params = build(prediction="levels", sample_steps=3)
     keys = jax.random.split(KEY, 5)
     drawn = model.draw(params, keys)
     assert drawn.x.shape == (5, 2, 3) and drawn.x.dtype == np.int32

@@ -57,9 +57,8 @@ def test_discrete_schedules_go_from_all_to_none(name):
 
 def test_random_steps_are_uniform_and_spread():
     """Each step as often as any other, over keys; and within a batch no part of the chain is left out."""
-    steps = np.asarray(
-        jax.jit(jax.vmap(lambda key: stratified_steps(key, 34, 3, 9)))(jax.random.split(jax.random.key(0), 2000))
-    )
+    keys = jax.random.split(jax.random.key(0), 2000)
+    steps = np.asarray(jax.vmap(lambda key: stratified_steps(key, 34, 3, 9))(keys))
     assert steps.shape == (2000, 3, 34) and steps.min() == 1 and steps.max() == 9
     for k in range(3):  # each in its third of the chain
         counts = np.bincount(steps[:, k, 7], minlength=10)[3 * k + 1 : 3 * k + 4]
