@@ -1,6 +1,12 @@
 """Objectives: the losses that training minimises."""
 
-from arjax.objectives import latent, learned_order, order_agnostic, teacher_forcing  # noqa: F401  (they register themselves)
+from arjax.objectives import (  # noqa: F401  (they register themselves)
+    denoising,
+    latent,
+    learned_order,
+    order_agnostic,
+    teacher_forcing,
+)
 from arjax.objectives.base import (
     OBJECTIVES,
     Companion,

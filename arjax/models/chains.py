@@ -1,0 +1,251 @@
+"""Chains: a fixed forward process makes an example noisy in T steps, and learned conditionals go back.
+
+    p(x_0) = sum or integral of p(x_T) prod_t p(x_{t-1} | x_t)
+
+    log p(x_0) >= -KL(q(x_T | x_0) || p(x_T))                                        prior
+                  - sum_{t=2}^T E_q KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))    diffusion
+                  + E_q log p(x_0 | x_1)                                             reconstruction
+
+(Sohl-Dickstein et al., "Deep Unsupervised Learning using Nonequilibrium Thermodynamics", 2015; Ho, Jain & Abbeel, 2020,
+equation 5). A chain is an autoregressive model over the noisy versions of an example, the noisiest first.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, ClassVar, NamedTuple
+
+import flax.errors
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
+from arjax.models.noise_schedules import stratified_steps, visited_steps
+from arjax.models.sampling import keys_of, num_keys
+from arjax.networks.denoisers import Denoiser
+from arjax.samplers import Draw, example_keys
+
+Params = Any
+
+
+class StepTerms(NamedTuple):
+    """The terms of one step per example, float32[B] each.
+
+    Attributes:
+      log_prob: its term of the bound: -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or log p(x_0 | x_1) at t = 1.
+      error: the squared error of the predicted noise, of Gaussian chains; zeros of others.
+    """
+
+    log_prob: jax.Array
+    error: jax.Array
+
+
+#: Of a field of a model that is no array.
+STATIC = {"static": True}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(denoiser: Denoiser, key: jax.Array, x_t: jax.Array, context: Any) -> Params:
+    return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context)["params"]
+
+
+class Chain:
+    """The part that all chains share; subclasses are frozen dataclasses with `event`, `denoiser`, `num_steps` (T),
+    `train_steps`, `score_steps` (steps that a score draws per example in training and outside; 0: the whole sum) and
+    `sample_steps` (steps that a draw visits; 0: all).
+    """
+
+    kind: ClassVar[str] = "bound"
+    orders: ClassVar[None] = None
+    #: Whether its steps have an error of predicted noise, which an objective may take in place of the bound.
+    HAS_ERROR: ClassVar[bool] = False
+    #: Whether a draw may go from any step to the data, or from step 1 alone.
+    ENDS_ANYWHERE: ClassVar[bool] = False
+
+    event: EventSpec
+    denoiser: Denoiser
+    num_steps: int
+    train_steps: int
+    score_steps: int
+    sample_steps: int
+
+    def check_fields(self) -> None:
+        """Raises `UserError` for numbers of steps that cannot be."""
+        least = {"num_steps": 1, "train_steps": 1, "score_steps": 0}
+        for name, value in least.items():
+            if not is_integer(getattr(self, name)) or getattr(self, name) < value:
+                raise UserError(
+                    f"{name} of a chain must be a whole number, at least {value}, not {getattr(self, name)!r}"
+                )
+        self.visited(self.sample_steps)
+
+    def visited(self, steps: int | tuple[int, ...]) -> tuple[int, ...]:
+        """The steps that a draw visits; `UserError` where it cannot visit these."""
+        return visited_steps(steps, self.num_steps, self.num_steps if self.ENDS_ANYWHERE else 1)
+
+    def __repr__(self) -> str:
+        parts = [type(self.denoiser).__name__, f"{self.num_params:,} parameters", f"{self.num_steps} steps"]
+        return f"{type(self).__name__}({'; '.join([*parts, self.event.in_words])})"
+
+    @property
+    def context_spec(self) -> ContextSpec:
+        """The context that the chain is conditioned on."""
+        return self.denoiser.context_spec
+
+    @property
+    def num_params(self) -> int:
+        """Number of parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.param_shapes))
+
+    @functools.cached_property
+    def param_shapes(self) -> Params:
+        """Shapes and types of the parameters, by the names of `init`."""
+        return jax.eval_shape(self.init, jax.random.key(0))
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters, {"denoiser": ..., and those of other parts}; `UserError` unless `key` is a random key."""
+        check_key(key)
+        batch = self.dummy_batch(1)
+        x_t = batch.x.astype(self.denoiser.event.dtype)
+        return {"denoiser": _init(self.denoiser, key, x_t, dict(batch.context) or None)}
+
+    def dummy_batch(self, batch_size: int) -> Batch:
+        """An all-zero batch of the right shapes and types."""
+        context = {name: jnp.zeros((batch_size, *p.shape), p.dtype) for name, p in self.context_spec.parts}
+        return Batch(jnp.zeros((batch_size, *self.event.shape), self.event.dtype), context)
+
+    def denoise(self, params: Params, x_t: jax.Array, t_B: jax.Array, context: Any, key: Any = None) -> jax.Array:
+        """Features [B, *grid, F] of noisy examples at the steps t int[B]; a `key` switches dropout on."""
+        rngs, train = (None, False) if key is None else ({"dropout": key}, True)
+        time_B = t_B.astype(jnp.float32) / self.num_steps
+        try:
+            return self.denoiser.apply({"params": params["denoiser"]}, x_t, time_B, context, train=train, rngs=rngs)
+        except flax.errors.InvalidRngError as error:
+            raise UserError("this denoiser has dropout: train=True needs a random `key`") from error
+
+    def prior_log_prob(self, params: Params, x: jax.Array) -> jax.Array:
+        """-KL(q(x_T | x_0) || p(x_T)), float32[B]."""
+        raise NotImplementedError
+
+    def step_terms(
+        self, params: Params, x: jax.Array, t_B: jax.Array, keys_B: jax.Array, context: Any, dropout: Any = None
+    ) -> StepTerms:
+        """The terms of one step t int[B] of 1, ..., T for each example, with x_t drawn by its key."""
+        raise NotImplementedError
+
+    def _arguments(self, params: Params, batch: Batch, key: Any) -> tuple[jax.Array, Any]:
+        """The checked values and context of a batch."""
+        check_params(self.param_shapes, params)
+        if batch.mask is not None:
+            raise UserError("a chain makes all sites noisy together: it cannot score those of a mask alone")
+        if key is None:
+            raise UserError("the bound of a chain is an expectation over noise: give a random `key`")
+        check_key(key)
+        return as_values(self.event, batch.x), as_context(self.context_spec, batch.context, len(batch.x))
+
+    def estimate(self, params: Params, batch: Batch, *, key: Any, num: int, train: bool) -> tuple[Score, jax.Array]:
+        """An unbiased estimate of the bound from `num` stratified random steps per example, and the mean over these
+        steps of the squared error of the noise, float32[B]; `train` switches dropout on.
+        """
+        x, context = self._arguments(params, batch, key)
+        step_key, noise_key, dropout = jax.random.split(key, 3)
+        size = num * len(x)
+        t_N = stratified_steps(step_key, len(x), num, self.num_steps).reshape(size)
+
+        def repeated(leaf: jax.Array) -> jax.Array:  # [B, ...] -> [num * B, ...]
+            return leaf if num == 1 else jnp.tile(leaf, (num, *[1] * (leaf.ndim - 1)))
+
+        more = jax.tree.map(repeated, context), dropout if train else None
+        keys_B = example_keys(noise_key, len(x))
+        keys_N = jax.vmap(lambda k: step_keys(keys_B, k))(jnp.arange(num)).reshape(size)
+        terms = self.step_terms(params, repeated(x), t_N, keys_N, *more)
+        log_prob_KB, t_KB = self.num_steps * terms.log_prob.reshape(num, -1), t_N.reshape(num, -1)
+        return self._score(params, x, log_prob_KB, t_KB), terms.error.reshape(num, -1).mean(0)
+
+    def _score(self, params: Params, x: jax.Array, log_prob_KB: jax.Array, t_KB: jax.Array) -> Score:
+        """The score whose steps have, on average over K, these terms."""
+        terms = {
+            "prior": self.prior_log_prob(params, x),
+            "diffusion": jnp.where(t_KB > 1, log_prob_KB, 0.0).mean(0),
+            "reconstruction": jnp.where(t_KB == 1, log_prob_KB, 0.0).mean(0),
+        }
+        return Score(sum(terms.values()), self.kind, terms)
+
+    @takes_params
+    def bound(self, params: Params, batch: Batch, key: jax.Array) -> Score:
+        """The bound with the whole sum over t, and one draw of x_t for each: T network calls, in a scan."""
+        x, context = self._arguments(params, batch, key)
+        keys_B = example_keys(key, len(x))
+
+        def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+            log_prob_B = self.step_terms(params, x, jnp.full(len(x), t), step_keys(keys_B, t), context).log_prob
+            later, first = state
+            return (later + jnp.where(t > 1, log_prob_B, 0.0), first + jnp.where(t == 1, log_prob_B, 0.0)), None
+
+        zeros = jnp.zeros(len(x))
+        (later, first), _ = jax.lax.scan(add, (zeros, zeros), jnp.arange(self.num_steps, 0, -1))
+        terms = {"prior": self.prior_log_prob(params, x), "diffusion": later, "reconstruction": first}
+        return Score(sum(terms.values()), self.kind, terms)
+
+    @takes_params
+    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
+        """The bound on log p(x | c) in nats, with its terms `prior`, `diffusion` and `reconstruction`.
+
+        `train=True`: an unbiased estimate from `train_steps` random steps per example; else from `score_steps`, or the
+        whole sum over t.
+
+        Raises:
+          UserError: no `key`, a mask, or arguments that do not fit the model.
+        """
+        num = self.train_steps if train else self.score_steps
+        if not num:
+            return self.bound(params, batch, key)
+        return self.estimate(params, batch, key=key, num=num, train=train)[0]
+
+    def log_prob(self, params: Params, x: jax.Array, *, context: Any = None, key: Any = None) -> jax.Array:
+        """The bound on log p(x | c), float32[B]."""
+        return self.score(params, Batch(x, {} if context is None else context), key=key).log_prob
+
+    def sample(self, params: Params, key: jax.Array, num: int, **options: Any) -> jax.Array:
+        """Draws `num` examples, [num, *grid, *value]; example b has the key fold_in(key, b)."""
+        return self.draw(params, keys_of(key, num), **options).x
+
+    def draw(self, params: Params, keys: jax.Array, **options: Any) -> Draw:
+        """One example for each of the keys."""
+        raise NotImplementedError
+
+    def run(
+        self,
+        draw: Any,
+        params: Params,
+        keys: jax.Array,
+        steps: Any,
+        sampler: str,
+        context: Any,
+        *more,
+    ) -> Draw:
+        """The draw of a subclass: a jitted `draw(model, params, keys, context, steps, *more) -> x`."""
+        check_params(self.param_shapes, params)
+        if sampler != "cached":
+            raise UserError(f"a chain draws by its own steps, so it has no sampler {sampler!r}: leave it at cached")
+        num = num_keys(keys)
+        context = as_context(self.context_spec, context, num, one_for_all=True)
+        visited = self.visited(self.sample_steps if steps is None else steps)
+        x = draw(self, params, keys, context, visited, *more)
+        calls_B = jnp.full(num, len(visited), jnp.int32)
+        return Draw(x, {"network_calls": calls_B, "steps": calls_B})
+
+
+def refuse(options: dict[str, Any]) -> None:
+    """Raises `UserError` for options of draws that a chain does not have."""
+    for name in options:
+        raise UserError(f"a chain draws all sites together, in its own steps: it has no option {name!r}")
+
+
+def step_keys(keys_B: jax.Array, t: jax.Array) -> jax.Array:
+    """The keys of a step of B examples, fold_in(keys[b], t)."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys_B, t)

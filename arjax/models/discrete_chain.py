@@ -1,0 +1,186 @@
+"""Discrete chains: values are replaced at random (`uniform`), or masked (`absorbing`, `rounds`).
+
+Austin et al., "Structured Denoising Diffusion Models in Discrete State-Spaces" (2021), in which the denoiser gives a
+distribution over x_0.
+
+**Absorbing.** Each site is masked by itself; once masked it stays so. Backwards, a masked site is revealed in step t
+with the probability (a_{t-1} - a_t) / (1 - a_t), and a site that is revealed never changes. So a step costs that weight
+times the sum of -log p(x_i | the sites without a mask) over the masked sites i (Sahoo et al., "Simple and Effective
+Masked Diffusion Language Models", 2024, equation 8; Shi et al., "Simplified and Generalized Masked Diffusion for
+Discrete Data", 2024, equation 4).
+
+**Rounds.** Step t masks a fixed number of further sites, drawn at random, and m_t are masked after it. The reverse step
+reveals m_t - m_{t-1} of them, again at random, with the weight (m_t - m_{t-1}) / m_t. With a step for each site it is
+
+    sum_{t=1}^D E (1 / t) sum over the t masked sites of log p(x_i | the others) = E over orders of log p(x | order),
+
+the score of an order-agnostic model, term by term: the order-agnostic model *is* absorbing diffusion (Hoogeboom et al.,
+"Autoregressive Diffusion Models", 2022, section 3). With fewer steps it is the K-step bound of
+`arjax.evaluation.k_steps`. With many steps `absorbing` masks at most one site in each, and comes near to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals import Conditional
+from arjax.conditionals.base import CONDITIONAL, bound
+from arjax.conditionals.temperature import as_temperature
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.core.spec import EventSpec
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse
+from arjax.models.discrete_draws import draw_discrete
+from arjax.models.discrete_processes import PROCESSES, lowest, masked_counts, replaced, reverse_table
+from arjax.models.noise_schedules import DISCRETE, check_schedule, kept
+from arjax.networks.denoisers import Denoiser
+from arjax.networks.denoisers.any_order import AnyOrderDenoiser
+from arjax.samplers import Draw
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class DiscreteChain(Chain):
+    """A chain of discrete steps over binary data, levels or tokens.
+
+    Attributes:
+      denoiser: predicts from x_t, which may hold the mask token V; its event is that of the data.
+      conditional: the family of x_0 given the features, with a list of probabilities for the process `uniform`.
+      num_steps: T.
+      process: "uniform", "absorbing" or "rounds".
+      schedule: "linear" or "cosine", see `arjax.models.noise_schedules`; `rounds` have equal sizes.
+      train_steps, score_steps, sample_steps: see `Chain`.
+    """
+
+    denoiser: Denoiser = dataclasses.field(metadata=STATIC)
+    conditional: Conditional = dataclasses.field(metadata=STATIC)
+    num_steps: int = dataclasses.field(default=1000, metadata=STATIC)
+    process: str = dataclasses.field(default="absorbing", metadata=STATIC)
+    schedule: str = dataclasses.field(default="linear", metadata=STATIC)
+    train_steps: int = dataclasses.field(default=1, metadata=STATIC)
+    score_steps: int = dataclasses.field(default=0, metadata=STATIC)
+    sample_steps: int = dataclasses.field(default=0, metadata=STATIC)
+
+    ENDS_ANYWHERE: ClassVar[bool] = True
+
+    def __post_init__(self):
+        self.check_fields()
+        check_schedule(self.schedule, DISCRETE)
+        if self.process not in PROCESSES:
+            raise UserError(f"unknown process {self.process!r}{did_you_mean(self.process, PROCESSES)}")
+        if not self.event.is_discrete:
+            raise UserError(f"a discrete chain needs binary data, levels or tokens, not {self.event.kind}")
+        if self.conditional.joint:
+            raise UserError("the sites that a chain reveals are independent: its conditional cannot be a joint one")
+        if self.process == "uniform" and not self.conditional.has_table:
+            raise UserError("the process 'uniform' needs a list of the probabilities of each value: take categorical")
+        if self.process == "uniform" and isinstance(self.denoiser, AnyOrderDenoiser):
+            raise UserError("the process 'uniform' has no masks, by which this network would tell noise from values")
+        if self.process == "rounds" and self.num_steps > self.event.num_sites:
+            raise UserError(f"{self.event.num_sites} sites are revealed in as many rounds at most: lower num_steps")
+
+    @property
+    def event(self) -> EventSpec:
+        """Shape and kind of one example."""
+        return self.denoiser.event
+
+    def init(self, key: jax.Array) -> Params:
+        """As `Chain.init`; the parameters of a conditional that has any are "conditional"."""
+        of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
+        return super().init(key) | ({} if of_conditional is None else {CONDITIONAL: of_conditional})
+
+    @property
+    def kept(self) -> np.ndarray:
+        """a_0, ..., a_T: the part of the scalars, or sites, that still have their values, float64[T + 1]."""
+        if self.process == "rounds":
+            return 1 - masked_counts(self.event.num_sites, self.num_steps) / self.event.num_sites
+        return kept(self.schedule, self.num_steps)
+
+    def prior_log_prob(self, params, x):
+        """0: after T steps all sites are masked, or uniform."""
+        return jnp.zeros(len(x))
+
+    def noisy(self, x: jax.Array, t_B: jax.Array, keys_B: jax.Array) -> jax.Array:
+        """x_t of examples x[B, *grid, *value] at the steps t int[B]; masked sites hold V."""
+        kept_B, event = jnp.asarray(self.kept, jnp.float32)[t_B], self.event
+        if self.process == "uniform":
+            return jax.vmap(replaced, (0, 0, 0, None))(keys_B, x, kept_B, event.num_levels)
+        if self.process == "absorbing":
+            masked_BD = jax.vmap(lambda key, a: jax.random.uniform(key, (event.num_sites,)) >= a)(keys_B, kept_B)
+        else:
+            count_B = jnp.asarray(masked_counts(event.num_sites, self.num_steps))[t_B]
+            masked_BD = jax.vmap(lowest, (0, None, 0))(keys_B, jnp.ones(event.num_sites, bool), count_B)
+        return jnp.where(self.on_values(masked_BD), event.num_levels, x)
+
+    def on_values(self, marks: jax.Array) -> jax.Array:
+        """Marks of sites, [B, ...], as marks that fit the values: [B, *grid, 1, ...]."""
+        return marks.reshape(-1, *self.event.grid_shape, *[1] * len(self.event.value_shape))
+
+    def masked(self, x_t: jax.Array) -> jax.Array:
+        """Whether each site is masked, bool[B, D]."""
+        return (x_t == self.event.num_levels).reshape(len(x_t), self.event.num_sites, -1).any(-1)
+
+    def log_prob_at(
+        self, params: Params, x: jax.Array, x_t: jax.Array, t_B: jax.Array, context: Any, dropout: Any = None
+    ) -> jax.Array:
+        """-KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)) of each example at x_t, float32[B]; log p(x_0 | x_1) at t = 1.
+
+        Args:
+          params: the parameters.
+          x: x_0, [B, *grid, *value].
+          x_t: the noisy values, with V for masked sites.
+          t_B: int[B] of 1, ..., T.
+          context: the parts of the context, or None.
+          dropout: a key that switches dropout on.
+        """
+        features = self.denoise(params, x_t, t_B, context, dropout)
+        head = bound(self.conditional, params, dropout is not None, dropout)
+        kept_T = jnp.asarray(self.kept, jnp.float32)
+        kept_t, kept_s = kept_T[t_B], kept_T[t_B - 1]
+        if self.process != "uniform":
+            log_p = head.log_prob(features, x).reshape(len(x), -1)
+            weight_B = (kept_s - kept_t) / (1 - kept_t)
+            return weight_B * jnp.where(self.masked(x_t), log_p, 0.0).sum(-1)
+        table, is_first = head.log_table(features), (t_B == 1).reshape(-1, *[1] * x.ndim)
+        kept_t, kept_s = kept_t.reshape(is_first.shape), kept_s.reshape(is_first.shape)
+        true = jax.nn.one_hot(x, self.event.num_levels)
+        posterior = reverse_table(true, x_t, kept_t, kept_s)
+        found = reverse_table(jnp.exp(table), x_t, kept_t, kept_s)
+        # at t = 1 both are distributions over x_0; elsewhere no probability is 0
+        safe = [jnp.where(is_first, 1.0, p) for p in (posterior, found)]
+        kl = (posterior * (jnp.log(safe[0]) - jnp.log(safe[1]))).sum(-1)
+        return jnp.where(is_first[..., 0], (true * table).sum(-1), -kl).reshape(len(x), -1).sum(-1)
+
+    def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
+        log_prob_B = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
+        return StepTerms(log_prob_B, jnp.zeros_like(log_prob_B))
+
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        *,
+        sampler: str = "cached",
+        context: Any = None,
+        temperature: float = 1.0,
+        steps: int | tuple[int, ...] | None = None,
+        **options: Any,
+    ) -> Draw:
+        """One example for each of the keys, from x_T down a subset of the steps; what is revealed stays.
+
+        Args:
+          params: the parameters.
+          keys: [B]; the example b depends on keys[b] alone.
+          sampler: "cached", as a chain has none but its own.
+          context: [B, ...] or one for all.
+          temperature: of p(x_0 | x_t) in each step.
+          steps: their number, or the steps themselves, up to T; None for `sample_steps`.
+          **options: those of other models, which are refused.
+        """
+        refuse(options)
+        return self.run(draw_discrete, params, keys, steps, sampler, context, as_temperature(temperature))

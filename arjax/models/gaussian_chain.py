@@ -1,0 +1,187 @@
+"""Gaussian chains: diffusion models with T steps.
+
+Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models" (2020), in the notation of Kingma et al., "Variational
+Diffusion Models" (2021): q(x_t | x_0) = N(alpha_t x_0, sigma_t^2) with alpha_t^2 = sigmoid(-gamma_t) and sigma_t^2 =
+sigmoid(gamma_t). The reverse conditional is q(x_{t-1} | x_t, x_0) with a prediction in place of x_0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.core.spec import EventSpec
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse
+from arjax.models.gaussian_bins import expected_level, log_bin_mass
+from arjax.models.gaussian_draws import draw_gaussian
+from arjax.models.noise_schedules import (
+    GAUSSIAN,
+    check_eta,
+    check_schedule,
+    fixed_gammas,
+    init_learned,
+    learned_gammas,
+)
+from arjax.networks.denoisers import Denoiser
+from arjax.samplers import Draw
+
+PREDICTIONS = ("noise", "velocity", "levels")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GaussianChain(Chain):
+    """A chain of Gaussian steps; levels and binary data are scaled to [-1, 1], and real data should be standardised.
+
+    The last conditional p(x_0 | x_1) is a Gaussian around the predicted x_0 with the standard deviation sigma_1; of
+    levels it is integrated over their bins, the outer ones of which reach to infinity (Ho, Jain & Abbeel, section 3.3).
+
+    Attributes:
+      event: shape and kind of one example.
+      denoiser: predicts from x_t; its event is real, and its features are the scalars of a value.
+      num_steps: T.
+      schedule: "linear", "cosine" or "learned", see `arjax.models.noise_schedules`.
+      prediction: "noise"; "velocity" alpha_t e - sigma_t x_0 (Salimans & Ho, "Progressive Distillation for Fast
+        Sampling of Diffusion Models", 2022, appendix D); or "levels", the mean of a distribution over the levels.
+      train_steps, score_steps, sample_steps: see `Chain`.
+      eta: of draws: 1 is ancestral, 0 deterministic after x_T (Song, Meng & Ermon, "Denoising Diffusion Implicit
+        Models", 2021, equation 16).
+    """
+
+    event: EventSpec = dataclasses.field(metadata=STATIC)
+    denoiser: Denoiser = dataclasses.field(metadata=STATIC)
+    num_steps: int = dataclasses.field(default=1000, metadata=STATIC)
+    schedule: str = dataclasses.field(default="linear", metadata=STATIC)
+    prediction: str = dataclasses.field(default="noise", metadata=STATIC)
+    train_steps: int = dataclasses.field(default=1, metadata=STATIC)
+    score_steps: int = dataclasses.field(default=0, metadata=STATIC)
+    sample_steps: int = dataclasses.field(default=0, metadata=STATIC)
+    eta: float = dataclasses.field(default=1.0, metadata=STATIC)
+
+    HAS_ERROR: ClassVar[bool] = True
+
+    def __post_init__(self):
+        self.check_fields()
+        if self.event.kind not in ("levels", "binary", "real"):
+            raise UserError(f"a Gaussian chain needs levels, binary or real data, not {self.event.kind}")
+        check_schedule(self.schedule, GAUSSIAN)
+        if self.learned_schedule and self.num_steps < 2:
+            raise UserError("a learned noise schedule has two end points: num_steps must be at least 2")
+        if self.prediction not in PREDICTIONS:
+            raise UserError(f"unknown prediction {self.prediction!r}{did_you_mean(self.prediction, PREDICTIONS)}")
+        if self.prediction == "levels" and not self.event.is_discrete:
+            raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
+        check_eta(self.eta)
+
+    def init(self, key: jax.Array) -> Params:
+        """As `Chain.init`; a learned schedule is "noise"."""
+        params = super().init(key)
+        return params | {"noise": init_learned(jax.random.fold_in(key, 1))} if self.learned_schedule else params
+
+    @property
+    def learned_schedule(self) -> bool:
+        """Whether the noise schedule has parameters."""
+        return self.schedule == "learned"
+
+    def gammas(self, params: Params) -> jax.Array:
+        """gamma_1, ..., gamma_T, float32[T]."""
+        if self.learned_schedule:
+            return learned_gammas(params["noise"], self.num_steps)
+        return jnp.asarray(fixed_gammas(self.schedule, self.num_steps), jnp.float32)
+
+    def scaled(self, x: jax.Array) -> jax.Array:
+        """The values as real numbers: levels 0, ..., V - 1 from -1 to 1."""
+        return x.astype(jnp.float32) if self.event.kind == "real" else 2.0 * x / (self.event.num_levels - 1) - 1.0
+
+    def predicted(
+        self, params: Params, x_t: jax.Array, t_B: jax.Array, gamma_B: jax.Array, context: Any, dropout: Any = None
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The output of the network, and the noise and x_0 that follow from it, [B, *grid, *value] each."""
+        features = self.denoise(params, x_t, t_B, context, dropout)
+        alpha, sigma = self._scales(gamma_B)
+        if self.prediction == "levels":
+            logits = features.reshape(*x_t.shape, self.event.num_levels)
+            found = expected_level(logits, x_t / alpha, alpha / sigma)
+            return found, (x_t - alpha * found) / sigma, found
+        said = features.reshape(x_t.shape)
+        if self.prediction == "velocity":
+            return said, sigma * x_t + alpha * said, alpha * x_t - sigma * said
+        return said, said, (x_t - sigma * said) / alpha
+
+    def _scales(self, gamma_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """alpha and sigma, [B, 1, ...] each."""
+        gamma = gamma_B.reshape(-1, *[1] * len(self.event.shape))
+        return jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
+
+    def prior_log_prob(self, params, x):
+        """-KL(N(alpha_T x_0, sigma_T^2) || N(0, 1))."""
+        gamma = self.gammas(params)[-1]
+        variance = jax.nn.sigmoid(gamma)
+        kl = 0.5 * (variance + (1 - variance) * self.scaled(x) ** 2 - 1 - jax.nn.log_sigmoid(gamma))
+        return -kl.reshape(len(x), -1).sum(-1)
+
+    def step_terms(self, params, x, t_B, keys_B, context, dropout=None):
+        x_0, gammas_T = self.scaled(x), self.gammas(params)
+        gamma_B, before_B = gammas_T[t_B - 1], gammas_T[jnp.maximum(t_B - 2, 0)]
+        noise = jax.vmap(lambda key: jax.random.normal(key, self.event.shape))(keys_B)
+        alpha, sigma = self._scales(gamma_B)
+        said, _, found = self.predicted(params, alpha * x_0 + sigma * noise, t_B, gamma_B, context, dropout)
+        # each without the cancellation that a detour over the predicted noise would have where sigma is small
+        if self.prediction == "velocity":
+            error = alpha * (alpha * noise - sigma * x_0 - said)
+        else:
+            error = noise - said if self.prediction == "noise" else (said - x_0) * alpha / sigma
+        error_B = (error**2).reshape(len(x), -1).sum(-1)
+        # (SNR_{t-1} - SNR_t) |x_0 - found|^2 / 2 (Kingma et al., equation 13), in terms of the noise (equation 14)
+        kl_B = 0.5 * jnp.expm1(gamma_B - before_B) * error_B
+        is_first_B = t_B == 1
+        found = jnp.where(is_first_B.reshape(alpha.shape), found, x_0)  # elsewhere it may be huge, and is not scored
+        return StepTerms(jnp.where(is_first_B, self._last_log_prob(params, x, found), -kl_B), error_B)
+
+    def _last_log_prob(self, params: Params, x: jax.Array, mean: jax.Array) -> jax.Array:
+        """log p(x_0 | x_1) in nats, [B]: for levels the mass of a bin, for real data a density."""
+        sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas(params)[0]))
+        distance = (self.scaled(x) - mean) / sigma
+        if self.event.kind == "real":
+            log_p = -0.5 * distance**2 - jnp.log(sigma) - 0.5 * jnp.log(2 * jnp.pi)
+        else:
+            log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
+        return log_p.reshape(len(x), -1).sum(-1)
+
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        *,
+        sampler: str = "cached",
+        context: Any = None,
+        temperature: float = 1.0,
+        steps: int | tuple[int, ...] | None = None,
+        eta: float | None = None,
+        **options: Any,
+    ) -> Draw:
+        """One example for each of the keys, from x_T down a subset of the steps.
+
+        Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
+        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2).
+
+        Args:
+          params: the parameters.
+          keys: [B]; the example b depends on keys[b] alone.
+          sampler: "cached", as a chain has none but its own.
+          context: [B, ...] or one for all.
+          temperature: 1, as the chain has no other.
+          steps: their number, or the steps themselves, from 1 to T; None for `sample_steps`.
+          eta: None for that of the model.
+          **options: those of other models, which are refused.
+        """
+        refuse(options)
+        if temperature != 1:
+            raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
+        check_eta(self.eta if eta is None else eta)
+        return self.run(draw_gaussian, params, keys, steps, sampler, context, float(self.eta if eta is None else eta))

@@ -1,0 +1,156 @@
+"""Noise over the T steps of a chain: schedules, the steps that a score draws, and those that a draw visits.
+
+A Gaussian schedule is gamma_t = log(1 - a_t) - log a_t for t = 1, ..., T, the negative log of the signal-to-noise
+ratio, where q(x_t | x_0) = N(sqrt(a_t) x_0, 1 - a_t). A discrete one is a_t itself for t = 0, ..., T: the probability
+that a site still has its value. A larger gamma, or a smaller a, means more noise.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.registry import did_you_mean
+
+#: Gaussian schedules, and discrete ones.
+GAUSSIAN = ("linear", "cosine", "learned")
+DISCRETE = ("linear", "cosine")
+#: The end points of a learned schedule at its start (Kingma et al., 2021, appendix B).
+LEARNED_ENDS = (-13.3, 5.0)
+#: Units of the hidden layer of a learned schedule.
+UNITS = 64
+#: The golden ratio: the fractional parts of its multiples are spread evenly, however many there are.
+GOLDEN = (5**0.5 - 1) / 2
+
+
+def check_schedule(name: str, known: tuple[str, ...]) -> None:
+    """Raises `UserError` when there is no such schedule."""
+    if name not in known:
+        raise UserError(f"unknown noise schedule {name!r}{did_you_mean(name, known)}")
+
+
+def check_eta(eta: Any) -> None:
+    """Raises `UserError` unless it is a number in [0, 1]."""
+    if not isinstance(eta, int | float) or not 0 <= eta <= 1:
+        raise UserError(f"eta must be in [0, 1], not {eta!r}")
+
+
+@functools.cache
+def fixed_gammas(name: str, num_steps: int) -> np.ndarray:
+    """gamma_1, ..., gamma_T of a schedule without parameters, float64[T].
+
+    `linear`: beta from 1e-4 to 0.02 over 1000 steps (Ho, Jain & Abbeel, 2020, section 4); another number of steps
+    visits that process at equal distances. `cosine`: Nichol & Dhariwal (2021), equation 17, with beta at most 0.999.
+    """
+    if name == "linear":
+        log_kept = np.cumsum(np.log1p(-np.linspace(1e-4, 0.02, 1000)))
+        place = np.arange(1, num_steps + 1) * (1000 / num_steps)
+        log_kept = np.interp(place, np.arange(1001), np.concatenate([[0.0], log_kept]))
+    else:
+        angle = (np.arange(num_steps + 1) / num_steps + 0.008) / 1.008 * np.pi / 2
+        kept = np.cos(angle) ** 2
+        log_kept = np.cumsum(np.log1p(-np.minimum(1 - kept[1:] / kept[:-1], 0.999)))
+    return np.log(-np.expm1(log_kept)) - log_kept
+
+
+def init_learned(key: jax.Array) -> dict[str, jax.Array]:
+    """Fresh parameters of a learned schedule."""
+    low, high = LEARNED_ENDS
+    keys = jax.random.split(key, 2)
+    return {
+        "low": jnp.float32(low),
+        "range": jnp.float32(high - low),
+        "slope": jnp.zeros((), jnp.float32),
+        "rate": jax.random.uniform(keys[0], (UNITS,), minval=0.0, maxval=3.0),
+        "bias": jax.random.uniform(keys[1], (UNITS,), minval=-3.0, maxval=3.0),
+        "weight": jnp.full((UNITS,), -5.0),
+    }
+
+
+def learned_gammas(params: Any, num_steps: int) -> jax.Array:
+    """gamma_1, ..., gamma_T of a learned schedule, float32[T]: it rises from `low` to `low + range`.
+
+    A monotone network with positive weights, scaled to the end points, which are parameters (Kingma et al.,
+    "Variational Diffusion Models", 2021, section 3.2 and appendix H).
+    """
+    place_T1 = jnp.linspace(0.0, 1.0, num_steps)[:, None]
+    rate, weight = jax.nn.softplus(params["rate"]), jax.nn.softplus(params["weight"])
+    hidden = jax.nn.sigmoid(rate * place_T1 + params["bias"])
+    rising = jax.nn.softplus(params["slope"]) * place_T1[:, 0] + (weight * hidden).sum(-1)
+    share = (rising - rising[0]) / (rising[-1] - rising[0])
+    return params["low"] + jnp.maximum(params["range"], 1e-3) * share
+
+
+@functools.cache
+def kept(name: str, num_steps: int) -> np.ndarray:
+    """a_0 = 1, ..., a_T = 0 of a discrete schedule, float64[T + 1]. `linear`: 1 - t / T (Austin et al., 2021, section
+    3.1: beta_t = 1 / (T - t + 1)); `cosine`: cos(pi t / 2T)^2 without an offset, so that the end is 0.
+    """
+    place = np.arange(num_steps + 1) / num_steps
+    a = 1 - place if name == "linear" else np.cos(np.pi / 2 * place) ** 2
+    a[-1] = 0.0
+    return a
+
+
+def stratified_steps(key: jax.Array, num: int, per_example: int, num_steps: int) -> jax.Array:
+    """Random steps of 1, ..., T for `num` examples, int32[K, B]; each is uniform by itself.
+
+    The K of an example lie in K equal parts of the chain, and those of all examples are spread evenly (as in Kingma et
+    al., 2021, appendix I.1): by multiples of the golden ratio, so those of the first examples do not depend on how many
+    follow.
+    """
+    spread = jnp.asarray(np.arange(num) * GOLDEN % 1.0, jnp.float32)
+    within_B = (jax.random.uniform(key) + spread) % 1.0
+    place_KB = (jnp.arange(per_example)[:, None] + within_B) / per_example
+    return jnp.clip(jnp.floor(place_KB * num_steps).astype(jnp.int32), 0, num_steps - 1) + 1
+
+
+def visited_steps(steps: int | tuple[int, ...], num_steps: int, first: int = 1) -> tuple[int, ...]:
+    """The steps that a draw visits, rising, the last of them T.
+
+    Args:
+      steps: their number, at equal distances; 0 for all; or the steps themselves.
+      num_steps: T.
+      first: the lowest one has to be at most this.
+
+    Raises:
+      UserError: they are too many or too few, do not rise, or do not begin and end there.
+    """
+    if is_integer(steps):
+        least = 1 if first == num_steps else 2
+        if steps and not least <= steps <= num_steps:
+            raise UserError(f"a draw from this chain visits {least} to {num_steps} steps, or 0 for all, not {steps}")
+        num = steps or num_steps
+        steps = np.linspace(1 if least == 2 else num_steps / num, num_steps, num).round().astype(int)
+    found = tuple(int(step) for step in steps)
+    rises = all(a < b for a, b in itertools.pairwise(found))
+    if not rises or not found or not 1 <= found[0] <= first or found[-1] != num_steps:
+        begin = f"from 1 to {num_steps}" if first == 1 else f"up to {num_steps}"
+        raise UserError(f"the steps of a draw rise {begin}, and these are {steps!r}")
+    return found
+
+
+def reverse_steps(gammas_T: jax.Array, visited: tuple[int, ...], eta: float | jax.Array) -> tuple[jax.Array, ...]:
+    """The steps of a draw, the noisiest first: x_s = c x_0 + d e + std z, from predictions of x_0 and of the noise e.
+
+    std^2 is eta^2 times the variance sigma_s^2 (1 - SNR_t / SNR_s) of q(x_s | x_t, x_0), c is alpha_s, and d^2 is
+    sigma_s^2 - std^2 (Song, Meng & Ermon, "Denoising Diffusion Implicit Models", 2021, equations 12 and 16): with eta = 1 that is
+    a draw from q(x_s | x_t, x_0). The last one is x_0 + eta sigma_1 z.
+
+    Returns:
+      t int[S], gamma_t, c, d and std, float32[S] each.
+    """
+    t_S = jnp.array(visited[::-1])
+    gamma_S = gammas_T[t_S - 1]
+    variance_S = jax.nn.sigmoid(gamma_S)
+    next_S = jnp.append(variance_S[1:], 0.0)
+    posterior_S = next_S[:-1] * -jnp.expm1(gamma_S[1:] - gamma_S[:-1])
+    std_S = eta * jnp.sqrt(jnp.append(posterior_S, variance_S[-1]))
+    return t_S, gamma_S, jnp.sqrt(1 - next_S), jnp.sqrt(jnp.maximum(next_S - std_S**2, 0.0)), std_S

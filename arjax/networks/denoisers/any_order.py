@@ -1,0 +1,39 @@
+"""Networks that predict from any set of observed sites, as denoisers of an absorbing process.
+
+Such a network reads the sites that are not masked, and predicts those that are. So it *is* the denoiser of an absorbing
+process, and the order-agnostic model is absorbing diffusion (Hoogeboom et al., "Autoregressive Diffusion Models", 2022,
+section 3): see `arjax.models.discrete_chain`.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.denoisers.base import Denoiser
+
+
+class AnyOrderDenoiser(Denoiser):
+    """Features given the sites without a mask; the time is not read. Its parameters are {"network": those of the
+    network}, so that a trained order-agnostic model is a trained denoiser.
+
+    Attributes:
+      network: reads any set of observed sites.
+    """
+
+    network: OrderAgnosticNetwork = None  # type: ignore[assignment]  # fields of the base have no defaults
+
+    def __call__(self, x_t, t, context=None, *, train=False):
+        is_mask = x_t == self.event.num_levels
+        observed = ~is_mask.reshape(*x_t.shape[: 1 + len(self.event.grid_shape)], -1).any(-1)
+        return self.network.given(jnp.where(is_mask, 0, x_t), observed, context, train=train)
+
+
+def as_denoiser(network: OrderAgnosticNetwork) -> AnyOrderDenoiser:
+    """An any-order network as a denoiser; raises `UserError` for networks that follow an order, and for real data."""
+    if not isinstance(network, OrderAgnosticNetwork):
+        raise UserError("a denoiser sees all sites without a mask, and this network only those of earlier steps")
+    if not network.event.is_discrete:
+        raise UserError(f"an absorbing process needs discrete data, not {network.event.kind}")
+    return AnyOrderDenoiser(network.event, network.context_spec, network.num_features, network.dtype, network=network)

@@ -1,0 +1,112 @@
+"""The contract of a denoiser: features of every site from a whole noisy example and its time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.networks.base import BUILDER_FIELDS, check_ranges
+from arjax.networks.layers.embedding import ContextEncoder
+
+DENOISERS = Registry("denoiser", hidden=BUILDER_FIELDS, check=check_ranges)
+
+
+class Denoiser(nn.Module):
+    """Turns a noisy example and its time into one feature vector per site. Unlike a `Network` it has no order: the
+    features of each site depend on all sites, itself included.
+
+    Parameters are float32; `dtype` is the compute type. Features are float32.
+
+    Attributes:
+      event: shape and kind of one noisy example: "real", or the discrete kind of the data, whose values 0, ..., V - 1
+        may then also be the mask token V of an absorbing process.
+      context_spec: the context that the chain is conditioned on.
+      num_features: F, features per site.
+      dtype: "float32" or "bfloat16".
+    """
+
+    event: EventSpec
+    context_spec: ContextSpec
+    num_features: int
+    dtype: str
+
+    #: Options that make the family small enough for tests.
+    SMALL: ClassVar[Mapping[str, Any]] = {}
+    #: Whole-number options that may be 0, for "off"; all others must be at least 1.
+    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def check(cls, event: EventSpec, options: Mapping[str, Any]) -> None:
+        """Raises `UserError` in one sentence when the family cannot support this event or these options."""
+
+    def __call__(
+        self, x_t: jax.Array, t: jax.Array, context: Mapping[str, jax.Array] | None = None, *, train: bool = False
+    ) -> jax.Array:
+        """Features [B, *grid, F] of the noisy values x_t [B, *grid, *value] at the times t float32[B] in [0, 1].
+
+        Time 0 is the data and time 1 the end of the forward process. `train=True` needs an rng named "dropout".
+        """
+        raise TypeError(f"{type(self).__name__} computes no features")
+
+
+def check_event(event: EventSpec) -> None:
+    """Raises `UserError` for mixed columns, which no forward process here can make noisy."""
+    if event.columns:
+        raise UserError("a chain has one process for all sites, and the columns of this table have several kinds")
+
+
+def noisy_event(event: EventSpec) -> EventSpec:
+    """The noisy values as an event to be embedded: V + 1 tokens for discrete data, the last of which is the mask."""
+    if not event.is_discrete:
+        return event
+    return EventSpec(event.grid_shape, event.value_shape, "tokens", event.num_levels + 1)
+
+
+class ConditionEncoder(nn.Module):
+    """The time and the context as one vector, [B, E]; None where there is neither.
+
+    The time goes through sinusoids and two layers (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", 2020,
+    appendix B); it is multiplied by 1000, which are the steps of that paper. The vector of the context is added.
+    """
+
+    context_spec: ContextSpec
+    width: int
+    dtype: str
+    use_time: bool = True
+
+    @nn.compact
+    def __call__(self, t_B: jax.Array, context: Mapping[str, jax.Array] | None) -> jax.Array | None:
+        condition = None
+        if self.use_time:
+            half = (self.width + 1) // 2
+            frequency = np.exp(-np.log(1e4) * np.arange(half) / half).astype(np.float32)
+            angle = 1000 * t_B[:, None] * frequency
+            waves = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).astype(self.dtype)
+            hidden = nn.silu(nn.Dense(self.width, dtype=self.dtype, name="time_in")(waves))
+            condition = nn.Dense(self.width, dtype=self.dtype, name="time_out")(hidden)
+        if self.context_spec:
+            vector = ContextEncoder(self.context_spec, self.width, self.dtype, name="context")(context)
+            condition = vector if condition is None else condition + vector
+        return condition
+
+
+class Modulation(nn.Module):
+    """n vectors made of a condition, [B, E] -> n times [B, 1, ..., features]; `ndim` is that of the array they meet."""
+
+    features: int
+    num: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, condition_BE: jax.Array, ndim: int) -> list[jax.Array]:
+        dense = nn.Dense(self.num * self.features, dtype=self.dtype, kernel_init=nn.initializers.normal(0.02))
+        vectors = dense(nn.silu(condition_BE))
+        return jnp.split(vectors.reshape(len(vectors), *[1] * (ndim - 2), -1), self.num, -1)

@@ -1,0 +1,118 @@
+"""A Transformer over the sites in both directions, with the time in its normalisations.
+
+Peebles & Xie, "Scalable Diffusion Models with Transformers" (2023), section 3.2 (adaptive normalisation). Without time:
+the denoisers of absorbing processes that need none, as of Sahoo et al., "Simple and Effective Masked Diffusion Language
+Models" (2024), section 3.5, since the number of masks tells the time.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.networks.any_order.masked_transformer import FullAttention
+from arjax.networks.base import activation
+from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
+from arjax.networks.layers.blocks import check_stack, stacked
+from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
+
+
+class AdaptiveBlock(nn.Module):
+    """x + g attention(norm(x)), then x + g MLP(norm(x)): the condition scales and shifts each normalisation and sets
+    each g, which is 1 without a condition.
+    """
+
+    width: int
+    num_heads: int
+    mlp_size: int
+    dropout: float
+    activation: str
+    out_scale: float
+    dtype: str
+
+    @nn.compact
+    def __call__(
+        self, x_BDE: jax.Array, block_size: int, train: bool, condition_BE: jax.Array | None
+    ) -> tuple[jax.Array, None]:
+        """In the form (carry) -> (carry, None) of a scan over layers."""
+        vectors = [None] * 6
+        if condition_BE is not None:
+            vectors = Modulation(self.width, 6, self.dtype, name="modulation")(condition_BE, 3)
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        attention = FullAttention(self.width, self.num_heads, self.out_scale, self.dtype, name="attention")
+        x = x_BDE + gated(drop(attention(adapted("attention_norm", x_BDE, vectors[:2], self.dtype), 1)), vectors[2])
+        h = adapted("mlp_norm", x, vectors[3:5], self.dtype)
+        h = activation(self.activation)(nn.Dense(self.mlp_size, dtype=self.dtype, name="up")(h))
+        init = nn.initializers.variance_scaling(self.out_scale, "fan_in", "truncated_normal")
+        h = nn.Dense(self.width, dtype=self.dtype, kernel_init=init, name="down")(h)
+        return x + gated(drop(h), vectors[5]), None
+
+
+def adapted(name: str, x: jax.Array, shift_scale: list[jax.Array | None], dtype: str) -> jax.Array:
+    """norm(x) (1 + scale) + shift, or norm(x) where there are none."""
+    shift, scale = shift_scale
+    x = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)(x)
+    return x if shift is None else x * (1 + scale) + shift
+
+
+def gated(x: jax.Array, gate: jax.Array | None) -> jax.Array:
+    """x (1 + gate), or x where there is none."""
+    return x if gate is None else x * (1 + gate)
+
+
+@DENOISERS.register("transformer")
+class TransformerDenoiser(Denoiser):
+    """A Transformer over the sites of any grid, with attention of all sites to all sites.
+
+    Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites
+    ("learned" or "sinusoidal"), `use_time` (False: the same features at any time), `remat`, `unroll`.
+    """
+
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    mlp_ratio: int = 4
+    activation: str = "gelu"
+    dropout: float = 0.0
+    position: str = "learned"
+    use_time: bool = True
+    remat: bool = False
+    unroll: int = 4
+
+    SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
+
+    @classmethod
+    def check(cls, event, options):
+        if options["position"] not in ("learned", "sinusoidal"):
+            raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
+        check_stack(options)
+        activation(options["activation"])
+
+    @nn.compact
+    def __call__(self, x_t, t, context=None, *, train=False):
+        sites_D = jnp.arange(self.event.num_sites)
+        encoder = ConditionEncoder(self.context_spec, self.width, self.dtype, self.use_time, name="condition")
+        condition = encoder(t, context)
+        h = ValueEncoder(noisy_event(self.event), self.width, self.dtype, name="value")(
+            flat_sites(x_t, self.event), sites_D
+        )
+        h = h + PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype, name="site")(sites_D)
+        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        layers = stacked(AdaptiveBlock, self.num_layers, unroll=self.unroll, remat=self.remat)(
+            width=self.width,
+            num_heads=self.num_heads,
+            mlp_size=self.mlp_ratio * self.width,
+            dropout=self.dropout,
+            activation=self.activation,
+            out_scale=1 / (2 * self.num_layers),
+            dtype=self.dtype,
+            name="layers",
+        )
+        h, _ = layers(h, 1, train, condition)
+        vectors = [None] * 2
+        if condition is not None:
+            vectors = Modulation(self.width, 2, self.dtype, name="modulation")(condition, 3)
+        features = nn.Dense(self.num_features, dtype=self.dtype, name="out")(adapted("norm", h, vectors, self.dtype))
+        return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)

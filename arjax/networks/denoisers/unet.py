@@ -1,0 +1,139 @@
+"""U-Net: residual convolutions at several resolutions, with connections between those of equal size.
+
+Ronneberger, Fischer & Brox (2015), in the form of Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models" (2020),
+appendix B.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.networks.any_order.masked_transformer import FullAttention
+from arjax.networks.base import check_sizes
+from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
+from arjax.networks.layers.convolution import CENTRE, TapConv, square_taps
+from arjax.networks.layers.embedding import ValueEncoder, flat_sites
+from arjax.networks.layers.grids import num_channels
+
+#: Scale of the initial kernels of branches and of the output, relative to the usual one.
+SMALL_GAIN = 0.1
+
+
+def halved(x_BHWC: jax.Array) -> jax.Array:
+    """Means over squares of 2 x 2 pixels, [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C]; a last row or column of an
+    odd size counts twice.
+    """
+    batch, height, width, size = x_BHWC.shape
+    padded = jnp.pad(x_BHWC, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    squares = padded.reshape(batch, padded.shape[1] // 2, 2, padded.shape[2] // 2, 2, size)
+    return squares.mean((2, 4))
+
+
+def doubled(x_BHWC: jax.Array, height: int, width: int) -> jax.Array:
+    """Each pixel as a square of 2 x 2, cut to [B, height, width, C]."""
+    batch, rows, columns, size = x_BHWC.shape
+    squares = jnp.broadcast_to(x_BHWC[:, :, None, :, None], (batch, rows, 2, columns, 2, size))
+    return squares.reshape(batch, 2 * rows, 2 * columns, size)[:, :height, :width]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x)))))), in which the condition scales and shifts the second normalisation
+    (Nichol & Dhariwal, "Improved Denoising Diffusion Probabilistic Models", 2021, section 3).
+    """
+
+    features: int
+    groups: int
+    dropout: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x_BHWC: jax.Array, condition_BE: jax.Array, train: bool) -> jax.Array:
+        taps, dtype = square_taps(3), self.dtype
+        h = nn.silu(nn.GroupNorm(self.groups, dtype=dtype, name="norm_in")(x_BHWC))
+        h = TapConv(self.features, taps, dtype, name="conv_in")(h)
+        shift, scale = Modulation(self.features, 2, dtype, name="modulation")(condition_BE, 4)
+        h = nn.silu(nn.GroupNorm(self.groups, dtype=dtype, name="norm_out")(h) * (1 + scale) + shift)
+        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        h = TapConv(self.features, taps, dtype, gain=SMALL_GAIN, name="conv_out")(h)
+        if x_BHWC.shape[-1] != self.features:
+            x_BHWC = TapConv(self.features, CENTRE, dtype, name="match")(x_BHWC)
+        return x_BHWC + h
+
+
+@DENOISERS.register("unet")
+class UNet(Denoiser):
+    """A small U-Net for grids of two dimensions, or with colour channels as a third, of any sizes.
+
+    Options: `width` (feature maps at the full resolution), `multipliers` (of the width, one for each resolution),
+    `num_blocks` (residual blocks per resolution), `groups` (of the normalisation), `attention` (at the lowest
+    resolution), `num_heads`, `dropout`.
+    """
+
+    width: int = 64
+    multipliers: tuple[int, ...] = (1, 2)
+    num_blocks: int = 2
+    groups: int = 8
+    attention: bool = False
+    num_heads: int = 4
+    dropout: float = 0.0
+
+    SMALL = {"width": 8, "num_blocks": 1, "groups": 4, "num_heads": 2}
+
+    @classmethod
+    def check(cls, event, options):
+        check_sizes("multipliers", options["multipliers"])
+        if len(event.grid_shape) not in (2, 3):
+            raise UserError(f"unet needs a grid of two dimensions, or with colour channels, not {event.grid_shape}")
+        least = 2 ** (len(options["multipliers"]) - 1)
+        if min(event.grid_shape[:2]) < least:
+            raise UserError(f"unet with {len(options['multipliers'])} resolutions needs {least} rows and columns")
+        for name in ("groups", "num_heads"):
+            if options["width"] % options[name]:
+                raise UserError(f"network.{name}={options[name]} does not divide network.width={options['width']}")
+
+    def _inputs(self, x_t: jax.Array) -> jax.Array:
+        """[B, H, W, n]: real values as they are, discrete ones embedded, colour channels side by side."""
+        values_BDn = flat_sites(x_t, self.event).astype(self.dtype if not self.event.is_discrete else jnp.int32)
+        if self.event.is_discrete:
+            encoder = ValueEncoder(noisy_event(self.event), self.width, self.dtype, name="value")
+            values_BDn = encoder(values_BDn, jnp.arange(self.event.num_sites))
+        return values_BDn.reshape(len(x_t), *self.event.grid_shape[:2], -1)
+
+    @nn.compact
+    def __call__(self, x_t, t, context=None, *, train=False):
+        taps, skips = square_taps(3), []
+        condition = ConditionEncoder(self.context_spec, 4 * self.width, self.dtype, name="condition")(t, context)
+
+        def blocks(h: jax.Array, level: int, side: str) -> jax.Array:
+            for i in range(self.num_blocks):
+                fields = self.multipliers[level] * self.width, self.groups, self.dropout, self.dtype
+                h = ResidualBlock(*fields, name=f"{side}_{level}_{i}")(h, condition, train)
+            return h
+
+        h = TapConv(self.width, taps, self.dtype, name="conv_in")(self._inputs(x_t))
+        last = len(self.multipliers) - 1
+        for level in range(last):
+            h = blocks(h, level, "down")
+            skips.append(h)
+            h = halved(h)
+        h = blocks(h, last, "down")
+        if self.attention:
+            h = h + self._attended(h)
+        h = blocks(h, last, "up")
+        for level in reversed(range(last)):
+            skip = skips.pop()
+            h = blocks(jnp.concatenate([doubled(h, *skip.shape[1:3]), skip], -1), level, "up")
+        h = nn.silu(nn.GroupNorm(self.groups, dtype=self.dtype, name="norm_out")(h))
+        size = num_channels(self.event) * self.num_features
+        features = TapConv(size, taps, self.dtype, gain=SMALL_GAIN, name="conv_out")(h)
+        return features.reshape(len(x_t), *self.event.grid_shape, self.num_features).astype(jnp.float32)
+
+    def _attended(self, h_BHWC: jax.Array) -> jax.Array:
+        """Attention of all pixels to all pixels."""
+        batch, height, width, size = h_BHWC.shape
+        tokens = nn.GroupNorm(self.groups, dtype=self.dtype, name="attention_norm")(h_BHWC)
+        attention = FullAttention(size, self.num_heads, SMALL_GAIN**2, self.dtype, name="attention")
+        return attention(tokens.reshape(batch, height * width, size), 1).reshape(h_BHWC.shape)

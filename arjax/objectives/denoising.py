@@ -1,0 +1,66 @@
+"""Training of chains: the bound at random steps, or Ho's simplified loss."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.models.base import Model, Params
+from arjax.models.chains import Chain
+from arjax.models.checks import check_key
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
+from arjax.objectives.metrics import Mean
+
+WEIGHTINGS = ("bound", "simple")
+
+
+@OBJECTIVES.register("denoising")
+@dataclasses.dataclass(frozen=True)
+class Denoising(Objective):
+    """The loss of a chain at `train_steps` random steps of each example.
+
+    `bound`: the negative bound, in nats per dimension, as `teacher_forcing`; its terms are reported as `prior`,
+    `diffusion` and `reconstruction`. `simple`: the mean squared error of the predicted noise per dimension, the bound
+    without its weights (Ho, Jain & Abbeel, "Denoising Diffusion Probabilistic Models", 2020, equation 14), of Gaussian
+    chains with a fixed schedule; it is reported as `simple`, and the nats are those of the bound.
+
+    Attributes:
+      weighting: "bound" or "simple".
+    """
+
+    weighting: str = "bound"
+
+    def __post_init__(self):
+        if self.weighting not in WEIGHTINGS:
+            raise UserError(f"the weighting of denoising must be bound or simple, not {self.weighting!r}")
+
+    def check(self, model: Model) -> None:
+        """Raises `UserError` unless the model is a chain, and has the loss."""
+        if not isinstance(model, Chain):
+            raise UserError("the objective 'denoising' trains chains, and this model is none: take teacher_forcing")
+        if self.weighting == "simple" and not model.HAS_ERROR:
+            raise UserError("the simple loss is an error of predicted noise, which this chain has not: take bound")
+        if self.weighting == "simple" and model.learned_schedule:
+            raise UserError("a learned noise schedule is trained by the bound: the simple loss is least without noise")
+
+    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The loss of a batch; `UserError` as `check`."""
+        check_key(step.key)
+        self.check(model)
+        score, error_B = model.estimate(params, batch, key=step.key, num=model.train_steps, train=True)
+        bound = likelihood_loss(model.event, batch, score.log_prob)
+
+        def mean(value_B: jax.Array) -> Mean:
+            weight_B = jnp.ones(len(value_B)) if batch.weight is None else batch.weight
+            weighted_B = jnp.where(weight_B > 0, weight_B * value_B, 0.0)
+            return Mean(weighted_B.sum(), weight_B.sum() * model.event.num_dims)
+
+        if self.weighting == "bound":
+            means = {name: mean(-value_B) for name, value_B in score.terms.items()}
+            return dataclasses.replace(bound, metrics=dataclasses.replace(bound.metrics, means=means))
+        simple = mean(error_B)
+        return Loss((simple,), dataclasses.replace(bound.metrics, means={"simple": simple}))

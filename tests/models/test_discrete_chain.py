@@ -1,0 +1,300 @@
+"""Discrete chains against Austin et al. (2021) by enumeration, and against order-agnostic models."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax.conditionals import make_conditional
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import make_factorization
+from arjax.models import make_model
+from arjax.models.discrete_chain import DiscreteChain
+from arjax.models.discrete_processes import masked_counts, reverse_table
+from arjax.models.make_chains import make_discrete_chain
+from arjax.networks.denoisers.any_order import as_denoiser
+from arjax.samplers.rounds import k_step_log_prob
+from arjax.testing.examples import all_values, random_like
+from arjax.testing.statistics import LEAST_P, chi_square
+
+#: Two sites of three values; a state of the chain may have the mask, 3, too.
+EVENT = EventSpec((2,), kind="tokens", num_levels=3)
+SMALL = {"width": 12, "num_layers": 1, "num_heads": 1}
+KEY = jax.random.key(0)
+X = all_values(EVENT)
+STATES = np.array(list(itertools.product(range(4), repeat=2)), np.int32)
+CASES = {"uniform": "cosine", "absorbing": "linear", "rounds": "linear"}
+
+
+def build(process, event=EVENT, **options):
+    model = make_discrete_chain(event, process=process, **({"num_steps": 3} | SMALL | options))
+    return model, random_like(model.param_shapes)
+
+
+def transitions(process, num_steps):
+    """q(x_t | x_{t-1}) of both sites together, [T, from, to] over all states."""
+    t = np.arange(num_steps + 1) / num_steps
+    a = np.cos(np.pi * t / 2) ** 2 if CASES[process] == "cosine" else 1 - t
+    matrices = []
+    for before, after in itertools.pairwise(a):
+        keep, one = after / before, np.zeros((4, 4))
+        if process == "uniform":
+            one[:3, :3] = keep * np.eye(3) + (1 - keep) / 3
+            one[3, 3] = 1
+        else:
+            one[:3, :3], one[:3, 3], one[3, 3] = keep * np.eye(3), 1 - keep, 1
+        matrices.append(np.kron(one, one))
+    return np.array(matrices)
+
+
+def rounds_transitions():
+    """Each of two steps masks one more site, either of two at first."""
+    first, second = np.zeros((16, 16)), np.zeros((16, 16))
+    for i, state in enumerate(STATES):
+        open_sites = np.flatnonzero(state < 3)
+        if not len(open_sites):
+            first[i, i] = second[i, i] = 1
+        for site in open_sites:
+            after = state.copy()
+            after[site] = 3
+            for matrix in (first, second):
+                matrix[i, after[0] * 4 + after[1]] += 1 / len(open_sites)
+    return np.array([first, second])
+
+
+def index(x):
+    return x[:, 0] * 4 + x[:, 1]
+
+
+@jax.jit
+def predictions(model, params, t_N):
+    """log p(x_0 | x_t) of each site at all states, [16, 2, 3]."""
+    features = model.denoise(params, jnp.asarray(STATES), t_N, None)
+    return model.conditional.log_table(features)
+
+
+@jax.jit
+def log_prob_at(model, params, x, x_t, t_N):
+    return model.log_prob_at(params, x, x_t, t_N, None)
+
+
+def enumerated(process):
+    """A chain with its transitions q, marginals q(x_t | x_0) and reverse conditionals p(x_{t-1} | x_t) by Bayes' rule
+    and sums over x_0, from the predictions of its network alone.
+    """
+    num_steps = 2 if process == "rounds" else 3
+    model, params = build(process, num_steps=num_steps, schedule=CASES[process])
+    q = rounds_transitions() if process == "rounds" else transitions(process, num_steps)
+    marginal = [np.eye(16)[index(X)]]
+    for matrix in q:
+        marginal.append(marginal[-1] @ matrix)
+    reverse = []
+    for t in range(1, num_steps + 1):
+        p_0 = np.exp(np.asarray(predictions(model, params, jnp.full(16, t)), np.float64))
+        # sites are independent given x_t: their joint over x_0, [16 states, 9 values]
+        joint = np.einsum("sa,sb->sab", p_0[:, 0], p_0[:, 1]).reshape(16, 9)
+        reverse.append((joint, posterior(q[t - 1], marginal[t - 1], marginal[t])))
+    return model, params, q, marginal, reverse
+
+
+def posterior(q_t, before, after):
+    """q(x_{t-1} | x_t, x_0) by Bayes' rule, [x_0, x_t, x_{t-1}]; 0 where x_t cannot come of x_0."""
+    joint = before[:, None, :] * q_t.T[None]
+    return joint / np.where(after > 0, after, 1.0)[..., None]
+
+
+def p_reverse(process, joint, post):
+    """sum over x_0 of q(x_{t-1} | x_t, x_0) p(x_0 | x_t), [x_t, x_{t-1}]; sites without a mask keep their value."""
+    if process != "uniform":
+        fits = np.array([[((s == 3) | (s == x)).all() for x in X] for s in STATES])
+        joint = np.where(fits, joint, 0.0)
+        joint = joint / joint.sum(1, keepdims=True)
+    return np.einsum("sx,xsr->sr", joint, post)
+
+
+def test_the_marginals_are_the_closed_form_of_the_steps():
+    """q(x_t | x_0): draws of `noisy`, by chi-square, against the product of the transitions."""
+    for process in CASES:
+        model, _, _, marginal, _ = enumerated(process)
+        for t in range(1, model.num_steps + 1):
+            keys = jax.random.split(jax.random.fold_in(KEY, t), 4000)
+            x_t = jax.jit(DiscreteChain.noisy)(model, jnp.tile(X[5], (4000, 1)), jnp.full(4000, t), keys)
+            counts = np.bincount(index(np.asarray(x_t)), minlength=16)
+            assert chi_square(counts, marginal[t][5]) > LEAST_P, (process, t)
+
+
+def test_the_reverse_table_is_bayes_rule():
+    """One scalar of four levels: the posterior given x_0, and its mean under any p(x_0), from the matrices."""
+    rng = np.random.default_rng(0)
+    a_s, a_t = 0.7, 0.3
+    whole = lambda a: a * np.eye(4) + (1 - a) / 4  # noqa: E731
+    post = whole(a_s)[:, None, :] * whole(a_t / a_s).T[None] / whole(a_t)[..., None]
+    np.testing.assert_allclose(post.sum(-1), 1)
+    for x_t in range(4):
+        found = reverse_table(jnp.eye(4), jnp.full(4, x_t), a_t, a_s)
+        np.testing.assert_allclose(found, post[:, x_t], rtol=1e-5)
+        p_0 = rng.dirichlet(np.ones(4))
+        mean = reverse_table(jnp.array(p_0), jnp.int32(x_t), a_t, a_s)
+        np.testing.assert_allclose(mean, p_0 @ post[:, x_t], rtol=1e-5)
+
+
+@pytest.mark.parametrize("process", CASES)
+def test_the_bound_is_below_the_likelihood_over_all_paths(process):
+    """Each term against the divergence of the enumerated conditionals; their mean is at most log p(x_0), which sums to
+    one; and draws follow p(x_0).
+    """
+    model, params, _, marginal, reverse = enumerated(process)
+    every = [p_reverse(process, joint, post) for joint, post in reverse]
+    last = marginal[-1][0]
+    np.testing.assert_allclose(last, marginal[-1][8], atol=1e-12)  # x_T says nothing of x_0
+    p = last
+    for matrix in every[::-1]:
+        np.testing.assert_allclose(matrix.sum(1)[p > 0], 1, rtol=1e-6)
+        p = p @ matrix
+    p = p[index(X)]
+    np.testing.assert_allclose(p.sum(), 1, rtol=1e-6)
+    bound = np.zeros(9)
+    for t, ((_, post), matrix) in enumerate(zip(reverse, every, strict=True), 1):
+        x, x_t = np.repeat(X, 16, 0), np.tile(STATES, (9, 1))
+        found = np.asarray(log_prob_at(model, params, x, x_t, jnp.full(144, t))).reshape(9, 16)
+        reachable = marginal[t] > 0
+        ratio = np.where(post > 0, post / np.where(matrix > 0, matrix, 1.0)[None], 1.0)
+        np.testing.assert_allclose(found[reachable], -(post * np.log(ratio)).sum(-1)[reachable], rtol=1e-3, atol=1e-5)
+        bound += np.where(reachable, marginal[t] * found, 0.0).sum(1)
+    gap = np.log(p) - bound
+    assert (gap > -1e-5).all() and gap.max() > 0.005
+    x = np.asarray(model.sample(params, KEY, 20_000))
+    assert chi_square(np.bincount(x @ [3, 1], minlength=9), p) > LEAST_P
+
+
+@pytest.mark.parametrize("process", CASES)
+def test_random_steps_estimate_the_whole_sum(process):
+    model, params = build(process, num_steps=2 if process == "rounds" else 5)
+    batch = Batch(np.repeat(X[4:5], 6000, 0))
+    exact = jax.jit(DiscreteChain.bound)(model, params, batch, KEY)
+    for num in (1, 3):
+        score = jax.jit(lambda p, b, num=num: model.estimate(p, b, key=jax.random.key(5), num=num, train=True)[0])
+        for name, value in score(params, batch).terms.items():
+            error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
+            assert abs(value.mean() - exact.terms[name].mean()) < 4 * error + 1e-6, name
+
+
+def order_agnostic(num_sites=3):
+    """An order-agnostic model under random parameters, and the chains that have its network as their denoiser."""
+    event = EventSpec((num_sites,), kind="tokens", num_levels=3)
+    model = make_model(event, "masked_transformer", orders="uniform", steps_per_chunk=4, **SMALL)
+    params = random_like(model.param_shapes)
+    denoiser = as_denoiser(model.network)
+    return model, params, denoiser, {"denoiser": {"network": params}}
+
+
+def expected_bound(chain, params, x):
+    """The bound of `rounds`, with the mean over all sets of masked sites in place of random ones."""
+    num_sites, total = chain.event.num_sites, np.zeros(len(x))
+    for t, count in enumerate(masked_counts(num_sites, chain.num_steps)[1:], 1):
+        sets = list(itertools.combinations(range(num_sites), count))
+        for masked in sets:
+            x_t = x.copy()
+            x_t[:, list(masked)] = 3
+            total += np.asarray(log_prob_at(chain, params, x, x_t, jnp.full(len(x), t))) / len(sets)
+    return total
+
+
+def test_one_site_per_step_is_the_order_agnostic_model():
+    """Hoogeboom et al. (2022), section 3: the bound is the mean over all orders of log p(x | order)."""
+    model, params, denoiser, of_chain = order_agnostic()
+    chain = DiscreteChain(denoiser, model.conditional, 3, "rounds")
+    x = all_values(model.event)[::5]
+    orders = [make_factorization((3,), f"list(order={order})") for order in itertools.permutations(range(3))]
+    score = jax.jit(lambda p, x, f: model.log_prob(p, x, factorization=f))
+    expected = np.mean([score(params, x, order) for order in orders], 0)
+    assert np.std(expected) > 0.1
+    np.testing.assert_allclose(expected_bound(chain, of_chain, x), expected, rtol=1e-5)
+
+
+def test_fewer_rounds_are_the_k_step_bound():
+    """Two rounds over three sites: the sizes of the schedule `uniform`."""
+    model, params, denoiser, of_chain = order_agnostic()
+    chain = DiscreteChain(denoiser, model.conditional, 2, "rounds")
+    x = all_values(model.event)[::9]
+    orders = [make_factorization((3,), f"list(order={order})") for order in itertools.permutations(range(3))]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *orders)
+    both = jax.jit(lambda b: k_step_log_prob(model, params, b, stacked, (1, 2))[0])
+    expected = [np.mean(both(Batch(np.repeat(one[None], 6, 0)))) for one in x]
+    np.testing.assert_allclose(expected_bound(chain, of_chain, x), expected, rtol=1e-5)
+
+
+def test_many_absorbing_steps_come_near_to_it():
+    """With 1000 steps two sites are seldom masked in one."""
+    model, _, denoiser, of_chain = order_agnostic()
+    x = np.repeat(all_values(model.event)[7:8], 20_000, 0)
+    found = {}
+    for process, num_steps in (("rounds", 3), ("absorbing", 1000)):
+        chain = DiscreteChain(denoiser, model.conditional, num_steps, process)
+        score, _ = jax.jit(lambda p, b, c=chain: c.estimate(p, b, key=KEY, num=1, train=False))(of_chain, Batch(x))
+        found[process] = score.log_prob.mean()
+    exact = expected_bound(DiscreteChain(denoiser, model.conditional, 3, "rounds"), of_chain, x[:1])[0]
+    np.testing.assert_allclose(found["rounds"], exact, rtol=0.02)
+    np.testing.assert_allclose(found["absorbing"], exact, rtol=0.03)
+
+
+@pytest.mark.parametrize("process", CASES)
+def test_draws_over_fewer_steps_and_of_their_own_keys(process):
+    """Values of two scalars with a context; example b depends on its key alone, and no mask is left."""
+    event, context = EventSpec((2, 2), (2,), "levels", 3), ContextSpec("label", 2)
+    model, params = build(process, event, num_steps=4, context=context, use_time=process == "uniform")
+    keys = jax.random.split(KEY, 6)
+    drawn = model.draw(params, keys, steps=2, context=np.int32(1), temperature=0.8)
+    assert drawn.x.shape == (6, 2, 2, 2) and drawn.x.dtype == np.int32
+    assert drawn.x.min() >= 0 and drawn.x.max() < 3 and len(np.unique(drawn.x)) > 1
+    np.testing.assert_array_equal(drawn.stats["network_calls"], [2] * 6)
+    again = model.draw(params, keys[4:], steps=(2, 4), context=np.int32([1, 1]), temperature=0.8)
+    np.testing.assert_array_equal(again.x, drawn.x[4:])
+    coldest = model.draw(params, keys, context=np.int32(1), temperature=1e-9, steps=1).x
+    if process != "uniform":  # all masked at once: the same values for all
+        assert (np.asarray(coldest) == np.asarray(coldest)[:1]).all()
+
+
+def test_gradients_are_finite_and_contexts_matter():
+    context = ContextSpec("label", 2)
+
+    @jax.jit
+    def loss(model, params, batch):
+        return jax.value_and_grad(lambda p: -model.score(p, batch, key=KEY, train=True).log_prob.sum())(params)
+
+    for process in CASES:
+        model, params = build(process, context=context, num_steps=2, train_steps=2)
+        value, gradient = loss(model, params, Batch(X, {"label": np.zeros(9, np.int32)}))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+        assert float(loss(model, params, Batch(X, {"label": np.ones(9, np.int32)}))[0]) != float(value)
+
+
+NETWORK = make_model(EVENT, "masked_transformer", **SMALL).network
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: build("uniformly"), "did you mean 'uniform'"),
+        (lambda: build("rounds", num_steps=3), "2 sites are revealed in as many rounds"),
+        (lambda: build("absorbing", schedule="learned"), "unknown noise schedule"),
+        (lambda: build("absorbing", EventSpec((2,), kind="real")), "needs binary data, levels or tokens"),
+        (lambda: build("absorbing", conditional="mixture_of_products"), "cannot be a joint one"),
+        (
+            lambda: build("uniform", EventSpec((2,), (2,)), conditional="nested(hidden_sizes=(9,), features=4)"),
+            "a list",
+        ),
+        (lambda: DiscreteChain(as_denoiser(NETWORK), make_conditional("", EVENT), 3, "uniform"), "has no masks"),
+        (lambda: build("absorbing")[0].draw(build("absorbing")[1], jax.random.split(KEY, 2), steps=4), "1 to 3 steps"),
+        (lambda: build("absorbing")[0].sample(build("absorbing")[1], KEY, 2, top_p=0.5), "no option 'top_p'"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(UserError, match=message):
+        call()

@@ -1,0 +1,259 @@
+"""Gaussian chains against the formulas of Ho, Jain & Abbeel (2020) and Song, Meng & Ermon (2021), in numpy."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.gaussian_bins import expected_level, log_bin_mass
+from arjax.models.make_chains import make_gaussian_chain
+from arjax.models.noise_schedules import reverse_steps
+from arjax.testing.examples import random_like
+
+LEVELS = EventSpec((2, 3), kind="levels", num_levels=5)
+REAL = EventSpec((6,), kind="real")
+SMALL = {"width": 8, "num_layers": 1, "num_heads": 1}
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).integers(0, 5, (4, 2, 3)).astype(np.int32)
+
+
+def build(event=LEVELS, network="transformer", **options):
+    model = make_gaussian_chain(event, network, **({"num_steps": 7, "schedule": "cosine"} | SMALL | options))
+    params = random_like(model.param_shapes)
+    return model, params | ({"noise": model.init(KEY)["noise"]} if model.schedule == "learned" else {})
+
+
+def forward(gammas):
+    """alpha_bar_t, t = 0, ..., T, and beta_t."""
+    a = np.append(1.0, 1 / (1 + np.exp(np.asarray(gammas, np.float64))))
+    return a, 1 - a[1:] / a[:-1]
+
+
+@jax.jit
+def bound(model, params, batch, key):
+    return model.bound(params, batch, key)
+
+
+@jax.jit
+def terms(model, params, x, t_B, keys_B):
+    """The term of a step, x_t and the predicted x_0."""
+    x_0, gamma_B = model.scaled(x), model.gammas(params)[t_B - 1]
+    noise = jax.vmap(lambda key: jax.random.normal(key, model.event.shape))(keys_B)
+    alpha, sigma = (
+        s.reshape(-1, *[1] * (x.ndim - 1)) for s in (jax.nn.sigmoid(-gamma_B) ** 0.5, jax.nn.sigmoid(gamma_B) ** 0.5)
+    )
+    x_t = alpha * x_0 + sigma * noise
+    _, e, found = model.predicted(params, x_t, t_B, gamma_B, None)
+    return model.step_terms(params, x, t_B, keys_B, None), x_0, x_t, e, found
+
+
+def test_the_closed_form_of_the_forward_process_is_its_steps():
+    """x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z, iterated: mean and variance."""
+    model, params = build(schedule="linear", num_steps=50)
+    a, beta = forward(model.gammas(params))
+    mean, variance = 1.0, 0.0
+    for t in range(1, 51):
+        mean, variance = mean * np.sqrt(1 - beta[t - 1]), variance * (1 - beta[t - 1]) + beta[t - 1]
+        np.testing.assert_allclose([mean**2, variance], [a[t], 1 - a[t]], rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "velocity", "levels"])
+def test_a_step_is_the_divergence_of_two_gaussians(prediction):
+    """Equations 6 and 7 of Ho et al.: q(x_{t-1} | x_t, x_0) against itself with the predicted x_0."""
+    model, params = build(prediction=prediction)
+    a, beta = forward(model.gammas(params))
+    for t in (2, 4, 7):
+        step, x_0, x_t, e, found = terms(model, params, X, jnp.full(4, t), jax.random.split(KEY, 4))
+        x_0, x_t, e, found = (np.asarray(y, np.float64) for y in (x_0, x_t, e, found))
+
+        def mean(x_0, t=t, x_t=x_t):
+            return (np.sqrt(a[t - 1]) * beta[t - 1] * x_0 + np.sqrt(1 - beta[t - 1]) * (1 - a[t - 1]) * x_t) / (
+                1 - a[t]
+            )
+
+        variance = (1 - a[t - 1]) / (1 - a[t]) * beta[t - 1]
+        kl = ((mean(x_0) - mean(found)) ** 2).sum((1, 2)) / (2 * variance)
+        np.testing.assert_allclose(step.log_prob, -kl, rtol=2e-3)
+        # the predicted noise and x_0 make up x_t
+        np.testing.assert_allclose(np.sqrt(a[t]) * found + np.sqrt(1 - a[t]) * e, x_t, rtol=1e-3, atol=1e-3)
+        true_noise = (x_t - np.sqrt(a[t]) * x_0) / np.sqrt(1 - a[t])
+        np.testing.assert_allclose(step.error, ((true_noise - e) ** 2).sum((1, 2)), rtol=2e-3)
+
+
+def test_the_velocity_is_that_of_salimans_and_ho():
+    """v = alpha e - sigma x_0 gives back x_0 = alpha x_t - sigma v; a network that says 0 predicts alpha x_t."""
+    model, params = build(prediction="velocity")
+    zero = jax.tree.map(np.zeros_like, params)
+    a, _ = forward(model.gammas(params))
+    _, _, x_t, _, found = terms(model, zero, X, jnp.full(4, 3), jax.random.split(KEY, 4))
+    np.testing.assert_allclose(found, np.sqrt(a[3]) * x_t, rtol=1e-4)
+
+
+def test_levels_are_predicted_by_their_posterior():
+    """Bayes' rule over the levels, of a prior and a Gaussian observation."""
+    rng = np.random.default_rng(0)
+    logits, y, sd = rng.normal(size=(3, 5)), rng.normal(size=3), np.array([0.1, 0.5, 2.0])
+    c = np.linspace(-1, 1, 5)
+    weight = np.exp(logits) * stats.norm.pdf(y[:, None], c, sd[:, None])
+    expected = (weight * c).sum(1) / weight.sum(1)
+    np.testing.assert_allclose(expected_level(jnp.array(logits), jnp.array(y), 1 / jnp.array(sd)), expected, rtol=1e-4)
+
+
+def test_bins_are_those_of_a_normal_and_sum_to_one():
+    """Section 3.3 of Ho et al.; far from the mean in log space, with finite gradients."""
+    centres = np.linspace(-1, 1, 5)
+    for mean, sd in ((0.1, 0.3), (-0.9, 0.05), (3.0, 1.0)):
+        edges = np.concatenate([[-np.inf], (centres[1:] + centres[:-1]) / 2, [np.inf]])
+        expected = np.diff(stats.norm.cdf(edges, mean, sd))
+        found = np.asarray(log_bin_mass((centres - mean) / sd, 0.25 / sd, jnp.arange(5), 5))
+        np.testing.assert_allclose(np.exp(found), expected, rtol=1e-3, atol=1e-6)
+        assert abs(np.exp(found).sum() - 1) < 1e-5
+    far = jax.vmap(jax.value_and_grad(lambda d, k: log_bin_mass(d, 0.01, k, 5)), (0, None))
+    for level in (0, 2, 4):
+        value, slope = far(jnp.array([-40.0, -6.0, 0.0, 6.0, 40.0]), level)
+        assert np.isfinite(value).all() and np.isfinite(slope).all()
+    np.testing.assert_allclose(far(jnp.array([-40.0]), 2)[0], stats.norm.logpdf(40) + np.log(0.02), rtol=1e-3)
+
+
+def test_the_terms_of_the_bound():
+    """The prior by the formula; the last one by its Gaussian around the predicted x_0, a density for real data."""
+    x = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
+    model, params = build(REAL, schedule="linear", prediction="velocity")
+    a, beta = forward(model.gammas(params))
+    keys = jax.random.split(KEY, 4)
+    step, _, _, _, found = terms(model, params, x, jnp.ones(4, int), keys)
+    expected = stats.norm.logpdf(x, found, np.sqrt(beta[0])).sum(1)
+    np.testing.assert_allclose(step.log_prob, expected, rtol=1e-3)
+    prior = -0.5 * ((1 - a[-1]) + a[-1] * x.astype(np.float64) ** 2 - 1 - np.log(1 - a[-1])).sum(1)
+    score = bound(model, params, Batch(x), KEY)
+    np.testing.assert_allclose(score.terms["prior"], prior, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(score.log_prob, sum(score.terms.values()), rtol=1e-5)
+    assert score.kind == "bound" and set(score.terms) == {"prior", "diffusion", "reconstruction"}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "learned"])
+def test_random_steps_estimate_the_whole_sum(schedule):
+    """The mean over many examples alike, of each term; K = 1 and K = 3."""
+    model, params = build(schedule=schedule, prediction="velocity")
+    batch = Batch(np.repeat(X[:1], 6000, 0))
+    exact = bound(model, params, batch, KEY)
+    for num in (1, 3):
+        found, _ = jax.jit(lambda p, b, num=num: model.estimate(p, b, key=jax.random.key(5), num=num, train=True))(
+            params, batch
+        )
+        for name, value in found.terms.items():
+            error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
+            assert abs(value.mean() - exact.terms[name].mean()) <= 4 * error + 1e-4 * abs(value.mean()), name
+
+
+def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
+    """A network that says 0: all conditionals are Gaussian, so p(x_0) is known; two steps, one real site."""
+    event = EventSpec((1,), kind="real")
+    model, params = build(event, num_steps=2, prediction="velocity")
+    zero = jax.tree.map(np.zeros_like, params)
+    a, _ = forward(model.gammas(params))
+    # backwards from N(0, 1): x_1 = c x_0' + d e' + std z with x_0' = sqrt(a_2) x_2 and e' = sqrt(1 - a_2) x_2
+    std2 = (1 - a[1]) * (1 - a[2] / (1 - a[2]) * (1 - a[1]) / a[1])
+    factor = np.sqrt(a[1] * a[2]) + np.sqrt((1 - a[1] - std2) * (1 - a[2]))
+    variance = a[1] * (factor**2 + std2) + 1 - a[1]
+    x = np.float32([[-1.5], [0.0], [0.7]])
+    score = bound(model, zero, Batch(np.repeat(x, 20000, 0)), KEY).log_prob.reshape(3, -1)
+    gap = stats.norm.logpdf(x[:, 0], 0, np.sqrt(variance)) - score.mean(1)
+    assert (gap > 0.01).all() and (gap < 1).all()
+    drawn = np.asarray(model.sample(zero, KEY, 20000))
+    assert abs(drawn.var() / variance - 1) < 0.05
+
+
+@pytest.mark.parametrize("visited", [(1, 2, 3, 4, 5, 6, 7), (1, 3, 7)])
+def test_ddim_with_eta_1_is_ancestral(visited):
+    """Equations 12 and 16 of Song et al. against the posterior of Ho et al. for the chain of the visited steps."""
+    model, params = build()
+    a, _ = forward(model.gammas(params))
+    gammas = model.gammas(params)
+    _, _, c_S, d_S, std_S = (np.asarray(y, np.float64) for y in reverse_steps(gammas, visited, 1.0))
+    for t, s, c, d, std in zip(visited[::-1][:-1], visited[::-1][1:], c_S, d_S, std_S, strict=False):
+        ratio = a[t] / a[s]
+        np.testing.assert_allclose(std**2, (1 - a[s]) / (1 - a[t]) * (1 - ratio), rtol=1e-3)
+        # c x_0 + d e, with e = (x_t - sqrt(a_t) x_0) / sqrt(1 - a_t)
+        of_x_t = d / np.sqrt(1 - a[t])
+        np.testing.assert_allclose(of_x_t, np.sqrt(ratio) * (1 - a[s]) / (1 - a[t]), rtol=1e-3)
+        np.testing.assert_allclose(c - of_x_t * np.sqrt(a[t]), np.sqrt(a[s]) * (1 - ratio) / (1 - a[t]), rtol=1e-3)
+    half = reverse_steps(gammas, visited, 0.5)
+    np.testing.assert_allclose(half[4], 0.5 * std_S, rtol=1e-5)
+    whole = d_S[:-1] ** 2 + std_S[:-1] ** 2
+    np.testing.assert_allclose(half[3][:-1] ** 2 + half[4][:-1] ** 2, whole, rtol=1e-3)
+
+
+def test_draws_depend_on_their_own_key_and_count_their_calls():
+    model, params = build(prediction="levels", sample_steps=3)
+    keys = jax.random.split(KEY, 5)
+    drawn = model.draw(params, keys)
+    assert drawn.x.shape == (5, 2, 3) and drawn.x.dtype == np.int32
+    assert drawn.x.min() >= 0 and drawn.x.max() <= 4 and len(np.unique(drawn.x)) > 2
+    np.testing.assert_array_equal(drawn.stats["network_calls"], [3] * 5)
+    np.testing.assert_array_equal(model.draw(params, keys[3:]).x, drawn.x[3:])
+    np.testing.assert_array_equal(model.sample(params, KEY, 2), model.sample(params, KEY, 4)[:2])
+    every = model.draw(params, keys, steps=0)
+    assert every.stats["network_calls"][0] == 7 and (np.asarray(every.x) != drawn.x).any()
+    still = [model.draw(params, keys, eta=0.0, steps=steps).x for steps in ((1, 4, 7), 3)]
+    np.testing.assert_array_equal(*still)
+
+
+def test_contexts_and_gradients():
+    """Also of a U-Net on values of several scalars, and of the end points of a learned schedule."""
+    event, context = EventSpec((4, 3), (2,), "binary"), ContextSpec("label", 3)
+    options = {"width": 8, "groups": 4, "num_blocks": 1}
+    model = make_gaussian_chain(
+        event, "unet", context=context, num_steps=5, schedule="learned", prediction="levels", **options
+    )
+    params = model.init(KEY)
+    batch = Batch(
+        np.random.default_rng(0).integers(0, 2, (3, *event.shape)).astype(np.int32), {"label": np.int32([0, 1, 2])}
+    )
+
+    @jax.jit
+    def value(model, params, batch):
+        loss = lambda p: -model.score(p, batch, key=KEY, train=True).log_prob.sum()  # noqa: E731
+        return jax.value_and_grad(loss)(params)
+
+    nll, gradient = value(model, params, batch)
+    leaves = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(gradient)}
+    assert all(np.isfinite(leaf).all() for leaf in leaves.values())
+    assert all(np.abs(leaf).max() > 0 for name, leaf in leaves.items() if "['noise']['low']" in name or "range" in name)
+    moved = batch.replace(context={"label": np.int32([1, 1, 2])})
+    assert abs(float(value(model, params, moved)[0] - nll)) > 1e-6
+    assert model.draw(params, jax.random.split(KEY, 2), context=np.int32(1)).x.shape == (2, *event.shape)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, p: build(EventSpec((3,), kind="tokens", num_levels=4)), "needs levels, binary or real data"),
+        (lambda m, p: build(schedule="cosin"), "did you mean 'cosine'"),
+        (lambda m, p: build(prediction="x"), "unknown prediction 'x'"),
+        (lambda m, p: build(REAL, prediction="levels"), "real data have none"),
+        (lambda m, p: build(schedule="learned", num_steps=1), "two end points"),
+        (lambda m, p: build(num_steps=0), "num_steps of a chain"),
+        (lambda m, p: build(sample_steps=8), "visits 2 to 7 steps"),
+        (lambda m, p: build(eta=1.5), r"eta must be in \[0, 1\]"),
+        (lambda m, p: m.score(p, Batch(X)), "give a random `key`"),
+        (lambda m, p: m.score(p, Batch(X), key=0), "a random key is one key"),
+        (lambda m, p: m.score(p, Batch(X, mask=np.ones((4, 2, 3))), key=KEY), "all sites noisy together"),
+        (lambda m, p: m.score(p, Batch(X + 1), key=KEY), "levels"),
+        (lambda m, p: m.score({}, Batch(X), key=KEY), "lack"),
+        (lambda m, p: m.sample(p, KEY, 2, temperature=0.5), "no temperature"),
+        (lambda m, p: m.sample(p, KEY, 2, sampler="naive"), "no sampler 'naive'"),
+        (lambda m, p: m.sample(p, KEY, 2, top_k=3), "no option 'top_k'"),
+        (lambda m, p: m.sample(p, KEY, 2, context=1), "has no context"),
+    ],
+)
+def test_refusals(call, message):
+    model, params = build()
+    with pytest.raises(UserError, match=message):
+        call(model, params)

@@ -1,0 +1,82 @@
+"""Noise schedules against the papers, the even spread of random steps, and the steps of draws."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.models.noise_schedules import (
+    fixed_gammas,
+    init_learned,
+    kept,
+    learned_gammas,
+    stratified_steps,
+    visited_steps,
+)
+
+
+def kept_of(gamma):
+    return 1 / (1 + np.exp(np.asarray(gamma, np.float64)))
+
+
+def test_linear_is_that_of_ho():
+    """a_t = prod (1 - beta_s), beta from 1e-4 to 0.02; fewer steps visit the same process."""
+    a = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    np.testing.assert_allclose(kept_of(fixed_gammas("linear", 1000)), a, rtol=1e-9)
+    np.testing.assert_allclose(kept_of(fixed_gammas("linear", 10)), a[99::100], rtol=1e-9)
+
+
+def test_cosine_is_that_of_nichol_and_dhariwal():
+    """f(t) / f(0), f(t) = cos((t / T + s) / (1 + s) pi / 2)^2, s = 0.008, until beta is cut at 0.999."""
+    for num_steps in (10, 1000):
+        f = np.cos((np.arange(num_steps + 1) / num_steps + 0.008) / 1.008 * np.pi / 2) ** 2
+        a = kept_of(fixed_gammas("cosine", num_steps))
+        np.testing.assert_allclose(a[:-1], f[1:-1] / f[0], rtol=1e-9)
+        np.testing.assert_allclose(a[-1], a[-2] * 0.001, rtol=1e-9)
+
+
+def test_learned_rises_between_its_end_points():
+    params = init_learned(jax.random.key(0)) | {"low": np.float32(-8.0), "range": np.float32(12.0)}
+    rng = np.random.default_rng(0)
+    for scale in (0.0, 1.0, 3.0):
+        moved = {k: v if np.ndim(v) == 0 else v + scale * rng.normal(size=v.shape) for k, v in params.items()}
+        gammas = np.asarray(jax.jit(learned_gammas, static_argnums=1)(moved, 50))
+        assert (np.diff(gammas) > 0).all()
+        np.testing.assert_allclose(gammas[[0, -1]], [-8, 4], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_discrete_schedules_go_from_all_to_none(name):
+    a = kept(name, 8)
+    t = np.arange(9) / 8
+    np.testing.assert_allclose(a, 1 - t if name == "linear" else np.cos(np.pi * t / 2) ** 2, atol=1e-12)
+    assert a[0] == 1 and a[-1] == 0
+
+
+def test_random_steps_are_uniform_and_spread():
+    """Each step as often as any other, over keys; and within a batch no part of the chain is left out."""
+    keys = jax.random.split(jax.random.key(0), 2000)
+    steps = np.asarray(jax.vmap(lambda key: stratified_steps(key, 34, 3, 9))(keys))
+    assert steps.shape == (2000, 3, 34) and steps.min() == 1 and steps.max() == 9
+    for k in range(3):  # each in its third of the chain
+        counts = np.bincount(steps[:, k, 7], minlength=10)[3 * k + 1 : 3 * k + 4]
+        assert counts.sum() == 2000 and np.abs(counts - 2000 / 3).max() < 100
+    one = np.asarray(jax.vmap(lambda key: stratified_steps(key, 34, 1, 17))(keys[:50]))
+    counts = np.array([np.bincount(row[0], minlength=18)[1:] for row in one])
+    assert counts.min() >= 1 and counts.max() <= 3  # 2 on average; independent ones leave some out
+    few = np.asarray(stratified_steps(jax.random.key(1), 5, 2, 17))
+    np.testing.assert_array_equal(few, np.asarray(stratified_steps(jax.random.key(1), 9, 2, 17))[:, :5])
+
+
+def test_visited_steps():
+    assert visited_steps(0, 5) == (1, 2, 3, 4, 5) and visited_steps(3, 9) == (1, 5, 9)
+    assert visited_steps((1, 4, 9), 9) == (1, 4, 9) and visited_steps(0, 1) == (1,)
+    assert visited_steps(1, 9, 9) == (9,) and visited_steps((4, 9), 9, 9) == (4, 9)
+
+
+@pytest.mark.parametrize("steps", [1, 6, -1, (1, 3), (2, 5), (1, 3, 3, 5), (1, 4, 3, 5), (), (0, 5)])
+def test_steps_that_cannot_be_visited(steps):
+    with pytest.raises(UserError, match="draw"):
+        visited_steps(steps, 5)

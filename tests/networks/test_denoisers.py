@@ -1,0 +1,161 @@
+"""Denoisers against their equations in numpy, on grids of odd sizes, and with the mask token."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from numpy_layers import attention, convolve, dense, gelu, layer_norm, layers
+from scipy import special
+
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.networks import NETWORKS
+from arjax.networks.denoisers import DENOISERS, make_denoiser
+from arjax.networks.denoisers.any_order import as_denoiser
+from arjax.networks.layers.convolution import square_taps
+from arjax.testing.examples import random_like
+
+LABEL = ContextSpec("label", 3)
+TIME, CLASS = np.float32([0.25, 0.9]), np.int32([2, 0])
+
+
+def features(denoiser, x, **options):
+    """Random parameters, and the features of two noisy examples with a class, as numpy arrays."""
+    arguments = x, TIME, {"label": CLASS} if denoiser.context_spec else None
+    params = random_like(jax.eval_shape(denoiser.init, jax.random.key(0), *arguments)["params"])
+    apply = jax.jit(lambda params, *arguments: denoiser.apply({"params": params}, *arguments))
+    return params, np.asarray(apply(params, *arguments)), lambda *changed: np.asarray(apply(params, *changed))
+
+
+def silu(x):
+    return x * special.expit(x)
+
+
+def condition(params, i):
+    """Sinusoids of 1000 t, two layers, and the vector of the class."""
+    half = params["time_in"]["kernel"].shape[0] // 2
+    angle = 1000 * TIME[i] * 1e4 ** (-np.arange(half) / half)
+    vector = dense(params["time_out"], silu(dense(params["time_in"], np.concatenate([np.sin(angle), np.cos(angle)]))))
+    return vector + params["context"]["table"]["embedding"][CLASS[i]] if "context" in params else vector
+
+
+def modulation(params, vector, num):
+    return np.split(dense(params["Dense_0"], silu(vector)), num)
+
+
+def test_transformer_is_its_definition():
+    """Tokens with the mask among them; the condition moves and scales each normalisation, and each branch."""
+    event = EventSpec((4,), kind="tokens", num_levels=3)
+    denoiser = make_denoiser("transformer", event, LABEL, 5, **DENOISERS.get("transformer").SMALL)
+    x = np.int32([[0, 3, 2, 1], [3, 3, 1, 3]])
+    params, found, _ = features(denoiser, x)
+    everything = np.ones((4, 4), bool)
+    for i in range(2):
+        vector = condition(params["condition"], i)
+        h = params["value"]["table"]["embedding"][x[i]] + params["site"]["table"]["embedding"][:4]
+        for own in layers(params):
+            shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation(own["modulation"], vector, 6)
+            y = layer_norm(own["attention_norm"], h) * (1 + scale) + shift
+            h = h + (1 + gate) * attention(own["attention"], y, y, everything, 2)
+            y = layer_norm(own["mlp_norm"], h) * (1 + mlp_scale) + mlp_shift
+            h = h + (1 + mlp_gate) * dense(own["down"], gelu(dense(own["up"], y)))
+        shift, scale = modulation(params["modulation"], vector, 2)
+        expected = dense(params["out"], layer_norm(params["norm"], h) * (1 + scale) + shift)
+        np.testing.assert_allclose(found[i], expected, atol=2e-4 * np.abs(expected).max())
+
+
+def group_norm(params, x_HWC, groups):
+    """Wu & He (2018): over all pixels and the channels of a group."""
+    grouped = x_HWC.reshape(-1, groups, x_HWC.shape[-1] // groups)
+    mean, var = grouped.mean((0, 2), keepdims=True), grouped.var((0, 2), keepdims=True)
+    return ((grouped - mean) / np.sqrt(var + 1e-6)).reshape(x_HWC.shape) * params["scale"] + params["bias"]
+
+
+def residual(params, x, vector, taps):
+    h = convolve(params["conv_in"], silu(group_norm(params["norm_in"], x, 4)), taps)
+    shift, scale = modulation(params["modulation"], vector, 2)
+    h = convolve(params["conv_out"], silu(group_norm(params["norm_out"], h, 4) * (1 + scale) + shift), taps)
+    return h + (convolve(params["match"], x, ((0, 0),)) if "match" in params else x)
+
+
+def halved(x):
+    """Means of 2 x 2 pixels, the last row and column of an odd size twice."""
+    height, width, size = x.shape
+    rows = [[2 * r, min(2 * r + 1, height - 1)] for r in range((height + 1) // 2)]
+    columns = [[2 * c, min(2 * c + 1, width - 1)] for c in range((width + 1) // 2)]
+    return np.array([[x[np.ix_(r, c)].reshape(4, size).mean(0) for c in columns] for r in rows])
+
+
+def test_unet_is_its_definition():
+    """On 5 x 3 pixels: down to 3 x 2, attention there, and up again."""
+    denoiser = make_denoiser(
+        "unet", EventSpec((5, 3), kind="real"), LABEL, 1, attention=True, **DENOISERS.get("unet").SMALL
+    )
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    params, found, _ = features(denoiser, x)
+    taps = square_taps(3)
+    for i in range(2):
+        vector = condition(params["condition"], i)
+        skip = residual(params["down_0_0"], convolve(params["conv_in"], x[i][..., None], taps), vector, taps)
+        h = residual(params["down_1_0"], halved(skip), vector, taps)
+        tokens = group_norm(params["attention_norm"], h, 4).reshape(6, -1)
+        h = h + attention(params["attention"], tokens, tokens, np.ones((6, 6), bool), 2).reshape(h.shape)
+        h = residual(params["up_1_0"], h, vector, taps)
+        h = np.concatenate([h.repeat(2, 0).repeat(2, 1)[:5, :3], skip], -1)
+        h = silu(group_norm(params["norm_out"], residual(params["up_0_0"], h, vector, taps), 4))
+        expected = convolve(params["conv_out"], h, taps)
+        np.testing.assert_allclose(found[i], expected, atol=2e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "options"),
+    [
+        ("unet", EventSpec((7, 4, 2), (3,), "levels", 4), {"multipliers": (1, 2, 2)}),
+        ("transformer", EventSpec((3, 2), (2,)), {"use_time": False}),
+    ],
+)
+def test_every_site_reads_every_site_and_the_time_if_asked(name, event, options):
+    """Also colour channels, values of several scalars, and the mask token of binary data."""
+    denoiser = make_denoiser(name, event, ContextSpec(), 2, **DENOISERS.get(name).SMALL | options)
+    x = np.zeros((2, *event.shape), np.int32)
+    _, found, apply = features(denoiser, x)
+    assert found.shape == (2, *event.grid_shape, 2) and found.dtype == np.float32
+    masked = x.copy()
+    masked[0].flat[-1] = event.num_levels
+    change = np.abs(apply(masked, TIME, None) - found).reshape(2, -1)
+    assert (change[0] > 1e-6).all() and not change[1].any()
+    later = np.abs(apply(x, TIME + 0.05, None) - found)
+    assert not later.any() if options.get("use_time") is False else (later > 1e-6).all()
+
+
+def test_an_any_order_network_is_a_denoiser():
+    """Its features are those given the sites without a mask, at any time."""
+    event = EventSpec((4,), (2,), "levels", 3)
+    denoiser = make_denoiser("masked_transformer", event, LABEL, 4, **NETWORKS.get("masked_transformer").SMALL)
+    x_t = np.int32([[[0, 1], [3, 3], [2, 2], [3, 3]], [[3, 3], [1, 0], [3, 3], [3, 3]]])
+    params, found, apply = features(denoiser, x_t)
+    context = {"label": CLASS}
+    given = jax.jit(lambda p, x, m: denoiser.network.apply({"params": p}, x, m, context, method="given"))
+    np.testing.assert_array_equal(found, given(params["network"], x_t % 3, x_t[..., 0] < 3))
+    np.testing.assert_array_equal(found, apply(x_t, 0 * TIME, context))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: make_denoiser("unet", EventSpec((5,)), LABEL, 1), "two dimensions"),
+        (lambda: make_denoiser("unet", EventSpec((3, 9)), LABEL, 1, multipliers=(1, 2, 2)), "4 rows and columns"),
+        (lambda: make_denoiser("unet", EventSpec((9, 9)), LABEL, 1, groups=5), "groups=5 does not divide"),
+        (lambda: make_denoiser("unet", EventSpec((9, 9)), LABEL, 1, dropout=1.0), r"in \[0, 1\)"),
+        (lambda: make_denoiser("transformer", EventSpec((5,)), LABEL, 1, num_heads=5), "num_heads=5 does not divide"),
+        (lambda: make_denoiser("transformer", EventSpec((5,)), LABEL, 1, position="none"), "learned or sinusoidal"),
+        (lambda: make_denoiser("unett", EventSpec((5,)), LABEL, 1), "did you mean 'unet'"),
+        (lambda: make_denoiser("masked_transformer", EventSpec((5,), kind="real"), LABEL, 1), "needs discrete data"),
+        (lambda: as_denoiser(NETWORKS.get("lstm")(EventSpec((5,)), LABEL, 1, "float32")), "only those of earlier"),
+        (lambda: make_denoiser("unet", EventSpec((1,), kind="columns", columns=(EventSpec(()),)), LABEL, 1), "kinds"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(UserError, match=message):
+        call()

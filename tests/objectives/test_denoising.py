@@ -1,0 +1,77 @@
+"""The objective of chains: its loss, the numbers it reports, and the models it refuses."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.models import make_model
+from arjax.models.make_chains import make_discrete_chain, make_gaussian_chain
+from arjax.objectives import Step, make_objective
+from arjax.testing.examples import random_like
+
+EVENT = EventSpec((4,), kind="levels", num_levels=3)
+SMALL = {"width": 8, "num_layers": 1, "num_heads": 1}
+KEY = jax.random.key(3)
+X = np.random.default_rng(0).integers(0, 3, (6, 4)).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_gaussian_chain(EVENT, "transformer", num_steps=7, schedule="cosine", train_steps=2, **SMALL)
+
+
+@jax.jit
+def losses(model, params, batch):
+    """Of both weightings."""
+    both = [make_objective(f"denoising(weighting={w!r})") for w in ("bound", "simple")]
+    return [objective.loss(model, params, objective.init(model, KEY), batch, Step(KEY)) for objective in both]
+
+
+def test_both_losses_and_their_reports(model):
+    """The bound is that of `score`, the simple loss the error of the noise; each reports the nats of the bound."""
+    params = random_like(model.param_shapes)
+    bound, simple = losses(model, params, Batch(X))
+    score, error_B = jax.jit(lambda p: model.estimate(p, Batch(X), key=KEY, num=2, train=True))(params)
+    np.testing.assert_allclose(bound.value, -score.log_prob.sum() / X.size, rtol=1e-5)
+    np.testing.assert_allclose(simple.value, error_B.sum() / X.size, rtol=1e-5)
+    assert abs(float(simple.value - bound.value)) > 0.1
+    for loss in (bound, simple):
+        np.testing.assert_allclose(loss.metrics.nll, -score.log_prob.sum(), rtol=1e-5)
+    parts = {name: float(mean.value) for name, mean in bound.metrics.means.items()}
+    assert set(parts) == {"prior", "diffusion", "reconstruction"}
+    np.testing.assert_allclose(sum(parts.values()), bound.value, rtol=1e-5)
+    np.testing.assert_allclose(simple.metrics.means["simple"].value, simple.value)
+
+
+def test_the_noise_has_the_error_of_ho(model):
+    """A network that says 0 has |noise|^2, which is 1 per dimension."""
+    zero = jax.tree.map(np.zeros_like, random_like(model.param_shapes))
+    x = np.zeros((4000, 4), np.int32)
+    np.testing.assert_allclose(losses(model, zero, Batch(x))[1].value, 1, atol=0.03)
+
+
+def test_rows_of_weight_0_are_as_if_they_were_not_there(model):
+    params = random_like(model.param_shapes)
+    weighted = losses(model, params, Batch(X, weight=np.float32([1, 1, 1, 0, 0, 0])))
+    for found, expected in zip(weighted, losses(model, params, Batch(X[:3])), strict=True):
+        np.testing.assert_allclose(found.value, expected.value, rtol=1e-5)
+        np.testing.assert_allclose(found.metrics.nll, expected.metrics.nll, rtol=1e-5)
+        for name, mean in found.metrics.means.items():
+            np.testing.assert_allclose(mean.value, expected.metrics.means[name].value, rtol=1e-5)
+
+
+def test_refusals():
+    simple = make_objective("denoising(weighting='simple')")
+    with pytest.raises(UserError, match="trains chains"):
+        make_objective("denoising").check(make_model(EventSpec((3,)), "made", hidden_sizes=(4,)))
+    with pytest.raises(UserError, match="which this chain has not"):
+        simple.check(make_discrete_chain(EVENT, **SMALL))
+    with pytest.raises(UserError, match="learned noise schedule"):
+        simple.check(make_gaussian_chain(EVENT, "transformer", schedule="learned", **SMALL))
+    with pytest.raises(UserError, match="bound or simple"):
+        make_objective("denoising(weighting='other')")
