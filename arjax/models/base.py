@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 import jax
+import jax.numpy as jnp
 
 from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import Orders
+from arjax.models.checks import as_context, as_mask, as_values
+from arjax.models.sampling import keys_of
 from arjax.samplers import Draw
 
 Params = Any
@@ -22,6 +29,8 @@ class Model(Protocol):
 
     #: Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate".
     kind: str
+    #: The orders that it is scored by, where these are several; else None.
+    orders: Orders | None
 
     @property
     def event(self) -> EventSpec:
@@ -46,3 +55,88 @@ class Model(Protocol):
 
     def draw(self, params: Params, keys: jax.Array, *, sampler: str = "cached", context: Any = None, **options) -> Draw:
         """One example for each of the keys, with statistics of the work."""
+
+
+class BaseModel:
+    """The short forms that all models share; a subclass defines `event`, `context_spec`, `init`, `score` and `draw`."""
+
+    kind: ClassVar[str]
+    orders: ClassVar[Orders | None] = None
+
+    @property
+    def num_params(self) -> int:
+        """Number of parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.param_shapes))
+
+    @functools.cached_property
+    def param_shapes(self) -> Params:
+        """Shapes and types of the parameters, by the names of `init`."""
+        return jax.eval_shape(self.init, jax.random.key(0))
+
+    def dummy_batch(self, batch_size: int) -> Batch:
+        """An all-zero batch of the right shapes and types."""
+
+        def zeros(spec: EventSpec) -> jax.Array:
+            return jnp.zeros((batch_size, *spec.shape), spec.dtype)
+
+        return Batch(zeros(self.event), {name: zeros(part) for name, part in self.context_spec.parts})
+
+    def checked_batch(self, x: Any, context: Any = None, mask: Any = None) -> Batch:
+        """Examples of the user with their contexts as a batch; raises `UserError` where they do not fit the model."""
+        x = as_values(self.event, x)
+        return Batch(x, as_context(self.context_spec, context, len(x)) or {}, as_mask(self.event, mask, len(x)))
+
+    def log_prob(
+        self, params: Params, x: jax.Array, *, context: Any = None, mask: Any = None, key: jax.Array | None = None
+    ) -> jax.Array:
+        """log p(x | c) in nats, or as `kind` says, float32[B]; `key` where terms are drawn."""
+        return self.score(params, self.checked_batch(x, context, mask), key=key).log_prob
+
+    def sample(self, params: Params, key: jax.Array, num: int, **options: Any) -> jax.Array:
+        """Draws `num` examples, [num, *grid, *value]; the options are those of `draw`.
+
+        Example b has the key fold_in(key, b): fewer examples are the first of more.
+        """
+        return self.draw(params, keys_of(key, num), **options).x
+
+    @property
+    def sampled(self) -> Any:
+        """The autoregressive model whose steps a sampler goes through in a draw.
+
+        Raises:
+          UserError: there is none: this kind of model draws in its own way.
+        """
+        raise UserError(f"{type(self).__name__} draws in its own way: leave sample.sampler at cached")
+
+    def sampled_params(self, params: Params) -> Params:
+        """The parameters of `sampled`."""
+        return params
+
+    def refuse(self, options: Mapping[str, Any]) -> None:
+        """Raises `UserError` for options of a draw that this kind of model cannot take, unless they are off."""
+        for name, value in options.items():
+            if name not in DRAW_OPTIONS:
+                raise UserError(f"a draw has no option {name!r}")
+            off = DRAW_OPTIONS[name]
+            if value is not off and not (off is not None and value == off):
+                raise UserError(f"{type(self).__name__} cannot draw with {name}: it draws whole examples of its own")
+
+
+#: The options of a draw that not every kind of model can take, and the values that turn them off.
+DRAW_OPTIONS = {
+    "given": None,
+    "observed": None,
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "end": None,
+    "place": None,
+}
+
+
+def key_needed(key: jax.Array | None, reason: str) -> jax.Array:
+    """The key; raises `UserError` where there is none."""
+    if key is None:
+        raise UserError(f"{reason}: give a random `key`")
+    return key
