@@ -66,8 +66,8 @@ def test_log_det_is_that_of_the_jacobian(choice):
 @pytest.mark.parametrize("conditional", ["gaussian(scale_bound=1)", SPLINE])
 @pytest.mark.parametrize("dims", [1, 2])
 def test_the_density_integrates_to_one(dims, conditional):
-    model, params = build(EventSpec((dims,), kind="real"), num_blocks=3, conditional=conditional)
-    t = np.linspace(-4.5, 4.5, 30_001 if dims == 1 else 601)
+    model, params = build(EventSpec((dims,), kind="real"), num_blocks=4 - dims, conditional=conditional)
+    t = np.linspace(-4.2, 4.2, 30_001 if dims == 1 else 801)
     line, weight = np.sinh(t), np.cosh(t) * (t[1] - t[0])
     x = np.stack(np.meshgrid(*[line] * dims, indexing="ij"), -1).reshape(-1, dims)
     weights = np.prod(np.meshgrid(*[weight] * dims, indexing="ij"), 0).ravel()
@@ -79,7 +79,7 @@ def test_the_density_integrates_to_one(dims, conditional):
     ("network", "event", "choice"),
     [
         ("made", IMAGE, {"orderings": ("raster", "random(seed={block})")}),
-        ("gru", IMAGE, {"partition": "blocks(size=4)", "conditional": SPLINE}),
+        ("gru", IMAGE, {"partition": "blocks(size=3)", "conditional": SPLINE}),
         ("transformer", EventSpec((7,), kind="real"), {"conditional": SPLINE}),
     ],
 )
@@ -212,6 +212,14 @@ def test_mistakes_are_told():
 def test_flows_that_cannot_be(event, choice, sentence):
     with pytest.raises(UserError, match=sentence):
         make_flow(event, "made", **choice)
+
+
+def test_blocks_take_their_orders_in_turn():
+    model = make_flow(PLANE, "made", num_blocks=3)
+    assert [np.asarray(block.factorization.order).tolist() for block in model.blocks] == [[0, 1], [1, 0], [0, 1]]
+    model = make_flow(EventSpec((9,), kind="real"), "made", num_blocks=2, orderings=("random(seed={block})",))
+    first, second = (np.asarray(block.factorization.order) for block in model.blocks)
+    assert (first != second).any()
 
 
 def test_blocks_that_do_not_fit():
