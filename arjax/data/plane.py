@@ -19,7 +19,7 @@ LEAST_NOISE = 0.01
 
 
 @DATASETS.register("two_moons")
-def two_moons(*, noise: float = 0.1, num_examples: int = 20_000, seed: int = 0) -> Dataset:
+def two_moons(*, noise: float = 0.1, num_examples: int = 100_000, seed: int = 0) -> Dataset:
     """Points on two half circles of radius 1 that are entangled, with Gaussian noise.
 
     Args:
@@ -31,7 +31,7 @@ def two_moons(*, noise: float = 0.1, num_examples: int = 20_000, seed: int = 0) 
 
 
 @DATASETS.register("eight_gaussians")
-def eight_gaussians(*, noise: float = 0.2, num_examples: int = 20_000, seed: int = 0) -> Dataset:
+def eight_gaussians(*, noise: float = 0.2, num_examples: int = 100_000, seed: int = 0) -> Dataset:
     """Eight Gaussians whose means stand evenly on a circle of radius 2.
 
     Args:
