@@ -13,8 +13,10 @@ from arjax.conditionals.logistic_mixture import LogisticMixture
 from arjax.conditionals.make import make_conditional
 from arjax.conditionals.mixture_of_products import MixtureOfProducts
 from arjax.conditionals.ordinal import Ordinal
+from arjax.conditionals.spline import SplineNormal
 from arjax.conditionals.student_t_mixture import StudentTMixture
 from arjax.conditionals.temperature import check_temperature
+from arjax.conditionals.transformed_normal import TransformedNormal
 from arjax.conditionals.truncated import truncate
 
 __all__ = [
@@ -32,7 +34,9 @@ __all__ = [
     "LogisticMixture",
     "MixtureOfProducts",
     "Ordinal",
+    "SplineNormal",
     "StudentTMixture",
+    "TransformedNormal",
     "check_temperature",
     "make_conditional",
     "truncate",

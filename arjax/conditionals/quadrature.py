@@ -17,15 +17,29 @@ def entropy_by_quadrature(log_density: Callable[[jax.Array], jax.Array], breakpo
 
     Args:
       log_density: maps points [N, ...] to log p, [N, ...].
-      breakpoints: [N + 1, ...] in any order; they must cover the densities and lie close (about one scale apart)
-        wherever these bend. Each interval between neighbours is integrated by six Gauss-Legendre points.
+      breakpoints: as those of `integral`; they must cover the densities.
+    """
+
+    def density(x: jax.Array) -> jax.Array:
+        log_p = log_density(x)
+        return jnp.exp(log_p) * log_p
+
+    return -integral(density, breakpoints)
+
+
+def integral(function: Callable[[jax.Array], jax.Array], breakpoints: jax.Array) -> jax.Array:
+    """Integrals of functions of one number, [...].
+
+    Args:
+      function: maps points [N, ...] to values, [N, ...].
+      breakpoints: [N + 1, ...] in any order, from the first point to the last; they must lie close (about one scale
+        apart) wherever the functions bend. Each interval between neighbours is integrated by six Gauss-Legendre points.
     """
     edges = jnp.sort(breakpoints, axis=0)
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
 
     def add(total: jax.Array, node: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        log_p = log_density(middle + node[0] * half)
-        return total - node[1] * (half * jnp.exp(log_p) * log_p).sum(0), None
+        return total + node[1] * (half * function(middle + node[0] * half)).sum(0), None
 
     nodes = (jnp.asarray(_NODES, jnp.float32), jnp.asarray(_WEIGHTS, jnp.float32))
     return jax.lax.scan(add, jnp.zeros(middle.shape[1:], jnp.float32), nodes)[0]

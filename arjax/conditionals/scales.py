@@ -20,11 +20,21 @@ def bounded_log_scale(raw: jax.Array, least: float) -> jax.Array:
     return jnp.clip(raw, least, LARGEST_LOG_SCALE)
 
 
+def softly_bounded(raw: jax.Array, bound: float) -> jax.Array:
+    """b tanh(raw / b): about `raw` near 0, between -b and b everywhere, with a gradient everywhere; 0: as it is."""
+    return bound * jnp.tanh(raw / bound) if bound else raw
+
+
 def check_floor(family: str, least: float) -> None:
     """Raises `UserError` unless `min_log_scale` is a number below the largest log-scale that does not overflow."""
-    is_number = isinstance(least, numbers.Real) and not isinstance(least, bool) and math.isfinite(least)
-    if not is_number or not -LARGEST_LOG_SCALE <= least < LARGEST_LOG_SCALE:
+    if not _is_number(least) or not -LARGEST_LOG_SCALE <= least < LARGEST_LOG_SCALE:
         raise UserError(f"min_log_scale of the conditional {family!r} must be a number from -20 to 20, not {least!r}")
+
+
+def check_soft_bound(family: str, bound: float) -> None:
+    """Raises `UserError` unless `scale_bound` is a number from 0 (none) to the largest log-scale."""
+    if not _is_number(bound) or not 0 <= bound <= LARGEST_LOG_SCALE:
+        raise UserError(f"scale_bound of the conditional {family!r} must be a number from 0 to 20, not {bound!r}")
 
 
 def check_components(family: str, components: int) -> None:
@@ -33,3 +43,7 @@ def check_components(family: str, components: int) -> None:
         raise UserError(
             f"components of the conditional {family!r} must be a whole number, at least 1, not {components!r}"
         )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

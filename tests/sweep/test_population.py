@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 from sweep_cases import rows
 
+from arjax.api import open_run
 from arjax.cli.main import main as arjax
 from arjax.config.files import load_workdir_config
+from arjax.core.errors import UserError
 from arjax.data import DATASETS
 from arjax.factorization import PARTITIONS
 from arjax.population import Population
 from arjax.population.ensemble import fit_weights, mixture
+from arjax.population.mixtures import mixture_of_runs
 from arjax.sweep.main import main
 from arjax.sweep.population import Grid, Job, grids, plan
 from arjax.sweep.rows import load_sweep
@@ -244,6 +247,21 @@ MIXED = SWEEP.replace(
 )
 
 
+def check_mixture_of_runs(workdirs, weights):
+    """The same mixture as a model."""
+    model, params = mixture_of_runs(workdirs)
+    np.testing.assert_allclose(np.exp(model.log_weights(params)), weights, atol=1e-5)
+    x = np.eye(4, dtype=np.int32)[:2]
+    nats = np.stack([-np.asarray(open_run(str(workdir)).log_prob(x)) for workdir in workdirs])
+    np.testing.assert_allclose(-model.log_prob(params, x), mixture(nats, weights), rtol=1e-5)
+    with pytest.raises(UserError, match="weights of a mixture cannot be 'fited', did you mean 'fitted'"):
+        mixture_of_runs(workdirs, "fited")
+    with pytest.raises(UserError, match="is no finished run"):
+        mixture_of_runs([workdirs[0], workdirs[0].parent])
+    with pytest.raises(UserError, match="at least one run"):
+        mixture_of_runs([])
+
+
 def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     """The nats of the examples come from rows.npz; where it is missing, damaged or of other parameters, from these."""
     (folder / "sweep.py").write_text(MIXED)
@@ -277,6 +295,7 @@ def test_means_and_mixtures_are_rows_whoever_trained_their_runs(folder, capsys):
     assert int(equal["num_params"]) == 2 * int(mean["num_params"])
     flags = "--sweep=sweep.py --workdir=runs/out --executor=population --only=fitted"
     assert fitted["command"] == f"arjax-sweep {flags}"
+    check_mixture_of_runs([out / "raster-0", out / "odd"], weights)
 
     shutil.rmtree(out / "raster-0")
     alone(out / "raster-0", "raster", 0)  # by itself: no rows

@@ -1,0 +1,114 @@
+"""Spline conditionals: a normal distribution seen through a flexible monotone function, shifted and scaled."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.base import CONDITIONALS, unsuitable
+from arjax.conditionals.quadrature import integral
+from arjax.conditionals.rational_quadratic import Spline, forward, inverse, make_spline
+from arjax.conditionals.scales import bounded_log_scale, check_floor
+from arjax.conditionals.transformed_normal import TransformedNormal, log_normal
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.spec import EventSpec
+
+#: Pieces of each bin in quadratures and in the search for the mode, and rounds of that search.
+_PIECES, _ROUNDS = 8, 4
+MOST_BINS = 100
+
+
+@CONDITIONALS.register("spline")
+@dataclasses.dataclass(frozen=True)
+class SplineNormal(TransformedNormal):
+    """z = f((x - m) / s) ~ N(0, 1), independently for each scalar.
+
+    f is a monotone rational-quadratic spline on [-bound, bound], and the identity outside (Durkan et al., "Neural
+    Spline Flows", 2019, sections 3.1 and 4.1).
+
+    The network gives m and log s, and of the spline K widths, K heights and K - 1 derivatives. All zero is N(0, 1).
+    The density may have up to about K modes. Tails are normal. As in a Gaussian, log s has a floor.
+    """
+
+    bins: int = 8
+    bound: float = 4.0
+    value_shape: tuple[int, ...] = ()
+    min_log_scale: float = -7.0
+
+    @classmethod
+    def for_event(
+        cls, event: EventSpec, bins: int = 8, bound: float = 4.0, min_log_scale: float = -7.0
+    ) -> SplineNormal:
+        """Splines of so many bins for real data.
+
+        Raises:
+          UserError: data of another kind, or an option out of range.
+        """
+        if event.kind != "real":
+            raise unsuitable("spline", "real data", event)
+        check_floor("spline", min_log_scale)
+        if not is_integer(bins) or not 1 <= bins <= MOST_BINS:
+            raise UserError(f"bins of the conditional 'spline' must be a whole number from 1 to 100, not {bins!r}")
+        if not isinstance(bound, numbers.Real) or isinstance(bound, bool) or not 0.1 <= bound <= 1000:
+            raise UserError(f"bound of the conditional 'spline' must be a number from 0.1 to 1000, not {bound!r}")
+        return cls(bins, float(bound), event.value_shape, float(min_log_scale))
+
+    @property
+    def num_params(self) -> int:
+        """m, log s and the 3K - 1 numbers of the spline, of each scalar."""
+        return (3 * self.bins + 1) * math.prod(self.value_shape)
+
+    def _parameters(self, features: jax.Array) -> tuple[jax.Array, jax.Array, Spline]:
+        """m and log s, float32[..., *value_shape] each, and the spline: scalar by scalar."""
+        shape = (*features.shape[:-1], *self.value_shape, 3 * self.bins + 1)
+        raw = features.astype(jnp.float32).reshape(shape)
+        spline = make_spline(raw[..., 2:], self.bound)
+        return raw[..., 0], bounded_log_scale(raw[..., 1], self.min_log_scale), spline
+
+    def to_noise(self, features: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """f((x - m) / s) and the log of its derivative, float32[..., *value_shape] each."""
+        mean, log_scale, spline = self._parameters(features)
+        z, log_slope = forward(spline, (value - mean) * jnp.exp(-log_scale))
+        return z, log_slope - log_scale
+
+    def from_noise(self, features: jax.Array, noise: jax.Array) -> jax.Array:
+        """m + s f^-1(z), by the closed form of the inverse."""
+        mean, log_scale, spline = self._parameters(features)
+        return mean + jnp.exp(log_scale) * inverse(spline, noise)[0]
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """Differential entropy in nats, [...]: log s + log(2 pi e) / 2 - E[log f'], the mean over z by quadrature."""
+        _, log_scale, spline = self._parameters(features)
+        lifted = jax.tree.map(lambda knots: knots[None], spline)
+        mean = integral(lambda z: jnp.exp(log_normal(z)) * inverse(lifted, z)[1], _cut(spline.y))
+        return self._sum(log_scale + 0.5 * math.log(2 * math.pi * math.e) - mean)
+
+    def mode(self, features: jax.Array) -> jax.Array:
+        """Where the density is highest: the best of a grid of points in each bin, and of finer ones around it."""
+        mean, log_scale, spline = self._parameters(features)
+        lifted = jax.tree.map(lambda knots: knots[None], spline)
+        points = _cut(spline.x)
+        for _ in range(_ROUNDS):
+            z, log_slope = forward(lifted, points)
+            best = (log_normal(z) + log_slope).argmax(0)
+            last = len(points) - 1
+            low, middle, high = (
+                jnp.take_along_axis(points, jnp.clip(best + i, 0, last)[None], axis=0) for i in (-1, 0, 1)
+            )
+            near = jnp.linspace(0, 1, _PIECES + 1).reshape(-1, *[1] * (points.ndim - 1))
+            points = jnp.concatenate([low + near[:-1] * (middle - low), middle + near * (high - middle)])
+        return mean + jnp.exp(log_scale) * middle[0]
+
+
+def _cut(knots: jax.Array) -> jax.Array:
+    """The knots [..., K + 1] and points between them, `_PIECES` from one to the next, [K * _PIECES + 1, ...]."""
+    knots = jnp.moveaxis(knots, -1, 0)
+    part = np.arange(_PIECES, dtype=np.float32).reshape(1, -1, *[1] * (knots.ndim - 1)) / _PIECES
+    between = knots[:-1, None] + part * (knots[1:] - knots[:-1])[:, None]
+    return jnp.concatenate([between.reshape(-1, *knots.shape[1:]), knots[-1:]])

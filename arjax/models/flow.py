@@ -1,0 +1,186 @@
+"""Autoregressive flows: values become noise through several blocks, autoregressive models in orders of their own.
+
+log p(x) = log p_base(z) + sum_k sum_i log dz_ki / dx_ki (Papamakarios, Pavlakou & Murray, "Masked Autoregressive Flow
+for Density Estimation", 2017, equations 3 to 5), with any network: a MADE gives MAF, a Transformer the flow of Zhai et
+al., "Normalizing Flows are Capable Generative Models" (2024, equation 4), without its noise on the data. Splines in
+place of affine functions give the autoregressive flow of Durkan et al., "Neural Spline Flows" (2019).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals import TransformedNormal
+from arjax.conditionals.temperature import as_temperature
+from arjax.conditionals.transformed_normal import log_normal
+from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.factorization import Orders
+from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.base import BaseModel, Model, Params, key_needed
+from arjax.models.checks import as_context, as_values, check_params
+from arjax.models.dequantisation import Dequantisation
+from arjax.models.inverse import inverting_sampler, values_of
+from arjax.models.sampling import num_keys
+from arjax.samplers import Draw, Sampler
+
+#: The name of the base distribution among the parameters, beside "0", "1", ... of the blocks.
+BASE = "base"
+#: Statistics of a draw that add up over blocks.
+COUNTS = ("network_calls", "steps")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FlowModel(BaseModel):
+    """z = (f_K o ... o f_1)(x), z from the base distribution; block k is a map of values to noise.
+
+    A block is an autoregressive model whose conditional transforms normal noise (`gaussian`: affine, `spline`): the
+    noise of its sites is the next block's data. With one block and normal noise as its base, the flow is the
+    autoregressive model itself. Densities take a pass per block; a draw inverts the blocks by a sampler.
+
+    Attributes:
+      blocks: from the data to the noise.
+      base: a model of the noise, of real values without a context or with that of the blocks; None: N(0, 1).
+      dequantisation: how levels become real values; None for real data. Then scores are bounds.
+    """
+
+    blocks: tuple[AutoregressiveModel, ...]
+    base: Model | None = None
+    dequantisation: Dequantisation | None = dataclasses.field(default=None, metadata={"static": True})
+
+    orders: ClassVar[Orders | None] = None
+
+    def __post_init__(self):
+        if all(isinstance(block, AutoregressiveModel) for block in self.blocks):  # else JAX puts it together
+            _check(self.blocks, self.base, self.dequantisation)
+
+    def __repr__(self) -> str:
+        base = "" if self.base is None else f"; base {self.base!r}"
+        return f"FlowModel({len(self.blocks)} blocks; {self.num_params:,} parameters; {self.blocks[0]!r}{base})"
+
+    @property
+    def kind(self) -> str:
+        """That of the base (normal noise is "exact"); "bound" where levels are dequantised and the base is exact."""
+        base = "exact" if self.base is None else self.base.kind
+        return "bound" if base == "exact" and self.dequantisation else base
+
+    @property
+    def event(self) -> EventSpec:
+        """Shape and kind of one example."""
+        return self.dequantisation.event if self.dequantisation else self.blocks[0].event
+
+    @property
+    def context_spec(self) -> ContextSpec:
+        """The context that every block reads."""
+        return self.blocks[0].context_spec
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: {"0": those of the first block, ..., "base": of the base}."""
+        parts = self._parts()
+        return {name: part.init(jax.random.fold_in(key, i)) for i, (name, part) in enumerate(parts.items())}
+
+    def _parts(self) -> dict[str, Any]:
+        blocks = {str(k): block for k, block in enumerate(self.blocks)}
+        return blocks if self.base is None else blocks | {BASE: self.base}
+
+    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
+        """log p(x | c) of each example in nats, float32[B]; of levels the bound E[log p(x + u)] with one u, drawn by
+        `key`. The terms are those of `log_prob` with the opposite sign.
+
+        Raises:
+          UserError: a mask, a key that is missing, or parameters and values that do not fit.
+        """
+        if batch.mask is not None:
+            raise UserError("a flow scores whole examples: it has no mask of sites")
+        check_params(self.param_shapes, params)
+        x, terms = as_values(self.event, batch.x), {}
+        context = as_context(self.context_spec, batch.context, len(x))
+        if self.dequantisation:
+            key = key_needed(key, "noise is added to levels before a flow scores them")
+            x, terms["dequantisation"] = self.dequantisation.to_real(jax.random.fold_in(key, len(self.blocks) + 1), x)
+        z, terms["log_det"] = self.to_noise(params, x, context, key=key, train=train)
+        if self.base is None:
+            terms[BASE] = log_normal(z).reshape(len(z), -1).sum(-1)
+        else:
+            given = context if self.base.context_spec else None
+            of_base = None if key is None else jax.random.fold_in(key, len(self.blocks))
+            terms[BASE] = self.base.score(params[BASE], Batch(z, given or {}), key=of_base, train=train).log_prob
+        return Score(sum(terms.values()), self.kind, {name: -term for name, term in terms.items()})
+
+    def to_noise(
+        self, params: Params, x: jax.Array, context: Any = None, *, key: jax.Array | None = None, train: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
+        """z [B, *grid, *value] of real values x, and log |det dz/dx| in nats, float32[B]."""
+        z, log_det = x, jnp.zeros(len(x), jnp.float32)
+        for k, block in enumerate(self.blocks):
+            of_block = None if key is None else jax.random.fold_in(key, k)
+            features = block.features(params[str(k)], z, context=context, train=train, key=of_block)
+            z, log_slope = block.conditional.to_noise(features, z)
+            log_det = log_det + log_slope.reshape(len(x), -1).sum(-1)
+        return z, log_det
+
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        *,
+        sampler: str | Sampler = "cached",
+        context: Any = None,
+        temperature: float = 1.0,
+        place: Callable[[Any], Any] | None = None,
+        **options: Any,
+    ) -> Draw:
+        """One example for each of the keys: noise from the base, then the inverse of each block, the last one first.
+
+        The sampler is `naive`, `cached` or `fixed_point`; its calls and steps are added over the blocks (and the base).
+        The temperature is that of the base: noise of variance T.
+
+        Raises:
+          UserError: another sampler, an option that a flow does not have, or arguments that do not fit.
+        """
+        self.refuse(options)
+        check_params(self.param_shapes, params)
+        invert, num, temperature = inverting_sampler(sampler), num_keys(keys), as_temperature(temperature)
+        of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
+        keys, context = place(of_examples) if place else of_examples
+        if self.base is None:
+            x = _normal(keys, self.blocks[0].event.shape, temperature)
+            stats = {name: jnp.zeros(num, jnp.int32) for name in COUNTS}
+        else:
+            given = context if self.base.context_spec else None
+            of_base = jax.vmap(jax.random.fold_in, (0, None))(keys, len(self.blocks))
+            x, stats = self.base.draw(params[BASE], of_base, sampler=invert, context=given, temperature=temperature)
+        for k in reversed(range(len(self.blocks))):
+            x, found = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
+            stats = {name: stats[name] + found[name] for name in COUNTS}
+        return Draw(self.dequantisation.to_levels(x) if self.dequantisation else x, stats)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _normal(keys: jax.Array, shape: tuple[int, ...], temperature: float | jax.Array) -> jax.Array:
+    """Noise of variance T, float32[B, *shape]: that of example b from keys[b] alone."""
+    return jnp.sqrt(temperature) * jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
+
+def _check(blocks: tuple[AutoregressiveModel, ...], base: Model | None, dequantisation: Any) -> None:
+    """Raises `UserError` unless the blocks and the base follow on one another."""
+    if not blocks:
+        raise UserError("a flow needs at least one block")
+    event, context = blocks[0].event, blocks[0].context_spec
+    for block in blocks:
+        if not isinstance(block.conditional, TransformedNormal):
+            raise UserError("a block of a flow needs a conditional that transforms noise: gaussian or spline")
+        if block.event != event or block.context_spec != context or block.orders is not None:
+            raise UserError("all blocks of a flow have the same event and context, and one order each")
+    if base is not None and (base.event != event or base.context_spec not in (context, NO_CONTEXT)):
+        raise UserError("the base of a flow has the event of the blocks, and their context or none")
+    if dequantisation is not None and dequantisation.real_event != event:
+        raise UserError(f"the blocks of a flow of these levels have the event {dequantisation.real_event.in_words}")

@@ -1,0 +1,65 @@
+"""Flows from names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.models.base import Model
+from arjax.models.dequantisation import Dequantisation
+from arjax.models.flow import FlowModel
+from arjax.models.make import make_model
+
+
+def make_flow(
+    event: EventSpec,
+    network: str,
+    *,
+    context: ContextSpec = NO_CONTEXT,
+    num_blocks: int = 4,
+    orderings: tuple[str, ...] = ("raster", "reversed"),
+    partition: str = "sites",
+    conditional: str = "gaussian(scale_bound=3)",
+    base: Model | None = None,
+    scaling: str = "plain",
+    dtype: str = "float32",
+    data: np.ndarray | None = None,
+    **options: Any,
+) -> FlowModel:
+    """A flow from names: `make_flow(event, "made", num_blocks=5, hidden_sizes=(100,))`.
+
+    Args:
+      event: real data of any value, or levels and binary data, which are dequantised.
+      network: of every block, with its `options`.
+      context: of every block.
+      num_blocks: K.
+      orderings: call strings that the blocks take in turn; `{block}` in them is the number of the block, as in
+        "random(seed={block})".
+      partition: of the sites of every block into steps.
+      conditional: the transformation, `gaussian` or `spline` with options.
+      base: a model of the noise; None: N(0, 1).
+      scaling: of levels, "plain" or "logit", see `Dequantisation`.
+      dtype: compute type of the networks.
+      data: training examples, for orderings that read them.
+
+    Raises:
+      UserError: as `make_model`, or an option that is out of range.
+    """
+    if not is_integer(num_blocks) or num_blocks < 1:
+        raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
+    if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
+        raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
+    dequantisation = None if event.kind == "real" else Dequantisation(event, scaling)
+    of_blocks = event if dequantisation is None else dequantisation.real_event
+    more = {"context": context, "partition": partition, "conditional": conditional, "dtype": dtype, "data": data}
+    blocks = tuple(
+        make_model(
+            of_blocks, network, ordering=orderings[k % len(orderings)].replace("{block}", str(k)), **more, **options
+        )
+        for k in range(num_blocks)
+    )
+    return FlowModel(blocks, base, dequantisation)

@@ -1,0 +1,171 @@
+"""Mixtures of models: p(x | c) = sum_k w_k p_k(x | c), whole examples mixed, with weights that are trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.conditionals.temperature import as_temperature, tempered
+from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import Orders
+from arjax.models.base import BaseModel, Model, Params
+from arjax.models.checks import as_context, check_params
+from arjax.models.sampling import num_keys
+from arjax.samplers import Draw, Sampler
+
+#: The name of the weights among the parameters, as logits [K], beside "0", "1", ... of the members.
+WEIGHTS = "weights"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class MixtureModel(BaseModel):
+    """p(x | c) = sum_k w_k p_k(x | c), where the members p_k are models of any kinds with one event and one context.
+
+    Trained together, a member learns the examples that it explains better than the others: the gradient of each is
+    weighted by its share in the likelihood. A score costs a score of every member.
+
+    The mixture of bounds is a bound. Where members draw terms of their scores, it is the mean of the score that is one:
+    for draws L_k of which E[exp(L_k)] is at most p_k (an ELBO of one latent, dequantisation) by the concavity of the
+    logarithm; for others (a loss at one random time) the mixture of single draws need not be one.
+
+    Attributes:
+      members: the models.
+    """
+
+    members: tuple[Model, ...]
+
+    orders: ClassVar[Orders | None] = None
+
+    def __post_init__(self):
+        if all(hasattr(member, "event") for member in self.members):  # else JAX puts it together
+            _check(self.members)
+
+    def __repr__(self) -> str:
+        return f"MixtureModel({', '.join(map(repr, self.members))})"
+
+    @property
+    def kind(self) -> str:
+        """The kind of its scores: exact where all members are, an estimate where one is, else a bound."""
+        kinds = {member.kind for member in self.members}
+        return "estimate" if "estimate" in kinds else "bound" if "bound" in kinds else "exact"
+
+    @property
+    def event(self) -> EventSpec:
+        """Shape and kind of one example."""
+        return self.members[0].event
+
+    @property
+    def context_spec(self) -> ContextSpec:
+        """The parts of the context, which every member reads."""
+        return self.members[0].context_spec
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: {"0": those of the first member, ..., "weights": logits float32[K], equal}."""
+        params = {str(k): member.init(jax.random.fold_in(key, k)) for k, member in enumerate(self.members)}
+        return params | {WEIGHTS: jnp.zeros(len(self.members), jnp.float32)}
+
+    def log_weights(self, params: Params) -> jax.Array:
+        """log w, float32[K]."""
+        return jax.nn.log_softmax(params[WEIGHTS])
+
+    def scores_of_members(
+        self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """log p_k(x | c) of each example under each member in nats, or as its `kind` says, float32[K, B]."""
+        check_params(self.param_shapes, params)
+        keys = [None if key is None else jax.random.fold_in(key, k) for k in range(len(self.members))]
+        scores = [
+            member.score(params[str(k)], batch, key=keys[k], train=train) for k, member in enumerate(self.members)
+        ]
+        return jnp.stack([score.log_prob for score in scores])
+
+    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
+        """log sum_k w_k p_k(x | c) of each example in nats, float32[B]; masks are those of the members."""
+        log_prob_KB = self.scores_of_members(params, batch, key=key, train=train)
+        mixed = jax.nn.logsumexp(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
+        return Score(mixed, self.kind)
+
+    def posterior(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> jax.Array:
+        """P(k | x, c), the share of each member in the likelihood of each example, float32[K, B]."""
+        log_prob_KB = self.scores_of_members(params, batch, key=key)
+        return jax.nn.softmax(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
+
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        *,
+        sampler: str | Sampler = "cached",
+        context: Any = None,
+        temperature: float = 1.0,
+        place: Callable[[Any], Any] | None = None,
+        **options: Any,
+    ) -> Draw:
+        """One example for each of the keys, by which its member is chosen, with probability proportional to w^(1 / T).
+
+        All members draw for all examples, and the chosen one counts: that is K times the work of a member, which
+        `network_calls` says, but programs of one shape whatever is chosen. The temperature and the sampler are also
+        those of the members.
+
+        Raises:
+          UserError: an option that a mixture cannot take, or arguments that do not fit.
+        """
+        self.refuse(options)
+        check_params(self.param_shapes, params)
+        num, temperature = num_keys(keys), as_temperature(temperature)
+        of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
+        keys, context = place(of_examples) if place else of_examples
+        drawn = []
+        for k, member in enumerate(self.members):
+            of_member = _keys_of(keys, k + 1)
+            more = {"sampler": sampler, "context": context, "temperature": temperature}
+            drawn.append(member.draw(params[str(k)], of_member, **more))
+        return _chosen(keys, tempered(self.log_weights(params), temperature), drawn)
+
+
+@jax.jit
+def _keys_of(keys: jax.Array, number: int | jax.Array) -> jax.Array:
+    """Other keys of the same examples, [B]."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
+@jax.jit
+def _chosen(keys: jax.Array, log_weights: jax.Array, drawn: list[Draw]) -> Draw:
+    """The draws of the members that the keys choose; the calls of all of them, and the steps of the chosen one."""
+    member_B = jax.vmap(lambda key: jax.random.categorical(key, log_weights))(_keys_of(keys, 0))
+
+    def choose(*of_members: jax.Array) -> jax.Array:
+        return jax.vmap(lambda k, values: values[k], (0, 1))(member_B, jnp.stack(of_members))
+
+    calls = sum(draw.stats["network_calls"] for draw in drawn)
+    steps = choose(*(draw.stats["steps"] for draw in drawn))
+    return Draw(choose(*(draw.x for draw in drawn)), {"network_calls": calls, "steps": steps, "member": member_B})
+
+
+def _check(members: tuple[Model, ...]) -> None:
+    """Raises `UserError` unless there are members, of one event and one context."""
+    if not members:
+        raise UserError("a mixture needs at least one member")
+    for k, member in enumerate(members):
+        if member.event != members[0].event:
+            raise UserError(
+                f"the members of a mixture have one event: member {k} has {member.event.in_words}, "
+                f"and member 0 {members[0].event.in_words}"
+            )
+        if member.context_spec != members[0].context_spec:
+            raise UserError(f"the members of a mixture have one context, and that of member {k} is another one")
+
+
+def mixture_params(params: list[Params], weights_K: np.ndarray) -> Params:
+    """The parameters of a mixture of trained members with given weights, which are positive and add up to 1."""
+    return {str(k): of_member for k, of_member in enumerate(params)} | {
+        WEIGHTS: jnp.log(jnp.asarray(weights_K, jnp.float32))
+    }

@@ -1,0 +1,232 @@
+"""Flows: exact densities, inverses by samplers, and bounds of levels."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+from compiled import of_model
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import make_model
+from arjax.models.dequantisation import Dequantisation
+from arjax.models.flow import FlowModel
+from arjax.models.make_flow import make_flow
+from arjax.networks import NETWORKS
+
+PLANE = EventSpec((2,), kind="real")
+IMAGE = EventSpec((2, 3), (2,), "real")
+SPLINE = "spline(bins=4, bound=3)"
+KEYS = jax.random.split(jax.random.key(3), 5)
+
+
+@functools.cache
+def build(event=PLANE, network="made", **choice):
+    """A flow of two small blocks, and parameters at which every path matters and scales stay moderate."""
+    model = make_flow(event, network, **{"num_blocks": 2, **NETWORKS.get(network).SMALL, **choice})
+    return model, jax.tree.map(lambda leaf: 0.4 * leaf, cases.random_like(model.param_shapes))
+
+
+@pytest.mark.parametrize("conditional", ["gaussian", "gaussian(scale_bound=1.5)", SPLINE])
+def test_one_block_is_the_autoregressive_model(conditional):
+    flow, params = build(IMAGE, "gru", num_blocks=1, conditional=conditional)
+    model = make_model(IMAGE, "gru", conditional=conditional, **NETWORKS.get("gru").SMALL)
+    x = cases.random_x(IMAGE, 7)
+    expected = of_model(model, "log_prob", params["0"], x)
+    np.testing.assert_allclose(of_model(flow, "log_prob", params, x), expected, rtol=1e-6, atol=1e-5)
+    assert flow.kind == "exact"
+
+
+@pytest.mark.parametrize("choice", [{}, {"conditional": SPLINE, "partition": "rows"}])
+def test_log_det_is_that_of_the_jacobian(choice):
+    model, params = build(IMAGE, "gru", num_blocks=3, **choice)
+    x = cases.random_x(IMAGE, 4)
+
+    @jax.jit
+    def facts(model, params, x):
+        one = lambda x: model.to_noise(params, x[None])[0].ravel()  # noqa: E731
+        jacobian = jax.vmap(jax.jacfwd(one))(x).reshape(len(x), 12, 12)
+        z, log_det = model.to_noise(params, x)
+        return z, log_det, jnp.linalg.slogdet(jacobian), model.score(params, Batch(x))
+
+    z, log_det, (sign, expected), score = facts(model, params, x)
+    assert (sign == 1).all() and np.std(expected) > 0.05
+    np.testing.assert_allclose(log_det, expected, rtol=1e-4, atol=1e-4)
+    base = (-0.5 * np.square(z) - 0.5 * np.log(2 * np.pi)).reshape(4, -1).sum(1)
+    np.testing.assert_allclose(score.log_prob, base + expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(-sum(score.terms.values()), score.log_prob, rtol=1e-5)
+
+
+@pytest.mark.parametrize("conditional", ["gaussian(scale_bound=1)", SPLINE])
+@pytest.mark.parametrize("dims", [1, 2])
+def test_the_density_integrates_to_one(dims, conditional):
+    model, params = build(EventSpec((dims,), kind="real"), num_blocks=4 - dims, conditional=conditional)
+    t = np.linspace(-4.2, 4.2, 30_001 if dims == 1 else 801)
+    line, weight = np.sinh(t), np.cosh(t) * (t[1] - t[0])
+    x = np.stack(np.meshgrid(*[line] * dims, indexing="ij"), -1).reshape(-1, dims)
+    weights = np.prod(np.meshgrid(*[weight] * dims, indexing="ij"), 0).ravel()
+    p = np.exp(np.asarray(of_model(model, "log_prob", params, x.astype(np.float32)), float))
+    assert abs(p @ weights - 1) < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("network", "event", "choice"),
+    [
+        ("made", IMAGE, {"orderings": ("raster", "random(seed={block})")}),
+        ("gru", IMAGE, {"partition": "blocks(size=3)", "conditional": SPLINE}),
+        ("transformer", EventSpec((7,), kind="real"), {"conditional": SPLINE}),
+    ],
+)
+def test_samplers_invert_the_blocks(network, event, choice):
+    model, params = build(event, network, **choice)
+    draw = model.draw(params, KEYS)
+    z, _ = jax.jit(lambda model, params, x: model.to_noise(params, x))(model, params, draw.x)
+    noise = np.stack([jax.random.normal(key, event.shape) for key in KEYS])
+    np.testing.assert_allclose(z, noise, atol=1e-4)
+    num_steps = model.blocks[0].factorization.num_steps
+    assert np.abs(draw.x - noise).max() > 0.1
+    np.testing.assert_array_equal(draw.stats["network_calls"], 2 * num_steps)
+    np.testing.assert_array_equal(draw.stats["steps"], 2 * num_steps)
+    for sampler in ("naive", "fixed_point", "fixed_point(start='mode')", "fixed_point(window=3)"):
+        other = model.draw(params, KEYS, sampler=sampler)
+        np.testing.assert_allclose(other.x, draw.x, atol=1e-4)
+        assert (other.stats["network_calls"] <= 2 * (num_steps + ("mode" in sampler))).all()
+
+
+def test_a_draw_depends_on_its_own_key_alone():
+    model, params = build(IMAGE, context=ContextSpec("label", 3))
+    context = np.array([0, 1, 2, 1, 0])
+    all_, some = (model.draw(params, KEYS[rows], context=context[rows]).x for rows in (np.arange(5), np.array([3, 1])))
+    np.testing.assert_allclose(some, all_[np.array([3, 1])], atol=1e-6)
+    changed = model.draw(params, KEYS, context=(context + 1) % 3).x
+    assert (np.abs(changed - all_).reshape(5, -1).max(1) > 1e-3).all()
+
+
+def test_every_block_reads_the_context():
+    model, params = build(IMAGE, context=ContextSpec("label", 3))
+    x = cases.random_x(IMAGE, 3)
+    terms = [of_model(model, "log_prob", params, x, context=np.full(3, label)) for label in (0, 1)]
+    assert np.abs(terms[0] - terms[1]).min() > 1e-3
+    gradient = jax.jit(jax.grad(lambda p: model.log_prob(p, x, context=np.arange(3)).sum()))(params)
+    for leaf in jax.tree.leaves(gradient):
+        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0
+
+
+def test_the_temperature_is_that_of_the_base():
+    model, params = build(PLANE)
+    cold, hot = (model.draw(params, KEYS, temperature=T).x for T in (1e-12, 4.0))
+    assert np.ptp(cold, axis=0).max() < 1e-4
+    z, _ = model.to_noise(params, hot)
+    noise = np.stack([jax.random.normal(key, (2,)) for key in KEYS])
+    np.testing.assert_allclose(z, 2 * noise, atol=1e-4)
+
+
+def test_a_base_that_is_a_model():
+    base = make_model(PLANE, "made", conditional="gaussian_mixture(components=2)", hidden_sizes=(8,))
+    model, params = build(PLANE, base=base)
+    x = cases.random_x(PLANE, 6)
+    z, log_det = model.to_noise(params, x)
+    expected = base.log_prob(params["base"], z) + log_det
+    np.testing.assert_allclose(model.log_prob(params, x), expected, rtol=1e-5)
+    draw = model.draw(params, KEYS)
+    np.testing.assert_array_equal(draw.stats["network_calls"], 6)
+    of_base = jax.vmap(jax.random.fold_in, (0, None))(KEYS, 2)
+    z, _ = model.to_noise(params, draw.x)
+    np.testing.assert_allclose(z, base.draw(params["base"], of_base).x, atol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["plain", "logit"])
+def test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased(scaling):
+    event = EventSpec((1,), (), "levels", 4)
+    model, params = build(event, scaling=scaling)
+    assert model.kind == "bound" and model.event == event
+    of_blocks = FlowModel(model.blocks)
+    u = (np.arange(2000) + 0.5) / 2000
+    y = (np.arange(4)[:, None] + u) / 4
+    if scaling == "plain":
+        value, slope = 2 * y - 1, 2 / 4
+    else:
+        q = 0.05 + 0.9 * y
+        value, slope = np.log(q / (1 - q)), 0.9 / 4 / (q * (1 - q))
+    log_p = np.asarray(of_model(of_blocks, "log_prob", params, value.reshape(-1, 1).astype(np.float32)), float)
+    exact = (np.exp(log_p.reshape(4, -1)) * slope).mean(1)  # P(x): the integral over u
+    x = np.repeat(np.arange(4, dtype=np.int32), 3000)[:, None]
+    score = jax.jit(lambda model, params, x: model.score(params, Batch(x), key=KEYS[0]))(model, params, x)
+    bound = np.asarray(score.log_prob, float).reshape(4, -1)
+    estimate, error = np.exp(bound).mean(1), np.exp(bound).std(1) / 3000**0.5
+    assert (np.abs(estimate - exact) < 5 * error + 1e-5).all()
+    assert (bound.mean(1) < np.log(exact) + 1e-3).all() and exact.sum() < 1
+    assert score.kind == "bound"
+    np.testing.assert_allclose(-sum(score.terms.values()), score.log_prob, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["plain", "logit"])
+def test_real_values_lead_back_to_their_levels(scaling):
+    event = EventSpec((3, 4), (), "levels", 5)
+    dequantisation = Dequantisation(event, scaling)
+    x = np.random.default_rng(0).integers(5, size=(20, 3, 4)).astype(np.int32)
+    value, _ = dequantisation.to_real(KEYS[0], x)
+    np.testing.assert_array_equal(dequantisation.to_levels(value), x)
+    ends = dequantisation.to_levels(jnp.array([-100.0, 100.0]))
+    assert ends.tolist() == [0, 4] and ends.dtype == jnp.int32
+
+
+def test_draws_of_levels():
+    model, params = build(EventSpec((2, 2), (), "levels", 4))
+    x = np.asarray(model.sample(params, jax.random.key(0), 200))
+    assert x.dtype == np.int32 and set(np.unique(x)) == {0, 1, 2, 3}
+
+
+def test_mistakes_are_told():
+    model, params = build(PLANE)
+    x = cases.random_x(PLANE, 2)
+    with pytest.raises(UserError, match="has no mask of sites"):
+        model.score(params, Batch(x, mask=np.ones((2, 2))))
+    with pytest.raises(UserError, match="'greedy' cannot invert a flow: take naive, cached or fixed_point"):
+        model.draw(params, KEYS, sampler="greedy")
+    with pytest.raises(UserError, match="not from a draft"):
+        model.draw(params, KEYS, sampler="fixed_point(start='self')")
+    with pytest.raises(UserError, match="cannot draw with top_k"):
+        model.draw(params, KEYS, top_k=3)
+    levels, of_levels = build(EventSpec((2, 2), (), "levels", 4))
+    with pytest.raises(UserError, match="noise is added to levels before a flow scores them: give a random `key`"):
+        levels.log_prob(of_levels, np.zeros((1, 2, 2), np.int32))
+
+
+@pytest.mark.parametrize(
+    ("event", "choice", "sentence"),
+    [
+        (PLANE, {"num_blocks": 0}, "num_blocks of a flow must be a whole number, at least 1, not 0"),
+        (PLANE, {"orderings": ()}, "orderings of a flow are the call strings of at least one ordering"),
+        (PLANE, {"conditional": "gaussian_mixture"}, "needs a conditional that transforms noise: gaussian or spline"),
+        (EventSpec((2,), (), "tokens", 5), {}, "a flow is for real data, levels or binary data, not tokens"),
+        (EventSpec((2,), (), "levels", 5), {"scaling": "logits"}, "cannot be 'logits', did you mean 'logit'"),
+    ],
+)
+def test_flows_that_cannot_be(event, choice, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make_flow(event, "made", **choice)
+
+
+def test_blocks_take_their_orders_in_turn():
+    model = make_flow(PLANE, "made", num_blocks=3)
+    assert [np.asarray(block.factorization.order).tolist() for block in model.blocks] == [[0, 1], [1, 0], [0, 1]]
+    model = make_flow(EventSpec((9,), kind="real"), "made", num_blocks=2, orderings=("random(seed={block})",))
+    first, second = (np.asarray(block.factorization.order) for block in model.blocks)
+    assert (first != second).any()
+
+
+def test_blocks_that_do_not_fit():
+    one, other = (make_model(EventSpec((d,), kind="real"), "made", conditional="gaussian") for d in (2, 3))
+    with pytest.raises(UserError, match="all blocks of a flow have the same event and context"):
+        FlowModel((one, other))
+    with pytest.raises(UserError, match="the base of a flow has the event of the blocks"):
+        FlowModel((one,), other)
+    with pytest.raises(UserError, match="at least one block"):
+        FlowModel(())

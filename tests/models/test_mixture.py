@@ -1,0 +1,140 @@
+"""Mixtures of models: distributions that add up, draws that follow them, and weights that are trained."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import law_cases as cases
+import numpy as np
+import pytest
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import make_model
+from arjax.models.make_flow import make_flow
+from arjax.models.mixture import MixtureModel, mixture_params
+from arjax.testing.statistics import chi_square
+
+EVENT = EventSpec((2, 2))
+ALL = cases.all_values(EVENT)
+LOGITS = np.float32([0.3, -0.8])
+
+
+@functools.cache
+def build(context=ContextSpec()):  # noqa: B008  a value
+    """Two members of different networks with unequal weights."""
+    members = (
+        make_model(EVENT, "made", context=context, hidden_sizes=(8,)),
+        make_model(EVENT, "gru", context=context, hidden_size=6, ordering="reversed"),
+    )
+    model = MixtureModel(members)
+    return model, cases.random_like(model.param_shapes) | {"weights": LOGITS}
+
+
+@functools.cache
+def joint() -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [16] of all examples under the mixture, and [2, 16] under its members."""
+    model, params = build()
+    members = [member.log_prob(params[str(k)], ALL) for k, member in enumerate(model.members)]
+    return np.exp(np.asarray(model.log_prob(params, ALL), float)), np.exp(np.asarray(members, float))
+
+
+def test_probabilities_are_the_weighted_sum_of_those_of_the_members():
+    p, p_of = joint()
+    weights = np.exp(LOGITS) / np.exp(LOGITS).sum()
+    np.testing.assert_allclose(p, weights @ p_of, rtol=1e-4)
+    assert abs(p.sum() - 1) < 1e-5 and build()[0].kind == "exact"
+    assert build()[0].init(jax.random.key(0))["weights"].tolist() == [0, 0]
+
+
+def test_draws_follow_the_mixture():
+    model, params = build()
+    draw = model.draw(params, jax.random.split(jax.random.key(1), 20_000))
+    counts = np.bincount(np.asarray(draw.x).reshape(-1, 4) @ (8, 4, 2, 1), minlength=16)
+    p, p_of = joint()
+    assert chi_square(counts, p / p.sum()) > 1e-4
+    assert chi_square(counts, p_of.mean(0)) < 1e-4  # it can fail
+    members = np.bincount(draw.stats["member"], minlength=2)
+    assert chi_square(members, np.exp(LOGITS) / np.exp(LOGITS).sum()) > 1e-4
+    of_second = np.bincount(
+        np.asarray(draw.x).reshape(-1, 4)[np.asarray(draw.stats["member"]) == 1] @ (8, 4, 2, 1), minlength=16
+    )
+    assert chi_square(of_second, p_of[1] / p_of[1].sum()) > 1e-4
+    np.testing.assert_array_equal(draw.stats["network_calls"], 8)  # of both members
+    np.testing.assert_array_equal(draw.stats["steps"], 4)
+
+
+def test_a_draw_depends_on_its_own_key_and_context_alone():
+    model, params = build(ContextSpec("label", 3))
+    keys, context, rows = jax.random.split(jax.random.key(1), 6), np.array([0, 1, 2, 0, 1, 2]), np.array([4, 1])
+    all_ = model.draw(params, keys, context=context)
+    some = model.draw(params, keys[rows], context=context[rows])
+    np.testing.assert_array_equal(some.x, np.asarray(all_.x)[rows])
+    assert len(np.unique(all_.stats["member"])) == 2
+
+
+def test_the_gradient_of_a_weight_is_its_share_less_its_weight():
+    """d log p / d logit_k = P(k | x) - w_k."""
+    model, params = build()
+    x = ALL[3:9]
+    gradient = jax.jit(jax.grad(lambda params: model.score(params, Batch(x)).log_prob.sum()))(params)
+    weights, p_of = np.exp(LOGITS) / np.exp(LOGITS).sum(), joint()[1][:, 3:9]
+    share_KB = weights[:, None] * p_of / (weights @ p_of)
+    np.testing.assert_allclose(gradient["weights"], (share_KB - weights[:, None]).sum(1), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(model.posterior(params, Batch(x)), share_KB, rtol=1e-3)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+
+
+def test_cold_mixtures_draw_from_the_heaviest_member():
+    model, params = build()
+    draw = model.draw(params, jax.random.split(jax.random.key(1), 50), temperature=1e-3)
+    assert (np.asarray(draw.stats["member"]) == 0).all()
+    assert (np.asarray(draw.x) == np.asarray(draw.x)[:1]).all()
+
+
+def test_masks_are_those_of_the_members():
+    model, params = build()
+    mask = np.zeros((16, 2, 2))
+    mask[:, 0] = 1
+    log_p = model.members[0].log_prob(params["0"], ALL, mask=mask)
+    alone = MixtureModel(model.members[:1])
+    found = alone.log_prob({"0": params["0"], "weights": LOGITS[:1]}, ALL, mask=mask)
+    np.testing.assert_allclose(found, log_p, rtol=1e-5)
+
+
+def test_one_bound_makes_a_bound():
+    event = EventSpec((2,), (), "levels", 4)
+    model = MixtureModel((make_model(event, "made"), make_flow(event, "made", num_blocks=1)))
+    assert model.kind == "bound"
+    params, x = model.init(jax.random.key(0)), cases.all_values(event)
+    score = jax.jit(lambda model, params, key: model.score(params, Batch(x), key=key))
+    first, other = (score(model, params, jax.random.key(k)) for k in (0, 1))
+    assert first.kind == "bound" and np.abs(first.log_prob - other.log_prob).max() > 1e-3
+    totals = [np.exp(score(model, params, jax.random.key(k)).log_prob).sum() for k in range(30)]
+    assert np.mean(totals) < 1 + 3 * np.std(totals) / 30**0.5
+    with pytest.raises(UserError, match="give a random `key`"):
+        model.log_prob(params, x)
+
+
+def test_weights_of_trained_members_are_kept():
+    model, params = build()
+    both = mixture_params([params["0"], params["1"]], np.array([0.25, 0.75]))
+    np.testing.assert_allclose(jnp.exp(model.log_weights(both)), [0.25, 0.75], rtol=1e-6)
+
+
+def test_mistakes_are_told():
+    model, params = build()
+    keys = jax.random.split(jax.random.key(0), 2)
+    with pytest.raises(UserError, match="cannot draw with given"):
+        model.draw(params, keys, given=np.zeros((2, 2)), observed=np.eye(2))
+    with pytest.raises(UserError, match="these are not the parameters of this model: they lack 'weights'"):
+        model.log_prob({"0": params["0"], "1": params["1"]}, ALL)
+    with pytest.raises(UserError, match="have one event: member 1 has 2 sites, binary, and member 0 2 x 2 sites"):
+        MixtureModel((model.members[0], make_model(EventSpec((2,)), "made")))
+    with pytest.raises(UserError, match="one context, and that of member 1 is another one"):
+        MixtureModel((model.members[0], make_model(EVENT, "made", context=ContextSpec("label", 3))))
+    with pytest.raises(UserError, match="at least one member"):
+        MixtureModel(())
