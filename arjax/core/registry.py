@@ -111,7 +111,7 @@ class Registry:
 
     def name_of(self, component: object) -> str:
         """The name of a component, "" where it is not registered."""
-        return next((name for name in self if self._entries[name] is component), "")
+        return next((name for name, entry in sorted(self._entries.items()) if entry is component), "")
 
     def about(self, name: str) -> str:
         """The first sentence of a component's docstring, on one line."""

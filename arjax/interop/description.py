@@ -18,8 +18,11 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders, from_order
 from arjax.models import AutoregressiveModel, Model
+from arjax.models.dequantisation import Dequantisation
 from arjax.models.kinds import MODEL_CLASSES
 from arjax.networks import NETWORKS
+from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
+from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 
 Arrays = dict[str, np.ndarray]
 
@@ -68,6 +71,10 @@ class _Writer:
             return {"conditional": self.conditional(value, path)}
         if isinstance(value, EventSpec):
             return {"event": dataclasses.asdict(value)}
+        if isinstance(value, Denoiser):
+            return {"denoiser": self.denoiser(value)}
+        if isinstance(value, Dequantisation):
+            return {"dequantisation": dataclasses.asdict(value)}
         if value is not None and not isinstance(value, bool | int | float | str | tuple):
             raise UserError(f"a model with the field {path!r} cannot be saved: {value!r}")
         return {"value": value}
@@ -83,6 +90,17 @@ class _Writer:
             "conditional": self.conditional(model.conditional, f"{path}/conditional"),
             "factorization": self.factorization(model.factorization, f"{path}/factorization"),
             "orders": None if model.orders is None else self.orders(model.orders, f"{path}/orders"),
+        }
+
+    def denoiser(self, denoiser: Denoiser) -> dict[str, Any]:
+        network = denoiser.network if isinstance(denoiser, AnyOrderDenoiser) else denoiser
+        name = _name_of(DENOISERS, type(network))
+        return {
+            "event": dataclasses.asdict(network.event),
+            "context": {part: dataclasses.asdict(spec) for part, spec in network.context_spec.parts},
+            "num_features": network.num_features,
+            "dtype": network.dtype,
+            "network": {"name": name} | {key: getattr(network, key) for key in DENOISERS.options(name)},
         }
 
     def conditional(self, conditional: Conditional, path: str) -> dict[str, Any]:
@@ -131,7 +149,14 @@ class _Reader:
         if kind == "models":
             return tuple(map(self.model, value))
         read = {"model": self.model, "conditional": self.conditional, "event": _event, "value": _tuples}
+        read |= {"denoiser": self.denoiser, "dequantisation": _dequantisation}
         return read[kind](value)
+
+    def denoiser(self, found: Mapping[str, Any]) -> Denoiser:
+        context = ContextSpec(**{name: _event(part) for name, part in found["context"].items()})
+        options = {key: _tuples(value) for key, value in found["network"].items()}
+        name = options.pop("name")
+        return make_denoiser(name, _event(found["event"]), context, found["num_features"], found["dtype"], **options)
 
     def autoregressive(self, found: Mapping[str, Any]) -> AutoregressiveModel:
         context = ContextSpec(**{name: _event(part) for name, part in found["context"].items()})
@@ -182,6 +207,10 @@ class _Reader:
 def _tuples(value: Any) -> Any:
     """JSON has lists for tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _dequantisation(found: Mapping[str, Any]) -> Dequantisation:
+    return Dequantisation(_event(found["event"]), found["scaling"])
 
 
 def _event(found: Mapping[str, Any]) -> EventSpec:

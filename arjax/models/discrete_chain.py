@@ -37,12 +37,14 @@ from arjax.core.spec import EventSpec
 from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse
 from arjax.models.discrete_draws import draw_discrete
 from arjax.models.discrete_processes import PROCESSES, lowest, masked_counts, replaced, reverse_table
+from arjax.models.kinds import MODEL_CLASSES
 from arjax.models.noise_schedules import DISCRETE, check_schedule, kept
 from arjax.networks.denoisers import Denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 from arjax.samplers import Draw
 
 
+@MODEL_CLASSES.register("discrete_chain")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class DiscreteChain(Chain):

@@ -28,6 +28,7 @@ from arjax.models.base import BaseModel, Model, Params, key_needed
 from arjax.models.checks import as_context, as_values, check_params
 from arjax.models.dequantisation import Dequantisation
 from arjax.models.inverse import inverting_sampler, values_of
+from arjax.models.kinds import MODEL_CLASSES
 from arjax.models.sampling import num_keys
 from arjax.samplers import Draw, Sampler
 
@@ -37,6 +38,7 @@ BASE = "base"
 COUNTS = ("network_calls", "steps")
 
 
+@MODEL_CLASSES.register("flow")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class FlowModel(BaseModel):

@@ -19,6 +19,7 @@ from arjax.core.spec import EventSpec
 from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse
 from arjax.models.gaussian_bins import expected_level, log_bin_mass
 from arjax.models.gaussian_draws import draw_gaussian
+from arjax.models.kinds import MODEL_CLASSES
 from arjax.models.noise_schedules import (
     GAUSSIAN,
     check_eta,
@@ -33,6 +34,7 @@ from arjax.samplers import Draw
 PREDICTIONS = ("noise", "velocity", "levels")
 
 
+@MODEL_CLASSES.register("gaussian_chain")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class GaussianChain(Chain):

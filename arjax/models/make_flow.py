@@ -9,9 +9,11 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.factorization import needs_data
 from arjax.models.base import Model
 from arjax.models.dequantisation import Dequantisation
-from arjax.models.flow import FlowModel
+from arjax.models.flow import BASE, FlowModel
+from arjax.models.kinds import Assembly, Choice, Small, model_kind
 from arjax.models.make import make_model
 
 
@@ -63,3 +65,34 @@ def make_flow(
         for k in range(num_blocks)
     )
     return FlowModel(blocks, base, dequantisation)
+
+
+_SIZES = {"hidden_sizes": (12,)}
+_SMALL = {
+    "real": Small(
+        Choice("flow", {"num_blocks": 2}, "made", _SIZES), EventSpec((3,), (), "real"), ContextSpec("label", 3)
+    ),
+    "binary": Small(Choice("flow", {"num_blocks": 2}, "made", _SIZES), EventSpec((2, 2))),
+}
+
+
+@model_kind("flow", small=_SMALL)
+def _flow(
+    assembly: Assembly,
+    *,
+    num_blocks: int = 4,
+    orderings: tuple[str, ...] = ("raster", "reversed"),
+    partition: str = "sites",
+    conditional: str = "gaussian(scale_bound=3)",
+    scaling: str = "plain",
+) -> FlowModel:
+    """An autoregressive flow: blocks that turn values into noise, each in its own order; the part base is that of the
+    noise, N(0, 1) without one. Exact, a bound of levels.
+    """
+    assembly.only(BASE)
+    real = assembly.event if assembly.event.kind == "real" else Dequantisation(assembly.event, scaling).real_event
+    base = assembly.part(BASE, real) if BASE in assembly.choice.parts else None
+    own = {"context": assembly.context, "dtype": assembly.dtype, "base": base, "scaling": scaling}
+    data = assembly.examples() if assembly.examples is not None and any(map(needs_data, orderings)) else None
+    more = {"num_blocks": num_blocks, "orderings": orderings, "partition": partition, "conditional": conditional}
+    return make_flow(assembly.event, **assembly.network(), **own, **more, data=data)

@@ -17,6 +17,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.base import BaseModel, Model, Params
 from arjax.models.checks import as_context, check_params
+from arjax.models.kinds import MODEL_CLASSES, Assembly, Choice, Small, model_kind
 from arjax.models.sampling import num_keys
 from arjax.samplers import Draw, Sampler
 
@@ -24,6 +25,7 @@ from arjax.samplers import Draw, Sampler
 WEIGHTS = "weights"
 
 
+@MODEL_CLASSES.register("mixture")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class MixtureModel(BaseModel):
@@ -169,3 +171,12 @@ def mixture_params(params: list[Params], weights_K: np.ndarray) -> Params:
     return {str(k): of_member for k, of_member in enumerate(params)} | {
         WEIGHTS: jnp.log(jnp.asarray(weights_K, jnp.float32))
     }
+
+
+_MEMBERS = {"made": Choice(network="made"), "independent": Choice(network="independent")}
+
+
+@model_kind("mixture", networks=None, small={"binary": Small(Choice("mixture", parts=_MEMBERS), EventSpec((2, 2)))})
+def _mixture(assembly: Assembly) -> MixtureModel:
+    """Models of any kinds with weights that are trained: whole examples are mixed. Its parts are the members."""
+    return MixtureModel(tuple(assembly.part(name) for name in assembly.choice.parts))

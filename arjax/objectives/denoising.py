@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,8 @@ class Denoising(Objective):
       weighting: "bound" or "simple".
     """
 
+    KIND: ClassVar[str] = "gaussian_chain"
+
     weighting: str = "bound"
 
     def __post_init__(self):
@@ -60,7 +63,7 @@ class Denoising(Objective):
             return Mean(weighted_B.sum(), weight_B.sum() * model.event.num_dims)
 
         if self.weighting == "bound":
-            means = {name: mean(-value_B) for name, value_B in score.terms.items()}
+            means = {name: mean(value_B) for name, value_B in score.terms.items()}
             return dataclasses.replace(bound, metrics=dataclasses.replace(bound.metrics, means=means))
         simple = mean(error_B)
         return Loss((simple,), dataclasses.replace(bound.metrics, means={"simple": simple}))

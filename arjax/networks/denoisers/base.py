@@ -13,10 +13,34 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.networks.base import BUILDER_FIELDS, check_ranges
+from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
+from arjax.networks.base import BUILDER_FIELDS, NETWORKS, check_ranges
 from arjax.networks.layers.embedding import ContextEncoder
 
-DENOISERS = Registry("denoiser", hidden=BUILDER_FIELDS, check=check_ranges)
+
+class _Denoisers(Registry):
+    """Denoisers by name; networks that predict from any set of observed sites are denoisers, too."""
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        any_order = [name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), OrderAgnosticNetwork)]
+        return sorted({*super().names(), *any_order})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def get(self, name: str) -> Any:
+        """The family of that name; raises `UserError` where there is none."""
+        if not super().__contains__(name) and name in self.names():
+            return NETWORKS.get(name)
+        return super().get(name)
+
+    def name_of(self, component: object) -> str:
+        """The name of a family, "" where it is not registered."""
+        return super().name_of(component) or NETWORKS.name_of(component)
+
+
+DENOISERS = _Denoisers("denoiser", hidden=BUILDER_FIELDS, check=check_ranges)
 
 
 class Denoiser(nn.Module):

@@ -7,7 +7,6 @@ from typing import Any
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS
 from arjax.networks.denoisers.any_order import as_denoiser
 from arjax.networks.denoisers.base import DENOISERS, Denoiser, check_event
 
@@ -19,7 +18,7 @@ def make_denoiser(
     process.
 
     Args:
-      name: in `DENOISERS`, or an any-order network in `NETWORKS`.
+      name: in `DENOISERS`.
       event: of the noisy examples: "real", or the discrete kind of the data.
       context_spec: its context.
       num_features: F, features per site.
@@ -31,10 +30,9 @@ def make_denoiser(
     """
     check_event(event)
     fields = (event, context_spec, num_features, dtype)
-    if name not in DENOISERS and name in NETWORKS and issubclass(NETWORKS.get(name), OrderAgnosticNetwork):
-        family, resolved = NETWORKS.get(name), NETWORKS.resolve(name, options)
+    family, resolved = DENOISERS.get(name), DENOISERS.resolve(name, options)
+    if issubclass(family, OrderAgnosticNetwork):
         family.check(event, make_factorization(event.grid_shape), resolved)
         return as_denoiser(family(*fields, **resolved))
-    family, resolved = DENOISERS.get(name), DENOISERS.resolve(name, options)
     family.check(event, resolved)
     return family(*fields, **resolved)
