@@ -10,7 +10,6 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from arjax.conditionals import check_temperature, truncate
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import check_plugins, validate_run
 from arjax.core.errors import UserError
@@ -18,11 +17,11 @@ from arjax.core.paths import user_path
 from arjax.data import Dataset, make_dataset
 from arjax.evaluation.bounds import check_samples
 from arjax.evaluation.prompts import end_of
-from arjax.models import AutoregressiveModel, Choice, LatentModel, Model, make_any_model
+from arjax.models import AutoregressiveModel, Choice, Model, make_any_model
 from arjax.models.longer import check_length
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
-from arjax.samplers import Cached, make_sampler
+from arjax.samplers import make_sampler
 from arjax.samplers.rounds import check_rounds
 from arjax.training.durations import total_steps
 from arjax.training.optimizer import make_optimizer
@@ -65,13 +64,8 @@ def choice_of(section: ConfigDict) -> Choice:
 
 def _check_draws(model: Model, asked: ConfigDict, dataset: Dataset) -> None:
     """Raises `UserError` for options of `config.sample` that the model cannot draw with: now, before the training."""
-    check_temperature(asked.temperature)
-    if make_sampler(asked.sampler) == Cached() and not isinstance(model, AutoregressiveModel | LatentModel):
-        model.refuse({name: asked[name] for name in ("temperature", "top_k", "top_p", "min_p")})
-    else:
-        sampled = model.sampled
-        drawn_from = truncate(sampled.conditional, asked.top_k, asked.top_p, asked.min_p)
-        make_sampler(asked.sampler).check(dataclasses.replace(sampled, conditional=drawn_from))
+    options = {name: asked[name] for name in ("temperature", "top_k", "top_p", "min_p")}
+    model.check_draws(make_sampler(asked.sampler), **options)
     if not asked.length:
         return
     if not isinstance(model, AutoregressiveModel):

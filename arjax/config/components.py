@@ -20,11 +20,17 @@ def dataset_config(name: str, **options: Any) -> ConfigDict:
     return _component_config(DATASETS, name, options)
 
 
-def network_config(name: str, **options: Any) -> ConfigDict:
-    """The config of a network: its name and all its hyper-parameters, at their defaults where not given."""
-    from arjax.networks import NETWORKS
+def network_config(name: str, kind: str = "autoregressive", /, **options: Any) -> ConfigDict:
+    """The config of a network: its name and all its hyper-parameters, at their defaults where not given.
 
-    return _component_config(NETWORKS, name, options)
+    `kind`: of the model; chains have denoisers. Raises `UserError` for a kind whose parts have the networks.
+    """
+    from arjax.models.kinds import networks_of
+
+    registry = networks_of(kind)
+    if registry is None:
+        raise UserError(f"the kind of model {kind!r} has no network of its own: its parts have networks")
+    return _component_config(registry, name, options)
 
 
 def model_config(kind: str, **options: Any) -> ConfigDict:
@@ -53,18 +59,8 @@ def part(
       UserError: an unknown name or option, or a value of another type.
     """
     own = model if isinstance(model, ConfigDict) else model_config("autoregressive", **(model or {}))
-    net = network_of(own.kind, network, options) if network else ConfigDict({"name": ""}).lock()
+    net = network_config(network, own.kind, **options) if network else ConfigDict({"name": ""}).lock()
     return ConfigDict({"model": own, "network": net, "parts": dict(parts or {})}).lock()
-
-
-def network_of(kind: str, name: str, options: dict[str, Any]) -> ConfigDict:
-    """The config of a network for a kind of model: of the networks that the kind is made of."""
-    from arjax.models.kinds import networks_of
-
-    registry = networks_of(kind)
-    if registry is None:
-        raise UserError(f"the kind of model {kind!r} has no network of its own: its parts have networks")
-    return _component_config(registry, name, options)
 
 
 def optimizer_config(name: str, **options: Any) -> ConfigDict:

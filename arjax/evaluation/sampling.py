@@ -22,7 +22,7 @@ from arjax.models.checks import as_context, is_one_context
 from arjax.models.longer import joined, of_length, pieces
 from arjax.models.sampling import keys_of
 from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
-from arjax.samplers import Cached, Draw, Resources, Sampler, make_sampler
+from arjax.samplers import Draw, Resources, Sampler, make_sampler
 
 #: Workdir -> another run, with its `model` and its `params`.
 OpenRun = Callable[[str], Any]
@@ -151,10 +151,8 @@ def prepare_sampler(
         return rows if dataset.transform is None else dataset.transform(jax.random.key(0), rows, False)
 
     sampler = make_sampler(sampler)
-    if sampler == Cached():
-        return sampler  # it needs nothing, and each kind of model draws by it
     if not length:
-        return sampler.prepare(model.sampled, model.sampled_params(params), Resources(examples, open_run))
+        return model.prepare_sampler(sampler, params, Resources(examples, open_run))
 
     def opened(workdir: str) -> Any:
         other = open_run(workdir)

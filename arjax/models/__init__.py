@@ -10,6 +10,7 @@ from arjax.models.latent import LatentModel
 from arjax.models.make import make_model
 from arjax.models.make_chains import make_discrete_chain, make_gaussian_chain
 from arjax.models.make_flow import make_flow
+from arjax.models.make_latent import make_latent  # registers a kind
 from arjax.models.mixture import MixtureModel
 from arjax.models.nested import Nested  # registers a conditional
 
@@ -28,5 +29,6 @@ __all__ = [
     "make_discrete_chain",
     "make_flow",
     "make_gaussian_chain",
+    "make_latent",
     "make_model",
 ]

@@ -10,7 +10,7 @@ import flax.errors
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals import CONDITIONALS, Conditional
+from arjax.conditionals import CONDITIONALS, Conditional, check_temperature, truncate
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, site_entropy, site_log_prob
 from arjax.core.batch import Batch, Score
@@ -31,7 +31,7 @@ from arjax.models.queries import conditional_log_prob
 from arjax.models.sampling import draw, keys_of
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, Network
-from arjax.samplers import Draw
+from arjax.samplers import Draw, Resources, Sampler
 
 Params = Any
 
@@ -241,10 +241,16 @@ class AutoregressiveModel(BaseModel):
         """
         return self.draw(params, keys_of(key, num), **options).x
 
-    @property
-    def sampled(self) -> AutoregressiveModel:
-        """The model itself."""
-        return self
+    def check_draws(
+        self, sampler: Sampler, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+    ) -> None:
+        """Raises `UserError` for options of draws that the sampler, the network or the conditional cannot take."""
+        check_temperature(temperature)
+        sampler.check(dataclasses.replace(self, conditional=truncate(self.conditional, top_k, top_p, min_p)))
+
+    def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
+        """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""
+        return sampler.prepare(self, params, resources)
 
     def draw(self, params: Params, keys: jax.Array, **options) -> Draw:
         """Draws an example for each of the keys, with statistics; `sampler`, `given`, `observed`, `context`,

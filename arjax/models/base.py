@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Protocol
 import jax
 import jax.numpy as jnp
 
+from arjax.conditionals.temperature import as_temperature
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.checks import as_context, as_mask, as_values
 from arjax.models.sampling import keys_of
-from arjax.samplers import Draw
+from arjax.samplers import Cached, Draw, Resources, Sampler
 
 Params = Any
 
@@ -99,18 +100,16 @@ class BaseModel:
         """
         return self.draw(params, keys_of(key, num), **options).x
 
-    @property
-    def sampled(self) -> Any:
-        """The autoregressive model whose steps a sampler goes through in a draw.
+    def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
+        """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""
+        return sampler
 
-        Raises:
-          UserError: there is none: this kind of model draws in its own way.
-        """
-        raise UserError(f"{type(self).__name__} draws in its own way: leave sample.sampler at cached")
-
-    def sampled_params(self, params: Params) -> Params:
-        """The parameters of `sampled`."""
-        return params
+    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+        """Raises `UserError` for options of draws that this kind of model cannot take: before it is trained, too."""
+        if sampler != Cached():
+            raise UserError(f"{type(self).__name__} draws in its own way: leave sample.sampler at cached")
+        as_temperature(temperature)
+        self.refuse(options)
 
     def refuse(self, options: Mapping[str, Any]) -> None:
         """Raises `UserError` for options of a draw that this kind of model cannot take, unless they are off."""

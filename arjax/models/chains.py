@@ -13,6 +13,7 @@ equation 5). A chain is an autoregressive model over the noisy versions of an ex
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import flax.errors
@@ -23,13 +24,12 @@ from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.base import BaseModel, Params
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps
-from arjax.models.sampling import keys_of, num_keys
+from arjax.models.sampling import num_keys
 from arjax.networks.denoisers import Denoiser
-from arjax.samplers import Draw, example_keys
-
-Params = Any
+from arjax.samplers import Draw, Sampler, example_keys, make_sampler
 
 
 class StepTerms(NamedTuple):
@@ -53,14 +53,13 @@ def _init(denoiser: Denoiser, key: jax.Array, x_t: jax.Array, context: Any) -> P
     return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context)["params"]
 
 
-class Chain:
+class Chain(BaseModel):
     """The part that all chains share; subclasses are frozen dataclasses with `event`, `denoiser`, `num_steps` (T),
     `train_steps`, `score_steps` (steps that a score draws per example in training and outside; 0: the whole sum) and
     `sample_steps` (steps that a draw visits; 0: all).
     """
 
     kind: ClassVar[str] = "bound"
-    orders: ClassVar[None] = None
     #: Whether its steps have an error of predicted noise, which an objective may take in place of the bound.
     HAS_ERROR: ClassVar[bool] = False
     #: Whether a draw may go from any step to the data, or from step 1 alone.
@@ -96,27 +95,12 @@ class Chain:
         """The context that the chain is conditioned on."""
         return self.denoiser.context_spec
 
-    @property
-    def num_params(self) -> int:
-        """Number of parameters."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.param_shapes))
-
-    @functools.cached_property
-    def param_shapes(self) -> Params:
-        """Shapes and types of the parameters, by the names of `init`."""
-        return jax.eval_shape(self.init, jax.random.key(0))
-
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters, {"denoiser": ..., and those of other parts}; `UserError` unless `key` is a random key."""
         check_key(key)
         batch = self.dummy_batch(1)
         x_t = batch.x.astype(self.denoiser.event.dtype)
         return {"denoiser": _init(self.denoiser, key, x_t, dict(batch.context) or None)}
-
-    def dummy_batch(self, batch_size: int) -> Batch:
-        """An all-zero batch of the right shapes and types."""
-        context = {name: jnp.zeros((batch_size, *p.shape), p.dtype) for name, p in self.context_spec.parts}
-        return Batch(jnp.zeros((batch_size, *self.event.shape), self.event.dtype), context)
 
     def denoise(self, params: Params, x_t: jax.Array, t_B: jax.Array, context: Any, key: Any = None) -> jax.Array:
         """Features [B, *grid, F] of noisy examples at the steps t int[B]; a `key` switches dropout on."""
@@ -206,14 +190,6 @@ class Chain:
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
-    def log_prob(self, params: Params, x: jax.Array, *, context: Any = None, key: Any = None) -> jax.Array:
-        """The bound on log p(x | c), float32[B]."""
-        return self.score(params, Batch(x, {} if context is None else context), key=key).log_prob
-
-    def sample(self, params: Params, key: jax.Array, num: int, **options: Any) -> jax.Array:
-        """Draws `num` examples, [num, *grid, *value]; example b has the key fold_in(key, b)."""
-        return self.draw(params, keys_of(key, num), **options).x
-
     def draw(self, params: Params, keys: jax.Array, **options: Any) -> Draw:
         """One example for each of the keys."""
         raise NotImplementedError
@@ -224,26 +200,21 @@ class Chain:
         params: Params,
         keys: jax.Array,
         steps: Any,
-        sampler: str,
+        sampler: str | Sampler,
         context: Any,
-        *more,
+        place: Callable[[Any], Any] | None,
+        *more: Any,
     ) -> Draw:
         """The draw of a subclass: a jitted `draw(model, params, keys, context, steps, *more) -> x`."""
         check_params(self.param_shapes, params)
-        if sampler != "cached":
-            raise UserError(f"a chain draws by its own steps, so it has no sampler {sampler!r}: leave it at cached")
+        self.check_draws(make_sampler(sampler))
         num = num_keys(keys)
-        context = as_context(self.context_spec, context, num, one_for_all=True)
+        of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
+        keys, context = place(of_examples) if place else of_examples
         visited = self.visited(self.sample_steps if steps is None else steps)
         x = draw(self, params, keys, context, visited, *more)
         calls_B = jnp.full(num, len(visited), jnp.int32)
         return Draw(x, {"network_calls": calls_B, "steps": calls_B})
-
-
-def refuse(options: dict[str, Any]) -> None:
-    """Raises `UserError` for options of draws that a chain does not have."""
-    for name in options:
-        raise UserError(f"a chain draws all sites together, in its own steps: it has no option {name!r}")
 
 
 def step_keys(keys_B: jax.Array, t: jax.Array) -> jax.Array:

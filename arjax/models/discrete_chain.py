@@ -22,6 +22,7 @@ the score of an order-agnostic model, term by term: the order-agnostic model *is
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -34,14 +35,14 @@ from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
-from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse
+from arjax.models.chains import STATIC, Chain, Params, StepTerms
 from arjax.models.discrete_draws import draw_discrete
 from arjax.models.discrete_processes import PROCESSES, lowest, masked_counts, replaced, reverse_table
 from arjax.models.kinds import MODEL_CLASSES
 from arjax.models.noise_schedules import DISCRETE, check_schedule, kept
 from arjax.networks.denoisers import Denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
-from arjax.samplers import Draw
+from arjax.samplers import Draw, Sampler
 
 
 @MODEL_CLASSES.register("discrete_chain")
@@ -167,10 +168,11 @@ class DiscreteChain(Chain):
         params: Params,
         keys: jax.Array,
         *,
-        sampler: str = "cached",
+        sampler: str | Sampler = "cached",
         context: Any = None,
         temperature: float = 1.0,
         steps: int | tuple[int, ...] | None = None,
+        place: Callable[[Any], Any] | None = None,
         **options: Any,
     ) -> Draw:
         """One example for each of the keys, from x_T down a subset of the steps; what is revealed stays.
@@ -184,5 +186,5 @@ class DiscreteChain(Chain):
           steps: their number, or the steps themselves, up to T; None for `sample_steps`.
           **options: those of other models, which are refused.
         """
-        refuse(options)
-        return self.run(draw_discrete, params, keys, steps, sampler, context, as_temperature(temperature))
+        self.refuse(options)
+        return self.run(draw_discrete, params, keys, steps, sampler, context, place, as_temperature(temperature))

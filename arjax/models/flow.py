@@ -129,6 +129,12 @@ class FlowModel(BaseModel):
             log_det = log_det + log_slope.reshape(len(x), -1).sum(-1)
         return z, log_det
 
+    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+        """Raises `UserError` for samplers that invert no block, and for options that a flow does not have."""
+        inverting_sampler(sampler)
+        as_temperature(temperature)
+        self.refuse(options)
+
     def draw(
         self,
         params: Params,

@@ -8,6 +8,7 @@ sigmoid(gamma_t). The reverse conditional is q(x_{t-1} | x_t, x_0) with a predic
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
-from arjax.models.chains import STATIC, Chain, Params, StepTerms, refuse
+from arjax.models.chains import STATIC, Chain, Params, StepTerms
 from arjax.models.gaussian_bins import expected_level, log_bin_mass
 from arjax.models.gaussian_draws import draw_gaussian
 from arjax.models.kinds import MODEL_CLASSES
@@ -29,7 +30,7 @@ from arjax.models.noise_schedules import (
     learned_gammas,
 )
 from arjax.networks.denoisers import Denoiser
-from arjax.samplers import Draw
+from arjax.samplers import Draw, Sampler, make_sampler
 
 PREDICTIONS = ("noise", "velocity", "levels")
 
@@ -155,15 +156,22 @@ class GaussianChain(Chain):
             log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
         return log_p.reshape(len(x), -1).sum(-1)
 
+    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+        """Raises `UserError` for options of draws that the chain does not have."""
+        super().check_draws(sampler, temperature, **options)
+        if temperature != 1:
+            raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
+
     def draw(
         self,
         params: Params,
         keys: jax.Array,
         *,
-        sampler: str = "cached",
+        sampler: str | Sampler = "cached",
         context: Any = None,
         temperature: float = 1.0,
         steps: int | tuple[int, ...] | None = None,
+        place: Callable[[Any], Any] | None = None,
         eta: float | None = None,
         **options: Any,
     ) -> Draw:
@@ -182,8 +190,9 @@ class GaussianChain(Chain):
           eta: None for that of the model.
           **options: those of other models, which are refused.
         """
-        refuse(options)
-        if temperature != 1:
-            raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
+        self.refuse(options)
+        self.check_draws(make_sampler(sampler), temperature)
         check_eta(self.eta if eta is None else eta)
-        return self.run(draw_gaussian, params, keys, steps, sampler, context, float(self.eta if eta is None else eta))
+        return self.run(
+            draw_gaussian, params, keys, steps, sampler, context, place, float(self.eta if eta is None else eta)
+        )

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import BaseModel, Model, Params, key_needed
 from arjax.models.checks import as_context, check_key, check_params
-from arjax.models.kinds import MODEL_CLASSES, Assembly, Choice, Small, model_kind
+from arjax.models.kinds import MODEL_CLASSES
 from arjax.models.sampling import num_keys
-from arjax.samplers import Draw, Sampler
+from arjax.samplers import Draw, Resources, Sampler
 
 #: Names of the parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
@@ -180,74 +178,15 @@ class LatentModel(BaseModel):
         )
         return Draw(x, {name: value + stats[name] if name in stats else value for name, value in found.items()})
 
-    @property
-    def sampled(self) -> AutoregressiveModel:
-        """The likelihood: a sampler goes through its steps."""
-        return self.likelihood.sampled
+    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+        """As the likelihood: the options are those of its draw."""
+        self.likelihood.check_draws(sampler, temperature, **options)
 
-    def sampled_params(self, params: Params) -> Params:
-        """Those of the likelihood."""
-        return self.likelihood.sampled_params(params["likelihood"])
+    def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
+        """The sampler goes through the steps of the likelihood."""
+        return self.likelihood.prepare_sampler(sampler, params["likelihood"], resources)
 
 
 def _repeated(leaf: jax.Array, num: int) -> jax.Array:
     """[B, ...] -> [num * B, ...], all examples once and then again."""
     return jnp.broadcast_to(leaf, (num, *leaf.shape)).reshape(-1, *leaf.shape[1:])
-
-
-def check_posterior(posterior: Any) -> None:
-    """Raises `UserError` unless z can be drawn from q(z | x) at once, with gradients or with a probability."""
-    if not isinstance(posterior, AutoregressiveModel):
-        raise UserError("it is one network and one conditional, of the kind autoregressive")
-    if posterior.network.dependencies(posterior.factorization).any():
-        raise UserError(
-            "its sites are independent given x: take the network independent, or another that reads no site"
-        )
-    if posterior.conditional.joint or posterior.conditional.init(jax.random.key(0)) is not None:
-        raise UserError("its conditional must draw each site by itself, such as gaussian or bernoulli")
-    if posterior.event.kind == "real" and not posterior.conditional.REPARAMETERISED:
-        raise UserError("its conditional must pass gradients through its draws, as gaussian does")
-
-
-def _small(latents: tuple[int, ...], values: str) -> Choice:
-    """Few latents, for the laws."""
-    network = Choice(network="independent", network_options={"hidden_sizes": (6,)})
-    parts = {"prior": Choice(network="made"), "likelihood": network, "posterior": network}
-    return Choice("latent", {"latents": latents, "values": values}, parts=parts)
-
-
-SMALL = {
-    "real": Small(_small((3,), "real"), EventSpec((2, 2))),
-    "binary": Small(_small((3,), "binary"), EventSpec((2, 2)), ContextSpec("label", 3)),
-}
-
-
-@model_kind("latent", networks=None, small=SMALL)
-def make_latent(
-    assembly: Assembly, *, latents: tuple[int, ...] = (50,), values: str = "real", num_levels: int = 0
-) -> LatentModel:
-    """Latents z, never seen: the integral of p(z) p(x | z); parts prior, likelihood and posterior. A bound.
-
-    `latents`: shape of z. `values`: real, binary, levels or tokens; the latter two have `num_levels`.
-    """
-    assembly.only("prior", "likelihood", "posterior")
-    z = EventSpec(latents, (), values, num_levels or None)
-    clash = {LATENT, DATA} & {name for name, _ in assembly.context.parts}
-    if clash:
-        raise UserError(
-            f"a latent model adds parts to the context that are called z and x, and {min(clash)!r} is there"
-        )
-    of_z = z if len(latents) > 1 else EventSpec((), latents, values, num_levels or None)
-    prior = assembly.part("prior", z)
-    likelihood = assembly.part("likelihood", context=_with(assembly.context, LATENT, of_z))
-    posterior = assembly.part("posterior", z, _with(assembly.context, DATA, assembly.event))
-    try:
-        check_posterior(posterior)
-    except UserError as error:
-        raise UserError(f"the posterior of the kind 'latent': {error}") from error
-    return LatentModel(prior, likelihood, posterior)
-
-
-def _with(context: ContextSpec, name: str, part: EventSpec) -> ContextSpec:
-    parts: Mapping[str, EventSpec] = dict(context.parts) | {name: part}
-    return ContextSpec(**parts)

@@ -100,6 +100,12 @@ class MixtureModel(BaseModel):
         log_prob_KB = self.scores_of_members(params, batch, key=key)
         return jax.nn.softmax(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
 
+    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+        """As every member: the sampler and the temperature are theirs."""
+        self.refuse(options)
+        for member in self.members:
+            member.check_draws(sampler, temperature)
+
     def draw(
         self,
         params: Params,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.origin import Origin
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
@@ -34,6 +35,10 @@ class _Denoisers(Registry):
         if not super().__contains__(name) and name in self.names():
             return NETWORKS.get(name)
         return super().get(name)
+
+    def origin(self, name: str) -> Origin | None:
+        """Where the family of that name was registered; None when it was not."""
+        return super().origin(name) or NETWORKS.origin(name)
 
     def name_of(self, component: object) -> str:
         """The name of a family, "" where it is not registered."""
