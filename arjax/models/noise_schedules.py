@@ -141,8 +141,8 @@ def reverse_steps(gammas_T: jax.Array, visited: tuple[int, ...], eta: float | ja
     """The steps of a draw, the noisiest first: x_s = c x_0 + d e + std z, from predictions of x_0 and of the noise e.
 
     std^2 is eta^2 times the variance sigma_s^2 (1 - SNR_t / SNR_s) of q(x_s | x_t, x_0), c is alpha_s, and d^2 is
-    sigma_s^2 - std^2 (Song, Meng & Ermon, "Denoising Diffusion Implicit Models", 2021, equations 12 and 16): with eta = 1 that is
-    a draw from q(x_s | x_t, x_0). The last one is x_0 + eta sigma_1 z.
+    sigma_s^2 - std^2 (Song, Meng & Ermon, "Denoising Diffusion Implicit Models", 2021, equations 12 and 16): with
+    eta = 1 that is a draw from q(x_s | x_t, x_0). The last one is x_0 + eta sigma_1 z.
 
     Returns:
       t int[S], gamma_t, c, d and std, float32[S] each.
