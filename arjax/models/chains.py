@@ -168,12 +168,13 @@ class Chain:
 
     def _score(self, params: Params, x: jax.Array, log_prob_KB: jax.Array, t_KB: jax.Array) -> Score:
         """The score whose steps have, on average over K, these terms."""
-        terms = {
-            "prior": self.prior_log_prob(params, x),
-            "diffusion": jnp.where(t_KB > 1, log_prob_KB, 0.0).mean(0),
-            "reconstruction": jnp.where(t_KB == 1, log_prob_KB, 0.0).mean(0),
-        }
-        return Score(sum(terms.values()), self.kind, terms)
+        later, first = (jnp.where(at, log_prob_KB, 0.0).mean(0) for at in (t_KB > 1, t_KB == 1))
+        return self._of_terms(self.prior_log_prob(params, x), later, first)
+
+    def _of_terms(self, prior: jax.Array, diffusion: jax.Array, reconstruction: jax.Array) -> Score:
+        """The score of these log-probabilities, float32[B]."""
+        terms = {"prior": -prior, "diffusion": -diffusion, "reconstruction": -reconstruction}
+        return Score(prior + diffusion + reconstruction, self.kind, terms)
 
     @takes_params
     def bound(self, params: Params, batch: Batch, key: jax.Array) -> Score:
@@ -188,8 +189,7 @@ class Chain:
 
         zeros = jnp.zeros(len(x))
         (later, first), _ = jax.lax.scan(add, (zeros, zeros), jnp.arange(self.num_steps, 0, -1))
-        terms = {"prior": self.prior_log_prob(params, x), "diffusion": later, "reconstruction": first}
-        return Score(sum(terms.values()), self.kind, terms)
+        return self._of_terms(self.prior_log_prob(params, x), later, first)
 
     @takes_params
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:

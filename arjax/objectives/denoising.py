@@ -60,7 +60,7 @@ class Denoising(Objective):
             return Mean(weighted_B.sum(), weight_B.sum() * model.event.num_dims)
 
         if self.weighting == "bound":
-            means = {name: mean(-value_B) for name, value_B in score.terms.items()}
+            means = {name: mean(value_B) for name, value_B in score.terms.items()}
             return dataclasses.replace(bound, metrics=dataclasses.replace(bound.metrics, means=means))
         simple = mean(error_B)
         return Loss((simple,), dataclasses.replace(bound.metrics, means={"simple": simple}))

@@ -38,7 +38,8 @@ def test_cosine_is_that_of_nichol_and_dhariwal():
 
 
 def test_learned_rises_between_its_end_points():
-    params = init_learned(jax.random.key(0)) | {"low": np.float32(-8.0), "range": np.float32(12.0)}
+    ends = {"low": np.float32(-8.0), "range": np.float32(12.0), "slope": np.float32(-9.0)}
+    params = init_learned(jax.random.key(0)) | ends
     rng = np.random.default_rng(0)
     for scale in (0.0, 1.0, 3.0):
         moved = {k: v if np.ndim(v) == 0 else v + scale * rng.normal(size=v.shape) for k, v in params.items()}
