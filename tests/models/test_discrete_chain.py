@@ -276,6 +276,7 @@ def test_gradients_are_finite_and_contexts_matter():
 
 
 NETWORK = make_model(EVENT, "masked_transformer", **SMALL).network
+VECTORS = EventSpec((2,), (3,), "levels", 4)
 
 
 @pytest.mark.parametrize(
@@ -286,10 +287,7 @@ NETWORK = make_model(EVENT, "masked_transformer", **SMALL).network
         (lambda: build("absorbing", schedule="learned"), "unknown noise schedule"),
         (lambda: build("absorbing", EventSpec((2,), kind="real")), "needs binary data, levels or tokens"),
         (lambda: build("absorbing", conditional="mixture_of_products"), "cannot be a joint one"),
-        (
-            lambda: build("uniform", EventSpec((2,), (2,)), conditional="nested(hidden_sizes=(9,), features=4)"),
-            "a list",
-        ),
+        (lambda: build("uniform", VECTORS, conditional="discretized_logistic_mixture"), "take categorical"),
         (lambda: DiscreteChain(as_denoiser(NETWORK), make_conditional("", EVENT), 3, "uniform"), "has no masks"),
         (lambda: build("absorbing")[0].draw(build("absorbing")[1], jax.random.split(KEY, 2), steps=4), "1 to 3 steps"),
         (lambda: build("absorbing")[0].sample(build("absorbing")[1], KEY, 2, top_p=0.5), "no option 'top_p'"),

@@ -132,8 +132,8 @@ def test_the_terms_of_the_bound():
     np.testing.assert_allclose(step.log_prob, expected, rtol=1e-3)
     prior = -0.5 * ((1 - a[-1]) + a[-1] * x.astype(np.float64) ** 2 - 1 - np.log(1 - a[-1])).sum(1)
     score = bound(model, params, Batch(x), KEY)
-    np.testing.assert_allclose(score.terms["prior"], prior, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(score.log_prob, sum(score.terms.values()), rtol=1e-5)
+    np.testing.assert_allclose(score.terms["prior"], -prior, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(score.log_prob, -sum(score.terms.values()), rtol=1e-5)
     assert score.kind == "bound" and set(score.terms) == {"prior", "diffusion", "reconstruction"}
 
 
@@ -168,6 +168,9 @@ def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
     assert (gap > 0.01).all() and (gap < 1).all()
     drawn = np.asarray(model.sample(zero, KEY, 20000))
     assert abs(drawn.var() / variance - 1) < 0.05
+    still = np.asarray(model.sample(zero, KEY, 20000, eta=0.0))  # all of the noise is the predicted one
+    factor = np.sqrt(a[1] * a[2]) + np.sqrt((1 - a[1]) * (1 - a[2]))
+    assert abs(still.var() / (a[1] * factor**2) - 1) < 0.05
 
 
 @pytest.mark.parametrize("visited", [(1, 2, 3, 4, 5, 6, 7), (1, 3, 7)])

@@ -38,11 +38,14 @@ def test_cosine_is_that_of_nichol_and_dhariwal():
 
 
 def test_learned_rises_between_its_end_points():
-    params = init_learned(jax.random.key(0)) | {"low": np.float32(-8.0), "range": np.float32(12.0)}
-    rng = np.random.default_rng(0)
-    for scale in (0.0, 1.0, 3.0):
-        moved = {k: v if np.ndim(v) == 0 else v + scale * rng.normal(size=v.shape) for k, v in params.items()}
-        gammas = np.asarray(jax.jit(learned_gammas, static_argnums=1)(moved, 50))
+    ends = {"low": np.float32(-8.0), "range": np.float32(12.0), "slope": np.float32(-9.0)}
+    params = init_learned(jax.random.key(0)) | ends
+    is_first = np.arange(len(params["rate"])) < 20
+    # units that would rise early and fall late, were their rates not made positive
+    bent = {"rate": np.where(is_first, 8.0, -8.0), "bias": np.where(is_first, -2.0, 6.0)}
+    bent = {name: np.float32(value) for name, value in bent.items()} | {"weight": 0 * params["weight"]}
+    for changes in ({}, {"slope": np.float32(1.0)}, bent):
+        gammas = np.asarray(jax.jit(learned_gammas, static_argnums=1)(params | changes, 50))
         assert (np.diff(gammas) > 0).all()
         np.testing.assert_allclose(gammas[[0, -1]], [-8, 4], atol=1e-5)
 

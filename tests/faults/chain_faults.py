@@ -1,0 +1,167 @@
+"""Faults of chains and their denoisers."""
+
+from __future__ import annotations
+
+from fault import Fault, faults_of
+
+GAUSSIAN = "models/test_gaussian_chain.py::"
+DISCRETE = "models/test_discrete_chain.py::"
+SCHEDULES = "models/test_noise_schedules.py::"
+DENOISERS = "networks/test_denoisers.py::"
+
+_gaussian = faults_of("models/gaussian_chain.py", GAUSSIAN + "test_a_step_is_the_divergence_of_two_gaussians")
+_schedules = faults_of("models/noise_schedules.py", GAUSSIAN + "test_ddim_with_eta_1_is_ancestral")
+_chains = faults_of("models/chains.py", GAUSSIAN + "test_random_steps_estimate_the_whole_sum")
+_discrete = faults_of("models/discrete_chain.py", DISCRETE + "test_the_bound_is_below_the_likelihood_over_all_paths")
+_processes = faults_of("models/discrete_processes.py", DISCRETE + "test_the_reverse_table_is_bayes_rule")
+_draws = faults_of("models/discrete_draws.py", DISCRETE + "test_the_bound_is_below_the_likelihood_over_all_paths")
+
+CHAIN_FAULTS = (
+    _gaussian(
+        "a Gaussian chain whose divergences are not weighted",
+        "kl_B = 0.5 * jnp.expm1(gamma_B - before_B) * error_B",
+        "kl_B = 0.5 * error_B",
+    ),
+    _gaussian(
+        "a velocity whose error is not turned into one of the noise",
+        "error = alpha * (alpha * noise - sigma * x_0 - said)",
+        "error = alpha * noise - sigma * x_0 - said",
+    ),
+    _gaussian(
+        "a velocity of the other sign",
+        "return said, sigma * x_t + alpha * said, alpha * x_t - sigma * said",
+        "return said, sigma * x_t - alpha * said, alpha * x_t + sigma * said",
+    ),
+    _gaussian(
+        "a Gaussian chain whose prior forgets the data",
+        "(1 - variance) * self.scaled(x) ** 2",
+        "(1 - variance) * self.scaled(0 * x) ** 2",
+        GAUSSIAN + "test_the_terms_of_the_bound",
+    ),
+    _gaussian(
+        "a last conditional that is as wide as half its noise",
+        "sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas(params)[0]))",
+        "sigma = jnp.sqrt(jax.nn.sigmoid(self.gammas(params)[0])) / 2",
+        GAUSSIAN + "test_the_terms_of_the_bound",
+    ),
+    Fault(
+        "bins of the outer levels that end",
+        "models/gaussian_bins.py",
+        "return jnp.where((level == 0) | (level == num_levels - 1), outer, inner)",
+        "return jnp.where(level == num_levels, outer, inner)",
+        (GAUSSIAN + "test_bins_are_those_of_a_normal_and_sum_to_one",),
+    ),
+    Fault(
+        "levels that are predicted without the noisy value itself",
+        "models/gaussian_bins.py",
+        "jax.nn.softmax(logits + likelihood)",
+        "jax.nn.softmax(logits + 0 * likelihood)",
+        (GAUSSIAN + "test_levels_are_predicted_by_their_posterior",),
+    ),
+    Fault(
+        "a Gaussian draw without the noise that was predicted",
+        "models/gaussian_draws.py",
+        "of_found * found + of_noise * noise + std",
+        "of_found * found + 0 * of_noise * noise + std",
+        (GAUSSIAN + "test_the_bound_of_a_chain_without_a_network_is_below_its_density",),
+    ),
+    _schedules(
+        "draws with the variance of the noise in place of that of the posterior",
+        "posterior_S = next_S[:-1] * -jnp.expm1(gamma_S[1:] - gamma_S[:-1])",
+        "posterior_S = next_S[:-1]",
+    ),
+    _schedules(
+        "a linear schedule of fewer steps that is cut off",
+        "place = np.arange(1, num_steps + 1) * (1000 / num_steps)",
+        "place = np.arange(1, num_steps + 1)",
+        SCHEDULES + "test_linear_is_that_of_ho",
+    ),
+    _schedules(
+        "a learned schedule that may fall",
+        'hidden = jax.nn.sigmoid(rate * place_T1 + params["bias"])',
+        'hidden = jax.nn.sigmoid(params["rate"] * place_T1 + params["bias"])',
+        SCHEDULES + "test_learned_rises_between_its_end_points",
+    ),
+    _chains(
+        "a random step that does not stand for all T",
+        "log_prob_KB, t_KB = self.num_steps * terms.log_prob.reshape",
+        "log_prob_KB, t_KB = terms.log_prob.reshape",
+    ),
+    _chains(
+        "a whole sum that leaves out the second step",
+        "(later + jnp.where(t > 1, log_prob_B, 0.0)",
+        "(later + jnp.where(t > 2, log_prob_B, 0.0)",
+    ),
+    _discrete(
+        "masked sites that are scored as if each step revealed them all",
+        "return weight_B * jnp.where(self.masked(x_t), log_p, 0.0).sum(-1)",
+        "return jnp.where(self.masked(x_t), log_p, 0.0).sum(-1)",
+    ),
+    _discrete(
+        "a chain that scores the sites that are revealed, too",
+        "jnp.where(self.masked(x_t), log_p, 0.0)",
+        "jnp.where(self.masked(x_t), log_p, log_p)",
+        DISCRETE + "test_one_site_per_step_is_the_order_agnostic_model",
+    ),
+    _discrete(
+        "a uniform process that is scored by its prediction of x_0 in every step",
+        "return jnp.where(is_first[..., 0], (true * table).sum(-1), -kl)",
+        "return jnp.where(is_first[..., 0] | True, (true * table).sum(-1), -kl)",
+    ),
+    _processes(
+        "a reverse step that does not divide by q(x_t | x_0)",
+        "weight = p_0 / (kept_t * same + (1 - kept_t) / num_levels)",
+        "weight = p_0",
+    ),
+    _processes(
+        "a uniform process that replaces values by others alone",
+        "return jnp.where(jax.random.uniform(keep_key, x.shape) < kept, x, other)",
+        "return jnp.where(jax.random.uniform(keep_key, x.shape) < kept, x, (x + 1 + other % 2) % num_levels)",
+        DISCRETE + "test_the_marginals_are_the_closed_form_of_the_steps",
+    ),
+    _draws(
+        "draws that reveal nine of ten masked sites in every step",
+        "(kept_s - kept_t) / (1 - kept_t))",
+        "jnp.where(kept_s < 1, 0.9, 1.0))",
+    ),
+    _draws(
+        "draws that change what is revealed",
+        "return jnp.where(model.on_values(chosen_BD), values, x_t)",
+        "return jnp.where(model.on_values(chosen_BD | ~model.masked(x_t)), values, x_t)",
+    ),
+    Fault(
+        "an any-order denoiser that observes the masked sites",
+        "networks/denoisers/any_order.py",
+        "observed = ~is_mask.reshape",
+        "observed = is_mask.reshape",
+        (DENOISERS + "test_an_any_order_network_is_a_denoiser",),
+    ),
+    Fault(
+        "a U-Net whose condition does not reach its blocks",
+        "networks/denoisers/unet.py",
+        "(h) * (1 + scale) + shift)",
+        "(h) + 0 * (scale + shift))",
+        (DENOISERS + "test_unet_is_its_definition",),
+    ),
+    Fault(
+        "a U-Net that pads odd sizes with zeros",
+        "networks/denoisers/unet.py",
+        'mode="edge")',
+        'mode="constant")',
+        (DENOISERS + "test_unet_is_its_definition",),
+    ),
+    Fault(
+        "a Transformer whose branches are not gated by the condition",
+        "networks/denoisers/transformer.py",
+        "return x if gate is None else x * (1 + gate)",
+        "return x",
+        (DENOISERS + "test_transformer_is_its_definition",),
+    ),
+    Fault(
+        "a simple loss that is the bound",
+        "objectives/denoising.py",
+        "simple = mean(error_B)",
+        "simple = mean(-score.log_prob)",
+        ("objectives/test_denoising.py::test_both_losses_and_their_reports",),
+    ),
+)
