@@ -290,7 +290,7 @@ VECTORS = EventSpec((2,), (3,), "levels", 4)
         (lambda: build("uniform", VECTORS, conditional="discretized_logistic_mixture"), "take categorical"),
         (lambda: DiscreteChain(as_denoiser(NETWORK), make_conditional("", EVENT), 3, "uniform"), "has no masks"),
         (lambda: build("absorbing")[0].draw(build("absorbing")[1], jax.random.split(KEY, 2), steps=4), "1 to 3 steps"),
-        (lambda: build("absorbing")[0].sample(build("absorbing")[1], KEY, 2, top_p=0.5), "no option 'top_p'"),
+        (lambda: build("absorbing")[0].sample(build("absorbing")[1], KEY, 2, top_p=0.5), "cannot draw with top_p"),
     ],
 )
 def test_refusals(call, message):

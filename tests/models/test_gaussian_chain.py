@@ -251,8 +251,8 @@ def test_contexts_and_gradients():
         (lambda m, p: m.score(p, Batch(X + 1), key=KEY), "levels"),
         (lambda m, p: m.score({}, Batch(X), key=KEY), "lack"),
         (lambda m, p: m.sample(p, KEY, 2, temperature=0.5), "no temperature"),
-        (lambda m, p: m.sample(p, KEY, 2, sampler="naive"), "no sampler 'naive'"),
-        (lambda m, p: m.sample(p, KEY, 2, top_k=3), "no option 'top_k'"),
+        (lambda m, p: m.sample(p, KEY, 2, sampler="naive"), "draws in its own way"),
+        (lambda m, p: m.sample(p, KEY, 2, top_k=3), "cannot draw with top_k"),
         (lambda m, p: m.sample(p, KEY, 2, context=1), "has no context"),
     ],
 )
