@@ -22,9 +22,9 @@ KINDS = {
     "flow": ("flow", {"num_blocks": 4}, "transformer", {"width": 64, "num_layers": 2, "num_heads": 4}, 1e-3, 6000),
     "gaussian": (
         "gaussian_chain",
-        {"prediction": "levels", "schedule": "learned", "score_steps": 20},
+        {"prediction": "levels", "score_steps": 20},
         "unet",
-        {"width": 32},
+        {"width": 32, "dropout": 0.1},
         2e-3,
         12000,
     ),

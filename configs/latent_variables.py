@@ -17,8 +17,8 @@ Welling, "Auto-Encoding Variational Bayes", 2014, section 5).
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, optimizer_config, parse_arg, part, pick
 from arjax.networks import NETWORKS
 
-#: name of the data -> data set, length in epochs
-DATA = {"mnist": ("binarized_mnist", 400.0), "digits": ("digits", 1000.0)}
+#: name of the data -> data set, length in epochs, samples of the bound
+DATA = {"mnist": ("binarized_mnist", 400.0, 5000), "digits": ("digits", 600.0, 1000)}
 #: hidden sizes, optimizer, learning rate
 RECIPES = {"burda": ((200, 200), "adam", 2e-3), "kingma": ((500,), "adagrad", 0.02)}
 OPTIONS = {
@@ -35,7 +35,7 @@ def get_config(arg=""):
     own = {"data": data, "recipe": recipe, "prior": prior, "likelihood": likelihood}
     arg = parse_arg(arg, smoke=False, latents=50, samples=1, layers=1, epochs=0.0, **own)
     config = base_config()
-    name, epochs = DATA[arg.data]
+    name, epochs, samples = DATA[arg.data]
     config.dataset = dataset_config(name)
     hidden, optimizer, rate = RECIPES[arg.recipe]
     sizes = {"hidden_sizes": (8,) if arg.smoke else hidden}
@@ -51,9 +51,10 @@ def get_config(arg=""):
     config.objective = f"iwae(samples={arg.samples})" if arg.samples > 1 else "elbo"
     config.optimizer = optimizer_config(optimizer, learning_rate=rate)
     config.optimizer.schedule = "cosine" if arg.recipe == "burda" else "constant"
-    config.train.update(batch_size=100, epochs=arg.epochs or epochs, steps_per_dispatch=50, log_every=1000)
-    config.train.update(eval_every=5000, checkpoint_every=10000)
-    config.evaluate.update(batch_size=100, samples=2 if arg.smoke else 5000)
+    config.train.update(batch_size=100, epochs=arg.epochs or epochs, steps_per_dispatch=50)
+    often = 5000 if arg.data == "mnist" else 200
+    config.train.update(log_every=often // 5, eval_every=often, checkpoint_every=2 * often)
+    config.evaluate.update(batch_size=100, samples=2 if arg.smoke else samples)
     config.sample.num = 64
     return apply_smoke(config) if arg.smoke else config
 

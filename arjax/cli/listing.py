@@ -11,8 +11,9 @@ from arjax.config.files import config_names
 from arjax.core.registry import Registry, import_installed, say_once
 from arjax.data import DATASETS
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-from arjax.models import Nested  # noqa: F401  a conditional that lies there
+from arjax.models import MODEL_KINDS
 from arjax.networks import NETWORKS
+from arjax.networks.denoisers import DENOISERS
 from arjax.objectives import OBJECTIVES
 from arjax.reporting.tables import print_table
 from arjax.reporting.writers import WRITERS
@@ -23,7 +24,9 @@ from arjax.training.schedules import SCHEDULES
 
 #: By the names of the JSON form; the order is that of the tables.
 REGISTRIES: dict[str, Registry] = {
+    "kinds": MODEL_KINDS,
     "networks": NETWORKS,
+    "denoisers": DENOISERS,
     "conditionals": CONDITIONALS,
     "orderings": ORDERINGS,
     "partitions": PARTITIONS,

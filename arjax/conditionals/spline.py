@@ -86,7 +86,9 @@ class SplineNormal(TransformedNormal):
         """Differential entropy in nats, [...]: log s + log(2 pi e) / 2 - E[log f'], the mean over z by quadrature."""
         _, log_scale, spline = self._parameters(features)
         lifted = jax.tree.map(lambda knots: knots[None], spline)
-        mean = integral(lambda z: jnp.exp(log_normal(z)) * inverse(lifted, z)[1], _cut(spline.y))
+        # f' may change fast near the ends of a bin, over a short part of its width or of its height
+        breakpoints = jnp.concatenate([_cut(spline.y), forward(lifted, _cut(spline.x))[0]])
+        mean = integral(lambda z: jnp.exp(log_normal(z)) * inverse(lifted, z)[1], breakpoints)
         return self._sum(log_scale + 0.5 * math.log(2 * math.pi * math.e) - mean)
 
     def mode(self, features: jax.Array) -> jax.Array:
@@ -107,8 +109,11 @@ class SplineNormal(TransformedNormal):
 
 
 def _cut(knots: jax.Array) -> jax.Array:
-    """The knots [..., K + 1] and points between them, `_PIECES` from one to the next, [K * _PIECES + 1, ...]."""
+    """The knots [..., K + 1] and points between them, `_PIECES` from one to the next, [K * _PIECES + 1, ...]; the
+    points are closer to one another near the knots.
+    """
     knots = jnp.moveaxis(knots, -1, 0)
-    part = np.arange(_PIECES, dtype=np.float32).reshape(1, -1, *[1] * (knots.ndim - 1)) / _PIECES
+    part = (0.5 - 0.5 * np.cos(np.pi * np.arange(_PIECES) / _PIECES)).astype(np.float32)
+    part = part.reshape(1, -1, *[1] * (knots.ndim - 1))
     between = knots[:-1, None] + part * (knots[1:] - knots[:-1])[:, None]
     return jnp.concatenate([between.reshape(-1, *knots.shape[1:]), knots[-1:]])

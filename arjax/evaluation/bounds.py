@@ -79,7 +79,8 @@ def importance_scores(
     """The importance-weighted bound L_k of a split, see `LatentModel.importance_bound`.
 
     Returns:
-      `importance_bound_nats`, `importance_bound_stderr` (over the examples), `importance_samples` k.
+      `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scalar of an event as
+      `importance_bound_bits_per_dim`, and `importance_samples` k.
 
     Raises:
       UserError: the model has no latents.
@@ -91,4 +92,11 @@ def importance_scores(
         return model.importance_bound(params, batch, key, samples), sites
 
     mean, stderr = split_bound(model, params, dataset, split, log_prob, batch_size=batch_size, seed=seed)
-    return {"importance_bound_nats": mean, "importance_bound_stderr": stderr, "importance_samples": samples}
+    bits = 1 / (math.log(2) * model.event.num_dims)
+    return {
+        "importance_bound_nats": mean,
+        "importance_bound_stderr": stderr,
+        "importance_bound_bits_per_dim": bits * mean,
+        "importance_bound_bits_per_dim_stderr": bits * stderr,
+        "importance_samples": samples,
+    }

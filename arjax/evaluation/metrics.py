@@ -32,6 +32,8 @@ SCORES = (
     "k_steps",
     "importance_bound_nats",
     "importance_bound_stderr",
+    "importance_bound_bits_per_dim",
+    "importance_bound_bits_per_dim_stderr",
     "importance_samples",
     "reconstruction_nats",
     "reconstruction_stderr",

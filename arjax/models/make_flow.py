@@ -93,6 +93,7 @@ def _flow(
     real = assembly.event if assembly.event.kind == "real" else Dequantisation(assembly.event, scaling).real_event
     base = assembly.part(BASE, real) if BASE in assembly.choice.parts else None
     own = {"context": assembly.context, "dtype": assembly.dtype, "base": base, "scaling": scaling}
-    data = assembly.examples() if assembly.examples is not None and any(map(needs_data, orderings)) else None
+    reads_data = any(needs_data(ordering.replace("{block}", "0")) for ordering in orderings)
+    data = assembly.examples() if assembly.examples is not None and reads_data else None
     more = {"num_blocks": num_blocks, "orderings": orderings, "partition": partition, "conditional": conditional}
     return make_flow(assembly.event, **assembly.network(), **own, **more, data=data)

@@ -29,7 +29,8 @@ TOGETHER = 32
 
 def check_rounds(model: Any, owner: str) -> None:
     """Raises `UserError` unless a model predicts each step from any set of others; `owner` names whoever needs it."""
-    model.network.check_ahead()
+    if model.orders is not None:
+        model.network.check_ahead()
     if model.orders is None or model.orders.pool is not None:
         raise UserError(
             f"{owner} needs a model of all orders, which has learned to predict a step from any others: train it with "

@@ -12,7 +12,7 @@ import numpy as np
 from arjax.reporting.curves import Curve, learning_curves
 from arjax.reporting.figures import has_matplotlib
 from arjax.reporting.writers import read_metrics
-from arjax.sweep.results import read_config, read_results
+from arjax.sweep.results import model_of, ordering_of, read_config, read_results
 from arjax.sweep.runs import Run
 from arjax.sweep.seeds import common_name, groups_of_seeds
 
@@ -38,7 +38,7 @@ def draw_curves(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) ->
         config, results = read_config(folders[first.name]), read_results(folders[first.name])
         assert config is not None and results is not None
         several = len(curves) > 1
-        model, ordering = first.model or config["network"]["name"], first.ordering or config["model"]["ordering"]
+        model, ordering = first.model or model_of(config), first.ordering or ordering_of(config)
         of = f", mean of {len(curves)} seeds" if several else ""
         names = f"{model}{of}", f"{model}, {ordering}{of}", common_name(group) if several else first.name
         panels.setdefault((first.dataset or results["dataset"], first.metric), []).append((names, mean))

@@ -41,11 +41,15 @@ COLUMNS = (
 #: Columns that older tables lack.
 OPTIONAL = COLUMNS[12:]
 # The standard error that belongs to a metric, where a report has it under another name than `METRIC_stderr`.
-STDERR_OF = {"nll_nats": "nll_stderr"}
+STDERR_OF = {
+    "nll_nats": "nll_stderr",
+    "negative_elbo_nats": "negative_elbo_stderr",
+    "k_step_bound_nats": "k_step_bound_stderr",
+    "importance_bound_nats": "importance_bound_stderr",
+}
 #: Fields of a config that the tables and the curves need.
 _FIELDS = (
     ("network", "name", str),
-    ("model", "ordering", str),
     ("evaluate", "split", str),
     ("train", "batch_size", int),
 )
@@ -86,8 +90,8 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
     speed = results.get("train_sites_per_second")
     values = {
         "dataset": run.dataset or results["dataset"],
-        "model": run.model or config["network"]["name"],
-        "ordering": run.ordering or config["model"]["ordering"],
+        "model": run.model or model_of(config),
+        "ordering": run.ordering or ordering_of(config),
         "seed": results["seed"],
         "metric": run.metric,
         "value": number(results[run.metric]),
@@ -99,13 +103,24 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         "command": run.command(),
         "value_stderr": number(stderr, digits=3),
         "sites_per_second": number(speed if is_number(speed) else math.nan, digits=3),
-        "kind": results["kind"],
+        "kind": "bound" if "bound" in run.metric or "elbo" in run.metric else results["kind"],
         "validation": number(validation),
         "validation_stderr": number(validation_stderr, digits=3),
         "best_step": results["best_step"],
         "stderr_over": "" if math.isnan(stderr) else "examples",
     }
     return {name: values[name] for name in COLUMNS}
+
+
+def model_of(config: Mapping[str, Any]) -> str:
+    """The network of a run, or its kind of model where its parts have networks."""
+    return config["network"]["name"] or config["model"]["kind"]
+
+
+def ordering_of(config: Mapping[str, Any]) -> str:
+    """The ordering of a run, "" for kinds of models without one."""
+    model = config.get("model")
+    return model["ordering"] if isinstance(model, dict) and isinstance(model.get("ordering"), str) else ""
 
 
 def validation_of(metric: str, results: Mapping[str, Any], folder: Path) -> tuple[float, float]:

@@ -34,7 +34,7 @@ def fits(name: str) -> bool:
 
 #: A density with edges or peaks at them cannot be integrated on a grid; tests/conditionals/test_beta.py has those, and
 #: test_spline.py narrow bins.
-OPTIONS = {"beta": "(low=-3, high=4, min_log_shape=1.1)", "spline": "(bins=2, min_log_scale=-0.5)"}
+OPTIONS = {"beta": "(low=-3, high=4, min_log_shape=1.1)", "spline": "(bins=2, bound=2, min_log_scale=1.0)"}
 NAMES = [name + OPTIONS.get(name, "") for name in CONDITIONALS.names() if fits(name)]
 each_family = pytest.mark.parametrize("name", NAMES)
 #: Of joint families modes are greedy, entropies estimates, and the scalars of a vector depend on one another.

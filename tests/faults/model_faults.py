@@ -133,9 +133,9 @@ MODEL_FAULTS = (
     _plane("moons that lie beside one another", "np.array([1.0, 0.5]) - upper", "np.array([1.0, -0.5]) - upper"),
     _plane("a density of points on a line", "math.log(2 * math.pi * noise**2)", "math.log(2 * math.pi * noise**2) / 2"),
     _plane(
-        "a validation split that begins as the train split",
+        "draws that do not depend on the seed of the data set",
         "rng = np.random.default_rng((seed, i))",
-        "rng = np.random.default_rng((seed, 0))",
+        "rng = np.random.default_rng((0, i))",
         _PLANE + "test_seeds_and_splits_differ",
     ),
 )

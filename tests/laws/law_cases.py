@@ -90,7 +90,7 @@ def fitting_conditionals(event):
 REAL_OPTIONS = {
     "beta": "(low=-2, high=2, min_log_shape=1.3)",
     "mixture_of_products": "(components=2, base='gaussian(min_log_scale=-1.0)')",
-    "spline": "(bins=3, min_log_scale=-0.5)",
+    "spline": "(bins=2, bound=2, min_log_scale=0.5)",
 }
 REAL_CONDITIONALS = [
     name + REAL_OPTIONS.get(name, "(min_log_scale=-1.0)") for name in fitting_conditionals(EVENTS["real"])

@@ -34,7 +34,8 @@ def test_features_are_float32_and_close_to_those_of_float32(network):
     features = cases.parallel(low.network, params, x, low.factorization)
     assert features.dtype == np.float32
     check_close(features, expected)
-    assert np.abs(features - expected).mean() > 1e-4 * np.abs(expected).max()  # it did compute in bfloat16
+    if jax.tree.leaves(params):
+        assert np.abs(features - expected).mean() > 1e-4 * np.abs(expected).max()  # it did compute in bfloat16
 
 
 @pytest.mark.parametrize("network", fast_for(DISTINCT[::3]))

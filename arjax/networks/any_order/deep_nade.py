@@ -46,7 +46,8 @@ class MaskedInputMLP(nn.Module):
             nn.Dense(size, dtype=self.dtype, name=f"hidden_{i}") for i, size in enumerate(self.hidden_sizes[1:], 1)
         ]
         self.out_kernel = self.param("out_kernel", per_site, (self.num_sites, last, self.num_features))
-        self.out_bias = self.param("out_bias", zeros, (self.num_sites, self.num_features))
+        # Not zero: with no site observed, the components of a mixture would all be equal, and stay equal.
+        self.out_bias = self.param("out_bias", nn.initializers.normal(0.05), (self.num_sites, self.num_features))
         self.drop = nn.Dropout(self.dropout)
 
     def upper(self, pre: jax.Array, train: bool) -> jax.Array:

@@ -58,7 +58,8 @@ class MaskedLayers(Network):
         ]
         self.biases = [self.param(f"hidden_{i}_bias", zeros, (size,)) for i, size in enumerate(self.hidden_sizes)]
         self.out_kernel = self.param("out_kernel", kernel, (sizes[-1], num_outputs))
-        self.out_bias = self.param("out_bias", zeros, (num_outputs,))
+        # Not zero: the first site reads nothing else, and the components of a mixture there would stay equal.
+        self.out_bias = self.param("out_bias", nn.initializers.normal(0.05), (num_outputs,))
         if self.direct:
             self.direct_kernel = self.param("direct_kernel", kernel, (num_inputs, num_outputs))
         if self.condition_on_masks:

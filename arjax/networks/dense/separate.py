@@ -48,7 +48,12 @@ class Separate(Network):
         names = [*(f"hidden_{i}" for i in range(len(self.hidden_sizes))), "out"]
         shapes = list(zip(names, sizes[:-1], sizes[1:], strict=True))
         self.kernels = [self.param(f"{name}_kernel", kernel, (num_sites, *shape)) for name, *shape in shapes]
-        self.biases = [self.param(f"{name}_bias", nn.initializers.zeros, (num_sites, size)) for name, _, size in shapes]
+        # Of the outputs not zero: the first site reads nothing else, and components of a mixture would stay equal.
+        starts = [*[nn.initializers.zeros] * len(self.hidden_sizes), nn.initializers.normal(0.05)]
+        self.biases = [
+            self.param(f"{name}_bias", start, (num_sites, size))
+            for start, (name, _, size) in zip(starts, shapes, strict=True)
+        ]
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, num_sites * self.hidden_sizes[0], self.dtype)
         self.drop = nn.Dropout(self.dropout)

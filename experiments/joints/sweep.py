@@ -1,0 +1,40 @@
+"""Digits under every kind of joint: some 80 minutes on two CPU cores.
+
+arjax-sweep --sweep=experiments/joints/sweep.py --workdir=runs/joints
+"""
+
+from arjax.sweep import Run
+
+BITS, BOUND = "bits_per_dim", "importance_bound_bits_per_dim"
+LATENT = "configs/latent_variables.py:digits"
+#: name -> words, config, metric
+ROWS = {
+    "independent": ("independent pixels", "configs/digits.py:network=independent", BITS),
+    "vae": ("VAE, 20 latents, L_1000", f"{LATENT},latents=20", BOUND),
+    "iwae": ("IWAE, k = 5, 20 latents, L_1000", f"{LATENT},latents=20,samples=5", BOUND),
+    "vae_two_layers": ("VAE, two stochastic layers, L_1000", f"{LATENT},latents=20,layers=2", BOUND),
+    "vae_prior": ("VAE, MADE as prior, L_1000", f"{LATENT},latents=20,prior=made", BOUND),
+    "vae_likelihood": (
+        "VAE, Gated PixelCNN as likelihood, L_1000",
+        f"{LATENT},latents=20,likelihood=gated_pixelcnn",
+        BOUND,
+    ),
+    "gaussian_1000": ("Gaussian chain, T = 1000", "configs/joints.py:gaussian,steps=1000", BITS),
+    "gaussian_100": ("Gaussian chain, T = 100", "configs/joints.py:gaussian,steps=100", BITS),
+    "gaussian_10": ("Gaussian chain, T = 10", "configs/joints.py:gaussian,steps=10", BITS),
+    "absorbing": ("absorbing chain, T = 64", "configs/joints.py:absorbing,steps=64", BITS),
+    "uniform": ("uniform chain, T = 64", "configs/joints.py:uniform,steps=64", BITS),
+    "flow": ("flow, 4 Transformer blocks", "configs/joints.py:flow", BITS),
+    "any_order": ("masked Transformer, any order", "configs/any_order.py:digits,form=masked", BITS),
+    "mixture": ("mixture of 4 MADEs", "configs/joints.py:mixture", BITS),
+    "lstm": ("LSTM", "configs/digits.py:network=lstm", BITS),
+    "diagonal_bilstm": ("Diagonal BiLSTM", "configs/digits.py:network=diagonal_bilstm", BITS),
+}
+
+
+def get_sweep():
+    """A row for each kind, the simplest first."""
+    return [
+        Run(name, config, dataset="digits", model=words, metric=metric)
+        for name, (words, config, metric) in ROWS.items()
+    ]

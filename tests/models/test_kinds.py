@@ -1,0 +1,130 @@
+"""Kinds of models in configs: sections, parts, overrides, refusals, older runs."""
+
+from __future__ import annotations
+
+import pytest
+from ml_collections import ConfigDict
+
+from arjax.config import base_config, dataset_config, model_config, network_config, part
+from arjax.config.build import build
+from arjax.config.files import apply_overrides, from_json, load_workdir_config, to_json
+from arjax.config.validate import validate
+from arjax.core.errors import UserError
+from arjax.models import LatentModel, MixtureModel
+
+
+def config(**changes):
+    found = base_config()
+    found.dataset = dataset_config("digits")
+    found.train.steps = 10
+    hidden = {"hidden_sizes": (8,)}
+    found.model = model_config("latent", latents=(3,))
+    found.parts = {
+        "prior": part("constant"),
+        "likelihood": part("independent", **hidden),
+        "posterior": part("independent", **hidden),
+    }
+    found.update(changes)
+    return found
+
+
+def test_parts_of_parts():
+    """A mixture of a network and of a model with latents below latents."""
+    deep = dict(config().parts) | {"prior": part(model=model_config("latent", latents=(2,)), parts=config().parts)}
+    both = {"plain": part("made", {"ordering": "snake"}), "deep": part(model=model_config("latent"), parts=deep)}
+    found = config()
+    found.model, found.parts = model_config("mixture"), both
+    validate(found)
+    model = build(found).model
+    assert isinstance(model, MixtureModel) and model.kind == "bound"
+    inner = next(member for member in model.members if isinstance(member, LatentModel))
+    assert inner.latent_event.shape == (50,) and inner.prior.latent_event.shape == (2,)
+    again = from_json(to_json(found))
+    validate(again)
+    assert to_json(again) == to_json(found)
+
+
+def test_fields_of_parts_can_be_set():
+    found = config()
+    apply_overrides(found, [("parts.likelihood.network.hidden_sizes", "(5, 6)"), ("model.latents", "(4,)")])
+    validate(found)
+    model = build(found).model
+    assert model.likelihood.network.hidden_sizes == (5, 6) and model.latent_event.shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("model.kind=flow", "config.model.kind cannot be changed on the command line"),
+        ("parts.prior.network.name=made", "config.parts.prior.network.name cannot be changed on the command line"),
+        ("parts.prio.network.name=made", "unknown config field 'parts.prio.network.name'"),
+        ("parts.likelihood.network.hidden_sizes=many", "config.parts.likelihood.network.hidden_sizes"),
+        ("model.latents=3.5", "config.model.latents"),
+    ],
+)
+def test_overrides_that_cannot_be(override, sentence):
+    with pytest.raises(UserError, match=sentence):
+        apply_overrides(config(), [tuple(override.split("=", 1))])
+
+
+def broken(change):
+    found = config()
+    with found.unlocked(), found.parts.unlocked():
+        change(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda c: c.parts.__delitem__("prior"), "needs the part 'prior'"),
+        (lambda c: c.parts.prior.network.update(name=""), "config.parts.prior names no network"),
+        (lambda c: c.parts.prior.model.update(ordering="rastr"), "unknown ordering 'rastr', did you mean 'raster'"),
+        (
+            lambda c: c.parts.__setitem__("prior", ConfigDict({"network": {"name": "made"}})),
+            "config.parts.prior lacks the section 'model'",
+        ),
+        (lambda c: c.model.update(kind="latnt"), "unknown kind of model 'latnt', did you mean 'latent'"),
+        (lambda c: c.model.update(size=3), "has no option 'size'"),
+        (lambda c: c.network.update(network_config("made")), "has no network of its own, but 'made' is named"),
+        (lambda c: c.update(objective="order_agnostic"), "needs config.model.orders"),
+        (lambda c: c.sample.update(length=20), "config.sample.length needs a model of the kind autoregressive"),
+        (lambda c: c.evaluate.update(num_orders=2), "num_orders above 1 needs config.model.orders"),
+        (lambda c: c.evaluate.update(steps=2), "needs a model of all orders"),
+    ],
+)
+def test_configs_that_cannot_be(change, sentence):
+    found = broken(change)
+    with pytest.raises(UserError, match=sentence):
+        validate(found)
+        build(found)
+
+
+def test_samples_of_latents_need_latents():
+    found = config()
+    found.model, found.parts, found.network = model_config("autoregressive"), {}, network_config("made")
+    found.evaluate.samples = 5
+    with pytest.raises(UserError, match="needs a model of the kind latent"):
+        build(found)
+
+
+def test_a_run_from_before_there_were_kinds(tmp_path):
+    old = base_config().to_dict()
+    old["dataset"], old["network"] = {"name": "digits", "context": "none"}, network_config("made").to_dict()
+    old["train"]["steps"] = 5
+    del old["parts"], old["model"]["kind"], old["evaluate"]["samples"]
+    (tmp_path / "config.json").write_text(to_json(ConfigDict(old)))
+    found = load_workdir_config(tmp_path)
+    assert found.model.kind == "autoregressive" and len(found.parts) == 0 and found.evaluate.samples == 0
+
+
+def test_denoisers_are_the_networks_of_chains():
+    found = config(objective="denoising")
+    found.model, found.parts = model_config("discrete_chain", num_steps=4), {}
+    found.network = network_config("masked_transformer", "discrete_chain", width=8, num_layers=1, num_heads=2)
+    validate(found)
+    assert build(found).model.num_steps == 4
+    with pytest.raises(UserError, match="unknown denoiser 'lstm'"):
+        network_config("lstm", "discrete_chain")
+    with pytest.raises(UserError, match="has no network of its own"):
+        network_config("made", "latent")
