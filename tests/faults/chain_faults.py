@@ -84,8 +84,8 @@ CHAIN_FAULTS = (
     ),
     _chains(
         "a random step that does not stand for all T",
-        "log_prob_KB, t_KB = self.num_steps * terms.log_prob.reshape",
-        "log_prob_KB, t_KB = terms.log_prob.reshape",
+        "(self.num_steps * terms.log_prob, t_N)",
+        "(terms.log_prob, t_N)",
     ),
     _chains(
         "a whole sum that leaves out the second step",
