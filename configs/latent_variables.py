@@ -30,10 +30,10 @@ OPTIONS = {
 
 def get_config(arg=""):
     """The config of a model with latents; the arguments are described above."""
-    data, recipe = pick(DATA, "mnist"), pick(RECIPES, "burda")
-    prior, likelihood = pick(("constant", *OPTIONS), "constant"), pick(("independent", *OPTIONS), "independent")
-    own = {"data": data, "recipe": recipe, "prior": prior, "likelihood": likelihood}
-    arg = parse_arg(arg, smoke=False, latents=50, samples=1, layers=1, epochs=0.0, **own)
+    parts = {"prior": pick(("constant", *OPTIONS), "constant")}
+    parts["likelihood"] = pick(("independent", *OPTIONS), "independent")
+    own = {"latents": 50, "samples": 1, "layers": 1, "epochs": 0.0}
+    arg = parse_arg(arg, smoke=False, data=pick(DATA, "mnist"), recipe=pick(RECIPES, "burda"), **own, **parts)
     config = base_config()
     name, epochs, samples = DATA[arg.data]
     config.dataset = dataset_config(name)

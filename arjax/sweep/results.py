@@ -58,6 +58,8 @@ _FIELDS = (
 def read_config(folder: Path) -> dict[str, Any] | None:
     """`config.json` of a run; None when there is none, or it lacks a field that the tables or the curves need."""
     config = read_json_object(folder / CONFIG_NAME) or {}
+    if not isinstance(config.get("model"), dict):
+        return None
     for section, field, kind in _FIELDS:
         if not isinstance(config.get(section), dict) or not isinstance(config[section].get(field), kind):
             return None
