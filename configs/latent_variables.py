@@ -40,7 +40,8 @@ def get_config(arg=""):
     hidden, optimizer, rate = RECIPES[arg.recipe]
     sizes = {"hidden_sizes": (8,) if arg.smoke else hidden}
     inner = {"prior": _network(arg.prior, arg.smoke, "gaussian_mixture(components=5)")}
-    inner |= {"likelihood": part("independent", **sizes), "posterior": part("independent", **sizes)}
+    whole = part("independent", {"partition": "whole"}, **sizes)
+    inner |= {"likelihood": whole, "posterior": whole}
     outer = inner
     if arg.layers == 2:
         outer = inner | {"prior": part(model=model_config("latent", latents=(arg.latents,)), parts=inner)}
@@ -61,5 +62,5 @@ def get_config(arg=""):
 
 def _network(name, smoke, conditional=""):
     if name == "constant":
-        return part(name)
+        return part(name, {"partition": "whole"})
     return part(name, {"conditional": conditional}, **(NETWORKS.get(name).SMALL if smoke else OPTIONS[name]))

@@ -13,12 +13,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from arjax.api.chain_pictures import chain_pictures, reverse_text
 from arjax.api.latent_pictures import latent_pictures
 from arjax.api.pictures import entropy_picture, order_picture
-from arjax.core.files import write_json
+from arjax.core.files import write_json, write_text
 from arjax.evaluation.prompts import NOTHING, Asked, end_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.models import AutoregressiveModel, LatentModel
+from arjax.models.chains import Chain
 from arjax.models.longer import joined
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
@@ -49,6 +51,11 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
     for path in written:
         if path.suffix == ".png":
             record_picture(setup, workdir, best_step, path)
+    if jax.process_count() == 1 and isinstance(setup.model, Chain):
+        text = reverse_text(setup.model, params, setup.dataset, jax.random.key(setup.seed))
+        if text:
+            written.append(workdir / "reverse_process.txt")
+            write_text(written[-1], text)
     if jax.process_count() == 1 and has_matplotlib():
         for name, figure in _figures(setup, params, config.evaluate.batch_size):
             written.append(workdir / name)
@@ -73,6 +80,8 @@ def _figures(setup: Setup, params: Any, batch_size: int) -> Iterator[tuple[str, 
             yield "factorization.png", order_picture(model)
     if isinstance(model, LatentModel):
         yield from latent_pictures(model, params, dataset, jax.random.key(setup.seed))
+    if isinstance(model, Chain):
+        yield from chain_pictures(model, params, dataset, jax.random.key(setup.seed))
 
 
 def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:

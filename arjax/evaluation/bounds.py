@@ -7,14 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.batches import eval_batches
-from arjax.models import LatentModel, Model
+from arjax.models import AutoregressiveModel, LatentModel, Model
 from arjax.models.checks import as_values
+
+#: Examples from which the latents are described, and the variance of a mean from which a latent is active.
+UNITS_FROM, ACTIVE = 2000, 0.01
 
 
 def split_bound(
@@ -80,7 +84,7 @@ def importance_scores(
 
     Returns:
       `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scalar of an event as
-      `importance_bound_bits_per_dim`, and `importance_samples` k.
+      `importance_bound_bits_per_dim`, and `importance_samples` k; the entries of `latent_units`.
 
     Raises:
       UserError: the model has no latents.
@@ -99,4 +103,27 @@ def importance_scores(
         "importance_bound_bits_per_dim": bits * mean,
         "importance_bound_bits_per_dim_stderr": bits * stderr,
         "importance_samples": samples,
-    }
+    } | latent_units(model, params, dataset, split, seed)
+
+
+def latent_units(model: LatentModel, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:
+    """How much each latent tells of the examples, from up to `UNITS_FROM` of a split.
+
+    Returns:
+      `kl_nats_by_unit`, the mean of log q(z_i | x) - log p(z_i) for each site of z in nats, where the prior is one
+      network; `active_units`, the number of latents whose posterior mean has a variance above .01 over the examples
+      (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2), of real latents.
+    """
+    source = dataset.splits[split]
+    batch = source.__getitems__(np.arange(min(UNITS_FROM, len(source))))
+    if dataset.transform is not None:
+        batch = dataset.transform(jax.random.key(seed), batch, False)
+    found: dict[str, Any] = {}
+    if isinstance(model.prior, AutoregressiveModel):
+        units = jax.jit(LatentModel.kl_by_unit)(model, params, batch.replace(weight=None), jax.random.key(seed))
+        found["kl_nats_by_unit"] = [float(value) for value in np.asarray(units, np.float64).mean(0)]
+    if not model.latent_event.is_discrete:
+        context = {name: jnp.asarray(part) for name, part in batch.context.items()}
+        means = np.asarray(jax.jit(LatentModel.encode)(model, params, jnp.asarray(batch.x), context=context or None))
+        found["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
+    return found

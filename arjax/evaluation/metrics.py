@@ -35,6 +35,7 @@ SCORES = (
     "importance_bound_bits_per_dim",
     "importance_bound_bits_per_dim_stderr",
     "importance_samples",
+    "active_units",
     "reconstruction_nats",
     "reconstruction_stderr",
     "kl_nats",

@@ -20,6 +20,12 @@ def sites(order: np.ndarray, grid_shape: Grid) -> list[int]:
     return [1] * len(order)
 
 
+@PARTITIONS.register("whole")
+def whole(order: np.ndarray, grid_shape: Grid) -> list[int]:
+    """All sites in one step: for networks that read none of them, such as the decoder of an autoencoder."""
+    return [len(order)]
+
+
 @PARTITIONS.register("rows")
 def rows(order: np.ndarray, grid_shape: Grid) -> list[int]:
     """One row (all sites along the last axis) per step; needs an ordering that finishes a row before the next."""

@@ -8,20 +8,29 @@ computed from training data are restored without the data.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional
 from arjax.core.errors import UserError
+from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders, from_order
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.dequantisation import Dequantisation
 from arjax.models.kinds import MODEL_CLASSES
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
+from arjax.networks.denoisers import (
+    BLOCK_DENOISERS,
+    DENOISERS,
+    BlockTransformer,
+    Denoiser,
+    make_block_denoiser,
+    make_denoiser,
+)
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 
 Arrays = dict[str, np.ndarray]
@@ -72,7 +81,12 @@ class _Writer:
         if isinstance(value, EventSpec):
             return {"event": dataclasses.asdict(value)}
         if isinstance(value, Denoiser):
-            return {"denoiser": self.denoiser(value)}
+            network = value.network if isinstance(value, AnyOrderDenoiser) else value
+            return {"denoiser": self.denoiser(network, DENOISERS)}
+        if isinstance(value, BlockTransformer):
+            return {"block_denoiser": self.denoiser(value, BLOCK_DENOISERS)}
+        if isinstance(value, Factorization):
+            return {"factorization": self.factorization(value, path)}
         if isinstance(value, Dequantisation):
             return {"dequantisation": dataclasses.asdict(value)}
         if value is not None and not isinstance(value, bool | int | float | str | tuple):
@@ -92,15 +106,14 @@ class _Writer:
             "orders": None if model.orders is None else self.orders(model.orders, f"{path}/orders"),
         }
 
-    def denoiser(self, denoiser: Denoiser) -> dict[str, Any]:
-        network = denoiser.network if isinstance(denoiser, AnyOrderDenoiser) else denoiser
-        name = _name_of(DENOISERS, type(network))
+    def denoiser(self, network: Any, registry: Registry) -> dict[str, Any]:
+        name = _name_of(registry, type(network))
         return {
             "event": dataclasses.asdict(network.event),
             "context": {part: dataclasses.asdict(spec) for part, spec in network.context_spec.parts},
             "num_features": network.num_features,
             "dtype": network.dtype,
-            "network": {"name": name} | {key: getattr(network, key) for key in DENOISERS.options(name)},
+            "network": {"name": name} | {key: getattr(network, key) for key in registry.options(name)},
         }
 
     def conditional(self, conditional: Conditional, path: str) -> dict[str, Any]:
@@ -149,14 +162,15 @@ class _Reader:
         if kind == "models":
             return tuple(map(self.model, value))
         read = {"model": self.model, "conditional": self.conditional, "event": _event, "value": _tuples}
-        read |= {"denoiser": self.denoiser, "dequantisation": _dequantisation}
+        read |= {"denoiser": self.denoiser, "dequantisation": _dequantisation, "factorization": self.factorization}
+        read |= {"block_denoiser": functools.partial(self.denoiser, make=make_block_denoiser)}
         return read[kind](value)
 
-    def denoiser(self, found: Mapping[str, Any]) -> Denoiser:
+    def denoiser(self, found: Mapping[str, Any], make: Callable = make_denoiser) -> Any:
         context = ContextSpec(**{name: _event(part) for name, part in found["context"].items()})
         options = {key: _tuples(value) for key, value in found["network"].items()}
         name = options.pop("name")
-        return make_denoiser(name, _event(found["event"]), context, found["num_features"], found["dtype"], **options)
+        return make(name, _event(found["event"]), context, found["num_features"], found["dtype"], **options)
 
     def autoregressive(self, found: Mapping[str, Any]) -> AutoregressiveModel:
         context = ContextSpec(**{name: _event(part) for name, part in found["context"].items()})

@@ -2,12 +2,14 @@
 
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model
+from arjax.models.block_diffusion import BlockDiffusion
 from arjax.models.discrete_chain import DiscreteChain
 from arjax.models.flow import FlowModel
 from arjax.models.gaussian_chain import GaussianChain
 from arjax.models.kinds import MODEL_KINDS, Choice, make_any_model
 from arjax.models.latent import LatentModel
 from arjax.models.make import make_model
+from arjax.models.make_block_diffusion import make_block_diffusion
 from arjax.models.make_chains import make_discrete_chain, make_gaussian_chain
 from arjax.models.make_flow import make_flow
 from arjax.models.make_latent import make_latent  # registers a kind
@@ -17,6 +19,7 @@ from arjax.models.nested import Nested  # registers a conditional
 __all__ = [
     "MODEL_KINDS",
     "AutoregressiveModel",
+    "BlockDiffusion",
     "Choice",
     "DiscreteChain",
     "FlowModel",
@@ -26,6 +29,7 @@ __all__ = [
     "Model",
     "Nested",
     "make_any_model",
+    "make_block_diffusion",
     "make_discrete_chain",
     "make_flow",
     "make_gaussian_chain",

@@ -13,6 +13,7 @@ equation 5). A chain is an autoregressive model over the noisy versions of an ex
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -27,6 +28,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.base import BaseModel, Params
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps
+from arjax.models.paths import PATH, frame_places
 from arjax.models.sampling import num_keys
 from arjax.networks.denoisers import Denoiser
 from arjax.samplers import Draw, Sampler, example_keys, make_sampler
@@ -36,7 +38,8 @@ class StepTerms(NamedTuple):
     """The terms of one step per example, float32[B] each.
 
     Attributes:
-      log_prob: its term of the bound: -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or log p(x_0 | x_1) at t = 1.
+      log_prob: its term of the bound: -KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), or log p(x_0 | x_1) at t = 1; of
+        each part of an example that has a time of its own, float32[B, *times_shape].
       error: the squared error of the predicted noise, of Gaussian chains; zeros of others.
     """
 
@@ -64,6 +67,8 @@ class Chain(BaseModel):
     HAS_ERROR: ClassVar[bool] = False
     #: Whether a draw may go from any step to the data, or from step 1 alone.
     ENDS_ANYWHERE: ClassVar[bool] = False
+    #: Shape of the parts of an example that have times of their own; () where there is one time.
+    times_shape: tuple[int, ...] = ()
 
     event: EventSpec
     denoiser: Denoiser
@@ -118,7 +123,7 @@ class Chain(BaseModel):
     def step_terms(
         self, params: Params, x: jax.Array, t_B: jax.Array, keys_B: jax.Array, context: Any, dropout: Any = None
     ) -> StepTerms:
-        """The terms of one step t int[B] of 1, ..., T for each example, with x_t drawn by its key."""
+        """The terms of one step t int[B, *times_shape] of 1, ..., T for each example, with x_t drawn by its key."""
         raise NotImplementedError
 
     def _arguments(self, params: Params, batch: Batch, key: Any) -> tuple[jax.Array, Any]:
@@ -138,7 +143,8 @@ class Chain(BaseModel):
         x, context = self._arguments(params, batch, key)
         step_key, noise_key, dropout = jax.random.split(key, 3)
         size = num * len(x)
-        t_N = stratified_steps(step_key, len(x), num, self.num_steps).reshape(size)
+        t_N = stratified_steps(step_key, len(x) * math.prod(self.times_shape), num, self.num_steps)
+        t_N = t_N.reshape(size, *self.times_shape)
 
         def repeated(leaf: jax.Array) -> jax.Array:  # [B, ...] -> [num * B, ...]
             return leaf if num == 1 else jnp.tile(leaf, (num, *[1] * (leaf.ndim - 1)))
@@ -147,12 +153,12 @@ class Chain(BaseModel):
         keys_B = example_keys(noise_key, len(x))
         keys_N = jax.vmap(lambda k: step_keys(keys_B, k))(jnp.arange(num)).reshape(size)
         terms = self.step_terms(params, repeated(x), t_N, keys_N, *more)
-        log_prob_KB, t_KB = self.num_steps * terms.log_prob.reshape(num, -1), t_N.reshape(num, -1)
-        return self._score(params, x, log_prob_KB, t_KB), terms.error.reshape(num, -1).mean(0)
+        log_prob, t = (leaf.reshape(num, len(x), -1) for leaf in (self.num_steps * terms.log_prob, t_N))
+        return self._score(params, x, log_prob, t), terms.error.reshape(num, -1).mean(0)
 
-    def _score(self, params: Params, x: jax.Array, log_prob_KB: jax.Array, t_KB: jax.Array) -> Score:
-        """The score whose steps have, on average over K, these terms."""
-        later, first = (jnp.where(at, log_prob_KB, 0.0).mean(0) for at in (t_KB > 1, t_KB == 1))
+    def _score(self, params: Params, x: jax.Array, log_prob_KBP: jax.Array, t_KBP: jax.Array) -> Score:
+        """The score whose steps have, on average over K, these terms; P parts of an example are added."""
+        later, first = (jnp.where(at, log_prob_KBP, 0.0).mean(0).sum(-1) for at in (t_KBP > 1, t_KBP == 1))
         return self._of_terms(self.prior_log_prob(params, x), later, first)
 
     def _of_terms(self, prior: jax.Array, diffusion: jax.Array, reconstruction: jax.Array) -> Score:
@@ -167,7 +173,9 @@ class Chain(BaseModel):
         keys_B = example_keys(key, len(x))
 
         def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
-            log_prob_B = self.step_terms(params, x, jnp.full(len(x), t), step_keys(keys_B, t), context).log_prob
+            t_B = jnp.full((len(x), *self.times_shape), t)
+            log_prob_B = self.step_terms(params, x, t_B, step_keys(keys_B, t), context).log_prob
+            log_prob_B = log_prob_B.reshape(len(x), -1).sum(-1)
             later, first = state
             return (later + jnp.where(t > 1, log_prob_B, 0.0), first + jnp.where(t == 1, log_prob_B, 0.0)), None
 
@@ -180,13 +188,13 @@ class Chain(BaseModel):
         """The bound on log p(x | c) in nats, with its terms `prior`, `diffusion` and `reconstruction`.
 
         `train=True`: an unbiased estimate from `train_steps` random steps per example; else from `score_steps`, or the
-        whole sum over t.
+        whole sum over t where these are 0 or not fewer than T.
 
         Raises:
           UserError: no `key`, a mask, or arguments that do not fit the model.
         """
         num = self.train_steps if train else self.score_steps
-        if not num:
+        if not num or (not train and num >= self.num_steps):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
@@ -203,18 +211,25 @@ class Chain(BaseModel):
         sampler: str | Sampler,
         context: Any,
         place: Callable[[Any], Any] | None,
+        frames: int,
         *more: Any,
     ) -> Draw:
-        """The draw of a subclass: a jitted `draw(model, params, keys, context, steps, *more) -> x`."""
+        """The draw of a subclass: a jitted `draw(model, params, keys, context, steps, frames, *more) -> (x, path)`."""
         check_params(self.param_shapes, params)
         self.check_draws(make_sampler(sampler))
         num = num_keys(keys)
         of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
         keys, context = place(of_examples) if place else of_examples
         visited = self.visited(self.sample_steps if steps is None else steps)
-        x = draw(self, params, keys, context, visited, *more)
-        calls_B = jnp.full(num, len(visited), jnp.int32)
-        return Draw(x, {"network_calls": calls_B, "steps": calls_B})
+        num_rounds = len(visited) * math.prod(self.times_shape)
+        x, path = draw(self, params, keys, context, visited, frame_places(frames, num_rounds), *more)
+        calls = {"network_calls": self.network_calls(num_rounds), "steps": num_rounds}
+        stats = {name: jnp.full(num, value, jnp.int32) for name, value in calls.items()}
+        return Draw(x, stats if path is None else stats | {PATH: path})
+
+    def network_calls(self, num_rounds: int) -> int:
+        """Calls of the network in a draw of that many rounds."""
+        return num_rounds
 
 
 def step_keys(keys_B: jax.Array, t: jax.Array) -> jax.Array:

@@ -173,6 +173,7 @@ class DiscreteChain(Chain):
         temperature: float = 1.0,
         steps: int | tuple[int, ...] | None = None,
         place: Callable[[Any], Any] | None = None,
+        frames: int = 0,
         **options: Any,
     ) -> Draw:
         """One example for each of the keys, from x_T down a subset of the steps; what is revealed stays.
@@ -184,7 +185,9 @@ class DiscreteChain(Chain):
           context: [B, ...] or one for all.
           temperature: of p(x_0 | x_t) in each step.
           steps: their number, or the steps themselves, up to T; None for `sample_steps`.
+          frames: of the path in the statistics, see `paths.draw_path`; 0 for none.
           **options: those of other models, which are refused.
         """
         self.refuse(options)
-        return self.run(draw_discrete, params, keys, steps, sampler, context, place, as_temperature(temperature))
+        of_draw = steps, sampler, context, place, frames
+        return self.run(draw_discrete, params, keys, *of_draw, as_temperature(temperature))

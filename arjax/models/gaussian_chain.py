@@ -172,6 +172,7 @@ class GaussianChain(Chain):
         temperature: float = 1.0,
         steps: int | tuple[int, ...] | None = None,
         place: Callable[[Any], Any] | None = None,
+        frames: int = 0,
         eta: float | None = None,
         **options: Any,
     ) -> Draw:
@@ -188,11 +189,11 @@ class GaussianChain(Chain):
           temperature: 1, as the chain has no other.
           steps: their number, or the steps themselves, from 1 to T; None for `sample_steps`.
           eta: None for that of the model.
+          frames: of the path in the statistics, see `paths.draw_path`; 0 for none.
           **options: those of other models, which are refused.
         """
         self.refuse(options)
         self.check_draws(make_sampler(sampler), temperature)
         check_eta(self.eta if eta is None else eta)
-        return self.run(
-            draw_gaussian, params, keys, steps, sampler, context, place, float(self.eta if eta is None else eta)
-        )
+        of_draw = steps, sampler, context, place, frames
+        return self.run(draw_gaussian, params, keys, *of_draw, float(self.eta if eta is None else eta))

@@ -67,8 +67,7 @@ class LatentModel(BaseModel):
     kind: ClassVar[str] = "bound"
 
     def __repr__(self) -> str:
-        parts = f"prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r}"
-        return f"LatentModel({parts})"
+        return f"LatentModel(prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r})"
 
     @property
     def event(self) -> EventSpec:
@@ -140,6 +139,15 @@ class LatentModel(BaseModel):
 
         total_B, _ = jax.lax.scan(add, jnp.full(len(batch), -jnp.inf), jnp.arange(-(-samples // at_once)))
         return total_B - math.log(samples)
+
+    def kl_by_unit(self, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
+        """log q(z_i | x) - log p(z_i | z_<i) of each site of one z of q(z | x), float32[B, sites of z] nats; its mean
+        is the divergence that the site adds. For a prior that is one network.
+        """
+        z = self.weights(params, batch, key).latents[0]
+        terms = self.posterior.log_prob_per_site(params["posterior"], z, context={**batch.context, DATA: batch.x})
+        terms = terms - self.prior.log_prob_per_site(params["prior"], z, context=dict(batch.context) or None)
+        return terms.reshape(len(z), -1)
 
     def encode(self, params: Params, x: jax.Array, *, context: Any = None) -> jax.Array:
         """The most probable z under q(z | x), the mean of a Gaussian: [B, *shape of z]."""

@@ -8,6 +8,9 @@ GAUSSIAN = "models/test_gaussian_chain.py::"
 DISCRETE = "models/test_discrete_chain.py::"
 SCHEDULES = "models/test_noise_schedules.py::"
 DENOISERS = "networks/test_denoisers.py::"
+BLOCKS = "models/test_block_diffusion.py::"
+PATHS = "models/test_paths.py::"
+PICTURES = "reporting/test_chain_figures.py::"
 
 _gaussian = faults_of("models/gaussian_chain.py", GAUSSIAN + "test_a_step_is_the_divergence_of_two_gaussians")
 _schedules = faults_of("models/noise_schedules.py", GAUSSIAN + "test_ddim_with_eta_1_is_ancestral")
@@ -15,6 +18,12 @@ _chains = faults_of("models/chains.py", GAUSSIAN + "test_random_steps_estimate_t
 _discrete = faults_of("models/discrete_chain.py", DISCRETE + "test_the_bound_is_below_the_likelihood_over_all_paths")
 _processes = faults_of("models/discrete_processes.py", DISCRETE + "test_the_reverse_table_is_bayes_rule")
 _draws = faults_of("models/discrete_draws.py", DISCRETE + "test_the_bound_is_below_the_likelihood_over_all_paths")
+_block = faults_of("models/block_diffusion.py", BLOCKS + "test_the_bound_is_below_the_likelihood_over_all_paths")
+_block_draws = faults_of("models/block_draws.py", BLOCKS + "test_the_bound_is_below_the_likelihood_over_all_paths")
+_block_network = faults_of(
+    "networks/denoisers/block_transformer.py",
+    BLOCKS + "test_noisy_blocks_read_themselves_and_earlier_clean_blocks_alone",
+)
 
 CHAIN_FAULTS = (
     _gaussian(
@@ -84,8 +93,8 @@ CHAIN_FAULTS = (
     ),
     _chains(
         "a random step that does not stand for all T",
-        "log_prob_KB, t_KB = self.num_steps * terms.log_prob.reshape",
-        "log_prob_KB, t_KB = terms.log_prob.reshape",
+        "(self.num_steps * terms.log_prob, t_N)",
+        "(terms.log_prob, t_N)",
     ),
     _chains(
         "a whole sum that leaves out the second step",
@@ -163,5 +172,72 @@ CHAIN_FAULTS = (
         "simple = mean(error_B)",
         "simple = mean(-score.log_prob)",
         ("objectives/test_denoising.py::test_both_losses_and_their_reports",),
+    ),
+    _block_network(
+        "noisy blocks that read their own clean values",
+        "earlier | (~noisy[:, None] & own))",
+        "earlier | own)",
+    ),
+    _block_network(
+        "noisy blocks that read other noisy blocks",
+        "jnp.where(noisy, noisy[:, None] & own,",
+        "jnp.where(noisy, noisy[:, None] & (own | earlier),",
+    ),
+    _block_network(
+        "padding of a short block that reads the last site",
+        "values = jnp.where((sites < self.event.num_sites)[..., None], values, self.event.num_levels)",
+        "values = jnp.where((sites <= self.event.num_sites)[..., None], values, self.event.num_levels)",
+    ),
+    _block_network(
+        "a cache of noisy blocks",
+        'cache, h = self._layer(i, cache, h, t, method="step")',
+        'cache, h = self._layer(i, cache, 0 * h, t, method="step")',
+        BLOCKS + "test_the_cache_gives_the_features_of_the_parallel_pass",
+    ),
+    _block(
+        "blocks that are scored as if each step revealed all masked sites",
+        "return (left_BS - next_BS) / left_BS * by_block_BS",
+        "return by_block_BS",
+    ),
+    _block(
+        "blocks that score the sites that are revealed, too",
+        "costs_BD = jnp.where(is_mask_BD, log_p_BD, 0.0)",
+        "costs_BD = log_p_BD",
+    ),
+    _block(
+        "blocks with the same masks",
+        "keys_S = jax.random.split(key, len(blocks_SM))",
+        "keys_S = jnp.stack([key] * len(blocks_SM))",
+        BLOCKS + "test_every_block_has_its_own_time_and_a_random_set_of_masks",
+    ),
+    _block_draws(
+        "draws of blocks that do not know the blocks before them",
+        'return (call(cache, x, s, blocks, context, method="write"), x), path',
+        'return (call(cache, 0 * x, s, blocks, context, method="write"), x), path',
+    ),
+    _block_draws(
+        "draws that reveal a block at once",
+        "revealed = counts_ST[s, t] - counts_ST[s, earlier]",
+        "revealed = counts_ST[s, t] - 0 * counts_ST[s, earlier]",
+    ),
+    _chains(
+        "an estimate that takes one block for all",
+        "log_prob_KBP, 0.0).mean(0).sum(-1)",
+        "log_prob_KBP, 0.0).mean(0).mean(-1)",
+        BLOCKS + "test_the_bound_is_below_the_likelihood_over_all_paths",
+    ),
+    Fault(
+        "a path that ends a round too early",
+        "models/paths.py",
+        "np.linspace(0, num_rounds, num_frames)",
+        "np.linspace(0, num_rounds - 1, num_frames)",
+        (PATHS + "test_the_last_frame_is_the_draw",),
+    ),
+    Fault(
+        "masked sites that look like black ones",
+        "reporting/chains.py",
+        "images = np.where(masked.reshape(images.shape[:-1])[..., None], MASK_RGB, images)",
+        "images = np.where(masked.reshape(images.shape[:-1])[..., None], 0.0, images)",
+        (PICTURES + "test_a_run_of_images_has_both_pictures",),
     ),
 )

@@ -12,6 +12,8 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.data.base import from_arrays
+from arjax.evaluation.bounds import importance_scores
 from arjax.models import Choice, make_any_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import all_values
@@ -223,6 +225,24 @@ def test_draws_from_given_latents_and_the_encoder():
     assert draw.x.shape == (2, 2, 2)
     of_q = through(params["posterior"], X.reshape(16, 4).astype(np.float32)).reshape(16, 2, 2)
     np.testing.assert_allclose(model.encode(params, X), of_q[..., 0], atol=1e-5)
+
+
+def test_units_that_tell_something_are_active():
+    """A posterior that reads x with its first unit alone: the second one is the prior, with a divergence of 0."""
+    model, params = with_params(latent_model(), 1.0)
+    readout = params["posterior"]["site"]["readout"]
+    readout["kernel"] = np.asarray(readout["kernel"]) * np.float32([1, 1, 0, 0])  # mean and log-scale of each unit
+    readout["bias"] = np.zeros(4, np.float32)
+    kl = np.asarray(model.kl_by_unit(params, Batch(np.repeat(X, 100, 0)), KEY)).mean(0)
+    assert kl[0] > 0.05 and abs(kl[1]) < 1e-5
+    dataset = from_arrays(EVENT, train=X, test=X)
+    found = importance_scores(model, params, dataset, "test", samples=20, batch_size=16, seed=0)
+    assert found["active_units"] == 1
+    np.testing.assert_allclose(found["kl_nats_by_unit"], kl, atol=0.5)
+    bound = np.asarray(model.importance_bound(params, Batch(X), KEY, 2000)).mean()
+    np.testing.assert_allclose(found["importance_bound_nats"], -bound, atol=0.3)
+    bits = found["importance_bound_nats"] / 4 / np.log(2)
+    np.testing.assert_allclose(found["importance_bound_bits_per_dim"], bits, rtol=1e-6)
 
 
 def test_contexts_reach_all_parts():

@@ -1,0 +1,187 @@
+"""A Transformer that denoises blocks of sites, each given the clean blocks before it.
+
+Arriola et al., "Block Diffusion: Interpolating Between Autoregressive and Diffusion Language Models" (2025), section
+3.2: one pass over clean and noisy tokens for all blocks, and a cache of clean blocks for one block after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from arjax.core.errors import UserError
+from arjax.core.registry import Registry
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import Factorization
+from arjax.networks.base import BUILDER_FIELDS, activation, check_ranges
+from arjax.networks.denoisers.base import check_event, noisy_event
+from arjax.networks.layers.attention import SelfAttention, attention
+from arjax.networks.layers.blocks import Block, apply_layer, check_stack, prepare_layers, stacked
+from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
+from arjax.networks.layers.steps import to_grid
+
+BLOCK_DENOISERS = Registry("block denoiser", hidden=BUILDER_FIELDS, check=check_ranges)
+
+
+def block_mask(num_tokens: int, block_size: int) -> jax.Array:
+    """Which token of [clean, noisy] attends to which, bool[2T, 2T], [query, key] (appendix B.6 of the paper).
+
+    Clean tokens attend to the clean tokens of their own block and of earlier ones, noisy tokens to the noisy tokens of
+    their own block and to the clean tokens of earlier ones.
+    """
+    block = jnp.tile(jnp.arange(num_tokens) // block_size, 2)
+    noisy = jnp.arange(2 * num_tokens) >= num_tokens
+    own, earlier = block[:, None] == block, block[:, None] > block
+    return jnp.where(noisy, noisy[:, None] & own, earlier | (~noisy[:, None] & own))
+
+
+class BlockAttention(SelfAttention):
+    """Attention under `block_mask`. Its `step` writes a clean block into the cache, and its `ahead` is a noisy block
+    that sees the cache and itself.
+    """
+
+    def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
+        """Clean and noisy tokens, [B, 2*S*M, E] -> [B, 2*S*M, E]."""
+        num_tokens = x_BTE.shape[1] // 2
+        step_T = jnp.tile(jnp.arange(num_tokens) // block_size, 2)
+        return self._merge(attention(*self._qkv(x_BTE, step_T), block_mask(num_tokens, block_size)))
+
+
+@BLOCK_DENOISERS.register("block_transformer")
+class BlockTransformer(nn.Module):
+    """Features of noisy sites given the noisy sites of their block and the values of earlier blocks. The time is not
+    read: the number of masks says it.
+
+    Parameters are float32; `dtype` is the compute type. Features are float32.
+
+    Attributes:
+      event: shape and kind of one example; a noisy one may also hold the mask token V.
+      context_spec: its context, as one vector that is added to each token.
+      num_features: F, features per site.
+      dtype: "float32" or "bfloat16".
+
+    Options: `width` E, `num_layers` L, `num_heads` N, `mlp_ratio`, `activation`, `dropout`, `position` of the sites
+    ("learned" or "sinusoidal"), `remat`, `unroll`.
+    """
+
+    event: EventSpec
+    context_spec: ContextSpec
+    num_features: int
+    dtype: str
+    width: int = 128
+    num_layers: int = 4
+    num_heads: int = 4
+    mlp_ratio: int = 4
+    activation: str = "gelu"
+    dropout: float = 0.0
+    position: str = "learned"
+    remat: bool = False
+    unroll: int = 4
+
+    SMALL: ClassVar[Mapping[str, Any]] = {"width": 24, "num_layers": 2, "num_heads": 2}
+    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def check(cls, event: EventSpec, options: Mapping[str, Any]) -> None:
+        """Raises `UserError` in one sentence when it cannot support this event or these options."""
+        check_event(event)
+        if not event.is_discrete:
+            raise UserError(f"masked blocks need binary data, levels or tokens, not {event.kind}")
+        if options["position"] not in ("learned", "sinusoidal"):
+            raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
+        check_stack(options)
+        activation(options["activation"])
+
+    def setup(self):
+        self.value = ValueEncoder(noisy_event(self.event), self.width, self.dtype)
+        self.site = PositionEncoder(self.event.num_sites, self.width, self.position, self.dtype)
+        if self.context_spec:
+            self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
+        layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
+        self.layers = layers(**self._block_fields(), name="layers")
+        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+        self.out = nn.Dense(self.num_features, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def _block_fields(self) -> dict[str, Any]:
+        scale = 1 / (2 * self.num_layers)
+        return {
+            "make_attention": lambda: BlockAttention(self.width, self.num_heads, scale, self.dtype),
+            "width": self.width,
+            "mlp_size": self.mlp_ratio * self.width,
+            "dropout": self.dropout,
+            "activation": self.activation,
+            "out_scale": scale,
+            "dtype": self.dtype,
+        }
+
+    def _tokens(self, x: jax.Array, sites: jax.Array, context: Mapping[str, jax.Array] | None) -> jax.Array:
+        """[B, ..., E] of the sites int[...]; "no site", which pads short blocks, is masked."""
+        values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
+        values = jnp.where((sites < self.event.num_sites)[..., None], values, self.event.num_levels)
+        tokens = self.value(values, sites) + self.site(sites)
+        if context is not None:
+            tokens = tokens + jnp.expand_dims(self.context(context), tuple(range(1, tokens.ndim - 1)))
+        return tokens
+
+    def __call__(
+        self,
+        x: jax.Array,
+        x_t: jax.Array,
+        factorization: Factorization,
+        context: Mapping[str, jax.Array] | None = None,
+        *,
+        train: bool = False,
+    ) -> jax.Array:
+        """Features [B, *grid, F] of the noisy values x_t [B, *grid, *value], each block given x of the blocks before
+        it. `train=True` needs an rng named "dropout".
+        """
+        blocks_SM = jnp.asarray(factorization.blocks)
+        clean, noisy = (self._tokens(each, blocks_SM.reshape(-1), context) for each in (x, x_t))
+        h = self.drop(jnp.concatenate([clean, noisy], 1), deterministic=not train)
+        h, _ = self.layers(h, blocks_SM.shape[1], train, None)
+        features = self.out(self.norm(h[:, clean.shape[1] :]))
+        return to_grid(features.reshape(len(x), *blocks_SM.shape, -1), factorization)
+
+    def prepare(self) -> None:
+        """The part of a step that depends on the parameters alone, see `Network.prepare`."""
+        prepare_layers(self.layers, self.num_layers)
+
+    def _layer(self, i: int, *args: Any, method: str) -> Any:
+        return apply_layer(Block(**self._block_fields(), parent=None), self.layers, i, *args, method=method)
+
+    def init_carry(self, batch_size: int, factorization: Factorization) -> Any:
+        """An empty cache per layer."""
+        sizes = batch_size, *factorization.blocks.shape
+        return [self._layer(i, *sizes, method="init_cache") for i in range(self.num_layers)]
+
+    def denoise(
+        self, carry: Any, x_t: jax.Array, t: jax.Array, factorization: Factorization, context: Any = None
+    ) -> jax.Array:
+        """Features [B, M, F] of the noisy block t given the clean blocks in the cache."""
+        sites_M = jnp.asarray(factorization.blocks)[t]
+        h = self._tokens(x_t, sites_M, context)
+        for i, cache in enumerate(carry):
+            h = self._layer(i, cache, h, t, len(sites_M), method="ahead")
+        return self.out(self.norm(h)).astype(jnp.float32)
+
+    def write(self, carry: Any, x: jax.Array, t: jax.Array, factorization: Factorization, context: Any = None) -> Any:
+        """The cache with the clean block t."""
+        h, caches = self._tokens(x, jnp.asarray(factorization.blocks)[t], context), []
+        for i, cache in enumerate(carry):
+            cache, h = self._layer(i, cache, h, t, method="step")
+            caches.append(cache)
+        return caches
+
+
+def make_block_denoiser(
+    name: str, event: EventSpec, context_spec: ContextSpec, num_features: int, dtype: str = "float32", **options: Any
+) -> BlockTransformer:
+    """The block denoiser of that name; raises `UserError` for an unknown name or option, or one that does not fit."""
+    family, resolved = BLOCK_DENOISERS.get(name), BLOCK_DENOISERS.resolve(name, options)
+    family.check(event, resolved)
+    return family(event, context_spec, num_features, dtype, **resolved)

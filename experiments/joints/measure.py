@@ -1,0 +1,90 @@
+"""Network calls and seconds of a sample under every kind of joint, and a row of samples of each.
+
+    python experiments/joints/measure.py runs/joints [--num=16]
+
+Reads the finished runs of sweep.py in the folder. Writes the table of README.md and samples.png beside it: seconds are
+medians of three draws of `num` samples after a first one, divided by their number, each model by its usual sampler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from sweep import get_sweep
+
+import arjax
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.reporting.figures import new_figure, row_of_axes, save_figure
+from arjax.reporting.plots import tile_images
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- measured -->\n", "<!-- end measured -->"
+HEAD = (
+    "| joint | bits/dim | kind | parameters | minutes | network calls | seconds per sample |\n|--|--|--|--|--|--|--|\n"
+)
+
+
+def measure(run: arjax.Run, num: int) -> tuple[np.ndarray, float, float]:
+    """Samples, calls of the network for each, and seconds for each."""
+    seconds = []
+    for i in range(4):
+        started = time.perf_counter()
+        draw = run.model.draw(run.params, jax.random.split(jax.random.key(i), num))
+        jax.block_until_ready(draw.x)
+        seconds.append(time.perf_counter() - started)
+    return np.asarray(draw.x), float(np.mean(draw.stats["network_calls"])), statistics.median(seconds[1:]) / num
+
+
+def main(argv: list[str]) -> int:
+    """Measures all finished runs, draws, writes."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the workdir of the sweep")
+    parser.add_argument("--num", type=int, default=16, help="samples of each [16]")
+    flags = parser.parse_args(argv)
+    lines, rows, names = [], [], []
+    for row in get_sweep():
+        if not (flags.folder / row.name / "results.json").is_file():
+            print(f"{row.name} is not finished", flush=True)
+            continue
+        run = arjax.open_run(flags.folder / row.name)
+        x, calls, seconds = measure(run, flags.num)
+        results = run.results
+        kind = "bound" if "bound" in row.metric else results["kind"]
+        value = f"{results[row.metric]:.3f} ± {results[f'{row.metric}_stderr']:.3f}"
+        cost = f"{results['num_params']:,} | {results['train_seconds'] / 60:.1f} | {calls:.0f} | {seconds:.2g}"
+        lines.append(f"| {row.model} | {value} | {kind} | {cost} |")
+        rows.append(tile_images(x / (run.model.event.num_levels - 1), flags.num))
+        names.append(row.model)
+        print(lines[-1], flush=True)
+    draw_samples(HERE / "samples.png", rows, names)
+    page = HERE / "README.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    page.write_text(before + BEGIN + HEAD + "\n".join([*lines, ""]) + END + rest.partition(END)[2], encoding="utf-8")
+    return 0
+
+
+def draw_samples(path: Path, rows: list[np.ndarray], names: list[str]) -> None:
+    """A row of samples of each model, with its name."""
+    figure = new_figure(9, 0.42 * len(rows) + 0.3)
+    (axis,) = row_of_axes(figure, 1)
+    height = rows[0].shape[0] + 3
+    sheet = np.ones((height * len(rows), rows[0].shape[1]))
+    for i, row in enumerate(rows):
+        sheet[i * height : i * height + len(row)] = row
+    axis.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.set_yticks([i * height + height / 2 - 1.5 for i in range(len(rows))], names, fontsize=8)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("measure", lambda: main(sys.argv[1:])))

@@ -1,0 +1,273 @@
+"""Block diffusion against Arriola et al. (2025) by enumeration of all masks, and its network against its mask."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy_layers import block, dense, layer_norm, layers
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.block_diffusion import BlockDiffusion
+from arjax.models.make_block_diffusion import make_block_diffusion
+from arjax.networks.denoisers.block_transformer import block_mask
+from arjax.samplers import example_keys
+from arjax.testing.examples import all_values, random_like, random_x
+from arjax.testing.statistics import LEAST_P, chi_square
+
+EVENT = EventSpec((4,), kind="tokens", num_levels=3)
+X = all_values(EVENT)
+SMALL = {"width": 12, "num_layers": 2, "num_heads": 2}
+KEY = jax.random.key(0)
+ORDER = "list(order=(2, 0, 3, 1))"
+#: Blocks, and T.
+CASES = {"pairs": ("blocks(size=2)", 2), "uneven": ("sizes(sizes=(1, 3))", 2), "one": ("blocks(size=4)", 4)}
+#: Every set of masked sites.
+SETS = np.array(list(itertools.product([False, True], repeat=4)))
+
+
+def build(partition, num_steps=0, event=EVENT, ordering=ORDER, **options):
+    options = SMALL | {"partition": partition, "num_steps": num_steps, "ordering": ordering} | options
+    model = make_block_diffusion(event, **options)
+    return model, random_like(model.param_shapes)
+
+
+@jax.jit
+def tables(model, params):
+    """Under every set of masks log p of the value of each site, [16, 81, 4], and the terms of the blocks at each step,
+    [16, T, 81, S].
+    """
+    x, num_steps = jnp.asarray(X), model.num_steps
+
+    def of_set(masked):
+        x_t = jnp.where(masked, 3, x)
+        at = lambda t: model.log_prob_at(params, x, x_t, jnp.full((81, *model.times_shape), t), None)  # noqa: E731
+        log_p = model.conditional.log_prob(model.features(params, x, x_t), x)
+        return log_p, jnp.stack([at(t) for t in range(1, num_steps + 1)])
+
+    return jax.lax.map(of_set, jnp.asarray(SETS))
+
+
+@functools.cache
+def enumerated(case):
+    """A model, log p[81] over all paths of its reverse chains, its bound[81], and the scores of blocks that differ from
+    their definition.
+    """
+    model, params = build(*CASES[case])
+    log_p, found = (np.asarray(leaf, np.float64) for leaf in tables(model, params))
+    number = {tuple(masks): n for n, masks in enumerate(SETS.tolist())}
+    total, bound, wrong = np.zeros(81), np.zeros(81), 0.0
+    for b in range(model.factorization.num_steps):
+        sites = [int(site) for site in np.asarray(model.factorization.blocks)[b] if site < 4]
+        counts = [int(np.ceil(len(sites) * t / model.num_steps)) for t in range(model.num_steps + 1)]
+
+        def at(masked):
+            return number[tuple(site in masked for site in range(4))]
+
+        @functools.cache
+        def p(t, masked, counts=counts, at=at):
+            """Over all ways to reveal a set of masked sites from step t on."""
+            if not t:
+                return np.ones(81)
+            parts = list(itertools.combinations(masked, counts[t] - counts[t - 1]))
+            each = [np.exp(log_p[at(masked), :, list(part)].sum(0)) for part in parts]
+            rest = [p(t - 1, tuple(site for site in masked if site not in part)) for part in parts]
+            return np.mean([one * other for one, other in zip(each, rest, strict=True)], 0)
+
+        total += np.log(p(model.num_steps, tuple(sites)))
+        for t in range(1, model.num_steps + 1):
+            sets = list(itertools.combinations(sites, counts[t]))
+            share = (counts[t] - counts[t - 1]) / counts[t]
+            expected = np.array([share * log_p[at(masked), :, list(masked)].sum(0) for masked in sets])
+            own = np.array([found[at(masked), t - 1, :, b] for masked in sets])
+            wrong = max(wrong, np.abs(own - expected).max())
+            bound += expected.mean(0)
+    return model, params, total, bound, wrong, (log_p, number)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_bound_is_below_the_likelihood_over_all_paths(case):
+    """Each term is its definition; the mean of random ones is their sum; it is at most log p(x), which sums to one; and
+    draws follow p(x).
+    """
+    model, params, log_p, bound, wrong, _ = enumerated(case)
+    np.testing.assert_allclose(np.exp(log_p).sum(), 1, rtol=1e-5)
+    assert wrong < 1e-4
+    assert (log_p - bound > -1e-5).all() and (log_p - bound).max() > 0.005
+    rare = np.argsort(bound)[[0, 40]]
+    batch = Batch(np.repeat(X[rare], 2000, 0))
+    for num in (0, 1):
+        score = jax.jit(
+            lambda p, b, n=num: model.estimate(p, b, key=KEY, num=n, train=False)[0] if n else model.bound(p, b, KEY)
+        )
+        drawn = np.asarray(score(params, batch).log_prob, np.float64).reshape(2, 2000)
+        error = drawn.std(1) / 2000**0.5
+        assert (np.abs(drawn.mean(1) - bound[rare]) < 4 * error + 1e-4).all(), num
+    x = np.asarray(model.sample(params, KEY, 20_000))
+    assert chi_square(np.bincount(x @ [27, 9, 3, 1], minlength=81), np.exp(log_p)) > LEAST_P
+
+
+def test_one_block_is_the_order_agnostic_model():
+    """Hoogeboom et al. (2022), section 3: the mean over all orders of log p(x | order)."""
+    _, _, _, bound, _, (log_p, number) = enumerated("one")
+    every = []
+    for order in itertools.permutations(range(4)):
+        left = [number[tuple(site not in order[:n] for site in range(4))] for n in range(4)]
+        every.append(sum(log_p[left[n], :, site] for n, site in enumerate(order)))
+    np.testing.assert_allclose(bound, np.mean(every, 0), rtol=1e-6)
+
+
+def test_blocks_of_one_site_are_an_autoregressive_model():
+    """The score is log p under any key: the sum over the sites in their order, each given the values before it, by the
+    step form of the same network; and it sums to one.
+    """
+    model, params = build("sites")
+
+    @jax.jit
+    def by_steps(params, x):
+        call = functools.partial(model.denoiser.apply, {"params": params["denoiser"]})
+        cache, total = call(len(x), model.factorization, method="init_carry"), 0.0
+        for t, site in enumerate(np.asarray(model.factorization.order)):
+            features = call(cache, jnp.full_like(x, 3), t, model.factorization, method="denoise")
+            total += model.conditional.log_prob(features[:, 0], x[:, site])
+            cache = call(cache, x, t, model.factorization, method="write")
+        return total
+
+    expected = np.asarray(by_steps(params, X), np.float64)
+    np.testing.assert_allclose(np.exp(expected).sum(), 1, rtol=1e-5)
+    assert expected.std() > 0.5
+    score = jax.jit(BlockDiffusion.score, static_argnames="train")
+    for key, train in ((1, False), (2, True), (3, True)):
+        found = score(model, params, Batch(X), key=jax.random.key(key), train=train)
+        assert found.kind == "bound"
+        np.testing.assert_allclose(found.log_prob, expected, rtol=1e-4)
+
+
+def test_the_mask_is_that_of_the_paper():
+    """Appendix B.6: causal over clean blocks, diagonal over noisy ones, and from noisy to earlier clean blocks."""
+    found = np.asarray(block_mask(6, 2))
+    for q, k in itertools.product(range(12), repeat=2):
+        b_q, b_k = q % 6 // 2, k % 6 // 2
+        expected = [[b_k <= b_q, False], [b_k < b_q, b_k == b_q]][q // 6][k // 6]
+        assert found[q, k] == expected, (q, k)
+
+
+CONTEXT = ContextSpec("label", 3)
+WIDE = EventSpec((3, 2), kind="levels", num_levels=4)
+
+
+def uneven(**options):
+    """Six pixels in blocks of 1, 2 and 3, with a class."""
+    model, params = build("sizes(sizes=(1, 2, 3))", event=WIDE, ordering="reversed", context=CONTEXT, **options)
+    x, x_t = random_x(WIDE, 5), random_x(WIDE, 5, seed=1)
+    x_t = np.where(np.random.default_rng(0).random(x.shape) < 0.5, 4, x_t).astype(np.int32)
+    return model, params, x, x_t, {"label": np.int32([0, 1, 2, 0, 1])}
+
+
+def test_the_network_is_its_definition():
+    """In numpy: tokens of values and places, the same layers for clean and noisy ones, and the mask of the paper."""
+    model, params, x, x_t, context = uneven()
+    found = np.asarray(jax.jit(BlockDiffusion.features)(model, params, x, x_t, context)).reshape(5, 6, -1)
+    params = params["denoiser"]
+    # padding is a masked token at no site, index 6
+    places = np.array([5, 6, 6, 4, 3, 6, 2, 1, 0])
+    for i in range(5):
+        streams = [np.append(each[i].ravel(), 4)[places] for each in (x, x_t)]
+        value, site = (params[name]["table"]["embedding"] for name in ("value", "site"))
+        h = np.concatenate([value[stream] + site[places] for stream in streams])
+        h = h + params["context"]["table"]["embedding"][context["label"][i]]
+        for own in layers(params):
+            h = block(own, h, h, np.asarray(block_mask(9, 3)), 2)
+        expected = dense(params["out"], layer_norm(params["norm"], h[9:]))
+        expected = np.array([expected[list(places).index(site)] for site in range(6)])
+        np.testing.assert_allclose(found[i], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_cache_gives_the_features_of_the_parallel_pass():
+    model, params, x, x_t, context = uneven()
+    blocks = model.factorization
+
+    @jax.jit
+    def both(params, x, x_t, context):
+        call, found = functools.partial(model.denoiser.apply, {"params": params["denoiser"]}), []
+        cache = call(5, blocks, method="init_carry")
+        for t in range(3):
+            found.append(call(cache, x_t, t, blocks, context, method="denoise"))
+            cache = call(cache, x, t, blocks, context, method="write")
+        return model.features(params, x, x_t, context), found
+
+    whole, found = both(params, x, x_t, context)
+    whole = np.asarray(whole).reshape(5, 6, -1)
+    for t in range(3):
+        sites = [site for site in blocks.blocks[t] if site < 6]
+        np.testing.assert_allclose(found[t][:, : len(sites)], whole[:, sites], rtol=1e-4, atol=1e-5)
+
+
+def test_noisy_blocks_read_themselves_and_earlier_clean_blocks_alone():
+    """Every value is changed by itself: the features of all other sites stay the same, bit by bit."""
+    model, params, x, x_t, _ = uneven()
+    x, x_t = x[0].ravel(), x_t[0].ravel()
+    clean, noisy = (np.where(np.eye(6, dtype=bool), (each + 1) % 4, each) for each in (x, x_t))
+    rows_x, rows_x_t = (
+        np.concatenate([x[None], clean, np.tile(x, (6, 1))]),
+        np.concatenate([np.tile(x_t, (7, 1)), noisy]),
+    )
+    shaped = [rows.reshape(13, 3, 2).astype(np.int32) for rows in (rows_x, rows_x_t)]
+    features = jax.jit(BlockDiffusion.features)(model, params, *shaped, {"label": np.zeros(13, np.int32)})
+    features = np.asarray(features).reshape(13, 6, -1)
+    change = np.abs(features[1:] - features[0]).max(-1).reshape(2, 6, 6)  # [clean or noisy, changed, site]
+    step = np.asarray(model.factorization.step)
+    for changed, reads in zip(change, (step[:, None] < step, step[:, None] == step), strict=True):
+        assert (changed[~reads] == 0).all()
+        assert (changed[reads] > 1e-4).all()
+
+
+def test_every_block_has_its_own_time_and_a_random_set_of_masks():
+    model, _ = build("blocks(size=4)", event=EventSpec((8,), kind="tokens", num_levels=3), ordering="raster")
+    t_BS = np.tile([3, 1], (3000, 1))
+    noisy = jax.jit(BlockDiffusion.noisy)(model, np.zeros((3000, 8), np.int32), t_BS, jax.random.split(KEY, 3000))
+    masked = np.asarray(noisy == 3)
+    np.testing.assert_array_equal(masked.reshape(-1, 2, 4).sum(-1), t_BS)
+    counts = np.concatenate([3000 - masked[:, :4].sum(0), masked[:, 4:].sum(0)])
+    assert chi_square(counts[:4], np.full(4, 0.25)) > LEAST_P and chi_square(counts[4:], np.full(4, 0.25)) > LEAST_P
+    assert abs(np.corrcoef(masked[:, 0], masked[:, 4])[0, 1]) < 0.08
+
+
+def test_draws_count_their_work_and_depend_on_their_own_keys():
+    event = EventSpec((2, 2), (2,), "levels", 3)
+    model, params = build("rows", event=event, ordering="raster", context=CONTEXT)
+    keys = example_keys(KEY, 6)
+    drawn = model.draw(params, keys, context=np.int32(1), temperature=0.8)
+    assert drawn.x.shape == (6, 2, 2, 2) and drawn.x.dtype == np.int32
+    assert drawn.x.min() >= 0 and drawn.x.max() < 3 and len(np.unique(drawn.x)) > 1
+    np.testing.assert_array_equal(drawn.stats["steps"], [4] * 6)
+    np.testing.assert_array_equal(drawn.stats["network_calls"], [6] * 6)
+    again = model.draw(params, keys[4:], context=np.int32([1, 1]), temperature=0.8)
+    np.testing.assert_array_equal(again.x, drawn.x[4:])
+    fewer = model.draw(params, keys, context=np.int32(1), steps=1, temperature=1e-9)
+    np.testing.assert_array_equal(fewer.stats["network_calls"], [4] * 6)
+    assert (np.asarray(fewer.x) == np.asarray(fewer.x)[:1]).all()  # all masked at once, the most probable values
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: build("blocks(size=2)", 3), "blocks of 2 sites have as many steps at most"),
+        (lambda: build("blocks(size=3)"), "do not divide 4 sites"),
+        (lambda: build("sites", event=EventSpec((4,), kind="real")), "need binary data, levels or tokens"),
+        (lambda: build("sites", conditional="mixture_of_products"), "cannot be a joint one"),
+        (lambda: build("sites", num_heads=5), "does not divide"),
+        (lambda: build("sites", position="none"), "learned or sinusoidal"),
+        (lambda: build("sites", network="transformers"), "block denoiser"),
+        (lambda: build("sites", score_steps=-1), "score_steps of a chain"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
