@@ -1,0 +1,102 @@
+"""The baseline of densities of real values: scikit-learn's mixtures of Gaussians, chosen on validation."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.data import from_arrays
+from arjax.evaluation.gaussian_mixtures import fit_gaussian_mixture
+from arjax.sweep.results import read_csv
+
+MEANS = np.array([[-2.0, 0.0, 1.0], [2.0, 1.0, -1.0]])
+
+
+def clusters(num: int, seed: int = 0) -> np.ndarray:
+    """Two narrow clusters, [num, 3]."""
+    rng = np.random.default_rng(seed)
+    return MEANS[rng.integers(2, size=num)] + 0.5 * rng.normal(size=(num, 3))
+
+
+def test_one_component_is_the_gaussian_of_the_rows():
+    x = clusters(200)
+    fit = fit_gaussian_mixture(x, clusters(50, 1), components=(1,), min_log_scale=-7.0)
+    covariance = np.cov(x.T, bias=True) + fit.regularisation * np.eye(3)
+    np.testing.assert_allclose(fit.nats(x[:9]), -multivariate_normal(x.mean(0), covariance).logpdf(x[:9]), rtol=1e-5)
+    assert fit.num_params == 3 + 6
+
+
+def test_choices_are_the_best_on_validation():
+    x, validation = clusters(120), clusters(60, 1)
+    fit = fit_gaussian_mixture(x, validation, components=(1, 2, 30), min_log_scale=-7.0)
+    assert fit.components == 2 and fit.num_params == 1 + 2 * (3 + 6)
+    assert fit.nats(validation).mean() == pytest.approx(fit.validation_nats)
+    others = [fit_gaussian_mixture(x, validation, components=(num,)).validation_nats for num in (1, 30)]
+    assert fit.validation_nats < min(others) - 0.02
+
+
+def test_no_scale_is_below_the_floor():
+    x = np.repeat(MEANS, 20, 0)  # values that repeat: the density has no bound
+    fit = fit_gaussian_mixture(x, x, components=(2,), min_log_scale=-1.0)
+    least = min(np.linalg.eigvalsh(covariance)[0] for covariance in fit.model.covariances_)
+    assert least == pytest.approx(np.exp(-2.0), rel=1e-6)
+    lower = fit_gaussian_mixture(x, x, components=(2,), min_log_scale=-2.0)
+    assert lower.validation_nats == pytest.approx(fit.validation_nats - 3, abs=1e-3)
+
+
+@pytest.mark.parametrize("components", [(0, 1), (11,)])
+def test_numbers_of_components_that_cannot_be(components):
+    with pytest.raises(UserError, match=r"^numbers of components must be from 1 to the 10 rows to fit, not"):
+        fit_gaussian_mixture(clusters(10), clusters(10), components=components)
+
+
+@pytest.fixture(scope="module")
+def script(repository):
+    path = repository / "scripts" / "gaussian_mixture_baseline.py"
+    spec = importlib.util.spec_from_file_location("gaussian_mixture_baseline", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_script_adds_its_rows_to_a_table_in_the_units_of_the_data(script, repository, tmp_path, capsys):
+    values = clusters(300)
+    tables = {}
+    for unit in (1, 10):
+        rows = "\n".join(",".join(map(repr, row)) for row in (unit * values).tolist())
+        (tmp_path / f"mine{unit}.csv").write_text(f"a,b,c\n{rows}\n")
+        config = f"--config={repository / 'configs' / 'wine_quality.py'}:table={tmp_path / f'mine{unit}.csv'}"
+        tables[unit] = tmp_path / f"results{unit}.csv"
+        for components in ("1,3", "1,2"):  # the second table of rows replaces the first
+            assert script.main([config, f"--components={components}", f"--out={tables[unit]}"]) == 0
+    rows = read_csv(tables[1])
+    names = ["Gaussian, full covariance", "mixture of Gaussians, scikit-learn, 2 components"]
+    assert [row["model"] for row in rows] == names and rows[1]["num_params"] == "19"
+    values = [float(row["value"]) for row in rows]
+    assert values[0] > values[1] + 0.3 and 2.3 < values[1] < 3.5 and float(rows[1]["value_stderr"]) > 0
+    shifted = [float(row["value"]) - 3 * np.log(10) for row in read_csv(tables[10])]
+    np.testing.assert_allclose(shifted, values, atol=1e-3)
+    assert names[1] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        (EventSpec((3,)), r"^mixtures of Gaussians need real values without a context, not those of 'mine'$"),
+        (EventSpec((3,), kind="real"), r"^mixtures of Gaussians need a test split, which 'mine' does not have$"),
+    ],
+)
+def test_script_refuses_data(script, event, sentence):
+    x = np.zeros((4, 3), event.dtype)
+    with pytest.raises(UserError, match=sentence):
+        script.check_dataset(from_arrays(event, name="mine", train=x, validation=x))
+
+
+def test_script_refuses_flags(script, repository):
+    with pytest.raises(UserError, match=r"^--components must be whole numbers separated by commas, not '1,x'$"):
+        script.main([f"--config={repository / 'configs' / 'wine_quality.py'}", "--components=1,x"])
