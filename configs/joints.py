@@ -19,14 +19,14 @@ from arjax.networks.denoisers import DENOISERS
 
 #: name -> kind of model, its options, its network (of the parts of a mixture), options, learning rate, steps
 KINDS = {
-    "flow": ("flow", {"num_blocks": 4}, "transformer", {"width": 64, "num_layers": 2, "num_heads": 4}, 1e-3, 6000),
+    "flow": ("flow", {"num_blocks": 4}, "transformer", {"width": 64, "num_layers": 2, "num_heads": 4}, 1e-3, 2500),
     "gaussian": (
         "gaussian_chain",
         {"prediction": "levels", "score_steps": 20},
         "unet",
         {"width": 32, "dropout": 0.1},
         2e-3,
-        12000,
+        5000,
     ),
     "absorbing": (
         "discrete_chain",
@@ -34,7 +34,7 @@ KINDS = {
         "transformer",
         {"width": 96, "num_layers": 4, "num_heads": 4, "use_time": False},
         1e-3,
-        12000,
+        3500,
     ),
     "uniform": (
         "discrete_chain",
@@ -42,7 +42,7 @@ KINDS = {
         "transformer",
         {"width": 96, "num_layers": 4, "num_heads": 4},
         1e-3,
-        12000,
+        3500,
     ),
     "mixture": ("mixture", {}, "made", {"hidden_sizes": (100,)}, 1e-3, 4000),
 }
