@@ -47,7 +47,8 @@ def get_config(arg=""):
         outer = inner | {"prior": part(model=model_config("latent", latents=(arg.latents,)), parts=inner)}
     if arg.likelihood != "independent":
         outer = outer | {"likelihood": _network(arg.likelihood, arg.smoke)}
-    config.model = model_config("latent", latents=(100 if arg.layers == 2 else arg.latents,))
+    latents = 100 if arg.layers == 2 else arg.latents
+    config.model = model_config("latent", latents=(latents,), score_samples=arg.samples)
     config.parts = outer
     config.objective = f"iwae(samples={arg.samples})" if arg.samples > 1 else "elbo"
     config.optimizer = optimizer_config(optimizer, learning_rate=rate)

@@ -6,7 +6,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 
 #: The terms of bounds, in nats: of models with latents, of chains, of flows.
-TERMS = ("reconstruction", "kl", "prior", "diffusion", "dequantisation", "log_det", "base")
+TERMS = ("reconstruction", "kl", "importance", "prior", "diffusion", "dequantisation", "log_det", "base")
 #: The numbers that `evaluate` returns. Some depend on the data: texts have characters, sequences of vectors frames.
 SCORES = (
     "nll_nats",

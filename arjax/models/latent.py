@@ -58,11 +58,13 @@ class LatentModel(BaseModel):
       prior: p(z | c), any model.
       likelihood: p(x | z, c), any model; z is the part "z" of its context.
       posterior: q(z | x, c), a network that reads x, the part "x" of its context, and no site of z.
+      score_samples: k of the scores outside of training, which are L_k: 1, the evidence lower bound.
     """
 
     prior: Model
     likelihood: Model
     posterior: AutoregressiveModel
+    score_samples: int = dataclasses.field(default=1, metadata={"static": True})
 
     kind: ClassVar[str] = "bound"
 
@@ -75,20 +77,19 @@ class LatentModel(BaseModel):
         return self.likelihood.event
 
     @property
-    def latent_event(self) -> EventSpec:
-        """Shape and kind of z."""
-        return self.prior.event
-
-    @property
     def context_spec(self) -> ContextSpec:
         """The context c, without z."""
         return self.prior.context_spec
 
+    @property
+    def latent_event(self) -> EventSpec:
+        """Shape and kind of z."""
+        return self.prior.event
+
     def init(self, key: jax.Array) -> Params:
         """Parameters of the three parts by their names."""
-        keys = jax.random.split(key, 3)
         parts = {"prior": self.prior, "likelihood": self.likelihood, "posterior": self.posterior}
-        return {name: part.init(k) for (name, part), k in zip(parts.items(), keys, strict=True)}
+        return {name: parts[name].init(k) for name, k in zip(parts, jax.random.split(key, 3), strict=True)}
 
     def weights(self, params: Params, batch: Batch, key: jax.Array, num: int = 1, *, train: bool = False) -> Weights:
         """`num` latents of each example from q(z | x), and the terms of their weights; see `Weights`."""
@@ -102,8 +103,8 @@ class LatentModel(BaseModel):
         many = jax.tree.map(lambda leaf: _repeated(leaf, num), batch.replace(weight=None))
         flat = z.reshape(-1, *self.latent_event.shape)
         log_prior = self.prior.score(params["prior"], Batch(flat, many.context), key=keys[1], train=train).log_prob
-        given = many.replace(context={**many.context, LATENT: flat})
-        log_x = self.likelihood.score(params["likelihood"], given, key=keys[2], train=train).log_prob
+        many = many.replace(context={**many.context, LATENT: flat})
+        log_x = self.likelihood.score(params["likelihood"], many, key=keys[2], train=train).log_prob
         return Weights(z, log_x.reshape(num, -1), log_prior.reshape(num, -1), log_q)
 
     def _posterior(self, params: Params, batch: Batch, train: bool, key: jax.Array | None) -> tuple[Any, jax.Array]:
@@ -114,13 +115,16 @@ class LatentModel(BaseModel):
         return self.posterior.head(params, train, key), features
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """The evidence lower bound with one latent for each example; its terms are `reconstruction` and `kl`.
-
-        Its mean over keys is the bound. Raises `UserError` without a `key`.
+        """The evidence lower bound with one latent for each example, or L_k with `score_samples`; its mean over keys is
+        the bound. Terms: `reconstruction`, `kl`, and what L_k gains on these, `importance`. It needs a `key`.
         """
-        found = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), train=train)
-        terms = {"reconstruction": -found.reconstruction[0], "kl": (found.log_posterior - found.log_prior)[0]}
-        return Score(found.log_weight[0], self.kind, terms)
+        num = 1 if train else self.score_samples
+        found = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), num, train=train)
+        log_w_kB = found.log_weight
+        value = jax.nn.logsumexp(log_w_kB, 0) - math.log(num)
+        kl = (found.log_posterior - found.log_prior).mean(0)
+        terms = {"reconstruction": -found.reconstruction.mean(0), "kl": kl}
+        return Score(value, self.kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
 
     def importance_bound(
         self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once: int = 50
@@ -169,9 +173,7 @@ class LatentModel(BaseModel):
         """z from the prior, then x from the likelihood by the sampler; `latents` [B, *shape of z] stand for the former.
 
         Other options, such as `temperature`, are those of the draw from the likelihood. The calls of both are counted.
-
-        Raises:
-          UserError: observed sites: their posterior is not known. Otherwise as the draws of the parts.
+        Raises `UserError` for observed sites, whose posterior is not known, and as the draws of the parts.
         """
         self.refuse({"given": given, "observed": observed})
         num = num_keys(keys)
@@ -195,6 +197,5 @@ class LatentModel(BaseModel):
         return self.likelihood.prepare_sampler(sampler, params["likelihood"], resources)
 
 
-def _repeated(leaf: jax.Array, num: int) -> jax.Array:
-    """[B, ...] -> [num * B, ...], all examples once and then again."""
+def _repeated(leaf: jax.Array, num: int) -> jax.Array:  # [B, ...] -> [num * B, ...]
     return jnp.broadcast_to(leaf, (num, *leaf.shape)).reshape(-1, *leaf.shape[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -107,6 +108,18 @@ def test_the_importance_bound_counts_its_samples():
     parts = [model.weights(params, Batch(X), jax.random.fold_in(KEY, i), 2).log_weight for i in range(3)]
     log_w = np.concatenate(parts)[:5]
     np.testing.assert_allclose(found, np.logaddexp.reduce(log_w, 0) - np.log(5), atol=1e-5)
+
+
+def test_scores_of_several_samples():
+    """Validation by the bound that `iwae` trains: L_k of the same weights, with terms that add up to it."""
+    model, params = with_params(latent_model())
+    model = dataclasses.replace(model, score_samples=4)
+    found = model.score(params, Batch(X), key=KEY)
+    log_w = np.asarray(model.weights(params, Batch(X), KEY, 4).log_weight)
+    np.testing.assert_allclose(found.log_prob, np.logaddexp.reduce(log_w, 0) - np.log(4), atol=1e-5)
+    np.testing.assert_allclose(sum(found.terms.values()), -found.log_prob, atol=1e-5)
+    assert (np.asarray(found.terms["importance"]) < 0).all()
+    assert "importance" not in model.score(params, Batch(X), key=KEY, train=True).terms
 
 
 def exact_posterior():
