@@ -1,0 +1,52 @@
+r"""Draws the densities that flows have learned beside those that their points were drawn from.
+
+python experiments/continuous_density/draw_densities.py --runs=runs/continuous_density/flow-two_moons,\
+runs/continuous_density/flow-eight_gaussians --out=experiments/continuous_density/densities.png
+
+It also prints how far each flow is from the true density, in nats of the test points: a mean of differences point by
+point, whose standard error is far below that of either mean.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from arjax import open_run
+from arjax.data.plane import log_density
+from arjax.reporting.densities import density_figure, plane_grid
+from arjax.reporting.figures import save_figure
+
+#: left, right, bottom, top
+EXTENTS = {"two_moons": (-1.6, 2.6, -1.85, 2.35), "eight_gaussians": (-3.0, 3.0, -3.0, 3.0)}
+NUM = 200
+
+
+def panels(run) -> list[tuple[str, np.ndarray]]:
+    """The true density and the one that a run has learned; prints the difference."""
+    name, noise = run.dataset.name, run.config.dataset.noise
+    test = run.dataset.splits["test"]
+    x_N = np.asarray(test.__getitems__(np.arange(len(test))).x)
+    true_N, nats_N = -log_density(name, x_N, noise), -run.log_prob(x_N)
+    gap_N = nats_N - true_N
+    stderr = gap_N.std(ddof=1) / len(gap_N) ** 0.5
+    print(f"{name}: {nats_N.mean():.4f} nats, true {true_N.mean():.4f}, difference {gap_N.mean():.4f} ± {stderr:.4f}")
+    grid = plane_grid(EXTENTS[name], NUM)
+    learned = np.exp(run.log_prob(grid)).reshape(NUM, NUM)
+    true = np.exp(log_density(name, grid, noise)).reshape(NUM, NUM)
+    return [(name.replace("_", " "), true), (f"flow, {gap_N.mean():.3f} nats more", learned)]
+
+
+def main() -> None:
+    """Reads the flags and draws a row for each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", required=True, help="folders of runs on data of the plane, separated by commas")
+    parser.add_argument("--out", type=Path, required=True, help="the picture")
+    flags = parser.parse_args()
+    runs = [open_run(folder) for folder in flags.runs.split(",")]
+    extents = [EXTENTS[run.dataset.name] for run in runs]
+    save_figure(density_figure([panels(run) for run in runs], extents), flags.out)
+
+
+if __name__ == "__main__":
+    main()
