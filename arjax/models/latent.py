@@ -176,8 +176,7 @@ class LatentModel(BaseModel):
         Raises `UserError` for observed sites, whose posterior is not known, and as the draws of the parts.
         """
         self.refuse({"given": given, "observed": observed})
-        num = num_keys(keys)
-        context = as_context(self.context_spec, context, num, one_for_all=True) or {}
+        context = as_context(self.context_spec, context, num_keys(keys), one_for_all=True) or {}
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         place = {"place": options["place"]} if "place" in options else {}
         stats = {}
