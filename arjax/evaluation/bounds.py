@@ -75,6 +75,10 @@ def check_samples(model: Model) -> None:
     """Raises `UserError` unless the model has latents, of which several can be drawn."""
     if not isinstance(model, LatentModel):
         raise UserError("config.evaluate.samples counts latents of each example: it needs a model of the kind latent")
+    if not model.mixes:
+        raise UserError(
+            "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it to 0"
+        )
 
 
 def importance_scores(

@@ -63,6 +63,8 @@ class Chain(BaseModel):
     """
 
     kind: ClassVar[str] = "bound"
+    #: The mean of its scores is the bound; that of their exponentials may be above p(x).
+    mixes: ClassVar[bool] = False
     #: Whether its steps have an error of predicted noise, which an objective may take in place of the bound.
     HAS_ERROR: ClassVar[bool] = False
     #: Whether a draw may go from any step to the data, or from step 1 alone.

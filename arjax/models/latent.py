@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,10 +66,28 @@ class LatentModel(BaseModel):
     posterior: AutoregressiveModel
     score_samples: int = dataclasses.field(default=1, metadata={"static": True})
 
-    kind: ClassVar[str] = "bound"
-
     def __repr__(self) -> str:
         return f"LatentModel(prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r})"
+
+    @property
+    def kind(self) -> str:
+        """A bound, or an estimate where a part has no more."""
+        return "estimate" if "estimate" in (self.prior.kind, self.likelihood.kind) else "bound"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the exponential of a weight has a mean of at most p(x): where it is so of both parts."""
+        return self.prior.mixes and self.likelihood.mixes
+
+    @property
+    def discrete_latents(self) -> bool:
+        """Whether z is discrete, or latents of a part are."""
+        return self.latent_event.is_discrete or self.discrete_latents_of_parts
+
+    @property
+    def discrete_latents_of_parts(self) -> bool:
+        """Whether the prior or the likelihood has discrete latents itself."""
+        return self.prior.discrete_latents or self.likelihood.discrete_latents
 
     @property
     def event(self) -> EventSpec:
@@ -131,7 +149,7 @@ class LatentModel(BaseModel):
     ) -> jax.Array:
         """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of `at_once`.
 
-        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1).
+        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts whose scores mix (`mixes`).
         """
         at_once = min(at_once, samples)
 

@@ -274,6 +274,10 @@ def test_contexts_reach_all_parts():
         ({"posterior": Choice(options={"conditional": "logistic_mixture"}, network="independent")}, "gradients"),
         ({"prior": Choice()}, "the prior of the kind 'latent': the kind of model 'autoregressive' needs a network"),
         ({"decoder": HIDDEN}, "has prior, likelihood, posterior, not 'decoder'"),
+        (
+            {"likelihood": Choice(options={"orders": "uniform"}, network="masked_transformer")},
+            "the likelihood of the kind 'latent': a part is trained and scored under one order",
+        ),
     ],
 )
 def test_parts_that_cannot_be(change, sentence):
@@ -297,3 +301,40 @@ def test_refusals():
         make_objective("elbo").check(discrete)
     with pytest.raises(UserError, match="trains models with latents"):
         make_objective("iwae").check(make_any_model(EventSpec((2, 2)), Choice(network="made")))
+
+
+def latents_below(values):
+    """A prior with two latents of its own."""
+    parts = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+    return Choice("latent", {"latents": (2,), "values": values}, parts=parts)
+
+
+def test_draws_of_discrete_latents_that_no_objective_follows():
+    """A loss whose gradient lacks that of some draws would train, and be wrong."""
+    discrete, below = latent_model((2,), "binary"), latent_model(prior=latents_below("binary"))
+    mixed = make_any_model(EVENT, Choice("mixture", parts={"a": latents_below("binary"), "b": Choice(network="made")}))
+    for model in (discrete, below, mixed):
+        with pytest.raises(UserError, match="no gradient through draws of discrete latents"):
+            make_objective("teacher_forcing").check(model)
+    for call in ("elbo(samples=2)", "iwae"):
+        with pytest.raises(UserError, match="those of its parts have to be real"):
+            make_objective(call).check(below)
+        make_objective(call).check(discrete)
+        make_objective(call).check(latent_model(prior=latents_below("real")))
+    make_objective("teacher_forcing").check(latent_model())
+
+
+def test_scores_whose_exponentials_are_no_bound():
+    """The score of a chain at random steps varies much: the log of a mean of exponentials is above log p(x)."""
+    sizes = {"width": 8, "num_layers": 1, "num_heads": 2}
+    chain = Choice("discrete_chain", {"num_steps": 4, "score_steps": 1}, "transformer", sizes)
+    parts = {"prior": Choice(network="constant"), "likelihood": chain, "posterior": HIDDEN}
+    model = make_any_model(EVENT, Choice("latent", {"latents": (2,)}, parts=parts))
+    make_objective("elbo").check(model)
+    with pytest.raises(UserError, match="no bounds with chains"):
+        make_objective("iwae").check(model)
+    with pytest.raises(UserError, match="no bounds with chains inside"):
+        importance_scores(model, None, None, "test", samples=2, batch_size=2, seed=0)
+    mixture = make_any_model(EVENT, Choice("mixture", parts={"a": chain, "b": Choice(network="made")}))
+    inside = latent_model(prior=Choice("mixture", parts={"a": Choice("gaussian_chain", {}, "transformer", sizes)}))
+    assert (model.kind, mixture.kind, inside.kind) == ("bound", "estimate", "estimate")
