@@ -1,6 +1,9 @@
-"""Red wines, test nats in data units: four networks under four families of conditionals. Minutes on two CPU cores.
+"""Red wines, test nats in data units: four networks under four families of conditionals, and a flow; points of the
+plane under flows. Half an hour on two CPU cores, of which the points of the plane take two thirds.
 
 arjax-sweep --sweep=experiments/continuous_density/sweep.py --workdir=runs/continuous_density
+
+The mixtures of Gaussians are added to its table by scripts/gaussian_mixture_baseline.py.
 """
 
 from arjax.sweep import Run
@@ -21,11 +24,17 @@ FAMILIES = {
 }
 
 
+#: data -> words of the flow, nats of the test points under their own density (arjax.data.plane.true_nats)
+FLOWS = {
+    "wine": ("flow, 3 affine blocks over MADE, 5 Gaussians", float("nan")),
+    "two_moons": ("flow, 3 blocks of splines", 1.00607),
+    "eight_gaussians": ("flow, 4 blocks of splines", 1.69466),
+}
+
+
 def get_sweep() -> list[Run]:
-    """One run per network and family, seed 0; independent columns under a Gaussian alone: the components of a mixture
-    begin alike there, get the same gradients, and stay one.
-    """
-    return [
+    """One run per network and family, seed 0, and one per flow; independent columns under a Gaussian alone."""
+    wines = [
         Run(
             f"{network}-{family}",
             f"configs/wine_quality.py:network={network}",
@@ -36,3 +45,14 @@ def get_sweep() -> list[Run]:
         for family, (words, call) in FAMILIES.items()
         if network != "independent" or family == "gaussian"
     ]
+    flows = [
+        Run(
+            f"flow-{data}",
+            f"configs/flows.py:data={data}",
+            model=model,
+            published=nats,
+            published_mark="the true density" if nats == nats else "",
+        )
+        for data, (model, nats) in FLOWS.items()
+    ]
+    return wines + flows

@@ -1,0 +1,61 @@
+"""A table of yours of real values under one of six recipes; configs/sweeps/real_table.py trains all and compares them.
+
+MADE (Germain et al., 2015) with mixtures of Gaussians in its conditionals (as RNADE, Uria et al., 2013), with splines
+(Durkan et al., 2019), a flow of affine blocks over such a MADE (Papamakarios et al., 2017), and whole-row mixtures of
+nearly linear Gaussians for very few rows. `large` is for ten thousands of rows, `strong` for hundreds.
+
+Scales have a floor, log s >= `floor` in units of a column's standard deviation, e^-4.6 = 0.01 by default. Rounded
+columns need it: a density at values that repeat can be made as high as the floor allows, and says nothing then. Give
+-2.3 (a tenth) or the log of the rounding over the standard deviation, and compare models at one floor. A spline's
+slopes and the blocks of a flow multiply, so the peaks of these two may be narrower than the floor. Expected:
+experiments/continuous_density, section on tables.
+
+    arjax --config=configs/real_table.py:file=my.csv --workdir=runs/mine
+    arjax --config=configs/real_table.py:file=my.csv,recipe=strong,floor=-2.3 --workdir=runs/strong
+"""
+
+from arjax.config import apply_smoke, base_config, dataset_config, model_config, network_config, parse_arg, part, pick
+
+#: hidden sizes, dropout, weight decay, learning rate, most steps, batch size
+RECIPES = {
+    "mixture": ((128, 128), 0.1, 0.01, 2e-3, 4000, 100),
+    "large": ((256, 256), 0.0, 0.01, 2e-3, 10000, 250),
+    "strong": ((128, 128), 0.4, 0.05, 2e-3, 4000, 100),
+    "spline": ((128, 128), 0.1, 0.01, 2e-3, 4000, 100),
+    "flow": ((128, 128), 0.1, 0.01, 2e-3, 4000, 100),
+    "linear": ((8,), 0.0, 0.05, 5e-3, 3000, 100),
+}
+
+
+def get_config(arg=""):
+    """`file`: a csv file (without one, the wines), `validation` and `test`: those of their splits, where they have
+    their own; `recipe`: a name in `RECIPES`; `floor`: see above; `delimiter`: between cells, a character, `spaces` or
+    `tab`; `smoke`: seconds.
+    """
+    files = {"file": "", "validation": "", "test": "", "delimiter": ","}
+    arg = parse_arg(arg, smoke=False, recipe=pick(RECIPES, "mixture"), floor=-4.6, **files)
+    sizes, dropout, decay, learning_rate, steps, batch_size = RECIPES[arg.recipe]
+    paths = {"path": arg.file, "validation_path": arg.validation, "test_path": arg.test, "delimiter": arg.delimiter}
+    config = base_config()
+    config.dataset = dataset_config("table", **paths) if arg.file else dataset_config("wine_quality")
+    options = {"hidden_sizes": (16,) if arg.smoke else sizes, "activation": "gelu", "dropout": dropout}
+    mixture = f"gaussian_mixture(components=15, min_log_scale={arg.floor})"
+    if arg.recipe == "linear":
+        config.model = model_config("mixture")
+        member = {"conditional": f"gaussian(min_log_scale={arg.floor})"}
+        config.parts = {f"member_{k}": part("made", member, **options) for k in range(5)}
+    else:
+        config.network = network_config("made", **options)
+    if arg.recipe == "flow":
+        config.model = model_config("flow", num_blocks=2, conditional="gaussian(min_log_scale=-2.3, scale_bound=2.3)")
+        config.parts = {"base": part("made", {"conditional": mixture}, **options)}
+    elif arg.recipe == "spline":
+        config.model.conditional = f"spline(bins=16, min_log_scale={arg.floor})"
+    elif arg.recipe != "linear":
+        config.model.conditional = mixture
+    config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.05)
+    config.optimizer.update(clip_norm=1.0, weight_decay=decay)
+    config.train.update(steps=steps, batch_size=batch_size, steps_per_dispatch=50, log_every=500, eval_every=100)
+    config.train.update(checkpoint_every=1000, ema_decay=0.98, patience=15)
+    config.evaluate.batch_size = 500
+    return apply_smoke(config) if arg.smoke else config

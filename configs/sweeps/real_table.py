@@ -1,0 +1,40 @@
+"""The best density of a table of yours of real values, chosen on validation among the recipes of configs/real_table.py.
+
+The row that is best on validation is marked; its number is the test nats. With `mixture`, all recipes are mixed with
+weights that are fitted on validation, in a row `all`. Put the baseline beside them with
+scripts/gaussian_mixture_baseline.py, at the same floor (--min_log_scale).
+
+    arjax-sweep --sweep=configs/sweeps/real_table.py:file=my.csv --workdir=runs/mine
+    arjax-sweep --sweep=configs/sweeps/real_table.py:file=my.csv,mixture --workdir=runs/mine
+"""
+
+from arjax.config import parse_arg
+from arjax.sweep import Mixture, Run
+
+#: name -> words
+RECIPES = {
+    "mixture": "MADE, 15 Gaussians",
+    "large": "MADE, 15 Gaussians, large",
+    "strong": "MADE, 15 Gaussians, strong dropout",
+    "spline": "MADE, splines",
+    "flow": "flow over MADE, 15 Gaussians",
+    "linear": "5 linear Gaussians, mixed",
+}
+
+
+def get_sweep(arg: str = "") -> list[Run | Mixture]:
+    """`mixture`: also all recipes mixed; `file`, `validation`, `test`, `delimiter`, `floor`, `smoke`: of
+    configs/real_table.py.
+    """
+    given = {"file": "", "validation": "", "test": "", "delimiter": "", "floor": ""}
+    arg = parse_arg(arg, mixture=False, smoke=False, **given)
+    options = [f"{key}={getattr(arg, key)}" for key in given if getattr(arg, key)] + ["smoke"] * arg.smoke
+    runs = [
+        Run(recipe, "configs/real_table.py:" + ",".join([f"recipe={recipe}", *options]), model=words)
+        for recipe, words in RECIPES.items()
+    ]
+    words = f"{len(runs)} recipes mixed, fitted weights"
+    return [
+        *runs,
+        *([Mixture("all", [run.name for run in runs], weights="fitted", model=words)] if arg.mixture else []),
+    ]
