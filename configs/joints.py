@@ -46,6 +46,8 @@ KINDS = {
     ),
     "mixture": ("mixture", {}, "made", {"hidden_sizes": (100,)}, 1e-3, 4000),
 }
+#: steps of each example in the bound of a chain on the test split
+SAMPLES = {"gaussian_chain": 200, "discrete_chain": 64}
 
 
 def get_config(arg=""):
@@ -67,5 +69,6 @@ def get_config(arg=""):
     config.objective = "teacher_forcing"
     config.optimizer.update(name="adamw", learning_rate=rate, schedule="cosine", warmup_steps=200, weight_decay=0.01)
     config.train.update(steps=steps, batch_size=64, log_every=200, eval_every=400, ema_decay=0.999)
+    config.evaluate.samples = 4 if arg.smoke and kind.endswith("chain") else SAMPLES.get(kind, 0)
     config.sample.num = 36
     return apply_smoke(config) if arg.smoke else config

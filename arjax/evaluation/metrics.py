@@ -38,6 +38,11 @@ SCORES = (
     "importance_bound_bits_per_dim_stderr",
     "importance_samples",
     "active_units",
+    "chain_bound_nats",
+    "chain_bound_stderr",
+    "chain_bound_bits_per_dim",
+    "chain_bound_bits_per_dim_stderr",
+    "chain_bound_steps",
     *(f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")),
 )
 #: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.

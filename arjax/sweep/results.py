@@ -46,6 +46,7 @@ STDERR_OF = {
     "negative_elbo_nats": "negative_elbo_stderr",
     "k_step_bound_nats": "k_step_bound_stderr",
     "importance_bound_nats": "importance_bound_stderr",
+    "chain_bound_nats": "chain_bound_stderr",
 }
 #: Fields of a config that the tables and the curves need.
 _FIELDS = (

@@ -14,7 +14,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import from_arrays
-from arjax.evaluation.bounds import importance_scores
+from arjax.evaluation.bounds import importance_scores, sampled_scores
 from arjax.models import Choice, make_any_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import all_values
@@ -334,7 +334,7 @@ def test_scores_whose_exponentials_are_no_bound():
     with pytest.raises(UserError, match="no bounds with chains"):
         make_objective("iwae").check(model)
     with pytest.raises(UserError, match="no bounds with chains inside"):
-        importance_scores(model, None, None, "test", samples=2, batch_size=2, seed=0)
+        sampled_scores(model, None, None, "test", samples=2, batch_size=2, seed=0)
     mixture = make_any_model(EVENT, Choice("mixture", parts={"a": chain, "b": Choice(network="made")}))
     inside = latent_model(prior=Choice("mixture", parts={"a": Choice("gaussian_chain", {}, "transformer", sizes)}))
     assert (model.kind, mixture.kind, inside.kind) == ("bound", "estimate", "estimate")

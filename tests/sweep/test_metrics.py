@@ -50,7 +50,7 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     numbers = {name for name, value in results.items() if isinstance(value, int | float)}
     numbers |= {f"{split}{name}" for name in set().union(*texts, frames) for split in ("", "validation_")}
     steps = ("k_steps", "k_step_bound_nats", "k_step_bound_stderr")  # of networks that predict several steps
-    latent = {name for name in SCORES if name.startswith("importance_") or name == "active_units"}
+    latent = {name for name in SCORES if name.startswith(("importance_", "chain_bound_")) or name == "active_units"}
     terms = {f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")}  # of bounds
     numbers |= {f"{split}{name}" for name in {*steps, *latent, *terms} for split in ("", "validation_")}
     assert numbers == {*SCORES, *OF_A_RUN}
