@@ -1,8 +1,8 @@
 """A table of yours of real values under one of six recipes; configs/sweeps/real_table.py trains all and compares them.
 
 MADE (Germain et al., 2015) with mixtures of Gaussians in its conditionals (as RNADE, Uria et al., 2013), with splines
-(Durkan et al., 2019), a flow of affine blocks over such a MADE (Papamakarios et al., 2017), and whole-row mixtures of
-nearly linear Gaussians for very few rows. `large` is for ten thousands of rows, `strong` for hundreds.
+(Durkan et al., 2019), a flow of affine blocks over such a MADE (Papamakarios et al., 2017). For hundreds of rows:
+`strong` dropout, a `small` MADE that is nearly linear, and five of them as `members` of a mixture of whole rows.
 
 Scales have a floor, log s >= `floor` in units of a column's standard deviation, e^-4.6 = 0.01 by default. Rounded
 columns need it: a density at values that repeat can be made as high as the floor allows, and says nothing then. Give
@@ -16,14 +16,14 @@ experiments/continuous_density, section on tables.
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, network_config, parse_arg, part, pick
 
-#: hidden sizes, dropout, weight decay, learning rate, most steps, batch size
+#: hidden sizes, dropout, weight decay, learning rate, most steps, components
 RECIPES = {
-    "mixture": ((128, 128), 0.1, 0.01, 2e-3, 4000, 100),
-    "large": ((256, 256), 0.0, 0.01, 2e-3, 10000, 250),
-    "strong": ((128, 128), 0.4, 0.05, 2e-3, 4000, 100),
-    "spline": ((128, 128), 0.1, 0.01, 2e-3, 4000, 100),
-    "flow": ((128, 128), 0.1, 0.01, 2e-3, 4000, 100),
-    "linear": ((8,), 0.0, 0.05, 5e-3, 3000, 100),
+    "mixture": ((128, 128), 0.1, 0.01, 2e-3, 4000, 15),
+    "strong": ((128, 128), 0.4, 0.05, 2e-3, 4000, 15),
+    "small": ((8,), 0.0, 0.05, 5e-3, 3000, 3),
+    "members": ((8,), 0.0, 0.05, 5e-3, 3000, 1),
+    "spline": ((128, 128), 0.1, 0.01, 2e-3, 4000, 0),
+    "flow": ((128, 128), 0.1, 0.01, 2e-3, 4000, 10),
 }
 
 
@@ -34,13 +34,13 @@ def get_config(arg=""):
     """
     files = {"file": "", "validation": "", "test": "", "delimiter": ","}
     arg = parse_arg(arg, smoke=False, recipe=pick(RECIPES, "mixture"), floor=-4.6, **files)
-    sizes, dropout, decay, learning_rate, steps, batch_size = RECIPES[arg.recipe]
+    sizes, dropout, decay, learning_rate, steps, components = RECIPES[arg.recipe]
     paths = {"path": arg.file, "validation_path": arg.validation, "test_path": arg.test, "delimiter": arg.delimiter}
     config = base_config()
     config.dataset = dataset_config("table", **paths) if arg.file else dataset_config("wine_quality")
     options = {"hidden_sizes": (16,) if arg.smoke else sizes, "activation": "gelu", "dropout": dropout}
-    mixture = f"gaussian_mixture(components=15, min_log_scale={arg.floor})"
-    if arg.recipe == "linear":
+    mixture = f"gaussian_mixture(components={components}, min_log_scale={arg.floor})"
+    if arg.recipe == "members":
         config.model = model_config("mixture")
         member = {"conditional": f"gaussian(min_log_scale={arg.floor})"}
         config.parts = {f"member_{k}": part("made", member, **options) for k in range(5)}
@@ -51,11 +51,11 @@ def get_config(arg=""):
         config.parts = {"base": part("made", {"conditional": mixture}, **options)}
     elif arg.recipe == "spline":
         config.model.conditional = f"spline(bins=16, min_log_scale={arg.floor})"
-    elif arg.recipe != "linear":
+    elif arg.recipe != "members":
         config.model.conditional = mixture
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.05)
     config.optimizer.update(clip_norm=1.0, weight_decay=decay)
-    config.train.update(steps=steps, batch_size=batch_size, steps_per_dispatch=50, log_every=500, eval_every=100)
+    config.train.update(steps=steps, batch_size=100, steps_per_dispatch=50, log_every=500, eval_every=100)
     config.train.update(checkpoint_every=1000, ema_decay=0.98, patience=15)
     config.evaluate.batch_size = 500
     return apply_smoke(config) if arg.smoke else config

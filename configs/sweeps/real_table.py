@@ -14,11 +14,11 @@ from arjax.sweep import Mixture, Run
 #: name -> words
 RECIPES = {
     "mixture": "MADE, 15 Gaussians",
-    "large": "MADE, 15 Gaussians, large",
     "strong": "MADE, 15 Gaussians, strong dropout",
+    "small": "small MADE, 3 Gaussians",
+    "members": "5 small MADEs, mixed",
     "spline": "MADE, splines",
-    "flow": "flow over MADE, 15 Gaussians",
-    "linear": "5 linear Gaussians, mixed",
+    "flow": "flow over MADE, 10 Gaussians",
 }
 
 
