@@ -27,7 +27,7 @@ def get_config(arg=""):
     config.dataset = dataset_config(arg.data, **DATA[arg.data])
     partition = f"blocks(size={arg.block})"
     config.model = model_config("block_diffusion", partition=partition, score_steps=SCORE_STEPS)
-    sizes = {"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3, "dropout": 0.1}
+    sizes = {"width": 64, "num_layers": 3, "num_heads": 4, "unroll": 3}
     sizes = BLOCK_DENOISERS.get("block_transformer").SMALL if arg.smoke else sizes
     config.network = network_config("block_transformer", "block_diffusion", **sizes)
     config.objective = "teacher_forcing"

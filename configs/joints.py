@@ -19,14 +19,14 @@ from arjax.networks.denoisers import DENOISERS
 
 #: name -> kind of model, its options, its network (of the parts of a mixture), options, learning rate, steps
 KINDS = {
-    "flow": ("flow", {"num_blocks": 4}, "transformer", {"width": 64, "num_layers": 2, "num_heads": 4}, 1e-3, 6000),
+    "flow": ("flow", {"num_blocks": 4}, "transformer", {"width": 64, "num_layers": 2, "num_heads": 4}, 1e-3, 2500),
     "gaussian": (
         "gaussian_chain",
         {"prediction": "levels", "score_steps": 20},
         "unet",
         {"width": 32, "dropout": 0.1},
         2e-3,
-        12000,
+        5000,
     ),
     "absorbing": (
         "discrete_chain",
@@ -34,7 +34,7 @@ KINDS = {
         "transformer",
         {"width": 96, "num_layers": 4, "num_heads": 4, "use_time": False},
         1e-3,
-        12000,
+        3500,
     ),
     "uniform": (
         "discrete_chain",
@@ -42,10 +42,12 @@ KINDS = {
         "transformer",
         {"width": 96, "num_layers": 4, "num_heads": 4},
         1e-3,
-        12000,
+        3500,
     ),
     "mixture": ("mixture", {}, "made", {"hidden_sizes": (100,)}, 1e-3, 4000),
 }
+#: steps of each example in the bound of a chain on the test split
+SAMPLES = {"gaussian_chain": 200, "discrete_chain": 64}
 
 
 def get_config(arg=""):
@@ -67,5 +69,6 @@ def get_config(arg=""):
     config.objective = "teacher_forcing"
     config.optimizer.update(name="adamw", learning_rate=rate, schedule="cosine", warmup_steps=200, weight_decay=0.01)
     config.train.update(steps=steps, batch_size=64, log_every=200, eval_every=400, ema_decay=0.999)
+    config.evaluate.samples = 4 if arg.smoke and kind.endswith("chain") else SAMPLES.get(kind, 0)
     config.sample.num = 36
     return apply_smoke(config) if arg.smoke else config

@@ -30,10 +30,10 @@ OPTIONS = {
 
 def get_config(arg=""):
     """The config of a model with latents; the arguments are described above."""
-    data, recipe = pick(DATA, "mnist"), pick(RECIPES, "burda")
-    prior, likelihood = pick(("constant", *OPTIONS), "constant"), pick(("independent", *OPTIONS), "independent")
-    own = {"data": data, "recipe": recipe, "prior": prior, "likelihood": likelihood}
-    arg = parse_arg(arg, smoke=False, latents=50, samples=1, layers=1, epochs=0.0, **own)
+    parts = {"prior": pick(("constant", *OPTIONS), "constant")}
+    parts["likelihood"] = pick(("independent", *OPTIONS), "independent")
+    own = {"latents": 50, "samples": 1, "layers": 1, "epochs": 0.0}
+    arg = parse_arg(arg, smoke=False, data=pick(DATA, "mnist"), recipe=pick(RECIPES, "burda"), **own, **parts)
     config = base_config()
     name, epochs, samples = DATA[arg.data]
     config.dataset = dataset_config(name)
@@ -47,7 +47,8 @@ def get_config(arg=""):
         outer = inner | {"prior": part(model=model_config("latent", latents=(arg.latents,)), parts=inner)}
     if arg.likelihood != "independent":
         outer = outer | {"likelihood": _network(arg.likelihood, arg.smoke)}
-    config.model = model_config("latent", latents=(100 if arg.layers == 2 else arg.latents,))
+    latents = 100 if arg.layers == 2 else arg.latents
+    config.model = model_config("latent", latents=(latents,), score_samples=arg.samples)
     config.parts = outer
     config.objective = f"iwae(samples={arg.samples})" if arg.samples > 1 else "elbo"
     config.optimizer = optimizer_config(optimizer, learning_rate=rate)

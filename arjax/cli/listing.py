@@ -13,7 +13,7 @@ from arjax.data import DATASETS
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.models import MODEL_KINDS
 from arjax.networks import NETWORKS
-from arjax.networks.denoisers import DENOISERS
+from arjax.networks.denoisers import BLOCK_DENOISERS, DENOISERS
 from arjax.objectives import OBJECTIVES
 from arjax.reporting.tables import print_table
 from arjax.reporting.writers import WRITERS
@@ -27,6 +27,7 @@ REGISTRIES: dict[str, Registry] = {
     "kinds": MODEL_KINDS,
     "networks": NETWORKS,
     "denoisers": DENOISERS,
+    "block_denoisers": BLOCK_DENOISERS,
     "conditionals": CONDITIONALS,
     "orderings": ORDERINGS,
     "partitions": PARTITIONS,
@@ -59,7 +60,7 @@ def print_components() -> None:
     """Prints a table of each kind: name, first sentence of the docstring, options with their defaults."""
     for kind, registry in _with_installed().items():
         rows = [(name, registry.about(name), options_text(registry.options(name))) for name in registry]
-        print_table((registry.kind, "", "options"), rows, title=kind.capitalize())
+        print_table((registry.kind, "", "options"), rows, title=kind.replace("_", " ").capitalize())
     print(f"Configs\n  {', '.join(sorted(config_names()))}")
 
 

@@ -18,7 +18,7 @@ import dataclasses
 import difflib
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -30,10 +30,12 @@ from arjax.core.values import parse_value
 
 
 class RunConfig(ConfigDict):
-    """A config that imports its plugins as soon as they are named: the next line may use their components."""
+    """A config that imports its plugins as soon as they are named: the next line may use their components. Its
+    parts are its own: one that stands under two names is two parts, whose fields are set apart.
+    """
 
     def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, value)
+        super().__setitem__(key, own_sections(value) if key == "parts" else value)
         if key == "plugins":
             import_plugins(value)
 
@@ -41,6 +43,13 @@ class RunConfig(ConfigDict):
         return self.eq_as_configdict(other)
 
     __hash__ = None
+
+
+def own_sections(value: Any) -> Any:
+    """Sections that are shared with no other config, nor with one another; other values as they are."""
+    if not isinstance(value, ConfigDict | Mapping):
+        return value
+    return ConfigDict({key: own_sections(value[key]) for key in value}).lock()
 
 
 def base_config() -> ConfigDict:

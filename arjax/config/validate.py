@@ -168,19 +168,27 @@ def _check_model(section: ConfigDict, name: str) -> None:
     from arjax.models import MODEL_KINDS
     from arjax.models.kinds import networks_of
 
+    if not isinstance(section, ConfigDict):
+        raise UserError(f"{name} must be a part, made with part(...), not {section!r}")
     for needed in ("model", "network", "parts"):
         if not isinstance(section.get(needed, None), ConfigDict):
             raise UserError(f"{name} lacks the section {needed!r}: make it with part(...)")
+    for other in section if "." in name else ():
+        if other not in ("model", "network", "parts"):
+            raise UserError(f"{name} has no field {other!r}: a part has model, network and parts")
     options = section.model.to_dict()
     if "kind" not in options:
         raise UserError(f"{name}.model names no kind: make it with model_config(...)")
     kind = options.pop("kind")
     lacking = sorted(MODEL_KINDS.resolve(kind, options).keys() - options)
     if lacking:
+        field = f"{name}.model.{lacking[0]}".removeprefix("config.")
         raise UserError(
-            f"the config lacks the field {name.partition('.')[2]}model.{lacking[0]}: start from base_config()"
+            f"the config lacks the field {field!r}: start from base_config(), or make a part with part(...)"
         )
     networks, options = networks_of(kind), section.network.to_dict()
+    if "name" not in options:
+        raise UserError(f"{name}.network has no name: make it with part(...)")
     chosen = options.pop("name")
     if networks is not None:
         if not chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.batches import eval_batches
 from arjax.models import AutoregressiveModel, LatentModel, Model
+from arjax.models.chains import Chain
 from arjax.models.checks import as_values
 
 #: Examples from which the latents are described, and the variance of a mean from which a latent is active.
@@ -72,9 +74,61 @@ def _log_scale(dataset: Dataset, batch: Batch) -> np.ndarray | float:
 
 
 def check_samples(model: Model) -> None:
-    """Raises `UserError` unless the model has latents, of which several can be drawn."""
+    """Raises `UserError` unless the model has latents, of which several can be drawn, or is a chain."""
+    if isinstance(model, Chain):
+        return
     if not isinstance(model, LatentModel):
-        raise UserError("config.evaluate.samples counts latents of each example: it needs a model of the kind latent")
+        raise UserError(
+            "config.evaluate.samples counts the latents of an example, or the steps of a chain: it needs a model of "
+            "the kind latent, or a chain"
+        )
+    if not model.mixes:
+        raise UserError(
+            "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it to 0"
+        )
+
+
+def sampled_scores(
+    model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, batch_size: int, seed: int
+) -> dict[str, Any]:
+    """The bound of a split that takes more work than a score: of latents `importance_scores`, of a chain
+    `chain_scores`; raises `UserError` for other models.
+    """
+    check_samples(model)
+    scores = chain_scores if isinstance(model, Chain) else importance_scores
+    return scores(model, params, dataset, split, samples=samples, batch_size=batch_size, seed=seed)
+
+
+def chain_scores(
+    model: Chain, params: Any, dataset: Dataset, split: str, *, samples: int, batch_size: int, seed: int
+) -> dict[str, Any]:
+    """The bound of a chain with less noise than its score: from `samples` steps of each example, evenly spread, or from
+    all T where these are no more.
+
+    Returns:
+      `chain_bound_nats`, `chain_bound_stderr` (over examples, with the noise of the steps), the same per scalar of an
+      event as `chain_bound_bits_per_dim`, and `chain_bound_steps`.
+    """
+    steps = min(samples, model.num_steps)
+    model = dataclasses.replace(model, score_steps=0 if steps == model.num_steps else steps)
+
+    def log_prob(model: Chain, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return model.score(params, batch, key=key).log_prob, _scored_sites(batch)
+
+    mean, stderr = split_bound(model, params, dataset, split, log_prob, batch_size=batch_size, seed=seed)
+    return _per_dim("chain_bound", model, mean, stderr) | {"chain_bound_steps": steps}
+
+
+def _scored_sites(batch: Batch) -> jax.Array:
+    """The scored sites of each example, [B]; 1 without a mask."""
+    return jnp.ones(len(batch)) if batch.mask is None else (batch.mask > 0).reshape(len(batch), -1).sum(-1)
+
+
+def _per_dim(name: str, model: Model, mean: float, stderr: float) -> dict[str, float]:
+    """A bound in nats, and in bits for each scalar of an event."""
+    bits = 1 / (math.log(2) * model.event.num_dims)
+    per_dim = {f"{name}_bits_per_dim": bits * mean, f"{name}_bits_per_dim_stderr": bits * stderr}
+    return {f"{name}_nats": mean, f"{name}_stderr": stderr} | per_dim
 
 
 def importance_scores(
@@ -85,25 +139,14 @@ def importance_scores(
     Returns:
       `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scalar of an event as
       `importance_bound_bits_per_dim`, and `importance_samples` k; the entries of `latent_units`.
-
-    Raises:
-      UserError: the model has no latents.
     """
-    check_samples(model)
 
     def log_prob(model: LatentModel, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        sites = np.ones(len(batch)) if batch.mask is None else (batch.mask > 0).reshape(len(batch), -1).sum(-1)
-        return model.importance_bound(params, batch, key, samples), sites
+        return model.importance_bound(params, batch, key, samples), _scored_sites(batch)
 
     mean, stderr = split_bound(model, params, dataset, split, log_prob, batch_size=batch_size, seed=seed)
-    bits = 1 / (math.log(2) * model.event.num_dims)
-    return {
-        "importance_bound_nats": mean,
-        "importance_bound_stderr": stderr,
-        "importance_bound_bits_per_dim": bits * mean,
-        "importance_bound_bits_per_dim_stderr": bits * stderr,
-        "importance_samples": samples,
-    } | latent_units(model, params, dataset, split, seed)
+    found = _per_dim("importance_bound", model, mean, stderr) | {"importance_samples": samples}
+    return found | latent_units(model, params, dataset, split, seed)
 
 
 def latent_units(model: LatentModel, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:

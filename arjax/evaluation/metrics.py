@@ -5,6 +5,8 @@ from __future__ import annotations
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 
+#: The terms of bounds, in nats: of models with latents, of chains, of flows.
+TERMS = ("reconstruction", "kl", "importance", "prior", "diffusion", "dequantisation", "log_det", "base")
 #: The numbers that `evaluate` returns. Some depend on the data: texts have characters, sequences of vectors frames.
 SCORES = (
     "nll_nats",
@@ -36,10 +38,12 @@ SCORES = (
     "importance_bound_bits_per_dim_stderr",
     "importance_samples",
     "active_units",
-    "reconstruction_nats",
-    "reconstruction_stderr",
-    "kl_nats",
-    "kl_stderr",
+    "chain_bound_nats",
+    "chain_bound_stderr",
+    "chain_bound_bits_per_dim",
+    "chain_bound_bits_per_dim_stderr",
+    "chain_bound_steps",
+    *(f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")),
 )
 #: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.
 OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)

@@ -106,6 +106,8 @@ def load_model(path: str | os.PathLike) -> SavedModel:
     except UnknownNameError as error:
         raise UserError(f"the model in {str(path)!r} has an {error}; import its module first") from error
     flat = {name.removeprefix("params/"): array for name, array in tensors.items() if name.startswith("params/")}
+    shapes = traverse_util.flatten_dict(model.param_shapes, sep="/", keep_empty_nodes=True)
+    flat |= {name: leaf for name, leaf in shapes.items() if leaf is traverse_util.empty_node}  # no tensor tells of them
     params = traverse_util.unflatten_dict(flat, sep="/")
     check_params(model.param_shapes, params)
     params = jax.tree.map(jax.numpy.asarray, params)

@@ -32,6 +32,10 @@ class Model(Protocol):
     kind: str
     #: The orders that it is scored by, where these are several; else None.
     orders: Orders | None
+    #: Whether the mean of exp(score) is at most p(x | c): then the log of a mean over several draws is a bound, too.
+    mixes: bool
+    #: Whether a score draws discrete latents, through which its gradient does not flow.
+    discrete_latents: bool
 
     @property
     def event(self) -> EventSpec:
@@ -63,6 +67,8 @@ class BaseModel:
 
     kind: ClassVar[str]
     orders: ClassVar[Orders | None] = None
+    mixes: ClassVar[bool] = True
+    discrete_latents: ClassVar[bool] = False
 
     @property
     def num_params(self) -> int:

@@ -30,7 +30,7 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.models.block_draws import draw_blocks
 from arjax.models.chains import STATIC, Chain, Params, StepTerms
-from arjax.models.checks import check_key
+from arjax.models.checks import as_mask, check_key
 from arjax.models.discrete_processes import lowest
 from arjax.models.kinds import MODEL_CLASSES
 from arjax.networks.denoisers import BlockTransformer
@@ -143,6 +143,16 @@ class BlockDiffusion(Chain):
         by_block_BS = jnp.take(costs_BD, blocks_SM, axis=1, mode="fill", fill_value=0.0).sum(-1)
         left_BS, next_BS = self.counts_at(t_BS), self.counts_at(t_BS - 1)
         return (left_BS - next_BS) / left_BS * by_block_BS
+
+    def weights(self, batch):
+        """Blocks without a site of the mask count nothing. All others are scored whole, which is at most the
+        log-probability of their sites in the mask, given the others or not: values are discrete.
+        """
+        if batch.mask is None:
+            return 1.0
+        asked_BD = jnp.asarray(as_mask(self.event, batch.mask, len(batch.x))).reshape(len(batch.x), -1)
+        blocks_SM = jnp.asarray(self.factorization.blocks)
+        return jnp.take(asked_BD, blocks_SM, axis=1, mode="fill", fill_value=False).any(-1).astype(jnp.float32)
 
     def prior_log_prob(self, params, x):
         """0: after T steps all sites are masked."""

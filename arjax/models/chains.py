@@ -63,6 +63,8 @@ class Chain(BaseModel):
     """
 
     kind: ClassVar[str] = "bound"
+    #: The mean of its scores is the bound; that of their exponentials may be above p(x).
+    mixes: ClassVar[bool] = False
     #: Whether its steps have an error of predicted noise, which an objective may take in place of the bound.
     HAS_ERROR: ClassVar[bool] = False
     #: Whether a draw may go from any step to the data, or from step 1 alone.
@@ -126,21 +128,28 @@ class Chain(BaseModel):
         """The terms of one step t int[B, *times_shape] of 1, ..., T for each example, with x_t drawn by its key."""
         raise NotImplementedError
 
-    def _arguments(self, params: Params, batch: Batch, key: Any) -> tuple[jax.Array, Any]:
-        """The checked values and context of a batch."""
-        check_params(self.param_shapes, params)
+    def weights(self, batch: Batch) -> jax.Array | float:
+        """Whether the terms of each part count, [B, *times_shape], or 1 for all; `UserError` for a mask that it cannot
+        score.
+        """
         if batch.mask is not None:
             raise UserError("a chain makes all sites noisy together: it cannot score those of a mask alone")
+        return 1.0
+
+    def _arguments(self, params: Params, batch: Batch, key: Any) -> tuple[jax.Array, Any, jax.Array | float]:
+        """The checked values, context and weights of a batch."""
+        check_params(self.param_shapes, params)
+        weights = self.weights(batch)
         if key is None:
             raise UserError("the bound of a chain is an expectation over noise: give a random `key`")
         check_key(key)
-        return as_values(self.event, batch.x), as_context(self.context_spec, batch.context, len(batch.x))
+        return as_values(self.event, batch.x), as_context(self.context_spec, batch.context, len(batch.x)), weights
 
     def estimate(self, params: Params, batch: Batch, *, key: Any, num: int, train: bool) -> tuple[Score, jax.Array]:
         """An unbiased estimate of the bound from `num` stratified random steps per example, and the mean over these
         steps of the squared error of the noise, float32[B]; `train` switches dropout on.
         """
-        x, context = self._arguments(params, batch, key)
+        x, context, weights = self._arguments(params, batch, key)
         step_key, noise_key, dropout = jax.random.split(key, 3)
         size = num * len(x)
         t_N = stratified_steps(step_key, len(x) * math.prod(self.times_shape), num, self.num_steps)
@@ -154,7 +163,7 @@ class Chain(BaseModel):
         keys_N = jax.vmap(lambda k: step_keys(keys_B, k))(jnp.arange(num)).reshape(size)
         terms = self.step_terms(params, repeated(x), t_N, keys_N, *more)
         log_prob, t = (leaf.reshape(num, len(x), -1) for leaf in (self.num_steps * terms.log_prob, t_N))
-        return self._score(params, x, log_prob, t), terms.error.reshape(num, -1).mean(0)
+        return self._score(params, x, weights * log_prob, t), terms.error.reshape(num, -1).mean(0)
 
     def _score(self, params: Params, x: jax.Array, log_prob_KBP: jax.Array, t_KBP: jax.Array) -> Score:
         """The score whose steps have, on average over K, these terms; P parts of an example are added."""
@@ -169,13 +178,13 @@ class Chain(BaseModel):
     @takes_params
     def bound(self, params: Params, batch: Batch, key: jax.Array) -> Score:
         """The bound with the whole sum over t, and one draw of x_t for each: T network calls, in a scan."""
-        x, context = self._arguments(params, batch, key)
+        x, context, weights = self._arguments(params, batch, key)
         keys_B = example_keys(key, len(x))
 
         def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
             t_B = jnp.full((len(x), *self.times_shape), t)
             log_prob_B = self.step_terms(params, x, t_B, step_keys(keys_B, t), context).log_prob
-            log_prob_B = log_prob_B.reshape(len(x), -1).sum(-1)
+            log_prob_B = (weights * log_prob_B.reshape(len(x), -1)).sum(-1)
             later, first = state
             return (later + jnp.where(t > 1, log_prob_B, 0.0), first + jnp.where(t == 1, log_prob_B, 0.0)), None
 

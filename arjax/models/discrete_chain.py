@@ -84,6 +84,8 @@ class DiscreteChain(Chain):
             raise UserError("the process 'uniform' needs a list of the probabilities of each value: take categorical")
         if self.process == "uniform" and isinstance(self.denoiser, AnyOrderDenoiser):
             raise UserError("the process 'uniform' has no masks, by which this network would tell noise from values")
+        if self.process == "rounds" and self.schedule != "linear":
+            raise UserError(f"rounds have equal sizes, and no schedule {self.schedule!r}: leave it at linear")
         if self.process == "rounds" and self.num_steps > self.event.num_sites:
             raise UserError(f"{self.event.num_sites} sites are revealed in as many rounds at most: lower num_steps")
 

@@ -75,6 +75,16 @@ class FlowModel(BaseModel):
         return "bound" if base == "exact" and self.dequantisation else base
 
     @property
+    def mixes(self) -> bool:
+        """Where it is so of the base."""
+        return self.base is None or self.base.mixes
+
+    @property
+    def discrete_latents(self) -> bool:
+        """Whether the base has some."""
+        return self.base is not None and self.base.discrete_latents
+
+    @property
     def event(self) -> EventSpec:
         """Shape and kind of one example."""
         return self.dequantisation.event if self.dequantisation else self.blocks[0].event
@@ -131,9 +141,11 @@ class FlowModel(BaseModel):
 
     def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
         """Raises `UserError` for samplers that invert no block, and for options that a flow does not have."""
-        inverting_sampler(sampler)
+        invert = inverting_sampler(sampler)
         as_temperature(temperature)
         self.refuse(options)
+        if self.base is not None:
+            self.base.check_draws(invert, temperature)
 
     def draw(
         self,
@@ -190,5 +202,7 @@ def _check(blocks: tuple[AutoregressiveModel, ...], base: Model | None, dequanti
             raise UserError("all blocks of a flow have the same event and context, and one order each")
     if base is not None and (base.event != event or base.context_spec not in (context, NO_CONTEXT)):
         raise UserError("the base of a flow has the event of the blocks, and their context or none")
+    if base is not None and base.orders is not None:
+        raise UserError("the base of a flow has one order")
     if dequantisation is not None and dequantisation.real_event != event:
         raise UserError(f"the blocks of a flow of these levels have the event {dequantisation.real_event.in_words}")

@@ -125,7 +125,10 @@ class Assembly:
             examples=self.examples if event is None or event == self.event else None,
         )
         try:
-            return assemble(own)
+            found = assemble(own)
+            if found.orders is not None:
+                raise UserError("a part is trained and scored under one order: leave out its orders")
+            return found
         except UserError as error:
             raise UserError(f"the {name} of the kind {kind!r}: {error}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,16 +58,36 @@ class LatentModel(BaseModel):
       prior: p(z | c), any model.
       likelihood: p(x | z, c), any model; z is the part "z" of its context.
       posterior: q(z | x, c), a network that reads x, the part "x" of its context, and no site of z.
+      score_samples: k of the scores outside of training, which are L_k: 1, the evidence lower bound.
     """
 
     prior: Model
     likelihood: Model
     posterior: AutoregressiveModel
-
-    kind: ClassVar[str] = "bound"
+    score_samples: int = dataclasses.field(default=1, metadata={"static": True})
 
     def __repr__(self) -> str:
         return f"LatentModel(prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r})"
+
+    @property
+    def kind(self) -> str:
+        """A bound, or an estimate where a part has no more."""
+        return "estimate" if "estimate" in (self.prior.kind, self.likelihood.kind) else "bound"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the exponential of a weight has a mean of at most p(x): where it is so of both parts."""
+        return self.prior.mixes and self.likelihood.mixes
+
+    @property
+    def discrete_latents(self) -> bool:
+        """Whether z is discrete, or latents of a part are."""
+        return self.latent_event.is_discrete or self.discrete_latents_of_parts
+
+    @property
+    def discrete_latents_of_parts(self) -> bool:
+        """Whether the prior or the likelihood has discrete latents itself."""
+        return self.prior.discrete_latents or self.likelihood.discrete_latents
 
     @property
     def event(self) -> EventSpec:
@@ -75,20 +95,19 @@ class LatentModel(BaseModel):
         return self.likelihood.event
 
     @property
-    def latent_event(self) -> EventSpec:
-        """Shape and kind of z."""
-        return self.prior.event
-
-    @property
     def context_spec(self) -> ContextSpec:
         """The context c, without z."""
         return self.prior.context_spec
 
+    @property
+    def latent_event(self) -> EventSpec:
+        """Shape and kind of z."""
+        return self.prior.event
+
     def init(self, key: jax.Array) -> Params:
         """Parameters of the three parts by their names."""
-        keys = jax.random.split(key, 3)
         parts = {"prior": self.prior, "likelihood": self.likelihood, "posterior": self.posterior}
-        return {name: part.init(k) for (name, part), k in zip(parts.items(), keys, strict=True)}
+        return {name: parts[name].init(k) for name, k in zip(parts, jax.random.split(key, 3), strict=True)}
 
     def weights(self, params: Params, batch: Batch, key: jax.Array, num: int = 1, *, train: bool = False) -> Weights:
         """`num` latents of each example from q(z | x), and the terms of their weights; see `Weights`."""
@@ -102,8 +121,8 @@ class LatentModel(BaseModel):
         many = jax.tree.map(lambda leaf: _repeated(leaf, num), batch.replace(weight=None))
         flat = z.reshape(-1, *self.latent_event.shape)
         log_prior = self.prior.score(params["prior"], Batch(flat, many.context), key=keys[1], train=train).log_prob
-        given = many.replace(context={**many.context, LATENT: flat})
-        log_x = self.likelihood.score(params["likelihood"], given, key=keys[2], train=train).log_prob
+        many = many.replace(context={**many.context, LATENT: flat})
+        log_x = self.likelihood.score(params["likelihood"], many, key=keys[2], train=train).log_prob
         return Weights(z, log_x.reshape(num, -1), log_prior.reshape(num, -1), log_q)
 
     def _posterior(self, params: Params, batch: Batch, train: bool, key: jax.Array | None) -> tuple[Any, jax.Array]:
@@ -114,20 +133,23 @@ class LatentModel(BaseModel):
         return self.posterior.head(params, train, key), features
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """The evidence lower bound with one latent for each example; its terms are `reconstruction` and `kl`.
-
-        Its mean over keys is the bound. Raises `UserError` without a `key`.
+        """The evidence lower bound with one latent for each example, or L_k with `score_samples`; its mean over keys is
+        the bound. Terms: `reconstruction`, `kl`, and what L_k gains on these, `importance`. It needs a `key`.
         """
-        found = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), train=train)
-        terms = {"reconstruction": -found.reconstruction[0], "kl": (found.log_posterior - found.log_prior)[0]}
-        return Score(found.log_weight[0], self.kind, terms)
+        num = 1 if train else self.score_samples
+        found = self.weights(params, batch, key_needed(key, "the score of a latent model is drawn"), num, train=train)
+        log_w_kB = found.log_weight
+        value = jax.nn.logsumexp(log_w_kB, 0) - math.log(num)
+        kl = (found.log_posterior - found.log_prior).mean(0)
+        terms = {"reconstruction": -found.reconstruction.mean(0), "kl": kl}
+        return Score(value, self.kind, terms | ({"importance": log_w_kB.mean(0) - value} if num > 1 else {}))
 
     def importance_bound(
         self, params: Params, batch: Batch, key: jax.Array, samples: int, at_once: int = 50
     ) -> jax.Array:
         """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of `at_once`.
 
-        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1).
+        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts whose scores mix (`mixes`).
         """
         at_once = min(at_once, samples)
 
@@ -169,13 +191,10 @@ class LatentModel(BaseModel):
         """z from the prior, then x from the likelihood by the sampler; `latents` [B, *shape of z] stand for the former.
 
         Other options, such as `temperature`, are those of the draw from the likelihood. The calls of both are counted.
-
-        Raises:
-          UserError: observed sites: their posterior is not known. Otherwise as the draws of the parts.
+        Raises `UserError` for observed sites, whose posterior is not known, and as the draws of the parts.
         """
         self.refuse({"given": given, "observed": observed})
-        num = num_keys(keys)
-        context = as_context(self.context_spec, context, num, one_for_all=True) or {}
+        context = as_context(self.context_spec, context, num_keys(keys), one_for_all=True) or {}
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         place = {"place": options["place"]} if "place" in options else {}
         stats = {}
@@ -195,6 +214,5 @@ class LatentModel(BaseModel):
         return self.likelihood.prepare_sampler(sampler, params["likelihood"], resources)
 
 
-def _repeated(leaf: jax.Array, num: int) -> jax.Array:
-    """[B, ...] -> [num * B, ...], all examples once and then again."""
+def _repeated(leaf: jax.Array, num: int) -> jax.Array:  # [B, ...] -> [num * B, ...]
     return jnp.broadcast_to(leaf, (num, *leaf.shape)).reshape(-1, *leaf.shape[1:])

@@ -55,6 +55,8 @@ def make_flow(
         raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
     if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
         raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
+    if event.kind == "real" and scaling != "plain":
+        raise UserError(f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}")
     dequantisation = None if event.kind == "real" else Dequantisation(event, scaling)
     of_blocks = event if dequantisation is None else dequantisation.real_event
     more = {"context": context, "partition": partition, "conditional": conditional, "dtype": dtype, "data": data}

@@ -43,12 +43,20 @@ SMALL = {
 
 @model_kind("latent", networks=None, small=SMALL)
 def make_latent(
-    assembly: Assembly, *, latents: tuple[int, ...] = (50,), values: str = "real", num_levels: int = 0
+    assembly: Assembly,
+    *,
+    latents: tuple[int, ...] = (50,),
+    values: str = "real",
+    num_levels: int = 0,
+    score_samples: int = 1,
 ) -> LatentModel:
     """Latents z, never seen: the integral of p(z) p(x | z); parts prior, likelihood and posterior. A bound.
 
     `latents`: shape of z. `values`: real, binary, levels or tokens; the latter two have `num_levels`.
+    `score_samples`: k of the scores, validation among them; as many as `iwae` has.
     """
+    if score_samples < 1:
+        raise UserError(f"score_samples of the kind 'latent' must be at least 1, not {score_samples}")
     assembly.only("prior", "likelihood", "posterior")
     z = EventSpec(latents, (), values, num_levels or None)
     clash = {LATENT, DATA} & {name for name, _ in assembly.context.parts}
@@ -64,7 +72,7 @@ def make_latent(
         check_posterior(posterior)
     except UserError as error:
         raise UserError(f"the posterior of the kind 'latent': {error}") from error
-    return LatentModel(prior, likelihood, posterior)
+    return LatentModel(prior, likelihood, posterior, score_samples)
 
 
 def _with(context: ContextSpec, name: str, part: EventSpec) -> ContextSpec:

@@ -36,7 +36,7 @@ class MixtureModel(BaseModel):
 
     The mixture of bounds is a bound. Where members draw terms of their scores, it is the mean of the score that is one:
     for draws L_k of which E[exp(L_k)] is at most p_k (an ELBO of one latent, dequantisation) by the concavity of the
-    logarithm; for others (a loss at one random time) the mixture of single draws need not be one.
+    logarithm. With others (chains) the mixture of single draws need not be one: it is an estimate.
 
     Attributes:
       members: the models.
@@ -55,9 +55,19 @@ class MixtureModel(BaseModel):
 
     @property
     def kind(self) -> str:
-        """The kind of its scores: exact where all members are, an estimate where one is, else a bound."""
-        kinds = {member.kind for member in self.members}
-        return "estimate" if "estimate" in kinds else "bound" if "bound" in kinds else "exact"
+        """The kind of its scores: exact where all members are; a bound where all others are bounds that mix."""
+        kinds = {member.kind for member in self.members} - {"exact"}
+        return "exact" if not kinds else "bound" if kinds == {"bound"} and self.mixes else "estimate"
+
+    @property
+    def mixes(self) -> bool:
+        """Where it is so of all members."""
+        return all(member.mixes for member in self.members)
+
+    @property
+    def discrete_latents(self) -> bool:
+        """Whether a member has some."""
+        return any(member.discrete_latents for member in self.members)
 
     @property
     def event(self) -> EventSpec:
@@ -115,13 +125,14 @@ class MixtureModel(BaseModel):
         context: Any = None,
         temperature: float = 1.0,
         place: Callable[[Any], Any] | None = None,
+        end: int | None = None,
         **options: Any,
     ) -> Draw:
         """One example for each of the keys, by which its member is chosen, with probability proportional to w^(1 / T).
 
         All members draw for all examples, and the chosen one counts: that is K times the work of a member, which
-        `network_calls` says, but programs of one shape whatever is chosen. The temperature and the sampler are also
-        those of the members.
+        `network_calls` says, but programs of one shape whatever is chosen. The temperature, the sampler and the `end`
+        of texts are also those of the members.
 
         Raises:
           UserError: an option that a mixture cannot take, or arguments that do not fit.
@@ -135,6 +146,7 @@ class MixtureModel(BaseModel):
         for k, member in enumerate(self.members):
             of_member = _keys_of(keys, k + 1)
             more = {"sampler": sampler, "context": context, "temperature": temperature}
+            more |= {} if end is None else {"end": end}
             drawn.append(member.draw(params[str(k)], of_member, **more))
         return _chosen(keys, tempered(self.log_weights(params), temperature), drawn)
 
@@ -168,6 +180,8 @@ def _check(members: tuple[Model, ...]) -> None:
                 f"the members of a mixture have one event: member {k} has {member.event.in_words}, "
                 f"and member 0 {members[0].event.in_words}"
             )
+        if member.orders is not None:
+            raise UserError(f"the members of a mixture have one order each, and member {k} has several")
         if member.context_spec != members[0].context_spec:
             raise UserError(f"the members of a mixture have one context, and that of member {k} is another one")
 

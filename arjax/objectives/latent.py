@@ -24,6 +24,11 @@ def _check(name: str, samples: int, least: int, model: Model | None = None) -> N
         return
     if not isinstance(model, LatentModel):
         raise UserError(f"the objective {name!r} trains models with latents, of the kind latent")
+    if model.discrete_latents_of_parts:
+        raise UserError(
+            f"the objective {name!r} follows the draws of discrete latents of the model itself, not of its parts: "
+            "those of its parts have to be real"
+        )
     if model.latent_event.is_discrete and samples < 2:
         raise UserError(
             f"the objective {name!r} needs samples of at least 2 for latents of kind {model.latent_event.kind}: the "
@@ -117,8 +122,12 @@ class Iwae(Objective):
         _check("iwae", self.samples, 2)
 
     def check(self, model: Model) -> None:
-        """Raises `UserError` when the model has no latents."""
+        """Raises `UserError` when the model has no latents, or parts whose scores do not mix."""
         _check("iwae", self.samples, 2, model)
+        if not model.mixes:
+            raise UserError(
+                "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
+            )
 
     def loss(self, model: LatentModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The negative importance-weighted bound."""

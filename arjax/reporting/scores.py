@@ -32,6 +32,9 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     if "importance_bound_nats" in scores:
         bound = _with_stderr(scores["importance_bound_nats"], scores["importance_bound_stderr"], "nats")
         parts.append(f"at most {bound} with {scores['importance_samples']} samples (bound)")
+    if "chain_bound_nats" in scores:
+        bound = _with_stderr(scores["chain_bound_nats"], scores["chain_bound_stderr"], "nats")
+        parts.append(f"at most {bound} from {scores['chain_bound_steps']} steps (bound)")
     for name, unit in UNITS.items():
         if name in scores and (bits or name != "bits_per_dim"):
             parts.append(_with_stderr(scores[name], scores.get(f"{name}_stderr"), unit))

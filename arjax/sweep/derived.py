@@ -13,7 +13,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.reporting.reports import EXACT, is_number
-from arjax.sweep.results import COLUMNS, number, read_results, result_row, validation_of
+from arjax.sweep.results import COLUMNS, number, read_config, read_results, result_row, validation_of
 from arjax.sweep.runs import Run, check_name, check_published
 
 #: Weights of the members of a mixture; all are chosen on validation alone (arjax/population/ensemble.py).
@@ -80,7 +80,6 @@ class Derived:
             "published": number(self.published),
             "published_mark": self.published_mark,
             "device": " and ".join(dict.fromkeys(member.row["device"] for member in members)),
-            "kind": _kind([member.results["kind"] for member in members]),
         }
         own = self._row(members)
         models = " and ".join(dict.fromkeys(member.row["model"] for member in members))
@@ -113,6 +112,7 @@ class Mean(Derived):
         seeds = {member.results["seed"] for member in members}
         over = "seeds" if len(seeds) == len(members) else "runs"
         return {
+            "kind": _kind([member.row["kind"] for member in members]),  # that of the metric
             "model": f"mean of {len(members)} {over}",
             "value": number(value),
             "value_stderr": number(stderr, digits=3),
@@ -166,6 +166,7 @@ class Mixture(Derived):
             validation["validation"] = number(float(validation_N.mean()))
             validation["validation_stderr"] = number(stderr(validation_N), digits=3)
         return validation | {
+            "kind": _kind_of_mixture(members),
             "model": f"{len(members)} mixed, {how}",
             "metric": "nll_nats",
             "value": number(float(nll_N.mean())),
@@ -203,6 +204,22 @@ def _kind(kinds: Sequence[str]) -> str:
     """The kind of a mean or a mixture of scores: exact only where all are, an estimate where one is."""
     others = [kind for kind in kinds if kind != EXACT]
     return EXACT if not others else "estimate" if "estimate" in others else others[0]
+
+
+def _kind_of_mixture(members: Sequence[Member]) -> str:
+    """As `_kind`; an estimate where bounds that are drawn do not mix, see `arjax.models.mixture`."""
+    kind = _kind([member.results["kind"] for member in members])
+    mix = all(_mixes(read_config(member.folder) or {}) for member in members)
+    return kind if kind == EXACT or mix else "estimate"
+
+
+def _mixes(section: Mapping[str, Any]) -> bool:
+    """Whether the kinds of model in a config, or in a part of one, have scores that mix."""
+    from arjax.models.kinds import MODEL_CLASSES
+
+    kind = section["model"]["kind"] if "model" in section and "kind" in section["model"] else "autoregressive"
+    own = kind not in MODEL_CLASSES.names() or MODEL_CLASSES.get(kind).mixes is not False
+    return own and all(map(_mixes, section["parts"].values() if "parts" in section else ()))
 
 
 def member(run: Run, folder: Path) -> Member:

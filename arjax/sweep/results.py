@@ -46,6 +46,7 @@ STDERR_OF = {
     "negative_elbo_nats": "negative_elbo_stderr",
     "k_step_bound_nats": "k_step_bound_stderr",
     "importance_bound_nats": "importance_bound_stderr",
+    "chain_bound_nats": "chain_bound_stderr",
 }
 #: Fields of a config that the tables and the curves need.
 _FIELDS = (
@@ -58,6 +59,8 @@ _FIELDS = (
 def read_config(folder: Path) -> dict[str, Any] | None:
     """`config.json` of a run; None when there is none, or it lacks a field that the tables or the curves need."""
     config = read_json_object(folder / CONFIG_NAME) or {}
+    if not isinstance(config.get("model"), dict):
+        return None
     for section, field, kind in _FIELDS:
         if not isinstance(config.get(section), dict) or not isinstance(config[section].get(field), kind):
             return None

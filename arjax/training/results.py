@@ -16,6 +16,7 @@ EVALUATIONS = "evaluations"
 #: Scores with equal values of these fields are equal.
 _SCORES = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
 _SCORES += ("k_steps", "k_step_bound_nats", "importance_samples", "importance_bound_nats")
+_SCORES += ("chain_bound_steps", "chain_bound_nats")
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:

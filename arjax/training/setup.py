@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.evaluation.bounds import importance_scores
+from arjax.evaluation.bounds import sampled_scores
 from arjax.evaluation.k_steps import k_step_scores
 from arjax.models import Model
 from arjax.objectives import Companion
@@ -61,7 +61,7 @@ class EvaluateOptions:
       num_orders: orders that an order-agnostic model is averaged over.
       steps: rounds of the k-step bound; 0: no bound.
       schedule: of their sizes.
-      samples: k of the importance-weighted bound; 0: no such bound.
+      samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
     """
 
     batch_size: int = 128
@@ -150,7 +150,7 @@ class Setup:
             rounds = {"steps": options.steps, "schedule": options.schedule}
             found |= k_step_scores(self.model, params, self.dataset, split, **rounds, **rest)
         if options.samples:
-            found |= importance_scores(self.model, params, self.dataset, split, samples=options.samples, **rest)
+            found |= sampled_scores(self.model, params, self.dataset, split, samples=options.samples, **rest)
         return found
 
     def init_state(self, key: jax.Array) -> TrainState:

@@ -5,7 +5,7 @@ arjax-sweep --sweep=experiments/joints/sweep.py --workdir=runs/joints
 
 from arjax.sweep import Run
 
-BITS, BOUND = "bits_per_dim", "importance_bound_bits_per_dim"
+BITS, BOUND, CHAIN = "bits_per_dim", "importance_bound_bits_per_dim", "chain_bound_bits_per_dim"
 LATENT = "configs/latent_variables.py:digits"
 #: name -> words, config, metric
 ROWS = {
@@ -19,11 +19,11 @@ ROWS = {
         f"{LATENT},latents=20,likelihood=gated_pixelcnn",
         BOUND,
     ),
-    "gaussian_1000": ("Gaussian chain, T = 1000", "configs/joints.py:gaussian,steps=1000", BITS),
-    "gaussian_100": ("Gaussian chain, T = 100", "configs/joints.py:gaussian,steps=100", BITS),
-    "gaussian_10": ("Gaussian chain, T = 10", "configs/joints.py:gaussian,steps=10", BITS),
-    "absorbing": ("absorbing chain, T = 64", "configs/joints.py:absorbing,steps=64", BITS),
-    "uniform": ("uniform chain, T = 64", "configs/joints.py:uniform,steps=64", BITS),
+    "gaussian_1000": ("Gaussian chain, T = 1000", "configs/joints.py:gaussian,steps=1000", CHAIN),
+    "gaussian_100": ("Gaussian chain, T = 100", "configs/joints.py:gaussian,steps=100", CHAIN),
+    "gaussian_10": ("Gaussian chain, T = 10", "configs/joints.py:gaussian,steps=10", CHAIN),
+    "absorbing": ("absorbing chain, T = 64", "configs/joints.py:absorbing,steps=64", CHAIN),
+    "uniform": ("uniform chain, T = 64", "configs/joints.py:uniform,steps=64", CHAIN),
     "flow": ("flow, 4 Transformer blocks", "configs/joints.py:flow", BITS),
     "any_order": ("masked Transformer, any order", "configs/any_order.py:digits,form=masked", BITS),
     "mixture": ("mixture of 4 MADEs", "configs/joints.py:mixture", BITS),

@@ -249,6 +249,8 @@ def test_list_names_everything(capsys, repository, monkeypatch):
     assert main(["--mode=list", "--json"]) == 0
     names = json.loads(capsys.readouterr().out)
     kinds = {
+        "kinds",
+        "denoisers",
         "networks",
         "conditionals",
         "orderings",

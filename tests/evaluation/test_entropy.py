@@ -37,7 +37,8 @@ def test_means_and_errors_by_hand(parts, batch_size):
     entropy, nll = by_hand(model, params, x, mask)
     np.testing.assert_allclose(found.entropy, entropy.mean(0), rtol=1e-5)
     np.testing.assert_allclose(found.nll, nll.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(found.entropy_stderr, entropy.std(0, ddof=1) / np.sqrt(7), rtol=1e-3, atol=1e-4)
+    # the first entropy is the same for all examples: in float32 its error is not quite 0
+    np.testing.assert_allclose(found.entropy_stderr, entropy.std(0, ddof=1) / np.sqrt(7), rtol=1e-3, atol=5e-4)
     np.testing.assert_allclose(found.nll_stderr, nll.std(0, ddof=1) / np.sqrt(7), rtol=1e-3, atol=1e-4)
     assert found.num_examples == 7 and found.entropy_over_grid.shape == (2, 3)
 

@@ -210,6 +210,12 @@ CHAIN_FAULTS = (
         "keys_S = jnp.stack([key] * len(blocks_SM))",
         BLOCKS + "test_every_block_has_its_own_time_and_a_random_set_of_masks",
     ),
+    _block(
+        "blocks outside a mask that are scored",
+        'mode="fill", fill_value=False).any(-1)',
+        'mode="fill", fill_value=False).any()',
+        BLOCKS + "test_blocks_with_a_site_of_a_mask_are_scored_whole",
+    ),
     _block_draws(
         "draws of blocks that do not know the blocks before them",
         'return (call(cache, x, s, blocks, context, method="write"), x), path',

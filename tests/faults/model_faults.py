@@ -16,6 +16,7 @@ _spline = faults_of(
 )
 _family = faults_of("conditionals/spline.py", _SPLINE + "test_entropy_of_narrow_bins")
 _mixture = faults_of("models/mixture.py", _MIXTURE + "test_probabilities_are_the_weighted_sum_of_those_of_the_members")
+_parts = faults_of("config/base.py", "models/test_kinds.py::test_a_part_under_two_names_is_two_parts")
 _plane = faults_of("data/plane.py", _PLANE + "test_densities_by_hand")
 
 MODEL_FAULTS = (
@@ -120,9 +121,20 @@ MODEL_FAULTS = (
     ),
     _mixture(
         "a mixture of bounds that is called exact",
-        '"bound" if "bound" in kinds else "exact"',
-        '"exact"',
+        '"exact" if not kinds else',
+        '"exact" if kinds else',
         _MIXTURE + "test_one_bound_makes_a_bound",
+    ),
+    _mixture(
+        "a mixture of single draws of chains that is called a bound",
+        'kinds == {"bound"} and self.mixes',
+        'kinds == {"bound"}',
+        "models/test_latent.py::test_scores_whose_exponentials_are_no_bound",
+    ),
+    _parts(
+        "a part under two names that is one",
+        "own_sections(value) if key",
+        "value if key",
     ),
     _mixture(
         "a temperature that leaves the weights of a mixture",

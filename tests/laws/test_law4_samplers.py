@@ -167,7 +167,8 @@ def check_draw(model, params, keys, x, observed):
         np.testing.assert_array_equal(x, expected)
     else:  # features differ in their last digits, and so do the samples
         np.testing.assert_allclose(x, expected, rtol=1e-3, atol=1e-3)
-    assert observed.any() or x.std(0).max() > 0
+    # in a single step, random features may leave one value
+    assert observed.any() or x.std(0).max() > 0 or model.factorization.num_steps == 1
 
 
 #: Networks of which the naive sampler draws: it knows them by their passes alone.

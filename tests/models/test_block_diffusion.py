@@ -149,6 +149,24 @@ def test_blocks_of_one_site_are_an_autoregressive_model():
         np.testing.assert_allclose(found.log_prob, expected, rtol=1e-4)
 
 
+def test_blocks_with_a_site_of_a_mask_are_scored_whole():
+    """And the others not at all: of a window whose beginning is context, the blocks of the rest."""
+    model, params = build("blocks(size=2)")
+    batch = Batch(X[5:8])
+    asked = np.array([[True] * 4, [False] * 4, [False, False, False, True]])  # the second block is of the sites 3 and 1
+    score = jax.jit(BlockDiffusion.score, static_argnames="train")
+    for train in (False, True):
+        whole = np.asarray(score(model, params, batch, key=KEY, train=train).log_prob)
+        found = np.asarray(score(model, params, batch.replace(mask=asked), key=KEY, train=train).log_prob)
+        np.testing.assert_allclose(found[0], whole[0], rtol=1e-6)
+        assert found[1] == 0 and whole[2] < found[2] < 0
+    # the first block does not depend on the sites 1 and 3, the second one counts them
+    other = Batch(np.where([[False, True, False, True]], (batch.x + 1) % 3, batch.x))
+    first = score(model, params, other.replace(mask=np.tile([True, False, False, False], (3, 1))), key=KEY)
+    same = score(model, params, batch.replace(mask=np.tile([True, False, False, False], (3, 1))), key=KEY)
+    np.testing.assert_allclose(first.log_prob, same.log_prob, rtol=1e-6)
+
+
 def test_the_mask_is_that_of_the_paper():
     """Appendix B.6: causal over clean blocks, diagonal over noisy ones, and from noisy to earlier clean blocks."""
     found = np.asarray(block_mask(6, 2))

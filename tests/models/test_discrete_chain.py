@@ -209,6 +209,10 @@ def expected_bound(chain, params, x):
 def test_one_site_per_step_is_the_order_agnostic_model():
     """Hoogeboom et al. (2022), section 3: the bound is the mean over all orders of log p(x | order)."""
     model, params, denoiser, of_chain = order_agnostic()
+    with pytest.raises(UserError, match="rounds have equal sizes, and no schedule 'cosine'"):
+        DiscreteChain(denoiser, model.conditional, 3, "rounds", "cosine")
+    with pytest.raises(UserError, match="rounds have equal sizes, and no schedule 'cosine'"):
+        DiscreteChain(denoiser, model.conditional, 3, "rounds", "cosine")
     chain = DiscreteChain(denoiser, model.conditional, 3, "rounds")
     x = all_values(model.event)[::5]
     orders = [make_factorization((3,), f"list(order={order})") for order in itertools.permutations(range(3))]

@@ -17,8 +17,10 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.models.dequantisation import Dequantisation
 from arjax.models.flow import FlowModel
+from arjax.models.make_chains import make_gaussian_chain
 from arjax.models.make_flow import make_flow
 from arjax.networks import NETWORKS
+from arjax.samplers import make_sampler
 
 PLANE = EventSpec((2,), kind="real")
 IMAGE = EventSpec((2, 3), (2,), "real")
@@ -206,6 +208,7 @@ def test_mistakes_are_told():
         (PLANE, {"orderings": ()}, "orderings of a flow are the call strings of at least one ordering"),
         (PLANE, {"conditional": "gaussian_mixture"}, "needs a conditional that transforms noise: gaussian or spline"),
         (EventSpec((2,), (), "tokens", 5), {}, "a flow is for real data, levels or binary data, not tokens"),
+        (PLANE, {"scaling": "logit"}, "the scaling of a flow is that of levels, and real data have none"),
         (EventSpec((2,), (), "levels", 5), {"scaling": "logits"}, "cannot be 'logits', did you mean 'logit'"),
     ],
 )
@@ -220,6 +223,16 @@ def test_blocks_take_their_orders_in_turn():
     model = make_flow(EventSpec((9,), kind="real"), "made", num_blocks=2, orderings=("random(seed={block})",))
     first, second = (np.asarray(block.factorization.order) for block in model.blocks)
     assert (first != second).any()
+
+
+def test_draws_that_the_base_cannot_make():
+    """They are refused before the training."""
+    base = make_gaussian_chain(PLANE, "transformer", num_steps=3, width=8, num_layers=1, num_heads=2)
+    model = make_flow(PLANE, "made", num_blocks=1, base=base)
+    with pytest.raises(UserError, match="a Gaussian chain has no temperature"):
+        model.check_draws(make_sampler("cached"), 0.5)
+    with pytest.raises(UserError, match=r"leave sample\.sampler at cached"):
+        model.check_draws(make_sampler("fixed_point"))
 
 
 def test_blocks_that_do_not_fit():

@@ -52,6 +52,21 @@ def test_fields_of_parts_can_be_set():
     assert model.likelihood.network.hidden_sizes == (5, 6) and model.latent_event.shape == (4,)
 
 
+def test_a_part_under_two_names_is_two_parts():
+    """Also in the parts of parts, and in another config with the same part."""
+    hidden = part("independent", hidden_sizes=(8,))
+    both = {"prior": part("constant"), "likelihood": hidden, "posterior": hidden}
+    deep = part(model=model_config("latent", latents=(2,)), parts=both)
+    found, other = config(), config()
+    found.parts, other.parts = both | {"prior": deep}, both
+    apply_overrides(found, [("parts.likelihood.network.hidden_sizes", "(5,)")])
+    apply_overrides(found, [("parts.prior.parts.likelihood.network.hidden_sizes", "(6,)")])
+    model = build(found).model
+    assert model.likelihood.network.hidden_sizes == (5,) and model.prior.likelihood.network.hidden_sizes == (6,)
+    assert model.posterior.network.hidden_sizes == model.prior.posterior.network.hidden_sizes == (8,)
+    assert other.parts.likelihood.network.hidden_sizes == (8,)
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -84,6 +99,10 @@ def broken(change):
             lambda c: c.parts.__setitem__("prior", ConfigDict({"network": {"name": "made"}})),
             "config.parts.prior lacks the section 'model'",
         ),
+        (lambda c: c.__setitem__("parts", {"prior": "made"}), "config.parts.prior must be a part, made with part"),
+        (lambda c: c.parts.prior.model.__delitem__("graph"), "lacks the field 'parts.prior.model.graph'"),
+        (lambda c: c.parts.prior.network.__delitem__("name"), "config.parts.prior.network has no name"),
+        (lambda c: c.parts.prior.__setitem__("dtype", "bfloat16"), "config.parts.prior has no field 'dtype'"),
         (lambda c: c.model.update(kind="latnt"), "unknown kind of model 'latnt', did you mean 'latent'"),
         (lambda c: c.model.update(size=3), "has no option 'size'"),
         (lambda c: c.network.update(network_config("made")), "has no network of its own, but 'made' is named"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -13,7 +14,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import from_arrays
-from arjax.evaluation.bounds import importance_scores
+from arjax.evaluation.bounds import importance_scores, sampled_scores
 from arjax.models import Choice, make_any_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import all_values
@@ -107,6 +108,18 @@ def test_the_importance_bound_counts_its_samples():
     parts = [model.weights(params, Batch(X), jax.random.fold_in(KEY, i), 2).log_weight for i in range(3)]
     log_w = np.concatenate(parts)[:5]
     np.testing.assert_allclose(found, np.logaddexp.reduce(log_w, 0) - np.log(5), atol=1e-5)
+
+
+def test_scores_of_several_samples():
+    """Validation by the bound that `iwae` trains: L_k of the same weights, with terms that add up to it."""
+    model, params = with_params(latent_model())
+    model = dataclasses.replace(model, score_samples=4)
+    found = model.score(params, Batch(X), key=KEY)
+    log_w = np.asarray(model.weights(params, Batch(X), KEY, 4).log_weight)
+    np.testing.assert_allclose(found.log_prob, np.logaddexp.reduce(log_w, 0) - np.log(4), atol=1e-5)
+    np.testing.assert_allclose(sum(found.terms.values()), -found.log_prob, atol=1e-5)
+    assert (np.asarray(found.terms["importance"]) < 0).all()
+    assert "importance" not in model.score(params, Batch(X), key=KEY, train=True).terms
 
 
 def exact_posterior():
@@ -261,6 +274,10 @@ def test_contexts_reach_all_parts():
         ({"posterior": Choice(options={"conditional": "logistic_mixture"}, network="independent")}, "gradients"),
         ({"prior": Choice()}, "the prior of the kind 'latent': the kind of model 'autoregressive' needs a network"),
         ({"decoder": HIDDEN}, "has prior, likelihood, posterior, not 'decoder'"),
+        (
+            {"likelihood": Choice(options={"orders": "uniform"}, network="masked_transformer")},
+            "the likelihood of the kind 'latent': a part is trained and scored under one order",
+        ),
     ],
 )
 def test_parts_that_cannot_be(change, sentence):
@@ -284,3 +301,40 @@ def test_refusals():
         make_objective("elbo").check(discrete)
     with pytest.raises(UserError, match="trains models with latents"):
         make_objective("iwae").check(make_any_model(EventSpec((2, 2)), Choice(network="made")))
+
+
+def latents_below(values):
+    """A prior with two latents of its own."""
+    parts = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+    return Choice("latent", {"latents": (2,), "values": values}, parts=parts)
+
+
+def test_draws_of_discrete_latents_that_no_objective_follows():
+    """A loss whose gradient lacks that of some draws would train, and be wrong."""
+    discrete, below = latent_model((2,), "binary"), latent_model(prior=latents_below("binary"))
+    mixed = make_any_model(EVENT, Choice("mixture", parts={"a": latents_below("binary"), "b": Choice(network="made")}))
+    for model in (discrete, below, mixed):
+        with pytest.raises(UserError, match="no gradient through draws of discrete latents"):
+            make_objective("teacher_forcing").check(model)
+    for call in ("elbo(samples=2)", "iwae"):
+        with pytest.raises(UserError, match="those of its parts have to be real"):
+            make_objective(call).check(below)
+        make_objective(call).check(discrete)
+        make_objective(call).check(latent_model(prior=latents_below("real")))
+    make_objective("teacher_forcing").check(latent_model())
+
+
+def test_scores_whose_exponentials_are_no_bound():
+    """The score of a chain at random steps varies much: the log of a mean of exponentials is above log p(x)."""
+    sizes = {"width": 8, "num_layers": 1, "num_heads": 2}
+    chain = Choice("discrete_chain", {"num_steps": 4, "score_steps": 1}, "transformer", sizes)
+    parts = {"prior": Choice(network="constant"), "likelihood": chain, "posterior": HIDDEN}
+    model = make_any_model(EVENT, Choice("latent", {"latents": (2,)}, parts=parts))
+    make_objective("elbo").check(model)
+    with pytest.raises(UserError, match="no bounds with chains"):
+        make_objective("iwae").check(model)
+    with pytest.raises(UserError, match="no bounds with chains inside"):
+        sampled_scores(model, None, None, "test", samples=2, batch_size=2, seed=0)
+    mixture = make_any_model(EVENT, Choice("mixture", parts={"a": chain, "b": Choice(network="made")}))
+    inside = latent_model(prior=Choice("mixture", parts={"a": Choice("gaussian_chain", {}, "transformer", sizes)}))
+    assert (model.kind, mixture.kind, inside.kind) == ("bound", "estimate", "estimate")

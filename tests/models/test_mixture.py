@@ -136,5 +136,14 @@ def test_mistakes_are_told():
         MixtureModel((model.members[0], make_model(EventSpec((2,)), "made")))
     with pytest.raises(UserError, match="one context, and that of member 1 is another one"):
         MixtureModel((model.members[0], make_model(EVENT, "made", context=ContextSpec("label", 3))))
+    with pytest.raises(UserError, match="one order each, and member 1 has several"):
+        MixtureModel((model.members[0], make_model(EVENT, "masked_transformer", orders="uniform")))
     with pytest.raises(UserError, match="at least one member"):
         MixtureModel(())
+
+
+def test_texts_end_in_all_members():
+    """Behind the end token stands nothing else, whichever member is chosen."""
+    model = MixtureModel((make_model(EventSpec((5,), (), "tokens", 2), "made"),) * 2)
+    x = np.asarray(model.sample(model.init(jax.random.key(0)), jax.random.key(1), 50, end=1))
+    assert (np.diff(x, axis=1) >= 0).all() and x.min() == 0 and x.max() == 1

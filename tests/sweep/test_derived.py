@@ -10,7 +10,7 @@ from sweep_cases import rows, sweep, write_sweep
 
 from arjax.population.ensemble import chosen_weights, mixture
 from arjax.sweep import Run, orders
-from arjax.sweep.derived import _kind
+from arjax.sweep.derived import Mean, Member, _kind, _kind_of_mixture
 from arjax.sweep.rows import load_sweep, runs_of
 
 SEEDS = [f"Run('a/{seed}', 'good.py', {{'seed': {seed}}}, model='MADE', listed=False)" for seed in range(3)]
@@ -79,6 +79,22 @@ def test_mistakes_are_one_sentence(folder, row, sentence, capsys):
 def test_what_is_made_of_bounds_is_no_exact_score():
     assert _kind(["exact", "exact"]) == "exact"
     assert _kind(["exact", "bound"]) == "bound" and _kind(["bound", "estimate", "exact"]) == "estimate"
+
+
+def test_a_mean_has_the_kind_of_its_metric_and_a_mixture_that_of_mixed_scores(tmp_path):
+    """Exact runs report a bound over orders, too; single draws of chains are bounds, and mixtures of them are not."""
+    run = Run("a", "good.py", metric="negative_elbo_nats")
+    results = {"kind": "exact", "seed": 0, "num_params": 1, "train_seconds": 1.0, "negative_elbo_nats": 2.0}
+    mean = Mean("m", ["a"])._row([Member(run, tmp_path, results, {"kind": "bound"})])
+    assert mean["kind"] == "bound"
+    part = {"model": {"kind": "autoregressive"}, "network": {"name": "made"}, "parts": {}}
+    for kind, expected in (("latent", "bound"), ("block_diffusion", "estimate")):
+        config = {"dataset": {"name": "digits"}, "network": {"name": ""}, "evaluate": {"split": "test"}, "train": {}}
+        config |= {"model": {"kind": "mixture"}, "parts": {"x": part | {"model": {"kind": kind}}, "y": part}}
+        config["train"]["batch_size"] = 1
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert _kind_of_mixture([Member(run, tmp_path, {"kind": "bound"}, {})]) == expected
+    assert _kind_of_mixture([Member(run, tmp_path, {"kind": "exact"}, {})]) == "exact"
 
 
 def test_chosen_weights_are_those_of_the_best_number_of_members():

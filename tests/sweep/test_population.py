@@ -127,7 +127,7 @@ def test_grids_are_full_and_hold_every_job():
     def job(name, order, seed):
         class config:
             class model:
-                ordering = order
+                kind, ordering = "autoregressive", order
 
         config.seed = seed
         return Job(Run(name, "c.py"), config)
