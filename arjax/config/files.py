@@ -195,7 +195,23 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
                 fields_there[field] = value
         if "parts" not in config:
             config.parts = ConfigDict()
+        _fill_kinds(config)
     return config
+
+
+def _fill_kinds(section: ConfigDict) -> None:
+    """Options of the kind of model that a run is older than, in a config or a part, and in its parts: the defaults."""
+    from arjax.models import MODEL_KINDS
+
+    model, parts = section.get("model", None), section.get("parts", None)
+    kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
+    if kind in MODEL_KINDS.names():
+        for name, default in MODEL_KINDS.options(kind).items():
+            if name not in model:
+                model[name] = default
+    for name in parts if isinstance(parts, ConfigDict) else ():
+        if isinstance(parts[name], ConfigDict):
+            _fill_kinds(parts[name])
 
 
 def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: bool = False) -> None:

@@ -147,3 +147,12 @@ def test_denoisers_are_the_networks_of_chains():
         network_config("lstm", "discrete_chain")
     with pytest.raises(UserError, match="has no network of its own"):
         network_config("made", "latent")
+
+
+def test_a_run_from_before_an_option_of_its_kind(tmp_path):
+    old = config().to_dict()
+    del old["model"]["score_samples"], old["parts"]["prior"]["model"]["graph"]
+    (tmp_path / "config.json").write_text(to_json(ConfigDict(old)))
+    found = load_workdir_config(tmp_path)
+    validate(found)
+    assert (found.model.score_samples, found.parts.prior.model.graph) == (1, "")
