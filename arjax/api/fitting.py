@@ -85,7 +85,7 @@ def _train(config: ConfigDict, workdir: Path) -> Outcome:
             save_config(config, workdir)
         try:
             setup = build(config)
-            make_sampler(config.sample.sampler).opened(setup.model, setup.open_run)  # refused now, not at the end
+            setup.model.open_sampler(make_sampler(config.sample.sampler), setup.open_run)  # refused now, not at the end
             outcome = train(setup, workdir)
         except UserError:
             if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import jax
@@ -105,6 +105,10 @@ class BaseModel:
         Example b has the key fold_in(key, b): fewer examples are the first of more.
         """
         return self.draw(params, keys_of(key, num), **options).x
+
+    def open_sampler(self, sampler: Sampler, open_run: Callable[[str], Any]) -> Sampler:
+        """The sampler with the other runs that it needs to draw from the model, see `Sampler.opened`."""
+        return sampler.opened(self, open_run)
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
         """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""

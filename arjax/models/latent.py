@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -208,6 +209,10 @@ class LatentModel(BaseModel):
     def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
         """As the likelihood: the options are those of its draw."""
         self.likelihood.check_draws(sampler, temperature, **options)
+
+    def open_sampler(self, sampler: Sampler, open_run: Callable[[str], Any]) -> Sampler:
+        """As the likelihood."""
+        return self.likelihood.open_sampler(sampler, open_run)
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
         """The sampler goes through the steps of the likelihood."""

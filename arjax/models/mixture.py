@@ -113,6 +113,8 @@ class MixtureModel(BaseModel):
     def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
         """As every member: the sampler and the temperature are theirs."""
         self.refuse(options)
+        if sampler.has_arrays:
+            raise UserError("a mixture draws with one sampler for all members: take one without a draft of its own")
         for member in self.members:
             member.check_draws(sampler, temperature)
 

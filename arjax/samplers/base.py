@@ -117,6 +117,11 @@ class Sampler(abc.ABC):
         """
         return self
 
+    @property
+    def has_arrays(self) -> bool:
+        """Whether `prepare` adds arrays that belong to one model."""
+        return False
+
     def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
         """The sampler with all arrays that it needs beside those of the model: a draft and its parameters, counts,
         measured losses. The sampler itself where it needs none; called once, outside `jit`.

@@ -53,6 +53,10 @@ class Best(Sampler):
     def opened(self, model, open_run):
         return dataclasses.replace(self, source=self.source.opened(model, open_run))
 
+    @property
+    def has_arrays(self):
+        return self.source.has_arrays
+
     def prepare(self, model, params, resources):
         return dataclasses.replace(self, source=self.source.prepare(model, params, resources))
 

@@ -59,6 +59,10 @@ class FixedPoint(Sampler):
             return self
         return dataclasses.replace(self, source=self.source.opened(model, open_run))
 
+    @property
+    def has_arrays(self):
+        return self.source is not None and self.source.has_arrays
+
     def prepare(self, model, params, resources):
         self.check(model)
         if self.source is None:

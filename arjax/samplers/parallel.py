@@ -76,6 +76,10 @@ class Parallel(Sampler):
                 "choose='entropy' or choose='random'"
             )
 
+    @property
+    def has_arrays(self):
+        return self.schedule == "optimal"
+
     def prepare(self, model: Any, params: Any, resources: Resources) -> Sampler:
         """With the sizes of the rounds; those of "optimal" follow from losses on validation examples."""
         self.check(model)

@@ -55,6 +55,10 @@ class Speculative(Sampler):
     def opened(self, model, open_run):
         return dataclasses.replace(self, source=self.source.opened(model, open_run, self.coupling == "rejection"))
 
+    @property
+    def has_arrays(self):
+        return self.source.has_arrays
+
     def prepare(self, model, params, resources):
         self.check(model)
         opened = self.opened(model, resources.open_run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from ml_collections import ConfigDict
 
+from arjax.cli.planning import _forward_flops
 from arjax.config import base_config, dataset_config, model_config, network_config, part
 from arjax.config.build import build
 from arjax.config.files import apply_overrides, from_json, load_workdir_config, to_json
@@ -156,3 +157,9 @@ def test_a_run_from_before_an_option_of_its_kind(tmp_path):
     found = load_workdir_config(tmp_path)
     validate(found)
     assert (found.model.score_samples, found.parts.prior.model.graph) == (1, "")
+
+
+def test_scores_that_are_drawn_have_a_plan():
+    """Its forward pass needs a key."""
+    model = build(config()).model
+    assert _forward_flops(model, model.param_shapes) > 2 * 64 * 8

@@ -17,9 +17,11 @@ from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import importance_scores, sampled_scores
 from arjax.models import Choice, make_any_model
 from arjax.objectives import Step, make_objective
+from arjax.samplers import make_sampler
 from arjax.testing.examples import all_values
 from arjax.testing.models import random_like
 from arjax.testing.statistics import chi_square
+from arjax.training.setup import Trained
 
 HIDDEN = Choice(network="independent", network_options={"hidden_sizes": (5,)})
 EVENT = EventSpec((2, 2))
@@ -338,3 +340,19 @@ def test_scores_whose_exponentials_are_no_bound():
     mixture = make_any_model(EVENT, Choice("mixture", parts={"a": chain, "b": Choice(network="made")}))
     inside = latent_model(prior=Choice("mixture", parts={"a": Choice("gaussian_chain", {}, "transformer", sizes)}))
     assert (model.kind, mixture.kind, inside.kind) == ("bound", "estimate", "estimate")
+
+
+def test_drafts_are_those_of_the_likelihood():
+    """A draft of another run is compared with the likelihood, and none that has no conditionals is a draft."""
+    plain = make_any_model(EVENT, Choice(network="made"))
+    parts = {"prior": Choice(network="constant"), "likelihood": Choice(network="made"), "posterior": HIDDEN}
+    model = make_any_model(EVENT, Choice("latent", {"latents": (2,)}, parts=parts))
+    sampler = make_sampler("speculative(draft='other')")
+    with pytest.raises(UserError, match="their contexts differ"):
+        model.open_sampler(sampler, lambda _: Trained(plain, {}, 0))
+    with pytest.raises(UserError, match="a draft is an autoregressive model, and LatentModel is none"):
+        plain.open_sampler(sampler, lambda _: Trained(model, {}, 0))
+    mixture = make_any_model(EVENT, Choice("mixture", parts={"a": Choice(network="made"), "b": Choice(network="gru")}))
+    with pytest.raises(UserError, match="one sampler for all members"):
+        mixture.check_draws(make_sampler("speculative"))
+    mixture.check_draws(make_sampler("fixed_point"))

@@ -84,6 +84,11 @@ class Draft(abc.ABC):
         """The draft with the other run that it needs, see `Sampler.opened`."""
         return self
 
+    @property
+    def has_arrays(self) -> bool:
+        """See `Sampler.has_arrays`."""
+        return type(self).prepare is not Draft.prepare
+
     def prepare(self, model: Any, params: Any, resources: Resources) -> Draft:
         """The draft with its arrays; see `Sampler.prepare`."""
         return self

@@ -110,6 +110,8 @@ def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
     """Raises `UserError` unless a draft has the event, the context and the order of a model, and, with `with_log_q`, a
     list of probabilities.
     """
+    if not hasattr(draft, "network"):
+        raise UserError(f"a draft is an autoregressive model, and {type(draft).__name__} is none")
     for name in ("event", "context_spec"):
         if getattr(draft, name) != getattr(model, name):
             raise UserError(f"the draft does not fit the model: their {name.removesuffix('_spec')}s differ")
