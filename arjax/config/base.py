@@ -39,6 +39,12 @@ class RunConfig(ConfigDict):
         if key == "plugins":
             import_plugins(value)
 
+    def update(self, *other: Any, **changes: Any) -> None:
+        """As that of any config; its parts stay its own."""
+        super().update(*other, **changes)
+        if "parts" in self:
+            self["parts"] = self["parts"]
+
     def __eq__(self, other: object) -> bool:
         return self.eq_as_configdict(other)
 

@@ -184,14 +184,15 @@ class Evaluator:
 
 
 def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size: int, mesh: Mesh) -> dict[str, float]:
-    """The exact likelihood of a split.
+    """The likelihood of a split, or as the `kind` of the model says.
 
     Args:
       model: the model.
       params: its parameters, on `mesh`.
       dataset: has the split.
       split: "train", "validation" or "test".
-      batch_size: rows per batch; does not change the result beyond rounding.
+      batch_size: rows per batch; does not change exact results beyond rounding. Scores that are drawn have a key for
+        each batch, so it changes their noise.
       mesh: devices to compute on, as from `arjax.parallel.sharding.make_mesh`.
 
     Returns:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.errors
@@ -34,7 +33,6 @@ from arjax.models.checks import as_mask, check_key
 from arjax.models.discrete_processes import lowest
 from arjax.models.kinds import MODEL_CLASSES
 from arjax.networks.denoisers import BlockTransformer
-from arjax.samplers import Draw, Sampler
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -166,31 +164,6 @@ class BlockDiffusion(Chain):
         """One for each round, and one for each block that is finished, which the cache takes in."""
         return num_rounds + self.factorization.num_steps
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        temperature: float = 1.0,
-        steps: int | tuple[int, ...] | None = None,
-        place: Callable[[Any], Any] | None = None,
-        frames: int = 0,
-        **options: Any,
-    ) -> Draw:
-        """One example for each of the keys, block by block; the keys and values of finished blocks are kept.
-
-        Args:
-          params: the parameters.
-          keys: [B]; the example b depends on keys[b] alone.
-          sampler: "cached", as there is no other.
-          context: [B, ...] or one for all.
-          temperature: of p(x_0 | x_t) in each step.
-          steps: their number in each block, or the steps themselves, up to T; None for `sample_steps`.
-          frames: of the path in the statistics, see `paths.draw_path`; 0 for none.
-          **options: those of other models, which are refused.
-        """
+    def drawing(self, temperature, options):
         self.refuse(options)
-        of_draw = steps, sampler, context, place, frames
-        return self.run(draw_blocks, params, keys, *of_draw, as_temperature(temperature))
+        return draw_blocks, as_temperature(temperature)

@@ -207,31 +207,48 @@ class Chain(BaseModel):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
-    def draw(self, params: Params, keys: jax.Array, **options: Any) -> Draw:
-        """One example for each of the keys."""
+    def drawing(self, temperature: float, options: dict[str, Any]) -> tuple[Callable[..., Any], Any]:
+        """The jitted `draw(model, params, keys, context, steps, frames, last) -> (x, path)` of the kind, and its last
+        argument, from the options that the kind has of its own; `UserError` for others.
+        """
         raise NotImplementedError
 
-    def run(
+    def draw(
         self,
-        draw: Any,
         params: Params,
         keys: jax.Array,
-        steps: Any,
-        sampler: str | Sampler,
-        context: Any,
-        place: Callable[[Any], Any] | None,
-        frames: int,
-        *more: Any,
+        *,
+        sampler: str | Sampler = "cached",
+        context: Any = None,
+        temperature: float = 1.0,
+        steps: int | tuple[int, ...] | None = None,
+        place: Callable[[Any], Any] | None = None,
+        frames: int = 0,
+        **options: Any,
     ) -> Draw:
-        """The draw of a subclass: a jitted `draw(model, params, keys, context, steps, frames, *more) -> (x, path)`."""
+        """One example for each of the keys, from x_T down a subset of the steps.
+
+        Args:
+          params: the parameters.
+          keys: [B]; the example b depends on keys[b] alone.
+          sampler: "cached", as a chain has none but its own.
+          context: [B, ...] or one for all.
+          temperature: of p(x_0 | x_t) in each step of a discrete chain; 1 in Gaussian chains.
+          steps: their number, or the steps themselves, up to T (in each block, where there are blocks); None for
+            `sample_steps`.
+          place: puts arrays with examples as their first axis on several devices.
+          frames: of the path in the statistics, see `paths.draw_path`; 0 for none.
+          **options: `eta` of Gaussian chains; those of other models are refused.
+        """
         check_params(self.param_shapes, params)
-        self.check_draws(make_sampler(sampler))
+        self.check_draws(make_sampler(sampler), temperature)
+        program, last = self.drawing(temperature, options)
         num = num_keys(keys)
         of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
         keys, context = place(of_examples) if place else of_examples
         visited = self.visited(self.sample_steps if steps is None else steps)
         num_rounds = len(visited) * math.prod(self.times_shape)
-        x, path = draw(self, params, keys, context, visited, frame_places(frames, num_rounds), *more)
+        x, path = program(self, params, keys, context, visited, frame_places(frames, num_rounds), last)
         calls = {"network_calls": self.network_calls(num_rounds), "steps": num_rounds}
         stats = {name: jnp.full(num, value, jnp.int32) for name, value in calls.items()}
         return Draw(x, stats if path is None else stats | {PATH: path})

@@ -22,7 +22,6 @@ the score of an order-agnostic model, term by term: the order-agnostic model *is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -42,7 +41,6 @@ from arjax.models.kinds import MODEL_CLASSES
 from arjax.models.noise_schedules import DISCRETE, check_schedule, kept
 from arjax.networks.denoisers import Denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
-from arjax.samplers import Draw, Sampler
 
 
 @MODEL_CLASSES.register("discrete_chain")
@@ -165,31 +163,6 @@ class DiscreteChain(Chain):
         log_prob_B = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
         return StepTerms(log_prob_B, jnp.zeros_like(log_prob_B))
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        temperature: float = 1.0,
-        steps: int | tuple[int, ...] | None = None,
-        place: Callable[[Any], Any] | None = None,
-        frames: int = 0,
-        **options: Any,
-    ) -> Draw:
-        """One example for each of the keys, from x_T down a subset of the steps; what is revealed stays.
-
-        Args:
-          params: the parameters.
-          keys: [B]; the example b depends on keys[b] alone.
-          sampler: "cached", as a chain has none but its own.
-          context: [B, ...] or one for all.
-          temperature: of p(x_0 | x_t) in each step.
-          steps: their number, or the steps themselves, up to T; None for `sample_steps`.
-          frames: of the path in the statistics, see `paths.draw_path`; 0 for none.
-          **options: those of other models, which are refused.
-        """
+    def drawing(self, temperature, options):
         self.refuse(options)
-        of_draw = steps, sampler, context, place, frames
-        return self.run(draw_discrete, params, keys, *of_draw, as_temperature(temperature))
+        return draw_discrete, as_temperature(temperature)

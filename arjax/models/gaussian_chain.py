@@ -8,7 +8,6 @@ sigmoid(gamma_t). The reverse conditional is q(x_{t-1} | x_t, x_0) with a predic
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -30,7 +29,7 @@ from arjax.models.noise_schedules import (
     learned_gammas,
 )
 from arjax.networks.denoisers import Denoiser
-from arjax.samplers import Draw, Sampler, make_sampler
+from arjax.samplers import Sampler
 
 PREDICTIONS = ("noise", "velocity", "levels")
 
@@ -162,38 +161,11 @@ class GaussianChain(Chain):
         if temperature != 1:
             raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        temperature: float = 1.0,
-        steps: int | tuple[int, ...] | None = None,
-        place: Callable[[Any], Any] | None = None,
-        frames: int = 0,
-        eta: float | None = None,
-        **options: Any,
-    ) -> Draw:
-        """One example for each of the keys, from x_T down a subset of the steps.
-
-        Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
-        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2).
-
-        Args:
-          params: the parameters.
-          keys: [B]; the example b depends on keys[b] alone.
-          sampler: "cached", as a chain has none but its own.
-          context: [B, ...] or one for all.
-          temperature: 1, as the chain has no other.
-          steps: their number, or the steps themselves, from 1 to T; None for `sample_steps`.
-          eta: None for that of the model.
-          frames: of the path in the statistics, see `paths.draw_path`; 0 for none.
-          **options: those of other models, which are refused.
+    def drawing(self, temperature, options):
+        """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
+        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); the option `eta` is None for that of the model.
         """
+        eta = options.pop("eta", None)
         self.refuse(options)
-        self.check_draws(make_sampler(sampler), temperature)
         check_eta(self.eta if eta is None else eta)
-        of_draw = steps, sampler, context, place, frames
-        return self.run(draw_gaussian, params, keys, *of_draw, float(self.eta if eta is None else eta))
+        return draw_gaussian, float(self.eta if eta is None else eta)

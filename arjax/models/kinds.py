@@ -171,6 +171,27 @@ def make_any_model(
     return assemble(Assembly(event, context, choice, dtype, examples))
 
 
+def make_kind(
+    kind: str,
+    event: EventSpec,
+    network: str,
+    *,
+    context: ContextSpec = NO_CONTEXT,
+    dtype: str = "float32",
+    data: np.ndarray | None = None,
+    **options: Any,
+) -> Model:
+    """A model of a kind that has a network, without parts: `options` are those of the kind and those of the network.
+
+    `data`: training examples [N, *grid, *value], for orderings that are read off them. Raises as `assemble`.
+    """
+    of_kind = MODEL_KINDS.options(kind)
+    own = {name: value for name, value in options.items() if name in of_kind}
+    of_network = {name: value for name, value in options.items() if name not in of_kind}
+    choice = Choice(kind, own, network, of_network)
+    return make_any_model(event, choice, context=context, dtype=dtype, examples=None if data is None else lambda: data)
+
+
 @model_kind("autoregressive", small={"binary": Small(Choice(network="made"), EventSpec((2, 2)))})
 def _autoregressive(
     assembly: Assembly,

@@ -4,42 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from arjax.conditionals import make_conditional
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import make_factorization, needs_data
 from arjax.models.block_diffusion import BlockDiffusion
-from arjax.models.kinds import Assembly, Choice, Small, model_kind
+from arjax.models.kinds import Assembly, Choice, Small, make_kind, model_kind
 from arjax.networks.denoisers import BLOCK_DENOISERS, make_block_denoiser
 
 
-def make_block_diffusion(
-    event: EventSpec,
-    network: str = "block_transformer",
-    *,
-    context: ContextSpec = NO_CONTEXT,
-    ordering: str = "raster",
-    partition: str = "sites",
-    conditional: str = "",
-    dtype: str = "float32",
-    num_steps: int = 0,
-    train_steps: int = 1,
-    score_steps: int = 0,
-    sample_steps: int = 0,
-    data: np.ndarray | None = None,
-    **options: Any,
-) -> BlockDiffusion:
-    """Block diffusion by the name of its network, whose options are `options`; `UserError` for what does not fit.
-
-    `num_steps` of each block; 0 for a step for each site of the largest one. `data`: training examples, for orderings
-    that are read off them.
+def make_block_diffusion(event: EventSpec, network: str = "block_transformer", **options: Any) -> BlockDiffusion:
+    """Block diffusion from names: `options` are those of the kind `block_diffusion` and of the network, and `context`,
+    `dtype` and `data` (training examples, for orderings that are read off them); `UserError` for what does not fit.
     """
-    family = make_conditional(conditional, event)
-    denoiser = make_block_denoiser(network, event, context, family.num_params, dtype, **options)
-    blocks = make_factorization(event.grid_shape, ordering, partition, data)
-    numbers = num_steps or blocks.block_size, train_steps, score_steps, sample_steps
-    return BlockDiffusion(denoiser, family, blocks, *numbers)
+    return make_kind("block_diffusion", event, network, **options)
 
 
 def _small(**options: Any) -> Choice:
@@ -69,11 +46,15 @@ def _block_diffusion(
 ) -> BlockDiffusion:
     """Autoregressive over blocks, and in each block sites are revealed in any order. A bound.
 
-    Blocks of one site are an autoregressive model, one block of all sites is masked diffusion.
+    `num_steps` of each block; 0 for a step for each site of the largest one. Blocks of one site are an autoregressive
+    model, one block of all sites is masked diffusion.
     """
     assembly.only()
+    options, family = assembly.network(), make_conditional(conditional, assembly.event)
+    name = options.pop("network")
+    denoiser = make_block_denoiser(name, assembly.event, assembly.context, family.num_params, assembly.dtype, **options)
     data = assembly.examples() if needs_data(ordering) and assembly.examples is not None else None
-    numbers = {"num_steps": num_steps, "train_steps": train_steps, "score_steps": score_steps}
-    more = {"sample_steps": sample_steps, "ordering": ordering, "partition": partition, "conditional": conditional}
-    own = {"context": assembly.context, "dtype": assembly.dtype, "data": data}
-    return make_block_diffusion(assembly.event, **assembly.network(), **own, **numbers, **more)
+    blocks = make_factorization(assembly.event.grid_shape, ordering, partition, data)
+    return BlockDiffusion(
+        denoiser, family, blocks, num_steps or blocks.block_size, train_steps, score_steps, sample_steps
+    )

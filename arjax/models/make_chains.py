@@ -5,57 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from arjax.conditionals import make_conditional
-from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.discrete_chain import DiscreteChain
 from arjax.models.gaussian_chain import GaussianChain
-from arjax.models.kinds import Assembly, Choice, Small, model_kind
-from arjax.networks.denoisers import DENOISERS, make_denoiser
+from arjax.models.kinds import Assembly, Choice, Small, make_kind, model_kind
+from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
 
 
-def make_gaussian_chain(
-    event: EventSpec,
-    network: str = "unet",
-    *,
-    context: ContextSpec = NO_CONTEXT,
-    dtype: str = "float32",
-    num_steps: int = 1000,
-    schedule: str = "linear",
-    prediction: str = "noise",
-    train_steps: int = 1,
-    score_steps: int = 0,
-    sample_steps: int = 0,
-    eta: float = 1.0,
-    **options: Any,
-) -> GaussianChain:
-    """A Gaussian chain by the name of its denoiser, whose options are `options`; `UserError` for what does not fit."""
-    noisy = EventSpec(event.grid_shape, event.value_shape, "real")
-    num_features = event.value_size * (event.num_levels if prediction == "levels" else 1)
-    denoiser = make_denoiser(network, noisy, context, num_features, dtype, **options)
-    numbers = train_steps, score_steps, sample_steps, eta
-    return GaussianChain(event, denoiser, num_steps, schedule, prediction, *numbers)
-
-
-def make_discrete_chain(
-    event: EventSpec,
-    network: str = "transformer",
-    *,
-    context: ContextSpec = NO_CONTEXT,
-    conditional: str = "",
-    dtype: str = "float32",
-    num_steps: int = 1000,
-    process: str = "absorbing",
-    schedule: str = "linear",
-    train_steps: int = 1,
-    score_steps: int = 0,
-    sample_steps: int = 0,
-    **options: Any,
-) -> DiscreteChain:
-    """A discrete chain by the name of its denoiser, which may be an any-order network; `options` are those of the
-    denoiser. `UserError` for what does not fit.
+def make_gaussian_chain(event: EventSpec, network: str = "unet", **options: Any) -> GaussianChain:
+    """A Gaussian chain from names: `options` are those of the kind `gaussian_chain` and of the denoiser, and `context`
+    and `dtype`; `UserError` for what does not fit.
     """
-    family = make_conditional(conditional, event)
-    denoiser = make_denoiser(network, event, context, family.num_params, dtype, **options)
-    return DiscreteChain(denoiser, family, num_steps, process, schedule, train_steps, score_steps, sample_steps)
+    return make_kind("gaussian_chain", event, network, **options)
+
+
+def make_discrete_chain(event: EventSpec, network: str = "transformer", **options: Any) -> DiscreteChain:
+    """A discrete chain from names, as `make_gaussian_chain`; the denoiser may be a network of any order."""
+    return make_kind("discrete_chain", event, network, **options)
+
+
+def _denoiser(assembly: Assembly, event: EventSpec, num_features: int) -> Denoiser:
+    options = assembly.network()
+    name = options.pop("network")
+    return make_denoiser(name, event, assembly.context, num_features, assembly.dtype, **options)
 
 
 def _small(kind: str, **options: Any) -> Choice:
@@ -88,10 +60,12 @@ def _gaussian_chain(
 ) -> GaussianChain:
     """Denoising diffusion: Gaussian noise in many steps, and learned conditionals back. A bound."""
     assembly.only()
-    numbers = {"num_steps": num_steps, "train_steps": train_steps, "score_steps": score_steps}
-    more = {"sample_steps": sample_steps, "eta": eta, "schedule": schedule, "prediction": prediction}
-    own = {"context": assembly.context, "dtype": assembly.dtype}
-    return make_gaussian_chain(assembly.event, **assembly.network(), **own, **numbers, **more)
+    event = assembly.event
+    noisy = EventSpec(event.grid_shape, event.value_shape, "real")
+    num_features = event.value_size * (event.num_levels if prediction == "levels" else 1)
+    denoiser = _denoiser(assembly, noisy, num_features)
+    numbers = train_steps, score_steps, sample_steps, eta
+    return GaussianChain(event, denoiser, num_steps, schedule, prediction, *numbers)
 
 
 @model_kind("discrete_chain", networks=DENOISERS, small=_DISCRETE)
@@ -111,7 +85,6 @@ def _discrete_chain(
     `absorbing` is known as MDLM and MD4, and under one site in each step it is the order-agnostic model.
     """
     assembly.only()
-    numbers = {"num_steps": num_steps, "train_steps": train_steps, "score_steps": score_steps}
-    more = {"sample_steps": sample_steps, "schedule": schedule, "process": process, "conditional": conditional}
-    own = {"context": assembly.context, "dtype": assembly.dtype}
-    return make_discrete_chain(assembly.event, **assembly.network(), **own, **numbers, **more)
+    family = make_conditional(conditional, assembly.event)
+    denoiser = _denoiser(assembly, assembly.event, family.num_params)
+    return DiscreteChain(denoiser, family, num_steps, process, schedule, train_steps, score_steps, sample_steps)

@@ -14,10 +14,17 @@ from arjax.models.kinds import Assembly, Choice, Small, model_kind
 from arjax.models.latent import DATA, LATENT, LatentModel
 
 
+def check_reads(part: Any) -> None:
+    """Raises `UserError` for one network that does not read its context: x, or z, would have no influence on it."""
+    if isinstance(part, AutoregressiveModel) and not part.network.READS_CONTEXT:
+        raise UserError("its network reads no context: take independent, or another that reads one")
+
+
 def check_posterior(posterior: Any) -> None:
     """Raises `UserError` unless z can be drawn from q(z | x) at once, with gradients or with a probability."""
     if not isinstance(posterior, AutoregressiveModel):
         raise UserError("it is one network and one conditional, of the kind autoregressive")
+    check_reads(posterior)
     if posterior.network.dependencies(posterior.factorization).any():
         raise UserError(
             "its sites are independent given x: take the network independent, or another that reads no site"
@@ -68,10 +75,11 @@ def make_latent(
     prior = assembly.part("prior", z)
     likelihood = assembly.part("likelihood", context=_with(assembly.context, LATENT, of_z))
     posterior = assembly.part("posterior", z, _with(assembly.context, DATA, assembly.event))
-    try:
-        check_posterior(posterior)
-    except UserError as error:
-        raise UserError(f"the posterior of the kind 'latent': {error}") from error
+    for name, part, check in (("likelihood", likelihood, check_reads), ("posterior", posterior, check_posterior)):
+        try:
+            check(part)
+        except UserError as error:
+            raise UserError(f"the {name} of the kind 'latent': {error}") from error
     return LatentModel(prior, likelihood, posterior, score_samples)
 
 

@@ -79,6 +79,8 @@ class Network(nn.Module):
     AHEAD: ClassVar[bool] = False
     #: Whether the carry has the same size at any number of steps, and no parameter belongs to a step; see `unbounded`.
     UNBOUNDED: ClassVar[bool] = False
+    #: Whether the features depend on the context.
+    READS_CONTEXT: ClassVar[bool] = True
     #: Whether the family keeps to a dependency graph that has fewer edges than the order allows.
     SUPPORTS_GRAPHS: ClassVar[bool] = False
 

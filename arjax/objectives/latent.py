@@ -38,10 +38,13 @@ def _check(name: str, samples: int, least: int, model: Model | None = None) -> N
 
 def _loss(model: Model, batch: Batch, value_B: jax.Array, bound_B: jax.Array, found: Weights) -> Loss:
     """-sum_b w_b value_b / (number of scored scalars); the bound and its terms are reported."""
+    num = len(batch)
+    weight_B = jnp.ones(num) if batch.weight is None else batch.weight
+    if batch.mask is not None:  # an example of which nothing is scored has no latents to learn from
+        weight_B = weight_B * (batch.mask > 0).reshape(num, -1).any(-1)
 
     def total(terms_B: jax.Array) -> jax.Array:
-        weighted = terms_B if batch.weight is None else jnp.where(batch.weight > 0, batch.weight * terms_B, 0.0)
-        return weighted.sum()
+        return jnp.where(weight_B > 0, weight_B * terms_B, 0.0).sum()
 
     counts = count(model.event, batch)
     kl_B = (found.log_posterior - found.log_prior).mean(0)

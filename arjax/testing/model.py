@@ -32,7 +32,7 @@ def model_laws(kind: str, small: Mapping[str, Small] | None = None) -> Callable[
       kind: its name.
       small: small models of the kind by names; by default those that it was registered with.
     """
-    return as_test(_laws(kind, small))
+    return as_test(laws_of_model(kind, small))
 
 
 def check_model(kind: str, small: Mapping[str, Small] | None = None) -> dict[str, str]:
@@ -41,10 +41,11 @@ def check_model(kind: str, small: Mapping[str, Small] | None = None) -> dict[str
     Raises:
       LawBroken: with the law and the size of the difference.
     """
-    return check_laws(_laws(kind, small))
+    return check_laws(laws_of_model(kind, small))
 
 
-def _laws(kind: str, small: Mapping[str, Small] | None) -> list[Law]:
+def laws_of_model(kind: str, small: Mapping[str, Small] | None = None) -> list[Law]:
+    """The laws of a kind, each on each of its small models."""
     checks = {
         "mass": check_mass,
         "terms": check_terms,

@@ -31,7 +31,7 @@ def objective_laws(call: str, *, network: str = "made", orders: str = "") -> Cal
       network: of the small model that it trains, where that is autoregressive.
       orders: of that model; `pool(num=4)` where the objective draws from orders and none are named.
     """
-    return as_test(_laws(call, network, orders))
+    return as_test(laws_of_objective(call, network, orders))
 
 
 def check_objective(call: str, *, network: str = "made", orders: str = "") -> dict[str, str]:
@@ -40,10 +40,11 @@ def check_objective(call: str, *, network: str = "made", orders: str = "") -> di
     Raises:
       LawBroken: with the law and the size of the difference.
     """
-    return check_laws(_laws(call, network, orders))
+    return check_laws(laws_of_objective(call, network, orders))
 
 
-def _laws(call: str, network: str, orders: str) -> list[Law]:
+def laws_of_objective(call: str, network: str = "made", orders: str = "") -> list[Law]:
+    """The laws of an objective."""
     checks = {"finite": check_finite, "downhill": check_downhill, "weights": check_weights}
     return [Law(name, functools.partial(check, call, network, orders)) for name, check in checks.items()]
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
 
 from arjax.models import MODEL_KINDS
-from arjax.testing.laws import NotSupported
-from arjax.testing.model import _laws
+from arjax.testing.laws import as_test
+from arjax.testing.model import laws_of_model
 
-CASES = [pytest.param(law, id=f"{kind}-{law.name}") for kind in MODEL_KINDS.names() for law in _laws(kind, None)]
-
-
-@pytest.mark.parametrize("law", CASES)
-def test_model(law):
-    try:
-        law.check()
-    except NotSupported as refusal:
-        pytest.skip(str(refusal))
+test_model = as_test(
+    dataclasses.replace(law, name=f"{kind}-{law.name}") for kind in MODEL_KINDS.names() for law in laws_of_model(kind)
+)

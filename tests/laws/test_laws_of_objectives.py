@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
 
 from arjax.objectives import OBJECTIVES
-from arjax.testing.objective import _laws
+from arjax.testing.laws import as_test
+from arjax.testing.objective import laws_of_objective
 
 #: Options, and orders, where the usual ones do not do.
 CALLS = {"elbo": "elbo(samples=2, beta=0.5, warmup=0.8)"}
 ORDERS = {"learned_order": "uniform"}
-CASES = [
-    pytest.param(law, id=f"{name}-{law.name}")
+
+test_objective = as_test(
+    dataclasses.replace(law, name=f"{name}-{law.name}")
     for name in OBJECTIVES.names()
-    for law in _laws(CALLS.get(name, name), "made", ORDERS.get(name, ""))
-]
-
-
-@pytest.mark.parametrize("law", CASES)
-def test_objective(law):
-    law.check()
+    for law in laws_of_objective(CALLS.get(name, name), orders=ORDERS.get(name, ""))
+)

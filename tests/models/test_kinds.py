@@ -45,6 +45,13 @@ def test_parts_of_parts():
     assert to_json(again) == to_json(found)
 
 
+def test_parts_that_are_merged_in_are_two_parts():
+    hidden, found = part("independent", hidden_sizes=(8,)), config()
+    found.update({"parts": {"likelihood": hidden, "posterior": hidden}})
+    apply_overrides(found, [("parts.likelihood.network.hidden_sizes", "(5,)")])
+    assert found.parts.posterior.network.hidden_sizes == (8,) and hidden.network.hidden_sizes == (8,)
+
+
 def test_fields_of_parts_can_be_set():
     found = config()
     apply_overrides(found, [("parts.likelihood.network.hidden_sizes", "(5, 6)"), ("model.latents", "(4,)")])

@@ -224,6 +224,23 @@ def test_objectives_report_the_bound_beside_the_loss():
     np.testing.assert_allclose([plain.metrics.nll, weighed.metrics.nll], 16 * (reconstruction + kl), rtol=1e-5)
 
 
+@pytest.mark.parametrize("call", ["elbo", "iwae(samples=2)"])
+def test_examples_of_which_nothing_is_scored_do_not_count(call):
+    """Neither their reconstruction nor the divergence of their posterior."""
+    model, params = with_params(latent_model())
+    objective, mask = make_objective(call), np.ones((16, 2, 2), np.float32)
+    mask[8:] = 0
+
+    def gradient(x):
+        def loss(params):
+            return objective.loss(model, params, objective.init(model, KEY), Batch(x, mask=mask), Step(KEY)).value
+
+        return jax.grad(loss)(params)
+
+    same, other = gradient(X), gradient(np.concatenate([X[:8], 1 - X[8:]]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), same, other)
+
+
 def test_draws_follow_the_enumerated_joint():
     model, params, log_x, _, _ = enumerated()
     keys = jax.random.split(jax.random.key(5), 20_000)
@@ -272,6 +289,11 @@ def test_contexts_reach_all_parts():
     ("change", "sentence"),
     [
         ({"posterior": Choice(network="made")}, "sites are independent given x"),
+        ({"posterior": Choice(network="constant")}, "the posterior of the kind 'latent': its network reads no context"),
+        (
+            {"likelihood": Choice(network="constant")},
+            "the likelihood of the kind 'latent': its network reads no context",
+        ),
         ({"posterior": Choice("latent")}, "the posterior of the kind 'latent'"),
         ({"posterior": Choice(options={"conditional": "logistic_mixture"}, network="independent")}, "gradients"),
         ({"prior": Choice()}, "the prior of the kind 'latent': the kind of model 'autoregressive' needs a network"),

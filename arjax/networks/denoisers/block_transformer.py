@@ -17,10 +17,10 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import BUILDER_FIELDS, activation, check_ranges
+from arjax.networks.base import BUILDER_FIELDS, check_ranges
 from arjax.networks.denoisers.base import check_event, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
-from arjax.networks.layers.blocks import Block, apply_layer, check_stack, prepare_layers, stacked
+from arjax.networks.layers.blocks import Block, apply_layer, check_plain_stack, prepare_layers, stacked
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 from arjax.networks.layers.steps import to_grid
 
@@ -91,10 +91,7 @@ class BlockTransformer(nn.Module):
         check_event(event)
         if not event.is_discrete:
             raise UserError(f"masked blocks need binary data, levels or tokens, not {event.kind}")
-        if options["position"] not in ("learned", "sinusoidal"):
-            raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
-        check_stack(options)
-        activation(options["activation"])
+        check_plain_stack(options)
 
     def setup(self):
         self.value = ValueEncoder(noisy_event(self.event), self.width, self.dtype)

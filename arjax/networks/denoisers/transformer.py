@@ -11,11 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.core.errors import UserError
 from arjax.networks.any_order.masked_transformer import FullAttention
 from arjax.networks.base import activation
 from arjax.networks.denoisers.base import DENOISERS, ConditionEncoder, Denoiser, Modulation, noisy_event
-from arjax.networks.layers.blocks import check_stack, stacked
+from arjax.networks.layers.blocks import check_plain_stack, stacked
 from arjax.networks.layers.embedding import PositionEncoder, ValueEncoder, flat_sites
 
 
@@ -85,10 +84,7 @@ class TransformerDenoiser(Denoiser):
 
     @classmethod
     def check(cls, event, options):
-        if options["position"] not in ("learned", "sinusoidal"):
-            raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
-        check_stack(options)
-        activation(options["activation"])
+        check_plain_stack(options)
 
     @nn.compact
     def __call__(self, x_t, t, context=None, *, train=False):

@@ -14,6 +14,8 @@ class Constant(Network):
     uniform distribution under `categorical`. The usual prior of latent variables. No options.
     """
 
+    READS_CONTEXT = False
+
     def dependencies(self, factorization):
         return np.zeros((factorization.num_sites, factorization.num_sites), bool)
 

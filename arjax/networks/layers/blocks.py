@@ -170,6 +170,14 @@ class Block(nn.Module):
         return x + self._mlp(x)
 
 
+def check_plain_stack(options: Mapping[str, Any]) -> None:
+    """Raises `UserError` for options that a plain stack of blocks over positions of the sites cannot have."""
+    if options["position"] not in ("learned", "sinusoidal"):
+        raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
+    check_stack(options)
+    activation(options["activation"])
+
+
 class StackedNetwork(Network):
     """The options of networks that are a plain stack of blocks over positions of the sites.
 
@@ -192,10 +200,7 @@ class StackedNetwork(Network):
 
     @classmethod
     def check(cls, event, factorization, options):
-        if options["position"] not in ("learned", "sinusoidal"):
-            raise UserError(f"network.position must be learned or sinusoidal, not {options['position']!r}")
-        check_stack(options)
-        activation(options["activation"])
+        check_plain_stack(options)
 
     def block_fields(self, attention: type[nn.Module]) -> dict[str, Any]:
         """The fields of a `Block` with this attention."""
