@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from arjax.core.batch import Batch
+from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import Dataset, Source
@@ -62,28 +62,25 @@ def eval_step(
     if hidden is not None:
         counted = counted & jnp.asarray(hidden.sites)
         batch = batch.replace(mask=counted)
-    terms = {}
 
-    def score(factorization: Factorization | None) -> jax.Array:
+    def score(factorization: Factorization | None) -> Score:
         if hidden is not None:
             more = {"context": batch.context, "mask": batch.mask}
-            return -model.conditional_log_prob(params, batch.x, query=hidden.sites, evidence=hidden.visible, **more)
+            asked = {"query": hidden.sites, "evidence": hidden.visible}
+            return Score(model.conditional_log_prob(params, batch.x, **asked, **more), model.kind)
         more = {} if factorization is None else {"factorization": factorization}
-        if key is not None:
-            more["key"] = key
-        found = model.score(params, batch, **more)
-        terms.update({f"terms/{name}": term_B for name, term_B in found.terms.items()})
-        return -found.log_prob
+        return model.score(params, batch, **more, **({} if key is None else {"key": key}))
 
     counted_BD = counted.reshape(num, -1)
     added_B = jnp.where(counted_BD, jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
-    by_order = {}
     if orders is None:
-        nll_B = score(None) + added_B
+        found = score(None)
+        nll_B = added_B - found.log_prob
+        more = {f"terms/{name}": term_B for name, term_B in found.terms.items()}
     else:
-        by_order["by_order"] = jax.lax.map(score, orders).T + added_B[:, None]
-        nll_B = mixture_nll(by_order["by_order"])
-    return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | by_order | terms
+        more = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, orders).T}
+        nll_B = mixture_nll(more["by_order"])
+    return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | more
 
 
 def mixture_nll(nll_BK: jax.Array) -> jax.Array:

@@ -46,8 +46,10 @@ def test_parts_of_parts():
 
 
 def test_parts_that_are_merged_in_are_two_parts():
-    hidden, found = part("independent", hidden_sizes=(8,)), config()
-    found.update({"parts": {"likelihood": hidden, "posterior": hidden}})
+    found, hidden = config(), part("independent", hidden_sizes=(8,))
+    found.parts = {}
+    with found.parts.unlocked():
+        found.update(parts={"likelihood": hidden, "posterior": hidden})
     apply_overrides(found, [("parts.likelihood.network.hidden_sizes", "(5,)")])
     assert found.parts.posterior.network.hidden_sizes == (8,) and hidden.network.hidden_sizes == (8,)
 
