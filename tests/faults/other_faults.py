@@ -41,8 +41,8 @@ OTHER_FAULTS = (
     Fault(
         "a mixture of orders without the Jacobian of standardisation",
         "evaluation/likelihood.py",
-        "jax.lax.map(score, orders).T + added_B[:, None]",
-        "jax.lax.map(score, orders).T",
+        '"by_order": added_B[:, None] - jax.lax.map',
+        '"by_order": -jax.lax.map',
         (_mixture,),
     ),
     Fault(
