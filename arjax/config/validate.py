@@ -224,7 +224,7 @@ def _check_orders(config: ConfigDict) -> None:
         name = parse_call(config.objective)[0]
         raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8)")
     if orders and not objective.NEEDS_ORDERS:
-        able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS)
+        able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS is True)
         raise UserError(f"config.model.orders needs the objective {able}, not {config.objective!r}")
 
 

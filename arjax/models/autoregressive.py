@@ -183,17 +183,19 @@ class AutoregressiveModel(BaseModel):
         *,
         mask: jax.Array | None = None,
         query: Query | None = None,
+        inputs: jax.Array | None = None,
         **kwargs,
     ) -> jax.Array:
         """log p(x_i | sites of earlier steps) of every site, float32[B, *grid]; 0 where `mask` is 0.
 
         Under a joint conditional the sites visited earlier in the same step are given, too. With a `query`, the sites
-        that it asks for are scored given those that it gives, which the factorization visits first; others are 0. Other
-        keyword arguments are those of `features`.
+        that it asks for are scored given those that it gives, which the factorization visits first; others are 0. With
+        `inputs`, of the shape of `x`, the sites of earlier steps have those values: p(x_i | inputs of earlier steps),
+        as in a training on prefixes that are not those of the data. Other keyword arguments are those of `features`.
         """
         x = as_values(self.event, x)
         mask = as_mask(self.event, mask, len(x))
-        features = self._features(params, x, **kwargs)
+        features = self._features(params, x if inputs is None else as_values(self.event, inputs, "inputs"), **kwargs)
         head = self.head(params, kwargs.get("train", False), kwargs.get("key"))
         log_prob = site_log_prob(head, features, x, kwargs.get("factorization") or self.factorization, query)
         return log_prob if mask is None else jnp.where(mask, log_prob, 0.0)

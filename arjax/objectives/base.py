@@ -49,6 +49,8 @@ class Companion:
 
 #: Frozen models by the names that the objective gives them.
 Companions = Mapping[str, Companion]
+#: The name of the model that gives the true conditionals: that of a run, or of a data set whose distribution is known.
+TRUTH = "truth"
 
 
 @jax.tree_util.register_dataclass
@@ -99,12 +101,18 @@ class Objective:
     NEEDS_ORDERS: ClassVar[bool] = False
     #: The kind of model that it is checked with by the laws, see `MODEL_KINDS`.
     KIND: ClassVar[str] = "autoregressive"
+    #: Whether the loss depends on draws of the model: then a step against the gradient lowers its mean over the draws,
+    #: and not always the loss of one draw.
+    DRAWS: ClassVar[bool] = False
 
     def check(self, model: Model) -> None:
         """Raises `UserError` when the model cannot be trained by this objective; called before anything compiles."""
 
     def companions(self) -> Mapping[str, str]:
-        """The workdirs of the runs whose models `loss` reads, by name; none by default."""
+        """The workdirs of the runs whose models `loss` reads, by name; none by default.
+
+        A workdir "" stands for the distribution that the data set was drawn from, where it is known.
+        """
         return {}
 
     def init(self, model: Model, key: jax.Array) -> Own:

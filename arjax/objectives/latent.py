@@ -15,6 +15,7 @@ from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, count
 from arjax.objectives.metrics import Mean, Metrics
+from arjax.objectives.score_function import leave_one_out, with_score_function
 
 
 def _check(name: str, samples: int, least: int, model: Model | None = None) -> None:
@@ -58,8 +59,8 @@ def _with_score_function(model: LatentModel, value_B: jax.Array, signal_kB: jax.
     """The value, with the gradient that flows through the draws of discrete latents: signal_k grad log q(z_k | x)."""
     if not model.latent_event.is_discrete:
         return value_B  # it flows through the values of the latents
-    surrogate_B = (jax.lax.stop_gradient(signal_kB) * found.log_posterior).sum(0)
-    return value_B + surrogate_B - jax.lax.stop_gradient(surrogate_B)
+    zeros_kB = jnp.zeros_like(found.log_posterior)
+    return value_B + with_score_function(zeros_kB, signal_kB, found.log_posterior).sum(0)
 
 
 @OBJECTIVES.register("elbo")
@@ -98,8 +99,7 @@ class Elbo(Objective):
         found = model.weights(params, batch, step.key, self.samples, train=True)
         beta = self.beta * (jnp.minimum(step.progress / self.warmup, 1.0) if self.warmup else 1.0)
         value_kB = found.reconstruction - beta * (found.log_posterior - found.log_prior)
-        others_kB = (value_kB.sum(0) - value_kB) / max(self.samples - 1, 1)
-        signal_kB = (value_kB - others_kB) / self.samples
+        signal_kB = (value_kB - leave_one_out(value_kB)) / self.samples
         value_B = _with_score_function(model, value_kB.mean(0), signal_kB, found)
         return _loss(model, batch, value_B, found.log_weight.mean(0), found)
 
@@ -139,8 +139,8 @@ class Iwae(Objective):
         bound_B = jax.nn.logsumexp(log_w_kB, 0) - math.log(k)
         signal_kB = jnp.zeros_like(log_w_kB)
         if model.latent_event.is_discrete:
-            others_kB = (log_w_kB.sum(0) - log_w_kB) / (k - 1)
             one_kk = jnp.eye(k, dtype=bool)[..., None]
-            without_kB = jax.nn.logsumexp(jnp.where(one_kk, others_kB[None], log_w_kB[:, None]), 0) - math.log(k)
+            others_kkB = jnp.where(one_kk, leave_one_out(log_w_kB)[None], log_w_kB[:, None])
+            without_kB = jax.nn.logsumexp(others_kkB, 0) - math.log(k)
             signal_kB = bound_B - without_kB
         return _loss(model, batch, _with_score_function(model, bound_B, signal_kB, found), bound_B, found)

@@ -109,7 +109,10 @@ def check_downhill(call: str, network: str, orders: str) -> None:
 
     Raises:
       LawBroken: it does not.
+      NotSupported: the loss depends on draws of the model: a step lowers its mean.
     """
+    if make_objective(call).DRAWS:
+        raise NotSupported("the loss depends on draws of the model: a step against the gradient lowers its mean")
     before, (gradient, _), _ = _run(call, network, orders, _batch())
     params = _program(make_objective(call), network, orders)[1]
     size = sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient))

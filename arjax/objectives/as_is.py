@@ -1,0 +1,157 @@
+"""The recursion as it is: the model reads its own values alone, and the gradient goes back through all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from arjax.conditionals.blocks import scores_blocks
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.base import Model, Params
+from arjax.models.relaxed import relax, relaxed_event, relaxed_values
+from arjax.networks.base import step_variables
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
+from arjax.objectives.prefixes import (
+    check_prefixes,
+    example_context,
+    prefix_loss,
+    repeated,
+    replaceable,
+    scored,
+    teacher_forced,
+)
+from arjax.objectives.score_function import leave_one_out, with_score_function
+from arjax.samplers.prefixes import draw_in_steps
+
+ESTIMATORS = ("score", "straight_through", "gumbel_softmax", "pathwise")
+
+
+@OBJECTIVES.register("as_is")
+@dataclasses.dataclass(frozen=True)
+class AsIs(Objective):
+    """loss = E[-sum_t log p(x_t | z_<t)] / (number of scored scalars), with z_t drawn from p(. | z_<t): the recursion
+    without teacher forcing, and its gradient through the draws z.
+
+    `score`: the score function (Williams, "Simple Statistical Gradient-Following Algorithms", 1992): each draw z_t has
+    the sum of the losses of the steps after it as its signal, with the mean of the other `samples` as the baseline; it
+    has no bias. `straight_through`: the gradient of a discrete draw is that of its probabilities (Bengio, Leonard &
+    Courville, "Estimating or Propagating Gradients Through Stochastic Neurons", 2013, section 4). `gumbel_softmax`:
+    draws are relaxed, softmax((log p + Gumbel noise) / temperature) (Jang, Gu & Poole, "Categorical Reparameterization
+    with Gumbel-Softmax", 2017, equation 2). `pathwise`: real values are functions of features and noise.
+
+    All but `score` go through the steps one after another, forwards and backwards, and keep all carries. The loss is
+    reported as `as_is`, in nats per dimension, and `nll` is that of teacher forcing.
+
+    Attributes:
+      estimator: "score", "straight_through", "gumbel_softmax" or "pathwise".
+      temperature: of relaxed draws.
+      samples: of each example, at least 2 for `score`.
+    """
+
+    DRAWS: ClassVar[bool] = True
+
+    estimator: str = "score"
+    temperature: float = 1.0
+    samples: int = 2
+
+    def __post_init__(self):
+        if self.estimator not in ESTIMATORS:
+            raise UserError(f"as_is has no estimator {self.estimator!r}{did_you_mean(self.estimator, ESTIMATORS)}")
+        if not self.temperature > 0:
+            raise UserError(f"the temperature of as_is must be above 0, not {self.temperature}")
+        least = 2 if self.estimator == "score" else 1
+        if self.samples < least:
+            raise UserError(f"as_is(estimator={self.estimator!r}) needs samples of at least {least}")
+
+    def check(self, model: Model) -> None:
+        """Raises `UserError` unless the model is one autoregressive network in one order that has the estimator."""
+        check_prefixes("as_is", model)
+        if self.estimator == "score":
+            return
+        if scores_blocks(model.conditional, model.factorization):
+            raise UserError("as_is has gradients through the draws of single sites, not of joint blocks: take score")
+        if self.estimator == "pathwise":
+            if model.event.kind != "real" or not model.conditional.REPARAMETERISED:
+                raise UserError("as_is(estimator='pathwise') needs draws that are functions of noise, as of a gaussian")
+            return
+        relaxed_event(model.event)
+        if not model.conditional.has_table:
+            raise UserError(f"as_is(estimator={self.estimator!r}) needs a list of probabilities: take score")
+        jax.eval_shape(lambda params: relax(model, params)[1], model.param_shapes)
+
+    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The loss on own prefixes."""
+        self.check(model)
+        batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
+        draw_key, key = jax.random.split(step.key)
+        several = repeated(batch, self.samples)
+        keys_B = jax.random.split(draw_key, len(several))
+        if self.estimator == "score":
+            value_B = self._by_score_function(model, params, several, keys_B, key)
+        else:
+            value_B = self._through_draws(model, params, several, keys_B)
+        nats_B = value_B.reshape(self.samples, len(batch)).mean(0)
+        return prefix_loss(model, batch, "as_is", nats_B, teacher_forced(model, params, batch))
+
+    def _by_score_function(self, model, params: Params, batch: Batch, keys_B: jax.Array, key: jax.Array) -> jax.Array:
+        """The loss of each sample, [k B], with the gradient of its mean."""
+        frozen, own_BD = jax.lax.stop_gradient(params), replaceable(model, batch)
+        drawn = draw_in_steps(model, frozen, keys_B, batch.x, own_BD, example_context(batch))
+        nats_BD = -scored(model, params, batch, drawn, key)
+        log_prob_BD = scored(model, params, batch.replace(x=drawn), drawn, key)
+        step_D, num_steps = jnp.asarray(model.factorization.step), model.factorization.num_steps
+        nats_SB = jax.ops.segment_sum(nats_BD.T, step_D, num_steps)
+        after_SB = jnp.cumsum(nats_SB[::-1], axis=0)[::-1] - nats_SB  # of the steps after each
+        signal_BD = after_SB[step_D].T.reshape(self.samples, -1, len(step_D))
+        signal_BD = (signal_BD - leave_one_out(signal_BD)).reshape(nats_BD.shape)
+        return with_score_function(nats_BD, signal_BD, log_prob_BD).sum(-1)
+
+    def _through_draws(self, model, params: Params, batch: Batch, keys_B: jax.Array) -> jax.Array:
+        """The loss of each sample, [k B], as a function of the parameters with all its draws."""
+        event, factorization, context = model.event, model.factorization, example_context(batch)
+        relaxes = self.estimator != "pathwise"
+        network, own = relax(model, params) if relaxes else (model.network, params)
+        data = relaxed_values(event, batch.x) if relaxes else batch.x
+        variables, head = step_variables(network, own), model.head(params)
+        num, may_BD = len(batch), replaceable(model, batch)
+        x_BDv, data_BDv = (a.reshape(num, event.num_sites, -1) for a in (batch.x, data))
+
+        def one(state: tuple[Any, jax.Array], t: jax.Array) -> tuple[tuple[Any, jax.Array], jax.Array]:
+            carry, canvas_BDv = state
+            canvas = canvas_BDv.reshape(data.shape)
+            carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+            sites_M, valid_M = factorization.sites(t)
+            at_M = jnp.minimum(sites_M, event.num_sites - 1)
+            counts_BM = valid_M & may_BD[:, at_M]
+            value_BM = x_BDv[:, at_M].reshape(num, len(at_M), *event.value_shape)
+            nats_BM = -head.at(at_M).log_prob(features, value_BM)
+            keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, t)
+            drawn = jax.vmap(self._draw, (None, 0, 0))(head.at(at_M), keys, features).reshape(num, len(at_M), -1)
+            kept = data_BDv[:, at_M]
+            values = jnp.where(counts_BM[..., None], drawn, kept)
+            canvas_BDv = canvas_BDv.at[:, jnp.where(valid_M, sites_M, event.num_sites)].set(values, mode="drop")
+            return (carry, canvas_BDv), jnp.where(counts_BM, nats_BM, 0.0).sum(-1)
+
+        carry = network.apply(variables, num, factorization, context, method="init_carry")
+        _, nats_SB = jax.lax.scan(one, (carry, data_BDv), jnp.arange(factorization.num_steps))
+        return nats_SB.sum(0)
+
+    def _draw(self, head: Any, key: jax.Array, features_MF: jax.Array) -> jax.Array:
+        """Values of the sites of a step through which gradients flow: real ones, or relaxed discrete ones."""
+        if self.estimator == "pathwise":
+            return head.sample(key, features_MF)
+        log_prob_MV = head.log_table(features_MF)
+        noisy_MV = log_prob_MV + jax.random.gumbel(key, log_prob_MV.shape)
+        if self.estimator == "gumbel_softmax":
+            weights_MV = jax.nn.softmax(noisy_MV / self.temperature)
+        else:
+            prob_MV = jnp.exp(log_prob_MV)
+            one_hot_MV = jax.nn.one_hot(noisy_MV.argmax(-1), prob_MV.shape[-1])
+            weights_MV = one_hot_MV + prob_MV - jax.lax.stop_gradient(prob_MV)
+        return weights_MV[..., 1:] if weights_MV.shape[-1] == 2 else weights_MV

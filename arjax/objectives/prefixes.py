@@ -1,0 +1,81 @@
+"""Losses on prefixes that are not those of the data: values that the model has drawn itself, or noise."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.base import Model, Params
+from arjax.objectives.base import Loss, count, likelihood_loss
+from arjax.objectives.metrics import Mean, Metrics
+
+
+def check_prefixes(name: str, model: Model) -> None:
+    """Raises `UserError` unless the model reads prefixes in one order, which an objective replaces."""
+    if not isinstance(model, AutoregressiveModel):
+        raise UserError(
+            f"the objective {name!r} replaces the prefixes that an autoregressive model reads, and this is a "
+            f"{type(model).__name__}: take teacher_forcing"
+        )
+    if model.orders is not None:
+        raise UserError(f"the objective {name!r} trains one order: leave model.orders empty")
+
+
+def check_rate(name: str, option: str, value: float) -> None:
+    """Raises `UserError` unless an option is a part, from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise UserError(f"the option {option!r} of the objective {name!r} must be from 0 to 1, not {value}")
+
+
+def replaceable(model: AutoregressiveModel, batch: Batch) -> jax.Array:
+    """bool[B, D]: the sites whose values may be replaced in prefixes: those that are scored."""
+    if batch.mask is None:
+        return jnp.ones((len(batch), model.event.num_sites), bool)
+    return batch.mask.reshape(len(batch), -1) > 0
+
+
+def example_context(batch: Batch) -> dict[str, jax.Array] | None:
+    """The context as networks take it."""
+    return dict(batch.context) or None
+
+
+def scored(
+    model: AutoregressiveModel, params: Params, batch: Batch, inputs: jax.Array | None, key: jax.Array
+) -> jax.Array:
+    """log p(x_i | inputs of earlier steps) of each site in training, float32[B, D]; 0 where it is not scored."""
+    more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key}
+    per_site = model.log_prob_per_site(params, batch.x, inputs=inputs, **more)
+    return per_site.reshape(len(batch), -1)
+
+
+def teacher_forced(model: AutoregressiveModel, params: Params, batch: Batch) -> Metrics:
+    """The metrics of the batch given its own prefixes, without dropout and without a gradient: `nll` is reported for
+    every objective, and those that replace prefixes are no likelihoods of the data.
+    """
+    params = jax.lax.stop_gradient(params)
+    log_prob_B = model.log_prob(params, batch.x, context=batch.context, mask=batch.mask)
+    return likelihood_loss(model.event, batch, log_prob_B).metrics
+
+
+def weighted_mean(model: Model, batch: Batch, value_B: jax.Array) -> Mean:
+    """sum_b w_b value_b / (number of scored scalars)."""
+    if batch.weight is not None:
+        value_B = jnp.where(batch.weight > 0, batch.weight * value_B, 0.0)
+    return Mean(value_B.sum(), count(model.event, batch)["dims"])
+
+
+def prefix_loss(model: Model, batch: Batch, name: str, value_B: jax.Array, metrics: Metrics) -> Loss:
+    """The loss sum_b w_b value_b / (number of scored scalars), reported as `name` beside `metrics`."""
+    loss = weighted_mean(model, batch, value_B)
+    means = {name: jax.lax.stop_gradient(loss)}
+    return Loss((loss,), dataclasses.replace(metrics, means=means))
+
+
+def repeated(batch: Batch, num: int) -> Batch:
+    """The batch `num` times after itself: example b stands at b, B + b, 2 B + b, ..."""
+    return jax.tree.map(lambda rows: jnp.concatenate([jnp.asarray(rows)] * num), batch)

@@ -1,0 +1,174 @@
+"""The second of two stages of training: the model goes on from prefixes of the data, and learns on its own values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.models.autoregressive import AutoregressiveModel, need_steps
+from arjax.models.base import Model, Params
+from arjax.objectives.base import OBJECTIVES, TRUTH, Companion, Loss, Objective, Own, Step
+from arjax.objectives.prefixes import (
+    check_prefixes,
+    check_rate,
+    example_context,
+    prefix_loss,
+    repeated,
+    replaceable,
+    scored,
+    teacher_forced,
+)
+from arjax.objectives.score_function import leave_one_out, with_score_function
+from arjax.samplers.prefixes import draw_in_steps
+
+TARGETS = ("data", "oracle", "match", "reverse_kl")
+#: Targets that read the true conditionals.
+OF_ORACLE = ("oracle", "reverse_kl")
+
+
+@OBJECTIVES.register("rollout")
+@dataclasses.dataclass(frozen=True)
+class Rollout(Objective):
+    """A loss on prefixes in which a window of steps is drawn by the model, from the data before it; no gradient flows
+    through these draws, which are made inside of the train step. With a `length` of 0 it is teacher forcing.
+
+    It is made for a second stage, from the parameters of a run with teacher forcing (`train.init_from`). The targets:
+
+    `data`: -sum_i log p(x_i | prefix), of the values of the data.
+    `oracle`: -sum_i sum_v q(v | prefix) log p(v | prefix), with the true conditionals q: the demonstrations of an
+    expert on the learner's own prefixes (Ross, Gordon & Bagnell, "A Reduction of Imitation Learning and Structured
+    Prediction to No-Regret Online Learning", DAgger, 2011, section 3).
+    `match`: the negative part of the values of the window that are those of the data, by the score function with the
+    mean of the other `samples` as its baseline (Rennie et al., "Self-critical Sequence Training", 2017, equation 5,
+    with the baseline of Kool, van Hoof & Welling, 2019).
+    `reverse_kl`: log p(window | prefix) - log q(window | prefix), likewise: its mean is KL(p || q).
+
+    The loss is reported as `rollout` per scored scalar, and `nll` is that of teacher forcing.
+
+    Attributes:
+      prefix: steps of the data before the window; -1: a random number of them, for each batch.
+      length: steps of the window at its full length.
+      grow: the part of the run in which the window grows from one step to `length`; 0: it has it at once.
+      target: "data", "oracle", "match" or "reverse_kl".
+      oracle: workdir of a run whose model gives the true conditionals; "": the truth of the data set.
+      samples: windows of each example, of the targets `match` and `reverse_kl`.
+    """
+
+    DRAWS: ClassVar[bool] = True
+
+    prefix: int = -1
+    length: int = 16
+    grow: float = 0.0
+    target: str = "data"
+    oracle: str = ""
+    samples: int = 2
+
+    def __post_init__(self):
+        if self.target not in TARGETS:
+            raise UserError(f"rollout has no target {self.target!r}{did_you_mean(self.target, TARGETS)}")
+        if self.prefix < -1 or self.length < 0:
+            raise UserError("rollout needs a length of at least 0, and a prefix of at least 0, or -1 for a random one")
+        check_rate("rollout", "grow", self.grow)
+        if self._scores and self.samples < 2:
+            raise UserError(f"the target {self.target!r} of rollout compares samples: it needs at least 2 of them")
+        if self.oracle and self.target not in OF_ORACLE:
+            raise UserError(f"the target {self.target!r} of rollout has no oracle: take one of {', '.join(OF_ORACLE)}")
+
+    @property
+    def _scores(self) -> bool:
+        return self.target in ("match", "reverse_kl")
+
+    def companions(self) -> Mapping[str, str]:
+        """The oracle, where the loss reads one."""
+        return {TRUTH: self.oracle} if self.target in OF_ORACLE else {}
+
+    def check(self, model: Model) -> None:
+        """Raises `UserError` unless the model is one autoregressive network in one order, with a window that fits."""
+        check_prefixes("rollout", model)
+        steps, needed = model.factorization.num_steps, max(self.prefix, 0) + self.length
+        if needed > steps:
+            raise UserError(
+                f"a rollout of {needed} steps, prefix and window, does not fit into the {steps} of the model"
+            )
+        if self.target == "oracle" and not model.conditional.has_table:
+            raise UserError("rollout(target='oracle') compares lists of probabilities, which this conditional has not")
+        if self.target == "match" and not model.event.is_discrete:
+            raise UserError("rollout(target='match') counts equal values, and these are real: take data or oracle")
+
+    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The loss on windows of own values."""
+        self.check(model)
+        batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
+        if self._scores:
+            return self._by_score_function(model, params, batch, step)
+        _, inputs, key = self._draw(model, params, batch, step)
+        if self.target == "oracle":
+            nats_B = _cross_entropy(model, params, oracle_of(step, model), batch, inputs, key)
+        else:
+            nats_B = -scored(model, params, batch, inputs, key).sum(-1)
+        return prefix_loss(model, batch, "rollout", nats_B, teacher_forced(model, params, batch))
+
+    def _draw(self, model, params: Params, batch: Batch, step: Step) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The sites of the window bool[B, D], the examples with these drawn, and a key for the rest of the step."""
+        place_key, draw_key, key = jax.random.split(step.key, 3)
+        num_steps, length = model.factorization.num_steps, jnp.int32(self.length)
+        if self.grow:
+            part = jnp.minimum(step.progress / self.grow, 1.0)
+            length = jnp.minimum(1 + jnp.int32(part * self.length), self.length)
+        first = self.prefix
+        if first < 0:
+            first = jax.random.randint(place_key, (), 0, num_steps - length + 1)
+        step_D = jnp.asarray(model.factorization.step)
+        window_BD = ((step_D >= first) & (step_D < first + length)) & replaceable(model, batch)
+        keys_B, frozen = jax.random.split(draw_key, len(batch)), jax.lax.stop_gradient(params)
+        context = example_context(batch)
+        inputs = draw_in_steps(model, frozen, keys_B, batch.x, window_BD, context, jnp.int32(first), first + length)
+        return window_BD, inputs, key
+
+    def _by_score_function(self, model, params: Params, batch: Batch, step: Step) -> Loss:
+        """The negative reward of each window, and the gradient of its mean."""
+        several = repeated(batch, self.samples)
+        window_BD, inputs, key = self._draw(model, params, several, step)
+        own_batch = several.replace(x=inputs)
+        log_p_B = jnp.where(window_BD, scored(model, params, own_batch, inputs, key), 0.0).sum(-1)
+        if self.target == "match":
+            same_BD = (inputs == several.x).reshape(*window_BD.shape, -1).all(-1)
+            reward_B = jnp.where(window_BD, same_BD, 0).sum(-1) / jnp.maximum(window_BD.sum(-1), 1)
+            reward_B = reward_B * model.event.num_dims  # a part of the values, whatever the number of scored scalars
+        else:
+            truth = oracle_of(step, model)
+            more = {"context": several.context, "mask": several.mask}
+            log_q = truth.model.log_prob_per_site(truth.params, inputs, **more).reshape(window_BD.shape)
+            reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1) - jax.lax.stop_gradient(log_p_B)
+        reward_kB = reward_B.reshape(self.samples, len(batch))
+        advantage_kB = reward_kB - leave_one_out(reward_kB)
+        value_kB = with_score_function(-reward_kB, -advantage_kB, log_p_B.reshape(reward_kB.shape))
+        return prefix_loss(model, batch, "rollout", value_kB.mean(0), teacher_forced(model, params, batch))
+
+
+def oracle_of(step: Step, model: AutoregressiveModel) -> Companion:
+    """The oracle among the companions of a step; raises `UserError` where there is none, or it has another event."""
+    if TRUTH not in step.companions:
+        raise UserError("this loss reads the true conditionals: name a run as its oracle, or train on drawn data")
+    truth = step.companions[TRUTH]
+    need_steps(truth.model, "an oracle")
+    if truth.model.event != model.event:
+        raise UserError(f"the oracle is a model of {truth.model.event.in_words}, not of {model.event.in_words}")
+    return truth
+
+
+def _cross_entropy(model, params: Params, truth: Companion, batch: Batch, inputs: jax.Array, key: jax.Array) -> Any:
+    """-sum_i sum_v q(v | inputs before i) log p(v | inputs before i), [B], over the scored sites, in nats."""
+    more = {"context": batch.context, "train": True, "key": key}
+    log_p = model.head(params, True, key).log_table(model.features(params, inputs, **more))
+    frozen = jax.lax.stop_gradient(truth.params)
+    log_q = truth.model.head(frozen).log_table(truth.model.features(frozen, inputs, context=batch.context))
+    nats = -(jnp.exp(log_q) * log_p).reshape(len(inputs), model.event.num_sites, -1).sum(-1)
+    return jnp.where(replaceable(model, batch), nats, 0.0).sum(-1)

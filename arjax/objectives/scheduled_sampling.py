@@ -1,0 +1,105 @@
+"""Scheduled sampling: some values of each prefix are the model's own draws, more of them as training goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
+from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.base import Model, Params
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
+from arjax.objectives.prefixes import (
+    check_prefixes,
+    check_rate,
+    example_context,
+    prefix_loss,
+    replaceable,
+    scored,
+    teacher_forced,
+)
+from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_own
+
+#: The part of `final` that is reached at a part u of the run, from 0 at its start to 1 at its end. The schedules of
+#: Bengio et al. (2015, section 2.4) are those of 1 minus it: k - c i, k^i with k^N = .01, k / (k + exp(i / k)).
+SCHEDULES: dict[str, Callable[[Any], Any]] = {
+    "constant": lambda u: jnp.ones_like(u),
+    "linear": lambda u: u,
+    "exponential": lambda u: (1 - 0.01**u) / 0.99,
+    "inverse_sigmoid": lambda u: (jax.nn.sigmoid(12 * u - 6) - _LOW) / (1 - 2 * _LOW),
+}
+_LOW = 1 / (1 + math.exp(6))
+
+
+@OBJECTIVES.register("scheduled_sampling")
+@dataclasses.dataclass(frozen=True)
+class ScheduledSampling(Objective):
+    """loss = -sum_i log p(x_i | prefix of i) / (number of scored scalars); each value of a prefix is, by a coin of its
+    own, that of the data or a draw of the model. No gradient flows through the draws.
+
+    Bengio et al., "Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks" (2015), section 2.4. With
+    `passes=0` each value is drawn given the mixed values before it, step by step, as there. With `passes=n` all are
+    drawn at once from the features of a parallel pass, n times, each pass reading the draws of the one before it, the
+    first one the data (Mihaylova & Martins, "Scheduled Sampling for Transformers", 2019; Duckworth et al., "Parallel
+    Scheduled Sampling", 2019, algorithm 1). As the noise of a step is the same in all passes, S passes give the values
+    of `passes=0`.
+
+    The loss is no proper scoring rule (Huszar, "How (not) to Train your Generative Model", 2015): it is reported as
+    `scheduled_sampling`, in nats per dimension, and `nll` stays that of teacher forcing.
+
+    Attributes:
+      schedule: "constant", "linear", "exponential" or "inverse_sigmoid".
+      final: the part of the values that are drawn at the end of the run, from 0 to 1.
+      passes: parallel passes; 0: step by step.
+    """
+
+    DRAWS: ClassVar[bool] = True
+
+    schedule: str = "linear"
+    final: float = 0.25
+    passes: int = 1
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            hint = did_you_mean(self.schedule, SCHEDULES)
+            raise UserError(f"scheduled_sampling has no schedule {self.schedule!r}{hint}")
+        check_rate("scheduled_sampling", "final", self.final)
+        if self.passes < 0:
+            raise UserError(f"the passes of scheduled_sampling must be at least 0, not {self.passes}")
+
+    def check(self, model: Model) -> None:
+        """Raises `UserError` unless the model is one autoregressive network in one order."""
+        check_prefixes("scheduled_sampling", model)
+
+    def inputs(
+        self, model: AutoregressiveModel, params: Params, batch: Batch, key: jax.Array, rate: float | jax.Array
+    ) -> jax.Array:
+        """The values that prefixes are made of, [B, *grid, *value], of which a part `rate` is drawn."""
+        coin_key, draw_key = jax.random.split(key)
+        own_BD = jax.random.bernoulli(coin_key, rate, (len(batch), model.event.num_sites)) & replaceable(model, batch)
+        keys_B, params = jax.random.split(draw_key, len(batch)), jax.lax.stop_gradient(params)
+        if self.passes == 0:
+            return draw_in_steps(model, params, keys_B, batch.x, own_BD, example_context(batch))
+
+        def one_pass(_: jax.Array, inputs: jax.Array) -> jax.Array:
+            features = model.features(params, inputs, context=batch.context)
+            return where_own(own_BD, draw_in_parallel(model, params, keys_B, inputs, features), batch.x, model)
+
+        return jax.lax.fori_loop(0, self.passes, one_pass, batch.x)
+
+    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The loss on mixed prefixes."""
+        self.check(model)
+        key, score_key = jax.random.split(step.key)
+        batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
+        rate = self.final * SCHEDULES[self.schedule](jnp.asarray(step.progress, jnp.float32))
+        inputs = self.inputs(model, params, batch, key, rate)
+        nats_B = -scored(model, params, batch, inputs, score_key).sum(-1)
+        return prefix_loss(model, batch, "scheduled_sampling", nats_B, teacher_forced(model, params, batch))

@@ -1,0 +1,103 @@
+"""Several objectives at once: the weighted sum of their losses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.models.base import Model, Params
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, make_objective
+from arjax.objectives.metrics import Mean
+
+
+@OBJECTIVES.register("weighted")
+@dataclasses.dataclass(frozen=True)
+class Weighted(Objective):
+    """loss = sum_i w_i loss_i, of objectives with their own parameters and states: `weighted(of=('teacher_forcing',
+    'rollout(length=8)'), weights=(0.5, 0.5))`.
+
+    `nll` is that of the first objective; the numbers that the i-th one reports are named `i/NAME`.
+
+    Attributes:
+      of: call strings of objectives.
+      weights: of their losses, above 0.
+    """
+
+    of: tuple[str, ...] = ("teacher_forcing",)
+    weights: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        if not self.of or len(self.of) != len(self.weights):
+            raise UserError(f"weighted needs as many weights as objectives, not {len(self.weights)} for {len(self.of)}")
+        if not all(isinstance(weight, int | float) and weight > 0 for weight in self.weights):
+            raise UserError(f"the weights of objectives must be above 0, not {self.weights}")
+        names = [name for part in self.parts for name in part.companions()]
+        if len(set(names)) < len(names):
+            raise UserError("only one of the objectives of weighted may read a model of that name")
+
+    @property
+    def parts(self) -> tuple[Objective, ...]:
+        """The objectives."""
+        return tuple(make_objective(text) for text in self.of)
+
+    @property
+    def NEEDS_ORDERS(self) -> bool:
+        """Whether one of them draws orders."""
+        return any(part.NEEDS_ORDERS for part in self.parts)
+
+    def check(self, model: Model) -> None:
+        """Raises `UserError` when one of them cannot train the model."""
+        for part in self.parts:
+            part.check(model)
+
+    def companions(self) -> Mapping[str, str]:
+        """The models that they read."""
+        return {name: workdir for part in self.parts for name, workdir in part.companions().items()}
+
+    def init(self, model: Model, key: jax.Array) -> Own:
+        """Parameters and states by the number of the objective, of those that have some."""
+        owns = [part.init(model, jax.random.fold_in(key, i)) for i, part in enumerate(self.parts)]
+        params = {str(i): own.params for i, own in enumerate(owns) if jax.tree.leaves(own.params)}
+        return Own(params, {str(i): own.state for i, own in enumerate(owns) if jax.tree.leaves(own.state)})
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Each trains its own parameters."""
+        rules = {str(i): part for i, part in enumerate(self.parts)}
+
+        def labels(params: Mapping[str, Any]) -> dict[str, str]:
+            return {number: number for number in params}
+
+        def make(params: Mapping[str, Any]) -> optax.GradientTransformation:
+            return optax.partition({number: rules[number].optimizer() for number in params}, labels)
+
+        return optax.GradientTransformation(
+            lambda params: make(params).init(params),
+            lambda updates, state, params=None: make(updates).update(updates, state, params),
+        )
+
+    def report(self, own: Own) -> Mapping[str, Any]:
+        """All their entries."""
+        return {name: entry for i, part in enumerate(self.parts) for name, entry in part.report(_of(own, i)).items()}
+
+    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+        """The weighted sum; the first objective has the key of the step, as it has alone."""
+        losses = []
+        for i, part in enumerate(self.parts):
+            key = jax.random.fold_in(step.key, i) if i else step.key
+            losses.append(part.loss(model, params, _of(own, i), batch, dataclasses.replace(step, key=key)))
+        pairs = list(zip(self.weights, losses, strict=True))
+        terms = tuple(Mean(weight * term.total, term.count) for weight, loss in pairs for term in loss.terms)
+        means = {f"{i}/{name}": mean for i, loss in enumerate(losses) for name, mean in loss.metrics.means.items()}
+        state = {str(i): loss.state for i, loss in enumerate(losses) if jax.tree.leaves(loss.state)}
+        return Loss(terms, dataclasses.replace(losses[0].metrics, means=means), state)
+
+
+def _of(own: Own, i: int) -> Own:
+    """The parameters and the state of one objective."""
+    return Own(own.params.get(str(i), {}), own.state.get(str(i), {}))

@@ -1,0 +1,77 @@
+"""Prefixes that are partly the model's own: some sites keep their values, others are drawn, for training on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from arjax.networks.base import step_variables
+from arjax.samplers.base import Steps
+from arjax.samplers.loops import loop_over_steps
+from arjax.samplers.prompt import read_prompt
+
+
+def draw_in_steps(
+    model: Any,
+    params: Any,
+    keys: jax.Array,
+    x: jax.Array,
+    own_BD: jax.Array,
+    context: Any = None,
+    first: int | jax.Array = 0,
+    last: int | jax.Array | None = None,
+) -> jax.Array:
+    """The examples with their own sites drawn one step after another, each given all values before it.
+
+    With all sites its own, these are the values of the sampler `naive` under the same keys. The keys, as there, are
+    those of the examples.
+
+    Args:
+      model: a pytree with the fields `network`, `conditional` and `factorization`.
+      params: its parameters.
+      keys: B random keys.
+      x: the values of the other sites, [B, *grid, *value].
+      own_BD: bool[B, D], the sites to draw.
+      context: {name: [B, ...]} or None.
+      first: a step before which no site is drawn; may be traced.
+      last: a step from which on none is; may be traced, None for the end.
+    """
+    network, factorization = model.network, model.factorization
+    steps, variables = Steps(model, params, keys, None, 1.0), step_variables(network, params)
+    chunk = min(network.CHUNK, factorization.num_steps)
+    carry = read_prompt(network, variables, x, factorization, context, first, chunk)
+
+    def draw(t: jax.Array, state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+        carry, canvas = state
+        carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+        return carry, where_own(own_BD, steps.fill(canvas, t, features), canvas, model)
+
+    goes_on = None if last is None else lambda t, canvas: t < last
+    return loop_over_steps(network, variables, factorization, first, draw, carry, x, goes_on)[1]
+
+
+def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: jax.Array, features: jax.Array) -> jax.Array:
+    """All sites drawn at once from their features, [B, *grid, F], each with the noise of its step; [B, *grid, *value].
+
+    `inputs` are the values that the features were computed from. Where these are draws of an earlier pass under the
+    same keys, this is a pass of Jacobi iteration: after t passes the first t steps are those of the sampler `naive`.
+    """
+    factorization, steps = model.factorization, Steps(model, params, keys, None, 1.0)
+    index_SM = jnp.minimum(jnp.asarray(factorization.blocks), factorization.num_sites - 1)
+
+    def redraw(keys_S: jax.Array, canvas_1: jax.Array, features_DF: jax.Array) -> jax.Array:
+        start = jnp.int32(0)
+        return steps.place(canvas_1, start, steps.window_values(keys_S, canvas_1, start, features_DF[index_SM]))
+
+    flat = features.reshape(len(inputs), factorization.num_sites, -1)
+    return jax.vmap(redraw)(jnp.swapaxes(steps.keys_SB, 0, 1), inputs, flat)
+
+
+def where_own(own_BD: jax.Array, drawn: jax.Array, x: jax.Array, model: Any) -> jax.Array:
+    """`drawn` at the sites of `own_BD`, and `x` elsewhere, [B, *grid, *value]."""
+    factorization = model.factorization
+    rank = len(factorization.grid_shape)
+    own = own_BD.reshape(len(x), *factorization.grid_shape, *[1] * (x.ndim - 1 - rank))
+    return jnp.where(own, drawn.astype(x.dtype), x)
