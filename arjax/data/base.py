@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,10 +17,28 @@ from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.sources import Source, array_source
 from arjax.data.vocabulary import Vocabulary
+from arjax.models import AutoregressiveModel
 
-DATASETS = Registry("dataset")
+#: Workdir -> another run, with its `model`, its best `params` and its `dataset`.
+OpenRun = Callable[[str], Any]
+OPEN_RUN = "open_run"
+DATASETS = Registry("dataset", hidden=(OPEN_RUN,))
 #: The most values of examples that an ordering reads at once.
 MOST_VALUES = 2**27
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """The distribution that the examples of a data set were drawn from: a pytree of arrays.
+
+    Attributes:
+      model: of the same event as the data set; its conditionals are exact at every prefix.
+      params: its parameters.
+    """
+
+    model: AutoregressiveModel
+    params: Any
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -43,6 +62,9 @@ class Dataset:
         columns first; None for all others.
       fingerprint: digest of the contents of files that a user may change: a run is opened only with those that it was
         trained on. "": there are none, or they are not checked.
+      truth: the distribution that the examples were drawn from, where it is known; None: it is not.
+      answer: of examples whose scored sites are the answer to the others: the measure of its error that evaluation
+        reports, "accuracy" or "squared_error" of the most probable value; "" for all others.
     """
 
     name: str
@@ -56,6 +78,8 @@ class Dataset:
     sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None
     fingerprint: str = ""
+    truth: Truth | None = None
+    answer: str = ""
 
     @property
     def decode(self) -> Callable[[np.ndarray], str] | None:
@@ -149,13 +173,18 @@ def from_arrays(
     return Dataset(name, event, context, splits)
 
 
-def make_dataset(name: str, **options: Any) -> Dataset:
+def make_dataset(name: str, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:
     """The data set registered under `name`.
+
+    `open_run` opens another run by its workdir, for the data sets that are made of one: they have that argument.
 
     Raises:
       UserError: an unknown name, option or value, or a set that is not prepared (with the command that gets it).
     """
-    return DATASETS.get(name)(**DATASETS.resolve(name, options))
+    options = DATASETS.resolve(name, options)
+    build = DATASETS.get(name)
+    needs_run = OPEN_RUN in inspect.signature(build).parameters
+    return build(**options, **({OPEN_RUN: open_run} if needs_run else {}))
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
