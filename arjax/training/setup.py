@@ -142,7 +142,19 @@ class Setup:
 
     def trained_companions(self) -> dict[str, Trained]:
         """The frozen models that the objective reads, by name; raises `UserError` when one cannot be read."""
-        return {name: self.open_run(workdir) for name, workdir in self.recipe.objective.companions().items()}
+        return {name: self._companion(workdir) for name, workdir in self.recipe.objective.companions().items()}
+
+    def _companion(self, workdir: str) -> Trained:
+        """The run in a folder, or the known truth of the data set for ""."""
+        if workdir:
+            return self.open_run(workdir)
+        truth = self.dataset.truth
+        if truth is None:
+            raise UserError(
+                f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
+                "run as its oracle"
+            )
+        return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def further_scores(self, params: Any, split: str) -> dict[str, float]:
         """The bounds of a split that `evaluate` asks for beside its score: of k steps, of k samples; or none."""
