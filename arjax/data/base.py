@@ -16,10 +16,25 @@ from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.sources import Source, array_source
 from arjax.data.vocabulary import Vocabulary
+from arjax.models import AutoregressiveModel
 
 DATASETS = Registry("dataset")
 #: The most values of examples that an ordering reads at once.
 MOST_VALUES = 2**27
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """The distribution that the examples of a data set were drawn from: a pytree of arrays.
+
+    Attributes:
+      model: of the same event as the data set; its conditionals are exact at every prefix.
+      params: its parameters.
+    """
+
+    model: AutoregressiveModel
+    params: Any
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -43,6 +58,7 @@ class Dataset:
         columns first; None for all others.
       fingerprint: digest of the contents of files that a user may change: a run is opened only with those that it was
         trained on. "": there are none, or they are not checked.
+      truth: the distribution that the examples were drawn from, where it is known; None: it is not.
     """
 
     name: str
@@ -56,6 +72,7 @@ class Dataset:
     sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None
     fingerprint: str = ""
+    truth: Truth | None = None
 
     @property
     def decode(self) -> Callable[[np.ndarray], str] | None:

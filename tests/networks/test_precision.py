@@ -18,6 +18,8 @@ EVENT = cases.EVENTS["tokens"]
 #: per operation, which attention can amplify at single sites; measured: at most 0.045 and 0.006.
 LARGEST, MEAN = 0.06, 0.01
 DTYPES = ("bfloat16", "float32")
+#: Tables of probabilities, which are computed in float32 in any compute type.
+TABLES = ("hidden_markov", "markov")
 
 
 def small(network: str, dtype: str):
@@ -34,7 +36,7 @@ def test_features_are_float32_and_close_to_those_of_float32(network):
     features = cases.parallel(low.network, params, x, low.factorization)
     assert features.dtype == np.float32
     check_close(features, expected)
-    if jax.tree.leaves(params):
+    if jax.tree.leaves(params) and network not in TABLES:
         assert np.abs(features - expected).mean() > 1e-4 * np.abs(expected).max()  # it did compute in bfloat16
 
 

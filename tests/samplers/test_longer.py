@@ -34,6 +34,8 @@ UNBOUNDED = {
     "linear_attention": TINY | {"position": "none"},
     "local_transformer": TINY | {"position": "none", "window": 4},
     "transformer_xl": TINY | {"segment": 5, "memory": 4},
+    "hidden_markov": {"states": 3},
+    "markov": {"order": 2},
 }
 #: Those that are drawn in every run of the tests: a state, a queue, and a memory.
 SOME = ("gru", "wavenet", "transformer_xl")

@@ -1,0 +1,34 @@
+"""The conditions of networks that are given by tables of probabilities: one discrete scalar in each step."""
+
+from __future__ import annotations
+
+from arjax.core.errors import UserError
+from arjax.networks.base import NETWORKS, Network
+
+
+class ScalarNetwork(Network):
+    """A network over discrete scalars in one order, one in a step, without a context: probabilities in tables."""
+
+    UNBOUNDED = True
+    READS_CONTEXT = False
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        if not event.is_discrete or event.value_shape:
+            raise UserError(f"the network {_name(cls)!r} needs one whole number per site, not {event.in_words}")
+        if factorization.block_size > 1:
+            raise UserError(f"the network {_name(cls)!r} reads one site in a step: set model.partition=sites")
+
+    @classmethod
+    def check_context(cls, context, options):
+        if context:
+            raise UserError(f"the network {_name(cls)!r} has no input for a context")
+
+    @classmethod
+    def check_several_orders(cls, options):
+        raise UserError(f"the network {_name(cls)!r} does not know which site comes next, so it needs one order")
+
+
+def _name(family: type[ScalarNetwork]) -> str:
+    """The name under which a family is registered."""
+    return NETWORKS.name_of(family) or family.__name__
