@@ -1,5 +1,4 @@
-"""Errors of single predictions and of whole decodings: the difference that a model's own prefixes make, without a truth.
-"""
+"""Errors of single predictions and of whole decodings: the difference that own prefixes make, without a truth."""
 
 from __future__ import annotations
 

@@ -95,9 +95,9 @@ def exposure(
     """The errors of the conditionals of a model along its order, under its own prefixes and under those of the data.
 
     The excess is that of Arora, El Asri, Bahuleyan & Cheung ("Why Exposure Bias Matters: An Imitation Learning
-    Perspective of Error Accumulation in Language Generation", 2022): with R_<=l the error KL(p || q) that is accumulated
-    over l steps under own prefixes, and eps_<=l the mean error of these steps under prefixes of the data, it is
-    %ExAccErr_<=l = (R_<=l - l eps_<=l) / (l eps_<=l) x 100. Without exposure bias the errors grow linearly, and it is 0.
+    Perspective of Error Accumulation in Language Generation", 2022): with R_<=l the error KL(p || q) accumulated over l
+    steps under own prefixes, and eps_<=l the mean error of these steps under prefixes of the data, it is
+    %ExAccErr_<=l = (R_<=l - l eps_<=l) / (l eps_<=l) x 100. It is 0 where own prefixes make no difference.
 
     Prefixes of the data are drawn from the truth under the keys of the rollouts: where the model is close to the truth
     the two resemble one another, and their difference has a small error.

@@ -58,10 +58,12 @@ def check_judge(model: Model, judge: Model, length: int, end: int | None) -> Non
                 f"the judge is of {other}, and the model of {own}: both need the same data, or config.evaluate.length"
             )
         return
+    if end is not None:
+        raise UserError("config.evaluate.length is that of a text without an end, and these examples have one")
     for one in (model, judge):
         if not isinstance(one, AutoregressiveModel) or one.context_spec:
             raise UserError("config.evaluate.length needs autoregressive models without a context")
-        check_length(one, length, end)
+        check_length(one, length, None)
     if judge.event.num_levels != model.event.num_levels:
         raise UserError(f"the judge knows {judge.event.num_levels} tokens, and the model {model.event.num_levels}")
 
