@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,11 +19,11 @@ from arjax.models import Model
 from arjax.models.autoregressive import need_steps
 from arjax.reporting.exposure import exposure_figure
 from arjax.reporting.figures import has_matplotlib, save_figure
-from arjax.training.reporter import announce
 from arjax.training.setup import EvaluateOptions, Setup, Trained
 
+#: The curves of `exposure_figure`, with those of the reverse errors beside them.
 Curves = dict[str, np.ndarray]
-#: The files of the curves, with their endings.
+#: The files of the curves of a run, without their endings.
 NAME = "exposure"
 
 
@@ -53,32 +52,19 @@ def open_judge(setup: Setup) -> Trained | None:
     return judge
 
 
-def report_exposure(setup: Setup, params: Any, split: str, workdir: str | os.PathLike) -> dict[str, Any]:
-    """The scores that `evaluate.exposure` asks for, or none; their curves go to `exposure.npz` and `exposure.png`.
+def measure_exposure(setup: Setup, params: Any, split: str) -> tuple[dict[str, Any], Curves]:
+    """The scores that `evaluate.exposure` asks for, by the names of `results.json`, and their curves; or none.
 
     Args:
       setup: the run.
       params: its parameters.
-      split: of the data for decodings, and of those that the judge reads.
-      workdir: where the first process writes.
+      split: of the examples that are decoded, and that the judge reads.
 
     Raises:
-      UserError: as `exposure`, `open_judge`, or the disk refuses.
+      UserError: as `exposure` and `open_judge`.
     """
     if not setup.evaluate.exposure:
-        return {}
-    announce(f"drawing {setup.evaluate.exposure:,} rollouts for the exposure ...")
-    scores, curves = measure(setup, params, split)
-    if curves and jax.process_index() == 0:
-        with replacing(Path(workdir) / f"{NAME}.npz") as replacement, replacement.open("wb") as file:
-            np.savez(file, **curves)
-        if has_matplotlib():
-            save_figure(exposure_figure(curves), Path(workdir) / f"{NAME}.png")
-    return scores
-
-
-def measure(setup: Setup, params: Any, split: str) -> tuple[dict[str, Any], Curves]:
-    """The scores, and the curves that `exposure_figure` draws with `reverse_own` and `reverse_data` beside them."""
+        return {}, {}
     options, model, dataset = setup.evaluate, setup.model, setup.dataset
     key, num, batch_size = jax.random.key(setup.seed), options.exposure, options.batch_size
     scores: dict[str, Any] = {"exposure_rollouts": num}
@@ -121,3 +107,16 @@ def _curves(found: Exposure) -> Curves:
         errors = getattr(found, name)
         curves |= {name: errors.accumulated, f"{name}_stderr": errors.accumulated_stderr}
     return curves
+
+
+def write_exposure(path: str | os.PathLike, curves: Curves) -> None:
+    """Writes curves to `PATH.npz`, and their picture to `PATH.png`, by the first process; nothing where there are none.
+
+    Raises `UserError` when the disk refuses.
+    """
+    if not curves or jax.process_index() > 0:
+        return
+    with replacing(f"{path}.npz") as replacement, replacement.open("wb") as file:
+        np.savez(file, **curves)
+    if has_matplotlib():
+        save_figure(exposure_figure(curves), f"{path}.png")

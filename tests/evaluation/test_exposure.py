@@ -89,11 +89,11 @@ def test_a_model_that_is_its_truth_has_no_error(truth):
 
 
 def test_intervals_cover(built, truth):
-    """Of 150 repetitions about 95 % hold the exact value; drawing under shared keys makes the excess more certain."""
+    """About 95 % of 100 repetitions hold the exact value. Shared keys make the excess more certain than two draws would."""
     exact = enumerated(*built, truth)
     excess = 100 * (exact[0].sum() / exact[1].sum() - 1)
     key, hits, spread = jax.random.key(3), [], []
-    for n in range(150):
+    for n in range(100):
         found = exposure(*built, truth, num=100, key=jax.random.fold_in(key, n), batch_size=100)
         (low, high), (below, above) = found.forward_own.interval, found.excess_interval
         hits.append((low[-1] <= exact[0].sum() <= high[-1], below[-1] <= excess <= above[-1]))
@@ -101,7 +101,7 @@ def test_intervals_cover(built, truth):
         parts = [row.accumulated_stderr[-1] / row.accumulated[-1] for row in rows_of(found)[:2]]
         spread.append(found.excess_stderr[-1] / (100 * ratio * np.hypot(*parts)))
     assert Z == 1.96 and (np.mean(hits, axis=0) >= 0.89).all() and (np.mean(hits, axis=0) < 0.995).all()
-    assert np.mean(spread) < 0.97
+    assert np.mean(spread) < 0.8
 
 
 def test_a_model_of_all_orders_is_measured_in_the_order_of_the_truth(truth):
@@ -125,8 +125,6 @@ def test_refusals(truth):
     context = make_model(EVENT, "made", ordering=ORDER, context=ContextSpec("label", 2))
     with pytest.raises(UserError, match="without a context"):
         exposure(context, {}, truth, num=4, key=key)
-    nested = make_model(
-        EVENT, "made", ordering=ORDER, partition="sites", conditional="mixture_of_products(components=2)"
-    )
+    joint = make_model(EVENT, "made", ordering=ORDER, conditional="mixture_of_products(components=2)")
     with pytest.raises(UserError, match="probabilities of all values"):
-        exposure(nested, {}, truth, num=4, key=key)
+        exposure(joint, {}, truth, num=4, key=key)
