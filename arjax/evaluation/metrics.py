@@ -56,6 +56,7 @@ OF_EXPOSURE = (
     "greedy_error",
     "greedy_error_stderr",
     *(f"judge_{of}_{name}" for of in ("own", "data") for name in SCORES[: SCORES.index("num_orders")]),
+    "judge_step",
 )
 #: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.
 OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)

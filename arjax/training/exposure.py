@@ -25,6 +25,8 @@ from arjax.training.setup import EvaluateOptions, Setup, Trained
 Curves = dict[str, np.ndarray]
 #: The files of the curves of a run, without their endings.
 NAME = "exposure"
+#: Folded into the seed: a data set that is drawn from the same model with the same seed is drawn under other keys.
+APART = 2204_01171
 
 
 def check_exposure(model: Model, dataset: Dataset, options: EvaluateOptions) -> None:
@@ -66,7 +68,8 @@ def measure_exposure(setup: Setup, params: Any, split: str) -> tuple[dict[str, A
     if not setup.evaluate.exposure:
         return {}, {}
     options, model, dataset = setup.evaluate, setup.model, setup.dataset
-    key, num, batch_size = jax.random.key(setup.seed), options.exposure, options.batch_size
+    num, batch_size = options.exposure, options.batch_size
+    key = jax.random.fold_in(jax.random.key(setup.seed), APART)
     scores: dict[str, Any] = {"exposure_rollouts": num}
     curves: Curves = {}
     if dataset.truth is not None:

@@ -89,7 +89,7 @@ def test_a_model_that_is_its_truth_has_no_error(truth):
 
 
 def test_intervals_cover(built, truth):
-    """About 95 % of 100 repetitions hold the exact value. Shared keys make the excess more certain than two draws would."""
+    """About 95 % of 100 repetitions hold the exact value. Shared keys make the excess more certain."""
     exact = enumerated(*built, truth)
     excess = 100 * (exact[0].sum() / exact[1].sum() - 1)
     key, hits, spread = jax.random.key(3), [], []
