@@ -31,11 +31,18 @@ from arjax.training.schedules import make_schedule
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, restore_params
 
 
-def build_dataset(config: ConfigDict) -> Dataset:
-    """The data set of `config.dataset`: a name and the options of the data set function."""
+def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
+    """The data set of `config.dataset`: a name and the options of the data set function.
+
+    One that is drawn from another run opens it on this mesh, of all devices by default.
+    """
     check_plugins(config)
     options = config.dataset.to_dict()
-    return make_dataset(options.pop("name"), **options)
+
+    def open_other(workdir: str) -> Trained:
+        return open_run(workdir, make_mesh() if mesh is None else mesh)
+
+    return make_dataset(options.pop("name"), open_run=open_other, **options)
 
 
 def build_model(config: ConfigDict, dataset: Dataset) -> Model:
@@ -89,7 +96,7 @@ def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Se
 def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
     """The parts of a run on a mesh."""
     train = config.train
-    dataset = build_dataset(config)
+    dataset = build_dataset(config, mesh)
     num_examples = len(dataset.splits["train"])
     steps = total_steps(train.steps, train.examples, train.epochs, train.batch_size, num_examples)
     options = config.optimizer.to_dict()
@@ -153,4 +160,4 @@ def open_run(workdir: str, mesh: Mesh) -> Trained:
     validate_run(config, str(folder))
     setup = _assemble(config, mesh)
     params, step, _ = restore_params(setup, folder)
-    return Trained(setup.model, params, step)
+    return Trained(setup.model, params, step, setup.dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +19,10 @@ from arjax.data.sources import Source, array_source
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import AutoregressiveModel
 
-DATASETS = Registry("dataset")
+#: Workdir -> another run, with its `model`, its best `params` and its `dataset`.
+OpenRun = Callable[[str], Any]
+OPEN_RUN = "open_run"
+DATASETS = Registry("dataset", hidden=(OPEN_RUN,))
 #: The most values of examples that an ordering reads at once.
 MOST_VALUES = 2**27
 
@@ -59,6 +63,8 @@ class Dataset:
       fingerprint: digest of the contents of files that a user may change: a run is opened only with those that it was
         trained on. "": there are none, or they are not checked.
       truth: the distribution that the examples were drawn from, where it is known; None: it is not.
+      answer: of examples whose scored sites are the answer to the others: the measure of its error that evaluation
+        reports, "accuracy" or "squared_error" of the most probable value; "" for all others.
     """
 
     name: str
@@ -73,6 +79,7 @@ class Dataset:
     to_cells: Callable[[np.ndarray], list[list[str]]] | None = None
     fingerprint: str = ""
     truth: Truth | None = None
+    answer: str = ""
 
     @property
     def decode(self) -> Callable[[np.ndarray], str] | None:
@@ -166,13 +173,18 @@ def from_arrays(
     return Dataset(name, event, context, splits)
 
 
-def make_dataset(name: str, **options: Any) -> Dataset:
+def make_dataset(name: str, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:
     """The data set registered under `name`.
+
+    `open_run` opens another run by its workdir, for the data sets that are made of one: they have that argument.
 
     Raises:
       UserError: an unknown name, option or value, or a set that is not prepared (with the command that gets it).
     """
-    return DATASETS.get(name)(**DATASETS.resolve(name, options))
+    options = DATASETS.resolve(name, options)
+    build = DATASETS.get(name)
+    needs_run = OPEN_RUN in inspect.signature(build).parameters
+    return build(**options, **({OPEN_RUN: open_run} if needs_run else {}))
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

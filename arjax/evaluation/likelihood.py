@@ -19,6 +19,7 @@ from arjax.core.spec import EventSpec
 from arjax.data import Dataset, Source
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import eval_batches
+from arjax.evaluation.answers import MEASURES, answer_error, answers
 from arjax.factorization import Factorization
 from arjax.models import Model
 from arjax.parallel.rows import from_own_rows, own_rows
@@ -131,6 +132,7 @@ class Evaluator:
         orders = None
         if model.orders is not None and hidden is None:
             orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
+        judged = answers(model, orders, hidden)
 
         def score(params: Any, batch: Batch, key: jax.Array) -> Rows:
             weight_B, batch = batch.weight, batch.replace(weight=None)
@@ -138,6 +140,8 @@ class Evaluator:
                 batch = dataset.transform(key, batch, False)
             own_key = None if model.kind == "exact" else jax.random.fold_in(key, 1)
             found = eval_step(model, params, batch, dataset.log_scale_D, orders, hidden, own_key)
+            if dataset.answer and judged:
+                found[dataset.answer] = answer_error(model, params, batch, dataset.answer)
             return found | {"weight": weight_B}
 
         self._score = jax.jit(score, **out)
@@ -147,7 +151,7 @@ class Evaluator:
         whole = self.rows(params, split)
         scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.text_unit)
         orders = summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {}
-        return scores | summarize_terms(whole) | orders
+        return scores | summarize_terms(whole) | orders | summarize_answers(whole)
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
         """The scores of each example of a split, as `eval_step` names them, float64[N]; raises as `evaluate`."""
@@ -196,7 +200,8 @@ def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size
       `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
       standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char` (or, of bytes,
       `nll_nats_per_byte`, `bits_per_byte`) and `perplexity`, where the end of a string counts as one of them;
-      for sequences of vectors `nll_nats_per_frame`. Each of them has its standard error over the examples beside it,
+      for sequences of vectors `nll_nats_per_frame`; where the scored sites are answers (`Dataset.answer`) their
+      `accuracy` or `squared_error`. Each of them has its standard error over the examples beside it,
       as `bits_per_dim_stderr`.
 
     Raises:
@@ -236,6 +241,16 @@ def summarize_terms(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
             term = name.removeprefix("terms/")
             values = rows[name][counted]
             found |= {f"{term}_nats": float(values.mean()), f"{term}_stderr": _stderr(values)}
+    return found
+
+
+def summarize_answers(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The mean error of the answers over the examples, by the name of the measure, and its standard error."""
+    found = {}
+    for name in MEASURES:
+        if name in rows:
+            values = rows[name][rows["sites"] > 0]
+            found |= {name: float(values.mean()), f"{name}_stderr": _stderr(values)}
     return found
 
 

@@ -12,6 +12,8 @@ UNITS = {
     "bits_per_byte": "bits/byte",
     "perplexity": "perplexity",
     "nll_nats_per_frame": "nats/frame",
+    "accuracy": "accuracy",
+    "squared_error": "squared error",
 }
 
 

@@ -51,6 +51,9 @@ def open_judge(setup: Setup) -> Trained | None:
         return None
     judge = setup.open_run(setup.evaluate.judge)
     check_judge(setup.model, judge.model, setup.evaluate.length, end_of(setup.dataset))
+    own, other = setup.dataset.vocabulary, judge.dataset.vocabulary
+    if own is not None and other is not None and own.shown != other.shown:
+        raise UserError(f"the judge knows the tokens {other.shown!r}, and this run {own.shown!r}")
     return judge
 
 

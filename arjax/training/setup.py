@@ -86,11 +86,13 @@ class Trained:
       model: its model.
       params: its best parameters, on the mesh.
       step: the step that they are of.
+      dataset: the one that it was trained on.
     """
 
     model: Model
     params: Any
     step: int
+    dataset: Dataset
 
     @property
     def companion(self) -> Companion:

@@ -40,10 +40,10 @@ def read_once():
     """`make_dataset` that reads each data set once; what is missing is looked for again."""
     read, loaded = config_build.make_dataset, {}
 
-    def make_dataset(name: str, **options):
+    def make_dataset(name: str, open_run=None, **options):
         key = repr((name, sorted(options.items())))
         if key not in loaded:
-            loaded[key] = read(name, **options)
+            loaded[key] = read(name, open_run=open_run, **options)
         return loaded[key]
 
     return make_dataset

@@ -371,9 +371,9 @@ def test_drafts_are_those_of_the_likelihood():
     model = make_any_model(EVENT, Choice("latent", {"latents": (2,)}, parts=parts))
     sampler = make_sampler("speculative(draft='other')")
     with pytest.raises(UserError, match="their contexts differ"):
-        model.open_sampler(sampler, lambda _: Trained(plain, {}, 0))
+        model.open_sampler(sampler, lambda _: Trained(plain, {}, 0, None))
     with pytest.raises(UserError, match="a draft is an autoregressive model, and LatentModel is none"):
-        plain.open_sampler(sampler, lambda _: Trained(model, {}, 0))
+        plain.open_sampler(sampler, lambda _: Trained(model, {}, 0, None))
     mixture = make_any_model(EVENT, Choice("mixture", parts={"a": Choice(network="made"), "b": Choice(network="gru")}))
     with pytest.raises(UserError, match="one sampler for all members"):
         mixture.check_draws(make_sampler("speculative"))

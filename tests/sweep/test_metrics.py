@@ -9,6 +9,7 @@ from sweep_cases import rows, sweep, write_sweep
 
 from arjax.config.build import build
 from arjax.core.spec import EventSpec
+from arjax.evaluation.answers import MEASURES
 from arjax.evaluation.likelihood import summarize
 from arjax.evaluation.metrics import OF_A_RUN, OF_EXPOSURE, SCORES, TERMS
 from arjax.reporting.writers import read_metrics
@@ -52,7 +53,8 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     steps = ("k_steps", "k_step_bound_nats", "k_step_bound_stderr")  # of networks that predict several steps
     latent = {name for name in SCORES if name.startswith(("importance_", "chain_bound_")) or name == "active_units"}
     terms = {f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")}  # of bounds
-    numbers |= {f"{split}{name}" for name in {*steps, *latent, *terms} for split in ("", "validation_")}
+    answers = {f"{name}{number}" for name in MEASURES for number in ("", "_stderr")}  # of data whose sites are answers
+    numbers |= {f"{split}{name}" for name in {*steps, *latent, *terms, *answers} for split in ("", "validation_")}
     assert numbers | {*OF_EXPOSURE} == {*SCORES, *OF_A_RUN}
     (line,) = (line for line in read_metrics(tmp_path) if "validation/nll_nats" in line)
     told = {name.replace("validation/", "validation_"): value for name, value in line.items() if "valid" in name}

@@ -1,0 +1,99 @@
+"""Examples drawn from the model of another run, which is then their truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.paths import user_path
+from arjax.core.spec import NO_CONTEXT
+from arjax.data.base import DATASETS, Dataset, OpenRun, Truth
+from arjax.data.sources import ArraySource
+from arjax.models.autoregressive import need_steps
+from arjax.models.sampling import keys_of
+
+SPLITS = ("train", "validation", "test")
+#: Examples that one call draws.
+AT_ONCE = 512
+
+
+@DATASETS.register("drawn")
+def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run: OpenRun | None = None) -> Dataset:
+    """Examples drawn from the best parameters of another run, in its order of sites; `truth` is that model.
+
+    A split is drawn when it is read first, and again in each process: nothing is stored. It is a function of the
+    parameters and the seed, up to rounding on another device. Units, tokens and waveforms are those of that run's data.
+
+    Args:
+      run: workdir of the other run, of an autoregressive model without a context.
+      num_examples: of the train split; the others have a quarter of it.
+      seed: of the draws.
+      open_run: opens the run; filled in where a config is built.
+
+    Raises:
+      UserError: no such run, one of another kind or with a context, or an option out of range.
+    """
+    if not run:
+        raise UserError("the data set 'drawn' needs the option 'run', the workdir of the run that it is drawn from")
+    if open_run is None:
+        raise UserError(
+            "the data set 'drawn' opens another run: use it in a config, or give make_dataset an `open_run`"
+        )
+    for name, value, least in (("num_examples", num_examples, 4), ("seed", seed, 0)):
+        if value < least:
+            raise UserError(f"the data set option {name!r} must be at least {least}, not {value}")
+    other = open_run(run)
+    model = need_steps(other.model, "the data set 'drawn'")
+    if model.context_spec:
+        raise UserError(f"the run in {run} has a context, and 'drawn' draws from models without one")
+    truth, splits = Truth(model, other.params), {}
+    for i, split in enumerate(SPLITS):
+        splits[split] = DrawnSource(truth, num_examples // (4 if i else 1), jax.random.fold_in(jax.random.key(seed), i))
+        if jax.process_count() > 1:
+            splits[split].arrays  # noqa: B018  drawn now: all processes draw together, and none in a thread
+    return dataclasses.replace(
+        other.dataset,
+        name=f"drawn/{user_path(run).name}",
+        splits=splits,
+        transform=None,
+        answer="",
+        fingerprint=_digest(other.params),
+        truth=truth,
+    )
+
+
+class DrawnSource(ArraySource):
+    """Examples of a model, drawn when they are read first."""
+
+    def __init__(self, truth: Truth, num: int, key: jax.Array):
+        """`num` examples; example b has the key fold_in(key, b)."""
+        self.event, self.context = truth.model.event, NO_CONTEXT
+        self._truth, self._num, self._key = truth, num, key
+
+    def __len__(self) -> int:
+        return self._num
+
+    @functools.cached_property
+    def arrays(self) -> Batch:
+        """All examples, drawn by one program in batches of one size."""
+        size = min(AT_ONCE, self._num)
+        keys, found = keys_of(self._key, -(-self._num // size) * size), []
+        for first in range(0, self._num, size):
+            found.append(np.asarray(self._truth.model.draw(self._truth.params, keys[first : first + size]).x))
+        return Batch(np.concatenate(found)[: self._num])
+
+
+def _digest(params: Any) -> str:
+    """Of the parameters: they may be trained further after a run has begun on their draws."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()

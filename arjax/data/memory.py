@@ -1,0 +1,94 @@
+"""Tests of memory: an answer at the end of a long sequence depends on its beginning (Bai, Kolter & Koltun, 2018)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.data.base import DATASETS, Dataset, array_source
+
+SPLITS = ("train", "validation", "test")
+#: Copy memory: symbols to be kept, and different ones; tokens of a blank and of the sign to begin.
+KEPT, SYMBOLS, BLANK, SIGN = 10, 8, 0, 9
+#: Adding: a marked number u in [0, 1] stands as u + MARK.
+MARK = 2.0
+
+
+@DATASETS.register("copy_memory")
+def copy_memory(*, delay: int = 100, num_examples: int = 20_000, seed: int = 0) -> Dataset:
+    """Copy memory: ten symbols, a pause, a sign, and the ten symbols again, which alone are scored.
+
+    "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling" (2018), section 4,
+    with `delay` T: T + 20 tokens, namely 10 of 1..8 drawn uniformly, T - 1 blanks (0), the sign (9), and the 10 again.
+    The paper shows the sign ten more times in place of the answer; here the model reads the answer so far, as in any
+    autoregressive sequence, which says nothing of the symbols to come. A model without memory scores 10 log 8 = 20.79
+    nats, one that remembers 0. Evaluation also reports `accuracy`, the part of the ten symbols that are most probable.
+
+    Args:
+      delay: T, tokens between the symbols and their copies.
+      num_examples: of the train split; the others have a tenth of it.
+      seed: of the draws.
+
+    Raises:
+      UserError: an option out of range.
+    """
+    length = delay + 2 * KEPT
+    event = EventSpec((length,), kind="tokens", num_levels=SYMBOLS + 2)
+
+    def draw(rng: np.random.Generator, num: int) -> np.ndarray:
+        x_NT = np.full((num, length), BLANK, np.int32)
+        x_NT[:, :KEPT] = x_NT[:, -KEPT:] = rng.integers(1, SYMBOLS + 1, (num, KEPT))
+        x_NT[:, -KEPT - 1] = SIGN
+        return x_NT
+
+    _check("delay", delay, 1)
+    return _dataset("copy_memory", event, draw, KEPT, "accuracy", num_examples, seed)
+
+
+@DATASETS.register("adding")
+def adding(*, length: int = 100, num_examples: int = 20_000, seed: int = 0) -> Dataset:
+    """The adding problem: numbers in [0, 1], two of them marked, and last their sum, which alone is scored.
+
+    Hochreiter & Schmidhuber (1997); Bai, Kolter & Koltun (2018), section 4, with T = `length` numbers drawn uniformly
+    and two places drawn without replacement. The paper gives each number and its marker as two channels. A site has one
+    value here, the number u, or u + 2 where it is marked, so that every autoregressive network reads it. The sum has
+    the variance 1/6: the `squared_error` of a model without memory, which evaluation reports of the most probable value
+    (of a Gaussian its mean). Its nats, of the best Gaussian, are log(2 pi e / 6) / 2 = 0.523.
+
+    Args:
+      length: T, numbers before the sum.
+      num_examples: of the train split; the others have a tenth of it.
+      seed: of the draws.
+
+    Raises:
+      UserError: an option out of range.
+    """
+
+    def draw(rng: np.random.Generator, num: int) -> np.ndarray:
+        u_NT = rng.random((num, length))
+        marked_N2 = rng.random((num, length)).argsort(1)[:, :2]
+        sum_N1 = np.take_along_axis(u_NT, marked_N2, 1).sum(1, keepdims=True)
+        np.put_along_axis(u_NT, marked_N2, np.take_along_axis(u_NT, marked_N2, 1) + MARK, 1)
+        return np.concatenate([u_NT, sum_N1], 1).astype(np.float32)
+
+    _check("length", length, 2)
+    return _dataset("adding", EventSpec((length + 1,), kind="real"), draw, 1, "squared_error", num_examples, seed)
+
+
+def _check(name: str, value: int, least: int) -> None:
+    """Raises `UserError` for an option below the least value."""
+    if value < least:
+        raise UserError(f"the data set option {name!r} must be at least {least}, not {value}")
+
+
+def _dataset(name: str, event: EventSpec, draw, answer_size: int, answer: str, num_examples: int, seed: int) -> Dataset:
+    """The splits, each from a generator of its own; the last `answer_size` sites are scored."""
+    _check("num_examples", num_examples, 10)
+    _check("seed", seed, 0)
+    splits, mask_T = {}, np.arange(event.num_sites) >= event.num_sites - answer_size
+    for i, split in enumerate(SPLITS):
+        x_NT = draw(np.random.default_rng((seed, i)), num_examples // (10 if i else 1))
+        mask_NT = np.broadcast_to(mask_T, x_NT.shape)
+        splits[split] = array_source(event, NO_CONTEXT, split, {"x": x_NT, "mask": mask_NT})
+    return Dataset(name, event, NO_CONTEXT, splits, answer=answer)

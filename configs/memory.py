@@ -1,0 +1,58 @@
+"""Tests of memory: symbols copied after a pause, and the sum of two marked numbers among many.
+
+Bai, Kolter & Koltun, "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling"
+(2018), section 4. Only the answer is scored: the ten copies, 20.79 nats without memory, or the sum, whose squared error
+is 1/6 without memory; `results.json` has the `accuracy` or the `squared_error` beside the nats. All networks have about
+70,000 parameters, the size of the paper's networks for adding, and look back over the whole sequence. A Gaussian of
+the sum has a scale of at least 0.01 (`min_log_scale`), below which better sums count for little more.
+
+    arjax --config=configs/memory.py:task=copy_memory,delay=100,network=lstm --workdir=runs/copy_lstm
+    arjax --config=configs/memory.py:task=adding,length=100,network=tcn --workdir=runs/adding_tcn
+"""
+
+import math
+
+from arjax.config import apply_smoke, base_config, dataset_config, network_config, parse_arg, pick, small_network_config
+
+ATTENTION = {"width": 48, "num_layers": 2, "num_heads": 4}
+#: options of each network and learning rate; those that depend on the length of a sequence are below
+RECIPES = {
+    "rnn": ({"hidden_size": 180}, 1e-3),
+    "gru": ({"hidden_size": 106}, 2e-3),
+    "lstm": ({"hidden_size": 92}, 2e-3),
+    "causal_conv": ({"hidden_size": 56}, 2e-3),
+    "wavenet": ({"hidden_size": 36, "skip_channels": 72}, 2e-3),
+    "tcn": ({"hidden_size": 44, "kernel_size": 3}, 2e-3),
+    "transformer": (ATTENTION, 2e-3),
+    "transformer_xl": (ATTENTION | {"width": 52, "segment": 32}, 2e-3),
+    "linear_attention": (ATTENTION, 2e-3),
+    "rg_lru": ({"hidden_size": 48, "num_layers": 2}, 2e-3),
+}
+
+
+def reach(network, sites):
+    """The options with which a network looks back over so many sites."""
+    doublings = math.ceil(math.log2(sites))
+    if network in ("causal_conv", "wavenet"):
+        return {"num_layers": doublings, "dilation_cycle": doublings}
+    return {"tcn": {"num_layers": doublings - 1}, "transformer_xl": {"memory": sites}}.get(network, {})
+
+
+def get_config(arg=""):
+    """`task`: copy_memory (`delay` tokens) or adding (`length` numbers); `network`: a name in `RECIPES`; `smoke`."""
+    task = pick(("copy_memory", "adding"), "copy_memory")
+    arg = parse_arg(arg, task=task, network=pick(RECIPES, "lstm"), delay=100, length=100, smoke=False)
+    options, learning_rate = RECIPES[arg.network]
+    config = base_config()
+    copies = arg.task == "copy_memory"
+    sizes = {"delay": 4 if arg.smoke else arg.delay} if copies else {"length": 8 if arg.smoke else arg.length}
+    config.dataset = dataset_config(arg.task, num_examples=80 if arg.smoke else 50_000, **sizes)
+    options = options | reach(arg.network, arg.delay + 20 if copies else arg.length + 1)
+    config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
+    config.model.conditional = "" if copies else "gaussian(min_log_scale=-4.6)"
+    config.optimizer.update(name="adam", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
+    config.optimizer.update(end_factor=0.05, clip_norm=1.0)
+    config.train.update(steps=5000, batch_size=32, steps_per_dispatch=50, log_every=250, eval_every=500)
+    config.train.update(checkpoint_every=1000)
+    config.evaluate.batch_size = 500
+    return apply_smoke(config) if arg.smoke else config

@@ -1,0 +1,88 @@
+"""Examples drawn from another run: deterministic, of its best parameters, and only where its model can be a truth."""
+
+from __future__ import annotations
+
+import types
+
+import jax
+import numpy as np
+import pytest
+from loop_helpers import tiny_config
+
+from arjax.config import dataset_config, network_config
+from arjax.config.build import build
+from arjax.config.files import save_config
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.data import from_arrays, make_dataset
+from arjax.data.drawn import AT_ONCE
+from arjax.models import make_model
+from arjax.training.loop import train
+from arjax.training.setup import restore_params
+
+EVENT = EventSpec((3,), kind="tokens", num_levels=3)
+
+
+def values(dataset, split: str) -> np.ndarray:
+    source = dataset.splits[split]
+    return np.asarray(source.__getitems__(np.arange(len(source))).x)
+
+
+def other_run(**choice):
+    model = make_model(EVENT, "fvsbn", ordering="reversed", **choice)
+    params = jax.tree.map(lambda leaf: np.random.default_rng(0).normal(size=leaf.shape), model.param_shapes)
+    params = jax.tree.map(np.float32, params)
+    data = from_arrays(EVENT, train=np.zeros((4, 3), np.int32))
+    return types.SimpleNamespace(model=model, params=params, dataset=data)
+
+
+def test_a_run_of_a_config_is_opened_and_its_best_parameters_are_the_truth(tmp_path):
+    config = tiny_config(train__steps=2, train__eval_every=1)
+    config.dataset = dataset_config("markov_chain", levels=3, length=5, num_examples=200)
+    config.network = network_config("markov")
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    save_config(config, first)
+    setup = build(config)
+    train(setup, first)
+    best, _, _ = restore_params(setup, first)
+
+    config.dataset = dataset_config("drawn", run=str(first), num_examples=40)
+    setup = build(config)
+    data = setup.dataset
+    assert data.name == "drawn/first" and data.event == EventSpec((5,), kind="tokens", num_levels=3)
+    np.testing.assert_array_equal(data.truth.params["table"], best["table"])
+    assert train(setup, second).results["dataset"] == "drawn/first"
+    # Trained further, the first run is no longer the one that these were drawn from.
+    open_run = lambda _: types.SimpleNamespace(  # noqa: E731
+        model=data.truth.model, params=jax.tree.map(lambda leaf: leaf + 1, best), dataset=data
+    )
+    assert make_dataset("drawn", run=str(first), open_run=open_run).fingerprint not in ("", data.fingerprint)
+
+
+def test_draws_follow_the_model_and_do_not_depend_on_their_number():
+    other = other_run()
+    few, more = (make_dataset("drawn", run="x", num_examples=n, open_run=lambda _: other) for n in (AT_ONCE + 8, 4096))
+    x = values(more, "train")
+    np.testing.assert_array_equal(values(few, "train"), x[: AT_ONCE + 8])
+    assert (values(few, "test") != values(few, "validation")).any() and len(values(few, "test")) == (AT_ONCE + 8) // 4
+    every = np.indices((3, 3, 3)).reshape(3, -1).T.astype(np.int32)
+    p = np.exp(np.asarray(jax.jit(other.model.log_prob)(other.params, every), np.float64))
+    counts = np.bincount(x @ np.array([9, 3, 1]), minlength=27)
+    assert (np.abs(counts - 4096 * p) < 5 * np.sqrt(4096 * p) + 1).all()
+    assert not (np.abs(counts - 4096 * p[::-1]) < 5 * np.sqrt(4096 * p[::-1]) + 1).all()  # it can fail
+
+
+def test_what_is_no_truth_is_refused():
+    with pytest.raises(UserError, match="needs the option 'run'"):
+        make_dataset("drawn")
+    with pytest.raises(UserError, match="opens another run"):
+        make_dataset("drawn", run="x")
+    with pytest.raises(UserError, match="'num_examples' must be at least 4"):
+        make_dataset("drawn", run="x", num_examples=3, open_run=lambda _: other_run())
+    with pytest.raises(UserError, match="the run in x has a context"):
+        make_dataset("drawn", run="x", open_run=lambda _: other_run(context=ContextSpec("label", 2)))
+    with pytest.raises(UserError, match="'drawn' needs the conditionals of an autoregressive model"):
+        make_dataset("drawn", run="x", open_run=lambda _: types.SimpleNamespace(model=object()))
+    with pytest.raises(UserError, match="has no option 'open_run'"):
+        dataset_config("drawn", open_run="x")

@@ -1,0 +1,102 @@
+"""Data of known probabilities: the truth is the model that they were drawn from."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from scipy import special
+
+from arjax.core.errors import UserError
+from arjax.data import make_dataset
+from arjax.data.known import SPLITS
+from arjax.testing.statistics import LEAST_P, chi_square
+
+
+def values(dataset, split: str = "test") -> np.ndarray:
+    source = dataset.splits[split]
+    return np.asarray(source.__getitems__(np.arange(len(source))).x)
+
+
+def nats(dataset, x: np.ndarray) -> np.ndarray:
+    """-log p of examples under the truth, float64[N]."""
+    log_prob = jax.jit(lambda truth, x: truth.model.log_prob(truth.params, x))
+    return -np.asarray(log_prob(dataset.truth, x), np.float64)
+
+
+def entropy(p: np.ndarray) -> np.ndarray:
+    """Of the last axis, in nats."""
+    return special.entr(p).sum(-1)
+
+
+def check_mean(found: np.ndarray, expected: float) -> None:
+    """The mean of the nats is the entropy, within three standard errors."""
+    stderr = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - expected) < 3 * stderr and stderr < 0.02 * expected
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_nats_of_a_chain_are_its_entropy(order):
+    """Those of the first values, and the entropy rate of the stationary distribution, by an eigenvector, for each of
+    the others: a sequence that began elsewhere would have another entropy."""
+    levels, length = 3, 20
+    dataset = make_dataset("markov_chain", order=order, levels=levels, length=length, num_examples=16_000, seed=4)
+    table = special.softmax(dataset.truth.params["table"].astype(np.float64), -1)
+    rows = table[-(levels**order) :]  # p(next value | history)
+    chain = np.zeros((levels**order, levels**order))
+    for history, value in np.ndindex(rows.shape):
+        chain[history, (history * levels + value) % levels**order] += rows[history, value]
+    eigenvalues, vectors = np.linalg.eig(chain.T)
+    p = np.real(vectors[:, np.argmax(np.real(eigenvalues))])
+    p /= p.sum()
+    expected = entropy(p) + (length - order) * (p @ entropy(rows))
+    x = values(dataset)
+    check_mean(nats(dataset, x), expected)
+    counts = np.bincount(x[:, -order:] @ levels ** np.arange(order)[::-1], minlength=levels**order)
+    assert chi_square(counts, p) > LEAST_P  # the last values are as the first ones
+
+
+def test_the_nats_of_a_hidden_markov_model_are_its_entropy():
+    """Over all sequences of a small event: their probabilities are those of the truth, and those of the draws."""
+    dataset = make_dataset("hidden_markov", states=3, levels=3, length=4, num_examples=16_000, seed=1)
+    every = np.array(list(itertools.product(range(3), repeat=4)), np.int32)
+    p = np.exp(-nats(dataset, every))
+    assert abs(p.sum() - 1) < 1e-5
+    x = values(dataset)
+    check_mean(nats(dataset, x), entropy(p))
+    counts = np.bincount(x @ 3 ** np.arange(4)[::-1], minlength=81)
+    assert chi_square(counts, p / p.sum()) > LEAST_P
+    uniform = chi_square(counts, np.full(81, 1 / 81))
+    assert uniform < LEAST_P  # the test can fail
+    by_site = np.array([[p[every[:, t] == v].sum() for v in range(3)] for t in range(4)])
+    np.testing.assert_allclose(by_site, np.broadcast_to(by_site[0], (4, 3)), atol=1e-4)  # stationary
+
+
+@pytest.mark.parametrize("name", ["hidden_markov", "markov_chain"])
+def test_seeds_and_splits_differ_and_the_truth_is_a_pytree(name):
+    first, again, other = (make_dataset(name, length=30, num_examples=40, seed=seed) for seed in (0, 0, 1))
+    assert [len(first.splits[split]) for split in SPLITS] == [40, 10, 10]
+    np.testing.assert_array_equal(values(first), values(again))
+    assert (values(first) != values(other)).any() and (values(first) != values(first, "validation")).any()
+    leaves, others = jax.tree.leaves(first.truth.params), jax.tree.leaves(other.truth.params)
+    assert all((a != b).any() for a, b in zip(leaves, others, strict=True))
+    assert jax.tree.structure(first.truth) == jax.tree.structure(again.truth)
+    assert first.truth.model.event == first.event and np.isfinite(nats(first, values(first))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("hidden_markov", {"states": 0}, "'states' must be at least 1, not 0"),
+        ("markov_chain", {"levels": 1}, "'levels' must be at least 2, not 1"),
+        ("markov_chain", {"order": 0}, "'order' must be at least 1, not 0"),
+        ("markov_chain", {"order": 9}, r"at most 65,536 histories, and levels\^order are 8\^9"),
+        ("hidden_markov", {"concentration": 0.0}, "'concentration' must be from 0.01 to 1e6, not 0.0"),
+        ("markov_chain", {"num_examples": 3}, "'num_examples' must be at least 4, not 3"),
+    ],
+)
+def test_options_out_of_range(name, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make_dataset(name, **options)
