@@ -59,7 +59,7 @@ OF_EXPOSURE = (
     "next_step_error_stderr",
     "greedy_error",
     "greedy_error_stderr",
-    *(f"judge_{of}_{name}" for of in ("own", "data") for name in SCORES[: SCORES.index("num_orders")]),
+    *(f"judge_{of}_{name}" for of in ("own", "data") for name in SCORES[: SCORES.index("accuracy")]),
     "judge_step",
 )
 #: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.

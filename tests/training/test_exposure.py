@@ -30,19 +30,19 @@ def config(order=1, **evaluate):
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "judge"
+    workdir = tmp_path_factory.mktemp("judge")
     save_config(config(order=2), workdir)
     train(build(config(order=2)), workdir)
     return workdir
 
 
-def test_a_run_and_the_mode_evaluate_report_it(judge, capsys):
-    workdir = judge.parent / "run"
+def test_a_run_and_the_mode_evaluate_report_it(judge, tmp_path, capsys):
+    workdir = tmp_path
     own = config(exposure=40, judge=str(judge))
     save_config(own, workdir)
     results = train(build(own), workdir).results
     numbers = {name for name in results if name.startswith(("exposure", "judge", "greedy", "next"))} - {"judge_kind"}
-    unused = [name for name in OF_EXPOSURE if "_per_" in name and "bits_per_dim" not in name or "perplexity" in name]
+    unused = [name for name in OF_EXPOSURE if ("_per_" in name and "bits_per_dim" not in name) or "perplexity" in name]
     assert numbers == {*OF_EXPOSURE} - {*unused}
     assert results["exposure_rollouts"] == 40 and results["judge_own_num_examples"] == 40
     assert results["judge_data_num_examples"] == 16  # all of the split
@@ -91,7 +91,7 @@ def test_fields_that_need_others(change, sentence):
         build(config(**change))
 
 
-def test_models_that_cannot_be_measured(judge):
+def test_models_that_cannot_be_measured(tmp_path):
     other = config(exposure=5)
     other.model.ordering = "reversed"
     with pytest.raises(UserError, match="exact in its own order alone"):
@@ -100,6 +100,6 @@ def test_models_that_cannot_be_measured(judge):
     real.dataset, real.network = dataset_config("two_moons"), network_config("made", hidden_sizes=(4,))
     with pytest.raises(UserError, match="a decoding error counts wrong values"):
         build(real)
-    missing = config(exposure=5, judge=str(judge.parent / "none"))
+    missing = config(exposure=5, judge=str(tmp_path / "none"))
     with pytest.raises(UserError, match="holds no run"):
-        train(build(missing), judge.parent / "never")
+        train(build(missing), tmp_path / "never")
