@@ -24,6 +24,9 @@ from arjax.models import AutoregressiveModel, Model
 from arjax.models.longer import check_length, draw_longer, of_length
 from arjax.models.sampling import keys_of
 
+#: Parts of a text whose nats are told apart, at most.
+PARTS = 40
+
 
 class Judge(Protocol):
     """A model with its parameters, such as another run."""
@@ -34,15 +37,17 @@ class Judge(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class AlongText:
-    """Nats of each site under a judge, means over sequences.
+    """Nats per site under a judge in each of P equal parts of a text, means over sequences with their standard errors.
 
     Attributes:
-      own: float64[L], of sequences that the model has drawn.
-      own_stderr: float64[L].
-      data: float64[L], of texts of the data; empty where there is none of this length.
-      data_stderr: float64[L].
+      places: float64[P], the middle of each part, from 1.
+      own: float64[P], of sequences that the model has drawn.
+      own_stderr: float64[P].
+      data: float64[P], of texts of the data; empty where there is none of this length.
+      data_stderr: float64[P].
     """
 
+    places: np.ndarray
     own: np.ndarray
     own_stderr: np.ndarray
     data: np.ndarray
@@ -184,8 +189,7 @@ def judged_texts(
         if len(nats_NL)
         for score, value in _of_texts(nats_NL, dataset).items()
     }
-    curves = [curve for nats_NL in nats.values() for curve in (_mean(nats_NL), _stderr(nats_NL))]
-    return scores, AlongText(*curves)
+    return scores, _along_text(length, *nats.values())
 
 
 def _of_texts(nats_NL: np.ndarray, dataset: Dataset) -> dict[str, float]:
@@ -193,12 +197,15 @@ def _of_texts(nats_NL: np.ndarray, dataset: Dataset) -> dict[str, float]:
     return summarize(nats_NL.sum(1), sites_N, dataset.event, dataset.text_unit)
 
 
-def _mean(nats_NL: np.ndarray) -> np.ndarray:
-    return nats_NL.mean(0) if len(nats_NL) else np.zeros(0)
-
-
-def _stderr(nats_NL: np.ndarray) -> np.ndarray:
-    return stderr_of(nats_NL) if len(nats_NL) else np.zeros(0)
+def _along_text(length: int, *nats: np.ndarray) -> AlongText:
+    """The means of at most `PARTS` parts; neighbours of a sequence depend on one another, sequences do not."""
+    starts = np.arange(0, length, -(-length // PARTS))
+    sizes_P = np.diff([*starts, length])
+    curves = []
+    for nats_NL in nats:
+        parts_NP = np.add.reduceat(nats_NL, starts, axis=1) / sizes_P
+        curves += [parts_NP.mean(0), stderr_of(parts_NP)] if len(parts_NP) else [np.zeros(0)] * 2
+    return AlongText(starts + (sizes_P + 1) / 2, *curves)
 
 
 def _texts(dataset: Dataset, split: str, num: int, length: int) -> np.ndarray:

@@ -11,8 +11,6 @@ from arjax.reporting.figures import ACCENT, FIRST_STEP, INK, SOFT, label_axes, n
 
 #: Standard errors on each side of a band that covers 95 %.
 Z = 1.96
-#: Sites of a text that are one point of a curve, at most points of these.
-POINTS = 40
 
 
 def exposure_figure(curves: Mapping[str, np.ndarray]) -> Any:
@@ -20,8 +18,8 @@ def exposure_figure(curves: Mapping[str, np.ndarray]) -> Any:
 
     Args:
       curves: of an exposure against the truth, `forward_own` and `forward_data` [S], the accumulated errors in nats up
-        to each step, and `excess` [S] in per cent; of texts under a judge, `judge_own` [L] and, where there is one,
-        `judge_data` [L], nats per site. Each has its standard error beside it, `NAME_stderr`.
+        to each step, and `excess` [S] in per cent; of texts under a judge, `judge_own` [P] and, where there is one,
+        `judge_data` [P], nats per site at `judge_places` [P]. Each has its standard error beside it, `NAME_stderr`.
     """
     drawn = [
         draw
@@ -57,15 +55,6 @@ def _excess(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
 def _along_text(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
     for name, color, label in (("judge_own", ACCENT, "samples"), ("judge_data", INK, "data")):
         if name in curves and len(curves[name]):
-            _band(axis, *_points(curves[name], curves[f"{name}_stderr"]), color, label)
+            _band(axis, curves["judge_places"], curves[name], curves[f"{name}_stderr"], color, label)
     label_axes(axis, "place in the text", "nats per site under the judge", "Samples under the judge")
     axis.legend(frameon=False, fontsize=9)
-
-
-def _points(mean_L: np.ndarray, stderr_L: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places, means and standard errors of equal parts of a curve, as if errors of neighbours were independent."""
-    size = -(-len(mean_L) // POINTS)
-    starts = np.arange(0, len(mean_L), size)
-    counts = np.diff([*starts, len(mean_L)])
-    means, squares = (np.add.reduceat(values, starts) for values in (mean_L, stderr_L**2))
-    return starts + (counts - 1) / 2 + FIRST_STEP, means / counts, np.sqrt(squares) / counts

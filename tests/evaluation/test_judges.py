@@ -13,7 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import Dataset, from_arrays
 from arjax.data.windows import RandomWindows
-from arjax.evaluation.judges import judged_examples, judged_texts, site_nats, spread_rows
+from arjax.evaluation.judges import PARTS, judged_examples, judged_texts, site_nats, spread_rows
 from arjax.models import make_model
 from arjax.models.longer import draw_longer, of_length
 from arjax.models.sampling import keys_of
@@ -88,6 +88,12 @@ def test_texts_of_the_model_beside_those_of_the_data():
         np.testing.assert_allclose(getattr(along, name), nats.mean(0), rtol=1e-5)
         np.testing.assert_allclose(getattr(along, f"{name}_stderr"), nats.std(0, ddof=1) / 2, rtol=1e-4)
         assert scores[f"judge_{name}_nll_nats"] == pytest.approx(nats.sum(1).mean(), rel=1e-5)
+    _, along = judged_texts(model, params, dataset, "train", judge, num=4, **rest | {"length": 2 * PARTS + 1})
+    x = np.asarray(draw_longer(model, params, keys_of(KEY, 4), 2 * PARTS + 1).x)
+    parts = site_nats(judge.model, judge.params, x, 4).reshape(4, -1, 3).mean(-1)
+    np.testing.assert_allclose(along.own, parts.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(along.own_stderr, parts.std(0, ddof=1) / 2, rtol=1e-4)
+    assert along.places[:2].tolist() == [2, 5] and along.data.size == 0  # the text of the data is shorter
 
 
 def test_refusals():

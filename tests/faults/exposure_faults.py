@@ -28,9 +28,9 @@ EXPOSURE_FAULTS = (
         "own_S",
     ),
     _TRUTH(
-        "an excess whose error forgets that its divisor is a mean, too",
+        "an excess whose error adds the noise that both kinds of prefixes share",
         "stderr_of(own_NS - ratio_S * data_NS)",
-        "stderr_of(own_NS)",
+        "stderr_of(own_NS + ratio_S * data_NS)",
         "evaluation/test_exposure.py::test_intervals_cover",
     ),
     _DECODING(

@@ -35,10 +35,12 @@ def test_errors_and_their_excess_have_bands_of_95_per_cent():
         np.testing.assert_allclose(edges(band), np.stack([given[name] - half, given[name] + half], 1))
 
 
-def test_texts_are_means_of_their_parts():
-    given = curves(95, "judge_own") | {"judge_data": np.zeros(0), "judge_data_stderr": np.zeros(0)}
+def test_texts_of_the_model_stand_beside_those_of_the_data():
+    given = curves(6, "judge_own", "judge_data") | {"judge_places": np.arange(6) * 3.0}
     (axis,) = exposure_figure(given).axes
-    (line,) = axis.lines
-    assert len(line.get_xdata()) == 32 and line.get_xdata()[0] == 2 and line.get_xdata()[-1] == 94.5
-    np.testing.assert_allclose(line.get_ydata()[:2], given["judge_own"][:6].reshape(2, 3).mean(1))
-    assert len(exposure_figure(given | curves(4, "forward_own", "forward_data", "excess")).axes) == 3
+    for line, name in zip(axis.lines, ("judge_own", "judge_data"), strict=True):
+        assert line.get_xdata().tolist() == [0, 3, 6, 9, 12, 15]
+        np.testing.assert_array_equal(line.get_ydata(), given[name])
+    given |= {"judge_data": np.zeros(0), "judge_data_stderr": np.zeros(0)}
+    given |= curves(4, "forward_own", "forward_data", "excess")
+    assert [len(axis.lines) for axis in exposure_figure(given).axes] == [2, 2, 1]
