@@ -18,7 +18,12 @@ RECIPES = {
     "causal_conv": ({"hidden_size": 40, "num_layers": 6, "kernel_size": 2, "dilation_cycle": 6}, 3e-3),
     "transformer": ({"width": 32, "num_layers": 2, "num_heads": 4, "unroll": 2}, 3e-3),
 }
-DATA = ("hidden_markov", "markov_chain", "drawn")
+#: options of each data set: states and histories that 20,000 sequences of 64 tokens teach in part
+DATA = {
+    "hidden_markov": {"states": 32, "levels": 16, "concentration": 0.1},
+    "markov_chain": {"order": 2, "levels": 16, "concentration": 0.1},
+    "drawn": {},
+}
 
 
 def get_config(arg=""):
@@ -26,8 +31,8 @@ def get_config(arg=""):
     arg = parse_arg(arg, data=pick(DATA, "hidden_markov"), network=pick(RECIPES, "gru"), run="", smoke=False)
     options, learning_rate = RECIPES[arg.network]
     config = base_config()
-    more = {"run": arg.run} if arg.data == "drawn" else {"length": 12} if arg.smoke else {}
-    config.dataset = dataset_config(arg.data, num_examples=80 if arg.smoke else 20_000, **more)
+    more = {"run": arg.run} if arg.data == "drawn" else {"length": 12 if arg.smoke else 64}
+    config.dataset = dataset_config(arg.data, num_examples=80 if arg.smoke else 20_000, **DATA[arg.data], **more)
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)
     config.optimizer.update(end_factor=0.05, weight_decay=0.01, clip_norm=1.0)

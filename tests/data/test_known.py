@@ -51,6 +51,7 @@ def test_the_nats_of_a_chain_are_its_entropy(order):
     eigenvalues, vectors = np.linalg.eig(chain.T)
     p = np.real(vectors[:, np.argmax(np.real(eigenvalues))])
     p /= p.sum()
+    np.testing.assert_allclose(table[0], p.reshape(levels, -1).sum(1), atol=1e-6)
     expected = entropy(p) + (length - order) * (p @ entropy(rows))
     x = values(dataset)
     check_mean(nats(dataset, x), expected)
