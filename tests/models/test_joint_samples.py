@@ -47,7 +47,7 @@ def test_samples_are_the_same_for_all_samplers_and_follow_the_joint(conditional,
 
 
 @pytest.mark.parametrize("observed", [(0, 2), (0, 1, 2, 4), (5, 0, 1, 2)])
-@pytest.mark.parametrize("sampler", ["cached", "naive"])
+@pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
 def test_a_mixture_completes_a_step_given_any_of_its_sites(sampler, observed):
     model, params = build(MIXTURE, "rows")
     given, where = np.array([[1, 0, 1], [0, 1, 1]]), np.isin(np.arange(6), observed).reshape(2, 3)
@@ -114,7 +114,7 @@ def test_queries_within_a_step_are_answered_in_turn_or_given_any_sites_or_refuse
             answers(model, params, [question])
 
 
-@pytest.mark.parametrize("conditional", [MIXTURE, BACKWARDS])
+@pytest.mark.parametrize("conditional", [pytest.param(MIXTURE, marks=pytest.mark.slow), BACKWARDS])
 def test_all_orders_answer_for_sites_within_a_step(conditional):
     model, params = build(conditional, "blocks(size=3)", orders="uniform")
     answer = np.exp(answers(model, params, [((5, 1), (0, 4))])[0].astype(np.float64))
