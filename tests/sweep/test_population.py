@@ -99,7 +99,7 @@ def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
     out = capsys.readouterr().out
     assert "population 1 of 2: 2 orders x 2 seeds" in out and "population 2 of 2: 1 orders x 1 seeds" in out
     steps = set()
-    for name, order, seed in (("reversed-1", "reversed", 1), ("raster-0", "raster", 0), ("odd", "random", 1)):
+    for name, order, seed in (("reversed-1", "reversed", 1), ("raster-0", "raster", 0)):
         row, run = folder / "out" / name, folder / "alone" / name
         ours, theirs = results(row), alone(run, order, seed)
         steps.add((ours["step"], ours["best_step"]))
@@ -177,6 +177,7 @@ def test_flags_and_folders_that_do_not_go_with_populations(folder, capsys):
     assert sweep() == 2 and "run 'odd' cannot be a member of a population: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_fails_alone(folder, capsys):
     text = SWEEP.replace("seed=1)]", 'seed=1), run("bad", optimizer__name="sgd", optimizer__learning_rate=1e30)]')
     (folder / "sweep.py").write_text(text)
@@ -186,6 +187,7 @@ def test_a_run_that_diverges_fails_alone(folder, capsys):
     assert len(rows()) == 1 and not (folder / "out/bad/results.json").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(folder, monkeypatch, capsys):
     assert sweep(workdir="straight") == 0
     original, calls = Population.indices, []

@@ -166,6 +166,7 @@ def test_a_run_out_of_patience_ends_its_thread(tmp_path):
     assert not threads()
 
 
+@pytest.mark.slow
 def test_rows_are_split_over_devices():
     finish(
         run_python(

@@ -125,6 +125,7 @@ def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):
     assert "step 2/2 (100%)  validation " in out and out.count(")  validation ") == 3
 
 
+@pytest.mark.slow
 def test_grouping_and_feed_change_no_bit(straight, tmp_path):
     train(build(tiny_config(train__steps_per_dispatch=5, train__log_every=2)), tmp_path)
     assert_same_bits(final_state(tmp_path)[1], final_state(straight[0])[1])
