@@ -105,16 +105,12 @@ def test_mistakes(model, params, arrays):
 
 def test_a_mixture_of_orders_averages_whole_examples(arrays):
     model = make_model(EVENT, "made", hidden_sizes=(8,), orders="pool(num=5)")
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     dataset = from_arrays(EVENT, train=arrays, test=arrays)
     scores = Evaluator(model, dataset, 8, make_mesh(), num_orders=3)(params, "test")
     keep = arrays["mask"].sum(1) > 0
-    per_order = np.stack(
-        [
-            np.asarray(model.log_prob(params, arrays["x"], mask=arrays["mask"], factorization=f), np.float64)[keep]
-            for f in model.orders.members(3)
-        ]
-    )
+    score = jax.jit(lambda p, f: model.log_prob(p, arrays["x"], mask=arrays["mask"], factorization=f))
+    per_order = np.stack([np.asarray(score(params, f), np.float64)[keep] for f in model.orders.members(3)])
     mixtures = [-np.log(np.exp(per_order[:k]).mean(0)).mean() for k in (1, 2, 3)]
     assert scores["num_orders"] == 3
     np.testing.assert_allclose(scores["nll_nats"], mixtures[2], rtol=1e-6)

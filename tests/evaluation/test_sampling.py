@@ -48,7 +48,7 @@ def test_every_sampler_draws_the_same_on_eight_devices():
 def test_given_values_and_contexts_are_those_of_each_example():
     mesh, event = make_mesh(), EventSpec((2, 2), (), "tokens", 3)
     model = make_model(event, "made", context=ContextSpec("label", 3), hidden_sizes=(8,))
-    params, key = model.init(jax.random.key(0)), jax.random.key(1)
+    params, key = jax.jit(model.init)(jax.random.key(0)), jax.random.key(1)
     given, observed = np.arange(12).reshape(3, 2, 2) % 3, np.array([[1, 1], [0, 0]], bool)
     for options in ({"context": 1}, {"context": np.arange(3)}, {"context": 2, "given": given[0], "observed": observed}):
         x, _ = draw_on_mesh(model, params, key, 3, mesh, **options)

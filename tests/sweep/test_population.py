@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from sweep_cases import rows
@@ -255,7 +256,7 @@ def check_mixture_of_runs(workdirs, weights):
     np.testing.assert_allclose(np.exp(model.log_weights(params)), weights, atol=1e-5)
     x = np.eye(4, dtype=np.int32)[:2]
     nats = np.stack([-np.asarray(open_run(str(workdir)).log_prob(x)) for workdir in workdirs])
-    np.testing.assert_allclose(-model.log_prob(params, x), mixture(nats, weights), rtol=1e-5)
+    np.testing.assert_allclose(-np.asarray(jax.jit(model.log_prob)(params, x)), mixture(nats, weights), rtol=1e-5)
     with pytest.raises(UserError, match="weights of a mixture cannot be 'fited', did you mean 'fitted'"):
         mixture_of_runs(workdirs, "fited")
     with pytest.raises(UserError, match="is no finished run"):

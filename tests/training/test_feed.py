@@ -120,7 +120,7 @@ def test_what_goes_wrong_in_reading_ahead_is_told_when_its_turn_comes():
 
 def test_evaluation_reads_ahead_and_tells_what_goes_wrong():
     setup = build(tiny_config())
-    params = setup.model.init(jax.random.key(0))
+    params = jax.jit(setup.model.init)(jax.random.key(0))
 
     def score(source):
         dataset = dataclasses.replace(setup.dataset, splits={"test": source})
