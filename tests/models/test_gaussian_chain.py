@@ -140,17 +140,14 @@ def test_the_terms_of_the_bound():
 
 @pytest.mark.parametrize("schedule", ["cosine", pytest.param("learned", marks=pytest.mark.slow)])
 def test_random_steps_estimate_the_whole_sum(schedule):
-    """The mean over many examples alike, of each term; K = 1 and K = 3."""
+    """The mean over many examples alike, of each term; K = 3."""
     model, params = build(schedule=schedule, prediction="velocity")
     batch = Batch(np.repeat(X[:1], 6000, 0))
     exact = bound(model, params, batch, KEY)
-    for num in (1, 3):
-        found, _ = jax.jit(lambda p, b, num=num: model.estimate(p, b, key=jax.random.key(5), num=num, train=True))(
-            params, batch
-        )
-        for name, value in found.terms.items():
-            error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
-            assert abs(value.mean() - exact.terms[name].mean()) <= 4 * error + 1e-4 * abs(value.mean()), name
+    score = jax.jit(lambda p, b: model.estimate(p, b, key=jax.random.key(5), num=3, train=True)[0])
+    for name, value in score(params, batch).terms.items():
+        error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
+        assert abs(value.mean() - exact.terms[name].mean()) <= 4 * error + 1e-4 * abs(value.mean()), name
 
 
 def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
@@ -201,7 +198,7 @@ def test_draws_depend_on_their_own_key_and_count_their_calls():
     assert drawn.x.shape == (5, 2, 3) and drawn.x.dtype == np.int32
     assert drawn.x.min() >= 0 and drawn.x.max() <= 4 and len(np.unique(drawn.x)) > 2
     np.testing.assert_array_equal(drawn.stats["network_calls"], [3] * 5)
-    np.testing.assert_array_equal(model.draw(params, keys[3:]).x, drawn.x[3:])
+    np.testing.assert_array_equal(model.draw(params, keys[::-1]).x, drawn.x[::-1])
     every = model.draw(params, keys, steps=0)
     assert every.stats["network_calls"][0] == 7 and (np.asarray(every.x) != drawn.x).any()
     still = [model.draw(params, keys, eta=0.0, steps=steps).x for steps in ((1, 4, 7), 3)]
@@ -212,6 +209,7 @@ def of_pictures():
     """A U-Net on values of several scalars, with a class."""
     event, context = EventSpec((4, 3), (2,), "binary"), ContextSpec("label", 3)
     options = {"width": 8, "groups": 4, "num_blocks": 1, "num_steps": 5, "schedule": "learned", "prediction": "levels"}
+    options["multipliers"] = (1,)
     model = make_gaussian_chain(event, "unet", context=context, **options)
     return model, jax.jit(model.init)(KEY)
 

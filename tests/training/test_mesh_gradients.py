@@ -71,9 +71,8 @@ def check_gradients(cases):
     assert not wrong, wrong
 
 
-def test_gradients_of_a_recurrent_network_are_those_of_one_device():
-    """A Transformer is trained on such a mesh in `test_devices.py`."""
-    check_gradients([["gru", 16, [(2, 2, 2)]]])
+def test_gradients_of_a_transformer_are_those_of_one_device():
+    check_gradients([["transformer", 16, [(2, 2, 2)]]])
 
 
 @pytest.mark.slow
