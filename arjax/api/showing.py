@@ -29,6 +29,7 @@ from arjax.reporting.plots import loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
 from arjax.samplers import Draw, make_sampler
+from arjax.training.exposure import NAME as EXPOSURE
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 
@@ -51,6 +52,10 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
     for path in written:
         if path.suffix == ".png":
             record_picture(setup, workdir, best_step, path)
+    of_exposure = workdir / f"{EXPOSURE}.png"
+    if config.evaluate.exposure and of_exposure.exists():
+        written.append(of_exposure)
+        record_picture(setup, workdir, best_step, of_exposure)
     if jax.process_count() == 1 and isinstance(setup.model, Chain):
         text = reverse_text(setup.model, params, setup.dataset, jax.random.key(setup.seed))
         if text:

@@ -42,6 +42,7 @@ def run_evaluate(flags: Flags) -> int:
     from arjax.config.build import build
     from arjax.evaluation.likelihood import Evaluator
     from arjax.reporting.reports import read_report
+    from arjax.training.exposure import measure_exposure, write_exposure
     from arjax.training.reporter import announce
     from arjax.training.results import cost_of_run, device_name, validation_scores, write_evaluation
     from arjax.training.setup import latest_store, restore_params
@@ -57,6 +58,8 @@ def run_evaluate(flags: Flags) -> int:
     scores = Evaluator(
         setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
     )(params, split) | setup.further_scores(params, split)
+    of_exposure, curves = measure_exposure(setup, params, split)
+    scores |= of_exposure
     results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
     results |= {"unit": setup.model.event.unit} | scores
     results |= validation_scores(about)
@@ -71,7 +74,9 @@ def run_evaluate(flags: Flags) -> int:
     results["device"] = known.get("device", device_name())
     if jax.process_index() == 0:
         print(_line(results, setup.model.event.is_discrete))  # before the file, which the disk may refuse
-        print(write_evaluation(flags.workdir, results))
+        path = write_evaluation(flags.workdir, results)
+        write_exposure(path.with_name(f"{path.stem}-exposure"), curves)
+        print(path)
     return 0
 
 

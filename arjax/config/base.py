@@ -112,7 +112,8 @@ def base_config() -> ConfigDict:
                 "writers": "",  # of metrics, beside metrics.jsonl: tensorboard, wandb(project='...'), or several
             },
             # steps 0: no k-step bound; else the number of rounds, whose sizes the schedule chooses. samples 0: no
-            # importance-weighted bound; else its number of latents
+            # importance-weighted bound; else its number of latents. exposure: rollouts that measure errors under own
+            # prefixes, 0: none; judge: workdir of the run that scores them; length: of texts for it, 0: whole examples
             "evaluate": {
                 "batch_size": 128,
                 "split": "test",
@@ -120,6 +121,9 @@ def base_config() -> ConfigDict:
                 "steps": 0,
                 "schedule": "uniform",
                 "samples": 0,
+                "exposure": 0,
+                "judge": "",
+                "length": 0,
             },
             # length: of sequences, the sites of each; 0: as many as those of the data
             "sample": {

@@ -24,6 +24,7 @@ from arjax.parallel.sharding import check_batch_size, make_mesh
 from arjax.samplers import make_sampler
 from arjax.samplers.rounds import check_rounds
 from arjax.training.durations import total_steps
+from arjax.training.exposure import check_exposure
 from arjax.training.optimizer import make_optimizer
 from arjax.training.recipe import Recipe
 from arjax.training.schedules import make_schedule
@@ -118,6 +119,8 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
         check_rounds(recipe.model, "config.evaluate.steps")
     if config.evaluate.samples:
         check_samples(recipe.model)
+    evaluate = EvaluateOptions(**config.evaluate.to_dict())
+    check_exposure(recipe.model, dataset, evaluate)
     return Setup(
         dataset=dataset,
         mesh=mesh,
@@ -127,7 +130,7 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
         total_steps=steps,
         seed=config.seed,
         train=TrainOptions(**{field.name: train[field.name] for field in dataclasses.fields(TrainOptions)}),
-        evaluate=EvaluateOptions(**config.evaluate.to_dict()),
+        evaluate=evaluate,
         open_run=functools.partial(open_run, mesh=mesh),
         about=_in_words(config),
     )

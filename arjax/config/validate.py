@@ -41,6 +41,8 @@ NOT_NEGATIVE = (
     "sample.length",
     "evaluate.steps",
     "evaluate.samples",
+    "evaluate.exposure",
+    "evaluate.length",
     "sample.min_p",
     "train.steps",
     "train.examples",

@@ -28,8 +28,9 @@ AT_ONCE = 512
 def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run: OpenRun | None = None) -> Dataset:
     """Examples drawn from the best parameters of another run, in its order of sites; `truth` is that model.
 
-    A split is drawn when it is read first, and again in each process: nothing is stored. It is a function of the
-    parameters and the seed, up to rounding on another device. Units, tokens and waveforms are those of that run's data.
+    A split is drawn when it is read first, and again in each process: nothing is stored. It takes as long as sampling
+    does: 6 s for 20,000 sequences of 64 tokens from a small GRU on two CPU cores. It is a function of the parameters
+    and the seed, up to rounding on another device. Units, tokens and waveforms are those of that run's data.
 
     Args:
       run: workdir of the other run, of an autoregressive model without a context.

@@ -49,10 +49,24 @@ SCORES = (
     "chain_bound_steps",
     *(f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")),
 )
+#: The numbers that `evaluate.exposure` adds: errors against the truth, of decodings, and scores under a judge.
+OF_EXPOSURE = (
+    "exposure_rollouts",
+    *(f"exposure_{d}_{p}_{n}" for d in ("forward", "reverse") for p in ("own", "data") for n in ("nats", "stderr")),
+    "exposure_excess_percent",
+    "exposure_excess_stderr",
+    "next_step_error",
+    "next_step_error_stderr",
+    "greedy_error",
+    "greedy_error_stderr",
+    *(f"judge_{of}_{name}" for of in ("own", "data") for name in SCORES[: SCORES.index("accuracy")]),
+    "judge_step",
+)
 #: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.
 OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)
 OF_A_RUN = (
     *OF_VALIDATION,
+    *OF_EXPOSURE,
     "num_params",
     "step",
     "best_step",

@@ -37,10 +37,28 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     if "chain_bound_nats" in scores:
         bound = _with_stderr(scores["chain_bound_nats"], scores["chain_bound_stderr"], "nats")
         parts.append(f"at most {bound} from {scores['chain_bound_steps']} steps (bound)")
+    parts += _of_exposure(scores)
     for name, unit in UNITS.items():
         if name in scores and (bits or name != "bits_per_dim"):
             parts.append(_with_stderr(scores[name], scores.get(f"{name}_stderr"), unit))
     return ", ".join(parts)
+
+
+def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
+    """Errors under own prefixes beside those of the data, of the truth, of decodings and under a judge."""
+    parts = []
+    if "exposure_forward_own_nats" in scores:
+        own, of_data = (scores[f"exposure_forward_{name}_nats"] for name in ("own", "data"))
+        excess = f"{scores['exposure_excess_percent']:.1f} ± {scores['exposure_excess_stderr']:.1f} %"
+        parts.append(f"errors of {own:.4f} nats under own prefixes, {of_data:.4f} under the data's ({excess} more)")
+    if "greedy_error" in scores:
+        percent = [100 * scores[f"{name}_error"] for name in ("greedy", "next_step")]
+        parts.append(f"{percent[0]:.1f} % of decoded values wrong, {percent[1]:.1f} % of next ones")
+    if "judge_own_nll_nats" in scores:
+        judged = _with_stderr(scores["judge_own_nll_nats"], scores["judge_own_nll_stderr"], "nats")
+        beside = f", data {scores['judge_data_nll_nats']:.4f}" if "judge_data_nll_nats" in scores else ""
+        parts.append(f"samples {judged} under the judge{beside}")
+    return parts
 
 
 def _with_stderr(value: float, stderr: float | None, unit: str) -> str:

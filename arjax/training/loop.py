@@ -18,6 +18,7 @@ from arjax.reporting.reports import read_report
 from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import make_writers
 from arjax.training.durations import is_due, next_pause
+from arjax.training.exposure import NAME, measure_exposure, open_judge, write_exposure
 from arjax.training.history import History
 from arjax.training.out_of_memory import within_memory
 from arjax.training.reporter import announce
@@ -66,6 +67,7 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
     """
     # 1. A mistake ends here, before anything compiles.
     check_split(setup, setup.evaluate.split)
+    open_judge(setup)
     trainee = OneRun(setup, workdir)
     run = Run(trainee, workdir)
     with StopSignal() as stop, RunFolder(workdir) as run.folder, run:
@@ -267,6 +269,8 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
     results = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
     results["unit"] = setup.model.event.unit
     results |= trainee.evaluator(params, split) | setup.further_scores(params, split)
+    of_exposure, curves = measure_exposure(setup, params, split)
+    results |= of_exposure
     sites_per_step = setup.train.batch_size * setup.model.event.num_sites
     results |= validation_scores(about)
     results |= {
@@ -278,6 +282,7 @@ def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
     } | cost_of_run(run.history.to_json(), run.step, sites_per_step)
     results |= setup.recipe.objective.report(own_of(run.state))
     run.folder.check()
+    write_exposure(os.path.join(workdir, NAME), curves)
     run.reporter.result(best_step, results)
     write_results(workdir, results)
     return results

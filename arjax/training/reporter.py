@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import jax
 
-from arjax.evaluation.metrics import SCORES
+from arjax.evaluation.metrics import OF_EXPOSURE, SCORES
 from arjax.reporting.progress import Progress
 from arjax.reporting.reports import is_number
 from arjax.reporting.scores import describe_scores
@@ -92,7 +92,7 @@ class Reporter:
     def result(self, step: int, results: Mapping[str, Any]) -> None:
         """Hands the scores among the results of the finished run to the writers."""
         if self._writer is not None:
-            scores = {name: value for name, value in results.items() if name in SCORES}
+            scores = {name: value for name, value in results.items() if name in SCORES + OF_EXPOSURE}
             self._writer.result(step, _named(results["split"], scores))
 
 

@@ -17,6 +17,7 @@ EVALUATIONS = "evaluations"
 _SCORES = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
 _SCORES += ("k_steps", "k_step_bound_nats", "importance_samples", "importance_bound_nats")
 _SCORES += ("chain_bound_steps", "chain_bound_nats")
+_SCORES += ("exposure_rollouts", "exposure_forward_own_nats", "greedy_error", "judge_own_nll_nats")
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:

@@ -62,6 +62,9 @@ class EvaluateOptions:
       steps: rounds of the k-step bound; 0: no bound.
       schedule: of their sizes.
       samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
+      exposure: rollouts that measure errors under own prefixes; 0: none are drawn.
+      judge: workdir of the run that scores them; "": no judge.
+      length: sites of each text that the judge scores; 0: it scores examples like those of the data.
     """
 
     batch_size: int = 128
@@ -70,6 +73,9 @@ class EvaluateOptions:
     steps: int = 0
     schedule: str = "uniform"
     samples: int = 0
+    exposure: int = 0
+    judge: str = ""
+    length: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

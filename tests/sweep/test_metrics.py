@@ -11,7 +11,7 @@ from arjax.config.build import build
 from arjax.core.spec import EventSpec
 from arjax.evaluation.answers import MEASURES
 from arjax.evaluation.likelihood import summarize
-from arjax.evaluation.metrics import OF_A_RUN, SCORES, TERMS
+from arjax.evaluation.metrics import OF_A_RUN, OF_EXPOSURE, SCORES, TERMS
 from arjax.reporting.writers import read_metrics
 from arjax.training.loop import train
 
@@ -55,7 +55,7 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     terms = {f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")}  # of bounds
     answers = {f"{name}{number}" for name in MEASURES for number in ("", "_stderr")}  # of data whose sites are answers
     numbers |= {f"{split}{name}" for name in {*steps, *latent, *terms, *answers} for split in ("", "validation_")}
-    assert numbers == {*SCORES, *OF_A_RUN}
+    assert numbers | {*OF_EXPOSURE} == {*SCORES, *OF_A_RUN}
     (line,) = (line for line in read_metrics(tmp_path) if "validation/nll_nats" in line)
     told = {name.replace("validation/", "validation_"): value for name, value in line.items() if "valid" in name}
     assert told == {name: value for name, value in results.items() if name.startswith("validation_")}

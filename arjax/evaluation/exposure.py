@@ -1,0 +1,203 @@
+"""Exposure bias against the truth: the errors of a model's conditionals under prefixes of the data, as in its training,
+and under prefixes that it has drawn itself, as in its samples.
+
+Where the data are drawn from a known model, its conditionals are exact at every prefix, those that never occur in the
+data included. So are the divergences here: each is a sum over all values of a site, and only prefixes are drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.data.base import Truth
+from arjax.models import AutoregressiveModel
+from arjax.models.autoregressive import need_steps
+from arjax.models.sampling import keys_of
+
+#: Standard errors on each side of an interval that covers 95 %.
+Z = 1.96
+#: Nats per step that are no more than the rounding of float32: an error below is none, and has no excess.
+ROUNDING = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Divergence:
+    """A divergence between the conditionals of two models along their order, in nats: its mean over N prefixes.
+
+    Attributes:
+      per_step: float64[S], of each step.
+      per_step_stderr: float64[S], its standard error over the examples.
+      accumulated: float64[S], the sum of the steps up to each one.
+      accumulated_stderr: float64[S], its standard error over the examples.
+    """
+
+    per_step: np.ndarray
+    per_step_stderr: np.ndarray
+    accumulated: np.ndarray
+    accumulated_stderr: np.ndarray
+
+    @property
+    def interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """The 95 % interval of `accumulated`, (low, high), float64[S] each."""
+        half = Z * self.accumulated_stderr
+        return self.accumulated - half, self.accumulated + half
+
+
+@dataclasses.dataclass(frozen=True)
+class Exposure:
+    """Errors of a model under its own prefixes and under those of the data.
+
+    With p the truth and q the model, the last sums are divergences of whole examples: `forward_data` that of
+    KL(p || q), and `reverse_own` that of KL(q || p).
+
+    Attributes:
+      forward_own: KL(p(x_t | x_<t) || q(x_t | x_<t)) with x_<t drawn from q.
+      forward_data: the same with x_<t drawn from p.
+      reverse_own: KL(q(x_t | x_<t) || p(x_t | x_<t)) with x_<t drawn from q.
+      reverse_data: the same with x_<t drawn from p.
+      excess: float64[S], the accumulated `forward_own` in per cent above the accumulated `forward_data`; 0 where both
+        are no more than rounding.
+      excess_stderr: float64[S], its standard error to first order, over pairs of prefixes.
+      num: N, the number of prefixes of each kind.
+    """
+
+    forward_own: Divergence
+    forward_data: Divergence
+    reverse_own: Divergence
+    reverse_data: Divergence
+    excess: np.ndarray
+    excess_stderr: np.ndarray
+    num: int
+
+    @property
+    def excess_interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """The 95 % interval of `excess`, (low, high), float64[S] each."""
+        return self.excess - Z * self.excess_stderr, self.excess + Z * self.excess_stderr
+
+
+def exposure(
+    model: AutoregressiveModel,
+    params: Any,
+    truth: Truth,
+    *,
+    num: int,
+    key: jax.Array,
+    batch_size: int = 128,
+    data: Any = None,
+) -> Exposure:
+    """The errors of the conditionals of a model along its order, under its own prefixes and under those of the data.
+
+    The excess is that of Arora, El Asri, Bahuleyan & Cheung ("Why Exposure Bias Matters: An Imitation Learning
+    Perspective of Error Accumulation in Language Generation", 2022): with R_<=l the error KL(p || q) accumulated over l
+    steps under own prefixes, and eps_<=l the mean error of these steps under prefixes of the data, it is
+    %ExAccErr_<=l = (R_<=l - l eps_<=l) / (l eps_<=l) x 100. It is 0 where own prefixes make no difference.
+
+    Prefixes of the data are drawn from the truth under the keys of the rollouts: where the model is close to the truth
+    the two resemble one another, and their difference has a small error.
+
+    Args:
+      model: the model; one of all orders is measured in the order of the truth.
+      params: its parameters.
+      truth: the distribution of the data.
+      num: N, rollouts of the model; 2,000 give errors of a few per cent.
+      key: of the draws.
+      batch_size: B, examples drawn and scored at once.
+      data: examples of the truth, [N, *event.shape], in place of drawn ones.
+
+    Raises:
+      UserError: as `check_truth`, no number of rollouts, or fewer examples than these.
+    """
+    model = check_truth(model, truth)
+    keys, batch_size = keys_of(key, num), min(batch_size, num)
+    if data is not None and len(data) < num:
+        raise UserError(f"an exposure of {num} rollouts needs as many examples, not {len(data)}")
+    found: dict[str, list[np.ndarray]] = {"own": [], "data": []}
+    for start in range(0, num, batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), num - 1)  # batches of one size share a program
+        prefixes = {"own": model.draw(params, keys[rows]).x}
+        prefixes["data"] = truth.model.draw(truth.params, keys[rows]).x if data is None else jnp.asarray(data[rows])
+        for name, x in prefixes.items():
+            found[name].append(np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start])
+    own, of_data = (np.concatenate(parts, axis=1) for parts in found.values())
+    excess, excess_stderr = _excess(own[0], of_data[0])
+    four = (own[0], of_data[0], own[1], of_data[1])
+    return Exposure(*map(_along_the_order, four), excess, excess_stderr, num)
+
+
+def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
+    """The model in the order of the truth.
+
+    Raises:
+      UserError: no conditionals of its own, other examples or another order than those of the truth, conditionals
+        without a list of probabilities, or a context.
+    """
+    model = need_steps(model, "an exposure")
+    if model.event != truth.model.event:
+        raise UserError(f"the truth is of {truth.model.event.in_words}, and the model of {model.event.in_words}")
+    if model.context_spec or truth.model.context_spec:
+        raise UserError("an exposure against a truth is that of a model without a context")
+    own, of_truth = model.factorization, truth.model.factorization
+    if model.orders is not None and own.block_size == of_truth.block_size:
+        model = dataclasses.replace(model, factorization=of_truth, orders=None)
+    elif own.num_steps != of_truth.num_steps or not np.array_equal(own.step, of_truth.step):
+        raise UserError(
+            "the conditionals of the truth are exact in its own order alone: the model needs that order and partition"
+        )
+    for one in (model, truth.model):
+        if not one.conditional.has_table:
+            raise UserError(
+                "an exposure compares probabilities of all values: it needs discrete data, and conditionals that are "
+                "independent within a step, such as categorical"
+            )
+    return model
+
+
+@jax.jit
+def _divergences(model: AutoregressiveModel, params: Any, truth: Truth, x: jax.Array) -> jax.Array:
+    """KL(truth || model) and KL(model || truth) of each step given the values before it, [2, B, S] nats."""
+    log_p, log_q = _tables(truth.model, truth.params, x), _tables(model, params, x)
+    kls = jnp.stack([_kl(log_p, log_q), _kl(log_q, log_p)])  # [2, B, D]
+    factorization = model.factorization
+    per_step = jax.ops.segment_sum(kls.T, factorization.step, factorization.num_steps)
+    return per_step.T
+
+
+def _tables(model: AutoregressiveModel, params: Any, x: jax.Array) -> jax.Array:
+    """log p of all values of each scalar given the sites of earlier steps, [B, D, scalars, V]."""
+    table = model.head(params).log_table(model.features(params, x))
+    return table.reshape(len(x), model.event.num_sites, -1, table.shape[-1])
+
+
+def _kl(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
+    """KL(p || q) of tables [..., scalars, V], summed over the scalars, [...]; values of probability 0 add nothing."""
+    return jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * (log_p - log_q), 0.0).sum((-2, -1))
+
+
+def _along_the_order(kl_NS: np.ndarray) -> Divergence:
+    """Means and standard errors over examples."""
+    summed_NS = np.cumsum(kl_NS, axis=1)
+    return Divergence(kl_NS.mean(0), stderr_of(kl_NS), summed_NS.mean(0), stderr_of(summed_NS))
+
+
+def _excess(own_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The excess of a ratio of two means over 1 in per cent, and its standard error by the delta method, [S] each."""
+    own_NS, data_NS = np.cumsum(own_NS, axis=1), np.cumsum(data_NS, axis=1)
+    own_S, data_S = own_NS.mean(0), data_NS.mean(0)
+    none = np.maximum(own_S, data_S) < ROUNDING * np.arange(1, len(own_S) + 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio_S = own_S / data_S
+        stderr_S = stderr_of(own_NS - ratio_S * data_NS) / data_S
+    return np.where(none, 0.0, 100 * (ratio_S - 1)), np.where(none, 0.0, 100 * stderr_S)
+
+
+def stderr_of(values: np.ndarray) -> np.ndarray:
+    """The standard error of a mean over the first axis; 0 for a single value."""
+    num = len(values)
+    return values.std(0, ddof=1) / math.sqrt(num) if num > 1 else np.zeros(values.shape[1:])

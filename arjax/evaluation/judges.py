@@ -1,0 +1,245 @@
+"""Samples of a model under another one, its judge: exposure bias where the truth is not known.
+
+The nats of a model's own samples under a better model, beside those of the data under it, say how far the samples are
+from the data in the eyes of the judge. Along a long text they show where the samples leave the data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.data import Dataset
+from arjax.data.windows import RandomWindows, windows
+from arjax.evaluation.exposure import stderr_of
+from arjax.evaluation.likelihood import eval_step, summarize
+from arjax.evaluation.prompts import end_of
+from arjax.models import AutoregressiveModel, Model
+from arjax.models.longer import check_length, draw_longer, of_length
+from arjax.models.sampling import keys_of
+
+#: Parts of a text whose nats are told apart, at most.
+PARTS = 40
+
+
+class Judge(Protocol):
+    """A model with its parameters, such as another run."""
+
+    model: Model
+    params: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class AlongText:
+    """Nats per site under a judge in each of P equal parts of a text, means over sequences with their standard errors.
+
+    Attributes:
+      places: float64[P], the middle of each part, from 1.
+      own: float64[P], of sequences that the model has drawn.
+      own_stderr: float64[P].
+      data: float64[P], of texts of the data; empty where there is none of this length.
+      data_stderr: float64[P].
+    """
+
+    places: np.ndarray
+    own: np.ndarray
+    own_stderr: np.ndarray
+    data: np.ndarray
+    data_stderr: np.ndarray
+
+
+def check_judge(model: Model, judge: Model, length: int, end: int | None) -> None:
+    """Raises `UserError` unless the judge scores the draws of the model: examples, or sequences of `length` sites."""
+    if not length:
+        if (judge.event, judge.context_spec) != (model.event, model.context_spec):
+            own, other = model.event.in_words, judge.event.in_words
+            raise UserError(
+                f"the judge is of {other}, and the model of {own}: both need the same data, or config.evaluate.length"
+            )
+        return
+    if end is not None:
+        raise UserError("config.evaluate.length is that of a text without an end, and these examples have one")
+    for one in (model, judge):
+        if not isinstance(one, AutoregressiveModel) or one.context_spec:
+            raise UserError("config.evaluate.length needs autoregressive models without a context")
+        check_length(one, length, None)
+    if judge.event.num_levels != model.event.num_levels:
+        raise UserError(f"the judge knows {judge.event.num_levels} tokens, and the model {model.event.num_levels}")
+
+
+def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
+    """At most `num` scored examples of a split, evenly spread over it, as batches are when they are scored."""
+    source = dataset.splits[split]
+    num = min(num, len(source))
+    rows = source.__getitems__(np.arange(num) * len(source) // num)
+    if rows.weight is not None:
+        rows = rows.take(np.flatnonzero(rows.weight > 0))
+    rows = rows.replace(weight=None)
+    return rows if dataset.transform is None else dataset.transform(key, rows, False)
+
+
+def judged_examples(
+    model: Model, params: Any, dataset: Dataset, rows: Batch, judge: Judge, *, num: int, batch_size: int, key: jax.Array
+) -> dict[str, Any]:
+    """The scores of samples and of data under a judge.
+
+    Args:
+      model: draws the samples, under the contexts of the data where there are any.
+      params: its parameters.
+      dataset: of both models.
+      rows: examples of the data.
+      judge: a model of any kind; where its scores are bounds, so are these.
+      num: number of samples.
+      batch_size: B.
+      key: of the samples, and of scores that are drawn.
+
+    Returns:
+      `judge_own_NAME` and `judge_data_NAME` with the names of `likelihood.evaluate`.
+
+    Raises:
+      UserError: as `check_judge`.
+    """
+    check_judge(model, judge.model, 0, None)
+    keys, end, drawn = keys_of(jax.random.fold_in(key, 0), num), end_of(dataset), []
+    for start in range(0, num, batch_size):
+        numbers = np.arange(start, min(start + batch_size, num))
+        context = jax.tree.map(lambda part, numbers=numbers: jnp.asarray(part[numbers % len(rows)]), dict(rows.context))
+        x = np.asarray(model.draw(params, keys[numbers], context=context or None, end=end).x)
+        drawn.append(Batch(x, jax.tree.map(np.asarray, context), None if end is None else _up_to(x, end)))
+    own = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
+    return {
+        f"judge_{name}_{score}": value
+        for name, examples in (("own", own), ("data", rows))
+        for score, value in _scores(judge, dataset, examples, batch_size, jax.random.fold_in(key, 1)).items()
+    }
+
+
+def _up_to(x_NT: np.ndarray, end: int) -> np.ndarray:
+    """The sites up to the end of each sequence and the end itself, bool[N, T]."""
+    is_end = x_NT == end
+    return np.cumsum(is_end, axis=1) - is_end == 0
+
+
+def _scores(judge: Judge, dataset: Dataset, rows: Batch, batch_size: int, key: jax.Array) -> dict[str, float]:
+    """The numbers of `likelihood.evaluate` for some examples under the judge."""
+    nll, sites = [], []
+    for start in range(0, len(rows), batch_size):
+        batch = rows.take(np.arange(start, min(start + batch_size, len(rows)))).replace(extra={})
+        own_key = None if judge.model.kind == "exact" else jax.random.fold_in(key, start)
+        found = _judged(judge.model, judge.params, batch, dataset.log_scale_D, own_key)
+        nll.append(np.asarray(found["nll"], np.float64))
+        sites.append(np.asarray(found["sites"], np.float64))
+    return summarize(np.concatenate(nll), np.concatenate(sites), dataset.event, dataset.text_unit)
+
+
+@jax.jit
+def _judged(model: Model, params: Any, batch: Batch, log_scale_D: jax.Array, key: jax.Array | None) -> dict[str, Any]:
+    return eval_step(model, params, batch, log_scale_D, key=key)
+
+
+def judged_texts(
+    model: AutoregressiveModel,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    judge: Judge,
+    *,
+    num: int,
+    length: int,
+    batch_size: int,
+    key: jax.Array,
+) -> tuple[dict[str, Any], AlongText]:
+    """The nats of sequences of any length under a judge, site by site.
+
+    A judge whose network goes on behind its window reads the whole sequence; any other reads it in windows that overlap
+    by half, so that each site is scored given at least half a window before it. The data are pieces of one text, where
+    the examples of the split are windows over it.
+
+    Args:
+      model: draws the sequences, see `arjax.models.longer`.
+      params: its parameters.
+      dataset: of both models.
+      split: that of the data.
+      judge: an autoregressive model of sequences in raster order.
+      num: number of sequences.
+      length: L, the sites of each.
+      batch_size: B.
+      key: of the draws.
+
+    Returns:
+      The scores as `judged_examples` names them, and the nats along the sequences.
+
+    Raises:
+      UserError: as `check_judge`.
+    """
+    check_judge(model, judge.model, length, end_of(dataset))
+    keys = keys_of(key, num)
+    drawn = [draw_longer(model, params, keys[n : n + batch_size], length).x for n in range(0, num, batch_size)]
+    texts = {"own": np.concatenate([np.asarray(x) for x in drawn]), "data": _texts(dataset, split, num, length)}
+    nats = {name: site_nats(judge.model, judge.params, x, batch_size) for name, x in texts.items()}
+    scores = {
+        f"judge_{name}_{score}": value
+        for name, nats_NL in nats.items()
+        if len(nats_NL)
+        for score, value in _of_texts(nats_NL, dataset).items()
+    }
+    return scores, _along_text(length, *nats.values())
+
+
+def _of_texts(nats_NL: np.ndarray, dataset: Dataset) -> dict[str, float]:
+    sites_N = np.full(len(nats_NL), nats_NL.shape[1], np.float64)
+    return summarize(nats_NL.sum(1), sites_N, dataset.event, dataset.text_unit)
+
+
+def _along_text(length: int, *nats: np.ndarray) -> AlongText:
+    """The means of at most `PARTS` parts; neighbours of a sequence depend on one another, sequences do not."""
+    starts = np.arange(0, length, -(-length // PARTS))
+    sizes_P = np.diff([*starts, length])
+    curves = []
+    for nats_NL in nats:
+        parts_NP = np.add.reduceat(nats_NL, starts, axis=1) / sizes_P
+        curves += [parts_NP.mean(0), stderr_of(parts_NP)] if len(parts_NP) else [np.zeros(0)] * 2
+    return AlongText(starts + (sizes_P + 1) / 2, *curves)
+
+
+def _texts(dataset: Dataset, split: str, num: int, length: int) -> np.ndarray:
+    """At most `num` pieces of the text of a split, evenly spread, int32[N, length]; none where it is no text of windows
+    or shorter than a piece.
+    """
+    source, text = dataset.splits[split], np.zeros(0, np.int32)
+    if isinstance(source, RandomWindows):
+        text = np.asarray(source.arrays.x)
+    elif dataset.vocabulary is not None and end_of(dataset) is None:
+        rows = source.__getitems__(np.arange(len(source)))  # each element of the text is scored in one window
+        text = np.asarray(rows.x)[slice(None) if rows.mask is None else np.asarray(rows.mask) > 0].ravel()
+    pieces = len(text) // length
+    starts = np.arange(min(num, pieces)) * pieces // max(min(num, pieces), 1) * length
+    return text[starts[:, None] + np.arange(length)].astype(np.int32)
+
+
+def site_nats(model: AutoregressiveModel, params: Any, x_NL: np.ndarray, batch_size: int) -> np.ndarray:
+    """-log p of each site of sequences of any length given those before it, float64[N, L]; see `judged_texts`."""
+    num, length = x_NL.shape[:2]
+    if not num:
+        return np.zeros((0, length))
+    model = of_length(model, length)
+    size = model.event.num_sites
+    padded = np.pad(x_NL, [(0, 0), (0, max(size - length, 0)), *[(0, 0)] * (x_NL.ndim - 2)])
+    nats_NL = np.zeros(padded.shape[:2])
+    for first in range(0, num, batch_size):
+        rows = slice(first, first + batch_size)
+        for start, skip in zip(*windows(padded.shape[1], size, max(size // 2, 1)), strict=True):
+            found = np.asarray(_log_prob_per_site(model, params, padded[rows, start : start + size]), np.float64)
+            nats_NL[rows, start + skip : start + size] = -found[:, skip:]
+    return nats_NL[:, :length]
+
+
+@jax.jit
+def _log_prob_per_site(model: AutoregressiveModel, params: Any, x: jax.Array) -> jax.Array:
+    return model.log_prob_per_site(params, x)

@@ -1,0 +1,133 @@
+"""Errors under own prefixes and under those of the data, against sums over all sequences of four sites."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.data.base import Truth
+from arjax.evaluation.exposure import ROUNDING, Z, exposure
+from arjax.models import make_model
+from arjax.testing.examples import all_values, random_like
+
+EVENT = EventSpec((4,), kind="tokens", num_levels=3)
+ORDER = "list(order=(2, 0, 3, 1))"
+X = all_values(EVENT)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    model = make_model(EVENT, "hidden_markov", states=3, ordering=ORDER)
+    return Truth(model, random_like(model.param_shapes, seed=1))
+
+
+@pytest.fixture(scope="module")
+def built():
+    model = make_model(EVENT, "markov", ordering=ORDER)
+    return model, random_like(model.param_shapes, seed=2)
+
+
+def enumerated(model, params, truth):
+    """KL of each step in both directions under both kinds of prefixes, by marginals of both joints, float64[4, S]."""
+
+    def marginals(model, params):
+        """p(first t values in the order), [3] * 4 for each t: with axes of length 1 behind them."""
+        joint = np.exp(np.asarray(model.log_prob(params, X), np.float64))
+        joint = joint.reshape(3, 3, 3, 3).transpose(2, 0, 3, 1)
+        return [joint.sum(tuple(range(t, 4)), keepdims=True) for t in range(5)]
+
+    q, p = marginals(model, params), marginals(truth.model, truth.params)
+    found = np.zeros((4, 4))
+    for t in range(4):
+        p_t, q_t = p[t + 1] / p[t], q[t + 1] / q[t]
+        for row, (prefix, left, right) in enumerate(((q, p_t, q_t), (p, p_t, q_t), (q, q_t, p_t), (p, q_t, p_t))):
+            found[row, t] = (prefix[t] * left * np.log(left / right)).sum()
+    return found
+
+
+def rows_of(found):
+    return found.forward_own, found.forward_data, found.reverse_own, found.reverse_data
+
+
+def test_errors_are_those_of_all_sequences(built, truth):
+    found = exposure(*built, truth, num=3000, key=jax.random.key(0), batch_size=1000)
+    exact = enumerated(*built, truth)
+    for row, expected in zip(rows_of(found), exact, strict=True):
+        assert (np.abs(row.per_step - expected) <= 4 * row.per_step_stderr + 1e-6).all()
+        assert (np.abs(row.accumulated - expected.cumsum()) <= 4 * row.accumulated_stderr + 1e-6).all()
+        assert row.per_step_stderr[0] < 1e-7 and (row.per_step_stderr[1:] < 0.05 * expected[1:]).all()
+        np.testing.assert_allclose(row.accumulated, row.per_step.cumsum(), rtol=1e-6)
+    excess = 100 * (exact[0].cumsum() / exact[1].cumsum() - 1)
+    assert abs(excess[-1]) > 5  # else nothing tells the kinds of prefixes apart
+    assert (np.abs(found.excess - excess) <= 4 * found.excess_stderr + 1e-4).all()
+    # Whole examples: the last sums are divergences of the joints.
+    log_p, log_q = (np.asarray(m.log_prob(w, X), np.float64) for m, w in ((truth.model, truth.params), built))
+    np.testing.assert_allclose(exact[1].sum(), (np.exp(log_p) * (log_p - log_q)).sum(), rtol=1e-4)
+    np.testing.assert_allclose(exact[2].sum(), (np.exp(log_q) * (log_q - log_p)).sum(), rtol=1e-4)
+
+
+def test_examples_may_be_given(built, truth):
+    """Sequences in the place of draws from the truth: their mean alone, and each of them once."""
+    given = exposure(*built, truth, num=len(X), key=jax.random.key(0), data=X)
+    again = exposure(*built, truth, num=len(X), key=jax.random.key(1), batch_size=20, data=X)
+    np.testing.assert_allclose(given.forward_data.accumulated, again.forward_data.accumulated, rtol=1e-5)
+    assert not np.allclose(given.forward_own.accumulated, again.forward_own.accumulated, rtol=1e-5)
+    with pytest.raises(UserError, match="needs as many examples, not 81"):
+        exposure(*built, truth, num=82, key=jax.random.key(0), data=X)
+
+
+def test_a_model_that_is_its_truth_has_no_error(truth):
+    found = exposure(truth.model, truth.params, truth, num=50, key=jax.random.key(0))
+    for row in rows_of(found):
+        assert np.abs(row.accumulated).max() < ROUNDING and np.abs(row.per_step).max() < ROUNDING
+    assert (found.excess == 0).all() and (found.excess_stderr == 0).all()
+
+
+def test_intervals_cover(built, truth):
+    """About 95 % of 100 repetitions hold the exact value, and the spread of these is the standard error. Prefixes under
+    shared keys make the excess more certain than the errors of its two parts do.
+    """
+    exact = enumerated(*built, truth)
+    excess = 100 * (exact[0].sum() / exact[1].sum() - 1)
+    key, hits, values, parts = jax.random.key(3), [], [], []
+    for n in range(100):
+        found = exposure(*built, truth, num=100, key=jax.random.fold_in(key, n), batch_size=100)
+        (low, high), (below, above), own = found.forward_own.interval, found.excess_interval, found.forward_own
+        hits.append((low[-1] <= exact[0].sum() <= high[-1], below[-1] <= excess <= above[-1]))
+        values.append((own.accumulated[-1], own.accumulated_stderr[-1], found.excess[-1], found.excess_stderr[-1]))
+        parts.append([row.accumulated_stderr[-1] / row.accumulated[-1] for row in rows_of(found)[:2]])
+    assert Z == 1.96 and (np.mean(hits, axis=0) >= 0.88).all()
+    spread, stderr = np.std(values, axis=0)[::2], np.mean(values, axis=0)[1::2]
+    np.testing.assert_allclose(spread, stderr, rtol=0.25)
+    assert stderr[1] < 0.8 * 100 * exact[0].sum() / exact[1].sum() * np.hypot(*np.mean(parts, axis=0))
+
+
+def test_a_model_of_all_orders_is_measured_in_the_order_of_the_truth(truth):
+    model = make_model(EVENT, "masked_transformer", width=8, num_layers=1, num_heads=1, orders="uniform")
+    params = random_like(model.param_shapes)
+    found = exposure(model, params, truth, num=40, key=jax.random.key(0))
+    fixed = dataclasses.replace(model, factorization=truth.model.factorization, orders=None)
+    assert found.excess.tolist() == exposure(fixed, params, truth, num=40, key=jax.random.key(0)).excess.tolist()
+    with pytest.raises(UserError, match="exact in its own order alone"):
+        exposure(dataclasses.replace(model, orders=None), params, truth, num=4, key=jax.random.key(0))
+
+
+def test_refusals(truth):
+    key = jax.random.key(0)
+    binary = make_model(EventSpec((4,)), "markov")
+    with pytest.raises(UserError, match="the truth is of"):
+        exposure(binary, {}, truth, num=4, key=key)
+    blocks = make_model(EVENT, "made", ordering=ORDER, partition="blocks(size=2)")
+    with pytest.raises(UserError, match="exact in its own order alone"):
+        exposure(blocks, {}, truth, num=4, key=key)
+    context = make_model(EVENT, "made", ordering=ORDER, context=ContextSpec("label", 2))
+    with pytest.raises(UserError, match="without a context"):
+        exposure(context, {}, truth, num=4, key=key)
+    joint = make_model(EVENT, "made", ordering=ORDER, conditional="mixture_of_products(components=2)")
+    with pytest.raises(UserError, match="probabilities of all values"):
+        exposure(joint, {}, truth, num=4, key=key)

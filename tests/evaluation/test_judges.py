@@ -1,0 +1,108 @@
+"""Samples under another model: the nats of a judge, of examples and along texts."""
+
+from __future__ import annotations
+
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.data.base import Dataset, from_arrays
+from arjax.data.windows import RandomWindows
+from arjax.evaluation.judges import PARTS, judged_examples, judged_texts, site_nats, spread_rows
+from arjax.models import make_model
+from arjax.models.longer import draw_longer, of_length
+from arjax.models.sampling import keys_of
+from arjax.objectives import Companion
+from arjax.testing.examples import random_like, random_x
+
+LINE = EventSpec((4,), kind="tokens", num_levels=3)
+KEY = jax.random.key(5)
+
+
+def random_model(network="markov", event=LINE, seed=0, **options):
+    model = make_model(event, network, **options)
+    return model, random_like(model.param_shapes, seed=seed)
+
+
+def test_samples_and_data_under_a_judge():
+    """Under the contexts of the data, in batches that do not divide the samples."""
+    label = ContextSpec("label", 2)
+    model, params = random_model("made", context=label, hidden_sizes=(4,))
+    judge = Companion(*random_model("made", seed=1, context=label, hidden_sizes=(8,)))
+    data = {"x": random_x(LINE, 5), "context": np.array([0, 1, 1, 0, 1])}
+    dataset = from_arrays(LINE, train=data, context=label)
+    rows = spread_rows(dataset, "train", 9, KEY)
+    found = judged_examples(model, params, dataset, rows, judge, num=7, batch_size=3, key=KEY)
+    labels = np.array([0, 1, 1, 0, 1, 0, 1])
+    x = model.draw(params, keys_of(jax.random.fold_in(KEY, 0), 7), context=labels).x
+    for name, values, context in (("own", x, labels), ("data", data["x"], labels[:5])):
+        nats = -np.asarray(judge.model.log_prob(judge.params, values, context=context), np.float64)
+        assert found[f"judge_{name}_nll_nats"] == pytest.approx(nats.mean(), rel=1e-5)
+        assert found[f"judge_{name}_nll_stderr"] == pytest.approx(nats.std(ddof=1) / len(nats) ** 0.5, rel=1e-4)
+        assert found[f"judge_{name}_num_examples"] == len(nats)
+
+
+def test_strings_are_judged_up_to_their_end():
+    model, params = random_model()
+    dataset = from_arrays(LINE, train=random_x(LINE, 5))
+    ends = types.SimpleNamespace(event=LINE, vocabulary=types.SimpleNamespace(end=2), log_scale_D=0.0, text_unit="char")
+    judge, rest = Companion(model, params), {"num": 30, "batch_size": 30, "key": KEY}
+    rows = spread_rows(dataset, "train", 5, KEY)
+    found = judged_examples(model, params, ends, rows, judge, **rest)
+    x = np.asarray(model.draw(params, keys_of(jax.random.fold_in(KEY, 0), 30), end=2).x)
+    mask = np.stack([np.arange(4) <= (list(row).index(2) if 2 in row else 4) for row in x])
+    nats = -np.asarray(model.log_prob(params, x, mask=mask), np.float64)
+    assert found["judge_own_nll_nats_per_char"] == pytest.approx(nats.sum() / mask.sum(), rel=1e-5)
+
+
+def test_texts_are_read_in_windows_or_whole():
+    """Windows of 4 that overlap by half; a network that goes on reads the sequence as one of that length."""
+    x = random_x(EventSpec((9,), kind="tokens", num_levels=3), 3)
+    model, params = random_model("made", hidden_sizes=(6,))
+    found = site_nats(model, params, x, batch_size=2)
+    nats = {start: -np.asarray(model.log_prob_per_site(params, x[:, start : start + 4])) for start in (0, 2, 4, 5)}
+    expected = np.concatenate([nats[0], nats[2][:, 2:], nats[4][:, 2:], nats[5][:, 3:]], 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(site_nats(model, params, x[:, :3], 3), nats[0][:, :3], rtol=1e-5)
+    model, params = random_model()
+    whole = -of_length(model, 9).log_prob_per_site(params, x)
+    np.testing.assert_allclose(site_nats(model, params, x, batch_size=3), whole, rtol=1e-5)
+
+
+def test_texts_of_the_model_beside_those_of_the_data():
+    tokens = np.arange(31, dtype=np.uint8) % 3
+    dataset = Dataset("line", LINE, ContextSpec(), {"train": RandomWindows(tokens, 4)})
+    model, params = random_model()
+    judge = Companion(*random_model(seed=1, order=2))
+    rest = {"length": 6, "batch_size": 3, "key": KEY}
+    scores, along = judged_texts(model, params, dataset, "train", judge, num=4, **rest)
+    x = np.asarray(draw_longer(model, params, keys_of(KEY, 4), 6).x)
+    texts = tokens[np.array([0, 6, 12, 18])[:, None] + np.arange(6)]  # of the five pieces of the text four
+    for name, values in (("own", x), ("data", texts)):
+        nats = site_nats(judge.model, judge.params, values, 4)
+        np.testing.assert_allclose(getattr(along, name), nats.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(getattr(along, f"{name}_stderr"), nats.std(0, ddof=1) / 2, rtol=1e-4)
+        assert scores[f"judge_{name}_nll_nats"] == pytest.approx(nats.sum(1).mean(), rel=1e-5)
+    _, along = judged_texts(model, params, dataset, "train", judge, num=4, **rest | {"length": 2 * PARTS + 1})
+    x = np.asarray(draw_longer(model, params, keys_of(KEY, 4), 2 * PARTS + 1).x)
+    parts = site_nats(judge.model, judge.params, x, 4).reshape(4, -1, 3).mean(-1)
+    np.testing.assert_allclose(along.own, parts.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(along.own_stderr, parts.std(0, ddof=1) / 2, rtol=1e-4)
+    assert along.places[:2].tolist() == [2, 5] and along.data.size == 0  # the text of the data is shorter
+
+
+def test_refusals():
+    model, params = random_model()
+    dataset = from_arrays(LINE, train=random_x(LINE, 5))
+    longer = Companion(*random_model(event=EventSpec((5,), kind="tokens", num_levels=3)))
+    more = Companion(*random_model(event=EventSpec((4,), kind="tokens", num_levels=4)))
+    rest = {"num": 2, "batch_size": 2, "key": KEY}
+    with pytest.raises(UserError, match="the judge is of"):
+        judged_examples(model, params, dataset, Batch(random_x(LINE, 5)), longer, **rest)
+    with pytest.raises(UserError, match="the judge knows 4 tokens, and the model 3"):
+        judged_texts(model, params, dataset, "train", more, length=8, **rest)

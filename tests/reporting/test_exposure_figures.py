@@ -1,0 +1,46 @@
+"""Pictures of exposure bias: a panel for each kind of curves, and what is drawn is what was given."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arjax.reporting.exposure import Z, exposure_figure
+
+RNG = np.random.default_rng(0)
+
+
+def curves(length, *names):
+    found = {name: RNG.random(length) for name in names}
+    return found | {f"{name}_stderr": 0.1 * RNG.random(length) for name in names}
+
+
+def edges(band):
+    """Lowest and highest value of a band at each place."""
+    vertices = band.get_paths()[0].vertices
+    return [(vertices[vertices[:, 0] == x, 1].min(), vertices[vertices[:, 0] == x, 1].max()) for x in range(1, 7)]
+
+
+def test_errors_and_their_excess_have_bands_of_95_per_cent():
+    given = curves(6, "forward_own", "forward_data", "excess")
+    errors, excess = exposure_figure(given).axes
+    assert [line.get_label() for line in errors.lines] == ["own prefixes", "prefixes of the data"]
+    drawn = (
+        (errors.lines[0], errors.collections[0], "forward_own"),
+        (excess.lines[0], excess.collections[0], "excess"),
+    )
+    for line, band, name in drawn:
+        assert line.get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+        np.testing.assert_array_equal(line.get_ydata(), given[name])
+        half = Z * given[f"{name}_stderr"]
+        np.testing.assert_allclose(edges(band), np.stack([given[name] - half, given[name] + half], 1))
+
+
+def test_texts_of_the_model_stand_beside_those_of_the_data():
+    given = curves(6, "judge_own", "judge_data") | {"judge_places": np.arange(6) * 3.0}
+    (axis,) = exposure_figure(given).axes
+    for line, name in zip(axis.lines, ("judge_own", "judge_data"), strict=True):
+        assert line.get_xdata().tolist() == [0, 3, 6, 9, 12, 15]
+        np.testing.assert_array_equal(line.get_ydata(), given[name])
+    given |= {"judge_data": np.zeros(0), "judge_data_stderr": np.zeros(0)}
+    given |= curves(4, "forward_own", "forward_data", "excess")
+    assert [len(axis.lines) for axis in exposure_figure(given).axes] == [2, 2, 1]

@@ -1,0 +1,105 @@
+"""The numbers of `evaluate.exposure` in the report of a run, and in that of the mode evaluate."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+
+import numpy as np
+import pytest
+
+from arjax.cli.main import main
+from arjax.config import base_config, dataset_config, network_config
+from arjax.config.build import build
+from arjax.config.files import save_config
+from arjax.core.errors import UserError
+from arjax.evaluation.metrics import OF_EXPOSURE
+from arjax.training.exposure import open_judge
+from arjax.training.loop import train
+
+
+def config(order=1, **evaluate):
+    config = base_config()
+    config.dataset = dataset_config("markov_chain", order=2, levels=3, length=6, num_examples=64)
+    config.network = network_config("markov", order=order)
+    config.train.update(steps=4, batch_size=16, eval_every=2, log_every=4, checkpoint_every=4)
+    config.evaluate.update(batch_size=16, **evaluate)
+    return config
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("judge")
+    save_config(config(order=2), workdir)
+    train(build(config(order=2)), workdir)
+    return workdir
+
+
+def test_a_run_and_the_mode_evaluate_report_it(judge, tmp_path, capsys):
+    workdir = tmp_path
+    own = config(exposure=40, judge=str(judge))
+    save_config(own, workdir)
+    results = train(build(own), workdir).results
+    numbers = {name for name in results if name.startswith(("exposure", "judge", "greedy", "next"))} - {"judge_kind"}
+    unused = [name for name in OF_EXPOSURE if ("_per_" in name and "bits_per_dim" not in name) or "perplexity" in name]
+    assert numbers == {*OF_EXPOSURE} - {*unused}
+    assert results["exposure_rollouts"] == 40 and results["judge_own_num_examples"] == 40
+    assert results["judge_data_num_examples"] == 16  # all of the split
+    assert results["judge_kind"] == "exact" and results["judge_step"] in (2, 4)
+    with np.load(workdir / "exposure.npz") as curves:
+        assert curves["forward_own"].shape == (6,) and "judge_own" not in curves
+        for name in ("forward_own", "forward_data", "reverse_own", "reverse_data"):
+            assert curves[name][-1] == results[f"exposure_{name}_nats"]
+        assert curves["excess"][-1] == results["exposure_excess_percent"]
+    before = (workdir / "exposure.png").read_bytes()
+
+    capsys.readouterr()
+    assert main(["--mode=evaluate", f"--workdir={workdir}", "--config.evaluate.length=9"]) == 0
+    line, path = capsys.readouterr().out.splitlines()
+    assert "under own prefixes" in line and "under the judge" in line
+    found = json.loads((workdir / "evaluations" / path.rpartition("/")[2]).read_text())
+    for name in ("exposure_forward_own_nats", "greedy_error", "nll_nats"):
+        assert found[name] == results[name]
+    assert found["judge_own_num_examples"] == 40 and "judge_data_nll_nats" not in found  # these are no text
+    assert found["judge_own_nll_nats"] != results["judge_own_nll_nats"]
+    with np.load(path.replace(".json", "-exposure.npz")) as curves:
+        assert curves["judge_own"].shape == (9,) and curves["judge_data"].shape == (0,)
+    assert (workdir / "exposure.png").read_bytes() == before
+
+
+def test_a_judge_of_other_tokens(judge):
+    setup = build(config(exposure=4, judge=str(judge)))
+    found = open_judge(setup)
+    letters = lambda shown: types.SimpleNamespace(shown=shown, end=None)  # noqa: E731
+    other = dataclasses.replace(found, dataset=dataclasses.replace(found.dataset, vocabulary=letters("abc")))
+    own = dataclasses.replace(setup.dataset, vocabulary=letters("abd"))
+    with pytest.raises(UserError, match="the judge knows the tokens 'abc', and this run 'abd'"):
+        open_judge(dataclasses.replace(setup, dataset=own, open_run=lambda workdir: other))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"judge": "runs/other"}, "config.evaluate.judge needs config.evaluate.exposure"),
+        ({"length": 9}, "config.evaluate.length needs config.evaluate.exposure"),
+        ({"length": 9, "exposure": 5}, "config.evaluate.length is that of the texts for config.evaluate.judge"),
+    ],
+)
+def test_fields_that_need_others(change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build(config(**change))
+
+
+def test_models_that_cannot_be_measured(tmp_path):
+    other = config(exposure=5)
+    other.model.ordering = "reversed"
+    with pytest.raises(UserError, match="exact in its own order alone"):
+        build(other)
+    real = config(exposure=5)
+    real.dataset, real.network = dataset_config("two_moons"), network_config("made", hidden_sizes=(4,))
+    with pytest.raises(UserError, match="a decoding error counts wrong values"):
+        build(real)
+    missing = config(exposure=5, judge=str(tmp_path / "none"))
+    with pytest.raises(UserError, match="holds no run"):
+        train(build(missing), tmp_path / "never")
