@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
@@ -92,7 +91,7 @@ def check_mass(model: Model, params: Any) -> None:
         raise NotSupported("real values cannot be enumerated")
     batch = _batch(model, all_values(model.event))
     if model.kind == "exact":
-        mass = float(jnp.exp(_score(model, params, batch, jax.random.key(1)).log_prob).sum())
+        mass = float(np.exp(np.asarray(_score(model, params, batch, jax.random.key(1)).log_prob)).sum())
         require(abs(mass - 1) < 1e-4, f"the probabilities of all examples sum to {mass:.6f}")
         return
 
@@ -115,7 +114,7 @@ def check_terms(model: Model, params: Any) -> None:
     """
     batch = _batch(model, random_x(model.event, NUM))
     for train in (False, True):
-        found = _score(model, params, batch, jax.random.key(2), train)
+        found = jax.tree.map(np.asarray, _score(model, params, batch, jax.random.key(2), train))
         require(found.log_prob.shape == (NUM,), f"the scores of {NUM} examples have the shape {found.log_prob.shape}")
         require(np.isfinite(found.log_prob).all(), "a score is not finite")
         require(found.kind == model.kind, f"a score of kind {found.kind} of a model of kind {model.kind}")
@@ -136,9 +135,10 @@ def check_gradients(model: Model, params: Any) -> None:
     def gradient(params: Any) -> Any:
         return jax.grad(lambda p: -model.score(p, batch, key=jax.random.key(3), train=True).log_prob.mean())(params)
 
-    for path, leaf in jax.tree.leaves_with_path(gradient(params)):
+    found = jax.tree.map(np.asarray, gradient(params))
+    for path, leaf in jax.tree.leaves_with_path(found):
         require(np.isfinite(leaf).all(), f"the gradient {jax.tree_util.keystr(path)} is not finite")
-    moves = [bool(np.abs(leaf).max() > 0) for leaf in jax.tree.leaves(gradient(params))]
+    moves = [bool(np.abs(leaf).max() > 0) for leaf in jax.tree.leaves(found)]
     require(sum(moves) >= 0.8 * len(moves), f"{len(moves) - sum(moves)} of {len(moves)} arrays have no gradient")
 
 
@@ -156,7 +156,7 @@ def check_draws(model: Model, params: Any) -> None:
         return model.draw(params, keys, context=context)
 
     one = jax.tree.map(lambda part: part[:2], context)
-    whole, few = draw(keys, context), draw(keys[:2], one)
+    whole, few = (jax.tree.map(np.asarray, draw(*each)) for each in ((keys, context), (keys[:2], one)))
     require(whole.x.shape == (NUM, *model.event.shape), f"draws have the shape {whole.x.shape}")
     require(whole.x.dtype == model.event.dtype, f"draws are of type {whole.x.dtype}")
     require(np.isfinite(whole.x).all(), "a draw is not finite")
@@ -176,5 +176,5 @@ def check_files(model: Model, params: Any) -> None:
     """
     again = rebuild(*describe(model))
     batch = _batch(model, random_x(model.event, NUM))
-    same, other = (_score(each, params, batch, jax.random.key(5)).log_prob for each in (model, again))
+    same, other = (np.asarray(_score(each, params, batch, jax.random.key(5)).log_prob) for each in (model, again))
     require(np.allclose(same, other, rtol=1e-5), "a model out of a file has other scores")

@@ -62,7 +62,7 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
         objective.check(model)
     except UserError as refusal:
         raise NotSupported(str(refusal)) from refusal
-    params, own = model.init(jax.random.key(0)), objective.init(model, jax.random.key(1))
+    params, own = jax.jit(model.init)(jax.random.key(0)), objective.init(model, jax.random.key(1))
 
     @jax.jit
     def run(params: Any, own: Any, batch: Batch, key: jax.Array) -> tuple[Any, Any, Any]:
@@ -79,7 +79,9 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
 
 def _run(call: str, network: str, orders: str, batch: Batch, params: Any = None, own: Any = None) -> tuple:
     run, fresh, fresh_own = _program(make_objective(call), network, orders)
-    return run(fresh if params is None else params, own or fresh_own, batch, jax.random.key(2))
+    return jax.tree.map(
+        np.asarray, run(fresh if params is None else params, own or fresh_own, batch, jax.random.key(2))
+    )
 
 
 def _batch() -> Batch:

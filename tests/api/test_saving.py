@@ -108,7 +108,7 @@ def test_parts_without_parameters_come_back(tmp_path):
     network = Choice(network="independent", network_options={"hidden_sizes": (3,)})
     parts = {"prior": Choice(network="constant"), "likelihood": network, "posterior": network}
     model = make_any_model(EVENTS["reals"], Choice("latent", {"latents": (2,)}, parts=parts))
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     found = load_model(save_model(tmp_path / "m.safetensors", SavedModel(model, params, None, None, {})))
     assert jax.tree.structure(found.params) == jax.tree.structure(params) and found.params["prior"] == {}
 

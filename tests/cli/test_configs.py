@@ -75,6 +75,8 @@ def _need_data(config, folder: str) -> None:
 
 #: The rest runs in the slow suite, but that tests/docs runs `digits` and tests/data `wine_quality` on a table.
 DAILY = ("seq2seq_characters",)
+#: One of each kind of model and of data; all the others are built, and make a step in the slow suite.
+STEPS = ("any_order", "block_diffusion", "flows", "latent_variables", "poly_music", "table")
 #: Their data sets take seconds to prepare; `uci_binary` and `poly_music` stand for them.
 SLOW = ("ocr_letters", "spoken_digits")
 
@@ -84,7 +86,17 @@ def _configs(paths, slow):
     return [pytest.param(p, marks=pytest.mark.slow if slow(p.stem) else (), id=p.stem) for p in paths]
 
 
-@pytest.mark.parametrize("path", _configs([path for path in CONFIGS if path.stem not in DAILY], SLOW.__contains__))
+OTHERS = [path for path in CONFIGS if path.stem not in DAILY]
+
+
+@pytest.mark.parametrize("path", _configs([p for p in OTHERS if p.stem not in STEPS], SLOW.__contains__))
+def test_every_config_is_valid_and_makes_a_model(path, prepared):
+    config = load_config_file(f"{path}:smoke")
+    _need_data(config, prepared)
+    assert build(config, jax.devices()[:1]).model.event.num_sites > 0
+
+
+@pytest.mark.parametrize("path", _configs(OTHERS, lambda name: name not in STEPS))
 def test_every_config_that_does_not_run_makes_a_train_step(path, prepared):
     config = load_config_file(f"{path}:smoke")
     _need_data(config, prepared)
@@ -143,7 +155,7 @@ def test_the_digits_have_a_recipe_for_every_network_of_their_study():
 STUDIES = [path for path in CONFIGS if "RECIPES[arg.network]" in path.read_text()]
 
 
-@pytest.mark.parametrize("path", _configs(STUDIES, SLOW.__contains__))
+@pytest.mark.parametrize("path", _configs(STUDIES, lambda name: name != "digits"))
 def test_every_recipe_makes_a_model(path, prepared):
     config = load_config_file(str(path))
     _need_data(config, prepared)

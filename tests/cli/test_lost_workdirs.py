@@ -94,7 +94,9 @@ def test_a_read_only_folder(config_file, read_only, sentence, capsys):
     assert "evaluations: Read-only file system" in printed.err
 
 
-@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize(
+    "code", [*(pytest.param(n, marks=pytest.mark.slow) for n in (errno.EROFS, errno.EDQUOT)), errno.ENOSPC]
+)
 @pytest.mark.parametrize(
     ("mode", "method"),
     [("evaluate", "mkdir"), ("evaluate", "write_text"), ("sample", "mkdir"), ("sample", "write_text")],
@@ -155,8 +157,13 @@ def at_step(monkeypatch, step, call):
     monkeypatch.setattr(ResidentFeed, "chunk", chunk)
 
 
-@pytest.mark.parametrize("new", [True, False])
-@pytest.mark.parametrize("replaced", [True, False])
+@pytest.mark.parametrize(
+    ("new", "replaced"),
+    [
+        (False, True),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((True, True), (False, False), (True, False))),
+    ],
+)
 def test_a_workdir_that_is_deleted_during_the_run_stays_away(
     config_file, workdir, sentence, monkeypatch, new, replaced, tmp_path
 ):

@@ -32,7 +32,10 @@ CALLS = [
 ]
 #: Their other events say it in the slow suite: of a scalar and a vector, of two values and of more, one is enough.
 OTHERS = {
-    "mixture_of_products": ("binary_vector", "levels", "tokens_vector"),
+    "bernoulli": ("binary",),
+    "categorical": ("binary_vector", "levels", "levels_vector"),
+    "ordinal": ("levels",),
+    "mixture_of_products": ("binary", "binary_vector", "levels", "tokens_vector"),
     "discretized_logistic_mixture(components=3, coupling='none')": ("levels",),
 }
 #: Families whose features are logits of independent scalars: a temperature T gives p^(1/T).

@@ -50,7 +50,10 @@ def equation_2_and_3(features: np.ndarray, pixel: np.ndarray, num_levels: int, c
     return special.logsumexp(terms)
 
 
-@pytest.mark.parametrize(("num_levels", "c"), [(2, 1), (5, 2), (256, 3), (256, 1), (1000, 2)])
+@pytest.mark.parametrize(
+    ("num_levels", "c"),
+    [(5, 2), (256, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((2, 1), (256, 1), (1000, 2)))],
+)
 def test_log_prob_is_the_equation(num_levels, c):
     family = DiscretizedLogisticMixture(num_levels, (c,), components=4)
     features = rng.normal(size=(30, family.num_params)).astype(np.float32)
@@ -73,7 +76,7 @@ def single(num_levels: int, mean, log_scale: float) -> tuple[DiscretizedLogistic
     return family, np.stack(np.broadcast_arrays(np.float32(0), np.float32(mean), np.float32(log_scale)), -1)
 
 
-@pytest.mark.parametrize("num_levels", [2, 256, 65536])
+@pytest.mark.parametrize("num_levels", [pytest.param(2, marks=pytest.mark.slow), 256, 65536])
 @pytest.mark.parametrize("log_scale", [-18.0, -11.0, -7.0, -3.0, 0.0, 5.0])
 def test_levels_sum_to_one_at_every_scale(num_levels, log_scale):
     means = (-3.0, -1.0, 0.1234567, 1.0, 40.0)
@@ -129,7 +132,10 @@ def test_green_follows_red_only_when_coupled(coupling):
     assert dependence > 1e-3 if coupling == "linear" else dependence < 1e-6
 
 
-@pytest.mark.parametrize(("num_levels", "shape"), [(256, (3,)), (65536, ()), (17, (2, 2))])
+@pytest.mark.parametrize(
+    ("num_levels", "shape"),
+    [(256, (3,)), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((65536, ()), (17, (2, 2))))],
+)
 def test_entropy_of_many_values_is_the_mean_over_samples(num_levels, shape):
     family = DiscretizedLogisticMixture(num_levels, shape, components=3)
     features = (0.7 * rng.normal(size=(4, family.num_params)) - 0.5).astype(np.float32)

@@ -22,7 +22,11 @@ EVENTS = {
 }
 KEY = jax.random.key(0)
 #: Families that are dear, with events whose like is in the everyday suite.
-OTHERS = (("mixture_of_products", "binary"), ("mixture_of_products", "tokens"), ("nested", "real"))
+OTHERS = (
+    *(("mixture_of_products", event) for event in ("binary", "tokens", "real")),
+    *(("nested", event) for event in ("real", "levels")),
+    *(("student_t_mixture", "real"), ("gaussian_mixture", "real")),
+)
 
 
 def families() -> list:

@@ -138,7 +138,13 @@ def test_data_sets_to_prepare_can_be_prepared(page):
     assert set(named) <= set(known_names())
 
 
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+#: Their examples draw with every sampler, and train: what they call is tested elsewhere.
+SLOW = ("sampling", "lecture")
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in PAGES[1:]]
+)
 def test_examples_run(page, folder):
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
@@ -153,6 +159,7 @@ def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
     assert names["model"].log_prob([[0, 1, 1, 0, 1]]) > names["model"].log_prob([[0, 1, 1, 0, 0]]) + 2
 
 
+@pytest.mark.slow
 def test_the_training_loop_of_the_page_learns_and_paints_in():
     names = {"__name__": "example"}
     text = doc_text.titled(ROOT / "docs" / "python.md")["loop.py"]

@@ -24,7 +24,7 @@ MASK = np.float32(np.arange(60).reshape(20, 3) % 3 != 1)
 def scored():
     """A model, its parameters, and how it scores z in both units, with and without a mask."""
     model = make_model(EventSpec((3,), (), "real", 0), "made", hidden_sizes=(8,), ordering="reversed")
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     mesh, results = make_mesh(1, 1, 1), {}
     for units, masked in [(u, m) for u in ("z", "x") for m in (False, True)]:
         test = {"x": Z} | ({"mask": MASK} if masked else {})
@@ -40,7 +40,7 @@ def scored():
 
 def test_log_likelihoods_are_those_of_the_data(scored):
     model, params, results = scored
-    expected = -np.asarray(model.log_prob(params, Z)).mean()
+    expected = -np.asarray(jax.jit(model.log_prob)(params, Z)).mean()
     np.testing.assert_allclose(results["z", False][0], expected, rtol=1e-5)
     np.testing.assert_allclose(results["x", False][0], expected + np.log(SCALE).sum(), rtol=1e-5)
 
@@ -48,7 +48,7 @@ def test_log_likelihoods_are_those_of_the_data(scored):
 def test_a_mixture_of_orders_is_a_density_of_the_data_too():
     """Every order gets the same Jacobian, and so do the mixture and its bound."""
     model = make_model(EventSpec((3,), (), "real", 0), "made", hidden_sizes=(8,), orders="pool(num=2)")
-    params, results = model.init(jax.random.key(0)), []
+    params, results = jax.jit(model.init)(jax.random.key(0)), []
     for units in ({}, {"scale": SCALE, "shift": SHIFT}):
         data = dataclasses.replace(from_arrays(model.event, train=Z, test=Z), **units)
         results.append(Evaluator(model, data, 20, None, num_orders=2)(params, "test"))

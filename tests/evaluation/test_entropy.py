@@ -19,12 +19,12 @@ def parts():
     x = np.random.default_rng(0).integers(0, 4, (7, 2, 3))
     mask = np.ones((7, 2, 3), np.float32)
     mask[:3, 0, 0] = 0
-    return model, model.init(jax.random.key(0)), x, mask
+    return model, jax.jit(model.init)(jax.random.key(0)), x, mask
 
 
 def by_hand(model, params, x, mask):
     """[N, S] entropies and -log p by step, and which rows count, one example at a time."""
-    log_prob, entropy = (np.asarray(v, np.float64).reshape(len(x), -1) for v in model.conditionals(params, x))
+    log_prob, entropy = (np.asarray(v, np.float64).reshape(len(x), -1) for v in jax.jit(model.conditionals)(params, x))
     mask = mask.reshape(len(x), -1)
     blocks = np.asarray(model.factorization.blocks)
     return [np.stack([(v * mask)[:, sites].sum(1) for sites in blocks], 1) for v in (entropy, -log_prob)]
@@ -46,7 +46,7 @@ def test_means_and_errors_by_hand(parts, batch_size):
 def test_sum_over_steps_is_the_likelihood(parts):
     model, params, x, _ = parts
     found = step_entropy(model, params, from_arrays(EVENT, train=x), "train", batch_size=4)
-    assert found.nll.sum() == pytest.approx(-float(model.log_prob(params, x).mean()), rel=1e-5)
+    assert found.nll.sum() == pytest.approx(-float(jax.jit(model.log_prob)(params, x).mean()), rel=1e-5)
 
 
 def test_the_first_examples_only(parts):

@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from compiled import of_model
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -37,7 +38,7 @@ def enumerated(model, params, truth):
 
     def marginals(model, params):
         """p(first t values in the order), [3] * 4 for each t: with axes of length 1 behind them."""
-        joint = np.exp(np.asarray(model.log_prob(params, X), np.float64))
+        joint = np.exp(np.asarray(of_model(model, "log_prob", params, X), np.float64))
         joint = joint.reshape(3, 3, 3, 3).transpose(2, 0, 3, 1)
         return [joint.sum(tuple(range(t, 4)), keepdims=True) for t in range(5)]
 
@@ -66,7 +67,9 @@ def test_errors_are_those_of_all_sequences(built, truth):
     assert abs(excess[-1]) > 5  # else nothing tells the kinds of prefixes apart
     assert (np.abs(found.excess - excess) <= 4 * found.excess_stderr + 1e-4).all()
     # Whole examples: the last sums are divergences of the joints.
-    log_p, log_q = (np.asarray(m.log_prob(w, X), np.float64) for m, w in ((truth.model, truth.params), built))
+    log_p, log_q = (
+        np.asarray(of_model(m, "log_prob", w, X), np.float64) for m, w in ((truth.model, truth.params), built)
+    )
     np.testing.assert_allclose(exact[1].sum(), (np.exp(log_p) * (log_p - log_q)).sum(), rtol=1e-4)
     np.testing.assert_allclose(exact[2].sum(), (np.exp(log_q) * (log_q - log_p)).sum(), rtol=1e-4)
 

@@ -7,6 +7,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from compiled import of_model
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -41,7 +42,7 @@ def test_samples_and_data_under_a_judge():
     labels = np.array([0, 1, 1, 0, 1, 0, 1])
     x = model.draw(params, keys_of(jax.random.fold_in(KEY, 0), 7), context=labels).x
     for name, values, context in (("own", x, labels), ("data", data["x"], labels[:5])):
-        nats = -np.asarray(judge.model.log_prob(judge.params, values, context=context), np.float64)
+        nats = -np.asarray(of_model(judge.model, "log_prob", judge.params, values, context=context), np.float64)
         assert found[f"judge_{name}_nll_nats"] == pytest.approx(nats.mean(), rel=1e-5)
         assert found[f"judge_{name}_nll_stderr"] == pytest.approx(nats.std(ddof=1) / len(nats) ** 0.5, rel=1e-4)
         assert found[f"judge_{name}_num_examples"] == len(nats)
@@ -56,7 +57,7 @@ def test_strings_are_judged_up_to_their_end():
     found = judged_examples(model, params, ends, rows, judge, **rest)
     x = np.asarray(model.draw(params, keys_of(jax.random.fold_in(KEY, 0), 30), end=2).x)
     mask = np.stack([np.arange(4) <= (list(row).index(2) if 2 in row else 4) for row in x])
-    nats = -np.asarray(model.log_prob(params, x, mask=mask), np.float64)
+    nats = -np.asarray(of_model(model, "log_prob", params, x, mask=mask), np.float64)
     assert found["judge_own_nll_nats_per_char"] == pytest.approx(nats.sum() / mask.sum(), rel=1e-5)
 
 
@@ -65,12 +66,13 @@ def test_texts_are_read_in_windows_or_whole():
     x = random_x(EventSpec((9,), kind="tokens", num_levels=3), 3)
     model, params = random_model("made", hidden_sizes=(6,))
     found = site_nats(model, params, x, batch_size=2)
-    nats = {start: -np.asarray(model.log_prob_per_site(params, x[:, start : start + 4])) for start in (0, 2, 4, 5)}
+    of_window = lambda start: -np.asarray(of_model(model, "log_prob_per_site", params, x[:, start : start + 4]))  # noqa: E731
+    nats = {start: of_window(start) for start in (0, 2, 4, 5)}
     expected = np.concatenate([nats[0], nats[2][:, 2:], nats[4][:, 2:], nats[5][:, 3:]], 1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     np.testing.assert_allclose(site_nats(model, params, x[:, :3], 3), nats[0][:, :3], rtol=1e-5)
     model, params = random_model()
-    whole = -of_length(model, 9).log_prob_per_site(params, x)
+    whole = -np.asarray(of_model(of_length(model, 9), "log_prob_per_site", params, x))
     np.testing.assert_allclose(site_nats(model, params, x, batch_size=3), whole, rtol=1e-5)
 
 

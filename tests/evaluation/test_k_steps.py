@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import law_cases as cases
 import numpy as np
 import pytest
+from compiled import of_model
 
 from arjax.api.showing import sample_options
 from arjax.config import base_config, dataset_config, network_config
@@ -44,7 +45,7 @@ def alone(model, params, x) -> np.ndarray:
     for site in range(4):
         order = [site, *(other for other in range(4) if other != site)]
         model = dataclasses.replace(model, factorization=from_order(order, [1] * 4, (2, 2)), orders=None)
-        scores.append(np.asarray(model.log_prob_per_site(params, x)).reshape(len(x), 4)[:, site])
+        scores.append(np.asarray(of_model(model, "log_prob_per_site", params, x)).reshape(len(x), 4)[:, site])
     return np.stack(scores, 1)
 
 
@@ -131,7 +132,7 @@ def config(**evaluate):
 def test_a_config_asks_for_the_bound():
     """What a run reports beside its scores; a model without the bound is refused when it is built."""
     setup = build(config(steps=2, schedule="cosine", batch_size=100))
-    params = setup.model.init(jax.random.key(0))
+    params = jax.jit(setup.model.init)(jax.random.key(0))
     scores = setup.further_scores(params, "test")
     assert scores["k_steps"] == 2 and set(scores) <= set(SCORES)
     assert "at most" in describe_scores(scores | {"nll_nats": 1.0})

@@ -3,6 +3,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from compiled import of_model
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -21,7 +22,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def params(model):
-    return model.init(jax.random.key(0))
+    return jax.jit(model.init)(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def arrays():
     return {"x": rng.integers(0, 2, (23, 5)), "mask": mask}
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 23, 50])
+@pytest.mark.parametrize("batch_size", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 23, 50))])
 @pytest.mark.parametrize("masked", [False, True])
 def test_equals_the_definition_for_every_batch_size(model, params, arrays, batch_size, masked):
     arrays = arrays if masked else {"x": arrays["x"]}
@@ -41,7 +42,7 @@ def test_equals_the_definition_for_every_batch_size(model, params, arrays, batch
     dataset = from_arrays(EVENT, train=arrays, test=arrays)
     scores = evaluate(model, params, dataset, "test", batch_size, make_mesh())
 
-    per_site = np.asarray(model.log_prob_per_site(params, arrays["x"]), np.float64)
+    per_site = np.asarray(of_model(model, "log_prob_per_site", params, arrays["x"]), np.float64)
     nll = -(per_site * mask).sum(1)[mask.sum(1) > 0]
     assert scores["num_examples"] == len(nll) == (22 if masked else 23)
     np.testing.assert_allclose(scores["nll_nats"], nll.mean(), rtol=1e-6)
@@ -104,16 +105,12 @@ def test_mistakes(model, params, arrays):
 
 def test_a_mixture_of_orders_averages_whole_examples(arrays):
     model = make_model(EVENT, "made", hidden_sizes=(8,), orders="pool(num=5)")
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     dataset = from_arrays(EVENT, train=arrays, test=arrays)
     scores = Evaluator(model, dataset, 8, make_mesh(), num_orders=3)(params, "test")
     keep = arrays["mask"].sum(1) > 0
-    per_order = np.stack(
-        [
-            np.asarray(model.log_prob(params, arrays["x"], mask=arrays["mask"], factorization=f), np.float64)[keep]
-            for f in model.orders.members(3)
-        ]
-    )
+    score = jax.jit(lambda p, f: model.log_prob(p, arrays["x"], mask=arrays["mask"], factorization=f))
+    per_order = np.stack([np.asarray(score(params, f), np.float64)[keep] for f in model.orders.members(3)])
     mixtures = [-np.log(np.exp(per_order[:k]).mean(0)).mean() for k in (1, 2, 3)]
     assert scores["num_orders"] == 3
     np.testing.assert_allclose(scores["nll_nats"], mixtures[2], rtol=1e-6)

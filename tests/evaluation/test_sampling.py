@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from loop_helpers import ROOT, finish, run_python
-from mesh_samples import samples, samples_of_all
+from mesh_samples import more_samples, samples, samples_of_all
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -31,8 +31,9 @@ def draws_of_one_and_of_eight_devices(draws):
     return alone, json.loads(finish(program, timeout=900).split("found ", 1)[1])
 
 
-def test_eight_devices_draw_what_one_draws():
-    alone, found = draws_of_one_and_of_eight_devices(samples)
+@pytest.mark.parametrize("draws", [samples, pytest.param(more_samples, marks=pytest.mark.slow)])
+def test_eight_devices_draw_what_one_draws(draws):
+    alone, found = draws_of_one_and_of_eight_devices(draws)
     for network, x in alone.items():
         np.testing.assert_allclose(found[network], x, rtol=1e-4, atol=1e-5, err_msg=network)
         assert len(np.unique(np.reshape(x, (len(x), -1)), axis=0)) > 2
@@ -47,7 +48,7 @@ def test_every_sampler_draws_the_same_on_eight_devices():
 def test_given_values_and_contexts_are_those_of_each_example():
     mesh, event = make_mesh(), EventSpec((2, 2), (), "tokens", 3)
     model = make_model(event, "made", context=ContextSpec("label", 3), hidden_sizes=(8,))
-    params, key = model.init(jax.random.key(0)), jax.random.key(1)
+    params, key = jax.jit(model.init)(jax.random.key(0)), jax.random.key(1)
     given, observed = np.arange(12).reshape(3, 2, 2) % 3, np.array([[1, 1], [0, 0]], bool)
     for options in ({"context": 1}, {"context": np.arange(3)}, {"context": 2, "given": given[0], "observed": observed}):
         x, _ = draw_on_mesh(model, params, key, 3, mesh, **options)

@@ -69,7 +69,7 @@ def test_flops_of_matrix_product():
 
 def test_naive_steps_draw_what_the_naive_sampler_draws():
     model = make_model(EventSpec((3,)), "made", hidden_sizes=(8,))
-    params = model.init(jax.random.key(1))
+    params = jax.jit(model.init)(jax.random.key(1))
     forms, steps = _some_naive_steps(model, params, num=5, seconds=100.0)  # time enough for all steps
     expected = model.sample(params, jax.random.key(0), 5, sampler="naive")
     assert steps == 3
@@ -79,7 +79,7 @@ def test_naive_steps_draw_what_the_naive_sampler_draws():
 
 def test_sampling_speed_extrapolates():
     model = make_model(EventSpec((40,)), "lstm", hidden_size=8)
-    speed = sampling_speed(model, model.init(jax.random.key(0)), num=2, rounds=2)
+    speed = sampling_speed(model, jax.jit(model.init)(jax.random.key(0)), num=2, rounds=2)
     assert 2 <= speed.naive_steps <= 40
     assert speed.naive_form in ("one program for all steps", "one program per step")
     assert speed.speedup > 0 and speed.naive_seconds > 0 and speed.cached_seconds > 0

@@ -20,7 +20,7 @@ def test_each_of_the_next_steps_as_if_it_came_at_once(network, event, partition)
             check_ahead(model, cases.params_of(model))
 
 
-@each_network(["context"], cases.EACH_CONTEXT, thorough=(), takes=AHEAD.__contains__)
+@each_network(["context"], cases.EACH_CONTEXT, thorough=(), every=3, takes=AHEAD.__contains__)
 def test_each_of_the_next_steps_in_a_context(network, context):
     if network in AHEAD:
         model = cases.model_in_context(network, context)
@@ -31,7 +31,7 @@ def test_each_of_the_next_steps_in_a_context(network, context):
 BLIND = ("masked_transformer", "deep_nade", "conv_nade", "two_stream")
 
 
-@pytest.mark.parametrize("network", BLIND)
+@pytest.mark.parametrize("network", [pytest.param(n, marks=[pytest.mark.slow] * (n != "two_stream")) for n in BLIND])
 def test_the_next_steps_are_one_block(network):
     """The parallel pass in which they are one gives their features."""
     model = cases.small_model(network, cases.EVENTS["tokens"], "random(seed=1)", "sites")

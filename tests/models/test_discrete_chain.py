@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import jax
@@ -30,6 +31,12 @@ KEY = jax.random.key(0)
 X = all_values(EVENT)
 STATES = np.array(list(itertools.product(range(4), repeat=2)), np.int32)
 CASES = {"uniform": "cosine", "absorbing": "linear", "rounds": "linear"}
+
+
+def each_of(*fast):
+    """Parameters: all processes, those that are not `fast` marked slow."""
+    marks = [pytest.param(name, marks=[pytest.mark.slow] * (name not in fast)) for name in CASES]
+    return pytest.mark.parametrize("process", marks)
 
 
 def build(process, event=EVENT, **options):
@@ -84,6 +91,7 @@ def log_prob_at(model, params, x, x_t, t_N):
     return model.log_prob_at(params, x, x_t, t_N, None)
 
 
+@functools.cache
 def enumerated(process):
     """A chain with its transitions q, marginals q(x_t | x_0) and reverse conditionals p(x_{t-1} | x_t) by Bayes' rule
     and sums over x_0, from the predictions of its network alone.
@@ -118,33 +126,37 @@ def p_reverse(process, joint, post):
     return np.einsum("sx,xsr->sr", joint, post)
 
 
-def test_the_marginals_are_the_closed_form_of_the_steps():
+@each_of("uniform", "rounds")
+def test_the_marginals_are_the_closed_form_of_the_steps(process):
     """q(x_t | x_0): draws of `noisy`, by chi-square, against the product of the transitions."""
-    for process in CASES:
-        model, _, _, marginal, _ = enumerated(process)
-        for t in range(1, model.num_steps + 1):
-            keys = jax.random.split(jax.random.fold_in(KEY, t), 4000)
-            x_t = jax.jit(DiscreteChain.noisy)(model, jnp.tile(X[5], (4000, 1)), jnp.full(4000, t), keys)
-            counts = np.bincount(index(np.asarray(x_t)), minlength=16)
-            assert chi_square(counts, marginal[t][5]) > LEAST_P, (process, t)
+    model, _, _, marginal, _ = enumerated(process)
+
+    @jax.jit
+    def noisy(t):
+        keys = jax.random.split(jax.random.fold_in(KEY, t), 4000)
+        return model.noisy(jnp.tile(X[5], (4000, 1)), jnp.full(4000, t), keys)
+
+    for t in range(1, model.num_steps + 1):
+        counts = np.bincount(index(np.asarray(noisy(t))), minlength=16)
+        assert chi_square(counts, marginal[t][5]) > LEAST_P, t
 
 
 def test_the_reverse_table_is_bayes_rule():
     """One scalar of four levels: the posterior given x_0, and its mean under any p(x_0), from the matrices."""
-    rng = np.random.default_rng(0)
+    rng, table = np.random.default_rng(0), jax.jit(reverse_table)
     a_s, a_t = 0.7, 0.3
     whole = lambda a: a * np.eye(4) + (1 - a) / 4  # noqa: E731
     post = whole(a_s)[:, None, :] * whole(a_t / a_s).T[None] / whole(a_t)[..., None]
     np.testing.assert_allclose(post.sum(-1), 1)
     for x_t in range(4):
-        found = reverse_table(jnp.eye(4), jnp.full(4, x_t), a_t, a_s)
+        found = table(jnp.eye(4), jnp.full(4, x_t), a_t, a_s)
         np.testing.assert_allclose(found, post[:, x_t], rtol=1e-5)
         p_0 = rng.dirichlet(np.ones(4))
-        mean = reverse_table(jnp.array(p_0), jnp.int32(x_t), a_t, a_s)
+        mean = table(jnp.array(p_0), jnp.int32(x_t), a_t, a_s)
         np.testing.assert_allclose(mean, p_0 @ post[:, x_t], rtol=1e-5)
 
 
-@pytest.mark.parametrize("process", CASES)
+@each_of("uniform", "absorbing")
 def test_the_bound_is_below_the_likelihood_over_all_paths(process):
     """Each term against the divergence of the enumerated conditionals; their mean is at most log p(x_0), which sums to
     one; and draws follow p(x_0).
@@ -173,16 +185,15 @@ def test_the_bound_is_below_the_likelihood_over_all_paths(process):
     assert chi_square(np.bincount(x @ [3, 1], minlength=9), p) > LEAST_P
 
 
-@pytest.mark.parametrize("process", CASES)
+@each_of("uniform")
 def test_random_steps_estimate_the_whole_sum(process):
     model, params = build(process, num_steps=2 if process == "rounds" else 5)
     batch = Batch(np.repeat(X[4:5], 6000, 0))
     exact = jax.jit(DiscreteChain.bound)(model, params, batch, KEY)
-    for num in (1, 3):
-        score = jax.jit(lambda p, b, num=num: model.estimate(p, b, key=jax.random.key(5), num=num, train=True)[0])
-        for name, value in score(params, batch).terms.items():
-            error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
-            assert abs(value.mean() - exact.terms[name].mean()) < 4 * error + 1e-6, name
+    score = jax.jit(lambda p, b: model.estimate(p, b, key=jax.random.key(5), num=3, train=True)[0])
+    for name, value in score(params, batch).terms.items():
+        error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
+        assert abs(value.mean() - exact.terms[name].mean()) < 4 * error + 1e-6, name
 
 
 def order_agnostic(num_sites=3):
@@ -248,7 +259,7 @@ def test_many_absorbing_steps_come_near_to_it():
     np.testing.assert_allclose(found["absorbing"], exact, rtol=0.03)
 
 
-@pytest.mark.parametrize("process", CASES)
+@each_of("uniform", "rounds")
 def test_draws_over_fewer_steps_and_of_their_own_keys(process):
     """Values of two scalars with a context; example b depends on its key alone, and no mask is left."""
     event, context = EventSpec((2, 2), (2,), "levels", 3), ContextSpec("label", 2)
@@ -258,25 +269,25 @@ def test_draws_over_fewer_steps_and_of_their_own_keys(process):
     assert drawn.x.shape == (6, 2, 2, 2) and drawn.x.dtype == np.int32
     assert drawn.x.min() >= 0 and drawn.x.max() < 3 and len(np.unique(drawn.x)) > 1
     np.testing.assert_array_equal(drawn.stats["network_calls"], [2] * 6)
-    again = model.draw(params, keys[4:], steps=(2, 4), context=np.int32([1, 1]), temperature=0.8)
-    np.testing.assert_array_equal(again.x, drawn.x[4:])
+    again = model.draw(params, keys[::-1], steps=(2, 4), context=np.int32(1), temperature=0.8)
+    np.testing.assert_array_equal(again.x, drawn.x[::-1])
     coldest = model.draw(params, keys, context=np.int32(1), temperature=1e-9, steps=1).x
     if process != "uniform":  # all masked at once: the same values for all
         assert (np.asarray(coldest) == np.asarray(coldest)[:1]).all()
 
 
-def test_gradients_are_finite_and_contexts_matter():
+@each_of("absorbing")
+def test_gradients_are_finite_and_contexts_matter(process):
     context = ContextSpec("label", 2)
 
     @jax.jit
     def loss(model, params, batch):
         return jax.value_and_grad(lambda p: -model.score(p, batch, key=KEY, train=True).log_prob.sum())(params)
 
-    for process in CASES:
-        model, params = build(process, context=context, num_steps=2, train_steps=2)
-        value, gradient = loss(model, params, Batch(X, {"label": np.zeros(9, np.int32)}))
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-        assert float(loss(model, params, Batch(X, {"label": np.ones(9, np.int32)}))[0]) != float(value)
+    model, params = build(process, context=context, num_steps=2, train_steps=2)
+    value, gradient = loss(model, params, Batch(X, {"label": np.zeros(9, np.int32)}))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert float(loss(model, params, Batch(X, {"label": np.ones(9, np.int32)}))[0]) != float(value)
 
 
 NETWORK = make_model(EVENT, "masked_transformer", **SMALL).network

@@ -39,8 +39,14 @@ from arjax.objectives import Own, Step, make_objective
 BLOCKS, SIZES = "blocks(size=3)", "sizes(sizes=(1, 3, 2))"
 
 
+#: Steps of different sizes are the general case.
+each_partition = pytest.mark.parametrize(
+    "partition", [pytest.param(name, marks=[pytest.mark.slow] * (name != SIZES)) for name in PARTITIONS]
+)
+
+
 @pytest.mark.parametrize("conditional", [*CALLS, DEEP])
-@pytest.mark.parametrize("partition", PARTITIONS)
+@each_partition
 def test_the_joint_sums_to_one_and_sites_of_a_step_depend_on_one_another(conditional, partition):
     if conditional == DEEP and partition != SIZES:
         pytest.skip("its inner sizes are those of three indices")
@@ -57,7 +63,7 @@ def test_the_joint_sums_to_one_and_sites_of_a_step_depend_on_one_another(conditi
 
 
 @each
-@pytest.mark.parametrize("partition", PARTITIONS)
+@each_partition
 def test_each_site_is_scored_given_the_sites_visited_before_it(conditional, partition):
     model, params = build(conditional, partition)
     p, per_site = joint(model, params), np.asarray(scores(model, params, ALL)[1], np.float64).reshape(-1, 6)
@@ -100,11 +106,15 @@ def test_one_component_is_the_product_of_independent_sites():
     [
         pytest.param(MIXTURE, VECTORS, marks=pytest.mark.slow),
         (MIXTURE, EventSpec((4,), (), "levels", 3)),
-        (CATEGORIES, EventSpec((2,), (2,), "levels", 3)),
+        pytest.param(CATEGORIES, EventSpec((2,), (2,), "levels", 3), marks=pytest.mark.slow),
         pytest.param(
             "nested(hidden_sizes=(12,), features=4, conditional='mixture_of_products')", VECTORS, marks=pytest.mark.slow
         ),
-        ("nested(hidden_sizes=(9,), features=4, conditional='nested(hidden_sizes=(9,), features=3)')", VECTORS),
+        pytest.param(
+            "nested(hidden_sizes=(9,), features=4, conditional='nested(hidden_sizes=(9,), features=3)')",
+            VECTORS,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_blocks_of_any_values_sum_to_one(conditional, event):
@@ -150,7 +160,7 @@ def test_the_mode_of_a_block_is_the_best_of_its_components():
 
 
 #: Every network, partition and conditional once; the rest of the product is slow.
-TRAINED = [("made", BLOCKS, MIXTURE), ("deep_nade", SIZES, NESTED), ("made", SIZES, BACKWARDS)]
+TRAINED = [("made", BLOCKS, MIXTURE), ("deep_nade", SIZES, NESTED)]
 ALL_TRAINED = itertools.product(["made", "deep_nade"], [BLOCKS, SIZES], CALLS)
 
 
@@ -185,7 +195,7 @@ def test_gradients_are_finite_and_reach_all_parameters(conditional):
 def test_components_that_start_alike_come_apart():
     """The features of a first step are biases, which begin at 0."""
     model = make_model(EventSpec((2,)), "made", partition="blocks(size=2)", conditional=MIXTURE)
-    x, params = np.array([[0, 0], [1, 1]]), model.init(jax.random.key(0))
+    x, params = np.array([[0, 0], [1, 1]]), jax.jit(model.init)(jax.random.key(0))
     gradient = jax.grad(lambda p: model.log_prob(p, x).mean())
     climb = lambda _, p: jax.tree.map(jnp.add, p, gradient(p))  # noqa: E731
     reached = jax.jit(lambda p: model.log_prob(jax.lax.fori_loop(0, 300, climb, p), x).mean())(params)

@@ -46,8 +46,10 @@ def test_samples_are_the_same_for_all_samplers_and_follow_the_joint(conditional,
     assert stats.chisquare(counts[expected > 0], expected[expected > 0]).pvalue > 1e-5
 
 
-@pytest.mark.parametrize("observed", [(0, 2), (0, 1, 2, 4), (5, 0, 1, 2)])
-@pytest.mark.parametrize("sampler", ["cached", "naive"])
+@pytest.mark.parametrize(
+    "observed", [(0, 2), *(pytest.param(o, marks=pytest.mark.slow) for o in ((0, 1, 2, 4), (5, 0, 1, 2)))]
+)
+@pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
 def test_a_mixture_completes_a_step_given_any_of_its_sites(sampler, observed):
     model, params = build(MIXTURE, "rows")
     given, where = np.array([[1, 0, 1], [0, 1, 1]]), np.isin(np.arange(6), observed).reshape(2, 3)
@@ -114,7 +116,7 @@ def test_queries_within_a_step_are_answered_in_turn_or_given_any_sites_or_refuse
             answers(model, params, [question])
 
 
-@pytest.mark.parametrize("conditional", [MIXTURE, BACKWARDS])
+@pytest.mark.parametrize("conditional", [pytest.param(MIXTURE, marks=pytest.mark.slow), BACKWARDS])
 def test_all_orders_answer_for_sites_within_a_step(conditional):
     model, params = build(conditional, "blocks(size=3)", orders="uniform")
     answer = np.exp(answers(model, params, [((5, 1), (0, 4))])[0].astype(np.float64))
@@ -172,9 +174,17 @@ def orders_of_a_query(monkeypatch, model, observed) -> list:
     return found
 
 
-@pytest.mark.parametrize("conditional", ["", MIXTURE, NESTED, BACKWARDS])
-@pytest.mark.parametrize("partition", ["sites", "blocks(size=2)", "sizes(sizes=(1, 3, 2))"])
-@pytest.mark.parametrize("orders", ["", "uniform", "pool(num=4)", "any_of(orderings=('reversed', 'snake'))"])
+ORDERS = ("", "uniform", "pool(num=4)", "any_of(orderings=('reversed', 'snake'))")
+#: Conditionals, partitions and orders; steps of different sizes are the general case, and the rest is slow.
+QUERIES = [
+    pytest.param(*case, marks=[pytest.mark.slow] * (case[1] != "sizes(sizes=(1, 3, 2))"))
+    for case in itertools.product(
+        ["", MIXTURE, NESTED, BACKWARDS], ["sites", "blocks(size=2)", "sizes(sizes=(1, 3, 2))"], ORDERS
+    )
+]
+
+
+@pytest.mark.parametrize(("conditional", "partition", "orders"), QUERIES)
 def test_one_query_has_one_order(monkeypatch, orders, partition, conditional):
     """What is drawn given some sites is scored in the order in which it was drawn."""
     if partition == "sites" and "nested" in conditional:
@@ -192,8 +202,13 @@ def test_one_query_has_one_order(monkeypatch, orders, partition, conditional):
     assert answered == 62 if orders == "uniform" else answered > 2
 
 
-@pytest.mark.parametrize("orders", ["", "uniform"])
-@pytest.mark.parametrize("observed", [(2, 4), (1,)])
+@pytest.mark.parametrize(
+    ("orders", "observed"),
+    [
+        ("uniform", (2, 4)),
+        *(pytest.param(*c, marks=pytest.mark.slow) for c in (("", (2, 4)), ("", (1,)), ("uniform", (1,)))),
+    ],
+)
 def test_draws_have_the_probabilities_that_they_are_scored_with(orders, observed):
     if not orders and observed == (2, 4):
         observed = (0, 1, 2, 5)

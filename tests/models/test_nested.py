@@ -52,7 +52,7 @@ def test_entries_of_a_value_depend_on_one_another():
     assert np.abs(p - product).max() > 0.01
 
 
-@pytest.mark.parametrize("sampler", ["cached", "naive"])
+@pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
 def test_samples_follow_the_joint(sampler):
     model, params = build(INNER)
     x = np.asarray(model.sample(params, jax.random.key(0), 20_000, sampler=sampler)).reshape(-1, 6)

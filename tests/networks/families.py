@@ -25,6 +25,10 @@ LIKE_ANOTHER = {name for names in SAME_LAYERS.values() for name in names}
 DISTINCT = [name for name in NETWORKS.names() if name not in LIKE_ANOTHER]
 
 
+#: One for each way to compute: masks, sums, attention, recurrence, and convolutions in one and two dimensions.
+FEW = ("made", "nade", "transformer", "lstm", "wavenet", "pixelcnn")
+
+
 def fast_for(names) -> list:
     """Parameters of a test: every registered family, those that are not among `names` marked slow."""
     names = set(names)

@@ -17,6 +17,8 @@ from arjax.networks import NETWORKS
 EVENT = EventSpec((3, 4), (), "levels", 3)
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 NAMES = ("deep_nade", "conv_nade")
+#: Both take chunks and dropout from one class.
+each_name = pytest.mark.parametrize("network", ["deep_nade", pytest.param("conv_nade", marks=pytest.mark.slow)])
 
 
 def build(network: str, event: EventSpec = EVENT, context: ContextSpec | None = None, **options):
@@ -125,7 +127,7 @@ def test_unobserved_values_do_not_matter_and_the_mask_does(network):
     assert np.abs(np.asarray(everything) - features).max() > 1e-2
 
 
-@pytest.mark.parametrize("network", NAMES)
+@each_name
 def test_chunks_change_nothing(network):
     """Neither features nor gradients, also where the last chunk is not full."""
     results = []
@@ -140,7 +142,7 @@ def test_chunks_change_nothing(network):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), *results)
 
 
-@pytest.mark.parametrize("network", NAMES)
+@each_name
 def test_dropout_differs_from_step_to_step(network):
     model, params = build(network, partition="sites", dropout=0.5)
     x, step = cases.random_x(EVENT, 2), np.asarray(model.factorization.step).reshape(3, 4)

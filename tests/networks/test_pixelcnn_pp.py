@@ -182,7 +182,7 @@ def test_pixelsnail_is_its_definition():
     np.testing.assert_allclose(features(model, x), np.reshape(expected, (2, 20, -1)), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("network", ["pixelcnn_pp", "pixelsnail"])
+@pytest.mark.parametrize("network", ["pixelsnail", pytest.param("pixelcnn_pp", marks=pytest.mark.slow)])
 def test_every_pixel_reads_all_before_it(network):
     """No blind spot on 6 x 6 pixels, in both forms."""
     model = make_model(EventSpec((6, 6), (), "real", 0), network, **NETWORKS.get(network).SMALL)
@@ -191,6 +191,7 @@ def test_every_pixel_reads_all_before_it(network):
     np.testing.assert_array_equal(cases.dependence(model.network, params, model.factorization), mask)
 
 
+@pytest.mark.slow
 def test_small_networks_declare_what_they_cannot_see():
     model = make_model(EventSpec((6, 12)), "pixelcnn_pp", num_filters=4, num_resnets=1, num_scales=1, dropout=0.0)
     declared = model.network.dependencies(model.factorization)
@@ -200,7 +201,7 @@ def test_small_networks_declare_what_they_cannot_see():
 
 
 @pytest.mark.parametrize(
-    "grid", [(7, 5), pytest.param((4, 4), marks=pytest.mark.slow), pytest.param((1, 3), marks=pytest.mark.slow)]
+    "grid", [(5, 3), *(pytest.param(grid, marks=pytest.mark.slow) for grid in ((7, 5), (4, 4), (1, 3)))]
 )
 def test_steps_equal_the_picture_over_three_resolutions(grid):
     event = EventSpec(grid, (), "levels", 4)
@@ -267,7 +268,7 @@ def equations(jaxpr) -> int:
     return len(jaxpr.eqns) + sum(inner)
 
 
-@pytest.mark.parametrize("network", ["pixelcnn_pp", "pixelsnail"])
+@pytest.mark.parametrize("network", ["pixelcnn_pp", pytest.param("pixelsnail", marks=pytest.mark.slow)])
 def test_programs_do_not_grow_with_the_number_of_layers(network):
     """Else they take minutes to compile at their default sizes."""
 

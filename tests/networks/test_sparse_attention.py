@@ -159,7 +159,12 @@ def test_windows(size, before, after):
 NETWORKS = [
     pytest.param("sparse_transformer", "random(seed=1)", {"pattern": "strided", "stride": 4}, marks=pytest.mark.slow),
     ("sparse_transformer", "snake", {"pattern": "fixed", "stride": 4, "expressivity": 1}),
-    ("image_transformer", "tiles(height=2, width=3)", {"query_block": (2, 3), "memory": (1, 2)}),
+    pytest.param(
+        "image_transformer",
+        "tiles(height=2, width=3)",
+        {"query_block": (2, 3), "memory": (1, 2)},
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

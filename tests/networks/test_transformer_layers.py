@@ -32,7 +32,7 @@ def value_and_gradient(num_layers: int, *how):
 @pytest.mark.parametrize(
     ("num_layers", "unroll", "remat"),
     [
-        (3, 2, False),
+        pytest.param(3, 2, False, marks=pytest.mark.slow),
         (3, 1, True),
         pytest.param(3, 4, False, marks=pytest.mark.slow),
         pytest.param(1, 4, False, marks=pytest.mark.slow),

@@ -130,7 +130,8 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "rotary and positions")) for name in VARIANTS]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("rotary and positions", "gpt2"))) for name in VARIANTS],
 )
 def test_variants_keep_laws_1_and_3(name):
     partition = "sites" if name in ("gpt2", "llama") else "sizes(sizes=(1, 3, 2))"

@@ -50,7 +50,7 @@ def textbook_attention(params, h, segment, memory, block_size, u, v):
         (7, 3, 2, 1),
         (6, 3, 0, 1),
         (5, 2, 2, 3),
-        (8, 2, 100, 1),
+        pytest.param(8, 2, 100, 1, marks=pytest.mark.slow),
         *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(7, 2, 5, 1), (5, 8, 8, 1), (5, 1, 1, 2)]),
     ],
 )
@@ -100,8 +100,8 @@ def test_no_gradient_flows_into_the_memory_in_training():
 @pytest.mark.parametrize(
     ("segment", "memory", "num_layers"),
     [
-        (3, 2, 1),
         (3, 1, 3),
+        pytest.param(3, 2, 1, marks=pytest.mark.slow),
         pytest.param(3, 2, 2, marks=pytest.mark.slow),
         pytest.param(2, 0, 2, marks=pytest.mark.slow),
     ],

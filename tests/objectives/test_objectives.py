@@ -125,8 +125,14 @@ def test_all_objectives_are_held_to_the_weights():
     assert {text.split("(")[0] for text in WEIGHTED} == of_networks
 
 
-@pytest.mark.parametrize(("network", "masked"), [("made", False), ("deep_nade", True)])
-@pytest.mark.parametrize("text", WEIGHTED)
+#: With masks, and of the other networks without.
+CASES = [(text, *case) for text in WEIGHTED for case in (("deep_nade", True), ("made", False))]
+SLOW = [case for case in CASES if (case[1] == "made") != ("per_batch" in case[0])]
+
+
+@pytest.mark.parametrize(
+    ("text", "network", "masked"), [pytest.param(*c, marks=[pytest.mark.slow] * (c in SLOW)) for c in CASES]
+)
 def test_rows_of_weight_0_are_as_if_they_were_not_there(text, network, masked):
     """The last rows of a batch: the random numbers of those before them stay the same."""
     model, params = with_params(make_model(EVENT, network, hidden_sizes=(8,), orders=WEIGHTED[text]))

@@ -26,7 +26,8 @@ X = cases.random_x(EVENT, 6)
 AGNOSTIC = [name for name in NETWORKS.names() if issubclass(NETWORKS.get(name), OrderAgnosticNetwork)]
 
 
-#: Networks that predict from observed sites, with orders and partitions: all of them for one, one for the others.
+#: Networks that predict from observed sites, with orders and partitions: all of them for one, one for the others. All
+#: but two are slow.
 CHOICES = list(itertools.product(("uniform", "pool(num=3)"), ("sites", "blocks(size=2)", "sizes(sizes=(1, 3))")))
 CASES = [("deep_nade", *choice) for choice in CHOICES]
 CASES += [(name, *CHOICES[-1 - i]) for i, name in enumerate(AGNOSTIC) if name != "deep_nade"]
@@ -56,10 +57,15 @@ def drawn_orders(orders, key, parts: int) -> list:
     return [orders.draw(k) for k in ([order_key] if parts == 1 else jax.random.split(order_key, parts or 6))]
 
 
+#: A part, some, and one for each example; of networks that are given their orders otherwise, too.
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in (("made", 1), ("made", 0), ("transformer", 2))]
+CASES_OF_PARTS = [("made", 2), ("lstm", 0), *SLOW]
+
+
 log_prob = jax.jit(lambda model, params, factorization: model.log_prob(params, X, factorization=factorization))
 
 
-@pytest.mark.parametrize(("network", "parts"), [("made", 1), ("made", 2), ("made", 0), ("transformer", 2), ("lstm", 0)])
+@pytest.mark.parametrize(("network", "parts"), CASES_OF_PARTS)
 def test_each_part_of_the_batch_is_scored_in_its_own_order(network, parts):
     model, params = build(network, "uniform")
     value, sums = loss(OrderAgnostic(orders_per_batch=parts), model, params, Batch(X), jax.random.key(3))
@@ -71,7 +77,13 @@ def test_each_part_of_the_batch_is_scored_in_its_own_order(network, parts):
     np.testing.assert_allclose(value, sums["nll"] / 24, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("network", "orders", "partition"), CASES)
+FAST = [("deep_nade", "uniform", "sites"), ("deep_nade", "pool(num=3)", "sizes(sizes=(1, 3))")]
+
+
+@pytest.mark.parametrize(
+    ("network", "orders", "partition"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (case not in FAST)) for case in CASES],
+)
 def test_predicting_from_observed_sites_has_the_loss_of_a_random_order(network, orders, partition):
     model, params = build(network, orders, partition)
     estimates = np.asarray(estimates_of(model, params, jax.random.split(jax.random.key(0), 4000)), np.float64)

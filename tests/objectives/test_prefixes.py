@@ -48,16 +48,20 @@ def close(first, second, rtol=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=floor * rtol), first, second)
 
 
-@pytest.mark.parametrize("network", ["lstm", "made"])
-@pytest.mark.parametrize(
-    "call",
-    [
-        "scheduled_sampling(final=0)",
-        "scheduled_sampling(final=0, passes=0)",
-        "rollout(length=0)",
-        "input_noise(rate=0)",
-    ],
+#: Objectives with which nothing is replaced, each of one network; with the other one they are slow.
+NOTHING = (
+    "scheduled_sampling(final=0)",
+    "scheduled_sampling(final=0, passes=0)",
+    "rollout(length=0)",
+    "input_noise(rate=0)",
 )
+NOTHING_OF = [
+    pytest.param(call, network, marks=[pytest.mark.slow] * ((i + j) % 2))
+    for (i, call), (j, network) in itertools.product(enumerate(NOTHING), enumerate(("lstm", "made")))
+]
+
+
+@pytest.mark.parametrize(("call", "network"), NOTHING_OF)
 def test_with_nothing_replaced_the_gradient_is_that_of_teacher_forcing(call, network):
     model, params = model_and_params(network)
     mask = np.float32(random_x(EventSpec((6,)), 5))
@@ -70,7 +74,7 @@ def test_with_nothing_replaced_the_gradient_is_that_of_teacher_forcing(call, net
     close(metrics.nll, of_teacher.nll)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [pytest.param(n, marks=[pytest.mark.slow] * (n != "lstm")) for n in NETWORKS])
 def test_with_all_replaced_the_prefixes_are_the_draws_of_the_naive_sampler(network):
     model, params = model_and_params(network)
     batch, key = Batch(jnp.asarray(random_x(TOKENS, 7))), jax.random.key(3)
@@ -154,7 +158,7 @@ def within(mean, stderr, exact, errors=3.0):
     assert np.abs(exact).max() > 5 * stderr.max()
 
 
-@pytest.mark.parametrize("network", ["made", "lstm"])
+@pytest.mark.parametrize("network", ["made", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_the_score_function_of_as_is_has_the_gradient_of_the_enumerated_mean(network):
     model, params = model_and_params(network, BITS, "raster")
     batch = Batch(jnp.broadcast_to(DATA, (1000, 4)))
@@ -203,9 +207,9 @@ def test_an_oracle_gives_the_cross_entropy_on_the_prefixes_of_the_window(truth):
     objective = make_objective("rollout(prefix=1, length=2, target='oracle')")
     batch = Batch(jnp.broadcast_to(DATA, (3, 4)))
     step = Step(jax.random.key(4), companions={TRUTH: truth})
-    _, inputs, _ = objective._draw(model, params, batch, step)
+    _, inputs, _ = jax.jit(lambda params: objective._draw(model, params, batch, step))(params)
     assert (inputs[:, [0, 3]] == DATA[:, [0, 3]]).all()
-    logits = [m.features(w, inputs)[..., 0] for m, w in ((model, params), (truth.model, truth.params))]
+    logits = [jax.jit(m.features)(w, inputs)[..., 0] for m, w in ((model, params), (truth.model, truth.params))]
     p, q = (1 / (1 + np.exp(-np.asarray(each, np.float64))) for each in logits)
     nats = -(q * np.log(p) + (1 - q) * np.log(1 - p)).sum(-1)
     value, _, _ = loss_and_gradient(objective, model, params, batch, step.key, 1.0, {TRUTH: truth})
@@ -223,13 +227,17 @@ def test_the_window_of_a_rollout_grows():
 # --- relaxed draws
 
 
-def test_a_relaxed_network_computes_the_features_of_the_network():
-    for network in ("made", "transformer"):
-        model, params = model_and_params(network)
-        x = jnp.asarray(random_x(TOKENS, 3))
+@pytest.mark.parametrize("network", ["transformer", pytest.param("made", marks=pytest.mark.slow)])
+def test_a_relaxed_network_computes_the_features_of_the_network(network):
+    model, params = model_and_params(network)
+
+    @jax.jit
+    def both(params, x):
         relaxed, own = relax(model, params)
         features = relaxed.apply({"params": own}, relaxed_values(TOKENS, x), model.factorization, None)
-        np.testing.assert_allclose(features, model.features(params, x), rtol=1e-5, atol=1e-5)
+        return features, model.features(params, x)
+
+    np.testing.assert_allclose(*both(params, random_x(TOKENS, 3)), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ["gumbel_softmax", "pathwise"])
@@ -262,7 +270,8 @@ def test_straight_through_has_the_gradient_of_the_probability():
         soft = z + p - jax.lax.stop_gradient(p)
         return -(jax.nn.log_sigmoid(logits(params, 0.0)[0]) + jax.nn.log_sigmoid(logits(params, soft)[1])) / 2
 
-    fits = [jax.value_and_grad(by_hand)(own, z) for z in (0.0, 1.0)]
+    fit = jax.jit(jax.value_and_grad(by_hand))
+    fits = [fit(own, z) for z in (0.0, 1.0)]
     right = fits[int(np.argmin([abs(float(v) - float(value)) for v, _ in fits]))]
     close((value, gradient), right)
 

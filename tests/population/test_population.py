@@ -38,15 +38,20 @@ def alone(tmp_path_factory):
     return results
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "strategy", [pytest.param(name, marks=[pytest.mark.slow] * (name != "vmap")) for name in STRATEGIES]
+)
 def test_every_member_is_the_run_of_its_order_and_seed(strategy, alone):
     scores = train_population(Population(small_config(), ORDERS, SEEDS, strategy))
-    for o, s in ((0, 0), (1, 1), (2, 0)):
+    for o, s in ((0, 0), (1, 1)):
         single = alone(ORDERS[o], SEEDS[s])
         assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=2e-5), (o, s)
         assert scores.validation[o, s] == pytest.approx(single["validation_nll_nats"], rel=2e-5)
         assert scores.best_step[o, s] == single["best_step"]
     assert len(np.unique(np.round(scores.validation, 4))) == len(ORDERS) * len(SEEDS)
+    assert scores.test_rows.shape == (3, 2, 300) and scores.validation_rows.shape == (3, 2, 200)
+    means = scores.test_rows.mean(-1, dtype=np.float64)
+    np.testing.assert_allclose(means, [[r["nll_nats"] for r in row] for row in scores.results], rtol=1e-6)
 
 
 def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
@@ -63,13 +68,6 @@ def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
         single = train(build(config), tmp_path / f"{o}{s}").results
         assert scores.best_step[o, s] == single["best_step"]
         assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=1e-4)
-
-
-def test_rows_are_the_scores_of_examples():
-    scores = train_population(Population(small_config(), ORDERS[:1], SEEDS))
-    assert scores.test_rows.shape == (1, 2, 300) and scores.validation_rows.shape == (1, 2, 200)
-    means = scores.test_rows.mean(-1, dtype=np.float64)
-    np.testing.assert_allclose(means, [[r["nll_nats"] for r in scores.results[0]]], rtol=1e-6)
 
 
 def test_orders_may_be_permutations():
@@ -99,6 +97,7 @@ def test_orders_that_the_network_does_not_serve_are_refused():
         Population(small_config("pixelcnn", hidden_size=8, num_layers=1), ["raster", "spiral"], [0])
 
 
+@pytest.mark.slow
 def test_a_population_without_a_finite_loss_ends():
     config = small_config()
     config.optimizer.update(name="sgd", learning_rate=1e30)

@@ -115,6 +115,7 @@ def test_the_policy_gradient_is_right_on_average():
     np.testing.assert_allclose(average, jax.jit(jax.grad(expected))(SCORES), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_policy_learns_with_its_model():
     config = small_config()
     config.train.steps = 12

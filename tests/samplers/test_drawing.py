@@ -15,8 +15,8 @@ from arjax.samplers.base import run
 
 EVENT = EventSpec((2, 3), (), "tokens", 4)
 KEY = jax.random.key(0)
-#: Those of one step at a time; others have files of their own, and all keep law 4.
-each_sampler = pytest.mark.parametrize("sampler", ["cached", "naive"])
+#: Those of one step at a time, which draw the same by law 4; others have files of their own.
+each_sampler = pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
 
 
 def build(event: EventSpec = EVENT, **options):
@@ -149,7 +149,7 @@ def test_limits_restrict_every_site(raster, sampler):
         np.testing.assert_array_equal(model.sample(params, KEY, 5, sampler=sampler, **one), cold)
 
 
-@pytest.mark.parametrize("sampler", ["cached", pytest.param("naive", marks=pytest.mark.slow)])
+@each_sampler
 def test_top_k_reaches_the_entries_of_nested_values(sampler):
     event = EventSpec((2,), (3,), "tokens", 4)
     model, params = build(event, conditional="nested(hidden_sizes=(8,), features=4)")

@@ -28,8 +28,15 @@ MODELS = {
     "nested": ("rnn", VECTORS, {"conditional": "nested(network='nade', hidden_size=6, features=4)"}),
     "nested_block": ("made", TOKENS, {"partition": "rows", "conditional": "nested(hidden_sizes=(6,), features=4)"}),
 }
-#: Those of which fewer are drawn, too: rows, single sites and blocks.
-SOME = ("blocks", "joint")
+#: Of each kind of conditional one, on a network that compiles fast.
+FAST = ("blocks", "mixture", "beta", "products", "nested_block")
+
+
+def each_of(fast):
+    """Parameters: the names of all models, those that are not `fast` marked slow."""
+    return pytest.mark.parametrize(
+        "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in fast)) for n in MODELS]
+    )
 
 
 def build(name: str):
@@ -45,7 +52,7 @@ def check_equal(model, rows, expected):
         np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@each_of(FAST)
 def test_an_example_depends_on_its_own_key_whatever_is_drawn_with_it(name):
     model, params = build(name)
     keys = example_keys(KEY, 12)
@@ -55,9 +62,7 @@ def test_an_example_depends_on_its_own_key_whatever_is_drawn_with_it(name):
     assert len(np.unique(many.reshape(7, -1), axis=0)) > 3
 
 
-@pytest.mark.parametrize(
-    "name", [*SOME, *[pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name not in SOME]]
-)
+@each_of(("blocks",))
 def test_fewer_examples_are_the_first_of_more(name):
     model, params = build(name)
     few, many = (np.asarray(model.sample(params, KEY, num)) for num in (3, 7))

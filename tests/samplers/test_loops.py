@@ -67,7 +67,9 @@ def features_of_loops(network, params, x, factorization, context, start):
 
 
 @pytest.mark.parametrize("network", GROWING)
-@pytest.mark.parametrize(("partition", "num"), [("sites", 1), ("sizes(sizes=(1, 3, 2, 3))", 3)])
+@pytest.mark.parametrize(
+    ("partition", "num"), [pytest.param("sites", 1, marks=pytest.mark.slow), ("sizes(sizes=(1, 3, 2, 3))", 3)]
+)
 def test_loops_give_the_features_of_the_parallel_form(network, partition, num):
     """From the first step on, and from any other after a prompt."""
     frames = ContextSpec(frames=EventSpec((3,), (2,), "real"))
@@ -83,7 +85,7 @@ def test_loops_give_the_features_of_the_parallel_form(network, partition, num):
         np.testing.assert_allclose(found[:, drawn], expected[:, drawn], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", [*GROWING, "local_transformer"])
+@pytest.mark.parametrize("network", [*GROWING, pytest.param("local_transformer", marks=pytest.mark.slow)])
 def test_no_step_of_one_example_copies_a_cache(network):
     """XLA does where examples have an axis of their own and there is but one."""
     event, size = EventSpec((37,), (), "tokens", 5), 8

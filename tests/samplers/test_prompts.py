@@ -8,6 +8,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
+from families import DISTINCT, fast_for
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
@@ -27,9 +28,8 @@ def prefix(model, num_steps: int, more: int = 0) -> np.ndarray:
 
 
 SIZES = "sizes(sizes=(1, 3, 2, 3))"
-#: One that extends in one pass and one that does not, of single sites and of blocks, and one that reads no prompt, as
-#: it finds all on the canvas; law 4 reads prompts with each.
-FAST = [("transformer", "sites"), ("tcn", SIZES), ("made", SIZES), ("lstm", "sites"), ("masked_transformer", "sites")]
+#: One that extends in one pass and one that does not, of single sites and of blocks; law 4 reads prompts with each.
+FAST = [("transformer", "sites"), ("lstm", SIZES)]
 
 
 def prompted():
@@ -58,7 +58,7 @@ def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network, p
     assert run._cache_size() == size
 
 
-@pytest.mark.parametrize("network", NETWORKS.names())
+@pytest.mark.parametrize("network", fast_for(DISTINCT))
 def test_the_carry_of_one_example_can_serve_all(network):
     """What is left of a prompt that all share is broadcast: no leaf of a carry folds the examples into another axis."""
     model = cases.supported_model(network, cases.EVENTS["tokens"], "raster", "sites")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import of_model
 
 from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch
@@ -58,7 +59,11 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+#: Those that start otherwise are slow: the values do not depend on the start.
+SLOW = ("mode", "start")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CALLS])
 def test_values_are_those_of_the_naive_sampler(name):
     drawn = draw(CALLS[name])
     np.testing.assert_array_equal(drawn.x, NAIVE)
@@ -66,15 +71,23 @@ def test_values_are_those_of_the_naive_sampler(name):
     assert (calls >= 1).all() and calls.mean() < 12
 
 
-def test_observed_sites_are_read_and_stay():
+#: Law 4 tries passes and windows on what is observed.
+OF_ONE = [
+    "scanned-draft",
+    pytest.param("passes", marks=pytest.mark.slow),
+    pytest.param("window", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("name", OF_ONE)
+def test_observed_sites_are_read_and_stay(name):
     expected = np.asarray(draw("naive", **OBSERVED).x)
-    for name in ("passes", "window", "scanned-draft"):
-        np.testing.assert_array_equal(draw(CALLS[name], **OBSERVED).x, expected)
+    np.testing.assert_array_equal(draw(CALLS[name], **OBSERVED).x, expected)
 
 
-def test_a_single_example_has_no_batch_axis_to_map_over():
-    for name in ("window", "scanned-draft"):
-        np.testing.assert_array_equal(draw(CALLS[name], keys=KEYS[:1]).x, NAIVE[:1])
+@pytest.mark.parametrize("name", ["scanned-draft", pytest.param("window", marks=pytest.mark.slow)])
+def test_a_single_example_has_no_batch_axis_to_map_over(name):
+    np.testing.assert_array_equal(draw(CALLS[name], keys=KEYS[:1]).x, NAIVE[:1])
 
 
 def test_the_model_as_its_own_draft_is_always_right():
@@ -113,7 +126,7 @@ def resources(rows, open_run=None):
     return Resources(lambda split, num: Batch(rows), open_run)
 
 
-@pytest.mark.parametrize("coupling", ["keys", "rejection"])
+@pytest.mark.parametrize("coupling", ["keys", pytest.param("rejection", marks=pytest.mark.slow)])
 def test_counts_as_a_draft(coupling):
     sampler = make_sampler(f"speculative(draft='counts(order=2)', window=4, coupling={coupling!r})")
     sampler = sampler.prepare(MODEL, PARAMS, resources(np.asarray(NAIVE)))
@@ -129,7 +142,7 @@ def test_rejection_has_the_distribution_of_the_model(draft, num=4096):
     model = make_model(event, network, ordering="random(seed=1)", orders=orders)
     params = params_of(model)
     values = np.stack(np.meshgrid(*[np.arange(3)] * 4, indexing="ij"), -1).reshape(-1, 4)
-    p = np.exp(np.asarray(model.log_prob(params, values), np.float64))
+    p = np.exp(np.asarray(of_model(model, "log_prob", params, values), np.float64))
     drawn = model.draw(params, jax.random.split(jax.random.key(8), num), sampler=rejection(draft, event, model, params))
     counts = np.bincount(np.asarray(drawn.x) @ 3 ** np.arange(4)[::-1], minlength=81)
     assert chi_square(counts, p / p.sum()) > LEAST_P
@@ -146,7 +159,7 @@ def rejection(draft, event, model, params):
     return sampler.prepare(model, params, resources(np.arange(160).reshape(-1, 4) ** 2 % 3))
 
 
-@pytest.mark.parametrize("num", [1, NUM])
+@pytest.mark.parametrize("num", [pytest.param(1, marks=pytest.mark.slow), NUM])
 def test_caches_that_grow_change_nothing(monkeypatch, num):
     """Windows over the ends of the loops, and of the sequence."""
     model, params = model_of(width=24, num_layers=1, num_heads=4, num_kv_heads=2, rotary=True, position="learned")
@@ -159,7 +172,7 @@ def test_caches_that_grow_change_nothing(monkeypatch, num):
 
 def test_a_start_of_the_model_itself_counts_the_calls_for_its_prompt():
     """One call that reads the prompt, one that proposes, and at least one pass."""
-    model = make_model(EVENT, "two_stream", ordering=ORDER, orders="uniform", width=8, num_layers=1, num_heads=2)
+    model = make_model(EVENT, "deep_nade", ordering=ORDER, orders="uniform", hidden_sizes=(8,))
     params = params_of(model)
     drawn = draw("fixed_point(start='self')", model, params, **OBSERVED)
     np.testing.assert_array_equal(drawn.x, draw("cached", model, params, **OBSERVED).x)
@@ -180,13 +193,18 @@ def test_a_table_of_counts_is_the_count_model():
 def test_a_draft_goes_on_from_the_steps_that_are_kept():
     steps = Steps(MODEL, PARAMS, KEYS[:1], None, 1.0)
     target = ready_target(MODEL, PARAMS, steps, DRAFT)
-    start = Place(jnp.zeros((1, *EVENT.shape), jnp.int32), None, None, jnp.int32(0))
-    state = DRAFT.begin(target, start.canvas, None, 0)
-    after, proposal = DRAFT.propose(target, state, start, 4, steps.keys_SB[:, 0], False)
-    committed = start._replace(canvas=steps.place(start.canvas, start.t, proposal.values))
+
+    @jax.jit
+    def both(n):
+        start = Place(jnp.zeros((1, *EVENT.shape), jnp.int32), None, None, jnp.int32(0))
+        state = DRAFT.begin(target, start.canvas, None, 0)
+        after, proposal = DRAFT.propose(target, state, start, 4, steps.keys_SB[:, 0], False)
+        committed = start._replace(canvas=steps.place(start.canvas, start.t, proposal.values))
+        kept = DRAFT.keep(target, state, after, committed, n, 5)
+        return kept, DRAFT.begin(target, committed.canvas, None, n)
+
     for n in (0, 2, 5):
-        kept = DRAFT.keep(target, state, after, committed, np.int32(n), 5)
-        expected = DRAFT.begin(target, committed.canvas, None, n)
+        kept, expected = both(np.int32(n))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), kept, expected)
 
 
@@ -214,9 +232,15 @@ def test_proposals_have_the_probabilities_that_they_are_drawn_with():
     """At a temperature, too, at which a mixture of logistics draws from another distribution than p^(1/T)."""
     head = make_conditional("discretized_logistic_mixture(components=2)", EventSpec((1,), kind="levels", num_levels=6))
     features = np.array([0.3, -0.3, -0.6, 0.6, -2.5, -1.0], np.float32)
-    for temperature in (1.0, 0.4, 3.0):
+
+    @jax.jit
+    def drawn(temperature):
         x = jax.vmap(head.sample, (0, None, None))(jax.random.split(KEYS[0], 4096), features, temperature)
-        p = np.exp(np.asarray(log_table(head, features, temperature), np.float64))
+        return x, log_table(head, features, temperature)
+
+    for temperature in (1.0, 0.4, 3.0):
+        x, log_p = drawn(temperature)
+        p = np.exp(np.asarray(log_p, np.float64))
         assert chi_square(np.bincount(x, minlength=6), p / p.sum()) > LEAST_P
 
 

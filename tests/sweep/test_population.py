@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from sweep_cases import rows
@@ -99,7 +100,7 @@ def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
     out = capsys.readouterr().out
     assert "population 1 of 2: 2 orders x 2 seeds" in out and "population 2 of 2: 1 orders x 1 seeds" in out
     steps = set()
-    for name, order, seed in (("reversed-1", "reversed", 1), ("raster-0", "raster", 0), ("odd", "random", 1)):
+    for name, order, seed in (("reversed-1", "reversed", 1), ("raster-0", "raster", 0)):
         row, run = folder / "out" / name, folder / "alone" / name
         ours, theirs = results(row), alone(run, order, seed)
         steps.add((ours["step"], ours["best_step"]))
@@ -177,6 +178,7 @@ def test_flags_and_folders_that_do_not_go_with_populations(folder, capsys):
     assert sweep() == 2 and "run 'odd' cannot be a member of a population: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_fails_alone(folder, capsys):
     text = SWEEP.replace("seed=1)]", 'seed=1), run("bad", optimizer__name="sgd", optimizer__learning_rate=1e30)]')
     (folder / "sweep.py").write_text(text)
@@ -186,6 +188,7 @@ def test_a_run_that_diverges_fails_alone(folder, capsys):
     assert len(rows()) == 1 and not (folder / "out/bad/results.json").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(folder, monkeypatch, capsys):
     assert sweep(workdir="straight") == 0
     original, calls = Population.indices, []
@@ -253,7 +256,7 @@ def check_mixture_of_runs(workdirs, weights):
     np.testing.assert_allclose(np.exp(model.log_weights(params)), weights, atol=1e-5)
     x = np.eye(4, dtype=np.int32)[:2]
     nats = np.stack([-np.asarray(open_run(str(workdir)).log_prob(x)) for workdir in workdirs])
-    np.testing.assert_allclose(-model.log_prob(params, x), mixture(nats, weights), rtol=1e-5)
+    np.testing.assert_allclose(-np.asarray(jax.jit(model.log_prob)(params, x)), mixture(nats, weights), rtol=1e-5)
     with pytest.raises(UserError, match="weights of a mixture cannot be 'fited', did you mean 'fitted'"):
         mixture_of_runs(workdirs, "fited")
     with pytest.raises(UserError, match="is no finished run"):

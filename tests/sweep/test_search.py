@@ -179,6 +179,7 @@ def test_proposals_depend_on_the_trials_before_and_find_what_is_better():
     assert sum(late) / len(late) < 1.0, "random points score about 1.8"
 
 
+@pytest.mark.slow
 def test_a_search_over_real_runs(folder, monkeypatch, capsys):
     class Here:
         def __init__(self, *options):

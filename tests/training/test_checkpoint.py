@@ -149,6 +149,7 @@ def test_disk_that_refuses_is_one_sentence(tmp_path):
         CheckpointStore(tmp_path / "file" / "store").save(1, TREE, {})
 
 
+@pytest.mark.slow
 def test_moves_from_eight_devices_to_one_and_back(tmp_path):
     code = """
 import sys, jax, jax.numpy as jnp, numpy as np

@@ -30,8 +30,17 @@ from arjax.training.checkpoint import CheckpointStore
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen():
+    """What other tests left is not walked again and again."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
-def collected():
+def collected(frozen):
     """What was never awaited is collected here, and not in the middle of another test."""
     yield
     gc.collect()

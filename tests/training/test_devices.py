@@ -62,8 +62,8 @@ def nll(workdir):
     return json.loads((workdir / "results.json").read_text())["nll_nats"]
 
 
-def mesh(data, fsdp, tensor):
-    return TRANSFORMER | {"mesh__data": data, "mesh__fsdp": fsdp, "mesh__tensor": tensor}
+def mesh(data, fsdp, tensor, network=TRANSFORMER):
+    return network | {"mesh__data": data, "mesh__fsdp": fsdp, "mesh__tensor": tensor}
 
 
 def assert_like(workdir, other, steps=None):
@@ -72,15 +72,26 @@ def assert_like(workdir, other, steps=None):
         np.testing.assert_allclose(nll(workdir), nll(other), rtol=2e-5)
 
 
-def test_eight_devices_train_like_one_and_a_sharded_run_moves_to_one(tmp_path):
-    one, data, sharded = (tmp_path / name for name in ("one", "data", "sharded"))
-    eight = start(8, (mesh(8, 1, 1), data), (mesh(2, 2, 2) | {"train__steps": 3}, sharded))
+@pytest.mark.parametrize(
+    "network", [MADE, pytest.param(TRANSFORMER, marks=pytest.mark.slow)], ids=["made", "transformer"]
+)
+def test_a_run_that_is_sharded_over_eight_devices_moves_to_one(tmp_path, network):
+    one, sharded = (tmp_path / name for name in ("one", "sharded"))
+    eight = start(8, (mesh(2, 2, 2, network) | {"train__steps": 3}, sharded))
+    train_all((network, one))
+    finish(eight)
+    assert_like(sharded, one, steps=3)
+    train_all((network, sharded))
+    assert_like(sharded, one)
+
+
+@pytest.mark.slow
+def test_eight_devices_train_like_one(tmp_path):
+    one, data = tmp_path / "one", tmp_path / "data"
+    eight = start(8, (mesh(8, 1, 1), data))
     train_all((TRANSFORMER, one))
     finish(eight)
     assert_like(data, one)
-    assert_like(sharded, one, steps=3)
-    train_all((TRANSFORMER, sharded))
-    assert_like(sharded, one)
 
 
 @pytest.mark.slow

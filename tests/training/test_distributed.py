@@ -155,7 +155,11 @@ def test_processes_and_tasks_of_slurm():
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"), [(0, "some of them have not come"), (1, "the first one does not answer")]
+    ("number", "reason"),
+    [
+        (0, "some of them have not come"),
+        pytest.param(1, "the first one does not answer", marks=pytest.mark.slow),
+    ],
 )
 def test_processes_that_do_not_come_are_named_at_once_and_in_the_end(number, reason, repository):
     with socket.socket() as free:

@@ -65,6 +65,7 @@ def test_kill_9_at_any_moment(tmp_path, kills):
     assert all(path.name.isdigit() for path in latest_store(killed).directory.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signals_save_and_exit_cleanly(tmp_path, number):
     process = start_and_wait(tmp_path, 2)

@@ -55,16 +55,19 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("name", SOURCES)
+#: Any rows with masks and contexts; the others are slow.
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("labels", "plain"))) for n in SOURCES]
+)
 def test_both_feeds_give_the_same_rows_however_steps_are_grouped(name):
-    source, seen = SOURCES[name](), {}
+    source, seen, batch_of = SOURCES[name](), {}, jax.jit(lambda c, k: c.batch(k))
     for on_device in (True, False):
         feed = make_feed(source, make_mesh(), seed=3, batch_size=6, max_steps=4, on_device=on_device)
         for groups in ((4, 3), (1, 2, 4)):
             batches, step = [], 0
             for n in groups:
                 chunk = feed.chunk(step, n)
-                batches += [jax.jit(lambda c, k: c.batch(k))(chunk, k) for k in range(n)]
+                batches += [batch_of(chunk, k) for k in range(n)]
                 step += n
             seen[on_device, groups] = batches
     first, *others = seen.values()
@@ -117,7 +120,7 @@ def test_what_goes_wrong_in_reading_ahead_is_told_when_its_turn_comes():
 
 def test_evaluation_reads_ahead_and_tells_what_goes_wrong():
     setup = build(tiny_config())
-    params = setup.model.init(jax.random.key(0))
+    params = jax.jit(setup.model.init)(jax.random.key(0))
 
     def score(source):
         dataset = dataclasses.replace(setup.dataset, splits={"test": source})
@@ -153,11 +156,17 @@ def test_a_run_that_reads_ahead_ends_its_thread_and_goes_on_bit_for_bit(tmp_path
     monkeypatch.undo()
     assert train(build(tiny_config(**changes)), tmp_path / "cut").status == "finished"
     assert_same_bits(state(tmp_path / "cut"), state(tmp_path / "whole"))
-    patient = tiny_config(**changes, train__steps=90, train__patience=1, optimizer__learning_rate=1e-12)
-    assert train(build(patient), tmp_path / "patient").step < 90
+
+
+@pytest.mark.slow
+def test_a_run_out_of_patience_ends_its_thread(tmp_path):
+    changes = {"train__data_on_device": False, "train__log_every": 12, "train__patience": 1}
+    patient = tiny_config(**changes, train__steps=90, optimizer__learning_rate=1e-12)
+    assert train(build(patient), tmp_path).step < 90
     assert not threads()
 
 
+@pytest.mark.slow
 def test_rows_are_split_over_devices():
     finish(
         run_python(
@@ -165,7 +174,6 @@ def test_rows_are_split_over_devices():
 import jax, numpy as np
 from arjax.data import make_dataset
 from arjax.training.feed import make_feed
-from arjax.evaluation.likelihood import Evaluator
 from arjax.parallel.sharding import make_mesh
 source = make_dataset("digits").splits["train"]
 whole = None

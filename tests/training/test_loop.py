@@ -95,7 +95,10 @@ def test_parameters_that_become_the_best_while_others_are_read(straight, tmp_pat
     assert step == 12 and "value" in about
 
 
-@pytest.mark.parametrize("first", [0, 5, 6], ids=["before the first step", "between pauses", "at a pause"])
+STOPS = {0: "before the first step", 5: "between pauses", 6: "at a pause"}
+
+
+@pytest.mark.parametrize("first", [pytest.param(n, marks=[pytest.mark.slow] * (n != 5), id=STOPS[n]) for n in STOPS])
 def test_resuming_changes_no_bit(straight, tmp_path, monkeypatch, first):
     stop_at(monkeypatch, first)
     outcome = train(build(tiny_config(train__steps_per_dispatch=1)), tmp_path)
@@ -122,11 +125,13 @@ def test_the_last_validation_is_printed_with_its_step(tmp_path, capsys):
     assert "step 2/2 (100%)  validation " in out and out.count(")  validation ") == 3
 
 
+@pytest.mark.slow
 def test_grouping_and_feed_change_no_bit(straight, tmp_path):
     train(build(tiny_config(train__steps_per_dispatch=5, train__log_every=2)), tmp_path)
     assert_same_bits(final_state(tmp_path)[1], final_state(straight[0])[1])
 
 
+@pytest.mark.slow
 def test_host_feed_trains_the_same(straight, tmp_path):
     outcome = train(build(tiny_config(train__data_on_device=False)), tmp_path)
     assert outcome.results["nll_nats"] == pytest.approx(straight[1].results["nll_nats"], rel=1e-6)

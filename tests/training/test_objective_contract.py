@@ -112,6 +112,7 @@ def test_a_run_with_it_resumes_bit_for_bit(changes, straight, tmp_path, monkeypa
     assert metrics(tmp_path) == metrics(straight)
 
 
+@pytest.mark.slow
 def test_a_companion_must_stay_what_it_was(changes, straight, teacher, tmp_path):
     shutil.copytree(straight, tmp_path / "run")
     shutil.copytree(teacher, tmp_path / "teacher")
@@ -141,8 +142,8 @@ def uneven():
     return uneven_case()
 
 
-@pytest.mark.parametrize("accumulate", [2, 8])
-@pytest.mark.parametrize("objective", ["teacher_forcing", "tracked"])
+@pytest.mark.parametrize("accumulate", [pytest.param(2, marks=pytest.mark.slow), 8])
+@pytest.mark.parametrize("objective", [pytest.param("teacher_forcing", marks=pytest.mark.slow), "tracked"])
 def test_accumulated_gradients_are_those_of_the_larger_batch(uneven, objective, accumulate):
     recipe, params, batch = uneven
     own = Own({"level": jnp.float32(50.0)}, {"baseline": jnp.zeros(())}) if objective == "tracked" else Own()

@@ -75,7 +75,8 @@ def test_first_step_with_a_loss_that_is_not_finite_is_remembered(setup, feed):
     recipe = dataclasses.replace(setup.recipe, objective=Doubling(), optimizer=double, ema_decay=0.0)
     state = TrainState(step=jnp.int32(0), params={"w": jnp.float32(3e8)}, opt_state=(), ema={})
     tally = zero_tally(recipe, state, feed.chunk(0, 1))
-    _, tally = train_chunk(recipe, state, tally, feed.chunk(0, 6), jnp.int32(6), jax.random.key(0))
+    step = jax.jit(functools.partial(train_chunk, recipe))
+    _, tally = step(state, tally, feed.chunk(0, 6), jnp.int32(6), jax.random.key(0))
     assert int(tally.bad_step) == 3
 
 
