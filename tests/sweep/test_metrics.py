@@ -57,8 +57,6 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     truths = {name for name in SCORES if name.startswith(("truth_", "excess_"))}  # of data of a known distribution
     further = {*steps, *latent, *terms, *answers, *truths}
     numbers |= {f"{split}{name}" for name in further for split in ("", "validation_")}
-        f"{split}{name}" for name in {*steps, *latent, *terms, *answers, *truths} for split in ("", "validation_")
-    }
     assert numbers | {*OF_EXPOSURE} == {*SCORES, *OF_A_RUN}
     (line,) = (line for line in read_metrics(tmp_path) if "validation/nll_nats" in line)
     told = {name.replace("validation/", "validation_"): value for name, value in line.items() if "valid" in name}
