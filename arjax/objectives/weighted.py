@@ -78,18 +78,13 @@ class Weighted(Objective):
 
     def optimizer(self) -> optax.GradientTransformation:
         """Each trains its own parameters."""
-        rules = {str(i): part for i, part in enumerate(self.parts)}
+        able = [(i, part) for i, part in enumerate(self.parts) if type(part).optimizer is not Objective.optimizer]
 
-        def labels(params: Mapping[str, Any]) -> dict[str, str]:
-            return {number: number for number in params}
+        def labels(params: Any) -> dict[str, str]:
+            # optax.tree_utils.tree_map_params asks for a state without parameters
+            return {number: number for number in params} if isinstance(params, Mapping) else {}
 
-        def make(params: Mapping[str, Any]) -> optax.GradientTransformation:
-            return optax.partition({number: rules[number].optimizer() for number in params}, labels)
-
-        return optax.GradientTransformation(
-            lambda params: make(params).init(params),
-            lambda updates, state, params=None: make(updates).update(updates, state, params),
-        )
+        return optax.partition({str(i): part.optimizer() for i, part in able}, labels)
 
     def report(self, own: Own) -> Mapping[str, Any]:
         """All their entries."""

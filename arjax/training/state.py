@@ -106,8 +106,12 @@ def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[
     """Sharding of every leaf of a (real or abstract) state: moments and averages have that of their parameter."""
 
     def moments(optimizer: optax.GradientTransformation, opt_state: Any, params: Any) -> Any:
+        def of_parameter(moment: Any, sharding: Any) -> Any:
+            return moment if isinstance(moment, optax.MaskedNode) else sharding  # of another part of the optimizer
+
         other = {"transform_non_params": lambda _: replicated(mesh)}
-        return optax.tree_utils.tree_map_params(optimizer, lambda _, sharding: sharding, opt_state, params, **other)
+        other["is_leaf"] = lambda leaf: isinstance(leaf, optax.MaskedNode)
+        return optax.tree_utils.tree_map_params(optimizer, of_parameter, opt_state, params, **other)
 
     params, own = param_shardings(state.params, mesh, rules), {}
     if state.own:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from arjax.config import base_config, dataset_config, network_config
+from arjax.config.build import build
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -347,6 +349,18 @@ def test_weighted_keeps_parameters_of_its_objectives():
         model, model.init(jax.random.key(1)), own, Batch(random_x(TOKENS, 4)), Step(jax.random.key(2))
     )
     assert len(loss.terms) == 3 and set(loss.metrics.means) == {"1/order_nats"}
+
+
+def test_weighted_objectives_with_parameters_have_a_train_state_with_shardings():
+    config = base_config()
+    config.dataset = dataset_config("markov_chain", levels=3, length=4, num_examples=64)
+    config.network, config.model.orders = network_config("made", hidden_sizes=(4,)), "uniform"
+    config.train.steps = 1
+    config.objective = (
+        "weighted(of=('learned_order', 'order_agnostic', 'learned_order(learning_rate=0.1)'), weights=(1, 1, 1))"
+    )
+    own = build(config).abstract_state.own
+    assert set(own.params) == {"0", "2"} and all(leaf.sharding for leaf in jax.tree.leaves(own))
 
 
 @pytest.mark.parametrize(
