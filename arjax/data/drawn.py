@@ -54,7 +54,8 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
     model = need_steps(other.model, "the data set 'drawn'")
     if model.context_spec:
         raise UserError(f"the run in {run} has a context, and 'drawn' draws from models without one")
-    truth, splits = Truth(model, other.params), {}
+    # of all orders that it was trained on, its own alone is that of the draws
+    truth, splits = Truth(dataclasses.replace(model, orders=None), other.params), {}
     for i, split in enumerate(SPLITS):
         splits[split] = DrawnSource(truth, num_examples // (4 if i else 1), jax.random.fold_in(jax.random.key(seed), i))
         if jax.process_count() > 1:

@@ -73,6 +73,14 @@ def test_draws_follow_the_model_and_do_not_depend_on_their_number():
     assert not (np.abs(counts - 4096 * p[::-1]) < 5 * np.sqrt(4096 * p[::-1]) + 1).all()  # it can fail
 
 
+def test_of_a_model_of_many_orders_the_truth_is_in_the_order_of_its_draws():
+    model = make_model(EVENT, "masked_transformer", orders="uniform", width=8, num_heads=2, num_layers=1)
+    other = types.SimpleNamespace(model=model, params={}, dataset=other_run().dataset)
+    truth = make_dataset("drawn", run="x", open_run=lambda _: other).truth.model
+    assert truth.orders is None
+    np.testing.assert_array_equal(truth.factorization.order, model.factorization.order)
+
+
 def test_what_is_no_truth_is_refused():
     with pytest.raises(UserError, match="needs the option 'run'"):
         make_dataset("drawn")
