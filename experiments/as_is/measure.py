@@ -102,7 +102,8 @@ def reached(workdir: Path, length: int, name: str, seconds: float, seconds_per_s
 
 def draw_picture(path: Path, gradients: Sequence[dict[str, str]]) -> None:
     """Variance, seconds and memory of a gradient against the length."""
-    figure, axes = figures.row_of_axes(3)
+    figure = figures.new_figure(13.0, 3.6)
+    axes = figures.row_of_axes(figure, 3)
     labels = {"relative_variance": "variance / squared norm", "seconds": "seconds", "temporary_bytes": "bytes"}
     for axis, (column, label) in zip(axes, labels.items(), strict=True):
         for name in OBJECTIVES:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 
 from arjax.reporting.exposure import Z, exposure_figure
@@ -44,3 +47,14 @@ def test_texts_of_the_model_stand_beside_those_of_the_data():
     given |= {"judge_data": np.zeros(0), "judge_data_stderr": np.zeros(0)}
     given |= curves(4, "forward_own", "forward_data", "excess")
     assert [len(axis.lines) for axis in exposure_figure(given).axes] == [2, 2, 1]
+
+
+def test_the_study_of_gradients_draws_its_picture(tmp_path):
+    path = Path(__file__).resolve().parents[2] / "experiments/as_is/measure.py"
+    spec = importlib.util.spec_from_file_location("measure_as_is", path)
+    study = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(study)
+    numbers = {"relative_variance": "0.5", "seconds": "0.1", "temporary_bytes": "100"}
+    rows = [{"length": length, "objective": name} | numbers for length in (4, 8) for name in study.OBJECTIVES]
+    study.draw_picture(tmp_path / "gradients.png", rows)
+    assert (tmp_path / "gradients.png").stat().st_size > 1000
