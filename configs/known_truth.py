@@ -27,11 +27,15 @@ DATA = {
 
 
 def get_config(arg=""):
-    """`data`: hidden_markov, markov_chain, or drawn from the run in `run`; `network`: a name in `RECIPES`; `smoke`."""
-    arg = parse_arg(arg, data=pick(DATA, "hidden_markov"), network=pick(RECIPES, "gru"), run="", smoke=False)
+    """`data`: hidden_markov, markov_chain, or drawn from the run in `run`; `network`: a name in `RECIPES`; `smoke`.
+
+    `length`: tokens of a sequence, of data that are not drawn from a run.
+    """
+    data, network = pick(DATA, "hidden_markov"), pick(RECIPES, "gru")
+    arg = parse_arg(arg, data=data, network=network, run="", length=64, smoke=False)
     options, learning_rate = RECIPES[arg.network]
     config = base_config()
-    more = {"run": arg.run} if arg.data == "drawn" else {"length": 12 if arg.smoke else 64}
+    more = {"run": arg.run} if arg.data == "drawn" else {"length": 12 if arg.smoke else arg.length}
     config.dataset = dataset_config(arg.data, num_examples=80 if arg.smoke else 20_000, **DATA[arg.data], **more)
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=100)

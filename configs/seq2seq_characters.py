@@ -33,7 +33,9 @@ def get_config(arg=""):
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)
     if arg.network == "seq2seq_lstm":
         config.network.reverse_source = arg.reverse
-    config.optimizer.update(name="adam", learning_rate=learning_rate, schedule="cosine", warmup_steps=100, clip_norm=1.0)
+    config.optimizer.update(
+        name="adam", learning_rate=learning_rate, schedule="cosine", warmup_steps=100, clip_norm=1.0
+    )
     config.train.update(steps=steps, batch_size=64, steps_per_dispatch=50, ema_decay=0.99)
     config.train.update(log_every=250, eval_every=500, checkpoint_every=500)
     config.evaluate.batch_size = 512

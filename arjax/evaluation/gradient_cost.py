@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 from typing import Any
 
@@ -76,30 +77,36 @@ def gradient_cost(
     objective.check(model)
     own = objective.init(model, jax.random.fold_in(key, 0)) if own is None else own
     keys = jax.random.split(jax.random.fold_in(key, 1), num)
-    done = jnp.float32(progress)
-
-    def gradient(model: Model, params: Any, own: Own, batch: Batch, companions: Any, key: jax.Array) -> Any:
-        step = Step(key, done, companions)
-        return jax.value_and_grad(lambda params: objective.loss(model, params, own, batch, step).value)(params)
-
-    arguments = (model, params, own, jax.tree.map(jnp.asarray, batch), dict(companions or {}))
-    program = jax.jit(gradient).lower(*arguments, keys[0]).compile()
-    memory = program.memory_analysis()
+    arguments = (model, params, own, jax.tree.map(jnp.asarray, batch), jnp.float32(progress), dict(companions or {}))
+    program = jax.jit(functools.partial(_gradient, objective)).lower(*arguments, keys[0]).compile()
     seconds = time_in_turns({"step": lambda: program(*arguments, keys[0])}, rounds, min_seconds)["step"]
-
     mean, spread = jax.tree.map(jnp.zeros_like, params), jnp.float32(0.0)
     for n, one in enumerate(keys):
-        mean, spread = _include(mean, spread, program(*arguments, one)[1], n)
+        mean, spread = _include(mean, spread, program(*arguments, one), n)
     variance = float(spread) / (num - 1)
     squared_norm = float(_dot(mean, mean)) - variance / num
-    return GradientCost(
-        variance=variance,
-        squared_norm=squared_norm,
-        relative_variance=variance / squared_norm if squared_norm > 0 else float("inf"),
-        seconds=statistics.median(seconds),
-        temporary_bytes=-1 if memory is None else memory.temp_size_in_bytes,
-        num=num,
-    )
+    relative = variance / squared_norm if squared_norm > 0 else float("inf")
+    return GradientCost(variance, squared_norm, relative, statistics.median(seconds), _temporaries(program), num)
+
+
+def _gradient(
+    objective: Objective,
+    model: Model,
+    params: Any,
+    own: Own,
+    batch: Batch,
+    progress: jax.Array,
+    companions: Companions,
+    key: jax.Array,
+) -> Any:
+    step = Step(key, progress, companions)
+    return jax.grad(lambda params: objective.loss(model, params, own, batch, step).value)(params)
+
+
+def _temporaries(program: Any) -> int:
+    """The bytes of the temporaries of a compiled program; -1 where the backend does not say."""
+    memory = program.memory_analysis()
+    return -1 if memory is None else memory.temp_size_in_bytes
 
 
 @jax.jit

@@ -37,6 +37,8 @@ def describe_scores(scores: Mapping[str, Any], bits: bool = True) -> str:
     if "chain_bound_nats" in scores:
         bound = _with_stderr(scores["chain_bound_nats"], scores["chain_bound_stderr"], "nats")
         parts.append(f"at most {bound} from {scores['chain_bound_steps']} steps (bound)")
+    if "excess_nats" in scores:
+        parts.append(f"{_with_stderr(scores['excess_nats'], scores['excess_stderr'], 'nats')} above the truth")
     parts += _of_exposure(scores)
     for name, unit in UNITS.items():
         if name in scores and (bits or name != "bits_per_dim"):

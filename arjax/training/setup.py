@@ -14,9 +14,10 @@ import optax
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
-from arjax.data import Dataset
+from arjax.data import Dataset, Truth
 from arjax.evaluation.bounds import sampled_scores
 from arjax.evaluation.k_steps import k_step_scores
+from arjax.evaluation.truths import truth_scores
 from arjax.models import Model
 from arjax.objectives import Companion
 from arjax.parallel.sharding import Rule, path_string, replicated
@@ -163,7 +164,9 @@ class Setup:
         return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def further_scores(self, params: Any, split: str) -> dict[str, float]:
-        """The bounds of a split that `evaluate` asks for beside its score: of k steps, of k samples; or none."""
+        """Scores of a split beside that of the model: the bounds that `evaluate` asks for, of k steps and of k samples;
+        that of a known truth; or none.
+        """
         options, found = self.evaluate, {}
         rest = {"batch_size": options.batch_size, "seed": self.seed}
         if options.steps:
@@ -171,6 +174,10 @@ class Setup:
             found |= k_step_scores(self.model, params, self.dataset, split, **rounds, **rest)
         if options.samples:
             found |= sampled_scores(self.model, params, self.dataset, split, samples=options.samples, **rest)
+        if self.dataset.truth is not None:
+            known = self._companion("")
+            truth = Truth(known.model, known.params)
+            found |= truth_scores(self.model, params, truth, self.dataset, split, mesh=self.mesh, **rest)
         return found
 
     def init_state(self, key: jax.Array) -> TrainState:

@@ -1,6 +1,6 @@
 """A noisy pattern, which every estimator can learn: sites are independent, each 1 with the probability .95 or .05.
 
-    arjax --config=experiments/as_is/config.py:length=64 --workdir=runs/pattern --config.objective=as_is
+arjax --config=experiments/as_is/config.py:length=64 --workdir=runs/pattern --config.objective=as_is
 """
 
 import numpy as np

@@ -37,7 +37,17 @@ OBJECTIVES = {
 }
 BATCH, KEYS = 32, 64
 GRADIENTS = ("length", "objective", "relative_variance", "seconds", "temporary_bytes", "device")
-RESULTS = ("length", "objective", "nats_per_site", "stderr", "least_nats_per_site", "steps", "seconds", "seed", "device")
+RESULTS = (
+    "length",
+    "objective",
+    "nats_per_site",
+    "stderr",
+    "least_nats_per_site",
+    "steps",
+    "seconds",
+    "seed",
+    "device",
+)
 
 
 def entropy() -> float:
@@ -68,9 +78,11 @@ def price(workdir: Path, length: int, name: str) -> dict[str, Any]:
     objective = make_objective(OBJECTIVES[name])
     cost = gradient_cost(objective, run.model, run.params, batch, key=jax.random.key(1), num=KEYS, rounds=5)
     found = {"relative_variance": f"{cost.relative_variance:.4g}", "seconds": f"{cost.seconds:.3g}"}
-    return {"length": length, "objective": name, "device": device_name()} | found | {
-        "temporary_bytes": cost.temporary_bytes
-    }
+    return (
+        {"length": length, "objective": name, "device": device_name()}
+        | found
+        | {"temporary_bytes": cost.temporary_bytes}
+    )
 
 
 def reached(workdir: Path, length: int, name: str, seconds: float, seconds_per_step: float) -> dict[str, Any]:

@@ -24,11 +24,13 @@ TRUTHS = {
     "lstm": "LSTM of Shakespeare",
 }
 ROLLOUTS, LENGTH = 2000, 256
+#: The LSTM reads windows of that length, and is larger than its students.
+TRUTH = {"dataset.length": LENGTH, "dataset.eval_stride": LENGTH // 2, "network.hidden_size": 128, "train.steps": 1000}
 
 
 def get_sweep(arg="runs/exposure_bias"):
     """The truth that is a network first, then a row for each truth, student and regime. `arg`: the workdir."""
-    rows = [Run("truth", "configs/tiny_shakespeare.py:network=lstm", model="LSTM, the truth", listed=False)]
+    rows = [Run("truth", "configs/tiny_shakespeare.py:network=lstm", TRUTH, model="LSTM, the truth", listed=False)]
     for truth, words in TRUTHS.items():
         data = f"drawn,run={arg}/truth" if truth == "lstm" else f"{truth},length={LENGTH}"
         for student, name in STUDENTS.items():

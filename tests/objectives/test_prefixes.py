@@ -106,6 +106,18 @@ def test_a_coin_for_each_value_and_masked_values_stay():
     assert np.abs(pairs).max() < 5 / 2000**0.5
 
 
+def test_noise_has_its_rate():
+    for event, changed in ((TOKENS, 0.3 * 2 / 3), (EventSpec((6,), (), "real"), None)):
+        model = make_model(event, "made", conditional="gaussian" if changed is None else "", **NETWORKS["made"])
+        batch = Batch(jnp.ones((4000, 6), event.dtype), mask=jnp.ones((4000, 6)).at[:, 0].set(0))
+        inputs = np.asarray(make_objective("input_noise(rate=0.3)").inputs(model, batch, jax.random.key(0)), np.float64)
+        assert (inputs[:, 0] == 1).all()
+        if changed is None:
+            np.testing.assert_allclose((inputs[:, 1:] - 1).std(), 0.3, rtol=0.02)
+        else:
+            np.testing.assert_allclose((inputs[:, 1:] != 1).mean(), changed, atol=4 * (0.16 / 20000) ** 0.5)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_rise_from_0_to_1(name):
     values = np.asarray(SCHEDULES[name](jnp.linspace(0, 1, 11)))

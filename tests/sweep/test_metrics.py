@@ -54,7 +54,9 @@ def test_the_names_of_all_numbers_of_a_run_are_known(tmp_path):
     latent = {name for name in SCORES if name.startswith(("importance_", "chain_bound_")) or name == "active_units"}
     terms = {f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")}  # of bounds
     answers = {f"{name}{number}" for name in MEASURES for number in ("", "_stderr")}  # of data whose sites are answers
-    numbers |= {f"{split}{name}" for name in {*steps, *latent, *terms, *answers} for split in ("", "validation_")}
+    truths = {name for name in SCORES if name.startswith(("truth_", "excess_"))}  # of data of a known distribution
+    further = {*steps, *latent, *terms, *answers, *truths}
+    numbers |= {f"{split}{name}" for name in further for split in ("", "validation_")}
     assert numbers | {*OF_EXPOSURE} == {*SCORES, *OF_A_RUN}
     (line,) = (line for line in read_metrics(tmp_path) if "validation/nll_nats" in line)
     told = {name.replace("validation/", "validation_"): value for name, value in line.items() if "valid" in name}

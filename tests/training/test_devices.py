@@ -94,6 +94,19 @@ def test_eight_devices_train_like_one(tmp_path):
     assert_like(data, one)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "objective",
+    ["scheduled_sampling(final=1)", "scheduled_sampling(passes=0)", "rollout(length=3)", "as_is", "input_noise"],
+)
+def test_objectives_on_own_prefixes_train_on_eight_devices_like_on_one(objective, tmp_path):
+    one, many = tmp_path / "one", tmp_path / "many"
+    eight = start(8, (mesh(2, 2, 2) | {"objective": objective}, many))
+    train_all((TRANSFORMER | {"objective": objective}, one))
+    finish(eight)
+    assert_like(many, one)
+
+
 def free_port():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

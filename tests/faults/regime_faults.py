@@ -1,0 +1,73 @@
+"""Faults of objectives on prefixes that are not those of the data."""
+
+from __future__ import annotations
+
+from fault import Fault
+
+_PREFIXES = "objectives/test_prefixes.py::"
+
+REGIME_FAULTS = (
+    Fault(
+        "passes of scheduled sampling that read the data each time",
+        "objectives/scheduled_sampling.py",
+        "features = model.features(params, inputs, context=batch.context)",
+        "features = model.features(params, batch.x, context=batch.context)",
+        (_PREFIXES + "test_with_all_replaced_the_prefixes_are_the_draws_of_the_naive_sampler",),
+    ),
+    Fault(
+        "scheduled sampling of sites that are not scored",
+        "objectives/prefixes.py",
+        "return batch.mask.reshape(len(batch), -1) > 0",
+        "return batch.mask.reshape(len(batch), -1) >= 0",
+        (_PREFIXES + "test_a_coin_for_each_value_and_masked_values_stay",),
+    ),
+    Fault(
+        "draws in steps that forget the other values",
+        "samplers/prefixes.py",
+        "return carry, where_own(own_BD, steps.fill(canvas, t, features), canvas, model)",
+        "return carry, steps.fill(canvas, t, features)",
+        (_PREFIXES + "test_a_coin_for_each_value_and_masked_values_stay",),
+    ),
+    Fault(
+        "a window of a rollout that is a step too long",
+        "objectives/rollout.py",
+        "(step_D < first + length)",
+        "(step_D <= first + length)",
+        (_PREFIXES + "test_the_window_of_a_rollout_grows",),
+    ),
+    Fault(
+        "a reverse divergence without the entropy of the model",
+        "objectives/rollout.py",
+        "reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1) - jax.lax.stop_gradient(log_p_B)",
+        "reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1)",
+        (_PREFIXES + "test_the_reverse_divergence_of_a_rollout_has_the_enumerated_gradient",),
+    ),
+    Fault(
+        "draws of the recursion with the losses of earlier steps as their signal",
+        "objectives/as_is.py",
+        "jnp.cumsum(nats_SB[::-1], axis=0)[::-1]",
+        "jnp.cumsum(nats_SB, axis=0)",
+        (_PREFIXES + "test_the_score_function_of_as_is_has_the_gradient_of_the_enumerated_mean",),
+    ),
+    Fault(
+        "a straight-through draw without the gradient of its probability",
+        "objectives/as_is.py",
+        "weights_MV = one_hot_MV + prob_MV - jax.lax.stop_gradient(prob_MV)",
+        "weights_MV = one_hot_MV",
+        (_PREFIXES + "test_straight_through_has_the_gradient_of_the_probability",),
+    ),
+    Fault(
+        "noise on half of the inputs that the rate says",
+        "objectives/input_noise.py",
+        "jax.random.bernoulli(coin_key, self.rate, may.shape)",
+        "jax.random.bernoulli(coin_key, self.rate / 2, may.shape)",
+        (_PREFIXES + "test_noise_has_its_rate",),
+    ),
+    Fault(
+        "a sum of objectives without their weights",
+        "objectives/weighted.py",
+        "Mean(weight * term.total, term.count)",
+        "Mean(term.total, term.count)",
+        (_PREFIXES + "test_weighted_objectives_add_up",),
+    ),
+)
