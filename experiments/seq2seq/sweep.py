@@ -21,7 +21,7 @@ REGIMES = {
 
 
 def get_sweep() -> list[Run]:
-    """Section 3.3 of Sutskever, Vinyals & Le (2014): the same model with the source reversed, and not; then attention."""
+    """Section 3.3 of Sutskever, Vinyals & Le (2014): the source reversed, and not; then attention to it."""
     lstms = [
         Run(name, f"{CONFIG}:reverse={reverse}", model=f"seq2seq LSTM, {name} source", metric="nll_nats_per_char")
         for name, reverse in [("reversed", "true"), ("forward", "false")]
