@@ -26,12 +26,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# Programs that run a few times had better compile fast than run fast: without most optimisations, and with fusions
-# written the simpler way where XLA still can. With `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0` they are compiled as
-# those of users are.
+# Programs that run a few times had better compile fast than run fast: without most optimisations, with fusions written
+# the simpler way where XLA still can, in one piece instead of one for each thread, and without the lines of Python that
+# operations come from. With `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0` they are compiled as those of users are.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 if importlib.metadata.version("jaxlib").startswith("0.10."):
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
 import jax
 import jax.monitoring

@@ -64,8 +64,11 @@ def sgd(b1: float = 0.9, weight_decay: float = 0.0, decay_pattern: str = DECAYIN
 
 
 @OPTIMIZERS.register("adagrad")
-def adagrad(initial_accumulator: float = 0.1, eps: float = 1e-7) -> list[Transformation]:
-    """Adagrad (Duchi, Hazan & Singer, 2011): rates fall with the sum of the squared gradients of each parameter."""
+def adagrad(initial_accumulator: float = 0.0, eps: float = 1e-14) -> list[Transformation]:
+    """Adagrad (Duchi, Hazan & Singer, 2011): rates fall with the sum of the squared gradients of each parameter.
+
+    Losses are means over scalars, so gradients may be tiny: the sum begins at 0, and the scale of a loss is no matter.
+    """
     return [optax.scale_by_rss(initial_accumulator, eps)]
 
 

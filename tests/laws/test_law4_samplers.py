@@ -51,6 +51,11 @@ NETWORK_OF = {"parallel": "deep_nade"}
 ONE_OF_ALL = [pytest.param(name, marks=() if name == "cached" else pytest.mark.slow) for name in EXACT]
 
 
+def no_other(network):
+    """`made` alone: the samples of all others are those of the naive sampler, too."""
+    return False
+
+
 def drawn(model, params, key, num, sampler, **options):
     """Samples; skips the test where the sampler cannot draw from the model."""
     try:
@@ -59,7 +64,7 @@ def drawn(model, params, key, num, sampler, **options):
         return pytest.skip(str(error))
 
 
-@each_network(["event", "conditional"], DISCRETE, thorough=ONE_OF_EACH, every=64)
+@each_network(["event", "conditional"], DISCRETE, thorough=ONE_OF_EACH[::3], takes=no_other)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_frequencies_match_probabilities(sampler, network, event, conditional):
     event = EVENTS[event]
@@ -77,7 +82,7 @@ def log_densities(model, params, x, values):
     return model.conditional.log_prob(features, values)
 
 
-@each_network(["conditional"], cases.EACH_REAL, thorough=cases.EACH_REAL[::3], every=64)
+@each_network(["conditional"], cases.EACH_REAL, thorough=cases.EACH_REAL[::4], takes=no_other)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_real_samples_follow_the_densities(sampler, network, conditional):
     """The conditional distribution function of each site, at its sample, is uniform (Rosenblatt, 1952)."""
@@ -112,7 +117,7 @@ def test_same_samples_as_naive(network, event, partition):
 SEVERAL_STEPS = ("fixed_point", "fixed_point(window=3)", "speculative(window=3, draft='counts(order=1)')")
 
 
-@each_network(["event", "partition"], cases.STRUCTURES, thorough=cases.STRUCTURES[::8], every=64)
+@each_network(["event", "partition"], cases.STRUCTURES, thorough=cases.STRUCTURES[::8], takes=no_other)
 @pytest.mark.parametrize("sampler", SEVERAL_STEPS)
 def test_several_steps_at_once_give_the_samples_of_naive(sampler, network, event, partition):
     """Under all orders of the slow suite; free, and given the first steps."""
@@ -183,7 +188,7 @@ def test_the_naive_sampler_passes_over_what_it_drew(network, event, partition):
         check_draw(model, params, keys, x, np.zeros(model.event.num_sites, bool))
 
 
-@each_network([], [()], every=64)
+@each_network([], [()], takes=no_other)
 @pytest.mark.parametrize("sampler", ONE_OF_ALL)
 def test_clamped_sites_condition_exactly(sampler, network):
     event = EventSpec((2, 2))
@@ -202,7 +207,7 @@ def test_clamped_sites_condition_exactly(sampler, network):
     assert chi_square(samples, event, log_prob) > LEAST_P
 
 
-@pytest.mark.parametrize("sampler", OTHERS)
+@pytest.mark.parametrize("sampler", [pytest.param(s, marks=[pytest.mark.slow] * (s != "parallel")) for s in OTHERS])
 def test_what_samplers_keep_that_do_not_follow_the_model(sampler):
     """Observed sites, own keys, true statistics; real values or blocks they may refuse."""
     kept = check_sampler(sampler, network=NETWORK_OF.get(sampler, "made"))

@@ -10,8 +10,8 @@ import pytest
 from arjax.networks import NETWORKS
 
 #: Gradients of our own stand in convolutions (`conv_nade` has the same as `pixelcnn`), in recurrences (`lstm` the same
-#: as `gru`) and in the scans of convolutional LSTMs; these are slow.
-OWN_GRADIENTS = ("gru", "pixelcnn")
+#: as `gru`) and in the scans of convolutional LSTMs; all but one are slow.
+OWN_GRADIENTS = ("gru",)
 FIRST = [name if name in OWN_GRADIENTS else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS.names()]
 
 

@@ -36,7 +36,7 @@ MODELS = {
     "dilated": ("wavenet", LINE, {"kernel_size": 3, "num_layers": 3, "dilation_cycle": 3}),
 }
 #: One way to attend of each family; law 3 extends all of them over short sequences.
-FAST = ("blocks in a ring", "strided, split", "segments of blocks", "dilated")
+FAST = ("blocks in a ring", "segments of blocks", "dilated")
 CUT_ROUNDS = ROUNDS * WINDOW  # what one example may read in all
 
 

@@ -110,6 +110,7 @@ def test_the_coarse_picture_comes_from_a_network_of_its_own():
     np.testing.assert_allclose(features, expected.reshape(features.shape), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_scales_that_share_are_one_network_on_pictures_of_two_sizes():
     """All scales but the coarsest: the same weights, whatever the size of the picture."""
     choice = {"ordering": "multiscale(levels=2)", "levels": 2, "num_layers": 1, "upsample_layers": 1}

@@ -149,6 +149,7 @@ def test_limits_restrict_every_site(raster, sampler):
         np.testing.assert_array_equal(model.sample(params, KEY, 5, sampler=sampler, **one), cold)
 
 
+@pytest.mark.slow
 @each_sampler
 def test_top_k_reaches_the_entries_of_nested_values(sampler):
     event = EventSpec((2,), (3,), "tokens", 4)

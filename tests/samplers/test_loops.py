@@ -74,7 +74,7 @@ def test_loops_give_the_features_of_the_parallel_form(network, partition, num):
     """From the first step on, and from any other after a prompt."""
     frames = ContextSpec(frames=EventSpec((3,), (2,), "real"))
     of_order = {"ordering": "random(seed=4)", "partition": partition, "context": frames}
-    model = make_model(LINE, network, **of_order, width=16, num_layers=2, **GROWING[network])
+    model = make_model(LINE, network, **of_order, width=16, num_layers=1, **GROWING[network])
     model = with_room(model, 1 if num > 1 else 2)
     params, x = cases.params_of(model), cases.random_x(LINE, num)
     context = cases.random_context(frames, num)

@@ -8,7 +8,7 @@ import jax
 import law_cases as cases
 import numpy as np
 import pytest
-from families import DISTINCT, fast_for
+from families import FEW, fast_for
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
@@ -58,7 +58,7 @@ def test_a_prompt_of_any_length_gives_the_values_of_the_naive_sampler(network, p
     assert run._cache_size() == size
 
 
-@pytest.mark.parametrize("network", fast_for(DISTINCT))
+@pytest.mark.parametrize("network", fast_for(FEW))
 def test_the_carry_of_one_example_can_serve_all(network):
     """What is left of a prompt that all share is broadcast: no leaf of a carry folds the examples into another axis."""
     model = cases.supported_model(network, cases.EVENTS["tokens"], "raster", "sites")
@@ -75,7 +75,7 @@ def test_the_carry_of_one_example_can_serve_all(network):
 
 def test_a_prompt_that_all_examples_share_is_read_once(monkeypatch):
     """In a context, too; where the examples have contexts of their own, it is read for each."""
-    model = make_model(LINE, "causal_conv", context=ContextSpec("label", 3), hidden_size=4)
+    model = make_model(LINE, "causal_conv", context=ContextSpec("label", 3), hidden_size=4, num_layers=1)
     params, given, read = cases.gentle_params_of(model), cases.random_x(LINE, 4), []
     extend = type(model.network).extend
 

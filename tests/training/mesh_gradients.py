@@ -10,14 +10,19 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
-from arjax.models import AutoregressiveModel, make_model
+from arjax.models import MODEL_KINDS, Model, make_any_model, make_model
 from arjax.networks import NETWORKS
+from arjax.objectives import Own, Step, make_objective
 from arjax.parallel.sharding import Rule, batch_sharding, make_mesh, param_shardings, path_string, replicated
+from arjax.testing.examples import random_context, random_x
 
 MESHES = ((8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (4, 1, 2), (1, 4, 2), (2, 4, 1))
 #: The networks' own small sizes, which some axes divide and others do not, and widths that all meshes divide.
@@ -48,8 +53,14 @@ class Deviation:
     leaf: str
 
 
-def small_model(network: str, size: str | int) -> AutoregressiveModel:
-    """A network with all widths of that size, on a small image in an order that it supports."""
+def small_model(network: str, size: str | int) -> Model:
+    """A network with all widths of that size, on a small image in an order that it supports. For `kind/name`, a small
+    model of that kind.
+    """
+    if "/" in network:
+        kind, name = network.split("/")
+        small = MODEL_KINDS.get(kind).small[name]
+        return make_any_model(small.event, small.choice, context=small.context)
     options = dict(NETWORKS.get(network).SMALL)
     if size != "small":
         for name in _WIDTHS & options.keys():
@@ -59,26 +70,34 @@ def small_model(network: str, size: str | int) -> AutoregressiveModel:
 
 
 def deviations(
-    model: AutoregressiveModel, meshes: Sequence[tuple[int, int, int]] = MESHES, rules: Sequence[Rule] = ()
+    model: Model,
+    meshes: Sequence[tuple[int, int, int]] = MESHES,
+    rules: Sequence[Rule] = (),
+    objective: str = "teacher_forcing",
 ) -> Iterator[Deviation]:
-    """Compares the gradient of the mean log-likelihood of one random batch on each mesh."""
-    x = np.random.default_rng(0).integers(0, EVENT.num_levels, (BATCH, *EVENT.shape)).astype(np.int32)
+    """Compares the gradient of an objective for one random batch on each mesh; of discrete latents take another."""
+    trained, key = make_objective(objective), jax.random.key(3)
+    batch = Batch(random_x(model.event, BATCH), random_context(model.context_spec, BATCH) or {})
     params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
-    gradient = jax.value_and_grad(lambda params, x: -model.log_prob(params, x).mean())
-    right_loss, right = jax.tree.map(np.asarray, jax.jit(gradient)(params, x))
+
+    def loss(params: Any, batch: Batch) -> jax.Array:
+        return trained.loss(model, params, Own(), batch, Step(key, jnp.float32(0.5))).value
+
+    gradient = jax.value_and_grad(loss)
+    right_loss, right = jax.tree.map(np.asarray, jax.jit(gradient)(params, batch))
     floor = FLOOR * max(np.abs(leaf).max() for leaf in jax.tree.leaves(right))
     for sizes in meshes:
         mesh = make_mesh(*sizes)
         placed = param_shardings(params, mesh, rules)
         on_mesh = jax.jit(gradient, out_shardings=(replicated(mesh), placed))
-        loss, found = on_mesh(jax.device_put(params, placed), jax.device_put(x, batch_sharding(mesh)))
+        loss_there, found = on_mesh(jax.device_put(params, placed), jax.device_put(batch, batch_sharding(mesh)))
         worst = max(
             (float(np.abs(np.asarray(leaf) - true).max() / max(np.abs(true).max(), floor)), path_string(path))
             for (path, true), leaf in zip(
                 jax.tree_util.tree_leaves_with_path(right), jax.tree.leaves(found), strict=True
             )
         )
-        yield Deviation(sizes, abs(float(loss) / float(right_loss) - 1), *worst)
+        yield Deviation(sizes, abs(float(loss_there) / float(right_loss) - 1), *worst)
 
 
 if __name__ == "__main__":

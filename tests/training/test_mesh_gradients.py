@@ -7,14 +7,15 @@ import pytest
 from loop_helpers import finish, run_python
 from mesh_gradients import MESHES, SIZES
 
+from arjax.models import MODEL_KINDS
 from arjax.networks import NETWORKS
 from arjax.parallel.sharding import COLUMNS, DEFAULT_RULES, ROWS
 
 GRADIENTS = """
 import dataclasses, json, jax
 from mesh_gradients import deviations, small_model
-for network, size, meshes in json.loads({cases!r}):
-    for found in deviations(small_model(network, size), meshes):
+for network, size, meshes, *objective in json.loads({cases!r}):
+    for found in deviations(small_model(network, size), meshes, (), *objective):
         print("found", json.dumps([network, size, dataclasses.asdict(found)]))
 """
 
@@ -66,7 +67,7 @@ def check_gradients(cases):
     process = run_python(GRADIENTS.format(cases=json.dumps(cases)), 8, TF_CPP_MIN_LOG_LEVEL="3", XLA_FLAGS=flags)
     output = finish(process, timeout=1200)
     found = [json.loads(line.removeprefix("found ")) for line in output.splitlines() if line.startswith("found ")]
-    assert len(found) == sum(len(meshes) for *_, meshes in cases)
+    assert len(found) == sum(len(meshes) for _, _, meshes, *_ in cases)
     wrong = [each for each in found if not (each[2]["gradient"] <= 1e-5 and each[2]["loss"] <= 1e-5)]
     assert not wrong, wrong
 
@@ -79,6 +80,22 @@ def test_gradients_of_a_transformer_are_those_of_one_device():
 @pytest.mark.parametrize("network", NETWORKS.names())
 def test_gradients_on_every_mesh_are_those_of_one_device(network):
     check_gradients([[network, size, MESHES] for size in SIZES])
+
+
+KINDS = [f"{kind}/{name}" for kind in MODEL_KINDS.names() for name in MODEL_KINDS.get(kind).small]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_every_kind_of_model_are_those_of_one_device(kind):
+    objective = "elbo(samples=2)" if kind == "latent/binary" else "teacher_forcing"
+    check_gradients([[kind, "small", [(8, 1, 1), (2, 2, 2)], objective]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["scheduled_sampling(final=1)", "rollout(length=8)", "as_is", "input_noise"])
+def test_gradients_on_other_prefixes_are_those_of_one_device(objective):
+    check_gradients([[network, 16, [(2, 2, 2)], objective] for network in ("gru", "transformer")])
 
 
 def test_products_under_the_default_splits_are_right_and_splits_that_would_be_wrong_are_refused():

@@ -95,6 +95,17 @@ def test_mistakes(options, sentence):
         make_optimizer(**{"name": "adam", "learning_rate": 0.1, "total_steps": 10} | options)
 
 
+def test_adagrad_divides_by_the_root_of_all_squares_whatever_the_scale_of_the_loss():
+    gradients = np.array([[3.0, -1.0], [-4.0, 2.0], [0.5, 0.1]])
+    expected = -0.1 * gradients / np.sqrt(np.cumsum(gradients**2, 0))
+    for scale in (1.0, 1e-5):
+        optimizer, params = make_optimizer("adagrad", 0.1, 3), jnp.zeros(2)
+        state = optimizer.init(params)
+        for gradient, right in zip(gradients, expected, strict=True):
+            updates, state = optimizer.update(jnp.asarray(scale * gradient), state, params)
+            np.testing.assert_allclose(updates, right, rtol=1e-3)
+
+
 def test_average_warms_up_then_decays():
     ema, new = {"w": jnp.zeros(())}, {"w": jnp.ones(())}
     np.testing.assert_allclose(average(ema, new, jnp.int32(0), 0.99)["w"], 0.9, rtol=1e-6)
