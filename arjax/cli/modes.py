@@ -42,7 +42,7 @@ def run_evaluate(flags: Flags) -> int:
     from arjax.config.build import build
     from arjax.evaluation.likelihood import Evaluator
     from arjax.reporting.reports import read_report
-    from arjax.training.exposure import measure_exposure, write_exposure
+    from arjax.training.exposure import measure_exposure, open_judge, write_exposure
     from arjax.training.reporter import announce
     from arjax.training.results import cost_of_run, device_name, validation_scores, write_evaluation
     from arjax.training.setup import latest_store, restore_params
@@ -51,6 +51,7 @@ def run_evaluate(flags: Flags) -> int:
     _connect(flags)
     setup = build(config)
     split = config.evaluate.split
+    open_judge(setup)  # a mistake ends here
     known = read_report(flags.workdir) or {}
     params, best_step, about = restore_params(setup, flags.workdir)
     newest = latest_store(flags.workdir).newest()

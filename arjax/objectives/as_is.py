@@ -45,8 +45,9 @@ class AsIs(Objective):
     draws are relaxed, softmax((log p + Gumbel noise) / temperature) (Jang, Gu & Poole, "Categorical Reparameterization
     with Gumbel-Softmax", 2017, equation 2). `pathwise`: real values are functions of features and noise.
 
-    All but `score` go through the steps one after another, forwards and backwards, and keep all carries. The loss is
-    reported as `as_is`, in nats per dimension, and `nll` is that of teacher forcing.
+    All but `score` go through the steps one after another, forwards and backwards, and keep all carries. There is no
+    dropout: draws and losses are those of one network. The loss is reported as `as_is`, in nats per dimension, and
+    `nll` is that of teacher forcing.
 
     Attributes:
       estimator: "score", "straight_through", "gumbel_softmax" or "pathwise".
@@ -89,22 +90,21 @@ class AsIs(Objective):
         """The loss on own prefixes."""
         self.check(model)
         batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
-        draw_key, key = jax.random.split(step.key)
         several = repeated(batch, self.samples)
-        keys_B = jax.random.split(draw_key, len(several))
+        keys_B = jax.random.split(step.key, len(several))
         if self.estimator == "score":
-            value_B = self._by_score_function(model, params, several, keys_B, key)
+            value_B = self._by_score_function(model, params, several, keys_B)
         else:
             value_B = self._through_draws(model, params, several, keys_B)
         nats_B = value_B.reshape(self.samples, len(batch)).mean(0)
         return prefix_loss(model, batch, "as_is", nats_B, teacher_forced(model, params, batch))
 
-    def _by_score_function(self, model, params: Params, batch: Batch, keys_B: jax.Array, key: jax.Array) -> jax.Array:
+    def _by_score_function(self, model, params: Params, batch: Batch, keys_B: jax.Array) -> jax.Array:
         """The loss of each sample, [k B], with the gradient of its mean."""
         frozen, own_BD = jax.lax.stop_gradient(params), replaceable(model, batch)
         drawn = draw_in_steps(model, frozen, keys_B, batch.x, own_BD, example_context(batch))
-        nats_BD = -scored(model, params, batch, drawn, key)
-        log_prob_BD = scored(model, params, batch.replace(x=drawn), drawn, key)
+        nats_BD = -scored(model, params, batch, drawn, None)
+        log_prob_BD = scored(model, params, batch.replace(x=drawn), drawn, None)
         step_D, num_steps = jnp.asarray(model.factorization.step), model.factorization.num_steps
         nats_SB = jax.ops.segment_sum(nats_BD.T, step_D, num_steps)
         after_SB = jnp.cumsum(nats_SB[::-1], axis=0)[::-1] - nats_SB  # of the steps after each

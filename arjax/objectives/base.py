@@ -115,6 +115,9 @@ class Objective:
         """
         return {}
 
+    def check_companions(self, model: Model, companions: Companions) -> None:
+        """Raises `UserError` when the models of `companions` do not fit the model; called before anything compiles."""
+
     def init(self, model: Model, key: jax.Array) -> Own:
         """Parameters and state of the objective before the first step; none by default."""
         return Own()

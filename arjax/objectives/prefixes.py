@@ -45,10 +45,13 @@ def example_context(batch: Batch) -> dict[str, jax.Array] | None:
 
 
 def scored(
-    model: AutoregressiveModel, params: Params, batch: Batch, inputs: jax.Array | None, key: jax.Array
+    model: AutoregressiveModel, params: Params, batch: Batch, inputs: jax.Array | None, key: jax.Array | None
 ) -> jax.Array:
-    """log p(x_i | inputs of earlier steps) of each site in training, float32[B, D]; 0 where it is not scored."""
-    more = {"context": batch.context, "mask": batch.mask, "train": True, "key": key}
+    """log p(x_i | inputs of earlier steps) of each site, float32[B, D]; 0 where it is not scored.
+
+    `key` is that of dropout; None: without it, as draws are, for gradients by the score function.
+    """
+    more = {"context": batch.context, "mask": batch.mask, "train": key is not None, "key": key}
     per_site = model.log_prob_per_site(params, batch.x, inputs=inputs, **more)
     return per_site.reshape(len(batch), -1)
 
@@ -62,16 +65,22 @@ def teacher_forced(model: AutoregressiveModel, params: Params, batch: Batch) -> 
     return likelihood_loss(model.event, batch, log_prob_B).metrics
 
 
-def weighted_mean(model: Model, batch: Batch, value_B: jax.Array) -> Mean:
-    """sum_b w_b value_b / (number of scored scalars)."""
+def weighted_mean(model: Model, batch: Batch, value_B: jax.Array, num_B: jax.Array | None = None) -> Mean:
+    """sum_b w_b value_b / sum_b w_b num_b; by default the latter is the number of scored scalars."""
+    if num_B is None:
+        num = count(model.event, batch)["dims"]
+    else:
+        num = (num_B if batch.weight is None else batch.weight * num_B).sum(dtype=jnp.float32)
     if batch.weight is not None:
         value_B = jnp.where(batch.weight > 0, batch.weight * value_B, 0.0)
-    return Mean(value_B.sum(), count(model.event, batch)["dims"])
+    return Mean(value_B.sum(), num)
 
 
-def prefix_loss(model: Model, batch: Batch, name: str, value_B: jax.Array, metrics: Metrics) -> Loss:
-    """The loss sum_b w_b value_b / (number of scored scalars), reported as `name` beside `metrics`."""
-    loss = weighted_mean(model, batch, value_B)
+def prefix_loss(
+    model: Model, batch: Batch, name: str, value_B: jax.Array, metrics: Metrics, num_B: jax.Array | None = None
+) -> Loss:
+    """The loss that is `weighted_mean`, reported as `name` beside `metrics`."""
+    loss = weighted_mean(model, batch, value_B, num_B)
     means = {name: jax.lax.stop_gradient(loss)}
     return Loss((loss,), dataclasses.replace(metrics, means=means))
 

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel, need_steps
 from arjax.models.base import Model, Params
-from arjax.objectives.base import OBJECTIVES, TRUTH, Companion, Loss, Objective, Own, Step
+from arjax.objectives.base import OBJECTIVES, TRUTH, Companion, Companions, Loss, Objective, Own, Step
 from arjax.objectives.prefixes import (
     check_prefixes,
     check_rate,
@@ -50,7 +51,9 @@ class Rollout(Objective):
     with the baseline of Kool, van Hoof & Welling, 2019).
     `reverse_kl`: log p(window | prefix) - log q(window | prefix), likewise: its mean is KL(p || q).
 
-    The loss is reported as `rollout` per scored scalar, and `nll` is that of teacher forcing.
+    The loss is reported as `rollout`, per scored scalar (`match`: per example with a scored site in the window), and
+    `nll` is that of teacher forcing. The draws, and the losses of `match` and `reverse_kl`, are those of the network
+    without dropout.
 
     Attributes:
       prefix: steps of the data before the window; -1: a random number of them, for each batch.
@@ -102,6 +105,11 @@ class Rollout(Objective):
         if self.target == "match" and not model.event.is_discrete:
             raise UserError("rollout(target='match') counts equal values, and these are real: take data or oracle")
 
+    def check_companions(self, model: Model, companions: Companions) -> None:
+        """Raises `UserError` unless the oracle has the conditionals that the loss reads, see `check_oracle`."""
+        if self.target in OF_ORACLE:
+            check_oracle(model, companions[TRUTH].model, self.target)
+
     def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The loss on windows of own values."""
         self.check(model)
@@ -110,7 +118,7 @@ class Rollout(Objective):
             return self._by_score_function(model, params, batch, step)
         _, inputs, key = self._draw(model, params, batch, step)
         if self.target == "oracle":
-            nats_B = _cross_entropy(model, params, oracle_of(step, model), batch, inputs, key)
+            nats_B = _cross_entropy(model, params, oracle_of(step, model, self.target), batch, inputs, key)
         else:
             nats_B = -scored(model, params, batch, inputs, key).sum(-1)
         return prefix_loss(model, batch, "rollout", nats_B, teacher_forced(model, params, batch))
@@ -135,33 +143,47 @@ class Rollout(Objective):
     def _by_score_function(self, model, params: Params, batch: Batch, step: Step) -> Loss:
         """The negative reward of each window, and the gradient of its mean."""
         several = repeated(batch, self.samples)
-        window_BD, inputs, key = self._draw(model, params, several, step)
+        window_BD, inputs, _ = self._draw(model, params, several, step)
         own_batch = several.replace(x=inputs)
-        log_p_B = jnp.where(window_BD, scored(model, params, own_batch, inputs, key), 0.0).sum(-1)
+        log_p_B = jnp.where(window_BD, scored(model, params, own_batch, inputs, None), 0.0).sum(-1)
         if self.target == "match":
             same_BD = (inputs == several.x).reshape(*window_BD.shape, -1).all(-1)
             reward_B = jnp.where(window_BD, same_BD, 0).sum(-1) / jnp.maximum(window_BD.sum(-1), 1)
-            reward_B = reward_B * model.event.num_dims  # a part of the values, whatever the number of scored scalars
         else:
-            truth = oracle_of(step, model)
+            truth = oracle_of(step, model, self.target)
             more = {"context": several.context, "mask": several.mask}
             log_q = truth.model.log_prob_per_site(truth.params, inputs, **more).reshape(window_BD.shape)
             reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1) - jax.lax.stop_gradient(log_p_B)
         reward_kB = reward_B.reshape(self.samples, len(batch))
         advantage_kB = reward_kB - leave_one_out(reward_kB)
         value_kB = with_score_function(-reward_kB, -advantage_kB, log_p_B.reshape(reward_kB.shape))
-        return prefix_loss(model, batch, "rollout", value_kB.mean(0), teacher_forced(model, params, batch))
+        num = window_BD[: len(batch)].any(-1) if self.target == "match" else None
+        return prefix_loss(model, batch, "rollout", value_kB.mean(0), teacher_forced(model, params, batch), num)
 
 
-def oracle_of(step: Step, model: AutoregressiveModel) -> Companion:
-    """The oracle among the companions of a step; raises `UserError` where there is none, or it has another event."""
+def oracle_of(step: Step, model: AutoregressiveModel, target: str) -> Companion:
+    """The oracle among the companions of a step; raises `UserError` where there is none, or as `check_oracle`."""
     if TRUTH not in step.companions:
         raise UserError("this loss reads the true conditionals: name a run as its oracle, or train on drawn data")
-    truth = step.companions[TRUTH]
-    need_steps(truth.model, "an oracle")
-    if truth.model.event != model.event:
-        raise UserError(f"the oracle is a model of {truth.model.event.in_words}, not of {model.event.in_words}")
-    return truth
+    check_oracle(model, step.companions[TRUTH].model, target)
+    return step.companions[TRUTH]
+
+
+def check_oracle(model: AutoregressiveModel, oracle: Model, target: str) -> None:
+    """Raises `UserError` unless the oracle has conditionals of its own, of the same values in the same order and given
+    the same context; for the target "oracle" as lists of probabilities.
+    """
+    need_steps(oracle, "an oracle")
+    if oracle.event != model.event:
+        raise UserError(f"the oracle is a model of {oracle.event.in_words}, not of {model.event.in_words}")
+    if oracle.context_spec != model.context_spec:
+        raise UserError("the oracle and the model must have the same context")
+    own, other = model.factorization, oracle.factorization
+    traced = any(isinstance(f.step, jax.core.Tracer) for f in (own, other))  # then it has been checked before
+    if not traced and not np.array_equal(own.step, other.step):
+        raise UserError("the oracle knows the conditionals of its own order alone: the model needs that order")
+    if target == "oracle" and not oracle.conditional.has_table:
+        raise UserError("rollout(target='oracle') compares lists of probabilities, which this oracle has not")
 
 
 def _cross_entropy(model, params: Params, truth: Companion, batch: Batch, inputs: jax.Array, key: jax.Array) -> Any:

@@ -12,7 +12,7 @@ import optax
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.base import Model, Params
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, make_objective
+from arjax.objectives.base import OBJECTIVES, Companions, Loss, Objective, Own, Step, make_objective
 from arjax.objectives.metrics import Mean
 
 
@@ -39,7 +39,7 @@ class Weighted(Objective):
             raise UserError(f"the weights of objectives must be above 0, not {self.weights}")
         names = [name for part in self.parts for name in part.companions()]
         if len(set(names)) < len(names):
-            raise UserError("only one of the objectives of weighted may read a model of that name")
+            raise UserError("only one of the objectives of weighted may read the true conditionals")
 
     @property
     def parts(self) -> tuple[Objective, ...]:
@@ -51,6 +51,11 @@ class Weighted(Objective):
         """Whether one of them draws orders."""
         return any(part.NEEDS_ORDERS for part in self.parts)
 
+    @property
+    def DRAWS(self) -> bool:
+        """Whether the loss of one of them depends on draws of the model."""
+        return any(part.DRAWS for part in self.parts)
+
     def check(self, model: Model) -> None:
         """Raises `UserError` when one of them cannot train the model."""
         for part in self.parts:
@@ -59,6 +64,11 @@ class Weighted(Objective):
     def companions(self) -> Mapping[str, str]:
         """The models that they read."""
         return {name: workdir for part in self.parts for name, workdir in part.companions().items()}
+
+    def check_companions(self, model: Model, companions: Companions) -> None:
+        """Raises `UserError` when one of them reads a model that does not fit."""
+        for part in self.parts:
+            part.check_companions(model, companions)
 
     def init(self, model: Model, key: jax.Array) -> Own:
         """Parameters and states by the number of the objective, of those that have some."""

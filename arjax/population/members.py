@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -60,6 +61,9 @@ class Members:
     def begin(self, companions: Companions, state: PopulationState | None) -> PopulationState:
         """The state with which training begins or goes on."""
         self._companions = companions
+        for factorization in self.population.factorizations:
+            member = dataclasses.replace(self.setup.model, factorization=factorization)
+            self.setup.recipe.objective.check_companions(member, companions)
         if state is not None:
             return state
         params, source = None, self.setup.train.init_from

@@ -148,13 +148,19 @@ def shared_setup(config: ConfigDict) -> Setup:
     """The parts that all members of a population have, on one device.
 
     Raises:
-      UserError: a mistake in the config, several orders in each member, a data set without a validation split, or
-        several processes.
+      UserError: a mistake in the config, several orders in each member, a data set without a validation split,
+        further scores that members do not have, or several processes.
     """
     if jax.process_count() > 1:
         raise UserError("a population is trained by one process")
     if config.model.orders:
         raise UserError("a population has one order per member: leave model.orders empty")
+    for name in ("steps", "exposure"):
+        if config.evaluate[name]:
+            raise UserError(
+                f"a population scores the nats of its members alone: leave config.evaluate.{name} at 0, and set it in "
+                "--mode=evaluate of a member"
+            )
     setup = build(config, jax.devices()[:1])
     for split in ("validation", config.evaluate.split):
         if split not in setup.dataset.splits:

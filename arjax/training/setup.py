@@ -148,8 +148,13 @@ class Setup:
         return split()
 
     def trained_companions(self) -> dict[str, Trained]:
-        """The frozen models that the objective reads, by name; raises `UserError` when one cannot be read."""
-        return {name: self._companion(workdir) for name, workdir in self.recipe.objective.companions().items()}
+        """The frozen models that the objective reads, by name; raises `UserError` when one cannot be read, or does not
+        fit the model.
+        """
+        objective = self.recipe.objective
+        found = {name: self._companion(workdir) for name, workdir in objective.companions().items()}
+        objective.check_companions(self.model, {name: trained.companion for name, trained in found.items()})
+        return found
 
     def _companion(self, workdir: str) -> Trained:
         """The run in a folder, or the known truth of the data set for ""."""

@@ -15,7 +15,7 @@ import pytest
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.models.relaxed import relax, relaxed_values
 from arjax.objectives import TRUTH, Companion, Own, Step, make_objective
@@ -202,6 +202,46 @@ def test_matches_of_a_rollout_have_the_enumerated_gradient():
     within(mean, stderr, np.asarray(jax.flatten_util.ravel_pytree(jax.jit(jax.grad(mismatch))(params))[0]))
 
 
+def test_matches_are_a_part_of_the_scored_values_of_the_window():
+    model, params = model_and_params("lstm", BITS, "raster")
+    params = jax.tree.map(jnp.zeros_like, params)  # half of all values match
+    mask = jnp.zeros((1000, 4)).at[:500, 1].set(1)  # the other examples have no scored value
+    batch = Batch(jnp.broadcast_to(DATA, (1000, 4)), mask=mask)
+    objective = make_objective("rollout(prefix=1, length=3, target='match')")
+    value = loss_and_gradient(objective, model, params, batch, jax.random.key(0))[0]
+    np.testing.assert_allclose(value, -0.5, atol=4 * 0.5 / 1000**0.5)
+
+
+def test_an_oracle_has_the_conditionals_that_the_loss_reads():
+    event = EventSpec((4,), (2,), "levels", 3)
+    model = make_model(event, "made", hidden_sizes=(4,))
+    others = {
+        "its own order": make_model(event, "made", hidden_sizes=(4,), ordering="reversed"),
+        "the same context": make_model(event, "made", hidden_sizes=(4,), context=ContextSpec("label", 3)),
+        "lists of probabilities": make_model(event, "made", hidden_sizes=(4,), conditional="mixture_of_products"),
+        "the oracle is a model of": make_model(BITS, "made", hidden_sizes=(4,)),
+    }
+    objective = make_objective("rollout(length=2, target='oracle')")
+    objective.check_companions(model, {TRUTH: Companion(model, {})})
+    for sentence, other in others.items():
+        with pytest.raises(UserError, match=sentence):
+            objective.check_companions(model, {TRUTH: Companion(other, {})})
+
+
+@pytest.mark.parametrize("call", ["as_is", pytest.param("rollout(length=3, target='match')", marks=pytest.mark.slow)])
+def test_the_score_function_is_that_of_the_draws_which_have_no_dropout(call):
+    batch, objective = Batch(jnp.broadcast_to(DATA, (50, 4))), make_objective(call)
+    models = [make_model(BITS, "made", hidden_sizes=(8,), dropout=dropout) for dropout in (0.0, 0.9)]
+    params = random_like(models[0].param_shapes)
+
+    @jax.jit
+    def gradients(params):
+        step = Step(jax.random.key(0))
+        return [jax.grad(lambda p, m=m: objective.loss(m, p, Own(), batch, step).value)(params) for m in models]
+
+    close(*gradients(params))
+
+
 def test_an_oracle_gives_the_cross_entropy_on_the_prefixes_of_the_window(truth):
     model, params = model_and_params("lstm", BITS, "raster")
     objective = make_objective("rollout(prefix=1, length=2, target='oracle')")
@@ -297,6 +337,7 @@ def test_weighted_objectives_add_up():
 def test_weighted_keeps_parameters_of_its_objectives():
     objective = make_objective("weighted(of=('order_agnostic', 'learned_order'), weights=(0.5, 0.5))")
     assert objective.NEEDS_ORDERS and not make_objective("weighted").NEEDS_ORDERS
+    assert make_objective("weighted(of=('rollout',))").DRAWS and not objective.DRAWS
     model = make_model(TOKENS, "made", orders="uniform", **NETWORKS["made"])
     objective.check(model)
     own = objective.init(model, jax.random.key(0))

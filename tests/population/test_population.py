@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from population_cases import small_config
 
+from arjax.config import dataset_config
 from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.population import Population, make_ensemble, train_population
@@ -90,6 +91,24 @@ def test_what_is_no_population_is_refused(orders, seeds, change, sentence):
     config.model.update(**change)
     with pytest.raises(UserError, match=sentence):
         Population(config, orders, seeds)
+
+
+def test_scores_that_members_do_not_have_are_refused():
+    config = small_config()
+    config.evaluate.exposure = 10
+    with pytest.raises(UserError, match=r"leave config\.evaluate\.exposure at 0"):
+        Population(config, ("raster",), (0,))
+
+
+def test_an_oracle_is_that_of_every_order(tmp_path):
+    config = small_config("markov", order=1)
+    config.dataset = dataset_config("markov_chain", levels=3, length=6, num_examples=64)
+    config.objective = "rollout(length=2, target='reverse_kl')"
+    population = Population(config, ("raster", "reversed"), (0,))
+    members = Members(population, tmp_path, print)
+    companions = {name: found.companion for name, found in population.setup.trained_companions().items()}
+    with pytest.raises(UserError, match="the model needs that order"):
+        members.begin(companions, None)
 
 
 def test_orders_that_the_network_does_not_serve_are_refused():

@@ -103,3 +103,19 @@ def test_models_that_cannot_be_measured(tmp_path):
     missing = config(exposure=5, judge=str(tmp_path / "none"))
     with pytest.raises(UserError, match="holds no run"):
         train(build(missing), tmp_path / "never")
+
+
+def test_a_judge_that_is_missing_ends_the_mode_evaluate_before_it_scores(judge, tmp_path, capsys):
+    fields = ["--config.evaluate.exposure=4", f"--config.evaluate.judge={tmp_path / 'none'}"]
+    assert main(["--mode=evaluate", f"--workdir={judge}", *fields]) == 2
+    told = capsys.readouterr().err
+    assert "holds no run" in told and "compiling" not in told
+
+
+def test_an_oracle_in_another_order_is_refused_before_a_run_begins():
+    other = config()
+    other.objective = "weighted(of=('rollout(length=2, target=\"oracle\")',), weights=(1,))"
+    build(other).trained_companions()
+    other.model.ordering = "reversed"
+    with pytest.raises(UserError, match="the model needs that order"):
+        build(other).trained_companions()
