@@ -14,6 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
+from arjax.models.checks import check_key
 from arjax.models.relaxed import relax, relaxed_event, relaxed_values
 from arjax.networks.base import step_variables
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
@@ -91,6 +92,7 @@ class AsIs(Objective):
         self.check(model)
         batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
         several = repeated(batch, self.samples)
+        check_key(step.key)
         keys_B = jax.random.split(step.key, len(several))
         if self.estimator == "score":
             value_B = self._by_score_function(model, params, several, keys_B)

@@ -12,6 +12,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
+from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
 from arjax.objectives.prefixes import check_prefixes, check_rate, prefix_loss, replaceable, scored, teacher_forced
 from arjax.samplers.prefixes import where_own
@@ -66,6 +67,7 @@ class InputNoise(Objective):
     def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The loss on noisy prefixes."""
         self.check(model)
+        check_key(step.key)
         key, score_key = jax.random.split(step.key)
         batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
         nats_B = -scored(model, params, batch, self.inputs(model, batch, key), score_key).sum(-1)

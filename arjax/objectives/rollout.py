@@ -15,6 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel, need_steps
 from arjax.models.base import Model, Params
+from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, TRUTH, Companion, Companions, Loss, Objective, Own, Step
 from arjax.objectives.prefixes import (
     check_prefixes,
@@ -125,6 +126,7 @@ class Rollout(Objective):
 
     def _draw(self, model, params: Params, batch: Batch, step: Step) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The sites of the window bool[B, D], the examples with these drawn, and a key for the rest of the step."""
+        check_key(step.key)
         place_key, draw_key, key = jax.random.split(step.key, 3)
         num_steps, length = model.factorization.num_steps, jnp.int32(self.length)
         if self.grow:

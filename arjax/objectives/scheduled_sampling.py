@@ -15,6 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
+from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
 from arjax.objectives.prefixes import (
     check_prefixes,
@@ -97,6 +98,7 @@ class ScheduledSampling(Objective):
     def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The loss on mixed prefixes."""
         self.check(model)
+        check_key(step.key)
         key, score_key = jax.random.split(step.key)
         batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
         rate = self.final * SCHEDULES[self.schedule](jnp.asarray(step.progress, jnp.float32))

@@ -73,8 +73,6 @@ def _need_data(config, folder: str) -> None:
     build_dataset(config)
 
 
-#: The rest runs in the slow suite, but that tests/docs runs `digits` and tests/data `wine_quality` on a table.
-DAILY = ("seq2seq_characters",)
 #: One of each kind of model and of data; all the others are built, and make a step in the slow suite.
 STEPS = ("any_order", "block_diffusion", "flows", "latent_variables", "poly_music", "table")
 #: Their data sets take seconds to prepare; `uci_binary` and `poly_music` stand for them.
@@ -86,18 +84,15 @@ def _configs(paths, slow):
     return [pytest.param(p, marks=pytest.mark.slow if slow(p.stem) else (), id=p.stem) for p in paths]
 
 
-OTHERS = [path for path in CONFIGS if path.stem not in DAILY]
-
-
-@pytest.mark.parametrize("path", _configs([p for p in OTHERS if p.stem not in STEPS], SLOW.__contains__))
+@pytest.mark.parametrize("path", _configs([p for p in CONFIGS if p.stem not in STEPS], SLOW.__contains__))
 def test_every_config_is_valid_and_makes_a_model(path, prepared):
     config = load_config_file(f"{path}:smoke")
     _need_data(config, prepared)
     assert build(config, jax.devices()[:1]).model.event.num_sites > 0
 
 
-@pytest.mark.parametrize("path", _configs(OTHERS, lambda name: name not in STEPS))
-def test_every_config_that_does_not_run_makes_a_train_step(path, prepared):
+@pytest.mark.parametrize("path", _configs(CONFIGS, lambda name: name not in STEPS))
+def test_every_config_makes_a_train_step(path, prepared):
     config = load_config_file(f"{path}:smoke")
     _need_data(config, prepared)
     setup = build(config, jax.devices()[:1])
@@ -107,9 +102,12 @@ def test_every_config_that_does_not_run_makes_a_train_step(path, prepared):
     assert jax.tree.structure(state) == jax.tree.structure(setup.abstract_state)
 
 
-@pytest.mark.parametrize("path", _configs(CONFIGS, lambda name: name not in DAILY))
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_smoke_run(path, prepared, tmp_path, monkeypatch):
-    """All of a run but most of its scoring: two batches stand for each split."""
+    """All of a run but most of its scoring: two batches stand for each split. In the fast suite tests/docs runs
+    `digits`, and tests/data `wine_quality` on a table.
+    """
     batches = likelihood.eval_batches
     monkeypatch.setattr(likelihood, "eval_batches", lambda *args: itertools.islice(batches(*args), 2))
     _need_data(load_config_file(f"{path}:smoke"), prepared)
@@ -155,7 +153,8 @@ def test_the_digits_have_a_recipe_for_every_network_of_their_study():
 STUDIES = [path for path in CONFIGS if "RECIPES[arg.network]" in path.read_text()]
 
 
-@pytest.mark.parametrize("path", _configs(STUDIES, lambda name: name != "digits"))
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_recipe_makes_a_model(path, prepared):
     config = load_config_file(str(path))
     _need_data(config, prepared)

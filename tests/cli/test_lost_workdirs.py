@@ -125,7 +125,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("free", [100_000, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 4096, 300_000))])
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [0, 4096, 100_000, 300_000])
 def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(config_file, small_disk, sentence, free):
     workdir, ballast = small_disk / "run", small_disk / "ballast"
     workdir.mkdir()

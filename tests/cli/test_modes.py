@@ -301,9 +301,8 @@ def test_plan_prints_tables_and_writes_them(config_file, tmp_path, capsys):
     assert state <= plan["memory_per_device"]["state"] <= state + 100
 
 
-@pytest.mark.parametrize(
-    "flags", [["--devices=8"], pytest.param(["--config.mesh.data=2"], marks=pytest.mark.slow)], ids=["flag", "mesh"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [["--devices=8"], ["--config.mesh.data=2"]], ids=["flag", "mesh"])
 def test_plan_simulates_the_devices_of_the_flag_or_of_the_mesh(config_file, tmp_path, flags):
     """The data axis takes the devices that the others leave."""
     command = [sys.executable, "-m", "arjax", "--mode=plan", f"--config={config_file}", f"--workdir={tmp_path}"]

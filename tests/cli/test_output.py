@@ -76,7 +76,8 @@ def test_characters_that_the_encoding_lacks(monkeypatch):
     assert raw.getvalue() == b"1.5 +- 0.1 \\xb5\n"
 
 
-@pytest.mark.parametrize("stream", [s if s == "full" else pytest.param(s, marks=pytest.mark.slow) for s in STREAMS])
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", STREAMS)
 def test_a_run_trains_to_its_end(stream, config_file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", STREAMS[stream]())
     assert main([f"--config={config_file}:smoke", f"--workdir={tmp_path}"]) == 2

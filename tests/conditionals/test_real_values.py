@@ -36,11 +36,18 @@ def fits(name: str) -> bool:
 #: test_spline.py narrow bins.
 OPTIONS = {"beta": "(low=-3, high=4, min_log_shape=1.1)", "spline": "(bins=2, bound=2, min_log_scale=1.0)"}
 NAMES = [name + OPTIONS.get(name, "") for name in CONDITIONALS.names() if fits(name)]
-each_family = pytest.mark.parametrize("name", NAMES)
+#: Mixtures of one class: another of them is fast, and their formulas are tested below.
+MIXTURES = ("logistic_mixture", "student_t_mixture")
+
+
+def each_of(names):
+    """Parameters: families by name, mixtures that are like another one marked slow."""
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in MIXTURES)) for n in names])
+
+
+each_family = each_of(NAMES)
 #: Of joint families modes are greedy, entropies estimates, and the scalars of a vector depend on one another.
-each_simple_family = pytest.mark.parametrize(
-    "name", [name for name in NAMES if not make_conditional(name, SCALAR).joint]
-)
+each_simple_family = each_of([name for name in NAMES if not make_conditional(name, SCALAR).joint])
 
 
 #: Points at which every family is asked, and draws at the first of them.

@@ -31,6 +31,7 @@ def test_the_network_is_that_of_the_package(files, repository):
     assert (files / "running_mean.py").read_text() == (package / "network.py").read_text()
 
 
+@pytest.mark.slow
 def test_its_config_trains(files):
     assert main([f"--config={files / 'mean_config.py'}:smoke", f"--workdir={files / 'run'}"]) == 0
     config = json.loads((files / "run" / "config.json").read_text())

@@ -139,7 +139,7 @@ def test_data_sets_to_prepare_can_be_prepared(page):
 
 
 #: Their examples draw with every sampler, and train: what they call is tested elsewhere.
-SLOW = ("sampling", "lecture")
+SLOW = ("sampling", "lecture", "regimes", "exposure")
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,7 @@ def test_the_config_of_the_page_builds(folder):
     assert build_model(config, dataset).factorization.num_steps == 64
 
 
+@pytest.mark.slow
 def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
     assert arjax("--config=my_data.py:smoke", "--workdir=runs/parity") == 0
     assert arjax("--mode=evaluate", "--workdir=runs/parity") == 0  # finds the file again

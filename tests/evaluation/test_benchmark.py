@@ -73,6 +73,7 @@ def test_seconds_until_a_network_trains_make_a_table(scripts, tmp_path):
     assert 0 < rows["compile_seconds"] < rows["first_step_seconds"]
 
 
+@pytest.mark.slow
 def test_every_network_is_measured_against_length(scripts, tmp_path):
     """At the shortest length, compiled and not run, but for one; a step is timed for all."""
     import benchmark_length

@@ -110,6 +110,7 @@ def test_intervals_cover(built, truth):
     assert stderr[1] < 0.8 * 100 * exact[0].sum() / exact[1].sum() * np.hypot(*np.mean(parts, axis=0))
 
 
+@pytest.mark.slow
 def test_a_model_of_all_orders_is_measured_in_the_order_of_the_truth(truth):
     model = make_model(EVENT, "masked_transformer", width=8, num_layers=1, num_heads=1, orders="uniform")
     params = random_like(model.param_shapes)

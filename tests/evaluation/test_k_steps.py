@@ -94,6 +94,7 @@ def test_losses_are_those_of_all_sites_that_are_left(built):
         measure_losses(model, params, Batch(x, mask=np.zeros_like(mask)))
 
 
+@pytest.mark.slow
 def test_the_optimal_schedule_is_measured_on_validation_data(built):
     model, params = built
     sampler = prepare_sampler("parallel(steps=2,schedule='optimal')", model, params, data(), None)

@@ -77,6 +77,7 @@ def test_naive_steps_draw_what_the_naive_sampler_draws():
         np.testing.assert_array_equal(draw(), expected)
 
 
+@pytest.mark.slow
 def test_sampling_speed_extrapolates():
     model = make_model(EventSpec((40,)), "lstm", hidden_size=8)
     speed = sampling_speed(model, jax.jit(model.init)(jax.random.key(0)), num=2, rounds=2)

@@ -112,7 +112,7 @@ def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
         assert ours["train_seconds"] > 0 and ours["train_sites_per_second"] > 0
     assert len(steps) > 1, "the members ought to end at different steps"
     row = folder / "out" / "reversed-1"
-    assert arjax(["--mode=evaluate", f"--workdir={row}"]) == 0 == arjax(["--mode=sample", f"--workdir={row}"])
+    assert arjax(["--mode=evaluate", f"--workdir={row}"]) == 0
     (again,) = (row / "evaluations").glob("*.json")
     assert json.loads(again.read_text())["nll_nats"] == pytest.approx(results(row)["nll_nats"], rel=1e-5)
     saved = np.load(row / "rows.npz")
