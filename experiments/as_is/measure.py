@@ -116,8 +116,8 @@ def draw_picture(path: Path, gradients: Sequence[dict[str, str]]) -> None:
     figures.save_figure(figure, path)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Measures what is missing."""
+def main(argv: Sequence[str]) -> int:
+    """Measures the rows that are missing."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
@@ -138,7 +138,8 @@ def main(argv: Sequence[str]) -> None:
                 results.append(reached(options.workdir, length, name, options.seconds, float(mine[0]["seconds"])))
                 write(options.out / "results.csv", RESULTS, results)
     draw_picture(options.out / "gradients.png", gradients)
+    return 0
 
 
 if __name__ == "__main__":
-    tell_mistakes(main, sys.argv[1:])
+    sys.exit(tell_mistakes("measure", lambda: main(sys.argv[1:])))

@@ -43,6 +43,20 @@ REGIME_FAULTS = (
         (_PREFIXES + "test_the_reverse_divergence_of_a_rollout_has_the_enumerated_gradient",),
     ),
     Fault(
+        "an oracle whose conditionals are those of another order",
+        "objectives/rollout.py",
+        "if not traced and not np.array_equal(own.step, other.step):",
+        "if not traced and own.num_steps != other.num_steps:",
+        (_PREFIXES + "test_an_oracle_has_the_conditionals_that_the_loss_reads",),
+    ),
+    Fault(
+        "matches counted by the scored values of whole examples",
+        "objectives/rollout.py",
+        'num = window_BD[: len(batch)].any(-1) if self.target == "match" else None',
+        "num = None",
+        (_PREFIXES + "test_matches_are_a_part_of_the_scored_values_of_the_window",),
+    ),
+    Fault(
         "draws of the recursion with the losses of earlier steps as their signal",
         "objectives/as_is.py",
         "jnp.cumsum(nats_SB[::-1], axis=0)[::-1]",

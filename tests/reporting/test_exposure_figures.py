@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +60,5 @@ def test_the_study_of_gradients_draws_its_picture(tmp_path):
     rows = [{"length": length, "objective": name} | numbers for length in (4, 8) for name in study.OBJECTIVES]
     study.draw_picture(tmp_path / "gradients.png", rows)
     assert (tmp_path / "gradients.png").stat().st_size > 1000
+    done = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "gradients.csv" in done.stdout, done.stderr
