@@ -31,8 +31,8 @@ def get_config(arg=""):
 
     `length`: tokens of a sequence, of data that are not drawn from a run.
     """
-    data, network = pick(DATA, "hidden_markov"), pick(RECIPES, "gru")
-    arg = parse_arg(arg, data=data, network=network, run="", length=64, smoke=False)
+    more = {"run": "", "length": 64, "smoke": False}
+    arg = parse_arg(arg, data=pick(DATA, "hidden_markov"), network=pick(RECIPES, "gru"), **more)
     options, learning_rate = RECIPES[arg.network]
     config = base_config()
     more = {"run": arg.run} if arg.data == "drawn" else {"length": 12 if arg.smoke else arg.length}

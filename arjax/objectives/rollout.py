@@ -113,8 +113,11 @@ class Rollout(Objective):
 
     def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The loss on windows of own values."""
+        check_key(step.key)
         self.check(model)
         batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))
+        if self.target in OF_ORACLE:
+            oracle_of(step, model, self.target)
         if self._scores:
             return self._by_score_function(model, params, batch, step)
         _, inputs, key = self._draw(model, params, batch, step)
@@ -126,7 +129,6 @@ class Rollout(Objective):
 
     def _draw(self, model, params: Params, batch: Batch, step: Step) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The sites of the window bool[B, D], the examples with these drawn, and a key for the rest of the step."""
-        check_key(step.key)
         place_key, draw_key, key = jax.random.split(step.key, 3)
         num_steps, length = model.factorization.num_steps, jnp.int32(self.length)
         if self.grow:

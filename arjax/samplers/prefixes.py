@@ -38,6 +38,7 @@ def draw_in_steps(
       first: a step before which no site is drawn; may be traced.
       last: a step from which on none is; may be traced, None for the end.
     """
+    model = jax.tree.map(jnp.asarray, model)  # outside of jit its orders are on the host, where no step can be traced
     network, factorization = model.network, model.factorization
     steps, variables = Steps(model, params, keys, None, 1.0), step_variables(network, params)
     chunk = min(network.CHUNK, factorization.num_steps)
