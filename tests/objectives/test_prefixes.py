@@ -412,7 +412,7 @@ def test_models_under_several_orders_are_refused():
         loss_and_gradient.__wrapped__(
             make_objective("rollout(length=2, target='oracle')"),
             without,
-            random_like(without.param_shapes),
+            jax.tree.map(jnp.asarray, random_like(without.param_shapes)),
             Batch(random_x(TOKENS, 2)),
             jax.random.key(0),
         )
