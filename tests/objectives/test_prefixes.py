@@ -207,7 +207,7 @@ def test_matches_of_a_rollout_have_the_enumerated_gradient():
 def test_matches_are_a_part_of_the_scored_values_of_the_window():
     model, params = model_and_params("lstm", BITS, "raster")
     params = jax.tree.map(jnp.zeros_like, params)  # half of all values match
-    mask = jnp.zeros((1000, 4)).at[:500, 1].set(1)  # the other examples have no scored value
+    mask = jnp.zeros((1000, 4)).at[:500, 1:3].set(1)  # the other examples have no scored value
     batch = Batch(jnp.broadcast_to(DATA, (1000, 4)), mask=mask)
     objective = make_objective("rollout(prefix=1, length=3, target='match')")
     value = loss_and_gradient(objective, model, params, batch, jax.random.key(0))[0]
@@ -226,8 +226,16 @@ def test_an_oracle_has_the_conditionals_that_the_loss_reads():
     objective = make_objective("rollout(length=2, target='oracle')")
     objective.check_companions(model, {TRUTH: Companion(model, {})})
     for sentence, other in others.items():
-        with pytest.raises(UserError, match=sentence):
-            objective.check_companions(model, {TRUTH: Companion(other, {})})
+        assert sentence in refusal(objective, model, other)
+
+
+def refusal(objective, model, oracle):
+    """The sentence with which an oracle is refused; "" where it is not."""
+    try:
+        objective.check_companions(model, {TRUTH: Companion(oracle, {})})
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("call", ["as_is", pytest.param("rollout(length=3, target='match')", marks=pytest.mark.slow)])
