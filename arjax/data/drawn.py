@@ -15,11 +15,11 @@ from arjax.core.errors import UserError
 from arjax.core.paths import user_path
 from arjax.core.spec import NO_CONTEXT
 from arjax.data.base import DATASETS, Dataset, OpenRun, Truth
+from arjax.data.draws import split_sizes
 from arjax.data.sources import ArraySource
 from arjax.models.autoregressive import need_steps
 from arjax.models.sampling import keys_of
 
-SPLITS = ("train", "validation", "test")
 #: Examples that one call draws.
 AT_ONCE = 512
 
@@ -47,17 +47,15 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
         raise UserError(
             "the data set 'drawn' opens another run: use it in a config, or give make_dataset an `open_run`"
         )
-    for name, value, least in (("num_examples", num_examples, 4), ("seed", seed, 0)):
-        if value < least:
-            raise UserError(f"the data set option {name!r} must be at least {least}, not {value}")
+    sizes = split_sizes(num_examples, seed)
     other = open_run(run)
     model = need_steps(other.model, "the data set 'drawn'")
     if model.context_spec:
         raise UserError(f"the run in {run} has a context, and 'drawn' draws from models without one")
     # of all orders that it was trained on, its own alone is that of the draws
     truth, splits = Truth(dataclasses.replace(model, orders=None), other.params), {}
-    for i, split in enumerate(SPLITS):
-        splits[split] = DrawnSource(truth, num_examples // (4 if i else 1), jax.random.fold_in(jax.random.key(seed), i))
+    for i, (split, size) in enumerate(sizes.items()):
+        splits[split] = DrawnSource(truth, size, jax.random.fold_in(jax.random.key(seed), i))
         if jax.process_count() > 1:
             splits[split].arrays  # noqa: B018  drawn now: all processes draw together, and none in a thread
     return dataclasses.replace(

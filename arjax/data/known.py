@@ -10,9 +10,9 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, Truth, from_arrays
+from arjax.data.draws import check_least, draw_splits, generator_apart, split_sizes
 from arjax.models import make_model
 
-SPLITS = ("train", "validation", "test")
 #: The least probability of a value and of a state, before probabilities are normalised: logarithms stay finite.
 FLOOR = 1e-4
 #: Histories of the largest chain.
@@ -47,8 +47,9 @@ def hidden_markov(
     Raises:
       UserError: an option out of range.
     """
-    _check(length, concentration, num_examples, seed, states=states, levels=levels)
-    rng = np.random.default_rng((seed, len(SPLITS)))
+    _check(length, concentration, states=states, levels=levels)
+    split_sizes(num_examples, seed)
+    rng = generator_apart(seed)
     transitions_KK = dirichlet(rng, concentration, states, states)
     emissions_KV = dirichlet(rng, concentration, states, levels)
     initial_K = stationary(transitions_KK)
@@ -94,10 +95,11 @@ def markov_chain(
     Raises:
       UserError: an option out of range, or more than 65,536 histories.
     """
-    _check(length, concentration, num_examples, seed, order=order, levels=levels)
+    _check(length, concentration, order=order, levels=levels)
+    split_sizes(num_examples, seed)
     if order * np.log(levels) > np.log(MOST_HISTORIES) + 1e-9:
         raise UserError(f"a chain has at most {MOST_HISTORIES:,} histories, and levels^order are {levels}^{order}")
-    rng = np.random.default_rng((seed, len(SPLITS)))
+    rng = generator_apart(seed)
     rows_HV = dirichlet(rng, concentration, levels**order, levels)
     first = stationary(rows_HV).reshape((levels,) * order)
     tables = []  # of the histories of 0, 1, ..., `order` values
@@ -147,13 +149,9 @@ def choose(rng: np.random.Generator, p_NV: np.ndarray) -> np.ndarray:
     return np.minimum(below_N, p_NV.shape[1] - 1)  # the last sum may be just below 1
 
 
-def _check(length: int, concentration: float, num_examples: int, seed: int, **sizes: int) -> None:
+def _check(length: int, concentration: float, **sizes: int) -> None:
     """Raises `UserError` for options out of range."""
-    least = {"length": (length, 1), "num_examples": (num_examples, 4), "seed": (seed, 0)}
-    least |= {name: (size, 2 if name == "levels" else 1) for name, size in sizes.items()}
-    for name, (value, smallest) in least.items():
-        if value < smallest:
-            raise UserError(f"the data set option {name!r} must be at least {smallest}, not {value}")
+    check_least(length=(length, 1), **{name: (size, 2 if name == "levels" else 1) for name, size in sizes.items()})
     if not 0.01 <= concentration <= 1e6:
         raise UserError(f"the data set option 'concentration' must be from 0.01 to 1e6, not {concentration}")
 
@@ -166,7 +164,6 @@ def _dataset(
     seed: int,
     truth: Truth,
 ) -> Dataset:
-    """The splits, each from a generator of its own."""
-    sizes = (num_examples, num_examples // 4, num_examples // 4)
-    drawn = {split: draw(np.random.default_rng((seed, i)), sizes[i]) for i, split in enumerate(SPLITS)}
-    return dataclasses.replace(from_arrays(event, name=name, **drawn), truth=truth)
+    """The data set of drawn splits with its truth."""
+    splits = draw_splits(draw, num_examples, seed)
+    return dataclasses.replace(from_arrays(event, name=name, **splits), truth=truth)

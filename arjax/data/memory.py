@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data.base import DATASETS, Dataset, array_source
+from arjax.data.draws import check_least, draw_splits
 
-SPLITS = ("train", "validation", "test")
 #: Copy memory: symbols to be kept, and different ones; tokens of a blank and of the sign to begin.
 KEPT, SYMBOLS, BLANK, SIGN = 10, 8, 0, 9
 #: Adding: a marked number u in [0, 1] stands as u + MARK.
@@ -42,7 +41,7 @@ def copy_memory(*, delay: int = 100, num_examples: int = 20_000, seed: int = 0) 
         x_NT[:, -KEPT - 1] = SIGN
         return x_NT
 
-    _check("delay", delay, 1)
+    check_least(delay=(delay, 1))
     return _dataset("copy_memory", event, draw, KEPT, "accuracy", num_examples, seed)
 
 
@@ -72,23 +71,14 @@ def adding(*, length: int = 100, num_examples: int = 20_000, seed: int = 0) -> D
         np.put_along_axis(u_NT, marked_N2, np.take_along_axis(u_NT, marked_N2, 1) + MARK, 1)
         return np.concatenate([u_NT, sum_N1], 1).astype(np.float32)
 
-    _check("length", length, 2)
+    check_least(length=(length, 2))
     return _dataset("adding", EventSpec((length + 1,), kind="real"), draw, 1, "squared_error", num_examples, seed)
 
 
-def _check(name: str, value: int, least: int) -> None:
-    """Raises `UserError` for an option below the least value."""
-    if value < least:
-        raise UserError(f"the data set option {name!r} must be at least {least}, not {value}")
-
-
 def _dataset(name: str, event: EventSpec, draw, answer_size: int, answer: str, num_examples: int, seed: int) -> Dataset:
-    """The splits, each from a generator of its own; the last `answer_size` sites are scored."""
-    _check("num_examples", num_examples, 10)
-    _check("seed", seed, 0)
+    """The data set of drawn splits, whose last `answer_size` sites are scored."""
     splits, mask_T = {}, np.arange(event.num_sites) >= event.num_sites - answer_size
-    for i, split in enumerate(SPLITS):
-        x_NT = draw(np.random.default_rng((seed, i)), num_examples // (10 if i else 1))
+    for split, x_NT in draw_splits(draw, num_examples, seed, part=10).items():
         mask_NT = np.broadcast_to(mask_T, x_NT.shape)
         splits[split] = array_source(event, NO_CONTEXT, split, {"x": x_NT, "mask": mask_NT})
     return Dataset(name, event, NO_CONTEXT, splits, answer=answer)

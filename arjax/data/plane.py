@@ -11,8 +11,8 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_arrays
+from arjax.data.draws import draw_splits
 
-SPLITS = ("train", "validation", "test")
 #: Gauss-Legendre points on each half of a circle; with the least noise, neighbours are closer than its scale.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(800)
 LEAST_NOISE = 0.01
@@ -60,20 +60,15 @@ def true_nats(name: str, split: str = "test", **options: Any) -> float:
 
 
 def _dataset(name: str, draw: Callable, noise: float, num_examples: int, seed: int) -> Dataset:
-    """The splits, each from a generator of its own."""
+    """The splits of noisy points."""
     if not LEAST_NOISE <= noise <= 10:
         raise UserError(f"the data set option 'noise' must be from {LEAST_NOISE} to 10, not {noise}")
-    if num_examples < 4:
-        raise UserError(f"the data set option 'num_examples' must be at least 4, not {num_examples}")
-    if seed < 0:
-        raise UserError(f"the data set option 'seed' must be at least 0, not {seed}")
-    sizes = (num_examples, num_examples // 4, num_examples // 4)
-    splits = {}
-    for i, (split, size) in enumerate(zip(SPLITS, sizes, strict=True)):
-        rng = np.random.default_rng((seed, i))
-        clean = draw(rng, size)
-        splits[split] = (clean + noise * rng.normal(size=clean.shape)).astype(np.float32)
-    return from_arrays(EventSpec((2,), kind="real"), name=name, **splits)
+
+    def noisy(rng: np.random.Generator, num: int) -> np.ndarray:
+        clean = draw(rng, num)
+        return (clean + noise * rng.normal(size=clean.shape)).astype(np.float32)
+
+    return from_arrays(EventSpec((2,), kind="real"), name=name, **draw_splits(noisy, num_examples, seed))
 
 
 def _moons(angle: np.ndarray) -> np.ndarray:

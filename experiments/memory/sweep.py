@@ -1,4 +1,4 @@
-"""Tests of memory: ten networks of about 70,000 parameters, and delays of 100 to 1,000.
+"""Tests of memory: nine networks of about 70,000 parameters, and delays of 100 to 1,000.
 
 arjax-sweep --sweep=experiments/memory/sweep.py --workdir=runs/memory --jobs=1
 """

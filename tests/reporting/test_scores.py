@@ -30,7 +30,7 @@ MIXED = "a mixture of 8 orders (their mean: 87.0000 ± 0.5000)"
         (
             EXPOSURE,
             False,
-            "1.5000 nats, errors of 2.0000 nats under own prefixes, 1.0000 under the data's (100.0 ± 5.0 % more), "
+            "1.5000 nats, errors of 2.0000 nats under own prefixes, 1.0000 under the data's (excess 100.0 ± 5.0 %), "
             "75.0 % of decoded values wrong, 50.0 % of next ones, samples 3.0000 ± 0.5000 nats under the judge, "
             "data 2.5000",
         ),
