@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fault import faults_of
+from fault import Fault, faults_of
 
 _FLOW, _SPLINE = "models/test_flow.py::", "conditionals/test_spline.py::"
 _MIXTURE, _PLANE = "models/test_mixture.py::", "data/test_plane.py::"
@@ -144,10 +144,11 @@ MODEL_FAULTS = (
     ),
     _plane("moons that lie beside one another", "np.array([1.0, 0.5]) - upper", "np.array([1.0, -0.5]) - upper"),
     _plane("a density of points on a line", "math.log(2 * math.pi * noise**2)", "math.log(2 * math.pi * noise**2) / 2"),
-    _plane(
+    Fault(
         "draws that do not depend on the seed of the data set",
-        "rng = np.random.default_rng((seed, i))",
-        "rng = np.random.default_rng((0, i))",
-        _PLANE + "test_seeds_and_splits_differ",
+        "data/draws.py",
+        "draw(np.random.default_rng((seed, i)), size)",
+        "draw(np.random.default_rng((0, i)), size)",
+        (_PLANE + "test_seeds_and_splits_differ",),
     ),
 )
