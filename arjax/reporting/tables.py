@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
+
+from arjax.core.errors import UserError
+from arjax.core.files import writing
+
+#: Around the table of a page that a measurement writes.
+BEGIN, END = "<!-- measured -->\n", "<!-- end measured -->"
 
 
 def format_count(number: float) -> str:
@@ -35,6 +43,33 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right:
 
     rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, aligned_right, strict=True)]
     return "\n".join([line(columns), line(rule), *map(line, cells)])
+
+
+def measured_rows(page: Path) -> list[list[str]]:
+    """The cells of the measured table of a page, without its head; none where there is no table yet."""
+    _, inside, _ = _around_table(page)
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in inside.splitlines()[2:]]
+    return [[cell.strip().replace("\\|", "|") for cell in line] for line in lines]
+
+
+def write_measured(page: Path, table: str) -> None:
+    """Puts a table of `markdown_table` between `<!-- measured -->` and `<!-- end measured -->` of a page.
+
+    Raises:
+      UserError: the page has no such markers, or the disk refuses.
+    """
+    before, _, after = _around_table(page)
+    with writing(page):
+        page.write_text(f"{before}{BEGIN}{table}\n{END}{after}", encoding="utf-8")
+
+
+def _around_table(page: Path) -> tuple[str, str, str]:
+    """The text before the first marker, between the two, and after the second one."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    inside, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"{page} has no place for a table: {BEGIN.strip()} and {END} on lines of their own")
+    return before, inside, after
 
 
 def print_table(

@@ -3,7 +3,8 @@
     python experiments/joints/measure.py runs/joints [--num=16]
 
 Reads the finished runs of sweep.py in the folder. Writes the table of README.md and samples.png beside it: seconds are
-medians of three draws of `num` samples after a first one, divided by their number, each model by its usual sampler.
+medians of three draws of `num` samples after a first one, divided by their number, each model by its usual sampler. Of
+a row that is not finished there, the table keeps the line that it has.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.reporting.figures import new_figure, row_of_axes, save_figure
 from arjax.reporting.plots import tile_images
+from arjax.reporting.tables import markdown_table, measured_rows, write_measured
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- measured -->\n", "<!-- end measured -->"
-HEAD = (
-    "| joint | bits/dim | kind | parameters | minutes | network calls | seconds per sample |\n|--|--|--|--|--|--|--|\n"
-)
+PAGE = HERE / "README.md"
+COLUMNS = ["joint", "bits/dim", "kind", "parameters", "minutes", "network calls", "seconds per sample"]
 
 
 def measure(run: arjax.Run, num: int) -> tuple[np.ndarray, float, float]:
@@ -47,25 +47,25 @@ def main(argv: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--num", type=int, default=16, help="samples of each [16]")
     flags = parser.parse_args(argv)
+    earlier = {cells[0]: cells for cells in measured_rows(PAGE)}
     lines, rows, names = [], [], []
     for row in get_sweep():
         if not (flags.folder / row.name / "results.json").is_file():
             print(f"{row.name} is not finished", flush=True)
+            lines += [earlier[row.model]] if row.model in earlier else []
             continue
         run = arjax.open_run(flags.folder / row.name)
         x, calls, seconds = measure(run, flags.num)
         results = run.results
         kind = "bound" if "bound" in row.metric else results["kind"]
         value = f"{results[row.metric]:.3f} ± {results[f'{row.metric}_stderr']:.3f}"
-        cost = f"{results['num_params']:,} | {results['train_seconds'] / 60:.1f} | {calls:.0f} | {seconds:.2g}"
-        lines.append(f"| {row.model} | {value} | {kind} | {cost} |")
+        cost = [f"{results['num_params']:,}", f"{results['train_seconds'] / 60:.1f}", f"{calls:.0f}", f"{seconds:.2g}"]
+        lines.append([row.model, value, kind, *cost])
         rows.append(tile_images(x / (run.model.event.num_levels - 1), flags.num))
         names.append(row.model)
-        print(lines[-1], flush=True)
+        print(" | ".join(lines[-1]), flush=True)
     draw_samples(HERE / "samples.png", rows, names)
-    page = HERE / "README.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    page.write_text(before + BEGIN + HEAD + "\n".join([*lines, ""]) + END + rest.partition(END)[2], encoding="utf-8")
+    write_measured(PAGE, markdown_table(COLUMNS, lines))
     return 0
 
 

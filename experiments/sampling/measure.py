@@ -26,6 +26,7 @@ from arjax.config.build import open_run as open_other_run
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.evaluation.speed import time_in_turns
 from arjax.reporting.figures import new_figure, row_of_axes, save_figure
+from arjax.reporting.tables import markdown_table, write_measured
 from arjax.samplers import Sampler
 from arjax.sweep.main import main as sweep
 from arjax.training.results import device_name
@@ -33,7 +34,6 @@ from arjax.training.results import device_name
 COLUMNS = ["data", "network", "sampler", "batch", "seconds", "calls", "most_calls", "steps_per_call", "over_cached"]
 COLUMNS += ["differ", "of", "device"]
 BATCHES = (1, 16)
-BEGIN, END = "<!-- measured -->\n", "<!-- end measured -->"
 
 
 class Case(NamedTuple):
@@ -161,7 +161,7 @@ def write_table(page: Path, rows: list[dict[str, Any]]) -> None:
     """The rows of both batch sizes beside one another, between the two markers of the page."""
     head = ["data", "network", "sampler", "calls", "most", "steps a call"]
     head += [name for batch in BATCHES for name in (f"seconds, batch {batch}", "over cached")] + ["differ"]
-    lines, found = ["| " + " | ".join(head) + " |", "|" + "--|" * len(head)], {}
+    lines, found = [], {}
     for row in rows:
         found.setdefault((row["data"], row["network"], row["sampler"]), {})[int(row["batch"])] = row
     for (data, network, sampler), batches in found.items():
@@ -171,10 +171,8 @@ def write_table(page: Path, rows: list[dict[str, Any]]) -> None:
             row = batches.get(batch, {"seconds": "", "over_cached": ""})
             cells += [row["seconds"], row["over_cached"]]
         differ = "other draws" if one["differ"] == "" else f"{one['differ']} of {one['of']}"
-        lines.append("| " + " | ".join(str(cell) for cell in [*cells, differ]) + " |")
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(before + BEGIN + "\n".join([*lines, ""]) + END + after, encoding="utf-8")
+        lines.append([*cells, differ])
+    write_measured(page, markdown_table(head, lines))
 
 
 def main(argv: list[str]) -> int:

@@ -4,12 +4,34 @@ import io
 
 import pytest
 
-from arjax.reporting.tables import format_bytes, format_count, markdown_table, print_table
+from arjax.core.errors import UserError
+from arjax.reporting.tables import (
+    format_bytes,
+    format_count,
+    markdown_table,
+    measured_rows,
+    print_table,
+    write_measured,
+)
 
 
 def test_markdown_is_padded_aligned_and_escaped():
     table = markdown_table(["name", "n"], [["a|b", 1], ["c", 23]], right=["n"])
     assert table.splitlines() == ["| name |   n |", "| ---- | --: |", "| a\\|b |   1 |", "| c    |  23 |"]
+
+
+def test_a_measured_table_takes_the_place_of_the_last_one_and_is_read_back(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("Before.\n\n<!-- measured -->\n<!-- end measured -->\n\nAfter.\n")
+    assert measured_rows(page) == []
+    for rows in ([["a|b", "1"]], [["a|b", "2"], ["", "3 ± 1"]]):
+        write_measured(page, markdown_table(["name", "n"], rows))
+        assert measured_rows(page) == rows
+    text = page.read_text()
+    assert text.startswith("Before.\n\n<!-- measured -->\n| name") and text.endswith("<!-- end measured -->\n\nAfter.\n")
+    page.write_text("<!-- measured -->\nno end")
+    with pytest.raises(UserError, match="no place for a table"):
+        write_measured(page, "x")
 
 
 def test_printed_table_holds_every_cell_in_full():
