@@ -1,0 +1,120 @@
+"""The excess against the length, and the table of the page, of the finished runs of sweep.py.
+
+    python experiments/exposure_bias/draw.py runs/exposure_bias
+
+Reads the results and the curves (`exposure.npz`) of each run. Writes exposure.png, a row of panels for each truth with
+a panel for each student, and the table of README.md beside it. Intervals cover 95 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sweep import LENGTH, REGIMES, STUDENTS, TRUTHS
+
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
+from arjax.evaluation.exposure import Z
+from arjax.reporting.figures import FIRST_STEP, SOFT, label_axes, new_figure, save_figure
+from arjax.reporting.tables import markdown_table, write_measured
+
+HERE = Path(__file__).parent
+COLORS = dict(zip(REGIMES, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a"), strict=True))
+#: Lengths of the columns of the table, the whole sequence last.
+AT = (64, LENGTH)
+COLUMNS = ["truth", "student", "regime", "nats over the truth", "own prefixes", "beside teacher forcing", "NLL"]
+COLUMNS += [f"excess at {length}, %" for length in AT]
+
+
+class Found(NamedTuple):
+    """A finished run: its scores and its curves along the order, [S] each."""
+
+    scores: Mapping[str, Any]
+    curves: Mapping[str, np.ndarray]
+
+
+def read(folder: Path) -> dict[tuple[str, str, str], Found]:
+    """The finished runs by truth, student and regime."""
+    found = {}
+    for truth in TRUTHS:
+        for student in STUDENTS:
+            for regime in REGIMES:
+                run = folder / f"{truth}-{student}-{regime}"
+                if (run / "results.json").is_file() and (run / "exposure.npz").is_file():
+                    scores = json.loads((run / "results.json").read_text(encoding="utf-8"))
+                    found[truth, student, regime] = Found(scores, dict(np.load(run / "exposure.npz")))
+    if not found:
+        raise UserError(f"{folder} has no finished run of experiments/exposure_bias/sweep.py")
+    return found
+
+
+def draw(path: Path, found: Mapping[tuple[str, str, str], Found]) -> None:
+    """The excess up to each length in per cent, a line for each regime with its band."""
+    truths = [truth for truth in TRUTHS if any(key[0] == truth for key in found)]
+    figure = new_figure(4.2 * len(STUDENTS), 3.1 * len(truths))
+    axes = figure.subplots(len(truths), len(STUDENTS), squeeze=False, sharex=True)
+    for i, truth in enumerate(truths):
+        for axis, (student, name) in zip(axes[i], STUDENTS.items(), strict=True):
+            for regime, (words, _) in REGIMES.items():
+                if (truth, student, regime) in found:
+                    _line(axis, found[truth, student, regime].curves, COLORS[regime], words)
+            axis.axhline(0, color=SOFT, linewidth=0.8)
+            label_axes(axis, "length", "excess, per cent", f"{name}, {TRUTHS[truth]}")
+    axes[0][0].legend(frameon=False, fontsize=8)
+    save_figure(figure, path)
+
+
+def _line(axis: Any, curves: Mapping[str, np.ndarray], color: str, label: str) -> None:
+    y, half = curves["excess"], Z * curves["excess_stderr"]
+    lengths = np.arange(len(y)) + FIRST_STEP
+    axis.fill_between(lengths, y - half, y + half, color=color, alpha=0.18, linewidth=0)
+    axis.plot(lengths, y, color=color, linewidth=1.3, label=label)
+
+
+def lines(found: Mapping[tuple[str, str, str], Found]) -> list[list[str]]:
+    """The rows of the table.
+
+    Nats over the truth are KL(truth || student) of whole sequences, accumulated under prefixes of the data. Beside
+    teacher forcing: the accumulated error under own prefixes relative to that of the same student.
+    """
+    rows = []
+    for (truth, student, regime), (scores, curves) in found.items():
+        own, own_error = scores["exposure_forward_own_nats"], scores["exposure_forward_own_stderr"]
+        cells = [TRUTHS[truth], STUDENTS[student], REGIMES[regime][0]]
+        cells += [f"{scores['exposure_forward_data_nats']:.2f} ± {Z * scores['exposure_forward_data_stderr']:.2f}"]
+        cells += [f"{own:.2f} ± {Z * own_error:.2f}"]
+        base = found.get((truth, student, "teacher_forcing"))
+        if base is None or regime == "teacher_forcing":
+            cells += ["", ""]
+        else:
+            before = base.scores["exposure_forward_own_nats"]
+            error = Z * np.hypot(own_error, base.scores["exposure_forward_own_stderr"])
+            cells += [f"{own - before:+.2f} ± {error:.2f}"]
+            cells += [f"{100 * (scores['nll_nats'] / base.scores['nll_nats'] - 1):+.2f} %"]
+        at = [(curves["excess"][n - 1], Z * curves["excess_stderr"][n - 1]) for n in AT if n <= len(curves["excess"])]
+        rows.append(cells + [f"{excess:.1f} ± {error:.1f}" for excess, error in at] + [""] * (len(AT) - len(at)))
+    return rows
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reads, draws, writes."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the workdir of the sweep")
+    parser.add_argument("--out", type=Path, default=HERE, help="where picture and page are [this folder]")
+    flags = parser.parse_args(argv)
+    found = read(flags.folder)
+    draw(flags.out / "exposure.png", found)
+    table = markdown_table(COLUMNS, lines(found), COLUMNS[3:])
+    print(table)
+    write_measured(flags.out / "README.md", table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("draw", lambda: main(sys.argv[1:])))
