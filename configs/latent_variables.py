@@ -1,8 +1,8 @@
 """Variational autoencoders of binarized MNIST and of digits, trained by the ELBO or by the bound of k samples.
 
 Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders" (2016): 50 latents, two hidden layers of 200 tanh
-units each way, 3,280 epochs of batches of 20; here batches of 50 under a cosine. Static binarization (appendix D), test nats with 5,000
-samples: VAE 88.71, IWAE with k = 5 87.63. Expected: see experiments/latent_variables.
+units each way, 3,280 epochs of batches of 20; here batches of 50 under a cosine. Static binarization (appendix D), test
+nats with 5,000 samples: VAE 88.71, IWAE with k = 5 87.63. Expected: see experiments/latent_variables.
 
     arjax --config=configs/latent_variables.py --workdir=runs/vae
     arjax --config=configs/latent_variables.py:samples=5 --workdir=runs/iwae

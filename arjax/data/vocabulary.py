@@ -161,3 +161,9 @@ def padded(vocabulary: Vocabulary, texts: Sequence[str], length: int, fill: int)
     tokens_NT = np.full((len(texts), length), fill, vocabulary.dtype)
     tokens_NT[np.arange(length) < sizes_N[:, None]] = vocabulary.encode("".join(texts))
     return tokens_NT, sizes_N
+
+
+def check_same_tokens(own: Vocabulary | None, other: Vocabulary | None, name: str) -> None:
+    """Raises `UserError` where the run and another one, such as "the judge", read texts of different tokens."""
+    if own is not None and other is not None and own.shown != other.shown:
+        raise UserError(f"{name} knows the tokens {other.shown!r}, and this run {own.shown!r}")

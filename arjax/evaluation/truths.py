@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
 
 from arjax.data import Dataset
@@ -40,11 +41,21 @@ def truth_scores(
       `truth_nll_nats`, `truth_nll_stderr`; `excess_nats`, the mean difference over the examples, an estimate of
       KL(truth || model), and `excess_stderr`, that of the differences.
     """
-    rows = [
-        Evaluator(each, dataset, batch_size, mesh, seed).rows(own, split)
-        for each, own in ((model, params), (truth.model, truth.params))
-    ]
-    own_N, truth_N = (each["nll"][each["sites"] > 0] for each in rows)
+    more = {"batch_size": batch_size, "seed": seed, "mesh": mesh}
+    own_N = example_nats(model, params, dataset, split, **more)
+    return beside_truth(own_N, example_nats(truth.model, truth.params, dataset, split, **more))
+
+
+def example_nats(
+    model: Model, params: Any, dataset: Dataset, split: str, *, batch_size: int, seed: int = 0, mesh: Mesh | None = None
+) -> np.ndarray:
+    """The nats of each example of a split with a scored site, float[N]; arguments as of `truth_scores`."""
+    rows = Evaluator(model, dataset, batch_size, mesh, seed).rows(params, split)
+    return rows["nll"][rows["sites"] > 0]
+
+
+def beside_truth(own_N: np.ndarray, truth_N: np.ndarray) -> dict[str, float]:
+    """The scores of `truth_scores`, of the nats of the same examples under a model and under the truth."""
     return {
         "truth_nll_nats": float(truth_N.mean()),
         "truth_nll_stderr": float(stderr_of(truth_N)),

@@ -87,8 +87,12 @@ class Weighted(Objective):
         return optax.partition({str(i): part.optimizer() for i, part in able}, labels)
 
     def report(self, own: Own) -> Mapping[str, Any]:
-        """All their entries."""
-        return {name: entry for i, part in enumerate(self.parts) for name, entry in part.report(_of(own, i)).items()}
+        """All their entries; a name that an objective before has taken is named `i/NAME`."""
+        found: dict[str, Any] = {}
+        for i, part in enumerate(self.parts):
+            entries = part.report(_of(own, i))
+            found |= {f"{i}/{name}" if name in found else name: entry for name, entry in entries.items()}
+        return found
 
     def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The weighted sum; the first objective has the key of the step, as it has alone."""

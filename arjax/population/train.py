@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from arjax.evaluation.likelihood import summarize
+from arjax.evaluation.truths import beside_truth, example_nats
 from arjax.population.members import Members, PopulationState
 from arjax.population.population import Population
 from arjax.training.history import History
@@ -93,6 +94,17 @@ def _scores(population: Population, state: PopulationState, history: History) ->
         scores = summarize(nll, sites_N, dataset.event, text=dataset.text_unit)
         return scores if finite.all() else dict.fromkeys(scores, math.inf)
 
+    truth_N = None
+    if dataset.truth is not None:
+        truth, batch_size = population.setup.truth(), population.config.evaluate.batch_size
+        truth_N = example_nats(
+            truth.model, truth.params, dataset, split, batch_size=batch_size, mesh=population.setup.mesh
+        )
+
+    def of_split(nll_N: np.ndarray) -> dict[str, float]:
+        known = truth_N is not None and np.isfinite(nll_N).all()
+        return score(nll_N, sites_N) | (beside_truth(nll_N, truth_N) if known else {})
+
     def report(o: int, s: int) -> dict[str, Any]:
         own = jax.tree.map(lambda leaf: leaf[o, s], state.train.own)
         return objective.report(own_of(state.train.replace(own=own)))
@@ -100,7 +112,7 @@ def _scores(population: Population, state: PopulationState, history: History) ->
     num_orders, num_seeds = population.shape
     return Scores(
         validation=best,
-        results=[[score(nll_N, sites_N) for nll_N in of_order] for of_order in test_rows],
+        results=[[of_split(nll_N) for nll_N in of_order] for of_order in test_rows],
         validation_results=[[score(nll_N, valid_sites_N) for nll_N in of_order] for of_order in valid_rows],
         best_step=history.best_step,
         validation_rows=valid_rows,

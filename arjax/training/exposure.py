@@ -11,6 +11,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.files import replacing
 from arjax.data import Dataset
+from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.decoding import check_decoding, decodes, decoding_errors
 from arjax.evaluation.exposure import Exposure, check_truth, exposure
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
@@ -51,9 +52,7 @@ def open_judge(setup: Setup) -> Trained | None:
         return None
     judge = setup.open_run(setup.evaluate.judge)
     check_judge(setup.model, judge.model, setup.evaluate.length, end_of(setup.dataset))
-    own, other = setup.dataset.vocabulary, judge.dataset.vocabulary
-    if own is not None and other is not None and own.shown != other.shown:
-        raise UserError(f"the judge knows the tokens {other.shown!r}, and this run {own.shown!r}")
+    check_same_tokens(setup.dataset.vocabulary, judge.dataset.vocabulary, "the judge")
     return judge
 
 

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.data import Dataset, Truth
+from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import sampled_scores
 from arjax.evaluation.k_steps import k_step_scores
 from arjax.evaluation.truths import truth_scores
@@ -154,6 +155,8 @@ class Setup:
         objective = self.recipe.objective
         found = {name: self._companion(workdir) for name, workdir in objective.companions().items()}
         objective.check_companions(self.model, {name: trained.companion for name, trained in found.items()})
+        for trained in found.values():
+            check_same_tokens(self.dataset.vocabulary, trained.dataset.vocabulary, "the oracle")
         return found
 
     def _companion(self, workdir: str) -> Trained:
@@ -180,10 +183,13 @@ class Setup:
         if options.samples:
             found |= sampled_scores(self.model, params, self.dataset, split, samples=options.samples, **rest)
         if self.dataset.truth is not None:
-            known = self._companion("")
-            truth = Truth(known.model, known.params)
-            found |= truth_scores(self.model, params, truth, self.dataset, split, mesh=self.mesh, **rest)
+            found |= truth_scores(self.model, params, self.truth(), self.dataset, split, mesh=self.mesh, **rest)
         return found
+
+    def truth(self) -> Truth:
+        """The truth of the data set, with parameters on the mesh; raises `UserError` where none is known."""
+        known = self._companion("")
+        return Truth(known.model, known.params)
 
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.

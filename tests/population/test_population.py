@@ -71,6 +71,18 @@ def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
         assert scores.results[o][s]["nll_nats"] == pytest.approx(single["nll_nats"], rel=1e-4)
 
 
+def test_members_stand_beside_the_known_truth_of_their_data(tmp_path):
+    config = small_config()
+    config.dataset = dataset_config("markov_chain", order=1, levels=3, length=5, num_examples=64)
+    scores = train_population(Population(config, ["raster", "reversed"], [4]))
+    config.model.ordering, config.seed = "reversed", 4
+    single = train(build(config), tmp_path).results
+    for name in ("truth_nll_nats", "truth_nll_stderr", "excess_nats", "excess_stderr"):
+        assert scores.results[1][0][name] == pytest.approx(single[name], rel=1e-4), name
+    assert scores.results[0][0]["truth_nll_nats"] == scores.results[1][0]["truth_nll_nats"]
+    assert scores.results[0][0]["excess_nats"] != scores.results[1][0]["excess_nats"]
+
+
 def test_orders_may_be_permutations():
     population = Population(small_config(), [np.arange(64)[::-1], "raster"], [0])
     np.testing.assert_array_equal(population.factorizations[0].order, np.arange(64)[::-1])

@@ -28,7 +28,9 @@ def test_a_measured_table_takes_the_place_of_the_last_one_and_is_read_back(tmp_p
         write_measured(page, markdown_table(["name", "n"], rows))
         assert measured_rows(page) == rows
     text = page.read_text()
-    assert text.startswith("Before.\n\n<!-- measured -->\n| name") and text.endswith("<!-- end measured -->\n\nAfter.\n")
+    assert text.startswith("Before.\n\n<!-- measured -->\n| name") and text.endswith(
+        "<!-- end measured -->\n\nAfter.\n"
+    )
     page.write_text("<!-- measured -->\nno end")
     with pytest.raises(UserError, match="no place for a table"):
         write_measured(page, "x")

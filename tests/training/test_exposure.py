@@ -68,14 +68,19 @@ def test_a_run_and_the_mode_evaluate_report_it(judge, tmp_path, capsys):
     assert (workdir / "exposure.png").read_bytes() == before
 
 
-def test_a_judge_of_other_tokens(judge):
-    setup = build(config(exposure=4, judge=str(judge)))
+def test_a_judge_and_an_oracle_of_other_tokens(judge):
+    own = config(exposure=4, judge=str(judge))
+    own.objective = f"rollout(length=2, target='oracle', oracle='{judge}')"
+    setup = build(own)
     found = open_judge(setup)
     letters = lambda shown: types.SimpleNamespace(shown=shown, end=None)  # noqa: E731
     other = dataclasses.replace(found, dataset=dataclasses.replace(found.dataset, vocabulary=letters("abc")))
-    own = dataclasses.replace(setup.dataset, vocabulary=letters("abd"))
+    dataset = dataclasses.replace(setup.dataset, vocabulary=letters("abd"))
+    setup = dataclasses.replace(setup, dataset=dataset, open_run=lambda workdir: other)
     with pytest.raises(UserError, match="the judge knows the tokens 'abc', and this run 'abd'"):
-        open_judge(dataclasses.replace(setup, dataset=own, open_run=lambda workdir: other))
+        open_judge(setup)
+    with pytest.raises(UserError, match="the oracle knows the tokens 'abc', and this run 'abd'"):
+        setup.trained_companions()
 
 
 @pytest.mark.parametrize(
