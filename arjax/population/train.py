@@ -94,12 +94,7 @@ def _scores(population: Population, state: PopulationState, history: History) ->
         scores = summarize(nll, sites_N, dataset.event, text=dataset.text_unit)
         return scores if finite.all() else dict.fromkeys(scores, math.inf)
 
-    truth_N = None
-    if dataset.truth is not None:
-        truth, batch_size = population.setup.truth(), population.config.evaluate.batch_size
-        truth_N = example_nats(
-            truth.model, truth.params, dataset, split, batch_size=batch_size, mesh=population.setup.mesh
-        )
+    truth_N = None if dataset.truth is None else _truth_nats(population, split)
 
     def of_split(nll_N: np.ndarray) -> dict[str, float]:
         known = truth_N is not None and np.isfinite(nll_N).all()
@@ -123,3 +118,10 @@ def _scores(population: Population, state: PopulationState, history: History) ->
         history=history,
         reports=[[report(o, s) for s in range(num_seeds)] for o in range(num_orders)],
     )
+
+
+def _truth_nats(population: Population, split: str) -> np.ndarray:
+    """The nats of each example of a split under the truth of the data, float[N]."""
+    setup = population.setup
+    truth, batch_size = setup.truth(), setup.evaluate.batch_size
+    return example_nats(truth.model, truth.params, setup.dataset, split, batch_size=batch_size, mesh=setup.mesh)
