@@ -20,6 +20,7 @@ from arjax.networks.base import step_variables
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
 from arjax.objectives.prefixes import (
     check_prefixes,
+    check_whole_steps,
     example_context,
     prefix_loss,
     repeated,
@@ -103,6 +104,7 @@ class AsIs(Objective):
 
     def _by_score_function(self, model, params: Params, batch: Batch, keys_B: jax.Array) -> jax.Array:
         """The loss of each sample, [k B], with the gradient of its mean."""
+        check_whole_steps("as_is", model, batch)
         frozen, own_BD = jax.lax.stop_gradient(params), replaceable(model, batch)
         drawn = draw_in_steps(model, frozen, keys_B, batch.x, own_BD, example_context(batch))
         nats_BD = -scored(model, params, batch, drawn, None)

@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.autoregressive import AutoregressiveModel
@@ -30,6 +31,17 @@ def check_rate(name: str, option: str, value: float) -> None:
     """Raises `UserError` unless an option is a part, from 0 to 1."""
     if not 0 <= value <= 1:
         raise UserError(f"the option {option!r} of the objective {name!r} must be from 0 to 1, not {value}")
+
+
+def check_whole_steps(name: str, model: AutoregressiveModel, batch: Batch) -> None:
+    """Raises `UserError` where a mask may cut a block of a joint conditional: a draw is then no draw of the part of the
+    block whose log p is scored, and the score function is biased.
+    """
+    if batch.mask is not None and scores_blocks(model.conditional, model.factorization):
+        raise UserError(
+            f"the score function of the objective {name!r} needs whole blocks, and the examples have masks: take a "
+            "conditional whose sites are independent within a step, or a partition into single sites"
+        )
 
 
 def replaceable(model: AutoregressiveModel, batch: Batch) -> jax.Array:

@@ -20,6 +20,7 @@ from arjax.objectives.base import OBJECTIVES, TRUTH, Companion, Companions, Loss
 from arjax.objectives.prefixes import (
     check_prefixes,
     check_rate,
+    check_whole_steps,
     example_context,
     prefix_loss,
     repeated,
@@ -146,6 +147,7 @@ class Rollout(Objective):
 
     def _by_score_function(self, model, params: Params, batch: Batch, step: Step) -> Loss:
         """The negative reward of each window, and the gradient of its mean."""
+        check_whole_steps("rollout", model, batch)
         several = repeated(batch, self.samples)
         window_BD, inputs, _ = self._draw(model, params, several, step)
         own_batch = several.replace(x=inputs)

@@ -428,3 +428,14 @@ def test_models_under_several_orders_are_refused():
             Batch(random_x(TOKENS, 2)),
             jax.random.key(0),
         )
+
+
+def test_score_functions_of_cut_blocks_are_refused():
+    more = {"partition": "blocks(size=2)", "conditional": "mixture_of_products(components=2)"}
+    model = make_model(TOKENS, "made", **more, **NETWORKS["made"])
+    params, x = jax.tree.map(jnp.asarray, random_like(model.param_shapes)), random_x(TOKENS, 2)
+    for call in ("as_is", "rollout(length=1, target='match')"):
+        evaluate = loss_and_gradient.__wrapped__
+        with pytest.raises(UserError, match="needs whole blocks, and the examples have masks"):
+            evaluate(make_objective(call), model, params, Batch(x, mask=np.ones(x.shape)), jax.random.key(0))
+        evaluate(make_objective(call), model, params, Batch(x), jax.random.key(0))
