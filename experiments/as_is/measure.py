@@ -4,7 +4,7 @@
 
 gradients.csv: one gradient of each objective and length, at the parameters after a tenth of a training with teacher
 forcing; results.csv: the nats given prefixes of the data (test split) after `--seconds` of train steps of each.
-An interrupted study goes on.
+gradients.png and the table of README.md show both. An interrupted study goes on.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.evaluation.gradient_cost import gradient_cost
 from arjax.objectives import make_objective
 from arjax.reporting import figures
+from arjax.reporting.tables import markdown_table, write_measured
 from arjax.training.results import device_name
 
 CONFIG = Path(__file__).with_name("config.py")
@@ -48,6 +49,16 @@ RESULTS = (
     "seed",
     "device",
 )
+TABLE = [
+    "length",
+    "objective",
+    "variance / squared norm",
+    "milliseconds",
+    "times",
+    "MiB",
+    "times ",
+    "test nats per site",
+]
 
 
 def entropy() -> float:
@@ -116,6 +127,20 @@ def draw_picture(path: Path, gradients: Sequence[dict[str, str]]) -> None:
     figures.save_figure(figure, path)
 
 
+def lines(gradients: Sequence[dict[str, str]], results: Sequence[dict[str, str]]) -> list[list[str]]:
+    """The rows of the table: seconds and bytes also as multiples of those of teacher forcing at the same length."""
+    reached = {(row["length"], row["objective"]): f"{row['nats_per_site']} ± {row['stderr']}" for row in results}
+    base = {row["length"]: row for row in gradients if row["objective"] == "teacher forcing"}
+    rows = []
+    for row in gradients:
+        cells = [row["length"], row["objective"], row["relative_variance"]]
+        for column, unit, words in (("seconds", 1e-3, "{:.2f}"), ("temporary_bytes", 2**20, "{:.2f}")):
+            value = float(row[column])
+            cells += [words.format(value / unit), f"{value / float(base[row['length']][column]):.1f}"]
+        rows.append([*cells, reached.get((row["length"], row["objective"]), "")])
+    return rows
+
+
 def main(argv: Sequence[str]) -> int:
     """Measures the rows that are missing."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -137,7 +162,10 @@ def main(argv: Sequence[str]) -> int:
             if not any(int(row["length"]) == length and row["objective"] == name for row in results):
                 results.append(reached(options.workdir, length, name, options.seconds, float(mine[0]["seconds"])))
                 write(options.out / "results.csv", RESULTS, results)
+    gradients, results = (rows_of(options.out / name) for name in ("gradients.csv", "results.csv"))
     draw_picture(options.out / "gradients.png", gradients)
+    if (options.out / "README.md").is_file():
+        write_measured(options.out / "README.md", markdown_table(TABLE, lines(gradients, results), TABLE[2:]))
     return 0
 
 
