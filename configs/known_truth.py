@@ -16,7 +16,7 @@ RECIPES = {
     "gru": ({"hidden_size": 72, "num_layers": 1}, 4e-3),
     "lstm": ({"hidden_size": 64, "num_layers": 1}, 4e-3),
     "causal_conv": ({"hidden_size": 40, "num_layers": 6, "kernel_size": 2, "dilation_cycle": 6}, 3e-3),
-    "transformer": ({"width": 32, "num_layers": 2, "num_heads": 4, "unroll": 2}, 3e-3),
+    "transformer": ({"width": 32, "num_layers": 2, "num_heads": 2, "unroll": 2}, 3e-3),
 }
 #: options of each data set: states and histories that 20,000 sequences of 64 tokens teach in part
 DATA = {

@@ -1,6 +1,6 @@
 """The recursion as it is beside teacher forcing: variance, time and memory of gradients, and nats in equal time.
 
-    python experiments/as_is/measure.py runs/as_is [--out=experiments/as_is] [--seconds=30] [--lengths=4,8,...]
+    python experiments/as_is/measure.py runs/as_is [--out=experiments/as_is] [--seconds=20] [--lengths=4,8,...]
 
 gradients.csv: one gradient of each objective and length, at the parameters after a tenth of a training with teacher
 forcing; results.csv: the nats given prefixes of the data (test split) after `--seconds` of train steps of each.
@@ -146,7 +146,7 @@ def main(argv: Sequence[str]) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--lengths", default=",".join(map(str, LENGTHS)))
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
