@@ -17,8 +17,8 @@ a network of the image that reads the latents, too. `recipe=kingma`: one hidden 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, parse_arg, part, pick
 from arjax.networks import NETWORKS
 
-#: name of the data -> data set, length in epochs, batch size, samples of the bound
-DATA = {"mnist": ("binarized_mnist", 400.0, 50, 5000), "digits": ("digits", 600.0, 100, 1000)}
+#: name of the data -> data set, length in epochs, batch size, weight decay, samples of the bound
+DATA = {"mnist": ("binarized_mnist", 400.0, 50, 0.05, 5000), "digits": ("digits", 600.0, 100, 0.0, 1000)}
 #: hidden sizes
 RECIPES = {"burda": (200, 200), "kingma": (500,)}
 OPTIONS = {
@@ -35,7 +35,7 @@ def get_config(arg=""):
     own = {"latents": 50, "samples": 1, "layers": 1, "epochs": 0.0}
     arg = parse_arg(arg, smoke=False, data=pick(DATA, "mnist"), recipe=pick(RECIPES, "burda"), **own, **parts)
     config = base_config()
-    name, epochs, batch_size, samples = DATA[arg.data]
+    name, epochs, batch_size, decay, samples = DATA[arg.data]
     config.dataset = dataset_config(name)
     sizes = {"hidden_sizes": (8,) if arg.smoke else RECIPES[arg.recipe]}
     inner = {"prior": _network(arg.prior, arg.smoke, "gaussian_mixture(components=5)")}
@@ -50,7 +50,7 @@ def get_config(arg=""):
     config.model = model_config("latent", latents=(latents,), score_samples=arg.samples)
     config.parts = outer
     config.objective = f"iwae(samples={arg.samples})" if arg.samples > 1 else "elbo"
-    config.optimizer.update(name="adam", learning_rate=2e-3, schedule="cosine")
+    config.optimizer.update(name="adamw", learning_rate=2e-3, schedule="cosine", weight_decay=decay)
     config.train.update(batch_size=batch_size, epochs=arg.epochs or epochs, steps_per_dispatch=50)
     often = 10_000 if arg.data == "mnist" else 200
     config.train.update(log_every=often // 5, eval_every=often, checkpoint_every=2 * often)
