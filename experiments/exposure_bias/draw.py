@@ -25,7 +25,7 @@ from arjax.reporting.figures import FIRST_STEP, SOFT, label_axes, new_figure, sa
 from arjax.reporting.tables import markdown_table, write_measured
 
 HERE = Path(__file__).parent
-COLORS = dict(zip(REGIMES, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a"), strict=True))
+COLORS = dict(zip(REGIMES, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a", "#b03a48"), strict=True))
 #: Lengths of the columns of the table, the whole sequence last.
 AT = (64, LENGTH)
 COLUMNS = ["truth", "student", "regime", "nats over the truth", "own prefixes", "beside teacher forcing", "NLL"]

@@ -16,6 +16,7 @@ REGIMES = {
     "input_noise": ("input noise", "input_noise(rate=0.05)"),
     "scheduled_sampling": ("scheduled sampling", "scheduled_sampling(final=0.25)"),
     "rollout": ("rollout, data", HALF.format("rollout(length=64, grow=0.5)")),
+    "soft": ("prefixes of the data, oracle", HALF.format('rollout(length=0, target="oracle")')),
     "oracle": ("rollout, oracle", HALF.format('rollout(length=64, grow=0.5, target="oracle")')),
 }
 TRUTHS = {
