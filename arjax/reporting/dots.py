@@ -91,7 +91,9 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
             axis.text(at, place, text, ha=side, va="center", color=SOFT, fontsize=7)
         if low <= dot.published <= high:
             axis.plot(dot.published, place, "D", color=ACCENT, markersize=4.5, fillstyle="none")
-    axis.set_xlim(low - margin, high + margin)
+    bars = [dot.value + sign * dot.stderr for dot in ranked for sign in (-1, 1) if low <= dot.value <= high]
+    ends = [low, high, *(bar for bar in bars if not math.isnan(bar))]
+    axis.set_xlim(min(ends) - margin, max(ends) + margin)
     axis.set_ylim(-0.7, len(ranked) - 0.3)
     axis.set_yticks(range(len(ranked)), [dot.label for dot in ranked], fontsize=7, parse_math=False)
     axis.locator_params(axis="x", nbins=5)

@@ -126,6 +126,11 @@ def test_results_are_dots_sorted_beside_published_numbers(tmp_path):
     assert dots._limits([dots.Dot("a", 1.0), dots.Dot("b", 3.0, published=4.0)], lower_is_better=False) == (1.0, 4.0)
     dots.sorted_dots(tmp_path / "results.png", [dots.Panel("dna", "nats", some)])
     assert np.ptp(decode_png(tmp_path / "results.png")) == 1.0
+    axis = figures.new_figure(3, 3).subplots()
+    dots._draw_panel(
+        axis, dots.Panel("dna", "nats", [dots.Dot("best", 80.0, 0.7), *[dots.Dot("last", 81.0, 0.4)] * 3, far])
+    )
+    assert axis.get_xlim()[0] < 79.3 and 81.4 < axis.get_xlim()[1] < 83  # no bar is cut
     with pytest.raises(UserError, match=r"^there are no results to draw$"):
         dots.sorted_dots(tmp_path / "none.png", [])
     assert not (tmp_path / "none.png").exists()
