@@ -26,10 +26,10 @@ from arjax.reporting.tables import markdown_table, write_measured
 
 HERE = Path(__file__).parent
 COLORS = dict(zip(REGIMES, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a", "#b03a48"), strict=True))
-#: Lengths of the columns of the table, the whole sequence last.
-AT = (64, LENGTH)
+#: Lengths of the last columns of the table, the whole sequence last.
+AT = (32, 64, 128, LENGTH)
 COLUMNS = ["truth", "student", "regime", "nats over the truth", "own prefixes", "beside teacher forcing", "NLL"]
-COLUMNS += [f"excess at {length}, %" for length in AT]
+COLUMNS += [f"% at {length}" for length in AT]
 
 
 class Found(NamedTuple):
@@ -57,16 +57,22 @@ def read(folder: Path) -> dict[tuple[str, str, str], Found]:
 def draw(path: Path, found: Mapping[tuple[str, str, str], Found]) -> None:
     """The excess up to each length in per cent, a line for each regime with its band."""
     truths = [truth for truth in TRUTHS if any(key[0] == truth for key in found)]
-    figure = new_figure(4.2 * len(STUDENTS), 3.1 * len(truths))
-    axes = figure.subplots(len(truths), len(STUDENTS), squeeze=False, sharex=True)
+    students = [student for student in STUDENTS if any(key[1] == student for key in found)]
+    figure = new_figure(4.2 * len(students), 3.1 * len(truths))
+    axes = figure.subplots(len(truths), len(students), squeeze=False, sharex=True, sharey="row")
     for i, truth in enumerate(truths):
-        for axis, (student, name) in zip(axes[i], STUDENTS.items(), strict=True):
+        for axis, student in zip(axes[i], students, strict=True):
+            if not any(key[:2] == (truth, student) for key in found):
+                axis.axis("off")
+                continue
             for regime, (words, _) in REGIMES.items():
                 if (truth, student, regime) in found:
                     _line(axis, found[truth, student, regime].curves, COLORS[regime], words)
             axis.axhline(0, color=SOFT, linewidth=0.8)
-            label_axes(axis, "length", "excess, per cent", f"{name}, {TRUTHS[truth]}")
-    axes[0][0].legend(frameon=False, fontsize=8)
+            label_axes(axis, "length", "excess, per cent", f"{STUDENTS[student]}, {TRUTHS[truth]}")
+    shown = [axis.get_legend_handles_labels() for axis in axes.flat]
+    handles = {label: handle for sides in shown for handle, label in zip(*sides, strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     save_figure(figure, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,26 @@ def test_the_study_of_gradients_draws_its_picture(tmp_path):
     assert (tmp_path / "gradients.png").stat().st_size > 1000
     done = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "gradients.csv" in done.stdout, done.stderr
+
+
+def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
+    names = ("forward_own", "forward_data")
+    for i, regime in enumerate(("teacher_forcing", "rollout")):
+        folder = tmp_path / f"lstm-gru-{regime}"
+        folder.mkdir()
+        np.savez(folder / "exposure.npz", excess=np.linspace(0, 20, 256), excess_stderr=np.ones(256))
+        scores = {f"exposure_{name}_nats": 20.0 + i for name in names} | {"nll_nats": 500.0 + i}
+        scores |= {f"exposure_{name}_stderr": 0.5 for name in names}
+        (folder / "results.json").write_text(json.dumps(scores))
+    page = tmp_path / "README.md"
+    page.write_text("<!-- measured -->\n<!-- end measured -->\n")
+    study = Path(__file__).resolve().parents[2] / "experiments/exposure_bias/draw.py"
+    done = subprocess.run([sys.executable, study, tmp_path, f"--out={tmp_path}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "exposure.png").stat().st_size > 1000
+    first, second = measured_rows(page)
+    assert first[:3] == ["LSTM of Shakespeare", "GRU", "teacher forcing"] and first[5:7] == ["", ""]
+    assert second[3:7] == ["21.00 ± 0.98", "21.00 ± 0.98", "+1.00 ± 1.39", "+0.20 %"]
+    assert second[-1] == "20.0 ± 2.0"
+    done = subprocess.run([sys.executable, study, tmp_path / "none"], capture_output=True, text=True)
+    assert done.returncode == 2 and "has no finished run" in done.stderr
