@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from arjax.reporting.exposure import Z, exposure_figure
+from arjax.reporting.tables import measured_rows
 
 RNG = np.random.default_rng(0)
 
