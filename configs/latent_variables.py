@@ -10,17 +10,17 @@ nats with 5,000 samples: VAE 88.71, IWAE with k = 5 87.63. Expected: see experim
     arjax --config=configs/latent_variables.py:digits,likelihood=gated_pixelcnn --workdir=runs/pixelvae
 
 `layers=2`: 100 latents below the others, themselves a latent model. `prior`: a network over the latents. `likelihood`:
-a network of the image that reads the latents, too. `recipe=kingma`: one hidden layer of 500 units (Kingma & Welling,
-"Auto-Encoding Variational Bayes", 2014, section 5; their optimizer is Adagrad, which takes far more epochs).
+a network of the image that reads the latents, too. `recipe=kingma`: one hidden layer of 500 units and weight
+decay (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, section 5; there Adagrad, which takes more epochs).
 """
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, parse_arg, part, pick
 from arjax.networks import NETWORKS
 
-#: name of the data -> data set, length in epochs, batch size, weight decay, samples of the bound
-DATA = {"mnist": ("binarized_mnist", 400.0, 50, 0.05, 5000), "digits": ("digits", 600.0, 100, 0.0, 1000)}
-#: hidden sizes
-RECIPES = {"burda": (200, 200), "kingma": (500,)}
+#: name of the data -> data set, length in epochs, batch size, samples of the bound
+DATA = {"mnist": ("binarized_mnist", 400.0, 50, 5000), "digits": ("digits", 600.0, 100, 1000)}
+#: hidden sizes, weight decay: it lowers -ELBO on new data, and raises the bound of many samples
+RECIPES = {"burda": ((200, 200), 0.0), "kingma": ((500,), 0.05)}
 OPTIONS = {
     "made": {"hidden_sizes": (200, 200)},
     "gated_pixelcnn": {"num_layers": 3, "hidden_size": 24},
@@ -35,9 +35,10 @@ def get_config(arg=""):
     own = {"latents": 50, "samples": 1, "layers": 1, "epochs": 0.0}
     arg = parse_arg(arg, smoke=False, data=pick(DATA, "mnist"), recipe=pick(RECIPES, "burda"), **own, **parts)
     config = base_config()
-    name, epochs, batch_size, decay, samples = DATA[arg.data]
+    name, epochs, batch_size, samples = DATA[arg.data]
+    hidden, decay = RECIPES[arg.recipe]
     config.dataset = dataset_config(name)
-    sizes = {"hidden_sizes": (8,) if arg.smoke else RECIPES[arg.recipe]}
+    sizes = {"hidden_sizes": (8,) if arg.smoke else hidden}
     inner = {"prior": _network(arg.prior, arg.smoke, "gaussian_mixture(components=5)")}
     whole = part("independent", {"partition": "whole"}, **sizes)
     inner |= {"likelihood": whole, "posterior": whole}

@@ -13,6 +13,9 @@ from arjax.evaluation.exposure import stderr_of
 from arjax.evaluation.likelihood import Evaluator
 from arjax.models import Model
 
+#: The names of the scores.
+OF_TRUTH = ("truth_nll_nats", "truth_nll_stderr", "excess_nats", "excess_stderr")
+
 
 def truth_scores(
     model: Model,
@@ -56,9 +59,5 @@ def example_nats(
 
 def beside_truth(own_N: np.ndarray, truth_N: np.ndarray) -> dict[str, float]:
     """The scores of `truth_scores`, of the nats of the same examples under a model and under the truth."""
-    return {
-        "truth_nll_nats": float(truth_N.mean()),
-        "truth_nll_stderr": float(stderr_of(truth_N)),
-        "excess_nats": float((own_N - truth_N).mean()),
-        "excess_stderr": float(stderr_of(own_N - truth_N)),
-    }
+    means = [float(value) for rows in (truth_N, own_N - truth_N) for value in (rows.mean(), stderr_of(rows))]
+    return dict(zip(OF_TRUTH, means, strict=True))

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from arjax.evaluation.likelihood import summarize
-from arjax.evaluation.truths import beside_truth, example_nats
+from arjax.evaluation.truths import OF_TRUTH, beside_truth, example_nats
 from arjax.population.members import Members, PopulationState
 from arjax.population.population import Population
 from arjax.training.history import History
@@ -97,8 +97,12 @@ def _scores(population: Population, state: PopulationState, history: History) ->
     truth_N = None if dataset.truth is None else _truth_nats(population, split)
 
     def of_split(nll_N: np.ndarray) -> dict[str, float]:
-        known = truth_N is not None and np.isfinite(nll_N).all()
-        return score(nll_N, sites_N) | (beside_truth(nll_N, truth_N) if known else {})
+        scores = score(nll_N, sites_N)
+        if truth_N is None:
+            return scores
+        return scores | (
+            beside_truth(nll_N, truth_N) if np.isfinite(nll_N).all() else dict.fromkeys(OF_TRUTH, math.inf)
+        )
 
     def report(o: int, s: int) -> dict[str, Any]:
         own = jax.tree.map(lambda leaf: leaf[o, s], state.train.own)

@@ -79,21 +79,22 @@ def sorted_dots(path: str | os.PathLike, panels: Sequence[Panel]) -> None:
 def _draw_panel(axis: Any, panel: Panel) -> None:
     ranked = sorted(panel.dots, key=lambda dot: dot.value, reverse=panel.lower_is_better)
     low, high = _limits(ranked, panel.lower_is_better)
-    margin = 0.06 * (high - low) or 0.01 * abs(high) or 1.0
+    bars = [dot.value + sign * dot.stderr for dot in ranked for sign in (-1, 1) if low <= dot.value <= high]
+    ends = [low, high, *(bar for bar in bars if math.isfinite(bar))]
+    left, right = min(ends), max(ends)
+    margin = 0.06 * (right - left) or 0.01 * abs(right) or 1.0
     for place, dot in enumerate(ranked):
         if low <= dot.value <= high:
             stderr = None if math.isnan(dot.stderr) else dot.stderr
             axis.errorbar(dot.value, place, xerr=stderr, fmt="o", color=INK, markersize=4.5, capsize=2, linewidth=1.2)
         else:
-            right = dot.value > high
-            at, mark, side = (high, " >", "right") if right else (low, "< ", "left")
-            text = f"{dot.value:.5g}{mark}" if right else f"{mark}{dot.value:.5g}"
+            above = dot.value > high
+            at, side = (right, "right") if above else (left, "left")
+            text = f"{dot.value:.5g} >" if above else f"< {dot.value:.5g}"
             axis.text(at, place, text, ha=side, va="center", color=SOFT, fontsize=7)
         if low <= dot.published <= high:
             axis.plot(dot.published, place, "D", color=ACCENT, markersize=4.5, fillstyle="none")
-    bars = [dot.value + sign * dot.stderr for dot in ranked for sign in (-1, 1) if low <= dot.value <= high]
-    ends = [low, high, *(bar for bar in bars if not math.isnan(bar))]
-    axis.set_xlim(min(ends) - margin, max(ends) + margin)
+    axis.set_xlim(left - margin, right + margin)
     axis.set_ylim(-0.7, len(ranked) - 0.3)
     axis.set_yticks(range(len(ranked)), [dot.label for dot in ranked], fontsize=7, parse_math=False)
     axis.locator_params(axis="x", nbins=5)

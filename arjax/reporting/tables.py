@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from arjax.core.errors import UserError
-from arjax.core.files import writing
+from arjax.core.files import reading, write_text
 
 #: Around the table of a page that a measurement writes.
 BEGIN, END = "<!-- measured -->\n", "<!-- end measured -->"
@@ -45,27 +45,35 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right:
     return "\n".join([line(columns), line(rule), *map(line, cells)])
 
 
-def measured_rows(page: Path) -> list[list[str]]:
-    """The cells of the measured table of a page, without its head; none where there is no table yet."""
+def measured_rows(page: Path, columns: Sequence[str]) -> list[list[str]]:
+    """The cells of the measured table of a page, without its head; none where there is no table yet.
+
+    Raises:
+      UserError: as `write_measured`, or the table has other columns.
+    """
     _, inside, _ = _around_table(page)
-    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in inside.splitlines()[2:]]
-    return [[cell.strip().replace("\\|", "|") for cell in line] for line in lines]
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in inside.splitlines()]
+    cells = [[cell.strip().replace("\\|", "|") for cell in line] for line in lines]
+    if cells and cells[0] != list(columns):
+        raise UserError(f"the table of {page} has other columns: empty it first")
+    return cells[2:]
 
 
 def write_measured(page: Path, table: str) -> None:
     """Puts a table of `markdown_table` between `<!-- measured -->` and `<!-- end measured -->` of a page.
 
     Raises:
-      UserError: the page has no such markers, or the disk refuses.
+      UserError: there is no such page, it has no such markers, or the disk refuses.
     """
     before, _, after = _around_table(page)
-    with writing(page):
-        page.write_text(f"{before}{BEGIN}{table}\n{END}{after}", encoding="utf-8")
+    write_text(page, f"{before}{BEGIN}{table}\n{END}{after}")
 
 
 def _around_table(page: Path) -> tuple[str, str, str]:
     """The text before the first marker, between the two, and after the second one."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    with reading(page):
+        text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
     inside, end, after = rest.partition(END)
     if not (begin and end):
         raise UserError(f"{page} has no place for a table: {BEGIN.strip()} and {END} on lines of their own")

@@ -188,6 +188,8 @@ class Setup:
 
     def truth(self) -> Truth:
         """The truth of the data set, with parameters on the mesh; raises `UserError` where none is known."""
+        if self.dataset.truth is None:
+            raise UserError(f"the distribution of the data set {self.dataset.name!r} is not known")
         known = self._companion("")
         return Truth(known.model, known.params)
 

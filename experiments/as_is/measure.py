@@ -4,7 +4,7 @@
 
 gradients.csv: one gradient of each objective and length, at the parameters after a tenth of a training with teacher
 forcing; results.csv: the nats given prefixes of the data (test split) after `--seconds` of train steps of each.
-gradients.png and the table of README.md show both. An interrupted study goes on.
+gradients.png and the table of README.md show both. An interrupted study goes on; rows that are there stay as they are.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def lines(gradients: Sequence[dict[str, str]], results: Sequence[dict[str, str]]
         cells = [row["length"], row["objective"], row["relative_variance"]]
         for column, unit, words in (("seconds", 1e-3, "{:.2f}"), ("temporary_bytes", 2**20, "{:.2f}")):
             value = float(row[column])
-            cells += [words.format(value / unit), f"{value / float(base[row['length']][column]):.1f}"]
+            cells += [words.format(value / unit), f"{value / max(float(base[row['length']][column]), 1e-9):.1f}"]
         rows.append([*cells, reached.get((row["length"], row["objective"]), "")])
     return rows
 

@@ -1,4 +1,4 @@
-"""From autoregression to masked diffusion by the size of the blocks, at equal steps: about 4 minutes a row on one core.
+"""From autoregression to masked diffusion by the size of the blocks, at equal steps: 2 to 6 minutes a row on one core.
 
 arjax-sweep --sweep=experiments/block_diffusion/sweep.py --workdir=runs/block_diffusion
 """

@@ -28,8 +28,8 @@ HERE = Path(__file__).parent
 COLORS = dict(zip(REGIMES, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a", "#b03a48"), strict=True))
 #: Lengths of the last columns of the table, the whole sequence last.
 AT = (32, 64, 128, LENGTH)
-COLUMNS = ["truth", "student", "regime", "nats over the truth", "own prefixes", "beside teacher forcing", "NLL"]
-COLUMNS += [f"% at {length}" for length in AT]
+COLUMNS = ["truth", "student", "regime", "nats, prefixes of the data", "nats, own prefixes"]
+COLUMNS += ["beside teacher forcing, nats", "NLL", *(f"excess at {length}, %" for length in AT)]
 
 
 class Found(NamedTuple):
@@ -69,6 +69,7 @@ def draw(path: Path, found: Mapping[tuple[str, str, str], Found]) -> None:
                 if (truth, student, regime) in found:
                     _line(axis, found[truth, student, regime].curves, COLORS[regime], words)
             axis.axhline(0, color=SOFT, linewidth=0.8)
+            axis.tick_params(labelbottom=True, labelleft=True)  # its neighbours may be empty
             label_axes(axis, "length", "excess, per cent", f"{STUDENTS[student]}, {TRUTHS[truth]}")
     shown = [axis.get_legend_handles_labels() for axis in axes.flat]
     handles = {label: handle for sides in shown for handle, label in zip(*sides, strict=True)}

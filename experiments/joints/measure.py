@@ -2,9 +2,9 @@
 
     python experiments/joints/measure.py runs/joints [--num=16]
 
-Reads the finished runs of sweep.py in the folder. Writes the table of README.md and samples.png beside it: seconds are
-medians of three draws of `num` samples after a first one, divided by their number, each model by its usual sampler. Of
-a row that is not finished there, the table keeps the line that it has.
+Reads the finished runs of sweep.py in the folder. Writes the table of README.md, and samples.png into the folder:
+seconds are medians of three draws of `num` samples after a first one, divided by their number, each model by its usual
+sampler. Of a row that is not finished there, the table keeps the line that it has.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sweep import get_sweep
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
 from arjax.reporting.figures import new_figure, row_of_axes, save_figure
 from arjax.reporting.plots import tile_images
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--num", type=int, default=16, help="samples of each [16]")
     flags = parser.parse_args(argv)
-    earlier = {cells[0]: cells for cells in measured_rows(PAGE)}
+    earlier = {cells[0]: cells for cells in measured_rows(PAGE, COLUMNS)}
     lines, rows, names = [], [], []
     for row in get_sweep():
         if not (flags.folder / row.name / "results.json").is_file():
@@ -64,7 +65,9 @@ def main(argv: list[str]) -> int:
         rows.append(tile_images(x / (run.model.event.num_levels - 1), flags.num))
         names.append(row.model)
         print(" | ".join(lines[-1]), flush=True)
-    draw_samples(HERE / "samples.png", rows, names)
+    if not rows:
+        raise UserError(f"{flags.folder} has no finished run of experiments/joints/sweep.py")
+    draw_samples(flags.folder / "samples.png", rows, names)
     write_measured(PAGE, markdown_table(COLUMNS, lines))
     return 0
 

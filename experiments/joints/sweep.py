@@ -1,4 +1,4 @@
-"""Digits under every kind of joint: some 80 minutes on two CPU cores.
+"""Digits under every kind of joint: some three hours on one CPU core.
 
 arjax-sweep --sweep=experiments/joints/sweep.py --workdir=runs/joints
 """

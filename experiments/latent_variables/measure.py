@@ -18,6 +18,7 @@ from typing import Any
 from sweep import get_sweep
 
 from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
 from arjax.sweep import Run
 
@@ -49,11 +50,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
     flags = parser.parse_args(argv)
-    lines = {line[0]: line for line in measured_rows(flags.page)}
-    for row in get_sweep():
-        path = flags.folder / row.name / "results.json"
-        if path.is_file():
-            lines[name_of(row)] = cells(row, json.loads(path.read_text(encoding="utf-8")))
+    lines = {line[0]: line for line in measured_rows(flags.page, COLUMNS)}
+    paths = [(row, flags.folder / row.name / "results.json") for row in get_sweep()]
+    finished = [(row, path) for row, path in paths if path.is_file()]
+    if not finished:
+        raise UserError(f"{flags.folder} has no finished run of experiments/latent_variables/sweep.py")
+    for row, path in finished:
+        lines[name_of(row)] = cells(row, json.loads(path.read_text(encoding="utf-8")))
     order = [name_of(row) for row in get_sweep() if name_of(row) in lines]
     table = markdown_table(COLUMNS, [lines[name] for name in order], COLUMNS[1:6])
     print(table)

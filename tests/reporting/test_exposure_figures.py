@@ -81,7 +81,8 @@ def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
     done = subprocess.run([sys.executable, study, tmp_path, f"--out={tmp_path}"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "exposure.png").stat().st_size > 1000
-    first, second = measured_rows(page)
+    head = [cell.strip() for cell in page.read_text().splitlines()[1].strip("|").split("|")]
+    first, second = measured_rows(page, head)
     assert first[:3] == ["LSTM of Shakespeare", "GRU", "teacher forcing"] and first[5:7] == ["", ""]
     assert second[3:7] == ["21.00 ± 0.98", "21.00 ± 0.98", "+1.00 ± 1.39", "+0.20 %"]
     assert second[-1] == "20.0 ± 2.0"

@@ -23,14 +23,18 @@ def test_markdown_is_padded_aligned_and_escaped():
 def test_a_measured_table_takes_the_place_of_the_last_one_and_is_read_back(tmp_path):
     page = tmp_path / "README.md"
     page.write_text("Before.\n\n<!-- measured -->\n<!-- end measured -->\n\nAfter.\n")
-    assert measured_rows(page) == []
+    assert measured_rows(page, ["name", "n"]) == []
     for rows in ([["a|b", "1"]], [["a|b", "2"], ["", "3 ± 1"]]):
         write_measured(page, markdown_table(["name", "n"], rows))
-        assert measured_rows(page) == rows
+        assert measured_rows(page, ["name", "n"]) == rows
     text = page.read_text()
     assert text.startswith("Before.\n\n<!-- measured -->\n| name") and text.endswith(
         "<!-- end measured -->\n\nAfter.\n"
     )
+    with pytest.raises(UserError, match="has other columns"):
+        measured_rows(page, ["name", "m"])
+    with pytest.raises(UserError, match="none[.]md"):
+        write_measured(tmp_path / "none.md", "x")
     page.write_text("<!-- measured -->\nno end")
     with pytest.raises(UserError, match="no place for a table"):
         write_measured(page, "x")
