@@ -40,8 +40,8 @@ OF_ORACLE = ("oracle", "reverse_kl")
 @dataclasses.dataclass(frozen=True)
 class Rollout(Objective):
     """A loss on prefixes in which a window of steps is drawn by the model, from the data before it; no gradient flows
-    through these draws, which are made inside of the train step. With a `length` of 0 the prefixes are those of the data: with the target
-    `data` that is teacher forcing, with `oracle` the true conditionals are the targets there.
+    through these draws, which are made inside of the train step. With a `length` of 0 the prefixes are those of the
+    data: with the target `data` that is teacher forcing, with `oracle` the targets are the true conditionals there.
 
     It is made for a second stage, from the parameters of a run with teacher forcing (`train.init_from`). The targets:
 
