@@ -98,11 +98,10 @@ def _scores(population: Population, state: PopulationState, history: History) ->
 
     def of_split(nll_N: np.ndarray) -> dict[str, float]:
         scores = score(nll_N, sites_N)
-        if truth_N is None:
-            return scores
-        return scores | (
-            beside_truth(nll_N, truth_N) if np.isfinite(nll_N).all() else dict.fromkeys(OF_TRUTH, math.inf)
-        )
+        if truth_N is not None:
+            finite = np.isfinite(nll_N).all()
+            scores |= beside_truth(nll_N, truth_N) if finite else dict.fromkeys(OF_TRUTH, math.inf)
+        return scores
 
     def report(o: int, s: int) -> dict[str, Any]:
         own = jax.tree.map(lambda leaf: leaf[o, s], state.train.own)

@@ -163,13 +163,13 @@ class Setup:
         """The run in a folder, or the known truth of the data set for ""."""
         if workdir:
             return self.open_run(workdir)
-        truth = self.dataset.truth
-        if truth is None:
+        if self.dataset.truth is None:
             raise UserError(
                 f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
                 "run as its oracle"
             )
-        return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
+        truth = self.truth()
+        return Trained(truth.model, truth.params, 0, self.dataset)
 
     def further_scores(self, params: Any, split: str) -> dict[str, float]:
         """Scores of a split beside that of the model: the bounds that `evaluate` asks for, of k steps and of k samples;
@@ -188,10 +188,10 @@ class Setup:
 
     def truth(self) -> Truth:
         """The truth of the data set, with parameters on the mesh; raises `UserError` where none is known."""
-        if self.dataset.truth is None:
+        known = self.dataset.truth
+        if known is None:
             raise UserError(f"the distribution of the data set {self.dataset.name!r} is not known")
-        known = self._companion("")
-        return Truth(known.model, known.params)
+        return Truth(known.model, jax.device_put(known.params, replicated(self.mesh)))
 
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
