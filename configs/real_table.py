@@ -1,8 +1,10 @@
-"""A table of yours of real values under one of six recipes; configs/sweeps/real_table.py trains all and compares them.
+"""A table of yours of real values under one of nine recipes; configs/sweeps/real_table.py trains all and compares them.
 
 MADE (Germain et al., 2015) with mixtures of Gaussians in its conditionals (as RNADE, Uria et al., 2013), with splines
 (Durkan et al., 2019), a flow of affine blocks over such a MADE (Papamakarios et al., 2017). For hundreds of rows:
-`strong` dropout, a `small` MADE that is nearly linear, and five of them as `members` of a mixture of whole rows.
+`strong` dropout, a `small` MADE that is nearly linear, and five of them as `members` of a mixture of whole rows. For
+tens of rows: three `gaussians` with whole covariances, and with them or with strong dropout noise on the rows in
+training, which smooths the density (`noisy_gaussians`, `noisy`: Rothfuss et al., 2019).
 
 Scales have a floor, log s >= `floor` in units of a column's standard deviation, e^-4.6 = 0.01 by default. Rounded
 columns need it: a density at values that repeat can be made as high as the floor allows, and says nothing then. Give
@@ -16,7 +18,7 @@ experiments/continuous_density, section on tables.
 
 from arjax.config import apply_smoke, base_config, dataset_config, model_config, network_config, parse_arg, part, pick
 
-#: hidden sizes, dropout, weight decay, learning rate, most steps, components
+#: hidden sizes, dropout, weight decay, learning rate, most steps, components of a conditional
 RECIPES = {
     "mixture": ((128, 128), 0.1, 0.01, 2e-3, 4000, 15),
     "strong": ((128, 128), 0.4, 0.05, 2e-3, 4000, 15),
@@ -24,7 +26,14 @@ RECIPES = {
     "members": ((8,), 0.0, 0.05, 5e-3, 3000, 1),
     "spline": ((128, 128), 0.1, 0.01, 2e-3, 4000, 0),
     "flow": ((128, 128), 0.1, 0.01, 2e-3, 4000, 10),
+    "gaussians": ((), 0.0, 0.01, 1e-2, 3000, 1),
+    "noisy_gaussians": ((), 0.0, 0.01, 1e-2, 3000, 1),
+    "noisy": ((128, 128), 0.4, 0.05, 2e-3, 4000, 15),
 }
+#: name -> members of a mixture, one Gaussian a conditional
+MEMBERS = {"members": 5, "gaussians": 3, "noisy_gaussians": 3}
+#: name -> standard deviations of noise on the rows
+NOISE = {"noisy_gaussians": 0.3, "noisy": 0.2}
 
 
 def get_config(arg=""):
@@ -37,13 +46,16 @@ def get_config(arg=""):
     sizes, dropout, decay, learning_rate, steps, components = RECIPES[arg.recipe]
     paths = {"path": arg.file, "validation_path": arg.validation, "test_path": arg.test, "delimiter": arg.delimiter}
     config = base_config()
-    config.dataset = dataset_config("table", **paths) if arg.file else dataset_config("wine_quality")
+    noise = {"noise": NOISE[arg.recipe]} if arg.recipe in NOISE else {}
+    name, own = ("table", paths) if arg.file else ("wine_quality", {})
+    config.dataset = dataset_config(name, **own, **noise)
     options = {"hidden_sizes": (16,) if arg.smoke else sizes, "activation": "gelu", "dropout": dropout}
     mixture = f"gaussian_mixture(components={components}, min_log_scale={arg.floor})"
-    if arg.recipe == "members":
+    if arg.recipe in MEMBERS:
         config.model = model_config("mixture")
         member = {"conditional": f"gaussian(min_log_scale={arg.floor})"}
-        config.parts = {f"member_{k}": part("made", member, **options) for k in range(5)}
+        one = part("made", member, **options) if sizes else part("fvsbn", member, num_linear=1)
+        config.parts = {f"member_{k}": one for k in range(MEMBERS[arg.recipe])}
     else:
         config.network = network_config("made", **options)
     if arg.recipe == "flow":
@@ -51,7 +63,7 @@ def get_config(arg=""):
         config.parts = {"base": part("made", {"conditional": mixture}, **options)}
     elif arg.recipe == "spline":
         config.model.conditional = f"spline(bins=16, min_log_scale={arg.floor})"
-    elif arg.recipe != "members":
+    elif arg.recipe not in MEMBERS:
         config.model.conditional = mixture
     config.optimizer.update(name="adamw", learning_rate=learning_rate, schedule="cosine", end_factor=0.05)
     config.optimizer.update(clip_norm=1.0, weight_decay=decay)

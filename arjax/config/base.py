@@ -94,6 +94,7 @@ def base_config() -> ConfigDict:
                 "clip_norm": 0.0,  # 0: gradients are not clipped
                 "b1": 0.9,
                 "b2": 0.999,
+                "eps": 1e-8,  # added to the root of the second moment of Adam
             },
             "train": {
                 "steps": 0,  # of steps, examples and epochs exactly one is above 0

@@ -14,7 +14,7 @@ from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
 from arjax.data.table_columns import KINDS, Column, Rule, make_column, to_cells
 from arjax.data.table_files import chosen, index_of, read_tables
-from arjax.data.vectors import standardised
+from arjax.data.vectors import standardised, with_noise
 
 SPLITS = ("train", "validation", "test")
 NO_VALUE = ("", "?", "NA", "NaN", "nan")
@@ -40,6 +40,7 @@ def table(
     missing: str = "refuse",
     missing_cells: tuple = NO_VALUE,
     binary_as_real: bool = False,
+    noise: float = 0.0,
 ) -> Dataset:
     """A csv file of numbers, or with `levels` or `mixed` of numbers and words.
 
@@ -69,6 +70,8 @@ def table(
       missing_cells: the texts of such cells.
       binary_as_real: real columns may hold nothing but 0 and 1. A density on two points has no meaning (it can be made
         arbitrarily high), so such columns are refused unless this is True.
+      noise: standard deviation of Gaussian noise on the rows in training, fresh in every step, in the units that the
+        network sees; for tables of real values.
 
     Raises:
       UserError: no file, no table, a cell of another kind than its column, or splits without a row.
@@ -89,7 +92,8 @@ def table(
     if not binary_as_real:
         _check_not_binary(path, made)
     dataset = _dataset(f"table/{Path(path).stem}", made, parts, standardise)
-    return dataclasses.replace(dataset, to_cells=to_cells(made), fingerprint=cells.fingerprint)
+    dataset = dataclasses.replace(dataset, to_cells=to_cells(made), fingerprint=cells.fingerprint)
+    return with_noise(dataset, noise)
 
 
 def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], standardise: bool) -> Dataset:

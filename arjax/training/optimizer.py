@@ -17,12 +17,13 @@ from arjax.training.schedules import make_schedule
 
 
 def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
-    """Ranges that hold for every rule: decays of moments in [0, 1), no negative weight decay."""
+    """Ranges that hold for every rule: decays of moments in [0, 1), nothing else negative."""
     for key in ("b1", "b2"):
         if key in options and not 0 <= options[key] < 1:
             raise UserError(f"optimizer.{key}={options[key]} must be at least 0 and below 1")
-    if options.get("weight_decay", 0.0) < 0:
-        raise UserError(f"optimizer.weight_decay={options['weight_decay']} must not be negative")
+    for key in ("weight_decay", "eps"):
+        if options.get(key, 0.0) < 0:
+            raise UserError(f"optimizer.{key}={options[key]} must not be negative")
 
 
 #: A transformation of gradients, by optax.
@@ -32,21 +33,21 @@ OPTIMIZERS = Registry("optimizer", check=check_ranges)
 
 DECAYING = r"(kernel|embedding)$"
 #: The options of the rules here, with their values in every config. A rule takes those among its parameters.
-SHARED = {"weight_decay": 0.0, "decay_pattern": DECAYING, "b1": 0.9, "b2": 0.999}
+SHARED = {"weight_decay": 0.0, "decay_pattern": DECAYING, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
 
 
 @OPTIMIZERS.register("adam")
-def adam(b1: float = 0.9, b2: float = 0.999) -> list[Transformation]:
+def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> list[Transformation]:
     """Adam (Kingma & Ba, 2015), without weight decay."""
-    return [optax.scale_by_adam(b1, b2)]
+    return [optax.scale_by_adam(b1, b2, eps)]
 
 
 @OPTIMIZERS.register("adamw")
 def adamw(
-    b1: float = 0.9, b2: float = 0.999, weight_decay: float = 0.0, decay_pattern: str = DECAYING
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0, decay_pattern: str = DECAYING
 ) -> list[Transformation]:
     """AdamW (Loshchilov & Hutter, 2019): the decay is decoupled, and times the learning rate."""
-    return [optax.scale_by_adam(b1, b2), *decay(weight_decay, decay_pattern)]
+    return [optax.scale_by_adam(b1, b2, eps), *decay(weight_decay, decay_pattern)]
 
 
 @OPTIMIZERS.register("lion")
@@ -64,12 +65,12 @@ def sgd(b1: float = 0.9, weight_decay: float = 0.0, decay_pattern: str = DECAYIN
 
 
 @OPTIMIZERS.register("adagrad")
-def adagrad(initial_accumulator: float = 0.0, eps: float = 1e-14) -> list[Transformation]:
+def adagrad(initial_accumulator: float = 0.0) -> list[Transformation]:
     """Adagrad (Duchi, Hazan & Singer, 2011): rates fall with the sum of the squared gradients of each parameter.
 
     Losses are means over scalars, so gradients may be tiny: the sum begins at 0, and the scale of a loss is no matter.
     """
-    return [optax.scale_by_rss(initial_accumulator, eps)]
+    return [optax.scale_by_rss(initial_accumulator, eps=1e-14)]
 
 
 def make_optimizer(

@@ -19,6 +19,9 @@ RECIPES = {
     "members": "5 small MADEs, mixed",
     "spline": "MADE, splines",
     "flow": "flow over MADE, 10 Gaussians",
+    "gaussians": "3 Gaussians with whole covariances",
+    "noisy_gaussians": "3 Gaussians with whole covariances, noise",
+    "noisy": "MADE, 15 Gaussians, strong dropout, noise",
 }
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from arjax.cli.main import main
 from arjax.conditionals import Bernoulli, make_conditional
+from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import make_dataset
@@ -158,6 +161,21 @@ def test_a_table_is_trained_and_scored_in_its_units(write, tmp_path):
     assert results["dataset"] == "table/mine" and -30 < results["nll_nats"] < 30
     samples = np.load(tmp_path / "run" / "samples" / "samples.npy")
     assert (np.abs(samples[:, 0] - 1e6) < 1000).all()
+
+
+def test_noise_is_fresh_and_of_training_alone(write):
+    dataset = make_dataset("table", path=write(text_of(X)), noise=0.5)
+    rows = Batch(x=jnp.asarray(all_rows(dataset, "train")))
+    assert dataset.transform(jax.random.key(0), rows, False) is rows
+    np.testing.assert_array_equal(dataset.first_examples(3).x, all_rows(dataset, "test")[:3])
+    one, other = (np.asarray(dataset.transform(jax.random.key(k), rows, True).x - rows.x) for k in (0, 1))
+    assert abs(one.std() - 0.5) < 0.1 and abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.3
+    for noise, sentence in ((-0.1, "at least 0, not -0.1"), (float("nan"), "not nan")):
+        with pytest.raises(UserError, match=f"noise of 'table/mine' must be .*{sentence}"):
+            make_dataset("table", path=write(text_of(X)), noise=noise)
+    with pytest.raises(UserError, match="noise is for real values, and 'table/mine' has"):
+        make_dataset("table", path=write(text_of(X)), levels=4, noise=0.1)
+    assert make_dataset("table", path=write(text_of(X))).transform is None
 
 
 def test_a_table_of_0_and_1_is_binary_data_and_may_be_real_where_it_is_meant(write):

@@ -50,6 +50,13 @@ def test_only_matching_paths_decay():
     np.testing.assert_array_equal(updates["layer"]["bias"], 0.0)
 
 
+def test_eps_is_added_to_the_root_of_the_second_moment():
+    for name in ("adam", "adamw"):
+        optimizer, params = make_optimizer(name, 0.5, 10, eps=3.0), jnp.zeros(2)
+        updates, _ = optimizer.update(jnp.array([1.0, -9.0]), optimizer.init(params), params)
+        np.testing.assert_allclose(updates, [-0.5 * 1 / (1 + 3), 0.5 * 9 / (9 + 3)], rtol=1e-5)
+
+
 def test_clip_norm():
     gradients = jax.tree.map(lambda p: 100 * p, PARAMS)
     for clip_norm, norm in ((0.0, float(optax.tree.norm(gradients))), (3.0, 3.0)):
@@ -87,6 +94,7 @@ def test_every_optimizer_goes_downhill(name):
         ({"name": "adamw", "weight_decay": -0.1}, "must not be negative"),
         ({"clip_norm": -1.0}, "must not be negative"),
         ({"b2": 1.0}, "below 1"),
+        ({"eps": -1e-8}, "eps=-1e-08 must not be negative"),
         ({"decay_pattern": "("}, "not a regular expression"),
     ],
 )
