@@ -1,10 +1,11 @@
-"""A table of yours of real values under one of nine recipes; configs/sweeps/real_table.py trains all and compares them.
+"""A table of yours of real values under one of ten recipes; configs/sweeps/real_table.py trains all and compares them.
 
 MADE (Germain et al., 2015) with mixtures of Gaussians in its conditionals (as RNADE, Uria et al., 2013), with splines
 (Durkan et al., 2019), a flow of affine blocks over such a MADE (Papamakarios et al., 2017). For hundreds of rows:
 `strong` dropout, a `small` MADE that is nearly linear, and five of them as `members` of a mixture of whole rows. For
 tens of rows: three `gaussians` with whole covariances, and with them or with strong dropout noise on the rows in
-training, which smooths the density (`noisy_gaussians`, `noisy`: Rothfuss et al., 2019).
+training, which smooths the density (`noisy_gaussians`, `noisy`: Rothfuss et al., 2019). For thousands of rows:
+`many_gaussians`, thirty.
 
 Scales have a floor, log s >= `floor` in units of a column's standard deviation, e^-4.6 = 0.01 by default. Rounded
 columns need it: a density at values that repeat can be made as high as the floor allows, and says nothing then. Give
@@ -29,9 +30,10 @@ RECIPES = {
     "gaussians": ((), 0.0, 0.01, 1e-2, 3000, 1),
     "noisy_gaussians": ((), 0.0, 0.01, 1e-2, 3000, 1),
     "noisy": ((128, 128), 0.4, 0.05, 2e-3, 4000, 15),
+    "many_gaussians": ((), 0.0, 0.01, 1e-2, 4000, 1),
 }
 #: name -> members of a mixture, one Gaussian a conditional
-MEMBERS = {"members": 5, "gaussians": 3, "noisy_gaussians": 3}
+MEMBERS = {"members": 5, "gaussians": 3, "noisy_gaussians": 3, "many_gaussians": 30}
 #: name -> standard deviations of noise on the rows
 NOISE = {"noisy_gaussians": 0.3, "noisy": 0.2}
 

@@ -22,6 +22,7 @@ RECIPES = {
     "gaussians": "3 Gaussians with whole covariances",
     "noisy_gaussians": "3 Gaussians with whole covariances, noise",
     "noisy": "MADE, 15 Gaussians, strong dropout, noise",
+    "many_gaussians": "30 Gaussians with whole covariances",
 }
 
 
