@@ -3,7 +3,8 @@
     python experiments/exposure_bias/draw.py runs/exposure_bias
 
 Reads the results and the curves (`exposure.npz`) of each run. Writes exposure.png, a row of panels for each truth with
-a panel for each student, and the table of README.md beside it. Intervals cover 95 %.
+a panel for each student, second_stage.png, the same of the second stages, and the table of README.md beside them.
+Intervals cover 95 %.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sweep import LENGTH, REGIMES, STUDENTS, TRUTHS
+from sweep import FIRST, LENGTH, REGIMES, STUDENTS, TRUTHS
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
@@ -25,7 +26,7 @@ from arjax.reporting.figures import FIRST_STEP, SOFT, label_axes, new_figure, sa
 from arjax.reporting.tables import markdown_table, write_measured
 
 HERE = Path(__file__).parent
-COLORS = dict(zip(REGIMES, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a", "#b03a48"), strict=True))
+COLORS = dict(zip(FIRST, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a", "#b03a48"), strict=True))
 #: Lengths of the last columns of the table, the whole sequence last.
 AT = (32, 64, 128, LENGTH)
 COLUMNS = ["truth", "student", "regime", "nats, prefixes of the data", "nats, own prefixes"]
@@ -54,8 +55,12 @@ def read(folder: Path) -> dict[tuple[str, str, str], Found]:
     return found
 
 
-def draw(path: Path, found: Mapping[tuple[str, str, str], Found]) -> None:
-    """The excess up to each length in per cent, a line for each regime with its band."""
+def draw(path: Path, found: Mapping[tuple[str, str, str], Found], second: bool = False) -> None:
+    """The excess up to each length in per cent, a line for each regime with its band; no picture without runs."""
+    regimes = [key for key, regime in REGIMES.items() if regime.second == second]
+    found = {key: run for key, run in found.items() if key[2] in regimes}
+    if not found:
+        return
     truths = [truth for truth in TRUTHS if any(key[0] == truth for key in found)]
     students = [student for student in STUDENTS if any(key[1] == student for key in found)]
     figure = new_figure(4.2 * len(students), 3.1 * len(truths))
@@ -65,9 +70,10 @@ def draw(path: Path, found: Mapping[tuple[str, str, str], Found]) -> None:
             if not any(key[:2] == (truth, student) for key in found):
                 axis.axis("off")
                 continue
-            for regime, (words, _) in REGIMES.items():
+            for regime in regimes:
                 if (truth, student, regime) in found:
-                    _line(axis, found[truth, student, regime].curves, COLORS[regime], words)
+                    color = COLORS[regime.removeprefix("then_")]
+                    _line(axis, found[truth, student, regime].curves, color, REGIMES[regime].words)
             axis.axhline(0, color=SOFT, linewidth=0.8)
             axis.tick_params(labelbottom=True, labelleft=True)  # its neighbours may be empty
             label_axes(axis, "length", "excess, per cent", f"{STUDENTS[student]}, {TRUTHS[truth]}")
@@ -88,16 +94,17 @@ def lines(found: Mapping[tuple[str, str, str], Found]) -> list[list[str]]:
     """The rows of the table.
 
     Nats over the truth are KL(truth || student) of whole sequences, accumulated under prefixes of the data. Beside
-    teacher forcing: the accumulated error under own prefixes relative to that of the same student.
+    teacher forcing: the accumulated error under own prefixes relative to that of the same student after as many steps.
     """
     rows = []
     for (truth, student, regime), (scores, curves) in found.items():
         own, own_error = scores["exposure_forward_own_nats"], scores["exposure_forward_own_stderr"]
-        cells = [TRUTHS[truth], STUDENTS[student], REGIMES[regime][0]]
+        cells = [TRUTHS[truth], STUDENTS[student], REGIMES[regime].words]
         cells += [f"{scores['exposure_forward_data_nats']:.2f} ± {Z * scores['exposure_forward_data_stderr']:.2f}"]
         cells += [f"{own:.2f} ± {Z * own_error:.2f}"]
-        base = found.get((truth, student, "teacher_forcing"))
-        if base is None or regime == "teacher_forcing":
+        control = "then_teacher_forcing" if REGIMES[regime].second else "teacher_forcing"
+        base = found.get((truth, student, control))
+        if base is None or regime == control:
             cells += ["", ""]
         else:
             before = base.scores["exposure_forward_own_nats"]
@@ -117,6 +124,7 @@ def main(argv: Sequence[str]) -> int:
     flags = parser.parse_args(argv)
     found = read(flags.folder)
     draw(flags.out / "exposure.png", found)
+    draw(flags.out / "second_stage.png", found, second=True)
     table = markdown_table(COLUMNS, lines(found), COLUMNS[3:])
     print(table)
     write_measured(flags.out / "README.md", table)

@@ -3,22 +3,36 @@
 arjax-sweep --sweep=experiments/exposure_bias/sweep.py --workdir=runs/exposure_bias
 
 The rows of `lstm` are drawn from an LSTM that was trained on tiny Shakespeare, whose run the sweep makes first; its
-folder is an argument where the workdir is another: --sweep=experiments/exposure_bias/sweep.py:runs/elsewhere.
+folder is an argument where the workdir is another: --sweep=experiments/exposure_bias/sweep.py:runs/elsewhere. So are the
+rows of teacher forcing, from whose parameters those of the second stage start.
 """
 
+from typing import NamedTuple
+
 from arjax.sweep import Run
+
+
+class Regime(NamedTuple):
+    """The words of the table, the objective, and whether it is a second stage after teacher forcing."""
+
+    words: str
+    objective: str
+    second: bool = False
+
 
 STUDENTS = {"gru": "GRU", "causal_conv": "causal convolution", "transformer": "Transformer"}
 #: Half of the loss stays teacher forcing where the prefixes are the model's own: nats given prefixes of the data count.
 HALF = "weighted(of=('teacher_forcing', '{}'), weights=(0.5, 0.5))"
-REGIMES = {
-    "teacher_forcing": ("teacher forcing", "teacher_forcing"),
-    "input_noise": ("input noise", "input_noise(rate=0.05)"),
-    "scheduled_sampling": ("scheduled sampling", "scheduled_sampling(final=0.25)"),
-    "rollout": ("rollout, data", HALF.format("rollout(length=64, grow=0.5)")),
-    "soft": ("prefixes of the data, oracle", HALF.format('rollout(length=0, target="oracle")')),
-    "oracle": ("rollout, oracle", HALF.format('rollout(length=64, grow=0.5, target="oracle")')),
+FIRST = {
+    "teacher_forcing": Regime("teacher forcing", "teacher_forcing"),
+    "input_noise": Regime("input noise", "input_noise(rate=0.05)"),
+    "scheduled_sampling": Regime("scheduled sampling", "scheduled_sampling(final=0.25)"),
+    "rollout": Regime("rollout, data", HALF.format("rollout(length=64, grow=0.5)")),
+    "soft": Regime("prefixes of the data, oracle", HALF.format('rollout(length=0, target="oracle")')),
+    "oracle": Regime("rollout, oracle", HALF.format('rollout(length=64, grow=0.5, target="oracle")')),
 }
+#: The control of the second stage is teacher forcing for as many steps more.
+REGIMES = FIRST | {f"then_{name}": Regime(f"then {words}", how, True) for name, (words, how, _) in FIRST.items()}
 TRUTHS = {
     "hidden_markov": "hidden Markov model",
     "markov_chain": "Markov chain of order 2",
@@ -27,6 +41,10 @@ TRUTHS = {
 ROLLOUTS, LENGTH = 2000, 256
 #: Of all students, one and a half epochs: their errors are those of models that the data have not fitted to the end.
 TRAINING = {"train.steps": 1000, "train.batch_size": 32}
+#: Half as many steps more at a third of the learning rate.
+SECOND = {"train.steps": 500, "optimizer.learning_rate": 1e-3}
+#: The truth on which errors accumulate has a second stage.
+STAGED = ("lstm",)
 #: The LSTM reads windows of that length, and is larger than its students.
 TRUTH = {"dataset.length": LENGTH, "dataset.eval_stride": LENGTH // 2, "network.hidden_size": 128, "train.steps": 1000}
 
@@ -37,9 +55,13 @@ def get_sweep(arg="runs/exposure_bias"):
     for truth, words in TRUTHS.items():
         data = f"drawn,run={arg}/truth" if truth == "lstm" else f"{truth},length={LENGTH}"
         for student, name in STUDENTS.items():
-            for regime, (how, objective) in REGIMES.items():
+            for key, regime in REGIMES.items():
+                if regime.second and truth not in STAGED:
+                    continue
                 config = f"configs/known_truth.py:data={data},network={student}"
-                fields = {"objective": objective, "evaluate.exposure": ROLLOUTS} | TRAINING
-                about = {"dataset": words, "model": f"{name}, {how}", "metric": "exposure_excess_percent"}
-                rows.append(Run(f"{truth}-{student}-{regime}", config, fields, **about))
+                fields = {"objective": regime.objective, "evaluate.exposure": ROLLOUTS} | TRAINING
+                if regime.second:
+                    fields |= SECOND | {"train.init_from": f"{arg}/{truth}-{student}-teacher_forcing"}
+                about = {"dataset": words, "model": f"{name}, {regime.words}", "metric": "exposure_excess_percent"}
+                rows.append(Run(f"{truth}-{student}-{key}", config, fields, **about))
     return rows

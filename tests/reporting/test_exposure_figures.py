@@ -68,7 +68,7 @@ def test_the_study_of_gradients_draws_its_picture(tmp_path):
 
 def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
     names = ("forward_own", "forward_data")
-    for i, regime in enumerate(("teacher_forcing", "rollout")):
+    for i, regime in enumerate(("teacher_forcing", "rollout", "then_teacher_forcing", "then_oracle")):
         folder = tmp_path / f"lstm-gru-{regime}"
         folder.mkdir()
         np.savez(folder / "exposure.npz", excess=np.linspace(0, 20, 256), excess_stderr=np.ones(256))
@@ -80,11 +80,13 @@ def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
     study = Path(__file__).resolve().parents[2] / "experiments/exposure_bias/draw.py"
     done = subprocess.run([sys.executable, study, tmp_path, f"--out={tmp_path}"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "exposure.png").stat().st_size > 1000
+    for picture in ("exposure.png", "second_stage.png"):
+        assert (tmp_path / picture).stat().st_size > 1000
     head = [cell.strip() for cell in page.read_text().splitlines()[1].strip("|").split("|")]
-    first, second = measured_rows(page, head)
+    first, second, control, last = measured_rows(page, head)
     assert first[:3] == ["LSTM of Shakespeare", "GRU", "teacher forcing"] and first[5:7] == ["", ""]
     assert second[3:7] == ["21.00 ± 0.98", "21.00 ± 0.98", "+1.00 ± 1.39", "+0.20 %"]
     assert second[-1] == "20.0 ± 2.0"
+    assert control[5:7] == ["", ""] and last[2:7] == ["then rollout, oracle", *["23.00 ± 0.98"] * 2, "+1.00 ± 1.39", "+0.20 %"]
     done = subprocess.run([sys.executable, study, tmp_path / "none"], capture_output=True, text=True)
     assert done.returncode == 2 and "has no finished run" in done.stderr
