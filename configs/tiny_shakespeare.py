@@ -12,6 +12,7 @@ from arjax.config import apply_smoke, base_config, dataset_config, network_confi
 #: options of each network and learning rate
 RECIPES = {
     "transformer": ({"width": 128, "num_layers": 4, "num_heads": 4, "unroll": 4}, 2e-3),
+    "transformer_xl": ({"width": 128, "num_layers": 4, "num_heads": 4, "segment": 32, "memory": 32}, 2e-3),
     "linear_attention": ({"width": 128, "num_layers": 4, "num_heads": 4}, 2e-3),
     "rg_lru": ({"hidden_size": 120, "num_layers": 4}, 2e-3),
     "rnn": ({"hidden_size": 430, "num_layers": 2}, 1e-3),

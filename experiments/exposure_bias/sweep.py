@@ -3,8 +3,8 @@
 arjax-sweep --sweep=experiments/exposure_bias/sweep.py --workdir=runs/exposure_bias
 
 The rows of `lstm` are drawn from an LSTM that was trained on tiny Shakespeare, whose run the sweep makes first; its
-folder is an argument where the workdir is another: --sweep=experiments/exposure_bias/sweep.py:runs/elsewhere. So are the
-rows of teacher forcing, from whose parameters those of the second stage start.
+folder is an argument where the workdir is another: --sweep=experiments/exposure_bias/sweep.py:runs/elsewhere. The rows
+of a second stage start from the parameters of teacher forcing.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Tests of memory: nine networks of about 70,000 parameters, and delays of 100 to 1,000.
+"""Tests of memory: nine networks of about 70,000 parameters, and delays of 100 to 1,000; text with and without memory.
 
 arjax-sweep --sweep=experiments/memory/sweep.py --workdir=runs/memory --jobs=1
 """
@@ -19,10 +19,23 @@ NETWORKS = {
 }
 DELAYS = (100, 200, 500, 1000)
 LENGTHS = (200, 400)
+#: Characters of memory of a Transformer-XL in training.
+TEXT_MEMORIES = (0, 256)
+TEXT = "configs/tiny_shakespeare.py:network=transformer_xl,eval_stride=512"
+#: Windows of 16 segments; the second half of each is scored, with 512 characters or more before it.
+WINDOWS = {"dataset.length": 1024, "network.segment": 64, "train.batch_size": 4, "train.steps": 1500}
+WINDOWS |= {"evaluate.batch_size": 16, "sample.num": 1}
+
+
+def name_of_text(memory):
+    """The name of a row of text."""
+    return f"text-{memory}"
 
 
 def get_sweep():
-    """Copy memory at each delay, by the nats of the ten copies (20.79 without memory); adding, by the squared error."""
+    """Copy memory at each delay, by the nats of the ten copies (20.79 without memory); adding, by the squared error;
+    text by nats per character.
+    """
     rows = []
     for delay in DELAYS:
         for name, words in NETWORKS.items():
@@ -34,4 +47,8 @@ def get_sweep():
             config = f"configs/memory.py:task=adding,length={length},network={name}"
             about = {"dataset": f"adding, {length}", "model": words, "metric": "squared_error"}
             rows.append(Run(f"adding-{length}-{name}", config, {}, **about))
+    for memory in TEXT_MEMORIES:
+        words = f"Transformer-XL, memory of {memory}" if memory else "Transformer-XL without memory"
+        fields = WINDOWS | {"network.memory": memory}
+        rows.append(Run(name_of_text(memory), TEXT, fields, model=words, metric="nll_nats_per_char"))
     return rows

@@ -1,0 +1,132 @@
+"""Nats per character of Transformer-XL against the memory that it is scored with, and the picture of the study.
+
+    python experiments/memory/measure.py runs/memory
+
+Reads the finished runs of sweep.py: `text-*` were trained with one memory and are scored with several, as the
+parameters do not depend on it (Dai et al., "Transformer-XL", 2019, section 3.2). Differences are taken window by window
+of the test split. Writes text.csv, memory.png and the table of README.md beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sweep import DELAYS, NETWORKS, TEXT_MEMORIES, name_of_text
+
+from arjax import open_run
+from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.errors import UserError
+from arjax.evaluation.likelihood import Evaluator
+from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
+from arjax.reporting.tables import markdown_table, write_measured
+from arjax.sweep.results import FILE_NAME, read_csv
+
+HERE = Path(__file__).parent
+#: Characters of memory at which each run is scored; the first one is that of the differences.
+MEMORIES = (0, 32, 64, 128, 256, 512)
+COLUMNS = ["memory in training", "memory when scored", "test nats per character", "beside no memory"]
+#: Nats of ten symbols of eight kinds without memory.
+MEMORYLESS = 10 * np.log(8)
+MARKS = "os^vD<>PX"
+
+
+def text_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Each finished run under each memory: nats per character, the difference from no memory, standard errors."""
+    for trained in TEXT_MEMORIES:
+        workdir = folder / name_of_text(trained)
+        if not (workdir / "results.json").is_file():
+            continue
+        run = open_run(workdir)
+        nats = {memory: scored_with(run, memory) for memory in MEMORIES}
+        for memory, (nll, sites) in nats.items():
+            mean, stderr = ratio(nll, sites)
+            gain, gain_stderr = ratio(nll - nats[0][0], sites)
+            numbers = {"nats": mean, "stderr": stderr, "difference": gain, "difference_stderr": gain_stderr}
+            yield {"trained": trained, "memory": memory} | numbers
+
+
+def scored_with(run: Any, memory: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nats and scored characters of each test window, under the parameters of a run and another memory."""
+    model = dataclasses.replace(run.model, network=run.model.network.clone(memory=memory))
+    rows = Evaluator(model, run.dataset, run.settings.batch_size, run.settings.mesh).rows(run.params, "test")
+    return rows["nll"], rows["sites"]
+
+
+def ratio(values: np.ndarray, sites: np.ndarray) -> tuple[float, float]:
+    """Values per site, and its standard error over the windows, to first order."""
+    mean = values.sum() / sites.sum()
+    stderr = (values - mean * sites).std(ddof=1) / np.sqrt(len(values)) / sites.mean()
+    return float(mean), float(stderr)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table of the page."""
+    cells = []
+    for row in rows:
+        nats = f"{float(row['nats']):.4f} ± {float(row['stderr']):.4f}"
+        gain = f"{float(row['difference']):+.4f} ± {float(row['difference_stderr']):.4f}"
+        cells.append([row["trained"], row["memory"], nats, gain if int(row["memory"]) else ""])
+    return markdown_table(COLUMNS, cells, COLUMNS)
+
+
+def draw(path: Path, results: Sequence[Mapping[str, str]], text: Sequence[Mapping[str, Any]]) -> None:
+    """Nats of the copies against the delay, a line for each network; nats per character against the memory."""
+    copies, characters = row_of_axes(figure := new_figure(9.6, 3.8), 2)
+    for mark, words in zip(MARKS, NETWORKS.values(), strict=True):
+        nats = {delay: nats_of(results, delay, words) for delay in DELAYS}
+        known = [delay for delay in DELAYS if nats[delay] is not None]
+        copies.plot(known, [nats[delay] for delay in known], f"{mark}-", markersize=4, linewidth=1.1, label=words)
+    copies.axhline(MEMORYLESS, color=SOFT, linewidth=0.8)
+    copies.set_xscale("log")
+    copies.set_xticks(DELAYS, labels=[str(delay) for delay in DELAYS])
+    copies.minorticks_off()
+    copies.legend(frameon=False, fontsize=7)
+    label_axes(copies, "delay", "test nats of ten symbols", "Copy memory; without memory 20.79 nats")
+    for trained, color in zip(TEXT_MEMORIES, (INK, ACCENT), strict=True):
+        of_run = [row for row in text if int(row["trained"]) == trained]
+        places = np.arange(len(of_run))
+        values, errors = ([float(row[name]) for row in of_run] for name in ("nats", "stderr"))
+        style = {"color": color, "marker": "o", "markersize": 4, "label": f"trained with {trained}"}
+        characters.errorbar(places, values, errors, **style)
+    characters.set_xticks(range(len(MEMORIES)), labels=[str(memory) for memory in MEMORIES])
+    characters.legend(frameon=False, fontsize=8)
+    label_axes(characters, "memory when scored", "test nats per character", "Shakespeare, Transformer-XL")
+    save_figure(figure, path)
+
+
+def nats_of(results: Sequence[Mapping[str, str]], delay: int, words: str) -> float | None:
+    """The nats of a network at a delay, None without a row."""
+    wanted = f"copy memory, {delay}", words
+    found = [float(row["value"]) for row in results if (row["dataset"], row["model"]) == wanted]
+    return found[0] if found else None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures, writes, draws."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the workdir of the sweep")
+    parser.add_argument("--out", type=Path, default=HERE, help="where text.csv, picture and page are [this folder]")
+    flags = parser.parse_args(argv)
+    if not (flags.folder / FILE_NAME).is_file():
+        raise UserError(f"{flags.folder} has no {FILE_NAME}: run experiments/memory/sweep.py there first")
+    rows = list(text_rows(flags.folder))
+    if rows:
+        with (flags.out / "text.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    draw(flags.out / "memory.png", read_csv(flags.folder / FILE_NAME), rows)
+    print(table(rows))
+    write_measured(flags.out / "README.md", table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tell_mistakes("measure", lambda: main(sys.argv[1:])))
