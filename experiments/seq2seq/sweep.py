@@ -1,33 +1,39 @@
-"""Restoring vowels and spaces: two LSTMs, the source read backwards or forwards, and a Transformer under three regimes.
+"""Restoring vowels and spaces: two LSTMs, the source read backwards or forwards; a Transformer, and a second stage.
 
-arjax-sweep --sweep=experiments/seq2seq/sweep.py --workdir=runs/seq2seq_study
-python experiments/seq2seq/exact_match.py runs/seq2seq_study
+    arjax-sweep --sweep=experiments/seq2seq/sweep.py --workdir=runs/seq2seq_study
+    python experiments/seq2seq/exact_match.py runs/seq2seq_study
+
+The rows of the second stage start from the parameters of the Transformer under teacher forcing; the workdir is an
+argument where it is another: --sweep=experiments/seq2seq/sweep.py:runs/elsewhere.
 """
 
 from arjax.sweep import Run
 
 CONFIG = "configs/seq2seq_characters.py"
-
-
-#: words, objective
-REGIMES = {
-    "attention": ("Transformer", "teacher_forcing"),
-    "attention_scheduled": ("Transformer, scheduled sampling", "scheduled_sampling(final=0.25)"),
-    "attention_rollout": (
-        "Transformer, rollouts",
-        "weighted(of=('teacher_forcing', 'rollout(length=8, grow=0.5)'), weights=(0.5, 0.5))",
-    ),
+HALF = "weighted(of=('teacher_forcing', '{}'), weights=(0.5, 0.5))"
+#: name -> words, objective of a second stage; the first is the control, as many steps more
+SECOND = {
+    "then_teacher_forcing": ("teacher forcing", "teacher_forcing"),
+    "then_input_noise": ("input noise", "input_noise(rate=0.05)"),
+    "then_scheduled": ("scheduled sampling", "scheduled_sampling(final=0.25)"),
+    "then_rollout": ("rollouts", HALF.format("rollout(length=8, grow=0.5)")),
 }
+#: A quarter of the steps at a quarter of the learning rate.
+SHORT = {"train.steps": 1500, "optimizer.learning_rate": 5e-4}
 
 
-def get_sweep() -> list[Run]:
-    """Section 3.3 of Sutskever, Vinyals & Le (2014): the source reversed, and not; then attention to it."""
-    lstms = [
-        Run(name, f"{CONFIG}:reverse={reverse}", model=f"seq2seq LSTM, {name} source", metric="nll_nats_per_char")
+def get_sweep(arg="runs/seq2seq_study") -> list[Run]:
+    """Section 3.3 of Sutskever, Vinyals & Le (2014): the source reversed, and not; then attention to it. `arg`: the
+    workdir.
+    """
+    metric = "nll_nats_per_char"
+    rows = [
+        Run(name, f"{CONFIG}:reverse={reverse}", model=f"seq2seq LSTM, {name} source", metric=metric)
         for name, reverse in [("reversed", "true"), ("forward", "false")]
     ]
-    transformers = [
-        Run(name, f"{CONFIG}:network=transformer", {"objective": objective}, model=words, metric="nll_nats_per_char")
-        for name, (words, objective) in REGIMES.items()
-    ]
-    return lstms + transformers
+    attention = f"{CONFIG}:network=transformer"
+    rows.append(Run("attention", attention, model="Transformer", metric=metric))
+    for name, (words, objective) in SECOND.items():
+        fields = SHORT | {"objective": objective, "train.init_from": f"{arg}/attention"}
+        rows.append(Run(f"attention_{name}", attention, fields, model=f"Transformer, then {words}", metric=metric))
+    return rows
