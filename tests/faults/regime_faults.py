@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fault import Fault
 
-_PREFIXES = "objectives/test_prefixes.py::"
+_PREFIXES, _DRAWS = "objectives/test_prefixes.py::", "objectives/test_draws.py::"
 
 REGIME_FAULTS = (
     Fault(
@@ -40,35 +40,35 @@ REGIME_FAULTS = (
         "objectives/rollout.py",
         "reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1) - jax.lax.stop_gradient(log_p_B)",
         "reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1)",
-        (_PREFIXES + "test_the_reverse_divergence_of_a_rollout_has_the_enumerated_gradient",),
+        (_DRAWS + "test_the_reverse_divergence_of_a_rollout_has_the_enumerated_gradient",),
     ),
     Fault(
         "an oracle whose conditionals are those of another order",
         "objectives/rollout.py",
         "if not traced and not np.array_equal(own.step, other.step):",
         "if not traced and own.num_steps != other.num_steps:",
-        (_PREFIXES + "test_an_oracle_has_the_conditionals_that_the_loss_reads",),
+        (_DRAWS + "test_an_oracle_has_the_conditionals_that_the_loss_reads",),
     ),
     Fault(
         "matches counted by the scored values of whole examples",
         "objectives/rollout.py",
         'num = window_BD[: len(batch)].any(-1) if self.target == "match" else None',
         "num = None",
-        (_PREFIXES + "test_matches_are_a_part_of_the_scored_values_of_the_window",),
+        (_DRAWS + "test_matches_are_a_part_of_the_scored_values_of_the_window",),
     ),
     Fault(
         "draws of the recursion with the losses of earlier steps as their signal",
         "objectives/as_is.py",
         "jnp.cumsum(nats_SB[::-1], axis=0)[::-1]",
         "jnp.cumsum(nats_SB, axis=0)",
-        (_PREFIXES + "test_the_score_function_of_as_is_has_the_gradient_of_the_enumerated_mean",),
+        (_DRAWS + "test_the_score_function_of_as_is_has_the_gradient_of_the_enumerated_mean",),
     ),
     Fault(
         "a straight-through draw without the gradient of its probability",
         "objectives/as_is.py",
         "weights_MV = one_hot_MV + prob_MV - jax.lax.stop_gradient(prob_MV)",
         "weights_MV = one_hot_MV",
-        (_PREFIXES + "test_straight_through_has_the_gradient_of_the_probability",),
+        (_DRAWS + "test_straight_through_has_the_gradient_of_the_probability",),
     ),
     Fault(
         "noise on half of the inputs that the rate says",
@@ -82,6 +82,6 @@ REGIME_FAULTS = (
         "objectives/weighted.py",
         "Mean(weight * term.total, term.count)",
         "Mean(term.total, term.count)",
-        (_PREFIXES + "test_weighted_objectives_add_up",),
+        ("objectives/test_weighted.py::test_weighted_objectives_add_up",),
     ),
 )

@@ -1,0 +1,197 @@
+"""Gradients through draws are those of the mean over all of them, on all values of four binary sites."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from prefix_cases import ALL, BITS, DATA, TOKENS, close, loss_and_gradient, model_and_params
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import make_model
+from arjax.models.relaxed import relax, relaxed_values
+from arjax.objectives import TRUTH, Companion, Own, Step, make_objective
+from arjax.testing.examples import random_like, random_x
+
+
+def free_running(model, params):
+    """E[-sum_t log p(x_t | z_<t)] over all z, in nats per site."""
+    log_p = model.log_prob_per_site(params, jnp.broadcast_to(DATA, ALL.shape), inputs=ALL).sum(-1)
+    return -(jnp.exp(model.log_prob(params, ALL)) * log_p).sum() / 4
+
+
+def mean_gradient(objective, model, params, batch, companions=None, keys=50):
+    """Mean and standard error of the gradient over keys, flat."""
+    found = [
+        jax.flatten_util.ravel_pytree(
+            loss_and_gradient(objective, model, params, batch, jax.random.key(i), 1.0, companions)[1]
+        )[0]
+        for i in range(keys)
+    ]
+    found = np.stack([np.asarray(each, np.float64) for each in found])
+    return found.mean(0), found.std(0, ddof=1) / keys**0.5
+
+
+def within(mean, stderr, exact, errors=3.0):
+    """All but the few of many entries that lie outside by chance, and none far."""
+    off = np.abs(mean - exact) / np.maximum(stderr, 1e-7)
+    assert (off > errors).mean() < 0.02 and off.max() < errors + 1.5, off
+    assert np.abs(exact).max() > 5 * stderr.max()
+
+
+@pytest.mark.parametrize("network", ["made", pytest.param("lstm", marks=pytest.mark.slow)])
+def test_the_score_function_of_as_is_has_the_gradient_of_the_enumerated_mean(network):
+    model, params = model_and_params(network, BITS, "raster")
+    batch = Batch(jnp.broadcast_to(DATA, (1000, 4)))
+    mean, stderr = mean_gradient(make_objective("as_is"), model, params, batch)  # 10^5 draws
+    exact = jax.flatten_util.ravel_pytree(jax.jit(jax.grad(free_running, argnums=1))(model, params))[0]
+    within(mean, stderr, np.asarray(exact, np.float64))
+
+
+@pytest.fixture(scope="module")
+def truth():
+    model, _ = model_and_params("made", BITS, "raster")
+    return Companion(model, random_like(model.param_shapes, seed=5))
+
+
+def test_the_reverse_divergence_of_a_rollout_has_the_enumerated_gradient(truth):
+    model, params = model_and_params("lstm", BITS, "raster")
+
+    def divergence(params):
+        after = ALL[:, 0] == DATA[0, 0]  # one value of the data, then three of the model
+        log_p = model.log_prob_per_site(params, ALL)[:, 1:].sum(-1)
+        log_q = truth.model.log_prob_per_site(truth.params, ALL)[:, 1:].sum(-1)
+        return jnp.where(after, jnp.exp(log_p) * (log_p - log_q), 0).sum() / 4
+
+    objective = make_objective("rollout(prefix=1, length=3, target='reverse_kl')")
+    batch = Batch(jnp.broadcast_to(DATA, (1000, 4)))
+    mean, stderr = mean_gradient(objective, model, params, batch, {TRUTH: truth})
+    within(mean, stderr, np.asarray(jax.flatten_util.ravel_pytree(jax.jit(jax.grad(divergence))(params))[0]))
+
+
+def test_matches_of_a_rollout_have_the_enumerated_gradient():
+    model, params = model_and_params("lstm", BITS, "raster")
+
+    def mismatch(params):
+        after = ALL[:, 0] == DATA[0, 0]
+        log_p = model.log_prob_per_site(params, ALL)[:, 1:].sum(-1)
+        return -jnp.where(after, jnp.exp(log_p) * (ALL == DATA)[:, 1:].mean(-1), 0).sum()
+
+    objective = make_objective("rollout(prefix=1, length=3, target='match')")
+    batch = Batch(jnp.broadcast_to(DATA, (1000, 4)))
+    mean, stderr = mean_gradient(objective, model, params, batch)
+    within(mean, stderr, np.asarray(jax.flatten_util.ravel_pytree(jax.jit(jax.grad(mismatch))(params))[0]))
+
+
+def test_matches_are_a_part_of_the_scored_values_of_the_window():
+    model, params = model_and_params("lstm", BITS, "raster")
+    params = jax.tree.map(jnp.zeros_like, params)  # half of all values match
+    mask = jnp.zeros((1000, 4)).at[:500, 1:3].set(1)  # the other examples have no scored value
+    batch = Batch(jnp.broadcast_to(DATA, (1000, 4)), mask=mask)
+    objective = make_objective("rollout(prefix=1, length=3, target='match')")
+    value = loss_and_gradient(objective, model, params, batch, jax.random.key(0))[0]
+    np.testing.assert_allclose(value, -0.5, atol=4 * 0.5 / 1000**0.5)
+
+
+def test_an_oracle_has_the_conditionals_that_the_loss_reads():
+    event = EventSpec((4,), (2,), "levels", 3)
+    model = make_model(event, "made", hidden_sizes=(4,))
+    others = {
+        "its own order": make_model(event, "made", hidden_sizes=(4,), ordering="reversed"),
+        "the same context": make_model(event, "made", hidden_sizes=(4,), context=ContextSpec("label", 3)),
+        "lists of probabilities": make_model(event, "made", hidden_sizes=(4,), conditional="mixture_of_products"),
+        "the oracle is a model of": make_model(BITS, "made", hidden_sizes=(4,)),
+    }
+    objective = make_objective("rollout(length=2, target='oracle')")
+    objective.check_companions(model, {TRUTH: Companion(model, {})})
+    for sentence, other in others.items():
+        assert sentence in refusal(objective, model, other)
+
+
+def refusal(objective, model, oracle):
+    """The sentence with which an oracle is refused; "" where it is not."""
+    try:
+        objective.check_companions(model, {TRUTH: Companion(oracle, {})})
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("call", ["as_is", pytest.param("rollout(length=3, target='match')", marks=pytest.mark.slow)])
+def test_the_score_function_is_that_of_the_draws_which_have_no_dropout(call):
+    batch, objective = Batch(jnp.broadcast_to(DATA, (50, 4))), make_objective(call)
+    models = [make_model(BITS, "made", hidden_sizes=(8,), dropout=dropout) for dropout in (0.0, 0.9)]
+    params = random_like(models[0].param_shapes)
+
+    @jax.jit
+    def gradients(params):
+        step = Step(jax.random.key(0))
+        return [jax.grad(lambda p, m=m: objective.loss(m, p, Own(), batch, step).value)(params) for m in models]
+
+    close(*gradients(params))
+
+
+def test_an_oracle_gives_the_cross_entropy_on_the_prefixes_of_the_window(truth):
+    model, params = model_and_params("lstm", BITS, "raster")
+    objective = make_objective("rollout(prefix=1, length=2, target='oracle')")
+    batch = Batch(jnp.broadcast_to(DATA, (3, 4)))
+    step = Step(jax.random.key(4), companions={TRUTH: truth})
+    _, inputs, _ = jax.jit(lambda params: objective._draw(model, params, batch, step))(params)
+    assert (inputs[:, [0, 3]] == DATA[:, [0, 3]]).all()
+    logits = [jax.jit(m.features)(w, inputs)[..., 0] for m, w in ((model, params), (truth.model, truth.params))]
+    p, q = (1 / (1 + np.exp(-np.asarray(each, np.float64))) for each in logits)
+    nats = -(q * np.log(p) + (1 - q) * np.log(1 - p)).sum(-1)
+    value, _, _ = loss_and_gradient(objective, model, params, batch, step.key, 1.0, {TRUTH: truth})
+    np.testing.assert_allclose(value, nats.mean() / 4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["transformer", pytest.param("made", marks=pytest.mark.slow)])
+def test_a_relaxed_network_computes_the_features_of_the_network(network):
+    model, params = model_and_params(network)
+
+    @jax.jit
+    def both(params, x):
+        relaxed, own = relax(model, params)
+        features = relaxed.apply({"params": own}, relaxed_values(TOKENS, x), model.factorization, None)
+        return features, model.features(params, x)
+
+    np.testing.assert_allclose(*both(params, random_x(TOKENS, 3)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", ["gumbel_softmax", "pathwise"])
+def test_the_gradient_through_relaxed_and_real_draws_is_that_of_finite_differences(estimator):
+    event = TOKENS if estimator == "gumbel_softmax" else EventSpec((5,), (), "real")
+    model, params = model_and_params("lstm", event, "raster", "" if event == TOKENS else "gaussian")
+    objective, batch = make_objective(f"as_is(estimator={estimator!r}, samples=1)"), Batch(random_x(event, 4))
+    _, gradient, _ = loss_and_gradient(objective, model, params, batch, jax.random.key(0))
+    direction = random_like(model.param_shapes, seed=2)
+    slope = sum(float((a * b).sum()) for a, b in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
+    moved = [jax.tree.map(lambda p, d, h=h: p + h * d, params, direction) for h in (-3e-3, 3e-3)]
+    losses = [float(loss_and_gradient(objective, model, each, batch, jax.random.key(0))[0]) for each in moved]
+    np.testing.assert_allclose((losses[1] - losses[0]) / 6e-3, slope, rtol=0.02, atol=2e-4)
+
+
+def test_straight_through_has_the_gradient_of_the_probability():
+    """Two sites: the loss is l_1 + l_2(z), and d z counts as d p(z = 1)."""
+    event = EventSpec((2,))
+    model, params = model_and_params("made", event, "raster")
+    objective, key = make_objective("as_is(estimator='straight_through', samples=1)"), jax.random.key(1)
+    batch = Batch(jnp.asarray([[1, 1]]))
+    value, gradient, _ = loss_and_gradient(objective, model, params, batch, key)
+    network, own = relax(model, params)
+
+    def logits(params, z):
+        return network.apply({"params": params}, jnp.asarray([[z, 0.0]]), model.factorization, None)[0, :, 0]
+
+    def by_hand(params, z):
+        p = jax.nn.sigmoid(logits(params, 0.0)[0])
+        soft = z + p - jax.lax.stop_gradient(p)
+        return -(jax.nn.log_sigmoid(logits(params, 0.0)[0]) + jax.nn.log_sigmoid(logits(params, soft)[1])) / 2
+
+    fit = jax.jit(jax.value_and_grad(by_hand))
+    fits = [fit(own, z) for z in (0.0, 1.0)]
+    right = fits[int(np.argmin([abs(float(v) - float(value)) for v, _ in fits]))]
+    close((value, gradient), right)

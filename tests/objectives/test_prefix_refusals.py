@@ -1,0 +1,83 @@
+"""Combinations of models and objectives on other prefixes that cannot be: one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from prefix_cases import NETWORKS, TOKENS, loss_and_gradient
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.models import make_model
+from arjax.objectives import make_objective
+from arjax.testing.examples import random_like, random_x
+
+
+@pytest.mark.parametrize(
+    ("call", "network", "event", "sentence"),
+    [
+        ("rollout(length=7)", "lstm", TOKENS, "does not fit into the 6"),
+        ("rollout(length=2, target='match')", "lstm", EventSpec((6,), (), "real"), "these are real"),
+        ("as_is(estimator='pathwise')", "lstm", TOKENS, "functions of noise"),
+        ("as_is(estimator='straight_through')", "lstm", EventSpec((6,), (), "real"), "discrete scalars"),
+        ("as_is(estimator='gumbel_softmax')", "pixelcnn", EventSpec((3, 3), (), "levels", 4), "cannot read relaxed"),
+    ],
+)
+def test_combinations_that_cannot_be_are_refused(call, network, event, sentence):
+    model = make_model(
+        event, network, conditional="gaussian" if event.kind == "real" else "", **NETWORKS.get(network, {})
+    )
+    with pytest.raises(UserError, match=sentence):
+        make_objective(call).check(model)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "scheduled_sampling(schedule='linar')",
+        "scheduled_sampling(final=1.5)",
+        "input_noise(values='no')",
+        "rollout(target='dta')",
+        "rollout(length=-2)",
+        "rollout(oracle='somewhere')",
+        "as_is(samples=1)",
+        "as_is(temperature=0)",
+        "weighted(weights=(1, 2))",
+        "weighted(of=('teacher_forcing',), weights=(0,))",
+    ],
+)
+def test_options_out_of_range_are_refused(call):
+    with pytest.raises(UserError):
+        make_objective(call)
+
+
+def test_models_under_several_orders_are_refused():
+    model = make_model(TOKENS, "made", orders="uniform", **NETWORKS["made"])
+    for call in ("scheduled_sampling", "input_noise", "rollout", "as_is"):
+        with pytest.raises(UserError, match="trains one order"):
+            make_objective(call).check(model)
+    without = dataclasses.replace(model, orders=None)
+    with pytest.raises(UserError, match="reads the true conditionals"):
+        loss_and_gradient.__wrapped__(
+            make_objective("rollout(length=2, target='oracle')"),
+            without,
+            jax.tree.map(jnp.asarray, random_like(without.param_shapes)),
+            Batch(random_x(TOKENS, 2)),
+            jax.random.key(0),
+        )
+
+
+def test_score_functions_of_cut_blocks_are_refused():
+    more = {"partition": "blocks(size=2)", "conditional": "mixture_of_products(components=2)"}
+    model = make_model(TOKENS, "made", **more, **NETWORKS["made"])
+    params, x = jax.tree.map(jnp.asarray, random_like(model.param_shapes)), random_x(TOKENS, 2)
+    for call in ("as_is", "rollout(length=1, target='match')"):
+        evaluate = loss_and_gradient.__wrapped__
+        with pytest.raises(UserError, match="needs whole blocks, and the examples have masks"):
+            evaluate(make_objective(call), model, params, Batch(x, mask=np.ones(x.shape)), jax.random.key(0))
+        evaluate(make_objective(call), model, params, Batch(x), jax.random.key(0))
