@@ -20,6 +20,14 @@ from arjax.networks.denoisers import DENOISERS
 #: name -> kind of model, its options, its network (of the parts of a mixture), options, learning rate, steps
 KINDS = {
     "flow": ("flow", {"num_blocks": 4}, "transformer", {"width": 64, "num_layers": 2, "num_heads": 4}, 1e-3, 2500),
+    "spline_flow": (
+        "flow",
+        {"num_blocks": 4, "conditional": "spline(bins=24)"},
+        "transformer",
+        {"width": 64, "num_layers": 2, "num_heads": 4},
+        1e-3,
+        2500,
+    ),
     "gaussian": (
         "gaussian_chain",
         {"prediction": "levels", "score_steps": 20},

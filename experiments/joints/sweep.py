@@ -25,6 +25,7 @@ ROWS = {
     "absorbing": ("absorbing chain, T = 64", "configs/joints.py:absorbing,steps=64", CHAIN),
     "uniform": ("uniform chain, T = 64", "configs/joints.py:uniform,steps=64", CHAIN),
     "flow": ("flow, 4 Transformer blocks", "configs/joints.py:flow", BITS),
+    "spline_flow": ("flow, 4 Transformer blocks of splines", "configs/joints.py:spline_flow", BITS),
     "any_order": ("masked Transformer, any order", "configs/any_order.py:digits,form=masked", BITS),
     "mixture": ("mixture of 4 MADEs", "configs/joints.py:mixture", BITS),
     "lstm": ("LSTM", "configs/digits.py:network=lstm", BITS),
