@@ -87,6 +87,11 @@ def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
     assert first[:3] == ["LSTM of Shakespeare", "GRU", "teacher forcing"] and first[5:7] == ["", ""]
     assert second[3:7] == ["21.00 ± 0.98", "21.00 ± 0.98", "+1.00 ± 1.39", "+0.20 %"]
     assert second[-1] == "20.0 ± 2.0"
-    assert control[5:7] == ["", ""] and last[2:7] == ["then rollout, oracle", *["23.00 ± 0.98"] * 2, "+1.00 ± 1.39", "+0.20 %"]
+    assert control[5:7] == ["", ""] and last[2:7] == [
+        "then rollout, oracle",
+        *["23.00 ± 0.98"] * 2,
+        "+1.00 ± 1.39",
+        "+0.20 %",
+    ]
     done = subprocess.run([sys.executable, study, tmp_path / "none"], capture_output=True, text=True)
     assert done.returncode == 2 and "has no finished run" in done.stderr

@@ -1,0 +1,66 @@
+"""The study of memory: parameters scored with another memory, and its picture and table."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+import arjax
+from arjax.data import from_arrays
+from arjax.reporting.tables import measured_rows
+from arjax.sweep.results import COLUMNS, FILE_NAME, write_csv
+from arjax.testing.examples import random_like, random_x
+
+EVENT = arjax.EventSpec((12,), (), "tokens", 4)
+SIZES = {"width": 8, "num_layers": 2, "num_heads": 2, "segment": 3}
+
+
+@pytest.fixture
+def measure(monkeypatch):
+    folder = Path(__file__).resolve().parents[2] / "experiments/memory"
+    monkeypatch.syspath_prepend(str(folder))
+    for name in ("sweep", "measure"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module("measure")
+    for name in ("sweep", "measure"):
+        sys.modules.pop(name, None)
+
+
+def test_the_memory_of_a_run_is_replaced_and_its_parameters_stay(measure):
+    model = arjax.make_model(EVENT, "transformer_xl", memory=6, **SIZES)
+    params = random_like(model.param_shapes)
+    x = random_x(EVENT, 5)
+    dataset = from_arrays(EVENT, name="own", train={"x": x}, test={"x": x})
+    run = SimpleNamespace(
+        model=model, params=params, dataset=dataset, settings=SimpleNamespace(batch_size=5, mesh=None)
+    )
+    for memory in (0, 6):
+        nll, sites = measure.scored_with(run, memory)
+        other = arjax.make_model(EVENT, "transformer_xl", memory=memory, **SIZES)
+        np.testing.assert_allclose(nll, -np.asarray(jax.jit(other.log_prob)(params, x)), rtol=1e-5)
+        assert sites.tolist() == [12] * 5
+    assert np.abs(measure.scored_with(run, 0)[0] - nll).max() > 1e-3
+
+
+def test_nats_per_character_are_a_ratio_of_sums(measure):
+    mean, stderr = measure.ratio(np.array([2.0, 6.0, 3.0]), np.array([2, 4, 2]))
+    assert mean == 11 / 8 and 0 < stderr < 1
+
+
+def test_without_text_the_copies_are_drawn(measure, tmp_path, capsys):
+    page = tmp_path / "README.md"
+    page.write_text("<!-- measured -->\n<!-- end measured -->\n")
+    with pytest.raises(arjax.UserError, match="has no results.csv"):
+        measure.main([str(tmp_path), f"--out={tmp_path}"])
+    known = dict.fromkeys(COLUMNS, "") | {"metric": "nll_nats", "model": "TCN"}
+    rows = [known | {"dataset": f"copy memory, {delay}", "value": nats} for delay, nats in ((100, 0.5), (500, 9))]
+    write_csv(tmp_path / FILE_NAME, rows)
+    assert measure.main([str(tmp_path), f"--out={tmp_path}"]) == 0
+    assert (tmp_path / "memory.png").stat().st_size > 1000
+    assert measured_rows(page, measure.COLUMNS) == []
