@@ -56,7 +56,7 @@ def test_nats_per_character_are_a_ratio_of_sums(measure):
 def test_without_text_the_copies_are_drawn(measure, tmp_path, capsys):
     page = tmp_path / "README.md"
     page.write_text("<!-- measured -->\n<!-- end measured -->\n")
-    with pytest.raises(arjax.UserError, match="has no results.csv"):
+    with pytest.raises(arjax.UserError, match=r"has no results\.csv"):
         measure.main([str(tmp_path), f"--out={tmp_path}"])
     known = dict.fromkeys(COLUMNS, "") | {"metric": "nll_nats", "model": "TCN"}
     rows = [known | {"dataset": f"copy memory, {delay}", "value": nats} for delay, nats in ((100, 0.5), (500, 9))]
