@@ -1,11 +1,11 @@
 """A table of yours of real values under one of ten recipes; configs/sweeps/real_table.py trains all and compares them.
 
 MADE (Germain et al., 2015) with mixtures of Gaussians in its conditionals (as RNADE, Uria et al., 2013), with splines
-(Durkan et al., 2019), a flow of affine blocks over such a MADE (Papamakarios et al., 2017). For hundreds of rows:
-`strong` dropout, a `small` MADE that is nearly linear, and five of them as `members` of a mixture of whole rows. For
-tens of rows: three `gaussians` with whole covariances, and with them or with strong dropout noise on the rows in
-training, which smooths the density (`noisy_gaussians`, `noisy`: Rothfuss et al., 2019). For thousands of rows:
-`many_gaussians`, thirty.
+(Durkan et al., 2019), a flow of affine blocks over such a MADE (Papamakarios et al., 2017). With fewer parameters or
+more regularisation: `strong` dropout, a `small` MADE that is nearly linear, five of them as `members` of a mixture of
+whole rows, three `gaussians` or `many_gaussians` with full covariances, and noise on the rows in training, which
+smooths the density (`noisy_gaussians`, `noisy`: Rothfuss et al., 2019). No recipe is the best on all tables: train all
+and mix.
 
 Scales have a floor, log s >= `floor` in units of a column's standard deviation, e^-4.6 = 0.01 by default. Rounded
 columns need it: a density at values that repeat can be made as high as the floor allows, and says nothing then. Give
@@ -53,7 +53,7 @@ def get_config(arg=""):
     config.dataset = dataset_config(name, **own, **noise)
     options = {"hidden_sizes": (16,) if arg.smoke else sizes, "activation": "gelu", "dropout": dropout}
     mixture = f"gaussian_mixture(components={components}, min_log_scale={arg.floor})"
-    if arg.recipe in MEMBERS:
+    if arg.recipe in MEMBERS:  # without hidden layers, Gaussians with full covariances
         config.model = model_config("mixture")
         member = {"conditional": f"gaussian(min_log_scale={arg.floor})"}
         one = part("made", member, **options) if sizes else part("fvsbn", member, num_linear=1)

@@ -52,7 +52,6 @@ NOT_NEGATIVE = (
     "optimizer.weight_decay",
     "optimizer.clip_norm",
     "optimizer.end_factor",
-    "optimizer.eps",
 )
 FRACTIONS = ("train.ema_decay", "optimizer.b1", "optimizer.b2")
 SPLITS = ("train", "validation", "test")

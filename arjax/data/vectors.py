@@ -101,10 +101,10 @@ def with_noise(dataset: Dataset, noise: float) -> Dataset:
 
 
 def _add_noise(key: jax.Array, batch: Batch, train: bool, *, noise: float) -> Batch:
-    """Maximum likelihood then fits the density convolved with that of the noise, a kernel estimate in the limit.
+    """x + noise e with e ~ N(0, 1) in training, and x as it is elsewhere.
 
-    It regularises any model of few rows: Rothfuss et al., "Noise Regularization for Conditional Density Estimation"
-    (2019), section 4.
+    Rothfuss et al., "Noise Regularization for Conditional Density Estimation" (2019), section 4: a smoother density
+    fits best, as a kernel estimate is smoother than the rows.
     """
     return batch.replace(x=batch.x + noise * jax.random.normal(key, batch.x.shape, batch.x.dtype)) if train else batch
 

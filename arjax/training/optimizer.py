@@ -17,13 +17,14 @@ from arjax.training.schedules import make_schedule
 
 
 def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
-    """Ranges that hold for every rule: decays of moments in [0, 1), nothing else negative."""
+    """Ranges that hold for every rule: decays of moments in [0, 1), no negative decay, eps above 0."""
     for key in ("b1", "b2"):
         if key in options and not 0 <= options[key] < 1:
             raise UserError(f"optimizer.{key}={options[key]} must be at least 0 and below 1")
-    for key in ("weight_decay", "eps"):
-        if options.get(key, 0.0) < 0:
-            raise UserError(f"optimizer.{key}={options[key]} must not be negative")
+    if options.get("weight_decay", 0.0) < 0:
+        raise UserError(f"optimizer.weight_decay={options['weight_decay']} must not be negative")
+    if options.get("eps", 1.0) <= 0:  # 0/0 where a weight has no gradient
+        raise UserError(f"optimizer.eps={options['eps']} must be above 0")
 
 
 #: A transformation of gradients, by optax.
@@ -38,7 +39,7 @@ SHARED = {"weight_decay": 0.0, "decay_pattern": DECAYING, "b1": 0.9, "b2": 0.999
 
 @OPTIMIZERS.register("adam")
 def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> list[Transformation]:
-    """Adam (Kingma & Ba, 2015), without weight decay."""
+    """Adam (Kingma & Ba, 2015), without weight decay; `eps` is added to the root of the second moment."""
     return [optax.scale_by_adam(b1, b2, eps)]
 
 
@@ -46,7 +47,7 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> list[Transfor
 def adamw(
     b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0, decay_pattern: str = DECAYING
 ) -> list[Transformation]:
-    """AdamW (Loshchilov & Hutter, 2019): the decay is decoupled, and times the learning rate."""
+    """AdamW (Loshchilov & Hutter, 2019): the decay is decoupled, and times the learning rate; `eps` as in Adam."""
     return [optax.scale_by_adam(b1, b2, eps), *decay(weight_decay, decay_pattern)]
 
 
@@ -92,7 +93,8 @@ def make_optimizer(
       total_steps: length of the run, at which the schedule ends.
       schedule: see `make_schedule`, as for `warmup_steps` and `end_factor`.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
-      **options: of the rule. Options in `SHARED` that the rule lacks are ignored, except for a weight decay: an error.
+      **options: of the rule. Options in `SHARED` that the rule lacks are ignored, except for a weight decay and
+        an eps of one's own: errors.
 
     Raises:
       UserError: an unknown name or option, or an impossible number.
@@ -111,6 +113,8 @@ def rule_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     foreign = [key for key in options if key in SHARED and key not in known]
     if "weight_decay" in foreign and options["weight_decay"]:
         raise UserError(f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0")
+    if "eps" in foreign and options["eps"] != SHARED["eps"]:
+        raise UserError(f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}")
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     given = {key: value for key, value in options.items() if key not in foreign}
     return OPTIMIZERS.resolve(name, given)

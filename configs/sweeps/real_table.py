@@ -19,10 +19,10 @@ RECIPES = {
     "members": "5 small MADEs, mixed",
     "spline": "MADE, splines",
     "flow": "flow over MADE, 10 Gaussians",
-    "gaussians": "3 Gaussians with whole covariances",
-    "noisy_gaussians": "3 Gaussians with whole covariances, noise",
+    "gaussians": "3 Gaussians with full covariances",
+    "noisy_gaussians": "3 Gaussians with full covariances, noise",
     "noisy": "MADE, 15 Gaussians, strong dropout, noise",
-    "many_gaussians": "30 Gaussians with whole covariances",
+    "many_gaussians": "30 Gaussians with full covariances",
 }
 
 

@@ -7,8 +7,8 @@ from arjax.sweep import Run
 
 CONFIG = "configs/latent_variables.py"
 BURDA = "Burda et al. (2016), appendix D, 3,280 epochs"
-#: Adam's eps is that of the paper (section 5.1): updates of weights with small gradients stay small, and less is
-#: learned by heart. The best parameters are those of the best L_k on validation, k = `score_samples`.
+#: Adam's eps is that of the paper (section 5.1): updates of weights with small gradients stay small, which
+#: regularises. The best parameters are those of the best L_k on validation, k = `score_samples`.
 LONG = {"optimizer.eps": 1e-4, "train.eval_every": 50_000, "train.checkpoint_every": 50_000}
 #: name -> words, argument, fields, published test nats with 5,000 samples
 ROWS = {

@@ -191,6 +191,8 @@ def test_linear_means_with_constant_scales_are_gaussians_of_whole_rows():
     np.testing.assert_allclose(*drawn, rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match="num_linear=3 of fvsbn is more than the 2 features of a site"):
         make_model(event, "fvsbn", conditional="gaussian", num_linear=3).param_shapes  # noqa: B018
+    with pytest.raises(UserError, match="num_linear of fvsbn is for sites of one number"):
+        make_model(EventSpec((4,), (2,), "real"), "fvsbn", conditional="gaussian", num_linear=1)
 
 
 def test_chunks_change_neither_nade_nor_its_gradient():

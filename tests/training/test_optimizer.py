@@ -94,7 +94,9 @@ def test_every_optimizer_goes_downhill(name):
         ({"name": "adamw", "weight_decay": -0.1}, "must not be negative"),
         ({"clip_norm": -1.0}, "must not be negative"),
         ({"b2": 1.0}, "below 1"),
-        ({"eps": -1e-8}, "eps=-1e-08 must not be negative"),
+        ({"eps": -1e-8}, "eps=-1e-08 must be above 0"),
+        ({"name": "sgd", "eps": 1e-4}, "'sgd' has no eps"),
+        ({"eps": 0.0}, "eps=0.0 must be above 0"),
         ({"decay_pattern": "("}, "not a regular expression"),
     ],
 )

@@ -65,13 +65,13 @@ class FVSBN(Network):
     Augmentation" (2015), section 2. Integers of more levels enter one-hot, real values as they are. The log-likelihood
     of binary data is concave in the parameters, so regularisation is the only choice.
 
-    With Gaussian conditionals and `num_linear=1`, the mean is linear in the earlier sites and the scale is a number of
-    the site: by the chain rule that is any Gaussian of whole rows, and the covariance has the Cholesky factor
-    (1 - W)^-1 diag(s) in the order of the sites (Bishop, "Pattern Recognition and Machine Learning", 2006, section
-    8.1.4, equations 8.15 and 8.16).
+    With Gaussian conditionals, one site in a step and `num_linear=1`, the mean is linear in the earlier sites and the
+    scale is a number of the site: by the chain rule that is a Gaussian of whole rows with a full covariance, whose
+    Cholesky factor is (1 - W)^-1 diag(s) with the sites in their order (Bishop, "Pattern Recognition and Machine
+    Learning", 2006, section 8.1.4, equations 8.15 and 8.16).
 
-    Options: `num_linear` features of a site, the first ones, read earlier sites, and the others are constants; 0: all
-    read them. `input_dropout` on the inputs.
+    Options: `num_linear` features of a site, the first ones, read earlier sites, and the others are constants (for
+    sites of one number); 0: all read them. `input_dropout` on the inputs.
     """
 
     num_linear: int = 0
@@ -79,6 +79,11 @@ class FVSBN(Network):
 
     SUPPORTS_GRAPHS = True
     MAY_BE_ZERO = ("num_linear",)
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        if options["num_linear"] and event.value_size > 1:
+            raise UserError(f"num_linear of fvsbn is for sites of one number, not for {event.in_words}")
 
     def setup(self):
         self.site = SiteBias(self.event.num_sites, self.num_features, self.context_spec, self.dtype)
