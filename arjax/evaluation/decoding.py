@@ -10,7 +10,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.evaluation.exposure import stderr_of
+from arjax.evaluation.errors import ratio_of_means
 from arjax.models import AutoregressiveModel
 from arjax.models.autoregressive import need_steps
 from arjax.samplers import example_keys
@@ -63,9 +63,7 @@ def decoding_errors(model: AutoregressiveModel, params: Any, rows: Batch, batch_
         return {}
     errors = {}
     for name, wrong_N in (("next_step_error", next_N), ("greedy_error", greedy_N)):
-        mean = wrong_N.sum() / sites_N.sum()
-        errors[name] = float(mean)
-        errors[f"{name}_stderr"] = float(stderr_of(wrong_N - mean * sites_N) / sites_N.mean())  # to first order
+        errors[name], errors[f"{name}_stderr"] = ratio_of_means(wrong_N, sites_N)
     return errors
 
 

@@ -8,7 +8,6 @@ data included. So are the divergences here: each is a sum over all values of a s
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.data.base import Truth
+from arjax.evaluation.errors import stderr_of
 from arjax.models import AutoregressiveModel
 from arjax.models.autoregressive import need_steps
 from arjax.models.sampling import keys_of
@@ -195,9 +195,3 @@ def _excess(own_NS: np.ndarray, data_NS: np.ndarray) -> tuple[np.ndarray, np.nda
         ratio_S = own_S / data_S
         stderr_S = stderr_of(own_NS - ratio_S * data_NS) / data_S
     return np.where(none, 0.0, 100 * (ratio_S - 1)), np.where(none, 0.0, 100 * stderr_S)
-
-
-def stderr_of(values: np.ndarray) -> np.ndarray:
-    """The standard error of a mean over the first axis; 0 for a single value."""
-    num = len(values)
-    return values.std(0, ddof=1) / math.sqrt(num) if num > 1 else np.zeros(values.shape[1:])

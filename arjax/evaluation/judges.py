@@ -17,7 +17,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.windows import RandomWindows, windows
-from arjax.evaluation.exposure import stderr_of
+from arjax.evaluation.errors import stderr_of
 from arjax.evaluation.likelihood import eval_step, summarize
 from arjax.evaluation.prompts import end_of
 from arjax.models import AutoregressiveModel, Model

@@ -20,6 +20,7 @@ from arjax.data import Dataset, Source
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import eval_batches
 from arjax.evaluation.answers import MEASURES, answer_error, answers
+from arjax.evaluation.errors import ratio_of_means, stderr_of
 from arjax.factorization import Factorization
 from arjax.models import Model
 from arjax.parallel.rows import from_own_rows, own_rows
@@ -240,7 +241,7 @@ def summarize_terms(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
         if name.startswith("terms/"):
             term = name.removeprefix("terms/")
             values = rows[name][counted]
-            found |= {f"{term}_nats": float(values.mean()), f"{term}_stderr": _stderr(values)}
+            found |= {f"{term}_nats": float(values.mean()), f"{term}_stderr": float(stderr_of(values))}
     return found
 
 
@@ -250,7 +251,7 @@ def summarize_answers(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
     for name in MEASURES:
         if name in rows:
             values = rows[name][rows["sites"] > 0]
-            found |= {name: float(values.mean()), f"{name}_stderr": _stderr(values)}
+            found |= {name: float(values.mean()), f"{name}_stderr": float(stderr_of(values))}
     return found
 
 
@@ -263,11 +264,9 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = 
     nll, sites = nll[sites > 0], sites[sites > 0]
     if not nll.size:
         raise UserError("nothing is scored: the weights of all examples are 0, or the masks of all that count")
-    per_site = float(nll.sum() / sites.sum())
-    # A ratio of two means; to first order its error is that of the mean of (nll - ratio x sites) over mean sites.
-    per_site_stderr = _stderr(nll - per_site * sites) / float(sites.mean())
+    per_site, per_site_stderr = ratio_of_means(nll, sites)
     bits = 1 / math.log(2)
-    result = {"nll_nats": float(nll.mean()), "nll_stderr": _stderr(nll)}
+    result = {"nll_nats": float(nll.mean()), "nll_stderr": float(stderr_of(nll))}
     result |= _with_stderr("bits_per_dim", per_site, per_site_stderr, bits / event.value_size)
     result["num_examples"] = len(nll)
     if text:
@@ -278,11 +277,6 @@ def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = 
     if len(event.grid_shape) == 1 and event.value_shape:
         result |= _with_stderr("nll_nats_per_frame", per_site, per_site_stderr)
     return result
-
-
-def _stderr(values: np.ndarray) -> float:
-    """The standard error of a mean; 0 for a single value."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _with_stderr(name: str, value: float, stderr: float, factor: float = 1.0) -> dict[str, float]:

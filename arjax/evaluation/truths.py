@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from arjax.data import Dataset
 from arjax.data.base import Truth
-from arjax.evaluation.exposure import stderr_of
+from arjax.evaluation.errors import stderr_of
 from arjax.evaluation.likelihood import Evaluator
 from arjax.models import Model
 

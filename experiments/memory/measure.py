@@ -23,6 +23,7 @@ from sweep import DELAYS, NETWORKS, TEXT_MEMORIES, name_of_text
 from arjax import open_run
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
+from arjax.evaluation.errors import ratio_of_means
 from arjax.evaluation.likelihood import Evaluator
 from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
 from arjax.reporting.tables import markdown_table, write_measured
@@ -46,8 +47,8 @@ def text_rows(folder: Path) -> Iterator[dict[str, Any]]:
         run = open_run(workdir)
         nats = {memory: scored_with(run, memory) for memory in MEMORIES}
         for memory, (nll, sites) in nats.items():
-            mean, stderr = ratio(nll, sites)
-            gain, gain_stderr = ratio(nll - nats[0][0], sites)
+            mean, stderr = ratio_of_means(nll, sites)
+            gain, gain_stderr = ratio_of_means(nll - nats[0][0], sites)
             numbers = {"nats": mean, "stderr": stderr, "difference": gain, "difference_stderr": gain_stderr}
             yield {"trained": trained, "memory": memory} | numbers
 
@@ -57,13 +58,6 @@ def scored_with(run: Any, memory: int) -> tuple[np.ndarray, np.ndarray]:
     model = dataclasses.replace(run.model, network=run.model.network.clone(memory=memory))
     rows = Evaluator(model, run.dataset, run.settings.batch_size, run.settings.mesh).rows(run.params, "test")
     return rows["nll"], rows["sites"]
-
-
-def ratio(values: np.ndarray, sites: np.ndarray) -> tuple[float, float]:
-    """Values per site, and its standard error over the windows, to first order."""
-    mean = values.sum() / sites.sum()
-    stderr = (values - mean * sites).std(ddof=1) / np.sqrt(len(values)) / sites.mean()
-    return float(mean), float(stderr)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -25,6 +25,7 @@ from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.core.errors import UserError
 from arjax.data.batches import eval_batches
+from arjax.evaluation.errors import ratio_of_means
 from arjax.evaluation.prompts import end_of
 from arjax.sweep.results import FILE_NAME, read_csv, write_csv
 from arjax.training.setup import restore_params
@@ -67,11 +68,7 @@ def scores(fragments: Sequence[str], found: Sequence[str]) -> dict[str, tuple[fl
     share = sum(a == b for a, b in zip(fragments, found, strict=True)) / num
     errors = np.array([distance(a, b) for a, b in zip(fragments, found, strict=True)])
     sizes = np.array([len(fragment) for fragment in fragments])
-    rate = errors.sum() / sizes.sum()
-    return {
-        EXACT_MATCH: (share, math.sqrt(share * (1 - share) / num)),
-        ERROR_RATE: (rate, np.std(errors - rate * sizes) * math.sqrt(num) / sizes.sum()),
-    }
+    return {EXACT_MATCH: (share, math.sqrt(share * (1 - share) / num)), ERROR_RATE: ratio_of_means(errors, sizes)}
 
 
 def rows_of(row: dict[str, str], workdir: Path) -> list[dict[str, Any]]:

@@ -48,11 +48,6 @@ def test_the_memory_of_a_run_is_replaced_and_its_parameters_stay(measure):
     assert np.abs(measure.scored_with(run, 0)[0] - nll).max() > 1e-3
 
 
-def test_nats_per_character_are_a_ratio_of_sums(measure):
-    mean, stderr = measure.ratio(np.array([2.0, 6.0, 3.0]), np.array([2, 4, 2]))
-    assert mean == 11 / 8 and 0 < stderr < 1
-
-
 def test_without_text_the_copies_are_drawn(measure, tmp_path, capsys):
     page = tmp_path / "README.md"
     page.write_text("<!-- measured -->\n<!-- end measured -->\n")
@@ -64,3 +59,15 @@ def test_without_text_the_copies_are_drawn(measure, tmp_path, capsys):
     assert measure.main([str(tmp_path), f"--out={tmp_path}"]) == 0
     assert (tmp_path / "memory.png").stat().st_size > 1000
     assert measured_rows(page, measure.COLUMNS) == []
+
+
+def test_text_has_a_line_for_each_memory(measure, tmp_path):
+    numbers = {"nats": 1.25, "stderr": 0.01, "difference": -0.125, "difference_stderr": 0.002}
+    rows = [{"trained": 256, "memory": memory} | numbers for memory in (0, 64)]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in measure.table(rows).splitlines()]
+    assert cells[2:] == [
+        ["256", "0", "1.2500 ± 0.0100", ""],
+        ["256", "64", "1.2500 ± 0.0100", "-0.1250 ± 0.0020"],
+    ]
+    measure.draw(tmp_path / "memory.png", [], rows)
+    assert (tmp_path / "memory.png").stat().st_size > 1000
