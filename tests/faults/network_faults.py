@@ -255,4 +255,11 @@ NETWORK_FAULTS = (
         "return a_BU, out",
         ("networks/test_shared_and_separate.py::test_features_follow_the_definition",),
     ),
+    Fault(
+        "fvsbn with constants before the features that read earlier sites",
+        "networks/dense/fvsbn.py",
+        "(linear.ndim - 1) + [(0, self.num_features - self.num_read)]",
+        "(linear.ndim - 1) + [(self.num_features - self.num_read, 0)]",
+        ("networks/test_shared_and_separate.py::test_linear_means_with_constant_scales_are_gaussians_of_whole_rows",),
+    ),
 )

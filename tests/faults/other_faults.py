@@ -304,4 +304,18 @@ OTHER_FAULTS = (
         "visited_D = jnp.arange(self.num_sites) < self.visited[t] + t",
         ("samplers/test_ends.py::test_values_up_to_the_end_are_those_without_it",),
     ),
+    Fault(
+        "noise on the rows that are scored",
+        "data/vectors.py",
+        "jax.random.normal(key, batch.x.shape, batch.x.dtype)) if train else batch",
+        "jax.random.normal(key, batch.x.shape, batch.x.dtype))",
+        ("data/test_table.py::test_noise_is_fresh_and_of_training_alone",),
+    ),
+    Fault(
+        "the error of a ratio as if its denominator were a constant",
+        "evaluation/errors.py",
+        "stderr_of(values_N - ratio * sites_N)",
+        "stderr_of(values_N)",
+        ("evaluation/test_errors.py::test_the_error_of_a_ratio_is_that_of_many_draws",),
+    ),
 )
