@@ -1,4 +1,4 @@
-"""Variational autoencoders of statically binarized MNIST: some two and a half hours on one CPU core.
+"""Variational autoencoders of statically binarized MNIST: some three hours on one CPU core.
 
 arjax-sweep --sweep=experiments/latent_variables/sweep.py --workdir=runs/latent_variables
 """
