@@ -23,7 +23,7 @@ LENGTHS = (200, 400)
 TEXT_MEMORIES = (0, 256)
 TEXT = "configs/tiny_shakespeare.py:network=transformer_xl,eval_stride=512"
 #: Windows of 16 segments; the second half of each is scored, with 512 characters or more before it.
-WINDOWS = {"dataset.length": 1024, "network.segment": 64, "train.batch_size": 4, "train.steps": 1500}
+WINDOWS = {"dataset.length": 1024, "network.segment": 64, "train.batch_size": 4, "train.steps": 800}
 WINDOWS |= {"evaluate.batch_size": 16, "sample.num": 1}
 
 
