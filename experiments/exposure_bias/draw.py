@@ -3,8 +3,8 @@
     python experiments/exposure_bias/draw.py runs/exposure_bias
 
 Reads the results and the curves (`exposure.npz`) of each run. Writes exposure.png, a row of panels for each truth with
-a panel for each student, second_stage.png, the same of the second stages, and the table of README.md beside them.
-Intervals cover 95 %.
+a panel for each student, second_stage.png, the same of the second stages, and the table of README.md beside them, in
+which rows that are not finished there keep the line that they have. Intervals cover 95 %.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.evaluation.exposure import Z
 from arjax.reporting.figures import FIRST_STEP, SOFT, label_axes, new_figure, save_figure
-from arjax.reporting.tables import markdown_table, write_measured
+from arjax.reporting.tables import markdown_table, measured_rows, write_measured
 
 HERE = Path(__file__).parent
 COLORS = dict(zip(FIRST, ("#2b5f91", "#d9722c", "#3c8d5a", "#8a5aa8", "#9a9a9a", "#b03a48"), strict=True))
@@ -125,9 +125,12 @@ def main(argv: Sequence[str]) -> int:
     found = read(flags.folder)
     draw(flags.out / "exposure.png", found)
     draw(flags.out / "second_stage.png", found, second=True)
-    table = markdown_table(COLUMNS, lines(found), COLUMNS[3:])
+    page = flags.out / "README.md"
+    known = {tuple(line[:3]): line for line in [*measured_rows(page, COLUMNS), *lines(found)]}
+    order = [(TRUTHS[t], STUDENTS[s], r.words) for t in TRUTHS for s in STUDENTS for r in REGIMES.values()]
+    table = markdown_table(COLUMNS, [known[key] for key in order if key in known], COLUMNS[3:])
     print(table)
-    write_measured(flags.out / "README.md", table)
+    write_measured(page, table)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,5 +94,8 @@ def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
         "+1.00 ± 1.39",
         "+0.20 %",
     ]
+    shutil.rmtree(tmp_path / "lstm-gru-then_oracle")
+    done = subprocess.run([sys.executable, study, tmp_path, f"--out={tmp_path}"], capture_output=True, text=True)
+    assert done.returncode == 0 and measured_rows(page, head) == [first, second, control, last]  # keeps its line
     done = subprocess.run([sys.executable, study, tmp_path / "none"], capture_output=True, text=True)
     assert done.returncode == 2 and "has no finished run" in done.stderr
