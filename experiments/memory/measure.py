@@ -35,7 +35,7 @@ MEMORIES = (0, 32, 64, 128, 256, 512)
 COLUMNS = ["memory in training", "memory when scored", "test nats per character", "beside no memory"]
 #: Nats of ten symbols of eight kinds without memory.
 MEMORYLESS = 10 * np.log(8)
-MARKS = "os^vD<>PX"
+COLORS = ("#2b5f91", "#3c8d5a", "#d9722c", "#b03a48")
 
 
 def text_rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -71,18 +71,19 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def draw(path: Path, results: Sequence[Mapping[str, str]], text: Sequence[Mapping[str, Any]]) -> None:
-    """Nats of the copies against the delay, a line for each network; nats per character against the memory."""
+    """Nats of the copies, a row for each network and a colour for each delay; nats per character against the memory."""
     copies, characters = row_of_axes(figure := new_figure(9.6, 3.8), 2)
-    for mark, words in zip(MARKS, NETWORKS.values(), strict=True):
-        nats = {delay: nats_of(results, delay, words) for delay in DELAYS}
-        known = [delay for delay in DELAYS if nats[delay] is not None]
-        copies.plot(known, [nats[delay] for delay in known], f"{mark}-", markersize=4, linewidth=1.1, label=words)
-    copies.axhline(MEMORYLESS, color=SOFT, linewidth=0.8)
+    for delay, color, mark in zip(DELAYS, COLORS, "os^D", strict=True):
+        nats = [nats_of(results, delay, words) for words in NETWORKS.values()]
+        known = [(value, row) for row, value in enumerate(nats) if value is not None]
+        if known:
+            copies.plot(*zip(*known, strict=True), mark, color=color, markersize=5, label=f"delay {delay}")
+    copies.axvline(MEMORYLESS, color=SOFT, linewidth=0.8)
     copies.set_xscale("log")
-    copies.set_xticks(DELAYS, labels=[str(delay) for delay in DELAYS])
-    copies.minorticks_off()
-    copies.legend(frameon=False, fontsize=7)
-    label_axes(copies, "delay", "test nats of ten symbols", "Copy memory; without memory 20.79 nats")
+    copies.set_yticks(range(len(NETWORKS)), labels=list(NETWORKS.values()))
+    copies.invert_yaxis()
+    copies.legend(frameon=False, fontsize=8, loc="lower left")
+    label_axes(copies, "test nats of ten symbols", "", "Copy memory; the line: without memory")
     for trained, color in zip(TEXT_MEMORIES, (INK, ACCENT), strict=True):
         of_run = [row for row in text if int(row["trained"]) == trained]
         places = np.arange(len(of_run))
