@@ -82,7 +82,8 @@ def draw(path: Path, results: Sequence[Mapping[str, str]], text: Sequence[Mappin
     copies.set_xscale("log")
     copies.set_yticks(range(len(NETWORKS)), labels=list(NETWORKS.values()))
     copies.invert_yaxis()
-    copies.legend(frameon=False, fontsize=8, loc="lower left")
+    if results:
+        copies.legend(frameon=False, fontsize=8, loc="lower left")
     label_axes(copies, "test nats of ten symbols", "", "Copy memory; the line: without memory")
     for trained, color in zip(TEXT_MEMORIES, (INK, ACCENT), strict=True):
         of_run = [row for row in text if int(row["trained"]) == trained]
