@@ -17,17 +17,11 @@ from arjax.config import apply_smoke, base_config, dataset_config, model_config,
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import DENOISERS
 
+BLOCK = {"width": 64, "num_layers": 2, "num_heads": 4}
 #: name -> kind of model, its options, its network (of the parts of a mixture), options, learning rate, steps
 KINDS = {
-    "flow": ("flow", {"num_blocks": 4}, "transformer", {"width": 64, "num_layers": 2, "num_heads": 4}, 1e-3, 2500),
-    "spline_flow": (
-        "flow",
-        {"num_blocks": 4, "conditional": "spline(bins=24)"},
-        "transformer",
-        {"width": 64, "num_layers": 2, "num_heads": 4},
-        1e-3,
-        2500,
-    ),
+    "flow": ("flow", {"num_blocks": 4}, "transformer", BLOCK, 1e-3, 2500),
+    "spline_flow": ("flow", {"num_blocks": 4, "conditional": "spline(bins=24)"}, "transformer", BLOCK, 1e-3, 2500),
     "gaussian": (
         "gaussian_chain",
         {"prediction": "levels", "score_steps": 20},
