@@ -87,12 +87,13 @@ def draw(path: Path, results: Sequence[Mapping[str, str]], text: Sequence[Mappin
     label_axes(copies, "test nats of ten symbols", "", "Copy memory; the line: without memory")
     for trained, color in zip(TEXT_MEMORIES, (INK, ACCENT), strict=True):
         of_run = [row for row in text if int(row["trained"]) == trained]
-        places = np.arange(len(of_run))
-        values, errors = ([float(row[name]) for row in of_run] for name in ("nats", "stderr"))
-        style = {"color": color, "marker": "o", "markersize": 4, "label": f"trained with {trained}"}
-        characters.errorbar(places, values, errors, **style)
+        if of_run:
+            values, errors = ([float(row[name]) for row in of_run] for name in ("nats", "stderr"))
+            style = {"color": color, "marker": "o", "markersize": 4, "label": f"trained with {trained}"}
+            characters.errorbar(range(len(of_run)), values, errors, **style)
     characters.set_xticks(range(len(MEMORIES)), labels=[str(memory) for memory in MEMORIES])
-    characters.legend(frameon=False, fontsize=8)
+    if text:
+        characters.legend(frameon=False, fontsize=8)
     label_axes(characters, "memory when scored", "test nats per character", "Shakespeare, Transformer-XL")
     save_figure(figure, path)
 
