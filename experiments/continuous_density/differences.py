@@ -19,6 +19,7 @@ import numpy as np
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
+from arjax.evaluation.errors import stderr_of
 from arjax.evaluation.gaussian_mixtures import fit_gaussian_mixture
 from arjax.population.mixtures import mixture_of_runs
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         if not runs:
             raise UserError(f"{folder} has no finished run of configs/sweeps/real_table.py")
         nats_N = differences(runs, flags.floor)
-        error = nats_N.std(ddof=1) / np.sqrt(len(nats_N))
+        error = stderr_of(nats_N)
         print(f"{folder.name}: {nats_N.mean():+.3f} ± {error:.3f} nats over {len(nats_N)} test rows", flush=True)
     return 0
 
