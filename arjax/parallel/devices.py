@@ -1,7 +1,8 @@
-"""The devices of this machine that a process may use, and their division among processes. Imports nothing heavy."""
+"""The devices and cores that a process may use, and their division among processes. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,3 +51,21 @@ def share_devices(devices: list[str], jobs: int, devices_per_job: int) -> list[l
             f"can be seen here (by {CUDA}, or all of the machine where it is not set)"
         )
     return [devices[job * devices_per_job : (job + 1) * devices_per_job] for job in range(jobs)]
+
+
+def usable_cores() -> list[int]:
+    """The CPU cores that this process may use; all of the machine where the system cannot tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def share_cores(jobs: int) -> list[set[int]]:
+    """The CPU cores of each of the jobs that run at once: equally many, of those that this process may use.
+
+    Empty sets where no core is left for each, where one job has them all, or where the system cannot hold a process to
+    its cores.
+    """
+    cores = usable_cores() if hasattr(os, "sched_setaffinity") else []
+    each = len(cores) // jobs if jobs > 1 else 0
+    return [set(cores[job * each : (job + 1) * each]) for job in range(jobs)]

@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import NamedTuple, Protocol, TextIO
 
 from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.core.errors import UserError
 from arjax.core.files import writing
 from arjax.core.folders import only_run_in, writable_folder
 from arjax.core.parent import marked_as_parent
-from arjax.parallel.devices import CUDA, share_devices, visible_devices
+from arjax.parallel.devices import CUDA, share_cores, share_devices, visible_devices
 from arjax.sweep.runs import Run
 
 LOG_NAME = "log.txt"
@@ -39,11 +39,23 @@ class Executor(Protocol):
         """
 
 
+class Share(NamedTuple):
+    """The part of the machine of one of the jobs that run at once; all of it where a field is empty.
+
+    Attributes:
+      devices: their names in `CUDA_VISIBLE_DEVICES`.
+      cores: numbers of CPU cores.
+    """
+
+    devices: list[str]
+    cores: set[int]
+
+
 class LocalExecutor:
     """Runs up to `jobs` processes at once on this machine, which end with this one."""
 
     def __init__(self, jobs: int, devices_per_job: int | None = None, program: Sequence[str] = PROGRAM):
-        """Shares out the devices.
+        """Shares out the devices; where there are none the cores, as threads of two jobs on a core hold each other up.
 
         Args:
           jobs: the number of processes that run at once.
@@ -52,11 +64,13 @@ class LocalExecutor:
         """
         if jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
-        shares: list[list[str]] = [[]] * jobs
+        found = visible_devices(os.environ)
+        devices: list[list[str]] = [[]] * jobs
         if devices_per_job is not None:
-            shares = share_devices(visible_devices(os.environ), jobs, devices_per_job)
-        self._shares: queue.SimpleQueue[list[str]] = queue.SimpleQueue()  # those that are free
-        for share in shares:
+            devices = share_devices(found, jobs, devices_per_job)
+        cores = [set()] * jobs if found else share_cores(jobs)
+        self._shares: queue.SimpleQueue[Share] = queue.SimpleQueue()  # those that are free
+        for share in map(Share, devices, cores):
             self._shares.put(share)
         self._jobs = jobs
         self._program = list(program)
@@ -105,7 +119,9 @@ class LocalExecutor:
             print(f"    {run.name}: {error}", flush=True)
             return EXIT_USER_ERROR
         command, share = [*self._program, *run.arguments(str(folder))], self._shares.get()
-        environment = marked_as_parent() | ({CUDA: ",".join(share)} if share else {})
+        environment = marked_as_parent() | ({CUDA: ",".join(share.devices)} if share.devices else {})
+        if share.cores:
+            os.sched_setaffinity(0, share.cores)  # of this thread, from which the process has them
         with log:
             try:
                 with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -61,9 +62,10 @@ def _sweep(flags: argparse.Namespace) -> int:
         return 0
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
-        executor = _executor(flags, workdir)
         waiting = [run for run in selected if table.outcome(run) is None]
+        executor = _executor(flags, workdir, len(waiting))
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
+        _tell_changed(waiting, table)
         failed = []
         for _, _, problem in execute(executor, waiting, len(waiting), table):
             failed += [problem] if problem else []
@@ -74,9 +76,21 @@ def _sweep(flags: argparse.Namespace) -> int:
     return tell_failures(failed)
 
 
-def _executor(flags: argparse.Namespace, workdir: Path) -> Executor:
+def _tell_changed(runs: Sequence[Run], table: Table) -> None:
+    """Prints the changes of the rows that were finished with another command; more steps make such a run longer."""
+    for run in runs:
+        if table.was_finished(run):
+            before, now = (shlex.split(command) for command in (table.command_of(run), run.command()))
+            gone = shlex.join(word for word in before if word not in now) or "nothing"
+            new = shlex.join(word for word in now if word not in before) or "nothing"
+            print(f"    {run.name}: its row has changed since it was finished: {gone} became {new}", flush=True)
+
+
+def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
+    """The executor of the flags; `most`: the number of runs, where a machine is not shared by more than there are."""
     if flags.executor == "local":
-        return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job)
+        jobs = 1 if flags.jobs is None else flags.jobs
+        return LocalExecutor(min(jobs, max(most, 1)), flags.devices_per_job)
     if flags.executor == "population":
         if flags.jobs not in (None, 1) or flags.devices_per_job is not None:
             raise UserError("--jobs and --devices_per_job are for --executor=local: a population is one program")

@@ -22,7 +22,7 @@ from arjax.sweep.trials import Trial, Trials
 DIVERGED = 3
 
 
-def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Namespace, Path], Executor]) -> int:
+def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Namespace, Path, int], Executor]) -> int:
     """Runs the search of the sweep file until it has all of its trials; the exit code.
 
     Raises:
@@ -43,7 +43,8 @@ def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Name
         left = max(total - len(trials.list), 0) + len(begun)
         print(f"{total} trials, {len(trials.list) - len(begun)} of them already ended", flush=True)
         failed = []
-        for run, code, problem in execute(make_executor(flags, workdir), trials.coming(total), left, trials.table):
+        executor = make_executor(flags, workdir, left)
+        for run, code, problem in execute(executor, trials.coming(total), left, trials.table):
             if code == DIVERGED:
                 trials.diverged(run)
             elif problem:

@@ -65,9 +65,14 @@ class Table:
 
     def was_finished(self, run: Run, command: str = "") -> bool:
         """Whether its folder was noted as finished, with this command or ("") with any."""
+        found = self.command_of(run)
+        return bool(found) and (not command or found == command)
+
+    def command_of(self, run: Run) -> str:
+        """The command with which its folder was noted as finished; "" where it was not."""
         path = self.workdir / run.name / COMMAND_FILE
         with reading(path):
-            return path.exists() and (not command or path.read_bytes() == command.encode())
+            return path.read_bytes().decode(errors="replace") if path.exists() else ""
 
     def outcome(self, run: Run) -> dict[str, Any] | UserError | None:
         """The row of a finished run, or why it has none, such as a metric it lacks; None when unfinished."""

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from arjax.core.files import read_json_object, write_json, writing
+from arjax.parallel.devices import usable_cores
 from arjax.reporting.reports import FILE_NAME, read_report
 
 EVALUATIONS = "evaluations"
@@ -87,4 +88,7 @@ def cost_of_run(history: Mapping[str, Any], step: int, sites_per_step: int) -> d
 def device_name() -> str:
     """The devices of the run, such as `8 x NVIDIA H100` or `CPU, 2 cores`."""
     kind = jax.devices()[0].device_kind
-    return f"CPU, {os.cpu_count()} cores" if kind == "cpu" else f"{jax.device_count()} x {kind}"
+    if kind != "cpu":
+        return f"{jax.device_count()} x {kind}"
+    cores = len(usable_cores())
+    return f"CPU, {cores} core{'s' * (cores > 1)}"

@@ -15,7 +15,7 @@ from sweep_cases import STAND_IN, sweep, write_sweep
 from arjax.core.errors import UserError
 from arjax.core.folders import only_run_in
 from arjax.core.parent import VARIABLE
-from arjax.parallel.devices import share_devices, visible_devices
+from arjax.parallel.devices import share_cores, share_devices, usable_cores, visible_devices
 from arjax.sweep.main import main
 
 #: A job that holds its folder as a training run does, and takes a moment to save when it is asked to end.
@@ -156,6 +156,43 @@ def test_each_job_has_devices_of_its_own(folder, monkeypatch, capsys):
     assert "need 6 devices, and only 5 (2,3,GPU-5e,7,0) can be seen here" in capsys.readouterr().err
     assert sweep("--executor=slurm", "--devices_per_job=2") == 2
     assert "--slurm_options=gpus_per_node=N" in capsys.readouterr().err
+
+
+CORES = """
+import json, os, sys
+flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
+json.dump(sorted(os.sched_getaffinity(0)), open(flags["workdir"] + "/cores.json", "w"))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot hold a process to its cores")
+@pytest.mark.skipif(len(usable_cores()) < 2, reason="one core cannot be shared out")
+def test_jobs_without_devices_have_cores_of_their_own(folder, monkeypatch):
+    """Runs that go on at once share out the cores; one alone has them all, and where there are devices each run has."""
+    (folder / "stand_in.py").write_text(CORES)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    all_cores = usable_cores()
+    half = len(all_cores) // 2
+
+    def cores(name, *flags):
+        sweep(f"--only={name}", *flags)
+        return {tuple(json.loads((folder / f"out/{each}/cores.json").read_text())) for each in name.split(",")}
+
+    write_sweep(folder, *(f"Run('r{i}', 'good.py')" for i in range(4)))
+    assert cores("r0,r1,r2,r3", "--jobs=2") <= {tuple(all_cores[:half]), tuple(all_cores[half : 2 * half])}
+    assert cores("r0", "--jobs=2") == cores("r0,r1") == {tuple(all_cores)}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert cores("r0,r1", "--jobs=2") == {tuple(all_cores)}
+    assert usable_cores() == all_cores
+
+
+@pytest.mark.parametrize(
+    ("jobs", "expected"), [(1, [set()]), (2, [{3, 4}, {5, 6}]), (3, [{3}, {4}, {5}]), (6, [set()] * 6)]
+)
+def test_shares_of_cores(jobs, expected, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {7, 4, 3, 5, 6}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None, raising=False)
+    assert share_cores(jobs) == expected
 
 
 def test_jobs_see_all_devices_by_default(folder, monkeypatch):

@@ -119,10 +119,13 @@ def test_the_time_left_counts_runs_that_go_on_at_once(jobs, seconds):
     assert left.after(taken[0]) == seconds
 
 
-def test_a_changed_row_is_executed_again(folder):
+def test_a_changed_row_is_executed_again(folder, capfd):
     sweep()
+    assert "became" not in capfd.readouterr().out
     (folder / "sweep.py").write_text(SWEEP.replace('"good.py:dna"', '"good.py:adult"'))
     sweep()
+    words = "its row has changed since it was finished: --config=good.py:dna became --config=good.py:adult"
+    assert f"    made/seed-1: {words}\n" in capfd.readouterr().out
     assert (folder / "out/made/seed-0/starts").read_text() == "xx"
     assert (folder / "out/plain/starts").read_text() == "x"
 
