@@ -10,9 +10,8 @@ import numpy as np
 
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config
-from arjax.core.array_files import read_arrays
+from arjax.core.array_files import read_arrays, write_arrays
 from arjax.core.errors import UserError
-from arjax.core.files import replacing
 from arjax.evaluation.likelihood import Evaluator
 from arjax.training.setup import restore_params
 
@@ -23,8 +22,7 @@ _TOLERANCE = 1e-4
 
 def write_nats(folder: Path, nats: Mapping[str, np.ndarray]) -> None:
     """Writes the nats of each example, float[N] for each split."""
-    with replacing(folder / FILE_NAME) as replacement, replacement.open("wb") as file:
-        np.savez_compressed(file, **{split: np.asarray(nll_N, np.float32) for split, nll_N in nats.items()})
+    write_arrays(folder / FILE_NAME, {split: np.asarray(nll_N, np.float32) for split, nll_N in nats.items()})
 
 
 def nats_of_run(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -3,8 +3,9 @@
     python experiments/exposure_bias/draw.py runs/exposure_bias
 
 Reads the results and the curves (`exposure.npz`) of each run. Writes exposure.png, a row of panels for each truth with
-a panel for each student, second_stage.png, the same of the second stages, and the table of README.md beside them, in
-which rows that are not finished there keep the line that they have. Intervals cover 95 %.
+a panel for each student, second_stage.png, the same of the second stages, and the table of README.md beside them. Rows
+that are not finished there keep the line and the curve that they have, the curve in curves.npz: the excess and its
+standard error, in per cent. Intervals cover 95 %.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from sweep import FIRST, LENGTH, REGIMES, STUDENTS, TRUTHS
 
 from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.array_files import keep_arrays
 from arjax.core.errors import UserError
 from arjax.evaluation.exposure import Z
 from arjax.reporting.figures import FIRST_STEP, SOFT, label_axes, new_figure, save_figure
@@ -55,10 +57,15 @@ def read(folder: Path) -> dict[tuple[str, str, str], Found]:
     return found
 
 
-def draw(path: Path, found: Mapping[tuple[str, str, str], Found], second: bool = False) -> None:
-    """The excess up to each length in per cent, a line for each regime with its band; no picture without runs."""
-    regimes = [key for key, regime in REGIMES.items() if regime.second == second]
-    found = {key: run for key, run in found.items() if key[2] in regimes}
+def draw(path: Path, excess: Mapping[str, np.ndarray], second: bool = False) -> None:
+    """The excess up to each length in per cent, a line for each regime with its band; no picture without runs.
+
+    Args:
+      excess: by the name of the run, its excess and the standard error, [2, S].
+      second: the second stages.
+    """
+    found = {tuple(name.split("-")): curve for name, curve in excess.items()}
+    found = {key: curve for key, curve in found.items() if REGIMES[key[2]].second == second}
     if not found:
         return
     truths = [truth for truth in TRUTHS if any(key[0] == truth for key in found)]
@@ -70,10 +77,10 @@ def draw(path: Path, found: Mapping[tuple[str, str, str], Found], second: bool =
             if not any(key[:2] == (truth, student) for key in found):
                 axis.axis("off")
                 continue
-            for regime in regimes:
+            for regime in REGIMES:
                 if (truth, student, regime) in found:
                     color = COLORS[regime.removeprefix("then_")]
-                    _line(axis, found[truth, student, regime].curves, color, REGIMES[regime].words)
+                    _line(axis, found[truth, student, regime], color, REGIMES[regime].words)
             axis.axhline(0, color=SOFT, linewidth=0.8)
             axis.tick_params(labelbottom=True, labelleft=True)  # its neighbours may be empty
             label_axes(axis, "length", "excess, per cent", f"{STUDENTS[student]}, {TRUTHS[truth]}")
@@ -83,8 +90,8 @@ def draw(path: Path, found: Mapping[tuple[str, str, str], Found], second: bool =
     save_figure(figure, path)
 
 
-def _line(axis: Any, curves: Mapping[str, np.ndarray], color: str, label: str) -> None:
-    y, half = curves["excess"], Z * curves["excess_stderr"]
+def _line(axis: Any, curve: np.ndarray, color: str, label: str) -> None:
+    y, half = curve[0], Z * curve[1]
     lengths = np.arange(len(y)) + FIRST_STEP
     axis.fill_between(lengths, y - half, y + half, color=color, alpha=0.18, linewidth=0)
     axis.plot(lengths, y, color=color, linewidth=1.3, label=label)
@@ -123,8 +130,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=HERE, help="where picture and page are [this folder]")
     flags = parser.parse_args(argv)
     found = read(flags.folder)
-    draw(flags.out / "exposure.png", found)
-    draw(flags.out / "second_stage.png", found, second=True)
+    curves = {"-".join(key): run.curves for key, run in found.items()}
+    both = {name: np.float32([of["excess"], of["excess_stderr"]]) for name, of in curves.items()}
+    excess = keep_arrays(flags.out / "curves.npz", both)
+    draw(flags.out / "exposure.png", excess)
+    draw(flags.out / "second_stage.png", excess, second=True)
     page = flags.out / "README.md"
     known = {tuple(line[:3]): line for line in [*measured_rows(page, COLUMNS), *lines(found)]}
     order = [(TRUTHS[t], STUDENTS[s], r.words) for t in TRUTHS for s in STUDENTS for r in REGIMES.values()]

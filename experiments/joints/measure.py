@@ -2,9 +2,9 @@
 
     python experiments/joints/measure.py runs/joints [--num=16]
 
-Reads the finished runs of sweep.py in the folder. Writes the table of README.md, and samples.png into the folder:
+Reads the finished runs of sweep.py in the folder. Writes the table of README.md, samples.npz and samples.png beside it:
 seconds are medians of three draws of `num` samples after a first one, divided by their number, each model by its usual
-sampler. Of a row that is not finished there, the table keeps the line that it has.
+sampler. A row that is not finished there keeps the line and the samples that it has.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -21,6 +22,7 @@ from sweep import get_sweep
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.core.array_files import keep_arrays
 from arjax.core.errors import UserError
 from arjax.reporting.figures import new_figure, row_of_axes, save_figure
 from arjax.reporting.plots import tile_images
@@ -28,6 +30,8 @@ from arjax.reporting.tables import markdown_table, measured_rows, write_measured
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
+#: Of a pixel of the digits.
+LEVELS = 17
 COLUMNS = ["joint", "bits/dim", "kind", "parameters", "minutes", "network calls", "seconds per sample"]
 
 
@@ -49,7 +53,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--num", type=int, default=16, help="samples of each [16]")
     flags = parser.parse_args(argv)
     earlier = {cells[0]: cells for cells in measured_rows(PAGE, COLUMNS)}
-    lines, rows, names = [], [], []
+    lines, drawn = [], {}
     for row in get_sweep():
         if not (flags.folder / row.name / "results.json").is_file():
             print(f"{row.name} is not finished", flush=True)
@@ -62,18 +66,19 @@ def main(argv: list[str]) -> int:
         value = f"{results[row.metric]:.3f} ± {results[f'{row.metric}_stderr']:.3f}"
         cost = [f"{results['num_params']:,}", f"{results['train_seconds'] / 60:.1f}", f"{calls:.0f}", f"{seconds:.2g}"]
         lines.append([row.model, value, kind, *cost])
-        rows.append(tile_images(x / (run.model.event.num_levels - 1), flags.num))
-        names.append(row.model)
+        drawn[row.name] = x.astype(np.uint8)
         print(" | ".join(lines[-1]), flush=True)
-    if not rows:
+    if not drawn:
         raise UserError(f"{flags.folder} has no finished run of experiments/joints/sweep.py")
-    draw_samples(flags.folder / "samples.png", rows, names)
+    kept = keep_arrays(HERE / "samples.npz", drawn)
+    draw_samples(HERE / "samples.png", {row.model: kept[row.name] for row in get_sweep() if row.name in kept})
     write_measured(PAGE, markdown_table(COLUMNS, lines))
     return 0
 
 
-def draw_samples(path: Path, rows: list[np.ndarray], names: list[str]) -> None:
-    """A row of samples of each model, with its name."""
+def draw_samples(path: Path, samples: Mapping[str, np.ndarray]) -> None:
+    """A row of samples of each model, with its name; uint8[num, 8, 8] for each."""
+    rows = [tile_images(x / (LEVELS - 1), len(x)) for x in samples.values()]
     figure = new_figure(9, 0.42 * len(rows) + 0.3)
     (axis,) = row_of_axes(figure, 1)
     height = rows[0].shape[0] + 3
@@ -81,7 +86,7 @@ def draw_samples(path: Path, rows: list[np.ndarray], names: list[str]) -> None:
     for i, row in enumerate(rows):
         sheet[i * height : i * height + len(row)] = row
     axis.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axis.set_yticks([i * height + height / 2 - 1.5 for i in range(len(rows))], names, fontsize=8)
+    axis.set_yticks([i * height + height / 2 - 1.5 for i in range(len(rows))], list(samples), fontsize=8)
     axis.set_xticks([])
     axis.tick_params(length=0)
     for spine in axis.spines.values():

@@ -1,10 +1,12 @@
-"""Adds to the results of the sweep how well each model restores fragments, by the way in which its answer is found.
+"""How well each model of the sweep restores fragments, by the way in which its answer is found; the table of the page.
+
+    python experiments/seq2seq/exact_match.py WORKDIR      (the workdir of a finished sweep)
 
 An answer is compared up to the character that ends it. It is exact when it equals the fragment in every character. The
 character error rate is the number of characters to insert, delete or replace (Levenshtein, 1966) over those of the
-fragments. `cached` draws from the model, one answer under seed 0; the others look for a probable one.
-
-Run: python experiments/seq2seq/exact_match.py WORKDIR      (the workdir of a finished sweep)
+fragments. `cached` draws from the model, one answer under seed 0; the others look for a probable one. Adds rows to the
+results of the sweep, puts these into results.csv beside this file, and makes the table of README.md of it; rows of runs
+that are not in WORKDIR stay.
 """
 
 from __future__ import annotations
@@ -25,13 +27,23 @@ from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.core.errors import UserError
 from arjax.data.batches import eval_batches
-from arjax.evaluation.errors import ratio_of_means
+from arjax.evaluation.errors import ratio_of_means, stderr_of
 from arjax.evaluation.prompts import end_of
+from arjax.reporting.tables import markdown_table, write_measured
 from arjax.sweep.results import FILE_NAME, read_csv, write_csv
 from arjax.training.setup import restore_params
 
 EXACT_MATCH, ERROR_RATE = "exact_match", "character_error_rate"
-SAMPLERS = ("cached", "greedy", "beam(width=4)", "best(of=16)")
+NATS, BEAM = "nll_nats_per_char", "beam(width=4)"
+SAMPLERS = ("cached", "greedy", BEAM, "best(of=16)")
+HERE = Path(__file__).parent
+COLUMNS = [
+    "model",
+    "seeds",
+    "nats per character",
+    *(f"exact, {sampler}" for sampler in SAMPLERS),
+    f"wrong characters, {BEAM}",
+]
 
 
 def answers(workdir: str | os.PathLike, samplers: Sequence[str] = SAMPLERS) -> tuple[list[str], dict[str, list[str]]]:
@@ -86,6 +98,38 @@ def rows_of(row: dict[str, str], workdir: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def merged(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of now, in place of earlier ones of the same model, seed and metric, in the sequence of those before."""
+    both = {(row["model"], str(row["seed"]), row["metric"]): row for row in [*before, *now]}
+    return list(both.values())
+
+
+def page_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """A line for each model: the means over its seeds.
+
+    After ± stands the standard error over the seeds, or over the fragments where there is one seed.
+    """
+    models = dict.fromkeys(row["model"] for row in rows if row["metric"] == NATS)
+    lines = []
+    for model in models:
+        seeds = {row["seed"] for row in rows if (row["model"], row["metric"]) == (model, NATS)}
+        wanted = [(model, NATS), *((f"{model}, {sampler}", EXACT_MATCH) for sampler in SAMPLERS)]
+        wanted += [(f"{model}, {BEAM}", ERROR_RATE)]
+        cells = []
+        for name, metric in wanted:
+            of_seeds = [row for row in rows if (row["model"], row["metric"]) == (name, metric)]
+            cells.append(over_seeds(of_seeds) if len(of_seeds) == len(seeds) else "")
+        lines.append([model, str(len(seeds)), *cells])
+    return lines
+
+
+def over_seeds(rows: Sequence[dict[str, Any]]) -> str:
+    """The mean of the values with its standard error over the rows, or the value and the error of a single row."""
+    values = np.array([float(row["value"]) for row in rows])
+    stderr = float(stderr_of(values)) if len(rows) > 1 else float(rows[0]["value_stderr"])
+    return f"{values.mean():.4f} ± {stderr:.4f}"
+
+
 def main(argv: Sequence[str]) -> int:
     """Reads the flags, scores every run of the sweep and writes its table again."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,9 +141,13 @@ def main(argv: Sequence[str]) -> int:
     rows = [row for row in read_csv(table) if row["metric"] not in (EXACT_MATCH, ERROR_RATE)]
     for row in list(rows):
         rows += rows_of(row, workdir)
+        print(f"{row['model']}, seed {row['seed']}: done", flush=True)
     write_csv(table, rows)
-    for row in rows:
-        print(f"{row['model']}: {row['metric']} {row['value']}")
+    rows = merged(read_csv(HERE / FILE_NAME), rows)
+    write_csv(HERE / FILE_NAME, rows)
+    page = markdown_table(COLUMNS, page_rows(rows), COLUMNS[1:])
+    print(page)
+    write_measured(HERE / "README.md", page)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Restoring vowels and spaces: two LSTMs, the source read backwards or forwards; a Transformer, and a second stage.
+"""Restoring vowels and spaces: LSTMs that read the source backwards or forwards; a Transformer and its second stages.
 
     arjax-sweep --sweep=experiments/seq2seq/sweep.py --workdir=runs/seq2seq_study
     python experiments/seq2seq/exact_match.py runs/seq2seq_study
@@ -20,6 +20,8 @@ SECOND = {
 }
 #: A quarter of the steps at a quarter of the learning rate.
 SHORT = {"train.steps": 1500, "optimizer.learning_rate": 5e-4}
+#: Of the Transformer and its second stages.
+SEEDS = (0, 1, 2)
 
 
 def get_sweep(arg="runs/seq2seq_study") -> list[Run]:
@@ -32,8 +34,12 @@ def get_sweep(arg="runs/seq2seq_study") -> list[Run]:
         for name, reverse in [("reversed", "true"), ("forward", "false")]
     ]
     attention = f"{CONFIG}:network=transformer"
-    rows.append(Run("attention", attention, model="Transformer", metric=metric))
-    for name, (words, objective) in SECOND.items():
-        fields = SHORT | {"objective": objective, "train.init_from": f"{arg}/attention"}
-        rows.append(Run(f"attention_{name}", attention, fields, model=f"Transformer, then {words}", metric=metric))
+    for seed in SEEDS:
+        of_seed, own = (f"_seed_{seed}", {"seed": seed}) if seed else ("", {})
+        first = f"attention{of_seed}"
+        rows.append(Run(first, attention, own, model="Transformer", metric=metric))
+        for name, (words, objective) in SECOND.items():
+            fields = own | SHORT | {"objective": objective, "train.init_from": f"{arg}/{first}"}
+            run = f"attention_{name}{of_seed}"
+            rows.append(Run(run, attention, fields, model=f"Transformer, then {words}", metric=metric))
     return rows

@@ -97,5 +97,7 @@ def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
     shutil.rmtree(tmp_path / "lstm-gru-then_oracle")
     done = subprocess.run([sys.executable, study, tmp_path, f"--out={tmp_path}"], capture_output=True, text=True)
     assert done.returncode == 0 and measured_rows(page, head) == [first, second, control, last]  # keeps its line
+    kept = np.load(tmp_path / "curves.npz")["lstm-gru-then_oracle"]  # and its curve
+    np.testing.assert_allclose(kept, [np.linspace(0, 20, 256), np.ones(256)], rtol=1e-6)
     done = subprocess.run([sys.executable, study, tmp_path / "none"], capture_output=True, text=True)
     assert done.returncode == 2 and "has no finished run" in done.stderr

@@ -1,0 +1,25 @@
+"""Arrays in .npz files: those that are there stay, and a damaged file is one sentence and is not written over."""
+
+import numpy as np
+import pytest
+
+from arjax.core.array_files import keep_arrays, read_arrays
+from arjax.core.errors import UserError
+
+
+def test_arrays_of_other_names_stay(tmp_path):
+    path = tmp_path / "arrays.npz"
+    keep_arrays(path, {"a": np.arange(3), "b": np.zeros(2)})
+    found = keep_arrays(path, {"b": np.ones(4)})
+    for arrays in (found, read_arrays(path)):
+        assert {name: array.tolist() for name, array in arrays.items()} == {"a": [0, 1, 2], "b": [1.0] * 4}
+    with pytest.raises(UserError, match="no array 'c'"):
+        read_arrays(path, ["c"])
+
+
+def test_a_damaged_file_is_left_as_it_is(tmp_path):
+    path = tmp_path / "arrays.npz"
+    path.write_bytes(b"PK no archive")
+    with pytest.raises(UserError, match="damaged"):
+        keep_arrays(path, {"a": np.arange(3)})
+    assert path.read_bytes() == b"PK no archive" and list(tmp_path.iterdir()) == [path]
