@@ -129,7 +129,7 @@ MODEL_FAULTS = (
         "a mixture of single draws of chains that is called a bound",
         'kinds == {"bound"} and self.mixes',
         'kinds == {"bound"}',
-        "models/test_latent.py::test_scores_whose_exponentials_are_no_bound",
+        "models/test_latent_objectives.py::test_scores_whose_exponentials_are_no_bound",
     ),
     _parts(
         "a part under two names that is one",

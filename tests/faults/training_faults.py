@@ -84,6 +84,6 @@ TRAINING_FAULTS = (
         "sweep/derived.py",
         "FIND[self.weights](nll_MN if validation_MN is None else validation_MN)",
         "FIND[self.weights](nll_MN)",
-        ("sweep/test_population.py::test_means_and_mixtures_are_rows_whoever_trained_their_runs",),
+        ("sweep/test_population_mixtures.py::test_means_and_mixtures_are_rows_whoever_trained_their_runs",),
     ),
 )

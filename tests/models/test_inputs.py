@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from law_cases import random_like
+from real_cases import C, Z, model_of_reals
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -145,18 +146,12 @@ def test_transformed_and_converted_inputs_give_the_same_scores(kind):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-REAL = EventSpec((3,), kind="real")
-Z = np.random.default_rng(0).normal(size=(2, 3))
 DATES = np.full((2, 3), np.datetime64("2020-01-01"))
 
 
 @pytest.fixture(scope="module")
 def real_model():
-    model = make_model(REAL, "made", hidden_sizes=(4,), context=ContextSpec("vector", 2))
-    return model, random_like(model.param_shapes)
-
-
-C = np.ones((2, 2))
+    return model_of_reals()
 
 
 @pytest.mark.parametrize(
@@ -207,87 +202,6 @@ def test_what_is_missing_may_be_marked_by_nan(real_model):
     np.testing.assert_array_equal(*asked(params))
     drawn = model.sample(params, KEY, 2, given=np.where(evidence, Z, np.nan), observed=evidence, context=C)
     assert np.isfinite(drawn).all()
-
-
-def changed(params, **changes):
-    return {**params, **changes}
-
-
-@pytest.fixture(scope="module")
-def other_params():
-    return random_like(make_model(REAL, "made", hidden_sizes=(4,), context=ContextSpec("vector", 3)).param_shapes)
-
-
-WRONG_PARAMS = {
-    "nothing": (
-        lambda p, o: None,
-        "params must be the nested dict of arrays that model.init makes, not of type NoneType",
-    ),
-    "a list": (lambda p, o: [p], "not of type list"),
-    "boxed": (lambda p, o: {"params": p}, "these are not the parameters of this model: they lack '"),
-    "empty": (lambda p, o: {}, "they lack '"),
-    "more": (lambda p, o: changed(p, more={"kernel": np.ones(2)}), "they hold 'more', which it does not have"),
-    "of another model": (lambda p, o: o, "has the shape .*, not "),
-    "a number": (lambda p, o: changed(p, out_context=1.0), "out_context' should be a dict of .*, not of type float"),
-    "a hole": (
-        lambda p, o: jax.tree.map(lambda a: None, p),
-        "should be an array of real numbers, not of type NoneType",
-    ),
-    "numbers": (lambda p, o: jax.tree.map(lambda a: 1.0, p), "should be an array of real numbers, not of type float"),
-    "complex": (lambda p, o: jax.tree.map(lambda a: a + 1j, p), "an array of real numbers, not of type complex64"),
-    "text": (lambda p, o: jax.tree.map(lambda a: np.array("a"), p), "an array of real numbers, not of type <U1"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG_PARAMS)
-def test_parameters_of_something_else(real_model, other_params, name):
-    model, params = real_model
-    change, message = WRONG_PARAMS[name]
-    wrong = change(params, other_params)
-    calls = (
-        lambda: model.log_prob(wrong, Z, context=C),
-        lambda: model.features(wrong, Z, context=C),
-        lambda: model.sample(wrong, KEY, 2, context=C),
-        lambda: model.conditional_log_prob(wrong, Z, query=[1, 0, 0], evidence=[0, 0, 0], context=C),
-    )
-    for call in calls:
-        with pytest.raises(UserError, match=message):
-            call()
-
-
-def test_a_call_without_parameters_says_where_they_come_from(real_model):
-    model, _ = real_model
-    calls = (
-        lambda: model.log_prob(Z, context=C),
-        lambda: model.log_prob(x=Z, context=C),
-        lambda: model.conditionals(Z),
-        lambda: jax.jit(model.log_prob_per_site)(Z),
-        lambda: model.features(Z),
-        lambda: model.sample(KEY, 2),
-        lambda: model.conditional_log_prob(Z, query=[1, 0, 0], evidence=[0, 0, 0]),
-    )
-    for call in calls:
-        with pytest.raises(UserError, match=r"of its own: model\.init\(key\) or arjax\.fit_arrays gives them"):
-            call()
-
-
-def test_parameters_of_joint_conditionals_are_looked_at_too():
-    event = EventSpec((2,), (2,))
-    model = make_model(event, "made", hidden_sizes=(4,), conditional="nested(hidden_sizes=(4,), features=2)")
-    params, x = random_like(model.param_shapes), np.zeros((1, 2, 2), int)
-    assert np.isfinite(jax.jit(model.log_prob)(params, x)).all()
-    inner = {**params["conditional"], "more": np.ones(2)}
-    for wrong in ({**params, "conditional": inner}, {k: v for k, v in params.items() if k != "conditional"}):
-        with pytest.raises(UserError, match=r"they (lack|hold) 'conditional"):
-            model.log_prob(wrong, x)
-
-
-def test_parameters_are_looked_at_without_a_pass(real_model):
-    """Shapes are read once; after that a check neither traces nor reads values."""
-    model, params = real_model
-    shapes = model.param_shapes
-    assert model.param_shapes is shapes
-    assert jax.tree.map(lambda a: a.shape, shapes) == jax.tree.map(lambda a: a.shape, params)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Latent models: the terms of the bound in numpy, bounds against enumerated latents, gradients, draws, configs."""
+"""Latent models: the terms of the bound in numpy, bounds against enumerated latents, draws, and what they refuse."""
 
 from __future__ import annotations
 
@@ -6,38 +6,22 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiled import of_model
+from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, with_params
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import from_arrays
-from arjax.evaluation.bounds import importance_scores, sampled_scores
+from arjax.evaluation.bounds import importance_scores
 from arjax.models import Choice, make_any_model
-from arjax.objectives import Step, make_objective
+from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.examples import all_values
-from arjax.testing.models import random_like
 from arjax.testing.statistics import chi_square
 from arjax.training.setup import Trained
-
-HIDDEN = Choice(network="independent", network_options={"hidden_sizes": (5,)})
-EVENT = EventSpec((2, 2))
-X = all_values(EVENT)
-KEY = jax.random.key(0)
-
-
-def latent_model(latents=(2,), values="real", event=EVENT, prior=None, context=None):
-    parts = {"prior": prior or Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
-    choice = Choice("latent", {"latents": latents, "values": values}, parts=parts)
-    return make_any_model(event, choice, **({} if context is None else {"context": context}))
-
-
-def with_params(model, scale=0.5):
-    return model, jax.tree.map(lambda leaf: scale * leaf, random_like(model.param_shapes))
 
 
 def through(params, inputs):
@@ -172,81 +156,6 @@ def test_two_stochastic_layers_weigh_both():
     assert np.isclose(np.exp(log_x).sum(), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "call", [pytest.param("elbo(samples=3)", marks=pytest.mark.slow), "elbo(samples=2, beta=0.3)", "iwae(samples=3)"]
-)
-def test_the_gradient_through_discrete_latents_is_that_of_the_enumerated_bound(call):
-    """One binary latent: all 2^k draws, and the gradient of their mean, against that of 40,000 draws."""
-    model, params = with_params(latent_model((1,), "binary", event=EventSpec((1,))), 1.0)
-    objective = make_objective(call)
-    k, beta = objective.samples, getattr(objective, "beta", 1.0)
-    x, num = np.int32([[1]]), 40_000
-
-    def exact(params):
-        z = jnp.asarray(all_values(EventSpec((1,))))
-        log_prior = model.prior.log_prob(params["prior"], z)
-        log_x = model.likelihood.log_prob(params["likelihood"], jnp.repeat(x, 2, 0), context={"z": z})
-        log_q = model.posterior.log_prob(params["posterior"], z, context={"x": jnp.repeat(x, 2, 0)})
-        draws = all_values(EventSpec((k,)))  # [2^k, k]
-        weight = jnp.exp(log_q[draws].sum(1))
-        if call.startswith("iwae"):
-            value = jax.nn.logsumexp((log_x + log_prior - log_q)[draws], 1) - np.log(k)
-        else:
-            value = (log_x + beta * (log_prior - log_q))[draws].mean(1)
-        return -(weight * value).sum()
-
-    @jax.jit
-    def estimates(params):
-        def one(key):
-            own = objective.init(model, key)
-            return jax.grad(lambda p: objective.loss(model, p, own, Batch(x), Step(key)).value)(params)
-
-        found = jax.vmap(one)(jax.random.split(KEY, num))
-        return jax.tree.map(lambda leaf: (leaf.mean(0), leaf.std(0) / num**0.5), found)
-
-    wanted = jax.jit(jax.grad(exact))(params)
-    found = estimates(params)
-    for (mean, error), leaf in zip(
-        jax.tree.leaves(found, is_leaf=lambda n: isinstance(n, tuple)), jax.tree.leaves(wanted), strict=True
-    ):
-        assert (np.abs(mean - leaf) < 5 * error + 1e-6).all()
-    assert max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(wanted["posterior"])) > 0.01
-
-
-def test_objectives_report_the_bound_beside_the_loss():
-    model, params = with_params(latent_model())
-
-    def loss(call, progress=0.5):
-        objective = make_objective(call)
-        own, step = objective.init(model, KEY), Step(KEY, jnp.float32(progress))
-        return jax.jit(lambda p: objective.loss(model, p, own, Batch(X), step))(params)
-
-    plain, weighed, warm = loss("elbo"), loss("elbo(beta=0.25)"), loss("elbo(beta=0.5, warmup=1.0)")
-    kl, reconstruction = (plain.metrics.means[name].value for name in ("kl_nats", "reconstruction_nats"))
-    np.testing.assert_allclose(plain.value, (reconstruction + kl) / 4, rtol=1e-5)
-    np.testing.assert_allclose(weighed.value, (reconstruction + 0.25 * kl) / 4, rtol=1e-5)
-    np.testing.assert_allclose(warm.value, weighed.value, rtol=1e-5)  # half of the run: half of the weight
-    np.testing.assert_allclose([plain.metrics.nll, weighed.metrics.nll], 16 * (reconstruction + kl), rtol=1e-5)
-
-
-@pytest.mark.parametrize("call", ["elbo", "iwae(samples=2)"])
-def test_examples_of_which_nothing_is_scored_do_not_count(call):
-    """Neither their reconstruction nor the divergence of their posterior."""
-    model, params = with_params(latent_model())
-    objective, mask = make_objective(call), np.ones((16, 2, 2), np.float32)
-    mask[8:] = 0
-
-    @jax.jit
-    def gradient(x):
-        def loss(params):
-            return objective.loss(model, params, objective.init(model, KEY), Batch(x, mask=mask), Step(KEY)).value
-
-        return jax.grad(loss)(params)
-
-    same, other = gradient(X), gradient(np.concatenate([X[:8], 1 - X[8:]]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), same, other)
-
-
 def test_draws_follow_the_enumerated_joint():
     model, params, log_x, _, _ = enumerated()
     keys = jax.random.split(jax.random.key(5), 20_000)
@@ -332,43 +241,6 @@ def test_refusals():
         make_objective("elbo").check(discrete)
     with pytest.raises(UserError, match="trains models with latents"):
         make_objective("iwae").check(make_any_model(EventSpec((2, 2)), Choice(network="made")))
-
-
-def latents_below(values):
-    """A prior with two latents of its own."""
-    parts = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
-    return Choice("latent", {"latents": (2,), "values": values}, parts=parts)
-
-
-def test_draws_of_discrete_latents_that_no_objective_follows():
-    """A loss whose gradient lacks that of some draws would train, and be wrong."""
-    discrete, below = latent_model((2,), "binary"), latent_model(prior=latents_below("binary"))
-    mixed = make_any_model(EVENT, Choice("mixture", parts={"a": latents_below("binary"), "b": Choice(network="made")}))
-    for model in (discrete, below, mixed):
-        with pytest.raises(UserError, match="no gradient through draws of discrete latents"):
-            make_objective("teacher_forcing").check(model)
-    for call in ("elbo(samples=2)", "iwae"):
-        with pytest.raises(UserError, match="those of its parts have to be real"):
-            make_objective(call).check(below)
-        make_objective(call).check(discrete)
-        make_objective(call).check(latent_model(prior=latents_below("real")))
-    make_objective("teacher_forcing").check(latent_model())
-
-
-def test_scores_whose_exponentials_are_no_bound():
-    """The score of a chain at random steps varies much: the log of a mean of exponentials is above log p(x)."""
-    sizes = {"width": 8, "num_layers": 1, "num_heads": 2}
-    chain = Choice("discrete_chain", {"num_steps": 4, "score_steps": 1}, "transformer", sizes)
-    parts = {"prior": Choice(network="constant"), "likelihood": chain, "posterior": HIDDEN}
-    model = make_any_model(EVENT, Choice("latent", {"latents": (2,)}, parts=parts))
-    make_objective("elbo").check(model)
-    with pytest.raises(UserError, match="no bounds with chains"):
-        make_objective("iwae").check(model)
-    with pytest.raises(UserError, match="no bounds with chains inside"):
-        sampled_scores(model, None, None, "test", samples=2, batch_size=2, seed=0)
-    mixture = make_any_model(EVENT, Choice("mixture", parts={"a": chain, "b": Choice(network="made")}))
-    inside = latent_model(prior=Choice("mixture", parts={"a": Choice("gaussian_chain", {}, "transformer", sizes)}))
-    assert (model.kind, mixture.kind, inside.kind) == ("bound", "estimate", "estimate")
 
 
 def test_drafts_are_those_of_the_likelihood():

@@ -1,4 +1,4 @@
-"""Sweeps: resumable, robust against a failing run, with a results table whose rows can be reproduced.
+"""Sweeps: resumable, robust against a failing run and mistakes, with rows that can be reproduced.
 
 The jobs are those of a stand-in for `arjax`, which trains nothing and fails for one config.
 """
@@ -14,19 +14,16 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
-from sweep_cases import REPORT, SWEEP, rows, sweep
+from sweep_cases import SWEEP, rows, sweep
 
 from arjax.cli.command_line import parse_flags
 from arjax.core.errors import UserError
 from arjax.core.user_files import select
-from arjax.sweep import Run, curves, slurm
-from arjax.sweep.curves import draw_curves
+from arjax.sweep import Run, slurm
 from arjax.sweep.execution import TimeLeft
 from arjax.sweep.executors import LocalExecutor, last_line
 from arjax.sweep.main import main
-from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
 from arjax.sweep.rows import load_sweep
 from arjax.sweep.table import Folders
 
@@ -39,45 +36,6 @@ def test_one_failing_run_stops_no_other_and_is_reported(folder, capfd, jobs):
     assert "[4/4]" in out and "3 of 4 rows" in out and "scores of all rows in out/results.png" in out
     assert (folder / "out/results.png").stat().st_size > 1000
     assert err == "arjax-sweep: broken FAILED (exit code 1), see out/broken/log.txt: arjax: the loss was not finite\n"
-
-
-def test_rows_hold_what_was_asked_for(folder):
-    sweep()
-    assert tuple(rows()[0]) == COLUMNS
-    assert rows()[1] == {
-        "dataset": "dna",
-        "model": "MADE",
-        "ordering": "raster",
-        "seed": "1",
-        "metric": "nll_nats",
-        "value": "80.8123",
-        "published": "83.63",
-        "published_mark": "1502.03509",
-        "num_params": "12345",
-        "train_minutes": "1.5",
-        "device": "1 x cpu",
-        "command": "arjax --config=good.py:dna --workdir=runs/made/seed-1 --config.seed=1",
-        "value_stderr": "0.512",
-        "sites_per_second": "1.23e+04",
-        "kind": "exact",
-        "validation": "",
-        "validation_stderr": "",
-        "best_step": "1",
-        "stderr_over": "examples",
-    }
-    assert (rows()[2]["model"], rows()[2]["value"], rows()[2]["published"]) == ("made", "0.64", "")
-
-
-def test_dots_of_one_model_in_one_order_name_their_seeds(folder, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("arjax.sweep.dots.sorted_dots", lambda path, panels: drawn.extend(panels))
-    sweep()
-    (panel,) = drawn  # the row in another metric stands alone
-    assert (panel.title, panel.unit, panel.lower_is_better) == ("dna: MADE", "nats", True)
-    assert [(dot.label, dot.value, dot.stderr, dot.published) for dot in panel.dots] == [
-        ("raster, seed 0", 79.8123, 0.512, 83.63),
-        ("raster, seed 1", 80.8123, 0.512, 83.63),
-    ]
 
 
 def test_the_command_of_a_row_is_a_command():
@@ -232,30 +190,6 @@ def test_selecting_and_loading(folder):
         select(runs, "nobody", "run")
 
 
-def test_people_read_values_with_their_errors():
-    row = dict.fromkeys(COLUMNS, "x") | {"num_params": "1234567", "value": "79.8123", "value_stderr": "0.512"}
-    row |= {"validation": "", "validation_stderr": "", "stderr_over": "examples"}
-    assert "sites/s" not in readable_columns([row | {"sites_per_second": ""}])[0]
-    row["sites_per_second"] = "1.23e+04"
-    row |= {"published": "83.63", "published_mark": "their code"}
-    columns, cells, _ = readable_columns([row])
-    shown = dict(zip(columns, cells[0], strict=True))
-    assert shown["kind"] == "x" and "kind" not in readable_columns([row | {"kind": ""}])[0]
-    assert "validation" not in columns
-    assert shown["ours"] == "79.81 ± 0.51" and shown["published"] == "83.63 (their code)"
-    assert (shown["parameters"], shown["sites/s"]) == ("1,234,567", "12,300")
-    assert "seed" not in columns
-    assert "seed" in readable_columns([row, row | {"seed": "2"}])[0]
-
-
-def test_tables_without_kinds_still_read(tmp_path):
-    write_csv(tmp_path / "table.csv", [dict.fromkeys(COLUMNS, "1")])
-    lines = (tmp_path / "table.csv").read_text().splitlines()
-    (tmp_path / "table.csv").write_text("".join(",".join(line.split(",")[:14]) + "\n" for line in lines))
-    (row,) = read_csv(tmp_path / "table.csv")
-    assert "kind" not in row and not {"kind", "validation"} & set(readable_columns([row])[0])
-
-
 def test_results_of_another_split_are_not_final(folder):
     sweep("--only=plain")
     path = folder / "out/plain/results.json"
@@ -280,36 +214,6 @@ def test_a_sweep_may_score_another_split(folder):
     (folder / "sweep.py").write_text(text)
     assert sweep() == 0 and len(rows()) == 1
     assert sweep() == 0 and (folder / "out/v/starts").read_text() == "x"
-
-
-def test_learning_curves_of_runs_that_validated(tmp_path):
-    runs, folders = [Run("a", "good.py"), Run("b", "good.py"), Run("never", "good.py")], {}
-    runs += [Run(f"s{seed}", "good.py", {"seed": seed}, model="MADE") for seed in range(4)]
-    for run in runs:
-        folder = folders[run.name] = tmp_path / run.name
-        folder.mkdir()
-        config = {"network": {"name": "made"}, "train": {"batch_size": 10}}
-        config |= {"model": {"ordering": "raster"}, "evaluate": {"split": "test"}}
-        (folder / "config.json").write_text(json.dumps(config))
-        (folder / "results.json").write_text(json.dumps(REPORT))
-        shift = 2.0 * int(run.name[1:]) if run.name[0] == "s" else 0.0
-        lines = [{"step": step, "validation/nll_nats": 90 / step + shift, "train/loss": 1.0} for step in (1, 2, 3)]
-        lines += [{"step": 4, "validation/nll_nats": 1.0}] if run.name == "s1" else []  # the others stopped earlier
-        (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (folders["never"] / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}')
-    assert not draw_curves(tmp_path / "none.png", runs[2:3], folders) and not (tmp_path / "none.png").exists()
-    drawn = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "learning_curves", lambda path, panels: drawn.extend(panels))
-        assert draw_curves(tmp_path / "curves.png", runs, folders)
-    ((dataset, metric, by_name),) = drawn
-    assert (dataset, metric) == ("dna", "nll_nats")
-    assert list(by_name) == ["a", "b", "MADE, mean of 4 seeds"]  # the names of the runs where the others agree
-    assert by_name["a"] == ([10, 20, 30], [90.0, 45.0, 30.0], ())
-    mean = by_name["MADE, mean of 4 seeds"]
-    assert mean[:2] == ([10, 20, 30], [93.0, 48.0, 33.0])
-    assert mean.band == pytest.approx([np.std([0, 2, 4, 6], ddof=1) / 2] * 3)
-    assert draw_curves(tmp_path / "curves.png", runs, folders) and (tmp_path / "curves.png").stat().st_size > 1000
 
 
 def test_a_sweep_file_takes_an_argument(repository, monkeypatch):

@@ -1,0 +1,141 @@
+"""Faults of draws: samplers, drafts, searches, rounds, steps ahead, and draws that are longer or end earlier."""
+
+from __future__ import annotations
+
+from fault import Fault
+
+SAMPLER_FAULTS = (
+    Fault(
+        "one key for all steps of a sample",
+        "samplers/base.py",
+        "(self.keys_SB[t], t, flat, features_BMF)",
+        "(self.keys_SB[0], t, flat, features_BMF)",
+        ("laws/test_law4_samplers.py::test_frequencies_match_probabilities",),
+    ),
+    Fault(
+        "windows that commit one step too many",
+        "samplers/windows.py",
+        "jnp.minimum(right + 1,",
+        "jnp.minimum(right + 2,",
+        ("samplers/test_windows.py::test_values_are_those_of_the_naive_sampler",),
+    ),
+    Fault(
+        "proposals that stay with any probability",
+        "samplers/speculative.py",
+        "uniform < jnp.exp(jnp.minimum(ratio, 0.0))",
+        "uniform < 0.5",
+        ("samplers/test_proposals.py::test_rejection_has_the_distribution_of_the_model",),
+    ),
+    Fault(
+        "values redrawn from p instead of p - q",
+        "samplers/speculative.py",
+        "rest = jnp.maximum(jnp.exp(log_p) - jnp.exp(log_q), 0.0)",
+        "rest = jnp.exp(log_p)",
+        ("samplers/test_proposals.py::test_rejection_has_the_distribution_of_the_model",),
+    ),
+    Fault(
+        "a fixed point that ends a step too early",
+        "samplers/fixed_point.py",
+        "leading(stable_S) + 1",
+        "leading(stable_S) + 2",
+        ("samplers/test_windows.py::test_values_are_those_of_the_naive_sampler",),
+    ),
+    Fault(
+        "a draft that goes on from steps that were not kept",
+        "samplers/drafts/other_model.py",
+        "new[jnp.maximum(n - 1, 0)]",
+        "new[-1]",
+        ("samplers/test_windows.py::test_a_draft_goes_on_from_the_steps_that_are_kept",),
+    ),
+    Fault(
+        "counts that are smoothed by no lower order",
+        "samplers/drafts/counts.py",
+        "p_RV[row_H[code_K]]",
+        "p_RV[:1]",
+        ("samplers/test_proposals.py::test_a_table_of_counts_is_the_count_model",),
+    ),
+    Fault(
+        "beams whose carries stay where they were",
+        "samplers/beams.py",
+        "lambda leaf, parent_W: leaf[parent_W]",
+        "lambda leaf, parent_W: leaf",
+        ("samplers/test_search.py::test_a_beam_of_all_beginnings_finds_the_most_probable_sequence",),
+    ),
+    Fault(
+        "a search that stops while a longer sequence may win",
+        "samplers/beams.py",
+        "self.score(state.going.log_prob.max(1), self.stop)",
+        "self.score(state.going.log_prob.max(1), state.t)",
+        ("samplers/test_search.py::test_strings_that_end_stay_in_the_competition",),
+    ),
+    Fault(
+        "the best of several draws by truncated probabilities",
+        "samplers/best.py",
+        "bound(untruncated(model.conditional), params)",
+        "bound(model.conditional, params)",
+        ("samplers/test_search.py::test_the_best_is_that_of_the_model_given_what_is_observed",),
+    ),
+    Fault(
+        "two_stream whose next steps see their own block",
+        "networks/any_order/two_stream.py",
+        "targets_k, jnp.full(k, t), factorization)[1]",
+        "targets_k, targets_k, factorization)[1]",
+        ("laws/test_law3_ahead.py::test_the_next_steps_are_one_block",),
+    ),
+    Fault(
+        "sites of a round that are the least probable",
+        "samplers/parallel.py",
+        "jnp.argsort(-score_S, stable=True)",
+        "jnp.argsort(jnp.where(jnp.isinf(score_S), -jnp.inf, score_S), stable=True)",
+        ("samplers/test_parallel.py::test_the_sites_of_a_round_are_those_that_score_highest",),
+    ),
+    Fault(
+        "an optimal schedule that counts a round as one step",
+        "samplers/schedules.py",
+        "(place - place[:-1, None]) * losses_S[:, None]",
+        "losses_S[:, None]",
+        ("samplers/test_schedules.py::test_the_dynamic_programme_finds_the_best_of_all",),
+    ),
+    Fault(
+        "a k-step bound that scores all steps that are left",
+        "samplers/rounds.py",
+        "jnp.where(within, part, 0.0).sum()",
+        "part.sum()",
+        ("evaluation/test_k_steps.py::test_no_bound_exceeds_the_likelihood_of_the_mixture",),
+    ),
+    Fault(
+        "a window that slides and draws the noise of the first one again",
+        "models/longer.py",
+        "first=first, end=self.end)",
+        "end=self.end)",
+        ("samplers/test_longer.py::test_a_window_slides",),
+    ),
+    Fault(
+        "a window that slides and keeps its beginning",
+        "models/longer.py",
+        "jnp.roll(x, overlap, axis=1)",
+        "x",
+        ("samplers/test_longer.py::test_a_window_slides",),
+    ),
+    Fault(
+        "pieces of a draw that have the same noise",
+        "samplers/stream.py",
+        "step_keys(keys, start + jnp.arange(num))",
+        "step_keys(keys, jnp.arange(num))",
+        ("samplers/test_longer.py::test_the_beginning_of_a_draw_as_a_prompt_gives_that_draw",),
+    ),
+    Fault(
+        "a draw that goes on when all examples have ended",
+        "samplers/cached.py",
+        "lambda t, canvas: ~steps.ends.ended(canvas, t).all()",
+        "lambda t, canvas: t >= 0",
+        ("samplers/test_ends.py::test_cached_stops_when_all_examples_have_ended",),
+    ),
+    Fault(
+        "an example that ends at any end token, whatever was not drawn before it",
+        "samplers/ends.py",
+        "visited_D = jnp.arange(self.num_sites) < self.visited[t]",
+        "visited_D = jnp.arange(self.num_sites) < self.visited[t] + t",
+        ("samplers/test_ends.py::test_values_up_to_the_end_are_those_without_it",),
+    ),
+)

@@ -1,0 +1,25 @@
+"""Small latent models of four binary sites, whose networks have one hidden layer."""
+
+from __future__ import annotations
+
+import jax
+
+from arjax.core.spec import EventSpec
+from arjax.models import Choice, make_any_model
+from arjax.testing.examples import all_values
+from arjax.testing.models import random_like
+
+HIDDEN = Choice(network="independent", network_options={"hidden_sizes": (5,)})
+EVENT = EventSpec((2, 2))
+X = all_values(EVENT)
+KEY = jax.random.key(0)
+
+
+def latent_model(latents=(2,), values="real", event=EVENT, prior=None, context=None):
+    parts = {"prior": prior or Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+    choice = Choice("latent", {"latents": latents, "values": values}, parts=parts)
+    return make_any_model(event, choice, **({} if context is None else {"context": context}))
+
+
+def with_params(model, scale=0.5):
+    return model, jax.tree.map(lambda leaf: scale * leaf, random_like(model.param_shapes))
