@@ -9,7 +9,8 @@ nats with 5,000 samples: VAE 88.71, IWAE with k = 5 87.63. Expected: see experim
     arjax --config=configs/latent_variables.py:latents=2,recipe=kingma --workdir=runs/plane
     arjax --config=configs/latent_variables.py:digits,likelihood=gated_pixelcnn --workdir=runs/pixelvae
 
-`layers=2`: 100 latents below the others, themselves a latent model. `prior`: a network over the latents. `likelihood`:
+`layers=2`: 100 latents below the others, themselves a latent model, whose log-scales stay near 0: a prior whose scale
+follows that of its latents makes many of them useless early on. `prior`: a network over the latents. `likelihood`:
 a network of the image that reads the latents, too. `recipe=kingma`: one hidden layer of 500 units and weight
 decay (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, section 5; there Adagrad, which takes more epochs).
 """
@@ -21,6 +22,8 @@ from arjax.networks import NETWORKS
 DATA = {"mnist": ("binarized_mnist", 400.0, 50, 5000), "digits": ("digits", 600.0, 100, 1000)}
 #: hidden sizes, weight decay: it lowers -ELBO on new data, and raises the bound of many samples
 RECIPES = {"burda": ((200, 200), 0.0), "kingma": ((500,), 0.05)}
+#: Hidden sizes between two layers of latents.
+BETWEEN = (100, 100)
 OPTIONS = {
     "made": {"hidden_sizes": (200, 200)},
     "gated_pixelcnn": {"num_layers": 3, "hidden_size": 24},
@@ -44,7 +47,9 @@ def get_config(arg=""):
     inner |= {"likelihood": whole, "posterior": whole}
     outer = inner
     if arg.layers == 2:
-        outer = inner | {"prior": part(model=model_config("latent", latents=(arg.latents,)), parts=inner)}
+        outer = inner | {
+            "prior": part(model=model_config("latent", latents=(arg.latents,)), parts=_between(inner, arg))
+        }
     if arg.likelihood != "independent":
         outer = outer | {"likelihood": _network(arg.likelihood, arg.smoke)}
     latents = 100 if arg.layers == 2 else arg.latents
@@ -58,6 +63,13 @@ def get_config(arg=""):
     config.evaluate.update(batch_size=100, samples=2 if arg.smoke else samples)
     config.sample.num = 64
     return apply_smoke(config) if arg.smoke else config
+
+
+def _between(inner, arg):
+    """The parts between two layers of latents."""
+    sizes = {"hidden_sizes": (8,) if arg.smoke else BETWEEN}
+    below = part("independent", {"partition": "whole", "conditional": "gaussian(scale_bound=0.2)"}, **sizes)
+    return inner | {"likelihood": below, "posterior": part("independent", {"partition": "whole"}, **sizes)}
 
 
 def _network(name, smoke, conditional=""):
