@@ -31,10 +31,10 @@ def keep_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
 
 def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, those of Python objects excepted; `keys`: those to read, None for all.
+    """The arrays of an .npz file; `keys`: those to read, None for all.
 
     Raises:
-      UserError: there is no such file, it is damaged, or it lacks one of the arrays.
+      UserError: there is no such file, it is damaged, it lacks one of the arrays, or one of them is of Python objects.
     """
     try:
         with reading(path), zipfile.ZipFile(path):  # np.load takes a file that is no zip archive for a pickle

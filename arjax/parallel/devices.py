@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping
@@ -61,11 +62,13 @@ def usable_cores() -> list[int]:
 
 
 def share_cores(jobs: int) -> list[set[int]]:
-    """The CPU cores of each of the jobs that run at once: equally many, of those that this process may use.
+    """The CPU cores of each of the jobs that run at once, out of those of this process: as equally many as can be.
 
-    Empty sets where no core is left for each, where one job has them all, or where the system cannot hold a process to
-    its cores.
+    Empty sets where there are fewer cores than jobs, where one job has them all, or where the system cannot hold a
+    process to its cores.
     """
     cores = usable_cores() if hasattr(os, "sched_setaffinity") else []
-    each = len(cores) // jobs if jobs > 1 else 0
-    return [set(cores[job * each : (job + 1) * each]) for job in range(jobs)]
+    if jobs == 1 or len(cores) < jobs:
+        return [set()] * jobs
+    ends = [len(cores) * job // jobs for job in range(jobs + 1)]
+    return [set(cores[start:end]) for start, end in itertools.pairwise(ends)]

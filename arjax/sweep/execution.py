@@ -15,14 +15,17 @@ from arjax.sweep.table import Table
 EXIT_SOME_FAILED = 1
 
 
-def execute(executor: Executor, runs: Iterable[Run], total: int, table: Table) -> Iterator[tuple[Run, int, str]]:
-    """Executes the runs, `total` of them; prints the end of each, and notes those that have results.
+def execute(
+    executor: Executor, stages: Iterable[Iterable[Run]], total: int, table: Table
+) -> Iterator[tuple[Run, int, str]]:
+    """Executes the runs, `total` of them, stage by stage; prints the end of each, and notes those that have results.
 
     Yields:
       The run, its exit code, and the sentence about its failure, "" for one that has results.
     """
     left, folders = TimeLeft(total), table.folders
-    for done, (run, code) in enumerate(executor.execute(left.starting(runs), folders), start=1):
+    ended = (end for runs in stages for end in executor.execute(left.starting(runs), folders))
+    for done, (run, code) in enumerate(ended, start=1):
         folder, problem, how = folders[run.name], "", "finished"
         if code == 0 and read_results(folder):
             table.finish(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import queue
@@ -54,13 +55,21 @@ class Share(NamedTuple):
 class LocalExecutor:
     """Runs up to `jobs` processes at once on this machine, which end with this one."""
 
-    def __init__(self, jobs: int, devices_per_job: int | None = None, program: Sequence[str] = PROGRAM):
+    def __init__(
+        self,
+        jobs: int,
+        devices_per_job: int | None = None,
+        program: Sequence[str] = PROGRAM,
+        *,
+        most: int | None = None,
+    ):
         """Shares out the devices; where there are none the cores, as threads of two jobs on a core hold each other up.
 
         Args:
           jobs: the number of processes that run at once.
           devices_per_job: the number of visible devices that each process gets for itself; None: each sees all of them.
           program: command line of `arjax` without its arguments.
+          most: the number of runs, where it is known: cores are shared by no more than there are.
         """
         if jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
@@ -68,7 +77,9 @@ class LocalExecutor:
         devices: list[list[str]] = [[]] * jobs
         if devices_per_job is not None:
             devices = share_devices(found, jobs, devices_per_job)
-        cores = [set()] * jobs if found else share_cores(jobs)
+        at_once = jobs if most is None else min(jobs, max(most, 1))
+        cores = [] if found else share_cores(at_once)
+        cores += [set()] * (jobs - len(cores))
         self._shares: queue.SimpleQueue[Share] = queue.SimpleQueue()  # those that are free
         for share in map(Share, devices, cores):
             self._shares.put(share)
@@ -120,10 +131,9 @@ class LocalExecutor:
             return EXIT_USER_ERROR
         command, share = [*self._program, *run.arguments(str(folder))], self._shares.get()
         environment = marked_as_parent() | ({CUDA: ",".join(share.devices)} if share.devices else {})
-        if share.cores:
-            os.sched_setaffinity(0, share.cores)  # of this thread, from which the process has them
         with log:
             try:
+                _hold_to(share.cores)
                 with self._lock:
                     if self._stopped:
                         return 1
@@ -149,6 +159,13 @@ class LocalExecutor:
                     print(f"    {run.name}: {str(error).partition(':')[0]}; waiting for it to end", flush=True)
             reported = True
             time.sleep(WAIT_SECONDS)
+
+
+def _hold_to(cores: set[int]) -> None:
+    """Holds this thread, and the processes that it starts, to some cores; as before where that is forbidden."""
+    if cores:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, cores)
 
 
 def _opened_log(run: Run, folder: Path) -> TextIO:

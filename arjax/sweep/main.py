@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from arjax.sweep.runs import Run
 from arjax.sweep.searching import run_search
 from arjax.sweep.seeds import mean_over_seeds
 from arjax.sweep.slurm import SlurmExecutor
+from arjax.sweep.stages import stages
 from arjax.sweep.table import Table
 
 
@@ -67,7 +67,7 @@ def _sweep(flags: argparse.Namespace) -> int:
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
         failed = []
-        for _, _, problem in execute(executor, waiting, len(waiting), table):
+        for _, _, problem in execute(executor, stages(waiting, table.folders), len(waiting), table):
             failed += [problem] if problem else []
             table.write(table.of_runs())
         failed += table.complaints(selected)
@@ -77,20 +77,20 @@ def _sweep(flags: argparse.Namespace) -> int:
 
 
 def _tell_changed(runs: Sequence[Run], table: Table) -> None:
-    """Prints the changes of the rows that were finished with another command; more steps make such a run longer."""
+    """Prints the former and the present command of each run that was finished and whose row has changed since."""
     for run in runs:
-        if table.was_finished(run):
-            before, now = (shlex.split(command) for command in (table.command_of(run), run.command()))
-            gone = shlex.join(word for word in before if word not in now) or "nothing"
-            new = shlex.join(word for word in now if word not in before) or "nothing"
-            print(f"    {run.name}: its row has changed since it was finished: {gone} became {new}", flush=True)
+        before = table.command_of(run)
+        if before and before != run.command():
+            print(
+                f"    {run.name} has changed since it was finished\n      by  {before}\n      now {run.command()}",
+                flush=True,
+            )
 
 
 def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
-    """The executor of the flags; `most`: the number of runs, where a machine is not shared by more than there are."""
+    """The executor of the flags; `most`: the number of runs."""
     if flags.executor == "local":
-        jobs = 1 if flags.jobs is None else flags.jobs
-        return LocalExecutor(min(jobs, max(most, 1)), flags.devices_per_job)
+        return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most)
     if flags.executor == "population":
         if flags.jobs not in (None, 1) or flags.devices_per_job is not None:
             raise UserError("--jobs and --devices_per_job are for --executor=local: a population is one program")

@@ -44,7 +44,7 @@ def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Name
         print(f"{total} trials, {len(trials.list) - len(begun)} of them already ended", flush=True)
         failed = []
         executor = make_executor(flags, workdir, left)
-        for run, code, problem in execute(executor, trials.coming(total), left, trials.table):
+        for run, code, problem in execute(executor, [trials.coming(total)], left, trials.table):
             if code == DIVERGED:
                 trials.diverged(run)
             elif problem:

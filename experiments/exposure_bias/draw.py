@@ -11,7 +11,6 @@ standard error, in per cent. Intervals cover 95 %.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +20,9 @@ import numpy as np
 from sweep import FIRST, LENGTH, REGIMES, STUDENTS, TRUTHS
 
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.array_files import keep_arrays
+from arjax.core.array_files import keep_arrays, read_arrays
 from arjax.core.errors import UserError
+from arjax.core.files import read_json_object
 from arjax.evaluation.exposure import Z
 from arjax.reporting.figures import FIRST_STEP, SOFT, label_axes, new_figure, save_figure
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
@@ -50,8 +50,8 @@ def read(folder: Path) -> dict[tuple[str, str, str], Found]:
             for regime in REGIMES:
                 run = folder / f"{truth}-{student}-{regime}"
                 if (run / "results.json").is_file() and (run / "exposure.npz").is_file():
-                    scores = json.loads((run / "results.json").read_text(encoding="utf-8"))
-                    found[truth, student, regime] = Found(scores, dict(np.load(run / "exposure.npz")))
+                    scores = read_json_object(run / "results.json") or {}
+                    found[truth, student, regime] = Found(scores, read_arrays(run / "exposure.npz"))
     if not found:
         raise UserError(f"{folder} has no finished run of experiments/exposure_bias/sweep.py")
     return found
@@ -64,8 +64,9 @@ def draw(path: Path, excess: Mapping[str, np.ndarray], second: bool = False) -> 
       excess: by the name of the run, its excess and the standard error, [2, S].
       second: the second stages.
     """
-    found = {tuple(name.split("-")): curve for name, curve in excess.items()}
-    found = {key: curve for key, curve in found.items() if REGIMES[key[2]].second == second}
+    keys = ((truth, student, regime) for truth in TRUTHS for student in STUDENTS for regime in REGIMES)
+    of_stage = [key for key in keys if REGIMES[key[2]].second == second]
+    found = {key: excess["-".join(key)] for key in of_stage if "-".join(key) in excess}
     if not found:
         return
     truths = [truth for truth in TRUTHS if any(key[0] == truth for key in found)]

@@ -2,8 +2,8 @@
 
     python experiments/joints/measure.py runs/joints [--num=16]
 
-Reads the finished runs of sweep.py in the folder. Writes the table of README.md, samples.npz and samples.png beside it:
-seconds are medians of three draws of `num` samples after a first one, divided by their number, each model by its usual
+Reads the finished runs of sweep.py in the folder. Writes the table of README.md, samples.npz and samples.png beside it.
+Seconds are medians of three draws of `num` samples after a first one, divided by their number, each model by its usual
 sampler. A row that is not finished there keeps the line and the samples that it has.
 """
 
@@ -22,7 +22,7 @@ from sweep import get_sweep
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.array_files import keep_arrays
+from arjax.core.array_files import keep_arrays, read_arrays
 from arjax.core.errors import UserError
 from arjax.reporting.figures import new_figure, row_of_axes, save_figure
 from arjax.reporting.plots import tile_images
@@ -52,6 +52,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="the workdir of the sweep")
     parser.add_argument("--num", type=int, default=16, help="samples of each [16]")
     flags = parser.parse_args(argv)
+    if flags.num < 1:
+        raise UserError(f"--num must be at least 1, not {flags.num}")
+    kept = read_arrays(HERE / "samples.npz") if (HERE / "samples.npz").exists() else {}
+    if any(len(x) != flags.num for x in kept.values()):
+        raise UserError(f"samples.npz has another number of samples than --num={flags.num}: remove it, or draw as many")
     earlier = {cells[0]: cells for cells in measured_rows(PAGE, COLUMNS)}
     lines, drawn = [], {}
     for row in get_sweep():

@@ -8,7 +8,6 @@ Of a row that is not finished there, the table keeps the line that it has.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,9 @@ from typing import Any
 from sweep import get_sweep
 
 from arjax.cli.command_line import Parser, tell_mistakes
+from arjax.config.files import load_workdir_config
 from arjax.core.errors import UserError
+from arjax.core.files import read_json_object
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
 from arjax.sweep import Run
 
@@ -31,15 +32,18 @@ def name_of(row: Run) -> str:
     return row.model.removesuffix(", -ELBO")
 
 
-def cells(row: Run, scores: Mapping[str, Any]) -> list[str]:
-    """The line of a finished run. Of a model of k samples `nll_nats` is L_k, and its ELBO is the sum of two terms."""
+def cells(row: Run, scores: Mapping[str, Any], latents: int) -> list[str]:
+    """The line of a finished run with so many latents, of the lower of two layers.
+
+    Of a model of k samples `nll_nats` is L_k, and its ELBO is the sum of two terms.
+    """
     elbo = f"{scores['reconstruction_nats'] + scores['kl_nats']:.2f}"
     if "importance_nats" not in scores:
         elbo += f" ± {scores['nll_stderr']:.2f}"
     bound = f"{scores['importance_bound_nats']:.2f} ± {scores['importance_bound_stderr']:.2f}"
     which = "L_5000" if row.metric.startswith("importance") else "-ELBO"
     published = f"{which} {row.published:g} ({row.published_mark})" if math.isfinite(row.published) else ""
-    units = f"{scores['active_units']} of {len(scores['kl_nats_by_unit'])}" if "active_units" in scores else ""
+    units = f"{scores['active_units']} of {latents}"
     used = [f"{scores['kl_nats']:.2f}", units, bound, f"{scores['importance_samples']:,}"]
     return [name_of(row), elbo, *used, published, f"{scores['train_seconds'] / 60:.1f}"]
 
@@ -51,12 +55,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--page", type=Path, default=HERE / "README.md", help="the page with the table [README.md]")
     flags = parser.parse_args(argv)
     lines = {line[0]: line for line in measured_rows(flags.page, COLUMNS)}
-    paths = [(row, flags.folder / row.name / "results.json") for row in get_sweep()]
-    finished = [(row, path) for row, path in paths if path.is_file()]
+    runs = [(row, flags.folder / row.name) for row in get_sweep()]
+    finished = [(row, run) for row, run in runs if (run / "results.json").is_file()]
     if not finished:
         raise UserError(f"{flags.folder} has no finished run of experiments/latent_variables/sweep.py")
-    for row, path in finished:
-        lines[name_of(row)] = cells(row, json.loads(path.read_text(encoding="utf-8")))
+    for row, run in finished:
+        scores = read_json_object(run / "results.json") or {}
+        latents = math.prod(load_workdir_config(run).model.latents)
+        lines[name_of(row)] = cells(row, scores, latents)
     order = [name_of(row) for row in get_sweep() if name_of(row) in lines]
     table = markdown_table(COLUMNS, [lines[name] for name in order], COLUMNS[1:6])
     print(table)

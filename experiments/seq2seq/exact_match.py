@@ -29,7 +29,7 @@ from arjax.core.errors import UserError
 from arjax.data.batches import eval_batches
 from arjax.evaluation.errors import ratio_of_means, stderr_of
 from arjax.evaluation.prompts import end_of
-from arjax.reporting.tables import markdown_table, write_measured
+from arjax.reporting.tables import markdown_table, measured_rows, write_measured
 from arjax.sweep.results import FILE_NAME, read_csv, write_csv
 from arjax.training.setup import restore_params
 
@@ -112,15 +112,20 @@ def page_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     models = dict.fromkeys(row["model"] for row in rows if row["metric"] == NATS)
     lines = []
     for model in models:
-        seeds = {row["seed"] for row in rows if (row["model"], row["metric"]) == (model, NATS)}
+        seeds = seeds_of(rows, model, NATS)
         wanted = [(model, NATS), *((f"{model}, {sampler}", EXACT_MATCH) for sampler in SAMPLERS)]
         wanted += [(f"{model}, {BEAM}", ERROR_RATE)]
         cells = []
         for name, metric in wanted:
             of_seeds = [row for row in rows if (row["model"], row["metric"]) == (name, metric)]
-            cells.append(over_seeds(of_seeds) if len(of_seeds) == len(seeds) else "")
+            cells.append(over_seeds(of_seeds) if seeds_of(rows, name, metric) == seeds else "")
         lines.append([model, str(len(seeds)), *cells])
     return lines
+
+
+def seeds_of(rows: Sequence[dict[str, Any]], model: str, metric: str) -> set[str]:
+    """The seeds of the rows of a model and a metric."""
+    return {str(row["seed"]) for row in rows if (row["model"], row["metric"]) == (model, metric)}
 
 
 def over_seeds(rows: Sequence[dict[str, Any]]) -> str:
@@ -134,20 +139,26 @@ def main(argv: Sequence[str]) -> int:
     """Reads the flags, scores every run of the sweep and writes its table again."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workdir", type=Path, help="workdir of a finished sweep")
-    workdir = parser.parse_args(argv).workdir
+    parser.add_argument("--out", type=Path, default=HERE, help="where results.csv and README.md are [this folder]")
+    flags = parser.parse_args(argv)
+    workdir, page, results = flags.workdir, flags.out / "README.md", flags.out / FILE_NAME
     table = workdir / FILE_NAME
     if not table.is_file():
         raise UserError(f"{table} does not exist: run the sweep first")
+    measured_rows(page, COLUMNS)  # a page without its table is told before the work
+    before = read_csv(results) if results.is_file() else []
     rows = [row for row in read_csv(table) if row["metric"] not in (EXACT_MATCH, ERROR_RATE)]
+    if any(row["stderr_over"] == "seeds" for row in rows):
+        raise UserError(f"{table} has means over seeds: run the sweep without --seeds=mean")
     for row in list(rows):
         rows += rows_of(row, workdir)
         print(f"{row['model']}, seed {row['seed']}: done", flush=True)
     write_csv(table, rows)
-    rows = merged(read_csv(HERE / FILE_NAME), rows)
-    write_csv(HERE / FILE_NAME, rows)
-    page = markdown_table(COLUMNS, page_rows(rows), COLUMNS[1:])
-    print(page)
-    write_measured(HERE / "README.md", page)
+    rows = merged(before, rows)
+    write_csv(results, rows)
+    lines = markdown_table(COLUMNS, page_rows(rows), COLUMNS[1:])
+    print(lines)
+    write_measured(page, lines)
     return 0
 
 

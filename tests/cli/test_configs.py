@@ -128,6 +128,14 @@ def test_a_name_without_a_recipe_is_answered_with_those_that_have_one(path, opti
         load_config_file(f"{path}:{option}=xyzzy")
 
 
+def test_two_layers_of_latents_have_a_bounded_scale_between_them():
+    path = next(path for path in CONFIGS if path.stem == "latent_variables")
+    model = build(load_config_file(f"{path}:digits,layers=2"), jax.devices()[:1]).model
+    between, lower = model.prior.likelihood, model.likelihood
+    assert between.conditional.scale_bound == 0.2 and between.network.hidden_sizes == (100, 100)
+    assert model.latent_event.num_sites == 100 and lower.network.hidden_sizes == (200, 200)
+
+
 def test_no_config_looks_an_argument_up_without_a_check():
     for path in CONFIGS:
         text = path.read_text()

@@ -79,13 +79,17 @@ def test_the_time_left_counts_runs_that_go_on_at_once(jobs, seconds):
 
 def test_a_changed_row_is_executed_again(folder, capfd):
     sweep()
-    assert "became" not in capfd.readouterr().out
+    assert "has changed" not in capfd.readouterr().out
     (folder / "sweep.py").write_text(SWEEP.replace('"good.py:dna"', '"good.py:adult"'))
     sweep()
-    words = "its row has changed since it was finished: --config=good.py:dna became --config=good.py:adult"
-    assert f"    made/seed-1: {words}\n" in capfd.readouterr().out
+    out, rest = capfd.readouterr().out, "--workdir=runs/made/seed-1 --config.seed=1\n"
+    lines = f"      by  arjax --config=good.py:dna {rest}      now arjax --config=good.py:adult {rest}"
+    assert f"    made/seed-1 has changed since it was finished\n{lines}" in out and out.count("has changed") == 2
     assert (folder / "out/made/seed-0/starts").read_text() == "xx"
     assert (folder / "out/plain/starts").read_text() == "x"
+    (folder / "out/plain/results.json").write_text("{")
+    sweep()
+    assert "has changed" not in capfd.readouterr().out
 
 
 def test_only_some_runs(folder):

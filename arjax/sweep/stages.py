@@ -1,0 +1,39 @@
+"""The runs of a sweep in stages: a run that reads the folder of another one starts after that one has ended."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from arjax.sweep.runs import Run
+
+#: Between the words of a config's argument and of the values of its fields.
+_BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+")
+
+
+def stages(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[list[Run]]:
+    """The runs, those of a stage in their sequence. A run is in the stage after the last of the runs that it reads.
+
+    It reads the folders that its config's argument or a field names, such as `train.init_from`. Runs that read each
+    other in a circle are in the last stage.
+    """
+    left, found = list(runs), []
+    owners = {os.path.realpath(folders[run.name]): run.name for run in runs}
+    reads = {run.name: {owners[path] for path in _paths(run) if path in owners} - {run.name} for run in runs}
+    while left:
+        waiting = {run.name for run in left}
+        ready = [run for run in left if not reads[run.name] & waiting] or left
+        found.append(ready)
+        left = [run for run in left if run not in ready]
+    return found
+
+
+def _paths(run: Run) -> set[str]:
+    """All words of the run's config and fields that may be paths."""
+    fields = [text for _, text in run.override_texts()]
+    words = {word for text in [run.config, *fields] for word in _BETWEEN_WORDS.split(text)}
+    return {
+        os.path.realpath(os.path.expanduser(word)) for word in words.union(fields) if "/" in word and "\0" not in word
+    }

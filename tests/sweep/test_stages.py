@@ -1,0 +1,55 @@
+"""Runs that read the folders of other runs of their sweep start after these have ended."""
+
+from __future__ import annotations
+
+import json
+
+from sweep_cases import sweep, write_sweep
+
+from arjax.sweep.runs import Run
+from arjax.sweep.stages import stages
+from arjax.sweep.table import Folders
+
+TIMES = """
+import json, sys, time
+flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
+start = time.time()
+time.sleep(0.5)
+json.dump([start, time.time()], open(flags["workdir"] + "/times.json", "w"))
+"""
+
+
+def names(runs, workdir):
+    return [[run.name for run in stage] for stage in stages(runs, Folders(workdir))]
+
+
+def test_a_run_is_in_the_stage_after_those_that_it_reads(tmp_path):
+    """Folders in a field, in the argument of the config, by another spelling, and two steps before."""
+    link = tmp_path / "link"
+    (tmp_path / "out").mkdir()
+    link.symlink_to(tmp_path / "out")
+    runs = [
+        Run("third", "c.py", {"train.init_from": f"{tmp_path}/out/second"}),
+        Run("second", f"c.py:data=drawn,run={link}/made/truth,network=gru"),
+        Run("other", "c.py", {"model.ordering": "random(seed=3)", "dataset.path": "data/x.csv"}),
+        Run("made/truth", "c.py", {"train.init_from": f"{tmp_path}/out/made"}),
+        Run("mixed", "c.py", {"objective": f"distil(run='{tmp_path}/out/../out/other')"}),
+    ]
+    assert names(runs, tmp_path / "out") == [["other", "made/truth"], ["second", "mixed"], ["third"]]
+    assert names(runs[:1], tmp_path / "out") == [["third"]]  # what it reads is no run that waits
+    assert names(runs, tmp_path / "elsewhere") == [[run.name for run in runs]]
+
+
+def test_circles_and_own_folders_end(tmp_path):
+    own = Run("own", "c.py", {"train.init_from": f"{tmp_path}/own"})
+    circle = [Run(a, "c.py", {"train.init_from": f"{tmp_path}/{b}"}) for a, b in ("ab", "ba")]
+    assert names([own, *circle], tmp_path) == [["own"], ["a", "b"]]
+
+
+def test_a_second_stage_waits_though_there_is_room(folder):
+    (folder / "stand_in.py").write_text(TIMES)
+    after = "Run('after', 'good.py', {'train.init_from': 'out/first'})"
+    write_sweep(folder, after, "Run('first', 'good.py')", "Run('beside', 'good.py')")
+    assert sweep("--jobs=3") == 1  # the stand-in writes no results
+    times = {name: json.loads((folder / f"out/{name}/times.json").read_text()) for name in ("first", "after", "beside")}
+    assert times["after"][0] >= times["first"][1] and times["beside"][0] < times["first"][1]
