@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,21 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         if missing:
             raise UserError(f"{path} is no results table: it has no column {missing[0]!r}")
         return list(reader)
+
+
+def name_of_row(row: Mapping[str, Any]) -> str:
+    """The run, or the row made of several runs, that a row's command makes; "" where the command names none."""
+    flags = dict(word.split("=", 1) for word in shlex.split(row["command"]) if word.startswith("--") and "=" in word)
+    return flags.get("--only") or flags.get("--workdir", "").removeprefix("runs/")
+
+
+def merged_rows(
+    before: Iterable[Mapping[str, Any]], now: Iterable[Mapping[str, Any]], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of now, in place of earlier ones of the same run, model and metric, by the sequence of their `names`."""
+    both = {(name_of_row(row) or row["command"], row["model"], row["metric"]): dict(row) for row in [*before, *now]}
+    places = {name: place for place, name in enumerate(names)}
+    return sorted(both.values(), key=lambda row: places.get(name_of_row(row), len(places)))
 
 
 def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:

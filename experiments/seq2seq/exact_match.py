@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from sweep import get_sweep
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.config.build import build
@@ -30,7 +31,7 @@ from arjax.data.batches import eval_batches
 from arjax.evaluation.errors import ratio_of_means, stderr_of
 from arjax.evaluation.prompts import end_of
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
-from arjax.sweep.results import FILE_NAME, read_csv, write_csv
+from arjax.sweep.results import FILE_NAME, merged_rows, read_csv, write_csv
 from arjax.training.setup import restore_params
 
 EXACT_MATCH, ERROR_RATE = "exact_match", "character_error_rate"
@@ -98,12 +99,6 @@ def rows_of(row: dict[str, str], workdir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def merged(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of now, in place of earlier ones of the same model, seed and metric, in the sequence of those before."""
-    both = {(row["model"], str(row["seed"]), row["metric"]): row for row in [*before, *now]}
-    return list(both.values())
-
-
 def page_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     """A line for each model: the means over its seeds.
 
@@ -154,7 +149,7 @@ def main(argv: Sequence[str]) -> int:
         rows += rows_of(row, workdir)
         print(f"{row['model']}, seed {row['seed']}: done", flush=True)
     write_csv(table, rows)
-    rows = merged(before, rows)
+    rows = merged_rows(before, rows, [row.name for row in get_sweep()])
     write_csv(results, rows)
     lines = markdown_table(COLUMNS, page_rows(rows), COLUMNS[1:])
     print(lines)

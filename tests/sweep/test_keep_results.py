@@ -1,0 +1,66 @@
+"""The results of a study hold the rows of several workdirs, in the sequence of its sweep."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from sweep_cases import write_sweep
+
+from arjax.sweep.results import COLUMNS, name_of_row, read_csv, write_csv
+
+NAMES = ("a", "b/seed-0", "c", "mean")
+
+
+def row(name, value, metric="nll_nats", model="MADE", field=""):
+    command = f"arjax-sweep --sweep=sweep.py --workdir=runs/x --only={name}" if name == "mean" else ""
+    command = command or f"arjax --config=c.py --workdir=runs/{name} {field}".strip()
+    about = {"metric": metric, "model": model, "value": str(value), "command": command}
+    return dict.fromkeys(COLUMNS, "") | about
+
+
+@pytest.fixture
+def keep(tmp_path, repository, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study").mkdir()
+    write_sweep(tmp_path / "study", *(f"Run('{name}', 'c.py')" for name in NAMES))
+
+    def run(*flags):
+        command = [sys.executable, str(repository / "scripts/keep_results.py"), "study", *flags]
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(repository)})
+
+    return run
+
+
+def write(folder, *rows):
+    folder.mkdir(exist_ok=True)
+    write_csv(folder / "results.csv", rows)
+
+
+def test_rows_of_several_workdirs_and_earlier_ones(keep, tmp_path):
+    write(tmp_path / "study", row("c", 3), row("gone", 7), row("a", 1), row("a", 0.1, "exact_match", "MADE, greedy"))
+    write(tmp_path / "one", row("a", 1.5), row("mean", 2.5))
+    start = f"'--config.train.init_from={tmp_path}/one/a' --config.objective=distil(run={tmp_path}/oneself)"
+    write(tmp_path / "two", row("b/seed-0", 2, field=start))
+    done = keep("one", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    assert "3 rows of 2 workdirs, 6 of 4 runs" in done.stdout and "no longer in the sweep: gone" in done.stdout
+    found = read_csv(tmp_path / "study/results.csv")
+    assert [(name_of_row(each), each["metric"], each["value"]) for each in found] == [
+        ("a", "nll_nats", "1.5"),
+        ("a", "exact_match", "0.1"),
+        ("b/seed-0", "nll_nats", "2"),
+        ("c", "nll_nats", "3"),
+        ("mean", "nll_nats", "2.5"),
+        ("gone", "nll_nats", "7"),
+    ]
+    assert found[2]["command"].endswith(
+        f"'--config.train.init_from=runs/study/a' --config.objective=distil(run={tmp_path}/oneself)"
+    )
+
+
+def test_a_workdir_without_results_is_one_sentence(keep, tmp_path):
+    write(tmp_path / "study", row("c", 3))
+    done = keep("nowhere")
+    assert done.returncode == 2 and done.stderr == "keep_results: nowhere has no results.csv: run its sweep first\n"
+    assert read_csv(tmp_path / "study/results.csv") == [row("c", 3)]
