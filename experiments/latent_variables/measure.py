@@ -17,7 +17,7 @@ from typing import Any
 from sweep import get_sweep
 
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.config.files import load_workdir_config
+from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"{flags.folder} has no finished run of experiments/latent_variables/sweep.py")
     for row, run in finished:
         scores = read_json_object(run / "results.json") or {}
-        latents = math.prod(load_workdir_config(run).model.latents)
+        latents = math.prod((read_json_object(run / CONFIG_NAME) or {})["model"]["latents"])
         lines[name_of(row)] = cells(row, scores, latents)
     order = [name_of(row) for row in get_sweep() if name_of(row) in lines]
     table = markdown_table(COLUMNS, [lines[name] for name in order], COLUMNS[1:6])
