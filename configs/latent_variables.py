@@ -9,8 +9,8 @@ nats with 5,000 samples: VAE 88.71, IWAE with k = 5 87.63. Expected: see experim
     arjax --config=configs/latent_variables.py:latents=2,recipe=kingma --workdir=runs/plane
     arjax --config=configs/latent_variables.py:digits,likelihood=gated_pixelcnn --workdir=runs/pixelvae
 
-`layers=2`: 100 latents below the others, themselves a latent model, whose log-scales stay near 0: a prior whose scale
-follows that of its latents makes many of them useless early on. `prior`: a network over the latents. `likelihood`:
+`layers=2`: 100 latents below the others, themselves a latent model, whose log-scales stay near 0: with free
+ones most latents told nothing from early on. `prior`: a network over the latents. `likelihood`:
 a network of the image that reads the latents, too. `recipe=kingma`: one hidden layer of 500 units and weight
 decay (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014, section 5; there Adagrad, which takes more epochs).
 """
