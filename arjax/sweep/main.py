@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from arjax.cli.command_line import tell_mistakes
@@ -30,7 +30,7 @@ from arjax.sweep.runs import Run
 from arjax.sweep.searching import run_search
 from arjax.sweep.seeds import mean_over_seeds
 from arjax.sweep.slurm import SlurmExecutor
-from arjax.sweep.stages import stages
+from arjax.sweep.stages import reads, stages
 from arjax.sweep.table import Table
 
 
@@ -67,7 +67,7 @@ def _sweep(flags: argparse.Namespace) -> int:
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
         failed = []
-        for _, _, problem in execute(executor, stages(waiting, table.folders), len(waiting), table):
+        for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
             failed += [problem] if problem else []
             table.write(table.of_runs())
         failed += table.complaints(selected)
@@ -85,6 +85,17 @@ def _tell_changed(runs: Sequence[Run], table: Table) -> None:
                 f"    {run.name} has changed since it was finished\n      by  {before}\n      now {run.command()}",
                 flush=True,
             )
+
+
+def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[list[Run]]:
+    """The runs of each stage, when those before have ended; `failed` gets those that read a run without results."""
+    needs, by_name = reads(runs, table.folders), {run.name: run for run in runs}
+    for stage in stages(runs, needs):
+        lacks = {run.name: [n for n in sorted(needs[run.name]) if not table.is_finished(by_name[n])] for run in stage}
+        failed += [
+            f"{name} was not started: it reads {of[0]}, which has no results" for name, of in lacks.items() if of
+        ]
+        yield [run for run in stage if not lacks[run.name]]
 
 
 def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:

@@ -13,18 +13,23 @@ from arjax.sweep.runs import Run
 _BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+")
 
 
-def stages(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[list[Run]]:
-    """The runs, those of a stage in their sequence. A run is in the stage after the last of the runs that it reads.
+def reads(runs: Sequence[Run], folders: Mapping[str, Path]) -> dict[str, set[str]]:
+    """By the name of each run, those of the others that it reads: whose folders its config's argument or a field names,
+    such as `train.init_from`.
+    """
+    owners = {os.path.realpath(folders[run.name]): run.name for run in runs}
+    return {run.name: {owners[path] for path in _paths(run) if path in owners} - {run.name} for run in runs}
 
-    It reads the folders that its config's argument or a field names, such as `train.init_from`. Runs that read each
-    other in a circle are in the last stage.
+
+def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]]:
+    """The runs, those of a stage in their sequence. A run is in the stage after the last of the runs that it `needs`.
+
+    Runs that need each other in a circle are in the last stage.
     """
     left, found = list(runs), []
-    owners = {os.path.realpath(folders[run.name]): run.name for run in runs}
-    reads = {run.name: {owners[path] for path in _paths(run) if path in owners} - {run.name} for run in runs}
     while left:
         waiting = {run.name for run in left}
-        ready = [run for run in left if not reads[run.name] & waiting] or left
+        ready = [run for run in left if not needs[run.name] & waiting] or left
         found.append(ready)
         left = [run for run in left if run not in ready]
     return found

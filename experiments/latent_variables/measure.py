@@ -43,7 +43,7 @@ def cells(row: Run, scores: Mapping[str, Any], latents: int) -> list[str]:
     bound = f"{scores['importance_bound_nats']:.2f} ± {scores['importance_bound_stderr']:.2f}"
     which = "L_5000" if row.metric.startswith("importance") else "-ELBO"
     published = f"{which} {row.published:g} ({row.published_mark})" if math.isfinite(row.published) else ""
-    units = f"{scores['active_units']} of {latents}"
+    units = f"{scores['active_units']} of {latents}" if "active_units" in scores else ""
     used = [f"{scores['kl_nats']:.2f}", units, bound, f"{scores['importance_samples']:,}"]
     return [name_of(row), elbo, *used, published, f"{scores['train_seconds'] / 60:.1f}"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from sweep_cases import sweep, write_sweep
+from sweep_cases import STAND_IN, sweep, write_sweep
 
 from arjax.sweep.runs import Run
-from arjax.sweep.stages import stages
+from arjax.sweep.stages import reads, stages
 from arjax.sweep.table import Folders
 
 TIMES = """
@@ -20,7 +20,7 @@ json.dump([start, time.time()], open(flags["workdir"] + "/times.json", "w"))
 
 
 def names(runs, workdir):
-    return [[run.name for run in stage] for stage in stages(runs, Folders(workdir))]
+    return [[run.name for run in stage] for stage in stages(runs, reads(runs, Folders(workdir)))]
 
 
 def test_a_run_is_in_the_stage_after_those_that_it_reads(tmp_path):
@@ -47,9 +47,22 @@ def test_circles_and_own_folders_end(tmp_path):
 
 
 def test_a_second_stage_waits_though_there_is_room(folder):
-    (folder / "stand_in.py").write_text(TIMES)
+    (folder / "stand_in.py").write_text(STAND_IN + TIMES)
     after = "Run('after', 'good.py', {'train.init_from': 'out/first'})"
     write_sweep(folder, after, "Run('first', 'good.py')", "Run('beside', 'good.py')")
-    assert sweep("--jobs=3") == 1  # the stand-in writes no results
+    assert sweep("--jobs=3") == 0
     times = {name: json.loads((folder / f"out/{name}/times.json").read_text()) for name in ("first", "after", "beside")}
     assert times["after"][0] >= times["first"][1] and times["beside"][0] < times["first"][1]
+
+
+def test_no_run_starts_from_one_that_has_failed(folder, capsys):
+    """Its parameters may be there, half trained. A run of a later stage that reads the one not started is none, too."""
+    runs = ["Run('third', 'good.py', {'train.init_from': 'out/second'})"]
+    runs += ["Run('second', 'good.py', {'train.init_from': 'out/first'})", "Run('first', 'bad.py')"]
+    write_sweep(folder, *runs, "Run('beside', 'good.py')")
+    assert sweep() == 1
+    assert (folder / "out/beside/starts").exists()
+    assert not (folder / "out/second").exists() and not (folder / "out/third").exists()
+    err = capsys.readouterr().err
+    for name, of in (("second", "first"), ("third", "second")):
+        assert f"arjax-sweep: {name} was not started: it reads {of}, which has no results\n" in err
