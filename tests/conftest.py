@@ -9,9 +9,13 @@ from __future__ import annotations
 import collections
 import gc
 import importlib.metadata
+import importlib.util
 import itertools
 import os
 import pathlib
+import sys
+import types
+from collections.abc import Callable
 
 # Traces leave many small objects: the collector of cycles would walk them again and again.
 gc.set_threshold(50_000, 20, 20)
@@ -137,3 +141,30 @@ def key() -> jax.Array:
 def repository() -> pathlib.Path:
     """The root of the checkout, where `configs/` and `scripts/` lie."""
     return _ROOT
+
+
+@pytest.fixture(scope="session")
+def load_script(repository: pathlib.Path) -> Callable[[str], types.ModuleType]:
+    """A function: a file of the repository, such as `experiments/memory/measure.py`, as a module.
+
+    Files beside it can be imported while it is loaded, as when it is run; those of the same name in other folders stay.
+    """
+
+    def load(file: str) -> types.ModuleType:
+        path = repository / file
+        beside = {other.stem for other in path.parent.glob("*.py")}
+        others = {name: sys.modules.pop(name) for name in beside & sys.modules.keys()}
+        spec = importlib.util.spec_from_file_location("_".join(pathlib.Path(file).with_suffix("").parts), path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses look their module up
+        sys.path.insert(0, str(path.parent))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(path.parent))
+            for name in beside:
+                sys.modules.pop(name, None)
+            sys.modules.update(others)
+        return module
+
+    return load

@@ -1,12 +1,12 @@
 """How well each model of the sweep restores fragments, by the way in which its answer is found; the table of the page.
 
-    python experiments/seq2seq/exact_match.py WORKDIR      (the workdir of a finished sweep)
+    python experiments/seq2seq/exact_match.py WORKDIR      (the workdir of a sweep)
 
 An answer is compared up to the character that ends it. It is exact when it equals the fragment in every character. The
 character error rate is the number of characters to insert, delete or replace (Levenshtein, 1966) over those of the
 fragments. `cached` draws from the model, one answer under seed 0; the others look for a probable one. Adds rows to the
-results of the sweep, puts these into results.csv beside this file, and makes the table of README.md of it; rows of runs
-that are not in WORKDIR stay.
+results of the sweep, puts these into results.csv beside this file, and makes the table of README.md of it. Rows of runs
+whose folder is not in WORKDIR stay.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from arjax.data.batches import eval_batches
 from arjax.evaluation.errors import ratio_of_means, stderr_of
 from arjax.evaluation.prompts import end_of
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
-from arjax.sweep.results import FILE_NAME, merged_rows, read_csv, write_csv
+from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, write_csv
 from arjax.training.setup import restore_params
 
 EXACT_MATCH, ERROR_RATE = "exact_match", "character_error_rate"
@@ -86,8 +86,7 @@ def scores(fragments: Sequence[str], found: Sequence[str]) -> dict[str, tuple[fl
 
 def rows_of(row: dict[str, str], workdir: Path) -> list[dict[str, Any]]:
     """The rows beside that of the likelihood of the same run, two for each sampler."""
-    run = row["command"].rpartition("--workdir=runs/")[2].split()[0]
-    fragments, found = answers(workdir / run)
+    fragments, found = answers(workdir / name_of_row(row))
     rows = []
     for metric in (EXACT_MATCH, ERROR_RATE):
         for sampler, texts in found.items():
@@ -133,7 +132,7 @@ def over_seeds(rows: Sequence[dict[str, Any]]) -> str:
 def main(argv: Sequence[str]) -> int:
     """Reads the flags, scores every run of the sweep and writes its table again."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workdir", type=Path, help="workdir of a finished sweep")
+    parser.add_argument("workdir", type=Path, help="workdir of the sweep")
     parser.add_argument("--out", type=Path, default=HERE, help="where results.csv and README.md are [this folder]")
     flags = parser.parse_args(argv)
     workdir, page, results = flags.workdir, flags.out / "README.md", flags.out / FILE_NAME
@@ -142,14 +141,20 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"{table} does not exist: run the sweep first")
     measured_rows(page, COLUMNS)  # a page without its table is told before the work
     before = read_csv(results) if results.is_file() else []
-    rows = [row for row in read_csv(table) if row["metric"] not in (EXACT_MATCH, ERROR_RATE)]
-    if any(row["stderr_over"] == "seeds" for row in rows):
+    of_sweep = read_csv(table)
+    if any(row["stderr_over"] == "seeds" for row in of_sweep):
         raise UserError(f"{table} has means over seeds: run the sweep without --seeds=mean")
-    for row in list(rows):
-        rows += rows_of(row, workdir)
+    here = [row for row in of_sweep if (workdir / name_of_row(row) / "results.json").is_file()]
+    if not here:
+        raise UserError(f"{workdir} has no finished run of {table}")
+    scored = [row for row in here if row["metric"] not in (EXACT_MATCH, ERROR_RATE)]
+    for row in list(scored):
+        scored += rows_of(row, workdir)
         print(f"{row['model']}, seed {row['seed']}: done", flush=True)
-    write_csv(table, rows)
-    rows = merged_rows(before, rows, [row.name for row in get_sweep()])
+    names = [row.name for row in get_sweep()]
+    of_sweep = merged_rows(of_sweep, scored, names)
+    write_csv(table, of_sweep)
+    rows = merged_rows(before, of_sweep, names)
     write_csv(results, rows)
     lines = markdown_table(COLUMNS, page_rows(rows), COLUMNS[1:])
     print(lines)

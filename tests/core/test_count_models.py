@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import importlib.util
 import math
 
 import numpy as np
@@ -86,11 +85,8 @@ def test_orders_that_cannot_be(order):
 
 
 @pytest.fixture(scope="module")
-def script(repository):
-    spec = importlib.util.spec_from_file_location("count_baseline", repository / "scripts" / "count_baseline.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("scripts/count_baseline.py")
 
 
 def test_script_adds_its_rows_to_a_table(script, repository, tmp_path, capsys):

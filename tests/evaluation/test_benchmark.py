@@ -26,15 +26,8 @@ def scripts(repository, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def benchmark(repository):
-    sys.path.insert(0, str(repository / "scripts"))
-    spec = importlib.util.spec_from_file_location("benchmark", repository / "scripts" / "benchmark.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["benchmark"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["benchmark"]
-    sys.path.remove(str(repository / "scripts"))
+def benchmark(load_script):
+    return load_script("scripts/benchmark.py")
 
 
 @pytest.mark.parametrize(

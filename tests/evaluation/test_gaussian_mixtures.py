@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -56,12 +54,8 @@ def test_numbers_of_components_that_cannot_be(components):
 
 
 @pytest.fixture(scope="module")
-def script(repository):
-    path = repository / "scripts" / "gaussian_mixture_baseline.py"
-    spec = importlib.util.spec_from_file_location("gaussian_mixture_baseline", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("scripts/gaussian_mixture_baseline.py")
 
 
 def test_script_adds_its_rows_to_a_table_in_the_units_of_the_data(script, repository, tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,12 +15,8 @@ from arjax.data import from_arrays
 
 
 @pytest.fixture
-def study():
-    path = Path(__file__).resolve().parents[2] / "experiments/continuous_density/differences.py"
-    spec = importlib.util.spec_from_file_location("differences", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def study(load_script):
+    return load_script("experiments/continuous_density/differences.py")
 
 
 def test_a_model_that_is_the_truth_has_fewer_nats_than_a_fit(study, monkeypatch):

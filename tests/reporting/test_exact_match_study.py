@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from arjax.core.errors import UserError
+from arjax.sweep.results import COLUMNS, read_csv, write_csv
+
 
 @pytest.fixture
-def study(monkeypatch):
-    path = Path(__file__).resolve().parents[2] / "experiments/seq2seq/exact_match.py"
-    monkeypatch.syspath_prepend(str(path.parent))
-    monkeypatch.delitem(sys.modules, "sweep", raising=False)
-    spec = importlib.util.spec_from_file_location("exact_match", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("sweep", None)
+def study(load_script):
+    return load_script("experiments/seq2seq/exact_match.py")
 
 
 def test_answers_are_counted_by_whole_fragments_and_by_characters(study):
@@ -43,3 +35,34 @@ def test_a_line_is_the_mean_over_the_seeds_that_are_there(study):
     assert first == ["A", "1", "0.5000 ± 0.0100", "", "", "", "", ""]
     # draws were not measured; greedy was for one seed of two
     assert second == ["B", "2", "0.5000 ± 0.1000", "", "", "0.2500 ± 0.0500", "", ""]
+
+
+def full_row(name, model, metric="nll_nats_per_char", value="0.5"):
+    row = dict.fromkeys(COLUMNS, "") | {"model": model, "metric": metric, "value": value, "value_stderr": "0.01"}
+    return row | {"seed": "0", "command": f"arjax --config=c.py --workdir=runs/{name}"}
+
+
+def test_rows_of_runs_in_other_folders_stay(study, tmp_path, monkeypatch):
+    """Of three runs one was scored before, one lies in the folder, and of one nothing is left."""
+    workdir, out = tmp_path / "runs", tmp_path / "page"
+    out.mkdir()
+    (workdir / "attention").mkdir(parents=True)
+    (workdir / "attention" / "results.json").write_text("{}")
+    (out / "README.md").write_text("Before.\n\n<!-- measured -->\n<!-- end measured -->\n\nAfter.\n")
+    earlier = full_row("reversed", "LSTM, greedy", study.EXACT_MATCH, "0.125")
+    write_csv(out / "results.csv", [full_row("reversed", "LSTM"), earlier])
+    write_csv(workdir / "results.csv", [full_row("attention", "Transformer"), full_row("forward", "other LSTM")])
+    found = {sampler: ["ab", "ab"] for sampler in study.SAMPLERS}
+    monkeypatch.setattr(study, "answers", lambda folder: (["ab", "cd"], found))
+    assert study.main([str(workdir), f"--out={out}"]) == 0
+
+    rows = read_csv(out / "results.csv")
+    exact = {row["model"]: float(row["value"]) for row in rows if row["metric"] == study.EXACT_MATCH}
+    assert exact == {"LSTM, greedy": 0.125} | {f"Transformer, {sampler}": 0.5 for sampler in study.SAMPLERS}
+    assert {row["model"] for row in rows if row["metric"] == study.NATS} == {"LSTM", "Transformer", "other LSTM"}
+    page = (out / "README.md").read_text()
+    assert page.startswith("Before.") and page.rstrip().endswith("After.") and "| other LSTM " in page
+
+    (workdir / "attention" / "results.json").unlink()
+    with pytest.raises(UserError, match="no finished run"):
+        study.main([str(workdir), f"--out={out}"])

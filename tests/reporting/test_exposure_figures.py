@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -54,16 +53,14 @@ def test_texts_of_the_model_stand_beside_those_of_the_data():
     assert [len(axis.lines) for axis in exposure_figure(given).axes] == [2, 2, 1]
 
 
-def test_the_study_of_gradients_draws_its_picture(tmp_path):
-    path = Path(__file__).resolve().parents[2] / "experiments/as_is/measure.py"
-    spec = importlib.util.spec_from_file_location("measure_as_is", path)
-    study = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(study)
+def test_the_study_of_gradients_draws_its_picture(load_script, repository, tmp_path):
+    path = "experiments/as_is/measure.py"
+    study = load_script(path)
     numbers = {"relative_variance": "0.5", "seconds": "0.1", "temporary_bytes": "100"}
     rows = [{"length": length, "objective": name} | numbers for length in (4, 8) for name in study.OBJECTIVES]
     study.draw_picture(tmp_path / "gradients.png", rows)
     assert (tmp_path / "gradients.png").stat().st_size > 1000
-    done = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, repository / path, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "gradients.csv" in done.stdout, done.stderr
 
 

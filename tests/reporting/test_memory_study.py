@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -22,14 +19,8 @@ SIZES = {"width": 8, "num_layers": 2, "num_heads": 2, "segment": 3}
 
 
 @pytest.fixture
-def measure(monkeypatch):
-    folder = Path(__file__).resolve().parents[2] / "experiments/memory"
-    monkeypatch.syspath_prepend(str(folder))
-    for name in ("sweep", "measure"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield importlib.import_module("measure")
-    for name in ("sweep", "measure"):
-        sys.modules.pop(name, None)
+def measure(load_script):
+    return load_script("experiments/memory/measure.py")
 
 
 def test_the_memory_of_a_run_is_replaced_and_its_parameters_stay(measure):

@@ -1,0 +1,78 @@
+"""The study of joints: finished rows are measured, and rows that are not keep their line and their samples."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import arjax
+from arjax.core.array_files import read_arrays
+from arjax.core.errors import UserError
+from arjax.reporting.tables import measured_rows
+
+
+@pytest.fixture
+def study(load_script, monkeypatch, tmp_path):
+    """The script with two rows, which writes into a folder of its own, and a folder of two finished runs."""
+    module = load_script("experiments/joints/measure.py")
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / "README.md").write_text("<!-- measured -->\n<!-- end measured -->\n")
+    rows = [
+        SimpleNamespace(name="made", model="MADE", metric="bits_per_dim"),
+        SimpleNamespace(name="vae", model="VAE", metric="bits_per_dim_bound"),
+    ]
+    for name, value in [("HERE", page), ("PAGE", page / "README.md"), ("get_sweep", lambda: rows)]:
+        monkeypatch.setattr(module, name, value)
+    for number, row in enumerate(rows):
+        (tmp_path / "runs" / row.name).mkdir(parents=True)
+        results = {row.metric: 2.0 + number, f"{row.metric}_stderr": 0.25, "kind": "exact"}
+        results |= {"num_params": 1500, "train_seconds": 90}
+        (tmp_path / "runs" / row.name / "results.json").write_text(json.dumps(results))
+
+    def open_run(folder):
+        def draw(params, keys):
+            x = np.full((len(keys), 8, 8), params)
+            return SimpleNamespace(x=x, stats={"network_calls": np.arange(len(keys))})
+
+        results = json.loads((folder / "results.json").read_text())
+        return SimpleNamespace(model=SimpleNamespace(draw=draw), params=len(folder.name), results=results)
+
+    monkeypatch.setattr(arjax, "open_run", open_run)
+    return module
+
+
+def test_finished_rows_are_measured_and_others_keep_what_they_have(study, tmp_path):
+    assert study.main([str(tmp_path / "runs"), "--num=5"]) == 0
+    first, second = measured_rows(study.PAGE, study.COLUMNS)
+    assert first[:6] == ["MADE", "2.000 ± 0.250", "exact", "1,500", "1.5", "2"]  # the mean of 0 to 4 calls
+    assert second[:3] == ["VAE", "3.000 ± 0.250", "bound"]
+    samples = read_arrays(study.HERE / "samples.npz")
+    assert {name: (x.shape, int(x.max())) for name, x in samples.items()} == {
+        "made": ((5, 8, 8), 4),
+        "vae": ((5, 8, 8), 3),
+    }
+    assert (study.HERE / "samples.png").stat().st_size > 1000
+
+    shutil.rmtree(tmp_path / "runs" / "vae")
+    assert study.main([str(tmp_path / "runs"), "--num=5"]) == 0
+    assert measured_rows(study.PAGE, study.COLUMNS)[1] == second
+    assert read_arrays(study.HERE / "samples.npz").keys() == samples.keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--num=0"], "--num must be at least 1"),
+        ([], "has no finished run"),
+        (["--num=3"], "another number of samples"),
+    ],
+)
+def test_mistakes(study, tmp_path, flags, sentence):
+    np.savez(study.HERE / "samples.npz", made=np.zeros((16, 8, 8), np.uint8))
+    with pytest.raises(UserError, match=sentence):
+        study.main([str(tmp_path / "none"), *flags])
