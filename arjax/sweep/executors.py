@@ -69,21 +69,17 @@ class LocalExecutor:
           jobs: the number of processes that run at once.
           devices_per_job: the number of visible devices that each process gets for itself; None: each sees all of them.
           program: command line of `arjax` without its arguments.
-          most: the number of runs, where it is known: cores are shared by no more than there are.
+          most: the number of runs, where it is known: devices and cores are shared by no more than there are.
         """
         if jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
-        found = visible_devices(os.environ)
-        devices: list[list[str]] = [[]] * jobs
-        if devices_per_job is not None:
-            devices = share_devices(found, jobs, devices_per_job)
-        at_once = jobs if most is None else min(jobs, max(most, 1))
-        cores = [] if found else share_cores(at_once)
-        cores += [set()] * (jobs - len(cores))
+        found, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
+        shared = devices_per_job is not None
+        devices = share_devices(found, self._jobs, devices_per_job) if shared else [[]] * self._jobs
+        cores = [set()] * self._jobs if found else share_cores(self._jobs)
         self._shares: queue.SimpleQueue[Share] = queue.SimpleQueue()  # those that are free
         for share in map(Share, devices, cores):
             self._shares.put(share)
-        self._jobs = jobs
         self._program = list(program)
         self._processes: dict[str, subprocess.Popen] = {}
         self._lock = threading.Lock()
