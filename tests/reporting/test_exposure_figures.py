@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -64,7 +63,7 @@ def test_the_study_of_gradients_draws_its_picture(load_script, repository, tmp_p
     assert done.returncode == 0 and "gradients.csv" in done.stdout, done.stderr
 
 
-def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
+def test_the_study_of_exposure_draws_and_lists_what_is_finished(load_script, tmp_path):
     names = ("forward_own", "forward_data")
     for i, regime in enumerate(("teacher_forcing", "rollout", "then_teacher_forcing", "then_oracle")):
         folder = tmp_path / f"lstm-gru-{regime}"
@@ -75,9 +74,8 @@ def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
         (folder / "results.json").write_text(json.dumps(scores))
     page = tmp_path / "README.md"
     page.write_text("<!-- measured -->\n<!-- end measured -->\n")
-    study = Path(__file__).resolve().parents[2] / "experiments/exposure_bias/draw.py"
-    done = subprocess.run([sys.executable, study, tmp_path, f"--out={tmp_path}"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    study = load_script("experiments/exposure_bias/draw.py")
+    assert study.main([str(tmp_path), f"--out={tmp_path}"]) == 0
     for picture in ("exposure.png", "second_stage.png"):
         assert (tmp_path / picture).stat().st_size > 1000
     head = [cell.strip() for cell in page.read_text().splitlines()[1].strip("|").split("|")]
@@ -92,9 +90,9 @@ def test_the_study_of_exposure_draws_and_lists_what_is_finished(tmp_path):
         "+0.20 %",
     ]
     shutil.rmtree(tmp_path / "lstm-gru-then_oracle")
-    done = subprocess.run([sys.executable, study, tmp_path, f"--out={tmp_path}"], capture_output=True, text=True)
-    assert done.returncode == 0 and measured_rows(page, head) == [first, second, control, last]  # keeps its line
+    assert study.main([str(tmp_path), f"--out={tmp_path}"]) == 0
+    assert measured_rows(page, head) == [first, second, control, last]  # keeps its line
     kept = np.load(tmp_path / "curves.npz")["lstm-gru-then_oracle"]  # and its curve
     np.testing.assert_allclose(kept, [np.linspace(0, 20, 256), np.ones(256)], rtol=1e-6)
-    done = subprocess.run([sys.executable, study, tmp_path / "none"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, study.__file__, tmp_path / "none"], capture_output=True, text=True)
     assert done.returncode == 2 and "has no finished run" in done.stderr
