@@ -7,6 +7,8 @@ The rows of the second stage start from the parameters of the Transformer under 
 argument where it is another: --sweep=experiments/seq2seq/sweep.py:runs/elsewhere.
 """
 
+from collections.abc import Iterator
+
 from arjax.sweep import Run
 
 CONFIG = "configs/seq2seq_characters.py"
@@ -20,7 +22,6 @@ SECOND = {
 }
 #: A quarter of the steps at a quarter of the learning rate.
 SHORT = {"train.steps": 1500, "optimizer.learning_rate": 5e-4}
-#: Of the Transformer and its second stages.
 SEEDS = (0, 1, 2)
 
 
@@ -28,18 +29,20 @@ def get_sweep(arg="runs/seq2seq_study") -> list[Run]:
     """Section 3.3 of Sutskever, Vinyals & Le (2014): the source reversed, and not; then attention to it. `arg`: the
     workdir.
     """
-    metric = "nll_nats_per_char"
-    rows = [
-        Run(name, f"{CONFIG}:reverse={reverse}", model=f"seq2seq LSTM, {name} source", metric=metric)
-        for name, reverse in [("reversed", "true"), ("forward", "false")]
-    ]
-    attention = f"{CONFIG}:network=transformer"
+    rows = []
     for seed in SEEDS:
-        of_seed, own = (f"_seed_{seed}", {"seed": seed}) if seed else ("", {})
-        first = f"attention{of_seed}"
-        rows.append(Run(first, attention, own, model="Transformer", metric=metric))
-        for name, (words, objective) in SECOND.items():
-            fields = own | SHORT | {"objective": objective, "train.init_from": f"{arg}/{first}"}
-            run = f"attention_{name}{of_seed}"
-            rows.append(Run(run, attention, fields, model=f"Transformer, then {words}", metric=metric))
+        end, about = (f"_seed_{seed}", {"seed": seed}) if seed else ("", {})
+        for name, config, fields, words in _models(f"{arg}/attention{end}"):
+            rows.append(Run(name + end, config, about | fields, model=words, metric="nll_nats_per_char"))
     return rows
+
+
+def _models(first: str) -> Iterator[tuple[str, str, dict, str]]:
+    """Name, config, fields and words of each row; second stages start from the run in the folder `first`."""
+    for name, reverse in (("reversed", "true"), ("forward", "false")):
+        yield name, f"{CONFIG}:reverse={reverse}", {}, f"seq2seq LSTM, {name} source"
+    attention = f"{CONFIG}:network=transformer"
+    yield "attention", attention, {}, "Transformer"
+    for name, (words, objective) in SECOND.items():
+        start = {"objective": objective, "train.init_from": first}
+        yield f"attention_{name}", attention, SHORT | start, f"Transformer, then {words}"
