@@ -1,12 +1,12 @@
 """How well each model of the sweep restores fragments, by the way in which its answer is found; the table of the page.
 
-    python experiments/seq2seq/exact_match.py WORKDIR      (the workdir of a sweep)
+    python experiments/seq2seq/exact_match.py WORKDIR [--samplers='cached;beam(width=4)']     (the workdir of a sweep)
 
 An answer is compared up to the character that ends it. It is exact when it equals the fragment in every character. The
 character error rate is the number of characters to insert, delete or replace (Levenshtein, 1966) over those of the
 fragments. `cached` draws from the model, one answer under seed 0; the others look for a probable one. Adds rows to the
-results of the sweep, puts these into results.csv beside this file, and makes the table of README.md of it. Rows of runs
-whose folder is not in WORKDIR stay.
+results of the sweep, on the split that it reports and on validation, puts these into results.csv beside this file, and
+makes the table of README.md of it. Rows of runs whose folder is not in WORKDIR, and of other samplers, stay.
 """
 
 from __future__ import annotations
@@ -44,17 +44,20 @@ COLUMNS = [
     "nats per character",
     *(f"exact, {sampler}" for sampler in SAMPLERS),
     f"wrong characters, {BEAM}",
+    f"exact on validation, {BEAM}",
 ]
 
 
-def answers(workdir: str | os.PathLike, samplers: Sequence[str] = SAMPLERS) -> tuple[list[str], dict[str, list[str]]]:
-    """The N fragments of the split that the run reports, and the N answers of each sampler."""
+def answers(
+    workdir: str | os.PathLike, samplers: Sequence[str], split: str = ""
+) -> tuple[list[str], dict[str, list[str]]]:
+    """The N fragments of a split, "" for the one that the run reports, and the N answers of each sampler."""
     config = load_workdir_config(workdir)
     setup = build(config)
     params, _, _ = restore_params(setup, workdir)
     model, decode, end = setup.model, setup.dataset.decode, end_of(setup.dataset)
     fragments, found = [], {sampler: [] for sampler in samplers}
-    source = setup.dataset.splits[config.evaluate.split]
+    source = setup.dataset.splits[split or config.evaluate.split]
     for number, batch in enumerate(eval_batches(source, config.evaluate.batch_size)):
         rows = np.flatnonzero(np.asarray(batch.weight) > 0)
         fragments += [decode(batch.x[row]) for row in rows]
@@ -84,18 +87,20 @@ def scores(fragments: Sequence[str], found: Sequence[str]) -> dict[str, tuple[fl
     return {EXACT_MATCH: (share, math.sqrt(share * (1 - share) / num)), ERROR_RATE: ratio_of_means(errors, sizes)}
 
 
-def rows_of(row: dict[str, str], workdir: Path) -> list[dict[str, Any]]:
+def rows_of(row: dict[str, str], workdir: Path, samplers: Sequence[str] = SAMPLERS) -> list[dict[str, Any]]:
     """The rows beside that of the likelihood of the same run, two for each sampler."""
-    fragments, found = answers(workdir / name_of_row(row))
-    rows = []
-    for metric in (EXACT_MATCH, ERROR_RATE):
-        for sampler, texts in found.items():
-            value, stderr = scores(fragments, texts)[metric]
-            # The validation score is that of the likelihood.
-            model = dict.fromkeys(("kind", "validation", "validation_stderr"), "")
-            model |= {"model": f"{row['model']}, {sampler}", "metric": metric}
-            rows.append(row | model | {"value": f"{value:.4g}", "value_stderr": f"{stderr:.3g}"})
-    return rows
+    found = {}
+    for column, split in (("value", ""), ("validation", "validation")):
+        fragments, texts = answers(workdir / name_of_row(row), samplers, split)
+        for sampler in samplers:
+            for metric, (value, stderr) in scores(fragments, texts[sampler]).items():
+                cells = {column: f"{value:.4g}", f"{column}_stderr": f"{stderr:.3g}"}
+                found[metric, sampler] = found.get((metric, sampler), {}) | cells
+    return [
+        row | {"kind": "", "metric": metric, "model": f"{row['model']}, {sampler}"} | found[metric, sampler]
+        for metric in (EXACT_MATCH, ERROR_RATE)
+        for sampler in samplers
+    ]
 
 
 def page_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -106,26 +111,22 @@ def page_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     models = dict.fromkeys(row["model"] for row in rows if row["metric"] == NATS)
     lines = []
     for model in models:
-        seeds = seeds_of(rows, model, NATS)
-        wanted = [(model, NATS), *((f"{model}, {sampler}", EXACT_MATCH) for sampler in SAMPLERS)]
-        wanted += [(f"{model}, {BEAM}", ERROR_RATE)]
+        seeds = {row["seed"] for row in rows if (row["model"], row["metric"]) == (model, NATS)}
+        beam = f"{model}, {BEAM}"
+        wanted = [(model, NATS, "value"), *((f"{model}, {sampler}", EXACT_MATCH, "value") for sampler in SAMPLERS)]
+        wanted += [(beam, ERROR_RATE, "value"), (beam, EXACT_MATCH, "validation")]
         cells = []
-        for name, metric in wanted:
-            of_seeds = [row for row in rows if (row["model"], row["metric"]) == (name, metric)]
-            cells.append(over_seeds(of_seeds) if seeds_of(rows, name, metric) == seeds else "")
+        for name, metric, column in wanted:
+            of_seeds = [row for row in rows if (row["model"], row["metric"]) == (name, metric) and row[column]]
+            cells.append(over_seeds(of_seeds, column) if {row["seed"] for row in of_seeds} == seeds else "")
         lines.append([model, str(len(seeds)), *cells])
     return lines
 
 
-def seeds_of(rows: Sequence[dict[str, Any]], model: str, metric: str) -> set[str]:
-    """The seeds of the rows of a model and a metric."""
-    return {str(row["seed"]) for row in rows if (row["model"], row["metric"]) == (model, metric)}
-
-
-def over_seeds(rows: Sequence[dict[str, Any]]) -> str:
-    """The mean of the values with its standard error over the rows, or the value and the error of a single row."""
-    values = np.array([float(row["value"]) for row in rows])
-    stderr = float(stderr_of(values)) if len(rows) > 1 else float(rows[0]["value_stderr"])
+def over_seeds(rows: Sequence[dict[str, Any]], column: str = "value") -> str:
+    """The mean of a column with its standard error over the rows, or the value and the error of a single row."""
+    values = np.array([float(row[column]) for row in rows])
+    stderr = float(stderr_of(values)) if len(rows) > 1 else float(rows[0][f"{column}_stderr"])
     return f"{values.mean():.4f} ± {stderr:.4f}"
 
 
@@ -133,8 +134,13 @@ def main(argv: Sequence[str]) -> int:
     """Reads the flags, scores every run of the sweep and writes its table again."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workdir", type=Path, help="workdir of the sweep")
+    known = ";".join(SAMPLERS)
+    parser.add_argument("--samplers", default=known, metavar="A;B", help=f"some of {known} [all]")
     parser.add_argument("--out", type=Path, default=HERE, help="where results.csv and README.md are [this folder]")
     flags = parser.parse_args(argv)
+    samplers = [name.strip() for name in flags.samplers.split(";")]
+    if not set(samplers) <= set(SAMPLERS):
+        raise UserError(f"--samplers are some of {known}, not {flags.samplers!r}")
     workdir, page, results = flags.workdir, flags.out / "README.md", flags.out / FILE_NAME
     table = workdir / FILE_NAME
     if not table.is_file():
@@ -149,7 +155,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"{workdir} has no finished run of {table}")
     scored = [row for row in here if row["metric"] not in (EXACT_MATCH, ERROR_RATE)]
     for row in list(scored):
-        scored += rows_of(row, workdir)
+        scored += rows_of(row, workdir, samplers)
         print(f"{row['model']}, seed {row['seed']}: done", flush=True)
     names = [row.name for row in get_sweep()]
     of_sweep = merged_rows(of_sweep, scored, names)

@@ -24,7 +24,8 @@ def test_answers_are_counted_by_whole_fragments_and_by_characters(study):
 
 
 def row(model, metric, value, seed):
-    return {"model": model, "metric": metric, "value": str(value), "value_stderr": "0.01", "seed": str(seed)}
+    both = {"value": str(value), "value_stderr": "0.01", "validation": str(value + 0.1), "validation_stderr": "0.02"}
+    return {"model": model, "metric": metric, "seed": str(seed)} | both
 
 
 def test_a_line_is_the_mean_over_the_seeds_that_are_there(study):
@@ -32,9 +33,11 @@ def test_a_line_is_the_mean_over_the_seeds_that_are_there(study):
     rows += [row("B, greedy", study.EXACT_MATCH, 0.2, 0)]
     rows += [row(f"B, {study.BEAM}", study.EXACT_MATCH, value, seed) for seed, value in enumerate((0.2, 0.3))]
     first, second = study.page_rows(rows)
-    assert first == ["A", "1", "0.5000 ± 0.0100", "", "", "", "", ""]
+    assert first == ["A", "1", "0.5000 ± 0.0100", *[""] * 6]
     # draws were not measured; greedy was for one seed of two
-    assert second == ["B", "2", "0.5000 ± 0.1000", "", "", "0.2500 ± 0.0500", "", ""]
+    assert second == ["B", "2", "0.5000 ± 0.1000", "", "", "0.2500 ± 0.0500", "", "", "0.3500 ± 0.0500"]
+    rows[-1]["validation"] = ""  # of one seed of two
+    assert study.page_rows(rows)[1] == [*second[:-1], ""]
 
 
 def full_row(name, model, metric="nll_nats_per_char", value="0.5"):
@@ -52,16 +55,28 @@ def test_rows_of_runs_in_other_folders_stay(study, tmp_path, monkeypatch):
     earlier = full_row("reversed", "LSTM, greedy", study.EXACT_MATCH, "0.125")
     write_csv(out / "results.csv", [full_row("reversed", "LSTM"), earlier])
     write_csv(workdir / "results.csv", [full_row("attention", "Transformer"), full_row("forward", "other LSTM")])
-    found = {sampler: ["ab", "ab"] for sampler in study.SAMPLERS}
-    monkeypatch.setattr(study, "answers", lambda folder: (["ab", "cd"], found))
+
+    def answers(folder, samplers, split):
+        return ["ab", "ef" if split else "cd"], {sampler: ["ab", "ef"] for sampler in samplers}
+
+    monkeypatch.setattr(study, "answers", answers)
     assert study.main([str(workdir), f"--out={out}"]) == 0
 
     rows = read_csv(out / "results.csv")
     exact = {row["model"]: float(row["value"]) for row in rows if row["metric"] == study.EXACT_MATCH}
     assert exact == {"LSTM, greedy": 0.125} | {f"Transformer, {sampler}": 0.5 for sampler in study.SAMPLERS}
     assert {row["model"] for row in rows if row["metric"] == study.NATS} == {"LSTM", "Transformer", "other LSTM"}
+    assert {row["validation"] for row in rows if row["model"] == "Transformer, greedy"} == {"1", "0"}  # none is wrong
     page = (out / "README.md").read_text()
     assert page.startswith("Before.") and page.rstrip().endswith("After.") and "| other LSTM " in page
+
+    monkeypatch.setattr(study, "answers", lambda folder, samplers, split: (["ab"], {name: ["ab"] for name in samplers}))
+    assert study.main([str(workdir), f"--out={out}", "--samplers=greedy"]) == 0
+    rows = read_csv(out / "results.csv")
+    exact = {row["model"]: float(row["value"]) for row in rows if row["metric"] == study.EXACT_MATCH}
+    assert exact["Transformer, greedy"] == 1 and exact["Transformer, cached"] == 0.5
+    with pytest.raises(UserError, match="--samplers are some of"):
+        study.main([str(workdir), f"--out={out}", "--samplers=gredy"])
 
     (workdir / "attention" / "results.json").unlink()
     with pytest.raises(UserError, match="no finished run"):
