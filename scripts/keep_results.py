@@ -10,24 +10,14 @@ other scripts (such as the speeds of samplers) after those of their run. Where a
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, write_csv
+from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, without_paths, write_csv
 from arjax.sweep.rows import load_sweep
-
-
-def without_paths(row: Mapping[str, str], workdirs: Sequence[Path], written: str) -> dict[str, str]:
-    """The row with `written` in place of the workdirs in its command, where it names a folder in them."""
-    command = row["command"]
-    for workdir in workdirs:
-        for text in {str(workdir), str(workdir.resolve())}:
-            command = re.sub(rf"(?<![\w./-]){re.escape(text)}(?=/)", written, command)
-    return {**row, "command": command}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -22,10 +22,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
+from arjax.evaluation.errors import stderr_of
 from arjax.reporting.tables import markdown_table
-from arjax.sweep.results import published_number, read_csv, readable_columns, with_stderr
+from arjax.sweep.results import best_by_validation, published_number, read_csv, readable_columns, score_of
 
 TABLE = re.compile(r"(<!-- (table|best): (\S+(?: \S+)*) -->\n)(.*?)(<!-- end table -->)", flags=re.DOTALL)
 
@@ -57,14 +60,19 @@ def _rows(name: str, root: Path) -> list[dict[str, str]]:
 
 
 def _best(name: str, root: Path) -> list[str]:
-    """The line of a summary: the lowest result in the first metric of a data set, by default that of the first row."""
+    """The line of a summary: the best result in the first metric of a data set, by default that of the first row.
+
+    The best is chosen on validation where each row has a score there, else by its value; rows of several seeds are one.
+    """
     name, _, dataset = name.partition(":")
     rows = _rows(name, root)
     rows = [row for row in rows if not dataset or row["dataset"].rpartition("/")[2] == dataset]
     if not rows:
         raise UserError(f"{name} has no rows{f' about {dataset}' if dataset else ''}")
     rows = [row for row in rows if all(row[key] == rows[0][key] for key in ("dataset", "metric"))]
-    best = min(rows, key=lambda row: float(row["value"]))
+    rows = _over_seeds(rows)
+    marked = [row for row, best in zip(rows, best_by_validation(rows), strict=True) if best]
+    best = marked[0] if marked else min(rows, key=lambda row: float(row["value"]))
     published = min((row for row in rows if row["published"]), key=lambda row: float(row["published"]), default=None)
     study = Path(name).parent
     title = (root / study / "README.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
@@ -73,9 +81,30 @@ def _best(name: str, root: Path) -> list[str]:
         best["dataset"],
         best["metric"],
         best["model"],
-        with_stderr(best, "value"),
+        score_of(best),
         published_number(published) if published else "",
     ]
+
+
+def _over_seeds(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows, those that differ in their seed as one: means, and standard errors over the seeds."""
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(key, "") for key in ("model", "ordering", "stderr_over")), []).append(row)
+    made = []
+    for group in groups.values():
+        row = dict(group[0])
+        if len({other["seed"] for other in group}) == len(group) > 1:
+            for column in ("value", "validation"):
+                if all(other.get(column) for other in group):
+                    values = np.array([float(other[column]) for other in group])
+                    row |= {column: f"{values.mean():.6g}", f"{column}_stderr": f"{stderr_of(values):.6g}"}
+                else:
+                    row[column] = ""
+            made.append(row | {"stderr_over": "seeds"})
+        else:
+            made += group
+    return made
 
 
 def update(root: Path, check: bool) -> int:

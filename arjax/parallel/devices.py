@@ -48,8 +48,8 @@ def share_devices(devices: list[str], jobs: int, devices_per_job: int) -> list[l
     if jobs * devices_per_job > len(devices):
         seen = f"only {len(devices)} ({','.join(devices)})" if devices else "none"
         raise UserError(
-            f"{jobs} jobs at once with --devices_per_job={devices_per_job} need {jobs * devices_per_job} devices, and "
-            f"{seen} can be seen here (by {CUDA}, or all of the machine where it is not set)"
+            f"--jobs gives {jobs} at once; with --devices_per_job={devices_per_job} they need {jobs * devices_per_job} "
+            f"devices, and {seen} can be seen here (by {CUDA}, or all of the machine where it is not set)"
         )
     return [devices[job * devices_per_job : (job + 1) * devices_per_job] for job in range(jobs)]
 

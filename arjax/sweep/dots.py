@@ -10,6 +10,7 @@ from typing import Any
 
 from arjax.reporting.dots import Dot, Panel, sorted_dots
 from arjax.reporting.figures import has_matplotlib
+from arjax.sweep.results import lower_is_better
 
 FILE_NAME = "results.png"
 #: Nats that are exact, and those that bound them: both stand in one panel.
@@ -57,4 +58,4 @@ def _panel(dataset: str, metric: str, rows: Sequence[Mapping[str, Any]]) -> Pane
         for label, kind, row in zip(labels, bound, rows, strict=True)
     ]
     unit = metric.replace("nll_nats", "nats").replace("_per_dim", "/dim").replace("_", " ")
-    return Panel(dataset, unit, dots, lower_is_better="nats" in metric or "bits" in metric)
+    return Panel(dataset, unit, dots, lower_is_better(metric))

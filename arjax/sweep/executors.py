@@ -69,12 +69,12 @@ class LocalExecutor:
           jobs: the number of processes that run at once.
           devices_per_job: the number of visible devices that each process gets for itself; None: each sees all of them.
           program: command line of `arjax` without its arguments.
-          most: the number of runs, where it is known: devices and cores are shared by no more than there are.
+          most: the most runs that can run at once, where it is known: no more of them share devices and cores.
         """
         if jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
         found, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
-        shared = devices_per_job is not None
+        shared = devices_per_job is not None and most != 0
         devices = share_devices(found, self._jobs, devices_per_job) if shared else [[]] * self._jobs
         cores = [set()] * self._jobs if found else share_cores(self._jobs)
         self._shares: queue.SimpleQueue[Share] = queue.SimpleQueue()  # those that are free

@@ -63,7 +63,8 @@ def _sweep(flags: argparse.Namespace) -> int:
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]
-        executor = _executor(flags, workdir, len(waiting))
+        largest = max(map(len, stages(waiting, reads(waiting, table.folders))), default=0)
+        executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
         failed = []
@@ -99,7 +100,7 @@ def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[li
 
 
 def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
-    """The executor of the flags; `most`: the number of runs."""
+    """The executor of the flags; `most`: the number of runs of the largest stage."""
     if flags.executor == "local":
         return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most)
     if flags.executor == "population":

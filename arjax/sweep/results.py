@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ STDERR_OF = {
     "importance_bound_nats": "importance_bound_stderr",
     "chain_bound_nats": "chain_bound_stderr",
 }
+#: Words in the names of losses.
+LOSSES = ("nats", "bits", "error", "excess", "perplexity")
 #: Fields of a config that the tables and the curves need.
 _FIELDS = (
     ("network", "name", str),
@@ -154,9 +157,17 @@ def best_by_validation(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
     groups: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault((row["dataset"], row["metric"]), []).append(i)
-    known = [group for group in groups.values() if len(group) > 1 and all(rows[i].get("validation") for i in group)]
-    best = {min(group, key=lambda i: float(rows[i]["validation"])) for group in known}
+    best = set()
+    for (_, metric), group in groups.items():
+        if len(group) > 1 and all(rows[i].get("validation") for i in group):
+            choose = min if lower_is_better(metric) else max
+            best.add(choose(group, key=lambda i: float(rows[i]["validation"])))
     return [i in best for i in range(len(rows))]
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is a loss: nats, bits, errors and the like are; accuracies and speeds are not."""
+    return any(word in metric for word in LOSSES)
 
 
 def number(value: float, digits: int = 6) -> str:
@@ -197,6 +208,15 @@ def merged_rows(
     return sorted(both.values(), key=lambda row: places.get(name_of_row(row), len(places)))
 
 
+def without_paths(row: Mapping[str, str], workdirs: Sequence[Path], written: str) -> dict[str, str]:
+    """The row with `written` in place of the workdirs in its command, where it names a folder in them."""
+    command = row["command"]
+    for workdir in workdirs:
+        for text in {str(workdir), str(workdir.resolve())}:
+            command = re.sub(rf"(?<![\w./-]){re.escape(text)}(?=/)", written, command)
+    return {**row, "command": command}
+
+
 def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]], list[str]]:
     """The readable form of a table: (column names, cells, names of the columns to align right).
 
@@ -208,7 +228,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     columns["kind"] = [row.get("kind") or "" for row in rows]
     marks = [" (best)" if best else "" for best in best_by_validation(rows)]
     columns["validation"] = [with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
-    columns["ours"] = [with_stderr(row, "value") + _over(row) for row in rows]
+    columns["ours"] = [score_of(row) for row in rows]
     columns["published"] = [published_number(row) for row in rows]
     columns["parameters"] = [f"{int(row['num_params']):,}" if row["num_params"] else "" for row in rows]
     columns["minutes"] = [str(row["train_minutes"]) for row in rows]
@@ -232,10 +252,10 @@ def with_stderr(row: Mapping[str, Any], name: str) -> str:
     return f"{float(value):.{decimals}f} ± {stderr:.{decimals}f}"
 
 
-def _over(row: Mapping[str, Any]) -> str:
-    """The population of the standard error of a row, where that is not the examples."""
+def score_of(row: Mapping[str, Any]) -> str:
+    """`79.81 ± 0.51 over seeds`: the value, and the population of its standard error where that is not the examples."""
     over = row.get("stderr_over") or "examples"
-    return "" if over == "examples" else f" over {over}"
+    return with_stderr(row, "value") + ("" if over == "examples" else f" over {over}")
 
 
 def published_number(row: Mapping[str, Any]) -> str:

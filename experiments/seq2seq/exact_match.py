@@ -6,7 +6,8 @@ An answer is compared up to the character that ends it. It is exact when it equa
 character error rate is the number of characters to insert, delete or replace (Levenshtein, 1966) over those of the
 fragments. `cached` draws from the model, one answer under seed 0; the others look for a probable one. Adds rows to the
 results of the sweep, on the split that it reports and on validation, puts these into results.csv beside this file, and
-makes the table of README.md of it. Rows of runs whose folder is not in WORKDIR, and of other samplers, stay.
+makes the table of README.md of it. Rows of runs whose folder is not in WORKDIR stay, and so do those of other samplers,
+but for a run that has been trained again since.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ from arjax.data.batches import eval_batches
 from arjax.evaluation.errors import ratio_of_means, stderr_of
 from arjax.evaluation.prompts import end_of
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
-from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, write_csv
+from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, without_paths, write_csv
 from arjax.training.setup import restore_params
 
 EXACT_MATCH, ERROR_RATE = "exact_match", "character_error_rate"
 NATS, BEAM = "nll_nats_per_char", "beam(width=4)"
 SAMPLERS = ("cached", "greedy", BEAM, "best(of=16)")
 HERE = Path(__file__).parent
+#: The workdir in the commands of the table, and the columns that differ where a run has been trained again.
+WRITTEN, TRAINING = "runs/seq2seq_study", ("num_params", "train_minutes", "best_step", "device")
 COLUMNS = [
     "model",
     "seeds",
@@ -138,34 +141,39 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--samplers", default=known, metavar="A;B", help=f"some of {known} [all]")
     parser.add_argument("--out", type=Path, default=HERE, help="where results.csv and README.md are [this folder]")
     flags = parser.parse_args(argv)
-    samplers = [name.strip() for name in flags.samplers.split(";")]
-    if not set(samplers) <= set(SAMPLERS):
+    chosen = {name.strip() for name in flags.samplers.split(";")}
+    samplers = [name for name in SAMPLERS if name in chosen]
+    if not chosen <= set(SAMPLERS):
         raise UserError(f"--samplers are some of {known}, not {flags.samplers!r}")
     workdir, page, results = flags.workdir, flags.out / "README.md", flags.out / FILE_NAME
     table = workdir / FILE_NAME
     if not table.is_file():
         raise UserError(f"{table} does not exist: run the sweep first")
     measured_rows(page, COLUMNS)  # a page without its table is told before the work
-    before = read_csv(results) if results.is_file() else []
     of_sweep = read_csv(table)
     if any(row["stderr_over"] == "seeds" for row in of_sweep):
         raise UserError(f"{table} has means over seeds: run the sweep without --seeds=mean")
-    here = [row for row in of_sweep if (workdir / name_of_row(row) / "results.json").is_file()]
+    of_runs = [row for row in of_sweep if row["metric"] not in (EXACT_MATCH, ERROR_RATE)]
+    here = [row for row in of_runs if (workdir / name_of_row(row) / "results.json").is_file()]
     if not here:
         raise UserError(f"{workdir} has no finished run of {table}")
-    scored = [row for row in here if row["metric"] not in (EXACT_MATCH, ERROR_RATE)]
-    for row in list(scored):
-        scored += rows_of(row, workdir, samplers)
+    for row in here:
+        rows = [row, *rows_of(row, workdir, samplers)]
+        keep(table, rows)
+        keep(results, [without_paths(row, [workdir], WRITTEN) for row in rows])
         print(f"{row['model']}, seed {row['seed']}: done", flush=True)
-    names = [row.name for row in get_sweep()]
-    of_sweep = merged_rows(of_sweep, scored, names)
-    write_csv(table, of_sweep)
-    rows = merged_rows(before, of_sweep, names)
-    write_csv(results, rows)
-    lines = markdown_table(COLUMNS, page_rows(rows), COLUMNS[1:])
+    lines = markdown_table(COLUMNS, page_rows(read_csv(results)), COLUMNS[1:])
     print(lines)
     write_measured(page, lines)
     return 0
+
+
+def keep(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Puts the rows of a run, the first of which is that of its likelihood, into a table, in place of earlier ones."""
+    now = rows[0]
+    before = read_csv(path) if path.is_file() else []
+    stay = [row for row in before if name_of_row(row) != name_of_row(now) or all(row[c] == now[c] for c in TRAINING)]
+    write_csv(path, merged_rows(stay, rows, [row.name for row in get_sweep()]))
 
 
 if __name__ == "__main__":

@@ -29,24 +29,36 @@ def row(model, metric, value, seed):
 
 
 def test_a_line_is_the_mean_over_the_seeds_that_are_there(study):
-    rows = [row("A", study.NATS, 0.5, 0), row("B", study.NATS, 0.4, 0), row("B", study.NATS, 0.6, 1)]
+    rows = [row("A", study.NATS, 0.5, 0), row(f"A, {study.BEAM}", study.EXACT_MATCH, 0.1, 0)]
+    rows += [row("B", study.NATS, value, seed) for seed, value in enumerate((0.4, 0.5, 0.9))]
     rows += [row("B, greedy", study.EXACT_MATCH, 0.2, 0)]
-    rows += [row(f"B, {study.BEAM}", study.EXACT_MATCH, value, seed) for seed, value in enumerate((0.2, 0.3))]
+    rows += [row(f"B, {study.BEAM}", study.EXACT_MATCH, value, seed) for seed, value in enumerate((0.2, 0.3, 0.4))]
     first, second = study.page_rows(rows)
-    assert first == ["A", "1", "0.5000 ± 0.0100", *[""] * 6]
-    # draws were not measured; greedy was for one seed of two
-    assert second == ["B", "2", "0.5000 ± 0.1000", "", "", "0.2500 ± 0.0500", "", "", "0.3500 ± 0.0500"]
-    rows[-1]["validation"] = ""  # of one seed of two
+    assert first == ["A", "1", "0.5000 ± 0.0100", "", "", "0.1000 ± 0.0100", "", "", "0.2000 ± 0.0200"]
+    # draws were not measured; greedy was for one seed of three
+    assert second == ["B", "3", "0.6000 ± 0.1528", "", "", "0.3000 ± 0.0577", "", "", "0.4000 ± 0.0577"]
+    rows[-1]["validation"] = ""  # of two seeds of three
     assert study.page_rows(rows)[1] == [*second[:-1], ""]
 
 
-def full_row(name, model, metric="nll_nats_per_char", value="0.5"):
+def test_each_second_stage_starts_from_the_first_stage_of_its_seed(study):
+    rows = {run.name: dict(run.overrides) for run in study.get_sweep("runs/x")}
+    starts = {name: fields["train.init_from"] for name, fields in rows.items() if "_then_" in name}
+    assert len(rows) == 21 and len(starts) == 12
+    for name, start in starts.items():
+        seed = name.partition("_seed_")[2]
+        assert start == "runs/x/attention" + (f"_seed_{seed}" if seed else "")
+        assert rows[name].get("seed", 0) == int(seed or 0)
+
+
+def full_row(name, model, metric="nll_nats_per_char", value="0.5", **more):
     row = dict.fromkeys(COLUMNS, "") | {"model": model, "metric": metric, "value": value, "value_stderr": "0.01"}
-    return row | {"seed": "0", "command": f"arjax --config=c.py --workdir=runs/{name}"}
+    return row | {"seed": "0", "command": f"arjax --config=c.py --workdir=runs/{name}"} | more
 
 
-def test_rows_of_runs_in_other_folders_stay(study, tmp_path, monkeypatch):
-    """Of three runs one was scored before, one lies in the folder, and of one nothing is left."""
+@pytest.fixture
+def folders(study, tmp_path, monkeypatch):
+    """A workdir with a finished run and one that is gone; a page and a table with a row of a third; the scored."""
     workdir, out = tmp_path / "runs", tmp_path / "page"
     out.mkdir()
     (workdir / "attention").mkdir(parents=True)
@@ -54,30 +66,60 @@ def test_rows_of_runs_in_other_folders_stay(study, tmp_path, monkeypatch):
     (out / "README.md").write_text("Before.\n\n<!-- measured -->\n<!-- end measured -->\n\nAfter.\n")
     earlier = full_row("reversed", "LSTM, greedy", study.EXACT_MATCH, "0.125")
     write_csv(out / "results.csv", [full_row("reversed", "LSTM"), earlier])
-    write_csv(workdir / "results.csv", [full_row("attention", "Transformer"), full_row("forward", "other LSTM")])
+    first = full_row("attention", "Transformer", train_minutes="3", validation="0.4", kind="exact")
+    first["command"] += f" --config.train.init_from={workdir}/other"
+    write_csv(workdir / "results.csv", [first, full_row("forward", "other LSTM")])
+    scored = []
 
     def answers(folder, samplers, split):
+        scored.append((folder, split))
         return ["ab", "ef" if split else "cd"], {sampler: ["ab", "ef"] for sampler in samplers}
 
     monkeypatch.setattr(study, "answers", answers)
-    assert study.main([str(workdir), f"--out={out}"]) == 0
+    return workdir, out, scored
 
+
+def exact_in(study, table):
+    return {row["model"]: row["value"] for row in read_csv(table) if row["metric"] == study.EXACT_MATCH}
+
+
+def test_a_run_is_scored_on_both_splits_and_rows_of_other_folders_stay(study, folders):
+    workdir, out, scored = folders
+    for _ in range(2):  # the second start finds its own rows
+        assert study.main([str(workdir), f"--out={out}"]) == 0
+        expected = {f"Transformer, {sampler}": "0.5" for sampler in study.SAMPLERS}
+        assert exact_in(study, workdir / "results.csv") == expected
+        assert exact_in(study, out / "results.csv") == {"LSTM, greedy": "0.125"} | expected
+    assert scored == [(workdir / "attention", ""), (workdir / "attention", "validation")] * 2
     rows = read_csv(out / "results.csv")
-    exact = {row["model"]: float(row["value"]) for row in rows if row["metric"] == study.EXACT_MATCH}
-    assert exact == {"LSTM, greedy": 0.125} | {f"Transformer, {sampler}": 0.5 for sampler in study.SAMPLERS}
-    assert {row["model"] for row in rows if row["metric"] == study.NATS} == {"LSTM", "Transformer", "other LSTM"}
-    assert {row["validation"] for row in rows if row["model"] == "Transformer, greedy"} == {"1", "0"}  # none is wrong
+    assert {row["model"] for row in rows if row["metric"] == study.NATS} == {"LSTM", "Transformer"}
+    greedy = [row for row in rows if row["model"] == "Transformer, greedy"]
+    assert [(row["validation"], row["kind"]) for row in greedy] == [("1", ""), ("0", "")]  # exact, no wrong characters
+    assert not any(str(workdir) in row["command"] for row in rows)
     page = (out / "README.md").read_text()
-    assert page.startswith("Before.") and page.rstrip().endswith("After.") and "| other LSTM " in page
+    assert page.startswith("Before.") and page.rstrip().endswith("After.") and "| LSTM " in page
 
-    monkeypatch.setattr(study, "answers", lambda folder, samplers, split: (["ab"], {name: ["ab"] for name in samplers}))
+
+def test_rows_of_other_samplers_stay_unless_the_run_was_trained_again(study, folders, monkeypatch):
+    workdir, out, _ = folders
+    assert study.main([str(workdir), f"--out={out}"]) == 0
+    monkeypatch.setattr(study, "answers", lambda folder, samplers, split: (["a"], {name: ["a"] for name in samplers}))
     assert study.main([str(workdir), f"--out={out}", "--samplers=greedy"]) == 0
-    rows = read_csv(out / "results.csv")
-    exact = {row["model"]: float(row["value"]) for row in rows if row["metric"] == study.EXACT_MATCH}
-    assert exact["Transformer, greedy"] == 1 and exact["Transformer, cached"] == 0.5
+    found = exact_in(study, out / "results.csv")
+    assert found["Transformer, greedy"] == "1" and found["Transformer, cached"] == "0.5"
+    write_csv(workdir / "results.csv", [full_row("attention", "Transformer", train_minutes="4")])
+    assert study.main([str(workdir), f"--out={out}", "--samplers=greedy"]) == 0
+    assert exact_in(study, out / "results.csv") == {"LSTM, greedy": "0.125", "Transformer, greedy": "1"}
+
+
+def test_mistakes(study, folders):
+    workdir, out, _ = folders
     with pytest.raises(UserError, match="--samplers are some of"):
         study.main([str(workdir), f"--out={out}", "--samplers=gredy"])
-
-    (workdir / "attention" / "results.json").unlink()
+    means = full_row("attention", "Transformer", stderr_over="seeds")
+    write_csv(workdir / "results.csv", [means])
+    with pytest.raises(UserError, match="has means over seeds"):
+        study.main([str(workdir), f"--out={out}"])
+    write_csv(workdir / "results.csv", [full_row("forward", "other LSTM")])
     with pytest.raises(UserError, match="no finished run"):
         study.main([str(workdir), f"--out={out}"])

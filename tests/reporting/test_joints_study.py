@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from types import SimpleNamespace
@@ -36,30 +37,34 @@ def study(load_script, monkeypatch, tmp_path):
 
     def open_run(folder):
         def draw(params, keys):
-            x = np.full((len(keys), 8, 8), params)
+            x = np.full((len(keys), 8, 8), params) + np.arange(8)
             return SimpleNamespace(x=x, stats={"network_calls": np.arange(len(keys))})
 
         results = json.loads((folder / "results.json").read_text())
         return SimpleNamespace(model=SimpleNamespace(draw=draw), params=len(folder.name), results=results)
 
     monkeypatch.setattr(arjax, "open_run", open_run)
+    ticks = itertools.accumulate(itertools.repeat(0.5))  # of a clock that is read before and after each draw
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     return module
 
 
-def test_finished_rows_are_measured_and_others_keep_what_they_have(study, tmp_path):
+def test_finished_rows_are_measured_and_others_keep_what_they_have(study, tmp_path, monkeypatch):
     assert study.main([str(tmp_path / "runs"), "--num=5"]) == 0
     first, second = measured_rows(study.PAGE, study.COLUMNS)
-    assert first[:6] == ["MADE", "2.000 ± 0.250", "exact", "1,500", "1.5", "2"]  # the mean of 0 to 4 calls
+    # the mean of 0 to 4 calls, and half a second for five samples
+    assert first == ["MADE", "2.000 ± 0.250", "exact", "1,500", "1.5", "2", "0.1"]
     assert second[:3] == ["VAE", "3.000 ± 0.250", "bound"]
     samples = read_arrays(study.HERE / "samples.npz")
-    assert {name: (x.shape, int(x.max())) for name, x in samples.items()} == {
-        "made": ((5, 8, 8), 4),
-        "vae": ((5, 8, 8), 3),
-    }
+    for name, params in (("made", 4), ("vae", 3)):
+        np.testing.assert_array_equal(samples[name], np.broadcast_to(params + np.arange(8), (5, 8, 8)))
     assert (study.HERE / "samples.png").stat().st_size > 1000
 
     shutil.rmtree(tmp_path / "runs" / "vae")
+    drawn = []
+    monkeypatch.setattr(study, "draw_samples", lambda path, samples: drawn.append(list(samples)))
     assert study.main([str(tmp_path / "runs"), "--num=5"]) == 0
+    assert drawn == [["MADE", "VAE"]]
     assert measured_rows(study.PAGE, study.COLUMNS)[1] == second
     assert read_arrays(study.HERE / "samples.npz").keys() == samples.keys()
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from arjax.sweep.results import COLUMNS, write_csv
+from arjax.sweep.results import COLUMNS, read_csv, write_csv
 
 README = """# Title
 <!-- table: experiments/x/results.csv -->
@@ -47,6 +47,22 @@ def test_tables_are_rewritten_and_found_fresh_afterwards(repository, root):
     assert line * 2 in text  # the best result and the best published number, of two models
     fresh = update(repository, root, "--check")
     assert fresh.returncode == 0 and fresh.stdout == ""
+
+
+def test_a_summary_takes_the_mean_over_seeds_of_the_best_on_validation(repository, root):
+    (row, *_) = read_csv(root / "experiments/x/results.csv")
+    scores = {"NADE": [(80, 79), (82, 81), (84, 83)], "MADE": [(81, 78), (81, 79), (81, 77)], "one": [(70, 100)]}
+    cells = [(model, str(seed), *map(str, pair)) for model, of in scores.items() for seed, pair in enumerate(of)]
+    write_csv(
+        root / "experiments/x/results.csv",
+        [row | dict(zip(("model", "seed", "value", "validation"), each, strict=True)) for each in cells],
+    )
+    assert update(repository, root).returncode == 0
+    assert "MADE  | 81 " in (root / "README.md").read_text()
+    first = [row | dict(zip(("model", "seed", "value", "validation"), each, strict=True)) for each in cells[:3]]
+    write_csv(root / "experiments/x/results.csv", first)
+    assert update(repository, root).returncode == 0
+    assert "NADE  | 82.0 ± 1.2 over seeds " in (root / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

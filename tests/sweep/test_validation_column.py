@@ -36,12 +36,15 @@ def test_the_best_row_by_validation_is_marked_in_each_group():
 
     table = [
         *(row("a", "9"), row("a", "10", value="0.5"), row("a", "2", "bits_per_dim"), row("b", "3"), row("b", "-4")),
+        *(row("d", "0.2", "exact_match"), row("d", "0.3", "exact_match")),
         *(row("c", ""), row("c", "1"), {k: v for k, v in row("d", "").items() if k != "validation"}),
     ]
-    assert best_by_validation(table) == [True, False, False, False, True, False, False, False]
+    assert best_by_validation(table) == [True, *[False] * 3, True, False, True, *[False] * 3]
     columns, cells, right = readable_columns(table)
     shown = [dict(zip(columns, row, strict=True))["validation"] for row in cells]
-    assert shown == ["9 (best)", "10", "2", "3", "-4 (best)", "", "1", ""] and "validation" in right
+    assert (
+        shown == ["9 (best)", "10", "2", "3", "-4 (best)", "0.2", "0.3 (best)", "", "1", ""] and "validation" in right
+    )
 
 
 def test_a_sweep_marks_its_best_row_by_validation_and_not_by_test(folder, capsys):
