@@ -28,7 +28,14 @@ from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.evaluation.errors import stderr_of
 from arjax.reporting.tables import markdown_table
-from arjax.sweep.results import best_by_validation, published_number, read_csv, readable_columns, score_of
+from arjax.sweep.results import (
+    best_by_validation,
+    lower_is_better,
+    published_number,
+    read_csv,
+    readable_columns,
+    score_of,
+)
 
 TABLE = re.compile(r"(<!-- (table|best): (\S+(?: \S+)*) -->\n)(.*?)(<!-- end table -->)", flags=re.DOTALL)
 
@@ -72,8 +79,9 @@ def _best(name: str, root: Path) -> list[str]:
     rows = [row for row in rows if all(row[key] == rows[0][key] for key in ("dataset", "metric"))]
     rows = _over_seeds(rows)
     marked = [row for row, best in zip(rows, best_by_validation(rows), strict=True) if best]
-    best = marked[0] if marked else min(rows, key=lambda row: float(row["value"]))
-    published = min((row for row in rows if row["published"]), key=lambda row: float(row["published"]), default=None)
+    choose = min if lower_is_better(rows[0]["metric"]) else max
+    best = marked[0] if marked else choose(rows, key=lambda row: float(row["value"]))
+    published = choose((row for row in rows if row["published"]), key=lambda row: float(row["published"]), default=None)
     study = Path(name).parent
     title = (root / study / "README.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
     return [

@@ -172,7 +172,9 @@ def keep(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Puts the rows of a run, the first of which is that of its likelihood, into a table, in place of earlier ones."""
     now = rows[0]
     before = read_csv(path) if path.is_file() else []
-    stay = [row for row in before if name_of_row(row) != name_of_row(now) or all(row[c] == now[c] for c in TRAINING)]
+    stay = [
+        row for row in before if name_of_row(row) != name_of_row(now) or all(row.get(c) == now.get(c) for c in TRAINING)
+    ]
     write_csv(path, merged_rows(stay, rows, [row.name for row in get_sweep()]))
 
 

@@ -63,6 +63,10 @@ def test_a_summary_takes_the_mean_over_seeds_of_the_best_on_validation(repositor
     write_csv(root / "experiments/x/results.csv", first)
     assert update(repository, root).returncode == 0
     assert "NADE  | 82.0 ± 1.2 over seeds " in (root / "README.md").read_text()
+    matches = [row | {"metric": "exact_match", "model": model, "value": value} for model, value in (("A", 1), ("B", 2))]
+    write_csv(root / "experiments/x/results.csv", matches)
+    assert update(repository, root).returncode == 0
+    assert "| exact_match | B     |    2 |" in (root / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
