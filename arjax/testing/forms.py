@@ -122,21 +122,27 @@ def swapped(factorization: Factorization, t: int, other: int) -> Factorization:
 def dependence(
     network: Network, params: Any, factorization: Factorization, num: int = 8, context: Any = None
 ) -> np.ndarray:
-    """bool[D, D]: whether changing x_j changes the features of site i at all, on any of `num` examples."""
+    """bool[D, D]: whether changing x_j changes the features of site i at all, on any of `num` examples.
+
+    Both passes are one program on batches of one size: the same row then has the same bits, wherever it stands.
+    """
     event, num_sites = network.event, factorization.num_sites
-    everything = _with_each_site_changed(event, num)
+    same, changed = _with_each_site_changed(event, num)
     if context is not None:
-        context = jax.tree.map(lambda c: np.tile(c, (num_sites + 1,) + (1,) * (c.ndim - 1)), context)
-    features = np.asarray(parallel(network, params, everything, factorization, context))
-    features = features.reshape(num_sites + 1, num, num_sites, -1)
-    return (features[1:] != features[:1]).any((1, 3)).T
+        context = jax.tree.map(lambda c: np.tile(c, (num_sites,) + (1,) * (c.ndim - 1)), context)
+    before, after = (
+        np.asarray(parallel(network, params, x, factorization, context)).reshape(num_sites, num, num_sites, -1)
+        for x in (same, changed)
+    )
+    return (before != after).any((1, 3)).T
 
 
-def _with_each_site_changed(event: EventSpec, num: int) -> np.ndarray:
-    """`num` examples as they are, with their first site changed, with their second, ...: [(1 + D) * num, ...]."""
+def _with_each_site_changed(event: EventSpec, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """`num` examples, D times, and the same with their first site changed, with their second, ...: [D * num, ...]."""
     num_sites = event.num_sites
     x = random_x(event, num).reshape(num, num_sites, -1)
-    changed = np.repeat(x[None], num_sites, 0)  # [D, num, D, value]
+    same = np.repeat(x[None], num_sites, 0)  # [D, num, D, value]
+    changed = same.copy()
     site = np.arange(num_sites)
     if event.is_discrete:
         shift = np.random.default_rng(5).integers(1, event.num_levels, changed[site, :, site].shape)
@@ -146,4 +152,4 @@ def _with_each_site_changed(event: EventSpec, num: int) -> np.ndarray:
     for i, column in enumerate(event.columns):
         if column.is_discrete:
             changed[i, :, i] %= column.num_levels
-    return np.concatenate([x[None], changed]).reshape(-1, *event.shape)
+    return same.reshape(-1, *event.shape), changed.reshape(-1, *event.shape)
