@@ -6,6 +6,7 @@ simulate several devices set their own.
 
 from __future__ import annotations
 
+import atexit
 import collections
 import gc
 import importlib.metadata
@@ -13,7 +14,9 @@ import importlib.util
 import itertools
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 import types
 from collections.abc import Callable
 
@@ -30,6 +33,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_ROOT / ".cache" / "jax"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# The code that the tests trust is that of their own temporary folders: the list of the user stays as it is.
+if "ARJAX_TRUSTED" not in os.environ:
+    os.environ["ARJAX_TRUSTED"] = tempfile.mkdtemp(prefix="arjax-trusted-")
+    atexit.register(shutil.rmtree, os.environ["ARJAX_TRUSTED"], ignore_errors=True)
 # Programs that run a few times had better compile fast than run fast: without most optimisations, with fusions written
 # the simpler way where XLA still can, in one piece instead of one for each thread, and without the lines of Python that
 # operations come from. With `XLA_FLAGS= JAX_DISABLE_MOST_OPTIMIZATIONS=0` they are compiled as those of users are.

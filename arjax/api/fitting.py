@@ -19,6 +19,7 @@ from arjax.config.files import FILE_NAME, check_same_run, load_config_file, save
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.folders import folder_to_write, only_run_in
+from arjax.core.trust import trusting
 from arjax.samplers import make_sampler
 from arjax.training.loop import Outcome, train
 from arjax.training.run_folder import RunFolder
@@ -31,6 +32,7 @@ def fit(
     overrides: Mapping[str, Any] | None = None,
     *,
     quiet: bool = False,
+    trust: bool = False,
 ) -> Run:
     """Trains, scores and samples as the command `arjax` does, and returns the run.
 
@@ -45,6 +47,7 @@ def fit(
       workdir: folder of the run; made when missing.
       overrides: values of fields by their names, such as `{"optimizer.learning_rate": 3e-4}`.
       quiet: prints nothing.
+      trust: as that of `open_run`, for other runs that this one reads. The code of the config itself needs none.
 
     Raises:
       UserError: a mistake in the config, a folder with another run, a disk that refuses.
@@ -54,13 +57,14 @@ def fit(
         config = config.copy_and_resolve_references().lock()
     else:
         config = load_config_file(os.fspath(config))
-    set_fields(config, overrides or {})
-    validate(config)
-    with silence(quiet):
-        outcome = train_in(config, workdir)
+    with trusting(trust):
+        set_fields(config, overrides or {})
+        validate(config)
+        with silence(quiet):
+            outcome = train_in(config, workdir)
     if outcome.status != "finished":
         raise KeyboardInterrupt(f"{stopped(outcome)}; the same call goes on from there")
-    return Run(workdir, config, outcome.setup)
+    return Run(workdir, config, outcome.setup, trust=trust)
 
 
 def train_in(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:

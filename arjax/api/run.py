@@ -11,11 +11,12 @@ from ml_collections import ConfigDict
 from arjax.api.curves import Curve, as_history
 from arjax.api.trained_model import Settings, TrainedModel, scores_in_words
 from arjax.config.build import build
-from arjax.config.files import check_same_run, load_config_file, load_workdir_config
+from arjax.config.files import check_same_run, load_config_file, load_workdir_config, remember_code
 from arjax.config.validate import validate, validate_run
 from arjax.core.errors import UserError
 from arjax.core.folders import is_trained_in
 from arjax.core.paths import user_path
+from arjax.core.trust import trusting
 from arjax.data import Dataset
 from arjax.models import Model
 from arjax.reporting.reports import read_report
@@ -26,14 +27,17 @@ from arjax.training.setup import Setup, best_store, latest_store, restore_params
 ARRAYS_FILE = "arrays.json"
 
 
-def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "") -> Run:
+def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trust: bool = False) -> Run:
     """The run in a folder, finished or still training.
 
     Args:
       workdir: folder of the run.
       config: the config file, as for `--config`, where it registers the data set or the network of the run.
+      trust: whether to run code that the run names, or another run that it reads, and that is neither an installed
+        package nor trusted already, as that of own runs is: see `arjax.core.trust`. It is trusted from then on.
 
     Raises:
+      UntrustedCodeError: a `UserError` about code that the user has not trusted; names the file.
       UserError: the folder holds no run, its `config.json` is damaged, or names a component that is not registered.
     """
     folder = user_path(workdir)
@@ -43,13 +47,15 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "") -> Run:
             f"arjax.load({str(folder / 'model.safetensors')!r})"
         )
     stored = load_workdir_config(folder)
-    if not config:
-        validate_run(stored, str(workdir))
-        return Run(folder, stored)
-    found = load_config_file(os.fspath(config))
-    validate(found)
+    with trusting(trust):
+        if not config:
+            validate_run(stored, str(workdir))
+            return Run(folder, stored, trust=trust)
+        found = load_config_file(os.fspath(config))
+        validate(found)
     check_same_run(found, folder)
-    return Run(folder, found)
+    remember_code(found)
+    return Run(folder, found, trust=trust)
 
 
 class Run(TrainedModel):
@@ -60,15 +66,18 @@ class Run(TrainedModel):
     `results`, `history` and `status` are read anew each time.
     """
 
-    def __init__(self, workdir: str | os.PathLike, config: ConfigDict, setup: Setup | None = None):
-        """Reads nothing yet; `setup` is the result of `build(config)`."""
-        self.workdir, self.config = user_path(workdir), config
+    def __init__(
+        self, workdir: str | os.PathLike, config: ConfigDict, setup: Setup | None = None, *, trust: bool = False
+    ):
+        """Reads nothing yet; `setup` is the result of `build(config)`, `trust` is that of `open_run`."""
+        self.workdir, self.config, self._trust = user_path(workdir), config, trust
         if setup is not None:
             self._setup = setup
 
     @functools.cached_property
     def _setup(self) -> Setup:
-        return build(self.config)
+        with trusting(self._trust):
+            return build(self.config)
 
     @property
     def model(self) -> Model:

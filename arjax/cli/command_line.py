@@ -16,6 +16,7 @@ from arjax.core.version import __version__
 
 MODES = ("train", "evaluate", "sample", "suggest", "inpaint", "plan", "list")
 EXIT_USER_ERROR = 2
+TRUST_HELP = "run code of others that a run names, from now on; runs of your own need it after you edit their code"
 
 _DESCRIPTION = "Trains, scores and samples an autoregressive model given by a config file."
 _EPILOG = """\
@@ -49,6 +50,7 @@ class Flags:
       context: that of samples and suggestions, `3` or `name=3,other=1`; "" when not given.
       devices: simulated devices of `plan`, 0: as many as the mesh in the config names.
       json: whether `list` prints JSON.
+      trust: whether code that a run names is run, and trusted from then on.
       coordinator_address, num_processes, process_id: for runs of several processes; "", 0 and -1 when not given.
     """
 
@@ -60,6 +62,7 @@ class Flags:
     context: str = ""
     devices: int = 0
     json: bool = False
+    trust: bool = False
     coordinator_address: str = ""
     num_processes: int = 0
     process_id: int = -1
@@ -109,6 +112,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--devices", default=0, type=int, metavar="N", help="plan: simulated devices [the mesh's size]")
     parser.add_argument("--json", action="store_true", help="list: names as JSON")
+    parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
     parser.add_argument("--version", action="version", version=f"arjax {__version__}", help="print the version")
     group = parser.add_argument_group("several processes (found by itself on SLURM, TPU and GPU clusters)")
     group.add_argument("--coordinator_address", default="", metavar="HOST:PORT", help="address of process 0")
@@ -164,6 +168,8 @@ def _check(flags: Flags) -> None:
         raise UserError("--devices goes with --mode=plan; a run uses the devices of the machine")
     if flags.json and flags.mode != "list":
         raise UserError("--json goes with --mode=list")
+    if flags.trust and flags.mode == "list":
+        raise UserError("--trust goes with modes that open runs")
     if flags.devices < 0:
         raise UserError(f"--devices must be above 0, not {flags.devices}")
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from arjax.cli.command_line import parse_flags, tell_mistakes
 from arjax.core.parent import end_with_parent
+from arjax.core.trust import trusting
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = parse_flags(sys.argv[1:] if argv is None else argv)
         from arjax.cli import modes
 
-        return getattr(modes, f"run_{flags.mode}")(flags)
+        with trusting(flags.trust):
+            return getattr(modes, f"run_{flags.mode}")(flags)
 
     return tell_mistakes("arjax", call_mode)
 

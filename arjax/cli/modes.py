@@ -16,6 +16,7 @@ from arjax.config.files import (
     check_same_run,
     load_config_file,
     load_workdir_config,
+    remember_code,
 )
 from arjax.config.validate import validate, validate_run
 from arjax.core.files import write_json
@@ -182,6 +183,8 @@ def _load_run_config(flags: Flags) -> ConfigDict:
     apply_overrides(config, flags.overrides)
     validate(config)
     check_same_run(config, flags.workdir)
+    if flags.config or any(name == "plugins" for name, _ in flags.overrides):
+        remember_code(config)
     return config
 
 

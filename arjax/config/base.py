@@ -37,7 +37,7 @@ class RunConfig(ConfigDict):
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, own_sections(value) if key == "parts" else value)
         if key == "plugins":
-            import_plugins(value)
+            import_plugins(value, named=True)
 
     def update(self, *other: Any, **changes: Any) -> None:
         """As that of any config; its parts stay its own."""

@@ -17,7 +17,7 @@ from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import reading, write_text
 from arjax.core.paths import user_path
-from arjax.core.plugins import with_places
+from arjax.core.plugins import import_plugins, remember_plugins, with_places
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import nearby_files, run_user_file
 from arjax.core.values import as_typed, parse_json, parse_value
@@ -57,10 +57,15 @@ def load_config_file(text: str) -> ConfigDict:
     The file may also be given by the name of one in `configs/`: `digits:smoke` is `configs/digits.py:smoke`.
 
     Raises:
-      UserError: the file is missing, does not define `get_config`, or fails; names the file's line that failed.
+      UserError: the file is missing or no Python file, does not define `get_config`, or fails; names the file's line
+        that failed.
     """
     path, arg = split_config_string(text)
-    return run_user_file(_find(path), "get_config", ConfigDict, arg).lock()
+    found = _find(path)
+    if not found.endswith(".py"):  # it would run as one: the record of a run by someone else, for example
+        hint = ": open a run by its folder" if Path(found).name == FILE_NAME else ""
+        raise UserError(f"the config file {path!r} is no Python file (*.py){hint}")
+    return run_user_file(found, "get_config", ConfigDict, arg).lock()
 
 
 def split_config_string(text: str) -> tuple[str, str]:
@@ -125,6 +130,8 @@ def _set_field(config: ConfigDict, name: str, value: Any, read: Callable[[Any, A
             f"--config=FILE.py:{parents[-1]}={value}"
         )
     parent[leaf] = read(value, section, f"config.{name}")
+    if name == "plugins":
+        import_plugins(parent[leaf], named=True)
 
 
 def _unknown_field(config: ConfigDict, name: str, section: Any, prefix: str) -> str:
@@ -269,13 +276,24 @@ def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `config.json`, atomically; raises `UserError` where the disk refuses.
 
     Its plugins name all modules and files of others that register a component of the run, in the form in which any
-    other process finds them.
+    other process finds them. The user trusts these from then on: they have run.
     """
     with_plugins = config.copy_and_resolve_references()
-    names = {name for _, value in fields(config) for name in _names_in(value)}
     with with_plugins.unlocked():
-        with_plugins.plugins = with_places(config.plugins, names)
+        with_plugins.plugins = _places_of_code(config)
+    remember_code(config)
     write_text(Path(workdir) / FILE_NAME, to_json(with_plugins))
+
+
+def remember_code(config: ConfigDict) -> None:
+    """Trusts the code of a config that this call of the user has run, so that its runs open later."""
+    remember_plugins(_places_of_code(config))
+
+
+def _places_of_code(config: ConfigDict) -> tuple[str, ...]:
+    """The plugins of a config, and those that register its components, in the form in which any process finds them."""
+    names = {name for _, value in fields(config) for name in _names_in(value)}
+    return with_places(config.plugins, names)
 
 
 def _names_in(value: Any) -> set[str]:

@@ -12,6 +12,7 @@ from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.plugins import PluginError, import_plugins
 from arjax.core.registry import UnknownNameError, parse_call
+from arjax.core.trust import UntrustedCodeError
 from arjax.core.values import compile_regex
 
 POSITIVE = (
@@ -80,6 +81,7 @@ def validate_run(config: ConfigDict, workdir: str) -> None:
     """`validate` for the config in the folder of a run, without its config file.
 
     Raises:
+      UntrustedCodeError: the run names code that the user has not trusted.
       UserError: as `validate`. For an unregistered component, and for a missing plugin, it asks for the config file
         that registers or imports it.
     """
@@ -90,6 +92,13 @@ def validate_run(config: ConfigDict, workdir: str) -> None:
             f"the run in {workdir} has an {error}; a config file that registers it must be given as well: add "
             "--config=FILE.py"
         ) from error
+    except UntrustedCodeError as error:
+        raise UntrustedCodeError(
+            error.file,
+            error.reason,
+            f"the run in {workdir} would run {error.file}, {error.reason}: read that file, then open the run with "
+            f"--trust, or arjax.open_run({str(workdir)!r}, trust=True)",
+        ) from error
     except PluginError as error:
         raise UserError(
             f"the run in {workdir} needs {error}; add --config=FILE.py, or its new place, such as "
@@ -98,7 +107,10 @@ def validate_run(config: ConfigDict, workdir: str) -> None:
 
 
 def check_plugins(config: ConfigDict) -> None:
-    """Imports the plugins of a config; raises `UserError` where it does not list names, or one cannot be imported."""
+    """Imports the plugins of a config; raises `UserError` where it does not list names, or one cannot be imported.
+
+    None is imported that only a run names, and that is neither an installed package nor trusted by the user.
+    """
     if not isinstance(config.plugins, tuple):
         raise UserError(f"config.plugins must be a tuple of names, such as ('my_package',), not {config.plugins!r}")
     import_plugins(config.plugins)

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
       UserError: the disk refuses; the old file is unchanged.
     """
     path = Path(path)
-    replacement = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    replacement = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with writing(path):
         try:
             yield replacement

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from arjax.core.errors import UserError
+from arjax.core.user_code import Admit, find, find_admitted_in, import_admitted
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -36,8 +37,11 @@ _APPENDED: set[str] = set()
 
 
 @contextlib.contextmanager
-def importing_from(folder: str | os.PathLike) -> Iterator[None]:
-    """Within, `import` searches `folder` before all others; afterwards, where that imported something, after them."""
+def importing_from(folder: str | os.PathLike, admit: Admit | None = None) -> Iterator[None]:
+    """Within, `import` searches `folder` before all others; afterwards, where that imported something, after them.
+
+    With `admit`, only files that it admits are found there afterwards: other code may look for any name.
+    """
     folder = os.path.realpath(folder)
     own = folder not in {os.path.realpath(entry) for entry in sys.path} or folder in _APPENDED
     _forget(folder)
@@ -52,22 +56,31 @@ def importing_from(folder: str | os.PathLike) -> Iterator[None]:
         for name in new:
             file = str(sys.modules[name].__file__)
             _NEIGHBOURS[name] = _Neighbour(folder, file, _stamp(file))
-        if new and folder not in sys.path:  # for imports inside of their functions
+        if new and admit is not None:  # for imports inside of their functions
+            find_admitted_in(folder, admit)
+        elif new and folder not in sys.path:
             sys.path.append(folder)
             _APPENDED.add(folder)
 
 
-def import_from(name: str, folder: str) -> None:
-    """Imports a module of a folder.
+def import_from(name: str, folder: str, admit: Admit) -> None:
+    """Imports a module of a folder; its files are admitted before they run.
 
     Raises:
       ModuleNotFoundError: there is none.
-      UserError: another module has its name in this process.
+      UserError: another module has its name in this process; or one of the files is not admitted.
     """
-    with importing_from(folder):
-        module = importlib.import_module(name)
+    if not any(module.name == name for module in find(name, [folder])):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    with importing_from(folder, admit):
+        module = import_admitted(name, [folder], admit)
     if root_of(module) != os.path.realpath(folder):
         raise UserError(f"another module {name!r} is imported already: {module.__file__}")
+
+
+def files_beside(folder: str) -> list[str]:
+    """The files of a folder that were imported while a file beside them ran."""
+    return [each.file for each in _NEIGHBOURS.values() if each.folder == os.path.realpath(folder)]
 
 
 def root_of(module: ModuleType) -> str:

@@ -7,25 +7,30 @@ A plugin is written as one of
     /home/me/configs/mine.py             a file, such as a config file that registers something
 
 Users write the first; `with_places` makes the others from the modules that a config file imports from beside it.
+
+A run that someone else has made may name any code in its `config.json`. Its plugins are imported where they are
+installed packages or code that the user trusts (`arjax.core.trust`). Those that a call or a config file of the user
+names are imported always.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-import runpy
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from arjax.core.entry_points import entry_point_modules
 from arjax.core.errors import UserError
-from arjax.core.neighbours import import_from, importing_from, root_of
+from arjax.core.installed import is_installed, is_of_python
+from arjax.core.neighbours import files_beside, import_from, importing_from, root_of
 from arjax.core.origin import Origin
 from arjax.core.registry import REGISTRIES
+from arjax.core.trust import UntrustedCodeError, admit, name_in_process, remember
+from arjax.core.user_code import Admit, Module, admit_all, find, import_admitted, run_admitted
 from arjax.core.user_files import mistakes_in
 
 _IN = " in "
@@ -36,11 +41,17 @@ class PluginError(UserError):
     """A plugin that is missing, or that fails when it is imported."""
 
 
-def import_plugins(plugins: Iterable[str]) -> None:
+def import_plugins(plugins: Iterable[str], *, named: bool = False) -> None:
     """Imports plugins, each once.
+
+    Args:
+      plugins: as above.
+      named: whether this call of the user names them, in an argument or a config file. Otherwise a run does: those that
+        are neither installed nor trusted are refused.
 
     Raises:
       PluginError: one of them is no name, is missing or fails; names it and the reason.
+      UntrustedCodeError: one of them, or a file that it imports, is code that the user has not trusted.
     """
     for plugin in plugins:
         if not isinstance(plugin, str):
@@ -48,24 +59,48 @@ def import_plugins(plugins: Iterable[str]) -> None:
         name, _, folder = plugin.partition(_IN)
         try:
             with mistakes_in(f"the plugin {plugin!r}", os.path.dirname(plugin) if plugin.endswith(".py") else folder):
-                _import(plugin, name, folder)
+                _import(plugin, name, folder, name_in_process if named else admit)
+        except UntrustedCodeError:
+            raise
         except UserError as error:
             raise PluginError(str(error)) from error
 
 
-def _import(plugin: str, name: str, folder: str) -> None:
+def remember_plugins(plugins: Iterable[str]) -> None:
+    """Trusts the files of plugins, in the form of `with_places`, and those beside them that they import."""
+    for plugin in plugins:
+        name, _, folder = plugin.partition(_IN)
+        of_file = plugin.endswith(".py")
+        folder = os.path.dirname(plugin) if of_file else folder
+        modules = [Module("", plugin)] if of_file else find(name, [folder] if folder else sys.path)
+        modules += [Module("", file) for file in files_beside(folder)] if folder else []
+        admit_all(modules, folder, remember)
+
+
+def _import(plugin: str, name: str, folder: str, admit: Admit) -> None:
     if plugin.endswith(".py"):
-        _run(plugin)
-    elif not re.fullmatch(r"\w+(\.\w+)*", name):
+        _run(plugin, admit)
+    elif not re.fullmatch(r"\w+(\.\w+)*", name) or name.rpartition(".")[2] == "__main__":
         raise UserError(f"a plugin is the name of a module, such as 'my_package', not {plugin!r}")
-    elif not (folder and _is_found(import_from, name, folder)) and not _is_found(importlib.import_module, name):
+    elif _is_of_python(name, [folder] if folder else sys.path):
+        raise UserError(f"{name!r} is a module of Python, which registers nothing")
+    elif not (folder and _is_found(import_from, name, folder, admit)) and not _is_found(
+        import_admitted, name, sys.path, admit
+    ):
         raise UserError(f"there is no module {name!r}" + " there any more" * bool(folder))
 
 
-def _is_found(load: Callable[..., Any], name: str, *folder: str) -> bool:
+def _is_of_python(name: str, folders: Sequence[str]) -> bool:
+    found = find(name, folders)
+    if not found:
+        return name.partition(".")[0] in sys.stdlib_module_names
+    return is_of_python(found[-1].file) and not is_installed(*found[-1])
+
+
+def _is_found(load: Callable[..., Any], name: str, *rest: Any) -> bool:
     """Imports a module; False where it, or its package, is missing. Its own imports must not be missing."""
     try:
-        load(name, *folder)
+        load(name, *rest)
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
             return False
@@ -73,14 +108,14 @@ def _is_found(load: Callable[..., Any], name: str, *folder: str) -> bool:
     return True
 
 
-def _run(path: str) -> None:
+def _run(path: str, admit: Admit) -> None:
     """Runs a file, unless its components are registered."""
     if not Path(path).is_file():
         raise UserError("the file is not there any more")
     file = os.path.realpath(path)
     if all(origin.file != file for _, origin in _outside()):
-        with importing_from(Path(path).parent):
-            runpy.run_path(path)
+        with importing_from(Path(path).parent, admit):
+            run_admitted(path, admit)
 
 
 def _outside() -> Iterator[tuple[str, Origin]]:

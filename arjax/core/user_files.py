@@ -16,6 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.neighbours import importing_from
 from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean
+from arjax.core.trust import UntrustedCodeError
 
 
 def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
@@ -43,10 +44,13 @@ def mistakes_in(name: str, folder: str) -> Iterator[None]:
     from one.
 
     Raises:
+      UntrustedCodeError: as it is.
       UserError: instead of any other exception.
     """
     try:
         yield
+    except UntrustedCodeError:
+        raise
     except UserError as error:
         raise UserError(f"{error}" if name in str(error) else f"{name}: {error}") from error
     except (Exception, SystemExit) as error:  # the user's own code: it can raise anything

@@ -10,6 +10,7 @@ import numpy as np
 from arjax.api import open_run
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
+from arjax.core.trust import trusting
 from arjax.models.base import Params
 from arjax.models.mixture import MixtureModel, mixture_params
 from arjax.population.ensemble import WEIGHTS
@@ -17,13 +18,16 @@ from arjax.population.nats import nats_of_run
 from arjax.reporting.reports import read_report
 
 
-def mixture_of_runs(workdirs: Sequence[str | Path], weights: str = "fitted") -> tuple[MixtureModel, Params]:
+def mixture_of_runs(
+    workdirs: Sequence[str | Path], weights: str = "fitted", *, trust: bool = False
+) -> tuple[MixtureModel, Params]:
     """The mixture of finished runs on one data set, and its parameters: a row `Mixture` of a sweep as a model.
 
     Args:
       workdirs: their folders.
       weights: a name of `arjax.population.ensemble.WEIGHTS`, found from the nats of the validation split. Runs of
         which the weight is 0 are left out.
+      trust: as that of `arjax.open_run`.
 
     Raises:
       UserError: an unknown name, a run that is not finished or has no validation split, or runs that do not fit.
@@ -32,11 +36,13 @@ def mixture_of_runs(workdirs: Sequence[str | Path], weights: str = "fitted") -> 
         raise UserError(f"the weights of a mixture cannot be {weights!r}{did_you_mean(weights, WEIGHTS)}")
     if not workdirs:
         raise UserError("a mixture needs at least one run")
-    nats_MN = [_validation_nats(Path(workdir)) for workdir in workdirs]
+    with trusting(trust):
+        nats_MN = [_validation_nats(Path(workdir)) for workdir in workdirs]
     if len({len(nats_N) for nats_N in nats_MN}) > 1:
         raise UserError("the runs of a mixture have different validation examples")
     weights_M = WEIGHTS[weights](np.stack(nats_MN))
-    runs = [open_run(str(workdir)) for workdir, weight in zip(workdirs, weights_M, strict=True) if weight > 0]
+    used = [workdir for workdir, weight in zip(workdirs, weights_M, strict=True) if weight > 0]
+    runs = [open_run(str(workdir), trust=trust) for workdir in used]
     model = MixtureModel(tuple(run.model for run in runs))
     return model, mixture_params([run.params for run in runs], weights_M[weights_M > 0])
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config
+from arjax.config.validate import validate_run
 from arjax.core.array_files import read_arrays, write_arrays
 from arjax.core.errors import UserError
 from arjax.evaluation.likelihood import Evaluator
@@ -58,6 +59,7 @@ def _belongs(nll_N: np.ndarray | None, mean: float) -> bool:
 def _computed(folder: Path, splits: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The nats under the best parameters in the folder; examples of which no site is scored are left out."""
     config = load_workdir_config(folder)
+    validate_run(config, str(folder))
     setup = build(config)
     params, _, _ = restore_params(setup, folder)
     evaluate = setup.evaluate

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from arjax.cli.command_line import Parser, unknown_argument
+from arjax.cli.command_line import TRUST_HELP, Parser, unknown_argument
 from arjax.core.errors import UserError
 from arjax.core.values import parse_expression, parse_literal
 
@@ -74,6 +74,7 @@ def _parser() -> Parser:
         choices=("local", "population", "slurm"),
         help="a process for each run; one program for runs that differ in order and seed; a cluster [local]",
     )
+    parser.add_argument("--trust", action="store_true", help=f"{TRUST_HELP}; each run gets this flag, too")
     parser.add_argument(
         "--slurm_options", default="", metavar="K=V,K=V", help="for submitit, such as slurm_partition=gpu"
     )

@@ -11,7 +11,7 @@ import pytest
 from arjax.core import entry_points, neighbours, registry
 from arjax.core.errors import UserError
 from arjax.core.neighbours import importing_from
-from arjax.core.plugins import PluginError, import_plugins, with_places
+from arjax.core.plugins import PluginError, import_plugins, remember_plugins, with_places
 from arjax.core.registry import Registry, import_installed
 from arjax.core.user_files import run_user_file
 
@@ -70,6 +70,7 @@ def test_a_file_imports_its_neighbours_and_they_are_found_again(tools, tmp_path)
     assert places == (f"mine_a in {folder}", f"nets.deep.mine_b in {folder}")
     assert with_places((), {"mine_b"}) == places[1:]
     assert with_places(("mine_a",), {"mine_b"}) == places  # named by the user, and beside the file
+    remember_plugins(places)
     forget("mine_a", "mine_b", "nets.deep.mine_b")
     import_plugins(places)
     assert tools.names() == ["mine_a", "mine_b"]
@@ -84,6 +85,7 @@ def test_a_file_that_registers_something_itself_is_found_again(tools, tmp_path):
     first = tools.get("own")
     import_plugins(places)
     assert tools.get("own") is first  # what is there is not run again
+    remember_plugins(places)
     forget("own", "helper_of_a_file")
     import_plugins(places)
     assert tools.get("own")() == 3
@@ -113,15 +115,15 @@ def test_neighbours_are_those_of_the_file_and_as_they_are_now(tools, tmp_path):
     run(two, "import mine_c")
     assert tools.get("mine_c")() == 2
     with pytest.raises(PluginError, match=r"registered twice: by .*two/mine_c\.py, line 4 and .*one/mine_c"):
-        import_plugins([f"mine_c in {one}"])  # never the one of the other folder
+        import_plugins([f"mine_c in {one}"], named=True)  # never the one of the other folder
 
 
 def test_a_module_of_that_name_from_elsewhere_is_refused(tools, tmp_path, monkeypatch):
     write(tmp_path / "elsewhere", "mine_i")
     monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
-    import_plugins(["mine_i"])
+    import_plugins(["mine_i"], named=True)
     with pytest.raises(PluginError, match=r"another module 'mine_i' is imported already: .*elsewhere/mine_i\.py$"):
-        import_plugins([f"mine_i in {write(tmp_path / 'here', 'mine_i')}"])
+        import_plugins([f"mine_i in {write(tmp_path / 'here', 'mine_i')}"], named=True)
 
 
 def test_the_folder_is_searched_first_while_the_file_runs_and_last_afterwards(tools, tmp_path):
@@ -144,7 +146,7 @@ def test_mistakes_name_the_plugin_the_file_and_the_line(tools, tmp_path):
     (tmp_path / "broken.py").write_text("x = 1\nimport no_such_library\n")
     missing = r"fails with ModuleNotFoundError: No module named 'no_such_library' \(broken\.py, line 2\)$"
     with pytest.raises(PluginError, match=rf"^the plugin 'broken in .*' {missing}"):
-        import_plugins([f"broken in {tmp_path}"])
+        import_plugins([f"broken in {tmp_path}"], named=True)
     with pytest.raises(UserError, match=rf"config\.py, line 1, {missing}"):
         run(tmp_path, "import broken")
     (tmp_path / "broken.py").write_text("x = 1\ny = (\n")
@@ -155,13 +157,15 @@ def test_mistakes_name_the_plugin_the_file_and_the_line(tools, tmp_path):
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """A function that installs packages which register names; each has an entry point, and `broken` fails."""
-    monkeypatch.syspath_prepend(str(tmp_path))
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
 
     def install(**packages):
         for package, names in packages.items():
             text = "".join(MINE.format(here=__name__, name=name, value=package) for name in names)
-            (tmp_path / f"{package}.py").write_text("raise RuntimeError('no luck')" if package == "broken" else text)
-            about = tmp_path / f"{package}-1.0.dist-info"
+            (folder / f"{package}.py").write_text("raise RuntimeError('no luck')" if package == "broken" else text)
+            about = folder / f"{package}-1.0.dist-info"
             about.mkdir()
             (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
             (about / "entry_points.txt").write_text(f"[{entry_points.GROUP}]\nof_{package} = {package}\n")
@@ -177,7 +181,7 @@ def test_an_installed_package_is_found_by_its_entry_point_when_a_name_is_missing
     assert "package_a" not in sys.modules  # no run pays for what it does not need
     assert tools.get("mine_e")() == "package_a"
     assert with_places((), {"mine_e"}) == ()
-    assert with_places(("package_a",), set()) == (f"package_a in {tmp_path}",)
+    assert with_places(("package_a",), set()) == (f"package_a in {tmp_path / 'site-packages'}",)
 
 
 def test_one_that_fails_is_named_and_stops_only_those_who_need_it(tools, install, capsys):
@@ -202,8 +206,9 @@ def test_a_name_of_two_packages_is_refused(tools, install):
 
 def test_an_entry_point_may_name_a_function(tools, install, tmp_path):
     install(package_e=[])
-    (tmp_path / "package_e.py").write_text(f"from {__name__} import TOOLS\ndef add():\n    TOOLS.register('x')(print)")
-    about = tmp_path / "package_e-1.0.dist-info" / "entry_points.txt"
+    folder = tmp_path / "site-packages"
+    (folder / "package_e.py").write_text(f"from {__name__} import TOOLS\ndef add():\n    TOOLS.register('x')(print)")
+    about = folder / "package_e-1.0.dist-info" / "entry_points.txt"
     about.write_text(about.read_text().replace("= package_e", "= package_e:add"))
     assert tools.get("x") is print
 

@@ -1,0 +1,207 @@
+"""The files that an import of a user's code runs, found and hashed before any of them runs.
+
+Two gates, as code that a run names passes both. `admit_all` follows the import statements of a file, also those inside
+of functions, without running anything. `importing_admitted` looks at each module that is imported meanwhile, so at
+those as well that no statement names: it compiles the very bytes that were admitted, not a compiled file beside them.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import os
+import runpy
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ModuleSpec,
+    PathFinder,
+    SourceFileLoader,
+)
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
+
+from arjax.core.errors import UserError
+from arjax.core.files import reading
+from arjax.core.installed import is_installed, is_of_arjax, is_of_python
+
+#: Called with the path and the contents of a file before it runs; raises an error about one that must not.
+Admit = Callable[[str, bytes], None]
+_SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
+
+
+class Module(NamedTuple):
+    """A module of a user.
+
+    Attributes:
+      name: its name, "" of a file that is run as a program.
+      file: its path.
+    """
+
+    name: str
+    file: str
+
+
+def find(name: str, folders: Sequence[str]) -> list[Module]:
+    """The modules that an import of a dotted name runs: its packages and itself, as far as there are files of them."""
+    found, parts = [], name.split(".")
+    for depth, part in enumerate(parts, start=1):
+        bases = [os.path.join(folder or os.curdir, part) for folder in folders]
+        file, base = next(((file, base) for base in bases if (file := _file_of(base))), ("", ""))
+        found += [Module(".".join(parts[:depth]), file)] if file else []
+        folders = [base] if file else [base for base in bases if os.path.isdir(base)]  # without a file: a namespace
+    return found
+
+
+def admit_all(modules: Sequence[Module], folder: str, admit: Admit) -> None:
+    """Admits these modules, and those of the user that they import; `folder` is the first that Python searches then."""
+    waiting, seen = list(modules), set()
+    while waiting:
+        module = waiting.pop(0)
+        if module in seen or not is_foreign(*module):
+            continue
+        seen.add(module)
+        contents = _read(module.file)
+        admit(module.file, contents)
+        for name in _imported(module, contents):
+            waiting += find(name, [folder, *sys.path])
+
+
+def import_admitted(name: str, folders: Sequence[str], admit: Admit) -> ModuleType:
+    """Imports a module; unless it is imported already, its files and those of the user that it imports are admitted.
+
+    Args:
+      name: its dotted name.
+      folders: those in which it is looked for.
+      admit: called for each file.
+    """
+    if name not in sys.modules:
+        admit_all(find(name, folders), folders[0], admit)
+    with importing_admitted(admit):
+        return importlib.import_module(name)
+
+
+def run_admitted(path: str, admit: Admit) -> None:
+    """Runs a file as a program; it and the files of the user that it imports are admitted first."""
+    admit_all([Module("", path)], os.path.dirname(path), admit)
+    with importing_admitted(admit):
+        runpy.run_path(path)
+
+
+def is_foreign(name: str, file: str) -> bool:
+    """Whether a module belongs neither to an installed package nor to Python nor to this package; so is a program."""
+    return not name or not (is_of_python(file) or is_of_arjax(file) or is_installed(name, file))
+
+
+@contextlib.contextmanager
+def importing_admitted(admit: Admit) -> Iterator[None]:
+    """Within, a module of the user that this thread imports is admitted first."""
+    gate = _Gate(admit)
+    sys.meta_path.insert(0, gate)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(gate)
+
+
+def find_admitted_in(folder: str, admit: Admit) -> None:
+    """Lets imports find the modules of a folder that are admitted, after all other modules."""
+    _LATER.folders[folder] = admit
+    if _LATER not in sys.meta_path:
+        sys.meta_path.append(_LATER)
+
+
+class _Gate:
+    """A finder of modules that asks all others, and admits the file that they find."""
+
+    def __init__(self, admit: Admit):
+        self._admit, self._thread = admit, threading.get_ident()
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if threading.get_ident() != self._thread:
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        spec = next((found for finder in others if (found := finder.find_spec(name, path, target))), None)
+        if spec is None or not spec.has_location or not spec.origin or not is_foreign(name, spec.origin):
+            return spec  # of an installed package, of Python; built in, or a folder without code
+        return _admitted(spec, self._admit)
+
+
+class _Later:
+    """A finder of modules in some folders, of those that are admitted."""
+
+    def __init__(self):
+        self.folders: dict[str, Admit] = {}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        for folder, admit in self.folders.items() if path is None else ():
+            spec = PathFinder.find_spec(name, [folder], target)
+            with contextlib.suppress(UserError):
+                if spec is not None and spec.has_location and spec.origin:
+                    return _admitted(spec, admit)
+        return None
+
+
+_LATER = _Later()
+
+
+def _admitted(spec: ModuleSpec, admit: Admit) -> ModuleSpec:
+    """The spec of a module of the user, after its file is admitted; source files run as they were then."""
+    contents = _read(spec.origin)
+    admit(spec.origin, contents)
+    if isinstance(spec.loader, SourceFileLoader):
+        spec.loader = _Loader(spec.name, spec.origin, contents)
+    return spec
+
+
+class _Loader(SourceFileLoader):
+    """Runs these contents of a source file."""
+
+    def __init__(self, name: str, file: str, contents: bytes):
+        super().__init__(name, file)
+        self._contents = contents
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self._contents, self.path)
+
+
+def _file_of(base: str) -> str:
+    """The file of a module at a path without an ending: of a package, or its own; "" where there is none."""
+    files = (f"{base}{os.sep}__init__{suffix}" for suffix in _SUFFIXES), (base + suffix for suffix in _SUFFIXES)
+    return next((file for kind in files for file in kind if os.path.isfile(file)), "")
+
+
+def _imported(module: Module, contents: bytes) -> list[str]:
+    """The names that the import statements of a source file may mean."""
+    if not module.file.endswith(tuple(SOURCE_SUFFIXES)):
+        return []
+    try:
+        with warnings.catch_warnings():  # about escape sequences and the like: Python warns when it runs the file
+            warnings.simplefilter("ignore")
+            tree = ast.parse(contents)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # then it does not run, either
+        return []
+    package = module.name.split(".")
+    package = package if Path(module.file).stem == "__init__" else package[:-1]
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join(filter(None, [*above, node.module or ""]))
+            names += [".".join(filter(None, (base, alias.name))) for alias in node.names if alias.name != "*"]
+            names += [base] if base else []
+    return names
+
+
+def _read(file: str) -> bytes:
+    with reading(file):
+        return Path(file).read_bytes()
