@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 
 from arjax.api.trained_model import Fitted, Settings
+from arjax.core.errors import UserError
+from arjax.core.json_objects import JsonObject, checked
+from arjax.core.spec import EventSpec
 from arjax.data import Dataset
-from arjax.data.vocabulary import Vocabulary
-from arjax.interop.model_file import load_model
+from arjax.data.vocabulary import UNITS, Vocabulary
+from arjax.interop.model_file import SavedModel, load_model
 from arjax.parallel.sharding import make_mesh
+from arjax.reporting.reports import is_report
 
 
 def load(path: str | os.PathLike) -> Fitted:
@@ -19,10 +23,40 @@ def load(path: str | os.PathLike) -> Fitted:
         as a network, that is not registered here.
     """
     saved = load_model(path)
-    about, model = saved.about, saved.model
-    data, words = about["data"], about["data"]["vocabulary"]
-    vocabulary = None if words is None else Vocabulary(**words | {"symbols": tuple(words["symbols"])})
+    try:
+        return _fitted(saved)
+    except UserError as error:
+        raise UserError(f"{str(path)!r} does not say of its model what arjax says: {error}") from error
+
+
+def _fitted(saved: SavedModel) -> Fitted:
+    """The model with the facts about it; raises `UserError` where one of these is missing or of another type."""
+    model, about = saved.model, JsonObject(saved.about, "about")
+    data, results = about.object("data"), about.take("results", dict, type(None))
+    words = data.take("vocabulary", dict, type(None))
+    vocabulary = None if words is None else _vocabulary(JsonObject(words, "about/data/vocabulary"), model.event)
+    for split, num in data.take("examples", dict).items():
+        checked(num, f"about/data/examples/{split}", int)
+    if results is not None and not is_report(results):
+        raise UserError("about/results is no report of a run")
+    about.take("commit", str)
     more = {"vocabulary": vocabulary, "scale": saved.scale, "shift": saved.shift}
-    dataset = Dataset(data["name"], model.event, model.context_spec, {}, **more)
-    settings = Settings(make_mesh(), num_orders=about["num_orders"], about=about)
-    return Fitted(model, saved.params, dataset, settings, about["results"])
+    dataset = Dataset(data.take("name", str), model.event, model.context_spec, {}, **more)
+    num_orders = about.count("num_orders", 1)
+    if num_orders > 1 and model.orders is None:
+        raise UserError(f"a model of one order is not scored under {num_orders}")
+    settings = Settings(make_mesh(), num_orders=num_orders, about=saved.about)
+    return Fitted(model, saved.params, dataset, settings, results)
+
+
+def _vocabulary(words: JsonObject, event: EventSpec) -> Vocabulary:
+    """The vocabulary of a text; raises `UserError` unless it is one of the tokens of the event."""
+    symbols, unit = tuple(words.items("symbols", str)), words.take("unit", str)
+    end, unknown = (words.take(name, int, type(None)) for name in ("end", "unknown"))
+    words.end()
+    own = [symbol for token, symbol in enumerate(symbols) if token not in (end, unknown)]
+    fine = unit in UNITS.values() and len(symbols) == event.num_levels and len(set(own)) == len(own)
+    fine &= all(token is None or 0 <= token < len(symbols) for token in (end, unknown))
+    if not fine or not own or (unit == "char" and any(len(symbol) != 1 for symbol in own)):
+        raise UserError(f"{words.place} is none of {event.num_levels} tokens")
+    return Vocabulary(symbols, unit, end, unknown)

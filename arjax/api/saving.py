@@ -73,7 +73,7 @@ def scores(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     nats = f"{results['nll_nats']:.4f} ± {results['nll_stderr']:.4f} nats per example ({results['kind']})"
     rows = [(f"{results['split']}, {results['num_examples']:,} examples", nats)]
     rows.append(("", f"{results['bits_per_dim']:.4f} bits per dimension"))
-    if results["validation_nll_nats"] is not None:
+    if results.get("validation_nll_nats") is not None:
         rows.append(("validation", f"{results['validation_nll_nats']:.4f} nats per example"))
     return [*rows, ("parameters of step", f"{results['best_step']:,} of {results['step']:,}, seed {results['seed']}")]
 

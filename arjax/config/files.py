@@ -57,12 +57,10 @@ def load_config_file(text: str) -> ConfigDict:
     The file may also be given by the name of one in `configs/`: `digits:smoke` is `configs/digits.py:smoke`.
 
     Raises:
-      UserError: the file is missing or no Python file, does not define `get_config`, or fails; names the file's line
-        that failed.
+      UserError: the file is missing or no Python file, lacks `get_config`, or fails; names the line that failed.
     """
     path, arg = split_config_string(text)
-    found = _find(path)
-    if not found.endswith(".py"):  # it would run as one: the record of a run by someone else, for example
+    if not (found := _find(path)).endswith(".py"):  # it would run: the record of a run by someone else, for example
         hint = ": open a run by its folder" if Path(found).name == FILE_NAME else ""
         raise UserError(f"the config file {path!r} is no Python file (*.py){hint}")
     return run_user_file(found, "get_config", ConfigDict, arg).lock()
@@ -276,7 +274,7 @@ def save_config(config: ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `config.json`, atomically; raises `UserError` where the disk refuses.
 
     Its plugins name all modules and files of others that register a component of the run, in the form in which any
-    other process finds them. The user trusts these from then on: they have run.
+    process finds them. The user trusts these from then on: they have run.
     """
     with_plugins = config.copy_and_resolve_references()
     with with_plugins.unlocked():
@@ -291,7 +289,6 @@ def remember_code(config: ConfigDict) -> None:
 
 
 def _places_of_code(config: ConfigDict) -> tuple[str, ...]:
-    """The plugins of a config, and those that register its components, in the form in which any process finds them."""
     names = {name for _, value in fields(config) for name in _names_in(value)}
     return with_places(config.plugins, names)
 

@@ -8,17 +8,18 @@ computed from training data are restored without the data.
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional
 from arjax.core.errors import UserError
+from arjax.core.json_objects import JsonObject
 from arjax.core.registry import Registry
-from arjax.core.spec import ContextSpec, EventSpec
-from arjax.factorization import Factorization, Orders, from_order
+from arjax.core.spec import EventSpec
+from arjax.factorization import Factorization, Orders
+from arjax.interop.reader import Reader
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.dequantisation import Dequantisation
 from arjax.models.kinds import MODEL_CLASSES
@@ -28,8 +29,6 @@ from arjax.networks.denoisers import (
     DENOISERS,
     BlockTransformer,
     Denoiser,
-    make_block_denoiser,
-    make_denoiser,
 )
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
 
@@ -47,12 +46,18 @@ def describe(model: Model, prefix: str = "model") -> tuple[dict[str, Any], Array
 
 
 def rebuild(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
-    """The inverse of `describe`.
+    """The inverse of `describe`. All `arrays` belong to the model.
 
     Raises:
-      UserError: a network or a conditional that nothing has registered here, or that has other options here.
+      UnknownNameError: a `UserError`: a network or a conditional that nothing has registered here.
+      UserError: an entry or an array that is missing, unknown, or of another type; options that are others here, or
+        parts that do not fit.
     """
-    return _Reader(arrays).model(description)
+    reader = Reader(arrays)
+    model = reader.model(JsonObject(description, "model"))
+    if unknown := arrays.keys() - reader.used:
+        raise UserError(f"the tensor {min(unknown)!r} belongs to no part of the model")
+    return model
 
 
 class _Writer:
@@ -143,94 +148,6 @@ class _Writer:
         if orders.pool is not None:
             self._arrays[f"{path}/pool"] = np.asarray(orders.pool, np.int32)
         return {"arrays": path, "first": self.factorization(orders.first, f"{path}/first")}
-
-
-class _Reader:
-    """Turns JSON and arrays into the parts of a model."""
-
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
-        self._arrays = arrays
-
-    def model(self, found: Mapping[str, Any]) -> Model:
-        if "kind" not in found:
-            return self.autoregressive(found)
-        return MODEL_CLASSES.get(found["kind"])(**{name: self.field(part) for name, part in found["fields"].items()})
-
-    def field(self, found: Mapping[str, Any]) -> Any:
-        """The inverse of that of the writer."""
-        ((kind, value),) = found.items()
-        if kind == "models":
-            return tuple(map(self.model, value))
-        read = {"model": self.model, "conditional": self.conditional, "event": _event, "value": _tuples}
-        read |= {"denoiser": self.denoiser, "dequantisation": _dequantisation, "factorization": self.factorization}
-        read |= {"block_denoiser": functools.partial(self.denoiser, make=make_block_denoiser)}
-        return read[kind](value)
-
-    def denoiser(self, found: Mapping[str, Any], make: Callable = make_denoiser) -> Any:
-        context = ContextSpec(**{name: _event(part) for name, part in found["context"].items()})
-        options = {key: _tuples(value) for key, value in found["network"].items()}
-        name = options.pop("name")
-        return make(name, _event(found["event"]), context, found["num_features"], found["dtype"], **options)
-
-    def autoregressive(self, found: Mapping[str, Any]) -> AutoregressiveModel:
-        context = ContextSpec(**{name: _event(part) for name, part in found["context"].items()})
-        options = dict(found["network"])
-        name = options.pop("name")
-        options = NETWORKS.resolve(name, options)
-        head = self.conditional(found["conditional"])
-        network = NETWORKS.get(name)(
-            event=_event(found["event"]),
-            context_spec=context,
-            num_features=head.num_params,
-            dtype=found["dtype"],
-            **options,
-        )
-        orders = None if found["orders"] is None else self.orders(found["orders"])
-        return AutoregressiveModel(network, head, self.factorization(found["factorization"]), orders)
-
-    def conditional(self, found: Mapping[str, Any]) -> Conditional:
-        options = {}
-        for key, value in found.items():
-            if isinstance(value, Mapping):
-                ((kind, inner),) = value.items()
-                read = {"model": self.model, "conditional": self.conditional, "conditionals": self.conditionals}
-                value = read[kind](inner)
-            options[key] = tuple(value) if isinstance(value, list) else value
-        name = options.pop("name")
-        family = CONDITIONALS.get(name)
-        if unknown := options.keys() - {field.name for field in dataclasses.fields(family)}:
-            raise UserError(f"the conditional {name!r} has no option {min(unknown)!r} in this version")
-        return family(**options)
-
-    def conditionals(self, found: list[Any]) -> tuple[Conditional, ...]:
-        return tuple(map(self.conditional, found))
-
-    def factorization(self, found: Mapping[str, Any]) -> Factorization:
-        path = found["arrays"]
-        order, sizes = self._arrays[f"{path}/order"], self._arrays[f"{path}/sizes"]
-        factorization = from_order(order.tolist(), sizes.tolist(), found["grid_shape"])
-        parents = self._arrays.get(f"{path}/parents")
-        if parents is None:
-            return factorization
-        return dataclasses.replace(factorization, parents=parents, connected=bool(parents.any()))
-
-    def orders(self, found: Mapping[str, Any]) -> Orders:
-        return Orders(self.factorization(found["first"]), self._arrays.get(f"{found['arrays']}/pool"))
-
-
-def _tuples(value: Any) -> Any:
-    """JSON has lists for tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _dequantisation(found: Mapping[str, Any]) -> Dequantisation:
-    return Dequantisation(_event(found["event"]), found["scaling"])
-
-
-def _event(found: Mapping[str, Any]) -> EventSpec:
-    shapes = {key: tuple(found[key]) for key in ("grid_shape", "value_shape")}
-    columns = tuple(map(_event, found.get("columns", ())))
-    return EventSpec(**shapes, kind=found["kind"], num_levels=found["num_levels"], columns=columns)
 
 
 def _name_of(registry: Any, component: type) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from safetensors.numpy import save_file
 
 from arjax.core.errors import UserError
 from arjax.core.files import replacing
+from arjax.core.json_objects import JsonObject, largest_sizes
 from arjax.core.paths import user_path
 from arjax.core.registry import UnknownNameError
 from arjax.core.values import parse_json
@@ -97,21 +99,78 @@ def load_model(path: str | os.PathLike) -> SavedModel:
             )
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
     content = _content(path, text, tensors)
-    if content["format"] != FORMAT:
+    if content.get("format") != FORMAT:
         raise UserError(
-            f"{str(path)!r} was written by arjax {content['version']}, whose files this version cannot read"
+            f"{str(path)!r} was written by arjax {content.get('version')}, whose files this version cannot read"
         )
     try:
-        model = rebuild(content["model"], tensors)
+        return _saved(JsonObject(content, "the metadata"), tensors)
     except UnknownNameError as error:
         raise UserError(f"the model in {str(path)!r} has an {error}; import its module first") from error
-    flat = {name.removeprefix("params/"): array for name, array in tensors.items() if name.startswith("params/")}
+    except UserError as error:
+        raise UserError(f"{str(path)!r} does not hold a model that this version can make: {error}") from error
+    except MemoryError as error:
+        raise UserError(f"{str(path)!r} describes a model that is too large for this machine: {error}") from error
+
+
+def _saved(content: JsonObject, tensors: Mapping[str, np.ndarray]) -> SavedModel:
+    """The model, its parameters and the facts about it; raises `UserError` where these do not go together.
+
+    Shapes are compared before anything of their size is allocated.
+    """
+    description, about = content.take("model", dict), content.take("about", dict)
+    _check_sizes(description, tensors)
+    groups: dict[str, dict[str, np.ndarray]] = {"params": {}, "rest": {}, "model": {}}
+    for name, array in tensors.items():
+        group = "rest" if name in ("shift", "scale") else "params" if name.startswith("params/") else "model"
+        groups[group][name.removeprefix("params/")] = array
+    model = rebuild(description, groups["model"])
+    params = groups["params"]
     shapes = traverse_util.flatten_dict(model.param_shapes, sep="/", keep_empty_nodes=True)
-    flat |= {name: leaf for name, leaf in shapes.items() if leaf is traverse_util.empty_node}  # no tensor tells of them
-    params = traverse_util.unflatten_dict(flat, sep="/")
+    for name, leaf in shapes.items():
+        if leaf is traverse_util.empty_node:  # no tensor tells of them
+            params[name] = leaf
+        elif name in params and params[name].dtype != leaf.dtype:
+            kind = params[name].dtype
+            raise UserError(f"the tensor {'params/' + name!r} must have the type {leaf.dtype}, not {kind}")
+    params = traverse_util.unflatten_dict(params, sep="/")
     check_params(model.param_shapes, params)
     params = jax.tree.map(jax.numpy.asarray, params)
-    return SavedModel(model, params, tensors.get("shift"), tensors.get("scale"), content["about"])
+    shift, scale = (groups["rest"].get(name) for name in ("shift", "scale"))
+    _check_units(model, shift, scale)
+    return SavedModel(model, params, shift, scale, about)
+
+
+def _check_sizes(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Raises `UserError` for numbers that are too large for these tensors: making a network counts its units.
+
+    A size of a network is that of an axis of a tensor, and layers are at most as many as the tensors, or as the rows of
+    one of them. Other numbers, such as windows, are compared with the elements of all.
+    """
+    axis = max([len(tensors), _SMALL, *(size for array in tensors.values() for size in array.shape)])
+    elements = max(_LARGE, sum(array.size for array in tensors.values()))
+    for name, size in largest_sizes(description):
+        limit = axis if _OF_AXES.search(name) and name not in _OF_NO_AXIS else elements
+        if size > limit and not name.endswith("seed"):
+            raise UserError(f"{name!r} is {size}, which is too large for the tensors in the file")
+
+
+#: Options of networks that are sizes of parameters; numbers up to `_SMALL` and `_LARGE` are harmless in any case.
+_OF_AXES = re.compile(r"num_|kernel|size|width|channels|filters|layers")
+_OF_NO_AXIS = ("num_steps", "num_masks", "num_levels", "chunk_size")
+_SMALL, _LARGE = 2**10, 2**26
+
+
+def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | None) -> None:
+    """Raises `UserError` unless both are there for the event of the model, or neither."""
+    if shift is None and scale is None:
+        return
+    for name, array in (("shift", shift), ("scale", scale)):
+        if array is None or array.dtype != np.float32 or array.shape != model.event.shape or model.event.is_discrete:
+            wanted = f"float32{list(model.event.shape)}"
+            raise UserError(f"shift and scale are two tensors {wanted} of real data, and {name!r} is none")
+        if not np.isfinite(array).all() or (name == "scale" and (array <= 0).any()):
+            raise UserError(f"the tensor {name!r} must hold finite numbers, and scale positive ones")
 
 
 def _content(path: Path, text: str, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -88,6 +88,12 @@ class BaseModel:
 
         return Batch(zeros(self.event), {name: zeros(part) for name, part in self.context_spec.parts})
 
+    def check_parts(self) -> None:
+        """Raises `UserError` unless the parts, put together by hand or out of a file, are those of such a model.
+
+        Models check at once what costs nothing; this is the rest.
+        """
+
     def checked_batch(self, x: Any, context: Any = None, mask: Any = None) -> Batch:
         """Examples of the user with their contexts as a batch; raises `UserError` where they do not fit the model."""
         x = as_values(self.event, x)

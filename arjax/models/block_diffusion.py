@@ -28,7 +28,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.models.block_draws import draw_blocks
-from arjax.models.chains import STATIC, Chain, Params, StepTerms
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features
 from arjax.models.checks import as_mask, check_key
 from arjax.models.discrete_processes import lowest
 from arjax.models.kinds import MODEL_CLASSES
@@ -72,6 +72,13 @@ class BlockDiffusion(Chain):
         blocks = getattr(self.factorization, "blocks", None)
         if isinstance(blocks, np.ndarray | jax.Array) and self.num_steps > blocks.shape[1]:  # else JAX puts it together
             raise UserError(f"blocks of {blocks.shape[1]} sites have as many steps at most: lower num_steps")
+
+    def check_parts(self) -> None:
+        """The conditional and the blocks are those of the event, the features those that the conditional reads."""
+        self.conditional.check_fits(self.event)
+        check_features(self.denoiser, self.conditional.num_params)
+        if self.factorization.grid_shape != self.event.grid_shape:
+            raise UserError(f"blocks of {self.factorization.grid_shape} are not of the grid {self.event.grid_shape}")
 
     @property
     def event(self) -> EventSpec:

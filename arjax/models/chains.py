@@ -261,3 +261,9 @@ class Chain(BaseModel):
 def step_keys(keys_B: jax.Array, t: jax.Array) -> jax.Array:
     """The keys of a step of B examples, fold_in(keys[b], t)."""
     return jax.vmap(jax.random.fold_in, (0, None))(keys_B, t)
+
+
+def check_features(denoiser: Any, num_features: int) -> None:
+    """Raises `UserError` unless a denoiser computes as many features of a site as its chain reads."""
+    if denoiser.num_features != num_features:
+        raise UserError(f"a denoiser with {denoiser.num_features} features of each site cannot have {num_features}")

@@ -34,7 +34,7 @@ from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
-from arjax.models.chains import STATIC, Chain, Params, StepTerms
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features
 from arjax.models.discrete_draws import draw_discrete
 from arjax.models.discrete_processes import PROCESSES, lowest, masked_counts, replaced, reverse_table
 from arjax.models.kinds import MODEL_CLASSES
@@ -86,6 +86,11 @@ class DiscreteChain(Chain):
             raise UserError(f"rounds have equal sizes, and no schedule {self.schedule!r}: leave it at linear")
         if self.process == "rounds" and self.num_steps > self.event.num_sites:
             raise UserError(f"{self.event.num_sites} sites are revealed in as many rounds at most: lower num_steps")
+
+    def check_parts(self) -> None:
+        """The conditional is one of the event, and reads the features of the denoiser."""
+        self.conditional.check_fits(self.event)
+        check_features(self.denoiser, self.conditional.num_params)
 
     @property
     def event(self) -> EventSpec:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
-from arjax.models.chains import STATIC, Chain, Params, StepTerms
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features
 from arjax.models.gaussian_bins import expected_level, log_bin_mass
 from arjax.models.gaussian_draws import draw_gaussian
 from arjax.models.kinds import MODEL_CLASSES
@@ -79,6 +79,12 @@ class GaussianChain(Chain):
         if self.prediction == "levels" and not self.event.is_discrete:
             raise UserError("the prediction 'levels' is a distribution over levels, and real data have none")
         check_eta(self.eta)
+
+    def check_parts(self) -> None:
+        """The denoiser is one of the event with noise, and predicts as many numbers."""
+        check_features(self.denoiser, num_predicted(self.event, self.prediction))
+        if self.denoiser.event != noisy_values(self.event):
+            raise UserError(f"a denoiser of {self.denoiser.event.in_words} is none of a chain of {self.event.in_words}")
 
     def init(self, key: jax.Array) -> Params:
         """As `Chain.init`; a learned schedule is "noise"."""
@@ -169,3 +175,13 @@ class GaussianChain(Chain):
         self.refuse(options)
         check_eta(self.eta if eta is None else eta)
         return draw_gaussian, float(self.eta if eta is None else eta)
+
+
+def noisy_values(event: EventSpec) -> EventSpec:
+    """Examples with noise: real values of the same shape."""
+    return EventSpec(event.grid_shape, event.value_shape, "real")
+
+
+def num_predicted(event: EventSpec, prediction: str) -> int:
+    """Features of each site: a number for each scalar, or one for each of its levels."""
+    return event.value_size * (event.num_levels if prediction == "levels" else 1)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch, Score
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import BaseModel, Model, Params, key_needed
@@ -104,6 +106,22 @@ class LatentModel(BaseModel):
     def latent_event(self) -> EventSpec:
         """Shape and kind of z."""
         return self.prior.event
+
+    def check_parts(self) -> None:
+        """Raises `UserError` unless the parts follow on one another, and z can be drawn from the posterior."""
+        if not is_integer(self.score_samples) or self.score_samples < 1:
+            raise UserError(f"score_samples of the kind 'latent' must be at least 1, not {self.score_samples!r}")
+        z, x, context = self.prior.event, self.likelihood.event, self.prior.context_spec
+        wanted = {"likelihood": with_part(context, LATENT, latent_context(z)), "posterior": with_part(context, DATA, x)}
+        for name, check in (("likelihood", _check_reads), ("posterior", _check_posterior)):
+            try:
+                check(getattr(self, name))
+            except UserError as error:
+                raise UserError(f"the {name} of the kind 'latent': {error}") from error
+            if getattr(self, name).context_spec != wanted[name]:
+                raise UserError(f"the {name} of the kind 'latent' has another context than {wanted[name]!r}")
+        if self.posterior.event != z:
+            raise UserError(f"the posterior of the kind 'latent' must be one of {z.in_words}, as the prior is")
 
     def init(self, key: jax.Array) -> Params:
         """Parameters of the three parts by their names."""
@@ -221,3 +239,34 @@ class LatentModel(BaseModel):
 
 def _repeated(leaf: jax.Array, num: int) -> jax.Array:  # [B, ...] -> [num * B, ...]
     return jnp.broadcast_to(leaf, (num, *leaf.shape)).reshape(-1, *leaf.shape[1:])
+
+
+def latent_context(z: EventSpec) -> EventSpec:
+    """The latents as a part of a context: a vector, or a grid of values."""
+    return z if len(z.grid_shape) > 1 else EventSpec((), z.grid_shape + z.value_shape, z.kind, z.num_levels)
+
+
+def with_part(context: ContextSpec, name: str, part: EventSpec) -> ContextSpec:
+    """A context with one more part."""
+    return ContextSpec(**dict(context.parts) | {name: part})
+
+
+def _check_reads(part: Any) -> None:
+    """Raises `UserError` for one network that does not read its context: x, or z, would have no influence on it."""
+    if isinstance(part, AutoregressiveModel) and not part.network.READS_CONTEXT:
+        raise UserError("its network reads no context: take independent, or another that reads one")
+
+
+def _check_posterior(posterior: Any) -> None:
+    """Raises `UserError` unless z can be drawn from q(z | x) at once, with gradients or with a probability."""
+    if not isinstance(posterior, AutoregressiveModel):
+        raise UserError("it is one network and one conditional, of the kind autoregressive")
+    _check_reads(posterior)
+    if posterior.network.dependencies(posterior.factorization).any():
+        raise UserError(
+            "its sites are independent given x: take the network independent, or another that reads no site"
+        )
+    if posterior.conditional.joint or posterior.conditional.init(jax.random.key(0)) is not None:
+        raise UserError("its conditional must draw each site by itself, such as gaussian or bernoulli")
+    if posterior.event.kind == "real" and not posterior.conditional.REPARAMETERISED:
+        raise UserError("its conditional must pass gradients through its draws, as gaussian does")

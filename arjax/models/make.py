@@ -57,13 +57,45 @@ def make_model(
     several = make_orders(orders, event.grid_shape, partition, values) if orders else None
     if several is not None and not several.has(factorization):
         factorization = several.first  # samples and queries need an order that is trained
-    family = NETWORKS.get(network)
-    family.check_context(context, options)
+    check_choice(network, event, context, factorization, several, options)
+    head = make_conditional(conditional, event, factorization.block_size)
+    return put_together(network, event, context, dtype, head, factorization, several, options)
+
+
+def check_choice(
+    network: str,
+    event: EventSpec,
+    context: ContextSpec,
+    factorization: Factorization,
+    several: Orders | None,
+    options: dict[str, Any],
+) -> None:
+    """Raises `UserError` when the network, with all its options, does not support the event, the context, the order or
+    several of them.
+    """
+    NETWORKS.get(network).check_context(context, options)
     check_network(network, event, factorization, options)
     if several is not None:
         _check_orders(network, event, factorization, several, options)
-    head = make_conditional(conditional, event, factorization.block_size)
-    _check_head(head, factorization)
+
+
+def put_together(
+    network: str,
+    event: EventSpec,
+    context: ContextSpec,
+    dtype: str,
+    head: Conditional,
+    factorization: Factorization,
+    several: Orders | None,
+    options: dict[str, Any],
+) -> AutoregressiveModel:
+    """The model of parts that are checked by `check_choice`; raises `UserError` where the conditional does not fit."""
+    if factorization.parents is not None and scores_blocks(head, factorization):
+        raise UserError(
+            "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
+            "another without an edge"
+        )
+    family = NETWORKS.get(network)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization, several)
 
@@ -105,15 +137,6 @@ def check_network(network: str, event: EventSpec, factorization: Factorization, 
             raise
         able = [name for name in NETWORKS.names() if _supports(name, event, factorization)]
         raise UserError(f"{refusal} (networks that can: {', '.join(able)})") from refusal
-
-
-def _check_head(head: Conditional, factorization: Factorization) -> None:
-    """Raises `UserError` when a graph would not hold within a step."""
-    if factorization.parents is not None and scores_blocks(head, factorization):
-        raise UserError(
-            "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
-            "another without an edge"
-        )
 
 
 def _check_graph(network: str, factorization: Factorization) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from arjax.conditionals import make_conditional
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.discrete_chain import DiscreteChain
-from arjax.models.gaussian_chain import GaussianChain
+from arjax.models.gaussian_chain import GaussianChain, noisy_values, num_predicted
 from arjax.models.kinds import Assembly, Choice, Small, make_kind, model_kind
 from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
 
@@ -61,9 +61,7 @@ def _gaussian_chain(
     """Denoising diffusion: Gaussian noise in many steps, and learned conditionals back. A bound."""
     assembly.only()
     event = assembly.event
-    noisy = EventSpec(event.grid_shape, event.value_shape, "real")
-    num_features = event.value_size * (event.num_levels if prediction == "levels" else 1)
-    denoiser = _denoiser(assembly, noisy, num_features)
+    denoiser = _denoiser(assembly, noisy_values(event), num_predicted(event, prediction))
     numbers = train_steps, score_steps, sample_steps, eta
     return GaussianChain(event, denoiser, num_steps, schedule, prediction, *numbers)
 

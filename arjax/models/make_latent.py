@@ -2,37 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import jax
-
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.kinds import Assembly, Choice, Small, model_kind
-from arjax.models.latent import DATA, LATENT, LatentModel
-
-
-def check_reads(part: Any) -> None:
-    """Raises `UserError` for one network that does not read its context: x, or z, would have no influence on it."""
-    if isinstance(part, AutoregressiveModel) and not part.network.READS_CONTEXT:
-        raise UserError("its network reads no context: take independent, or another that reads one")
-
-
-def check_posterior(posterior: Any) -> None:
-    """Raises `UserError` unless z can be drawn from q(z | x) at once, with gradients or with a probability."""
-    if not isinstance(posterior, AutoregressiveModel):
-        raise UserError("it is one network and one conditional, of the kind autoregressive")
-    check_reads(posterior)
-    if posterior.network.dependencies(posterior.factorization).any():
-        raise UserError(
-            "its sites are independent given x: take the network independent, or another that reads no site"
-        )
-    if posterior.conditional.joint or posterior.conditional.init(jax.random.key(0)) is not None:
-        raise UserError("its conditional must draw each site by itself, such as gaussian or bernoulli")
-    if posterior.event.kind == "real" and not posterior.conditional.REPARAMETERISED:
-        raise UserError("its conditional must pass gradients through its draws, as gaussian does")
+from arjax.models.latent import DATA, LATENT, LatentModel, latent_context, with_part
 
 
 def _small(latents: tuple[int, ...], values: str) -> Choice:
@@ -62,8 +35,6 @@ def make_latent(
     `latents`: shape of z. `values`: real, binary, levels or tokens; the latter two have `num_levels`.
     `score_samples`: k of the scores, validation among them; as many as `iwae` has.
     """
-    if score_samples < 1:
-        raise UserError(f"score_samples of the kind 'latent' must be at least 1, not {score_samples}")
     assembly.only("prior", "likelihood", "posterior")
     z = EventSpec(latents, (), values, num_levels or None)
     clash = {LATENT, DATA} & {name for name, _ in assembly.context.parts}
@@ -71,18 +42,9 @@ def make_latent(
         raise UserError(
             f"a latent model adds parts to the context that are called z and x, and {min(clash)!r} is there"
         )
-    of_z = z if len(latents) > 1 else EventSpec((), latents, values, num_levels or None)
     prior = assembly.part("prior", z)
-    likelihood = assembly.part("likelihood", context=_with(assembly.context, LATENT, of_z))
-    posterior = assembly.part("posterior", z, _with(assembly.context, DATA, assembly.event))
-    for name, part, check in (("likelihood", likelihood, check_reads), ("posterior", posterior, check_posterior)):
-        try:
-            check(part)
-        except UserError as error:
-            raise UserError(f"the {name} of the kind 'latent': {error}") from error
-    return LatentModel(prior, likelihood, posterior, score_samples)
-
-
-def _with(context: ContextSpec, name: str, part: EventSpec) -> ContextSpec:
-    parts: Mapping[str, EventSpec] = dict(context.parts) | {name: part}
-    return ContextSpec(**parts)
+    likelihood = assembly.part("likelihood", context=with_part(assembly.context, LATENT, latent_context(z)))
+    posterior = assembly.part("posterior", z, with_part(assembly.context, DATA, assembly.event))
+    model = LatentModel(prior, likelihood, posterior, score_samples)
+    model.check_parts()
+    return model

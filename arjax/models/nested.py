@@ -104,11 +104,20 @@ class Nested(JointConditional):
                 f"features of the conditional 'nested' must be a whole number, at least 1, not {features!r}"
             )
         NETWORKS.check_options(network, options)
-        grid, value = (event.value_shape, ()) if block_size == 1 else ((block_size,), event.value_shape)
-        entries = EventSpec(grid, value, event.kind, event.num_levels)
+        entries = _entries(event, block_size)
         context = ContextSpec("vector", block_size * features)
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional} | options
         return cls(make_model(entries, network, context=context, **choice), event.value_shape, block_size)
+
+    def check_fits(self, event, block_size=1):
+        """The inner model is one of the entries of a value, or of a block."""
+        own = self.value_shape, self.block_size, self.model.event
+        if own != (event.value_shape, block_size, _entries(event, block_size)):
+            raise UserError(f"the conditional 'nested' of {self.model.event.in_words} is none of {event.in_words}")
+        context = self.model.context_spec
+        size = sum(part.value_size for _, part in context.parts)
+        if size % block_size or not size or context != ContextSpec("vector", size) or self.model.orders is not None:
+            raise UserError("the model of the conditional 'nested' has one vector as its context, and one order")
 
     @property
     def num_params(self) -> int:
@@ -209,3 +218,9 @@ class Nested(JointConditional):
         drawn = self.sample(jax.random.key(0), features).reshape(-1, *self.value_shape)
         _, entropy = self.model.conditionals(self.params, drawn, context=self._context(features))
         return entropy.reshape(*features.shape[:-1], -1).sum(-1)
+
+
+def _entries(event: EventSpec, block_size: int) -> EventSpec:
+    """The entries of a value, or of a block of several sites, as the sites of an event."""
+    grid, value = (event.value_shape, ()) if block_size == 1 else ((block_size,), event.value_shape)
+    return EventSpec(grid, value, event.kind, event.num_levels)

@@ -27,12 +27,14 @@ def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
       UserError: there is one that cannot be read.
     """
     report = read_json_object(Path(workdir) / FILE_NAME)
-    return {"kind": EXACT} | report if report is not None and _is_whole(report) else None
+    return {"kind": EXACT} | report if report is not None and is_report(report) else None
 
 
-def _is_whole(report: Mapping[str, Any]) -> bool:
+def is_report(report: Mapping[str, Any]) -> bool:
+    """Whether an object of JSON has all fields of a report."""
     texts = all(isinstance(report.get(name), str) for name in _TEXTS)
-    return texts and all(is_number(report.get(name)) for name in _NUMBERS)
+    optional = isinstance(report.get("kind", ""), str) and is_number(report.get("validation_nll_nats") or 0.0)
+    return texts and optional and all(is_number(report.get(name)) for name in _NUMBERS)
 
 
 def is_number(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -174,7 +175,8 @@ def check_files(model: Model, params: Any) -> None:
     Raises:
       LawBroken: it makes another.
     """
-    again = rebuild(*describe(model))
+    description, arrays = describe(model)
+    again = rebuild(json.loads(json.dumps(description)), arrays)
     batch = _batch(model, random_x(model.event, NUM))
     same, other = (np.asarray(_score(each, params, batch, jax.random.key(5)).log_prob) for each in (model, again))
     require(np.allclose(same, other, rtol=1e-5), "a model out of a file has other scores")

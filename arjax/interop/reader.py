@@ -1,0 +1,207 @@
+"""A model out of JSON and arrays that others have written: every entry is checked before it is used."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from arjax.conditionals import CONDITIONALS, Conditional
+from arjax.core.errors import UserError
+from arjax.core.json_objects import JsonObject, checked
+from arjax.core.spec import ContextSpec, EventSpec, check_spec
+from arjax.factorization import Factorization, Orders, from_order
+from arjax.factorization.factorization import check_permutation
+from arjax.models import AutoregressiveModel, Model
+from arjax.models.base import BaseModel
+from arjax.models.dequantisation import Dequantisation
+from arjax.models.kinds import MODEL_CLASSES
+from arjax.models.make import check_choice, check_dtype, put_together
+from arjax.networks import NETWORKS
+from arjax.networks.denoisers import BlockTransformer, Denoiser, make_block_denoiser, make_denoiser
+
+
+class Reader:
+    """Turns JSON and arrays into the parts of a model. Whoever wrote the file may have written anything: every entry is
+    checked, and parts are put together only where the parts of a new model would be.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        self._arrays = arrays
+        self.used: set[str] = set()  # names of the arrays that were read
+
+    def model(self, found: JsonObject) -> Model:
+        if "kind" not in found:
+            return self.autoregressive(found)
+        family, parts = MODEL_CLASSES.get(found.take("kind", str)), found.object("fields")
+        found.end()
+        model = family(**self.fields(family, parts, self.field))
+        model.check_parts()
+        return model
+
+    def fields(self, family: type, parts: JsonObject, read: Callable[[JsonObject], Any]) -> dict[str, Any]:
+        """The fields of a dataclass, each of the type that it declares; those that are left out have a default."""
+        values = {}
+        for field in dataclasses.fields(family):
+            place, optional = f"{parts.place}/{field.name}", field.default is not dataclasses.MISSING
+            if field.name not in parts and optional:
+                continue
+            value = parts.take(field.name)
+            value = read(JsonObject(value, place)) if isinstance(value, dict) else _tuples(value)
+            _check_declared(value, str(field.type), place)
+            values[field.name] = float(value) if field.type == "float" else value
+        parts.end()
+        return values
+
+    def field(self, found: JsonObject) -> Any:
+        """The inverse of that of the writer."""
+        readers = {"model": self.model, "conditional": self.conditional, "event": _event, "denoiser": self.denoiser}
+        readers |= {"dequantisation": _dequantisation, "factorization": self.factorization}
+        readers |= {"block_denoiser": functools.partial(self.denoiser, make=make_block_denoiser)}
+        for kind, read in readers.items():
+            if kind in found:
+                value = read(found.object(kind))
+                break
+        else:
+            models = "models" in found
+            value = tuple(map(self.model, found.objects("models"))) if models else _tuples(found.take("value"))
+        found.end()
+        return value
+
+    def denoiser(self, found: JsonObject, make: Callable = make_denoiser) -> Any:
+        event, context, num_features = _event(found.object("event")), _context(found), found.count("num_features", 1)
+        dtype, options = found.take("dtype", str), found.object("network")
+        check_dtype(dtype)
+        found.end()
+        name = options.take("name", str)
+        return make(name, event, context, num_features, dtype, **{key: _tuples(value) for key, value in options.rest()})
+
+    def autoregressive(self, found: JsonObject) -> AutoregressiveModel:
+        event, context, dtype = _event(found.object("event")), _context(found), found.take("dtype", str)
+        check_spec(event, EventSpec)
+        check_dtype(dtype)
+        options = found.object("network")
+        name = options.take("name", str)
+        resolved = NETWORKS.resolve(name, dict(options.rest()))
+        factorization = self.factorization(found.object("factorization"))
+        if factorization.grid_shape != event.grid_shape:
+            raise UserError(f"an order of the grid {factorization.grid_shape} is not one of {event.grid_shape}")
+        several = found.take("orders", dict, type(None))
+        several = None if several is None else self.orders(JsonObject(several, f"{found.place}/orders"))
+        check_choice(name, event, context, factorization, several, resolved)
+        head = self.conditional(found.object("conditional"))
+        head.check_fits(event, factorization.block_size)
+        found.end()
+        return put_together(name, event, context, dtype, head, factorization, several, resolved)
+
+    def conditional(self, found: JsonObject) -> Conditional:
+        family = CONDITIONALS.get(found.take("name", str))
+        return family(**self.fields(family, found, self.part_of_conditional))
+
+    def part_of_conditional(self, found: JsonObject) -> Any:
+        if "conditionals" in found:
+            value = tuple(map(self.conditional, found.objects("conditionals")))
+        elif "model" in found:
+            value = self.model(found.object("model"))
+        else:
+            value = self.conditional(found.object("conditional"))
+        found.end()
+        return value
+
+    def factorization(self, found: JsonObject) -> Factorization:
+        path, grid_shape = found.take("arrays", str), tuple(found.items("grid_shape", int))
+        found.end()
+        order, sizes = self.array(f"{path}/order", "int32", 1), self.array(f"{path}/sizes", "int32", 1)
+        factorization = from_order(order, sizes, grid_shape)
+        if f"{path}/parents" not in self._arrays:
+            return factorization
+        parents = self.array(f"{path}/parents", "bool", 2)
+        step_D = np.asarray(factorization.step)
+        if parents.shape != (len(order),) * 2 or (parents & ~(step_D[None, :] < step_D[:, None])).any():
+            raise UserError(f"the tensor {path + '/parents'!r} is no graph of edges from earlier steps")
+        return dataclasses.replace(factorization, parents=parents, connected=bool(parents.any()))
+
+    def orders(self, found: JsonObject) -> Orders:
+        path, first = found.take("arrays", str), self.factorization(found.object("first"))
+        found.end()
+        if f"{path}/pool" not in self._arrays:
+            return Orders(first)
+        pool = self.array(f"{path}/pool", "int32", 2)
+        if not len(pool):
+            raise UserError(f"the tensor {path + '/pool'!r} has no orders")
+        for order in pool:
+            check_permutation(order, first.num_sites)
+        return Orders(first, pool)
+
+    def array(self, name: str, dtype: str, ndim: int) -> np.ndarray:
+        """The array of that name; raises `UserError` where it is missing, of another type or another rank."""
+        if name not in self._arrays:
+            raise UserError(f"there is no tensor {name!r}")
+        array = self._arrays[name]
+        if array.dtype != dtype or array.ndim != ndim:
+            raise UserError(f"the tensor {name!r} must have the type {dtype} and {ndim} axes, not {array.dtype}")
+        self.used.add(name)
+        return array
+
+
+#: The parts that a field may declare; a field of another type takes plain values.
+_PARTS = {
+    "Conditional": Conditional,
+    "AutoregressiveModel": AutoregressiveModel,
+    "Model": BaseModel,
+    "EventSpec": EventSpec,
+    "Denoiser": Denoiser,
+    "BlockTransformer": BlockTransformer,
+    "Factorization": Factorization,
+    "Dequantisation": Dequantisation,
+}
+_PLAIN = {"bool": bool, "int": int, "float": float, "str": str}
+
+
+def _check_declared(value: Any, declared: str, place: str) -> None:
+    """Raises `UserError` unless a value has the type that its field declares, such as `tuple[int, ...]`."""
+    kinds = declared.removesuffix(" | None")
+    if value is None and (kinds != declared or kinds == "Any"):
+        return
+    element = re.fullmatch(r"tuple\[(\w+), \.\.\.\]", kinds)
+    if element and element[1] in _PARTS | _PLAIN:
+        for i, each in enumerate(value if isinstance(value, tuple) else [value]):
+            _check_declared(each, element[1], f"{place}/{i}")
+        fine = isinstance(value, tuple)
+    elif kinds in _PLAIN:
+        checked(value, place, _PLAIN[kinds])
+        return
+    elif kinds in _PARTS:
+        fine = isinstance(value, _PARTS[kinds])
+    else:  # filled in when the model computes; or plain values that another package declares in its own way
+        fine = kinds not in ("Any", "jax.Array") and not isinstance(value, tuple(_PARTS.values()))
+    if not fine:
+        raise UserError(f"{place} must be of the type {declared}")
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists for tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _dequantisation(found: JsonObject) -> Dequantisation:
+    made = Dequantisation(_event(found.object("event")), found.take("scaling", str))
+    found.end()
+    return made
+
+
+def _context(found: JsonObject) -> ContextSpec:
+    parts = found.object("context")
+    return ContextSpec(**{name: _event(JsonObject(part, f"{parts.place}/{name}")) for name, part in parts.rest()})
+
+
+def _event(found: JsonObject) -> EventSpec:
+    shapes = {key: tuple(found.items(key, int)) for key in ("grid_shape", "value_shape")}
+    columns = tuple(map(_event, found.objects("columns"))) if "columns" in found else ()
+    event = EventSpec(**shapes, kind=found.take("kind", str), num_levels=found.count("num_levels"), columns=columns)
+    found.end()
+    return event
