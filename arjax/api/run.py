@@ -19,7 +19,8 @@ from arjax.core.paths import user_path
 from arjax.core.trust import trusting
 from arjax.data import Dataset
 from arjax.models import Model
-from arjax.reporting.reports import read_report
+from arjax.reporting.reports import FILE_NAME as REPORT
+from arjax.reporting.reports import finished_report, read_report
 from arjax.reporting.writers import read_metrics
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
 
@@ -116,8 +117,8 @@ class Run(TrainedModel):
 
     @property
     def results(self) -> dict[str, Any] | None:
-        """The contents of `results.json`; None before the run is finished."""
-        return read_report(self.workdir)
+        """The contents of `results.json`; None before the run is finished, `UserError` where the file is damaged."""
+        return finished_report(self.workdir)
 
     @property
     def history(self) -> dict[str, Curve]:
@@ -126,11 +127,16 @@ class Run(TrainedModel):
 
     @property
     def status(self) -> str:
-        """`training` (in some process of this machine), `finished`, or `stopped` before its end."""
+        """`training` (in some process of this machine), `finished`, or `stopped` before its end; `damaged` where there
+        is a `results.json` that is no report.
+        """
         if is_trained_in(self.workdir):
             return "training"
-        return "finished" if self.results is not None else "stopped"
+        if read_report(self.workdir) is not None:
+            return "finished"
+        return "damaged" if (self.workdir / REPORT).exists() else "stopped"
 
     def __repr__(self) -> str:
         network, data = self.config.network.name or self.config.model.kind, self.config.dataset.name
-        return f"Run({str(self.workdir)!r}: {network} on {data}; {self.status}{scores_in_words(self.results)})"
+        scores = scores_in_words(read_report(self.workdir))
+        return f"Run({str(self.workdir)!r}: {network} on {data}; {self.status}{scores})"

@@ -14,10 +14,15 @@ import jax
 import numpy as np
 
 from arjax.core import version
-from arjax.core.files import write_text
+from arjax.core.errors import UserError
+from arjax.core.files import reading, write_text
+from arjax.core.paths import user_path
 from arjax.data import Dataset
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model
+
+#: The beginning of the line of a card that loads its model.
+_LOADED = "arjax.load("
 
 
 def save(
@@ -28,7 +33,7 @@ def save(
     results: Mapping[str, Any] | None,
     about: Mapping[str, Any],
 ) -> Path:
-    """Writes a model to `path`, and a model card of the same name with the ending `.md`.
+    """Writes a model to `path`, and a model card beside it: of the same name, with the ending `.md`.
 
     Args:
       path: of the safetensors file.
@@ -39,16 +44,36 @@ def save(
       about: further facts: the number of orders, the config or the options; the data, where there are no examples.
 
     Raises:
-      UserError: the disk refuses, or a part of the model is not registered.
+      UserError: the disk refuses, a part of the model is not registered, or the card would take the place of the model
+        or of another page.
     """
+    path = user_path(path)
+    card = _card_of(path)
     examples = {split: len(source) for split, source in dataset.splits.items()}
     vocabulary = None if dataset.vocabulary is None else dataclasses.asdict(dataset.vocabulary)
     data = {"name": dataset.name, "examples": examples, "vocabulary": vocabulary}
     about = {"data": data, "results": None if results is None else dict(results), **about, "commit": commit()}
     params = jax.tree.map(np.asarray, params)
     path = save_model(path, SavedModel(model, params, dataset.shift, dataset.scale, about))
-    write_text(path.with_suffix(".md"), model_card(path.name, repr(model), about))
+    write_text(card, model_card(path.name, repr(model), about))
     return path
+
+
+def _card_of(path: Path) -> Path:
+    """The path of the model card beside a file: `model.md` for `model.safetensors`, `model.v1.md` for `model.v1`.
+
+    Raises:
+      UserError: the file is named like a card, or another page than a card is there.
+    """
+    if path.suffix.lower() == ".md" or not path.name:
+        raise UserError(f"a model cannot be saved as {str(path)!r}: name a file such as 'model.safetensors'")
+    card = path.with_suffix(".md") if path.suffix == ".safetensors" else path.with_name(f"{path.name}.md")
+    if card.is_file():
+        with reading(card):
+            text = card.read_text(encoding="utf-8", errors="replace")
+        if _LOADED not in text:
+            raise UserError(f"{card} is there and no model card: choose another name for the model")
+    return card
 
 
 def model_card(name: str, model: str, about: Mapping[str, Any]) -> str:
@@ -60,7 +85,7 @@ def model_card(name: str, model: str, about: Mapping[str, Any]) -> str:
     if results is not None:
         rows += scores(results)
     table = "\n".join(["| | |", "|--|--|", *(f"| {key} | {value} |" for key, value in rows)])
-    card = f"# {Path(name).stem}\n\n{table}\n\n```python\nimport arjax\n\nmodel = arjax.load({name!r})\n"
+    card = f"# {Path(name).stem}\n\n{table}\n\n```python\nimport arjax\n\nmodel = {_LOADED}{name!r})\n"
     card += "samples = model.sample(16)\nnats = -model.log_prob(samples)\n```\n"
     for title in ("config", "options"):
         if title in about:

@@ -12,9 +12,13 @@ def user_path(text: str | os.PathLike) -> Path:
     """The path that a user wrote, with `~` and `~name` replaced by home folders. It need not exist.
 
     Raises:
-      UserError: no file can have this path: a NUL character, a user without a home folder behind `~`, a name that is
-        too long, a parent folder without permission.
+      UserError: no file can have this path: an empty text, or none at all, a NUL character, a user without a home
+        folder behind `~`, a name that is too long, a parent folder without permission.
     """
+    if not isinstance(text, str | os.PathLike) or not isinstance(os.fspath(text), str):
+        raise UserError(f"a path is a text, such as 'runs/digits', not {text!r}")
+    if text == "":  # which is the current folder to the system
+        raise UserError("the path is empty: name a file or a folder, the current one is '.'")
     path = Path(text)
     try:
         path = path.expanduser()

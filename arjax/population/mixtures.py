@@ -15,7 +15,7 @@ from arjax.models.base import Params
 from arjax.models.mixture import MixtureModel, mixture_params
 from arjax.population.ensemble import WEIGHTS
 from arjax.population.nats import nats_of_run
-from arjax.reporting.reports import read_report
+from arjax.reporting.reports import finished_report
 
 
 def mixture_of_runs(
@@ -49,7 +49,7 @@ def mixture_of_runs(
 
 def _validation_nats(workdir: Path) -> np.ndarray:
     """The nats of each validation example of a finished run, [N]."""
-    results = read_report(workdir)
+    results = finished_report(workdir)
     if results is None:
         raise UserError(f"{workdir} is no finished run: it has no results.json")
     nats = nats_of_run(workdir, results)

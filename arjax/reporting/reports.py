@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from arjax.core.errors import UserError
 from arjax.core.files import read_json_object
 
 FILE_NAME = "results.json"
@@ -28,6 +29,18 @@ def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
     """
     report = read_json_object(Path(workdir) / FILE_NAME)
     return {"kind": EXACT} | report if report is not None and is_report(report) else None
+
+
+def finished_report(workdir: str | os.PathLike) -> dict[str, Any] | None:
+    """The report of a run, or None when there is none.
+
+    Raises:
+      UserError: there is one that cannot be read, or that is damaged.
+    """
+    report, path = read_report(workdir), Path(workdir) / FILE_NAME
+    if report is None and path.exists():
+        raise UserError(f"{path} is damaged: the command that trained the run computes it again")
+    return report
 
 
 def is_report(report: Mapping[str, Any]) -> bool:

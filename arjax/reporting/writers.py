@@ -6,11 +6,12 @@ import ast
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arjax.core.files import reading, write_text, writing
+from arjax.core.registry import say_once
 from arjax.core.values import parse_expression, parse_json
 from arjax.reporting.tensorboard import TensorBoard
 from arjax.reporting.weights_and_biases import WeightsAndBiases
@@ -96,22 +97,40 @@ def _calls(text: str) -> list[str]:
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """The lines of `workdir/metrics.jsonl` in the order written; empty when there is no file."""
+    """The lines of `workdir/metrics.jsonl` in the order written; empty when there is no file.
+
+    Damaged lines are left out, with a warning that names them.
+    """
     path = Path(workdir) / FILE_NAME
-    return list(_whole_lines(path)) if path.exists() else []
+    return _whole_lines(path) if path.exists() else []
 
 
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The metrics in a file, without broken lines: a kill in mid-write leaves half of one, a power cut garbage."""
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The metrics in a file, without broken lines; a warning about these.
+
+    A kill in mid-write leaves half of the last line, which a run that goes on writes again: that is no damage.
+    """
     with reading(path):
         text = path.read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines():
-        try:
-            values = parse_json(line)
-        except ValueError:
-            continue
-        if isinstance(values, dict) and isinstance(values.get("step"), int) and all(map(_is_metric, values.values())):
-            yield values
+    lines, found, damaged = text.split("\n"), [], []
+    for number, line in enumerate(lines[:-1], start=1):
+        (damaged if (values := _metrics(line)) is None else found).append(number if values is None else values)
+    if (values := _metrics(lines[-1])) is not None:  # whole, but for its end
+        found.append(values)
+    if damaged:
+        numbers = ", ".join(map(str, damaged[:3])) + (", ..." if len(damaged) > 3 else "")
+        say_once(f"{path} is damaged: {len(damaged)} of its {len(lines) - 1} lines are left out (line {numbers})")
+    return found
+
+
+def _metrics(line: str) -> dict[str, Any] | None:
+    """The metrics in a line; None where it is broken."""
+    try:
+        values = parse_json(line)
+    except ValueError:
+        return None
+    whole = isinstance(values, dict) and isinstance(values.get("step"), int) and all(map(_is_metric, values.values()))
+    return values if whole else None
 
 
 def _is_metric(value: Any) -> bool:

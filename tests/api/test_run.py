@@ -17,6 +17,7 @@ from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.core.folders import only_run_in
+from arjax.population.mixtures import mixture_of_runs
 from arjax.reporting.writers import MetricWriter, read_metrics
 
 
@@ -108,6 +109,52 @@ def test_what_a_run_knows(run):
     text = repr(opened)
     assert all(word in text for word in ("made on table", "finished", "test ", "nats (exact)", str(run.workdir)))
     assert "train 48, validation 6, test 6" in repr(opened.dataset)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b.replace(b":", b";", 1), lambda b: b""])
+def test_damaged_results_are_named(run, tmp_path, damage):
+    """They are no results, and the run has not been stopped before its end."""
+    workdir = shutil.copytree(run.workdir, tmp_path / "run")
+    path = workdir / "results.json"
+    path.write_bytes(damage(path.read_bytes()))
+    opened = arjax.open_run(workdir)
+    assert opened.status == "damaged" and "; damaged)" in repr(opened)
+    with pytest.raises(UserError, match=rf"{path} is damaged: the command that trained the run computes it again"):
+        _ = opened.results
+    with pytest.raises(UserError, match=rf"{path} is damaged"):
+        mixture_of_runs([workdir])
+    path.unlink()
+    assert opened.status == "stopped" and opened.results is None
+
+
+def test_damaged_metrics_are_named_and_half_of_the_last_line_is_not(run, tmp_path, capsys):
+    """A run that is writing, or was killed, leaves half a line; it goes on with a whole one."""
+    workdir = shutil.copytree(run.workdir, tmp_path / "run")
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[0][:9]]))
+    opened = arjax.open_run(workdir)
+    assert opened.history.keys() == run.history.keys() and capsys.readouterr().err == ""
+    path.write_text("\n".join([lines[0].replace("{", "["), *lines[1:], "garbage", lines[0]]) + "\n")
+    assert opened.history and opened.history
+    damaged = f"{path} is damaged: 2 of its {len(lines) + 2} lines are left out (line 1, {len(lines) + 1})"
+    assert capsys.readouterr().err == f"arjax: {damaged}\n"
+
+
+def test_no_folder_is_not_the_current_one(config, model, fitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arrays = {"train": np.zeros((8, 5), int), "steps": 1, "quiet": True}
+    calls = (
+        lambda: arjax.fit(config, ""),
+        lambda: arjax.open_run(""),
+        lambda: arjax.fit_arrays(model, **arrays, workdir=""),
+        lambda: arjax.load(""),
+        lambda: fitted.save(""),
+    )
+    for call in calls:
+        with pytest.raises(UserError, match="the path is empty: name a file or a folder, the current one is"):
+            call()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_loss_that_was_not_finite_is_nan_in_the_history():

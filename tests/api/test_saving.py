@@ -87,6 +87,21 @@ def test_a_model_elsewhere_is_the_model(fitted, tmp_path, monkeypatch):
         loaded.evaluate()
 
 
+def test_a_card_takes_the_place_of_nothing_else(fitted, tmp_path):
+    """Of no other model, of no other page, and not of the model that was just written."""
+    for name in ("m.md", "m.MD", "/"):
+        with pytest.raises(UserError, match=r"cannot be saved as .*name a file such as 'model\.safetensors'"):
+            fitted.save(tmp_path / name)
+    (tmp_path / "notes.md").write_text("my notes")
+    with pytest.raises(UserError, match=r"notes\.md is there and no model card: choose another name"):
+        fitted.save(tmp_path / "notes.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
+    for name in ("m.v1", "m.v2", "m", "m.v1"):
+        assert arjax.load(fitted.save(tmp_path / name)).results == fitted.results
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"notes.md", "m.v1", "m.v1.md", "m.v2", "m.v2.md", "m", "m.md"}
+
+
 def test_a_run_takes_its_units_along(run, tmp_path):
     loaded = arjax.load(run.save(tmp_path / "table.safetensors"))
     x = run.dataset.splits["test"].arrays.x

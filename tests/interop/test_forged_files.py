@@ -1,0 +1,162 @@
+"""Model files with a right checksum and anything in them: one sentence, and nothing is allocated."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tracemalloc
+
+import jax
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import arjax
+from arjax.api.saving import save
+from arjax.core.errors import UserError
+from arjax.data import Dataset
+from arjax.data.vocabulary import Vocabulary
+from arjax.interop.model_file import KEY, _checksum, load_model
+from arjax.models import Choice, make_any_model
+
+TEXT = arjax.EventSpec((4,), kind="tokens", num_levels=3)
+CHOICES = {
+    "network": (TEXT, Choice(options={"orders": "rasters"}, network="made", network_options={"hidden_sizes": (5,)})),
+    "nested": (
+        TEXT,
+        Choice(options={"partition": "blocks(size=2)", "conditional": "nested(network='nade')"}, network="constant"),
+    ),
+    "table": (arjax.EventSpec((2,), kind="real"), Choice(options={"conditional": "beta"}, network="independent")),
+    "chain": (TEXT, Choice("discrete_chain", {"num_steps": 2}, "deep_nade", {"hidden_sizes": (3,)})),
+    "flow": (arjax.EventSpec((2,)), Choice("flow", {"num_blocks": 1}, "made", {"hidden_sizes": (3,)})),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Of each model the object in its metadata, and its tensors."""
+    found = {}
+    for name, (event, choice) in CHOICES.items():
+        context = arjax.ContextSpec("label", 2) if name == "network" else arjax.ContextSpec()
+        model = make_any_model(event, choice, context=context)
+        more = {"vocabulary": Vocabulary(("a", "b", "<end>"), "char", 2)} if name == "network" else {}
+        if name == "table":
+            more = {"shift": np.zeros(2, np.float32), "scale": np.ones(2, np.float32)}
+        params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), model.param_shapes)
+        dataset = Dataset("some", event, context, {}, **more)
+        path = tmp_path_factory.mktemp("files") / f"{name}.safetensors"
+        save(path, model, params, dataset, None, {"num_orders": 1})
+        with safe_open(path, framework="numpy") as file:
+            content = json.loads(file.metadata()[KEY])
+            del content["checksum"]
+            found[name] = content, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  it is no dict
+    return found
+
+
+@pytest.fixture
+def forge(tmp_path):
+    """A function that writes a file and reads it again."""
+
+    def load(content, tensors):
+        text = json.dumps(content | {"checksum": _checksum(content, tensors)})
+        save_file({key: np.ascontiguousarray(array) for key, array in tensors.items()}, tmp_path / "f", {KEY: text})
+        return arjax.load(tmp_path / "f")
+
+    return load
+
+
+def places(value, at=()):
+    """Where there is something in a value of JSON."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield (*at, key)
+        yield from places(part, (*at, key))
+
+
+def at(content, place):
+    for key in place:
+        content = content[key]
+    return content
+
+
+WRONG = (None, "zzz", {"zzz": 1}, True, 10**30, [10**9])
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("nested", "table", "flow"))) for name in CHOICES]
+)
+def test_every_entry_is_checked(name, files, forge):
+    """Missing, unknown or of another type: a sentence. Numbers of an option may be others, and so may some facts."""
+    content, tensors = files[name]
+    for place in places(content):
+        value = at(content, place)
+        for wrong in ("delete", *WRONG):
+            changed = copy.deepcopy(content)
+            parent = at(changed, place[:-1])
+            if wrong == "delete":
+                del parent[place[-1]]
+            elif (wrong, type(wrong)) != (value, type(value)):
+                parent[place[-1]] = wrong
+            try:
+                forge(changed, tensors)
+            except UserError as error:
+                assert "\n" not in str(error) and len(str(error)) < 700
+            else:
+                fine = wrong == "delete" or changed == content or place[0] in ("about", "version")
+                fine |= wrong is None and value == {"value": None}
+                assert fine or isinstance(value, bool | int | float), (place, wrong)
+
+
+def test_tensors_are_those_that_arjax_writes(files, forge):
+    for name in ("network", "table", "flow"):
+        content, tensors = files[name]
+        assert forge(content, tensors).model.num_params, name
+        for key, array in tensors.items():
+            others = [array.astype(kind) for kind in ("float16", "float64", "int8", "int64")]
+            others += [array.ravel()[:-1], array[None]]
+            others += [-array - 1, array + 1] if array.dtype == np.int32 else []
+            others += [] if key.endswith("/pool") else [None]  # without a pool the orders are all that there are
+            for other in others:
+                changed = {k: v for k, v in tensors.items() if k != key} | ({} if other is None else {key: other})
+                with pytest.raises(UserError):
+                    forge(content, changed)
+        with pytest.raises(UserError, match=r"'extra' belongs to no part|lack|hold"):
+            forge(content, tensors | {"extra": np.zeros(2, np.float32)})
+
+
+def test_types_and_sizes_of_a_network_are_compared_before_anything_is_made(files, forge):
+    content, tensors = files["network"]
+    for entry, value, sentence in (
+        ("dtype", "int8", "dtype must be one of float32, bfloat16"),
+        ("dtype", "float64", "dtype must be one of float32, bfloat16"),
+        ("network", {"hidden_sizes": [10**9]}, "'hidden_sizes' is 1000000000, which is too large for the tensors"),
+        ("network", {"hidden_sizes": [1000]}, "has the shape|lack|hold"),
+        ("network", {"hidden_sizes": [5] * 2000}, "'hidden_sizes' is 2000, which is too large"),
+        ("network", {"num_masks": 10**9}, "'num_masks' is 1000000000, which is too large"),
+        ("event", {"grid_shape": [10**8]}, "too large|lists 4 sites"),
+    ):
+        changed = copy.deepcopy(content)
+        changed["model"][entry] = changed["model"][entry] | value if isinstance(value, dict) else value
+        tracemalloc.start()
+        with pytest.raises(UserError, match=sentence):
+            forge(changed, tensors)
+        assert tracemalloc.get_traced_memory()[1] < 2**24, entry
+        tracemalloc.stop()
+
+
+def test_a_seed_may_be_any_number(files, forge):
+    content, tensors = copy.deepcopy(files["network"])
+    content["model"]["network"]["mask_seed"] = 2**31
+    assert forge(content, tensors).model.network.mask_seed == 2**31
+
+
+def test_no_facts_about_a_model_are_read_without_a_report(files, tmp_path):
+    """`load_model` gives the model of a file whatever its facts are."""
+    content, tensors = files["network"]
+    content = content | {"about": {}}
+    text = json.dumps(content | {"checksum": _checksum(content, tensors)})
+    save_file(tensors, tmp_path / "f", {KEY: text})
+    assert load_model(tmp_path / "f").about == {}
+    with pytest.raises(UserError, match="about lacks 'data'"):
+        arjax.load(tmp_path / "f")
