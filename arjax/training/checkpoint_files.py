@@ -110,7 +110,16 @@ def plain_path(folder: Path) -> Iterator[Path]:
 
 
 def refusal(error: OSError | ValueError) -> str | None:
-    """The reason why the disk refused, such as "No space left on device"; None for an error that is not of a disk."""
+    """The reason why the disk refused, such as "No space left on device"; None for an error that is not of a disk.
+
+    Orbax measures its limits of minutes by the clock of the machine: where that is set forward meanwhile, they are over
+    at once. All times that arjax measures are those of a monotonic clock.
+    """
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return (
+            f"Orbax has waited too long ({error}), by the clock of this machine: the disk is slow, or the clock was set "
+            "forward meanwhile; the same command goes on from the checkpoint before"
+        )
     if isinstance(error, OSError):
         return error.strerror or str(error)
     text = str(error)

@@ -152,6 +152,26 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch, er
     assert_same_bits(store.restore(abstract(TREE))[1], plus(TREE, 1))
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (TimeoutError("Overall save timeout exceeded."), r"by the clock of this machine: .* the clock was set forward"),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), r"2: Connection timed out$"),  # of a network disk
+    ],
+)
+def test_a_clock_that_is_set_forward_is_said_and_loses_nothing(tmp_path, monkeypatch, error, sentence):
+    store = CheckpointStore(tmp_path)
+    store.save(1, TREE, {})
+
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr("arjax.training.checkpoint.ocp.save", fail)
+    with pytest.raises(UserError, match=sentence):
+        store.save(2, TREE, {})
+    assert store.steps() == [1]
+
+
 def test_errors_that_are_not_of_the_disk_stay_what_they_are(tmp_path, monkeypatch):
     def fail(*arguments):
         raise ValueError("the shapes do not fit")
