@@ -18,10 +18,10 @@ from arjax.api.curves import as_history
 from arjax.api.fitting import silence, stopped
 from arjax.api.run import ARRAYS_FILE
 from arjax.api.trained_model import Fitted, Settings
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json
 from arjax.core.folders import only_run_in, writable_folder
-from arjax.core.integers import is_integer
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.factorization import order_name
@@ -40,6 +40,10 @@ from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, 
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 
 
+@checked_arguments(
+    **dict.fromkeys(("steps", "batch_size", "eval_every", "num_orders"), 1),
+    **dict.fromkeys(("patience", "seed", "warmup_steps"), 0),
+)
 def fit_arrays(
     model: AutoregressiveModel,
     *,
@@ -107,9 +111,8 @@ def fit_arrays(
     options |= {"optimizer": optimizer, "schedule": schedule, "warmup_steps": warmup_steps}
     options |= {"weight_decay": weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay}
     options |= {"eval_every": eval_every, "patience": patience, "objective": objective, "num_orders": num_orders}
-    for option, least in (("steps", 1), ("batch_size", 1), ("eval_every", 1), ("num_orders", 1), ("patience", 0)):
-        if not is_integer(options[option]) or options[option] < least:
-            raise UserError(f"{option} must be a whole number, at least {least}, not {options[option]!r}")
+    if not all(hasattr(model, name) for name in ("event", "init", "score")):
+        raise UserError(f"model must be a model, as from arjax.make_model, not {model!r}")
     if not 0 <= ema_decay < 1:
         raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
     dataset = _dataset(model, train, validation, test, name)

@@ -17,8 +17,10 @@ from arjax.api.showing import show_run
 from arjax.config.build import build
 from arjax.config.files import FILE_NAME, check_same_run, load_config_file, save_config, set_fields
 from arjax.config.validate import validate
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.folders import folder_to_write, only_run_in
+from arjax.core.paths import path_text
 from arjax.core.trust import trusting
 from arjax.samplers import make_sampler
 from arjax.training.loop import Outcome, train
@@ -26,6 +28,7 @@ from arjax.training.run_folder import RunFolder
 from arjax.training.same_data import FILE_NAME as DATA_FILE
 
 
+@checked_arguments()
 def fit(
     config: str | os.PathLike | ConfigDict,
     workdir: str | os.PathLike,
@@ -56,7 +59,7 @@ def fit(
     if isinstance(config, ConfigDict):
         config = config.copy_and_resolve_references().lock()
     else:
-        config = load_config_file(os.fspath(config))
+        config = load_config_file(path_text(config))
     with trusting(trust):
         set_fields(config, overrides or {})
         validate(config)

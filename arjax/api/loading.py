@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from arjax.api.trained_model import Fitted, Settings
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.json_objects import JsonObject, checked
 from arjax.core.spec import EventSpec
@@ -15,6 +16,7 @@ from arjax.parallel.sharding import make_mesh
 from arjax.reporting.reports import is_report
 
 
+@checked_arguments()
 def load(path: str | os.PathLike) -> Fitted:
     """The model in a file that `save` has written, with its parameters: no workdir, config or data are needed.
 

@@ -9,10 +9,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from arjax.api.curves import Curve, as_history
-from arjax.api.trained_model import Settings, TrainedModel, scores_in_words
+from arjax.api.trained_model import Settings, TrainedModel
 from arjax.config.build import build
 from arjax.config.files import check_same_run, load_config_file, load_workdir_config, remember_code
 from arjax.config.validate import validate, validate_run
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.folders import is_trained_in
 from arjax.core.paths import user_path
@@ -21,6 +22,7 @@ from arjax.data import Dataset
 from arjax.models import Model
 from arjax.reporting.reports import FILE_NAME as REPORT
 from arjax.reporting.reports import finished_report, read_report
+from arjax.reporting.scores import scores_in_words
 from arjax.reporting.writers import read_metrics
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
 
@@ -28,6 +30,7 @@ from arjax.training.setup import Setup, best_store, latest_store, restore_params
 ARRAYS_FILE = "arrays.json"
 
 
+@checked_arguments()
 def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trust: bool = False) -> Run:
     """The run in a folder, finished or still training.
 

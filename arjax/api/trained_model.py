@@ -18,9 +18,12 @@ from arjax.api.curves import Curve
 from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
+from arjax.core.arguments import LARGEST_SEED, checked_arguments
+from arjax.core.arrays import as_array
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.memory import within_memory
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource, array_source
 from arjax.evaluation.likelihood import Evaluator
@@ -29,6 +32,7 @@ from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_samp
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import Model
 from arjax.models.autoregressive import need_steps
+from arjax.reporting.scores import scores_in_words
 from arjax.samplers import Sampler
 
 
@@ -88,6 +92,7 @@ class TrainedModel:
         """
         return -self._evaluator.rows_of(self.params, self._source(x, context, mask))["nll"]
 
+    @checked_arguments(length=0, num=None, seed=None, temperature=None, top_k=None, top_p=None, min_p=None)
     def sample(
         self,
         num: int = 1,
@@ -130,10 +135,13 @@ class TrainedModel:
             raise UserError("a draw with a length begins with its `given` values: leave `observed` out")
         options = {"context": context, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         options |= {"sampler": sampler, "given": given} | ({} if length else {"observed": observed})
-        options, key = self._options(length, prompt, options), _as_key(seed)
-        draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, length=length, **options)
+        key, sites = _as_key(seed), length or self.model.event.num_sites
+        with within_memory(lambda: f"{num} examples of {sites} sites need more memory than there is: draw fewer"):
+            options = self._options(length, prompt, options)
+            draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, length=length, **options)
         return np.asarray(draw.x)
 
+    @checked_arguments(length=1, seed=None)
     def stream(self, length: int, *, seed: int = 0, prompt: str = "", **options: Any) -> Iterator[str]:
         """The text of `sample(length=length, ...)[0]` piece by piece, as it is drawn; of models of text.
 
@@ -143,8 +151,9 @@ class TrainedModel:
           UserError: as `sample`, or the data is no text.
         """
         vocabulary, key = text_of(self.dataset), _as_key(seed)
-        options = self._options(length, prompt, options)
-        found = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
+        with within_memory(lambda: f"{length} sites need more memory than there is: make the text shorter"):
+            options = self._options(length, prompt, options)
+            found = pieces_on_mesh(self.model, self.params, key, 1, self.settings.mesh, length, **options)
         return vocabulary.decode_pieces(np.asarray(x) for x, _ in found)
 
     def _options(self, length: int, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +168,9 @@ class TrainedModel:
 
         `options` are those of `arjax.evaluation.suggestions.suggest`: num, length, beams, context.
         """
-        return suggest(need_steps(self.model, "`suggest`"), self.params, self.dataset, prompt, **options)
+        model = need_steps(self.model, "`suggest`")
+        with within_memory(lambda: "so many continuations need more memory than there is: lower num and beams"):
+            return suggest(model, self.params, self.dataset, prompt, **options)
 
     def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
         """The distribution of each site of examples [N, *grid, *value] given the sites visited before it.
@@ -170,12 +181,13 @@ class TrainedModel:
         Raises:
           UserError: shapes or values do not fit, or the conditional has no such table.
         """
-        source = self._source(x, context)
+        source, key = self._source(x, context), _as_key(seed)
         batch = source.__getitems__(np.arange(len(source)))
         return site_conditionals(
-            need_steps(self.model, "`conditionals`"), self.params, batch, self.dataset.log_scale_D, jax.random.key(seed)
+            need_steps(self.model, "`conditionals`"), self.params, batch, self.dataset.log_scale_D, key
         )
 
+    @checked_arguments()
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """The scores of a split of `dataset`, as in `results.json`: nats, their standard error, bits per dimension, ...
 
@@ -187,14 +199,26 @@ class TrainedModel:
         return about | {"unit": self.model.event.unit} | scores
 
     def standardise(self, x: Any) -> np.ndarray:
-        """Examples in the units of the data as the model sees them; only real data that were standardised change."""
+        """Examples in the units of the data as the model sees them; only real data that were standardised change.
+
+        Raises:
+          UserError: no numbers, or another shape than that of examples.
+        """
+        x = self._examples(x)
         if self.dataset.scale is None or self.dataset.shift is None:
-            return np.asarray(x)
-        return ((np.asarray(x) - self.dataset.shift) / self.dataset.scale).astype(np.float32)
+            return x
+        return ((x - self.dataset.shift) / self.dataset.scale).astype(np.float32)
 
     def in_data_units(self, x: Any) -> np.ndarray:
-        """The inverse of `standardise`."""
-        return self.dataset.in_data_units(np.asarray(x))
+        """The inverse of `standardise`; raises as that does."""
+        return self.dataset.in_data_units(self._examples(x))
+
+    def _examples(self, x: Any) -> np.ndarray:
+        """One example or several, as an array."""
+        x, shape = np.asarray(as_array(x, "x")), self.model.event.shape
+        if x.shape[x.ndim - len(shape) :] != shape or x.ndim < len(shape):
+            raise UserError(f"x has shape {x.shape}, but an example has the shape {shape}")
+        return x
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes model and parameters to a safetensors file, and a model card beside it; `arjax.load` reads them.
@@ -205,14 +229,17 @@ class TrainedModel:
         about = {"num_orders": self.settings.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 
+    @checked_arguments(num=1)
     def plot_samples(self, num: int = 16, **options: Any) -> Any:
         """A figure of samples beside examples of the data; the options are those of `sample`."""
         return samples_picture(self.dataset, self.model, num, functools.partial(self.sample, **options), options)
 
+    @checked_arguments()
     def plot_history(self, name: str = "bits_per_dim") -> Any:
         """A figure of the loss over the steps, `train/NAME` and `validation/NAME` of `history`."""
         return history_picture(self.history, name)
 
+    @checked_arguments(max_examples=0)
     def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
         """A figure of the entropy of each step of the order, over a split (the last there is, by default)."""
         batch_size = self.settings.batch_size
@@ -226,7 +253,7 @@ class TrainedModel:
 
     def _source(self, x: Any, context: Any = None, mask: Any = None) -> ArraySource:
         """Examples of the user, checked."""
-        x, spec = np.asarray(x), self.model.context_spec
+        x, spec = np.asarray(as_array(x, "x")), self.model.context_spec
         arrays = {"x": x}
         if spec or context is not None:
             parts = dict(spec.parts)
@@ -268,13 +295,7 @@ class Fitted(TrainedModel):
 
 def _as_key(seed: Any) -> jax.Array:
     """The key of a seed; raises `UserError` where it is none."""
-    if not is_integer(seed) or seed < 0:
-        raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
+    if not is_integer(seed) or not 0 <= seed <= LARGEST_SEED:
+        limit = f"at most {LARGEST_SEED}" if is_integer(seed) and seed > 0 else "at least 0"
+        raise UserError(f"the seed must be a whole number, {limit}, not {seed!r}")
     return jax.random.key(seed)
-
-
-def scores_in_words(results: Mapping[str, Any] | None) -> str:
-    """`; test 86.54 ± 0.71 nats (exact)`, "" without results."""
-    if results is None:
-        return ""
-    return f"; {results['split']} {results['nll_nats']:.2f} ± {results['nll_stderr']:.2f} nats ({results['kind']})"

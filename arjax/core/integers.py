@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+#: Whole numbers are int32 on devices.
+LARGEST = 2**31 - 1
+
 
 def is_integer(value: Any) -> bool:
     """Whether a value is an integer of Python or numpy; truth values are not."""

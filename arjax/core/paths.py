@@ -15,8 +15,7 @@ def user_path(text: str | os.PathLike) -> Path:
       UserError: no file can have this path: an empty text, or none at all, a NUL character, a user without a home
         folder behind `~`, a name that is too long, a parent folder without permission.
     """
-    if not isinstance(text, str | os.PathLike) or not isinstance(os.fspath(text), str):
-        raise UserError(f"a path is a text, such as 'runs/digits', not {text!r}")
+    text = path_text(text)
     if text == "":  # which is the current folder to the system
         raise UserError("the path is empty: name a file or a folder, the current one is '.'")
     path = Path(text)
@@ -32,3 +31,10 @@ def user_path(text: str | os.PathLike) -> Path:
     except OSError as error:
         raise UserError(f"cannot use the path {str(text)!r}: {error.strerror}") from error
     return path
+
+
+def path_text(path: str | os.PathLike) -> str:
+    """The path as a text; raises `UserError` for anything else than a path."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise UserError(f"a path is a text, such as 'runs/digits', not {path!r}")
+    return os.fspath(path)

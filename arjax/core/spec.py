@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.integers import LARGEST, is_integer
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
 CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
@@ -35,8 +35,11 @@ class EventSpec:
     columns: tuple[EventSpec, ...] = ()
 
     def __post_init__(self):
-        if self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise UserError(f"unknown data kind {self.kind!r} (there are: {', '.join(KINDS)})")
+        for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
+            if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
+                raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
         if self.num_levels is None:
             usual = {"binary": 2, "real": 0, "columns": 0}
             if self.kind not in usual:
@@ -47,24 +50,25 @@ class EventSpec:
         expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0, "columns": self.num_levels == 0}.get(
             self.kind, self.num_levels >= (2 if self.grid_shape else 1)
         )
-        if not expected:
+        if not expected or self.num_levels > LARGEST:
             hint = ": leave num_levels out" if self.kind in ("binary", "real", "columns") else ""
             raise UserError(f"{self.kind} data cannot have {self.num_levels} levels{hint}")
-        for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
-            if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
-                raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
         if min(self.grid_shape + self.value_shape, default=1) < 1:
             raise UserError(f"grid {self.grid_shape} with values {self.value_shape} has no sites or an empty dimension")
+        if self.num_dims > LARGEST:
+            raise UserError(f"an example of {self.num_dims} numbers is too large: {LARGEST} are the most")
         self._check_columns()
 
     def _check_columns(self) -> None:
         """Raises `UserError` unless there is one column per site for data of this kind, and none for others."""
+        if not isinstance(self.columns, tuple):
+            raise UserError(f"columns must be a tuple with the EventSpec of each site, not {self.columns!r}")
         if self.kind != "columns":
             if self.columns:
                 raise UserError(f"{self.kind} data has one kind for all sites: leave columns out")
             return
         scalars = all(isinstance(each, EventSpec) and each.shape == () and not each.columns for each in self.columns)
-        if not scalars or not isinstance(self.columns, tuple) or self.shape != (len(self.columns),):
+        if not scalars or self.shape != (len(self.columns),):
             raise UserError(
                 f"data of kind columns, here of shape {self.shape}, has the shape (D,) and needs `columns`, a tuple "
                 "with the EventSpec of a scalar for each of its D sites, such as EventSpec((), (), 'tokens', 5)"
@@ -139,6 +143,8 @@ class ContextSpec:
 
     def __init__(self, kind: str = "none", size: int = 0, length: int = 0, **parts: EventSpec):
         """The short form, or named parts; raises `UserError` for parts that cannot be."""
+        if not isinstance(kind, str):
+            raise UserError(f"the kind of a context is a text, such as 'label', not {kind!r}")
         if parts and kind != "none":
             raise UserError(f"a context has a kind or named parts, not both: {kind!r}, {', '.join(parts)}")
         for name, part in parts.items():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from arjax.core.arrays import as_array, check_integers
 from arjax.core.errors import UserError
 
 END, UNKNOWN = "<end>", "\ufffd"
@@ -93,13 +94,19 @@ class Vocabulary:
         return np.where(found, tokens[places], -1 if self.unknown is None else self.unknown).astype(np.int32)
 
     def decode(self, tokens: np.ndarray) -> str:
-        """The text of tokens int[...], up to the first end. Bytes that are no UTF-8 become U+FFFD."""
-        tokens = np.asarray(tokens).ravel()
+        """The text of tokens int[...], up to the first end. Bytes that are no UTF-8 become U+FFFD.
+
+        Raises:
+          UserError: they are no tokens of this vocabulary.
+        """
+        tokens = np.asarray(as_array(tokens, "tokens")).ravel()
         if self.end is not None:
             tokens = tokens[: np.append(np.flatnonzero(tokens == self.end), len(tokens))[0]]
+        if tokens.size:
+            check_integers(tokens, len(self), "tokens")
         if self.unit == "byte":
             return tokens.astype(np.uint8).tobytes().decode("utf-8", "replace")
-        return "".join(self.symbols[token] for token in tokens)
+        return "".join(self.symbols[int(token)] for token in tokens)
 
     def decode_pieces(self, pieces: Iterable[np.ndarray]) -> Iterator[str]:
         """The text of tokens that come piece by piece, int[...] each, as they come; joined it is that of `decode`.

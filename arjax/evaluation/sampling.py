@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from arjax.core.arrays import as_array
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
@@ -102,6 +103,7 @@ def _on_mesh(
     if not is_one_context(model.context_spec, context):
         context = jax.tree.map(lambda array: array[rows], as_context(model.context_spec, context, num))
     if given is not None:
+        given = as_array(given, "given")
         each = jnp.ndim(given) == 1 + len(model.event.shape) and len(given) == num
         options = options | {"given": jnp.asarray(given)[rows] if each else given}
     split = jax.jit(lambda tree: tree, out_shardings=batch_sharding(mesh))

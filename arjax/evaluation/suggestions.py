@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
@@ -66,6 +67,7 @@ class Suggestions:
         return "\n".join(lines("next", self.next) + lines("continuations", self.continuations))
 
 
+@checked_arguments()
 def suggest(
     model: AutoregressiveModel,
     params: Any,

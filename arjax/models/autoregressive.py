@@ -141,6 +141,7 @@ class AutoregressiveModel(BaseModel):
             check_factorization(self.network, factorization)
         return self._apply(params, key, x, factorization, context, train=train)
 
+    @takes_params
     def features_given(
         self,
         params: Params,
@@ -161,8 +162,10 @@ class AutoregressiveModel(BaseModel):
         if not isinstance(self.network, OrderAgnosticNetwork):
             raise UserError("this network predicts from the sites of earlier steps, not from any set of observed sites")
         x = as_values(self.event, x)
-        context = as_context(self.context_spec, context, len(x))
-        return self._apply(params, key, x, as_mask(self.event, observed, len(x)), context, train=train, method="given")
+        context, observed = as_context(self.context_spec, context, len(x)), as_mask(self.event, observed, len(x))
+        if observed is None:
+            raise UserError("`observed` must be the sites that are given, bool[B, *grid], not None")
+        return self._apply(params, key, x, observed, context, train=train, method="given")
 
     def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
         check_params(self.param_shapes, params)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.memory import within_memory
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.checks import as_context, as_mask, as_values
@@ -110,7 +111,8 @@ class BaseModel:
 
         Example b has the key fold_in(key, b): fewer examples are the first of more.
         """
-        return self.draw(params, keys_of(key, num), **options).x
+        with within_memory(lambda: f"{num} examples need more memory than there is: draw fewer at once"):
+            return self.draw(params, keys_of(key, num), **options).x
 
     def open_sampler(self, sampler: Sampler, open_run: Callable[[str], Any]) -> Sampler:
         """The sampler with the other runs that it needs to draw from the model, see `Sampler.opened`."""

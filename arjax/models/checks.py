@@ -118,11 +118,15 @@ def check_end(event: EventSpec, end: Any) -> int | None:
 
 
 def takes_params(method: Callable) -> Callable:
-    """Decorates a method of models whose first argument is `params`: a call without them ends in a sentence."""
+    """Decorates a method of models whose first argument is `params`: a call without them ends in a sentence, and so
+    does one with something else than a truth value as `train`.
+    """
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         _check_mapping(args[0] if args else kwargs.get("params"))
+        if not isinstance(train := kwargs.get("train", False), bool | np.bool_):
+            raise UserError(f"train must be True or False, not {train!r}")
         return method(self, *args, **kwargs)
 
     return call

@@ -9,6 +9,7 @@ import numpy as np
 from arjax.conditionals import Conditional, make_conditional
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core import arrays
+from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.factorization import Factorization, Orders, make_factorization, make_orders
@@ -18,6 +19,7 @@ from arjax.networks import NETWORKS
 DTYPES = ("float32", "bfloat16")
 
 
+@checked_arguments()
 def make_model(
     event: EventSpec,
     network: str,

@@ -14,7 +14,7 @@ from arjax.conditionals import truncate
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.arrays import as_array, as_sites
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.integers import LARGEST, is_integer
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context
 from arjax.models.queries import evidence_first
@@ -23,8 +23,9 @@ from arjax.samplers import Draw, Sampler, example_keys, make_sampler
 
 def keys_of(key: jax.Array, num: int) -> jax.Array:
     """The keys of `num` examples drawn under one key; raises `UserError` unless these are a key and a number."""
-    if not is_integer(num) or num < 1:
-        raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
+    if not is_integer(num) or not 1 <= num <= LARGEST:
+        limit = f"at most {LARGEST}" if is_integer(num) and num > LARGEST else "at least 1"
+        raise UserError(f"the number of samples must be a whole number, {limit}, not {num!r}")
     check_key(key)
     return example_keys(key, num)
 

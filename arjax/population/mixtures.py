@@ -9,6 +9,7 @@ import numpy as np
 
 from arjax.api import open_run
 from arjax.core.errors import UserError
+from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean
 from arjax.core.trust import trusting
 from arjax.models.base import Params
@@ -32,17 +33,18 @@ def mixture_of_runs(
     Raises:
       UserError: an unknown name, a run that is not finished or has no validation split, or runs that do not fit.
     """
-    if weights not in WEIGHTS:
+    if not isinstance(weights, str) or weights not in WEIGHTS:
         raise UserError(f"the weights of a mixture cannot be {weights!r}{did_you_mean(weights, WEIGHTS)}")
-    if not workdirs:
-        raise UserError("a mixture needs at least one run")
+    if not isinstance(workdirs, Sequence) or isinstance(workdirs, str) or not workdirs:
+        raise UserError(f"a mixture needs a list of at least one run, not {workdirs!r}")
+    workdirs = [user_path(workdir) for workdir in workdirs]
     with trusting(trust):
-        nats_MN = [_validation_nats(Path(workdir)) for workdir in workdirs]
+        nats_MN = [_validation_nats(workdir) for workdir in workdirs]
     if len({len(nats_N) for nats_N in nats_MN}) > 1:
         raise UserError("the runs of a mixture have different validation examples")
     weights_M = WEIGHTS[weights](np.stack(nats_MN))
     used = [workdir for workdir, weight in zip(workdirs, weights_M, strict=True) if weight > 0]
-    runs = [open_run(str(workdir), trust=trust) for workdir in used]
+    runs = [open_run(workdir, trust=trust) for workdir in used]
     model = MixtureModel(tuple(run.model for run in runs))
     return model, mixture_params([run.params for run in runs], weights_M[weights_M > 0])
 

@@ -65,3 +65,10 @@ def _of_exposure(scores: Mapping[str, Any]) -> list[str]:
 
 def _with_stderr(value: float, stderr: float | None, unit: str) -> str:
     return f"{value:.4f} {unit}" if stderr is None else f"{value:.4f} ± {stderr:.4f} {unit}"
+
+
+def scores_in_words(results: Mapping[str, Any] | None) -> str:
+    """`; test 86.54 ± 0.71 nats (exact)`, "" without results."""
+    if results is None:
+        return ""
+    return f"; {results['split']} {results['nll_nats']:.2f} ± {results['nll_stderr']:.2f} nats ({results['kind']})"

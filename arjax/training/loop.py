@@ -14,13 +14,14 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.memory import within_memory
 from arjax.reporting.reports import read_report
 from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import make_writers
 from arjax.training.durations import is_due, next_pause
 from arjax.training.exposure import NAME, measure_exposure, open_judge, write_exposure
 from arjax.training.history import History
-from arjax.training.out_of_memory import within_memory
+from arjax.training.out_of_memory import needs_of
 from arjax.training.reporter import announce
 from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
 from arjax.training.run_folder import RunFolder
@@ -136,7 +137,7 @@ class Run:
             if self.history.members != self.trainee.identity:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
-            with within_memory(self.trainee.setup):
+            with within_memory(lambda: needs_of(self.trainee.setup)):
                 self._fit(stop)
 
     def stopped(self) -> str:

@@ -1,35 +1,23 @@
-"""The `UserError` of a run that is too large for the memory of its devices."""
+"""The sentence for a run that is too large for the memory of its devices."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 
-from arjax.core.errors import UserError
 from arjax.training.setup import Setup
 
-#: Words of XLA's errors for it. A full disk is an error of another type.
-MARKS = ("RESOURCE_EXHAUSTED", "out of memory")
 
-
-@contextlib.contextmanager
-def within_memory(setup: Setup) -> Iterator[None]:
-    """Raises `UserError` instead of an error of the devices' allocator; other errors pass."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if not any(mark.lower() in str(error).lower() for mark in MARKS):
-            raise
-        state = setup.abstract_state
-        params, whole = _bytes(state.params), _bytes(state)
-        raise UserError(
-            f"this run needs more memory than its devices have: its parameters take {params / 1e9:.2g} GB, with "
-            f"averages and the state of the optimizer {whole / 1e9:.2g} GB, and a train step more than that; make the "
-            "network or train.batch_size smaller"
-        ) from error
+def needs_of(setup: Setup) -> str:
+    """The memory that a run needs, and the way out."""
+    state = setup.abstract_state
+    params, whole = _bytes(state.params), _bytes(state)
+    return (
+        f"this run needs more memory than its devices have: its parameters take {params / 1e9:.2g} GB, with "
+        f"averages and the state of the optimizer {whole / 1e9:.2g} GB, and a train step more than that; make the "
+        "network or train.batch_size smaller"
+    )
 
 
 def _bytes(tree: Any) -> int:

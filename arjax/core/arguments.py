@@ -1,0 +1,106 @@
+"""Arguments of the functions that users call from Python, checked against the types that the functions declare."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import numbers
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.integers import LARGEST, is_integer
+
+#: A seed is no int32, unlike other whole numbers.
+LARGEST_SEED = 2**63 - 1
+
+
+def checked_arguments(**least: float | None) -> Callable[[Callable], Callable]:
+    """Decorates a function: a wrong argument is a sentence that names it, before anything else happens.
+
+    Checked are the arguments that are declared as `bool`, `int`, `float`, `str`, a path, a mapping, or a choice of
+    these. Numbers are finite, and whole ones fit the devices.
+
+    Args:
+      **least: the least values of numbers by the names of their arguments; None: this argument is checked elsewhere.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        signature = inspect.signature(function)
+        found = {name: _rule(parameter, least) for name, parameter in signature.parameters.items()}
+        rules = {name: rule for name, rule in found.items() if rule is not None}
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            for name, value in signature.bind(*args, **kwargs).arguments.items():
+                if name in rules:
+                    rules[name].check(value)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rule:
+    """The values that an argument may have: of one of some kinds, and numbers in a range."""
+
+    name: str
+    kinds: tuple[str, ...]
+    least: float
+    most: float
+
+    def check(self, value: Any) -> None:
+        kind = next((kind for kind in self.kinds if _CHECKS[kind](value)), None)
+        if kind is None or (kind in ("int", "float") and not self.least <= value <= self.most):
+            shown = " ".join(repr(value).split())
+            shown = shown if len(shown) < 60 else shown[:60] + "..."
+            words = " or ".join(_WORDS[kind] for kind in self.kinds)
+            if kind is not None and value > self.most:
+                words += f", at most {self.most}"
+            elif self.least > -math.inf:
+                words += f", at least {self.least:g}"
+            raise UserError(f"{self.name} must be {words}, not {shown}")
+
+
+def _rule(parameter: inspect.Parameter, least: Mapping[str, float | None]) -> _Rule | None:
+    """The rule of a parameter; None where its values are checked elsewhere."""
+    kinds, name = tuple(str(parameter.annotation).split(" | ")), parameter.name
+    several = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    if several or not all(kind in _CHECKS for kind in kinds) or least.get(name, 0) is None:
+        return None
+    most = math.inf if "int" not in kinds else LARGEST_SEED if name == "seed" else LARGEST
+    return _Rule(name, kinds, least.get(name, -math.inf), most)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number, also as an array without axes; truth values are none."""
+    if isinstance(value, numbers.Real):
+        return not isinstance(value, bool) and -math.inf < value < math.inf
+    return getattr(value, "shape", None) == () and value.dtype.kind in "fiu" and bool(np.isfinite(value))
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "bool": lambda value: isinstance(value, bool | np.bool_),
+    "int": is_integer,
+    "float": _is_number,
+    "str": lambda value: isinstance(value, str),
+    "os.PathLike": lambda value: isinstance(value, os.PathLike),
+    "Mapping[str, Any]": lambda value: isinstance(value, Mapping) and all(isinstance(key, str) for key in value),
+    "None": lambda value: value is None,
+}
+_WORDS = {
+    "bool": "True or False",
+    "int": "a whole number",
+    "float": "a finite number",
+    "str": "a text",
+    "os.PathLike": "a path",
+    "Mapping[str, Any]": "a dict of values by names",
+    "None": "None",
+}
