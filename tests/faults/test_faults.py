@@ -15,12 +15,13 @@ from model_faults import MODEL_FAULTS
 from network_faults import NETWORK_FAULTS
 from other_faults import OTHER_FAULTS
 from regime_faults import REGIME_FAULTS
+from safety_faults import SAFETY_FAULTS
 from sampler_faults import SAMPLER_FAULTS
 from training_faults import TRAINING_FAULTS
 from truth_faults import TRUTH_FAULTS
 
 FAULTS = MODEL_FAULTS + NETWORK_FAULTS + SAMPLER_FAULTS + OTHER_FAULTS + TRAINING_FAULTS
-FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS
+FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY_FAULTS
 LEAST = 40
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
 #: What the copy is made of.

@@ -1,0 +1,65 @@
+"""Faults of the gates for code and files of others."""
+
+from __future__ import annotations
+
+from fault import Fault, faults_of
+
+_trust = "core/test_trust.py::"
+_forged = "interop/test_forged_files.py::"
+_of_code = faults_of("core/user_code.py")
+
+SAFETY_FAULTS = (
+    Fault(
+        "an edited file is still trusted",
+        "core/trust.py",
+        "if not os.path.isfile(entries / digest):",
+        "if not os.path.isdir(entries):",
+        (_trust + "test_trust_is_of_a_file_as_it_is_with_the_files_that_it_imports",),
+    ),
+    Fault(
+        "modules in the current folder are installed",
+        "core/installed.py",
+        "if os.path.isabs(entry)} - {os.path.realpath(os.curdir)}",
+        "if os.path.isabs(entry)}",
+        (_trust + "test_an_installed_package_is_imported_and_no_other_folder_of_modules",),
+    ),
+    _of_code(
+        "files that a trusted one imports inside of a function are not asked about",
+        "for node in ast.walk(tree):",
+        "for node in tree.body:",
+        _trust + "test_trust_is_of_a_file_as_it_is_with_the_files_that_it_imports",
+    ),
+    _of_code(
+        "a compiled file beside a trusted one runs in its place",
+        "return self.source_to_code(self._contents, self.path)",
+        "return super().get_code(fullname)",
+        _trust + "test_a_compiled_file_beside_a_trusted_one_does_not_run",
+    ),
+    _of_code(
+        "a module of an untrusted file that no statement names is imported",
+        "if spec is None or not spec.has_location or",
+        "if True or not spec.has_location or",
+        _trust + "test_a_file_that_no_statement_names_is_refused_when_it_is_imported",
+    ),
+    Fault(
+        "a graph in a file may have edges from later steps",
+        "interop/reader.py",
+        "or (parents & ~(step_D[None, :] < step_D[:, None])).any()",
+        "or False",
+        (_forged + "test_tensors_are_those_that_arjax_writes",),
+    ),
+    Fault(
+        "tensors of any type are parameters",
+        "interop/model_file.py",
+        "elif name in params and params[name].dtype != leaf.dtype:",
+        "elif False:",
+        (_forged + "test_tensors_are_those_that_arjax_writes",),
+    ),
+    Fault(
+        "sizes in a file are not compared with its tensors",
+        "interop/model_file.py",
+        "    _check_sizes(description, tensors)\n",
+        "",
+        (_forged + "test_types_and_sizes_of_a_network_are_compared_before_anything_is_made",),
+    ),
+)
