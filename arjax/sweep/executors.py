@@ -62,6 +62,7 @@ class LocalExecutor:
         program: Sequence[str] = PROGRAM,
         *,
         most: int | None = None,
+        more: Sequence[str] = (),
     ):
         """Shares out the devices; where there are none the cores, as threads of two jobs on a core hold each other up.
 
@@ -70,6 +71,7 @@ class LocalExecutor:
           devices_per_job: the number of visible devices that each process gets for itself; None: each sees all of them.
           program: command line of `arjax` without its arguments.
           most: the most runs that can run at once, where it is known: no more of them share devices and cores.
+          more: arguments of each run, such as `--trust`, that are none of its row.
         """
         if jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
@@ -80,7 +82,7 @@ class LocalExecutor:
         self._shares: queue.SimpleQueue[Share] = queue.SimpleQueue()  # those that are free
         for share in map(Share, devices, cores):
             self._shares.put(share)
-        self._program = list(program)
+        self._program = [*program, *more]
         self._processes: dict[str, subprocess.Popen] = {}
         self._lock = threading.Lock()
         self._stopped = False

@@ -21,7 +21,7 @@ from arjax.sweep.dots import FILE_NAME as RESULTS_NAME
 from arjax.sweep.dots import draw_results
 from arjax.sweep.dry_run import print_runs
 from arjax.sweep.execution import execute, tell_failures
-from arjax.sweep.executors import PROGRAM, Executor, LocalExecutor
+from arjax.sweep.executors import Executor, LocalExecutor
 from arjax.sweep.flags import parse_flags, slurm_options
 from arjax.sweep.orders import FILE_NAME as ORDERS_NAME
 from arjax.sweep.orders import draw_orders
@@ -103,9 +103,9 @@ def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[li
 
 def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
     """The executor of the flags; `most`: the number of runs of the largest stage."""
-    program = [*PROGRAM, *["--trust"] * flags.trust]
+    more = ["--trust"] * flags.trust
     if flags.executor == "local":
-        return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, program, most=most)
+        return LocalExecutor(1 if flags.jobs is None else flags.jobs, flags.devices_per_job, most=most, more=more)
     if flags.executor == "population":
         if flags.jobs not in (None, 1) or flags.devices_per_job is not None:
             raise UserError("--jobs and --devices_per_job are for --executor=local: a population is one program")
@@ -114,7 +114,7 @@ def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
         return PopulationExecutor(workdir)
     if flags.devices_per_job is not None:
         raise UserError("--devices_per_job is for this machine; on SLURM use --slurm_options=gpus_per_node=N")
-    return SlurmExecutor(workdir, slurm_options(flags.slurm_options), program, jobs=flags.jobs)
+    return SlurmExecutor(workdir, slurm_options(flags.slurm_options), jobs=flags.jobs, more=more)
 
 
 def _report(table: Table) -> dict[str, str]:

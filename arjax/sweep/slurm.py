@@ -47,7 +47,13 @@ class SlurmExecutor:
     """
 
     def __init__(
-        self, workdir: Path, options: Mapping[str, Any], program: Sequence[str] = PROGRAM, *, jobs: int | None = None
+        self,
+        workdir: Path,
+        options: Mapping[str, Any],
+        program: Sequence[str] = PROGRAM,
+        *,
+        jobs: int | None = None,
+        more: Sequence[str] = (),
     ):
         """Prepares the submission of jobs.
 
@@ -56,6 +62,7 @@ class SlurmExecutor:
           options: go to `submitit.AutoExecutor.update_parameters`, such as `{"slurm_partition": "gpu"}`.
           program: command line of `arjax` without its arguments.
           jobs: the number of jobs in the queue at once; None: all.
+          more: arguments of each run, such as `--trust`, that are none of its row.
         """
         if jobs is not None and jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
@@ -78,7 +85,7 @@ class SlurmExecutor:
             ValueError,
         ) as error:  # no SLURM here, or an option it does not have
             raise UserError(f"--executor=slurm does not work here: {str(error).splitlines()[0]}") from error
-        self._program, self._jobs = list(program), jobs
+        self._program, self._jobs = [*program, *more], jobs
 
     def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """See `Executor.execute`."""
