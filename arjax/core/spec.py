@@ -11,6 +11,8 @@ from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
+#: Whole numbers up to this one are told apart by float32, in which values become features.
+MOST_LEVELS = 2**24
 CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
 
 
@@ -50,6 +52,11 @@ class EventSpec:
         if not expected:
             hint = ": leave num_levels out" if self.kind in ("binary", "real", "columns") else ""
             raise UserError(f"{self.kind} data cannot have {self.num_levels} levels{hint}")
+        if self.num_levels > MOST_LEVELS:
+            raise UserError(
+                f"{self.kind} data has at most {MOST_LEVELS} levels, which float32 tells apart, not {self.num_levels}: "
+                "number the values that there are, or take them as real ones"
+            )
         for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
             if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
                 raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")

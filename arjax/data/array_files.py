@@ -16,7 +16,7 @@ from arjax.core.integers import is_integer
 from arjax.core.paths import user_path
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice
-from arjax.data.sources import ArraySource, check_rows, with_shapes
+from arjax.data.sources import ArraySource, check_digits, check_rows, with_shapes
 
 CONTEXTS = ("none", "label", "vector", "sequence", "frames")
 #: Bytes of files that stay in the memory of the process.
@@ -169,6 +169,7 @@ class FileSource(ArraySource):
 
     def _check(self, rows: Batch) -> None:
         check_rows(self.event, self.context, self._split, rows)
+        check_digits(self.event, self.context, self._split, rows)
 
     def _check_each(self, rows: Batch, indices: np.ndarray) -> None:
         """Raises `UserError` with the number of the first row that does not fit."""

@@ -15,7 +15,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
-from arjax.data.sources import Source, array_source
+from arjax.data.sources import Source, array_source, check_digits
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import AutoregressiveModel
 
@@ -53,8 +53,9 @@ class Dataset:
       vocabulary: the tokens of a text; None for all other data.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
         binarization; None when batches are used as they are.
-      scale: float32[*event.shape] for real data that was standardised, z = (x - shift) / scale. A density in data units
-        follows from log p(x) = log p(z) - sum(log(scale)); evaluation reports it. None: nothing was scaled.
+      scale: float64[*event.shape] for real data that was standardised, z = (x - shift) / scale: in float32 a column
+        that varies little around a large number would lose its digits. A density in data units follows from
+        log p(x) = log p(z) - sum(log(scale)); evaluation reports it. None: nothing was scaled.
       shift: likewise.
       sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
         rate in Hz; None for all others.
@@ -170,6 +171,8 @@ def from_arrays(
     given = {"train": train, "validation": validation, "test": test}
     arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items() if a is not None}
     splits = {split: array_source(event, context, split, a) for split, a in arrays.items()}
+    for split, source in splits.items():
+        check_digits(event, context, split, source.arrays)
     return Dataset(name, event, context, splits)
 
 

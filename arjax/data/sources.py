@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from arjax.core.arrays import as_array, check_context, check_marks, check_values
+from arjax.core.arrays import as_array, check_context, check_marks, check_precision, check_values
 from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
@@ -101,6 +101,16 @@ def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch) 
     for key in ("mask", "weight"):
         if getattr(rows, key) is not None:
             check_marks(getattr(rows, key), _called(split, key))
+
+
+def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch) -> None:
+    """Raises `UserError` where float32 would merge different real values of the rows or of their context."""
+    remedy = "standardise them first, as (x - x.mean(0)) / x.std(0) in float64, or leave the place out"
+    if not event.is_discrete:
+        check_precision(rows.x, f"the {split} examples of {event.kind} data", remedy)
+    for name, part in context.parts:
+        if not part.is_discrete:
+            check_precision(rows.context[name], _context_called(split, name), remedy)
 
 
 def _called(split: str, key: str) -> str:
