@@ -14,9 +14,10 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.paths import user_path
+from arjax.core.registry import did_you_mean, nearest, say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice
-from arjax.data.sources import ArraySource, check_digits, check_rows, with_shapes
+from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_rows, with_shapes
 
 CONTEXTS = ("none", "label", "vector", "sequence", "frames")
 #: Bytes of files that stay in the memory of the process.
@@ -92,6 +93,11 @@ def _open_split(path: str, with_context: bool) -> dict[str, np.memmap]:
         if with_context:
             raise UserError(f"a split with a context is a folder with x.npy and context.npy, not {path!r}")
         return {"x": _open(place)}
+    for file in sorted(place.glob("*.npy")):  # other arrays may lie beside those of the split
+        if file.stem not in ARRAYS and nearest(file.stem.lower(), ARRAYS):
+            raise UserError(f"nothing reads {str(file)!r}{did_you_mean(file.stem.lower(), ARRAYS)}")
+    if not with_context and (place / "context.npy").exists():
+        say_once(f"{place / 'context.npy'} is not read, as the option context of the data set is none")
     names = ["x", *(["context"] if with_context else [])]
     return {name: _open(place / f"{name}.npy") for name in names} | {
         name: _open(place / f"{name}.npy") for name in ("mask", "weight") if (place / f"{name}.npy").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -148,6 +148,7 @@ def from_arrays(
     test: np.ndarray | Mapping[str, np.ndarray] | None = None,
     context: ContextSpec = NO_CONTEXT,
     name: str = "arrays",
+    extra: Sequence[str] = (),
 ) -> Dataset:
     """A data set of arrays in memory, for notebooks: `from_arrays(EventSpec((8, 8)), train=x)`.
 
@@ -160,9 +161,10 @@ def from_arrays(
       test: likewise.
       context: the context of the examples.
       name: its name in results.
+      extra: names of further arrays [N, ...] of the splits, which the transform of the data set reads.
 
     Raises:
-      UserError: shapes or values do not fit the event and the context.
+      UserError: an array of another name, or shapes or values that do not fit the event and the context.
     """
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
@@ -170,7 +172,7 @@ def from_arrays(
         raise UserError("a data set needs train examples, and train is None")
     given = {"train": train, "validation": validation, "test": test}
     arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items() if a is not None}
-    splits = {split: array_source(event, context, split, a) for split, a in arrays.items()}
+    splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
     for split, source in splits.items():
         check_digits(event, context, split, source.arrays)
     return Dataset(name, event, context, splits)
