@@ -21,7 +21,7 @@ from arjax.api.trained_model import Fitted, Settings
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json
 from arjax.core.folders import only_run_in, writable_folder
-from arjax.core.integers import is_integer
+from arjax.core.integers import check_seed, is_integer
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.factorization import order_name
@@ -107,9 +107,11 @@ def fit_arrays(
     options |= {"optimizer": optimizer, "schedule": schedule, "warmup_steps": warmup_steps}
     options |= {"weight_decay": weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay}
     options |= {"eval_every": eval_every, "patience": patience, "objective": objective, "num_orders": num_orders}
+    options = {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
     for option, least in (("steps", 1), ("batch_size", 1), ("eval_every", 1), ("num_orders", 1), ("patience", 0)):
         if not is_integer(options[option]) or options[option] < least:
             raise UserError(f"{option} must be a whole number, at least {least}, not {options[option]!r}")
+    check_seed(seed)
     if not 0 <= ema_decay < 1:
         raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
     dataset = _dataset(model, train, validation, test, name)
@@ -151,6 +153,8 @@ def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoin
         accumulate=1,
     )
     recipe.objective.check(model)
+    if options["num_orders"] > 1 and model.orders is None:
+        raise UserError(f"num_orders={options['num_orders']} is for models of several orders, and this one has one")
     mesh = make_mesh()
     check_batch_size(options["batch_size"], mesh)
     return Setup(

@@ -20,7 +20,7 @@ from arjax.api.saving import save
 from arjax.config.build import open_run
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.integers import check_seed
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource, array_source
 from arjax.evaluation.likelihood import Evaluator
@@ -173,7 +173,7 @@ class TrainedModel:
         source = self._source(x, context)
         batch = source.__getitems__(np.arange(len(source)))
         return site_conditionals(
-            need_steps(self.model, "`conditionals`"), self.params, batch, self.dataset.log_scale_D, jax.random.key(seed)
+            need_steps(self.model, "`conditionals`"), self.params, batch, self.dataset.log_scale_D, _as_key(seed)
         )
 
     def evaluate(self, split: str = "test") -> dict[str, Any]:
@@ -268,8 +268,7 @@ class Fitted(TrainedModel):
 
 def _as_key(seed: Any) -> jax.Array:
     """The key of a seed; raises `UserError` where it is none."""
-    if not is_integer(seed) or seed < 0:
-        raise UserError(f"the seed must be a whole number, at least 0, not {seed!r}")
+    check_seed(seed)
     return jax.random.key(seed)
 
 

@@ -18,6 +18,7 @@ from arjax.core.registry import did_you_mean, nearest, say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice
 from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_rows, with_shapes
+from arjax.data.split_files import check_other_files
 
 CONTEXTS = ("none", "label", "vector", "sequence", "frames")
 #: Bytes of files that stay in the memory of the process.
@@ -55,13 +56,15 @@ def array_files(
       num_classes: number of labels, or of tokens in a sequence, to condition on.
 
     Raises:
-      UserError: no file, a file that is not one array of numbers, or arrays that do not fit one another.
+      UserError: no file, a file that is not one array of numbers, two splits of the same contents, or arrays that do
+        not fit one another.
     """
     check_choice("context", context, CONTEXTS)
     if not train:
         raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")
     paths = {"train": train, "validation": validation, "test": test}
     files = {split: _open_split(path, context != "none") for split, path in paths.items() if path}
+    check_other_files({split: [Path(array.filename) for array in arrays.values()] for split, arrays in files.items()})
     shape = files["train"]["x"].shape[1:]
     if not is_integer(value_dims) or not 0 <= value_dims < max(len(shape), 1):
         raise UserError(f"value_dims of {train!r} must be 0 to {max(len(shape) - 1, 0)}, not {value_dims!r}")

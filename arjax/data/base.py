@@ -16,6 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.sources import Source, array_source, check_digits
+from arjax.data.split_files import tell_same_arrays
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import AutoregressiveModel
 
@@ -175,6 +176,7 @@ def from_arrays(
     splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
     for split, source in splits.items():
         check_digits(event, context, split, source.arrays)
+    tell_same_arrays({split: source.arrays for split, source in splits.items()})
     return Dataset(name, event, context, splits)
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from arjax.core.arrays import check_precision
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.paths import user_path
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
+from arjax.data.split_files import check_other_files, tell_shared_rows
 from arjax.data.table_columns import KINDS, Column, Rule, make_column, to_cells
 from arjax.data.table_files import chosen, index_of, read_tables
 from arjax.data.vectors import standardised, with_noise
@@ -84,6 +86,7 @@ def table(
     files = {"train": path, "validation": validation_path, "test": test_path}
     files = {split: file for split, file in files.items() if file or split == "train"}
     cells = read_tables(list(files.values()), delimiter, header, least=3 if len(files) == 1 else 1)
+    check_other_files({split: [user_path(file)] for split, file in files.items()})
     taken = chosen(columns, skip, cells.names)
     parts = _parts(cells.sizes, list(files), {"validation": validation, "test": test}, split_seed)
     if not is_integer(levels) or levels < 0 or levels == 1:
@@ -96,6 +99,8 @@ def table(
     made = [make_column(cells, i, rule) for i in taken]
     if not binary_as_real:
         _check_not_binary(path, made)
+    if len(files) > 1 and any(column.spec.kind == "real" for column in made):  # discrete rows may repeat
+        tell_shared_rows({split: [cells.rows[n] for n in part] for split, part in parts.items()})
     dataset = _dataset(f"table/{Path(path).stem}", made, parts, standardise)
     dataset = dataclasses.replace(dataset, to_cells=to_cells(made), fingerprint=cells.fingerprint)
     return with_noise(dataset, noise)
