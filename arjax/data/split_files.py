@@ -13,7 +13,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.registry import say_once
+from arjax.core.output import say_once
 
 
 def check_other_files(files: Mapping[str, Sequence[Path]]) -> None:

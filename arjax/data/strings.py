@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data.base import DATASETS, Dataset, array_source
 from arjax.data.own_text import PARTS, REMEDY, SPLITS, ends_of_parts, read_files
@@ -81,7 +82,10 @@ def ended_strings(
     longest = max_length or max((int(size.max()) for size in sizes.values() if size.size), default=1)
     event, splits = EventSpec((longest + 1,), kind="tokens", num_levels=len(vocabulary)), {}
     for split, texts in found.items():
-        texts = [text for text, size in zip(texts, sizes[split], strict=True) if size <= longest]
+        texts, all_texts = [text for text, size in zip(texts, sizes[split], strict=True) if size <= longest], texts
+        if 0 < len(texts) < len(all_texts):
+            left_out = f"{len(all_texts) - len(texts)} of {len(all_texts)} strings"
+            say_once(f"{left_out} of the {split} split of {name!r} are longer than max_length={longest}, and left out")
         if not texts:
             raise UserError(f"the {split} split of {name!r} has no string of at most {longest} {tokens}")
         check_known(vocabulary, name, split, "".join(texts), REMEDY)

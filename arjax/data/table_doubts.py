@@ -9,7 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.registry import say_once
+from arjax.core.output import say_once
 from arjax.data.table_files import is_number
 
 #: From here on float64 does not tell all whole numbers apart.

@@ -10,6 +10,7 @@ from arjax.conditionals import Conditional, make_conditional
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core import arrays
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.factorization import Factorization, Orders, make_factorization, make_orders
 from arjax.models.autoregressive import AutoregressiveModel
@@ -60,12 +61,24 @@ def make_model(
     family = NETWORKS.get(network)
     family.check_context(context, options)
     check_network(network, event, factorization, options)
+    _tell_reaches(network, factorization, options)
     if several is not None:
         _check_orders(network, event, factorization, several, options)
     head = make_conditional(conditional, event, factorization.block_size)
     _check_head(head, factorization)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization, several)
+
+
+def _tell_reaches(network: str, factorization: Factorization, options: dict[str, Any]) -> None:
+    """Says on stderr that an option, such as a window, is longer than the steps that there are: it is cut to them."""
+    defaults = NETWORKS.options(network)
+    for name, most in NETWORKS.get(network).reaches(options, factorization.num_steps).items():
+        if options[name] > most and options[name] != defaults[name]:
+            say_once(
+                f"{name}={options[name]} of the network {network!r} reaches beyond the {factorization.num_steps} steps "
+                f"of the model: it has the effect of {name}={most}"
+            )
 
 
 def check_dtype(dtype: str) -> None:

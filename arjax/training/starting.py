@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.registry import say_once
+from arjax.core.output import say_once
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.interop.description import describe

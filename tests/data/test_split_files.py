@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.core.registry import say_once
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays, make_dataset
 

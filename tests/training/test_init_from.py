@@ -15,7 +15,7 @@ from arjax.cli.main import main
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config, save_config
 from arjax.core.errors import UserError
-from arjax.core.registry import say_once
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.data.vocabulary import make_vocabulary
