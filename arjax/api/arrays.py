@@ -18,6 +18,7 @@ from arjax.api.curves import as_history
 from arjax.api.fitting import silence, stopped
 from arjax.api.run import ARRAYS_FILE
 from arjax.api.trained_model import Fitted, Settings
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json
 from arjax.core.folders import only_run_in, writable_folder
@@ -40,6 +41,7 @@ from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, 
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 
 
+@named_arguments
 def fit_arrays(
     model: AutoregressiveModel,
     *,

@@ -17,6 +17,7 @@ from arjax.api.showing import show_run
 from arjax.config.build import build
 from arjax.config.files import FILE_NAME, check_same_run, load_config_file, save_config, set_fields
 from arjax.config.validate import validate
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.folders import folder_to_write, only_run_in
 from arjax.samplers import make_sampler
@@ -25,6 +26,7 @@ from arjax.training.run_folder import RunFolder
 from arjax.training.same_data import FILE_NAME as DATA_FILE
 
 
+@named_arguments
 def fit(
     config: str | os.PathLike | ConfigDict,
     workdir: str | os.PathLike,

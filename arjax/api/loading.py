@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 from arjax.api.trained_model import Fitted, Settings
+from arjax.core.arguments import named_arguments
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
 from arjax.interop.model_file import load_model
 from arjax.parallel.sharding import make_mesh
 
 
+@named_arguments
 def load(path: str | os.PathLike) -> Fitted:
     """The model in a file that `save` has written, with its parameters: no workdir, config or data are needed.
 

@@ -13,6 +13,7 @@ from arjax.api.trained_model import Settings, TrainedModel, scores_in_words
 from arjax.config.build import build
 from arjax.config.files import check_same_run, load_config_file, load_workdir_config
 from arjax.config.validate import validate, validate_run
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.folders import is_trained_in
 from arjax.core.paths import user_path
@@ -26,6 +27,7 @@ from arjax.training.setup import Setup, best_store, latest_store, restore_params
 ARRAYS_FILE = "arrays.json"
 
 
+@named_arguments
 def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "") -> Run:
     """The run in a folder, finished or still training.
 

@@ -18,6 +18,7 @@ from arjax.api.curves import Curve
 from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
+from arjax.core.arguments import named_arguments, named_like
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
@@ -74,6 +75,7 @@ class TrainedModel:
     history: Mapping[str, Curve]
     settings: Settings
 
+    @named_arguments
     def log_prob(self, x: Any, *, context: Any = None, mask: Any = None) -> np.ndarray:
         """log p(x | context) of each example in nats, float64[N]; of a model with several orders that of their mixture.
 
@@ -88,6 +90,7 @@ class TrainedModel:
         """
         return -self._evaluator.rows_of(self.params, self._source(x, context, mask))["nll"]
 
+    @named_arguments
     def sample(
         self,
         num: int = 1,
@@ -134,6 +137,7 @@ class TrainedModel:
         draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, length=length, **options)
         return np.asarray(draw.x)
 
+    @named_like(sample)
     def stream(self, length: int, *, seed: int = 0, prompt: str = "", **options: Any) -> Iterator[str]:
         """The text of `sample(length=length, ...)[0]` piece by piece, as it is drawn; of models of text.
 
@@ -161,6 +165,7 @@ class TrainedModel:
         """
         return suggest(need_steps(self.model, "`suggest`"), self.params, self.dataset, prompt, **options)
 
+    @named_arguments
     def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
         """The distribution of each site of examples [N, *grid, *value] given the sites visited before it.
 
@@ -176,6 +181,7 @@ class TrainedModel:
             need_steps(self.model, "`conditionals`"), self.params, batch, self.dataset.log_scale_D, _as_key(seed)
         )
 
+    @named_arguments
     def evaluate(self, split: str = "test") -> dict[str, Any]:
         """The scores of a split of `dataset`, as in `results.json`: nats, their standard error, bits per dimension, ...
 
@@ -196,6 +202,7 @@ class TrainedModel:
         """The inverse of `standardise`."""
         return self.dataset.in_data_units(np.asarray(x))
 
+    @named_arguments
     def save(self, path: str | os.PathLike) -> Path:
         """Writes model and parameters to a safetensors file, and a model card beside it; `arjax.load` reads them.
 
@@ -205,14 +212,17 @@ class TrainedModel:
         about = {"num_orders": self.settings.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 
+    @named_like(sample)
     def plot_samples(self, num: int = 16, **options: Any) -> Any:
         """A figure of samples beside examples of the data; the options are those of `sample`."""
         return samples_picture(self.dataset, self.model, num, functools.partial(self.sample, **options), options)
 
+    @named_arguments
     def plot_history(self, name: str = "bits_per_dim") -> Any:
         """A figure of the loss over the steps, `train/NAME` and `validation/NAME` of `history`."""
         return history_picture(self.history, name)
 
+    @named_arguments
     def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
         """A figure of the entropy of each step of the order, over a split (the last there is, by default)."""
         batch_size = self.settings.batch_size

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 
@@ -16,6 +17,7 @@ MOST_LEVELS = 2**24
 CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
 
 
+@named_arguments
 @dataclasses.dataclass(frozen=True)
 class EventSpec:
     """Shape and kind of one example.

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import Registry, did_you_mean
@@ -141,6 +142,7 @@ class Dataset:
         return x * self.scale + self.shift
 
 
+@named_arguments
 def from_arrays(
     event: EventSpec,
     *,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.data import Dataset
@@ -67,6 +68,7 @@ class Suggestions:
         return "\n".join(lines("next", self.next) + lines("continuations", self.continuations))
 
 
+@named_arguments
 def suggest(
     model: AutoregressiveModel,
     params: Any,

@@ -12,6 +12,7 @@ import numpy as np
 
 from arjax.conditionals import truncate
 from arjax.conditionals.temperature import as_temperature
+from arjax.core.arguments import named_arguments
 from arjax.core.arrays import as_array, as_sites
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -29,6 +30,7 @@ def keys_of(key: jax.Array, num: int) -> jax.Array:
     return example_keys(key, num)
 
 
+@named_arguments
 def draw(
     model: Any,
     params: Any,

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from arjax.config.build import build
 from arjax.config.files import to_json
+from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
@@ -29,6 +30,7 @@ from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
 
 
+@named_arguments
 class Population:
     """The same config under several orders and seeds; each member is the run that `arjax` would make of it alone.
 

@@ -8,9 +8,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 
 
+@named_arguments
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One row of a sweep: an `arjax` job and the fields of its row in the results table.
