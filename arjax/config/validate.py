@@ -161,6 +161,10 @@ def _check_names(config: ConfigDict) -> None:
     make_writers(config.train.writers)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
     _check_choice("evaluate.schedule", config.evaluate.schedule, SCHEDULES)
+    if config.evaluate.schedule != base_config().evaluate.schedule and not config.evaluate.steps:
+        raise UserError(
+            "config.evaluate.schedule needs config.evaluate.steps, the number of rounds of the k-step bound"
+        )
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
 

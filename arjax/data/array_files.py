@@ -17,7 +17,7 @@ from arjax.core.output import say_once
 from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean, nearest
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice
+from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_choice, levels_of
 from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_rows, with_shapes
 from arjax.data.split_files import check_other_files
 
@@ -35,7 +35,7 @@ def array_files(
     validation: str = "",
     test: str = "",
     kind: str = "tokens",
-    num_levels: int = 256,
+    num_levels: int = USUAL_LEVELS,
     value_dims: int = 0,
     context: str = "none",
     num_classes: int = 0,
@@ -50,7 +50,7 @@ def array_files(
       validation: likewise; "" for no such split.
       test: likewise.
       kind: "binary", "levels", "tokens" or "real".
-      num_levels: number of values; ignored for binary and real data.
+      num_levels: number of values, of levels and tokens.
       value_dims: the number of last dimensions that belong to the value of a site.
       context: kind of `context.npy`: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of
         short ones), "frames" float[N, L, E]; "none" does not read it.
@@ -70,7 +70,9 @@ def array_files(
     if not is_integer(value_dims) or not 0 <= value_dims < max(len(shape), 1):
         raise UserError(f"value_dims of {train!r} must be 0 to {max(len(shape) - 1, 0)}, not {value_dims!r}")
     cut = len(shape) - value_dims
-    event = EventSpec(shape[:cut], shape[cut:], kind, {"binary": 2, "real": 0}.get(kind, num_levels))
+    event = EventSpec(shape[:cut], shape[cut:], kind, levels_of(kind, num_levels))
+    if num_classes and context not in ("label", "sequence"):
+        raise UserError(f"num_classes={num_classes} is of a context of the kind label or sequence, not {context}")
     spec = _context_spec(context, num_classes, files["train"].get("context"))
     splits = {split: FileSource(event, spec, split, arrays) for split, arrays in files.items()}
     return Dataset(f"array_files/{Path(train).stem}", event, spec, splits)

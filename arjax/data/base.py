@@ -203,6 +203,22 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
         raise UserError(f"the data set option {option!r} cannot be {value!r}{hint}")
 
 
+#: Levels of data where no number is given.
+USUAL_LEVELS = 256
+
+
+def levels_of(kind: str, num_levels: int) -> int:
+    """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone.
+
+    Raises:
+      UserError: another number than the usual one for binary and real data.
+    """
+    own = {"binary": 2, "real": 0}.get(kind, num_levels)
+    if num_levels not in (own, USUAL_LEVELS):
+        raise UserError(f"the data set option num_levels={num_levels} is of levels and tokens, not of {kind} data")
+    return own
+
+
 def label_context(context: str, num_classes: int) -> ContextSpec:
     """The context of the option `context`: "none" or "label"."""
     check_choice("context", context, ("none", "label"))

@@ -47,6 +47,8 @@ def strings(
     own = read_files("strings", file, validation, test, tokens, splits)
     if max_length < 0 or split_seed < 0:
         raise UserError("max_length and split_seed of strings must be at least 0")
+    if split_seed and validation:
+        raise UserError(f"split_seed={split_seed} is of the shuffle before a file is cut, but each split has a file")
     parts = [_lines(text) for text in own.texts]
     if not validation:
         (lines,) = parts

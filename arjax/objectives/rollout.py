@@ -84,6 +84,12 @@ class Rollout(Objective):
         check_rate("rollout", "grow", self.grow)
         if self._scores and self.samples < 2:
             raise UserError(f"the target {self.target!r} of rollout compares samples: it needs at least 2 of them")
+        if not self._scores and self.samples != type(self).samples:
+            raise UserError(
+                f"the target {self.target!r} of rollout compares no samples: leave samples={self.samples} out"
+            )
+        if self.grow and not self.length:
+            raise UserError(f"a window of rollout of no steps cannot grow: leave grow={self.grow} or length=0 out")
         if self.oracle and self.target not in OF_ORACLE:
             raise UserError(f"the target {self.target!r} of rollout has no oracle: take one of {', '.join(OF_ORACLE)}")
 

@@ -93,8 +93,7 @@ def make_optimizer(
       total_steps: length of the run, at which the schedule ends.
       schedule: see `make_schedule`, as for `warmup_steps` and `end_factor`.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
-      **options: of the rule. Options in `SHARED` that the rule lacks are ignored, except for a weight decay and
-        an eps of one's own: errors.
+      **options: of the rule. Those in `SHARED` that the rule lacks must have their usual values.
 
     Raises:
       UserError: an unknown name or option, or an impossible number.
@@ -113,8 +112,9 @@ def rule_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     foreign = [key for key in options if key in SHARED and key not in known]
     if "weight_decay" in foreign and options["weight_decay"]:
         raise UserError(f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0")
-    if "eps" in foreign and options["eps"] != SHARED["eps"]:
-        raise UserError(f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}")
+    for key in foreign:
+        if options[key] != SHARED[key]:
+            raise UserError(f"optimizer {name!r} has no {key}: leave optimizer.{key} at {SHARED[key]!r}")
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     given = {key: value for key, value in options.items() if key not in foreign}
     return OPTIMIZERS.resolve(name, given)

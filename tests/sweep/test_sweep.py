@@ -229,7 +229,7 @@ def test_a_sweep_may_score_another_split(folder):
 def test_a_sweep_file_takes_an_argument(repository, monkeypatch):
     monkeypatch.chdir(repository)
     path = "configs/sweeps/binary_table.py"
-    assert [run.name for run in load_sweep(path)] == ["small-0", "medium-0", "strong-0"]
+    assert [run.name for run in load_sweep(f"{path}:file=my.csv")] == ["small-0", "medium-0", "strong-0"]
     *runs, small, medium, strong, every = load_sweep(f"{path}:mixture,orders=2,file=my.csv")
     assert [run.config for run in runs[:2]] == ["configs/binary_table.py:recipe=small,file=my.csv"] * 2
     assert len(runs) == 6 == len(every.of) and [len(row.of) for row in (small, medium, strong)] == [2, 2, 2]
