@@ -109,13 +109,13 @@ def make_optimizer(
 def rule_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that the rule takes, checked."""
     known = OPTIMIZERS.options(name)
+    compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]
     if "weight_decay" in foreign and options["weight_decay"]:
         raise UserError(f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0")
     for key in foreign:
         if options[key] != SHARED[key]:
             raise UserError(f"optimizer {name!r} has no {key}: leave optimizer.{key} at {SHARED[key]!r}")
-    compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     given = {key: value for key, value in options.items() if key not in foreign}
     return OPTIMIZERS.resolve(name, given)
 
