@@ -80,8 +80,8 @@ def _check_draws(model: Model, asked: ConfigDict, dataset: Dataset) -> None:
     if not isinstance(model, AutoregressiveModel):
         raise UserError("config.sample.length needs a model of the kind autoregressive")
     check_length(model, asked.length, end_of(dataset))
-    if dataset.scale is not None:
-        raise UserError("config.sample.length needs sites that are alike, and these have a scale each")
+    if dataset.scale is not None or dataset.to_cells is not None:
+        raise UserError("config.sample.length needs sites that are alike, and these are columns or have a scale each")
 
 
 def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:

@@ -11,6 +11,9 @@ import pytest
 
 from arjax.cli.main import main
 from arjax.conditionals import Bernoulli, make_conditional
+from arjax.config import network_config
+from arjax.config.build import build
+from arjax.config.files import load_config_file
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -198,3 +201,11 @@ def test_families_for_two_levels_of_any_kind():
         assert make_conditional("bernoulli", event) == Bernoulli()
     with pytest.raises(UserError, match=r"not levels: take categorical$"):
         make_conditional("bernoulli", EventSpec((2,), kind="levels", num_levels=3))
+
+
+def test_samples_of_another_number_of_columns_are_refused(write):
+    config = load_config_file("binary_table:smoke")
+    config.network = network_config("lstm", hidden_size=4)
+    config.sample.length = 5
+    with pytest.raises(UserError, match=r"config.sample.length needs sites that are alike, and these are columns"):
+        build(config)
