@@ -146,7 +146,8 @@ def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str
     flat = flat[:: -(-flat.size // _MOST_COMPARED)]
     sorted_ND = np.sort(flat, 0)
     low, high = sorted_ND[:-1], sorted_ND[1:]
-    rounding = _ROUNDING * np.abs(high) if is_real_type(flat.dtype) else 0
+    is_measured = is_real_type(flat.dtype) & (np.abs(high) < 2**53)  # above there are whole numbers alone
+    rounding = np.where(is_measured, _ROUNDING * np.abs(high), 0)
     with np.errstate(over="ignore"):
         differ = high - low > rounding
         merged = differ & (high.astype(np.float32) == low.astype(np.float32))

@@ -33,6 +33,15 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+def told(name: str, **options) -> str:
+    """The sentence of the mistake, "" where there is none."""
+    try:
+        make_dataset(name, **options)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize(
     ("name", "options", "splits"),
     [
@@ -48,9 +57,10 @@ def test_two_splits_of_one_content_are_refused(name, options, splits, here):
         for files in (("b", same), (same, "b")):
             given = options | {split: f"{file}.{end}" for split, file in zip(splits, files, strict=True)}
             which = ("validation", "test")[files.index(same)]
-            sentence = rf"the {which} split has the same contents as the train split \('.*.{end}', '.*a.{end}'\)"
-            with pytest.raises(UserError, match=sentence):
-                make_dataset(name, **given)
+            sentence = told(name, **given)
+            assert (
+                f"the {which} split has the same contents as the train split (" in sentence and f".{end}'" in sentence
+            )
     given = options | dict.fromkeys(splits, f"b.{end}")
     with pytest.raises(UserError, match="the test split has the same contents as the validation split"):
         make_dataset(name, **given)

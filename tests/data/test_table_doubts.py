@@ -32,6 +32,15 @@ def again():
     say_once.cache_clear()
 
 
+def told(call, *args, **options) -> str:
+    """The sentence of the mistake, "" where there is none."""
+    try:
+        call(*args, **options)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def all_cells(dataset) -> list[list[str]]:
     x = [source.__getitems__(np.arange(len(source))).x for source in dataset.splits.values()]
     return dataset.to_cells(dataset.in_data_units(np.concatenate(x)))[1:]
@@ -40,7 +49,7 @@ def all_cells(dataset) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("cells", "found"),
     [
-        (LARGE, "whole numbers such as 100000000000000059, above the 2\\*\\*53 of float64"),
+        (LARGE, "whole numbers such as 100000000000000059, above the 2**53 of float64"),
         (GROUPS, "whole numbers such as 100000000000000002, above the"),
         ([f"-{n}" for n in LARGE], "whole numbers such as -100000000000000059"),
         ([10**17 * (i + 1) for i in range(60)], "whole numbers such as 6000000000000000000"),
@@ -50,8 +59,8 @@ def all_cells(dataset) -> list[list[str]]:
 @pytest.mark.parametrize("options", [{}, {"mixed": True}, {"levels": 64}])
 def test_identifiers_are_named_and_refused_or_left_out(cells, found, options, write):
     path = write(key=cells, a=[i * 0.37 for i in range(60)])
-    with pytest.raises(UserError, match=rf"'key' of the table holds identifiers, {found}.*skip=\('key',\), or keep"):
-        make_dataset("table", path=path, **options)
+    sentence = told(make_dataset, "table", path=path, **options)
+    assert f"'key' of the table holds identifiers, {found}" in sentence and "skip=('key',), or keep" in sentence
     for skip in (("key",), (0,)):
         assert make_dataset("table", path=path, skip=skip, **options).event.num_sites == 1
 
@@ -59,6 +68,7 @@ def test_identifiers_are_named_and_refused_or_left_out(cells, found, options, wr
 @pytest.mark.parametrize(("cells", "num"), [(LARGE, 60), (GROUPS, 3), (["7", "007", "7.0"] * 20, 3)])
 def test_as_words_they_are_kept_as_they_are_written(cells, num, write):
     path = write(key=cells, a=[i * 0.37 for i in range(60)])
+    assert not told(make_dataset, "table", path=path, mixed=True, kinds=("key:tokens",))
     dataset = make_dataset("table", path=path, mixed=True, kinds=("key:tokens",))
     assert dataset.event.columns[0] == EventSpec((), (), "tokens", num)
     assert sorted(row[0] for row in all_cells(dataset)) == sorted(map(str, cells))
@@ -66,6 +76,7 @@ def test_as_words_they_are_kept_as_they_are_written(cells, num, write):
 
 def test_numbers_that_float64_merges_are_levels_of_their_own_and_no_real_values(write):
     path = write(key=GROUPS, a=[i * 0.37 for i in range(60)])
+    assert not told(make_dataset, "table", path=path, mixed=True, kinds=("key:levels",))
     levels = make_dataset("table", path=path, mixed=True, kinds=("key:levels",))
     assert levels.event.columns[0] == EventSpec((), (), "levels", 3)
     with pytest.raises(UserError, match=r"'key' .* float64 does not tell apart .* kinds=\('key:tokens',\)"):
@@ -136,18 +147,17 @@ def test_arrays_whose_values_float32_would_merge_are_refused(tmp_path):
     for x in (
         1e9 + fine,
         np.array(LARGE)[:, None] + np.zeros((1, 2), int),
+        np.array(LARGE, float)[:, None] + np.zeros((1, 2)),
         2**40 + np.arange(120, dtype="u8").reshape(60, 2),
     ):
-        with pytest.raises(
-            UserError, match=r"the validation examples of real data hold .* at place 0 of an example, whi"
-        ):
-            from_arrays(real, train=fine, validation=x)
-        with pytest.raises(UserError, match=r"the train contexts hold .*, which are one number in float32"):
-            from_arrays(real, train={"x": fine, "context": x}, context=ContextSpec("vector", 2))
+        examples = told(from_arrays, real, train=fine, validation=x)
+        assert "the validation examples of real data hold" in examples and "at place 0 of an example" in examples
+        assert "the train contexts hold" in told(
+            from_arrays, real, train={"x": fine, "context": x}, context=ContextSpec("vector", 2)
+        )
         np.save(tmp_path / "x.npy", x)
         source = make_dataset("array_files", train=str(tmp_path / "x.npy"), kind="real").splits["train"]
-        with pytest.raises(UserError, match="which are one number in float32"):
-            source.__getitems__(np.arange(60))
+        assert "one number in float32" in told(source.__getitems__, np.arange(60))
     rounded = np.array([[0.3], [0.1 + 0.2]] * 30)  # rounding errors are one value
     for x in (
         rounded,

@@ -102,7 +102,10 @@ def test_the_same_parameters_under_other_meanings_are_said_or_refused(capsys):
     def said(model, other, data=None, of_other=None):
         say_once.cache_clear()
         trained = Trained(other, model.param_shapes, 3, of_other or data_of(other.event))
-        check_start(model, data or data_of(model.event), model.param_shapes, trained, "runs/a")
+        try:
+            check_start(model, data or data_of(model.event), model.param_shapes, trained, "runs/a")
+        except UserError as error:
+            return f"refused: {error}"
         return capsys.readouterr().err
 
     assert not said(model_of(), model_of(dropout=0.5))
@@ -120,17 +123,17 @@ def test_the_same_parameters_under_other_meanings_are_said_or_refused(capsys):
     real = EventSpec((6,), kind="real")
     pair = [model_of(real, conditional=f"{name}_mixture(components=2)") for name in ("gaussian", "logistic")]
     for here, there, sentence in (
-        (model_of(), model_of(more), "do not fit this model; .*event.num_levels was 9 there and is 17 here"),
+        (model_of(), model_of(more), "event.num_levels was 9 there and is 17 here"),
         (*pair, "conditional.name was 'logistic_mixture' there and is 'gaussian_mixture' here"),
     ):
-        with pytest.raises(UserError, match=sentence):
-            said(here, there)
+        found = said(here, there)
+        assert found.startswith("refused: ") and sentence in found
     tables = [data_of(real, scale=np.full(6, scale), shift=np.zeros(6)) for scale in (1.0, 2.0)]
     assert "standardised by other means and scales" in said(pair[0], pair[0], *tables)
     assert not said(pair[0], pair[0], tables[0], tables[0])
     texts = [data_of(event, vocabulary=make_vocabulary(text)) for text in ("abc", "abd")]
-    with pytest.raises(UserError, match=r"train.init_from=runs/a knows the tokens 'abd', and this run 'abc'"):
-        said(model_of(), model_of(), *texts)
+    found = said(model_of(), model_of(), *texts)
+    assert found == "refused: train.init_from=runs/a knows the tokens 'abd', and this run 'abc'"
 
 
 def test_a_run_in_another_order_is_said_when_it_starts(first, capsys):
