@@ -72,7 +72,7 @@ def array_files(
     cut = len(shape) - value_dims
     event = EventSpec(shape[:cut], shape[cut:], kind, levels_of(kind, num_levels))
     if num_classes and context not in ("label", "sequence"):
-        raise UserError(f"num_classes={num_classes} is of a context of the kind label or sequence, not {context}")
+        say_once(f"num_classes={num_classes} has no effect: it is of a context of the kind label or sequence")
     spec = _context_spec(context, num_classes, files["train"].get("context"))
     splits = {split: FileSource(event, spec, split, arrays) for split, arrays in files.items()}
     return Dataset(f"array_files/{Path(train).stem}", event, spec, splits)

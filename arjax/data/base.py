@@ -14,6 +14,7 @@ import numpy as np
 from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.sources import Source, array_source, check_digits
@@ -208,14 +209,12 @@ USUAL_LEVELS = 256
 
 
 def levels_of(kind: str, num_levels: int) -> int:
-    """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone.
-
-    Raises:
-      UserError: another number than the usual one for binary and real data.
+    """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone: a line says that
+    another number than the usual one has no effect on others.
     """
     own = {"binary": 2, "real": 0}.get(kind, num_levels)
     if num_levels not in (own, USUAL_LEVELS):
-        raise UserError(f"the data set option num_levels={num_levels} is of levels and tokens, not of {kind} data")
+        say_once(f"the data set option num_levels={num_levels} has no effect on {kind} data")
     return own
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from arjax.core.arrays import check_precision
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.output import say_once
 from arjax.core.paths import user_path
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
@@ -59,7 +60,7 @@ def table(
       skip: columns to leave out, by name or by number from 0, such as identifiers of the rows.
       delimiter: between cells, a character or "tab"; "spaces" for columns that are aligned by runs of them.
       validation: part of the rows for the validation split; likewise `test`. Rows that stand in the table twice may
-        end up in two splits. Not for a split that has a file.
+        end up in two splits. Without effect on a split that has a file, which a line says.
       split_seed: of the permutation of the rows that is cut into splits.
       standardise: real columns get mean 0 and standard deviation 1 on the train split for the network; likelihoods and
         samples stay in data units. False: the network sees the numbers as they are.
@@ -87,7 +88,7 @@ def table(
     files = {"train": path, "validation": validation_path, "test": test_path}
     files = {split: file for split, file in files.items() if file or split == "train"}
     cells = read_tables(list(files.values()), delimiter, header, least=3 if len(files) == 1 else 1)
-    _check_cut(files, {"validation": validation, "test": test}, split_seed)
+    _tell_cut(files, {"validation": validation, "test": test}, split_seed)
     check_other_files({split: [user_path(file)] for split, file in files.items()})
     taken = chosen(columns, skip, cells.names)
     parts = _parts(cells.sizes, list(files), {"validation": validation, "test": test}, split_seed)
@@ -156,16 +157,14 @@ def _check_not_binary(path: str, columns: list[Column]) -> None:
         )
 
 
-def _check_cut(files: Mapping[str, str], cut: Mapping[str, float], seed: int) -> None:
-    """Raises `UserError` for options of cutting a file into splits that have files of their own."""
+def _tell_cut(files: Mapping[str, str], cut: Mapping[str, float], seed: int) -> None:
+    """Says on stderr that options of cutting a file have no effect on splits that have files of their own."""
     usual = DATASETS.options("table")
     for split, part in cut.items():
         if split in files and part != usual[split]:
-            raise UserError(
-                f"{split}={part!r} is a part of the rows of one file, but {split}_path is a file of its own"
-            )
+            say_once(f"{split}={part!r} of a table has no effect: {split}_path is a file of its own")
     if len(files) == len(SPLITS) and seed != usual["split_seed"]:
-        raise UserError(f"split_seed={seed!r} is of cutting one file into splits, but each split has a file of its own")
+        say_once(f"split_seed={seed!r} of a table has no effect: each split is a file of its own")
 
 
 def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed: int) -> dict[str, np.ndarray]:

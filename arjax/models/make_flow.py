@@ -8,6 +8,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import needs_data
 from arjax.models.base import Model
@@ -59,7 +60,7 @@ def make_flow(
     if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
         raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
     if len(orderings) > num_blocks and tuple(orderings) != TURNS:
-        raise UserError(f"a flow of {num_blocks} blocks takes as many orderings at most, not {len(orderings)}")
+        say_once(f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone")
     if event.kind == "real" and scaling != "plain":
         raise UserError(f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}")
     dequantisation = None if event.kind == "real" else Dequantisation(event, scaling)

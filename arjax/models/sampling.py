@@ -16,10 +16,11 @@ from arjax.core.arguments import named_arguments
 from arjax.core.arrays import as_array, as_sites
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context
 from arjax.models.queries import evidence_first
-from arjax.samplers import Draw, Sampler, example_keys, make_sampler
+from arjax.samplers import SAMPLERS, Draw, Sampler, example_keys, make_sampler
 
 
 def keys_of(key: jax.Array, num: int) -> jax.Array:
@@ -86,9 +87,16 @@ def draw(
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
     model = dataclasses.replace(model, conditional=conditional, factorization=factorization)
+    tell_temperature(sample, temperature)
     sample.check(model)
     model = dataclasses.replace(model, orders=None)
     return sample(model, params, keys, canvas, observed_D, context, temperature, shared, end=check_end(event, end))
+
+
+def tell_temperature(sampler: Sampler, temperature: Any) -> None:
+    """Says on stderr that a temperature has no effect, where the sampler looks for probable values."""
+    if not sampler.WARMS and not isinstance(temperature, jax.Array) and temperature != 1.0:
+        say_once(f"the sampler {SAMPLERS.name_of(type(sampler))!r} finds the same values at any temperature")
 
 
 def num_keys(keys: Any) -> int:

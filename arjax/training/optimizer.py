@@ -10,6 +10,7 @@ import jax
 import optax
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.registry import Registry
 from arjax.core.values import compile_regex
 from arjax.parallel.sharding import path_string
@@ -93,7 +94,8 @@ def make_optimizer(
       total_steps: length of the run, at which the schedule ends.
       schedule: see `make_schedule`, as for `warmup_steps` and `end_factor`.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
-      **options: of the rule. Those in `SHARED` that the rule lacks must have their usual values.
+      **options: of the rule. Those in `SHARED` that the rule lacks are left out and said,
+        except for a weight decay and an eps of one's own: errors.
 
     Raises:
       UserError: an unknown name or option, or an impossible number.
@@ -113,9 +115,11 @@ def rule_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     foreign = [key for key in options if key in SHARED and key not in known]
     if "weight_decay" in foreign and options["weight_decay"]:
         raise UserError(f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0")
+    if "eps" in foreign and options["eps"] != SHARED["eps"]:
+        raise UserError(f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}")
     for key in foreign:
         if options[key] != SHARED[key]:
-            raise UserError(f"optimizer {name!r} has no {key}: leave optimizer.{key} at {SHARED[key]!r}")
+            say_once(f"optimizer.{key}={options[key]!r} has no effect: the optimizer {name!r} has no {key}")
     given = {key: value for key, value in options.items() if key not in foreign}
     return OPTIMIZERS.resolve(name, given)
 

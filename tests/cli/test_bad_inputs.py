@@ -79,7 +79,6 @@ OVERRIDES = [
     ("--config.optimizer.learning_rate=nan", "must be a finite number, not nan"),
     ("--config.optimizer.name=adamm", "did you mean 'adam'"),
     ("--config.optimizer.schedule=cosin", "did you mean 'cosine'"),
-    ("--config.evaluate.schedule=cosine", "config.evaluate.schedule needs config.evaluate.steps"),
     ("--config.optimizer.weight_decay=0.1", "optimizer 'adam' has no weight decay"),
     ("--config.optimizer.warmup_steps=1000", "below the 100 steps"),
     ("--config.optimizer.decay_pattern=(", "config.optimizer.decay_pattern is not a regular expression"),

@@ -117,8 +117,6 @@ def test_rows_are_checked_when_they_are_read_and_all_of_them_for_a_device(tmp_pa
         ({"train": "complex.npy"}, "must be real numbers, not complex128"),
         ({"train": "real.npy"}, "must be integers, not float64"),
         ({"train": "swapped.npy", "kind": "real"}, "has the byte order of other machines"),
-        ({"train": "x.npy", "kind": "binary", "num_levels": 3}, "num_levels=3 is of levels and tokens, not of binary"),
-        ({"train": "x.npy", "num_classes": 3}, "num_classes=3 is of a context of the kind label or sequence, not none"),
         ({"train": "x.npy", "value_dims": 1}, "value_dims of 'x.npy' must be 0 to 0, not 1"),
         ({"train": "x.npy", "context": "label"}, "is a folder with x.npy and context.npy"),
         ({"train": "x.npy", "context": "labels"}, "did you mean 'label'"),

@@ -11,6 +11,9 @@ from arjax.data.base import Dataset
 from arjax.data.vocabulary import make_vocabulary
 from arjax.evaluation.suggestions import _read
 from arjax.models import make_model
+from arjax.models.make_flow import make_flow
+from arjax.models.sampling import tell_temperature
+from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 
 EVENT = EventSpec((8,), kind="levels", num_levels=5)
@@ -57,6 +60,49 @@ def test_windows_of_samplers_and_sizes_of_conditionals(capsys):
         lambda: make_model(EVENT, "made", conditional="ordinal(size=9)"), capsys
     )
     assert not said(lambda: make_model(EVENT, "made", conditional="ordinal"), capsys)
+
+
+def test_options_that_another_option_turns_off(capsys):
+    plane, scales = EventSpec((4, 4)), "multiscale(factor=2, levels=1)"
+    real, three = EventSpec((2,), kind="real"), ("raster", "reversed", "spiral")
+    for make, sentence in (
+        (
+            lambda: make_model(plane, "multiscale", ordering=scales, kernel_size=5),
+            "network.kernel_size has no effect: it is an option of",
+        ),
+        (
+            lambda: make_model(plane, "multiscale", ordering=scales, core="row_lstm", strip=2),
+            "an option of the core 'diagonal_bilstm'",
+        ),
+        (lambda: make_model(EVENT, "transformer", mlp_size=9, mlp_ratio=3), "network.mlp_ratio has no effect beside"),
+        (lambda: make_model(plane, "made", mask_seed=1), "network.mask_seed has no effect: it is that of a pool"),
+        (lambda: make_flow(real, "made", num_blocks=2, orderings=three), "takes the first 2 of its 3 orderings alone"),
+        (
+            lambda: make_objective("as_is(temperature=0.5)"),
+            "temperature=0.5 of as_is has no effect: 'score' re",
+        ),
+        (lambda: make_objective("rollout(samples=3)"), "samples=3 of rollout has no effect: the target 'data'"),
+        (lambda: make_objective("rollout(length=0, grow=0.5)"), "grow=0.5 of rollout has no effect on a window of"),
+    ):
+        found = said(make, capsys)
+        assert sentence in found and found.count("\n") == 1
+    for make in (
+        lambda: make_model(plane, "multiscale", ordering=scales, core="row_lstm", kernel_size=5),
+        lambda: make_model(plane, "made", mask_seed=1, num_masks=2),
+        lambda: make_flow(real, "made", num_blocks=2, orderings=three[:2]),
+        lambda: make_objective("as_is(estimator='gumbel_softmax', temperature=0.5)"),
+        lambda: make_objective("rollout(target='match', samples=3)"),
+    ):
+        assert not said(make, capsys)
+    pair = EventSpec((2,), kind="columns", columns=(EventSpec((), (), "binary"), EventSpec((), (), "tokens", 3)))
+    call = "columns(real='logistic_mixture',tokens='categorical')"
+    found = said(lambda: make_model(pair, "made", conditional=call), capsys)
+    assert found == "arjax: columns(real='logistic_mixture') has no effect: there is no column of real values\n"
+    for sampler in ("greedy", "beam"):
+        found = said(lambda sampler=sampler: tell_temperature(make_sampler(sampler), 0.5), capsys)
+        assert f"the sampler '{sampler}' finds the same values at any temperature" in found
+        assert not said(lambda sampler=sampler: tell_temperature(make_sampler(sampler), 1), capsys)
+    assert not said(lambda: tell_temperature(make_sampler("cached"), 0.5), capsys)
 
 
 def test_texts_that_are_cut_or_left_out(tmp_path, capsys):

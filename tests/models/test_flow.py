@@ -224,7 +224,6 @@ def test_mistakes_are_told():
     [
         (PLANE, {"num_blocks": 0}, "num_blocks of a flow must be a whole number, at least 1, not 0"),
         (PLANE, {"orderings": ()}, "orderings of a flow are the call strings of at least one ordering"),
-        (PLANE, {"num_blocks": 2, "orderings": ("raster", "reversed", "spiral")}, "a flow of 2 blocks takes as many"),
         (PLANE, {"conditional": "gaussian_mixture"}, "needs a conditional that transforms noise: gaussian or spline"),
         (EventSpec((2,), (), "tokens", 5), {}, "a flow is for real data, levels or binary data, not tokens"),
         (PLANE, {"scaling": "logit"}, "the scaling of a flow is that of levels, and real data have none"),

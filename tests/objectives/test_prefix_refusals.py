@@ -46,8 +46,6 @@ def test_combinations_that_cannot_be_are_refused(call, network, event, sentence)
         "rollout(target='dta')",
         "rollout(length=-2)",
         "rollout(oracle='somewhere')",
-        "rollout(samples=3)",
-        "rollout(length=0, grow=0.5)",
         "as_is(samples=1)",
         "as_is(temperature=0)",
         "weighted(weights=(1, 2))",
