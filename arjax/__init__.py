@@ -52,7 +52,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """The public names, each imported when it is used first."""
     if name not in _MODULE_OF:
-        raise AttributeError(f"module 'arjax' has no attribute {name!r} (it has: {', '.join(__all__)})")
+        from arjax.core.registry import did_you_mean
+
+        raise AttributeError(f"module 'arjax' has no attribute {name!r}{did_you_mean(name, __all__)}")
     value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value

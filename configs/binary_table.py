@@ -24,7 +24,7 @@ RECIPES = {
 def get_config(arg=""):
     """`file`: a csv file (without one, 400 rows of seven random bits and their parity), `validation` and `test`: those
     of their splits, where they have their own; `recipe`: a name in `RECIPES`; `ordering`: of the columns; `delimiter`:
-    between cells, a character, `spaces` or `tab`; `smoke`: seconds.
+    between cells, a character, `spaces` or `tab`; `skip`: columns to leave out, such as `(id,name)`; `smoke`: seconds.
     """
     arg = parse_arg(
         arg,
@@ -35,6 +35,7 @@ def get_config(arg=""):
         recipe=pick(RECIPES, "medium"),
         ordering="raster",
         delimiter=",",
+        skip=(),
     )
     options, steps = RECIPES[arg.recipe]
     config = base_config()
@@ -43,7 +44,7 @@ def get_config(arg=""):
         "validation_path": arg.validation,
         "test_path": arg.test,
     }
-    config.dataset = dataset_config("table", levels=2, delimiter=arg.delimiter, **files)
+    config.dataset = dataset_config("table", levels=2, delimiter=arg.delimiter, skip=arg.skip, **files)
     config.model.ordering = arg.ordering
     config.network = small_network_config("made") if arg.smoke else network_config("made", **options)
     config.optimizer.update(name="adamw", learning_rate=3e-3, schedule="cosine")

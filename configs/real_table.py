@@ -41,12 +41,13 @@ NOISE = {"noisy_gaussians": 0.3, "noisy": 0.2}
 def get_config(arg=""):
     """`file`: a csv file (without one, the wines), `validation` and `test`: those of their splits, where they have
     their own; `recipe`: a name in `RECIPES`; `floor`: see above; `delimiter`: between cells, a character, `spaces` or
-    `tab`; `smoke`: seconds.
+    `tab`; `skip`: columns to leave out, such as `(id,name)`; `smoke`: seconds.
     """
-    files = {"file": "", "validation": "", "test": "", "delimiter": ","}
+    files = {"file": "", "validation": "", "test": "", "delimiter": ",", "skip": ()}
     arg = parse_arg(arg, smoke=False, recipe=pick(RECIPES, "mixture"), floor=-4.6, **files)
     sizes, dropout, decay, learning_rate, steps, components = RECIPES[arg.recipe]
-    paths = {"path": arg.file, "validation_path": arg.validation, "test_path": arg.test, "delimiter": arg.delimiter}
+    paths = {"path": arg.file, "validation_path": arg.validation, "test_path": arg.test}
+    paths |= {"delimiter": arg.delimiter, "skip": arg.skip}
     config = base_config()
     noise = {"noise": NOISE[arg.recipe]} if arg.recipe in NOISE else {}
     name, own = ("table", paths) if arg.file else ("wine_quality", {})

@@ -25,9 +25,10 @@ RECIPES = {
 def get_config(arg=""):
     """`file`: a csv file (without one, 400 made-up plants), `validation` and `test`: those of their splits, where they
     have their own; `network`: a name in `RECIPES`; `real`: `gaussian` or `mixture`, for tables that have real columns
-    among others; `delimiter`: between cells, a character, `spaces` or `tab`; `smoke`: seconds.
+    among others; `delimiter`: between cells, a character, `spaces` or `tab`; `skip`: columns to leave out, such as
+    `(id,name)`; `smoke`: seconds.
     """
-    files = {"file": "", "validation": "", "test": "", "delimiter": ","}
+    files = {"file": "", "validation": "", "test": "", "delimiter": ",", "skip": ()}
     real = pick(("gaussian", "mixture"), "gaussian")
     arg = parse_arg(arg, smoke=False, network=pick(RECIPES, "made"), real=real, **files)
     options, learning_rate = RECIPES[arg.network]
@@ -37,7 +38,7 @@ def get_config(arg=""):
         "validation_path": arg.validation,
         "test_path": arg.test,
     }
-    config.dataset = dataset_config("table", mixed=True, delimiter=arg.delimiter, **files)
+    config.dataset = dataset_config("table", mixed=True, delimiter=arg.delimiter, skip=arg.skip, **files)
     if arg.real == "mixture":
         config.model.conditional = "columns(real='gaussian_mixture(components=15, min_log_scale=-4.6)')"
     config.network = small_network_config(arg.network) if arg.smoke else network_config(arg.network, **options)

@@ -111,6 +111,7 @@ def fit_arrays(
     options |= {"optimizer": optimizer, "schedule": schedule, "warmup_steps": warmup_steps}
     options |= {"weight_decay": weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay}
     options |= {"eval_every": eval_every, "patience": patience, "objective": objective, "num_orders": num_orders}
+    options = {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
     if not all(hasattr(model, name) for name in ("event", "init", "score")):
         raise UserError(f"model must be a model, as from arjax.make_model, not {model!r}")
     if not 0 <= ema_decay < 1:
@@ -154,6 +155,8 @@ def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoin
         accumulate=1,
     )
     recipe.objective.check(model)
+    if options["num_orders"] > 1 and model.orders is None:
+        raise UserError(f"num_orders={options['num_orders']} is for models of several orders, and this one has one")
     mesh = make_mesh()
     check_batch_size(options["batch_size"], mesh)
     return Setup(

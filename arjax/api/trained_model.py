@@ -18,11 +18,11 @@ from arjax.api.curves import Curve
 from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
-from arjax.core.arguments import LARGEST_SEED, checked_arguments
+from arjax.core.arguments import checked_arguments
 from arjax.core.arrays import as_array
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.integers import check_seed
 from arjax.core.memory import within_memory
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource, array_source
@@ -78,6 +78,7 @@ class TrainedModel:
     history: Mapping[str, Curve]
     settings: Settings
 
+    @checked_arguments()
     def log_prob(self, x: Any, *, context: Any = None, mask: Any = None) -> np.ndarray:
         """log p(x | context) of each example in nats, float64[N]; of a model with several orders that of their mixture.
 
@@ -141,7 +142,7 @@ class TrainedModel:
             draw = draw_on_mesh(self.model, self.params, key, num, self.settings.mesh, length=length, **options)
         return np.asarray(draw.x)
 
-    @checked_arguments(length=1, seed=None)
+    @checked_arguments(like=sample, length=1, seed=None)
     def stream(self, length: int, *, seed: int = 0, prompt: str = "", **options: Any) -> Iterator[str]:
         """The text of `sample(length=length, ...)[0]` piece by piece, as it is drawn; of models of text.
 
@@ -172,6 +173,7 @@ class TrainedModel:
         with within_memory(lambda: "so many continuations need more memory than there is: lower num and beams"):
             return suggest(model, self.params, self.dataset, prompt, **options)
 
+    @checked_arguments(seed=None)
     def conditionals(self, x: Any, *, context: Any = None, seed: int = 0) -> SiteConditionals:
         """The distribution of each site of examples [N, *grid, *value] given the sites visited before it.
 
@@ -220,6 +222,7 @@ class TrainedModel:
             raise UserError(f"x has shape {x.shape}, but an example has the shape {shape}")
         return x
 
+    @checked_arguments()
     def save(self, path: str | os.PathLike) -> Path:
         """Writes model and parameters to a safetensors file, and a model card beside it; `arjax.load` reads them.
 
@@ -229,7 +232,7 @@ class TrainedModel:
         about = {"num_orders": self.settings.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 
-    @checked_arguments(num=1)
+    @checked_arguments(like=sample, num=1)
     def plot_samples(self, num: int = 16, **options: Any) -> Any:
         """A figure of samples beside examples of the data; the options are those of `sample`."""
         return samples_picture(self.dataset, self.model, num, functools.partial(self.sample, **options), options)
@@ -295,7 +298,5 @@ class Fitted(TrainedModel):
 
 def _as_key(seed: Any) -> jax.Array:
     """The key of a seed; raises `UserError` where it is none."""
-    if not is_integer(seed) or not 0 <= seed <= LARGEST_SEED:
-        limit = f"at most {LARGEST_SEED}" if is_integer(seed) and seed > 0 else "at least 0"
-        raise UserError(f"the seed must be a whole number, {limit}, not {seed!r}")
+    check_seed(seed)
     return jax.random.key(seed)

@@ -69,7 +69,29 @@ class Flags:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises `UserError`s."""
+    """An argument parser that raises `UserError`s, with the nearest name, and takes no flag twice."""
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+        """As that of argparse; raises `UserError` for the first argument that is none of its own."""
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            raise UserError(unknown_argument(unknown[0], self))
+        return known
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        """As that of argparse; raises `UserError` where a flag is given twice: the first one would be forgotten."""
+        args = sys.argv[1:] if args is None else list(args)
+        flags = [arg.partition("=")[0] for arg in args]
+        for flag in flags:
+            if flag in self._option_string_actions and flags.count(flag) > 1:
+                raise UserError(f"{flag} is given twice")
+        return super().parse_known_args(args, namespace)
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        """Raises `UserError` with the nearest choice where a value is none."""
+        if action.choices is not None and value not in action.choices:
+            name = max(action.option_strings, key=len, default=action.dest)
+            raise UserError(f"{name} cannot be {value!r}{did_you_mean(value, action.choices)}")
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raises the message that argparse would print after its usage text."""
@@ -85,11 +107,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
       SystemExit: with code 0, after `--help` and `--version`.
     """
     rest, overrides = split_overrides(argv)
-    parser = _parser()
-    known, unknown = parser.parse_known_args(rest)
-    if unknown:
-        raise UserError(unknown_argument(unknown[0], parser))
-    flags = Flags(overrides=overrides, **vars(known))
+    flags = Flags(overrides=overrides, **vars(_parser().parse_args(rest)))
     _check(flags)
     return dataclasses.replace(flags, workdir=str(user_path(flags.workdir))) if flags.workdir else flags
 

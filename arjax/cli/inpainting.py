@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, write_json
+from arjax.core.output import say_once
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, complete, half, score_hidden
 from arjax.reporting.inpainting import draw_completions
@@ -65,6 +66,8 @@ def inpaint(setup: Setup, params: Any, options: ConfigDict, workdir: Path) -> No
 def some_rows(dataset: Dataset, split: str, num: int) -> Batch:
     """Examples of a split, at most `num`, evenly spaced."""
     source = dataset.splits[split]
+    if num > len(source):
+        say_once(f"the {split} split has {len(source)} examples, fewer than config.inpaint.num={num}")
     batch = source.__getitems__(np.linspace(0, len(source) - 1, min(num, len(source))).astype(int))
     return batch if dataset.transform is None else dataset.transform(jax.random.key(0), batch, False)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from arjax.conditionals import CONDITIONALS
 from arjax.config.files import config_names
-from arjax.core.registry import Registry, import_installed, say_once
+from arjax.core.output import say_once
+from arjax.core.registry import Registry, import_installed
 from arjax.data import DATASETS
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.models import MODEL_KINDS

@@ -11,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from arjax.cli.command_line import Flags
+from arjax.config.fields import fields
 from arjax.config.files import (
     apply_overrides,
     check_same_run,
@@ -21,6 +22,7 @@ from arjax.config.files import (
 from arjax.config.validate import validate, validate_run
 from arjax.core.files import write_json
 from arjax.core.folders import writable_folder
+from arjax.core.output import say_once
 from arjax.reporting.scores import describe_scores
 
 
@@ -185,7 +187,23 @@ def _load_run_config(flags: Flags) -> ConfigDict:
     check_same_run(config, flags.workdir)
     if flags.config or any(name == "plugins" for name, _ in flags.overrides):
         remember_code(config)
+    _tell_unread(flags, config, stored)
     return config
+
+
+#: Sections of a config of which each mode reads some, and those that a mode reads.
+SECTIONS = ("train", "evaluate", "sample", "inpaint", "suggest")
+READ = {"evaluate": ("evaluate",), "sample": ("sample",), "inpaint": ("inpaint", "evaluate"), "suggest": ("suggest",)}
+
+
+def _tell_unread(flags: Flags, config: ConfigDict, stored: ConfigDict) -> None:
+    """Says on stderr which overrides change the stored config and have no effect on this mode."""
+    before, now = dict(fields(stored)), dict(fields(config))
+    for name, _ in flags.overrides:
+        section = name.partition(".")[0]
+        unread = section in SECTIONS and section not in READ[flags.mode]
+        if unread and name in before and now[name] != before[name]:
+            say_once(f"--config.{name} has no effect on --mode={flags.mode}")
 
 
 def _connect(flags: Flags) -> None:

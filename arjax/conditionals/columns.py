@@ -13,7 +13,11 @@ import numpy as np
 from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.make import make_conditional
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
+
+#: The family of a kind of column where none is given.
+USUAL = {"binary": "bernoulli", "levels": "categorical", "tokens": "categorical", "real": "gaussian"}
 
 
 @CONDITIONALS.register("columns")
@@ -37,10 +41,10 @@ class Columns(Conditional):
     def for_event(
         cls,
         event: EventSpec,
-        binary: str = "bernoulli",
-        levels: str = "categorical",
-        tokens: str = "categorical",
-        real: str = "gaussian",
+        binary: str = USUAL["binary"],
+        levels: str = USUAL["levels"],
+        tokens: str = USUAL["tokens"],
+        real: str = USUAL["real"],
     ) -> Columns:
         """The family of each kind of column, as call strings such as `columns(real='gaussian_mixture(components=5)')`.
 
@@ -50,6 +54,10 @@ class Columns(Conditional):
         if event.kind != "columns":
             raise unsuitable("columns", "mixed columns", event)
         calls = {"binary": binary, "levels": levels, "tokens": tokens, "real": real}
+        there = {column.kind for column in event.columns}
+        for kind, call in calls.items():
+            if kind not in there and call != USUAL[kind]:
+                say_once(f"columns({kind}={call!r}) has no effect: there is no column of {kind} values")
         made = {column: make_conditional(calls[column.kind], column) for column in dict.fromkeys(event.columns)}
         for column, family in made.items():
             if family.joint or jax.eval_shape(family.init, jax.random.key(0)) is not None:

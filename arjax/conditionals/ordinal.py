@@ -14,6 +14,7 @@ from arjax.conditionals.base import CONDITIONALS, unsuitable
 from arjax.conditionals.categorical import Categorical
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 
 
@@ -45,7 +46,10 @@ class Ordinal(Categorical):
             raise unsuitable("ordinal", "levels in an order", event)
         if not is_integer(size) or size < 1:
             raise UserError(f"size of the conditional 'ordinal' must be a positive whole number, not {size!r}")
-        return cls(event.num_levels, event.value_shape, min(size, event.num_levels - 1))
+        most = event.num_levels - 1
+        if size > most and size != cls.size:
+            say_once(f"size={size} of the conditional 'ordinal' is more than {event.num_levels} levels need, {most}")
+        return cls(event.num_levels, event.value_shape, min(size, most))
 
     @property
     def num_params(self) -> int:

@@ -23,6 +23,7 @@ from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
 from arjax.samplers import make_sampler
 from arjax.samplers.rounds import check_rounds
+from arjax.samplers.schedules import check_rounds_fit
 from arjax.training.durations import total_steps
 from arjax.training.exposure import check_exposure
 from arjax.training.optimizer import make_optimizer
@@ -79,8 +80,8 @@ def _check_draws(model: Model, asked: ConfigDict, dataset: Dataset) -> None:
     if not isinstance(model, AutoregressiveModel):
         raise UserError("config.sample.length needs a model of the kind autoregressive")
     check_length(model, asked.length, end_of(dataset))
-    if dataset.scale is not None:
-        raise UserError("config.sample.length needs sites that are alike, and these have a scale each")
+    if dataset.scale is not None or dataset.to_cells is not None:
+        raise UserError("config.sample.length needs sites that are alike, and these are columns or have a scale each")
 
 
 def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:
@@ -117,6 +118,7 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
     recipe.objective.check(recipe.model)
     if config.evaluate.steps:
         check_rounds(recipe.model, "config.evaluate.steps")
+        check_rounds_fit("config.evaluate.steps", config.evaluate.steps, recipe.model.factorization.num_steps)
     if config.evaluate.samples:
         check_samples(recipe.model)
     evaluate = EvaluateOptions(**config.evaluate.to_dict())

@@ -20,7 +20,7 @@ from arjax.core.paths import user_path
 from arjax.core.plugins import import_plugins, remember_plugins, with_places
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import nearby_files, run_user_file
-from arjax.core.values import as_typed, parse_json, parse_value
+from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
 from arjax.training.same_data import has_fingerprint
 
 FILE_NAME = "config.json"
@@ -201,7 +201,19 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
         if "parts" not in config:
             config.parts = ConfigDict()
         _fill_kinds(config)
+        _fill_dataset(config.get("dataset", None))
     return config
+
+
+def _fill_dataset(section: Any) -> None:
+    """Options of the data set that a run is older than: the defaults."""
+    from arjax.data import DATASETS
+
+    name = section.get("name", None) if isinstance(section, ConfigDict) else None
+    if name in DATASETS.names():
+        for option, default in DATASETS.options(name).items():
+            if option not in section:
+                section[option] = as_tuples(default)
 
 
 def _fill_kinds(section: ConfigDict) -> None:

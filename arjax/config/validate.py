@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.plugins import PluginError, import_plugins
 from arjax.core.registry import UnknownNameError, parse_call
 from arjax.core.trust import UntrustedCodeError
@@ -173,6 +174,8 @@ def _check_names(config: ConfigDict) -> None:
     make_writers(config.train.writers)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
     _check_choice("evaluate.schedule", config.evaluate.schedule, SCHEDULES)
+    if config.evaluate.schedule != base_config().evaluate.schedule and not config.evaluate.steps:
+        say_once("config.evaluate.schedule has no effect without config.evaluate.steps, the rounds of the k-step bound")
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
 

@@ -1,4 +1,4 @@
-"""Arguments of the functions that users call from Python, checked against the types that the functions declare."""
+"""Arguments of the functions that users call from Python: their names, and the types that the functions declare."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import LARGEST, is_integer
+from arjax.core.integers import LARGEST_INT32, LARGEST_SEED, is_integer
+from arjax.core.registry import did_you_mean
 
-#: A seed is no int32, unlike other whole numbers.
-LARGEST_SEED = 2**63 - 1
+Called = TypeVar("Called", bound=Callable)
 
 
-def checked_arguments(**least: float | None) -> Callable[[Callable], Callable]:
+def checked_arguments(like: Callable | None = None, **least: float | None) -> Callable[[Called], Called]:
     """Decorates a function: a wrong argument is a sentence that names it, before anything else happens.
 
-    Checked are the arguments that are declared as `bool`, `int`, `float`, `str`, a path, a mapping, or a choice of
-    these. Numbers are finite, and whole ones fit the devices.
+    The names are checked as by `named_arguments`, and the values of arguments that are declared as `bool`, `int`,
+    `float`, `str`, a path, a mapping, or a choice of these. Numbers are finite, and whole ones fit the devices.
 
     Args:
+      like: the function that gets the `**options`.
       **least: the least values of numbers by the names of their arguments; None: this argument is checked elsewhere.
     """
 
-    def decorate(function: Callable) -> Callable:
+    def decorate(function: Called) -> Called:
         signature = inspect.signature(function)
         found = {name: _rule(parameter, least) for name, parameter in signature.parameters.items()}
         rules = {name: rule for name, rule in found.items() if rule is not None}
@@ -42,9 +43,54 @@ def checked_arguments(**least: float | None) -> Callable[[Callable], Callable]:
                     rules[name].check(value)
             return function(*args, **kwargs)
 
-        return call
+        return named_arguments(call, like)
 
     return decorate
+
+
+def named_arguments(called: Called, like: Callable | None = None) -> Called:
+    """Decorates a function, or a class that is called: an argument of another name is refused with the nearest one.
+
+    Args:
+      called: the function or the class. One that takes any names, `**options`, is checked with `like` alone.
+      like: the function that gets these options.
+    """
+    if inspect.isclass(called):
+        called.__init__ = named_arguments(called.__init__)
+        return called
+    known = _names(called) | (set() if like is None else _names(like))
+    takes_any = like is None and any(p.kind is p.VAR_KEYWORD for p in _parameters(called))
+    name = called.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+
+    @functools.wraps(called)
+    def call(*args: Any, **options: Any) -> Any:
+        if not takes_any:
+            check_names(name, options, known)
+        return called(*args, **options)
+
+    return call
+
+
+def named_like(like: Callable) -> Callable[[Called], Called]:
+    """Decorates a function whose `**options` go to the function `like`, see `named_arguments`."""
+    return functools.partial(named_arguments, like=like)
+
+
+def check_names(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `UserError` for the first name of an argument that a function does not know."""
+    for name in given:
+        if name not in known:
+            raise UserError(f"{function} takes no {name!r}{did_you_mean(name, sorted(known))}")
+
+
+def _parameters(function: Callable) -> Iterable[inspect.Parameter]:
+    return inspect.signature(function).parameters.values()
+
+
+def _names(function: Callable) -> set[str]:
+    """The names by which arguments may be given."""
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name for p in _parameters(function) if p.kind in by_name and p.name != "self"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +121,7 @@ def _rule(parameter: inspect.Parameter, least: Mapping[str, float | None]) -> _R
     several = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     if several or not all(kind in _CHECKS for kind in kinds) or least.get(name, 0) is None:
         return None
-    most = math.inf if "int" not in kinds else LARGEST_SEED if name == "seed" else LARGEST
+    most = math.inf if "int" not in kinds else LARGEST_SEED if name == "seed" else LARGEST_INT32
     return _Rule(name, kinds, least.get(name, -math.inf), most)
 
 

@@ -5,6 +5,7 @@ Shapes and types are always known; values are unknown inside `jit`, and where an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,6 +16,10 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
 Array = jax.Array | np.ndarray
+#: The most scalars that are looked at for differences that float32 does not tell apart.
+_MOST_COMPARED = 2**18
+#: Relative differences below this are rounding errors of a computation in float64.
+_ROUNDING = 1e-13
 
 
 def as_array(values: Any, name: str) -> Array:
@@ -121,6 +126,41 @@ def check_finite(values: Array, name: str) -> None:
         fine = (np if isinstance(values, np.ndarray) else jnp).isfinite(values.astype(np.float32))
         if not fine.all():
             raise UserError(f"{name} must be finite as float32, not {values.ravel()[int(fine.argmin())]}")
+
+
+def check_precision(values: Array, name: str, remedy: str, columns: Sequence[str] = ()) -> None:
+    """Raises `UserError` where float32, with its 7 digits, would merge a tenth of the different values of a column.
+
+    So it is with 1,700,000,000 seconds and some more, or with identifiers: in float32 they are all alike. Looks at a
+    quarter of a million scalars at most: of more, many are one number in float32 by chance.
+
+    Args:
+      values: real values [N, ...]; each place in an example is a column.
+      name: their name in messages.
+      remedy: the advice at the end of the sentence.
+      columns: names of the columns, where they have names.
+    """
+    if np.dtype(values.dtype).itemsize < 4 or values.dtype == np.float32 or not is_known(values) or len(values) < 3:
+        return
+    flat = np.asarray(values).reshape(len(values), -1)
+    flat = flat[:: -(-flat.size // _MOST_COMPARED)]
+    sorted_ND = np.sort(flat, 0)
+    low, high = sorted_ND[:-1], sorted_ND[1:]
+    is_measured = is_real_type(flat.dtype) & (np.abs(high) < 2**53)  # above there are whole numbers alone
+    rounding = np.where(is_measured, _ROUNDING * np.abs(high), 0)
+    with np.errstate(over="ignore"):
+        differ = high - low > rounding
+        merged = differ & (high.astype(np.float32) == low.astype(np.float32))
+    bad_D = merged.sum(0) > 0.1 * (differ.sum(0) + 1)
+    if bad_D.any():
+        column = int(bad_D.argmax())
+        row = int(merged[:, column].argmax())
+        first, second = low[row, column], high[row, column]
+        raise UserError(
+            f"{name} hold {first!s} and {second!s} "
+            f"{f'in the column {columns[column]!r}' if columns else f'at place {column} of an example'}, which are one "
+            f"number in float32, as are more than a tenth of the different values there: {remedy}"
+        )
 
 
 def check_integers(values: Array, num_levels: int, name: str, lowest: int = 0) -> None:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean, nearest
 from arjax.core.spec import ContextSpec
 
 Array = jax.Array | np.ndarray
@@ -83,5 +84,7 @@ def as_parts(spec: ContextSpec, context: Any) -> Mapping[str, Any]:
             raise UserError(f"this context has several parts: give a dict with {', '.join(names)}")
         return {names[0]: context}
     if sorted(context) != names:
-        raise UserError(f"the context needs the parts {', '.join(names)}, not {', '.join(map(str, context))}")
+        unknown = next((str(name) for name in context if name not in names), "")
+        hint = f"; {unknown!r}{did_you_mean(unknown, names)}" if nearest(unknown, names) else ""
+        raise UserError(f"the context needs the parts {', '.join(names)}, not {', '.join(map(str, context))}{hint}")
     return context

@@ -7,13 +7,23 @@ from typing import Any
 
 import numpy as np
 
-#: Whole numbers are int32 on devices.
-LARGEST = 2**31 - 1
+from arjax.core.errors import UserError
+
+#: The largest seed: JAX reads 32 bits of it, and would take two larger ones for one.
+LARGEST_SEED = 2**32 - 1
+#: The largest integer on devices.
+LARGEST_INT32 = 2**31 - 1
 
 
 def is_integer(value: Any) -> bool:
     """Whether a value is an integer of Python or numpy; truth values are not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def check_seed(seed: Any, name: str = "the seed") -> None:
+    """Raises `UserError` unless it is a seed."""
+    if not is_integer(seed) or not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"{name} must be a whole number from 0 to 2^32 - 1, not {seed!r}")
 
 
 def flat_integers(values: Sequence[Any] | np.ndarray) -> np.ndarray | None:

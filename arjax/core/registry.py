@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
-import functools
 import inspect
 import re
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 from arjax.core.entry_points import load_entry_points
 from arjax.core.errors import UserError
 from arjax.core.origin import Origin
+from arjax.core.output import say_once
 from arjax.core.values import as_typed, parse_expression, parse_literal
 
 
@@ -208,12 +208,6 @@ def import_installed() -> list[str]:
         if isinstance(error, NameClashError) and (first := error.registry.origin(error.name)) and first.is_outside:
             error.registry._disputed[error.name] = str(error)
     return [failure.sentence for failure in failures]
-
-
-@functools.cache
-def say_once(sentence: str) -> None:
-    """Prints a warning to stderr."""
-    print(f"arjax: {sentence}", file=sys.stderr, flush=True)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

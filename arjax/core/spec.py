@@ -7,13 +7,17 @@ import math
 
 import numpy as np
 
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
-from arjax.core.integers import LARGEST, is_integer
+from arjax.core.integers import LARGEST_INT32, is_integer
 
 KINDS = ("binary", "levels", "tokens", "real", "columns")
+#: Whole numbers up to this one are told apart by float32, in which values become features.
+MOST_LEVELS = 2**24
 CONTEXT_KINDS = ("none", "label", "vector", "sequence", "frames")
 
 
+@named_arguments
 @dataclasses.dataclass(frozen=True)
 class EventSpec:
     """Shape and kind of one example.
@@ -50,13 +54,21 @@ class EventSpec:
         expected = {"binary": self.num_levels == 2, "real": self.num_levels == 0, "columns": self.num_levels == 0}.get(
             self.kind, self.num_levels >= (2 if self.grid_shape else 1)
         )
-        if not expected or self.num_levels > LARGEST:
+        if not expected:
             hint = ": leave num_levels out" if self.kind in ("binary", "real", "columns") else ""
             raise UserError(f"{self.kind} data cannot have {self.num_levels} levels{hint}")
+        if self.num_levels > MOST_LEVELS:
+            raise UserError(
+                f"{self.kind} data has at most {MOST_LEVELS} levels, which float32 tells apart, not {self.num_levels}: "
+                "number the values that there are, or take them as real ones"
+            )
+        for name, shape in (("grid_shape", self.grid_shape), ("value_shape", self.value_shape)):
+            if not isinstance(shape, tuple) or not all(is_integer(size) for size in shape):
+                raise UserError(f"{name} must be a tuple of whole numbers such as (28, 28), not {shape!r}")
         if min(self.grid_shape + self.value_shape, default=1) < 1:
             raise UserError(f"grid {self.grid_shape} with values {self.value_shape} has no sites or an empty dimension")
-        if self.num_dims > LARGEST:
-            raise UserError(f"an example of {self.num_dims} numbers is too large: {LARGEST} are the most")
+        if self.num_dims > LARGEST_INT32:
+            raise UserError(f"an example of {self.num_dims} numbers is too large: {LARGEST_INT32} are the most")
         self._check_columns()
 
     def _check_columns(self) -> None:

@@ -139,7 +139,8 @@ def _integer(text: str) -> int:
 def _tuple(text: str) -> tuple:
     try:
         value = parse_literal(parse_expression(text))
-    except ValueError:  # texts without quotation marks: `a:real,b:tokens`
+    except ValueError:  # texts without quotation marks: `a:real,b:tokens`, `(a,b)`
+        text = text[1:-1] if text[:1] == "(" and text[-1:] == ")" else text
         if not re.fullmatch(r"[\w.:/-]+(,[\w.:/-]+)*,?", text):
             raise
         value = tuple(text.rstrip(",").split(","))

@@ -13,10 +13,13 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.output import say_once
 from arjax.core.paths import user_path
+from arjax.core.registry import did_you_mean, nearest
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice
-from arjax.data.sources import ArraySource, check_rows, with_shapes
+from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_choice, levels_of
+from arjax.data.sources import ARRAYS, ArraySource, check_digits, check_rows, with_shapes
+from arjax.data.split_files import check_other_files
 
 CONTEXTS = ("none", "label", "vector", "sequence", "frames")
 #: Bytes of files that stay in the memory of the process.
@@ -32,7 +35,7 @@ def array_files(
     validation: str = "",
     test: str = "",
     kind: str = "tokens",
-    num_levels: int = 256,
+    num_levels: int = USUAL_LEVELS,
     value_dims: int = 0,
     context: str = "none",
     num_classes: int = 0,
@@ -47,25 +50,29 @@ def array_files(
       validation: likewise; "" for no such split.
       test: likewise.
       kind: "binary", "levels", "tokens" or "real".
-      num_levels: number of values; ignored for binary and real data.
+      num_levels: number of values, of levels and tokens.
       value_dims: the number of last dimensions that belong to the value of a site.
       context: kind of `context.npy`: "label" int[N], "vector" float[N, E], "sequence" int[N, L] (-1 after the end of
         short ones), "frames" float[N, L, E]; "none" does not read it.
       num_classes: number of labels, or of tokens in a sequence, to condition on.
 
     Raises:
-      UserError: no file, a file that is not one array of numbers, or arrays that do not fit one another.
+      UserError: no file, a file that is not one array of numbers, two splits of the same contents, or arrays that do
+        not fit one another.
     """
     check_choice("context", context, CONTEXTS)
     if not train:
         raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")
     paths = {"train": train, "validation": validation, "test": test}
     files = {split: _open_split(path, context != "none") for split, path in paths.items() if path}
+    check_other_files({split: [Path(array.filename) for array in arrays.values()] for split, arrays in files.items()})
     shape = files["train"]["x"].shape[1:]
     if not is_integer(value_dims) or not 0 <= value_dims < max(len(shape), 1):
         raise UserError(f"value_dims of {train!r} must be 0 to {max(len(shape) - 1, 0)}, not {value_dims!r}")
     cut = len(shape) - value_dims
-    event = EventSpec(shape[:cut], shape[cut:], kind, {"binary": 2, "real": 0}.get(kind, num_levels))
+    event = EventSpec(shape[:cut], shape[cut:], kind, levels_of(kind, num_levels))
+    if num_classes and context not in ("label", "sequence"):
+        say_once(f"num_classes={num_classes} has no effect: it is of a context of the kind label or sequence")
     spec = _context_spec(context, num_classes, files["train"].get("context"))
     splits = {split: FileSource(event, spec, split, arrays) for split, arrays in files.items()}
     return Dataset(f"array_files/{Path(train).stem}", event, spec, splits)
@@ -92,6 +99,11 @@ def _open_split(path: str, with_context: bool) -> dict[str, np.memmap]:
         if with_context:
             raise UserError(f"a split with a context is a folder with x.npy and context.npy, not {path!r}")
         return {"x": _open(place)}
+    for file in sorted(place.glob("*.npy")):  # other arrays may lie beside those of the split
+        if file.stem not in ARRAYS and nearest(file.stem.lower(), ARRAYS):
+            raise UserError(f"nothing reads {str(file)!r}{did_you_mean(file.stem.lower(), ARRAYS)}")
+    if not with_context and (place / "context.npy").exists():
+        say_once(f"{place / 'context.npy'} is not read, as the option context of the data set is none")
     names = ["x", *(["context"] if with_context else [])]
     return {name: _open(place / f"{name}.npy") for name in names} | {
         name: _open(place / f"{name}.npy") for name in ("mask", "weight") if (place / f"{name}.npy").exists()
@@ -169,6 +181,7 @@ class FileSource(ArraySource):
 
     def _check(self, rows: Batch) -> None:
         check_rows(self.event, self.context, self._split, rows)
+        check_digits(self.event, self.context, self._split, rows)
 
     def _check_each(self, rows: Batch, indices: np.ndarray) -> None:
         """Raises `UserError` with the number of the first row that does not fit."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
-from arjax.data.sources import Source, array_source
+from arjax.data.sources import Source, array_source, check_digits
+from arjax.data.split_files import tell_same_arrays
 from arjax.data.vocabulary import Vocabulary
 from arjax.models import AutoregressiveModel
 
@@ -53,8 +56,9 @@ class Dataset:
       vocabulary: the tokens of a text; None for all other data.
       transform: pure function (key, batch, train) -> batch that runs inside the jitted step, such as dynamic
         binarization; None when batches are used as they are.
-      scale: float32[*event.shape] for real data that was standardised, z = (x - shift) / scale. A density in data units
-        follows from log p(x) = log p(z) - sum(log(scale)); evaluation reports it. None: nothing was scaled.
+      scale: float64[*event.shape] for real data that was standardised, z = (x - shift) / scale: in float32 a column
+        that varies little around a large number would lose its digits. A density in data units follows from
+        log p(x) = log p(z) - sum(log(scale)); evaluation reports it. None: nothing was scaled.
       shift: likewise.
       sound: of examples that are sound: the function that makes waveforms float[N, T] in [-1, 1] of them, and their
         rate in Hz; None for all others.
@@ -139,6 +143,7 @@ class Dataset:
         return x * self.scale + self.shift
 
 
+@named_arguments
 def from_arrays(
     event: EventSpec,
     *,
@@ -147,6 +152,7 @@ def from_arrays(
     test: np.ndarray | Mapping[str, np.ndarray] | None = None,
     context: ContextSpec = NO_CONTEXT,
     name: str = "arrays",
+    extra: Sequence[str] = (),
 ) -> Dataset:
     """A data set of arrays in memory, for notebooks: `from_arrays(EventSpec((8, 8)), train=x)`.
 
@@ -159,9 +165,10 @@ def from_arrays(
       test: likewise.
       context: the context of the examples.
       name: its name in results.
+      extra: names of further arrays [N, ...] of the splits, which the transform of the data set reads.
 
     Raises:
-      UserError: shapes or values do not fit the event and the context.
+      UserError: an array of another name, or shapes or values that do not fit the event and the context.
     """
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
@@ -169,7 +176,10 @@ def from_arrays(
         raise UserError("a data set needs train examples, and train is None")
     given = {"train": train, "validation": validation, "test": test}
     arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items() if a is not None}
-    splits = {split: array_source(event, context, split, a) for split, a in arrays.items()}
+    splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
+    for split, source in splits.items():
+        check_digits(event, context, split, source.arrays)
+    tell_same_arrays({split: source.arrays for split, source in splits.items()})
     return Dataset(name, event, context, splits)
 
 
@@ -192,6 +202,20 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         hint = did_you_mean(value, choices)
         raise UserError(f"the data set option {option!r} cannot be {value!r}{hint}")
+
+
+#: Levels of data where no number is given.
+USUAL_LEVELS = 256
+
+
+def levels_of(kind: str, num_levels: int) -> int:
+    """The levels of a kind of data by the option `num_levels`, which is of levels and tokens alone: a line says that
+    another number than the usual one has no effect on others.
+    """
+    own = {"binary": 2, "real": 0}.get(kind, num_levels)
+    if num_levels not in (own, USUAL_LEVELS):
+        say_once(f"the data set option num_levels={num_levels} has no effect on {kind} data")
+    return own
 
 
 def label_context(context: str, num_classes: int) -> ContextSpec:

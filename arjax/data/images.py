@@ -70,7 +70,7 @@ def _grey_images(name: str, binarize: str, context: str, data_dir: str) -> Datas
     if binarize == "dynamic":
         drawn["train"]["intensity"] = arrays["train"]["x"]
     # static and dynamic are two data sets with incomparable likelihoods: they have different names in results
-    dataset = from_arrays(EventSpec(_GRID), name=f"{name}_{binarize}", context=spec, **drawn)
+    dataset = from_arrays(EventSpec(_GRID), name=f"{name}_{binarize}", context=spec, extra=("intensity",), **drawn)
     return dataclasses.replace(dataset, transform=dynamic_binarization) if binarize == "dynamic" else dataset
 
 

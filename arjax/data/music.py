@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
 from arjax.data.prepared import read_splits
@@ -33,6 +34,8 @@ def poly_music(*, set: str = "jsb", max_length: int = 0, data_dir: str = "") -> 
     name = f"poly_music/{set}"
     rolls = {split: [row["x"] for row in rows] for split, rows in read_splits(name, name, data_dir).items()}
     longest = max(len(roll) for pieces in rolls.values() for roll in pieces)
+    if max_length > longest:
+        say_once(f"no piece is longer than {longest} frames: the data set option max_length={max_length} is cut to it")
     length = min(max_length, longest) if max_length else longest
     arrays = {}
     for split, pieces in rolls.items():

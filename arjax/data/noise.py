@@ -9,7 +9,7 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec, class_label
-from arjax.data.base import DATASETS, Dataset
+from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, levels_of
 
 
 @DATASETS.register("noise")
@@ -18,7 +18,7 @@ def noise(
     grid: tuple[int, ...] = (64,),
     value: tuple[int, ...] = (),
     kind: str = "tokens",
-    num_levels: int = 256,
+    num_levels: int = USUAL_LEVELS,
     num_examples: int = 1024,
     num_classes: int = 0,
     context_length: int = 0,
@@ -31,15 +31,14 @@ def noise(
       grid: shape of the grid.
       value: shape of the value of a site, `()` for scalars.
       kind: "binary", "levels", "tokens" or "real".
-      num_levels: number of values; ignored for binary and real data.
+      num_levels: number of values, of levels and tokens.
       num_examples: per split.
       num_classes: number of labels, or of tokens in a sequence, to condition on; 0 for no context.
       context_length: longest sequence of tokens to condition on (lengths are random too), 0 for one label.
     """
     if num_examples < 1:
         raise UserError(f"the data set option 'num_examples' must be at least 1, not {num_examples}")
-    num_levels = {"binary": 2, "real": 0}.get(kind, num_levels)
-    event = EventSpec(tuple(grid), tuple(value), kind, num_levels)
+    event = EventSpec(tuple(grid), tuple(value), kind, levels_of(kind, num_levels))
     if context_length and not num_classes:
         raise UserError("the data set option 'context_length' needs 'num_classes', the number of tokens")
     context_kind = "sequence" if context_length else "label" if num_classes else "none"

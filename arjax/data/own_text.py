@@ -10,6 +10,7 @@ from pathlib import Path
 from arjax.core.errors import UserError
 from arjax.core.paths import user_path
 from arjax.data.base import check_choice
+from arjax.data.split_files import check_other_files
 from arjax.data.vocabulary import UNITS
 
 SPLITS = ("train", "validation", "test")
@@ -40,7 +41,8 @@ def read_files(dataset: str, file: str, validation: str, test: str, tokens: str,
     surrogates (PEP 383), which a vocabulary of bytes writes back as they were.
 
     Raises:
-      UserError: no file, one that cannot be read or is no UTF-8, or options that do not go together.
+      UserError: no file, one that cannot be read or is no UTF-8, two splits of the same contents, or options that do
+        not go together.
     """
     check_choice("tokens", tokens, tuple(UNITS))
     if not file:
@@ -51,6 +53,7 @@ def read_files(dataset: str, file: str, validation: str, test: str, tokens: str,
         raise UserError("splits cuts one file: leave it out where validation and test are files of their own")
     paths = [file, validation, test] if validation else [file]
     contents = [_read(path) for path in paths]
+    check_other_files({split: [user_path(path)] for split, path in zip(SPLITS, paths, strict=False)})
     digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
     texts = tuple(_as_text(content, path, tokens) for content, path in zip(contents, paths, strict=True))
     return OwnText(texts, Path(file).stem, digest[:16])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from arjax.core.arrays import as_array, check_context, check_marks, check_values
+from arjax.core.arrays import as_array, check_context, check_marks, check_precision, check_values
 from arjax.core.batch import Batch, as_parts
 from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 
 
@@ -56,23 +57,34 @@ class ArraySource:
         )
 
 
-def array_source(event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> ArraySource:
-    """An `ArraySource` of checked arrays: `x` and, where there are, `context`, `mask`, `weight` and others.
+#: The arrays of a split.
+ARRAYS = ("x", "context", "mask", "weight")
+
+
+def array_source(
+    event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any], extra: Sequence[str] = ()
+) -> ArraySource:
+    """An `ArraySource` of checked arrays: `x` and, where there are, `context`, `mask`, `weight` and those in `extra`.
 
     Raises:
-      UserError: shapes, numbers of rows or values do not fit the event and the context.
+      UserError: an array of another name, or shapes, numbers of rows or values that do not fit event and context.
     """
-    checked = with_shapes(event, context, split, arrays)
+    checked = with_shapes(event, context, split, arrays, extra)
     check_rows(event, context, split, checked)
     return ArraySource(event, checked, context)
 
 
-def with_shapes(event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any]) -> Batch:
-    """The arrays of a split as a batch of all examples. Looks at shapes and types, not at values.
+def with_shapes(
+    event: EventSpec, context: ContextSpec, split: str, arrays: Mapping[str, Any], extra: Sequence[str] = ()
+) -> Batch:
+    """The arrays of a split as a batch of all examples. Looks at names, shapes and types, not at values.
 
     Raises:
-      UserError: shapes or numbers of rows do not fit the event and the context.
+      UserError: a name, shapes or numbers of rows that do not fit the event and the context.
     """
+    for key in arrays:
+        if key not in (*ARRAYS, *extra):  # a misspelled mask would be no mask
+            raise UserError(f"nothing reads the {split} array {key!r}{did_you_mean(key, (*ARRAYS, *extra))}")
     if "x" not in arrays:
         raise UserError(f"the {split} arrays lack 'x'")
     given = {key: array for key, array in arrays.items() if key != "context" or not isinstance(array, Mapping)}
@@ -89,8 +101,8 @@ def with_shapes(event: EventSpec, context: ContextSpec, split: str, arrays: Mapp
         raise UserError(f"the {split} masks must have the grid shape {event.grid_shape}, not {given['mask'].shape[1:]}")
     if "weight" in given and given["weight"].ndim != 1:
         raise UserError(f"the {split} weights must be one per example, not of shape {given['weight'].shape}")
-    extra = {key: array for key, array in given.items() if key not in ("x", "context", "mask", "weight")}
-    return Batch(x, parts, given.get("mask"), given.get("weight"), extra)
+    further = {key: array for key, array in given.items() if key not in ARRAYS}
+    return Batch(x, parts, given.get("mask"), given.get("weight"), further)
 
 
 def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch) -> None:
@@ -101,6 +113,16 @@ def check_rows(event: EventSpec, context: ContextSpec, split: str, rows: Batch) 
     for key in ("mask", "weight"):
         if getattr(rows, key) is not None:
             check_marks(getattr(rows, key), _called(split, key))
+
+
+def check_digits(event: EventSpec, context: ContextSpec, split: str, rows: Batch) -> None:
+    """Raises `UserError` where float32 would merge different real values of the rows or of their context."""
+    remedy = "standardise them first, as (x - x.mean(0)) / x.std(0) in float64, or leave the place out"
+    if not event.is_discrete:
+        check_precision(rows.x, f"the {split} examples of {event.kind} data", remedy)
+    for name, part in context.parts:
+        if not part.is_discrete:
+            check_precision(rows.context[name], _context_called(split, name), remedy)
 
 
 def _called(split: str, key: str) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, from_arrays, label_context
 from arjax.data.prepared import read_splits
@@ -37,6 +38,8 @@ def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = 
         raise UserError(f"the data set option 'length' must be 0, or at least 2 samples, not {length}")
     rows_of = read_splits("spoken_digits", "spoken_digits", data_dir, features=("audio", "label"))
     longest = max(len(row["audio"]) for rows in rows_of.values() for row in rows)
+    if length > longest:
+        say_once(f"no recording is longer than {longest} samples: the data set option length={length} is cut to it")
     length = min(length, longest) if length else longest
     arrays = {}
     for split, rows in rows_of.items():

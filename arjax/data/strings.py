@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data.base import DATASETS, Dataset, array_source
 from arjax.data.own_text import PARTS, REMEDY, SPLITS, ends_of_parts, read_files
@@ -46,6 +47,8 @@ def strings(
     own = read_files("strings", file, validation, test, tokens, splits)
     if max_length < 0 or split_seed < 0:
         raise UserError("max_length and split_seed of strings must be at least 0")
+    if split_seed and validation:
+        say_once(f"split_seed={split_seed} of strings has no effect: each split is a file of its own")
     parts = [_lines(text) for text in own.texts]
     if not validation:
         (lines,) = parts
@@ -81,7 +84,10 @@ def ended_strings(
     longest = max_length or max((int(size.max()) for size in sizes.values() if size.size), default=1)
     event, splits = EventSpec((longest + 1,), kind="tokens", num_levels=len(vocabulary)), {}
     for split, texts in found.items():
-        texts = [text for text, size in zip(texts, sizes[split], strict=True) if size <= longest]
+        texts, all_texts = [text for text, size in zip(texts, sizes[split], strict=True) if size <= longest], texts
+        if 0 < len(texts) < len(all_texts):
+            left_out = f"{len(all_texts) - len(texts)} of {len(all_texts)} strings"
+            say_once(f"{left_out} of the {split} split of {name!r} are longer than max_length={longest}, and left out")
         if not texts:
             raise UserError(f"the {split} split of {name!r} has no string of at most {longest} {tokens}")
         check_known(vocabulary, name, split, "".join(texts), REMEDY)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from arjax.core.arrays import check_precision
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.output import say_once
+from arjax.core.paths import user_path
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
+from arjax.data.split_files import check_other_files, tell_shared_rows
 from arjax.data.table_columns import KINDS, Column, Rule, make_column, to_cells
 from arjax.data.table_files import chosen, index_of, read_tables
 from arjax.data.vectors import standardised, with_noise
@@ -28,6 +33,7 @@ def table(
     test_path: str = "",
     header: bool = True,
     columns: tuple = (),
+    skip: tuple = (),
     delimiter: str = ",",
     validation: float = 0.1,
     test: float = 0.1,
@@ -51,9 +57,10 @@ def table(
       header: whether the first row of a file holds the names of the columns. A first row of numbers in which one stands
         twice is an example.
       columns: those to take and their order, by name or by number from 0; () for all.
+      skip: columns to leave out, by name or by number from 0, such as identifiers of the rows.
       delimiter: between cells, a character or "tab"; "spaces" for columns that are aligned by runs of them.
       validation: part of the rows for the validation split; likewise `test`. Rows that stand in the table twice may
-        end up in two splits. Without effect on a split that has a file.
+        end up in two splits. Without effect on a split that has a file, which a line says.
       split_seed: of the permutation of the rows that is cut into splits.
       standardise: real columns get mean 0 and standard deviation 1 on the train split for the network; likelihoods and
         samples stay in data units. False: the network sees the numbers as they are.
@@ -64,7 +71,8 @@ def table(
       mixed: each column has a kind of its own: binary with two different values, tokens with more words, levels with
         whole numbers of at most `most_levels` different values, else real. Likelihoods are probabilities of discrete
         columns times densities of real ones.
-      kinds: kinds of single mixed columns, instead of those above, such as ("grade:real", "zip:tokens").
+      kinds: kinds of single mixed columns, instead of those above, such as ("grade:real", "zip:tokens"). Words that are
+        stated are taken as they are written, identifiers and numbers with zeros in front included.
       most_levels: see `mixed`.
       missing: "refuse" cells without a value, or make them one more "level" of their column, which is then discrete.
       missing_cells: the texts of such cells.
@@ -74,12 +82,15 @@ def table(
         network sees; for tables of real values.
 
     Raises:
-      UserError: no file, no table, a cell of another kind than its column, or splits without a row.
+      UserError: no file, no table, a cell of another kind than its column, a column of identifiers, two splits of one
+        file, or splits without a row.
     """
     files = {"train": path, "validation": validation_path, "test": test_path}
     files = {split: file for split, file in files.items() if file or split == "train"}
     cells = read_tables(list(files.values()), delimiter, header, least=3 if len(files) == 1 else 1)
-    taken = chosen(columns, cells.names)
+    _tell_cut(files, {"validation": validation, "test": test}, split_seed)
+    check_other_files({split: [user_path(file)] for split, file in files.items()})
+    taken = chosen(columns, skip, cells.names)
     parts = _parts(cells.sizes, list(files), {"validation": validation, "test": test}, split_seed)
     if not is_integer(levels) or levels < 0 or levels == 1:
         raise UserError(f"levels of a table must be 0 (real values) or a whole number above 1, not {levels!r}")
@@ -91,6 +102,8 @@ def table(
     made = [make_column(cells, i, rule) for i in taken]
     if not binary_as_real:
         _check_not_binary(path, made)
+    if len(files) > 1 and any(column.spec.kind == "real" for column in made):  # discrete rows may repeat
+        tell_shared_rows({split: [cells.rows[n] for n in part] for split, part in parts.items()})
     dataset = _dataset(f"table/{Path(path).stem}", made, parts, standardise)
     dataset = dataclasses.replace(dataset, to_cells=to_cells(made), fingerprint=cells.fingerprint)
     return with_noise(dataset, noise)
@@ -110,6 +123,7 @@ def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], sta
     is_real = np.array([spec.kind == "real" for spec in specs])
     if standardise and is_real.any():
         return standardised(name, splits, [column.name for column in columns], event, is_real)
+    check_precision(x, f"the rows of {name!r}", "take standardise=True", [column.name for column in columns])
     return from_arrays(event, name=name, **{split: rows.astype(event.dtype) for split, rows in splits.items()})
 
 
@@ -138,9 +152,19 @@ def _check_not_binary(path: str, columns: list[Column]) -> None:
         some = ", ".join(map(repr, binary[:5])) + (" and others" if len(binary) > 5 else "")
         raise UserError(
             f"columns of the table hold nothing but 0 and 1, on which a density has no meaning ({some}): leave them "
-            "out with `columns`, take mixed=True, with which each column has its own kind, or `levels`, which makes "
+            "out with `skip`, take mixed=True, with which each column has its own kind, or `levels`, which makes "
             f"integers of all, or give {meant}"
         )
+
+
+def _tell_cut(files: Mapping[str, str], cut: Mapping[str, float], seed: int) -> None:
+    """Says on stderr that options of cutting a file have no effect on splits that have files of their own."""
+    usual = DATASETS.options("table")
+    for split, part in cut.items():
+        if split in files and part != usual[split]:
+            say_once(f"{split}={part!r} of a table has no effect: {split}_path is a file of its own")
+    if len(files) == len(SPLITS) and seed != usual["split_seed"]:
+        say_once(f"split_seed={seed!r} of a table has no effect: each split is a file of its own")
 
 
 def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed: int) -> dict[str, np.ndarray]:

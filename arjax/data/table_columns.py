@@ -10,6 +10,13 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
+from arjax.data.table_doubts import (
+    check_no_identifiers,
+    check_told_apart,
+    exact_numbers,
+    tell_row_numbers,
+    tell_stray_words,
+)
 from arjax.data.table_files import Cells, is_number
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -33,10 +40,20 @@ class Column:
     words: tuple[str, ...] = ()
 
     def text(self, values: np.ndarray) -> list[str]:
-        """Values in data units as cells; a level that no row has is written as its number."""
+        """Values in data units as cells; a level that no row has is written as its number.
+
+        Real values get seven digits of their spread: more where they vary little around a large number.
+        """
         if not self.words:
-            return [f"{value:.7g}" for value in values]
+            digits = self._digits
+            return [f"{value:.{digits}g}" for value in values]
         return [self.words[v] if v < len(self.words) else f"level {v}" for v in np.asarray(values).round().astype(int)]
+
+    @property
+    def _digits(self) -> int:
+        """Significant digits of a real value, 7 to 17."""
+        largest, spread = np.abs(self.values).max(), self.values.std()
+        return 7 + int(np.clip(np.log10(largest / spread), 0, 10)) if largest and spread else 7
 
 
 def to_cells(columns: Sequence[Column]) -> Callable[[np.ndarray], list[list[str]]]:
@@ -80,18 +97,33 @@ def make_column(cells: Cells, i: int, rule: Rule) -> Column:
     """
     name, own = cells.names[i], cells.column(i)
     gap = np.isin(own, np.array(rule.missing_cells, str))
+    if i not in rule.stated:
+        _tell_doubts(cells, i, gap, rule)
     kind = _kind(own, gap, rule, i)
     if gap.any() and (rule.missing == "refuse" or kind == "real"):
         where = f"{cells.places[int(gap.argmax())]} has no value ({own[int(gap.argmax())]!r}) in the column {name!r}"
         if rule.missing == "level":
             raise UserError(f"{where}, which is real and has no level for it: fill it in, or leave the column out")
         raise UserError(
-            f"{where}: fill it in, leave the column out with `columns`, or give missing='level', which makes a level "
+            f"{where}: fill it in, leave the column out with `skip`, or give missing='level', which makes a level "
             "of it in discrete columns; missing_cells has the texts of cells without a value"
         )
     if kind == "real":
-        return Column(name, EventSpec((), (), "real"), _numbers(name, own))
-    return level_column(name, own, gap, rule) if rule.levels else own_column(name, own, gap, kind)
+        column = Column(name, EventSpec((), (), "real"), _numbers(name, own))
+        check_told_apart(name, own)
+        return column
+    as_words = rule.stated.get(i) == "tokens"
+    return level_column(name, own, gap, rule) if rule.levels else own_column(name, own, gap, kind, as_words)
+
+
+def _tell_doubts(cells: Cells, i: int, gap: np.ndarray, rule: Rule) -> None:
+    """Says or refuses that a column without a stated kind is not what it looks like."""
+    there, own = np.flatnonzero(~gap), cells.column(i)
+    name, words = cells.names[i], [own[n] for n in there]
+    if rule.levels or rule.mixed:  # else a word is refused as no number
+        tell_stray_words(name, words, [cells.places[n] for n in there], rule.levels or rule.most_levels)
+    check_no_identifiers(name, words, rule.most_levels)
+    tell_row_numbers(name, own[: cells.sizes[0]], rule.most_levels)
 
 
 def _kind(own: list[str], gap: np.ndarray, rule: Rule, i: int) -> str:
@@ -102,7 +134,7 @@ def _kind(own: list[str], gap: np.ndarray, rule: Rule, i: int) -> str:
         return rule.stated[i]
     there = {cell for cell, is_gap in zip(own, gap, strict=True) if not is_gap}
     numeric = all(map(is_number, there))
-    num = len({float(cell) for cell in there}) if numeric else len(there)
+    num = len(set(exact_numbers(sorted(there)).tolist())) if numeric else len(there)
     if num <= 2:
         return "binary"
     if not numeric:
@@ -132,29 +164,34 @@ def level_column(name: str, cells: list[str], gap: np.ndarray, rule: Rule) -> Co
     return Column(name, EventSpec((), (), "tokens", levels + 1), np.where(gap, levels, places), words)
 
 
-def own_column(name: str, cells: list[str], gap: np.ndarray, kind: str) -> Column:
+def own_column(name: str, cells: list[str], gap: np.ndarray, kind: str, as_words: bool = False) -> Column:
     """A discrete column with a level for each different value, and one more for cells without a value, bool[N].
+
+    `as_words`: cells are other values where they are written otherwise, such as 7 and 007.
 
     Raises:
       UserError: one value in all rows, or a binary column of more than two.
     """
-    places, words = _places(name, cells, gap)
+    places, words = _places(name, cells, gap, as_words)
     if gap.any():  # without a place in the order of the others
         kind = "tokens"
         places, words = np.where(gap, len(words), places), (*words, "")
     num = len(words)
     if num < 2:
-        raise UserError(f"the column {name!r} of the table holds one value in all rows: leave it out with `columns`")
+        raise UserError(f"the column {name!r} of the table holds one value in all rows: leave it out with `skip`")
     if kind == "binary" and num > 2:
         raise UserError(f"the column {name!r} of the table holds {num} different values: it is not binary")
     return Column(name, EventSpec((), (), "binary" if num == 2 else kind, num), places, words)
 
 
-def _places(name: str, cells: list[str], gap: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+def _places(name: str, cells: list[str], gap: np.ndarray, as_words: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
     """The place of each cell among the different values, int[N], 0 where it is missing; and a cell of each value."""
     there = np.flatnonzero(~gap)
     own = [cells[i] for i in there]
-    keys = _numbers(name, own) if all(map(is_number, own)) else np.array(own)
+    are_numbers = not as_words and all(map(is_number, own))
+    if are_numbers:
+        _numbers(name, own)  # checks them
+    keys = exact_numbers(own) if are_numbers else np.array(own)
     _, first, place = np.unique(keys, return_index=True, return_inverse=True)
     places = np.zeros(len(cells), np.int64)
     places[there] = place
@@ -173,7 +210,7 @@ def _numbers(name: str, cells: list[str]) -> np.ndarray:
         if not is_number(cell) or not abs(float(cell)) <= LARGEST:
             raise UserError(
                 f"the column {name!r} of the table holds {cell!r}, which is no finite number of float32: leave it out "
-                "with `columns`, write it as numbers, or take mixed=True, with which each column has its own kind, or "
+                "with `skip`, write it as numbers, or take mixed=True, with which each column has its own kind, or "
                 "`levels`, which makes integers of all"
             )
     return np.array(cells, np.float64)

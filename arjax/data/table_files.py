@@ -12,6 +12,7 @@ from pathlib import Path
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.paths import user_path
+from arjax.core.registry import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +68,21 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def chosen(columns: tuple, names: list[str]) -> list[int]:
-    """The numbers of the columns to take, in their order."""
-    if not isinstance(columns, tuple | list):
-        raise UserError(f"columns of a table must be a list of names or numbers, not {columns!r}")
-    found = [index_of(column, names) for column in columns] or list(range(len(names)))
-    if len(set(found)) < len(found):
-        raise UserError(f"columns of a table names one of them twice: {tuple(columns)!r}")
-    return found
+def chosen(columns: tuple, skip: tuple, names: list[str]) -> list[int]:
+    """The numbers of the columns to take, in their order: all without `columns`, but for those to leave out."""
+    found = {}
+    for option, given in (("columns", columns), ("skip", skip)):
+        if not isinstance(given, tuple | list):
+            raise UserError(f"{option} of a table must be a list of names or numbers, not {given!r}")
+        found[option] = [index_of(column, names) for column in given]
+        if len(set(found[option])) < len(found[option]):
+            raise UserError(f"{option} of a table names one of them twice: {tuple(given)!r}")
+    if columns and skip:
+        raise UserError("columns of a table are those to take, and skip those to leave out: give one of the two")
+    left = [i for i in range(len(names)) if i not in found["skip"]]
+    if not left:
+        raise UserError("skip of a table leaves no column")
+    return found["columns"] or left
 
 
 def index_of(column: str | int, names: list[str]) -> int:
@@ -83,7 +91,9 @@ def index_of(column: str | int, names: list[str]) -> int:
         return names.index(column)
     if is_integer(column) and 0 <= column < len(names):
         return int(column)
-    raise UserError(f"the table has no column {column!r}; there are: {', '.join(names)}")
+    near = nearest(str(column), names)
+    hint = f", did you mean {near!r}?" if near else f"; there are: {', '.join(names)}"
+    raise UserError(f"the table has no column {column!r}{hint}")
 
 
 def _read(path: str, delimiter: str, header: bool, least: int) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from arjax.core.arrays import check_precision
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -82,9 +83,16 @@ def standardised(
     for i in np.flatnonzero((scale < SMALLEST) | (scale > 1 / SMALLEST))[:1]:
         column = columns[i] if columns else str(i)
         raise UserError(f"the column {column!r} of {name!r} varies by {scale[i]:g}: give it in other units")
-    z = {split: ((rows - mean) / scale).astype(np.float32) for split, rows in splits.items()}
+    z = {split: (rows - mean) / scale for split, rows in splits.items()}
+    check_precision(
+        z["train"],
+        f"the standardised rows of {name!r}",
+        "leave the column out, or give it as a logarithm or in other units",
+        columns or [str(i) for i in range(len(mean))],
+    )
+    z = {split: rows.astype(np.float32) for split, rows in z.items()}
     dataset = from_arrays(event or EventSpec(mean.shape, kind="real"), name=name, **z)
-    return dataclasses.replace(dataset, scale=scale.astype(np.float32), shift=mean.astype(np.float32))
+    return dataclasses.replace(dataset, scale=scale, shift=mean)
 
 
 def with_noise(dataset: Dataset, noise: float) -> Dataset:

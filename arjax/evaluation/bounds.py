@@ -13,6 +13,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.data import Dataset
 from arjax.data.batches import eval_batches
 from arjax.models import AutoregressiveModel, LatentModel, Model
@@ -110,6 +111,8 @@ def chain_scores(
       event as `chain_bound_bits_per_dim`, and `chain_bound_steps`.
     """
     steps = min(samples, model.num_steps)
+    if samples > steps:
+        say_once(f"config.evaluate.samples={samples} is more than the steps of the chain: all {steps} are taken")
     model = dataclasses.replace(model, score_steps=0 if steps == model.num_steps else steps)
 
     def log_prob(model: Chain, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:

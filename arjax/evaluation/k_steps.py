@@ -14,19 +14,21 @@ from arjax.evaluation.bounds import split_bound
 from arjax.models import AutoregressiveModel
 from arjax.samplers.parallel import MEASURED
 from arjax.samplers.rounds import check_rounds, k_step_log_prob, measure_losses
-from arjax.samplers.schedules import check_schedule, make_sizes
+from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 
 
 def round_sizes(
     model: AutoregressiveModel, params: Any, dataset: Dataset, steps: int, schedule: str
 ) -> tuple[int, ...]:
-    """The sizes of min(steps, S) rounds, as those of the sampler `parallel(steps=..., schedule=...)`.
+    """The sizes of so many rounds, as those of the sampler `parallel(steps=..., schedule=...)`.
 
     Raises:
-      UserError: a model without the bound, an unknown schedule, or "optimal" without a validation split.
+      UserError: a model without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation
+        split.
     """
     check_schedule("config.evaluate", steps, schedule)
     check_rounds(model, "the k-step bound")
+    check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
     losses_S = None
     if schedule == "optimal":
         if "validation" not in dataset.splits:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.data import Dataset, Source
 from arjax.data.ahead import read_ahead
@@ -157,7 +158,8 @@ class Evaluator:
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
         """The scores of each example of a split, as `eval_step` names them, float64[N]; raises as `evaluate`."""
         if split not in self._dataset.splits:
-            raise UserError(f"data set {self._dataset.name!r} has no {split} split")
+            hint = did_you_mean(split, self._dataset.splits)
+            raise UserError(f"data set {self._dataset.name!r} has no {split} split{hint}")
         if not len(self._dataset.splits[split]):
             raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
         return self.rows_of(params, self._dataset.splits[split])

@@ -14,6 +14,7 @@ import numpy as np
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
 from arjax.evaluation.prompts import encode_prompt, text_of
@@ -134,6 +135,8 @@ def _read(vocabulary: Vocabulary, dataset: Dataset, prompt: str, length: int) ->
             )
         return tokens_K, 0, min(length, num_sites - len(tokens_K))
     num_further = min(length, (num_sites + 1) // 2)
+    if length > num_further:
+        say_once(f"continuations have at most {num_further} {vocabulary.units}, half of a window, not {length}")
     num_dropped = max(len(tokens_K) - (num_sites - num_further), 0)
     return tokens_K[num_dropped:], num_dropped, num_further
 

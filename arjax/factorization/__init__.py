@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from arjax.core.arguments import named_arguments
 from arjax.factorization import composed_orderings, data_orderings, hilbert  # noqa: F401  they register orderings
 from arjax.factorization.factorization import Factorization, from_order, reorder
 from arjax.factorization.graphs import GRAPHS, graph_needs_data, with_graph
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 
+@named_arguments
 def make_factorization(
     grid_shape: tuple[int, ...],
     ordering: str = "raster",

@@ -45,7 +45,7 @@ class SavedModel(NamedTuple):
     Attributes:
       model: the model.
       params: its parameters, arrays on the host.
-      shift, scale: of standardised data, float32[*event.shape]; None for all other data.
+      shift, scale: of standardised data, float64[*event.shape]; None for all other data.
       about: further facts from the time when it was saved: data, scores, config.
     """
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from arjax.conditionals import CONDITIONALS, Conditional, check_temperature, truncate
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, site_entropy, site_log_prob
+from arjax.core.arguments import named_arguments, named_like
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -91,6 +92,7 @@ class AutoregressiveModel(BaseModel):
         """The context that the joint is conditioned on."""
         return self.network.context_spec
 
+    @named_arguments
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: a nested dict of float32 arrays; `UserError` unless `key` is a random key."""
         check_key(key)
@@ -103,6 +105,7 @@ class AutoregressiveModel(BaseModel):
         """The conditional with its own parameters, where it has any; with `train` its dropout is on."""
         return bound(self.conditional, params, train, key)
 
+    @named_arguments
     @takes_params
     def features(
         self,
@@ -141,6 +144,7 @@ class AutoregressiveModel(BaseModel):
             check_factorization(self.network, factorization)
         return self._apply(params, key, x, factorization, context, train=train)
 
+    @named_arguments
     @takes_params
     def features_given(
         self,
@@ -178,6 +182,7 @@ class AutoregressiveModel(BaseModel):
         except flax.errors.InvalidRngError as error:
             raise UserError("this network has dropout: train=True needs a random `key`") from error
 
+    @named_like(features)
     @takes_params
     def log_prob_per_site(
         self,
@@ -216,6 +221,7 @@ class AutoregressiveModel(BaseModel):
         more = {"context": batch.context, "mask": batch.mask, "train": train, "key": key}
         return Score(self.log_prob(params, batch.x, **more | kwargs), self.kind)
 
+    @named_arguments
     @takes_params
     def conditional_log_prob(
         self,
@@ -230,6 +236,7 @@ class AutoregressiveModel(BaseModel):
         """log p(x[query] | x[evidence]), float32[B]; see `arjax.models.queries`."""
         return conditional_log_prob(self, params, x, query, evidence, context, mask)
 
+    @named_like(features)
     @takes_params
     def conditionals(self, params: Params, x: jax.Array, **kwargs) -> tuple[jax.Array, jax.Array]:
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.temperature import as_temperature
+from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.memory import within_memory
+from arjax.core.registry import did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.checks import as_context, as_mask, as_values
@@ -100,6 +102,7 @@ class BaseModel:
         x = as_values(self.event, x)
         return Batch(x, as_context(self.context_spec, context, len(x)) or {}, as_mask(self.event, mask, len(x)))
 
+    @named_arguments
     def log_prob(
         self, params: Params, x: jax.Array, *, context: Any = None, mask: Any = None, key: jax.Array | None = None
     ) -> jax.Array:
@@ -133,7 +136,7 @@ class BaseModel:
         """Raises `UserError` for options of a draw that this kind of model cannot take, unless they are off."""
         for name, value in options.items():
             if name not in DRAW_OPTIONS:
-                raise UserError(f"a draw has no option {name!r}")
+                raise UserError(f"a draw has no option {name!r}{did_you_mean(name, DRAW_OPTIONS)}")
             off = DRAW_OPTIONS[name]
             if value is not off and not (off is not None and value == off):
                 raise UserError(f"{type(self).__name__} cannot draw with {name}: it draws whole examples of its own")

@@ -19,6 +19,7 @@ import numpy as np
 
 from arjax.conditionals import truncate
 from arjax.conditionals.temperature import as_temperature
+from arjax.core.arguments import named_arguments
 from arjax.core.arrays import as_array
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -66,6 +67,7 @@ def joined(found: Iterable[Draw], length: int, end: int | None) -> Draw:
     return Draw(x, jax.tree.map(lambda *counts: sum(counts), *stats_of))
 
 
+@named_arguments
 def pieces(
     model: Any,
     params: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,20 @@ import numpy as np
 from arjax.conditionals import Conditional, make_conditional
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core import arrays
-from arjax.core.arguments import checked_arguments
+from arjax.core.arguments import check_names, checked_arguments
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
+from arjax.core.registry import nearest
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.factorization import Factorization, Orders, make_factorization, make_orders
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.networks import NETWORKS
 
 DTYPES = ("float32", "bfloat16")
+
+
+#: Arguments of `make_model` that are call strings.
+OPTIONS_OF_ONE = ("ordering", "partition", "orders", "graph", "conditional")
 
 
 @checked_arguments()
@@ -50,6 +57,7 @@ def make_model(
     """
     check_spec(event, EventSpec)
     check_spec(context, ContextSpec)
+    _check_own_names(network, options)
     options = NETWORKS.resolve(network, options)
     check_dtype(dtype)
     values = None if data is None else _examples(event, data)
@@ -77,6 +85,7 @@ def check_choice(
     """
     NETWORKS.get(network).check_context(context, options)
     check_network(network, event, factorization, options)
+    _tell_reaches(network, factorization, options)
     if several is not None:
         _check_orders(network, event, factorization, several, options)
 
@@ -100,6 +109,25 @@ def put_together(
     family = NETWORKS.get(network)
     net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
     return AutoregressiveModel(net, head, factorization, several)
+
+
+def _check_own_names(network: str, options: Mapping[str, Any]) -> None:
+    """Raises `UserError` for an option that is no option of the network, and is nearest to an argument of its own."""
+    known, own = NETWORKS.options(network), {"context", *OPTIONS_OF_ONE, "dtype", "data"}
+    for name in options:
+        if name not in known and nearest(name, [*known, *own]) in own:
+            check_names("make_model", [name], own)
+
+
+def _tell_reaches(network: str, factorization: Factorization, options: dict[str, Any]) -> None:
+    """Says on stderr that an option, such as a window, is longer than the steps that there are: it is cut to them."""
+    defaults = NETWORKS.options(network)
+    for name, most in NETWORKS.get(network).reaches(options, factorization.num_steps).items():
+        if options[name] > most and options[name] != defaults[name]:
+            say_once(
+                f"{name}={options[name]} of the network {network!r} reaches beyond the {factorization.num_steps} steps "
+                f"of the model: it has the effect of {name}={most}"
+            )
 
 
 def check_dtype(dtype: str) -> None:

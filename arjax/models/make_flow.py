@@ -8,6 +8,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.output import say_once
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import needs_data
 from arjax.models.base import Model
@@ -16,6 +17,9 @@ from arjax.models.flow import BASE, FlowModel
 from arjax.models.kinds import Assembly, Choice, Small, model_kind
 from arjax.models.make import make_model
 
+#: The orderings that blocks take in turn where none are given.
+TURNS = ("raster", "reversed")
+
 
 def make_flow(
     event: EventSpec,
@@ -23,7 +27,7 @@ def make_flow(
     *,
     context: ContextSpec = NO_CONTEXT,
     num_blocks: int = 4,
-    orderings: tuple[str, ...] = ("raster", "reversed"),
+    orderings: tuple[str, ...] = TURNS,
     partition: str = "sites",
     conditional: str = "gaussian(scale_bound=3)",
     base: Model | None = None,
@@ -55,6 +59,8 @@ def make_flow(
         raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
     if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
         raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
+    if len(orderings) > num_blocks and tuple(orderings) != TURNS:
+        say_once(f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone")
     if event.kind == "real" and scaling != "plain":
         raise UserError(f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}")
     dequantisation = None if event.kind == "real" else Dequantisation(event, scaling)
@@ -83,7 +89,7 @@ def _flow(
     assembly: Assembly,
     *,
     num_blocks: int = 4,
-    orderings: tuple[str, ...] = ("raster", "reversed"),
+    orderings: tuple[str, ...] = TURNS,
     partition: str = "sites",
     conditional: str = "gaussian(scale_bound=3)",
     scaling: str = "plain",

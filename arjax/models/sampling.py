@@ -12,24 +12,27 @@ import numpy as np
 
 from arjax.conditionals import truncate
 from arjax.conditionals.temperature import as_temperature
+from arjax.core.arguments import named_arguments
 from arjax.core.arrays import as_array, as_sites
 from arjax.core.errors import UserError
-from arjax.core.integers import LARGEST, is_integer
+from arjax.core.integers import LARGEST_INT32, is_integer
+from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context
 from arjax.models.queries import evidence_first
-from arjax.samplers import Draw, Sampler, example_keys, make_sampler
+from arjax.samplers import SAMPLERS, Draw, Sampler, example_keys, make_sampler
 
 
 def keys_of(key: jax.Array, num: int) -> jax.Array:
     """The keys of `num` examples drawn under one key; raises `UserError` unless these are a key and a number."""
-    if not is_integer(num) or not 1 <= num <= LARGEST:
-        limit = f"at most {LARGEST}" if is_integer(num) and num > LARGEST else "at least 1"
+    if not is_integer(num) or not 1 <= num <= LARGEST_INT32:
+        limit = f"at most {LARGEST_INT32}" if is_integer(num) and num > LARGEST_INT32 else "at least 1"
         raise UserError(f"the number of samples must be a whole number, {limit}, not {num!r}")
     check_key(key)
     return example_keys(key, num)
 
 
+@named_arguments
 def draw(
     model: Any,
     params: Any,
@@ -85,9 +88,16 @@ def draw(
     of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
     model = dataclasses.replace(model, conditional=conditional, factorization=factorization)
+    tell_temperature(sample, temperature)
     sample.check(model)
     model = dataclasses.replace(model, orders=None)
     return sample(model, params, keys, canvas, observed_D, context, temperature, shared, end=check_end(event, end))
+
+
+def tell_temperature(sampler: Sampler, temperature: Any) -> None:
+    """Says on stderr that a temperature has no effect, where the sampler looks for probable values."""
+    if not sampler.WARMS and not isinstance(temperature, jax.Array) and temperature != 1.0:
+        say_once(f"the sampler {SAMPLERS.name_of(type(sampler))!r} finds the same values at any temperature")
 
 
 def num_keys(keys: Any) -> int:

@@ -89,6 +89,11 @@ class Network(nn.Module):
         """Raises `UserError` in one sentence when the family cannot support this event, factorization or options."""
 
     @classmethod
+    def reaches(cls, options: Mapping[str, Any], num_steps: int) -> Mapping[str, int]:
+        """The largest values of options in steps, such as a window, that differ in effect from smaller ones."""
+        return {}
+
+    @classmethod
     def check_context(cls, context: ContextSpec, options: Mapping[str, Any]) -> None:
         """Raises `UserError` when the family cannot take this context, or needs another for these options."""
 

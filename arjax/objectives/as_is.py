@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
@@ -68,6 +69,8 @@ class AsIs(Objective):
             raise UserError(f"as_is has no estimator {self.estimator!r}{did_you_mean(self.estimator, ESTIMATORS)}")
         if not self.temperature > 0:
             raise UserError(f"the temperature of as_is must be above 0, not {self.temperature}")
+        if self.temperature != type(self).temperature and self.estimator != "gumbel_softmax":
+            say_once(f"temperature={self.temperature} of as_is has no effect: {self.estimator!r} relaxes no draws")
         least = 2 if self.estimator == "score" else 1
         if self.samples < least:
             raise UserError(f"as_is(estimator={self.estimator!r}) needs samples of at least {least}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel, need_steps
 from arjax.models.base import Model, Params
@@ -84,6 +85,10 @@ class Rollout(Objective):
         check_rate("rollout", "grow", self.grow)
         if self._scores and self.samples < 2:
             raise UserError(f"the target {self.target!r} of rollout compares samples: it needs at least 2 of them")
+        if not self._scores and self.samples != type(self).samples:
+            say_once(f"samples={self.samples} of rollout has no effect: the target {self.target!r} compares none")
+        if self.grow and not self.length:
+            say_once(f"grow={self.grow} of rollout has no effect on a window of length=0")
         if self.oracle and self.target not in OF_ORACLE:
             raise UserError(f"the target {self.target!r} of rollout has no oracle: take one of {', '.join(OF_ORACLE)}")
 

@@ -19,7 +19,6 @@ from arjax.population.population import Population
 from arjax.population.reporter import PopulationReporter
 from arjax.population.step import init_population, population_chunk
 from arjax.training.feed import ResidentChunk
-from arjax.training.setup import check_fits
 from arjax.training.state import TrainState, eval_params, with_shardings
 from arjax.training.step import Tally, from_named, zero_tally
 
@@ -61,15 +60,13 @@ class Members:
     def begin(self, companions: Companions, state: PopulationState | None) -> PopulationState:
         """The state with which training begins or goes on."""
         self._companions = companions
-        for factorization in self.population.factorizations:
-            member = dataclasses.replace(self.setup.model, factorization=factorization)
+        orders = self.population.factorizations
+        members = [dataclasses.replace(self.setup.model, factorization=order) for order in orders]
+        for member in members:
             self.setup.recipe.objective.check_companions(member, companions)
         if state is not None:
             return state
-        params, source = None, self.setup.train.init_from
-        if source:
-            params = self.setup.open_run(source).params
-            check_fits(self.setup.abstract_state.params, params, source)
+        params = self.setup.first_params(members) if self.setup.train.init_from else None
         return jax.jit(self._fresh, out_shardings=self.population.sharding)(params)
 
     def compile(

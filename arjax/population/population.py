@@ -17,9 +17,10 @@ from ml_collections import ConfigDict
 
 from arjax.config.build import build
 from arjax.config.files import to_json
+from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.integers import check_seed
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import eval_batches, train_index_block
 from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
@@ -29,6 +30,7 @@ from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
 
 
+@named_arguments
 class Population:
     """The same config under several orders and seeds; each member is the run that `arjax` would make of it alone.
 
@@ -53,8 +55,8 @@ class Population:
         """
         if len(orders) == 0 or len(seeds) == 0:
             raise UserError("a population needs at least one order and one seed")
-        if any(not is_integer(seed) or not 0 <= seed < 2**32 for seed in seeds):
-            raise UserError(f"seeds are whole numbers from 0 to 2^32 - 1, not {tuple(seeds)!r}")
+        for seed in seeds:
+            check_seed(seed, "the seed of a member")
         if strategy not in ("", *STRATEGIES):
             raise UserError(f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}")
         self.strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")

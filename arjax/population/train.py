@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from arjax.core.arguments import named_arguments
 from arjax.evaluation.likelihood import summarize
 from arjax.evaluation.truths import OF_TRUTH, beside_truth, example_nats
 from arjax.population.members import Members, PopulationState
@@ -53,6 +54,7 @@ class Scores:
     reports: list[list[dict[str, Any]]]
 
 
+@named_arguments
 def train_population(
     population: Population, log: Callable[[str], None] = lambda text: None, workdir: str | os.PathLike = ""
 ) -> Scores:

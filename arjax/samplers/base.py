@@ -71,6 +71,8 @@ class Sampler(abc.ABC):
 
     #: Whether samples follow the distribution of the model; else they are an approximation, or no draw at all.
     exact: ClassVar[bool] = True
+    #: Whether the values depend on the temperature.
+    WARMS: ClassVar[bool] = True
 
     def __call__(
         self,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.truncated import Truncated
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option
 from arjax.samplers.beams import Beams, Search
@@ -37,6 +38,7 @@ class Beam(Sampler):
     length_penalty: float = option(0.0)
 
     exact: ClassVar[bool] = False
+    WARMS: ClassVar[bool] = False
 
     def __post_init__(self):
         if self.width < 1:
@@ -56,6 +58,8 @@ class Beam(Sampler):
 
     def draw(self, model, params, steps, canvas, context):
         factorization, prompt = model.factorization, steps.prompt()
+        if self.length_penalty and not steps.ends:
+            say_once(f"the length_penalty={self.length_penalty} of 'beam' has no effect on sequences of one length")
         advance, carry, chunk = _step_form(model, params, steps, canvas, context, self.width)
         search = Search(
             advance,

@@ -20,7 +20,7 @@ from arjax.core.errors import UserError
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, option, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft
 from arjax.samplers.drafts.whole import draft_whole
-from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading
+from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading, tell_window
 
 STARTS = ("zeros", "mode")
 
@@ -47,6 +47,7 @@ class FixedPoint(Sampler):
             object.__setattr__(self, "source", make_draft(self.start))
 
     def check(self, model):
+        tell_window("fixed_point", self.window, 0, model.factorization.num_steps)
         if self.source is not None:
             self.source.check(model)
         elif self.start == "mode" and scores_blocks(model.conditional, model.factorization):

@@ -26,6 +26,7 @@ class Greedy(Cached):
     """
 
     exact: ClassVar[bool] = False
+    WARMS: ClassVar[bool] = False
 
     def draw(self, model, params, steps, canvas, context):
         steps = copy.copy(steps)

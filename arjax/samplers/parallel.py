@@ -16,8 +16,10 @@ from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, Steps, option, per_example
 from arjax.samplers.prompt import num_calls, read_prompt
 from arjax.samplers.rounds import advance, check_rounds, measure_losses
-from arjax.samplers.schedules import check_schedule, make_sizes
+from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 
+#: Rounds where their number is not given.
+USUAL = 16
 CHOICES = ("random", "order", "confidence", "entropy")
 #: Examples of the validation split on which `optimal` measures its losses.
 MEASURED = 256
@@ -37,7 +39,8 @@ class Parallel(Sampler):
     and not chosen is drawn again from the same noise: were it fresh, improbable values would have many chances of being
     passed over, and would be too rare.
 
-    Options: `steps`, the number of rounds K; `schedule`, their sizes: "uniform", "cosine" (few first, as in MaskGIT,
+    Options: `steps`, the number of rounds K (0: 16, or as many as the model has steps where these are fewer; or those
+    that `sizes` has); `schedule`, their sizes: "uniform", "cosine" (few first, as in MaskGIT,
     Chang et al., 2022) or "optimal" (for the losses that the model has on validation examples, Hoogeboom et al., 2022);
     `choose`: "random" (each sample has a random order of its own), "order" (that of the model, in which neighbours may
     be drawn at once), or of all sites that are left those of which the drawn value has the highest probability
@@ -46,21 +49,29 @@ class Parallel(Sampler):
 
     exact: ClassVar[bool] = False
 
-    steps: int = option(16)
+    steps: int = option(0)
     schedule: str = option("uniform")
     choose: str = option("random")
     sizes: tuple[int, ...] = option(())
 
     def __post_init__(self):
-        check_schedule("the sampler 'parallel'", self.steps, self.schedule)
+        if self.steps:
+            check_schedule("the sampler 'parallel'", self.steps, self.schedule)
+        check_schedule("the sampler 'parallel'", 1, self.schedule)
         if self.choose not in CHOICES:
             raise UserError(f"the sampler 'parallel' chooses by one of {', '.join(CHOICES)}, not by {self.choose!r}")
         if any(type(size) is not int or size < 1 for size in self.sizes):
             raise UserError(f"the sizes of the sampler 'parallel' must be whole numbers, at least 1, not {self.sizes}")
+        if self.sizes and (self.steps not in (0, len(self.sizes)) or self.schedule != "uniform"):
+            raise UserError(
+                f"the sampler 'parallel' has {len(self.sizes)} rounds of given sizes: leave steps={self.steps} and "
+                f"schedule={self.schedule!r} out, or the sizes {self.sizes}"
+            )
 
     def check(self, model: Any) -> None:
         check_rounds(model, "the sampler 'parallel'")
         num_steps, block_size = model.factorization.num_steps, model.factorization.block_size
+        check_rounds_fit("the sampler 'parallel'", self.steps, num_steps)
         if self.sizes and sum(self.sizes) != num_steps:
             raise UserError(
                 f"the sizes of the sampler 'parallel' add up to {sum(self.sizes)}, but the model has {num_steps} steps"
@@ -88,9 +99,12 @@ class Parallel(Sampler):
         losses_S = None
         if self.schedule == "optimal":
             losses_S = measure_losses(model, params, resources.examples("validation", MEASURED))
-        return dataclasses.replace(
-            self, sizes=make_sizes(self.schedule, model.factorization.num_steps, self.steps, losses_S)
-        )
+        num_steps = model.factorization.num_steps
+        sizes = make_sizes(self.schedule, num_steps, self._rounds(num_steps), losses_S)
+        return dataclasses.replace(self, steps=0, schedule="uniform", sizes=sizes)
+
+    def _rounds(self, num_steps: int) -> int:
+        return self.steps or min(USUAL, num_steps)
 
     def _sizes(self, num_steps: int) -> tuple[int, ...]:
         if self.sizes:
@@ -100,7 +114,7 @@ class Parallel(Sampler):
                 "the schedule 'optimal' of the sampler 'parallel' is measured on validation data: draw from a run, or "
                 "call arjax.evaluation.sampling.prepare_sampler first"
             )
-        return make_sizes(self.schedule, num_steps, self.steps)
+        return make_sizes(self.schedule, num_steps, self._rounds(num_steps))
 
     def draw(self, model, params, steps, canvas, context):
         network, num_steps, prompt = model.network, model.factorization.num_steps, steps.prompt()

@@ -74,11 +74,16 @@ def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
-    """The sizes of a schedule: of min(steps, S) rounds over S steps; `optimal` needs the losses."""
-    rounds = min(steps, num_steps)
+    """The sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
     if schedule == "optimal":
-        return optimal(losses_S, rounds)
-    return (uniform if schedule == "uniform" else cosine)(num_steps, rounds)
+        return optimal(losses_S, steps)
+    return (uniform if schedule == "uniform" else cosine)(num_steps, steps)
+
+
+def check_rounds_fit(owner: str, rounds: int, num_steps: int) -> None:
+    """Raises `UserError` for more rounds than steps; `owner` names whoever asks."""
+    if rounds > num_steps:
+        raise UserError(f"{owner} asks for {rounds} rounds, but the model has {num_steps} steps, at least one a round")
 
 
 def check_schedule(owner: str, steps: int, schedule: str) -> None:

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from arjax.core.errors import UserError
 from arjax.samplers.base import SAMPLERS, Sampler, Steps, option
 from arjax.samplers.drafts.base import Draft, Proposal, has_probabilities, log_table, make_draft
-from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading
+from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading, tell_window
 
+#: The window where none is given.
+USUAL = 8
 #: Parts of the noise of a step under the coupling by rejection; 1 is that of the proposal.
 ACCEPT, REDRAW = 2, 3
 
@@ -31,7 +33,7 @@ class Speculative(Sampler):
     """
 
     draft: str = option("counts(order=3)")
-    window: int = option(8)
+    window: int = option(USUAL)
     coupling: str = option("keys")
     source: Draft | None = dataclasses.field(default=None, repr=False)
 
@@ -44,6 +46,7 @@ class Speculative(Sampler):
             object.__setattr__(self, "source", make_draft(self.draft))
 
     def check(self, model):
+        tell_window("speculative", self.window, USUAL, model.factorization.num_steps)
         by_rejection = self.coupling == "rejection"
         if by_rejection and not has_probabilities(model.conditional, model.factorization):
             raise UserError(

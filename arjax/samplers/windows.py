@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.samplers.base import Draw, Steps, per_example
 from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, ready_target
@@ -37,6 +38,12 @@ class Example(NamedTuple):
     drafted: Any
     calls: jax.Array
     accepted: jax.Array
+
+
+def tell_window(owner: str, window: int, usual: int, num_steps: int) -> None:
+    """Says on stderr that a window is longer than the steps of the model, where it is not the usual window."""
+    if window > num_steps and window != usual:
+        say_once(f"the window of {owner}, {window}, is longer than the {num_steps} steps of the model, and cut to them")
 
 
 def draw_in_windows(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.reporting.reports import EXACT, is_number
@@ -90,6 +91,7 @@ class Derived:
         raise NotImplementedError
 
 
+@named_arguments
 @dataclasses.dataclass(frozen=True)
 class Mean(Derived):
     """The mean of the metric of runs, such as those of one order and several seeds, with its standard error over them.
@@ -124,6 +126,7 @@ class Mean(Derived):
         }
 
 
+@named_arguments
 @dataclasses.dataclass(frozen=True)
 class Mixture(Derived):
     """Whole examples mixed, p(x) = sum_m w_m p_m(x), in nats, with the standard error over the examples.

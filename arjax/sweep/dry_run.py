@@ -14,6 +14,7 @@ from arjax.sweep.table import Table
 
 def print_runs(runs: Sequence[Run], table: Table) -> None:
     """Prints each run's name, its state, the fields in which the runs differ, and below its command."""
+    runs = [table.resolved(run) for run in runs]
     points = [{"config": run.config} | dict(run.override_texts()) for run in runs]
     fields = [field for field in dict.fromkeys(field for point in points for field in point) if _differs(field, points)]
     states = [state(run, table) for run in runs]
@@ -24,6 +25,8 @@ def print_runs(runs: Sequence[Run], table: Table) -> None:
     print_table(["run", "state", *fields], cells)
     for run in runs:
         print(shlex.join(["arjax", *run.arguments(str(table.folders[run.name]))]))
+        if run.pilots:
+            print(f"    and the fields of the best of {', '.join(run.pilots)} on validation, when they have ended")
     print(f"{len(runs)} runs, {states.count('finished')} of them already finished")
 
 

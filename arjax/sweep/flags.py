@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from arjax.cli.command_line import TRUST_HELP, Parser, unknown_argument
+from arjax.cli.command_line import TRUST_HELP, Parser
 from arjax.core.errors import UserError
 from arjax.core.values import parse_expression, parse_literal
 
@@ -25,10 +25,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
       UserError: an unknown flag, one that is missing, or flags that do not go together.
       SystemExit: with code 0, after `--help`.
     """
-    parser = _parser()
-    flags, unknown = parser.parse_known_args(list(argv))
-    if unknown:
-        raise UserError(unknown_argument(unknown[0], parser))
+    flags = _parser().parse_args(list(argv))
+    if flags.slurm_options and flags.executor != "slurm":
+        raise UserError("--slurm_options goes with --executor=slurm")
     if flags.trials is not None and not flags.search:
         raise UserError("--trials goes with --search=optuna")
     if flags.trials is not None and flags.trials < 1:

@@ -82,8 +82,8 @@ def _sweep(flags: argparse.Namespace) -> int:
 def _tell_changed(runs: Sequence[Run], table: Table) -> None:
     """Prints the former and the present command of each run that was finished and whose row has changed since."""
     for run in runs:
-        before = table.command_of(run)
-        if before and before != run.command():
+        run, before = table.resolved(run), table.command_of(run)
+        if before and before != run.command() and not run.pilots:
             print(
                 f"    {run.name} has changed since it was finished\n      by  {before}\n      now {run.command()}",
                 flush=True,
@@ -98,7 +98,9 @@ def _stages(runs: Sequence[Run], table: Table, failed: list[str]) -> Iterator[li
         failed += [
             f"{name} was not started: it reads {of[0]}, which has no results" for name, of in lacks.items() if of
         ]
-        yield [run for run in stage if not lacks[run.name]]
+        ready = [table.resolved(run) for run in stage if not lacks[run.name]]
+        failed += [f"{run.name} was not started: its pilots have no score on validation" for run in ready if run.pilots]
+        yield [run for run in ready if not run.pilots]
 
 
 def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:

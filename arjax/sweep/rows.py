@@ -19,21 +19,23 @@ def load_sweep(path: str) -> list[Row]:
 
     Raises:
       UserError: a missing or failing file, something that is not a list of rows, names that are used twice, or a row
-        that is made of missing runs.
+        that is made of missing runs or waits for them.
     """
     file, _, arg = path.partition(".py:")
     path, args = (f"{file}.py", (arg,)) if arg else (path, ())
     rows = load_list(path, "get_sweep", (Run, Mean, Mixture), "sweep file", "runs", args)
     runs = {row.name: row for row in rows if isinstance(row, Run)}
     for row in rows:
-        if isinstance(row, Derived):
-            row.check(runs)
+        row.check(runs)
     return rows
 
 
 def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
-    """The runs among the selected rows, and the members of the other ones, in the order of the sweep file."""
+    """The runs among the selected rows, the members of the other ones and the pilots of all these, in the order of the
+    sweep file.
+    """
     names = {name for row in selected for name in (row.of if isinstance(row, Derived) else (row.name,))}
+    names |= {name for row in rows if isinstance(row, Run) and row.name in names for name in row.pilots}
     return [row for row in rows if isinstance(row, Run) and row.name in names]
 
 

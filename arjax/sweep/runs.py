@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
+from arjax.core.registry import did_you_mean
 
 
+@named_arguments
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One row of a sweep: an `arjax` job and the fields of its row in the results table.
@@ -26,6 +29,8 @@ class Run:
       published: the number to compare with; nan when there is none.
       published_mark: the source of that number, or its differences.
       listed: whether it has a row of its own; False for a run that only a `Mean` or a `Mixture` reads.
+      pilots: names of other runs, which end before this one begins: it takes the overrides of the one that is best on
+        validation in its metric, where it has none of its own, such as the learning rate.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Run:
     published: float = float("nan")
     published_mark: str = ""
     listed: bool = True
+    pilots: Sequence[str] = ()
 
     def __post_init__(self):
         check_name(self.name, "a run")
@@ -46,6 +52,18 @@ class Run:
         if not isinstance(self.overrides, Mapping):
             raise UserError(f"the overrides of run {self.name!r} must be a dict, not {self.overrides!r}")
         check_published(self.published, f"run {self.name!r}")
+        if not isinstance(self.pilots, tuple | list) or not all(isinstance(name, str) for name in self.pilots):
+            raise UserError(f"the pilots of run {self.name!r} must be names of other runs, not {self.pilots!r}")
+
+    def check(self, runs: Mapping[str, Run]) -> None:
+        """Raises `UserError` unless all pilots are other `runs` of the sweep, without pilots of their own."""
+        for name in self.pilots:
+            if name not in runs or name == self.name:
+                raise UserError(
+                    f"run {self.name!r} has the pilot {name!r}, which is no other run{did_you_mean(name, runs)}"
+                )
+            if runs[name].pilots:
+                raise UserError(f"run {self.name!r} has the pilot {name!r}, which has pilots itself")
 
     def override_texts(self) -> list[tuple[str, str]]:
         """The overrides as on a command line."""

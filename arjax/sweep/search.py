@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.paths import user_path
 from arjax.core.user_files import nearby_files, run_user_file
@@ -99,6 +100,7 @@ def choice(*values: Any) -> Choice:
     return Choice(tuple(map(as_text, values)))
 
 
+@named_arguments
 @dataclasses.dataclass(frozen=True)
 class Search:
     """A space of runs, and the metric that is lowest on validation for the best of them.

@@ -14,11 +14,12 @@ _BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+")
 
 
 def reads(runs: Sequence[Run], folders: Mapping[str, Path]) -> dict[str, set[str]]:
-    """By the name of each run, those of the others that it reads: whose folders its config's argument or a field names,
-    such as `train.init_from`.
+    """By the name of each run, those of the others that it reads: its pilots, and those whose folders its config's
+    argument or a field names, such as `train.init_from`.
     """
     owners = {os.path.realpath(folders[run.name]): run.name for run in runs}
-    return {run.name: {owners[path] for path in _paths(run) if path in owners} - {run.name} for run in runs}
+    found = {run.name: {owners[path] for path in _paths(run) if path in owners} for run in runs}
+    return {run.name: (found[run.name] | set(run.pilots) & set(owners.values())) - {run.name} for run in runs}
 
 
 def stages(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> list[list[Run]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,15 @@ from typing import Any
 from arjax.core.errors import UserError
 from arjax.core.files import reading, write_text
 from arjax.sweep.derived import Derived, member
-from arjax.sweep.results import COLUMNS, FILE_NAME, read_results, result_row, write_csv
+from arjax.sweep.results import (
+    COLUMNS,
+    FILE_NAME,
+    lower_is_better,
+    read_results,
+    result_row,
+    validation_of,
+    write_csv,
+)
 from arjax.sweep.rows import Row
 from arjax.sweep.runs import Run
 
@@ -47,8 +56,27 @@ class Table:
 
     @property
     def runs(self) -> list[Run]:
-        """The rows that are runs."""
-        return [row for row in self.rows if isinstance(row, Run)]
+        """The rows that are runs, with the overrides of their pilots where these have ended."""
+        return [self.resolved(row) for row in self.rows if isinstance(row, Run)]
+
+    def resolved(self, run: Run) -> Run:
+        """The run with the overrides of the best of its pilots on validation; as it is while one has no results, or no
+        validation score.
+        """
+        if not run.pilots:
+            return run
+        pilots = {row.name: row for row in self.rows if isinstance(row, Run) and row.name in run.pilots}
+        scores = {name: self._validation(pilot, run.metric) for name, pilot in pilots.items()}
+        if any(math.isnan(score) for score in scores.values()):
+            return run
+        best = (min if lower_is_better(run.metric) else max)(pilots, key=lambda name: scores[name])
+        return dataclasses.replace(run, overrides={**pilots[best].overrides, **run.overrides}, pilots=())
+
+    def _validation(self, run: Run, metric: str) -> float:
+        """The score of a finished run on validation; nan while there is none."""
+        folder = self.workdir / run.name
+        results = read_results(folder) if self.was_finished(run, run.command()) else None
+        return math.nan if results is None else validation_of(metric, results, folder)[0]
 
     @property
     def folders(self) -> Mapping[str, Path]:
@@ -61,7 +89,8 @@ class Table:
 
     def is_finished(self, run: Run) -> bool:
         """Whether its folder holds the results of exactly this run; a run with a changed row is executed again."""
-        return self.was_finished(run, run.command()) and bool(read_results(self.workdir / run.name))
+        run = self.resolved(run)
+        return not run.pilots and self.was_finished(run, run.command()) and bool(read_results(self.workdir / run.name))
 
     def was_finished(self, run: Run, command: str = "") -> bool:
         """Whether its folder was noted as finished, with this command or ("") with any."""
@@ -77,7 +106,7 @@ class Table:
     def outcome(self, run: Run) -> dict[str, Any] | UserError | None:
         """The row of a finished run, or why it has none, such as a metric it lacks; None when unfinished."""
         try:
-            return result_row(run, self.workdir / run.name) if self.is_finished(run) else None
+            return result_row(self.resolved(run), self.workdir / run.name) if self.is_finished(run) else None
         except UserError as error:
             return error
 
@@ -102,7 +131,7 @@ class Table:
                 if isinstance(row, Derived) and all(name in finished for name in row.of):
                     found.append(self._made(row, finished))
                 elif row.name in finished and finished[row.name].listed:
-                    found.append(result_row(row, self.workdir / row.name))
+                    found.append(result_row(finished[row.name], self.workdir / row.name))
             except UserError as error:
                 failed[row.name] = str(error)
         return found, failed

@@ -30,7 +30,7 @@ from arjax.training.setup import Setup, latest_store, restore_params
 from arjax.training.state import own_of
 from arjax.training.step import Tally, named
 from arjax.training.stopping import StopSignal, TrainingDiverged
-from arjax.training.trainee import OneRun, Trainee, check_split
+from arjax.training.trainee import OneRun, Trainee, check_patience, check_split
 
 __all__ = ["Outcome", "Run", "TrainingDiverged", "fit", "train"]
 
@@ -105,9 +105,12 @@ class Run:
     """
 
     def __init__(self, trainee: Trainee, workdir: str | os.PathLike):
-        """Writes nothing yet; raises `UserError` when a package is missing that a writer needs."""
+        """Writes nothing yet; raises `UserError` when a package is missing that a writer needs, and for a patience
+        without validations.
+        """
         for writer in make_writers(trainee.setup.train.writers):
             writer.check()
+        check_patience(trainee.setup)
         self.trainee, self.workdir, self.train = trainee, workdir, trainee.setup.train
         self.total, self.step, self.state = trainee.setup.total_steps, 0, None
         self.history = History.fresh(trainee.shape, trainee.identity)

@@ -10,6 +10,7 @@ import jax
 import optax
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.registry import Registry
 from arjax.core.values import compile_regex
 from arjax.parallel.sharding import path_string
@@ -93,8 +94,8 @@ def make_optimizer(
       total_steps: length of the run, at which the schedule ends.
       schedule: see `make_schedule`, as for `warmup_steps` and `end_factor`.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
-      **options: of the rule. Options in `SHARED` that the rule lacks are ignored, except for a weight decay and
-        an eps of one's own: errors.
+      **options: of the rule. Those in `SHARED` that the rule lacks are left out and said,
+        except for a weight decay and an eps of one's own: errors.
 
     Raises:
       UserError: an unknown name or option, or an impossible number.
@@ -110,12 +111,15 @@ def make_optimizer(
 def rule_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that the rule takes, checked."""
     known = OPTIMIZERS.options(name)
+    compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]
     if "weight_decay" in foreign and options["weight_decay"]:
         raise UserError(f"optimizer {name!r} has no weight decay: set optimizer.name to 'adamw', or weight_decay to 0")
     if "eps" in foreign and options["eps"] != SHARED["eps"]:
         raise UserError(f"optimizer {name!r} has no eps: leave optimizer.eps at {SHARED['eps']}")
-    compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
+    for key in foreign:
+        if options[key] != SHARED[key]:
+            say_once(f"optimizer.{key}={options[key]!r} has no effect: the optimizer {name!r} has no {key}")
     given = {key: value for key, value in options.items() if key not in foreign}
     return OPTIMIZERS.resolve(name, given)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.registry import Registry, parse_call
 
 #: A schedule is a function `(course, options...) -> float32[]`, the part of the peak rate at one step.
@@ -77,6 +78,8 @@ def make_schedule(
     if not 0 <= warmup_steps < max(total_steps, 1):
         raise UserError(f"optimizer.warmup_steps={warmup_steps} must be at least 0 and below the {total_steps} steps")
     factor = SCHEDULES.get(name)
+    if end_factor and factor is constant:
+        say_once(f"optimizer.end_factor={end_factor} has no effect on the schedule 'constant', which does not fall")
 
     def rate(t: jax.Array) -> jax.Array:
         t = jnp.asarray(t, jnp.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from arjax.evaluation.k_steps import k_step_scores
 from arjax.evaluation.truths import truth_scores
 from arjax.models import Model
 from arjax.objectives import Companion
-from arjax.parallel.sharding import Rule, path_string, replicated
+from arjax.parallel.sharding import Rule, replicated
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.recipe import Recipe
 from arjax.training.same_data import check_data
+from arjax.training.starting import check_start
 from arjax.training.state import TrainState, abstract_state, eval_params, init_state, state_shardings, with_shardings
 
 
@@ -193,6 +194,18 @@ class Setup:
             raise UserError(f"the distribution of the data set {self.dataset.name!r} is not known")
         return Truth(known.model, jax.device_put(known.params, replicated(self.mesh)))
 
+    def first_params(self, models: Sequence[Model]) -> Any:
+        """The parameters of the run in `train.init_from`, for these models, which have those of this one.
+
+        Raises:
+          UserError: there is no such run, or its parameters are not those of the models.
+        """
+        source = self.train.init_from
+        other = self.open_run(source)
+        for model in models:
+            check_start(model, self.dataset, self.abstract_state.params, other, source)
+        return other.params
+
     def init_state(self, key: jax.Array) -> TrainState:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
 
@@ -201,8 +214,7 @@ class Setup:
         """
         params = None
         if self.train.init_from:
-            params = self.open_run(self.train.init_from).params
-            check_fits(self.abstract_state.params, params, self.train.init_from)
+            params = self.first_params((self.model,))
         return init_state(self.recipe, key, self.mesh, self.rules, params)
 
 
@@ -243,27 +255,3 @@ def restore_params(setup: Setup, workdir: str | os.PathLike) -> tuple[Any, int, 
     if extra["best_value"] is not None:
         raise UserError(f"{best_checkpoints.directory} is gone: the best parameters of this run cannot be used")
     return eval_params(state), step, {}
-
-
-def check_fits(wanted: Any, found: Any, workdir: str) -> None:
-    """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
-    here, there = (
-        {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in jax.tree_util.tree_leaves_with_path(t)}
-        for t in (wanted, found)
-    )
-    problems = {
-        "missing there": [name for name in here if name not in there],
-        "left over": [name for name in there if name not in here],
-        "of another shape": [
-            f"{name} ({there[name]} there, {here[name]} here)"
-            for name in here
-            if name in there and here[name] != there[name]
-        ],
-    }
-    found = [
-        f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-        for kind, names in problems.items()
-        if names
-    ]
-    if found:
-        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(found)}")

@@ -142,3 +142,12 @@ def check_split(setup: Setup, split: str) -> None:
     """Raises `UserError` when the data set has no such split."""
     if split not in setup.dataset.splits:
         raise UserError(f"data set {setup.dataset.name!r} has no {split} split to evaluate at the end")
+
+
+def check_patience(setup: Setup) -> None:
+    """Raises `UserError` where a patience has no validations to count."""
+    if setup.train.patience and "validation" not in setup.dataset.splits:
+        raise UserError(
+            f"a patience of {setup.train.patience} counts validations, and the data set {setup.dataset.name!r} has no "
+            "validation split: give it one, or leave patience at 0"
+        )

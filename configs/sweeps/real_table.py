@@ -27,10 +27,10 @@ RECIPES = {
 
 
 def get_sweep(arg: str = "") -> list[Run | Mixture]:
-    """`mixture`: also all recipes mixed; `file`, `validation`, `test`, `delimiter`, `floor`, `smoke`: of
+    """`mixture`: also all recipes mixed; `file`, `validation`, `test`, `delimiter`, `skip`, `floor`, `smoke`: of
     configs/real_table.py.
     """
-    given = {"file": "", "validation": "", "test": "", "delimiter": "", "floor": ""}
+    given = {"file": "", "validation": "", "test": "", "delimiter": "", "skip": "", "floor": ""}
     arg = parse_arg(arg, mixture=False, smoke=False, **given)
     options = [f"{key}={getattr(arg, key)}" for key in given if getattr(arg, key)] + ["smoke"] * arg.smoke
     runs = [

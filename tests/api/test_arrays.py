@@ -118,6 +118,12 @@ def test_a_folder_with_something_else(model, run, tmp_path):
         ({"eval_every": 2.5}, "eval_every must be a whole number"),
         ({"ema_decay": 1}, "ema_decay must be at least 0 and below 1"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
+        *[
+            ({"seed": seed}, r"seed must be a whole number from 0 to 2\^32 - 1, not")
+            for seed in (-1, 1.5, "3", 2**32, True)
+        ],
+        ({"num_orders": 2}, "num_orders=2 is for models of several orders, and this one has one"),
+        ({"patience": 3, "validation": None}, "a patience of 3 counts validations, .* has no validation split"),
         ({"optimizer": "adma"}, "unknown optimizer 'adma', did you mean 'adam'"),
         ({"objective": "order_agnostic"}, "needs model.orders"),
         ({"test": {"x": np.zeros((2, 5), int), "context": [1, 2]}}, "have a 'context'"),

@@ -179,6 +179,12 @@ def test_a_run_from_before_a_field_existed_has_its_default(tmp_path):
     config = load_workdir_config(tmp_path)
     assert (config.model.orders, config.evaluate.num_orders) == ("", 1)
     check_same_run(example(), tmp_path)
+    save_config(load_config_file("table"), tmp_path)
+    old = json.loads((tmp_path / "config.json").read_text())
+    del old["dataset"]["skip"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert load_workdir_config(tmp_path).dataset.skip == ()
+    check_same_run(load_config_file("table"), tmp_path)
 
 
 def test_training_goes_on_with_as_many_orders_only(tmp_path):

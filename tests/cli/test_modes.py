@@ -1,5 +1,6 @@
 """What training, evaluating and sampling leave behind, on one tiny run with labels as context."""
 
+import dataclasses
 import json
 import os
 import shlex
@@ -9,10 +10,12 @@ import types
 import numpy as np
 import pytest
 
+from arjax.cli import modes
 from arjax.cli.command_line import parse_flags
 from arjax.cli.main import main
 from arjax.cli.next_steps import next_steps
 from arjax.config.files import apply_overrides, load_workdir_config
+from arjax.core.output import say_once
 from arjax.reporting.writers import WRITERS, read_metrics
 
 
@@ -82,6 +85,20 @@ def test_evaluate_another_split_leaves_the_report_as_it_is(finished_run, tmp_pat
     assert (scores["split"], scores["num_examples"]) == ("validation", 200)
     assert scores["nll_nats"] == pytest.approx(report["validation_nll_nats"])
     assert scores["train_seconds"] == report["train_seconds"]
+
+
+def test_overrides_that_a_mode_does_not_read_are_said(finished_run, tmp_path, capsys):
+    workdir, stored = copy_of(finished_run, tmp_path), load_workdir_config(finished_run)
+    flags = parse_flags(
+        ["--mode=evaluate", f"--workdir={workdir}", "--config.sample.num=7", "--config.train.log_every=2"]
+    )
+    flags = dataclasses.replace(flags, overrides=(*flags.overrides, ("evaluate.batch_size", "9"), ("seed", "0")))
+    say_once.cache_clear()
+    config = stored.copy_and_resolve_references()
+    apply_overrides(config, flags.overrides)
+    config.train.log_every = stored.train.log_every  # as it is stored: the command of the training, say
+    modes._tell_unread(flags, config, stored)
+    assert capsys.readouterr().err == "arjax: --config.sample.num has no effect on --mode=evaluate\n"
 
 
 def test_evaluating_again_keeps_what_differs(finished_run, tmp_path, capsys):

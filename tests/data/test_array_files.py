@@ -76,13 +76,16 @@ def test_they_are_the_arrays_that_they_hold(arrays, tmp_path):
         ("vector", np.ones((6, 3), np.int8), ContextSpec("vector", 3)),
     ],
 )
-def test_contexts(context, array, spec, tmp_path):
+def test_contexts(context, array, spec, tmp_path, capsys):
     split = folder(tmp_path / "train", x=np.zeros((6, 2)), context=array)
-    dataset = make_dataset("array_files", train=split, kind="real", context=context, num_classes=6)
+    classes = {"num_classes": 6} if context in ("label", "sequence") else {}
+    dataset = make_dataset("array_files", train=split, kind="real", context=context, **classes)
     (part,) = dataset.splits["train"].__getitems__(np.arange(6)).context.values()
     assert dataset.context == spec and part.dtype == dict(spec.parts)[context].dtype
     np.testing.assert_array_equal(part, array)
+    assert not capsys.readouterr().err
     assert not make_dataset("array_files", train=split, kind="real").context
+    assert "context.npy is not read, as the option context of the data set is none" in capsys.readouterr().err
 
 
 def test_rows_are_checked_when_they_are_read_and_all_of_them_for_a_device(tmp_path, monkeypatch):
@@ -121,6 +124,7 @@ def test_rows_are_checked_when_they_are_read_and_all_of_them_for_a_device(tmp_pa
         ({"train": "labels", "context": "label"}, "needs config.dataset.num_classes"),
         ({"train": "labels", "context": "vector"}, r"must have 2 dimensions, not the shape \(5,\)"),
         ({"train": "masked"}, r"the train masks must have the grid shape \(4,\), not \(3,\)"),
+        ({"train": "misspelled"}, "nothing reads 'misspelled/masks.npy', did you mean 'mask'"),
         ({"train": "short"}, r"the train array 'weight' has shape \(2,\), but there are 5 examples"),
     ],
 )
@@ -145,6 +149,7 @@ def test_what_cannot_be_read_is_told_in_one_sentence(options, sentence, tmp_path
     folder(tmp_path / "plain", x=x)
     folder(tmp_path / "labels", x=x, context=np.zeros(5, int))
     folder(tmp_path / "masked", x=x, mask=x[:, :3])
+    folder(tmp_path / "misspelled", x=x, masks=x)
     folder(tmp_path / "short", x=x, weight=x[:2, 0])
     with pytest.raises(UserError, match=sentence):
         make_dataset("array_files", **options)

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,6 +156,10 @@ X = np.zeros((3, 2), np.int32)
             "a sequence is filled up wi",
         ),
         (BINARY, {"mask": X}, ContextSpec(), "lack 'x'"),
+        (BINARY, {"x": X, "masks": X}, ContextSpec(), "nothing reads the train array 'masks', did you mean 'mask'"),
+        (BINARY, {"x": X, "weights": X[:, 0]}, ContextSpec(), "the train array 'weights', did you mean 'weight'"),
+        (BINARY, {"x": X, "contexts": X[:, 0]}, ContextSpec("label", 2), "'contexts', did you mean 'context'"),
+        (BINARY, {"x": X, "owner": X[:, 0]}, ContextSpec(), r"'owner' \(there are: x, context, mask, weight\)"),
         (BINARY, {"x": X, "mask": X[:, :1]}, ContextSpec(), "grid shape"),
         (BINARY, {"x": X, "mask": X[:2]}, ContextSpec(), "3 examples"),
         (BINARY, {"x": X, "context": np.zeros(3, int)}, ContextSpec(), "have a 'context'"),
@@ -164,8 +170,19 @@ X = np.zeros((3, 2), np.int32)
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(event, train, context, sentence):
-    with pytest.raises(UserError, match=sentence):
+    told = ""
+    try:
         from_arrays(event, train=train, context=context)
+    except UserError as error:
+        told = str(error)
+    assert re.search(sentence, told)
+
+
+def test_arrays_that_a_transform_reads_are_named():
+    data = from_arrays(BINARY, train={"x": X, "brightness": X}, validation=X, extra=("brightness",))
+    assert set(data.splits["train"].__getitems__([0]).extra) == {"brightness"}
+    with pytest.raises(UserError, match="the validation array 'brightnes', did you mean 'brightness'"):
+        from_arrays(BINARY, train=X, validation={"x": X, "brightnes": X}, extra=("brightness",))
 
 
 def test_dynamic_binarization_draws_with_the_intensity():

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.data import make_dataset
 
 
 @pytest.mark.parametrize("kind", ["binary", "levels", "tokens", "real"])
 def test_values_and_shapes(kind):
-    dataset = make_dataset("noise", grid=(3, 2), value=(2,), kind=kind, num_levels=5, num_classes=4)
+    levels = {"num_levels": 5} if kind in ("levels", "tokens") else {}
+    dataset = make_dataset("noise", grid=(3, 2), value=(2,), kind=kind, num_classes=4, **levels)
     batch = dataset.splits["train"].__getitems__(np.arange(200))
     assert batch.x.shape == (200, 3, 2, 2) and batch.x.dtype == dataset.event.dtype
     assert set(np.unique(batch.context["label"])) == set(range(4))
@@ -41,6 +43,14 @@ def test_sequences_to_condition_on_have_every_length():
 def test_sequences_need_tokens():
     with pytest.raises(UserError, match="'context_length' needs 'num_classes'"):
         make_dataset("noise", context_length=3)
+
+
+def test_levels_are_of_levels_and_tokens(capsys):
+    say_once.cache_clear()
+    assert make_dataset("noise", kind="binary", num_levels=2).event.num_levels == 2
+    for kind in ("binary", "real"):
+        assert make_dataset("noise", kind=kind, num_levels=5).event.num_levels != 5
+        assert f"num_levels=5 has no effect on {kind} data" in capsys.readouterr().err
 
 
 def test_no_examples():

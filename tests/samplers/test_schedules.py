@@ -33,9 +33,9 @@ def test_the_dynamic_programme_finds_the_best_of_all(rounds):
 @pytest.mark.parametrize(("schedule", "expected"), [("uniform", (2, 3, 2, 3)), ("cosine", (1, 2, 3, 4))])
 def test_sizes_of_a_schedule(schedule, expected):
     assert make_sizes(schedule, 10, 4) == expected
-    for num_steps, steps in [(1, 3), (7, 7), (5, 9), (64, 8), (64, 63), (784, 50)]:
+    for num_steps, steps in [(1, 1), (7, 7), (5, 5), (64, 8), (64, 63), (784, 50)]:
         sizes = make_sizes(schedule, num_steps, steps)
-        assert (len(sizes), sum(sizes)) == (min(steps, num_steps), num_steps) and min(sizes) >= 1
+        assert (len(sizes), sum(sizes)) == (steps, num_steps) and min(sizes) >= 1
 
 
 def test_losses_are_smoothed_to_what_never_rises():
@@ -54,7 +54,9 @@ def test_losses_are_smoothed_to_what_never_rises():
 
 
 MISTAKES = {
-    "parallel(steps=0)": "must be a whole number, at least 1, not 0$",
+    "parallel(steps=-1)": "must be a whole number, at least 0, not -1$",
+    "parallel(steps=3,sizes=(3,3))": r"has 2 rounds of given sizes: leave steps=3 and schedule='uniform' out, or the",
+    "parallel(schedule='cosine',sizes=(3,3))": r"has 2 rounds of given sizes: leave steps=0 and schedule='cosine' out",
     "parallel(schedule='cosin')": "must be one of uniform, cosine, optimal, not 'cosin'$",
     "parallel(choose='luck')": "chooses by one of random, order, confidence, entropy, not by 'luck'$",
     "parallel(sizes=(2, 0))": r"must be whole numbers, at least 1, not \(2, 0\)$",

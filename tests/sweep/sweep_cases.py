@@ -45,8 +45,8 @@ def get_sweep():
 """
 
 
-def sweep(*flags):
-    return main(["--sweep=sweep.py", "--workdir=out", *flags])
+def sweep(*flags, workdir="out"):
+    return main(["--sweep=sweep.py", f"--workdir={workdir}", *flags])
 
 
 def rows():

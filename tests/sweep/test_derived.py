@@ -112,7 +112,7 @@ def test_scores_by_order_are_drawn_for_runs_of_several_orders(tmp_path, folder):
     runs += [Run("other", "good.py", metric="bits_per_dim")]
     folders = {run.name: tmp_path / run.name for run in runs}
     write_sweep(folder, *[f"Run('{run.name}', 'good.py')" for run in runs])
-    assert sweep(f"--workdir={tmp_path}") == 0 and not (tmp_path / "orders.png").exists()  # all of one order
+    assert sweep(workdir=tmp_path) == 0 and not (tmp_path / "orders.png").exists()  # all of one order
     for i, (name, path) in enumerate(folders.items()):
         config = json.loads((path / "config.json").read_text())
         config |= {"model": {"ordering": name.partition("-")[0]}, "seed": i}

@@ -171,7 +171,13 @@ def test_bad_sweep_files(folder, text, piece, capsys):
         (["--sweep=sweep.py", "--workdir=good.py"], "cannot write to the folder"),
         (["--sweep=sweep.py", "--workdir=out", "--jobs=0"], "--jobs must be at least 1"),
         (["--sweep=sweep.py", "--workdir=out", "--job=2"], "did you mean '--jobs'"),
-        (["--sweep=sweep.py", "--workdir=out", "--executor=cloud"], "invalid choice: 'cloud'"),
+        (["--sweep=sweep.py", "--workdir=out", "--executor=cloud"], "--executor cannot be 'cloud' (there are: local,"),
+        (
+            ["--sweep=sweep.py", "--workdir=out", "--executor=slrum"],
+            "--executor cannot be 'slrum', did you mean 'slurm'",
+        ),
+        (["--sweep=sweep.py", "--workdir=out", "--jobs=2", "--jobs", "3"], "--jobs is given twice"),
+        (["--sweep=sweep.py", "--workdir=out", "--slurm_options=a=1"], "--slurm_options goes with --executor=slurm"),
         (["--sweep=sweep.py", "--workdir=out", "--only=plane"], "did you mean 'plain'"),
         (["--sweep=sweep.py", "--workdir=out", "--executor=slurm", "--slurm_options=gpu"], "key=value"),
     ],
@@ -223,7 +229,7 @@ def test_a_sweep_may_score_another_split(folder):
 def test_a_sweep_file_takes_an_argument(repository, monkeypatch):
     monkeypatch.chdir(repository)
     path = "configs/sweeps/binary_table.py"
-    assert [run.name for run in load_sweep(path)] == ["small-0", "medium-0", "strong-0"]
+    assert [run.name for run in load_sweep(f"{path}:file=my.csv")] == ["small-0", "medium-0", "strong-0"]
     *runs, small, medium, strong, every = load_sweep(f"{path}:mixture,orders=2,file=my.csv")
     assert [run.config for run in runs[:2]] == ["configs/binary_table.py:recipe=small,file=my.csv"] * 2
     assert len(runs) == 6 == len(every.of) and [len(row.of) for row in (small, medium, strong)] == [2, 2, 2]

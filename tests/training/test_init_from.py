@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from loop_helpers import assert_same_bits, stop_at, tiny_config
 
@@ -13,8 +15,14 @@ from arjax.cli.main import main
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config, save_config
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
+from arjax.core.spec import EventSpec
+from arjax.data import from_arrays
+from arjax.data.vocabulary import make_vocabulary
+from arjax.models import make_model
 from arjax.training.loop import train
-from arjax.training.setup import check_fits, restore_params
+from arjax.training.setup import Trained, restore_params
+from arjax.training.starting import check_fits, check_start
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +87,59 @@ def test_the_command_line_keeps_it_in_the_config_and_refuses_what_does_not_fit(f
     assert not (tmp_path / "run" / "config.json").exists()
     assert main(flags) == 0 and "bits/dim (exact)" in capsys.readouterr().out
     assert load_workdir_config(tmp_path / "run").train.init_from == str(first)
+
+
+def test_the_same_parameters_under_other_meanings_are_said_or_refused(capsys):
+    """Shapes are those of the model throughout."""
+    event, head = EventSpec((6,), kind="levels", num_levels=17), "discretized_logistic_mixture(components=2)"
+
+    def model_of(event=event, network="made", conditional=head, ordering="raster", **options):
+        return make_model(event, network, conditional=conditional, ordering=ordering, **options)
+
+    def data_of(event, x=0.0, **changes):
+        return dataclasses.replace(from_arrays(event, train=np.full((2, *event.shape), x, event.dtype)), **changes)
+
+    def said(model, other, data=None, of_other=None):
+        say_once.cache_clear()
+        trained = Trained(other, model.param_shapes, 3, of_other or data_of(other.event))
+        try:
+            check_start(model, data or data_of(model.event), model.param_shapes, trained, "runs/a")
+        except UserError as error:
+            return f"refused: {error}"
+        return capsys.readouterr().err
+
+    assert not said(model_of(), model_of(dropout=0.5))
+    pool = model_of(orders="pool(num=3)")
+    for other, sentence in (
+        (model_of(ordering="reversed"), "have another meaning there: it was trained in another order"),
+        (model_of(partition="blocks(size=2)"), "it was trained in another order"),
+        (pool, "in another order"),
+        (model_of(activation="tanh"), "network.activation was 'tanh' there and is 'relu' here"),
+    ):
+        found = said(model_of(), other)
+        assert found.count("\n") == 1 and sentence in found
+    assert not said(dataclasses.replace(model_of(), factorization=pool.orders.members(2)[1]), pool)
+    more = EventSpec((6,), kind="levels", num_levels=9)
+    real = EventSpec((6,), kind="real")
+    pair = [model_of(real, conditional=f"{name}_mixture(components=2)") for name in ("gaussian", "logistic")]
+    for here, there, sentence in (
+        (model_of(), model_of(more), "event.num_levels was 9 there and is 17 here"),
+        (*pair, "conditional.name was 'logistic_mixture' there and is 'gaussian_mixture' here"),
+    ):
+        found = said(here, there)
+        assert found.startswith("refused: ") and sentence in found
+    tables = [data_of(real, scale=np.full(6, scale), shift=np.zeros(6)) for scale in (1.0, 2.0)]
+    assert "standardised by other means and scales" in said(pair[0], pair[0], *tables)
+    assert not said(pair[0], pair[0], tables[0], tables[0])
+    texts = [data_of(event, vocabulary=make_vocabulary(text)) for text in ("abc", "abd")]
+    found = said(model_of(), model_of(), *texts)
+    assert found == "refused: train.init_from=runs/a knows the tokens 'abd', and this run 'abc'"
+
+
+def test_a_run_in_another_order_is_said_when_it_starts(first, capsys):
+    setup = build(tiny_config(train__init_from=str(first), model__ordering="spiral"))
+    setup.init_state(setup.keys()[0])
+    assert (
+        f"train.init_from={first}, have another meaning there: it was trained in another order"
+        in capsys.readouterr().err
+    )

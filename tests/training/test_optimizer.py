@@ -8,6 +8,7 @@ from loop_helpers import tiny_config
 from arjax.config import optimizer_config
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.training.optimizer import OPTIMIZERS, make_optimizer
 from arjax.training.schedules import SCHEDULES, make_schedule
 from arjax.training.step import average
@@ -103,6 +104,16 @@ def test_every_optimizer_goes_downhill(name):
 def test_mistakes(options, sentence):
     with pytest.raises(UserError, match=sentence):
         make_optimizer(**{"name": "adam", "learning_rate": 0.1, "total_steps": 10} | options)
+
+
+def test_options_without_an_effect_are_said(capsys):
+    say_once.cache_clear()
+    make_optimizer("adam", 0.1, 10, end_factor=0.5)
+    assert "optimizer.end_factor=0.5 has no effect on the schedule 'constant'" in capsys.readouterr().err
+    make_optimizer("sgd", 0.1, 10, b2=0.99, decay_pattern="bias$")
+    assert "optimizer.b2=0.99 has no effect: the optimizer 'sgd' has no b2" in capsys.readouterr().err
+    make_optimizer("adam", 0.1, 10, end_factor=0.5, schedule="cosine")
+    assert not capsys.readouterr().err
 
 
 def test_adagrad_divides_by_the_root_of_all_squares_whatever_the_scale_of_the_loss():

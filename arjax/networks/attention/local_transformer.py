@@ -21,6 +21,10 @@ class LocalTransformer(PatternNetwork):
     UNBOUNDED = True
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2, "window": 3}
 
+    @classmethod
+    def reaches(cls, options, num_steps):
+        return {"window": num_steps}
+
     @property
     def unbounded(self):
         """Where the window is not longer than what was seen in training."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.networks.base import NETWORKS, Network
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import (
@@ -73,6 +74,10 @@ class BlockNetwork(Network):
         check_steps(factorization, options["position"])
         check_block(options["norm_kind"], options["mlp_kind"], options["activation"])
         check_stack(options)
+        if options["mlp_size"] and options["mlp_ratio"] != cls.mlp_ratio:
+            say_once(
+                "network.mlp_ratio has no effect beside network.mlp_size, which gives the size of the hidden layer"
+            )
         if not options["norm_epsilon"] > 0:
             raise UserError(f"network.norm_epsilon must be above 0, not {options['norm_epsilon']}")
         if not options["target_position"] and factorization.block_size > 1:

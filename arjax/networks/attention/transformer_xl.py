@@ -100,6 +100,11 @@ class TransformerXL(Network):
     MAY_BE_ZERO = ("memory",)
 
     @classmethod
+    def reaches(cls, options, num_steps):
+        segment = min(options["segment"], num_steps)
+        return {"segment": num_steps, "memory": (-(-num_steps // segment) - 1) * segment}
+
+    @classmethod
     def check(cls, event, factorization, options):
         check_steps(factorization, options["position"])
         check_stack(options)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS
 from arjax.networks.dense.masked_layers import MaskedLayers, units_by_group
@@ -58,6 +59,12 @@ class MADE(MaskedLayers):
     mask_seed: int = 0
 
     MAY_BE_ZERO = ("mask_seed",)
+
+    @classmethod
+    def check(cls, event, factorization, options):
+        super().check(event, factorization, options)
+        if options["mask_seed"] and options["num_masks"] == 1:
+            say_once("network.mask_seed has no effect: it is that of a pool of masks, and network.num_masks is 1")
 
     def dependencies(self, factorization):
         """The outputs of step t read step s iff some path leads there: s <= m_1 <= ... <= m_L < t (section 3)."""

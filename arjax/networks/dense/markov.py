@@ -47,6 +47,10 @@ class Markov(ScalarNetwork):
         """Where the training has seen whole histories."""
         return self.order < self.event.num_sites
 
+    @classmethod
+    def reaches(cls, options, num_steps):
+        return {"order": num_steps - 1}
+
     def dependencies(self, factorization):
         step_D = np.asarray(factorization.step)
         distance_DD = step_D[:, None] - step_D

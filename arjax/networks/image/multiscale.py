@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.factorization.orderings import multiscale, scales
 from arjax.networks.base import NETWORKS, check_remat
@@ -91,6 +92,10 @@ class Multiscale(PixelRNNFamily):
         factor, levels, grid = options["factor"], options["levels"], event.grid_shape
         if options["core"] not in CORES:
             raise UserError(f"unknown core {options['core']!r}{did_you_mean(options['core'], CORES)}")
+        for core, (_, own) in CORES.items():
+            for name in own if core != options["core"] else ():
+                if options[name] != getattr(cls, name):
+                    say_once(f"network.{name} has no effect: it is an option of the core {core!r}")
         check_kernels(options, kernel_size=3)
         check_remat(options)
         if len(grid) != 2:

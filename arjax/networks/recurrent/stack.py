@@ -257,6 +257,10 @@ class RecurrentNetwork(StepNetwork):
     MAY_BE_ZERO = ("truncation",)
     LAYER: ClassVar[type[RecurrentLayer]] = RecurrentLayer
 
+    @classmethod
+    def reaches(cls, options, num_steps):
+        return {"truncation": num_steps}
+
     def make_core(self):
         return RecurrentCore(
             self.LAYER,

@@ -1,0 +1,129 @@
+"""The parameters of another run as the first ones of this run: what must be the same there, and what is said.
+
+Parameters of another model may have the right shapes and another meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.errors import UserError
+from arjax.core.output import say_once
+from arjax.data import Dataset
+from arjax.data.vocabulary import check_same_tokens
+from arjax.interop.description import describe
+from arjax.models import Model
+from arjax.parallel.sharding import path_string
+
+#: Last names of the parts of a description by which values get their meaning.
+_MEANING = ("kind", "num_levels", "value_shape", "name")
+#: Parts of a description that change the training or the size of the grid, not the meaning of a parameter.
+_FREE = ("dtype", "arrays", "grid_shape")
+
+
+def check_start(model: Model, data: Dataset, params: Any, other: Any, workdir: str) -> None:
+    """Says on stderr how a run differs that gives its parameters to a model, where they may still be meant.
+
+    Args:
+      model: the model of this run.
+      data: its data set.
+      params: shapes and types of its parameters.
+      other: the other run, see `Trained`.
+      workdir: its folder.
+
+    Raises:
+      UserError: parameters of other names, shapes or types; values of other kinds, levels or tokens, or another family
+        of conditionals.
+    """
+    check_fits(params, other.params, workdir)
+    named = f"train.init_from={workdir}"
+    check_same_tokens(data.vocabulary, other.dataset.vocabulary, named)
+    different = list(_differences(model, other.model))
+    refused = [each for each, last in different if last in _MEANING]
+    if refused:
+        raise UserError(f"the parameters of {named} do not fit this model; {'; '.join(refused[:3])}")
+    told = [each for each, _ in different]
+    if _has_other_order(model, other.model):
+        told.insert(0, "it was trained in another order")
+    if not _scaled_alike(data, other.dataset):
+        told.append("its data are standardised by other means and scales")
+    if told:
+        say_once(f"the first parameters, of {named}, have another meaning there: {'; '.join(told)}")
+
+
+def _differences(here: Model, there: Model) -> Iterator[tuple[str, str]]:
+    """Parts of the descriptions of two models that differ, in words, and the last of their names."""
+    try:
+        (own, _), (other, _) = describe(here), describe(there)
+    except UserError:  # a part of a user that is not registered: only its parameters are compared
+        return
+    own, other = dict(_leaves(own)), dict(_leaves(other))
+    for name in sorted(own.keys() | other.keys()):
+        last = name.rpartition(".")[2]
+        if own.get(name) != other.get(name) and last not in _FREE and "dropout" not in last:
+            yield f"{name} was {other.get(name)!r} there and is {own.get(name)!r} here", last
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested objects by dotted names."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
+        for i, part in enumerate(value):
+            yield from _leaves(part, f"{name}.{i}")
+    else:
+        yield name, value
+
+
+def _has_other_order(here: Model, there: Model) -> bool:
+    """Whether two models on one grid have different orders, blocks or graphs, and the other one was not trained on
+    the order of this one among several.
+    """
+    try:
+        (_, own), (_, other) = describe(here), describe(there)
+    except UserError:
+        return False
+    if there.orders is not None and here.orders is None and there.orders.has(here.factorization):
+        return False
+    if any(own[name].shape != other[name].shape for name in own.keys() & other.keys() if name.endswith("order")):
+        return False  # of longer sequences, say
+    return own.keys() != other.keys() or any(not np.array_equal(own[name], other[name]) for name in own)
+
+
+def _scaled_alike(here: Dataset, there: Dataset) -> bool:
+    """Whether real data were standardised alike, or not at all."""
+    for own, other in ((here.scale, there.scale), (here.shift, there.shift)):
+        if (own is None) != (other is None):
+            return False
+        if own is not None and not (np.shape(own) == np.shape(other) and np.allclose(own, other, rtol=1e-3)):
+            return False
+    return True
+
+
+def check_fits(wanted: Any, found: Any, workdir: str) -> None:
+    """Raises `UserError` unless the parameters of a run have the expected names, shapes and types."""
+    here, there = (
+        {path_string(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in jax.tree_util.tree_leaves_with_path(t)}
+        for t in (wanted, found)
+    )
+    problems = {
+        "missing there": [name for name in here if name not in there],
+        "left over": [name for name in there if name not in here],
+        "of another shape": [
+            f"{name} ({there[name]} there, {here[name]} here)"
+            for name in here
+            if name in there and here[name] != there[name]
+        ],
+    }
+    found = [
+        f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        for kind, names in problems.items()
+        if names
+    ]
+    if found:
+        raise UserError(f"the parameters of train.init_from={workdir} do not fit this model; {'; '.join(found)}")

@@ -1,0 +1,169 @@
+"""Columns that are not what they look like, and numbers that float64 or float32 would merge without a word."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from arjax.core.errors import UserError
+from arjax.core.output import say_once
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.data import from_arrays, make_dataset
+
+LARGE = [10**17 + i for i in range(60)]
+GROUPS = [LARGE[i % 3] for i in range(60)]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes columns of cells to a csv file and returns its path."""
+
+    def to(**columns: list) -> str:
+        rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+        (tmp_path / "mine.csv").write_text("\n".join([",".join(columns), *rows]) + "\n", encoding="utf-8")
+        return str(tmp_path / "mine.csv")
+
+    return to
+
+
+@pytest.fixture(autouse=True)
+def again():
+    """What was said once may be said again."""
+    say_once.cache_clear()
+
+
+def told(call, *args, **options) -> str:
+    """The sentence of the mistake, "" where there is none."""
+    try:
+        call(*args, **options)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def all_cells(dataset) -> list[list[str]]:
+    x = [source.__getitems__(np.arange(len(source))).x for source in dataset.splits.values()]
+    return dataset.to_cells(dataset.in_data_units(np.concatenate(x)))[1:]
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (LARGE, "whole numbers such as 100000000000000059, above the 2**53 of float64"),
+        (GROUPS, "whole numbers such as 100000000000000002, above the"),
+        ([f"-{n}" for n in LARGE], "whole numbers such as -100000000000000059"),
+        ([10**17 * (i + 1) for i in range(60)], "whole numbers such as 6000000000000000000"),
+        ([f"user-{i}" for i in range(60)], "another word in each row, such as 'user-0'"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"mixed": True}, {"levels": 64}])
+def test_identifiers_are_named_and_refused_or_left_out(cells, found, options, write):
+    path = write(key=cells, a=[i * 0.37 for i in range(60)])
+    sentence = told(make_dataset, "table", path=path, **options)
+    assert f"'key' of the table holds identifiers, {found}" in sentence and "skip=('key',), or keep" in sentence
+    for skip in (("key",), (0,)):
+        assert make_dataset("table", path=path, skip=skip, **options).event.num_sites == 1
+
+
+@pytest.mark.parametrize(("cells", "num"), [(LARGE, 60), (GROUPS, 3), (["7", "007", "7.0"] * 20, 3)])
+def test_as_words_they_are_kept_as_they_are_written(cells, num, write):
+    path = write(key=cells, a=[i * 0.37 for i in range(60)])
+    assert not told(make_dataset, "table", path=path, mixed=True, kinds=("key:tokens",))
+    dataset = make_dataset("table", path=path, mixed=True, kinds=("key:tokens",))
+    assert dataset.event.columns[0] == EventSpec((), (), "tokens", num)
+    assert sorted(row[0] for row in all_cells(dataset)) == sorted(map(str, cells))
+
+
+def test_numbers_that_float64_merges_are_levels_of_their_own_and_no_real_values(write):
+    path = write(key=GROUPS, a=[i * 0.37 for i in range(60)])
+    assert not told(make_dataset, "table", path=path, mixed=True, kinds=("key:levels",))
+    levels = make_dataset("table", path=path, mixed=True, kinds=("key:levels",))
+    assert levels.event.columns[0] == EventSpec((), (), "levels", 3)
+    with pytest.raises(UserError, match=r"'key' .* float64 does not tell apart .* kinds=\('key:tokens',\)"):
+        make_dataset("table", path=path, mixed=True, kinds=("key:real",))
+    rare = write(bytes=[*range(59), 10**17 + 1], a=[i * 0.37 for i in range(60)])  # float64 merges none of these
+    assert make_dataset("table", path=rare).event.kind == "real"
+
+
+def test_options_that_choose_columns(write):
+    path = write(key=range(9), a=[i * 0.37 for i in range(9)])
+    for options, sentence in (
+        ({"skip": ("a", 1)}, "skip of a table names one of them twice"),
+        ({"skip": ("a", 0)}, "skip of a table leaves no column"),
+        ({"skip": ("kee",)}, "the table has no column 'kee', did you mean 'key'"),
+        ({"skip": ("a",), "columns": (0,)}, "give one of the two"),
+        ({"skip": "a"}, "the option 'skip' of the dataset 'table' must be a tuple, not 'a'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            make_dataset("table", path=path, **options)
+
+
+def test_a_stray_word_among_numbers_is_said_with_its_row(write, capsys):
+    for most, options in ((4, {"mixed": True}), (4, {"levels": 8})):
+        numbers = [*[i % most for i in range(58)], "none", "-"]
+        path = write(a=numbers, b=[i % 2 for i in range(60)])
+        dataset = make_dataset("table", path=path, **options)
+        assert {spec.num_levels for spec in dataset.event.columns or [dataset.event]} >= {
+            8 if "levels" in options else 6
+        }
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"row 60 of the table {path!r} holds 'none' in the column 'a' and 1" in said
+        assert "among 58 numbers, so all of them are words" in said
+        say_once.cache_clear()
+    make_dataset("table", path=path, mixed=True, kinds=("a:tokens",))
+    assert not capsys.readouterr().err
+    path = write(a=[*range(59), "none"], b=[i % 2 for i in range(60)])
+    with pytest.raises(UserError, match=r"row 61 .* holds 'none' in the column 'a' among 59 numbers, of too many"):
+        make_dataset("table", path=path, mixed=True)
+    words = write(a=["x"] * 30 + ["y", "z"] * 10 + [1] * 10, b=[i % 2 for i in range(60)])
+    make_dataset("table", path=words, mixed=True)
+    assert not capsys.readouterr().err
+
+
+def test_a_column_that_counts_the_rows_is_said(write, capsys):
+    make_dataset("table", path=write(n=range(1, 61), a=[i * 0.37 for i in range(60)]))
+    assert "the column 'n' of the table counts its rows: leave it out with skip=('n',)" in capsys.readouterr().err
+    make_dataset("table", path=write(year=range(1960, 2020), a=[i * 0.37 for i in range(60)]))
+    assert not capsys.readouterr().err
+
+
+def test_a_column_that_varies_little_around_a_large_number_keeps_its_digits(write):
+    seconds = [1_700_000_000 + 3 * i for i in range(60)]
+    dataset = make_dataset("table", path=write(t=seconds, a=[i * 0.37 for i in range(60)]))
+    assert sorted(round(float(row[0])) for row in all_cells(dataset)) == seconds
+    assert dataset.shift.dtype == dataset.scale.dtype == np.float64
+    with pytest.raises(
+        UserError, match=r"1700000001?.* in the column 't', which are one number in float32, .*standardise"
+    ):
+        make_dataset("table", path=write(t=seconds, a=[i * 0.37 for i in range(60)]), standardise=False)
+    tail = np.exp(8 * np.random.default_rng(0).normal(size=400)).round(3).tolist()
+    with pytest.raises(UserError, match=r"in the column 'income', which are one number in float32.*logarithm"):
+        make_dataset("table", path=write(income=tail, a=[i * 0.37 for i in range(400)]))
+
+
+def test_arrays_whose_values_float32_would_merge_are_refused(tmp_path):
+    real, rng = EventSpec((2,), kind="real"), np.random.default_rng(0)
+    fine = rng.normal(size=(60, 2))
+    for x in (
+        1e9 + fine,
+        np.array(LARGE)[:, None] + np.zeros((1, 2), int),
+        np.array(LARGE, float)[:, None] + np.zeros((1, 2)),
+        2**40 + np.arange(120, dtype="u8").reshape(60, 2),
+    ):
+        examples = told(from_arrays, real, train=fine, validation=x)
+        assert "the validation examples of real data hold" in examples and "at place 0 of an example" in examples
+        assert "the train contexts hold" in told(
+            from_arrays, real, train={"x": fine, "context": x}, context=ContextSpec("vector", 2)
+        )
+        np.save(tmp_path / "x.npy", x)
+        source = make_dataset("array_files", train=str(tmp_path / "x.npy"), kind="real").splits["train"]
+        assert "one number in float32" in told(source.__getitems__, np.arange(60))
+    rounded = np.array([[0.3], [0.1 + 0.2]] * 30)  # rounding errors are one value
+    for x in (
+        rounded,
+        np.arange(60)[:, None],
+        1e9 + fine[:, :1].astype(np.float32),
+        1e-9 * fine[:, :1],
+        fine[:, :1] * 0 + 1e9,
+    ):
+        from_arrays(EventSpec((1,), kind="real"), train=x)
