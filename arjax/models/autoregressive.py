@@ -93,7 +93,7 @@ class AutoregressiveModel(BaseModel):
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: a nested dict of float32 arrays; `UserError` unless `key` is a random key."""
-        check_key(key)
+        self.check_init(key)
         batch = self.dummy_batch(1)
         params = _init(self.network, key, batch.x, self.factorization, dict(batch.context) or None)
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))

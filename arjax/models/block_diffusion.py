@@ -29,7 +29,7 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.models.block_draws import draw_blocks
 from arjax.models.chains import STATIC, Chain, Params, StepTerms
-from arjax.models.checks import as_mask, check_key
+from arjax.models.checks import as_mask
 from arjax.models.discrete_processes import lowest
 from arjax.models.kinds import MODEL_CLASSES
 from arjax.networks.denoisers import BlockTransformer
@@ -37,7 +37,7 @@ from arjax.networks.denoisers import BlockTransformer
 
 @functools.partial(jax.jit, static_argnums=0)
 def _init(denoiser: BlockTransformer, key: jax.Array, x: jax.Array, factorization: Factorization, context: Any):
-    return denoiser.init(key, x, x, factorization, context)["params"]
+    return denoiser.init(key, x, x, factorization, context).get("params", {})
 
 
 @MODEL_CLASSES.register("block_diffusion")
@@ -85,7 +85,7 @@ class BlockDiffusion(Chain):
 
     def init(self, key: jax.Array) -> Params:
         """As `Chain.init`; the parameters of a conditional that has any are "conditional"."""
-        check_key(key)
+        self.check_init(key)
         batch = self.dummy_batch(1)
         params = {"denoiser": _init(self.denoiser, key, batch.x, self.factorization, dict(batch.context) or None)}
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))

@@ -53,7 +53,7 @@ STATIC = {"static": True}
 
 @functools.partial(jax.jit, static_argnums=0)
 def _init(denoiser: Denoiser, key: jax.Array, x_t: jax.Array, context: Any) -> Params:
-    return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context)["params"]
+    return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context).get("params", {})  # it may have nothing to learn
 
 
 class Chain(BaseModel):
@@ -104,7 +104,7 @@ class Chain(BaseModel):
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters, {"denoiser": ..., and those of other parts}; `UserError` unless `key` is a random key."""
-        check_key(key)
+        self.check_init(key)
         batch = self.dummy_batch(1)
         x_t = batch.x.astype(self.denoiser.event.dtype)
         return {"denoiser": _init(self.denoiser, key, x_t, dict(batch.context) or None)}

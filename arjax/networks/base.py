@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
@@ -22,6 +23,9 @@ Carries = Any
 READY = "ready"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
+#: Options that count layers: their largest values.
+LAYERS = ("num_layers", "num_blocks", "num_resnets", "num_scales", "upsample_layers", "num_groups", "levels")
+MOST = dict.fromkeys(LAYERS, DEEPEST)
 
 
 def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -> None:
@@ -34,7 +38,7 @@ def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -
             raise UserError(f"network.{key} of {name!r} must be at least {least}, not {value}")
 
 
-NETWORKS = Registry("network", hidden=BUILDER_FIELDS, check=check_ranges)
+NETWORKS = Registry("network", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "gelu": nn.gelu,

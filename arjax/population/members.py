@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.memory import bytes_of, check_memory
 from arjax.objectives import Companions
 from arjax.population.population import Population
 from arjax.population.reporter import PopulationReporter
@@ -66,6 +67,8 @@ class Members:
             self.setup.recipe.objective.check_companions(member, companions)
         if state is not None:
             return state
+        size, members = bytes_of(self.abstract_state), "{} x {} members".format(*self.shape)
+        check_memory(size, f"the parameters and optimizers' states of {members}", self.population.sharding.mesh.size)
         params, source = None, self.setup.train.init_from
         if source:
             params = self.setup.open_run(source).params

@@ -41,7 +41,6 @@ class Job:
     @property
     def place(self) -> tuple[str, int]:
         """Its order and seed."""
-        check_autoregressive(self.config)
         return self.config.model.ordering, self.config.seed
 
 
@@ -144,6 +143,7 @@ def plan(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[Grid]:
     for run in runs:
         with _named(run):
             config = _resolved(run)
+            check_autoregressive(config)  # other kinds have no order
             _check_folder(config, folders[run.name])
         by_config.setdefault(all_but_order_and_seed(config.to_dict()), []).append(Job(run, config))
     return [grid for jobs in by_config.values() for alike in _cut_alike(jobs) for grid in grids(alike)]

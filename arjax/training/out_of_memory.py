@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 
 from arjax.core.errors import UserError
+from arjax.core.memory import bytes_of
 from arjax.training.setup import Setup
 
 #: Words of XLA's errors for it. A full disk is an error of another type.
@@ -24,15 +24,9 @@ def within_memory(setup: Setup) -> Iterator[None]:
         if not any(mark.lower() in str(error).lower() for mark in MARKS):
             raise
         state = setup.abstract_state
-        params, whole = _bytes(state.params), _bytes(state)
+        params, whole = bytes_of(state.params), bytes_of(state)
         raise UserError(
             f"this run needs more memory than its devices have: its parameters take {params / 1e9:.2g} GB, with "
             f"averages and the state of the optimizer {whole / 1e9:.2g} GB, and a train step more than that; make the "
             "network or train.batch_size smaller"
         ) from error
-
-
-def _bytes(tree: Any) -> int:
-    """The bytes of all arrays but random keys."""
-    arrays = (leaf for leaf in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended))
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)

@@ -1,0 +1,92 @@
+"""Sizes that no machine has, in every option that counts something: one sentence, before anything is made."""
+
+import inspect
+
+import jax
+import pytest
+
+from arjax.cli.listing import REGISTRIES
+from arjax.config import base_config
+from arjax.config.fields import check_types, fields
+from arjax.core import memory
+from arjax.core.errors import UserError
+from arjax.core.spec import EventSpec
+from arjax.models import make_model
+from arjax.population import Population, train_population
+
+HUGE = 10**10
+
+
+def counts(default):
+    """Whether an option is an integer, or a tuple of integers."""
+    elements = default if isinstance(default, tuple) else (default,)
+    return bool(elements) and all(type(element) is int for element in elements)
+
+
+def test_every_option_of_every_component_has_a_limit():
+    tried = 0
+    for registry in REGISTRIES.values():
+        for name in registry:
+            options = registry.options(name)
+            needed = {key: () for key, value in options.items() if value is inspect.Parameter.empty}
+            for key in [*needed, *(key for key, value in options.items() if counts(value))]:
+                huge = (1, HUGE) if key in needed or isinstance(options[key], tuple) else HUGE
+                with pytest.raises(UserError, match=rf"{key}.* must be at most \d+, not {HUGE}"):
+                    registry.resolve(name, needed | {key: huge})
+                tried += 1
+    assert tried > 150
+
+
+def test_every_field_of_a_config_has_a_limit():
+    lengths = ("train.steps", "train.examples")  # a long training is none of these mistakes
+    for name, value in fields(base_config()):
+        if counts(value):
+            config = base_config()
+            section, _, field = name.rpartition(".")
+            (config[section] if section else config)[field] = 2**53 if name in lengths else HUGE
+            if name != "train.examples":
+                with pytest.raises(UserError, match=f"config.{name} must be at most"):
+                    check_types(config)
+
+
+def test_layers_chains_and_lists_of_orders_end_sooner():
+    for kind, name, key, least in (
+        ("networks", "transformer", "num_layers", 1001),
+        ("kinds", "flow", "num_blocks", 1001),
+        ("kinds", "discrete_chain", "num_steps", 100_001),
+        ("orders", "pool", "num", 10_001),
+    ):
+        with pytest.raises(UserError, match=f"{key}.* must be at most {least - 1}, not {least}"):
+            REGISTRIES[kind].resolve(name, {key: least})
+        REGISTRIES[kind].resolve(name, {key: least - 1})
+
+
+def test_parameters_that_fit_into_no_device_are_refused_before_they_are_made(monkeypatch):
+    model = make_model(EventSpec((4,)), "nade", hidden_size=10_000_000)
+    with pytest.raises(UserError, match=r"^the parameters of this model take [\d.]+ GB, and a device has 0.1 GB$"):
+        monkeypatch.setattr(memory, "whole_bytes", lambda: 100_000_000)
+        model.init(jax.random.key(0))
+    assert jax.eval_shape(model.init, jax.random.key(0)), "a plan of them is fine"
+
+
+def test_a_state_is_the_whole_of_all_members_and_is_split_over_devices(monkeypatch, tmp_path):
+    from arjax.config import dataset_config, network_config
+    from arjax.config.build import build
+
+    config = base_config()
+    config.dataset = dataset_config("noise", grid=(4,), kind="binary", num_examples=8)
+    config.network = network_config("made", hidden_sizes=(50,))
+    config.train.update(steps=1, batch_size=4)
+    setup = build(config)
+    size = memory.bytes_of(setup.abstract_state)
+    monkeypatch.setattr(memory, "whole_bytes", lambda: size - 1)
+    with pytest.raises(UserError, match="the parameters and the optimizer's state take"):
+        setup.init_state(jax.random.key(0))
+    monkeypatch.setattr(memory, "whole_bytes", lambda: 2 * size)
+    population = Population(config, ["raster", "reversed"], [0, 1])
+    with pytest.raises(UserError, match="the parameters and optimizers' states of 2 x 2 members take"):
+        train_population(population, workdir=tmp_path)
+    monkeypatch.setattr(memory, "whole_bytes", lambda: 500)
+    memory.check_memory(1000, "things", num_devices=2)
+    with pytest.raises(UserError, match="^things take 1e-06 GB, and 2 devices have 1e-06 GB$"):
+        memory.check_memory(1001, "things", num_devices=2)
