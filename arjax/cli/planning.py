@@ -22,7 +22,6 @@ from arjax.training.recipe import Recipe
 from arjax.training.state import TrainState, abstract_state, state_shardings, with_shardings
 from arjax.training.step import train_step
 
-
 #: JAX makes them one after another: so many take it almost a minute.
 MOST_DEVICES = 4096
 

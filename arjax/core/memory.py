@@ -53,13 +53,13 @@ def check_memory(size: int, what: str, num_devices: int = 1) -> None:
 
     Args:
       size: bytes of the arrays that are there at once, at least.
-      what: the subject of the sentence, in the plural, such as "the parameters of this model".
+      what: begins the sentence, such as "the parameters of this model take".
       num_devices: devices that they are split over.
     """
     there = whole_bytes()
     if there is not None and size > there * num_devices:
         where = "a device has" if num_devices == 1 else f"{num_devices} devices have"
-        raise UserError(f"{what} take {size / 1e9:,.3g} GB, and {where} {there * num_devices / 1e9:,.3g} GB")
+        raise UserError(f"{what} {size / 1e9:,.3g} GB, and {where} {there * num_devices / 1e9:,.3g} GB")
 
 
 def bytes_of(tree: Any) -> int:

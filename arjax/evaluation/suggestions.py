@@ -13,6 +13,7 @@ import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
+from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
 from arjax.evaluation.prompts import encode_prompt, text_of
@@ -111,7 +112,8 @@ def suggest(
     context = as_context(model.context_spec, context, beams, one_for_all=True)
     x_BT = np.zeros((beams, num_sites), np.int32)
     x_BT[:, :start] = tokens_K
-    first_V = np.asarray(_next(model, params, context, x_BT, start), np.float64)[0]
+    arguments = model, params, context, x_BT, start
+    first_V = np.asarray(call_if_it_fits("an array of this search takes", _next, *arguments), np.float64)[0]
     best = np.argsort(-first_V, kind="stable")[:num]
     return Suggestions(
         prompt=prompt[num_dropped:] if vocabulary.unit == "char" else vocabulary.decode(tokens_K),
@@ -172,7 +174,8 @@ def _search(
     space_V = np.array([known and symbols[v].isspace() for v, known in enumerate(known_V)])
     end_V = np.arange(num_values) == (-1 if vocabulary.end is None else vocabulary.end)
     kinds, stop = (known_V, space_V, end_V), start + num_further
-    complete, going = _beams(model, params, context, x_BT, start, stop, kinds, num)
+    arguments = model, params, context, x_BT, start, stop, kinds
+    complete, going = call_if_it_fits("an array of this search takes", _beams, *arguments, num=num)
     found = []
     for beams, whole in ((complete, True), (going, False)):
         for x_T, log_prob in zip(np.asarray(beams.x[0]), np.asarray(beams.log_prob[0], np.float64), strict=True):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.temperature import as_temperature
+from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
@@ -86,8 +87,8 @@ class BaseModel:
         they are computed now.
         """
         check_key(key)
-        if not isinstance(key, jax.core.Tracer):
-            check_memory(bytes_of(self.param_shapes), "the parameters of this model")
+        if not is_traced(key):
+            check_memory(bytes_of(self.param_shapes), "the parameters of this model take")
 
     def dummy_batch(self, batch_size: int) -> Batch:
         """An all-zero batch of the right shapes and types."""

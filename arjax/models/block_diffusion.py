@@ -32,6 +32,7 @@ from arjax.models.chains import STATIC, Chain, Params, StepTerms
 from arjax.models.checks import as_mask
 from arjax.models.discrete_processes import lowest
 from arjax.models.kinds import MODEL_CLASSES
+from arjax.networks.base import apply
 from arjax.networks.denoisers import BlockTransformer
 
 
@@ -117,10 +118,9 @@ class BlockDiffusion(Chain):
         self, params: Params, x: jax.Array, x_t: jax.Array, context: Any = None, dropout: Any = None
     ) -> jax.Array:
         """Features [B, *grid, F] of the noisy blocks x_t, each given x of the blocks before it."""
-        rngs, train = (None, False) if dropout is None else ({"dropout": dropout}, True)
-        arguments = {"params": params["denoiser"]}, x, x_t, self.factorization, context
+        arguments = x, x_t, self.factorization, context
         try:
-            return self.denoiser.apply(*arguments, train=train, rngs=rngs)
+            return apply(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
         except flax.errors.InvalidRngError as error:
             raise UserError("this denoiser has dropout: train=True needs a random `key`") from error
 

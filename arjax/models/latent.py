@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.core.batch import Batch, Score
+from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import BaseModel, Model, Params, key_needed
@@ -152,16 +153,8 @@ class LatentModel(BaseModel):
 
         It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts whose scores mix (`mixes`).
         """
-        at_once = min(at_once, samples)
-
-        def add(total_B: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
-            log_w_kB = self.weights(params, batch, jax.random.fold_in(key, i), at_once).log_weight
-            counts_k1 = (i * at_once + jnp.arange(at_once) < samples)[:, None]
-            log_w_kB = jnp.where(counts_k1, log_w_kB, -jnp.inf)
-            return jnp.logaddexp(total_B, jax.nn.logsumexp(log_w_kB, 0)), None
-
-        total_B, _ = jax.lax.scan(add, jnp.full(len(batch), -jnp.inf), jnp.arange(-(-samples // at_once)))
-        return total_B - math.log(samples)
+        batch = self.checked_batch(batch.x, batch.context, batch.mask)
+        return _importance_bound(self, params, batch, key, samples, min(at_once, samples))
 
     def kl_by_unit(self, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
         """log q(z_i | x) - log p(z_i | z_<i) of each site of one z of q(z | x), float32[B, sites of z] nats; its mean
@@ -221,3 +214,17 @@ class LatentModel(BaseModel):
 
 def _repeated(leaf: jax.Array, num: int) -> jax.Array:  # [B, ...] -> [num * B, ...]
     return jnp.broadcast_to(leaf, (num, *leaf.shape)).reshape(-1, *leaf.shape[1:])
+
+
+@one_program(static_argnames=("samples", "at_once"))
+def _importance_bound(
+    model: LatentModel, params: Params, batch: Batch, key: jax.Array, samples: int, at_once: int
+) -> jax.Array:
+    def add(total_B: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
+        log_w_kB = model.weights(params, batch, jax.random.fold_in(key, i), at_once).log_weight
+        counts_k1 = (i * at_once + jnp.arange(at_once) < samples)[:, None]
+        log_w_kB = jnp.where(counts_k1, log_w_kB, -jnp.inf)
+        return jnp.logaddexp(total_B, jax.nn.logsumexp(log_w_kB, 0)), None
+
+    total_B, _ = jax.lax.scan(add, jnp.full(len(batch), -jnp.inf), jnp.arange(-(-samples // at_once)))
+    return total_B - math.log(samples)

@@ -12,6 +12,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
+from arjax.core.programs import one_program
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
@@ -239,6 +240,12 @@ def step_variables(network: Network, params: Any) -> dict[str, Any]:
     """
     _, made = network.apply({"params": params}, method="prepare", mutable=READY)
     return {"params": params, **made}
+
+
+@one_program(static_argnums=0, static_argnames=("train", "method"))
+def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
+    """`network.apply` with these parameters, and a key for dropout where it is not None."""
+    return network.apply({"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs)
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:

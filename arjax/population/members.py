@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.memory import bytes_of, check_memory
+from arjax.core.programs import compile_if_it_fits
 from arjax.objectives import Companions
 from arjax.population.population import Population
 from arjax.population.reporter import PopulationReporter
@@ -67,8 +68,8 @@ class Members:
             self.setup.recipe.objective.check_companions(member, companions)
         if state is not None:
             return state
-        size, members = bytes_of(self.abstract_state), "{} x {} members".format(*self.shape)
-        check_memory(size, f"the parameters and optimizers' states of {members}", self.population.sharding.mesh.size)
+        what = "the parameters and optimizers' states of {} x {} members take".format(*self.shape)
+        check_memory(bytes_of(self.abstract_state), what, self.population.sharding.mesh.size)
         params, source = None, self.setup.train.init_from
         if source:
             params = self.setup.open_run(source).params
@@ -92,7 +93,8 @@ class Members:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, (state.train, tally))
         chunk_of_members = functools.partial(population_chunk, recipe, population.strategy, population.gather)
         program = jax.jit(chunk_of_members, donate_argnums=0, out_shardings=shardings)
-        return zeros, program.lower(state.train, tally, *self._arguments(step, 1)).compile()
+        arguments = state.train, tally, *self._arguments(step, 1)
+        return zeros, compile_if_it_fits("an array of the members' train steps takes", program, *arguments)
 
     def _arguments(self, step: int, n: int) -> tuple[Any, ...]:
         indices = jnp.asarray(self.population.indices(step, n, self.setup.train.steps_per_dispatch))

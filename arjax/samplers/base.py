@@ -16,6 +16,7 @@ from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.programs import call_if_it_fits
 from arjax.core.registry import Registry
 from arjax.samplers.ends import Ends
 
@@ -100,7 +101,8 @@ class Sampler(abc.ABC):
             longer sequence.
           end: the token that ends an example, of sequences of tokens: all behind it is `end` again; None for none.
         """
-        return run(self, model, params, keys, canvas, observed, context, temperature, shared, first, end)
+        arguments = self, model, params, keys, canvas, observed, context, temperature, shared, first, end
+        return call_if_it_fits("an array of this draw takes", run, *arguments)
 
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
         """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.

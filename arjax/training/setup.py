@@ -201,7 +201,7 @@ class Setup:
           UserError: there is no such run, its parameters are not those of this model, or the state is larger than the
             memory of the devices.
         """
-        check_memory(bytes_of(self.abstract_state), "the parameters and the optimizer's state", self.mesh.size)
+        check_memory(bytes_of(self.abstract_state), "the parameters and the optimizer's state take", self.mesh.size)
         params = None
         if self.train.init_from:
             params = self.open_run(self.train.init_from).params

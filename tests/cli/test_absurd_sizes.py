@@ -87,6 +87,6 @@ def test_a_state_is_the_whole_of_all_members_and_is_split_over_devices(monkeypat
     with pytest.raises(UserError, match="the parameters and optimizers' states of 2 x 2 members take"):
         train_population(population, workdir=tmp_path)
     monkeypatch.setattr(memory, "whole_bytes", lambda: 500)
-    memory.check_memory(1000, "things", num_devices=2)
-    with pytest.raises(UserError, match="^things take 1e-06 GB, and 2 devices have 1e-06 GB$"):
-        memory.check_memory(1001, "things", num_devices=2)
+    memory.check_memory(1000, "things take", num_devices=2)
+    with pytest.raises(UserError, match=r"^things take 1e-06 GB, and 2 devices have 1e-06 GB$"):
+        memory.check_memory(1001, "things take", num_devices=2)
