@@ -18,7 +18,7 @@ from arjax.core.memory import bytes_of, check_memory
 from arjax.core.programs import compile_if_it_fits
 from arjax.objectives import Companions
 from arjax.population.population import Population
-from arjax.population.reporter import PopulationReporter
+from arjax.population.reporter import PopulationReporter, Show
 from arjax.population.step import init_population, population_chunk
 from arjax.training.feed import ResidentChunk
 from arjax.training.setup import check_fits
@@ -41,9 +41,11 @@ class PopulationState(flax.struct.PyTreeNode):
 class Members:
     """A `Trainee`: the members of a population."""
 
-    def __init__(self, population: Population, workdir: str | os.PathLike, log: Callable[[str], None]):
-        """`log` is called with a line for every validation; metrics go to `workdir`."""
-        self.population, self._workdir, self._log = population, workdir, log
+    def __init__(
+        self, population: Population, workdir: str | os.PathLike, log: Callable[[str], None], show: Show | None = None
+    ):
+        """`log` is called with a line for every validation, unless progress is shown; metrics go to `workdir`."""
+        self.population, self._workdir, self._log, self._show = population, workdir, log, show
         self.setup, self.shape, self.identity = population.setup, population.shape, population.identity
         seeds_S = jnp.asarray(population.seeds, jnp.uint32)
         split_S2 = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds_S)
@@ -122,8 +124,8 @@ class Members:
         return state.replace(best=_chosen(jnp.asarray(better), eval_params(state.train), state.best))
 
     def reporter(self, step: int) -> PopulationReporter:
-        """The reporter of the members: a line for every validation."""
-        return PopulationReporter(self._workdir, self.setup, self.shape, step, self._log)
+        """The reporter of the members."""
+        return PopulationReporter(self._workdir, self.setup, self.shape, step, self._log, self._show)
 
 
 @jax.jit

@@ -23,12 +23,15 @@ from arjax.core.folders import only_run_in, writable_folder
 from arjax.population.outcome import write_member
 from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population
+from arjax.reporting.progress import Progress
 from arjax.sweep.executors import LOG_NAME
 from arjax.sweep.orders import all_but_order_and_seed
 from arjax.sweep.runs import Run
 from arjax.training.setup import Setup, latest_store
 
 TRAINING = "populations"
+#: Of the lines about a population, below the line that names it.
+INDENT = "    "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,7 @@ class PopulationExecutor:
                     _log(run, folders, f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
                 population = Population(grid.config, grid.orders, grid.seeds)
                 training = self._training / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
-                scores = train_population(population, _print, training)
+                scores = train_population(population, workdir=training, show=_progress)
                 codes = _write(grid, population, scores, folders)
                 with writing(training):
                     shutil.rmtree(training)
@@ -213,8 +216,12 @@ def _check_folder(config: ConfigDict, folder: Path) -> None:
         raise UserError(f"{folder} holds a run that was begun by itself: finish it so, or delete the folder")
 
 
+def _progress(total_steps: int, step: int) -> Progress:
+    return Progress(total_steps, step, indent=INDENT)
+
+
 def _print(text: str) -> None:
-    print(f"    {text}", flush=True)
+    print(f"{INDENT}{text}", flush=True)
 
 
 def _log(run: Run, folders: Mapping[str, Path], text: str) -> None:

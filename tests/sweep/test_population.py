@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
     assert sweep() == 0
     out = capsys.readouterr().out
     assert "population 1 of 2: 2 orders x 2 seeds" in out and "population 2 of 2: 1 orders x 1 seeds" in out
+    assert re.search(r"\n    step 4/16 \(25%\)  loss [\d.]+ nats on average  [\d,]+ examples/s  ETA \d+s\n", out)
     steps = set()
     for name, order, seed in (("reversed-1", "reversed", 1), ("raster-0", "raster", 0)):
         row, run = folder / "out" / name, folder / "alone" / name
