@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.evaluation.likelihood import summarize
+from arjax.evaluation.summaries import summarize
 from arjax.evaluation.truths import OF_TRUTH, beside_truth, example_nats
 from arjax.population.members import Members, PopulationState
 from arjax.population.population import Population

@@ -58,8 +58,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     options = ["--executor=population"] if flags.executor == "population" else []
     options += ["--seeds=mean"] if flags.seeds == "mean" else []
     if flags.dry_run:
-        print_runs(selected, Table(rows, user_path(flags.workdir), flags.sweep, options))
-        return 0
+        return print_runs(selected, Table(rows, user_path(flags.workdir), flags.sweep, options), flags.dry_run)
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]

@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 
 from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.config.files import FILE_NAME as CONFIG_NAME
-from arjax.config.files import apply_overrides, check_same_run, load_config_file
-from arjax.config.validate import validate
+from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
 from arjax.core.files import writing
 from arjax.core.folders import only_run_in, writable_folder
@@ -24,6 +23,7 @@ from arjax.population.outcome import write_member
 from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population
 from arjax.reporting.progress import Progress
+from arjax.sweep.configs import config_of
 from arjax.sweep.executors import LOG_NAME
 from arjax.sweep.orders import all_but_order_and_seed
 from arjax.sweep.runs import Run
@@ -145,7 +145,7 @@ def plan(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[Grid]:
     by_config: dict[str, list[Job]] = {}
     for run in runs:
         with _named(run):
-            config = _resolved(run)
+            config = config_of(run)
             check_autoregressive(config)  # other kinds have no order
             _check_folder(config, folders[run.name])
         by_config.setdefault(all_but_order_and_seed(config.to_dict()), []).append(Job(run, config))
@@ -192,14 +192,6 @@ def _named(run: Run) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"run {run.name!r} cannot be a member of a population: {error}") from error
-
-
-def _resolved(run: Run) -> ConfigDict:
-    """The config of a run, as `arjax` reads it from its command line."""
-    config = load_config_file(run.config)
-    apply_overrides(config, run.override_texts())
-    validate(config)
-    return config
 
 
 def _on_one_device(config: ConfigDict) -> ConfigDict:

@@ -8,7 +8,8 @@ from compiled import of_model
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.evaluation.likelihood import Evaluator, evaluate, summarize
+from arjax.evaluation.likelihood import Evaluator, evaluate
+from arjax.evaluation.summaries import summarize
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
