@@ -24,9 +24,9 @@ Carries = Any
 READY = "ready"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
-#: Options that count layers: their largest values.
+#: Options that count what is built one after another, layers and the taps of kernels: their largest values.
 LAYERS = ("num_layers", "num_blocks", "num_resnets", "num_scales", "upsample_layers", "num_groups", "levels")
-MOST = dict.fromkeys(LAYERS, DEEPEST)
+MOST = dict.fromkeys((*LAYERS, "kernel_size", "first_kernel"), DEEPEST)
 
 
 def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -> None:
