@@ -61,6 +61,7 @@ def commands(page: pathlib.Path, program: str) -> list[list[str]]:
     for words in (shlex.split(line, comments=True) for line in lines):
         while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):  # variables set for the command
             words = words[1:]
+        words = list(itertools.takewhile(lambda word: word not in (">", ">>", "|"), words))
         if " ".join(words).startswith(program + " "):
             found.append([word for word in words[len(program.split()) :] if word != "&"])
     return found
