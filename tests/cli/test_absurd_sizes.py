@@ -3,15 +3,22 @@
 import inspect
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from arjax import fit_arrays
 from arjax.cli.listing import REGISTRIES
 from arjax.config import base_config
 from arjax.config.fields import check_types, fields
 from arjax.core import memory
 from arjax.core.errors import UserError
+from arjax.core.programs import largest_array
 from arjax.core.spec import EventSpec
+from arjax.data import from_arrays
+from arjax.evaluation.likelihood import evaluate
 from arjax.models import make_model
+from arjax.parallel.sharding import make_mesh
 from arjax.population import Population, train_population
 
 HUGE = 10**10
@@ -90,3 +97,32 @@ def test_a_state_is_the_whole_of_all_members_and_is_split_over_devices(monkeypat
     memory.check_memory(1000, "things take", num_devices=2)
     with pytest.raises(UserError, match=r"^things take 1e-06 GB, and 2 devices have 1e-06 GB$"):
         memory.check_memory(1001, "things take", num_devices=2)
+
+
+def test_arrays_that_fit_into_no_memory_are_refused_before_they_are_made(monkeypatch):
+    """In draws, searches, scores and train steps: the largest array counts, not those that XLA never stores."""
+    model = make_model(EventSpec((3,), (), "tokens", 2), "made", hidden_sizes=(4,))
+    params = model.init(jax.random.key(0))
+    monkeypatch.setattr(memory, "whole_bytes", lambda: 10_000)
+    assert model.sample(params, jax.random.key(0), 10).shape == (10, 3)
+    for sampler in ("beam(width=5000)", "best(of=5000)"):
+        with pytest.raises(UserError, match=r"^an array of this draw takes [\d.e-]+ GB, and a device has 1e-05 GB$"):
+            model.sample(params, jax.random.key(0), 1, sampler=sampler)
+    with pytest.raises(UserError, match=r"^1,000 examples take 1.2e-05 GB"):
+        model.sample(params, jax.random.key(0), 1000)
+    with pytest.raises(UserError, match="the number of samples must be at most 10000000, not 10000000000"):
+        model.sample(params, jax.random.key(0), HUGE)
+    x = np.zeros((1000, 3), np.int32)
+    with pytest.raises(UserError, match=r"^an array of this score takes"):
+        evaluate(model, params, from_arrays(model.event, train=x, test=x), "test", 1000, make_mesh())
+    with pytest.raises(UserError, match=r"^an array of a train step takes"):
+        fit_arrays(model, train=x[:500], steps=1, batch_size=400, quiet=True)
+
+
+def test_only_arrays_in_memory_count():
+    def program(x):
+        table = jnp.broadcast_to(x, (1000, 1000)) > jnp.arange(1000)[:, None]  # computed where it is summed
+        return table.sum(), jax.lax.scan(lambda carry, _: (carry, carry @ jnp.ones((8, 4))), jnp.ones((2, 8)), None, 5)
+
+    assert largest_array(jax.make_jaxpr(program)(jnp.ones(1000)).jaxpr) == 4000, "the argument"
+    assert largest_array(jax.make_jaxpr(lambda x: x[:, None] @ x[None])(jnp.ones(100)).jaxpr) == 40_000
