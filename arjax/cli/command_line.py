@@ -203,6 +203,13 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
         reason = f": {error}" if str(error) else ""
         print(f"{program}: this machine has too little memory{reason}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except RuntimeError as error:
+        from arjax.core.memory import is_out_of_memory  # JAX is there, where an error is its own
+
+        if not is_out_of_memory(error):
+            raise
+        print(f"{program}: the devices have too little memory: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USER_ERROR
     except KeyboardInterrupt as stop:
         where = f": {stop}" if str(stop) else ""
         print(f"{program}: interrupted{where}", file=sys.stderr)

@@ -13,6 +13,8 @@ from arjax.core.errors import UserError
 _MEMINFO = Path("/proc/meminfo")
 #: The limit of a container or a job: of cgroup version 2, and of version 1.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+#: Words of XLA's errors for too little memory. A full disk is an error of another type.
+_MARKS = ("resource_exhausted", "out of memory")
 
 
 def free_bytes() -> int | None:
@@ -66,3 +68,8 @@ def bytes_of(tree: Any) -> int:
     """The bytes of all arrays, real or abstract, but random keys."""
     arrays = (leaf for leaf in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is that of the allocator of a device."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(mark in str(error).lower() for mark in _MARKS)

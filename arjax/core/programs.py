@@ -40,27 +40,33 @@ def one_program(**static: Any) -> Callable[[Callable], Callable]:
 
 
 def call_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> Any:
-    """Calls a jitted function; where the arrays in it cannot fit into the memory of the devices, before it is compiled.
+    """Calls a jitted function, unless it needs more memory than the devices of its arguments have: that is known before
+    anything is allocated.
 
     Raises:
-      UserError: one array of it is larger than all memory of the devices of its arguments; `what` begins the sentence,
-        such as "an array of this draw takes".
+      UserError: it needs more; `what` begins the sentence, such as "the arrays of this draw".
     """
-    if is_traced(args, kwargs):
-        return program(*args, **kwargs)
-    leaves, structure = jax.tree.flatten((args, kwargs))
-    digest = hash((id(program), structure, tuple((np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves)))
-    if digest not in _FIT:
-        check_memory(largest_array(program.trace(*args, **kwargs).jaxpr.jaxpr), what, _num_devices(leaves))
-        _FIT.add(digest)
+    if not is_traced(args, kwargs):
+        leaves, structure = jax.tree.flatten((args, kwargs))
+        shapes = tuple((np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves)
+        digest = hash((id(program), structure, shapes))
+        if digest not in _FIT:
+            compile_if_it_fits(what, program, *args, **kwargs)  # the call finds what is compiled here
+            _FIT.add(digest)
     return program(*args, **kwargs)
 
 
-def compile_if_it_fits(what: str, program: Any, *args: Any) -> jax.stages.Compiled:
+def compile_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> jax.stages.Compiled:
     """The compiled program of a jitted function for arguments like these; raises as `call_if_it_fits`."""
-    traced = program.trace(*args)
-    check_memory(largest_array(traced.jaxpr.jaxpr), what, _num_devices(args))
-    return traced.lower().compile()
+    traced = program.trace(*args, **kwargs)
+    # An array that is too large by far may end the compiler.
+    check_memory(largest_array(traced.jaxpr.jaxpr), f"{what} take", _num_devices((args, kwargs)))
+    compiled = traced.lower().compile()
+    sizes = compiled.memory_analysis()  # those of one device
+    if sizes is not None:
+        size = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+        check_memory(size - sizes.alias_size_in_bytes, f"{what} take")
+    return compiled
 
 
 def _num_devices(tree: Any) -> int:

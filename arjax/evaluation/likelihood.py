@@ -171,7 +171,7 @@ class Evaluator:
         with contextlib.closing(read_ahead(batches)) as coming:
             for i, batch in enumerate(coming):
                 arguments = self._log_scale_D, params, batch, jax.random.fold_in(self._key, i)
-                found.append(call_if_it_fits("an array of this score takes", self._score, *arguments))
+                found.append(call_if_it_fits("the arrays of this score", self._score, *arguments))
                 jax.block_until_ready(found[-2:-1])
         return found
 

@@ -113,7 +113,7 @@ def suggest(
     x_BT = np.zeros((beams, num_sites), np.int32)
     x_BT[:, :start] = tokens_K
     arguments = model, params, context, x_BT, start
-    first_V = np.asarray(call_if_it_fits("an array of this search takes", _next, *arguments), np.float64)[0]
+    first_V = np.asarray(call_if_it_fits("the arrays of this search", _next, *arguments), np.float64)[0]
     best = np.argsort(-first_V, kind="stable")[:num]
     return Suggestions(
         prompt=prompt[num_dropped:] if vocabulary.unit == "char" else vocabulary.decode(tokens_K),
@@ -175,7 +175,7 @@ def _search(
     end_V = np.arange(num_values) == (-1 if vocabulary.end is None else vocabulary.end)
     kinds, stop = (known_V, space_V, end_V), start + num_further
     arguments = model, params, context, x_BT, start, stop, kinds
-    complete, going = call_if_it_fits("an array of this search takes", _beams, *arguments, num=num)
+    complete, going = call_if_it_fits("the arrays of this search", _beams, *arguments, num=num)
     found = []
     for beams, whole in ((complete, True), (going, False)):
         for x_T, log_prob in zip(np.asarray(beams.x[0]), np.asarray(beams.log_prob[0], np.float64), strict=True):

@@ -240,7 +240,7 @@ class Chain(BaseModel):
         visited = self.visited(self.sample_steps if steps is None else steps)
         num_rounds = len(visited) * math.prod(self.times_shape)
         arguments = self, params, keys, context, visited, frame_places(frames, num_rounds), last
-        x, path = call_if_it_fits("an array of this draw takes", program, *arguments)
+        x, path = call_if_it_fits("the arrays of this draw", program, *arguments)
         calls = {"network_calls": self.network_calls(num_rounds), "steps": num_rounds}
         stats = {name: jnp.full(num, value, jnp.int32) for name, value in calls.items()}
         return Draw(x, stats if path is None else stats | {PATH: path})

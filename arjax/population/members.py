@@ -96,7 +96,7 @@ class Members:
         chunk_of_members = functools.partial(population_chunk, recipe, population.strategy, population.gather)
         program = jax.jit(chunk_of_members, donate_argnums=0, out_shardings=shardings)
         arguments = state.train, tally, *self._arguments(step, 1)
-        return zeros, compile_if_it_fits("an array of the members' train steps takes", program, *arguments)
+        return zeros, compile_if_it_fits("the arrays of the members' train steps", program, *arguments)
 
     def _arguments(self, step: int, n: int) -> tuple[Any, ...]:
         indices = jnp.asarray(self.population.indices(step, n, self.setup.train.steps_per_dispatch))

@@ -102,7 +102,7 @@ class Sampler(abc.ABC):
           end: the token that ends an example, of sequences of tokens: all behind it is `end` again; None for none.
         """
         arguments = self, model, params, keys, canvas, observed, context, temperature, shared, first, end
-        return call_if_it_fits("an array of this draw takes", run, *arguments)
+        return call_if_it_fits("the arrays of this draw", run, *arguments)
 
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
         """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.

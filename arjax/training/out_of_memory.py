@@ -8,11 +8,8 @@ from collections.abc import Iterator
 import jax
 
 from arjax.core.errors import UserError
-from arjax.core.memory import bytes_of
+from arjax.core.memory import bytes_of, is_out_of_memory
 from arjax.training.setup import Setup
-
-#: Words of XLA's errors for it. A full disk is an error of another type.
-MARKS = ("RESOURCE_EXHAUSTED", "out of memory")
 
 
 @contextlib.contextmanager
@@ -21,7 +18,7 @@ def within_memory(setup: Setup) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if not any(mark.lower() in str(error).lower() for mark in MARKS):
+        if not is_out_of_memory(error):
             raise
         state = setup.abstract_state
         params, whole = bytes_of(state.params), bytes_of(state)

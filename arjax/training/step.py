@@ -148,4 +148,4 @@ def compile_chunk(recipe: Recipe, state: TrainState, tally: Tally, *rest: Any) -
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, tally))
     program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0, out_shardings=shardings)
-    return compile_if_it_fits("an array of a train step takes", program, state, tally, *rest)
+    return compile_if_it_fits("the arrays of a train step", program, state, tally, *rest)

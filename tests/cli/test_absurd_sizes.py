@@ -106,16 +106,16 @@ def test_arrays_that_fit_into_no_memory_are_refused_before_they_are_made(monkeyp
     monkeypatch.setattr(memory, "whole_bytes", lambda: 10_000)
     assert model.sample(params, jax.random.key(0), 10).shape == (10, 3)
     for sampler in ("beam(width=5000)", "best(of=5000)"):
-        with pytest.raises(UserError, match=r"^an array of this draw takes [\d.e-]+ GB, and a device has 1e-05 GB$"):
+        with pytest.raises(UserError, match=r"^the arrays of this draw take [\d.e-]+ GB, and a device has 1e-05 GB$"):
             model.sample(params, jax.random.key(0), 1, sampler=sampler)
     with pytest.raises(UserError, match=r"^1,000 examples take 1.2e-05 GB"):
         model.sample(params, jax.random.key(0), 1000)
     with pytest.raises(UserError, match="the number of samples must be at most 10000000, not 10000000000"):
         model.sample(params, jax.random.key(0), HUGE)
     x = np.zeros((1000, 3), np.int32)
-    with pytest.raises(UserError, match=r"^an array of this score takes"):
+    with pytest.raises(UserError, match=r"^the arrays of this score take"):
         evaluate(model, params, from_arrays(model.event, train=x, test=x), "test", 1000, make_mesh())
-    with pytest.raises(UserError, match=r"^an array of a train step takes"):
+    with pytest.raises(UserError, match=r"^the arrays of a train step take"):
         fit_arrays(model, train=x[:500], steps=1, batch_size=400, quiet=True)
 
 
