@@ -10,12 +10,14 @@ from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
 from arjax.core.errors import UserError
-from arjax.core.integers import MOST_ORDERS, check_size, largest
+from arjax.core.integers import MOST_ORDERS, MOST_SUGGESTIONS, check_size, largest
 from arjax.core.registry import Registry, nearest
 from arjax.core.values import check_type
 
 #: The largest integers of fields with others than `arjax.core.integers.largest` gives. Steps are int32 on devices.
 LARGEST = {"train.steps": 2**31 - 1, "train.examples": 2**53, "evaluate.num_orders": MOST_ORDERS}
+LARGEST |= dict.fromkeys(("suggest.num", "suggest.length", "suggest.beams"), MOST_SUGGESTIONS)
+LARGEST |= dict.fromkeys(("train.batch_size", "evaluate.batch_size"), 1_000_000)  # short splits are filled up
 
 #: Sections in one another, those of parts of parts included.
 DEEPEST_SECTION = 50

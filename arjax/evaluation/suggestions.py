@@ -13,6 +13,7 @@ import numpy as np
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
+from arjax.core.integers import MOST_SUGGESTIONS, check_size
 from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
@@ -102,6 +103,7 @@ def suggest(
     """
     if min(num, length, beams) < 1:
         raise UserError(f"num, length and beams must be at least 1, not {num}, {length} and {beams}")
+    check_size((num, length, beams), MOST_SUGGESTIONS, "num, length and beams")
     vocabulary = text_of(dataset)
     tokens_K, num_dropped, num_further = _read(vocabulary, dataset, prompt, length)
     start, num_sites = len(tokens_K), model.event.num_sites

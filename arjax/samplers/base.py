@@ -16,6 +16,7 @@ from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.integers import check_size
 from arjax.core.programs import call_if_it_fits
 from arjax.core.registry import Registry
 from arjax.samplers.ends import Ends
@@ -152,7 +153,11 @@ def make_sampler(text: str | Sampler) -> Sampler:
     Raises:
       UserError: an unknown name or option, or a value of another type or out of range.
     """
-    return text if isinstance(text, Sampler) else SAMPLERS.call(text)
+    if not isinstance(text, Sampler):
+        return SAMPLERS.call(text)
+    for field in dataclasses.fields(text):
+        check_size(getattr(text, field.name), SAMPLERS.most(field.name), f"{field.name} of a sampler")
+    return text
 
 
 def option(default: Any) -> Any:

@@ -20,6 +20,7 @@ from arjax.evaluation.likelihood import evaluate
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 from arjax.population import Population, train_population
+from arjax.samplers.beam import Beam
 
 HUGE = 10**10
 
@@ -108,6 +109,8 @@ def test_arrays_that_fit_into_no_memory_are_refused_before_they_are_made(monkeyp
     for sampler in ("beam(width=5000)", "best(of=5000)"):
         with pytest.raises(UserError, match=r"^the arrays of this draw take [\d.e-]+ GB, and a device has 1e-05 GB$"):
             model.sample(params, jax.random.key(0), 1, sampler=sampler)
+    with pytest.raises(UserError, match="width of a sampler must be at most 10000000, not 10000000000"):
+        model.sample(params, jax.random.key(0), 1, sampler=Beam(width=HUGE))
     with pytest.raises(UserError, match=r"^1,000 examples take 1.2e-05 GB"):
         model.sample(params, jax.random.key(0), 1000)
     with pytest.raises(UserError, match="the number of samples must be at most 10000000, not 10000000000"):
