@@ -2,7 +2,7 @@
 # make test       install what the tests need and run them (PYTEST_ARGS="-m slow" for the slow ones)
 # make lint       style and format
 # make benchmark  speed of every network beside its peers in torch
-# make tables     rewrite the tables of the pages from experiments/*/results.csv
+# make tables     rewrite the tables of the pages from experiments/*/results.csv, and the names that Tab completes
 # make docs       build the site of the pages, with an API reference, a gallery and the notebooks of the lecture, in build/site;
 #                 a notebook is run (minutes on two CPU cores) when it has changed, and all are after `make clean`
 # make clean      remove .venv and caches; runs stay
@@ -39,6 +39,7 @@ benchmark: $(VENV)/.benchmark
 
 tables: $(VENV)/.plots
 	$(BIN)/python scripts/update_tables.py
+	$(BIN)/python scripts/update_names.py
 
 docs: $(VENV)/.docs $(NOTEBOOKS)
 	$(BIN)/python scripts/collect_pages.py build/pages --notebooks=build/lecture

@@ -52,7 +52,8 @@ def collect(root: Path, target: Path) -> None:
         copy = target / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            copy.write_text(re.sub(r'^(```\w+) run="[^"]*"', r"\1", path.read_text("utf-8"), flags=re.M), "utf-8")
+            text = re.sub(r'^(```\w+) (?:run|output)="[^"]*"', r"\1", path.read_text("utf-8"), flags=re.M)
+            copy.write_text(text, "utf-8")
         else:
             shutil.copy(path, copy)
     (target / "gallery.md").write_text(gallery(root, studies), encoding="utf-8")

@@ -139,6 +139,12 @@ def own_random_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
+def programs() -> Callable[[], int]:
+    """A function: the number of programs that this process has compiled, or read from the cache on disk, so far."""
+    return lambda: len(_COMPILED)
+
+
+@pytest.fixture
 def key() -> jax.Array:
     """A fixed random key."""
     return jax.random.key(0)

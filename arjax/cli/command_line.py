@@ -15,6 +15,7 @@ from arjax.core.registry import did_you_mean
 from arjax.core.version import __version__
 
 MODES = ("train", "evaluate", "sample", "suggest", "inpaint", "plan", "list")
+SHELLS = ("bash", "zsh", "fish")
 EXIT_USER_ERROR = 2
 TRUST_HELP = "run code of others that a run names, from now on; runs of your own need it after you edit their code"
 
@@ -34,6 +35,7 @@ examples:
   arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
   arjax --mode=suggest --workdir=runs/book --prompt="to be or n"
+  arjax --completion=bash >> ~/.bashrc
 """
 
 
@@ -51,6 +53,7 @@ class Flags:
       devices: simulated devices of `plan`, 0: as many as the mesh in the config names.
       json: whether `list` prints JSON.
       trust: whether code that a run names is run, and trusted from then on.
+      completion: the shell whose script of completion is printed, and nothing else done; "" for none.
       coordinator_address, num_processes, process_id: for runs of several processes; "", 0 and -1 when not given.
     """
 
@@ -63,6 +66,7 @@ class Flags:
     devices: int = 0
     json: bool = False
     trust: bool = False
+    completion: str = ""
     coordinator_address: str = ""
     num_processes: int = 0
     process_id: int = -1
@@ -131,6 +135,9 @@ def _parser() -> Parser:
     parser.add_argument("--devices", default=0, type=int, metavar="N", help="plan: simulated devices [the mesh's size]")
     parser.add_argument("--json", action="store_true", help="list: names as JSON")
     parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
+    parser.add_argument(
+        "--completion", default="", choices=SHELLS, metavar="SHELL", help=f"print what {', '.join(SHELLS)} need for Tab"
+    )
     parser.add_argument("--version", action="version", version=f"arjax {__version__}", help="print the version")
     group = parser.add_argument_group("several processes (found by itself on SLURM, TPU and GPU clusters)")
     group.add_argument("--coordinator_address", default="", metavar="HOST:PORT", help="address of process 0")
@@ -169,6 +176,10 @@ def unknown_argument(argument: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _check(flags: Flags) -> None:
+    if flags.completion:
+        if flags != Flags(completion=flags.completion):
+            raise UserError(f"--completion={flags.completion} goes alone: it prints the script and does nothing else")
+        return
     if flags.mode in ("train", "plan") and not flags.config:
         raise UserError(f"--mode={flags.mode} needs --config=FILE.py")
     if flags.mode not in ("plan", "list") and not flags.workdir:
@@ -215,6 +226,13 @@ def _exit_code(program: str, main: Callable[[], int]) -> int:
     except MemoryError as error:
         reason = f": {error}" if str(error) else ""
         print(f"{program}: this machine has too little memory{reason}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except RuntimeError as error:
+        from arjax.core.memory import is_out_of_memory  # JAX is there, where an error is its own
+
+        if not is_out_of_memory(error):
+            raise
+        print(f"{program}: the devices have too little memory: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt as stop:
         where = f": {stop}" if str(stop) else ""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from arjax.cli.command_line import parse_flags, tell_mistakes
+from arjax.cli.completion import SCRIPTS, answer
 from arjax.core.parent import end_with_parent
 from arjax.core.trust import trusting
 
@@ -17,7 +18,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (without the program's name; `sys.argv` by default); returns the exit code."""
 
     def call_mode() -> int:
-        flags = parse_flags(sys.argv[1:] if argv is None else argv)
+        arguments = sys.argv[1:] if argv is None else argv
+        if arguments[:1] == ["--complete"]:
+            return answer("arjax", arguments[1:])
+        flags = parse_flags(arguments)
+        if flags.completion:
+            print(SCRIPTS[flags.completion], end="")
+            return 0
         from arjax.cli import modes
 
         with trusting(flags.trust):

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.integers import check_size
 from arjax.evaluation.flops import count_flops
 from arjax.models import Model
 from arjax.objectives import Companion, Loss
@@ -20,6 +21,9 @@ from arjax.reporting.tables import format_bytes, format_count, print_table
 from arjax.training.recipe import Recipe
 from arjax.training.state import TrainState, abstract_state, state_shardings, with_shardings
 from arjax.training.step import train_step
+
+#: JAX makes them one after another: so many take it almost a minute.
+MOST_DEVICES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +56,9 @@ def simulate_devices(num: int) -> list[jax.Device]:
     """Makes JAX simulate `num` devices on the CPU and returns them; must come before any other use of JAX's devices.
 
     Raises:
-      UserError: JAX has already started with fewer devices.
+      UserError: more than `MOST_DEVICES`, or JAX has already started with fewer devices.
     """
+    check_size(num, MOST_DEVICES, "the number of simulated devices")
     try:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", num)

@@ -4,28 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
 from arjax.core.errors import UserError
+from arjax.core.integers import MOST_ORDERS, MOST_SUGGESTIONS, check_size, largest
 from arjax.core.registry import Registry, nearest
 from arjax.core.values import check_type
 
-#: Integers become int32 on devices; these do not, and have limits of their own.
-LARGEST = {"seed": 2**32 - 1, "train.examples": 2**53}
-LARGEST_INTEGER = 2**31 - 1
+#: The largest integers of fields with others than `arjax.core.integers.largest` gives. Steps are int32 on devices.
+LARGEST = {"train.steps": 2**31 - 1, "train.examples": 2**53, "evaluate.num_orders": MOST_ORDERS}
+LARGEST |= dict.fromkeys(("suggest.num", "suggest.length", "suggest.beams"), MOST_SUGGESTIONS)
+LARGEST |= dict.fromkeys(("train.batch_size", "evaluate.batch_size"), 1_000_000)  # short splits are filled up
+
+#: Sections in one another, those of parts of parts included.
+DEEPEST_SECTION = 50
 
 
-def fields(config: ConfigDict) -> Iterator[tuple[str, Any]]:
-    """All fields as (`train.steps`, value), sorted by section."""
-    for key in config:
+def fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All fields as (`train.steps`, value), sorted by section; `prefix` begins all names.
+
+    Raises:
+      UserError: a name that is no text, or sections in one another without end.
+    """
+    if prefix.count(".") > DEEPEST_SECTION:
+        raise UserError(f"the sections of a config hold one another without end: config.{prefix[:60]}...")
+    for key in _names(config, prefix):
         value = config[key]
         if isinstance(value, ConfigDict):
-            yield from ((f"{key}.{name}", leaf) for name, leaf in fields(value))
+            yield from fields(value, f"{prefix}{key}.")
         else:
-            yield key, value
+            yield f"{prefix}{key}", value
+
+
+def _names(section: ConfigDict, prefix: str) -> list[str]:
+    try:
+        names = list(section)  # sorted: a number among them cannot be compared
+    except TypeError:
+        names = [None]
+    if not all(isinstance(name, str) for name in names):
+        where = f"config.{prefix}".rstrip(".")
+        raise UserError(f"{where} has a field that is named by no text: write {where}.name = value, not [3] = value")
+    return names
 
 
 def nearest_fields(name: str, known: Iterable[str]) -> str:
@@ -49,55 +71,65 @@ def nearest_fields(name: str, known: Iterable[str]) -> str:
 def check_types(config: ConfigDict) -> None:
     """Raises `UserError` for the first field with a value of another type than in `base_config`, or too large.
 
-    Options of data set, network and optimizer are compared with the defaults of those, where their names are known.
+    Options of data set, network, model and optimizer are compared with the declarations of those, where their names are
+    known.
     """
-    defaults = dict(fields(base_config())) | _option_defaults(config)
+    known = {name: Declared(value, largest(name)) for name, value in fields(base_config())} | _options(config)
     for name, value in fields(config):
-        check_type(value, defaults.get(name), f"config.{name}")
+        declared = known.get(name, Declared(None, largest(name)))
+        check_type(value, declared.default, f"config.{name}")
         for number in _numbers(value):
             if isinstance(number, float) and not math.isfinite(number):
                 raise UserError(f"config.{name} must be a finite number, not {number}")
-            largest = LARGEST.get(name, LARGEST_INTEGER)
-            if isinstance(number, int) and abs(number) > largest:
-                raise UserError(f"config.{name} must be at most {largest}, not {number}")
+        check_size(value, LARGEST.get(name, declared.most), f"config.{name}")
 
 
-def _option_defaults(config: ConfigDict) -> dict[str, Any]:
+class Declared(NamedTuple):
+    """The default of an option, and its largest integer."""
+
+    default: Any
+    most: int
+
+
+def _options(config: ConfigDict) -> dict[str, Declared]:
     from arjax.data import DATASETS
     from arjax.training.optimizer import OPTIMIZERS, own_options
 
-    found = _defaults_of("dataset", config, DATASETS) | _model_defaults(config)
+    found = _options_of("dataset", config, DATASETS) | _model_options(config)
     section = config.get("optimizer", None)
     if isinstance(section, ConfigDict) and section.get("name", None) in OPTIMIZERS.names():
-        found |= {f"optimizer.{key}": default for key, default in own_options(section.name).items()}
+        for key, default in own_options(section.name).items():
+            found[f"optimizer.{key}"] = Declared(default, OPTIMIZERS.most(key))
     return found
 
 
-def _defaults_of(
+def _options_of(
     name: str, parent: ConfigDict, registry: Registry, key: str = "name", prefix: str = ""
-) -> dict[str, Any]:
-    """The options of a component that a section names, with their defaults; nothing where it names none."""
+) -> dict[str, Declared]:
+    """The options of a component that a section names; none where it names none."""
     section = parent.get(name, None)
     if not isinstance(section, ConfigDict) or section.get(key, None) not in registry.names():
         return {}
-    return {f"{prefix}{name}.{option}": default for option, default in registry.options(section[key]).items()}
+    options = registry.options(section[key])
+    return {f"{prefix}{name}.{option}": Declared(value, registry.most(option)) for option, value in options.items()}
 
 
-def _model_defaults(parent: ConfigDict, prefix: str = "") -> dict[str, Any]:
-    """The defaults of the sections `model` and `network` of a config or of a part, and of its own parts."""
+def _model_options(parent: ConfigDict, prefix: str = "") -> dict[str, Declared]:
+    """The options in the sections `model` and `network` of a config or of a part, and of its own parts."""
     from arjax.models import MODEL_KINDS
     from arjax.models.kinds import networks_of
 
-    found = {f"{prefix}model.kind": "", f"{prefix}network.name": ""} if prefix else {}
-    found |= _defaults_of("model", parent, MODEL_KINDS, "kind", prefix)
+    name = Declared("", 0)
+    found = {f"{prefix}model.kind": name, f"{prefix}network.name": name} if prefix else {}
+    found |= _options_of("model", parent, MODEL_KINDS, "kind", prefix)
     model, parts = parent.get("model", None), parent.get("parts", None)
     kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
     networks = networks_of(kind) if kind in MODEL_KINDS.names() else None
     if networks is not None:
-        found |= _defaults_of("network", parent, networks, prefix=prefix)
-    for name in parts if isinstance(parts, ConfigDict) else ():
-        if isinstance(parts[name], ConfigDict):
-            found |= _model_defaults(parts[name], f"{prefix}parts.{name}.")
+        found |= _options_of("network", parent, networks, prefix=prefix)
+    for part in parts if isinstance(parts, ConfigDict) else ():
+        if isinstance(parts[part], ConfigDict):
+            found |= _model_options(parts[part], f"{prefix}parts.{part}.")
     return found
 
 

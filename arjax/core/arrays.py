@@ -22,6 +22,11 @@ _MOST_COMPARED = 2**18
 _ROUNDING = 1e-13
 
 
+def is_traced(*trees: Any) -> bool:
+    """Whether an array in these is one of a function that JAX traces: then its values are unknown."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+
+
 def as_array(values: Any, name: str) -> Array:
     """The values as an array of real numbers or truth values; `name` is their name in messages.
 

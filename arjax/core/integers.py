@@ -9,10 +9,34 @@ import numpy as np
 
 from arjax.core.errors import UserError
 
-#: The largest seed: JAX reads 32 bits of it, and would take two larger ones for one.
+#: The largest integer of an option, unless a registry or a component names another one for it. Larger sizes are slips
+#: of the pen: what they make would not fit into any memory, or take for ever.
+LARGEST = 10_000_000
+#: The largest number of things that Python builds one after another, such as layers.
+DEEPEST = 1000
+#: The largest number of orders that are listed one by one.
+MOST_ORDERS = 10_000
+#: The largest number of suggestions, and of beginnings that a search for them keeps.
+MOST_SUGGESTIONS = 100_000
+#: The largest seed: JAX reads 32 bits of it, and would take two larger ones for one. Options are seeds where their
+#: names end so.
 LARGEST_SEED = 2**32 - 1
 #: The largest integer on devices.
 LARGEST_INT32 = 2**31 - 1
+
+
+def largest(name: str) -> int:
+    """The largest integer of an option of this name that has no limit of its own."""
+    return LARGEST_SEED if name.rpartition(".")[2].rpartition("_")[2] == "seed" else LARGEST
+
+
+def check_size(value: Any, most: int, name: str) -> None:
+    """Raises `UserError` where a value is an integer above `most`, or has one in it; `name` begins the sentence."""
+    if isinstance(value, (list, tuple)):
+        for element in value:
+            check_size(element, most, name)
+    elif is_integer(value) and abs(int(value)) > most:
+        raise UserError(f"{name} must be at most {most}, not {value}")
 
 
 def is_integer(value: Any) -> bool:

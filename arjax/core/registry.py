@@ -14,6 +14,7 @@ from typing import Any
 
 from arjax.core.entry_points import load_entry_points
 from arjax.core.errors import UserError
+from arjax.core.integers import check_size, largest
 from arjax.core.origin import Origin
 from arjax.core.output import say_once
 from arjax.core.values import as_typed, parse_expression, parse_literal
@@ -50,6 +51,7 @@ class Registry:
         hidden: tuple[str, ...] = (),
         builder: Callable[[Callable], Callable] = lambda component: component,
         check: Callable[[str, Callable, dict[str, Any]], None] = lambda name, component, options: None,
+        most: Mapping[str, int] | None = None,
     ):
         """An empty registry.
 
@@ -58,8 +60,11 @@ class Registry:
           hidden: arguments of the components that are no options: the caller fills them in.
           builder: the method of a component that takes its options; by default the component itself.
           check: `(name, component, options)`, ranges that hold for all components; raises `UserError`.
+          most: the largest integers of options of these names, of all components; that of others is
+            `arjax.core.integers.largest(name)`.
         """
         self.kind, self.hidden, self._builder, self._check = kind, hidden, builder, check
+        self._most = most or {}
         self._entries: dict[str, Callable] = {}
         self._origins: dict[str, Origin] = {}
         self._disputed: dict[str, str] = {}  # names that two installed packages register -> message
@@ -184,8 +189,14 @@ class Registry:
         for key, value in given.items():
             if key in defaults:
                 options[key] = as_typed(value, defaults[key], f"the option {key!r} of the {self.kind} {name!r}")
+        for key, value in options.items():
+            check_size(value, self.most(key), f"the option {key!r} of the {self.kind} {name!r}")
         self._check(name, self.get(name), options)
         return options
+
+    def most(self, option: str) -> int:
+        """The largest integer of an option of this name, and of the elements of a tuple."""
+        return self._most.get(option, largest(option))
 
     def call(self, text: str, *args: Any, **more: Any) -> Any:
         """Builds a component from a call string such as `raster` or `random(seed=3)`, with `args` put first.

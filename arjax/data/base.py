@@ -25,6 +25,8 @@ from arjax.models import AutoregressiveModel
 #: Workdir -> another run, with its `model`, its best `params` and its `dataset`.
 OpenRun = Callable[[str], Any]
 OPEN_RUN = "open_run"
+#: (key, batch, train) -> batch, inside a jitted step.
+Transform = Callable[[jax.Array, Batch, bool], Batch]
 DATASETS = Registry("dataset", hidden=(OPEN_RUN,))
 #: The most values of examples that an ordering reads at once.
 MOST_VALUES = 2**27
@@ -76,7 +78,7 @@ class Dataset:
     context: ContextSpec
     splits: Mapping[str, Source]
     vocabulary: Vocabulary | None = None
-    transform: Callable[[Any, Batch, bool], Batch] | None = None
+    transform: Transform | None = None
     scale: np.ndarray | None = None
     shift: np.ndarray | None = None
     sound: tuple[Callable[[np.ndarray], np.ndarray], int] | None = None

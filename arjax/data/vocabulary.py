@@ -140,7 +140,7 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
       end: whether there is an end token, the last one.
 
     Raises:
-      UserError: options that are unknown, or do not go together.
+      UserError: options that are unknown, or do not go together; or no character has a token.
     """
     if tokens not in UNITS:
         raise UserError(f"tokens of a text are {' or '.join(UNITS)}, not {tokens!r}")
@@ -151,6 +151,9 @@ def make_vocabulary(text: str, tokens: str = "characters", min_count: int = 0, e
     else:
         codes, counts = np.unique(code_points(text), return_counts=True)
         symbols = [chr(code) for code in codes[counts >= min_count]]
+        if not symbols:
+            reason = f"the most frequent one is seen {counts.max()} times" if len(counts) else "it is empty"
+            raise UserError(f"the train split has no character that is seen min_count={min_count} times: {reason}")
     unknown = len(symbols) if min_count else None
     symbols += [UNKNOWN] * (unknown is not None)
     return Vocabulary((*symbols, *[END] * end), UNITS[tokens], len(symbols) if end else None, unknown)

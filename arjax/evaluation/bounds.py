@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -15,11 +16,14 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.data import Dataset
+from arjax.data.base import Transform
 from arjax.data.batches import eval_batches
 from arjax.models import AutoregressiveModel, LatentModel, Model
 from arjax.models.chains import Chain
 from arjax.models.checks import as_values
 
+#: (model, params, batch, key, *options) -> a bound of each example and its scored sites.
+LogProb = Callable[..., tuple[jax.Array, jax.Array]]
 #: Examples from which the latents are described, and the variance of a mean from which a latent is active.
 UNITS_FROM, ACTIVE = 2000, 0.01
 
@@ -29,8 +33,8 @@ def split_bound(
     params: Any,
     dataset: Dataset,
     split: str,
-    log_prob: Callable[[Model, Any, Batch, jax.Array], tuple[jax.Array, jax.Array]],
-    *,
+    log_prob: LogProb,
+    *options: Hashable,
     batch_size: int = 128,
     seed: int = 0,
 ) -> tuple[float, float]:
@@ -41,28 +45,40 @@ def split_bound(
       params: its parameters.
       dataset: has the split.
       split: "train", "validation" or "test".
-      log_prob: (model, params, batch, key) -> a bound of each example, float32[B] nats, and its scored sites, [B].
+      log_prob: (model, params, batch, key, *options) -> a bound of each example, float32[B] nats, and its scored
+        sites, [B]; a function at the top of a module, so that further calls find the compiled program.
+      *options: of `log_prob`.
       batch_size: rows per batch.
       seed: of the keys; each batch has its own.
     """
-
-    @jax.jit
-    def score(model: Model, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, ...]:
-        weight_B, batch = batch.weight, batch.replace(weight=None)
-        transform_key, key = jax.random.split(key)
-        if dataset.transform is not None:
-            batch = dataset.transform(transform_key, batch, False)
-        batch = Batch(as_values(model.event, batch.x), batch.context, batch.mask)
-        return *log_prob(model, params, batch, key), weight_B
-
     found, key = [], jax.random.key(seed)
     for i, batch in enumerate(eval_batches(dataset.splits[split], batch_size)):
-        found.append([np.asarray(a, np.float64) for a in score(model, params, batch, jax.random.fold_in(key, i))])
+        scored = _score(log_prob, dataset.transform, options, model, params, batch, jax.random.fold_in(key, i))
+        found.append([np.asarray(a, np.float64) for a in scored])
         found[-1][0] -= _log_scale(dataset, batch)
     log_prob_N, sites_N, weight_N = (np.concatenate(parts) for parts in zip(*found, strict=True))
     nats_N = -log_prob_N[(weight_N > 0) & (sites_N > 0)]
     stderr = nats_N.std(ddof=1) / math.sqrt(len(nats_N)) if len(nats_N) > 1 else 0.0
     return float(nats_N.mean()), float(stderr)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _score(
+    log_prob: LogProb,
+    transform: Transform | None,
+    options: tuple[Hashable, ...],
+    model: Model,
+    params: Any,
+    batch: Batch,
+    key: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """The bound and the scored sites of the examples of a batch, and their weights."""
+    weight_B, batch = batch.weight, batch.replace(weight=None)
+    transform_key, key = jax.random.split(key)
+    if transform is not None:
+        batch = transform(transform_key, batch, False)
+    batch = Batch(as_values(model.event, batch.x), batch.context, batch.mask)
+    return *log_prob(model, params, batch, key, *options), weight_B
 
 
 def _log_scale(dataset: Dataset, batch: Batch) -> np.ndarray | float:
@@ -114,12 +130,12 @@ def chain_scores(
     if samples > steps:
         say_once(f"config.evaluate.samples={samples} is more than the steps of the chain: all {steps} are taken")
     model = dataclasses.replace(model, score_steps=0 if steps == model.num_steps else steps)
-
-    def log_prob(model: Chain, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return model.score(params, batch, key=key).log_prob, _scored_sites(batch)
-
-    mean, stderr = split_bound(model, params, dataset, split, log_prob, batch_size=batch_size, seed=seed)
+    mean, stderr = split_bound(model, params, dataset, split, _chain_bound, batch_size=batch_size, seed=seed)
     return _per_dim("chain_bound", model, mean, stderr) | {"chain_bound_steps": steps}
+
+
+def _chain_bound(model: Chain, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return model.score(params, batch, key=key).log_prob, _scored_sites(batch)
 
 
 def _scored_sites(batch: Batch) -> jax.Array:
@@ -143,13 +159,16 @@ def importance_scores(
       `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scalar of an event as
       `importance_bound_bits_per_dim`, and `importance_samples` k; the entries of `latent_units`.
     """
-
-    def log_prob(model: LatentModel, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return model.importance_bound(params, batch, key, samples), _scored_sites(batch)
-
-    mean, stderr = split_bound(model, params, dataset, split, log_prob, batch_size=batch_size, seed=seed)
+    rest = {"batch_size": batch_size, "seed": seed}
+    mean, stderr = split_bound(model, params, dataset, split, _importance_bound, samples, **rest)
     found = _per_dim("importance_bound", model, mean, stderr) | {"importance_samples": samples}
     return found | latent_units(model, params, dataset, split, seed)
+
+
+def _importance_bound(
+    model: LatentModel, params: Any, batch: Batch, key: jax.Array, samples: int
+) -> tuple[jax.Array, jax.Array]:
+    return model.importance_bound(params, batch, key, samples), _scored_sites(batch)
 
 
 def latent_units(model: LatentModel, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:

@@ -7,10 +7,12 @@ would look as cheap as one layer. Here a scan counts its body `length` times.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
+
+from arjax.core.programs import inner_jaxprs
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
@@ -37,7 +39,7 @@ def _of_equation(equation: Any) -> float:
         return _dot_general(equation)
     if name == "conv_general_dilated":
         return _convolution(equation)
-    inner = [_count(jaxpr) for jaxpr in _inner_jaxprs(equation.params)]
+    inner = [_count(jaxpr) for jaxpr in inner_jaxprs(equation.params)]
     if name == "scan":
         return equation.params["length"] * sum(inner)
     if name == "cond":
@@ -57,13 +59,3 @@ def _convolution(equation: Any) -> float:
     out_features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
     per_output = math.prod(kernel) // out_features  # input features of the group x window
     return 2.0 * math.prod(equation.outvars[0].aval.shape) * per_output
-
-
-def _inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
-    """The jaxprs of calls, loops and branches among an equation's parameters."""
-    for value in params.values():
-        for item in value if isinstance(value, tuple | list) else (value,):
-            if hasattr(item, "jaxpr"):  # a closed jaxpr
-                yield item.jaxpr
-            elif hasattr(item, "eqns"):
-                yield item

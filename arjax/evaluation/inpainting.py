@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -76,14 +78,20 @@ def complete(
     evidence_first(model, ~hidden, hidden)  # refuses a query that cannot be scored
     each = jax.tree.map(lambda array: np.repeat(np.asarray(array), num, axis=0), batch)
     drawn = model.sample(params, key, len(each), given=each.x, observed=~hidden, context=each.context)
-
-    @jax.jit
-    def score(params: Any, x: jax.Array, context: Any) -> jax.Array:
-        return model.conditional_log_prob(params, x, query=hidden, evidence=~hidden, context=context)
-
+    score = _scorer(model, Hidden(hidden, ~hidden))
     log_prob = np.asarray(score(params, drawn, each.context)).reshape(len(x), num)
     truth = np.asarray(score(params, x, batch.context))
     return Completions(x, hidden, np.asarray(drawn).reshape(len(x), num, *x.shape[1:]), log_prob, truth)
+
+
+@functools.lru_cache(maxsize=16)
+def _scorer(model: AutoregressiveModel, asked: Hidden) -> Callable[..., jax.Array]:
+    """(params, x, context) -> log p(hidden | visible), float32[N]; one program for all calls."""
+
+    def score(params: Any, x: jax.Array, context: Any) -> jax.Array:
+        return model.conditional_log_prob(params, x, query=asked.sites, evidence=asked.visible, context=context)
+
+    return jax.jit(score)
 
 
 def score_hidden(

@@ -18,8 +18,9 @@ from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.windows import RandomWindows, windows
 from arjax.evaluation.errors import stderr_of
-from arjax.evaluation.likelihood import eval_step, summarize
+from arjax.evaluation.likelihood import eval_step
 from arjax.evaluation.prompts import end_of
+from arjax.evaluation.summaries import summarize
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.longer import check_length, draw_longer, of_length
 from arjax.models.sampling import keys_of

@@ -75,10 +75,13 @@ def k_step_scores(
       UserError: as `round_sizes`.
     """
     sizes = round_sizes(model, params, dataset, steps, schedule)
-
-    def log_prob(model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
-        return k_step_log_prob(model, params, batch, orders, sizes)
-
-    mean, stderr = split_bound(model, params, dataset, split, log_prob, batch_size=batch_size, seed=seed)
+    rest = {"batch_size": batch_size, "seed": seed}
+    mean, stderr = split_bound(model, params, dataset, split, _k_step_bound, tuple(sizes), **rest)
     return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
+
+
+def _k_step_bound(
+    model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
+    return k_step_log_prob(model, params, batch, orders, sizes)

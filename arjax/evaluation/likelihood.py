@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,13 +16,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.programs import call_if_it_fits
 from arjax.core.registry import did_you_mean
-from arjax.core.spec import EventSpec
 from arjax.data import Dataset, Source
 from arjax.data.ahead import read_ahead
+from arjax.data.base import Transform
 from arjax.data.batches import eval_batches
-from arjax.evaluation.answers import MEASURES, answer_error, answers
-from arjax.evaluation.errors import ratio_of_means, stderr_of
+from arjax.evaluation.answers import answer_error, answers
+from arjax.evaluation.summaries import summarize, summarize_answers, summarize_orders, summarize_terms
 from arjax.factorization import Factorization
 from arjax.models import Model
 from arjax.parallel.rows import from_own_rows, own_rows
@@ -29,9 +31,9 @@ from arjax.parallel.rows import from_own_rows, own_rows
 Rows = dict[str, jax.Array]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Hidden:
-    """A conditional likelihood: that of some sites given others.
+    """A conditional likelihood: that of some sites given others. Compared by value.
 
     Attributes:
       sites: bool[*grid], those that are scored.
@@ -40,6 +42,16 @@ class Hidden:
 
     sites: np.ndarray
     visible: np.ndarray
+
+    @functools.cached_property
+    def _value(self) -> tuple[Any, ...]:
+        return tuple((array.shape, array.tobytes()) for array in map(np.asarray, (self.sites, self.visible)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hidden) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
 
 def eval_step(
@@ -120,7 +132,7 @@ class Evaluator:
           hidden: the scored sites and the observed ones; None: all sites are scored, none is observed.
         """
         self._dataset, self._event = dataset, model.event
-        self._batch_size, self._sharding, self._own, out = batch_size, None, None, {}
+        self._batch_size, self._sharding, self._own = batch_size, None, None
         if mesh is not None:
             # The last axis of the mesh (tensor) splits layers, the others split batches.
             axes = tuple(mesh.axis_names[:-1])
@@ -128,25 +140,9 @@ class Evaluator:
             self._batch_size = -(-batch_size // num_shards) * num_shards
             self._sharding = NamedSharding(mesh, PartitionSpec(axes))
             self._own = own_rows(self._sharding, self._batch_size)
-            # Whole on every device: each process reads the scores of all rows.
-            out = {"out_shardings": NamedSharding(mesh, PartitionSpec())}
         self._key = jax.random.key(seed)
-        orders = None
-        if model.orders is not None and hidden is None:
-            orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
-        judged = answers(model, orders, hidden)
-
-        def score(params: Any, batch: Batch, key: jax.Array) -> Rows:
-            weight_B, batch = batch.weight, batch.replace(weight=None)
-            if dataset.transform is not None:
-                batch = dataset.transform(key, batch, False)
-            own_key = None if model.kind == "exact" else jax.random.fold_in(key, 1)
-            found = eval_step(model, params, batch, dataset.log_scale_D, orders, hidden, own_key)
-            if dataset.answer and judged:
-                found[dataset.answer] = answer_error(model, params, batch, dataset.answer)
-            return found | {"weight": weight_B}
-
-        self._score = jax.jit(score, **out)
+        self._log_scale_D = np.asarray(dataset.log_scale_D, np.float32)
+        self._score = _program(_Same(model), dataset.transform, dataset.answer, num_orders, hidden, mesh)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
         """Scores a split; see `evaluate` for the result and errors."""
@@ -176,7 +172,8 @@ class Evaluator:
         found: list[Rows] = []
         with contextlib.closing(read_ahead(batches)) as coming:
             for i, batch in enumerate(coming):
-                found.append(self._score(params, batch, jax.random.fold_in(self._key, i)))
+                arguments = self._log_scale_D, params, batch, jax.random.fold_in(self._key, i)
+                found.append(call_if_it_fits("the arrays of this score", self._score, *arguments))
                 jax.block_until_ready(found[-2:-1])
         return found
 
@@ -185,6 +182,43 @@ class Evaluator:
         if self._sharding is None:
             return jnp.asarray(rows)
         return from_own_rows(np.asarray(rows), self._own, self._sharding, self._batch_size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Same:
+    """A model as the key of a cache: equal to itself alone. Models of other packages may not be hashable."""
+
+    model: Model
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.model is other.model
+
+    def __hash__(self) -> int:
+        return id(self.model)
+
+
+@functools.lru_cache(maxsize=16)
+def _program(
+    of: _Same, transform: Transform | None, answer: str, num_orders: int, hidden: Hidden | None, mesh: Mesh | None
+) -> Callable[..., Rows]:
+    """The program of all evaluators of a model under the same options: (log_scale_D, params, batch, key) -> rows."""
+    model, orders = of.model, None
+    if model.orders is not None and hidden is None:
+        orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
+    judged = answer and answers(model, orders, hidden)
+
+    def score(log_scale_D: jax.Array, params: Any, batch: Batch, key: jax.Array) -> Rows:
+        weight_B, batch = batch.weight, batch.replace(weight=None)
+        if transform is not None:
+            batch = transform(key, batch, False)
+        own_key = None if model.kind == "exact" else jax.random.fold_in(key, 1)
+        found = eval_step(model, params, batch, log_scale_D, orders, hidden, own_key)
+        if judged:
+            found[answer] = answer_error(model, params, batch, answer)
+        return found | {"weight": weight_B}
+
+    # Whole on every device: each process reads the scores of all rows.
+    return jax.jit(score, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
 
 
 def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size: int, mesh: Mesh) -> dict[str, float]:
@@ -211,75 +245,3 @@ def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size
       UserError: the data set has no such split, or it is empty.
     """
     return Evaluator(model, dataset, batch_size, mesh)(params, split)
-
-
-def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
-    """The entries of a result about several orders, from the nats of each example under each order.
-
-    Returns:
-      `num_orders` K; `negative_elbo_nats`, the mean over the orders, which bounds the nats of their mixture from above;
-      `negative_elbo_stderr`, its standard error as an estimate of the mean over many more orders, of which these are
-      drawn (the mean over all orders of a model has no such error); and
-      `nll_nats_by_num_orders`, the nats of the mixtures of the first 1, 2, ..., K orders.
-    """
-    num_orders = nll_BK.shape[1]
-    log_sum_BK = np.logaddexp.accumulate(-nll_BK, axis=1) - np.log(np.arange(1, num_orders + 1))
-    means_K = nll_BK.mean(0)
-    return {
-        "num_orders": num_orders,
-        "negative_elbo_nats": float(means_K.mean()),
-        "negative_elbo_stderr": float(means_K.std(ddof=1) / math.sqrt(num_orders)) if num_orders > 1 else 0.0,
-        "nll_nats_by_num_orders": [float(value) for value in -log_sum_BK.mean(0)],
-    }
-
-
-def summarize_terms(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The means of the terms of a score over the examples: `NAME_nats`, which add up to those of the score (but for the
-    units of standardised data), and `NAME_stderr`.
-    """
-    counted = rows["sites"] > 0
-    found = {}
-    for name in rows:
-        if name.startswith("terms/"):
-            term = name.removeprefix("terms/")
-            values = rows[name][counted]
-            found |= {f"{term}_nats": float(values.mean()), f"{term}_stderr": float(stderr_of(values))}
-    return found
-
-
-def summarize_answers(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The mean error of the answers over the examples, by the name of the measure, and its standard error."""
-    found = {}
-    for name in MEASURES:
-        if name in rows:
-            values = rows[name][rows["sites"] > 0]
-            found |= {name: float(values.mean()), f"{name}_stderr": float(stderr_of(values))}
-    return found
-
-
-def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = "") -> dict[str, float]:
-    """The numbers that `evaluate` returns, from the nats and the scored sites of each example.
-
-    Rows without a scored site (a window that is all context) are not examples. `text` is the unit of a text, "char" or
-    "byte".
-    """
-    nll, sites = nll[sites > 0], sites[sites > 0]
-    if not nll.size:
-        raise UserError("nothing is scored: the weights of all examples are 0, or the masks of all that count")
-    per_site, per_site_stderr = ratio_of_means(nll, sites)
-    bits = 1 / math.log(2)
-    result = {"nll_nats": float(nll.mean()), "nll_stderr": float(stderr_of(nll))}
-    result |= _with_stderr("bits_per_dim", per_site, per_site_stderr, bits / event.value_size)
-    result["num_examples"] = len(nll)
-    if text:
-        result |= _with_stderr(f"nll_nats_per_{text}", per_site, per_site_stderr)
-        result |= _with_stderr(f"bits_per_{text}", per_site, per_site_stderr, bits)
-        perplexity = float(np.exp(per_site))
-        result |= {"perplexity": perplexity, "perplexity_stderr": perplexity * per_site_stderr}  # to first order
-    if len(event.grid_shape) == 1 and event.value_shape:
-        result |= _with_stderr("nll_nats_per_frame", per_site, per_site_stderr)
-    return result
-
-
-def _with_stderr(name: str, value: float, stderr: float, factor: float = 1.0) -> dict[str, float]:
-    return {name: factor * value, f"{name}_stderr": factor * stderr}

@@ -106,8 +106,13 @@ def _on_mesh(
         given = as_array(given, "given")
         each = jnp.ndim(given) == 1 + len(model.event.shape) and len(given) == num
         options = options | {"given": jnp.asarray(given)[rows] if each else given}
-    split = jax.jit(lambda tree: tree, out_shardings=batch_sharding(mesh))
-    return keys_of(key, drawn), options | {"context": context, "place": split}
+    return keys_of(key, drawn), options | {"context": context, "place": _split_over(mesh)}
+
+
+@functools.lru_cache(maxsize=16)
+def _split_over(mesh: Mesh) -> Callable[[Any], Any]:
+    """One function for all draws on a mesh, compiled once for each of their shapes."""
+    return jax.jit(lambda tree: tree, out_shardings=batch_sharding(mesh))
 
 
 def _first(found: Draw, num: int, mesh: Mesh) -> Draw:

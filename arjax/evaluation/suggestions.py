@@ -14,7 +14,9 @@ import numpy as np
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
+from arjax.core.integers import MOST_SUGGESTIONS, check_size
 from arjax.core.output import say_once
+from arjax.core.programs import call_if_it_fits
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
 from arjax.evaluation.prompts import encode_prompt, text_of
@@ -104,6 +106,7 @@ def suggest(
     """
     if min(num, length, beams) < 1:
         raise UserError(f"num, length and beams must be at least 1, not {num}, {length} and {beams}")
+    check_size((num, length, beams), MOST_SUGGESTIONS, "num, length and beams")
     vocabulary = text_of(dataset)
     tokens_K, num_dropped, num_further = _read(vocabulary, dataset, prompt, length)
     start, num_sites = len(tokens_K), model.event.num_sites
@@ -114,7 +117,8 @@ def suggest(
     context = as_context(model.context_spec, context, beams, one_for_all=True)
     x_BT = np.zeros((beams, num_sites), np.int32)
     x_BT[:, :start] = tokens_K
-    first_V = np.asarray(_next(model, params, context, x_BT, start), np.float64)[0]
+    arguments = model, params, context, x_BT, start
+    first_V = np.asarray(call_if_it_fits("the arrays of this search", _next, *arguments), np.float64)[0]
     best = np.argsort(-first_V, kind="stable")[:num]
     return Suggestions(
         prompt=prompt[num_dropped:] if vocabulary.unit == "char" else vocabulary.decode(tokens_K),
@@ -177,7 +181,8 @@ def _search(
     space_V = np.array([known and symbols[v].isspace() for v, known in enumerate(known_V)])
     end_V = np.arange(num_values) == (-1 if vocabulary.end is None else vocabulary.end)
     kinds, stop = (known_V, space_V, end_V), start + num_further
-    complete, going = _beams(model, params, context, x_BT, start, stop, kinds, num)
+    arguments = model, params, context, x_BT, start, stop, kinds
+    complete, going = call_if_it_fits("the arrays of this search", _beams, *arguments, num=num)
     found = []
     for beams, whole in ((complete, True), (going, False)):
         for x_T, log_prob in zip(np.asarray(beams.x[0]), np.asarray(beams.log_prob[0], np.float64), strict=True):

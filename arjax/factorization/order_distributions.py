@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.integers import MOST_ORDERS, is_integer
 from arjax.core.registry import Registry, parse_call
 from arjax.factorization.factorization import Factorization, check_permutation, from_order, reorder
 from arjax.factorization.orderings import Grid, make_order, needs_data
 from arjax.factorization.partitions import PARTITIONS
 
-ORDER_DISTRIBUTIONS = Registry("distribution over orders", hidden=("grid_shape", "data"))
+ORDER_DISTRIBUTIONS = Registry("distribution over orders", hidden=("grid_shape", "data"), most={"num": MOST_ORDERS})
 
 
 @ORDER_DISTRIBUTIONS.register("uniform")

@@ -16,6 +16,7 @@ from arjax.conditionals.blocks import Query, site_entropy, site_log_prob
 from arjax.core.arguments import named_arguments, named_like
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, Orders, order_name
 from arjax.models.base import BaseModel
@@ -31,7 +32,7 @@ from arjax.models.checks import (
 from arjax.models.queries import conditional_log_prob
 from arjax.models.sampling import draw, keys_of
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import NETWORKS, Network, apply
 from arjax.samplers import Draw, Resources, Sampler
 
 Params = Any
@@ -95,7 +96,7 @@ class AutoregressiveModel(BaseModel):
     @named_arguments
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: a nested dict of float32 arrays; `UserError` unless `key` is a random key."""
-        check_key(key)
+        self.check_init(key)
         batch = self.dummy_batch(1)
         params = _init(self.network, key, batch.x, self.factorization, dict(batch.context) or None)
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
@@ -176,9 +177,7 @@ class AutoregressiveModel(BaseModel):
         if key is not None:
             check_key(key)
         try:
-            return self.network.apply(
-                {"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs
-            )
+            return apply(self.network, params, key, *args, **kwargs)
         except flax.errors.InvalidRngError as error:
             raise UserError("this network has dropout: train=True needs a random `key`") from error
 
@@ -242,8 +241,7 @@ class AutoregressiveModel(BaseModel):
         """Log-probability of each site's value and entropy of each site's conditional, both [B, *grid]."""
         x = as_values(self.event, x)
         features = self._features(params, x, **kwargs)
-        head, factorization = self.head(params), kwargs.get("factorization") or self.factorization
-        return tuple(score(head, features, x, factorization) for score in (site_log_prob, site_entropy))
+        return _site_scores(self, params, features, x, kwargs.get("factorization") or self.factorization)
 
     @takes_params
     def sample(self, params: Params, key: jax.Array, num: int, **options) -> jax.Array:
@@ -270,6 +268,14 @@ class AutoregressiveModel(BaseModel):
         the examples are `arjax.models.longer.draw_longer`.
         """
         return draw(self, params, keys, **options)
+
+
+@one_program()
+def _site_scores(
+    model: AutoregressiveModel, params: Params, features: jax.Array, x: jax.Array, factorization: Factorization
+) -> tuple[jax.Array, jax.Array]:
+    head = model.head(params)
+    return site_log_prob(head, features, x, factorization), site_entropy(head, features, x, factorization)
 
 
 def need_steps(model: Any, asked: str) -> AutoregressiveModel:

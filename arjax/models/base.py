@@ -11,13 +11,14 @@ import jax.numpy as jnp
 
 from arjax.conditionals.temperature import as_temperature
 from arjax.core.arguments import named_arguments
+from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
-from arjax.core.memory import within_memory
+from arjax.core.memory import bytes_of, check_memory, within_memory
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
-from arjax.models.checks import as_context, as_mask, as_values
+from arjax.models.checks import as_context, as_mask, as_values, check_key
 from arjax.models.sampling import keys_of
 from arjax.samplers import Cached, Draw, Resources, Sampler
 
@@ -82,6 +83,14 @@ class BaseModel:
     def param_shapes(self) -> Params:
         """Shapes and types of the parameters, by the names of `init`."""
         return jax.eval_shape(self.init, jax.random.key(0))
+
+    def check_init(self, key: jax.Array) -> None:
+        """Raises `UserError` unless `key` is a random key, and the parameters fit into the memory of a device where
+        they are computed now.
+        """
+        check_key(key)
+        if not is_traced(key):
+            check_memory(bytes_of(self.param_shapes), "the parameters of this model take")
 
     def dummy_batch(self, batch_size: int) -> Batch:
         """An all-zero batch of the right shapes and types."""

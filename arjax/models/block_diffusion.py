@@ -29,15 +29,16 @@ from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization
 from arjax.models.block_draws import draw_blocks
 from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features
-from arjax.models.checks import as_mask, check_key
+from arjax.models.checks import as_mask
 from arjax.models.discrete_processes import lowest
 from arjax.models.kinds import MODEL_CLASSES
+from arjax.networks.base import apply
 from arjax.networks.denoisers import BlockTransformer
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _init(denoiser: BlockTransformer, key: jax.Array, x: jax.Array, factorization: Factorization, context: Any):
-    return denoiser.init(key, x, x, factorization, context)["params"]
+    return denoiser.init(key, x, x, factorization, context).get("params", {})
 
 
 @MODEL_CLASSES.register("block_diffusion")
@@ -92,7 +93,7 @@ class BlockDiffusion(Chain):
 
     def init(self, key: jax.Array) -> Params:
         """As `Chain.init`; the parameters of a conditional that has any are "conditional"."""
-        check_key(key)
+        self.check_init(key)
         batch = self.dummy_batch(1)
         params = {"denoiser": _init(self.denoiser, key, batch.x, self.factorization, dict(batch.context) or None)}
         of_conditional = self.conditional.init(jax.random.fold_in(key, 1))
@@ -124,10 +125,9 @@ class BlockDiffusion(Chain):
         self, params: Params, x: jax.Array, x_t: jax.Array, context: Any = None, dropout: Any = None
     ) -> jax.Array:
         """Features [B, *grid, F] of the noisy blocks x_t, each given x of the blocks before it."""
-        rngs, train = (None, False) if dropout is None else ({"dropout": dropout}, True)
-        arguments = {"params": params["denoiser"]}, x, x_t, self.factorization, context
+        arguments = x, x_t, self.factorization, context
         try:
-            return self.denoiser.apply(*arguments, train=train, rngs=rngs)
+            return apply(self.denoiser, params["denoiser"], dropout, *arguments, train=dropout is not None)
         except flax.errors.InvalidRngError as error:
             raise UserError("this denoiser has dropout: train=True needs a random `key`") from error
 

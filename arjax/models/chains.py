@@ -24,12 +24,14 @@ import jax.numpy as jnp
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.programs import call_if_it_fits, one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.base import BaseModel, Params
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps
 from arjax.models.paths import PATH, frame_places
 from arjax.models.sampling import num_keys
+from arjax.networks.base import apply
 from arjax.networks.denoisers import Denoiser
 from arjax.samplers import Draw, Sampler, example_keys, make_sampler
 
@@ -53,7 +55,7 @@ STATIC = {"static": True}
 
 @functools.partial(jax.jit, static_argnums=0)
 def _init(denoiser: Denoiser, key: jax.Array, x_t: jax.Array, context: Any) -> Params:
-    return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context)["params"]
+    return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context).get("params", {})  # it may have nothing to learn
 
 
 class Chain(BaseModel):
@@ -104,17 +106,16 @@ class Chain(BaseModel):
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters, {"denoiser": ..., and those of other parts}; `UserError` unless `key` is a random key."""
-        check_key(key)
+        self.check_init(key)
         batch = self.dummy_batch(1)
         x_t = batch.x.astype(self.denoiser.event.dtype)
         return {"denoiser": _init(self.denoiser, key, x_t, dict(batch.context) or None)}
 
     def denoise(self, params: Params, x_t: jax.Array, t_B: jax.Array, context: Any, key: Any = None) -> jax.Array:
         """Features [B, *grid, F] of noisy examples at the steps t int[B]; a `key` switches dropout on."""
-        rngs, train = (None, False) if key is None else ({"dropout": key}, True)
         time_B = t_B.astype(jnp.float32) / self.num_steps
         try:
-            return self.denoiser.apply({"params": params["denoiser"]}, x_t, time_B, context, train=train, rngs=rngs)
+            return apply(self.denoiser, params["denoiser"], key, x_t, time_B, context, train=key is not None)
         except flax.errors.InvalidRngError as error:
             raise UserError("this denoiser has dropout: train=True needs a random `key`") from error
 
@@ -179,17 +180,7 @@ class Chain(BaseModel):
     def bound(self, params: Params, batch: Batch, key: jax.Array) -> Score:
         """The bound with the whole sum over t, and one draw of x_t for each: T network calls, in a scan."""
         x, context, weights = self._arguments(params, batch, key)
-        keys_B = example_keys(key, len(x))
-
-        def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
-            t_B = jnp.full((len(x), *self.times_shape), t)
-            log_prob_B = self.step_terms(params, x, t_B, step_keys(keys_B, t), context).log_prob
-            log_prob_B = (weights * log_prob_B.reshape(len(x), -1)).sum(-1)
-            later, first = state
-            return (later + jnp.where(t > 1, log_prob_B, 0.0), first + jnp.where(t == 1, log_prob_B, 0.0)), None
-
-        zeros = jnp.zeros(len(x))
-        (later, first), _ = jax.lax.scan(add, (zeros, zeros), jnp.arange(self.num_steps, 0, -1))
+        later, first = _summed(self, params, x, context, weights, example_keys(key, len(x)))
         return self._of_terms(self.prior_log_prob(params, x), later, first)
 
     @takes_params
@@ -248,7 +239,8 @@ class Chain(BaseModel):
         keys, context = place(of_examples) if place else of_examples
         visited = self.visited(self.sample_steps if steps is None else steps)
         num_rounds = len(visited) * math.prod(self.times_shape)
-        x, path = program(self, params, keys, context, visited, frame_places(frames, num_rounds), last)
+        arguments = self, params, keys, context, visited, frame_places(frames, num_rounds), last
+        x, path = call_if_it_fits("the arrays of this draw", program, *arguments)
         calls = {"network_calls": self.network_calls(num_rounds), "steps": num_rounds}
         stats = {name: jnp.full(num, value, jnp.int32) for name, value in calls.items()}
         return Draw(x, stats if path is None else stats | {PATH: path})
@@ -256,6 +248,23 @@ class Chain(BaseModel):
     def network_calls(self, num_rounds: int) -> int:
         """Calls of the network in a draw of that many rounds."""
         return num_rounds
+
+
+@one_program()
+def _summed(
+    model: Chain, params: Params, x: jax.Array, context: Any, weights: jax.Array | float, keys_B: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The sums of the terms of t = T, ..., 2 and of t = 1, float32[B]."""
+
+    def add(state: tuple[jax.Array, jax.Array], t: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
+        t_B = jnp.full((len(x), *model.times_shape), t)
+        log_prob_B = model.step_terms(params, x, t_B, step_keys(keys_B, t), context).log_prob
+        log_prob_B = (weights * log_prob_B.reshape(len(x), -1)).sum(-1)
+        later, first = state
+        return (later + jnp.where(t > 1, log_prob_B, 0.0), first + jnp.where(t == 1, log_prob_B, 0.0)), None
+
+    zeros = jnp.zeros(len(x))
+    return jax.lax.scan(add, (zeros, zeros), jnp.arange(model.num_steps, 0, -1))[0]
 
 
 def step_keys(keys_B: jax.Array, t: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type
+from arjax.core.arrays import as_array, blank, check_context, check_marks, check_values, is_real_type, is_traced
 from arjax.core.batch import as_parts
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
@@ -54,7 +54,7 @@ def check_factorization(network: Network, factorization: Factorization) -> None:
         raise UserError(f"the factorization is of {factorization.grid_shape}, the grid is {grid_shape}")
     if factorization.parents is not None and not network.SUPPORTS_GRAPHS:
         raise UserError("this network reads all earlier sites, not the parents of a graph alone")
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(factorization)):
+    if not is_traced(factorization):
         options = {field.name: getattr(network, field.name) for field in dataclasses.fields(network)}
         network.check(network.event, factorization, options)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
 from arjax.core.registry import Registry
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.factorization import graph_needs_data, needs_data, orders_need_data
@@ -17,8 +18,10 @@ from arjax.models.base import Model
 from arjax.models.make import check_dtype, make_model
 from arjax.networks import NETWORKS
 
-#: Functions (assembly, *, options) -> model.
-MODEL_KINDS = Registry("kind of model", hidden=("assembly",))
+#: Functions (assembly, *, options) -> model. A score or a draw may call the network in each of T steps.
+MODEL_KINDS = Registry(
+    "kind of model", hidden=("assembly",), most={"num_steps": 100_000, "sample_steps": 100_000, "num_blocks": DEEPEST}
+)
 
 
 #: The classes of models that are made of other models, by the names under which files know them.

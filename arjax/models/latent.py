@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import BaseModel, Model, Params, key_needed
@@ -170,16 +171,8 @@ class LatentModel(BaseModel):
 
         It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts whose scores mix (`mixes`).
         """
-        at_once = min(at_once, samples)
-
-        def add(total_B: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
-            log_w_kB = self.weights(params, batch, jax.random.fold_in(key, i), at_once).log_weight
-            counts_k1 = (i * at_once + jnp.arange(at_once) < samples)[:, None]
-            log_w_kB = jnp.where(counts_k1, log_w_kB, -jnp.inf)
-            return jnp.logaddexp(total_B, jax.nn.logsumexp(log_w_kB, 0)), None
-
-        total_B, _ = jax.lax.scan(add, jnp.full(len(batch), -jnp.inf), jnp.arange(-(-samples // at_once)))
-        return total_B - math.log(samples)
+        batch = self.checked_batch(batch.x, batch.context, batch.mask)
+        return _importance_bound(self, params, batch, key, samples, min(at_once, samples))
 
     def kl_by_unit(self, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
         """log q(z_i | x) - log p(z_i | z_<i) of each site of one z of q(z | x), float32[B, sites of z] nats; its mean
@@ -270,3 +263,17 @@ def _check_posterior(posterior: Any) -> None:
         raise UserError("its conditional must draw each site by itself, such as gaussian or bernoulli")
     if posterior.event.kind == "real" and not posterior.conditional.REPARAMETERISED:
         raise UserError("its conditional must pass gradients through its draws, as gaussian does")
+
+
+@one_program(static_argnames=("samples", "at_once"))
+def _importance_bound(
+    model: LatentModel, params: Params, batch: Batch, key: jax.Array, samples: int, at_once: int
+) -> jax.Array:
+    def add(total_B: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
+        log_w_kB = model.weights(params, batch, jax.random.fold_in(key, i), at_once).log_weight
+        counts_k1 = (i * at_once + jnp.arange(at_once) < samples)[:, None]
+        log_w_kB = jnp.where(counts_k1, log_w_kB, -jnp.inf)
+        return jnp.logaddexp(total_B, jax.nn.logsumexp(log_w_kB, 0)), None
+
+    total_B, _ = jax.lax.scan(add, jnp.full(len(batch), -jnp.inf), jnp.arange(-(-samples // at_once)))
+    return total_B - math.log(samples)

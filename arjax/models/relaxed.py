@@ -43,7 +43,8 @@ def relax(model: AutoregressiveModel, params: Params) -> tuple[Network, Params]:
     context = dict(model.dummy_batch(1).context) or None
     try:
         check_factorization(network, model.factorization)
-        expected = jax.eval_shape(network.init, jax.random.key(0), dummy, model.factorization, context)["params"]
+        expected = jax.eval_shape(network.init, jax.random.key(0), dummy, model.factorization, context)
+        expected = expected.get("params", {})
         found = _mapped({name: leaf for name, leaf in params.items() if name in expected}, expected)
     except (KeyError, TypeError, UserError) as error:
         raise _unsuited(model.network) from error

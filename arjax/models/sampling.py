@@ -15,7 +15,8 @@ from arjax.conditionals.temperature import as_temperature
 from arjax.core.arguments import named_arguments
 from arjax.core.arrays import as_array, as_sites
 from arjax.core.errors import UserError
-from arjax.core.integers import LARGEST_INT32, is_integer
+from arjax.core.integers import LARGEST, check_size, is_integer
+from arjax.core.memory import check_memory
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models.checks import as_context, as_values, check_end, check_key, check_params, is_one_context
@@ -25,9 +26,9 @@ from arjax.samplers import SAMPLERS, Draw, Sampler, example_keys, make_sampler
 
 def keys_of(key: jax.Array, num: int) -> jax.Array:
     """The keys of `num` examples drawn under one key; raises `UserError` unless these are a key and a number."""
-    if not is_integer(num) or not 1 <= num <= LARGEST_INT32:
-        limit = f"at most {LARGEST_INT32}" if is_integer(num) and num > LARGEST_INT32 else "at least 1"
-        raise UserError(f"the number of samples must be a whole number, {limit}, not {num!r}")
+    if not is_integer(num) or num < 1:
+        raise UserError(f"the number of samples must be a whole number, at least 1, not {num!r}")
+    check_size(num, LARGEST, "the number of samples")
     check_key(key)
     return example_keys(key, num)
 
@@ -74,6 +75,7 @@ def draw(
     """
     temperature, event, num = as_temperature(temperature), model.event, num_keys(keys)
     check_params(model.param_shapes, params)
+    check_memory(num * model.event.num_dims * model.event.dtype.itemsize, f"{num:,} examples take")
     sample, conditional = make_sampler(sampler), truncate(model.conditional, top_k, top_p, min_p)
     if (given is None) != (observed is None):
         raise UserError("`given` values and the mask of `observed` sites go together: pass both or neither")

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
+from arjax.core.integers import DEEPEST
+from arjax.core.programs import one_program
 from arjax.core.registry import Registry, did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
@@ -22,6 +24,9 @@ Carries = Any
 READY = "ready"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
+#: Options that count what is built one after another, layers and the taps of kernels: their largest values.
+LAYERS = ("num_layers", "num_blocks", "num_resnets", "num_scales", "upsample_layers", "num_groups", "levels")
+MOST = dict.fromkeys((*LAYERS, "kernel_size", "first_kernel"), DEEPEST)
 
 
 def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -> None:
@@ -34,7 +39,7 @@ def check_ranges(name: str, family: type[Network], options: Mapping[str, Any]) -
             raise UserError(f"network.{key} of {name!r} must be at least {least}, not {value}")
 
 
-NETWORKS = Registry("network", hidden=BUILDER_FIELDS, check=check_ranges)
+NETWORKS = Registry("network", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "gelu": nn.gelu,
@@ -240,6 +245,12 @@ def step_variables(network: Network, params: Any) -> dict[str, Any]:
     """
     _, made = network.apply({"params": params}, method="prepare", mutable=READY)
     return {"params": params, **made}
+
+
+@one_program(static_argnums=0, static_argnames=("train", "method"))
+def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
+    """`network.apply` with these parameters, and a key for dropout where it is not None."""
+    return network.apply({"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs)
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import optax
 
 from arjax.core.batch import Batch
+from arjax.core.integers import DEEPEST
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 from arjax.models.base import Model, Params
 from arjax.objectives.metrics import Mean, Metrics
 
-OBJECTIVES = Registry("objective")
+OBJECTIVES = Registry("objective", most={"passes": DEEPEST})
 
 
 @jax.tree_util.register_dataclass

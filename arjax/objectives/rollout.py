@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
@@ -191,7 +192,7 @@ def check_oracle(model: AutoregressiveModel, oracle: Model, target: str) -> None
     if oracle.context_spec != model.context_spec:
         raise UserError("the oracle and the model must have the same context")
     own, other = model.factorization, oracle.factorization
-    traced = any(isinstance(f.step, jax.core.Tracer) for f in (own, other))  # then it has been checked before
+    traced = is_traced(own.step, other.step)  # then it has been checked before
     if not traced and not np.array_equal(own.step, other.step):
         raise UserError("the oracle knows the conditionals of its own order alone: the model needs that order")
     if target == "oracle" and not oracle.conditional.has_table:

@@ -14,10 +14,13 @@ from typing import Any
 import jax
 
 from arjax.core.errors import UserError
+from arjax.core.integers import check_size
 from arjax.parallel.launchers import launcher, own_devices, slurm_processes
 
 #: The time for which the processes of a run wait for each other.
 WAIT_SECONDS = 300
+#: More than any cluster has.
+MOST_PROCESSES = 1_000_000
 
 
 def initialize(coordinator_address: str = "", num_processes: int = 0, process_id: int = -1) -> int:
@@ -56,6 +59,7 @@ def initialize(coordinator_address: str = "", num_processes: int = 0, process_id
             "a run of several processes needs all of coordinator_address (host:port), num_processes and process_id "
             f"(0 to num_processes - 1), not {coordinator_address!r}, {num_processes} and {process_id}"
         )
+    check_size(num_processes, MOST_PROCESSES, "num_processes")
     if not re.fullmatch(r".+:\d+", coordinator_address):
         raise UserError(f"coordinator_address must be host:port, such as 10.0.0.1:8476, not {coordinator_address!r}")
     _connect(

@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.memory import bytes_of, check_memory
+from arjax.core.programs import compile_if_it_fits
 from arjax.objectives import Companions
 from arjax.population.population import Population
-from arjax.population.reporter import PopulationReporter
+from arjax.population.reporter import PopulationReporter, Show
 from arjax.population.step import init_population, population_chunk
 from arjax.training.feed import ResidentChunk
 from arjax.training.state import TrainState, eval_params, with_shardings
@@ -38,9 +40,11 @@ class PopulationState(flax.struct.PyTreeNode):
 class Members:
     """A `Trainee`: the members of a population."""
 
-    def __init__(self, population: Population, workdir: str | os.PathLike, log: Callable[[str], None]):
-        """`log` is called with a line for every validation; metrics go to `workdir`."""
-        self.population, self._workdir, self._log = population, workdir, log
+    def __init__(
+        self, population: Population, workdir: str | os.PathLike, log: Callable[[str], None], show: Show | None = None
+    ):
+        """`log` is called with a line for every validation, unless progress is shown; metrics go to `workdir`."""
+        self.population, self._workdir, self._log, self._show = population, workdir, log, show
         self.setup, self.shape, self.identity = population.setup, population.shape, population.identity
         seeds_S = jnp.asarray(population.seeds, jnp.uint32)
         split_S2 = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds_S)
@@ -66,6 +70,8 @@ class Members:
             self.setup.recipe.objective.check_companions(member, companions)
         if state is not None:
             return state
+        what = "the parameters and optimizers' states of {} x {} members take".format(*self.shape)
+        check_memory(bytes_of(self.abstract_state), what, self.population.sharding.mesh.size)
         params = self.setup.first_params(members) if self.setup.train.init_from else None
         return jax.jit(self._fresh, out_shardings=self.population.sharding)(params)
 
@@ -86,7 +92,8 @@ class Members:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, (state.train, tally))
         chunk_of_members = functools.partial(population_chunk, recipe, population.strategy, population.gather)
         program = jax.jit(chunk_of_members, donate_argnums=0, out_shardings=shardings)
-        return zeros, program.lower(state.train, tally, *self._arguments(step, 1)).compile()
+        arguments = state.train, tally, *self._arguments(step, 1)
+        return zeros, compile_if_it_fits("the arrays of the members' train steps", program, *arguments)
 
     def _arguments(self, step: int, n: int) -> tuple[Any, ...]:
         indices = jnp.asarray(self.population.indices(step, n, self.setup.train.steps_per_dispatch))
@@ -114,8 +121,8 @@ class Members:
         return state.replace(best=_chosen(jnp.asarray(better), eval_params(state.train), state.best))
 
     def reporter(self, step: int) -> PopulationReporter:
-        """The reporter of the members: a line for every validation."""
-        return PopulationReporter(self._workdir, self.setup, self.shape, step, self._log)
+        """The reporter of the members."""
+        return PopulationReporter(self._workdir, self.setup, self.shape, step, self._log, self._show)
 
 
 @jax.jit

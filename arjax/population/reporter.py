@@ -1,4 +1,4 @@
-"""Reports of a population in training: a line for every validation, and `metrics.jsonl` with means over members."""
+"""Reports of a population in training: progress, and `metrics.jsonl` with means over members."""
 
 from __future__ import annotations
 
@@ -9,28 +9,49 @@ from typing import Any
 import jax
 import numpy as np
 
+from arjax.reporting.progress import Progress
 from arjax.reporting.writers import MetricWriter, make_writers
 from arjax.training.headline import headline
 from arjax.training.history import History
 from arjax.training.setup import Setup
 from arjax.training.step import Tally
 
+#: (steps in all, steps done) -> the progress of a training.
+Show = Callable[[int, int], Progress]
+
 
 class PopulationReporter:
     """Reports members together. A context manager."""
 
-    def __init__(self, workdir: str | os.PathLike, setup: Setup, shape: tuple[int, ...], step: int, log: Callable):
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        setup: Setup,
+        shape: tuple[int, ...],
+        step: int,
+        log: Callable[[str], None],
+        show: Show | None = None,
+    ):
         """Starts at `step`: metrics of later steps, left by a killed run, are removed.
 
-        `shape`: numbers of orders and of seeds; `log`: called with every line.
+        Args:
+          workdir: folder of the metrics.
+          setup: the parts that all members share.
+          shape: numbers of orders and of seeds.
+          step: steps done.
+          log: called with every line, where nothing is shown.
+          show: makes the progress that is shown.
         """
         self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers))
-        self._setup, self._shape, self._total, self.log = setup, shape, setup.total_steps, log
+        self._setup, self._shape, self._total = setup, shape, setup.total_steps
+        self._progress = None if show is None else show(self._total, step)
+        self.log = log if self._progress is None else self._progress.message
 
     def __enter__(self) -> PopulationReporter:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.rest()
         self._writer.close()
 
     def start(self) -> None:
@@ -40,10 +61,14 @@ class PopulationReporter:
         self.log("{} orders x {} seeds, all in one program".format(*self._shape))
 
     def at(self, step: int) -> None:
-        """Does nothing: there is no progress bar."""
+        """Shows that a step has been dispatched."""
+        if self._progress is not None:
+            self._progress.at(step)
 
     def rest(self) -> None:
-        """Does nothing: there is no progress bar."""
+        """Ends the progress bar: there are no more steps."""
+        if self._progress is not None:
+            self._progress.close()
 
     def train(self, step: int, tally: Tally, learning_rate: float, seconds: float) -> None:
         """Reports means over the members, without those that have diverged."""
@@ -58,6 +83,9 @@ class PopulationReporter:
         }
         values |= {f"train/{name}": float(mean.value) for name, mean in metrics.means.items()}
         self._writer.write(step, values)
+        if self._progress is not None:
+            mean = f"{values['train/nll_nats']:.4f} nats on average"
+            self._progress.update(step, mean, values["examples_per_second"])
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         """Reports the range of the best scores so far."""

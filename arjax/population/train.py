@@ -14,10 +14,11 @@ import jax
 import numpy as np
 
 from arjax.core.arguments import named_arguments
-from arjax.evaluation.likelihood import summarize
+from arjax.evaluation.summaries import summarize
 from arjax.evaluation.truths import OF_TRUTH, beside_truth, example_nats
 from arjax.population.members import Members, PopulationState
 from arjax.population.population import Population
+from arjax.population.reporter import Show
 from arjax.training.history import History
 from arjax.training.loop import fit
 from arjax.training.state import own_of
@@ -56,7 +57,10 @@ class Scores:
 
 @named_arguments
 def train_population(
-    population: Population, log: Callable[[str], None] = lambda text: None, workdir: str | os.PathLike = ""
+    population: Population,
+    log: Callable[[str], None] = lambda text: None,
+    workdir: str | os.PathLike = "",
+    show: Show | None = None,
 ) -> Scores:
     """Trains all members to the end, each with its own best parameters by validation, and scores them.
 
@@ -66,7 +70,8 @@ def train_population(
 
     Args:
       population: the members.
-      log: called with a line for every validation.
+      log: called with a line for every validation, where no progress is shown.
+      show: (steps in all, steps done) -> the progress that is shown, such as `arjax.reporting.progress.Progress`.
       workdir: folder of the training, which goes on there when it was interrupted; "": nothing is kept.
 
     Raises:
@@ -76,7 +81,7 @@ def train_population(
     """
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
-        run = fit(Members(population, folder, log), folder)
+        run = fit(Members(population, folder, log, show), folder)
         return _scores(population, run.state, run.history)
 
 

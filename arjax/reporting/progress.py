@@ -1,21 +1,23 @@
-"""The progress of a run: on a terminal a bar below the printed lines, elsewhere one line per log interval."""
+"""The progress of a run: a bar on a terminal and in a notebook, elsewhere one line per log interval."""
 
 from __future__ import annotations
 
+import html
 import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-#: Seconds between two drawings of the bar.
-REFRESH = 0.1
+#: Seconds between two drawings of the bar on a terminal, and in a notebook, whose page gets a message for each.
+REFRESH, REFRESH_IN_NOTEBOOK = 0.1, 0.5
 
 
 class Progress:
     """Shows the progress of a run: step, loss, speed and the time that is left.
 
-    On a terminal a bar moves below the printed lines; anywhere else (log files, pipes) each update is a line.
+    On a terminal a bar moves below the printed lines, in a notebook above them; anywhere else (log files, pipes) each
+    update is a line.
     """
 
     def __init__(
@@ -24,6 +26,7 @@ class Progress:
         start_step: int = 0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        indent: str = "",
     ):
         """Starts the clock.
 
@@ -32,27 +35,27 @@ class Progress:
           start_step: step from which a resumed run goes on.
           stream: the output, stdout by default.
           clock: seconds; a parameter so that tests can set it.
+          indent: begins every line.
         """
         self._total = total_steps
         self._stream = sys.stdout if stream is None else stream
-        self._clock = clock
-        # A dumb terminal (an editor's shell, some CI logs) cannot draw a line anew.
-        self._has_bar = self._stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-        self._bar: _Bar | None = None
+        self._clock, self._indent = clock, indent
+        self._new_bar = _bar_for(self._stream)
+        self._bar: _Bar | _NotebookBar | None = None
         self._about = ""
         self._marks = [(start_step, clock())]
 
     def at(self, step: int) -> None:
         """Moves the bar to a step, between two updates; elsewhere nothing is shown."""
         self._mark(step)
-        if self._has_bar:
+        if self._new_bar is not None:
             self._show_bar(step)
 
     def update(self, step: int, score: str, examples_per_second: float) -> None:
         """Shows the state after `step` steps; `score` is the training loss in words."""
         self._mark(step)
         self._about = f"loss {score}  {examples_per_second:,.0f} examples/s"
-        if self._has_bar:
+        if self._new_bar is not None:
             self._show_bar(step, now=True)
         else:
             self._write(f"{self._position(step)}  {self._about}  ETA {format_duration(self.seconds_left())}")
@@ -66,7 +69,7 @@ class Progress:
         if self._bar is None:
             self._write(text)
         else:
-            self._bar.message(text)
+            self._bar.message(self._indent + text)
 
     def close(self) -> None:
         """Stops the bar; later output comes below it. Call it when the run ends."""
@@ -92,12 +95,20 @@ class Progress:
 
     def _show_bar(self, step: int, now: bool = False) -> None:
         if self._bar is None:
-            self._bar = _Bar(self._stream, self._total, self._clock)
+            self._bar = self._new_bar(self._stream, self._total, self._clock)
         self._bar.show(step, self._about, f"ETA {format_duration(self.seconds_left())}", now)
 
     def _write(self, line: str) -> None:
-        self._stream.write(line + "\n")
+        self._stream.write(f"{self._indent}{line}\n")
         self._stream.flush()
+
+
+def _bar_for(stream: TextIO) -> type[_Bar] | type[_NotebookBar] | None:
+    """The bar that can be drawn on a stream; None where there is but room for lines."""
+    if type(stream).__module__.startswith("ipykernel."):  # the output of a cell
+        return _NotebookBar
+    # A dumb terminal (an editor's shell, some CI logs) cannot draw a line anew.
+    return _Bar if stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown") else None
 
 
 class _Bar:
@@ -140,6 +151,40 @@ class _Bar:
     def stop(self) -> None:
         """Draws the bar a last time and ends the line."""
         self._progress.stop()
+
+
+class _NotebookBar:
+    """A bar of HTML in the output of a cell, which is replaced by each drawing; needs no widgets."""
+
+    def __init__(self, stream: TextIO, total: int, clock: Callable[[], float]):
+        from IPython.display import display
+
+        self._stream, self._total, self._clock = stream, total, clock
+        self._step, self._words, self._drawn = 0, ["", ""], float("-inf")
+        self._handle: Any = display(self._bundle(), raw=True, display_id=True)
+
+    def _bundle(self) -> dict[str, str]:
+        words = [f"{self._step:,}/{self._total:,}", *self._words]
+        bar = f'<progress value="{self._step}" max="{self._total}" style="width: 20em"></progress>'
+        cells = "".join(f"<span>{html.escape(text)}</span>" for text in words)
+        style = "display: flex; gap: 1em; align-items: center; font-family: monospace"
+        return {"text/html": f'<div style="{style}">{bar}{cells}</div>', "text/plain": "  ".join(words)}
+
+    def show(self, step: int, about: str, left: str, now: bool) -> None:
+        """Draws the bar, unless that was done a moment ago."""
+        self._step, self._words = step, [about, left]
+        if now or self._clock() - self._drawn >= REFRESH_IN_NOTEBOOK:
+            self.stop()
+
+    def message(self, text: str) -> None:
+        """A line below the bar and the lines before it."""
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def stop(self) -> None:
+        """Draws the bar."""
+        self._handle.update(self._bundle(), raw=True)
+        self._drawn = self._clock()
 
 
 def format_duration(seconds: float) -> str:

@@ -16,6 +16,8 @@ from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.integers import check_size
+from arjax.core.programs import call_if_it_fits
 from arjax.core.registry import Registry
 from arjax.samplers.ends import Ends
 
@@ -102,7 +104,8 @@ class Sampler(abc.ABC):
             longer sequence.
           end: the token that ends an example, of sequences of tokens: all behind it is `end` again; None for none.
         """
-        return run(self, model, params, keys, canvas, observed, context, temperature, shared, first, end)
+        arguments = self, model, params, keys, canvas, observed, context, temperature, shared, first, end
+        return call_if_it_fits("the arrays of this draw", run, *arguments)
 
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
         """Raises `UserError` in one sentence where it cannot draw from a model; all samplers can, unless they say so.
@@ -152,7 +155,11 @@ def make_sampler(text: str | Sampler) -> Sampler:
     Raises:
       UserError: an unknown name or option, or a value of another type or out of range.
     """
-    return text if isinstance(text, Sampler) else SAMPLERS.call(text)
+    if not isinstance(text, Sampler):
+        return SAMPLERS.call(text)
+    for field in dataclasses.fields(text):
+        check_size(getattr(text, field.name), SAMPLERS.most(field.name), f"{field.name} of a sampler")
+    return text
 
 
 def option(default: Any) -> Any:

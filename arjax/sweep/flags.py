@@ -9,6 +9,7 @@ from typing import Any
 from arjax.cli.command_line import TRUST_HELP, Parser
 from arjax.core.errors import UserError
 from arjax.core.values import parse_expression, parse_literal
+from arjax.sweep.dry_run import FORMS
 
 _EPILOG = """\
 examples:
@@ -34,6 +35,8 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(f"--trials must be at least 1, not {flags.trials}")
     if flags.search and (flags.only or flags.seeds != "each"):
         raise UserError(f"--search chooses its runs by itself: it takes no {'--only' if flags.only else '--seeds'}")
+    if flags.search and flags.dry_run not in ("", "table"):
+        raise UserError(f"--search chooses its runs by itself: it goes with --dry_run, not --dry_run={flags.dry_run}")
     if flags.search and flags.executor == "population":
         raise UserError("--search goes with --executor=local or slurm: its trials differ in more than order and seed")
     if flags.search and flags.jobs is None:
@@ -45,8 +48,9 @@ def _parser() -> Parser:
     parser = Parser(
         prog="arjax-sweep",
         description="Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were.",
-        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run] [--seeds=each|mean] [--jobs=N]\n"
-        "                   [--executor=local|population|slurm] [--search=optuna [--trials=N]] ...",
+        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=trial|commands]]\n"
+        "                   [--seeds=each|mean] [--jobs=N] [--executor=local|population|slurm]\n"
+        "                   [--search=optuna [--trials=N]] ...",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -55,7 +59,14 @@ def _parser() -> Parser:
         "--sweep", required=True, metavar="FILE.py", help="file that defines get_sweep(), or get_search()"
     )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="each run gets a folder in it")
-    parser.add_argument("--dry_run", action="store_true", help="print the runs and their commands; train nothing")
+    parser.add_argument(
+        "--dry_run",
+        nargs="?",
+        default="",
+        const="table",
+        choices=FORMS,
+        help="print the runs and their minutes, or their commands, and train nothing; trial: time some steps",
+    )
     parser.add_argument(
         "--seeds",
         default="each",

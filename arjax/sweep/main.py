@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from arjax.cli.command_line import tell_mistakes
+from arjax.cli.completion import answer
 from arjax.core.errors import UserError
 from arjax.core.folders import folder_to_write, only_run_in
 from arjax.core.paths import user_path
@@ -37,7 +38,14 @@ from arjax.sweep.table import Table
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the sweep; 0 when all runs have results, 1 when some failed, 2 on a mistake in the command or the file."""
-    return tell_mistakes("arjax-sweep", lambda: _main(parse_flags(sys.argv[1:] if argv is None else argv)))
+
+    def call() -> int:
+        arguments = sys.argv[1:] if argv is None else argv
+        if arguments[:1] == ["--complete"]:
+            return answer("arjax-sweep", arguments[1:])
+        return _main(parse_flags(arguments))
+
+    return tell_mistakes("arjax-sweep", call)
 
 
 def run() -> None:
@@ -60,8 +68,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     options = ["--executor=population"] if flags.executor == "population" else []
     options += ["--seeds=mean"] if flags.seeds == "mean" else []
     if flags.dry_run:
-        print_runs(selected, Table(rows, user_path(flags.workdir), flags.sweep, options))
-        return 0
+        return print_runs(selected, Table(rows, user_path(flags.workdir), flags.sweep, options), flags.dry_run)
     with folder_to_write(flags.workdir) as workdir, only_run_in(workdir):
         table = Table(rows, workdir, flags.sweep, options)
         waiting = [run for run in selected if table.outcome(run) is None]

@@ -15,20 +15,23 @@ from ml_collections import ConfigDict
 
 from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.config.files import FILE_NAME as CONFIG_NAME
-from arjax.config.files import apply_overrides, check_same_run, load_config_file
-from arjax.config.validate import validate
+from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
 from arjax.core.files import writing
 from arjax.core.folders import only_run_in, writable_folder
 from arjax.population.outcome import write_member
 from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population
+from arjax.reporting.progress import Progress
+from arjax.sweep.configs import config_of
 from arjax.sweep.executors import LOG_NAME
 from arjax.sweep.orders import all_but_order_and_seed
 from arjax.sweep.runs import Run
 from arjax.training.setup import Setup, latest_store
 
 TRAINING = "populations"
+#: Of the lines about a population, below the line that names it.
+INDENT = "    "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,6 @@ class Job:
     @property
     def place(self) -> tuple[str, int]:
         """Its order and seed."""
-        check_autoregressive(self.config)
         return self.config.model.ordering, self.config.seed
 
 
@@ -103,7 +105,7 @@ class PopulationExecutor:
                     _log(run, folders, f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
                 population = Population(grid.config, grid.orders, grid.seeds)
                 training = self._training / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
-                scores = train_population(population, _print, training)
+                scores = train_population(population, workdir=training, show=_progress)
                 codes = _write(grid, population, scores, folders)
                 with writing(training):
                     shutil.rmtree(training)
@@ -143,7 +145,8 @@ def plan(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[Grid]:
     by_config: dict[str, list[Job]] = {}
     for run in runs:
         with _named(run):
-            config = _resolved(run)
+            config = config_of(run)
+            check_autoregressive(config)  # other kinds have no order
             _check_folder(config, folders[run.name])
         by_config.setdefault(all_but_order_and_seed(config.to_dict()), []).append(Job(run, config))
     return [grid for jobs in by_config.values() for alike in _cut_alike(jobs) for grid in grids(alike)]
@@ -191,14 +194,6 @@ def _named(run: Run) -> Iterator[None]:
         raise UserError(f"run {run.name!r} cannot be a member of a population: {error}") from error
 
 
-def _resolved(run: Run) -> ConfigDict:
-    """The config of a run, as `arjax` reads it from its command line."""
-    config = load_config_file(run.config)
-    apply_overrides(config, run.override_texts())
-    validate(config)
-    return config
-
-
 def _on_one_device(config: ConfigDict) -> ConfigDict:
     config = config.copy_and_resolve_references()
     config.mesh.update(data=-1, fsdp=1, tensor=1)
@@ -213,8 +208,12 @@ def _check_folder(config: ConfigDict, folder: Path) -> None:
         raise UserError(f"{folder} holds a run that was begun by itself: finish it so, or delete the folder")
 
 
+def _progress(total_steps: int, step: int) -> Progress:
+    return Progress(total_steps, step, indent=INDENT)
+
+
 def _print(text: str) -> None:
-    print(f"    {text}", flush=True)
+    print(f"{INDENT}{text}", flush=True)
 
 
 def _log(run: Run, folders: Mapping[str, Path], text: str) -> None:

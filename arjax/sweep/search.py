@@ -165,10 +165,6 @@ def load_search(path: str) -> Search:
 
 def check_search(search: Search) -> None:
     """Raises `UserError` for fields that the config lacks, or values that it refuses, before anything starts."""
-    from arjax.config.files import apply_overrides, load_config_file
-    from arjax.config.validate import validate
+    from arjax.sweep.configs import config_of
 
-    run = search.run(0, search.example)
-    config = load_config_file(run.config)
-    apply_overrides(config, run.override_texts())
-    validate(config)
+    config_of(search.run(0, search.example))

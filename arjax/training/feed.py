@@ -18,10 +18,10 @@ from jax.sharding import Mesh, NamedSharding
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.memory import free_bytes
 from arjax.data import Source
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import train_index_block
-from arjax.parallel.memory import free_bytes
 from arjax.parallel.rows import from_own_rows, own_rows, to_mesh
 from arjax.parallel.sharding import batch_sharding, replicated
 

@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
+from arjax.core.memory import bytes_of, check_memory
 from arjax.data import Dataset, Truth
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import sampled_scores
@@ -210,8 +211,10 @@ class Setup:
         """A fresh train state, created sharded, from the parameters of the run in `train.init_from` if one is named.
 
         Raises:
-          UserError: there is no such run, or its parameters are not those of this model.
+          UserError: there is no such run, its parameters are not those of this model, or the state is larger than the
+            memory of the devices.
         """
+        check_memory(bytes_of(self.abstract_state), "the parameters and the optimizer's state take", self.mesh.size)
         params = None
         if self.train.init_from:
             params = self.first_params((self.model,))

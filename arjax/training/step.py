@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from arjax.core.batch import Batch
+from arjax.core.programs import compile_if_it_fits
 from arjax.objectives import Companions, Loss, Metrics, Step
 from arjax.objectives.metrics import mergeable
 from arjax.parallel.sharding import path_string
@@ -147,4 +148,4 @@ def compile_chunk(recipe: Recipe, state: TrainState, tally: Tally, *rest: Any) -
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, tally))
     program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0, out_shardings=shardings)
-    return program.lower(state, tally, *rest).compile()
+    return compile_if_it_fits("the arrays of a train step", program, state, tally, *rest)

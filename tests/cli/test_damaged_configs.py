@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jax
 import pytest
 
 from arjax.cli.command_line import tell_mistakes
@@ -76,8 +77,18 @@ def test_a_user_without_a_home(tmp_path, sentence_of, monkeypatch):
 
 
 def test_too_little_memory_is_told(sentence_of):
-    def main() -> int:
-        raise MemoryError("Unable to allocate 90.9 TiB")
+    """That of the machine, and that of devices in a draw; other errors of devices are no mistakes of the user."""
+    of_device = jax.errors.JaxRuntimeError("INTERNAL: Error dispatching:\nOut of memory allocating 20 bytes.")
+    for error in (MemoryError("Unable to allocate 90.9 TiB"), of_device):
 
-    sentence = sentence_of(lambda: tell_mistakes("arjax", main))
-    assert "too little memory: Unable to allocate" in sentence
+        def main(error=error) -> int:
+            raise error
+
+        sentence = sentence_of(lambda main=main: tell_mistakes("arjax", main))
+        assert "too little memory: " in sentence and ("90.9 TiB" in sentence or "allocating 20 bytes." in sentence)
+
+    def broken() -> int:
+        raise jax.errors.JaxRuntimeError("INTERNAL: a device is lost")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="a device is lost"):
+        tell_mistakes("arjax", broken)

@@ -148,6 +148,8 @@ MISTAKES = [
         "has the character 'z', which train lacks: give min_count=2",
     ),
     ("text", {"file": "words", "tokens": "bytes", "min_count": 1}, "min_count must be at least 0, and 0 for bytes"),
+    ("text", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most frequent"),
+    ("strings", {"file": "words", "min_count": 1000}, "no character that is seen min_count=1000 times: the most"),
     ("text", {"file": "latin"}, "is no UTF-8 text \\(byte 1\\): convert it, or take tokens=bytes"),
     ("strings", {"file": "words", "split_seed": -1}, "must be at least 0"),
     ("strings", {"file": "two"}, "2 of them are too few"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import math
+import os
 import pathlib
 import re
+import shlex
+import subprocess
 import sys
 
 import doc_text
@@ -20,10 +25,12 @@ from arjax.config.build import build_dataset, build_model
 from arjax.config.fields import fields
 from arjax.config.files import apply_overrides, load_config_file
 from arjax.config.validate import validate
+from arjax.core.spec import EventSpec
 from arjax.data import DATASETS
 from arjax.data.prepare import known_names
 from arjax.evaluation import likelihood
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
+from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
 from arjax.samplers import SAMPLERS
@@ -148,13 +155,81 @@ SLOW = ("sampling", "lecture", "regimes", "exposure")
 def test_examples_run(page, folder):
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
-            exec(compile(block.text, str(page), "exec", dont_inherit=True), {"__name__": "example"})
+            doc_text.run(block, str(page), {"__name__": "example"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if doc_text.outputs(page)], ids=lambda page: page.stem)
+def test_what_a_command_prints_is_what_the_page_shows(page, folder):
+    """Up to the last line that is shown: then the command is stopped."""
+    for command, shown in doc_text.outputs(page):
+        program = [sys.executable, "-u", "-m", *shlex.split(command)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            printed = [line.rstrip("\n") for line in itertools.islice(process.stdout, len(shown))]
+            process.terminate()
+            process.stdout.read()
+        for line, found in zip(shown, printed, strict=True):
+            doc_text.check_printed(line, found)
+
+
+def test_a_number_that_is_printed_otherwise_is_found():
+    shown, printed = "made; 734 parameters; ...; 2.79 ± 0.02 nats", "made; 734 parameters; raster; 2.7915 ± 0.0191 nats"
+    doc_text.check_printed(shown, printed)
+    doc_text.check_printed("7%  910 examples/s  ETA 1m49s, CPU, 2 cores", "7%  8,421 examples/s  ETA 9s, CPU, 16 cores")
+    for wrong in ("733 parameters", "734 parameters; ...; 2.94 ±", "734 weights", "730 parameters"):
+        with pytest.raises(AssertionError, match="the page shows"):
+            doc_text.check_printed(wrong, printed)
+    text = "import numpy as np\nx = np.zeros((3, 4))  # float64[3, 4]\nprint(len(x))  # 3\n"
+    block = doc_text.Block("python", "", "", text)
+    assert doc_text.run(block, "page", {})["x"].shape == (3, 4)
+    for right, wrong in (("float64", "float32"), ("[3, 4]", "[3, 5]"), ("# 3", "# 4")):
+        with pytest.raises(AssertionError, match="the page s"):
+            doc_text.run(dataclasses.replace(block, text=text.replace(right, wrong)), "page", {})
+
+
+def test_arithmetic_of_the_pages_is_right():
+    texts = [path.read_text() for path in (*PAGES, *ROOT.glob("configs/*.py"), *ROOT.glob("experiments/*/README.md"))]
+    found = [match for text in texts for match in re.findall(r"(\d+) log (\d+) =\s+(\d+\.(\d+)) nats", text)]
+    assert len(found) > 2
+    for factor, number, result, digits in found:
+        assert round(int(factor) * math.log(int(number)), len(digits)) == float(result), result
+
+
+#: Numbers of parameters in pages and in the first lines of configs, and where they stand.
+PARAMETERS = {
+    "configs/gpt2.py": "124,441,344 parameters",
+    "configs/gpt_1b.py": "1.42B parameters",
+    "configs/llama.py": "8,030,265,344\nparameters",
+    "configs/llama.py:shakespeare": "808,448 parameters",
+    "configs/long_text.py:length=256": "4.75 million parameters",
+    "configs/seq2seq_wmt14.py": "384,113,000 parameters",
+    "docs/training.md": "327,377 parameters",
+}
+
+
+@pytest.mark.slow
+def test_numbers_of_parameters_are_those_of_the_models():
+    for place, shown in PARAMETERS.items():
+        path, _, _ = place.partition(":")
+        assert shown in (ROOT / path).read_text(), place
+        config = load_config_file(str(ROOT / ("configs/digits.py" if path.startswith("docs") else place)))
+        _same_size(shown, build_model(config, build_dataset(config)).num_params)
+    rgb = make_model(EventSpec((32, 32), (3,), "levels", 256), "pixelcnn_pp")
+    assert "54 million parameters" in (ROOT / "docs" / "python.md").read_text()
+    _same_size("54 million", rgb.num_params)
+
+
+def _same_size(shown: str, actual: int) -> None:
+    number, unit = re.match(r"([\d.,]+)(B| million)?", shown).groups()
+    size, digits = {"B": 1e9, " million": 1e6, None: 1}[unit], len(number.partition(".")[2])
+    assert round(actual / size, digits) == float(number.replace(",", "")), (shown, actual)
 
 
 def test_a_model_that_python_md_saves_is_loaded(folder, monkeypatch):
     own_arrays, saved = (b for b in doc_text.blocks(ROOT / "docs/python.md") if "xor.safetensors" in b.text)
     for block in (own_arrays, saved):
-        exec(compile(block.text, "python.md", "exec", dont_inherit=True), names := {"__name__": "example"})
+        names = doc_text.run(block, "python.md", {"__name__": "example"})
     assert names["model"].results["nll_nats"] < 3.1
     assert names["model"].log_prob([[0, 1, 1, 0, 1]]) > names["model"].log_prob([[0, 1, 1, 0, 0]]) + 2
 
@@ -210,8 +285,8 @@ def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
 
 
 def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkeypatch):
-    batches = likelihood.eval_batches  # two of them stand for each split
-    monkeypatch.setattr(likelihood, "eval_batches", lambda *args: itertools.islice(batches(*args), 2))
+    batches = likelihood.eval_batches  # three of them stand for each split, of all of the test
+    monkeypatch.setattr(likelihood, "eval_batches", lambda *args: itertools.islice(batches(*args), 3))
     assert arjax("--config=configs/digits.py:smoke", "--workdir=runs/digits") == 0
     text = (ROOT / "docs" / "training.md").read_text()
     for path in (folder / "runs/digits").iterdir():
@@ -223,7 +298,7 @@ def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkey
         (block,) = [b for b in doc_text.blocks(ROOT / page) if "after-digits" in b.info]
         code = block.text.replace("network=wavenet", "smoke").replace("runs/wavenet", "runs/digits")  # the finished run
         page = pathlib.Path(page).name
-        exec(compile(code, page, "exec", dont_inherit=True), names.setdefault(page, {"__name__": "example"}))
+        names[page] = doc_text.run(dataclasses.replace(block, text=code), page, {"__name__": "example"})
         assert names[page]["run"].best_step == 6
     assert 0 < names["README.md"]["nats"].mean() < 64 * np.log(17) * 2
     assert (names["README.md"]["completed"][:, :4] == names["README.md"]["x"][0, :4]).all()

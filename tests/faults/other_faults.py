@@ -61,7 +61,7 @@ OTHER_FAULTS = (
     ),
     Fault(
         "bits that are nats",
-        "evaluation/likelihood.py",
+        "evaluation/summaries.py",
         "bits = 1 / math.log(2)",
         "bits = 1.0",
         ("evaluation/test_likelihood.py",),

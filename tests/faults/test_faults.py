@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from chain_faults import CHAIN_FAULTS
+from crash_faults import CRASH_FAULTS
 from data_faults import DATA_FAULTS
 from exposure_faults import EXPOSURE_FAULTS
 from model_faults import MODEL_FAULTS
@@ -22,7 +23,7 @@ from training_faults import TRAINING_FAULTS
 from truth_faults import TRUTH_FAULTS
 
 FAULTS = MODEL_FAULTS + NETWORK_FAULTS + SAMPLER_FAULTS + OTHER_FAULTS + TRAINING_FAULTS
-FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY_FAULTS + DATA_FAULTS
+FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY_FAULTS + DATA_FAULTS + CRASH_FAULTS
 LEAST = 40
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
 #: What the copy is made of.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def test_a_row_is_what_arjax_would_have_made_of_it(folder, capsys):
     assert sweep() == 0
     out = capsys.readouterr().out
     assert "population 1 of 2: 2 orders x 2 seeds" in out and "population 2 of 2: 1 orders x 1 seeds" in out
+    assert re.search(r"\n    step 4/16 \(25%\)  loss [\d.]+ nats on average  [\d,]+ examples/s  ETA \d+s\n", out)
     steps = set()
     for name, order, seed in (("reversed-1", "reversed", 1), ("raster-0", "raster", 0)):
         row, run = folder / "out" / name, folder / "alone" / name
@@ -172,3 +174,32 @@ def test_a_killed_sweep_goes_on_bit_for_bit(folder, repository):
     for run in load_sweep("sweep.py"):
         first, second = (np.load(folder / name / run.name / "rows.npz") for name in ("straight", "killed"))
         np.testing.assert_array_equal(first["test"], second["test"])
+
+
+LATENT = """
+from arjax.config import base_config, dataset_config, model_config, part
+
+def get_config(arg=""):
+    config = base_config()
+    config.dataset = dataset_config("noise", grid=(4,), kind="binary", num_examples=8)
+    config.model = model_config("latent", latents=(2,))
+    config.parts = {name: part("made", hidden_sizes=(4,)) for name in ("prior", "likelihood", "posterior")}
+    config.objective = "elbo"
+    config.train.update(steps=1, batch_size=4)
+    return config
+"""
+
+
+def test_a_model_without_an_order_is_no_member(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.py").write_text(LATENT)
+    (tmp_path / "sweep.py").write_text(
+        SWEEP.partition("def get_sweep")[0]
+        + """
+def get_sweep():
+    return [run("a", seed=0), run("b", seed=1)]
+"""
+    )
+    assert sweep() == 2
+    sentence = "run 'a' cannot be a member of a population: the members of a population differ in their orders"
+    assert sentence in capsys.readouterr().err

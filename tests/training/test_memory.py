@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+from arjax.core import memory
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.data.windows import RandomWindows
-from arjax.parallel import memory
 from arjax.training import feed
 from arjax.training.feed import compact_form
 

@@ -15,7 +15,7 @@ from arjax.core.origin import Origin
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import BUILDER_FIELDS, NETWORKS, check_ranges
+from arjax.networks.base import BUILDER_FIELDS, MOST, NETWORKS, check_ranges
 from arjax.networks.layers.embedding import ContextEncoder
 
 
@@ -45,7 +45,7 @@ class _Denoisers(Registry):
         return super().name_of(component) or NETWORKS.name_of(component)
 
 
-DENOISERS = _Denoisers("denoiser", hidden=BUILDER_FIELDS, check=check_ranges)
+DENOISERS = _Denoisers("denoiser", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
 
 
 class Denoiser(nn.Module):

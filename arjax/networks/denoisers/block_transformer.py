@@ -17,14 +17,14 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import BUILDER_FIELDS, check_ranges
+from arjax.networks.base import BUILDER_FIELDS, MOST, check_ranges
 from arjax.networks.denoisers.base import check_event, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
 from arjax.networks.layers.blocks import Block, apply_layer, check_plain_stack, prepare_layers, stacked
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 from arjax.networks.layers.steps import to_grid
 
-BLOCK_DENOISERS = Registry("block denoiser", hidden=BUILDER_FIELDS, check=check_ranges)
+BLOCK_DENOISERS = Registry("block denoiser", hidden=BUILDER_FIELDS, check=check_ranges, most=MOST)
 
 
 def block_mask(num_tokens: int, block_size: int) -> jax.Array:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.truncated import Truncated
+from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Resources, Steps, option
@@ -124,7 +125,7 @@ def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
             "the draft has no list of the probabilities of each value, which coupling='rejection', top_k, top_p and "
             "min_p need"
         )
-    if any(isinstance(order.blocks, jax.core.Tracer) for order in (own, other)):
+    if is_traced(own.blocks, other.blocks):
         return  # inside `jit` an order is not known
     if draft.orders is None and not np.array_equal(own.blocks, other.blocks):
         raise UserError("the draft does not fit the model: they visit the sites in other orders")

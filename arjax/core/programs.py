@@ -1,0 +1,99 @@
+"""Compiled programs: functions that are one wherever they are called, and arrays that would fit into no memory."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from arjax.core.arrays import is_traced
+from arjax.core.memory import check_memory
+
+#: Operations whose results lie in memory. XLA puts most others into loops that compute their results where they are
+#: used: these may be larger than the memory, and do not count.
+IN_MEMORY = ("dot_general", "conv_general_dilated", "scan", "while", "cond", "gather", "sort", "concatenate")
+#: Digests of the programs and the shapes of their arguments that were found to fit.
+_FIT: set[int] = set()
+
+
+def one_program(**static: Any) -> Callable[[Callable], Callable]:
+    """Decorates a function at the top of a module: outside of `jit` it is one program, which later calls find.
+
+    Operation by operation, each call would compile the loops in it (`scan`, `map`, `while_loop`) anew. Inside a
+    function that is traced already, it is a part of that program. `static` are those of `jax.jit`.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        compiled = jax.jit(function, **static)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return (function if is_traced(args, kwargs) else compiled)(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def call_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls a jitted function, unless it needs more memory than the devices of its arguments have: that is known before
+    anything is allocated.
+
+    Raises:
+      UserError: it needs more; `what` begins the sentence, such as "the arrays of this draw".
+    """
+    if not is_traced(args, kwargs):
+        leaves, structure = jax.tree.flatten((args, kwargs))
+        shapes = tuple((np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves)
+        digest = hash((id(program), structure, shapes))
+        if digest not in _FIT:
+            compile_if_it_fits(what, program, *args, **kwargs)  # the call finds what is compiled here
+            _FIT.add(digest)
+    return program(*args, **kwargs)
+
+
+def compile_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> jax.stages.Compiled:
+    """The compiled program of a jitted function for arguments like these; raises as `call_if_it_fits`."""
+    traced = program.trace(*args, **kwargs)
+    # An array that is too large by far may end the compiler.
+    check_memory(largest_array(traced.jaxpr.jaxpr), f"{what} take", _num_devices((args, kwargs)))
+    compiled = traced.lower().compile()
+    sizes = compiled.memory_analysis()  # those of one device
+    if sizes is not None:
+        size = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+        check_memory(size - sizes.alias_size_in_bytes, f"{what} take")
+    return compiled
+
+
+def _num_devices(tree: Any) -> int:
+    """Devices that hold the arrays of a tree."""
+    leaves = (leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array))
+    return max((len(leaf.sharding.device_set) for leaf in leaves), default=1)
+
+
+def largest_array(jaxpr: Any) -> int:
+    """Bytes of the largest array of a program that lies in memory: its arguments, results and those of `IN_MEMORY`."""
+    sizes = [0, *(_bytes(variable) for variable in (*jaxpr.invars, *jaxpr.outvars))]
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in IN_MEMORY:
+            sizes += [_bytes(variable) for variable in equation.outvars]
+        sizes += [largest_array(inner) for inner in inner_jaxprs(equation.params)]
+    return max(sizes)
+
+
+def _bytes(variable: Any) -> int:
+    return math.prod(variable.aval.shape) * getattr(variable.aval.dtype, "itemsize", 0)
+
+
+def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
+    """The jaxprs of calls, loops and branches among an equation's parameters."""
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if hasattr(item, "jaxpr"):  # a closed jaxpr
+                yield item.jaxpr
+            elif hasattr(item, "eqns"):
+                yield item

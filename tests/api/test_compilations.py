@@ -1,0 +1,103 @@
+"""Calls of public methods compile once: a second one, with another seed and other values, finds all its programs."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from arjax.api.trained_model import Fitted, Settings
+from arjax.core.spec import EventSpec
+from arjax.data.text import text_windows
+from arjax.evaluation.inpainting import complete, score_hidden
+from arjax.evaluation.k_steps import k_step_scores
+from arjax.evaluation.likelihood import evaluate
+from arjax.models import Choice, make_any_model, make_model
+from arjax.parallel.sharding import make_mesh
+
+TEXT = text_windows("abc", dict.fromkeys(("train", "validation", "test"), "ab ba c abba"), 4, 4)
+X = TEXT.splits["test"].__getitems__(np.arange(2)).x
+KEYS = jax.random.split(jax.random.key(0), 3)
+
+
+def trained(**options):
+    """Networks with a loop over the sites: outside of a program, `lax.scan` is compiled in each call."""
+    model = make_model(TEXT.event, **options)
+    return Fitted(model, model.init(KEYS[0]), TEXT, Settings(make_mesh(), batch_size=2))
+
+
+@pytest.fixture
+def again(programs):
+    """A function that makes calls with the seeds 0, 1 and 2, and returns the programs of the last one by name."""
+
+    def count(calls):
+        compiled = {}
+        for name, call in calls.items():
+            for seed in range(3):
+                before = programs()
+                jax.block_until_ready(call(seed))
+            compiled[name] = programs() - before
+        return {name: number for name, number in compiled.items() if number}
+
+    return count
+
+
+def test_of_a_trained_model(again):
+    run = trained(network="gru", hidden_size=4)
+    observed = np.arange(4) < 2
+    calls = {
+        "sample": lambda seed: run.sample(2, seed=seed),
+        "temperature": lambda seed: run.sample(2, seed=seed, temperature=1 + seed),
+        "given": lambda seed: run.sample(2, seed=seed, given=X[seed % 2], observed=observed),
+        "length": lambda seed: run.sample(2, seed=seed, length=6),
+        "stream": lambda seed: list(run.stream(6, seed=seed)),
+        "log_prob": lambda seed: run.log_prob((X + seed) % 4),
+        "conditionals": lambda seed: run.conditionals((X + seed) % 4).probabilities,
+        "evaluate": lambda seed: run.evaluate(("train", "validation", "test")[seed])["nll_nats"],
+        "suggest": lambda seed: run.suggest("abc"[: seed % 2 + 1], num=1, length=1, beams=2).num_dropped,
+        "entropy": lambda seed: len(run.plot_entropy("test", 2).axes),
+    }
+    pytest.importorskip("matplotlib")
+    assert again(calls) == {}
+
+
+def test_of_models_and_functions_outside_of_jit(again):
+    run, other = trained(network="gru", hidden_size=4), trained(network="deep_nade", orders="uniform")
+    (model, params), hidden, batch = (run.model, run.params), np.arange(4) > 1, run.model.dummy_batch(2)
+    k_steps = functools.partial(k_step_scores, other.model, other.params, TEXT, "test", steps=2, batch_size=2)
+    calls = {
+        "log_prob": lambda seed: model.log_prob(params, (X + seed) % 4),
+        "score": lambda seed: model.score(params, batch),
+        "conditionals": lambda seed: model.conditionals(params, (X + seed) % 4),
+        "given": lambda seed: model.conditional_log_prob(params, X, query=hidden, evidence=~hidden),
+        "init": lambda seed: model.init(KEYS[seed]),
+        "sample": lambda seed: model.sample(params, KEYS[seed], 2),
+        "evaluate": lambda seed: evaluate(model, params, TEXT, "test", 2, run.settings.mesh)["nll_nats"],
+        "complete": lambda seed: complete(model, params, batch, hidden, 2, KEYS[seed]).log_prob,
+        "hidden": lambda seed: score_hidden(model, params, TEXT, "test", hidden, ~hidden, 2)["nll_nats"],
+        "k steps": lambda seed: k_steps(seed=seed)["k_step_bound_nats"],
+    }
+    assert again(calls) == {}
+
+
+@pytest.mark.slow
+def test_of_bounds_and_of_entropies_that_are_integrated(again):
+    real, bits = EventSpec((2,), (), "real"), EventSpec((2,))
+    mixture = make_model(real, "made", hidden_sizes=(4,), conditional="gaussian_mixture(components=2)")
+    small = {"width": 4, "num_layers": 1, "num_heads": 1}
+    chain = make_any_model(bits, Choice("discrete_chain", {"num_steps": 2}, "transformer", small))
+    part = Choice(network="independent", network_options={"hidden_sizes": (4,)})
+    parts = {"prior": Choice(network="constant"), "likelihood": part, "posterior": part}
+    latent = make_any_model(bits, Choice("latent", {"latents": (1,)}, parts=parts))
+    params = [model.init(KEYS[0]) for model in (mixture, chain, latent)]
+    batch = chain.dummy_batch(2)
+    calls = {
+        "entropy": lambda seed: mixture.conditionals(params[0], np.full((2, 2), float(seed))),
+        "bound": lambda seed: chain.bound(params[1], batch, KEYS[seed]).log_prob,
+        "estimate": lambda seed: chain.score(params[1], batch, key=KEYS[seed], train=True).log_prob,
+        "path": lambda seed: chain.sample(params[1], KEYS[seed], 2),
+        "latent": lambda seed: latent.importance_bound(params[2], batch, KEYS[seed], 3),
+    }
+    assert again(calls) == {}

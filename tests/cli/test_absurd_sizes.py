@@ -1,0 +1,131 @@
+"""Sizes that no machine has, in every option that counts something: one sentence, before anything is made."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from arjax import fit_arrays
+from arjax.cli.listing import REGISTRIES
+from arjax.config import base_config
+from arjax.config.fields import check_types, fields
+from arjax.core import memory
+from arjax.core.errors import UserError
+from arjax.core.programs import largest_array
+from arjax.core.spec import EventSpec
+from arjax.data import from_arrays
+from arjax.evaluation.likelihood import evaluate
+from arjax.models import make_model
+from arjax.parallel.sharding import make_mesh
+from arjax.population import Population, train_population
+from arjax.samplers.beam import Beam
+
+HUGE = 10**10
+
+
+def counts(default):
+    """Whether an option is an integer, or a tuple of integers."""
+    elements = default if isinstance(default, tuple) else (default,)
+    return bool(elements) and all(type(element) is int for element in elements)
+
+
+def test_every_option_of_every_component_has_a_limit():
+    tried = 0
+    for registry in REGISTRIES.values():
+        for name in registry:
+            options = registry.options(name)
+            needed = {key: () for key, value in options.items() if value is inspect.Parameter.empty}
+            for key in [*needed, *(key for key, value in options.items() if counts(value))]:
+                huge = (1, HUGE) if key in needed or isinstance(options[key], tuple) else HUGE
+                with pytest.raises(UserError, match=rf"{key}.* must be at most \d+, not {HUGE}"):
+                    registry.resolve(name, needed | {key: huge})
+                tried += 1
+    assert tried > 150
+
+
+def test_every_field_of_a_config_has_a_limit():
+    lengths = ("train.steps", "train.examples")  # a long training is none of these mistakes
+    for name, value in fields(base_config()):
+        if counts(value):
+            config = base_config()
+            section, _, field = name.rpartition(".")
+            (config[section] if section else config)[field] = 2**53 if name in lengths else HUGE
+            if name != "train.examples":
+                with pytest.raises(UserError, match=f"config.{name} must be at most"):
+                    check_types(config)
+
+
+def test_layers_chains_and_lists_of_orders_end_sooner():
+    for kind, name, key, least in (
+        ("networks", "transformer", "num_layers", 1001),
+        ("kinds", "flow", "num_blocks", 1001),
+        ("kinds", "discrete_chain", "num_steps", 100_001),
+        ("orders", "pool", "num", 10_001),
+    ):
+        with pytest.raises(UserError, match=f"{key}.* must be at most {least - 1}, not {least}"):
+            REGISTRIES[kind].resolve(name, {key: least})
+        REGISTRIES[kind].resolve(name, {key: least - 1})
+
+
+def test_parameters_that_fit_into_no_device_are_refused_before_they_are_made(monkeypatch):
+    model = make_model(EventSpec((4,)), "nade", hidden_size=10_000_000)
+    with pytest.raises(UserError, match=r"^the parameters of this model take [\d.]+ GB, and a device has 0.1 GB$"):
+        monkeypatch.setattr(memory, "whole_bytes", lambda: 100_000_000)
+        model.init(jax.random.key(0))
+    assert jax.eval_shape(model.init, jax.random.key(0)), "a plan of them is fine"
+
+
+def test_a_state_is_the_whole_of_all_members_and_is_split_over_devices(monkeypatch, tmp_path):
+    from arjax.config import dataset_config, network_config
+    from arjax.config.build import build
+
+    config = base_config()
+    config.dataset = dataset_config("noise", grid=(4,), kind="binary", num_examples=8)
+    config.network = network_config("made", hidden_sizes=(50,))
+    config.train.update(steps=1, batch_size=4)
+    setup = build(config)
+    size = memory.bytes_of(setup.abstract_state)
+    monkeypatch.setattr(memory, "whole_bytes", lambda: size - 1)
+    with pytest.raises(UserError, match="the parameters and the optimizer's state take"):
+        setup.init_state(jax.random.key(0))
+    monkeypatch.setattr(memory, "whole_bytes", lambda: 2 * size)
+    population = Population(config, ["raster", "reversed"], [0, 1])
+    with pytest.raises(UserError, match="the parameters and optimizers' states of 2 x 2 members take"):
+        train_population(population, workdir=tmp_path)
+    monkeypatch.setattr(memory, "whole_bytes", lambda: 500)
+    memory.check_memory(1000, "things take", num_devices=2)
+    with pytest.raises(UserError, match=r"^things take 1e-06 GB, and 2 devices have 1e-06 GB$"):
+        memory.check_memory(1001, "things take", num_devices=2)
+
+
+def test_arrays_that_fit_into_no_memory_are_refused_before_they_are_made(monkeypatch):
+    """In draws, searches, scores and train steps: the largest array counts, not those that XLA never stores."""
+    model = make_model(EventSpec((3,), (), "tokens", 2), "made", hidden_sizes=(4,))
+    params = model.init(jax.random.key(0))
+    monkeypatch.setattr(memory, "whole_bytes", lambda: 10_000)
+    assert model.sample(params, jax.random.key(0), 10).shape == (10, 3)
+    for sampler in ("beam(width=5000)", "best(of=5000)"):
+        with pytest.raises(UserError, match=r"^the arrays of this draw take [\d.e-]+ GB, and a device has 1e-05 GB$"):
+            model.sample(params, jax.random.key(0), 1, sampler=sampler)
+    with pytest.raises(UserError, match="width of a sampler must be at most 10000000, not 10000000000"):
+        model.sample(params, jax.random.key(0), 1, sampler=Beam(width=HUGE))
+    with pytest.raises(UserError, match=r"^1,000 examples take 1.2e-05 GB"):
+        model.sample(params, jax.random.key(0), 1000)
+    with pytest.raises(UserError, match="the number of samples must be at most 10000000, not 10000000000"):
+        model.sample(params, jax.random.key(0), HUGE)
+    x = np.zeros((1000, 3), np.int32)
+    with pytest.raises(UserError, match=r"^the arrays of this score take"):
+        evaluate(model, params, from_arrays(model.event, train=x, test=x), "test", 1000, make_mesh())
+    with pytest.raises(UserError, match=r"^the arrays of a train step take"):
+        fit_arrays(model, train=x[:500], steps=1, batch_size=400, quiet=True)
+
+
+def test_only_arrays_in_memory_count():
+    def program(x):
+        table = jnp.broadcast_to(x, (1000, 1000)) > jnp.arange(1000)[:, None]  # computed where it is summed
+        return table.sum(), jax.lax.scan(lambda carry, _: (carry, carry @ jnp.ones((8, 4))), jnp.ones((2, 8)), None, 5)
+
+    assert largest_array(jax.make_jaxpr(program)(jnp.ones(1000)).jaxpr) == 4000, "the argument"
+    assert largest_array(jax.make_jaxpr(lambda x: x[:, None] @ x[None])(jnp.ones(100)).jaxpr) == 40_000
