@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,6 +150,39 @@ def test_random_steps_estimate_the_whole_sum(schedule):
     for name, value in score(params, batch).terms.items():
         error = np.std(value) / 6000**0.5 + np.std(exact.terms[name]) / 6000**0.5
         assert abs(value.mean() - exact.terms[name].mean()) <= 4 * error + 1e-4 * abs(value.mean()), name
+
+
+def test_the_gradient_of_a_learned_schedule_is_that_of_finite_differences():
+    """Of the whole bound under one key: all terms depend on the schedule, the last one by sigma_1."""
+    model, params = build(REAL, schedule="learned", prediction="velocity", num_steps=4)
+    params["noise"] |= {"low": np.float32(-3.0), "range": np.float32(6.0)}
+    batch = Batch(np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32))
+    slopes = jax.jit(jax.grad(lambda noise, params: bound(model, params | {"noise": noise}, batch, KEY).log_prob.sum()))
+    gradient, direction = slopes(params["noise"], params), random_like(params["noise"], seed=3)
+    for name in params["noise"]:
+        values = []
+        for step in (-0.02, 0.02):
+            noise = params["noise"] | {name: params["noise"][name] + np.float32(step) * direction[name]}
+            values.append(np.asarray(bound(model, params | {"noise": noise}, batch, KEY).log_prob, np.float64).sum())
+        slope = (gradient[name] * direction[name]).sum()
+        np.testing.assert_allclose(slope, (values[1] - values[0]) / 0.04, rtol=0.02, atol=0.02, err_msg=name)
+    assert min(abs(float(gradient[name])) for name in ("low", "range")) > 1
+
+
+def test_every_step_of_a_score_has_noise_of_its_own():
+    """Else the mean of K steps would be as noisy as one, and the terms of a bound would err together."""
+    event, x = EventSpec((1,), kind="real"), np.full((4000, 1), 0.7, np.float32)
+    model, params = build(event, num_steps=1, prediction="velocity")
+    zero = jax.tree.map(np.zeros_like, params)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def variance(params, num):
+        return model.estimate(params, Batch(x), key=KEY, num=num, train=False)[0].log_prob.var()
+
+    assert 0.2 < variance(zero, 4) / variance(zero, 1) < 0.3
+    model, _ = build(event, num_steps=2, prediction="velocity")
+    terms = bound(model, zero, Batch(x), KEY).terms
+    assert abs(np.corrcoef(terms["diffusion"], terms["reconstruction"])[0, 1]) < 0.08
 
 
 def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
