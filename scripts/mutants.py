@@ -87,7 +87,9 @@ def _lines(source: str, span: tuple[int, int, int, int], text: str) -> tuple[str
     before, after = source.splitlines(), put_in(source, span, text).splitlines()
     first, last = span[0] - 1, span[2]
     longer = len(after) - len(before)
-    return tuple(" ".join(line.strip() for line in lines) for lines in (before[first:last], after[first : last + longer]))
+    return tuple(
+        " ".join(line.strip() for line in lines) for lines in (before[first:last], after[first : last + longer])
+    )
 
 
 def tests_for(mutant: Mutant, coverage: list[Coverage], source: str, seconds: float) -> tuple[list[Coverage], int]:
@@ -204,7 +206,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="of the draw [1]")
     parser.add_argument("--num", type=int, default=300, help="mutants [300]")
-    parser.add_argument("--seconds", type=float, default=90, help="processor seconds of the tests of one mutant, at most [90]")
+    parser.add_argument(
+        "--seconds", type=float, default=90, help="processor seconds of the tests of one mutant, at most [90]"
+    )
     parser.add_argument("--report", action="store_true", help="reports what is known, and runs nothing")
     flags = parser.parse_args(argv)
     drawn = mutants_of(ROOT, flags.seed, flags.num)

@@ -149,7 +149,12 @@ class _Places(ast.NodeVisitor):
 
     def visit_Return(self, node: ast.Return) -> None:
         call = node.value
-        if isinstance(call, ast.Call) and call.args and not isinstance(call.args[0], ast.Starred) and not _is_text(call.args[0]):
+        if (
+            isinstance(call, ast.Call)
+            and call.args
+            and not isinstance(call.args[0], ast.Starred)
+            and not _is_text(call.args[0])
+        ):
             self._add("returned call", call, [ast.unparse(call.args[0])])
         self.generic_visit(node)
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 #: Packages that most tests import, and that take seconds.
 _WARM = ("flax.linen", "optax", "pytest", "scipy.stats", "ml_collections")
-_BYTES = 16 * 2**30
+#: That a process may take: a mutant must not take the memory of the machine.
+_BYTES = 12 * 2**30
 PASSED, TIMED_OUT = 0, -1
 
 
@@ -137,7 +138,7 @@ class Tests:
         code = 3
         try:
             os.setsid()
-            resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
+            resource.setrlimit(resource.RLIMIT_DATA, (_BYTES, _BYTES))
             os.chdir(self.copy)
             sys.path[:] = [str(self.copy), *(p for p in sys.path if Path(p or ".").resolve() != Path(__file__).parent)]
             sys.dont_write_bytecode = trace is None
@@ -205,7 +206,9 @@ def measure(tests: Tests, folder: Path, limit: float = 1200) -> list[Coverage]:
             trace = folder / "trace.json"
             ran = tests.run(file, limit, trace)
             if ran.code not in (PASSED, _NO_TESTS):
-                raise SystemExit(f"{file} fails without a mutant (code {ran.code}): {ran.words}; see {tests.copy.parent / 'log.txt'}")
+                raise SystemExit(
+                    f"{file} fails without a mutant (code {ran.code}): {ran.words}; see {tests.copy.parent / 'log.txt'}"
+                )
             lines = json.loads(trace.read_text())
             digests = {name: digest(tests.copy / name) for name in {*lines, file}}
             record = {"seconds": ran.seconds, "clock": ran.clock, "lines": lines, "digests": digests}

@@ -76,7 +76,9 @@ MODELS = {
     "base of a flow": lambda rate: make_any_model(
         REAL, Choice("flow", {"num_blocks": 1}, "made", {"hidden_sizes": (4,)}, parts={"base": made(rate)})
     ),
-    "member of a mixture": lambda rate: make_any_model(REAL, Choice("mixture", parts={"a": made(0.0), "b": made(rate)})),
+    "member of a mixture": lambda rate: make_any_model(
+        REAL, Choice("mixture", parts={"a": made(0.0), "b": made(rate)})
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from compiled import of_model
-from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, with_params
+from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, log_bernoulli, log_normal, through, with_params
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -22,21 +22,6 @@ from arjax.samplers import make_sampler
 from arjax.testing.examples import all_values
 from arjax.testing.statistics import chi_square
 from arjax.training.setup import Trained
-
-
-def through(params, inputs):
-    """The features of `independent` with one hidden layer, [B, outputs], in numpy."""
-    site = params["site"]
-    h = np.tanh(inputs @ np.asarray(site["hidden_0"]["kernel"]) + np.asarray(site["hidden_0"]["bias"]))
-    return h @ np.asarray(site["readout"]["kernel"]) + np.asarray(site["readout"]["bias"])
-
-
-def log_normal(z, mean, log_scale):
-    return -0.5 * ((z - mean) / np.exp(log_scale)) ** 2 - log_scale - 0.5 * np.log(2 * np.pi)
-
-
-def log_bernoulli(x, logit):
-    return np.where(x > 0, -np.log1p(np.exp(-logit)), -np.log1p(np.exp(logit)))
 
 
 def test_the_weights_are_their_equations():

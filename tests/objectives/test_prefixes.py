@@ -126,7 +126,9 @@ def test_no_gradient_flows_through_draws_of_real_values(call):
         of_second = jax.value_and_grad(
             lambda p: -model.log_prob_per_site(p, batch.x, inputs=jax.lax.stop_gradient(inputs)).sum() / 20
         )
-        return of_second(params), jax.value_and_grad(lambda p: objective.loss(model, p, Own(), batch, step).value)(params)
+        return of_second(params), jax.value_and_grad(lambda p: objective.loss(model, p, Own(), batch, step).value)(
+            params
+        )
 
     expected, found = both(params)
     close(found, expected)

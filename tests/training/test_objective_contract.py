@@ -164,14 +164,18 @@ def test_every_micro_batch_has_a_key_of_its_own():
     class Noise:
         def loss(self, model, params, own, batch, step):
             noise = jax.random.normal(step.key, (len(batch),))
-            return Loss((Mean((params * noise * batch.x).sum(), jnp.float32(len(batch))),), {"noise": noise.sum()}, own.state)
+            return Loss(
+                (Mean((params * noise * batch.x).sum(), jnp.float32(len(batch))),), {"noise": noise.sum()}, own.state
+            )
 
     x, keys = np.arange(6, dtype=np.float32), [jax.random.fold_in(STEP.key, k) for k in range(3)]
     noise = np.concatenate([jax.random.normal(key, (2,)) for key in keys])
     recipe = types.SimpleNamespace(objective=Noise(), model=None, accumulate=3)
     loss, gradients = loss_and_gradients(recipe, jnp.float32(2.0), Own(), Batch(x), STEP)
     rows = cut(Batch(x), 3).x.ravel()  # which rows make a micro-batch is another matter
-    np.testing.assert_allclose((loss.value, gradients[0]), ((2 * noise * rows).mean(), (noise * rows).mean()), rtol=1e-5)
+    np.testing.assert_allclose(
+        (loss.value, gradients[0]), ((2 * noise * rows).mean(), (noise * rows).mean()), rtol=1e-5
+    )
     np.testing.assert_allclose(loss.metrics["noise"], noise.sum(), rtol=1e-5)
 
 
