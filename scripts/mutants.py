@@ -1,15 +1,17 @@
-"""How many random mistakes do the tests notice? Draws mutants, runs the tests that execute their lines, lists the survivors.
+"""How many random mistakes do the tests notice? Draws mutants, runs the tests that execute them, lists the survivors.
 
     make mutants SEED=2 NUM=300      # runs/mutants/seed2.jsonl; the same command goes on where it was stopped
     python scripts/mutants.py --seed=2 --num=300 --report      # what is known so far, without running anything
 
-A mutant is one change of one place (`mutants_places.py`), put into a copy of the project. The fast test files that execute
-its statement are run one after another, each in a process of its own (what is traced once is not executed again), quickest
-first, those of the same package as if they were three times as quick, while their usual processor seconds add up to at most
-`--seconds`. The first that fails has killed the mutant; so has one that takes four times as long as usual and a minute more.
+A mutant is one change of one place (`mutants_places.py`), put into a copy of the project. The fast test files that
+execute its statement are run one after another, each in a process of its own (what is traced once is not executed
+again), quickest first, those of the same package as if they were three times as quick, while their usual seconds on a
+processor add up to at most `--seconds`. The first that fails has killed the mutant; so has one that takes four times as
+long as usual and a minute more.
 
-An equivalent mutant changes nothing that could be noticed; it stands with the reason in tests/faults/equivalent_mutants.toml and
-does not count. A mutant that is known is run again only if its file, or a test file on which the verdict stands, has changed.
+An equivalent mutant changes nothing that could be noticed; it stands with the reason in
+tests/faults/equivalent_mutants.toml and does not count. A mutant that is known is run again only if its file, or a test
+file on which the verdict stands, has changed.
 """
 
 from __future__ import annotations
@@ -87,15 +89,14 @@ def _lines(source: str, span: tuple[int, int, int, int], text: str) -> tuple[str
     before, after = source.splitlines(), put_in(source, span, text).splitlines()
     first, last = span[0] - 1, span[2]
     longer = len(after) - len(before)
-    return tuple(
-        " ".join(line.strip() for line in lines) for lines in (before[first:last], after[first : last + longer])
-    )
+    changed = before[first:last], after[first : last + longer]
+    return tuple(" ".join(line.strip() for line in lines) for lines in changed)
 
 
 def tests_for(mutant: Mutant, coverage: list[Coverage], source: str, seconds: float) -> tuple[list[Coverage], int]:
     """The test files that are run for a mutant, and how many more execute it.
 
-    A statement outside functions is executed whenever its module is imported: then those count that execute a function of it.
+    A statement outside functions is executed whenever its module is imported: those count that execute a function of it.
     """
     lines = frozenset(range(mutant.statement[0], mutant.statement[1] + 1))
     inside = _lines_in_functions(source)
@@ -157,7 +158,7 @@ class Known:
         return record
 
     def add(self, mutant: Mutant, record: dict, root: Path, chosen: list[Coverage]) -> dict:
-        """Keeps a verdict. That of a killed mutant stands on the test that killed it, that of others on all that passed."""
+        """Keeps a verdict, which stands on the test file that killed the mutant, or on all that passed."""
         ran = [c for c in chosen if record.get("by", c.test) == c.test]
         files = {mutant.file, *(file for c in ran for file in (c.test, *c.lines) if file.startswith("tests/"))}
         digests = {file: digest(root / file) for file in sorted(files)}
@@ -206,28 +207,31 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="of the draw [1]")
     parser.add_argument("--num", type=int, default=300, help="mutants [300]")
+    parser.add_argument("--seconds", type=float, default=90, help="of the tests of one mutant, at most [90]")
     parser.add_argument(
-        "--seconds", type=float, default=90, help="processor seconds of the tests of one mutant, at most [90]"
+        "--part", default="1/1", help="K/N: every N-th mutant from the K-th, for several processes [1/1]"
     )
+    parser.add_argument("--root", type=Path, default=ROOT, help="the project [that of this script]")
     parser.add_argument("--report", action="store_true", help="reports what is known, and runs nothing")
     flags = parser.parse_args(argv)
-    drawn = mutants_of(ROOT, flags.seed, flags.num)
-    known = Known(ROOT / "runs" / "mutants" / f"seed{flags.seed}.jsonl")
+    root, (part, parts) = flags.root.resolve(), map(int, flags.part.split("/"))
+    drawn = mutants_of(root, flags.seed, flags.num)
+    known = Known(root / "runs" / "mutants" / f"seed{flags.seed}.jsonl")
     if not flags.report:
-        run_all(drawn, known, flags.seconds)
-    print(report(drawn, [known.verdict(mutant, ROOT) for mutant in drawn], equivalents(ROOT)))
+        run_all(root, drawn, part, parts, known, flags.seconds)
+    print(report(drawn, [known.verdict(mutant, root) for mutant in drawn], equivalents(root)))
     return 0
 
 
-def run_all(drawn: list[Mutant], known: Known, seconds: float) -> None:
-    """Runs all mutants that are not known, in a copy of the project under build/."""
-    build = ROOT / "build" / "mutants"
-    copy = build / "copy"
+def run_all(root: Path, drawn: list[Mutant], part: int, parts: int, known: Known, seconds: float) -> None:
+    """Runs those of a part of the mutants that are not known, in a copy of the project under build/."""
+    copy = root / "build" / "mutants" / str(part) / "copy"
     copy.mkdir(parents=True, exist_ok=True)
-    sync(ROOT, copy)
-    tests = Tests(copy, ROOT / ".cache" / "mutants" / "jax")
-    coverage = measure(tests, ROOT / ".cache" / "mutants" / "coverage")
-    for i, mutant in enumerate(drawn):
+    sync(root, copy)
+    tests = Tests(copy, root / ".cache" / "mutants" / "jax")
+    coverage = measure(tests, root / ".cache" / "mutants" / "coverage")
+    for i in range(part - 1, len(drawn), parts):
+        mutant = drawn[i]
         if known.verdict(mutant, copy) is None:
             chosen, left = tests_for(mutant, coverage, (copy / mutant.file).read_text(), seconds)
             record = known.add(mutant, verdict(mutant, tests, chosen, left), copy, chosen)

@@ -1,7 +1,8 @@
 """The places of a Python file where one thing can be made wrong, and what stands there instead.
 
-A place is one node of the syntax tree and one operator: an operation, a comparison, a condition, a constant, an argument, a bound of a
-slice, a line. Strings, annotations, decorators, imports and everything about a `raise` stay as they are.
+A place is one node of the syntax tree and one operator: an operation, a comparison, a condition, a constant, an
+argument, a bound of a slice, a line. Strings, annotations, decorators, imports and everything about a `raise` stay as
+they are.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import itertools
 
 _ARITHMETIC = {
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult},
@@ -35,7 +37,7 @@ class Place:
     Attributes:
       where: the function or class around it, as in `Class.method`, or "".
       operator: the kind of change.
-      span: (line, column, last line, column behind the end) of the text that is replaced; columns in bytes, as `ast` counts.
+      span: (line, column, last line, column behind the end) of the text that is replaced; columns count bytes.
       statement: first and last line of the innermost statement, of a compound one its head.
       instead: the texts that may stand there.
     """
@@ -77,6 +79,11 @@ def _with(node: ast.AST, **fields) -> str:
 
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str | bytes))
+
+
+def _is_plain(node: ast.AST) -> bool:
+    """Whether an argument is one value that is no text."""
+    return not isinstance(node, ast.Starred) and not _is_text(node)
 
 
 def _called(node: ast.Call) -> str:
@@ -149,12 +156,7 @@ class _Places(ast.NodeVisitor):
 
     def visit_Return(self, node: ast.Return) -> None:
         call = node.value
-        if (
-            isinstance(call, ast.Call)
-            and call.args
-            and not isinstance(call.args[0], ast.Starred)
-            and not _is_text(call.args[0])
-        ):
+        if isinstance(call, ast.Call) and call.args and _is_plain(call.args[0]):
             self._add("returned call", call, [ast.unparse(call.args[0])])
         self.generic_visit(node)
 
@@ -216,10 +218,9 @@ class _Places(ast.NodeVisitor):
         if _is_left_alone(node):
             return
         texts = [_with(node, keywords=_without(node.keywords, i)) for i, k in enumerate(node.keywords) if k.arg]
-        plain = [not isinstance(a, ast.Starred) and not _is_text(a) for a in node.args]
-        for i in range(len(node.args) - 1):
-            if plain[i] and plain[i + 1] and ast.dump(node.args[i]) != ast.dump(node.args[i + 1]):
-                swapped = [*node.args[:i], node.args[i + 1], node.args[i], *node.args[i + 2 :]]
+        for i, (one, other) in enumerate(itertools.pairwise(node.args)):
+            if _is_plain(one) and _is_plain(other) and ast.dump(one) != ast.dump(other):
+                swapped = [*node.args[:i], other, one, *node.args[i + 2 :]]
                 texts.append(_with(node, args=swapped))
         self._add("arguments", node, texts)
         self.generic_visit(node)

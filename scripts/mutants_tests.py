@@ -95,7 +95,8 @@ class Lines:
 
 @dataclasses.dataclass(frozen=True)
 class Ran:
-    """The end of a test file: exit code of pytest (`TIMED_OUT`, below that minus a signal), seconds, and its last words.
+    """The end of a test file: the exit code of pytest (`TIMED_OUT`, below that minus a signal), seconds, and the test
+    that failed.
 
     Seconds of the processor are the same when other programs take the cores; those of the clock say when a test hangs.
     """
@@ -110,7 +111,7 @@ class Tests:
     """The test files of a copy of the project."""
 
     def __init__(self, copy: Path, compiled: Path):
-        self.copy = copy
+        self.copy, self.log = copy, copy.parent / "log.txt"
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
         os.environ["PYTHONPATH"] = str(copy)
         runpy.run_path(str(copy / "tests" / "conftest.py"))  # settings, which must come before jax
@@ -126,15 +127,17 @@ class Tests:
 
     def run(self, file: str, limit: float, trace: Path | None = None) -> Ran:
         """Runs the fast tests of a file until one fails; with `trace`, writes the lines that it executes there."""
-        began, log = time.monotonic(), self.copy.parent / "log.txt"
+        began = time.monotonic()
         child = os.fork()
         if child == 0:
-            self._be_pytest(file, log, trace)
+            self._be_pytest(file, trace)
         code, seconds = _wait(child, began + limit)
-        words = [line for line in log.read_text(errors="replace").splitlines() if line.startswith(("FAILED", "ERROR"))]
+        printed = self.log.read_text(errors="replace").splitlines()
+        words = [line for line in printed if line.startswith(("FAILED", "ERROR"))]
         return Ran(code, seconds, time.monotonic() - began, words[0][:200] if words else "")
 
-    def _be_pytest(self, file: str, log: Path, trace: Path | None) -> None:
+    def _be_pytest(self, file: str, trace: Path | None) -> None:
+        """Never returns."""
         code = 3
         try:
             os.setsid()
@@ -144,7 +147,7 @@ class Tests:
             sys.dont_write_bytecode = trace is None
             if trace is None:
                 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-            with log.open("w") as out:
+            with self.log.open("w") as out:
                 os.dup2(out.fileno(), 1)
                 os.dup2(out.fileno(), 2)
             lines = Lines(self.copy)
@@ -206,9 +209,7 @@ def measure(tests: Tests, folder: Path, limit: float = 1200) -> list[Coverage]:
             trace = folder / "trace.json"
             ran = tests.run(file, limit, trace)
             if ran.code not in (PASSED, _NO_TESTS):
-                raise SystemExit(
-                    f"{file} fails without a mutant (code {ran.code}): {ran.words}; see {tests.copy.parent / 'log.txt'}"
-                )
+                raise SystemExit(f"{file} fails without a mutant (code {ran.code}): {ran.words}; see {tests.log}")
             lines = json.loads(trace.read_text())
             digests = {name: digest(tests.copy / name) for name in {*lines, file}}
             record = {"seconds": ran.seconds, "clock": ran.clock, "lines": lines, "digests": digests}
