@@ -1,6 +1,4 @@
-"""What tests of chains share: a small network, a key, the terms of a bound as one compiled program, and the least gap of
-a Gaussian one.
-"""
+"""What tests of chains share: a small network, a key, the terms of a bound as one program, gaps of Gaussian chains."""
 
 from __future__ import annotations
 
