@@ -97,7 +97,7 @@ def _lines(source: str, span: tuple[int, int, int, int], text: str) -> tuple[str
 def tests_for(mutant: Mutant, coverage: list[Coverage], source: str, seconds: float) -> tuple[list[Coverage], int]:
     """The test files that are run for a mutant, and how many more execute it.
 
-    A statement outside functions is executed at the import of its module: those come first that execute a function of it.
+    A statement outside functions is executed when its module is imported: files that execute functions come first.
     """
     lines = frozenset(range(mutant.statement[0], mutant.statement[1] + 1))
     inside = _lines_in_functions(source)
