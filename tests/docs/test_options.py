@@ -9,8 +9,8 @@ from arjax.cli.listing import REGISTRIES, options_text
 
 HEAD = """# Options
 
-Every component with its options and their defaults, as `arjax --mode=list` prints them. An option without a default must
-be given. A default that changes changes the results of all runs that leave the option out.
+Every component with its options and their defaults, as `arjax --mode=list` prints them. An option without a default
+must be given. A default that changes changes the results of all runs that leave the option out.
 """
 
 
