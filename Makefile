@@ -1,6 +1,8 @@
 # make run        install into .venv and run the main job: digits, trained, scored and sampled
 # make test       install what the tests need and run them (PYTEST_ARGS="-m slow" for the slow ones)
 # make lint       style and format
+# make mutants    put NUM random mistakes of a SEED into a copy, one at a time, and list those that no test notices (hours; it can be
+#                 stopped, and goes on where it was)
 # make benchmark  speed of every network beside its peers in torch
 # make tables     rewrite the tables of the pages from experiments/*/results.csv, and the names that Tab completes
 # make docs       build the site of the pages, with an API reference, a gallery and the notebooks of the lecture, in build/site;
@@ -13,6 +15,8 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 PYTEST_ARGS ?=
+SEED ?= 1
+NUM ?= 300
 
 BIN := $(VENV)/bin
 NOTEBOOKS := $(patsubst docs/lecture/%.py,build/lecture/%.ipynb,$(wildcard docs/lecture/*.py))
@@ -22,7 +26,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 
-.PHONY: run test lint benchmark tables docs clean
+.PHONY: run test lint mutants benchmark tables docs clean
 
 run: $(VENV)/.plots
 	$(BIN)/arjax --config=configs/digits.py --workdir=runs/digits
@@ -33,6 +37,9 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+mutants: $(VENV)/.dev
+	$(BIN)/python scripts/mutants.py --seed=$(SEED) --num=$(NUM)
 
 benchmark: $(VENV)/.benchmark
 	$(BIN)/python scripts/benchmark.py --out=runs/benchmark.json

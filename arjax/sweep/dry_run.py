@@ -26,8 +26,6 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
     if form == "commands":
         for run in runs:
             print(_command(run, table))
-            if run.pilots:
-                print(f"# and the fields of the best of {', '.join(run.pilots)} on validation, when they have ended")
         return 0
     states = {run.name: state(run, table) for run in runs}
     finished = [run for run in runs if states[run.name] == "finished"]
@@ -45,6 +43,11 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
         for run, point in zip(runs, points, strict=True)
     ]
     print_table(["run", "state", "minutes", *fields], cells, right=["minutes"])
+    for run in runs:
+        if run.pilots:
+            print(
+                f"{run.name} takes, too, the fields of the best of {', '.join(run.pilots)} on validation, once they end"
+            )
     print(f"the first one: {_command(runs[0], table)}" if runs else "no runs")
     left = [run for run in runs if run.name not in measured]
     print(f"{len(runs)} runs, {len(finished)} of them already finished; {_cost(left, expected)}")

@@ -59,6 +59,7 @@ def test_kinds_that_are_stated_and_the_limit_of_levels(write):
     dataset = make_dataset("table", path=path, mixed=True, kinds=("grade:real", "0:levels"))
     assert [kind for kind, _ in specs(dataset)] == ["levels", "real", "binary", "real"]
     assert [kind for kind, _ in specs(make_dataset("table", path=path, mixed=True, most_levels=6))][1] == "real"
+    assert specs(make_dataset("table", path=path, mixed=True, most_levels=7))[1] == ("levels", 7)
     assert make_dataset("table", path=path, mixed=True, columns=("weight",)).event.kind == "real"
     assert make_dataset("table", path=path, mixed=True, columns=("smokes",)).event.kind == "binary"
     for options, sentence in (

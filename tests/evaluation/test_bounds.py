@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiled import of_model
@@ -11,7 +14,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
-from arjax.evaluation.bounds import sampled_scores
+from arjax.evaluation.bounds import sampled_scores, split_bound
 from arjax.models import make_discrete_chain, make_model
 from arjax.testing.examples import all_values, random_like
 
@@ -35,6 +38,27 @@ def test_a_chain_is_scored_by_more_steps():
     assert abs(whole["chain_bound_nats"] - few["chain_bound_nats"]) < 5 * few["chain_bound_stderr"]
     bits = whole["chain_bound_nats"] / 2 / np.log(2)
     np.testing.assert_allclose(whole["chain_bound_bits_per_dim"], bits, rtol=1e-6)
+
+
+def test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_the_data():
+    """Rows of weight 0 and rows without a scored site are left out; scored sites add the log of their scale."""
+    rng, scale = np.random.default_rng(0), np.float32([0.01, 3.0, 50.0])
+    x, mask, weight = rng.normal(size=(20, 3)), rng.random((20, 3)) < 0.6, np.arange(20) % 7 != 3
+    mask[[2, 11]] = False
+    model = make_model(EventSpec((3,), kind="real"), "made", hidden_sizes=(4,))
+    rows = {"x": x.astype(np.float32), "mask": np.float32(mask), "weight": np.float32(weight)}
+
+    def log_prob(model, params, batch, key):
+        counts = jnp.ones(batch.x.shape) if batch.mask is None else batch.mask
+        return (counts * batch.x).sum(-1), counts.sum(-1)
+
+    for name, counted in (("mask", mask), ("", np.ones_like(mask))):
+        test = {key: value for key, value in rows.items() if name or key != "mask"}
+        data = dataclasses.replace(from_arrays(model.event, train=x, test=test), scale=scale, shift=np.zeros(3))
+        kept = weight & counted.any(1)
+        nats = np.where(counted, np.log(scale) - rows["x"], 0).sum(1)[kept]
+        found = split_bound(model, {}, data, "test", log_prob, batch_size=8)
+        np.testing.assert_allclose(found, (nats.mean(), nats.std(ddof=1) / len(nats) ** 0.5), rtol=1e-5)
 
 
 def test_one_network_has_no_such_bound():

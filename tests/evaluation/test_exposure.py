@@ -12,7 +12,7 @@ from compiled import of_model
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import Truth
-from arjax.evaluation.exposure import ROUNDING, Z, exposure
+from arjax.evaluation.exposure import ROUNDING, Z, _along_the_order, _excess, exposure
 from arjax.models import make_model
 from arjax.testing.examples import all_values, random_like
 
@@ -58,6 +58,9 @@ def rows_of(found):
 def test_errors_are_those_of_all_sequences(built, truth):
     found = exposure(*built, truth, num=3000, key=jax.random.key(0), batch_size=1000)
     exact = enumerated(*built, truth)
+    # the excess is a ratio of the sums, in per cent
+    ratio = found.forward_own.accumulated[1:] / found.forward_data.accumulated[1:]
+    np.testing.assert_allclose(found.excess[1:], 100 * (ratio - 1), rtol=1e-6)
     for row, expected in zip(rows_of(found), exact, strict=True):
         assert (np.abs(row.per_step - expected) <= 4 * row.per_step_stderr + 1e-6).all()
         assert (np.abs(row.accumulated - expected.cumsum()) <= 4 * row.accumulated_stderr + 1e-6).all()
@@ -72,6 +75,25 @@ def test_errors_are_those_of_all_sequences(built, truth):
     )
     np.testing.assert_allclose(exact[1].sum(), (np.exp(log_p) * (log_p - log_q)).sum(), rtol=1e-4)
     np.testing.assert_allclose(exact[2].sum(), (np.exp(log_q) * (log_q - log_p)).sum(), rtol=1e-4)
+
+
+def test_errors_of_sums_and_of_ratios_know_that_steps_go_together():
+    """Rows whose steps err alike: the standard errors of the sums add up themselves, and not their squares. The error
+    of the ratio is that of the jackknife.
+    """
+    rng = np.random.default_rng(0)
+    own = 1 + rng.normal(size=(400, 1)) * (0.2, 0.3, 0.1)
+    data = 0.8 * own + rng.normal(size=(400, 3)) * 0.05
+    found = _along_the_order(own)
+    np.testing.assert_allclose(found.per_step_stderr, own.std(0, ddof=1) / 20, rtol=1e-6)
+    np.testing.assert_allclose(found.accumulated_stderr, np.cumsum(found.per_step_stderr), rtol=1e-6)
+    excess, stderr = _excess(own, data)
+    sums = [each.cumsum(1) for each in (own, data)]
+    without = [(each.sum(0) - each) / 399 for each in sums]  # the mean of all other rows, for each row
+    ratio_NS = 100 * without[0] / without[1]
+    jackknife = np.sqrt(399 / 400 * ((ratio_NS - ratio_NS.mean(0)) ** 2).sum(0))
+    np.testing.assert_allclose(stderr, jackknife, rtol=0.01)
+    np.testing.assert_allclose(excess, 100 * sums[0].mean(0) / sums[1].mean(0) - 100, rtol=1e-6)
 
 
 def test_examples_may_be_given(built, truth):

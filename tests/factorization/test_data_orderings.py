@@ -39,6 +39,7 @@ def test_information_is_that_of_the_frequencies_of_pairs():
         seen = joint > 0
         expected = (joint[seen] * np.log(joint[seen] / (rows * columns)[seen])).sum()
         np.testing.assert_allclose(information[i, j], expected, atol=1e-6)
+    np.testing.assert_array_equal(pairwise_information(data[..., None]), information)  # vectors of one number
 
 
 def test_information_of_reals_is_invariant_to_monotonous_changes():

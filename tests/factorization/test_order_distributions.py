@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.factorization import ORDER_DISTRIBUTIONS, make_factorization, make_orders, orders_need_data, reorder
+from arjax.factorization import (
+    ORDER_DISTRIBUTIONS,
+    PARTITIONS,
+    make_factorization,
+    make_orders,
+    orders_need_data,
+    reorder,
+)
 
 CALLS = ["uniform", "pool(num=3)", "rasters", "any_of(orderings=('raster', 'reversed', 'random(seed=3)'))"]
 
@@ -76,6 +83,15 @@ def test_mistakes_are_told():
         make_orders("uniform", (3, 2), "rows")
     with pytest.raises(UserError, match="is read off the training data"):
         make_orders("any_of(orderings=('variance',))", (3,))
+
+
+def test_orders_that_a_partition_cuts_differently_are_refused(monkeypatch):
+    """One program draws them all: their blocks must have one structure. Partitions may be those of other packages."""
+    monkeypatch.setattr(PARTITIONS, "_entries", dict(PARTITIONS._entries))
+    PARTITIONS.register("first_alone")(lambda order, grid_shape: [1, 3] if order[0] == 0 else [2, 2])
+    with pytest.raises(UserError, match="cuts the orders of 'rasters' into different blocks"):
+        make_orders("rasters", (4,), "first_alone")
+    assert make_orders("any_of(orderings=('raster',))", (4,), "first_alone").first.num_steps == 2
 
 
 def test_which_distributions_read_data():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fault import faults_of
+from fault import Fault, faults_of
 
 _TRUTH = faults_of("evaluation/exposure.py", "evaluation/test_exposure.py::test_errors_are_those_of_all_sequences")
 _DECODING = faults_of("evaluation/decoding.py", "evaluation/test_decoding.py::test_both_errors_are_those_of_the_table")
@@ -53,5 +53,19 @@ EXPOSURE_FAULTS = (
         "a squared norm that holds the variance of its mean",
         "float(_dot(mean, mean)) - variance / num",
         "float(_dot(mean, mean)) + variance",
+    ),
+    Fault(
+        "an error of sums as if their steps were independent",
+        "evaluation/exposure.py",
+        "summed_NS.mean(0), stderr_of(summed_NS))",
+        "summed_NS.mean(0), np.sqrt(np.cumsum(stderr_of(kl_NS) ** 2)))",
+        ("evaluation/test_exposure.py::test_errors_of_sums_and_of_ratios_know_that_steps_go_together",),
+    ),
+    Fault(
+        "an excess that is 1 % too large",
+        "evaluation/exposure.py",
+        "return np.where(none, 0.0, 100 * (ratio_S - 1))",
+        "return np.where(none, 0.0, 101 * (ratio_S - 1))",
+        ("evaluation/test_exposure.py::test_errors_are_those_of_all_sequences",),
     ),
 )

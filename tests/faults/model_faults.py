@@ -151,4 +151,18 @@ MODEL_FAULTS = (
         "draw(np.random.default_rng((0, i)), size)",
         (_PLANE + "test_seeds_and_splits_differ",),
     ),
+    Fault(
+        "a divergence of latents at the mean of the posterior",
+        "models/latent.py",
+        "z = self.weights(params, batch, key).latents[0]",
+        "z = self.encode(params, batch.x, context=dict(batch.context) or None)",
+        ("models/test_latent.py::test_units_that_tell_something_are_active",),
+    ),
+    Fault(
+        "a prior that is trained without dropout",
+        "models/latent.py",
+        "key=keys[1], train=train).log_prob",
+        "key=keys[1], train=False).log_prob",
+        ("models/test_dropout_of_parts.py::test_dropout_of_a_part_is_on_in_training_alone",),
+    ),
 )

@@ -185,4 +185,50 @@ OTHER_FAULTS = (
         "stderr_of(values_N)",
         ("evaluation/test_errors.py::test_the_error_of_a_ratio_is_that_of_many_draws",),
     ),
+    Fault(
+        "a bound of a split that counts examples without a scored site",
+        "evaluation/bounds.py",
+        "nats_N = -log_prob_N[(weight_N > 0) & (sites_N > 0)]",
+        "nats_N = -log_prob_N[weight_N > 0]",
+        (
+            "evaluation/test_bounds.py::test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_the_data",
+        ),
+    ),
+    Fault(
+        "scales of sites that are not scored",
+        "evaluation/bounds.py",
+        "return np.where(counted_BD, log_scale_D, 0.0).sum(-1)",
+        "return np.where(counted_BD | True, log_scale_D, 0.0).sum(-1)",
+        (
+            "evaluation/test_bounds.py::test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_the_data",
+        ),
+    ),
+    Fault(
+        "units that are active by the deviation of their means",
+        "evaluation/bounds.py",
+        ".var(0) > ACTIVE",
+        ".std(0) > ACTIVE",
+        ("models/test_latent.py::test_units_that_tell_something_are_active",),
+    ),
+    Fault(
+        "a limit of levels that is one lower than it says",
+        "data/table_columns.py",
+        "if num <= rule.most_levels and",
+        "if num < rule.most_levels and",
+        ("data/test_mixed_table.py::test_kinds_that_are_stated_and_the_limit_of_levels",),
+    ),
+    Fault(
+        "orders that are cut into different blocks",
+        "factorization/order_distributions.py",
+        "if len(set(cuts)) > 1:",
+        "if len(set(cuts)) > len(cuts):",
+        ("factorization/test_order_distributions.py::test_orders_that_a_partition_cuts_differently_are_refused",),
+    ),
+    Fault(
+        "an ordering that refuses vectors of one number",
+        "factorization/data_orderings.py",
+        "if data.ndim > 2 and data[0, 0].size > 1:",
+        "if data.ndim > 2 and data[0, 0].size >= 1:",
+        ("factorization/test_data_orderings.py::test_information_is_that_of_the_frequencies_of_pairs",),
+    ),
 )

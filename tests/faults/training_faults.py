@@ -86,4 +86,18 @@ TRAINING_FAULTS = (
         "FIND[self.weights](nll_MN)",
         ("sweep/test_population_mixtures.py::test_means_and_mixtures_are_rows_whoever_trained_their_runs",),
     ),
+    Fault(
+        "one key for all micro-batches",
+        "training/gradients.py",
+        "own_step = Step(jax.random.fold_in(step.key, k), step.progress, step.companions)",
+        "own_step = Step(step.key, step.progress, step.companions)",
+        ("training/test_objective_contract.py::test_every_micro_batch_has_a_key_of_its_own",),
+    ),
+    Fault(
+        "a decay of lion inside of the sign",
+        "training/optimizer.py",
+        "return [optax.scale_by_lion(b1, b2), *decay(weight_decay, decay_pattern)]",
+        "return [*decay(weight_decay, decay_pattern), optax.scale_by_lion(b1, b2)]",
+        ("training/test_step_equations.py::test_adam_and_lion_are_their_equations",),
+    ),
 )

@@ -1,8 +1,9 @@
-"""Small latent models of four binary sites, whose networks have one hidden layer."""
+"""Small latent models of four binary sites, whose networks have one hidden layer, and their terms in numpy."""
 
 from __future__ import annotations
 
 import jax
+import numpy as np
 
 from arjax.core.spec import EventSpec
 from arjax.models import Choice, make_any_model
@@ -23,3 +24,18 @@ def latent_model(latents=(2,), values="real", event=EVENT, prior=None, context=N
 
 def with_params(model, scale=0.5):
     return model, jax.tree.map(lambda leaf: scale * leaf, random_like(model.param_shapes))
+
+
+def through(params, inputs):
+    """The features of `independent` with one hidden layer, [B, outputs], in numpy."""
+    site = params["site"]
+    h = np.tanh(inputs @ np.asarray(site["hidden_0"]["kernel"]) + np.asarray(site["hidden_0"]["bias"]))
+    return h @ np.asarray(site["readout"]["kernel"]) + np.asarray(site["readout"]["bias"])
+
+
+def log_normal(z, mean, log_scale):
+    return -0.5 * ((z - mean) / np.exp(log_scale)) ** 2 - log_scale - 0.5 * np.log(2 * np.pi)
+
+
+def log_bernoulli(x, logit):
+    return np.where(x > 0, -np.log1p(np.exp(-logit)), -np.log1p(np.exp(logit)))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from chain_cases import gap_of
 from scipy import stats
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.gaussian_bins import expected_level, log_bin_mass
+from arjax.models.gaussian_chain import GaussianChain
 from arjax.models.make_chains import make_gaussian_chain
-from arjax.models.noise_schedules import reverse_steps
+from arjax.models.noise_schedules import fixed_gammas, reverse_steps
+from arjax.networks.denoisers import Denoiser
 from arjax.testing.examples import random_like
 
 LEVELS = EventSpec((2, 3), kind="levels", num_levels=5)
@@ -150,6 +157,39 @@ def test_random_steps_estimate_the_whole_sum(schedule):
         assert abs(value.mean() - exact.terms[name].mean()) <= 4 * error + 1e-4 * abs(value.mean()), name
 
 
+def test_the_gradient_of_a_learned_schedule_is_that_of_finite_differences():
+    """Of the whole bound under one key: all terms depend on the schedule, the last one by sigma_1."""
+    model, params = build(REAL, schedule="learned", prediction="velocity", num_steps=4)
+    params["noise"] |= {"low": np.float32(-3.0), "range": np.float32(6.0)}
+    batch = Batch(np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32))
+    slopes = jax.jit(jax.grad(lambda noise, params: bound(model, params | {"noise": noise}, batch, KEY).log_prob.sum()))
+    gradient, direction = slopes(params["noise"], params), random_like(params["noise"], seed=3)
+    for name in params["noise"]:
+        values = []
+        for step in (-0.02, 0.02):
+            noise = params["noise"] | {name: params["noise"][name] + np.float32(step) * direction[name]}
+            values.append(np.asarray(bound(model, params | {"noise": noise}, batch, KEY).log_prob, np.float64).sum())
+        slope = (gradient[name] * direction[name]).sum()
+        np.testing.assert_allclose(slope, (values[1] - values[0]) / 0.04, rtol=0.02, atol=0.02, err_msg=name)
+    assert min(abs(float(gradient[name])) for name in ("low", "range")) > 1
+
+
+def test_every_step_of_a_score_has_noise_of_its_own():
+    """Else the mean of K steps would be as noisy as one, and the terms of a bound would err together."""
+    event, x = EventSpec((1,), kind="real"), np.full((4000, 1), 0.7, np.float32)
+    model, params = build(event, num_steps=1, prediction="velocity")
+    zero = jax.tree.map(np.zeros_like, params)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def variance(params, num):
+        return model.estimate(params, Batch(x), key=KEY, num=num, train=False)[0].log_prob.var()
+
+    assert 0.2 < variance(zero, 4) / variance(zero, 1) < 0.3
+    model, _ = build(event, num_steps=2, prediction="velocity")
+    terms = bound(model, zero, Batch(x), KEY).terms
+    assert abs(np.corrcoef(terms["diffusion"], terms["reconstruction"])[0, 1]) < 0.08
+
+
 def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
     """A network that says 0: all conditionals are Gaussian, so p(x_0) is known; two steps, one real site."""
     event = EventSpec((1,), kind="real")
@@ -169,6 +209,53 @@ def test_the_bound_of_a_chain_without_a_network_is_below_its_density():
     still = np.asarray(model.sample(zero, KEY, 20000, eta=0.0))  # all of the noise is the predicted one
     factor = np.sqrt(a[1] * a[2]) + np.sqrt((1 - a[1]) * (1 - a[2]))
     assert abs(still.var() / (a[1] * factor**2) - 1) < 0.05
+
+
+class Says0(Denoiser):
+    """The ideal denoiser of normal values, by their velocity, and of uniform levels, by their distribution."""
+
+    @nn.compact
+    def __call__(self, x_t, t, context=None, *, train=False):
+        return self.param("zero", nn.initializers.zeros, ()) * jnp.ones((*x_t.shape, self.num_features))
+
+
+def ideal(event, schedule, num_steps, prediction):
+    num_features = event.num_levels if prediction == "levels" else 1
+    denoiser = Says0(EventSpec(event.shape, kind="real"), ContextSpec(), num_features, "float32")
+    model = GaussianChain(event, denoiser, num_steps, schedule, prediction)
+    return model, jax.jit(model.init)(KEY)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_bound_of_an_ideal_denoiser_has_the_gap_of_its_schedule(schedule):
+    """Of normal values, where x_0 given x_t is N(alpha x_t, sigma_t^2): the velocity 0. See docs/models.md."""
+    model, params = ideal(EventSpec((1,), kind="real"), schedule, 7, "velocity")
+    x = np.random.default_rng(0).normal(size=(40_000, 1)).astype(np.float32)
+    score = bound(model, params, Batch(x), KEY)
+    gap = stats.norm.logpdf(x[:, 0]) - np.asarray(score.log_prob, np.float64)
+    error = 4 * gap.std() / 40_000**0.5
+    assert error < 0.05
+    np.testing.assert_allclose(gap.mean(), gap_of(fixed_gammas(schedule, 7)), atol=error)
+
+
+@pytest.mark.slow
+def test_a_learned_schedule_lowers_the_gap_of_pixels():
+    """Uniform levels of 256 and the ideal denoiser, a constant distribution over levels; 100 steps."""
+    event = EventSpec((1,), kind="levels", num_levels=256)
+    x, gaps = np.arange(2048).reshape(-1, 1) % 256, {}
+    for schedule in ("linear", "cosine", "learned"):
+        model, params = ideal(event, schedule, 100, "levels")
+        nats = jax.jit(lambda params, key, x, m=model: -m.bound(params, Batch(x), key).log_prob.mean())
+        gaps[schedule] = float(nats(params, KEY, x)) - np.log(256)
+        if schedule == "learned":
+            optimizer = optax.adam(0.05)
+            state, slope = optimizer.init(params), jax.jit(jax.grad(nats))
+            for n in range(150):
+                update, state = optimizer.update(slope(params, jax.random.key(n), x[:256]), state)
+                params = optax.apply_updates(params, update)
+            gaps["trained"] = float(nats(params, KEY, x)) - np.log(256)
+    np.testing.assert_allclose([gaps[name] for name in ("linear", "cosine", "learned")], (0.77, 0.71, 0.55), atol=0.1)
+    assert gaps["trained"] < 0.25
 
 
 @pytest.mark.parametrize("visited", [(1, 2, 3, 4, 5, 6, 7), (1, 3, 7)])

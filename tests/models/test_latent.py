@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from compiled import of_model
-from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, with_params
+from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, log_bernoulli, log_normal, through, with_params
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -22,21 +22,6 @@ from arjax.samplers import make_sampler
 from arjax.testing.examples import all_values
 from arjax.testing.statistics import chi_square
 from arjax.training.setup import Trained
-
-
-def through(params, inputs):
-    """The features of `independent` with one hidden layer, [B, outputs], in numpy."""
-    site = params["site"]
-    h = np.tanh(inputs @ np.asarray(site["hidden_0"]["kernel"]) + np.asarray(site["hidden_0"]["bias"]))
-    return h @ np.asarray(site["readout"]["kernel"]) + np.asarray(site["readout"]["bias"])
-
-
-def log_normal(z, mean, log_scale):
-    return -0.5 * ((z - mean) / np.exp(log_scale)) ** 2 - log_scale - 0.5 * np.log(2 * np.pi)
-
-
-def log_bernoulli(x, logit):
-    return np.where(x > 0, -np.log1p(np.exp(-logit)), -np.log1p(np.exp(logit)))
 
 
 def test_the_weights_are_their_equations():
@@ -175,13 +160,21 @@ def test_draws_from_given_latents_and_the_encoder():
 
 
 def test_units_that_tell_something_are_active():
-    """A posterior that reads x with its first unit alone: the second one is the prior, with a divergence of 0."""
+    """The mean of the second unit varies with x by less than the threshold, .01 of a variance and not of a deviation.
+    Divergences are E log q - log p: those of the formula for two Gaussians (Kingma & Welling, appendix B).
+    """
     model, params = with_params(latent_model(), 1.0)
     readout = params["posterior"]["site"]["readout"]
-    readout["kernel"] = np.asarray(readout["kernel"]) * np.float32([1, 1, 0, 0])  # mean and log-scale of each unit
+    readout["kernel"] = np.asarray(readout["kernel"]) * np.float32([1, 1, 0.03, 0.3])  # mean, log-scale of each unit
     readout["bias"] = np.zeros(4, np.float32)
-    kl = np.asarray(of_model(model, "kl_by_unit", params, Batch(np.repeat(X, 100, 0)), KEY)).mean(0)
-    assert kl[0] > 0.05 and abs(kl[1]) < 1e-5
+    mean, log_scale = through(params["posterior"], X.reshape(16, 4).astype(np.float32)).reshape(16, 2, 2).T
+    variances = mean.var(1)
+    assert variances[0] > 0.1 and 0.01**2 < variances[1] < 0.005
+    units = np.asarray(of_model(model, "kl_by_unit", params, Batch(np.repeat(X, 100, 0)), KEY), np.float64)
+    kl, exact = units.mean(0), (0.5 * (mean**2 + np.exp(2 * log_scale) - 1) - log_scale).mean(1)
+    at_the_mean = (0.5 * mean**2 - log_scale).mean(1)
+    error = 5 * units.std(0) / 1600**0.5
+    assert (np.abs(kl - exact) < error).all() and (np.abs(at_the_mean - exact) > error).any()
     dataset = from_arrays(EVENT, train=X, test=X)
     found = importance_scores(model, params, dataset, "test", samples=20, batch_size=16, seed=0)
     assert found["active_units"] == 1

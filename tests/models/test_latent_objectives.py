@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, with_params
+from latent_cases import EVENT, HIDDEN, KEY, X, latent_model, log_bernoulli, log_normal, through, with_params
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
@@ -56,6 +56,47 @@ def test_the_gradient_through_discrete_latents_is_that_of_the_enumerated_bound(c
     ):
         assert (np.abs(mean - leaf) < 5 * error + 1e-6).all()
     assert max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(wanted["posterior"])) > 0.01
+
+
+@pytest.mark.parametrize("call", ["elbo(samples=3, beta=0.3)", "iwae(samples=4)"])
+def test_the_gradient_through_real_latents_is_that_of_finite_differences(call):
+    """z = mean + scale * noise with the noise held (Kingma & Welling, 2014, section 2.4; Burda et al., 2016, equations
+    12 to 14), in numpy and float64.
+    """
+    model, params = with_params(latent_model(), 1.0)
+    objective, x = make_objective(call), X.reshape(16, 4).astype(np.float64)
+    k = objective.samples
+
+    @jax.jit
+    def found(params):
+        loss = lambda p: objective.loss(model, p, objective.init(model, KEY), Batch(X), Step(KEY)).value  # noqa: E731
+        return *jax.value_and_grad(loss)(params), model.weights(params, Batch(X), KEY, k).latents
+
+    def posterior(params):
+        of_q = through(params["posterior"], x).reshape(16, 2, 2)
+        return of_q[..., 0], of_q[..., 1]
+
+    value, gradient, z = found(params)
+    params, gradient = (jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree) for tree in (params, gradient))
+    mean, log_scale = posterior(params)
+    noise = (np.asarray(z, np.float64) - mean) / np.exp(log_scale)
+
+    def loss(params):
+        mean, log_scale = posterior(params)
+        z = mean + np.exp(log_scale) * noise
+        log_q = log_normal(z, mean, log_scale).sum(-1)
+        log_prior, log_x = log_normal(z, 0, 0).sum(-1), log_bernoulli(x, through(params["likelihood"], z)).sum(-1)
+        if call.startswith("iwae"):
+            return -(np.logaddexp.reduce(log_x + log_prior - log_q, 0) - np.log(k)).mean() / 4
+        return -(log_x + 0.3 * (log_prior - log_q)).mean() / 4
+
+    np.testing.assert_allclose(value, loss(params), rtol=1e-5)
+    leaves, structure = jax.tree.flatten(params)
+    for n, slope in enumerate(jax.tree.leaves(gradient)):
+        direction = np.random.default_rng(n).normal(size=slope.shape)
+        moved = [[*leaves[:n], leaves[n] + step * direction, *leaves[n + 1 :]] for step in (-1e-5, 1e-5)]
+        low, high = (loss(jax.tree.unflatten(structure, each)) for each in moved)
+        np.testing.assert_allclose((slope * direction).sum(), (high - low) / 2e-5, rtol=1e-3, atol=1e-5)
 
 
 def test_objectives_report_the_bound_beside_the_loss():

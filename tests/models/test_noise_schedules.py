@@ -5,9 +5,11 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from chain_cases import gap_of
 
 from arjax.core.errors import UserError
 from arjax.models.noise_schedules import (
+    LEARNED_ENDS,
     fixed_gammas,
     init_learned,
     kept,
@@ -35,6 +37,21 @@ def test_cosine_is_that_of_nichol_and_dhariwal():
         a = kept_of(fixed_gammas("cosine", num_steps))
         np.testing.assert_allclose(a[:-1], f[1:-1] / f[0], rtol=1e-9)
         np.testing.assert_allclose(a[-1], a[-2] * 0.001, rtol=1e-9)
+
+
+def test_the_page_has_the_gaps_of_the_schedules(repository):
+    """docs/models.md: nats of each normal value, and their limit, half of Euler's constant, of the first two schedules.
+
+    Near the data their noise sigma_t^2 grows like t: ratios of 2, 3/2, 4/3, ... of which sum (1/t - log(1 + 1/t)) / 2
+    is lost, however many steps there are.
+    """
+    page = (repository / "docs" / "models.md").read_text()
+    for num_steps in (10, 100, 1000, 10_000):
+        gammas = [fixed_gammas("linear", num_steps), fixed_gammas("cosine", num_steps)]
+        cells = [f"{gap_of(each):.3f}" for each in (*gammas, np.linspace(*LEARNED_ENDS, num_steps))]
+        assert f"| {num_steps:,} | {' | '.join(cells)} |" in page, cells
+    ends = [gap_of(fixed_gammas(name, 1_000_000)) for name in ("linear", "cosine")]
+    np.testing.assert_allclose(ends, np.euler_gamma / 2, rtol=0.01)
 
 
 def test_learned_rises_between_its_end_points():

@@ -139,6 +139,29 @@ def test_steps_equal_the_whole(name, block_size):
     np.testing.assert_allclose(stepwise(variables, x), whole, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(("name", "block_size"), BLOCK_SIZES)
+def test_windows_equal_the_whole(name, block_size):
+    """Five steps in one call, of which some are kept, over all phases of a block and over the end."""
+    module, variables = layer(name)
+    num_steps = 24 if name == "tiles" else 17
+    x = np.random.default_rng(1).normal(size=(2, num_steps * block_size, WIDTH)).astype(np.float32)
+
+    @jax.jit
+    def window(variables, cache, x, t, n):
+        index = jnp.minimum(t * block_size + jnp.arange(5 * block_size), x.shape[1] - 1)
+        after, out = module.apply(variables, cache, x[:, index], t, block_size, method="extend")
+        return module.apply(variables, after, n, method="keep"), out
+
+    whole = np.asarray(jax.jit(module.apply, static_argnums=2)(variables, x, block_size))
+    cache, t = module.apply(variables, 2, num_steps, block_size, method="init_cache"), 0
+    for n in (3, 5, 0, 1, 4, 2, 5, 4):
+        cache, out = window(variables, cache, x, jnp.int32(t), jnp.int32(n))
+        end = min(t + 5, num_steps) * block_size
+        expected = whole[:, t * block_size : end]
+        np.testing.assert_allclose(out[:, : expected.shape[1]], expected, rtol=1e-3, atol=1e-3)
+        t = min(t + n, num_steps)
+
+
 def test_gradients_are_finite_where_a_head_sees_nothing():
     module, variables = layer("fixed")
     x = np.random.default_rng(2).normal(size=(1, 9, WIDTH)).astype(np.float32)

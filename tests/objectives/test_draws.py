@@ -174,6 +174,63 @@ def test_the_gradient_through_relaxed_and_real_draws_is_that_of_finite_differenc
     np.testing.assert_allclose((losses[1] - losses[0]) / 6e-3, slope, rtol=0.02, atol=2e-4)
 
 
+def relaxed_draw(estimator, features_BF, keys_B, t, fixed):
+    """z_t of all examples by its definition, [B, ...]; `fixed` has the probabilities that a gradient does not see."""
+    noise = lambda key, draw, *shape: draw(jax.random.fold_in(key, t), (1, *shape))[0]  # noqa: E731
+    if estimator == "pathwise":  # mean + deviation times noise
+        e_B = jax.vmap(lambda key: noise(key, jax.random.normal))(keys_B)
+        return features_BF[:, 0] + jnp.exp(features_BF[:, 1]) * e_B
+    log_p = features_BF - jax.scipy.special.logsumexp(features_BF, -1, keepdims=True)
+    noisy = log_p + jax.vmap(lambda key: noise(key, jax.random.gumbel, features_BF.shape[1]))(keys_B)
+    if estimator == "gumbel_softmax":
+        weight = jnp.exp(noisy / 0.3)
+        return weight / weight.sum(-1, keepdims=True)
+    one_hot = (noisy == noisy.max(-1, keepdims=True)).astype(jnp.float32)
+    return one_hot + jnp.exp(log_p) - fixed
+
+
+@pytest.mark.parametrize("estimator", ["straight_through", "gumbel_softmax", "pathwise"])
+def test_gradients_through_draws_are_those_of_the_recursion_written_out(estimator):
+    """One parallel pass of the network for each step, over the draws before it: values, masked ones, and gradients.
+
+    Jang, Gu & Poole (2017), equation 2, with a temperature of 0.3; Bengio, Leonard & Courville (2013), section 4.
+    """
+    event = EventSpec((4,), (), "real") if estimator == "pathwise" else EventSpec((4,), (), "tokens", 3)
+    model, params = model_and_params("made", event, conditional="gaussian" if estimator == "pathwise" else "")
+    objective = make_objective(f"as_is(estimator={estimator!r}, samples=1, temperature=0.3)")
+    mask = np.float32([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 0]])
+    batch, key = Batch(jnp.asarray(random_x(event, 3)), mask=mask), jax.random.key(1)
+    keys_B, order = jax.random.split(key, 3), np.asarray(model.factorization.order)
+    network, own = (model.network, params) if estimator == "pathwise" else relax(model, params)
+    data = batch.x if estimator == "pathwise" else jax.nn.one_hot(batch.x, 3)
+
+    def by_hand(own, fixed):
+        canvas, nats, probabilities = data, 0.0, []
+        for t, site in enumerate(order):
+            features = network.apply({"params": own}, canvas, model.factorization, None)[:, site]
+            nats -= (mask[:, site] * model.conditional.log_prob(features, batch.x[:, site])).sum()
+            probabilities.append(jax.nn.softmax(features))
+            drawn = relaxed_draw(estimator, features, keys_B, t, fixed[t])
+            counts = mask[:, site].reshape(3, *[1] * (drawn.ndim - 1))
+            canvas = canvas.at[:, site].set(jnp.where(counts > 0, drawn, canvas[:, site]))
+        return nats / mask.sum(), probabilities
+
+    @jax.jit
+    def written_out(own):
+        # probabilities of earlier steps change the features of later ones: each is fixed in turn
+        fixed = [jnp.zeros(())] * 4
+        for t in range(4 if estimator == "straight_through" else 0):
+            fixed[t] = by_hand(own, fixed)[1][t]
+        return jax.value_and_grad(lambda own: by_hand(own, fixed)[0])(own)
+
+    value, gradient, _ = loss_and_gradient(objective, model, params, batch, key)
+    expected, of_expected = written_out(own)
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    found = gradient if estimator == "pathwise" else relax(model, gradient)[1]
+    close(found, of_expected, 1e-3)
+    assert max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(found)) > 1e-2
+
+
 def test_straight_through_has_the_gradient_of_the_probability():
     """Two sites: the loss is l_1 + l_2(z), and d z counts as d p(z = 1)."""
     event = EventSpec((2,))

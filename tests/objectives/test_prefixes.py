@@ -13,7 +13,8 @@ from prefix_cases import NETWORKS, TOKENS, close, loss_and_gradient, model_and_p
 from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.objectives import Step, make_objective
+from arjax.objectives import Own, Step, make_objective
+from arjax.objectives.prefixes import weighted_mean
 from arjax.objectives.scheduled_sampling import SCHEDULES
 from arjax.testing.examples import random_x
 
@@ -34,7 +35,7 @@ NOTHING_OF = [
 def test_with_nothing_replaced_the_gradient_is_that_of_teacher_forcing(call, network):
     model, params = model_and_params(network)
     mask = np.float32(random_x(EventSpec((6,)), 5))
-    batch = Batch(random_x(TOKENS, 5), mask=mask, weight=np.float32([1, 1, 0, 1, 1]))
+    batch = Batch(random_x(TOKENS, 5), mask=mask, weight=np.float32([1, 0.5, 0, 2, 1]))
     value, gradient, metrics = loss_and_gradient(make_objective(call), model, params, batch, jax.random.key(0))
     right, of_right, of_teacher = loss_and_gradient(
         make_objective("teacher_forcing"), model, params, batch, jax.random.key(0)
@@ -93,6 +94,53 @@ def test_schedules_rise_from_0_to_1(name):
     start = 1 if name == "constant" else 0
     np.testing.assert_allclose(values[[0, -1]], [start, 1], atol=1e-6)
     assert (np.diff(values) >= 0).all()
+
+
+def test_means_are_weighted():
+    """sum w v / sum w n, with any weights; a row of weight 0 may hold anything."""
+    model, _ = model_and_params("made")
+    mask, weight = np.float32(np.arange(6) < np.array([[6], [3], [0], [1]])), np.float32([0.5, 2, 1, 0])
+    batch, value = Batch(random_x(TOKENS, 4), mask=mask), np.float32([3, -1, 2, np.nan])
+    mean = weighted_mean(model, batch.replace(weight=weight), value)
+    np.testing.assert_allclose((mean.total, mean.count), (0.5 * 3 - 2 + 2, 0.5 * 6 + 2 * 3))
+    mean = weighted_mean(model, batch.replace(weight=weight), value, np.array([True, False, True, True]))
+    np.testing.assert_allclose((mean.total, mean.count), (0.5 * 3 - 2 + 2, 0.5 + 1))
+    mean = weighted_mean(model, batch, value[:3].repeat([1, 1, 2]), np.array([2, 0, 1, 1]))
+    np.testing.assert_allclose((mean.total, mean.count), (3 - 1 + 2 + 2, 4))
+
+
+@pytest.mark.parametrize("call", ["scheduled_sampling(final=1, passes=0)", "scheduled_sampling(final=1)", "rollout"])
+def test_no_gradient_flows_through_draws_of_real_values(call):
+    """Which are functions of features and noise: the gradient is that of the second pass alone."""
+    event = EventSpec((4,), (), "real")
+    model, params = model_and_params("made", event, "raster", "gaussian")
+    objective = make_objective("rollout(prefix=1, length=3)" if call == "rollout" else call)
+    batch, step = Batch(jnp.asarray(random_x(event, 5))), Step(jax.random.key(3), jnp.float32(1.0))
+
+    @jax.jit
+    def both(params):
+        if call == "rollout":
+            inputs = objective._draw(model, params, batch, step)[1]
+        else:
+            inputs = objective.inputs(model, params, batch, jax.random.split(step.key)[0], 1.0)
+        of_second = jax.value_and_grad(
+            lambda p: -model.log_prob_per_site(p, batch.x, inputs=jax.lax.stop_gradient(inputs)).sum() / 20
+        )
+        return of_second(params), jax.value_and_grad(lambda p: objective.loss(model, p, Own(), batch, step).value)(
+            params
+        )
+
+    expected, found = both(params)
+    close(found, expected)
+
+
+def test_windows_of_a_rollout_begin_at_all_steps_from_which_they_fit():
+    model, params = model_and_params("made")
+    batch, objective = Batch(jnp.asarray(random_x(TOKENS, 1))), make_objective("rollout(length=4)")
+    window = jax.jit(jax.vmap(lambda key: objective._draw(model, params, batch, Step(key))[0][0]))
+    found = np.asarray(window(jax.random.split(jax.random.key(0), 60)))[:, np.asarray(model.factorization.order)]
+    expected = [[first <= t < first + 4 for t in range(6)] for first in range(3)]
+    np.testing.assert_array_equal(np.unique(found, axis=0)[::-1], expected)
 
 
 def test_the_window_of_a_rollout_grows():

@@ -116,6 +116,11 @@ def test_blocks_are_drawn_several_at_a_time():
     x, _ = draw(model, params, "parallel(steps=3,choose='order')")
     np.testing.assert_array_equal(x, draw(model, params, "naive")[0])
     assert draw(model, params, "parallel(steps=2,choose='order')")[1] == {"network_calls": 3, "steps": 3}
+    observed = np.isin(np.arange(6), np.asarray(model.factorization.order)[:2]).reshape(3, 2)
+    given = {"given": cases.random_x(TOKENS, 12), "observed": observed}  # one block whole, and one of the next three
+    x, _ = draw(model, params, "parallel(steps=3,choose='order')", **given)
+    np.testing.assert_array_equal(x, draw(model, params, "naive", **given)[0])
+    np.testing.assert_array_equal(x[:, observed], given["given"][:, observed])
 
 
 REFUSED = [

@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiled import of_model
+from scipy.special import log_softmax
 
 from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch
@@ -15,8 +17,9 @@ from arjax.core.spec import EventSpec
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.models import make_model
 from arjax.samplers import Resources, Speculative, make_sampler
+from arjax.samplers.base import Steps
 from arjax.samplers.drafts import Counts, OtherModel
-from arjax.samplers.drafts.base import log_table
+from arjax.samplers.drafts.base import Place, log_table, ready_target
 from arjax.samplers.drafts.counts import table_of
 from arjax.testing.models import params_of
 from arjax.testing.statistics import LEAST_P, chi_square
@@ -107,6 +110,40 @@ def test_proposals_have_the_probabilities_that_they_are_drawn_with():
         x, log_p = drawn(temperature)
         p = np.exp(np.asarray(log_p, np.float64))
         assert chi_square(np.bincount(x, minlength=6), p / p.sum()) > LEAST_P
+
+
+def proposal_of(model, params, draft, temperature, k):
+    """The first k values that a draft proposes, and log q of every value of each, [k, V]."""
+
+    @jax.jit
+    def of(params, temperature):
+        target = ready_target(model, params, Steps(model, params, KEYS[:1], None, temperature), draft)
+        place = Place(jnp.zeros((1, *model.event.shape), jnp.int32), None, None, jnp.int32(0))
+        state = draft.begin(target, place.canvas, None, 0)
+        return draft.propose(target, state, place, k, target.steps.keys_SB[:, 0], True)[1]
+
+    found = of(params, temperature)
+    return np.asarray(found.values).ravel(), np.asarray(found.log_q).reshape(k, -1)
+
+
+@pytest.mark.parametrize("draft", ["other", "counts"])
+def test_log_q_of_proposals_is_that_of_the_draft_at_the_temperature(draft):
+    """With a wrong q rejection draws from another distribution. Tables sharpen as p^(1/T), with the history so far."""
+    event, temperature = EventSpec((4,), kind="tokens", num_levels=3), 0.4
+    model = make_model(event, "made", hidden_sizes=(4,))
+    params = params_of(model)
+    if draft == "other":
+        other = make_model(event, "gru", hidden_size=4)
+        source = OtherModel(model=other, params=params_of(other))
+        values, log_q = proposal_of(model, params, source, temperature, 4)
+        table = of_model(other, "features", source.params, values[None])[0]
+    else:
+        source = Counts(order=2).prepare(model, None, resources(np.arange(160).reshape(-1, 4) ** 2 % 3))
+        values, log_q = proposal_of(model, params, source, temperature, 4)
+        before = np.concatenate([[3, 3], values])  # 3 stands for no value
+        table = source.log_p_RV[source.row_H[before[:4] * 4 + before[1:5]]]
+        assert np.abs(table[0] - source.log_p_RV[source.row_H[0]]).max() > 0.1  # no value is not the value 0
+    np.testing.assert_allclose(log_q, log_softmax(np.asarray(table) / temperature, -1), rtol=1e-4, atol=1e-5)
 
 
 def test_counts_propose_for_draws_that_are_longer_than_examples():

@@ -176,23 +176,29 @@ def test_the_best_is_that_of_the_model_given_what_is_observed():
 
 
 @pytest.mark.parametrize(
-    ("ordering", "penalty"), [("raster", 2.0), pytest.param("reversed", 0.0, marks=pytest.mark.slow)]
+    ("ordering", "penalty"), [("raster", 3.0), pytest.param("reversed", 0.0, marks=pytest.mark.slow)]
 )
 def test_with_an_end_token_sequences_end_and_are_scored_up_to_it(ordering, penalty):
     """Against all strings of five tokens by the definition; in the reversed order none has ended before the last."""
     event, end = EventSpec((5,), (), "tokens", 3), 2
     model = cases.small_model("made", event, ordering, "sites")
-    params, values = cases.params_of(model), cases.all_values(event)
+    values, whole = cases.all_values(event), 0
     is_end = values == end
     length = np.where(is_end.any(1), is_end.argmax(1) + 1, 5)
     mask = (np.arange(5) < length[:, None]) | (ordering == "reversed")
-    log_prob = np.asarray(of_model(model, "log_prob", params, values, mask=mask))
-    found = model.draw(params, KEYS, sampler=f"beam(width=81, length_penalty={penalty})", end=end)
-    best = (log_prob / ((5 + mask.sum(1)) / 6) ** penalty).argmax()
-    expected = np.where(np.arange(5) < length[best], values[best], end)
-    np.testing.assert_array_equal(found.x, np.tile(expected, (4, 1)))
-    np.testing.assert_allclose(found.stats["log_prob"], log_prob[best], rtol=1e-5)
-    assert found.stats["steps"].tolist() == [length[best] if ordering == "raster" else 5] * 4
+    for seed in (2, 3, 4):
+        params = cases.random_like(model.param_shapes, seed=seed)
+        log_prob = np.asarray(of_model(model, "log_prob", params, values, mask=mask))
+        found = model.draw(params, KEYS, sampler=f"beam(width=81, length_penalty={penalty})", end=end)
+        score = log_prob / ((5 + mask.sum(1)) / 6) ** penalty
+        best = score.argmax()
+        expected = np.where(np.arange(5) < length[best], values[best], end)
+        np.testing.assert_array_equal(found.x, np.tile(expected, (4, 1)))
+        np.testing.assert_allclose(found.stats["log_prob"], log_prob[best], rtol=1e-5)
+        assert found.stats["steps"].tolist() == [length[best] if ordering == "raster" else 5] * 4
+        # one that never ends, and that wins by its length alone
+        whole += not is_end[best].any() and log_prob[best] < score[is_end.any(1)].max()
+    assert whole or not penalty
 
 
 @pytest.mark.parametrize("call", ["beam", "best(of=3)", pytest.param("greedy", marks=pytest.mark.slow)])

@@ -29,7 +29,7 @@ def test_a_run_takes_the_fields_of_the_best_pilot_that_it_lacks(folder, capsys):
     (folder / "stand_in.py").write_text(STAND_IN + SCORES)
     write_sweep(folder, LATER, *PILOTS)
     assert sweep("--dry_run") == 0
-    assert "and the fields of the best of a, b, c on validation" in capsys.readouterr().out
+    assert "later takes, too, the fields of the best of a, b, c on validation" in capsys.readouterr().out
     assert sweep("--only=later") == 0  # its pilots go with it
     found = {row["command"].partition("runs/")[2].partition(" ")[0]: row for row in rows()}
     assert len(found) == 4 and found["later"]["value"] == "6" and found["later"]["seed"] == "5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from arjax.config.files import save_config
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.objectives import OBJECTIVES, Loss, Mean, Objective, Own, Step, likelihood_loss, make_objective
-from arjax.training.gradients import loss_and_gradients
+from arjax.training.gradients import cut, loss_and_gradients
 from arjax.training.loop import train
 
 WARMUP = 0.5
@@ -155,6 +156,27 @@ def test_accumulated_gradients_are_those_of_the_larger_batch(uneven, objective, 
         results.append((loss.value, loss.metrics.nll, loss.metrics.dims, gradients))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), *results)
     assert results[0][2] == (np.asarray(batch.mask).sum((1, 2)) * batch.weight).sum()
+
+
+def test_every_micro_batch_has_a_key_of_its_own():
+    """fold_in(key, k): dropout and noise of two micro-batches are not alike."""
+
+    class Noise:
+        def loss(self, model, params, own, batch, step):
+            noise = jax.random.normal(step.key, (len(batch),))
+            return Loss(
+                (Mean((params * noise * batch.x).sum(), jnp.float32(len(batch))),), {"noise": noise.sum()}, own.state
+            )
+
+    x, keys = np.arange(6, dtype=np.float32), [jax.random.fold_in(STEP.key, k) for k in range(3)]
+    noise = np.concatenate([jax.random.normal(key, (2,)) for key in keys])
+    recipe = types.SimpleNamespace(objective=Noise(), model=None, accumulate=3)
+    loss, gradients = loss_and_gradients(recipe, jnp.float32(2.0), Own(), Batch(x), STEP)
+    rows = cut(Batch(x), 3).x.ravel()  # which rows make a micro-batch is another matter
+    np.testing.assert_allclose(
+        (loss.value, gradients[0]), ((2 * noise * rows).mean(), (noise * rows).mean()), rtol=1e-5
+    )
+    np.testing.assert_allclose(loss.metrics["noise"], noise.sum(), rtol=1e-5)
 
 
 def test_a_batch_that_cannot_be_cut_is_refused(uneven):

@@ -131,6 +131,12 @@ def test_average_warms_up_then_decays():
     ema, new = {"w": jnp.zeros(())}, {"w": jnp.ones(())}
     np.testing.assert_allclose(average(ema, new, jnp.int32(0), 0.99)["w"], 0.9, rtol=1e-6)
     np.testing.assert_allclose(average(ema, new, jnp.int32(10**6), 0.99)["w"], 0.01, rtol=1e-4)
+    values, expected, found = np.random.default_rng(0).normal(size=(60, 3)), np.ones(3), {"w": jnp.ones(3)}
+    for t, value in enumerate(values):  # of tf.train.ExponentialMovingAverage with `num_updates`
+        decay = min(0.7, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * value
+        found = average(found, {"w": jnp.asarray(value, jnp.float32)}, jnp.int32(t), 0.7)
+        np.testing.assert_allclose(found["w"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_another_package_adds_an_optimizer_and_a_schedule(monkeypatch):

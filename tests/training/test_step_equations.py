@@ -58,6 +58,26 @@ def test_gradients_are_clipped_and_not_the_updates():
     np.testing.assert_allclose(second, [-0.9, -1.2], rtol=1e-5)
 
 
+def test_adam_and_lion_are_their_equations():
+    """Kingma & Ba (2015), algorithm 1, and Chen et al. ("Symbolic Discovery of Optimization Algorithms", 2023), program
+    1, with decay that is decoupled: times the rate, and outside of the root and the sign.
+    """
+    gradients = np.random.default_rng(0).normal(size=(5, 2)) * (1, 0.1)
+    (p, decay), (b1, b2) = (np.asarray(PARAMS["kernel"], np.float64), 0.5), (0.8, 0.95)
+    for name, weight_decay in (("adam", 0.0), ("adamw", decay), ("lion", decay)):
+        more = {} if name == "adam" else {"weight_decay": weight_decay}
+        optimizer = make_optimizer(name, 0.1, 10, b1=b1, b2=b2, **more)
+        m, v = np.zeros(2), np.zeros(2)
+        for t, (g, found) in enumerate(zip(gradients, updates_of(optimizer, np.float32(gradients)), strict=True), 1):
+            if name == "lion":
+                update = np.sign(b1 * m + (1 - b1) * g)
+                m = b2 * m + (1 - b2) * g
+            else:
+                m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+                update = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+            np.testing.assert_allclose(found, -0.1 * (update + weight_decay * p), rtol=1e-4, err_msg=name)
+
+
 def test_decay_of_gradient_descent_is_a_penalty():
     """The gradient of w |p|^2 / 2 goes through the momentum like every other."""
     optimizer = make_optimizer("sgd", 0.1, 10, weight_decay=0.5, b1=0.9)

@@ -1,0 +1,37 @@
+"""docs/options.md has all options with their defaults: results of runs that leave an option out depend on them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+
+from arjax.cli.listing import REGISTRIES, options_text
+
+HEAD = """# Options
+
+Every component with its options and their defaults, as `arjax --mode=list` prints them. An option without a default
+must be given. A default that changes changes the results of all runs that leave the option out.
+"""
+
+
+def page() -> str:
+    """The page as it should be; of the components of arjax alone."""
+    parts = [HEAD]
+    for kind, registry in REGISTRIES.items():
+        rows = [
+            f"| `{name}` | {f'`{text}`' if text else ''} |"
+            for name in registry
+            if (inspect.getmodule(registry[name]) or inspect).__name__.startswith("arjax.")
+            for text in [options_text(registry.options(name)).replace("|", "\\|")]
+        ]
+        title = kind.replace("_", " ").capitalize()
+        parts.append("\n".join([f"## {title}\n", "| name | options |", "|--|--|", *rows, ""]))
+    return "\n".join(parts)
+
+
+def test_the_page_has_all_options_and_their_defaults(repository):
+    """ARJAX_WRITE_OPTIONS=1 writes it anew; tell users of defaults that have changed in CHANGELOG.md."""
+    path, expected = repository / "docs" / "options.md", page()
+    if os.environ.get("ARJAX_WRITE_OPTIONS"):
+        path.write_text(expected)
+    assert path.read_text() == expected

@@ -1,0 +1,99 @@
+"""Dropout of each part of a model is on in its training, and in nothing else: by the traced programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from arjax.conditionals.categorical import Categorical
+from arjax.core.batch import Batch
+from arjax.core.spec import EventSpec
+from arjax.models import Choice, make_any_model, make_model
+from arjax.models.make_block_diffusion import make_block_diffusion
+from arjax.models.make_chains import make_discrete_chain, make_gaussian_chain
+from arjax.models.make_flow import make_flow
+
+PAIRS = EventSpec((2,), (2,), "tokens", 3)
+REAL = EventSpec((2,), kind="real")
+SMALL = {"width": 4, "num_layers": 1, "num_heads": 1}
+HIDDEN = Choice(network="independent", network_options={"hidden_sizes": (3,)})
+
+
+def made(rate):
+    return Choice(network="made", network_options={"hidden_sizes": (4,), "dropout": rate})
+
+
+def nested(rate):
+    return f"nested(hidden_sizes=(4,), features=3, dropout={rate})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Noisy(Categorical):
+    """A family with a parameter of its own and dropout of its features, which is no joint one."""
+
+    rate: float = 0.0
+    own: Any = None
+    drops: Any = None
+
+    def init(self, key):
+        return jnp.ones(self.num_params)
+
+    def bind(self, params, train=False, key=None):
+        return dataclasses.replace(self, own=params, drops=key if train and self.rate else None)
+
+    def log_prob(self, features, value):
+        kept = 1.0 if self.drops is None else jax.random.bernoulli(self.drops, 1 - self.rate, features.shape)
+        return super().log_prob(self.own * kept * features, value)
+
+
+def noisy(model, rate):
+    return dataclasses.replace(model, conditional=Noisy(3, (2,), rate))
+
+
+def latent(**parts):
+    return make_any_model(EventSpec((3,)), Choice("latent", {"latents": (2,)}, parts=PARTS | parts))
+
+
+PARTS = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+#: Functions from a rate to a model with that dropout in one part.
+MODELS = {
+    "network": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), dropout=rate),
+    "conditional": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), conditional=nested(rate)),
+    "denoiser of a gaussian chain": lambda rate: make_gaussian_chain(
+        REAL, "transformer", num_steps=3, dropout=rate, **SMALL
+    ),
+    "denoiser of a discrete chain": lambda rate: make_discrete_chain(PAIRS, num_steps=2, dropout=rate, **SMALL),
+    "conditional of a discrete chain": lambda rate: noisy(make_discrete_chain(PAIRS, num_steps=2, **SMALL), rate),
+    "denoiser of block diffusion": lambda rate: make_block_diffusion(PAIRS, dropout=rate, **SMALL),
+    "conditional of block diffusion": lambda rate: noisy(make_block_diffusion(PAIRS, **SMALL), rate),
+    "prior": lambda rate: latent(prior=made(rate)),
+    "likelihood": lambda rate: latent(likelihood=made(rate)),
+    "block of a flow": lambda rate: make_flow(REAL, "made", num_blocks=1, hidden_sizes=(4,), dropout=rate),
+    "base of a flow": lambda rate: make_any_model(
+        REAL, Choice("flow", {"num_blocks": 1}, "made", {"hidden_sizes": (4,)}, parts={"base": made(rate)})
+    ),
+    "member of a mixture": lambda rate: make_any_model(
+        REAL, Choice("mixture", parts={"a": made(0.0), "b": made(rate)})
+    ),
+}
+
+
+def program(model, train):
+    """The operations of a score."""
+    batch, key = model.dummy_batch(2), jax.eval_shape(jax.random.key, 0)
+
+    def score(params, batch: Batch, key):
+        return model.score(params, batch, key=key, train=train).log_prob
+
+    return str(jax.make_jaxpr(score)(model.param_shapes, batch, key))
+
+
+@pytest.mark.parametrize("part", MODELS)
+def test_dropout_of_a_part_is_on_in_training_alone(part):
+    with_dropout, without = (MODELS[part](rate) for rate in (0.5, 0.0))
+    assert program(with_dropout, train=True) != program(without, train=True)
+    assert program(with_dropout, train=False) == program(without, train=False)
