@@ -20,8 +20,7 @@ from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.optimizer import make_optimizer
-from arjax.training.recipe import Recipe
-from arjax.training.state import init_state
+from arjax.training.state import Recipe, init_state
 from arjax.training.step import train_chunk, train_step, zero_tally
 
 IMAGE = EventSpec((28, 28))

@@ -26,7 +26,7 @@ import numpy as np
 
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.evaluation.errors import stderr_of
+from arjax.evaluation.summaries import stderr_of
 from arjax.reporting.tables import markdown_table
 from arjax.sweep.results import (
     best_by_validation,

@@ -33,9 +33,10 @@ from arjax.parallel.sharding import check_batch_size, make_mesh
 from arjax.reporting.writers import read_metrics
 from arjax.training.loop import train as train_setup
 from arjax.training.optimizer import make_optimizer
-from arjax.training.recipe import Recipe
+from arjax.training.results import entries_of_run
 from arjax.training.schedules import make_schedule
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, restore_params
+from arjax.training.state import Recipe
 
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 
@@ -155,8 +156,8 @@ def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoin
         accumulate=1,
     )
     recipe.objective.check(model)
-    if options["num_orders"] > 1 and model.orders is None:
-        raise UserError(f"num_orders={options['num_orders']} is for models of several orders, and this one has one")
+    evaluate = EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"])
+    evaluate.check(model, dataset)
     mesh = make_mesh()
     check_batch_size(options["batch_size"], mesh)
     return Setup(
@@ -174,7 +175,7 @@ def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoin
             checkpoint_every=checkpoint_every,
             patience=options["patience"],
         ),
-        evaluate=EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"]),
+        evaluate=evaluate,
         open_run=_no_other_run,
         about=_in_words(model),
     )
@@ -193,11 +194,11 @@ def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:
     print(outcome.message)
     if outcome.status != "finished":
         raise KeyboardInterrupt(stopped(outcome))
-    params, _, _ = restore_params(setup, folder)
-    evaluate = setup.evaluate
-    settings = Settings(setup.mesh, evaluate.batch_size, evaluate.num_orders, setup.seed, {"options": dict(options)})
+    best = restore_params(setup, folder)
+    entries = entries_of_run(setup, folder, best)
+    settings = Settings(setup.mesh, setup.evaluate, setup.seed, {"options": dict(options)}, entries)
     history = as_history(read_metrics(folder))
-    return Fitted(setup.model, params, setup.dataset, settings, outcome.results, history)
+    return Fitted(setup.model, best[0], setup.dataset, settings, outcome.results, history)
 
 
 @contextlib.contextmanager

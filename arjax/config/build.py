@@ -15,21 +15,17 @@ from arjax.config.validate import check_plugins, validate_run
 from arjax.core.errors import UserError
 from arjax.core.paths import user_path
 from arjax.data import Dataset, make_dataset
-from arjax.evaluation.bounds import check_samples
 from arjax.evaluation.prompts import end_of
 from arjax.models import AutoregressiveModel, Choice, Model, make_any_model
 from arjax.models.longer import check_length
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
 from arjax.samplers import make_sampler
-from arjax.samplers.rounds import check_rounds
-from arjax.samplers.schedules import check_rounds_fit
-from arjax.training.durations import total_steps
-from arjax.training.exposure import check_exposure
 from arjax.training.optimizer import make_optimizer
-from arjax.training.recipe import Recipe
 from arjax.training.schedules import make_schedule
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, restore_params
+from arjax.training.state import Recipe
+from arjax.training.stopping import total_steps
 
 
 def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
@@ -116,13 +112,8 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
         accumulate=train.accumulate,
     )
     recipe.objective.check(recipe.model)
-    if config.evaluate.steps:
-        check_rounds(recipe.model, "config.evaluate.steps")
-        check_rounds_fit("config.evaluate.steps", config.evaluate.steps, recipe.model.factorization.num_steps)
-    if config.evaluate.samples:
-        check_samples(recipe.model)
     evaluate = EvaluateOptions(**config.evaluate.to_dict())
-    check_exposure(recipe.model, dataset, evaluate)
+    evaluate.check(recipe.model, dataset)
     return Setup(
         dataset=dataset,
         mesh=mesh,

@@ -21,7 +21,7 @@ from arjax.core.plugins import import_plugins, remember_plugins, with_places
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import nearby_files, run_user_file
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
-from arjax.training.same_data import has_fingerprint
+from arjax.training.workdir import has_fingerprint
 
 FILE_NAME = "config.json"
 

@@ -15,8 +15,8 @@ from arjax.population.nats import write_nats
 from arjax.population.population import Population
 from arjax.population.train import Scores
 from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
-from arjax.training.same_data import remember_data
 from arjax.training.setup import best_store
+from arjax.training.workdir import remember_data
 
 
 def failure(scores: Scores, o: int, s: int) -> str:

@@ -24,8 +24,7 @@ from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.objectives import Companions
 from arjax.training.feed import ResidentChunk
-from arjax.training.recipe import Recipe
-from arjax.training.state import TrainState, fresh_state
+from arjax.training.state import Recipe, TrainState, fresh_state
 from arjax.training.step import Tally, train_chunk
 
 #: Strategies of training a population in one program.

@@ -9,6 +9,7 @@ from typing import Any
 
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object
+from arjax.core.registry import did_you_mean
 
 FILE_NAME = "results.json"
 #: The kind of a score that is the log-likelihood itself; others are "bound" and "estimate".
@@ -53,3 +54,85 @@ def is_report(report: Mapping[str, Any]) -> bool:
 def is_number(value: Any) -> bool:
     """Whether a value of a report is a number: JSON's true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+#: The terms of bounds, in nats: of models with latents, of chains, of flows.
+TERMS = ("reconstruction", "kl", "importance", "prior", "diffusion", "dequantisation", "log_det", "base")
+#: The numbers that `evaluate` returns. Some depend on the data: texts have characters, sequences of vectors frames.
+SCORES = (
+    "nll_nats",
+    "nll_stderr",
+    "bits_per_dim",
+    "bits_per_dim_stderr",
+    "num_examples",
+    "nll_nats_per_char",
+    "nll_nats_per_char_stderr",
+    "bits_per_char",
+    "bits_per_char_stderr",
+    "nll_nats_per_byte",
+    "nll_nats_per_byte_stderr",
+    "bits_per_byte",
+    "bits_per_byte_stderr",
+    "perplexity",
+    "perplexity_stderr",
+    "nll_nats_per_frame",
+    "nll_nats_per_frame_stderr",
+    "accuracy",
+    "accuracy_stderr",
+    "squared_error",
+    "squared_error_stderr",
+    "truth_nll_nats",
+    "truth_nll_stderr",
+    "excess_nats",
+    "excess_stderr",
+    "num_orders",
+    "negative_elbo_nats",
+    "negative_elbo_stderr",
+    "k_step_bound_nats",
+    "k_step_bound_stderr",
+    "k_steps",
+    "importance_bound_nats",
+    "importance_bound_stderr",
+    "importance_bound_bits_per_dim",
+    "importance_bound_bits_per_dim_stderr",
+    "importance_samples",
+    "active_units",
+    "chain_bound_nats",
+    "chain_bound_stderr",
+    "chain_bound_bits_per_dim",
+    "chain_bound_bits_per_dim_stderr",
+    "chain_bound_steps",
+    *(f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")),
+)
+#: The numbers that `evaluate.exposure` adds: errors against the truth, of decodings, and scores under a judge.
+OF_EXPOSURE = (
+    "exposure_rollouts",
+    *(f"exposure_{d}_{p}_{n}" for d in ("forward", "reverse") for p in ("own", "data") for n in ("nats", "stderr")),
+    "exposure_excess_percent",
+    "exposure_excess_stderr",
+    "next_step_error",
+    "next_step_error_stderr",
+    "greedy_error",
+    "greedy_error_stderr",
+    *(f"judge_{of}_{name}" for of in ("own", "data") for name in SCORES[: SCORES.index("accuracy")]),
+    "judge_step",
+)
+#: The numbers that a run adds to the scores: those of its parameters on validation, and its cost.
+OF_VALIDATION = tuple(f"validation_{name}" for name in SCORES)
+OF_A_RUN = (
+    *OF_VALIDATION,
+    *OF_EXPOSURE,
+    "num_params",
+    "step",
+    "best_step",
+    "seed",
+    "train_seconds",
+    "compile_seconds",
+    "train_sites_per_second",
+)
+
+
+def check_metric(metric: str, owner: str, known: tuple[str, ...] = SCORES + OF_A_RUN) -> None:
+    """Raises `UserError` when no run can report the metric; `owner` names, in words, the part that asks for it."""
+    if metric not in known:
+        raise UserError(f"{owner} reports no {metric!r}{did_you_mean(metric, known)}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from arjax.core.errors import UserError
 from arjax.core.user_files import load_list
-from arjax.evaluation.metrics import check_metric
+from arjax.reporting.reports import check_metric
 from arjax.sweep.derived import Derived, Mean, Mixture
 from arjax.sweep.runs import Run
 

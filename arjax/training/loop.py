@@ -14,23 +14,21 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.memory import within_memory
+from arjax.core.memory import bytes_of, within_memory
+from arjax.evaluation.report import open_judge
+from arjax.reporting.exposure import NAME as EXPOSURE
+from arjax.reporting.exposure import write_exposure
 from arjax.reporting.reports import read_report
 from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import make_writers
-from arjax.training.durations import is_due, next_pause
-from arjax.training.exposure import NAME, measure_exposure, open_judge, write_exposure
 from arjax.training.history import History
-from arjax.training.out_of_memory import needs_of
 from arjax.training.reporter import announce
-from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
-from arjax.training.run_folder import RunFolder
-from arjax.training.same_data import check_data, remember_data
+from arjax.training.results import device_name, run_report, write_results
 from arjax.training.setup import Setup, latest_store, restore_params
-from arjax.training.state import own_of
 from arjax.training.step import Tally, named
-from arjax.training.stopping import StopSignal, TrainingDiverged
+from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
 from arjax.training.trainee import OneRun, Trainee, check_patience, check_split
+from arjax.training.workdir import RunFolder, check_data, remember_data
 
 __all__ = ["Outcome", "Run", "TrainingDiverged", "fit", "train"]
 
@@ -59,7 +57,8 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
 
     Args:
       setup: the parts of the run, as `arjax.config.build.build(config)` makes them.
-      workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing.
+      workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing. Or a `RunFolder`, which
+        the caller holds open.
 
     Raises:
       UserError: a split that the data set lacks, checkpoints that cannot be read, a disk that cannot be written (a full
@@ -68,17 +67,16 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
     """
     # 1. A mistake ends here, before anything compiles.
     check_split(setup, setup.evaluate.split)
-    open_judge(setup)
-    trainee = OneRun(setup, workdir)
-    run = Run(trainee, workdir)
-    with StopSignal() as stop, RunFolder(workdir) as run.folder, run:
+    open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
+    run = Run(OneRun(setup, workdir), workdir)
+    with StopSignal() as stop, run:
         # 2. Go on from the newest readable checkpoint, or start; train.
         run.advance(stop)
         # 3. Interrupted: everything is saved, the same command goes on from here.
         if not run.is_finished():
             return Outcome("interrupted", run.step, run.stopped())
         # 4. Done: the parameters that were best on validation, on the test split.
-        results = _results(run, trainee)
+        results = _results(run, setup)
         scores = describe_scores(results, bits=setup.model.event.is_discrete)
         message = f"finished at step {run.step}; {results['split']}: {scores} ({results['kind']})"
         return Outcome("finished", run.step, message, results, setup)
@@ -91,7 +89,7 @@ def fit(trainee: Trainee, workdir: str | os.PathLike) -> Run:
       KeyboardInterrupt: by SIGTERM or SIGINT; the state is saved. Otherwise as `train`.
     """
     run = Run(trainee, workdir)
-    with StopSignal() as stop, RunFolder(workdir) as run.folder, run:
+    with StopSignal() as stop, run:
         run.advance(stop)
     if not run.is_finished():
         raise KeyboardInterrupt(run.stopped())
@@ -101,7 +99,8 @@ def fit(trainee: Trainee, workdir: str | os.PathLike) -> Run:
 class Run:
     """A trainee, its state and its history. The methods are the steps of `train`.
 
-    A context manager: the reporter is opened when there is something to report, and closed at the end.
+    A context manager: it holds the folder open, unless the caller does. The reporter is opened when there is something
+    to report, and closed at the end.
     """
 
     def __init__(self, trainee: Trainee, workdir: str | os.PathLike):
@@ -118,6 +117,8 @@ class Run:
 
     def __enter__(self) -> Run:
         self._open = contextlib.ExitStack()
+        holds = isinstance(self.workdir, RunFolder)
+        self.folder = self.workdir if holds else self._open.enter_context(RunFolder(self.workdir))
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -260,33 +261,30 @@ class Run:
         self.saved_step = self.step
 
 
-def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
+def _results(run: Run, setup: Setup) -> dict[str, Any]:
     """Scores the best parameters and writes `results.json`; returns the results of an earlier call where they exist."""
-    setup, workdir = trainee.setup, run.workdir
+    workdir = run.workdir
     split, found = setup.evaluate.split, read_report(workdir)
     if found is not None and (found["step"], found["split"]) == (run.step, split):
         return found
     if not np.isfinite(run.history.best_value) and "validation" in setup.dataset.splits:
         raise TrainingDiverged("no validation score of this run was finite, so there are no best parameters to test")
     announce(f"scoring the {split} split ...")
-    params, best_step, about = restore_params(setup, workdir)
-    results = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
-    results["unit"] = setup.model.event.unit
-    results |= trainee.evaluator(params, split) | setup.further_scores(params, split)
-    of_exposure, curves = measure_exposure(setup, params, split)
-    results |= of_exposure
-    sites_per_step = setup.train.batch_size * setup.model.event.num_sites
-    results |= validation_scores(about)
-    results |= {
-        "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "step": run.step,
-        "best_step": best_step,
-        "seed": setup.seed,
-        "device": device_name(),
-    } | cost_of_run(run.history.to_json(), run.step, sites_per_step)
-    results |= setup.recipe.objective.report(own_of(run.state))
+    best = restore_params(setup, workdir)
+    found = run_report(setup, workdir, best, device_name())
     run.folder.check()
-    write_exposure(os.path.join(workdir, NAME), curves)
-    run.reporter.result(best_step, results)
-    write_results(workdir, results)
-    return results
+    write_exposure(os.path.join(workdir, EXPOSURE), found.curves)
+    run.reporter.result(best[1], found.scores)
+    write_results(workdir, found.scores)
+    return found.scores
+
+
+def needs_of(setup: Setup) -> str:
+    """The sentence for a run that is too large for the memory of its devices."""
+    state = setup.abstract_state
+    params, whole = bytes_of(state.params), bytes_of(state)
+    return (
+        f"this run needs more memory than its devices have: its parameters take {params / 1e9:.2g} GB, with "
+        f"averages and the state of the optimizer {whole / 1e9:.2g} GB, and a train step more than that; make the "
+        "network or train.batch_size smaller"
+    )

@@ -11,13 +11,12 @@ from typing import Any, TextIO
 
 import jax
 
-from arjax.evaluation.metrics import OF_EXPOSURE, SCORES
 from arjax.reporting.progress import Progress
-from arjax.reporting.reports import is_number
+from arjax.reporting.reports import OF_EXPOSURE, SCORES, is_number
 from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import MetricWriter, Writer, make_writers
-from arjax.training.headline import headline
 from arjax.training.history import History
+from arjax.training.results import device_name
 from arjax.training.setup import Setup
 from arjax.training.step import Tally
 
@@ -99,6 +98,25 @@ class Reporter:
 def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
     """The numbers among scores, as writers name them."""
     return {f"{split}/{name}": value for name, value in scores.items() if is_number(value)}
+
+
+def headline(setup: Setup) -> list[str]:
+    """One line about the data, one about the model, the length of the run and the devices."""
+    dataset, train = setup.dataset, setup.train
+    sizes = ", ".join(f"{split} {len(source):,}" for split, source in dataset.splits.items())
+    given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(setup.abstract_state.params))
+    length = f"{setup.total_steps:,} step{'s' * (setup.total_steps != 1)} of {train.batch_size:,} examples"
+    return [
+        f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
+        f"{setup.about}, {num_params:,} parameters; {length} on {device_name()}{_mesh(setup)}",
+    ]
+
+
+def _mesh(setup: Setup) -> str:
+    """The axes that split anything."""
+    axes = [f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1]
+    return f" (mesh: {' x '.join(axes)})" if axes else ""
 
 
 def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:

@@ -17,17 +17,22 @@ from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
 from arjax.data import Dataset, Truth
 from arjax.data.vocabulary import check_same_tokens
-from arjax.evaluation.bounds import sampled_scores
-from arjax.evaluation.k_steps import k_step_scores
-from arjax.evaluation.truths import truth_scores
+from arjax.evaluation.report import Measures
 from arjax.models import Model
 from arjax.objectives import Companion
 from arjax.parallel.sharding import Rule, replicated
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.recipe import Recipe
-from arjax.training.same_data import check_data
 from arjax.training.starting import check_start
-from arjax.training.state import TrainState, abstract_state, eval_params, init_state, state_shardings, with_shardings
+from arjax.training.state import (
+    Recipe,
+    TrainState,
+    abstract_state,
+    eval_params,
+    init_state,
+    state_shardings,
+    with_shardings,
+)
+from arjax.training.workdir import check_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,30 +61,10 @@ class TrainOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions:
-    """Options of the scores: the section `evaluate` of a config.
+class EvaluateOptions(Measures):
+    """The section `evaluate` of a config: the numbers of a report, and `split`, the one that is scored at the end."""
 
-    Attributes:
-      batch_size: examples scored at once.
-      split: the one that is scored at the end.
-      num_orders: orders that an order-agnostic model is averaged over.
-      steps: rounds of the k-step bound; 0: no bound.
-      schedule: of their sizes.
-      samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
-      exposure: rollouts that measure errors under own prefixes; 0: none are drawn.
-      judge: workdir of the run that scores them; "": no judge.
-      length: sites of each text that the judge scores; 0: it scores examples like those of the data.
-    """
-
-    batch_size: int = 128
     split: str = "test"
-    num_orders: int = 1
-    steps: int = 0
-    schedule: str = "uniform"
-    samples: int = 0
-    exposure: int = 0
-    judge: str = ""
-    length: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,21 +157,6 @@ class Setup:
             )
         truth = self.truth()
         return Trained(truth.model, truth.params, 0, self.dataset)
-
-    def further_scores(self, params: Any, split: str) -> dict[str, float]:
-        """Scores of a split beside that of the model: the bounds that `evaluate` asks for, of k steps and of k samples;
-        that of a known truth; or none.
-        """
-        options, found = self.evaluate, {}
-        rest = {"batch_size": options.batch_size, "seed": self.seed}
-        if options.steps:
-            rounds = {"steps": options.steps, "schedule": options.schedule}
-            found |= k_step_scores(self.model, params, self.dataset, split, **rounds, **rest)
-        if options.samples:
-            found |= sampled_scores(self.model, params, self.dataset, split, samples=options.samples, **rest)
-        if self.dataset.truth is not None:
-            found |= truth_scores(self.model, params, self.truth(), self.dataset, split, mesh=self.mesh, **rest)
-        return found
 
     def truth(self) -> Truth:
         """The truth of the data set, with parameters on the mesh; raises `UserError` where none is known."""

@@ -19,8 +19,8 @@ import numpy as np
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.evaluation.errors import stderr_of
 from arjax.evaluation.gaussian_mixtures import fit_gaussian_mixture
+from arjax.evaluation.summaries import stderr_of
 from arjax.population.mixtures import mixture_of_runs
 
 FLOOR = -4.6

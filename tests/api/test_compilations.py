@@ -11,9 +11,10 @@ import pytest
 from arjax.api.trained_model import Fitted, Settings
 from arjax.core.spec import EventSpec
 from arjax.data.text import text_windows
+from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.inpainting import complete, score_hidden
-from arjax.evaluation.k_steps import k_step_scores
 from arjax.evaluation.likelihood import evaluate
+from arjax.evaluation.report import Measures
 from arjax.models import Choice, make_any_model, make_model
 from arjax.parallel.sharding import make_mesh
 
@@ -25,7 +26,7 @@ KEYS = jax.random.split(jax.random.key(0), 3)
 def trained(**options):
     """Networks with a loop over the sites: outside of a program, `lax.scan` is compiled in each call."""
     model = make_model(TEXT.event, **options)
-    return Fitted(model, model.init(KEYS[0]), TEXT, Settings(make_mesh(), batch_size=2))
+    return Fitted(model, model.init(KEYS[0]), TEXT, Settings(make_mesh(), Measures(batch_size=2)))
 
 
 @pytest.fixture

@@ -59,12 +59,14 @@ def test_compiles_once_for_all_parameters_and_splits(model, params, arrays):
     dataset = from_arrays(EVENT, train=arrays, validation={k: a[:9] for k, a in arrays.items()}, test=arrays)
     evaluator = Evaluator(model, dataset, 8, make_mesh())
     first = evaluator(params, "test")
-    size = evaluator._score._cache_size()
+    size = evaluator.scorer.program._cache_size()
     changed = evaluator(jax.tree.map(lambda p: p + 0.5, params), "test")
     evaluator(params, "validation")
     assert first != changed and evaluator(params, "test") == first
-    assert evaluator._score._cache_size() == size
-    assert Evaluator(model, dataset, 8, make_mesh())._score is evaluator._score, "the same model, the same program"
+    assert evaluator.scorer.program._cache_size() == size
+    assert Evaluator(model, dataset, 8, make_mesh()).scorer.program is evaluator.scorer.program, (
+        "the same model, the same program"
+    )
 
 
 def test_transform_gets_a_key_that_does_not_change_between_calls(model, params, arrays):

@@ -11,14 +11,14 @@ _ROW = "sweep/test_population.py::test_a_row_is_what_arjax_would_have_made_of_it
 TRAINING_FAULTS = (
     Fault(
         "all terms of an accumulated loss are divided by the count of the first",
-        "training/gradients.py",
+        "training/step.py",
         "lambda g, c=term.divisor: g / c",
         "lambda g, c=terms[0].divisor: g / c",
         (_CONTRACT + "test_accumulated_gradients_are_those_of_the_larger_batch",),
     ),
     Fault(
         "micro-batches of neighbouring rows, which move between devices",
-        "training/gradients.py",
+        "training/step.py",
         "jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0)",
         "rows.reshape(num, len(rows) // num, *rows.shape[1:])",
         (_CONTRACT + "test_accumulated_gradients_on_a_mesh_move_no_rows",),
@@ -88,7 +88,7 @@ TRAINING_FAULTS = (
     ),
     Fault(
         "one key for all micro-batches",
-        "training/gradients.py",
+        "training/step.py",
         "own_step = Step(jax.random.fold_in(step.key, k), step.progress, step.companions)",
         "own_step = Step(step.key, step.progress, step.companions)",
         ("training/test_objective_contract.py::test_every_micro_batch_has_a_key_of_its_own",),
