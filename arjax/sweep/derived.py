@@ -154,8 +154,9 @@ class Mixture(Derived):
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
-        from arjax.population.ensemble import WEIGHTS as FIND
-        from arjax.population.ensemble import mixture, stderr
+        from arjax.evaluation.mixtures import WEIGHTS as FIND
+        from arjax.evaluation.mixtures import mixture
+        from arjax.evaluation.summaries import stderr_of
 
         nll_MN = self._nats(members, members[0].results["split"])
         validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)
@@ -167,13 +168,13 @@ class Mixture(Derived):
         if validation_MN is not None:
             validation_N = mixture(validation_MN, weights_M)
             validation["validation"] = number(float(validation_N.mean()))
-            validation["validation_stderr"] = number(stderr(validation_N), digits=3)
+            validation["validation_stderr"] = number(float(stderr_of(validation_N)), digits=3)
         return validation | {
             "kind": _kind_of_mixture(members),
             "model": f"{len(members)} mixed, {how}",
             "metric": "nll_nats",
             "value": number(float(nll_N.mean())),
-            "value_stderr": number(stderr(nll_N), digits=3),
+            "value_stderr": number(float(stderr_of(nll_N)), digits=3),
             "stderr_over": "examples",
             "num_params": sum(member.results["num_params"] for member in members),
             "train_minutes": number(sum(member.results["train_seconds"] for member in members) / 60, digits=3),
@@ -181,7 +182,7 @@ class Mixture(Derived):
 
     def _nats(self, members: Sequence[Member], split: str) -> np.ndarray:
         """The nats of each example under each member, [M, N]."""
-        from arjax.population.nats import nats_of_run
+        from arjax.api.mixtures import nats_of_run
 
         if self.weights != "equal" and members[0].results["split"] == "validation":
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")

@@ -24,12 +24,15 @@ from arjax.training.step import Tally
 class Reporter:
     """Progress and metrics of a run; silent on all processes but the first. A context manager."""
 
-    def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int):
-        """Starts at `step`: metrics of later steps, left by a killed run, are removed."""
+    def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int, progress: Any = None):
+        """Starts at `step`: metrics of later steps, left by a killed run, are removed.
+
+        `progress` is shown in place of a `Progress` of the run.
+        """
         first = jax.process_index() == 0
         self._setup, self._bits, self._kind = setup, setup.model.event.is_discrete, setup.model.kind
         self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers)) if first else None
-        self._progress = Progress(setup.total_steps, start_step=step) if first else None
+        self._progress = (progress or Progress(setup.total_steps, start_step=step)) if first else None
 
     def __enter__(self) -> Reporter:
         return self
@@ -78,7 +81,10 @@ class Reporter:
         }
         values |= {f"train/{name}": float(mean.value) for name, mean in metrics.means.items()}
         self._writer.write(step, values)
-        self._progress.update(step, describe_scores(scores, self._bits), speed)
+        self._progress.update(step, self._in_words(scores), speed)
+
+    def _in_words(self, scores: Mapping[str, Any]) -> str:
+        return describe_scores(scores, self._bits)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         """Reports the scores of the validation split."""

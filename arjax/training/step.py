@@ -7,7 +7,7 @@ masks and weights leave each micro-batch another number of scored values.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +19,7 @@ import optax
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.programs import compile_if_it_fits
+from arjax.models import Model
 from arjax.objectives import Companions, Loss, Mean, Metrics, Own, Step
 from arjax.objectives.metrics import mergeable
 from arjax.parallel.sharding import path_string
@@ -121,6 +122,7 @@ def train_chunk(
     n: jax.Array,
     key: jax.Array,
     companions: Companions | None = None,
+    model: Model | None = None,
 ) -> tuple[TrainState, Tally]:
     """`n` train steps, at most as many as the chunk has batches.
 
@@ -134,7 +136,9 @@ def train_chunk(
       n: int32[], steps to do.
       key: the key of the run.
       companions: frozen models that the objective reads.
+      model: in place of that of the recipe: a member of a population.
     """
+    recipe = recipe if model is None else dataclasses.replace(recipe, model=model)
 
     def one(k: jax.Array, carry: tuple[TrainState, Tally]) -> tuple[TrainState, Tally]:
         state, tally = carry
@@ -147,13 +151,16 @@ def train_chunk(
     return jax.lax.fori_loop(0, n, one, (state, tally))
 
 
-def compile_chunk(recipe: Recipe, state: TrainState, tally: Tally, *rest: Any) -> jax.stages.Compiled:
-    """`train_chunk` for arguments like these, compiled once: `program(state, tally, ...) -> (state, tally)`.
+def compile_chunk(
+    chunk: Callable[..., tuple[TrainState, Tally]], state: TrainState, tally: Tally, *rest: Any
+) -> jax.stages.Compiled:
+    """A function of many train steps, such as `train_chunk` of a recipe, for arguments like these, compiled once:
+    `program(state, tally, ...) -> (state, tally)`.
 
     The state is donated, and the new one has the same shardings.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, tally))
-    program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0, out_shardings=shardings)
+    program = jax.jit(chunk, donate_argnums=0, out_shardings=shardings)
     return compile_if_it_fits("the arrays of a train step", program, state, tally, *rest)
 
 

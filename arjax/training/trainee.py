@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from arjax.training.feed import as_traced, make_feed
 from arjax.training.reporter import Reporter
 from arjax.training.setup import Setup, best_store
 from arjax.training.state import TrainState, eval_params
-from arjax.training.step import Tally, compile_chunk, from_named, zero_tally
+from arjax.training.step import Tally, compile_chunk, from_named, train_chunk, zero_tally
 
 
 class Trainee(Protocol):
@@ -107,7 +108,7 @@ class OneRun:
         chunk = self._feed.chunk(step, 1)
         self._zeros = zero_tally(setup.recipe, state, chunk, self._companions)
         rest = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
-        self._program = compile_chunk(setup.recipe, state, self.tally({}), *rest)
+        self._program = compile_chunk(functools.partial(train_chunk, setup.recipe), state, self.tally({}), *rest)
 
     def tally(self, stored: Mapping[str, Any]) -> Tally:
         """A tally, replicated."""

@@ -67,14 +67,14 @@ TRAINING_FAULTS = (
     ),
     Fault(
         "every seed of a population is scored on the draws of the first one",
-        "population/population.py",
-        "(keys_S, i)",
-        "(jnp.broadcast_to(keys_S[:1], keys_S.shape), i)",
+        "evaluation/splits.py",
+        "jax.vmap(jax.random.fold_in, (0, None))(key, i)",
+        "jax.vmap(jax.random.fold_in, (0, None))(jnp.broadcast_to(key[:1], key.shape), i)",
         (_ROW,),
     ),
     Fault(
         "a row of a sweep gets the parameters of the first member",
-        "population/outcome.py",
+        "population/train.py",
         "leaf[o, s], scores.params",
         "leaf[0, 0], scores.params",
         (_ROW,),

@@ -15,7 +15,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.population import Population, make_ensemble, train_population
 from arjax.population.members import Members
-from arjax.population.step import STRATEGIES
+from arjax.population.population import STRATEGIES
 from arjax.training.history import History
 from arjax.training.loop import Run, train
 
