@@ -18,6 +18,15 @@ def stderr_of(values: np.ndarray) -> np.ndarray:
     return values.std(0, ddof=1) / math.sqrt(num) if num > 1 else np.zeros(values.shape[1:])
 
 
+def mean_over_runs(values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over the first axis, that of runs such as those of several seeds, and its standard error; nan where
+    there are less than two, or a value is not finite.
+    """
+    values = np.asarray(values, np.float64)
+    known = len(values) > 1 and np.isfinite(values).all()
+    return values.mean(0), stderr_of(values) if known else np.full(values.shape[1:], np.nan)
+
+
 def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, float]:
     """Sum of values over sum of sites, and its standard error over the N examples.
 

@@ -21,7 +21,7 @@ from arjax.training.feed import ResidentChunk
 from arjax.training.history import History
 from arjax.training.reporter import Reporter
 from arjax.training.state import TrainState, eval_params, fresh_state, with_shardings
-from arjax.training.step import Tally, compile_chunk, from_named, train_chunk, zero_tally
+from arjax.training.step import MetricSums, compile_chunk, from_named, zero_sums
 
 
 class PopulationState(flax.struct.PyTreeNode):
@@ -37,7 +37,7 @@ class PopulationState(flax.struct.PyTreeNode):
 
 
 class Members:
-    """A `Trainee`: the train step of a run, mapped over the members of a population."""
+    """A `Learner`: the train step of a run, mapped over the members of a population."""
 
     def __init__(
         self, population: Population, workdir: str | os.PathLike, log: Callable[[str], None], show: Show | None = None
@@ -79,23 +79,26 @@ class Members:
         """Compiles the train program, unless the population has it from an earlier training."""
         self._zeros, self._program = self.population.compiled(lambda: self._compiled(state, step))
 
-    def _compiled(self, state: PopulationState, step: int) -> tuple[Tally, jax.stages.Compiled]:
-        """The tally of no steps, and the train program."""
+    def _compiled(self, state: PopulationState, step: int) -> tuple[MetricSums, jax.stages.Compiled]:
+        """The sums of no steps, and the train program."""
         population, recipe = self.population, self.setup.recipe
         arrays, gather = population.resident
 
-        def steps(train, tally, models, arrays, indices_SKB, n, keys_S, companions):
-            def member(model: Any, carry: tuple[TrainState, Tally], of_seed: tuple[jax.Array, jax.Array]):
-                indices_KB, key = of_seed
-                return train_chunk(recipe, *carry, ResidentChunk(arrays, indices_KB, gather), n, key, companions, model)
+        def mapped(train_chunk: Callable) -> Callable:
+            def steps(train, sums, models, arrays, indices_SKB, n, keys_S, companions):
+                def member(model: Any, carry: tuple[TrainState, MetricSums], of_seed: tuple[jax.Array, jax.Array]):
+                    chunk = ResidentChunk(arrays, of_seed[0], gather)
+                    return train_chunk(*carry, chunk, n, of_seed[1], companions, model)
 
-            return over_members(population.strategy, member)(models, (train, tally), (indices_SKB, keys_S))
+                return over_members(population.strategy, member)(models, (train, sums), (indices_SKB, keys_S))
+
+            return steps
 
         one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), state.train)
         chunk = ResidentChunk(arrays, self._indices(step, 1)[0], gather)
-        zeros = zero_tally(recipe, one, chunk, self._companions, self.shape)
-        tally = jax.device_put(zeros, population.sharding)
-        return zeros, compile_chunk(steps, state.train, tally, *self._arguments(step, 1))
+        zeros = zero_sums(recipe, one, chunk, self._companions, self.shape)
+        sums = jax.device_put(zeros, population.sharding)
+        return zeros, compile_chunk(recipe, state.train, sums, *self._arguments(step, 1), mapped=mapped)
 
     def _indices(self, step: int, n: int) -> np.ndarray:
         return self.population.indices(step, n, self.setup.train.steps_per_dispatch)
@@ -105,14 +108,16 @@ class Members:
         population = self.population
         return population.models, population.resident[0], indices, jnp.int32(n), self._keys_S, self._companions
 
-    def tally(self, stored: Mapping[str, Any]) -> Tally:
-        """A tally of every member."""
+    def sums(self, stored: Mapping[str, Any]) -> MetricSums:
+        """A sums of every member."""
         return jax.device_put(from_named(self._zeros, stored), self.population.sharding)
 
-    def advance(self, state: PopulationState, tally: Tally, step: int, n: int) -> tuple[PopulationState, Tally]:
+    def advance(
+        self, state: PopulationState, sums: MetricSums, step: int, n: int
+    ) -> tuple[PopulationState, MetricSums]:
         """Dispatches `n` train steps of every member."""
-        train, tally = self._program(state.train, tally, *self._arguments(step, n))
-        return state.replace(train=train), tally
+        train, sums = self._program(state.train, sums, *self._arguments(step, n))
+        return state.replace(train=train), sums
 
     def validate(self, state: PopulationState) -> tuple[np.ndarray, Mapping[str, Any]]:
         """Nats per example of the validation split, [O, S]."""
@@ -179,10 +184,10 @@ class PopulationReporter(Reporter):
         super().start()
         self.log("{} orders x {} seeds, all in one program".format(*self._shape))
 
-    def train(self, step: int, tally: Tally, learning_rate: float, seconds: float) -> None:
+    def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:
         """Reports means over the members, without those that have diverged."""
-        fine = tally.bad_step < 0
-        mean = jax.tree.map(lambda leaf_OS: leaf_OS[fine].mean(dtype=np.float64), tally)
+        fine = sums.bad_step < 0
+        mean = jax.tree.map(lambda leaf_OS: leaf_OS[fine].mean(dtype=np.float64), sums)
         super().train(step, mean, learning_rate, seconds / fine.size)
 
     def _in_words(self, scores: Mapping[str, Any]) -> str:

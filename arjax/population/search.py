@@ -23,8 +23,8 @@ from arjax.objectives.learned_order import SCORES
 from arjax.population.population import Population, check_autoregressive
 from arjax.population.train import train_population
 from arjax.reporting.writers import read_metrics
-from arjax.training.loop import fit
-from arjax.training.trainee import OneRun
+from arjax.training.learner import RunLearner
+from arjax.training.loop import run_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +185,7 @@ def learn_order(
     options = dataclasses.replace(setup.train, log_every=tenth, eval_every=setup.total_steps, patience=0)
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
-        state = fit(OneRun(dataclasses.replace(setup, train=options), folder), folder).state
+        state = run_training(RunLearner(dataclasses.replace(setup, train=options), folder), folder).state
         lines = read_metrics(folder)
     scores = np.asarray(state.own.params[SCORES])
     nats = tuple(line["train/order_nats"] for line in lines if "train/order_nats" in line)

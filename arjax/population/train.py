@@ -26,7 +26,7 @@ from arjax.population.members import Members, PopulationState, Show, counted
 from arjax.population.population import Population
 from arjax.reporting.reports import is_number
 from arjax.training.history import History
-from arjax.training.loop import fit
+from arjax.training.loop import run_training
 from arjax.training.results import training_entries, write_results
 from arjax.training.setup import best_store
 from arjax.training.state import own_of
@@ -88,7 +88,7 @@ def train_population(
     """
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
-        run = fit(Members(population, folder, log, show), folder)
+        run = run_training(Members(population, folder, log, show), folder)
         return _scores(population, run.state, run.history)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
+from arjax.evaluation.summaries import mean_over_runs
 from arjax.reporting.reports import EXACT, is_number
 from arjax.sweep.results import COLUMNS, number, read_config, read_results, result_row, validation_of
 from arjax.sweep.runs import Run, check_name, check_published
@@ -107,8 +108,8 @@ class Mean(Derived):
             raise UserError(f"row {self.name!r} is the mean of different metrics: {' and '.join(metrics)}")
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
-        value, stderr = _mean([member.results[member.run.metric] for member in members])
-        validation = _mean([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
+        value, stderr = mean_over_runs([member.results[member.run.metric] for member in members])
+        validation = mean_over_runs([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
         minutes = [member.results["train_seconds"] / 60 for member in members]
         sizes = {member.results["num_params"] for member in members}
         seeds = {member.results["seed"] for member in members}
@@ -116,11 +117,11 @@ class Mean(Derived):
         return {
             "kind": _kind([member.row["kind"] for member in members]),  # that of the metric
             "model": f"mean of {len(members)} {over}",
-            "value": number(value),
-            "value_stderr": number(stderr, digits=3),
+            "value": number(float(value)),
+            "value_stderr": number(float(stderr), digits=3),
             "stderr_over": "" if math.isnan(stderr) else over,
-            "validation": number(validation[0]),
-            "validation_stderr": number(validation[1], digits=3),
+            "validation": number(float(validation[0])),
+            "validation_stderr": number(float(validation[1]), digits=3),
             "num_params": sizes.pop() if len(sizes) == 1 else "",
             "train_minutes": number(float(np.mean(minutes)), digits=3),
         }
@@ -195,13 +196,6 @@ class Mixture(Derived):
         if len({len(nll_N) for nll_N in found}) > 1:
             raise UserError(f"row {self.name!r} mixes runs with different examples")
         return np.stack(found)
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and its standard error over the values; nan where there is none."""
-    array = np.array(values, np.float64)
-    known = len(array) > 1 and np.isfinite(array).all()
-    return float(array.mean()), float(array.std(ddof=1) / math.sqrt(len(array))) if known else math.nan
 
 
 def _kind(kinds: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from arjax.reporting.writers import MetricWriter, Writer, make_writers
 from arjax.training.history import History
 from arjax.training.results import device_name
 from arjax.training.setup import Setup
-from arjax.training.step import Tally
+from arjax.training.step import MetricSums
 
 
 class Reporter:
@@ -63,17 +63,17 @@ class Reporter:
         if self._progress is not None:
             self._progress.close()
 
-    def train(self, step: int, tally: Tally, learning_rate: float, seconds: float) -> None:
-        """Reports the steps since the last call from their tally, on the host; they took `seconds`."""
+    def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:
+        """Reports the steps since the last call from their sums, on the host; they took `seconds`."""
         if self._writer is None or self._progress is None:
             return
-        metrics = tally.metrics
+        metrics = sums.metrics
         scores = {
             "nll_nats": float(metrics.nll / max(metrics.examples, 1.0)),
             "bits_per_dim": float(metrics.nll / max(metrics.dims, 1.0) / math.log(2)),
         }
         speed = float(metrics.examples / seconds)
-        values = {"train/loss": float(tally.loss / tally.steps)}
+        values = {"train/loss": float(sums.loss / sums.steps)}
         values |= {f"train/{name}": value for name, value in scores.items()}
         values |= {
             "learning_rate": learning_rate,

@@ -8,6 +8,7 @@ masks and weights leave each micro-batch another number of scored values.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ _METRICS = "metrics/"
 
 
 @mergeable
-class Tally:
+class MetricSums:
     """Metrics summed over train steps.
 
     Attributes:
@@ -82,10 +83,10 @@ def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
     return jax.tree.map(lambda old, new: new + decay * (old - new), ema, params)
 
 
-def zero_tally(
+def zero_sums(
     recipe: Recipe, state: TrainState, chunk: Chunk, companions: Companions | None = None, members: tuple[int, ...] = ()
-) -> Tally:
-    """The tally before the first step, as arrays on the host: all 0, and -1 for `bad_step`.
+) -> MetricSums:
+    """The sums before the first step, as arrays on the host: all 0, and -1 for `bad_step`.
 
     `members`: the shape of a population, where `state` and `chunk` are those of one member.
     """
@@ -96,16 +97,16 @@ def zero_tally(
     shapes = jax.eval_shape(metrics, state, chunk, companions)
     zeros = jax.tree.map(lambda leaf: np.zeros((*members, *leaf.shape), np.float32), shapes)
     none = np.zeros(members, np.float32)
-    return Tally(metrics=zeros, loss=none, steps=none, bad_step=np.full(members, -1, np.int32))
+    return MetricSums(metrics=zeros, loss=none, steps=none, bad_step=np.full(members, -1, np.int32))
 
 
-def named(tally: Tally) -> dict[str, Any]:
-    """The leaves of a tally by name: `nll`, `loss`, ..., and `means/NAME/total`, `means/NAME/count`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tally)
+def named(sums: MetricSums) -> dict[str, Any]:
+    """The leaves of sums by name: `nll`, `loss`, ..., and `means/NAME/total`, `means/NAME/count`."""
+    leaves = jax.tree_util.tree_leaves_with_path(sums)
     return {path_string(path).removeprefix(_METRICS): leaf for path, leaf in leaves}
 
 
-def from_named(zeros: Tally, values: Mapping[str, Any]) -> Tally:
+def from_named(zeros: MetricSums, values: Mapping[str, Any]) -> MetricSums:
     """The inverse of `named`, in the types of `zeros`; a name that is missing is as in `zeros`."""
 
     def leaf(path: Any, zero: np.ndarray) -> np.ndarray:
@@ -117,13 +118,13 @@ def from_named(zeros: Tally, values: Mapping[str, Any]) -> Tally:
 def train_chunk(
     recipe: Recipe,
     state: TrainState,
-    tally: Tally,
+    sums: MetricSums,
     chunk: Chunk,
     n: jax.Array,
     key: jax.Array,
     companions: Companions | None = None,
     model: Model | None = None,
-) -> tuple[TrainState, Tally]:
+) -> tuple[TrainState, MetricSums]:
     """`n` train steps, at most as many as the chunk has batches.
 
     `n` is a traced number: one program is enough for every n, and gives the same bits for any grouping of the steps.
@@ -131,7 +132,7 @@ def train_chunk(
     Args:
       recipe: static.
       state: the state, to be donated.
-      tally: of the steps so far.
+      sums: of the steps so far.
       chunk: batches of at least n steps.
       n: int32[], steps to do.
       key: the key of the run.
@@ -140,28 +141,33 @@ def train_chunk(
     """
     recipe = recipe if model is None else dataclasses.replace(recipe, model=model)
 
-    def one(k: jax.Array, carry: tuple[TrainState, Tally]) -> tuple[TrainState, Tally]:
-        state, tally = carry
+    def one(k: jax.Array, carry: tuple[TrainState, MetricSums]) -> tuple[TrainState, MetricSums]:
+        state, sums = carry
         next_state, loss = train_step(recipe, state, chunk.batch(k), key, companions)
-        first_bad = (tally.bad_step < 0) & ~jnp.isfinite(loss.value)
-        metrics = jax.tree.map(lambda old, new: old + new.astype(jnp.float32), tally.metrics, loss.metrics)
-        bad_step = jnp.where(first_bad, next_state.step, tally.bad_step)
-        return next_state, Tally(metrics, tally.loss + loss.value, tally.steps + 1, bad_step)
+        first_bad = (sums.bad_step < 0) & ~jnp.isfinite(loss.value)
+        metrics = jax.tree.map(lambda old, new: old + new.astype(jnp.float32), sums.metrics, loss.metrics)
+        bad_step = jnp.where(first_bad, next_state.step, sums.bad_step)
+        return next_state, MetricSums(metrics, sums.loss + loss.value, sums.steps + 1, bad_step)
 
-    return jax.lax.fori_loop(0, n, one, (state, tally))
+    return jax.lax.fori_loop(0, n, one, (state, sums))
 
 
 def compile_chunk(
-    chunk: Callable[..., tuple[TrainState, Tally]], state: TrainState, tally: Tally, *rest: Any
+    recipe: Recipe,
+    state: TrainState,
+    sums: MetricSums,
+    *rest: Any,
+    mapped: Callable[[Callable], Callable] = lambda chunk: chunk,
 ) -> jax.stages.Compiled:
-    """A function of many train steps, such as `train_chunk` of a recipe, for arguments like these, compiled once:
-    `program(state, tally, ...) -> (state, tally)`.
+    """`train_chunk` for arguments like these, compiled once: `program(state, sums, ...) -> (state, sums)`.
 
-    The state is donated, and the new one has the same shardings.
+    The state is donated, and the new one has the same shardings. `mapped` makes of the function that of several
+    members, which takes their models among `rest`.
     """
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, tally))
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, sums))
+    chunk = mapped(functools.partial(train_chunk, recipe))
     program = jax.jit(chunk, donate_argnums=0, out_shardings=shardings)
-    return compile_if_it_fits("the arrays of a train step", program, state, tally, *rest)
+    return compile_if_it_fits("the arrays of a train step", program, state, sums, *rest)
 
 
 def loss_and_gradients(recipe: Recipe, params: Any, own: Own, batch: Batch, step: Step) -> tuple[Loss, Gradients]:
