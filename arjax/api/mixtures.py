@@ -92,13 +92,13 @@ def nats_of_run(folder: Path, results: Mapping[str, Any]) -> dict[str, np.ndarra
     wanted = {} if validation is None else {"validation": validation}
     wanted |= {results["split"]: results["nll_nats"]}
     try:
-        found = read_arrays(folder / FILE_NAME, tuple(wanted))
+        nats = read_arrays(folder / FILE_NAME, tuple(wanted))
     except UserError:  # missing or damaged: it can be made again
-        found = {}
-    if not all(_belongs(found.get(split), mean) for split, mean in wanted.items()):
-        found = _computed(folder, tuple(wanted))
-        write_nats(folder, found)
-    return {split: nll_N.astype(np.float64) for split, nll_N in found.items()}
+        nats = {}
+    if not all(_belongs(nats.get(split), mean) for split, mean in wanted.items()):
+        nats = _computed(folder, tuple(wanted))
+        write_nats(folder, nats)
+    return {split: nll_N.astype(np.float64) for split, nll_N in nats.items()}
 
 
 def _belongs(nll_N: np.ndarray | None, mean: float) -> bool:

@@ -55,11 +55,11 @@ def run_evaluate(flags: Flags) -> int:
     open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
     best = restore_params(setup, flags.workdir)
     announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
-    found = run_report(setup, flags.workdir, best)
+    scored = run_report(setup, flags.workdir, best)
     if jax.process_index() == 0:
-        print(_line(found.scores, setup.model.event.is_discrete))  # before the file, which the disk may refuse
-        path = write_evaluation(flags.workdir, found.scores)
-        write_exposure(path.with_name(f"{path.stem}-exposure"), found.curves)
+        print(_line(scored.scores, setup.model.event.is_discrete))  # before the file, which the disk may refuse
+        path = write_evaluation(flags.workdir, scored.scores)
+        write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
         print(path)
     return 0
 

@@ -177,15 +177,15 @@ def latent_units(model: LatentModel, params: Any, dataset: Dataset, split: str, 
     batch = source.__getitems__(np.arange(min(UNITS_FROM, len(source))))
     if dataset.transform is not None:
         batch = dataset.transform(jax.random.key(seed), batch, False)
-    found: dict[str, Any] = {}
+    units: dict[str, Any] = {}
     if isinstance(model.prior, AutoregressiveModel):
-        units = jax.jit(LatentModel.kl_by_unit)(model, params, batch.replace(weight=None), jax.random.key(seed))
-        found["kl_nats_by_unit"] = [float(value) for value in np.asarray(units, np.float64).mean(0)]
+        kl_BZ = jax.jit(LatentModel.kl_by_unit)(model, params, batch.replace(weight=None), jax.random.key(seed))
+        units["kl_nats_by_unit"] = [float(value) for value in np.asarray(kl_BZ, np.float64).mean(0)]
     if not model.latent_event.is_discrete:
         context = {name: jnp.asarray(part) for name, part in batch.context.items()}
         means = np.asarray(jax.jit(LatentModel.encode)(model, params, jnp.asarray(batch.x), context=context or None))
-        found["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
-    return found
+        units["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
+    return units
 
 
 def round_sizes(

@@ -113,7 +113,7 @@ def judged_examples(
       mesh: that of the parameters of the judge; None: one device.
 
     Returns:
-      `judge_own_NAME` and `judge_data_NAME` with the names of `likelihood.evaluate`.
+      `judge_own_NAME` and `judge_data_NAME` with the names of `Evaluator`.
 
     Raises:
       UserError: as `check_judge`.

@@ -72,22 +72,22 @@ def eval_step(
 
     def score(factorization: Factorization | None) -> Score:
         if hidden is not None:
-            more = {"context": batch.context, "mask": batch.mask}
-            asked = {"query": hidden.sites, "evidence": hidden.visible}
-            return Score(model.conditional_log_prob(params, batch.x, **asked, **more), model.kind)
-        more = {} if factorization is None else {"factorization": factorization}
-        return model.score(params, batch, **more, **({} if key is None else {"key": key}))
+            query = {"query": hidden.sites, "evidence": hidden.visible}
+            given = {"context": batch.context, "mask": batch.mask}
+            return Score(model.conditional_log_prob(params, batch.x, **query, **given), model.kind)
+        options = {} if factorization is None else {"factorization": factorization}
+        return model.score(params, batch, **options, **({} if key is None else {"key": key}))
 
     counted_BD = counted.reshape(num, -1)
     added_B = jnp.where(counted_BD, jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
     if orders is None:
-        found = score(None)
-        nll_B = added_B - found.log_prob
-        more = {f"terms/{name}": term_B for name, term_B in found.terms.items()}
+        scored = score(None)
+        nll_B = added_B - scored.log_prob
+        parts = {f"terms/{name}": term_B for name, term_B in scored.terms.items()}
     else:
-        more = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, orders).T}
-        nll_B = mixture_nll(more["by_order"])
-    return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | more
+        parts = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, orders).T}
+        nll_B = mixture_nll(parts["by_order"])
+    return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | parts
 
 
 def mixture_nll(nll_BK: jax.Array) -> jax.Array:
@@ -138,7 +138,8 @@ class Evaluator:
         Args:
           model: the model.
           dataset: its splits, and the transform that makes events of its rows.
-          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp.
+          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp. It does not change exact
+            results beyond rounding. Scores that are drawn have a key for each batch, so it changes their noise.
           mesh: as the parameters'; None: where these are, on one device.
           num_orders: K, for a model with several orders: the mixture of K of them with equal weights is scored.
           seed: of a transform and of scores that draw at random, or their key. The draws do not depend on the
@@ -151,11 +152,27 @@ class Evaluator:
         self.scorer = SplitScorer(score, dataset, batch_size, mesh, key)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
-        """Scores a split; see `evaluate` for the result and errors."""
+        """The scores of a split by the names of `results.json`.
+
+        Args:
+          params: the parameters, on the mesh.
+          split: "train", "validation" or "test".
+
+        Returns:
+          `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
+          standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char` (or, of bytes,
+          `nll_nats_per_byte`, `bits_per_byte`) and `perplexity`, where the end of a string counts as one of them;
+          for sequences of vectors `nll_nats_per_frame`; the terms of the score, the numbers of several orders; where
+          the scored sites are answers (`Dataset.answer`) their `accuracy` or `squared_error`. Each of them has its
+          standard error over the examples beside it, as `bits_per_dim_stderr`.
+
+        Raises:
+          UserError: the data set has no such split, or it is empty.
+        """
         return summarize_rows(self.rows(params, split), self._event, self._dataset.text_unit)
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
-        """The scores of each example of a split, float64[..., N] by the names of `eval_step`; raises as `evaluate`."""
+        """The scores of each example of a split, float64[..., N] by the names of `eval_step`; raises as a call."""
         return self.rows_of(params, split_of(self._dataset, split))
 
     def rows_of(self, params: Any, source: Source) -> dict[str, np.ndarray]:
@@ -206,29 +223,3 @@ def answer_error(model: AutoregressiveModel, params: Any, batch: Batch, measure:
     by_site_BD = values.reshape(len(batch), model.event.num_sites, -1).mean(-1)
     counted_BD = jnp.ones_like(by_site_BD) if batch.mask is None else batch.mask.reshape(by_site_BD.shape) > 0
     return jnp.where(counted_BD, by_site_BD, 0).sum(-1) / jnp.maximum(counted_BD.sum(-1), 1)
-
-
-def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size: int, mesh: Mesh) -> dict[str, float]:
-    """The likelihood of a split, or as the `kind` of the model says.
-
-    Args:
-      model: the model.
-      params: its parameters, on `mesh`.
-      dataset: has the split.
-      split: "train", "validation" or "test".
-      batch_size: rows per batch; does not change exact results beyond rounding. Scores that are drawn have a key for
-        each batch, so it changes their noise.
-      mesh: devices to compute on, as from `arjax.parallel.sharding.make_mesh`.
-
-    Returns:
-      `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
-      standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char` (or, of bytes,
-      `nll_nats_per_byte`, `bits_per_byte`) and `perplexity`, where the end of a string counts as one of them;
-      for sequences of vectors `nll_nats_per_frame`; where the scored sites are answers (`Dataset.answer`) their
-      `accuracy` or `squared_error`. Each of them has its standard error over the examples beside it,
-      as `bits_per_dim_stderr`.
-
-    Raises:
-      UserError: the data set has no such split, or it is empty.
-    """
-    return Evaluator(model, dataset, batch_size, mesh)(params, split)

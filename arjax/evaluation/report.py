@@ -49,7 +49,7 @@ class Measures:
       steps: rounds of the k-step bound; 0: no bound.
       schedule: of their sizes.
       samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
-      exposure: rollouts that measure errors under own prefixes; 0: none are drawn.
+      exposure: rollouts of the model that measure its exposure bias; 0: none are drawn.
       judge: workdir of the run that scores them; "": no judge.
       length: sites of each text that the judge scores; 0: it scores examples like those of the data.
     """
@@ -122,21 +122,21 @@ def report(
     Raises:
       UserError: there is no such split, or as `Measures.check`.
     """
-    rest = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
+    options = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
     if rows is None:
-        rows = score_rows(model, params, dataset, split, num_orders=measures.num_orders, **rest)
+        rows = score_rows(model, params, dataset, split, num_orders=measures.num_orders, **options)
     scores = {"dataset": dataset.name, "split": split, "kind": model.kind, "unit": model.event.unit}
     scores |= summarize_rows(rows, model.event, dataset.text_unit)
     if measures.steps:
         rounds = {"steps": measures.steps, "schedule": measures.schedule}
-        scores |= k_step_scores(model, params, dataset, split, **rounds, **rest)
+        scores |= k_step_scores(model, params, dataset, split, **rounds, **options)
     if measures.samples:
-        scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **rest)
+        scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
     if not measures.exposure:
         return Report(scores)
     judge = open_judge(model, dataset, measures, open_run)
-    found = _exposure(model, params, dataset, split, measures, judge, mesh, seed)
-    return Report(scores | found.scores, found.curves)
+    bias = _exposure(model, params, dataset, split, measures, judge, mesh, seed)
+    return Report(scores | bias.scores, bias.curves)
 
 
 def score_rows(
@@ -193,17 +193,19 @@ def _exposure(
     scores: dict[str, Any] = {"exposure_rollouts": num}
     curves: dict[str, np.ndarray] = {}
     if dataset.truth is not None:
-        found = exposure(model, params, dataset.truth, num=num, key=jax.random.fold_in(key, 0), batch_size=batch_size)
-        scores, curves = scores | exposure_scores(found), curves_of(found)
+        against_truth = exposure(
+            model, params, dataset.truth, num=num, key=jax.random.fold_in(key, 0), batch_size=batch_size
+        )
+        scores, curves = scores | exposure_scores(against_truth), curves_of(against_truth)
     examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
     if decodes(model):
         scores |= decoding_errors(model, params, examples, batch_size)
     if judge is None:
         return Report(scores, curves)
-    rest = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2)}
+    options = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2)}
     if measures.length:
-        judged, along = judged_texts(model, params, dataset, split, judge, length=measures.length, **rest)
+        judged, along = judged_texts(model, params, dataset, split, judge, length=measures.length, **options)
         curves |= {f"judge_{name}": values for name, values in vars(along).items()}
     else:
-        judged = judged_examples(model, params, dataset, examples, judge, mesh=mesh, **rest)
+        judged = judged_examples(model, params, dataset, examples, judge, mesh=mesh, **options)
     return Report(scores | judged | {"judge_kind": judge.model.kind, "judge_step": judge.step}, curves)

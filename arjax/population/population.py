@@ -35,12 +35,12 @@ STRATEGIES = ("vmap", "map")
 
 
 def over_members(strategy: str, member: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
-    """`member(model, own, of_seed)` for all members: from [O, ...], [O, S, ...] and [S, ...] to [O, S, ...]."""
+    """`member(model, state, of_seed)` for all members: from [O, ...], [O, S, ...] and [S, ...] to [O, S, ...]."""
     if strategy == "vmap":
         return jax.vmap(jax.vmap(member, in_axes=(None, 0, 0)), in_axes=(0, 0, None))
 
-    def one_order(models: Any, own: Any, of_seeds: Any) -> Any:
-        return jax.lax.map(lambda o: jax.lax.map(lambda s: member(o[0], *s), (o[1], of_seeds)), (models, own))
+    def one_order(models: Any, states: Any, of_seeds: Any) -> Any:
+        return jax.lax.map(lambda o: jax.lax.map(lambda s: member(o[0], *s), (o[1], of_seeds)), (models, states))
 
     return one_order
 

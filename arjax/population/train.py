@@ -118,9 +118,9 @@ def _scores(population: Population, state: PopulationState, history: History) ->
 
 def _of_member(rows: Rows, o: int, s: int) -> tuple[Rows, bool]:
     """The rows of one member, and whether they are finite; else its nats are 0 in them."""
-    own = {name: values if values.ndim == 1 else values[o, s] for name, values in rows.items()}
-    finite = bool(np.isfinite(own["nll"]).all())
-    return own | ({} if finite else {"nll": np.zeros_like(own["nll"])}), finite
+    member = {name: values if values.ndim == 1 else values[o, s] for name, values in rows.items()}
+    finite = bool(np.isfinite(member["nll"]).all())
+    return member | ({} if finite else {"nll": np.zeros_like(member["nll"])}), finite
 
 
 def _infinite(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,17 +138,17 @@ def _note(population: Population, valid: Rows, history: History, o: int, s: int)
 def _result(population: Population, state: PopulationState, scores: Scores, test: Rows, o: int, s: int) -> dict:
     """The report of a member; its seconds are equal parts of those of all."""
     setup, history = population.setup, scores.history
-    params, own = (jax.tree.map(lambda leaf: leaf[o, s], tree) for tree in (state.best, state.train.own))
+    params, objective_state = (jax.tree.map(lambda leaf: leaf[o, s], tree) for tree in (state.best, state.train.own))
     rows, finite = _of_member(test, o, s)
     where = population.members[o], params, setup.dataset, setup.evaluate.split, setup.evaluate
-    found = report(*where, mesh=None, seed=population.seeds[s], open_run=setup.open_run, rows=rows).scores
+    scored = report(*where, mesh=None, seed=population.seeds[s], open_run=setup.open_run, rows=rows).scores
     timings = ("train_seconds", "compile_seconds", "step_seconds")
-    return (found if finite else _infinite(found)) | training_entries(
+    return (scored if finite else _infinite(scored)) | training_entries(
         setup,
         (params, int(scores.best_step[o, s]), scores.notes[o][s]),
         step=_last_step(population, int(scores.best_step[o, s])),
         history={name: getattr(history, name) / scores.best_step.size for name in timings},
-        own=own_of(state.train.replace(own=own)),
+        objective_state=own_of(state.train.replace(own=objective_state)),
         seed=population.seeds[s],
     )
 

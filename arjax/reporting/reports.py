@@ -58,62 +58,37 @@ def is_number(value: Any) -> bool:
 
 #: The terms of bounds, in nats: of models with latents, of chains, of flows.
 TERMS = ("reconstruction", "kl", "importance", "prior", "diffusion", "dequantisation", "log_det", "base")
-#: The numbers that `evaluate` returns. Some depend on the data: texts have characters, sequences of vectors frames.
+
+
+def _each(*names: str) -> tuple[str, ...]:
+    """Each name, and that of its standard error."""
+    return tuple(f"{name}{ending}" for name in names for ending in ("", "_stderr"))
+
+
+def _nats(*names: str) -> tuple[str, ...]:
+    """The nats of each name, and their standard error."""
+    return tuple(f"{name}_{ending}" for name in names for ending in ("nats", "stderr"))
+
+
+#: The numbers of a split. Some depend on the data: texts have characters, sequences of vectors frames.
 SCORES = (
-    "nll_nats",
-    "nll_stderr",
-    "bits_per_dim",
-    "bits_per_dim_stderr",
-    "num_examples",
-    "nll_nats_per_char",
-    "nll_nats_per_char_stderr",
-    "bits_per_char",
-    "bits_per_char_stderr",
-    "nll_nats_per_byte",
-    "nll_nats_per_byte_stderr",
-    "bits_per_byte",
-    "bits_per_byte_stderr",
-    "perplexity",
-    "perplexity_stderr",
-    "nll_nats_per_frame",
-    "nll_nats_per_frame_stderr",
-    "accuracy",
-    "accuracy_stderr",
-    "squared_error",
-    "squared_error_stderr",
-    "truth_nll_nats",
-    "truth_nll_stderr",
-    "excess_nats",
-    "excess_stderr",
-    "num_orders",
-    "negative_elbo_nats",
-    "negative_elbo_stderr",
-    "k_step_bound_nats",
-    "k_step_bound_stderr",
-    "k_steps",
-    "importance_bound_nats",
-    "importance_bound_stderr",
-    "importance_bound_bits_per_dim",
-    "importance_bound_bits_per_dim_stderr",
-    "importance_samples",
-    "active_units",
-    "chain_bound_nats",
-    "chain_bound_stderr",
-    "chain_bound_bits_per_dim",
-    "chain_bound_bits_per_dim_stderr",
-    "chain_bound_steps",
-    *(f"{term}_{number}" for term in TERMS for number in ("nats", "stderr")),
+    *(*_nats("nll"), *_each("bits_per_dim"), "num_examples"),
+    *_each("nll_nats_per_char", "bits_per_char", "nll_nats_per_byte", "bits_per_byte", "perplexity"),
+    *_each("nll_nats_per_frame", "accuracy", "squared_error"),
+    *_nats("truth_nll", "excess"),
+    *("num_orders", *_nats("negative_elbo")),
+    *(*_nats("k_step_bound"), "k_steps"),
+    *(*_nats("importance_bound"), *_each("importance_bound_bits_per_dim"), "importance_samples", "active_units"),
+    *(*_nats("chain_bound"), *_each("chain_bound_bits_per_dim"), "chain_bound_steps"),
+    *_nats(*TERMS),
 )
 #: The numbers that `evaluate.exposure` adds: errors against the truth, of decodings, and scores under a judge.
 OF_EXPOSURE = (
     "exposure_rollouts",
-    *(f"exposure_{d}_{p}_{n}" for d in ("forward", "reverse") for p in ("own", "data") for n in ("nats", "stderr")),
+    *_nats(*(f"exposure_{direction}_{of}" for direction in ("forward", "reverse") for of in ("own", "data"))),
     "exposure_excess_percent",
     "exposure_excess_stderr",
-    "next_step_error",
-    "next_step_error_stderr",
-    "greedy_error",
-    "greedy_error_stderr",
+    *_each("next_step_error", "greedy_error"),
     *(f"judge_{of}_{name}" for of in ("own", "data") for name in SCORES[: SCORES.index("accuracy")]),
     "judge_step",
 )

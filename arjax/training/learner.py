@@ -106,8 +106,8 @@ class RunLearner:
         self._feed = threads.enter_context(feed)
         chunk = self._feed.chunk(step, 1)
         self._zeros = zero_sums(setup.recipe, state, chunk, self._companions)
-        rest = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
-        self._program = compile_chunk(setup.recipe, state, self.sums({}), *rest)
+        arguments = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
+        self._program = compile_chunk(setup.recipe, state, self.sums({}), *arguments)
 
     def sums(self, stored: Mapping[str, Any]) -> MetricSums:
         """The sums, replicated."""
@@ -116,8 +116,8 @@ class RunLearner:
 
     def advance(self, state: TrainState, sums: MetricSums, step: int, n: int) -> tuple[TrainState, MetricSums]:
         """Dispatches `n` train steps."""
-        rest = (as_traced(n, self.setup.mesh), self._key, self._companions)
-        return self._program(state, sums, self._feed.chunk(step, n), *rest)
+        arguments = (as_traced(n, self.setup.mesh), self._key, self._companions)
+        return self._program(state, sums, self._feed.chunk(step, n), *arguments)
 
     def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
         """The scores of the validation split, with the averaged parameters."""

@@ -158,10 +158,10 @@ class Training:
             self.reporter.start()
             if self.step:
                 self.reporter.log(f"goes on at step {self.step} of {self.total}")
-            found = self.learner.setup.trained_companions()
-            for name, trained in found.items():
+            runs = self.learner.setup.trained_companions()
+            for name, trained in runs.items():
                 self.history.check_companion(name, trained.step)
-            companions = {name: trained.companion for name, trained in found.items()}
+            companions = {name: trained.companion for name, trained in runs.items()}
             self.state = self.learner.begin(companions, self.state)
             self.reporter.log("compiling ...")
             started, before = time.monotonic(), self.history.train_seconds
@@ -264,19 +264,19 @@ class Training:
 def _results(run: Training, setup: Setup) -> dict[str, Any]:
     """Scores the best parameters and writes `results.json`; returns the results of an earlier call where they exist."""
     workdir = run.workdir
-    split, found = setup.evaluate.split, read_report(workdir)
-    if found is not None and (found["step"], found["split"]) == (run.step, split):
-        return found
+    split, known = setup.evaluate.split, read_report(workdir)
+    if known is not None and (known["step"], known["split"]) == (run.step, split):
+        return known
     if not np.isfinite(run.history.best_value) and "validation" in setup.dataset.splits:
         raise TrainingDiverged("no validation score of this run was finite, so there are no best parameters to test")
     announce(f"scoring the {split} split ...")
     best = restore_params(setup, workdir)
-    found = run_report(setup, workdir, best, device_name())
+    scored = run_report(setup, workdir, best, device_name())
     run.folder.check()
-    write_exposure(os.path.join(workdir, EXPOSURE), found.curves)
-    run.reporter.result(best[1], found.scores)
-    write_results(workdir, found.scores)
-    return found.scores
+    write_exposure(os.path.join(workdir, EXPOSURE), scored.curves)
+    run.reporter.result(best[1], scored.scores)
+    write_results(workdir, scored.scores)
+    return scored.scores
 
 
 def needs_of(setup: Setup) -> str:

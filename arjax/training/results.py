@@ -1,4 +1,4 @@
-"""The reports of a run: `results.json`, its own one, and `evaluations/`, those of later evaluations."""
+"""The reports of a run: `results.json` about its test split, and those of later evaluations in `evaluations/`."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def run_report(setup: Setup, workdir: str | os.PathLike, best: Best, device: str
       UserError: as `report`.
     """
     where = setup.model, best[0], setup.dataset, setup.evaluate.split, setup.evaluate
-    found = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
-    return Report(found.scores | entries_of_run(setup, workdir, best, device), found.curves)
+    scored = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
+    return Report(scored.scores | entries_of_run(setup, workdir, best, device), scored.curves)
 
 
 def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> dict[str, Any]:
@@ -52,16 +52,16 @@ def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device:
     population leaves no train state.
     """
     known, store, objective = read_report(workdir) or {}, latest_store(workdir), setup.recipe.objective
-    step, history, own = best[1], {}, objective.init(setup.model, jax.random.key(0))
-    if jax.tree.leaves(own) and (restored := store.restore(setup.abstract_state)) is not None:
+    step, history, objective_state = best[1], {}, objective.init(setup.model, jax.random.key(0))
+    if jax.tree.leaves(objective_state) and (restored := store.restore(setup.abstract_state)) is not None:
         step, state, history = restored
-        own = own_of(state)
+        objective_state = own_of(state)
     elif (newest := store.newest()) is not None:
         step, history = newest
     device = device or known.get("device", "")
-    entries = training_entries(setup, best, step=step, history=history, own=own, device=device)
+    entries = training_entries(setup, best, step=step, history=history, objective_state=objective_state, device=device)
     if not history:
-        entries |= {name: known[name] for name in (*OF_TRAINING, *objective.report(own)) if name in known}
+        entries |= {name: known[name] for name in (*OF_TRAINING, *objective.report(objective_state)) if name in known}
     return entries
 
 
@@ -71,7 +71,7 @@ def training_entries(
     *,
     step: int,
     history: Mapping[str, Any],
-    own: Own,
+    objective_state: Own,
     seed: int | None = None,
     device: str = "",
 ) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def training_entries(
       best: as from `restore_params`.
       step: steps done.
       history: the fields of `arjax.training.history.History` about the time; empty where they are not known.
-      own: parameters and state of the objective.
+      objective_state: parameters and state of the objective.
       seed: of the run; None: that of the setup.
       device: where it was trained; "": here.
     """
@@ -96,7 +96,7 @@ def training_entries(
         "seed": setup.seed if seed is None else seed,
         "device": device or device_name(),
         **(cost_of_run(history, step, sites_per_step) if history else {}),
-        **setup.recipe.objective.report(own),
+        **setup.recipe.objective.report(objective_state),
     }
 
 

@@ -13,7 +13,7 @@ from arjax.core.spec import EventSpec
 from arjax.data.text import text_windows
 from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.inpainting import complete, score_hidden
-from arjax.evaluation.likelihood import evaluate
+from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import Measures
 from arjax.models import Choice, make_any_model, make_model
 from arjax.parallel.sharding import make_mesh
@@ -75,7 +75,7 @@ def test_of_models_and_functions_outside_of_jit(again):
         "given": lambda seed: model.conditional_log_prob(params, X, query=hidden, evidence=~hidden),
         "init": lambda seed: model.init(KEYS[seed]),
         "sample": lambda seed: model.sample(params, KEYS[seed], 2),
-        "evaluate": lambda seed: evaluate(model, params, TEXT, "test", 2, run.settings.mesh)["nll_nats"],
+        "evaluate": lambda seed: Evaluator(model, TEXT, 2, run.settings.mesh)(params, "test")["nll_nats"],
         "complete": lambda seed: complete(model, params, batch, hidden, 2, KEYS[seed]).log_prob,
         "hidden": lambda seed: score_hidden(model, params, TEXT, "test", hidden, ~hidden, 2)["nll_nats"],
         "k steps": lambda seed: k_steps(seed=seed)["k_step_bound_nats"],

@@ -8,7 +8,7 @@ from compiled import of_model
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.evaluation.likelihood import Evaluator, evaluate
+from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.summaries import summarize
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
@@ -41,7 +41,7 @@ def test_equals_the_definition_for_every_batch_size(model, params, arrays, batch
     arrays = arrays if masked else {"x": arrays["x"]}
     mask = arrays["mask"] if masked else np.ones((23, 5), int)
     dataset = from_arrays(EVENT, train=arrays, test=arrays)
-    scores = evaluate(model, params, dataset, "test", batch_size, make_mesh())
+    scores = Evaluator(model, dataset, batch_size, make_mesh())(params, "test")
 
     per_site = np.asarray(of_model(model, "log_prob_per_site", params, arrays["x"]), np.float64)
     nll = -(per_site * mask).sum(1)[mask.sum(1) > 0]
@@ -100,12 +100,12 @@ def test_numbers_of_text_and_of_sequences_of_vectors():
 def test_mistakes(model, params, arrays):
     dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "mask": np.zeros((23, 5), int)})
     with pytest.raises(UserError, match="has no validation split"):
-        evaluate(model, params, dataset, "validation", 8, make_mesh())
+        Evaluator(model, dataset, 8, make_mesh())(params, "validation")
     with pytest.raises(UserError, match=r"nothing is scored.*masks of all that count"):
-        evaluate(model, params, dataset, "test", 8, make_mesh())
+        Evaluator(model, dataset, 8, make_mesh())(params, "test")
     dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "weight": np.zeros(23, int)})
     with pytest.raises(UserError, match="nothing is scored: the weights of all examples are 0"):
-        evaluate(model, params, dataset, "test", 8, make_mesh())
+        Evaluator(model, dataset, 8, make_mesh())(params, "test")
 
 
 def test_a_mixture_of_orders_averages_whole_examples(arrays):
