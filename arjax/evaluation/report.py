@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -26,6 +26,7 @@ from arjax.evaluation.exposure import (
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import end_of
+from arjax.evaluation.sampling import OpenRun
 from arjax.evaluation.summaries import summarize_rows
 from arjax.models import Model
 from arjax.models.autoregressive import need_steps
@@ -33,8 +34,6 @@ from arjax.parallel.sharding import replicated
 from arjax.samplers.rounds import check_rounds
 from arjax.samplers.schedules import check_rounds_fit
 
-#: Workdir -> another run, with `model`, `params`, `dataset` and the `step` of its parameters.
-OpenRun = Callable[[str], Any]
 #: Folded into the seed: a data set that is drawn from the same model with the same seed is drawn under other keys.
 APART = 2204_01171
 
@@ -116,7 +115,7 @@ def report(
       measures: the numbers that are asked for.
       mesh: the devices that share the work; None: one device.
       seed: of everything that is drawn.
-      open_run: opens the judge.
+      open_run: opens the judge: a run with `model`, `params`, `dataset` and the `step` of the parameters.
       rows: those of `score_rows`, where they are known already.
 
     Raises:

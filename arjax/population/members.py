@@ -109,7 +109,7 @@ class Members:
         return population.models, population.resident[0], indices, jnp.int32(n), self._keys_S, self._companions
 
     def sums(self, stored: Mapping[str, Any]) -> MetricSums:
-        """A sums of every member."""
+        """The sums of every member."""
         return jax.device_put(from_named(self._zeros, stored), self.population.sharding)
 
     def advance(

@@ -15,6 +15,7 @@ from arjax.evaluation.report import Report, report
 from arjax.objectives import Own
 from arjax.parallel.devices import usable_cores
 from arjax.reporting.reports import FILE_NAME, read_report
+from arjax.training.history import History
 from arjax.training.setup import Setup, latest_store
 from arjax.training.state import own_of
 
@@ -58,6 +59,7 @@ def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device:
         objective_state = own_of(state)
     elif (newest := store.newest()) is not None:
         step, history = newest
+    history = History.fresh(()).to_json() | history if history else {}  # older checkpoints lack some fields
     device = device or known.get("device", "")
     entries = training_entries(setup, best, step=step, history=history, objective_state=objective_state, device=device)
     if not history:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
-from arjax.data import Dataset, Truth
+from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import Measures
 from arjax.models import Model
@@ -155,15 +155,8 @@ class Setup:
                 f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
                 "run as its oracle"
             )
-        truth = self.truth()
-        return Trained(truth.model, truth.params, 0, self.dataset)
-
-    def truth(self) -> Truth:
-        """The truth of the data set, with parameters on the mesh; raises `UserError` where none is known."""
-        known = self.dataset.truth
-        if known is None:
-            raise UserError(f"the distribution of the data set {self.dataset.name!r} is not known")
-        return Truth(known.model, jax.device_put(known.params, replicated(self.mesh)))
+        truth = self.dataset.truth
+        return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def first_params(self, models: Sequence[Model]) -> Any:
         """The parameters of the run in `train.init_from`, for these models, which have those of this one.

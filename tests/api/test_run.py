@@ -221,7 +221,7 @@ def test_pictures_are_figures_that_a_notebook_shows(run, monkeypatch):
         run.plot_samples()
     with pytest.raises(UserError, match="no line with 'speed'"):
         run.plot_history("speed")
-    with pytest.raises(UserError, match="no split 'tset'"):
+    with pytest.raises(UserError, match="has no tset split"):
         run.plot_entropy("tset")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for plot in (run.plot_samples, run.plot_history, run.plot_entropy, run.plot_order):
