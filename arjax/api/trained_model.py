@@ -190,45 +190,23 @@ class TrainedModel:
             need_steps(self.model, "`conditionals`"), self.params, batch, self.dataset.log_scale_D, key
         )
 
-    @checked_arguments(batch_size=1, num_orders=1, steps=0, samples=0, exposure=0, length=0)
-    def evaluate(
-        self,
-        split: str = "test",
-        *,
-        batch_size: int | None = None,
-        num_orders: int | None = None,
-        steps: int | None = None,
-        schedule: str | None = None,
-        samples: int | None = None,
-        exposure: int | None = None,
-        judge: str | None = None,
-        length: int | None = None,
-    ) -> dict[str, Any]:
+    @checked_arguments(like=Measures)
+    def evaluate(self, split: str = "test", **measures: Any) -> dict[str, Any]:
         """The report about a split of `dataset`: the entries of `results.json`, which is that of the test split.
 
         Args:
           split: "train", "validation" or "test".
-          batch_size: examples scored at once.
-          num_orders: orders of the mixture that is scored, of a model with several.
-          steps: rounds of the k-step bound; 0: no bound.
-          schedule: of their sizes.
-          samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
-          exposure: rollouts that measure exposure bias; 0: none.
-          judge: workdir of the run that scores them; "": no judge.
-          length: sites of each text that the judge scores; 0: it scores examples like those of the data.
-          All that are left out are as in the section `evaluate` of the config of the run.
+          **measures: the numbers that are asked for, in place of those of the run: `batch_size`, `num_orders`, `steps`,
+            `schedule`, `samples`, `exposure`, `judge`, `length`; see `arjax.evaluation.report.Measures`.
 
         Raises:
           UserError: there is no such split, or the model or its data lack one of the numbers.
         """
-        asked = {"batch_size": batch_size, "num_orders": num_orders, "steps": steps, "schedule": schedule}
-        asked |= {"samples": samples, "exposure": exposure, "judge": judge, "length": length}
-        given = {name: value for name, value in asked.items() if value is not None}
         settings = self.settings
-        measures = dataclasses.replace(settings.measures, **given)
-        measures.check(self.model, self.dataset)
+        asked = dataclasses.replace(settings.measures, **measures)
+        asked.check(self.model, self.dataset)
         run = functools.partial(open_run, mesh=settings.mesh)
-        where = self.model, self.params, self.dataset, split, measures
+        where = self.model, self.params, self.dataset, split, asked
         return report(*where, mesh=settings.mesh, seed=settings.seed, open_run=run).scores | self._entries()
 
     def _entries(self) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.bounds import check_samples, k_step_scores, sampled_scores
@@ -61,6 +62,14 @@ class Measures:
     exposure: int = 0
     judge: str = ""
     length: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(Measures):
+            value, least = getattr(self, field.name), 0 if field.default == 0 else 1
+            if isinstance(field.default, str) and not isinstance(value, str):
+                raise UserError(f"{field.name} must be a text, not {value!r}")
+            if not isinstance(field.default, str) and not (is_integer(value) and value >= least):
+                raise UserError(f"{field.name} must be a whole number, at least {least}, not {value!r}")
 
     def check(self, model: Model, dataset: Dataset) -> None:
         """Raises `UserError` where the model or its data lack one of the numbers; nothing is computed."""

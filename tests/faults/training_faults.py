@@ -100,4 +100,25 @@ TRAINING_FAULTS = (
         "return [*decay(weight_decay, decay_pattern), optax.scale_by_lion(b1, b2)]",
         ("training/test_step_equations.py::test_adam_and_lion_are_their_equations",),
     ),
+    Fault(
+        "a report of today without the entries about the training",
+        "api/trained_model.py",
+        ".scores | self._entries()",
+        ".scores",
+        ("evaluation/test_reports.py::test_a_training_on_arrays_reports_as_a_run_does",),
+    ),
+    Fault(
+        "a report without the bound of k samples",
+        "evaluation/report.py",
+        "if measures.samples:",
+        "if measures.samples < 0:",
+        ("evaluation/test_reports.py::test_other_numbers_are_asked_for_by_the_fields_of_the_section_evaluate",),
+    ),
+    Fault(
+        "a member of a population that is evaluated forgets its training",
+        "training/results.py",
+        "for name in (*OF_TRAINING, *objective.report(objective_state))",
+        "for name in objective.report(objective_state)",
+        (_ROW,),
+    ),
 )
