@@ -61,7 +61,8 @@ class SplitScorer:
         Args:
           score: scores a batch. Scorers with the same function share their program.
           dataset: its splits, and the transform that makes events of its rows.
-          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp.
+          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp. A score that draws is the same
+            on any mesh where nothing is rounded, and has other noise elsewhere.
           mesh: as the parameters'; None: where these are, on one device.
           key: batch i is scored under fold_in(key, i). Of keys [S], the score gets as many.
           transform_key: from the key of a batch to that of the transform; None: they are the same.
