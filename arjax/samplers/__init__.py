@@ -1,6 +1,6 @@
 """Samplers: algorithms that turn conditionals into samples."""
 
-from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, example_keys, make_sampler
+from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, example_keys, make_sampler, option
 from arjax.samplers.beam import Beam
 from arjax.samplers.best import Best
 from arjax.samplers.cached import Cached
@@ -25,4 +25,5 @@ __all__ = [
     "Speculative",
     "example_keys",
     "make_sampler",
+    "option",
 ]

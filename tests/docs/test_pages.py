@@ -152,7 +152,8 @@ SLOW = ("sampling", "lecture", "regimes", "exposure")
 @pytest.mark.parametrize(
     "page", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in PAGES[1:]]
 )
-def test_examples_run(page, folder):
+def test_examples_run(page, folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))  # pages import the files that they show
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
             doc_text.run(block, str(page), {"__name__": "example"})
