@@ -1,10 +1,11 @@
-"""Draws the picture of docs/concepts.md: an image of 3 x 3 sites, an order, two blocks, and who depends on whom.
+"""Draws the picture of docs/concepts.md: an image of 3 x 3 sites, an order, two blocks, and the dependencies.
 
 python scripts/draw_concepts.py docs/images/concepts.png
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from arjax.factorization import make_factorization
 from arjax.reporting.figures import new_figure, row_of_axes, save_figure
 
-#: The example of the page: nine binary pixels, visited along a spiral, the first three in one step, the rest in another.
+#: The example of the page: nine binary pixels, visited along a spiral; the first three in one step, then the rest.
 IMAGE = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
 ORDERING, SIZES = "spiral", (3, 6)
 COLOURS = ("#c6dbef", "#fdd0a2")
@@ -41,7 +42,7 @@ def _square(row: int, column: int, colour: str) -> Any:
 def _walk(axis: Any, order_D: np.ndarray) -> None:
     """An arrow from each site to the one that is visited next."""
     place = [(site % 3, site // 3) for site in order_D]
-    for here, there in zip(place[:-1], place[1:], strict=True):
+    for here, there in itertools.pairwise(place):
         style = {"arrowstyle": "-|>", "color": "#d62728", "shrinkA": 9, "shrinkB": 9}
         axis.annotate("", there, here, arrowprops=style)
 

@@ -77,7 +77,9 @@ def test_an_index_has_a_line_for_each_study(repository, root):
     assert "| [Study](../experiments/x/README.md) | Is a \\| b? | It is. |\n<!-- end table -->" in text
     (root / "experiments" / "x" / "README.md").write_text("# Study\n\n**Question.** Is it?\n")
     done = update(repository, root)
-    assert done.returncode == 2 and "experiments/x/README.md has no paragraph that begins with **Result.**" in done.stderr
+    assert (
+        done.returncode == 2 and "experiments/x/README.md has no paragraph that begins with **Result.**" in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
