@@ -65,9 +65,8 @@ def render(text: str, root: Path, page: Path) -> str:
         return f"{match[1]}{made}\n{match[5]}"
 
     if len(re.findall(r"<!-- (?:table|best|studies):", text)) != len(TABLE.findall(text)):
-        raise UserError(
-            "a '<!-- table: FILE -->', '<!-- best: FILE -->' or '<!-- studies: FOLDER -->' marker has no '<!-- end table -->' after it"
-        )
+        kinds = "'<!-- table: FILE -->', '<!-- best: FILE -->' or '<!-- studies: FOLDER -->'"
+        raise UserError(f"a {kinds} marker has no '<!-- end table -->' after it")
     return TABLE.sub(table, text)
 
 

@@ -1,4 +1,4 @@
-"""The sampler that `docs/add_a_sampler.md` writes: its test file holds it to the laws, and at one temperature it is exact."""
+"""The sampler that `docs/add_a_sampler.md` writes keeps the laws, and at one temperature it is exact."""
 
 from __future__ import annotations
 
