@@ -30,7 +30,8 @@ class Scores:
 
     Attributes:
       validation: best nats per example on the validation split, float64[O, S].
-      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it: `results[o][s]`.
+      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it:
+        `results[o][s]`.
       validation_results: likewise about the validation split.
       best_step: the step they are of, int[O, S].
       validation_rows: nats of each example, float32[O, S, N].
