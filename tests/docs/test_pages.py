@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import json
 import math
@@ -137,6 +138,18 @@ def test_files_that_are_named_exist(page):
         assert list(ROOT.glob(name)) or "results.csv" in name, f"{page.name} names {name}"
     for link in doc_text.links(page):
         assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+@pages
+def test_names_of_arjax_in_a_text_can_be_imported(page):
+    for name in set(re.findall(r"`(arjax(?:\.[A-Za-z_]\w*)+)", doc_text.prose(page))):
+        module, _, attribute = name.rpartition(".")
+        try:
+            found = hasattr(importlib.import_module(module), attribute) or importlib.import_module(name)
+        except ModuleNotFoundError:  # an attribute of a class
+            package, _, owner = module.rpartition(".")
+            found = hasattr(getattr(importlib.import_module(package), owner), attribute)
+        assert found, f"{page.name} names {name}"
 
 
 @pages
