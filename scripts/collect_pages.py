@@ -105,10 +105,11 @@ def typeset(target: Path) -> None:
     from latex2mathml.converter import convert
 
     def formula(match: re.Match) -> str:
-        display = "block" if match[1] else "inline"
-        math = convert((match[1] or match[2]).strip(), display=display)
+        place = "formula-line" if match[1] else "formula"
+        math = convert((match[1] or match[2]).strip(), display="block" if match[1] else "inline")
+        math = math.replace("<mo>&#x0003C;</mo>", '<mo lspace="0" rspace="0">&#x0003C;</mo>')  # of subscripts, x_{<t}
         # A bare <math> at the start of a line would end the paragraph.
-        return f'<span class="formula {display}">{math}</span>'
+        return f'<span class="{place}">{math}</span>'
 
     for page in target.rglob("*.md"):
         text = page.read_text(encoding="utf-8")
