@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -264,6 +265,20 @@ def test_the_readme_is_short():
     assert (ROOT / "README.md").stat().st_size <= 10_000
     (block,) = [b for b in doc_text.blocks(ROOT / "README.md") if b.language == "python"]
     assert len([line for line in block.text.splitlines() if line and "import" not in line]) <= 5
+
+
+@pytest.mark.parametrize(("page", "most"), [("architecture", 15_000), ("laws", 8_000), ("results", 10_000)])
+def test_pages_that_grew_before_are_short(page, most):
+    assert (ROOT / "docs" / f"{page}.md").stat().st_size <= most
+
+
+def test_the_page_and_the_picture_of_the_architecture_have_all_packages():
+    packages = {path.parent.name for path in (ROOT / "arjax").glob("*/__init__.py")}
+    table = re.findall(r"^\| `(\w+)` \| [^|`]*", (ROOT / "docs" / "architecture.md").read_text(), flags=re.M)
+    picture = re.findall(r">(\w+)</text>", (ROOT / "docs" / "images" / "packages.svg").read_text())
+    assert packages <= set(table) and packages <= set(picture)
+    layers = runpy.run_path(str(ROOT / "tests" / "core" / "test_layout.py"))["LAYERS"]
+    assert [name for name in table if name in packages] == layers  # from the ground up
 
 
 def test_the_config_of_the_page_is_the_file(repository):
