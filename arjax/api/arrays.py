@@ -20,8 +20,7 @@ from arjax.api.run import ARRAYS_FILE
 from arjax.api.trained_model import Fitted, Settings
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, write_json
-from arjax.core.folders import only_run_in, writable_folder
+from arjax.core.files import only_run_in, read_json_object, writable_folder, write_json
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.factorization import order_name

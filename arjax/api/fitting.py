@@ -19,8 +19,7 @@ from arjax.config.files import FILE_NAME, check_same_run, load_config_file, save
 from arjax.config.validate import validate
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.folders import folder_to_write, only_run_in
-from arjax.core.paths import path_text
+from arjax.core.files import folder_to_write, only_run_in, path_text
 from arjax.core.trust import trusting
 from arjax.samplers import make_sampler
 from arjax.training.loop import Outcome, train

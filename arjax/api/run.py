@@ -15,8 +15,7 @@ from arjax.config.files import check_same_run, load_config_file, load_workdir_co
 from arjax.config.validate import validate, validate_run
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.folders import is_trained_in
-from arjax.core.paths import user_path
+from arjax.core.files import is_trained_in, user_path
 from arjax.core.trust import trusting
 from arjax.data import Dataset
 from arjax.models import Model

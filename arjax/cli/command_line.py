@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from arjax.core.errors import UserError
+from arjax.core.files import user_path
 from arjax.core.output import guarded_output
-from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean
 from arjax.core.version import __version__
 

@@ -20,8 +20,7 @@ from arjax.config.files import (
     remember_code,
 )
 from arjax.config.validate import validate, validate_run
-from arjax.core.files import write_json
-from arjax.core.folders import writable_folder
+from arjax.core.files import writable_folder, write_json
 from arjax.core.output import say_once
 from arjax.reporting.scores import describe_scores
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import check_plugins, validate_run
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
+from arjax.core.files import user_path
 from arjax.data import Dataset, make_dataset
 from arjax.evaluation.bounds import check_samples
 from arjax.evaluation.prompts import end_of

@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
-from arjax.core.files import reading, write_text
-from arjax.core.paths import user_path
+from arjax.core.files import reading, user_path, write_text
 from arjax.core.plugins import import_plugins, remember_plugins, with_places
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import nearby_files, run_user_file

@@ -1,23 +1,76 @@
-"""Named components: a network, ordering, partition, conditional, objective, sampler or dataset is used by its name."""
+"""Named components: a network, ordering, partition, conditional, objective, sampler or dataset is used by its name.
+
+Components are registered by code that runs: of this package, of the user's files, or of an installed package with an
+entry point in the group `arjax.plugins`, which is imported when a name is missing or all names are listed.
+"""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
 import difflib
+import functools
+import importlib.metadata
 import inspect
+import os
 import re
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CodeType, FrameType
 from typing import Any
 
-from arjax.core.entry_points import load_entry_points
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, describe
 from arjax.core.integers import check_size, largest
-from arjax.core.origin import Origin
 from arjax.core.output import say_once
+from arjax.core.trust import GROUP, admit, distributions
+from arjax.core.user_code import importing_admitted
 from arjax.core.values import as_typed, parse_expression, parse_literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The line of code that registers a component: its file, its line, the code that ran and its global variables."""
+
+    file: str
+    line: int
+    code: CodeType = dataclasses.field(repr=False)
+    variables: dict[str, Any] = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, frame: FrameType) -> Origin:
+        """The current line of a frame."""
+        return cls(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_code, frame.f_globals)
+
+    @property
+    def module(self) -> str:
+        """The name of the module that ran."""
+        return self.variables.get("__name__", "")
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is code of another package than this one."""
+        return self.module.partition(".")[0] != __name__.partition(".")[0]
+
+    @property
+    def _is_interactive(self) -> bool:
+        """Whether it was typed: a cell of a notebook, a line at the prompt."""
+        return self.module == "__main__" and "__file__" not in self.variables
+
+    def repeats(self, earlier: Origin) -> bool:
+        """Whether this repeats the earlier definition: the same line again, the same file run or reloaded again,
+        or another cell of the same notebook, as an edited cell is another one.
+        """
+        if self._is_interactive:
+            return self.variables is earlier.variables
+        reloaded = self.code is not earlier.code and {self.code.co_name, earlier.code.co_name} == {"<module>"}
+        again = self.line == earlier.line or self.variables is not earlier.variables or reloaded
+        return self.file == earlier.file and again
+
+    def __str__(self) -> str:
+        package = self.module.partition(".")[0]
+        by = f"by {package!r} in " if package.isidentifier() and package != "__main__" else ""
+        return f"{by}{self.file}, line {self.line}"
 
 
 class UnknownNameError(UserError):
@@ -130,7 +183,7 @@ class Registry:
         Raises:
           UserError: there is none (`UnknownNameError`, with the nearest name), or two packages have the name.
         """
-        failed = [] if isinstance(name, str) and name in self._entries else import_installed()
+        failed = () if isinstance(name, str) and name in self._entries else import_installed()
         if not isinstance(name, str) or name not in self._entries:
             also = "".join(f"; {sentence}" for sentence in failed)
             raise UnknownNameError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}{also}")
@@ -209,16 +262,41 @@ class Registry:
         return build(*args, **self.resolve(name, options, hidden), **more)
 
 
-def import_installed() -> list[str]:
-    """Imports the installed packages with an entry point; returns a sentence for each that cannot be.
+@functools.cache
+def import_installed() -> tuple[str, ...]:
+    """Imports the installed packages with an entry point, once in a process; returns a sentence for each failure.
 
-    A name that two packages register belongs to neither: `get` raises an error about it.
+    An entry point of a function calls it. A name that two packages register belongs to neither: `get` raises an error
+    about it. A module in the current folder that hides an installed one is not imported.
     """
-    failures = load_entry_points()
-    for error in (failure.error for failure in failures):
-        if isinstance(error, NameClashError) and (first := error.registry.origin(error.name)) and first.is_outside:
-            error.registry._disputed[error.name] = str(error)
-    return [failure.sentence for failure in failures]
+    failed = []
+    for point in _points():
+        try:
+            with importing_admitted(admit):
+                found = point.load()
+                if point.attr:
+                    found()
+        except (Exception, SystemExit) as error:  # code of another package: it can raise anything
+            if isinstance(error, NameClashError) and error.registry.origin(error.name).is_outside:
+                error.registry._disputed[error.name] = str(error)
+            reason = str(error) if isinstance(error, UserError) else describe(error)
+            package = f"package {point.dist.name!r}" if point.dist else f"entry point {point.value!r}"
+            failed.append(f"the plugin {point.name!r} of the {package} cannot be imported: {reason}")
+    return tuple(failed)
+
+
+def entry_point_modules() -> set[str]:
+    """The modules that the entry points name."""
+    return {point.module for point in _points()}
+
+
+def _points() -> list[importlib.metadata.EntryPoint]:
+    """The entry points of installed packages, sorted; of a package that is found twice, the first."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    for each in distributions():
+        found.setdefault(each.name, each)
+    points = [point for each in found.values() for point in each.entry_points if point.group == GROUP]
+    return sorted(points, key=lambda point: point.name)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

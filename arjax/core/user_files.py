@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.core.entry_points import describe
-from arjax.core.errors import UserError
-from arjax.core.neighbours import importing_from
-from arjax.core.paths import user_path
+from arjax.core.errors import UserError, describe
+from arjax.core.files import user_path
 from arjax.core.registry import did_you_mean
 from arjax.core.trust import UntrustedCodeError
+from arjax.core.user_code import importing_from
 
 
 def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:

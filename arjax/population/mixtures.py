@@ -9,7 +9,7 @@ import numpy as np
 
 from arjax.api import open_run
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
+from arjax.core.files import user_path
 from arjax.core.registry import did_you_mean
 from arjax.core.trust import trusting
 from arjax.models.base import Params

@@ -11,8 +11,8 @@ import numpy as np
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import validate_run
-from arjax.core.array_files import read_arrays, write_arrays
 from arjax.core.errors import UserError
+from arjax.core.files import read_arrays, write_arrays
 from arjax.evaluation.likelihood import Evaluator
 from arjax.training.setup import restore_params
 

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TextIO
 
 from arjax.cli.command_line import EXIT_USER_ERROR
+from arjax.cli.main import marked_as_parent
 from arjax.core.errors import UserError
-from arjax.core.files import writing
-from arjax.core.folders import only_run_in, writable_folder
-from arjax.core.parent import marked_as_parent
+from arjax.core.files import only_run_in, writable_folder, writing
 from arjax.parallel.devices import CUDA, share_cores, share_devices, visible_devices
 from arjax.sweep.runs import Run
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from arjax.cli.command_line import tell_mistakes
 from arjax.cli.completion import answer
 from arjax.core.errors import UserError
-from arjax.core.folders import folder_to_write, only_run_in
-from arjax.core.paths import user_path
+from arjax.core.files import folder_to_write, only_run_in, user_path
 from arjax.core.trust import trusting
 from arjax.core.user_files import select
 from arjax.reporting.tables import print_table

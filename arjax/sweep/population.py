@@ -17,8 +17,7 @@ from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
-from arjax.core.files import writing
-from arjax.core.folders import only_run_in, writable_folder
+from arjax.core.files import only_run_in, writable_folder, writing
 from arjax.population.outcome import write_member
 from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population

@@ -9,7 +9,7 @@ from typing import Any
 
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
+from arjax.core.files import user_path
 from arjax.core.user_files import nearby_files, run_user_file
 from arjax.sweep.grid import placed
 from arjax.sweep.runs import Run, as_text

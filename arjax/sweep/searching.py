@@ -7,8 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from arjax.core.folders import only_run_in, writable_folder
-from arjax.core.paths import user_path
+from arjax.core.files import only_run_in, user_path, writable_folder
 from arjax.reporting.tables import print_table
 from arjax.sweep.execution import execute, tell_failures
 from arjax.sweep.executors import Executor

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, write_json
-from arjax.core.folders import writable_folder
+from arjax.core.files import read_json_object, writable_folder, write_json
 from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, last_line
 from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run

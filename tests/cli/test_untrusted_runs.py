@@ -13,7 +13,7 @@ import arjax
 from arjax.cli.main import main
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config
-from arjax.core import neighbours, trust
+from arjax.core import trust, user_code
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS
 from arjax.population.mixtures import mixture_of_runs
@@ -177,7 +177,7 @@ def test_own_code_is_trusted_by_training_and_by_its_config_file(tmp_path, monkey
         trust._NAMED.clear()
         for name in ("order_q", "helper_q"):
             sys.modules.pop(name, None)
-            neighbours._NEIGHBOURS.pop(name, None)
+            user_code._NEIGHBOURS.pop(name, None)
         ORDERINGS._entries.pop("mine_q", None)
 
     config, workdir = f"--config={tmp_path / 'config_q.py'}", f"--workdir={tmp_path / 'run'}"

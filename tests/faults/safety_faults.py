@@ -18,7 +18,7 @@ SAFETY_FAULTS = (
     ),
     Fault(
         "modules in the current folder are installed",
-        "core/installed.py",
+        "core/trust.py",
         "if os.path.isabs(entry)} - {os.path.realpath(os.curdir)}",
         "if os.path.isabs(entry)}",
         (_trust + "test_an_installed_package_is_imported_and_no_other_folder_of_modules",),
