@@ -11,9 +11,8 @@ from typing import Any
 
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
-from arjax.sweep.derived import Mean
+from arjax.sweep.derived import Mean, mean_of
 from arjax.sweep.runs import Run, as_text
-from arjax.sweep.seeds import mean_of
 
 #: Longest value in the name of a folder; longer ones are cut.
 _LONGEST = 60

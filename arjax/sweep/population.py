@@ -22,10 +22,9 @@ from arjax.population.outcome import write_member
 from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population
 from arjax.reporting.progress import Progress
-from arjax.sweep.configs import config_of
 from arjax.sweep.executors import LOG_NAME
-from arjax.sweep.orders import all_but_order_and_seed
-from arjax.sweep.runs import Run
+from arjax.sweep.plots import all_but_order_and_seed
+from arjax.sweep.runs import Run, config_of
 from arjax.training.setup import Setup, latest_store
 
 TRAINING = "populations"

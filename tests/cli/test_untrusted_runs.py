@@ -18,8 +18,7 @@ from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS
 from arjax.population.mixtures import mixture_of_runs
 from arjax.population.nats import nats_of_run
-from arjax.sweep.flags import parse_flags
-from arjax.sweep.main import _executor
+from arjax.sweep.main import _executor, parse_flags
 from arjax.sweep.main import main as sweep
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('evil.ran').touch()\n"

@@ -16,7 +16,7 @@ from sweep_cases import sweep, write_sweep
 from arjax.core.errors import UserError
 from arjax.core.files import write_json
 from arjax.sweep import Run, slurm
-from arjax.sweep.slurm_job import EXIT_NAME, exit_code, job_id, newest_checkpoint
+from arjax.sweep.slurm import EXIT_NAME, exit_code, job_id, newest_checkpoint
 
 #: A run that saves a step when it is asked to end, unless it is to save nothing.
 RUN = """
@@ -38,7 +38,7 @@ if [ "$1" = requeue ]; then echo "$2" >> requeued; else echo "JobState=RUNNING P
 JOB = """
 import sys
 from pathlib import Path
-from arjax.sweep.slurm_job import Job
+from arjax.sweep.slurm import Job
 print(Job([sys.executable, "run.py", *sys.argv[1:]], Path("run"))())
 """
 

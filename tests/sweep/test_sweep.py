@@ -21,11 +21,9 @@ from arjax.cli.command_line import parse_flags
 from arjax.core.errors import UserError
 from arjax.core.user_files import select
 from arjax.sweep import Run, slurm
-from arjax.sweep.execution import TimeLeft
-from arjax.sweep.executors import LocalExecutor, last_line
+from arjax.sweep.executors import LocalExecutor, TimeLeft, last_line
 from arjax.sweep.main import main
-from arjax.sweep.rows import load_sweep
-from arjax.sweep.table import Folders
+from arjax.sweep.table import Folders, load_sweep
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
