@@ -14,7 +14,7 @@ from arjax.core.output import guarded_output
 from arjax.core.registry import did_you_mean
 from arjax.core.version import __version__
 
-MODES = ("train", "evaluate", "sample", "suggest", "inpaint", "plan", "list")
+MODES = ("train", "evaluate", "sample", "suggest", "inpaint", "plan", "list", "new")
 SHELLS = ("bash", "zsh", "fish")
 EXIT_USER_ERROR = 2
 TRUST_HELP = "run code of others that a run names, from now on; runs of your own need it after you edit their code"
@@ -29,8 +29,11 @@ modes:
   inpaint    completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/
   plan       parameter table, FLOPs and memory per device for the mesh in the config, without an accelerator
   list       everything registered (networks, orderings, data sets, ...) with its options; --json: the names alone
+  new        copies a config of the package into the current folder, as the beginning of one of your own
 
 examples:
+  arjax --config=digits --workdir=runs/digits
+  arjax --mode=new --config=digits
   arjax --config=configs/digits.py --workdir=runs/digits
   arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
@@ -45,7 +48,7 @@ class Flags:
 
     Attributes:
       mode: one of `MODES`.
-      config: `file.py` or `file.py:arg`, "" when not given.
+      config: `file.py`, `file.py:arg`, or a short name in place of the file; "" when not given.
       workdir: folder of the run, "" when not given.
       overrides: (`train.steps`, text) for each `--config.train.steps=text`.
       prompt: the first characters of samples, or those before suggestions; "" for none.
@@ -180,9 +183,11 @@ def _check(flags: Flags) -> None:
         if flags != Flags(completion=flags.completion):
             raise UserError(f"--completion={flags.completion} goes alone: it prints the script and does nothing else")
         return
-    if flags.mode in ("train", "plan") and not flags.config:
-        raise UserError(f"--mode={flags.mode} needs --config=FILE.py")
-    if flags.mode not in ("plan", "list") and not flags.workdir:
+    if flags.mode in ("train", "plan", "new") and not flags.config:
+        raise UserError(f"--mode={flags.mode} needs --config={'NAME' if flags.mode == 'new' else 'FILE.py'}")
+    if flags.mode == "new" and flags != Flags(mode="new", config=flags.config):
+        raise UserError("--mode=new goes with --config=NAME alone: it copies that config into the current folder")
+    if flags.mode not in ("plan", "list", "new") and not flags.workdir:
         raise UserError(f"--mode={flags.mode} needs --workdir=DIR")
     if flags.mode == "list" and (flags.config or flags.overrides or flags.workdir):
         raise UserError("--mode=list takes neither a config nor a workdir")

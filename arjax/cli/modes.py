@@ -15,6 +15,7 @@ from arjax.config.fields import fields
 from arjax.config.files import (
     apply_overrides,
     check_same_run,
+    copy_config,
     load_config_file,
     load_workdir_config,
     remember_code,
@@ -161,6 +162,13 @@ def run_list(flags: Flags) -> int:
     from arjax.cli.listing import print_components, print_names
 
     (print_names if flags.json else print_components)()
+    return 0
+
+
+def run_new(flags: Flags) -> int:
+    """Copies a config of the package into the current folder, with the files that it reads; prints their names."""
+    for path in copy_config(flags.config):
+        print(path)
     return 0
 
 

@@ -16,7 +16,6 @@ from arjax.cli.completion import answer
 from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, user_path
 from arjax.core.trust import trusting
-from arjax.core.user_files import select
 from arjax.core.values import parse_expression, parse_literal
 from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
@@ -26,7 +25,7 @@ from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curve
 from arjax.sweep.results import CONFIG_NAME, read_results, readable_columns
 from arjax.sweep.runs import Run, config_of, reads, stages
 from arjax.sweep.slurm import SlurmExecutor
-from arjax.sweep.table import Table, check_runs, load_sweep, runs_of
+from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
 from arjax.sweep.trials import run_search
 
 #: The forms of a dry run: the table; the table, with trials of runs like which none has finished; the commands.
@@ -67,7 +66,7 @@ def _main(flags: argparse.Namespace) -> int:
 def _sweep(flags: argparse.Namespace) -> int:
     rows = load_sweep(flags.sweep)
     rows = mean_over_seeds(rows) if flags.seeds == "mean" else rows
-    chosen = select(rows, flags.only, "run")
+    chosen = select(rows, flags.only)
     selected = runs_of(chosen, rows)
     check_runs(selected, flags.sweep)
     options = ["--executor=population"] if flags.executor == "population" else []

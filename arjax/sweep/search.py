@@ -12,11 +12,10 @@ import numpy as np
 
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
-from arjax.core.files import user_path
-from arjax.core.user_files import nearby_files, run_user_file
+from arjax.core.user_files import find_file, run_user_file
 from arjax.sweep.grid import placed
 from arjax.sweep.runs import Run, as_text, config_of
-from arjax.sweep.table import check_runs
+from arjax.sweep.table import FOLDER, check_runs
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
@@ -167,9 +166,7 @@ def load_search(path: str) -> Search:
       UserError: a missing or failing file, a config file that does not exist, a metric that no run has, fields that the
         config lacks, or values that it refuses.
     """
-    if not user_path(path).is_file():
-        raise UserError(f"there is no sweep file {path!r}{nearby_files(path)}")
-    search = run_user_file(str(user_path(path)), "get_search", Search)
+    search = run_user_file(str(find_file(path, FOLDER, "sweep file")), "get_search", Search)
     example = search.run(0, search.example)
     check_runs([example], path)
     config_of(example)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any
 
 from arjax.core.errors import UserError
 from arjax.core.files import reading, write_text
-from arjax.core.user_files import load_list
+from arjax.core.registry import did_you_mean
+from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.evaluation.metrics import check_metric
 from arjax.sweep.derived import Derived, Mean, Mixture, member
 from arjax.sweep.results import (
@@ -27,6 +28,9 @@ from arjax.sweep.results import (
 from arjax.sweep.runs import Run
 
 Row = Run | Derived
+COMMAND_FILE = "command.txt"
+#: The folders of configs and of sweep files that have short names.
+CONFIGS, FOLDER = "configs", "configs/sweeps"
 
 
 def load_sweep(path: str) -> list[Row]:
@@ -36,13 +40,32 @@ def load_sweep(path: str) -> list[Row]:
       UserError: a missing or failing file, something that is not a list of rows, names that are used twice, or a row
         that is made of missing runs or waits for them.
     """
-    file, _, arg = path.partition(".py:")
-    path, args = (f"{file}.py", (arg,)) if arg else (path, ())
-    rows = load_list(path, "get_sweep", (Run, Mean, Mixture), "sweep file", "runs", args)
+    name, arg = split_argument(path)
+    path = str(find_file(name, FOLDER, "sweep file"))
+    rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []))
+    if not rows:
+        raise UserError(f"get_sweep() in {path} returns no runs")
+    for row in rows:
+        if not isinstance(row, Run | Mean | Mixture):
+            kinds = " or ".join(f"arjax.sweep.{kind.__name__}" for kind in (Run, Mean, Mixture))
+            raise UserError(f"get_sweep() in {path} must return {kinds} objects, not {row!r}")
+    twice = [name for name, num in collections.Counter(row.name for row in rows).items() if num > 1]
+    if twice:
+        raise UserError(f"two runs of {path} are named {twice[0]!r}")
     runs = {row.name: row for row in rows if isinstance(row, Run)}
     for row in rows:
         row.check(runs)
     return rows
+
+
+def select(rows: Sequence[Row], only: str) -> list[Row]:
+    """The rows named in a comma-separated list; all of them for "". Raises `UserError` for an unknown name."""
+    by_name = {row.name: row for row in rows}
+    chosen = [name for name in only.split(",") if name]
+    for name in chosen:
+        if name not in by_name:
+            raise UserError(f"there is no run {name!r} in the list{did_you_mean(name, by_name)}")
+    return [by_name[name] for name in chosen] if only else list(rows)
 
 
 def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
@@ -62,11 +85,11 @@ def check_runs(runs: Sequence[Run], path: str) -> None:
     """
     for run in runs:
         check_metric(run.metric, f"run {run.name!r}")
-        if not os.path.isfile(run.config.partition(".py:")[0].removesuffix(".py") + ".py"):
-            raise UserError(f"run {run.name!r} of {path} names a config file that does not exist: {run.config!r}")
-
-
-COMMAND_FILE = "command.txt"
+        try:
+            find_file(split_argument(run.config)[0], CONFIGS)
+        except UserError as error:
+            sentence = f"run {run.name!r} of {path} names a config file that does not exist: {run.config!r}"
+            raise UserError(sentence) from error
 
 
 class Folders(dict[str, Path]):
