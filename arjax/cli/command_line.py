@@ -151,7 +151,8 @@ def _parser() -> Parser:
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
     """Separates `--config.a.b=value` and `--config.a.b value` from the other arguments."""
-    rest, overrides, arguments = [], [], list(argv)
+    rest, arguments = [], list(argv)
+    overrides: list[tuple[str, str]] = []
     while arguments:
         argument = arguments.pop(0)
         match = re.match(r"--?config\.([^=]*)(=(.*))?$", argument, flags=re.DOTALL)

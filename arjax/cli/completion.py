@@ -72,7 +72,8 @@ def answer(program: str, arguments: Sequence[str]) -> int:
     """Prints the candidates for `SHELL LINE`, one a line; returns the exit code."""
     if len(arguments) != 2 or arguments[0] not in SCRIPTS:
         raise UserError(f"--complete is what shells call: turn completion on with {program} --completion=bash")
-    for text in complete(program, *arguments, os.environ.get("COMP_WORDBREAKS", "")):
+    shell, line = arguments
+    for text in complete(program, shell, line, os.environ.get("COMP_WORDBREAKS", "")):
         print(text)
     return 0
 

@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
-from arjax.config.fields import check_types, fields, nearest_fields
+from arjax.config.fields import check_types, component_sections, fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.files import reading, replacing, user_path, write_text
 from arjax.core.plugins import import_plugins, remember_plugins, with_places
@@ -184,7 +184,9 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
 
 
 def _with_newer_fields(config: ConfigDict) -> ConfigDict:
-    """The config of a run that is older than a field: the default of the field changes nothing."""
+    """The config of a run that is older than a field, or than an option of its data set or kind of model: the default
+    changes nothing.
+    """
     model = config.get("model", None)
     kind = model.get("kind", "autoregressive") if isinstance(model, ConfigDict) else "autoregressive"
     with config.unlocked():
@@ -199,35 +201,12 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
                 fields_there[field] = value
         if "parts" not in config:
             config.parts = ConfigDict()
-        _fill_kinds(config)
-        _fill_dataset(config.get("dataset", None))
+        for _, registry, key, section in component_sections(config):
+            if section is config.get("dataset", None) or key == "kind":
+                for option, default in registry.options(section[key]).items():
+                    if option not in section:
+                        section[option] = as_tuples(default)
     return config
-
-
-def _fill_dataset(section: Any) -> None:
-    """Options of the data set that a run is older than: the defaults."""
-    from arjax.data import DATASETS
-
-    name = section.get("name", None) if isinstance(section, ConfigDict) else None
-    if name in DATASETS.names():
-        for option, default in DATASETS.options(name).items():
-            if option not in section:
-                section[option] = as_tuples(default)
-
-
-def _fill_kinds(section: ConfigDict) -> None:
-    """Options of the kind of model that a run is older than, in a config or a part, and in its parts: the defaults."""
-    from arjax.models import MODEL_KINDS
-
-    model, parts = section.get("model", None), section.get("parts", None)
-    kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    if kind in MODEL_KINDS.names():
-        for name, default in MODEL_KINDS.options(kind).items():
-            if name not in model:
-                model[name] = default
-    for name in parts if isinstance(parts, ConfigDict) else ():
-        if isinstance(parts[name], ConfigDict):
-            _fill_kinds(parts[name])
 
 
 def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: bool = False) -> None:

@@ -191,7 +191,7 @@ def is_trained_in(folder: Path) -> bool:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a compressed .npz file; raises `UserError` when the disk refuses, and leaves an earlier file as it was."""
     with replacing(path) as replacement, replacement.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **dict[str, Any](arrays))
 
 
 def keep_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -130,7 +130,7 @@ def _outside() -> Iterator[tuple[str, Origin]]:
     for registry in list(REGISTRIES):
         for name in registry.names():
             origin = registry.origin(name)
-            if origin.is_outside:
+            if origin is not None and origin.is_outside:
                 yield name, origin
 
 

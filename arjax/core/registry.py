@@ -25,7 +25,7 @@ from arjax.core.integers import check_size, largest
 from arjax.core.output import say_once
 from arjax.core.trust import GROUP, admit, distributions
 from arjax.core.user_code import importing_admitted
-from arjax.core.values import as_typed, parse_expression, parse_literal
+from arjax.core.values import as_typed, check_type, parse_expression, parse_literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Registry:
         paragraph = " ".join((inspect.getdoc(component) or "").partition("\n\n")[0].split())
         return re.split(r"(?<=\w\w[.])\s(?=[A-Z])|(?<=\)[.])\s", paragraph, maxsplit=1)[0].rstrip(".:")
 
-    def get(self, name: str) -> Callable:
+    def get(self, name: str) -> Any:  # a class or a function
         """The component of that name, also from installed packages with an entry point.
 
         Raises:
@@ -230,22 +230,43 @@ class Registry:
         """All options of a component: those given, in the types of their defaults, and the defaults of the others.
 
         The one place where options are named, defaulted and checked, for config sections, call strings and Python.
-        Lists pass as tuples and whole numbers as fractions.
+        Lists pass as tuples and whole numbers as fractions. Those of a `Component` of this name are returned as they
+        are.
 
         Raises:
           UserError: an unknown name or option, a missing one, or a value of another type or out of range.
         """
-        given = dict(given)
-        self.check_options(name, given, hidden)
-        defaults = self.options(name, hidden)
-        options = defaults | given
-        for key, value in given.items():
-            if key in defaults:
-                options[key] = as_typed(value, defaults[key], f"the option {key!r} of the {self.kind} {name!r}")
-        for key, value in options.items():
-            check_size(value, self.most(key), f"the option {key!r} of the {self.kind} {name!r}")
+        if isinstance(given, Component) and (given.registry, given.name) == (self, name):
+            return dict(given)
+        self.check_options(name, dict(given), hidden)
+        options = self.options(name, hidden) | self.typed(name, given, hidden=hidden)
         self._check(name, self.get(name), options)
         return options
+
+    def typed(
+        self, name: str, given: Mapping[str, Any], section: str = "", hidden: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """Options of a component in the types of their defaults; those that it does not know are left as they are.
+
+        Args:
+          name: of the component.
+          given: some options.
+          section: the section of a config that they stand in, such as "config.network", which messages then name. There
+            a value has a type of config fields, also where its default has none.
+          hidden: as in `options`.
+
+        Raises:
+          UserError: a value of another type, or an integer that is too large.
+        """
+        defaults, typed = self.options(name, hidden), dict(given)
+        for key, value in given.items():
+            words = f"{section}.{key}" if section else f"the option {key!r} of the {self.kind} {name!r}"
+            if key in defaults:
+                if section:
+                    check_type(value, defaults[key], words)
+                typed[key] = as_typed(value, defaults[key], words)
+            check_size(typed[key], self.most(key), words)
+        return typed
 
     def most(self, option: str) -> int:
         """The largest integer of an option of this name, and of the elements of a tuple."""
@@ -257,9 +278,49 @@ class Registry:
         `more` are arguments that are no options, by name.
         """
         name, options = parse_call(text)
-        build = self._builder(self.get(name))
-        hidden = (*tuple(inspect.signature(build).parameters)[: len(args)], *more)
-        return build(*args, **self.resolve(name, options, hidden), **more)
+        filled = tuple(inspect.signature(self._builder(self.get(name))).parameters)[: len(args)]
+        return self.component(name, options, (*filled, *more)).build(*args, **more)
+
+    def read(self, text: str) -> Component:
+        """The component of a call string, with all its options; raises as `resolve` and `parse_call`."""
+        return self.component(*parse_call(text))
+
+    def component(self, name: str, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> Component:
+        """The component of that name, with all its options; raises as `resolve`."""
+        return Component(self, name, self.resolve(name, given, hidden))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Component(Mapping[str, Any]):
+    """A component with all its options, checked: nothing that gets one checks them again. As a mapping, the options.
+
+    Attributes:
+      registry: where it is registered.
+      name: its name there.
+      options: all of its options.
+    """
+
+    registry: Registry
+    name: str
+    options: Mapping[str, Any]
+
+    @property
+    def function(self) -> Any:
+        """The class or the function that is registered."""
+        return self.registry.get(self.name)
+
+    def __getitem__(self, option: str) -> Any:
+        return self.options[option]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.options)
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+    def build(self, *args: Any, **more: Any) -> Any:
+        """Calls it with its options, behind `args`; `more` are arguments that are no options."""
+        return self.registry._builder(self.function)(*args, **self.options, **more)
 
 
 @functools.cache
@@ -277,7 +338,8 @@ def import_installed() -> tuple[str, ...]:
                 if point.attr:
                     found()
         except (Exception, SystemExit) as error:  # code of another package: it can raise anything
-            if isinstance(error, NameClashError) and error.registry.origin(error.name).is_outside:
+            origin = error.registry.origin(error.name) if isinstance(error, NameClashError) else None
+            if isinstance(error, NameClashError) and origin is not None and origin.is_outside:
                 error.registry._disputed[error.name] = str(error)
             reason = str(error) if isinstance(error, UserError) else describe(error)
             package = f"package {point.dist.name!r}" if point.dist else f"entry point {point.value!r}"
@@ -316,8 +378,24 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (there are: {', '.join(known)})" if known else ""
 
 
+class Call(str):
+    """A call string that is read already: `parse_call` returns its name and its options."""
+
+    name: str
+    options: dict[str, Any]
+
+
+def read_call(text: str) -> Call:
+    """The text as a `Call`; raises as `parse_call`."""
+    call = Call(text)
+    call.name, call.options = parse_call(text)
+    return call
+
+
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
+    if isinstance(text, Call):
+        return text.name, dict(text.options)
     shown = repr(text) if len(str(text)) < 200 else repr(str(text)[:200]) + "..."
     message = f"cannot read {shown}: write a name, or name(option=value, ...) with literal values"
     if not isinstance(text, str):

@@ -142,7 +142,7 @@ class _Gate:
 class _Later:
     """A finder of modules in some folders, of those that are admitted."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.folders: dict[str, Admit] = {}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
@@ -159,10 +159,11 @@ _LATER = _Later()
 
 def _admitted(spec: ModuleSpec, admit: Admit) -> ModuleSpec:
     """The spec of a module of the user, after its file is admitted; source files run as they were then."""
-    contents = _read(spec.origin)
-    admit(spec.origin, contents)
+    file = str(spec.origin)
+    contents = _read(file)
+    admit(file, contents)
     if isinstance(spec.loader, SourceFileLoader):
-        spec.loader = _Loader(spec.name, spec.origin, contents)
+        spec.loader = _Loader(spec.name, file, contents)
     return spec
 
 
@@ -287,7 +288,9 @@ def root_of(module: ModuleType) -> str:
 
 
 def _is_beside(module: ModuleType | None, name: str, folder: str) -> bool:
-    return name.partition(".")[0] != PACKAGE and getattr(module, "__name__", "") == name and root_of(module) == folder
+    if module is None or name.partition(".")[0] == PACKAGE:
+        return False
+    return getattr(module, "__name__", "") == name and root_of(module) == folder
 
 
 def _forget(folder: str) -> None:

@@ -261,7 +261,7 @@ def mean_over_seeds(rows: Sequence[Run | Derived]) -> list[Run | Derived]:
     several = {run.name: group for group in groups if len(group) > 1 for run in group}
     found: list[Run | Derived] = []
     for row in rows:
-        if row.name not in several:
+        if not isinstance(row, Run) or row.name not in several:
             found.append(row)
             continue
         found.append(dataclasses.replace(row, listed=False))

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple, Protocol, TextIO
 
@@ -78,9 +78,10 @@ class LocalExecutor:
         if jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
         found, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
-        shared = devices_per_job is not None and most != 0
-        devices = share_devices(found, self._jobs, devices_per_job) if shared else [[]] * self._jobs
-        cores = [set()] * self._jobs if found else share_cores(self._jobs)
+        devices: list[list[str]] = [[]] * self._jobs
+        if devices_per_job is not None and most != 0:
+            devices = share_devices(found, self._jobs, devices_per_job)
+        cores: list[set[int]] = [set()] * self._jobs if found else share_cores(self._jobs)
         self._shares: queue.SimpleQueue[Share] = queue.SimpleQueue()  # those that are free
         for share in map(Share, devices, cores):
             self._shares.put(share)
@@ -91,7 +92,7 @@ class LocalExecutor:
 
     def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """See `Executor.execute`."""
-        coming, running = iter(runs), {}
+        coming, running = iter(runs), dict[Future[int], Run]()
         with ThreadPoolExecutor(self._jobs) as pool:
             try:
                 while True:

@@ -80,7 +80,7 @@ def _sweep(flags: argparse.Namespace) -> int:
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
-        failed = []
+        failed: list[str] = []
         for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
             failed += [problem] if problem else []
             table.write(table.made(derived=False)[0])
@@ -257,7 +257,7 @@ def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
     expected = expected_minutes(runs, measured | tried)
     minutes = {name: f"{'' if name in measured else '~'}{each:.3g}" for name, each in expected.items()}
     points = [{"config": run.config} | dict(run.override_texts()) for run in runs]
-    fields = dict.fromkeys(field for point in points for field in point)
+    fields = list(dict.fromkeys(field for point in points for field in point))
     fields = [field for field in fields if len({point.get(field, "") for point in points}) > 1]
     cells = [
         [run.name, states[run.name], minutes.get(run.name, "?"), *(point.get(field, "") for field in fields)]

@@ -94,7 +94,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
     stderr = results.get(_stderr_of(run.metric), math.nan)
     validation, validation_stderr = validation_of(run.metric, results, folder)
-    speed = results.get("train_sites_per_second")
+    speed = results.get("train_sites_per_second", math.nan)
     values = {
         "dataset": run.dataset or results["dataset"],
         "model": run.model or model_of(config),

@@ -149,8 +149,9 @@ class Search:
     def run(self, number: int, point: Mapping[str, Any]) -> Run:
         """The run of a trial."""
         config, fields = placed(self.config, point)
-        about = {"model": self.model, "published": self.published, "published_mark": self.published_mark}
-        return Run(f"trial-{number:03d}", config, {**self.overrides, **fields}, metric=self.metric, **about)
+        overrides = {**self.overrides, **fields}
+        about = (self.metric, self.published, self.published_mark)
+        return Run(f"trial-{number:03d}", config, overrides, "", self.model, "", *about)
 
     def description(self) -> dict[str, Any]:
         """The identity of a search, as JSON, without the number of trials: a search may be made longer."""

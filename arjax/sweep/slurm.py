@@ -169,21 +169,21 @@ class SlurmExecutor:
                 f"SLURM reads % in the name of a log as something else: choose another --workdir than {workdir}"
             )
         try:
-            more = {"requeue": True} | dict(options.get("slurm_additional_parameters", {}))
+            parameters = {"requeue": True} | dict(options.get("slurm_additional_parameters", {}))
             self._executor = submitit.AutoExecutor(folder=workdir / "slurm", cluster="slurm")
-            self._executor.update_parameters(**(dict(options) | {"slurm_additional_parameters": more}))
+            self._executor.update_parameters(**(dict(options) | {"slurm_additional_parameters": parameters}))
         except (
             RuntimeError,
             NameError,
             TypeError,
             ValueError,
-        ) as error:  # no SLURM here, or an option it does not have
+        ) as error:  # no SLURM, or an option that it lacks
             raise UserError(f"--executor=slurm does not work here: {str(error).splitlines()[0]}") from error
         self._program, self._jobs = [*program, *more], jobs
 
     def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """See `Executor.execute`."""
-        coming, waiting = iter(runs), {}
+        coming, waiting = iter(runs), dict[str, Run]()
         try:
             self._begin(coming, waiting, folders)
             for ended in _wait(waiting, folders):
@@ -247,7 +247,10 @@ def _wait(waiting: dict[str, Run], folders: Mapping[str, Path]) -> Iterator[tupl
     polls, reported = collections.Counter[str](), time.monotonic()
     while waiting:
         states = job_states()
-        for job_id, run in list(waiting.items() if states is not None else ()):
+        if states is None:
+            time.sleep(POLL_SECONDS)
+            continue
+        for job_id, run in list(waiting.items()):
             state, folder = states.get(job_id, ""), folders[run.name]
             polls[job_id] = 0 if is_active(state) else polls[job_id] + 1
             code = exit_code(folder, job_id)
@@ -257,7 +260,7 @@ def _wait(waiting: dict[str, Run], folders: Mapping[str, Path]) -> Iterator[tupl
                 _note(folder, f"SLURM job {job_id} was ended from outside {state}".rstrip())
             del waiting[job_id]
             yield run, 1 if code is None else code
-        if states is not None and time.monotonic() - reported > HEARTBEAT_SECONDS:
+        if time.monotonic() - reported > HEARTBEAT_SECONDS:
             reported = time.monotonic()
             for job_id, run in waiting.items():
                 print(f"    {run.name}: {states.get(job_id, '')}  {last_line(folders[run.name])}", flush=True)

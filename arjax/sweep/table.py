@@ -185,11 +185,13 @@ class Table:
         `derived`: with those computed from finished runs, which may take minutes.
         """
         finished = {run.name: run for run in self.finished()}
-        rows, failed = [], {}
+        rows: list[dict[str, Any]] = []
+        failed: dict[str, str] = {}
         for row in self.rows:
             try:
                 if isinstance(row, Run):
-                    rows += [self.outcome(finished[row.name])] if row.listed and row.name in finished else []
+                    outcome = self.outcome(row) if row.listed else None
+                    rows += [outcome] if isinstance(outcome, dict) else []
                 elif derived and all(name in finished for name in row.of):
                     rows.append(self._made(row, finished))
             except UserError as error:
