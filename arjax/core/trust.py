@@ -41,6 +41,11 @@ from arjax.core.output import say_once
 #: The group of entry points with which packages register components.
 GROUP = "arjax.plugins"
 _NAMES = ("site-packages", "dist-packages")
+VARIABLE = "ARJAX_TRUSTED"
+
+#: (path, hash) of the files that a call of the user in this process has named.
+_NAMED: set[tuple[str, str]] = set()
+_TRUSTING = contextvars.ContextVar("trusting", default=False)
 
 
 def is_installed(name: str, file: str) -> bool:
@@ -117,13 +122,6 @@ def _names_of(distribution: importlib.metadata.Distribution) -> set[str]:
     listed = (distribution.read_text("top_level.txt") or "").split()
     points = [point.module.partition(".")[0] for point in distribution.entry_points if point.group == GROUP]
     return {*listed, *points, re.sub(r"[-.]+", "_", distribution.name or "")} - {""}
-
-
-VARIABLE = "ARJAX_TRUSTED"
-
-#: (path, hash) of the files that a call of the user in this process has named.
-_NAMED: set[tuple[str, str]] = set()
-_TRUSTING = contextvars.ContextVar("trusting", default=False)
 
 
 class UntrustedCodeError(UserError):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple, Protocol, TextIO
+from typing import NamedTuple, Protocol
 
 from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.cli.main import marked_as_parent
@@ -29,6 +29,7 @@ LOG_NAME = "log.txt"
 HEARTBEAT_SECONDS = 60.0
 WAIT_SECONDS = 0.5
 PROGRAM = (sys.executable, "-m", "arjax")
+EXIT_SOME_FAILED = 1
 
 
 class Executor(Protocol):
@@ -126,13 +127,13 @@ class LocalExecutor:
         try:
             writable_folder(folder)
             self._wait_for_others(run, folder)
-            log = _opened_log(run, folder)
+            add_to_log(folder, f"$ {run.command()}")
         except UserError as error:
             print(f"    {run.name}: {error}", flush=True)
             return EXIT_USER_ERROR
         command, share = [*self._program, *run.arguments(str(folder))], self._shares.get()
         environment = marked_as_parent() | ({CUDA: ",".join(share.devices)} if share.devices else {})
-        with log:
+        with (folder / LOG_NAME).open("ab") as log:
             try:
                 _hold_to(share.cores)
                 with self._lock:
@@ -169,14 +170,11 @@ def _hold_to(cores: set[int]) -> None:
             os.sched_setaffinity(0, cores)
 
 
-def _opened_log(run: Run, folder: Path) -> TextIO:
-    """The log of a run, begun with its command."""
+def add_to_log(folder: Path, text: str) -> None:
+    """Adds a line to the log of a run; raises `UserError` where its folder refuses."""
     path = folder / LOG_NAME
-    with writing(path):
-        log = path.open("a", encoding="utf-8")
-        log.write(f"$ {run.command()}\n")
-        log.flush()
-    return log
+    with writing(path), path.open("a", encoding="utf-8") as log:
+        log.write(f"{' '.join(text.split())}\n")
 
 
 def last_line(folder: Path) -> str:
@@ -188,9 +186,6 @@ def last_line(folder: Path) -> str:
         file.seek(max(0, path.stat().st_size - 2000))
         lines = file.read().decode("utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
     return lines[-1].strip() if lines else ""
-
-
-EXIT_SOME_FAILED = 1
 
 
 def execute(

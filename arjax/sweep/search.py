@@ -19,6 +19,7 @@ from arjax.sweep.table import FOLDER, check_runs
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
+FINISHED, RUNNING, FAILED = "finished", "running", "failed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +173,6 @@ def load_search(path: str) -> Search:
     check_runs([example], path)
     config_of(example)
     return search
-
-
-FINISHED, RUNNING, FAILED = "finished", "running", "failed"
 
 
 @dataclasses.dataclass(frozen=True)

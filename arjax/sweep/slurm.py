@@ -17,11 +17,28 @@ from typing import Any
 
 from arjax.core.errors import UserError
 from arjax.core.files import read_json_object, writable_folder, write_json
-from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, last_line
+from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, add_to_log, last_line
 from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run
 
 EXIT_NAME = "slurm_exit.json"
+RECORD_NAME = "slurm_job.json"
+POLL_SECONDS = 5.0
+#: A job without an exit code counts as killed when so many polls in a row have not found it in the queue: it may have
+#: been queued again, or its files may reach this machine late.
+LOOKS = 3
+#: States in which squeue still shows a job that will not run any more.
+ENDED = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+)
 
 
 class Job:
@@ -75,15 +92,11 @@ class Job:
         if read_results(self._folder) or not (self._time_is_up or (self._terminated and _is_preempted())):
             return False
         if newest_checkpoint(self._folder) == before:
-            self._log("no step was saved within the time of this job: it needs a longer timeout_min")
+            add_to_log(self._folder, "no step was saved within the time of this job: it needs a longer timeout_min")
             return False
         done = subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)
-        self._log("the job is queued again" if not done.returncode else done.stderr.strip())
+        add_to_log(self._folder, done.stderr if done.returncode else "the job is queued again")
         return not done.returncode
-
-    def _log(self, text: str) -> None:
-        with (self._folder / LOG_NAME).open("a", encoding="utf-8") as log:
-            log.write(f"{text}\n")
 
 
 def newest_checkpoint(folder: Path) -> str:
@@ -111,25 +124,6 @@ def _is_preempted() -> bool:
     text = subprocess.run(command, capture_output=True, text=True).stdout
     when = re.search(r"\bPreemptTime=(\S+)", text)
     return "JobState=RUNNING" in text and when is not None and when[1] not in ("None", "Unknown")
-
-
-RECORD_NAME = "slurm_job.json"
-POLL_SECONDS = 5.0
-#: A job without an exit code counts as killed when so many polls in a row have not found it in the queue: it may have
-#: been queued again, or its files may reach this machine late.
-LOOKS = 3
-#: States in which squeue still shows a job that will not run any more.
-ENDED = (
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "PREEMPTED",
-    "TIMEOUT",
-)
 
 
 class SlurmExecutor:
@@ -257,7 +251,8 @@ def _wait(waiting: dict[str, Run], folders: Mapping[str, Path]) -> Iterator[tupl
             if not polls[job_id] or (code is None and polls[job_id] < LOOKS):
                 continue
             if code is None:
-                _note(folder, f"SLURM job {job_id} was ended from outside {state}".rstrip())
+                writable_folder(folder)
+                add_to_log(folder, f"SLURM job {job_id} was ended from outside {state}".rstrip())
             del waiting[job_id]
             yield run, 1 if code is None else code
         if time.monotonic() - reported > HEARTBEAT_SECONDS:
@@ -287,9 +282,3 @@ def cancel(job_ids: Sequence[str]) -> None:
     """Cancels jobs: SLURM sends SIGTERM, on which they save their state, and kills them after its KillWait."""
     if job_ids:
         subprocess.run(["scancel", "--quiet", *job_ids], check=False)
-
-
-def _note(folder: Path, text: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOG_NAME).open("a", encoding="utf-8") as log:
-        log.write(f"{text}\n")

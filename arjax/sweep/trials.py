@@ -20,6 +20,8 @@ from arjax.sweep.table import Table
 
 RECORD_NAME = "search.json"
 TABLE_NAME = "trials.csv"
+#: The exit code of `arjax` when the loss was not finite: another attempt would diverge, too.
+DIVERGED = 3
 
 
 @dataclasses.dataclass
@@ -143,10 +145,6 @@ def _are_trials(found: Any) -> bool:
         isinstance(each, dict) and isinstance(each.get("point"), dict) and isinstance(each.get("diverged"), bool)
         for each in found
     )
-
-
-#: The exit code of `arjax` when the loss was not finite: another attempt would diverge, too.
-DIVERGED = 3
 
 
 def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Namespace, Path, int], Executor]) -> int:
