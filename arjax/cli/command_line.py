@@ -78,14 +78,14 @@ class Flags:
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises `UserError`s, with the nearest name, and takes no flag twice."""
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+    def parse_args(self, args=None, namespace=None):
         """As that of argparse; raises `UserError` for the first argument that is none of its own."""
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             raise UserError(unknown_argument(unknown[0], self))
         return known
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+    def parse_known_args(self, args=None, namespace=None):
         """As that of argparse; raises `UserError` where a flag is given twice: the first one would be forgotten."""
         args = sys.argv[1:] if args is None else list(args)
         flags = [arg.partition("=")[0] for arg in args]
