@@ -20,8 +20,7 @@ from arjax.api.run import ARRAYS_FILE
 from arjax.api.trained_model import Fitted, Settings
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, write_json
-from arjax.core.folders import only_run_in, writable_folder
+from arjax.core.files import only_run_in, read_json_object, writable_folder, write_json
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.factorization import order_name
@@ -29,14 +28,14 @@ from arjax.interop.description import describe
 from arjax.models import AutoregressiveModel, Model
 from arjax.networks import NETWORKS
 from arjax.objectives import make_objective
-from arjax.parallel.sharding import check_batch_size, make_mesh
+from arjax.parallel.sharding import make_mesh
 from arjax.reporting.writers import read_metrics
+from arjax.samplers import make_sampler
 from arjax.training.loop import train as train_setup
-from arjax.training.optimizer import make_optimizer
+from arjax.training.optimizer import read_rule
 from arjax.training.results import entries_of_run
-from arjax.training.schedules import make_schedule
-from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, restore_params
-from arjax.training.state import Recipe
+from arjax.training.schedules import SCHEDULES
+from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
 
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 
@@ -142,31 +141,19 @@ def _dataset(
 
 def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int) -> Setup:
     """The parts of a run; raises `UserError` for an option out of range."""
-    rate, steps = options["learning_rate"], options["steps"]
-    schedule = {key: options[key] for key in ("schedule", "warmup_steps")}
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
-    of_rule = {key: options[key] for key in ("weight_decay", "clip_norm")}
-    recipe = Recipe(
+    return make_setup(
         model=model,
-        objective=make_objective(options["objective"] or usual),
-        optimizer=make_optimizer(options["optimizer"], rate, steps, **schedule, **of_rule),
-        total_steps=steps,
-        ema_decay=options["ema_decay"],
-        transform=dataset.transform,
-        accumulate=1,
-    )
-    recipe.objective.check(model)
-    evaluate = EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"])
-    evaluate.check(model, dataset)
-    mesh = make_mesh()
-    check_batch_size(options["batch_size"], mesh)
-    return Setup(
         dataset=dataset,
-        mesh=mesh,
+        objective=make_objective(options["objective"] or usual),
+        optimizer=read_rule(options["optimizer"], {"weight_decay": options["weight_decay"]}),
+        schedule=SCHEDULES.read(options["schedule"]),
+        rate={name: options[name] for name in ("learning_rate", "warmup_steps")},
+        clip_norm=options["clip_norm"],
+        total_steps=options["steps"],
+        ema_decay=options["ema_decay"],
+        mesh=make_mesh(),
         rules=(),
-        recipe=recipe,
-        schedule=make_schedule(rate, steps, **schedule),
-        total_steps=steps,
         seed=options["seed"],
         train=TrainOptions(
             batch_size=options["batch_size"],
@@ -175,7 +162,8 @@ def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoin
             checkpoint_every=checkpoint_every,
             patience=options["patience"],
         ),
-        evaluate=evaluate,
+        evaluate=EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"]),
+        sampler=make_sampler("cached"),
         open_run=_no_other_run,
         about=_in_words(model),
     )

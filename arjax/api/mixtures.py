@@ -15,9 +15,8 @@ from arjax.api.run import open_run
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import validate_run
-from arjax.core.array_files import read_arrays, write_arrays
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
+from arjax.core.files import read_arrays, user_path, write_arrays
 from arjax.core.registry import did_you_mean
 from arjax.core.trust import trusting
 from arjax.evaluation.likelihood import Evaluator
@@ -111,8 +110,7 @@ def _belongs(nll_N: np.ndarray | None, mean: float) -> bool:
 def _computed(folder: Path, splits: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The nats under the best parameters in the folder; examples of which no site is scored are left out."""
     config = load_workdir_config(folder)
-    validate_run(config, str(folder))
-    setup = build(config)
+    setup = build(validate_run(config, str(folder)))
     params, _, _ = restore_params(setup, folder)
     evaluate = setup.evaluate
     evaluator = Evaluator(setup.model, setup.dataset, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders)

@@ -12,9 +12,9 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.files import user_path
 from arjax.core.integers import is_integer
 from arjax.core.output import say_once
-from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean, nearest
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_choice, levels_of

@@ -121,7 +121,8 @@ def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.
     rng = np.random.default_rng(0)
     some = [rng.permutation(num_sites) for _ in range(8)] if orders_KD is None else orders_KD
     checked = [check_permutation(order, num_sites) for order in some]
-    cuts = [tuple(PARTITIONS.call(partition, order, grid_shape)) for order in checked]
+    cut = PARTITIONS.read(partition)
+    cuts = [tuple(cut.build(order, grid_shape)) for order in checked]
     if len(set(cuts)) > 1:
         raise UserError(f"the partition {partition!r} cuts the orders of {text!r} into different blocks")
     pool_KD = None if orders_KD is None else np.stack(checked).astype(np.int32)

@@ -17,15 +17,13 @@ from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
-from arjax.core.files import writing
-from arjax.core.folders import only_run_in, writable_folder
+from arjax.core.files import only_run_in, writable_folder, writing
 from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population, write_member
 from arjax.reporting.progress import Progress
-from arjax.sweep.configs import config_of
 from arjax.sweep.executors import LOG_NAME
-from arjax.sweep.orders import all_but_order_and_seed
-from arjax.sweep.runs import Run
+from arjax.sweep.plots import all_but_order_and_seed
+from arjax.sweep.runs import Run, config_of
 from arjax.training.setup import Setup, latest_store
 
 TRAINING = "populations"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
+from arjax.core.registry import Component
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.evaluation.report import Measures
 from arjax.models import Model
-from arjax.objectives import Companion
-from arjax.parallel.sharding import Rule, replicated
+from arjax.objectives import Companion, Objective
+from arjax.parallel.sharding import Rule, check_batch_size, replicated
+from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
+from arjax.training.optimizer import make_optimizer
+from arjax.training.schedules import make_schedule
 from arjax.training.starting import check_start
 from arjax.training.state import (
     Recipe,
@@ -46,7 +50,7 @@ class TrainOptions:
       patience: validations without a better score after which training ends; 0: never.
       data_on_device: whether the training split is kept on every device.
       init_from: workdir of the run that gives the initial parameters, its best ones; "": fresh ones.
-      writers: calls of further writers of the metrics, such as `tensorboard`.
+      writers: further writers of the metrics, such as `tensorboard`.
     """
 
     batch_size: int
@@ -57,7 +61,7 @@ class TrainOptions:
     patience: int = 0
     data_on_device: bool = True
     init_from: str = ""
-    writers: str = ""
+    writers: tuple[Component, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Setup:
       train: options of the loop.
       evaluate: options of the scores.
       open_run: opens another run by its workdir.
+      sampler: draws the samples of the run.
       about: the network and its order in words, for the first lines of a run.
     """
 
@@ -117,6 +122,7 @@ class Setup:
     train: TrainOptions
     evaluate: EvaluateOptions
     open_run: Callable[[str], Trained]
+    sampler: Sampler
     about: str = ""
 
     @property
@@ -182,6 +188,50 @@ class Setup:
         if self.train.init_from:
             params = self.first_params((self.model,))
         return init_state(self.recipe, key, self.mesh, self.rules, params)
+
+
+def make_setup(
+    *,
+    model: Model,
+    dataset: Dataset,
+    objective: Objective,
+    optimizer: Component,
+    schedule: Component,
+    rate: Mapping[str, Any],
+    clip_norm: float,
+    total_steps: int,
+    ema_decay: float,
+    train: TrainOptions,
+    accumulate: int = 1,
+    **others: Any,
+) -> Setup:
+    """The parts of a run, put together and checked.
+
+    Args:
+      model, dataset, objective: as in `Setup` and `Recipe`.
+      optimizer: the rule with its options; `clip_norm` is that of `make_optimizer`.
+      schedule: that of the learning rate; `rate` has the other options of `make_schedule` by name.
+      total_steps, ema_decay, accumulate: as in `Recipe`.
+      train: options of the loop.
+      **others: the other fields of `Setup`.
+
+    Raises:
+      UserError: numbers out of range, or parts that do not fit one another.
+    """
+    check_batch_size(train.batch_size, others["mesh"], accumulate)
+    learning_rate = make_schedule(total_steps=total_steps, schedule=schedule, **rate)
+    recipe = Recipe(
+        model=model,
+        objective=objective,
+        optimizer=make_optimizer(optimizer, learning_rate, total_steps, clip_norm=clip_norm),
+        total_steps=total_steps,
+        ema_decay=ema_decay,
+        transform=dataset.transform,
+        accumulate=accumulate,
+    )
+    objective.check(model)
+    others["evaluate"].check(model, dataset)
+    return Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, total_steps=total_steps, train=train, **others)
 
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:

@@ -53,21 +53,26 @@ class StopSignal:
         return at_pause and on_any_process(self._received)
 
 
+def check_duration(steps: int, examples: int, epochs: float) -> None:
+    """Raises `UserError` unless exactly one of three durations is above 0, and the others are 0."""
+    if sum(map(bool, (steps, examples, epochs))) != 1 or min(steps, examples, epochs) < 0:
+        raise UserError(
+            f"exactly one of train.steps, train.examples and train.epochs must be above 0, not steps={steps}, "
+            f"examples={examples}, epochs={epochs}"
+        )
+
+
 def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:
     """The number of train steps of a run, from exactly one of three durations; rounded up.
 
     Raises:
       UserError: none or several of `steps`, `examples` and `epochs` are above 0, or there are too many steps to count.
     """
-    given = {name: n for name, n in (("steps", steps), ("examples", examples), ("epochs", epochs)) if n}
-    if len(given) != 1 or min(given.values()) < 0:
-        raise UserError(
-            f"exactly one of train.steps, train.examples and train.epochs must be above 0, not steps={steps}, "
-            f"examples={examples}, epochs={epochs}"
-        )
+    check_duration(steps, examples, epochs)
     total = steps or math.ceil((examples or epochs * num_examples) / batch_size)
     if total > LARGEST:
-        raise UserError(f"a run has at most {LARGEST} steps, not {total}: shorten train.{next(iter(given))}")
+        given = "steps" if steps else "examples" if examples else "epochs"
+        raise UserError(f"a run has at most {LARGEST} steps, not {total}: shorten train.{given}")
     return total
 
 

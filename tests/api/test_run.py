@@ -17,7 +17,7 @@ from arjax.api.mixtures import mixture_of_runs
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
-from arjax.core.folders import only_run_in
+from arjax.core.files import only_run_in
 from arjax.reporting.writers import MetricWriter, read_metrics
 
 

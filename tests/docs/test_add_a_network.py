@@ -10,7 +10,7 @@ import doc_text
 import pytest
 
 from arjax.cli.main import main
-from arjax.core import neighbours
+from arjax.core import user_code
 from arjax.networks import NETWORKS
 
 
@@ -19,7 +19,7 @@ def files(repository, tmp_path, monkeypatch):
     """The folder with the files of the page; what they register is there for one test."""
     monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS._entries))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(neighbours, "_NEIGHBOURS", {})
+    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
     for name, text in doc_text.titled(repository / "docs" / "add_a_network.md").items():
         (tmp_path / name).write_text(text)
     sys.modules.pop("running_mean", None)

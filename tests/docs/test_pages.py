@@ -36,9 +36,9 @@ from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
 from arjax.samplers import SAMPLERS
-from arjax.sweep.flags import parse_flags as parse_sweep_flags
-from arjax.sweep.rows import load_sweep, runs_of
-from arjax.sweep.search import check_search, load_search
+from arjax.sweep.main import parse_flags as parse_sweep_flags
+from arjax.sweep.search import load_search
+from arjax.sweep.table import load_sweep, runs_of
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -113,7 +113,7 @@ def test_sweep_commands_name_sweeps(page, folder):
     for arguments in doc_text.commands(page, "arjax-sweep"):
         flags = parse_sweep_flags(arguments)
         if flags.search:
-            check_search(load_search(flags.sweep))
+            load_search(flags.sweep)
             continue
         names = [run.name for run in load_sweep(flags.sweep)]
         assert set(filter(None, flags.only.split(","))) <= set(names)

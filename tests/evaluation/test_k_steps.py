@@ -27,7 +27,7 @@ from arjax.evaluation.sampling import prepare_sampler
 from arjax.factorization import from_order, make_factorization, reorder
 from arjax.reporting.reports import SCORES
 from arjax.reporting.scores import describe_scores
-from arjax.samplers import example_keys
+from arjax.samplers import example_keys, make_sampler
 from arjax.samplers.rounds import k_step_log_prob, log_prob_of_rest, measure_losses
 
 EVENT = EventSpec((2, 2))
@@ -157,6 +157,6 @@ def test_a_config_asks_for_the_bound():
 
 def test_samples_of_an_approximation_say_so():
     options = config().sample
-    assert "distribution" not in sample_options(types.SimpleNamespace(seed=0), options, 7)
-    options.sampler = "parallel(steps=4)"
-    assert sample_options(types.SimpleNamespace(seed=0), options, 7)["distribution"] == "not that of the model"
+    exact, other = (types.SimpleNamespace(seed=0, sampler=make_sampler(x)) for x in ("cached", "parallel(steps=4)"))
+    assert "distribution" not in sample_options(exact, options, 7)
+    assert sample_options(other, options, 7)["distribution"] == "not that of the model"

@@ -15,7 +15,7 @@ from arjax.api.mixtures import mixture_of_runs
 from arjax.core.errors import UserError
 from arjax.evaluation.mixtures import fit_weights, mixture
 from arjax.sweep.main import main
-from arjax.sweep.rows import load_sweep
+from arjax.sweep.table import load_sweep
 
 
 @pytest.fixture

@@ -188,9 +188,10 @@ def test_mistakes_end_before_anything_compiles(tmp_path):
     for changes, sentence in (
         ({"train__epochs": 1.0}, "exactly one of"),
         ({"mesh__fsdp": 3}, "number of devices"),
-        ({"train__batch_size": 0}, "positive multiple"),
+        ({"train__batch_size": 0}, "must be above 0"),
+        ({"train__accumulate": 3}, "positive multiple"),
         ({"optimizer__name": "adamx"}, "unknown optimizer"),
-        ({"evaluate__split": "dev"}, "has no dev split"),
+        ({"evaluate__split": "dev"}, "must be one of train, validation, test"),
     ):
         with pytest.raises(UserError, match=sentence):
             train(build(tiny_config(**changes)), tmp_path)
