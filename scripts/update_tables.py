@@ -22,11 +22,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.evaluation.errors import stderr_of
+from arjax.evaluation.summaries import mean_over_runs
 from arjax.reporting.tables import markdown_table
 from arjax.sweep.results import (
     best_by_validation,
@@ -105,8 +103,8 @@ def _over_seeds(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
         if len({other["seed"] for other in group}) == len(group) > 1:
             for column in ("value", "validation"):
                 if all(other.get(column) for other in group):
-                    values = np.array([float(other[column]) for other in group])
-                    row |= {column: f"{values.mean():.6g}", f"{column}_stderr": f"{stderr_of(values):.6g}"}
+                    mean, stderr = mean_over_runs([float(other[column]) for other in group])
+                    row |= {column: f"{mean:.6g}", f"{column}_stderr": f"{stderr:.6g}"}
                 else:
                     row[column] = ""
             made.append(row | {"stderr_over": "seeds"})

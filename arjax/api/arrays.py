@@ -33,6 +33,7 @@ from arjax.reporting.writers import read_metrics
 from arjax.samplers import make_sampler
 from arjax.training.loop import train as train_setup
 from arjax.training.optimizer import read_rule
+from arjax.training.results import entries_of_run
 from arjax.training.schedules import SCHEDULES
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
 
@@ -141,8 +142,6 @@ def _dataset(
 def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int) -> Setup:
     """The parts of a run; raises `UserError` for an option out of range."""
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
-    if options["num_orders"] > 1 and model.orders is None:
-        raise UserError(f"num_orders={options['num_orders']} is for models of several orders, and this one has one")
     return make_setup(
         model=model,
         dataset=dataset,
@@ -183,11 +182,11 @@ def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:
     print(outcome.message)
     if outcome.status != "finished":
         raise KeyboardInterrupt(stopped(outcome))
-    params, _, _ = restore_params(setup, folder)
-    evaluate = setup.evaluate
-    settings = Settings(setup.mesh, evaluate.batch_size, evaluate.num_orders, setup.seed, {"options": dict(options)})
+    best = restore_params(setup, folder)
+    entries = entries_of_run(setup, folder, best)
+    settings = Settings(setup.mesh, setup.evaluate, setup.seed, {"options": dict(options)}, entries)
     history = as_history(read_metrics(folder))
-    return Fitted(setup.model, params, setup.dataset, settings, outcome.results, history)
+    return Fitted(setup.model, best[0], setup.dataset, settings, outcome.results, history)
 
 
 @contextlib.contextmanager

@@ -22,8 +22,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import folder_to_write, only_run_in, path_text
 from arjax.core.trust import trusting
 from arjax.training.loop import Outcome, train
-from arjax.training.run_folder import RunFolder
-from arjax.training.same_data import FILE_NAME as DATA_FILE
+from arjax.training.workdir import DATA_FILE, RunFolder
 
 
 @checked_arguments()
@@ -92,7 +91,7 @@ def _train(checked: Checked, workdir: Path) -> Outcome:
         try:
             setup = build(checked)
             setup.model.open_sampler(setup.sampler, setup.open_run)  # refused now, not at the end
-            outcome = train(setup, workdir)
+            outcome = train(setup, folder)
         except UserError:
             if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
                 for name in (FILE_NAME, DATA_FILE):  # nothing was trained: the corrected config may use this folder

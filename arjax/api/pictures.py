@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.data import Dataset
@@ -54,7 +55,13 @@ def history_picture(history: Mapping[str, Any], name: str) -> Any:
 
 
 def entropy_picture(
-    model: AutoregressiveModel, params: Any, dataset: Dataset, split: str, batch_size: int, max_examples: int
+    model: AutoregressiveModel,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    batch_size: int,
+    max_examples: int,
+    mesh: Mesh | None = None,
 ) -> Any:
     """Entropy of each step of the order, and of each site where the grid is a plane.
 
@@ -65,7 +72,7 @@ def entropy_picture(
     if not dataset.splits:
         raise UserError("the entropy of a step is a mean over examples, of which a saved model has none")
     split = split or list(dataset.splits)[-1]
-    found = step_entropy(model, params, dataset, split, batch_size, max_examples=max_examples)
+    found = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
     over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
     return entropy_figure(found.entropy, found.entropy_stderr, found.nll, over_grid)
 

@@ -21,6 +21,7 @@ from arjax.reporting.reports import FILE_NAME as REPORT
 from arjax.reporting.reports import finished_report, read_report
 from arjax.reporting.scores import scores_in_words
 from arjax.reporting.writers import read_metrics
+from arjax.training.results import entries_of_run
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
 
 #: The file of `fit_arrays` in its folder, with the arguments of the call.
@@ -91,8 +92,10 @@ class Run(TrainedModel):
     @property
     def settings(self) -> Settings:
         """Options and devices of its scores."""
-        evaluate, about = self.config.evaluate, {"config": self.config.to_dict()}
-        return Settings(self._setup.mesh, evaluate.batch_size, evaluate.num_orders, self.config.seed, about)
+        return Settings(self._setup.mesh, self._setup.evaluate, self.config.seed, {"config": self.config.to_dict()})
+
+    def _entries(self) -> dict[str, Any]:
+        return entries_of_run(self._setup, self.workdir, self._restored)
 
     @functools.cached_property
     def _restored(self) -> tuple[Any, int, dict[str, Any]]:

@@ -24,12 +24,12 @@ from arjax.models.chains import Chain
 from arjax.models.longer import joined
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
+from arjax.reporting.exposure import NAME as EXPOSURE
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
 from arjax.samplers import Draw
-from arjax.training.exposure import NAME as EXPOSURE
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 

@@ -43,43 +43,23 @@ def run_train(flags: Flags) -> int:
 def run_evaluate(flags: Flags) -> int:
     """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
     from arjax.config.build import build
-    from arjax.evaluation.likelihood import Evaluator
-    from arjax.reporting.reports import read_report
-    from arjax.training.exposure import measure_exposure, open_judge, write_exposure
+    from arjax.evaluation.report import open_judge
+    from arjax.reporting.exposure import write_exposure
     from arjax.training.reporter import announce
-    from arjax.training.results import cost_of_run, device_name, validation_scores, write_evaluation
-    from arjax.training.setup import latest_store, restore_params
+    from arjax.training.results import run_report, write_evaluation
+    from arjax.training.setup import restore_params
 
     checked = _load_run_config(flags)
     _connect(flags)
-    setup, config = build(checked), checked.config
-    split = config.evaluate.split
-    open_judge(setup)  # a mistake ends here
-    known = read_report(flags.workdir) or {}
-    params, best_step, about = restore_params(setup, flags.workdir)
-    newest = latest_store(flags.workdir).newest()
-    announce(f"compiling, and scoring the {split} split ...", sys.stderr)
-    scores = Evaluator(
-        setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
-    )(params, split) | setup.further_scores(params, split)
-    of_exposure, curves = measure_exposure(setup, params, split)
-    scores |= of_exposure
-    results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
-    results |= {"unit": setup.model.event.unit} | scores
-    results |= validation_scores(about)
-    results |= {
-        "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "step": newest[0] if newest else best_step,
-        "best_step": best_step,
-        "seed": setup.seed,
-    }
-    if newest:
-        results |= cost_of_run(newest[1], newest[0], config.train.batch_size * setup.model.event.num_sites)
-    results["device"] = known.get("device", device_name())
+    setup = build(checked)
+    open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
+    best = restore_params(setup, flags.workdir)
+    announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
+    scored = run_report(setup, flags.workdir, best)
     if jax.process_index() == 0:
-        print(_line(results, setup.model.event.is_discrete))  # before the file, which the disk may refuse
-        path = write_evaluation(flags.workdir, results)
-        write_exposure(path.with_name(f"{path.stem}-exposure"), curves)
+        print(_line(scored.scores, setup.model.event.is_discrete))  # before the file, which the disk may refuse
+        path = write_evaluation(flags.workdir, scored.scores)
+        write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
         print(path)
     return 0
 

@@ -16,17 +16,13 @@ from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.registry import Component
 from arjax.data import Dataset, make_dataset
-from arjax.evaluation.bounds import check_samples
 from arjax.evaluation.prompts import end_of
 from arjax.models import AutoregressiveModel, Choice, Model, make_any_model
 from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import Sampler, make_sampler
-from arjax.samplers.rounds import check_rounds
-from arjax.samplers.schedules import check_rounds_fit
-from arjax.training.durations import total_steps
-from arjax.training.exposure import check_exposure
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
+from arjax.training.stopping import total_steps
 
 
 def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
@@ -93,7 +89,7 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
     dataset = _open_dataset(checked.dataset, mesh)
     num_examples = len(dataset.splits["train"])
     options = {field.name: train[field.name] for field in dataclasses.fields(TrainOptions)}
-    setup = make_setup(
+    return make_setup(
         model=_make_model(config, checked.model, dataset, checked.sampler),
         dataset=dataset,
         objective=checked.objective,
@@ -113,14 +109,6 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         open_run=functools.partial(open_run, mesh=mesh),
         about=_in_words(config),
     )
-    model, evaluate = setup.model, setup.evaluate
-    if evaluate.steps:
-        check_rounds(model, "config.evaluate.steps")
-        check_rounds_fit("config.evaluate.steps", evaluate.steps, model.factorization.num_steps)
-    if evaluate.samples:
-        check_samples(model)
-    check_exposure(model, dataset, evaluate)
-    return setup
 
 
 def _in_words(section: ConfigDict) -> str:

@@ -19,7 +19,7 @@ from arjax.core.files import reading, replacing, user_path, write_text
 from arjax.core.plugins import import_plugins, remember_plugins, with_places
 from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
-from arjax.training.same_data import has_fingerprint
+from arjax.training.workdir import has_fingerprint
 
 FILE_NAME = "config.json"
 #: The folder of configs that have short names.

@@ -26,9 +26,9 @@ from arjax.objectives import OBJECTIVES, Objective, make_objective
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
 from arjax.samplers.schedules import SCHEDULES as ROUND_SCHEDULES
-from arjax.training.durations import check_duration
 from arjax.training.optimizer import SHARED, own_options, read_rule
 from arjax.training.schedules import SCHEDULES
+from arjax.training.stopping import check_duration
 
 POSITIVE = (
     "train.batch_size",

@@ -15,6 +15,7 @@ import numpy as np
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
+from arjax.evaluation.summaries import mean_over_runs
 from arjax.reporting.reports import EXACT, is_number
 from arjax.sweep.results import COLUMNS, number, read_config, read_results, result_row, validation_of
 from arjax.sweep.runs import Run, check_name, check_published
@@ -109,8 +110,8 @@ class Mean(Derived):
             raise UserError(f"row {self.name!r} is the mean of different metrics: {' and '.join(metrics)}")
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
-        value, stderr = _mean([member.results[member.run.metric] for member in members])
-        validation = _mean([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
+        value, stderr = mean_over_runs([member.results[member.run.metric] for member in members])
+        validation = mean_over_runs([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
         minutes = [member.results["train_seconds"] / 60 for member in members]
         sizes = {member.results["num_params"] for member in members}
         seeds = {member.results["seed"] for member in members}
@@ -118,11 +119,11 @@ class Mean(Derived):
         return {
             "kind": _kind([member.row["kind"] for member in members]),  # that of the metric
             "model": f"mean of {len(members)} {over}",
-            "value": number(value),
-            "value_stderr": number(stderr, digits=3),
+            "value": number(float(value)),
+            "value_stderr": number(float(stderr), digits=3),
             "stderr_over": "" if math.isnan(stderr) else over,
-            "validation": number(validation[0]),
-            "validation_stderr": number(validation[1], digits=3),
+            "validation": number(float(validation[0])),
+            "validation_stderr": number(float(validation[1]), digits=3),
             "num_params": sizes.pop() if len(sizes) == 1 else "",
             "train_minutes": number(float(np.mean(minutes)), digits=3),
         }
@@ -156,8 +157,9 @@ class Mixture(Derived):
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
-        from arjax.population.ensemble import WEIGHTS as FIND
-        from arjax.population.ensemble import mixture, stderr
+        from arjax.evaluation.mixtures import WEIGHTS as FIND
+        from arjax.evaluation.mixtures import mixture
+        from arjax.evaluation.summaries import stderr_of
 
         nll_MN = self._nats(members, members[0].results["split"])
         validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)
@@ -169,13 +171,13 @@ class Mixture(Derived):
         if validation_MN is not None:
             validation_N = mixture(validation_MN, weights_M)
             validation["validation"] = number(float(validation_N.mean()))
-            validation["validation_stderr"] = number(stderr(validation_N), digits=3)
+            validation["validation_stderr"] = number(float(stderr_of(validation_N)), digits=3)
         return validation | {
             "kind": _kind_of_mixture(members),
             "model": f"{len(members)} mixed, {how}",
             "metric": "nll_nats",
             "value": number(float(nll_N.mean())),
-            "value_stderr": number(stderr(nll_N), digits=3),
+            "value_stderr": number(float(stderr_of(nll_N)), digits=3),
             "stderr_over": "examples",
             "num_params": sum(member.results["num_params"] for member in members),
             "train_minutes": number(sum(member.results["train_seconds"] for member in members) / 60, digits=3),
@@ -183,7 +185,7 @@ class Mixture(Derived):
 
     def _nats(self, members: Sequence[Member], split: str) -> np.ndarray:
         """The nats of each example under each member, [M, N]."""
-        from arjax.population.nats import nats_of_run
+        from arjax.api.mixtures import nats_of_run
 
         if self.weights != "equal" and members[0].results["split"] == "validation":
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
@@ -196,13 +198,6 @@ class Mixture(Derived):
         if len({len(nll_N) for nll_N in found}) > 1:
             raise UserError(f"row {self.name!r} mixes runs with different examples")
         return np.stack(found)
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and its standard error over the values; nan where there is none."""
-    array = np.array(values, np.float64)
-    known = len(array) > 1 and np.isfinite(array).all()
-    return float(array.mean()), float(array.std(ddof=1) / math.sqrt(len(array))) if known else math.nan
 
 
 def _kind(kinds: Sequence[str]) -> str:

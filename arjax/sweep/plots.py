@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from arjax.evaluation.summaries import mean_over_runs
 from arjax.reporting.curves import Curve, learning_curves
 from arjax.reporting.dots import Dot, Panel, sorted_dots
 from arjax.reporting.figures import has_matplotlib, label_axes, new_figure, save_figure
@@ -121,8 +122,8 @@ def _mean(curves: Sequence[Curve]) -> Curve:
         return curves[0] if curves else Curve([], [])
     by_x = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
     x = [x for x in curves[0].x if all(x in values for values in by_x)]
-    y_SN = np.array([[values[place] for place in x] for values in by_x])
-    return Curve(x, y_SN.mean(0).tolist(), (y_SN.std(0, ddof=1) / math.sqrt(len(curves))).tolist())
+    mean_N, stderr_N = mean_over_runs([[values[place] for place in x] for values in by_x])
+    return Curve(x, mean_N.tolist(), stderr_N.tolist())
 
 
 def all_but_order_and_seed(config: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.files import reading, write_text
 from arjax.core.registry import did_you_mean
 from arjax.core.user_files import find_file, run_user_file, split_argument
-from arjax.evaluation.metrics import check_metric
+from arjax.reporting.reports import check_metric
 from arjax.sweep.derived import Derived, Mean, Mixture, member
 from arjax.sweep.results import (
     COLUMNS,

@@ -16,22 +16,27 @@ from jax.sharding import Mesh
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
 from arjax.core.registry import Component
-from arjax.data import Dataset, Truth
+from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
-from arjax.evaluation.bounds import sampled_scores
-from arjax.evaluation.k_steps import k_step_scores
-from arjax.evaluation.truths import truth_scores
+from arjax.evaluation.report import Measures
 from arjax.models import Model
 from arjax.objectives import Companion, Objective
 from arjax.parallel.sharding import Rule, check_batch_size, replicated
 from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.optimizer import make_optimizer
-from arjax.training.recipe import Recipe
-from arjax.training.same_data import check_data
 from arjax.training.schedules import make_schedule
 from arjax.training.starting import check_start
-from arjax.training.state import TrainState, abstract_state, eval_params, init_state, state_shardings, with_shardings
+from arjax.training.state import (
+    Recipe,
+    TrainState,
+    abstract_state,
+    eval_params,
+    init_state,
+    state_shardings,
+    with_shardings,
+)
+from arjax.training.workdir import check_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,30 +65,10 @@ class TrainOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions:
-    """Options of the scores: the section `evaluate` of a config.
+class EvaluateOptions(Measures):
+    """The section `evaluate` of a config: the numbers of a report, and `split`, the one that is scored at the end."""
 
-    Attributes:
-      batch_size: examples scored at once.
-      split: the one that is scored at the end.
-      num_orders: orders that an order-agnostic model is averaged over.
-      steps: rounds of the k-step bound; 0: no bound.
-      schedule: of their sizes.
-      samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
-      exposure: rollouts that measure errors under own prefixes; 0: none are drawn.
-      judge: workdir of the run that scores them; "": no judge.
-      length: sites of each text that the judge scores; 0: it scores examples like those of the data.
-    """
-
-    batch_size: int = 128
     split: str = "test"
-    num_orders: int = 1
-    steps: int = 0
-    schedule: str = "uniform"
-    samples: int = 0
-    exposure: int = 0
-    judge: str = ""
-    length: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,30 +161,8 @@ class Setup:
                 f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
                 "run as its oracle"
             )
-        truth = self.truth()
-        return Trained(truth.model, truth.params, 0, self.dataset)
-
-    def further_scores(self, params: Any, split: str) -> dict[str, float]:
-        """Scores of a split beside that of the model: the bounds that `evaluate` asks for, of k steps and of k samples;
-        that of a known truth; or none.
-        """
-        options, found = self.evaluate, {}
-        rest = {"batch_size": options.batch_size, "seed": self.seed}
-        if options.steps:
-            rounds = {"steps": options.steps, "schedule": options.schedule}
-            found |= k_step_scores(self.model, params, self.dataset, split, **rounds, **rest)
-        if options.samples:
-            found |= sampled_scores(self.model, params, self.dataset, split, samples=options.samples, **rest)
-        if self.dataset.truth is not None:
-            found |= truth_scores(self.model, params, self.truth(), self.dataset, split, mesh=self.mesh, **rest)
-        return found
-
-    def truth(self) -> Truth:
-        """The truth of the data set, with parameters on the mesh; raises `UserError` where none is known."""
-        known = self.dataset.truth
-        if known is None:
-            raise UserError(f"the distribution of the data set {self.dataset.name!r} is not known")
-        return Truth(known.model, jax.device_put(known.params, replicated(self.mesh)))
+        truth = self.dataset.truth
+        return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def first_params(self, models: Sequence[Model]) -> Any:
         """The parameters of the run in `train.init_from`, for these models, which have those of this one.
@@ -267,6 +230,7 @@ def make_setup(
         accumulate=accumulate,
     )
     objective.check(model)
+    others["evaluate"].check(model, dataset)
     return Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, total_steps=total_steps, train=train, **others)
 
 

@@ -10,14 +10,13 @@ import sys
 import pytest
 
 import arjax
+from arjax.api.mixtures import mixture_of_runs, nats_of_run
 from arjax.cli.main import main
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.core import trust, user_code
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS
-from arjax.population.mixtures import mixture_of_runs
-from arjax.population.nats import nats_of_run
 from arjax.sweep.main import _executor, parse_flags
 from arjax.sweep.main import main as sweep
 

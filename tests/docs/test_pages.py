@@ -28,7 +28,7 @@ from arjax.config.validate import validate
 from arjax.core.spec import EventSpec
 from arjax.data import DATASETS
 from arjax.data.prepare import known_names
-from arjax.evaluation import likelihood
+from arjax.evaluation import splits
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.models import make_model
 from arjax.networks import NETWORKS
@@ -285,8 +285,8 @@ def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
 
 
 def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkeypatch):
-    batches = likelihood.eval_batches  # three of them stand for each split, of all of the test
-    monkeypatch.setattr(likelihood, "eval_batches", lambda *args: itertools.islice(batches(*args), 3))
+    batches = splits.eval_batches  # three of them stand for each split, of all of the test
+    monkeypatch.setattr(splits, "eval_batches", lambda *args: itertools.islice(batches(*args), 3))
     assert arjax("--config=configs/digits.py:smoke", "--workdir=runs/digits") == 0
     text = (ROOT / "docs" / "training.md").read_text()
     for path in (folder / "runs/digits").iterdir():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sweep_cases import rows, sweep, write_sweep
 
-from arjax.population.ensemble import chosen_weights, mixture
+from arjax.evaluation.mixtures import chosen_weights, mixture
 from arjax.sweep import Run, plots
 from arjax.sweep.derived import Mean, Member, _kind, _kind_of_mixture
 from arjax.sweep.table import load_sweep, runs_of

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from arjax.evaluation.summaries import stderr_of
+
 #: Expectation maximisation ends when no weights can be better by more nats than this, or after so many steps.
 _ENOUGH, _MOST_STEPS = 1e-4, 100_000
 
@@ -47,9 +49,9 @@ def make_ensemble(valid_MN: np.ndarray, test_MN: np.ndarray) -> Ensemble:
     uniform_N, weighted_N = mixture(test_MN, equal), mixture(test_MN, weights)
     return Ensemble(
         uniform=float(uniform_N.mean()),
-        uniform_stderr=stderr(uniform_N),
+        uniform_stderr=float(stderr_of(uniform_N)),
         weighted=float(weighted_N.mean()),
-        weighted_stderr=stderr(weighted_N),
+        weighted_stderr=float(stderr_of(weighted_N)),
         weights=weights,
         chosen=chosen,
         by_size=np.array(by_size),
@@ -111,8 +113,3 @@ WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "fitted": fit_weights,
     "chosen": chosen_weights,
 }
-
-
-def stderr(nll_N: np.ndarray) -> float:
-    """The standard error of the mean over the examples; 0 for one."""
-    return float(nll_N.std(ddof=1) / math.sqrt(len(nll_N))) if len(nll_N) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""Trainees of the loop: one run, or several that take their steps together."""
+"""Learners of the loop: one run, or several that take their steps together."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from arjax.training.feed import as_traced, make_feed
 from arjax.training.reporter import Reporter
 from arjax.training.setup import Setup, best_store
 from arjax.training.state import TrainState, eval_params
-from arjax.training.step import Tally, compile_chunk, from_named, zero_tally
+from arjax.training.step import MetricSums, compile_chunk, from_named, zero_sums
 
 
-class Trainee(Protocol):
+class Learner(Protocol):
     """Train states of some shape, with the operations to begin, advance, validate and keep them.
 
     Attributes:
@@ -47,10 +47,10 @@ class Trainee(Protocol):
         `steps_from`: the number of steps of the chunk that begins at a step; `threads`: ends the threads of the feed.
         """
 
-    def tally(self, stored: Mapping[str, Any]) -> Tally:
-        """A tally on the devices, from the one stored in a history."""
+    def sums(self, stored: Mapping[str, Any]) -> MetricSums:
+        """The sums on the devices, from those stored in a history."""
 
-    def advance(self, state: Any, tally: Tally, step: int, n: int) -> tuple[Any, Tally]:
+    def advance(self, state: Any, sums: MetricSums, step: int, n: int) -> tuple[Any, MetricSums]:
         """Dispatches `n` train steps, at most `steps_per_dispatch`."""
 
     def validate(self, state: Any) -> tuple[np.ndarray, Mapping[str, Any]]:
@@ -63,7 +63,7 @@ class Trainee(Protocol):
         """A reporter of progress and metrics from `step` on."""
 
 
-class OneRun:
+class RunLearner:
     """A run of one set of parameters on a mesh."""
 
     shape, identity = (), ""
@@ -105,19 +105,19 @@ class OneRun:
         )
         self._feed = threads.enter_context(feed)
         chunk = self._feed.chunk(step, 1)
-        self._zeros = zero_tally(setup.recipe, state, chunk, self._companions)
-        rest = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
-        self._program = compile_chunk(setup.recipe, state, self.tally({}), *rest)
+        self._zeros = zero_sums(setup.recipe, state, chunk, self._companions)
+        arguments = (chunk, as_traced(1, setup.mesh), self._key, self._companions)
+        self._program = compile_chunk(setup.recipe, state, self.sums({}), *arguments)
 
-    def tally(self, stored: Mapping[str, Any]) -> Tally:
-        """A tally, replicated."""
+    def sums(self, stored: Mapping[str, Any]) -> MetricSums:
+        """The sums, replicated."""
         whole = replicated(self.setup.mesh)
         return jax.tree.map(lambda leaf: to_mesh(leaf, whole), from_named(self._zeros, stored))
 
-    def advance(self, state: TrainState, tally: Tally, step: int, n: int) -> tuple[TrainState, Tally]:
+    def advance(self, state: TrainState, sums: MetricSums, step: int, n: int) -> tuple[TrainState, MetricSums]:
         """Dispatches `n` train steps."""
-        rest = (as_traced(n, self.setup.mesh), self._key, self._companions)
-        return self._program(state, tally, self._feed.chunk(step, n), *rest)
+        arguments = (as_traced(n, self.setup.mesh), self._key, self._companions)
+        return self._program(state, sums, self._feed.chunk(step, n), *arguments)
 
     def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
         """The scores of the validation split, with the averaged parameters."""
