@@ -49,14 +49,14 @@ def mixture_of_runs(
         raise UserError(f"the weights of a mixture cannot be {weights!r}{did_you_mean(weights, WEIGHTS)}")
     if not isinstance(workdirs, Sequence) or isinstance(workdirs, str) or not workdirs:
         raise UserError(f"a mixture needs a list of at least one run, not {workdirs!r}")
-    workdirs = [user_path(workdir) for workdir in workdirs]
+    folders = [user_path(workdir) for workdir in workdirs]
     with trusting(trust):
-        nats_MN = [_validation_nats(workdir) for workdir in workdirs]
+        nats_MN = [_validation_nats(folder) for folder in folders]
     if len({len(nats_N) for nats_N in nats_MN}) > 1:
         raise UserError("the runs of a mixture have different validation examples")
     weights_M = WEIGHTS[weights](np.stack(nats_MN))
-    used = [workdir for workdir, weight in zip(workdirs, weights_M, strict=True) if weight > 0]
-    runs = [open_run(workdir, trust=trust) for workdir in used]
+    used = [folder for folder, weight in zip(folders, weights_M, strict=True) if weight > 0]
+    runs = [open_run(folder, trust=trust) for folder in used]
     model = MixtureModel(tuple(run.model for run in runs))
     return model, mixture_params([run.params for run in runs], weights_M[weights_M > 0])
 

@@ -130,13 +130,13 @@ def report(
     Raises:
       UserError: there is no such split, or as `Measures.check`.
     """
-    options = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
+    options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
     if rows is None:
         rows = score_rows(model, params, dataset, split, num_orders=measures.num_orders, **options)
-    scores = {"dataset": dataset.name, "split": split, "kind": model.kind, "unit": model.event.unit}
+    scores: dict[str, Any] = {"dataset": dataset.name, "split": split, "kind": model.kind, "unit": model.event.unit}
     scores |= summarize_rows(rows, model.event, dataset.text_unit)
     if measures.steps:
-        rounds = {"steps": measures.steps, "schedule": measures.schedule}
+        rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule}
         scores |= k_step_scores(model, params, dataset, split, **rounds, **options)
     if measures.samples:
         scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
@@ -210,7 +210,7 @@ def _exposure(
         scores |= decoding_errors(model, params, examples, batch_size)
     if judge is None:
         return Report(scores, curves)
-    options = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2)}
+    options: dict[str, Any] = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2)}
     if measures.length:
         judged, along = judged_texts(model, params, dataset, split, judge, length=measures.length, **options)
         curves |= {f"judge_{name}": values for name, values in vars(along).items()}

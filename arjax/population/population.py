@@ -100,7 +100,8 @@ class Population:
         if len({f.blocks.shape for f in factorizations}) > 1:
             raise UserError("the orders are cut into different blocks, so they cannot share one program")
         self.factorizations, self.sharding = factorizations, member_sharding(len(factorizations))
-        self.members = [dataclasses.replace(self.setup.model, factorization=order) for order in factorizations]
+        model: Any = self.setup.model
+        self.members = [dataclasses.replace(model, factorization=order) for order in factorizations]
         self.models = jax.device_put(_stack(self.members), self.sharding)
 
     @property

@@ -39,8 +39,9 @@ class Scores:
 
     Attributes:
       validation: best nats per example on the validation split, float64[O, S].
-      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it, [O][S] dicts.
-      notes: those of the checkpoints of the best parameters, [O][S] dicts.
+      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it:
+        `results[o][s]`.
+      notes: the note of the checkpoint of the best parameters of each member: `notes[o][s]`.
       best_step: the step they are of, int[O, S].
       validation_rows: nats of each example, float64[O, S, N].
       test_rows: likewise of the other split.

@@ -34,9 +34,15 @@ class Learner(Protocol):
     """
 
     setup: Setup
-    shape: tuple[int, ...]
     identity: str
-    abstract_state: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See above."""
+
+    @property
+    def abstract_state(self) -> Any:
+        """See above."""
 
     def begin(self, companions: Companions, state: Any | None) -> Any:
         """The state to start from: the one that is given, or a fresh one."""
@@ -122,7 +128,7 @@ class RunLearner:
     def validate(self, state: TrainState) -> tuple[np.ndarray, Mapping[str, Any]]:
         """The scores of the validation split, with the averaged parameters."""
         scores = self.evaluator(eval_params(state), "validation")
-        return np.float64(scores["nll_nats"]), scores
+        return np.asarray(scores["nll_nats"], np.float64), scores
 
     def keep(
         self, state: TrainState, better: np.ndarray, step: int, values: np.ndarray, scores: Mapping[str, Any]

@@ -111,14 +111,15 @@ class Training:
             writer.check()
         check_patience(learner.setup)
         self.learner, self.workdir, self.train = learner, workdir, learner.setup.train
-        self.total, self.step, self.state = learner.setup.total_steps, 0, None
+        self.total, self.step = learner.setup.total_steps, 0
+        self.state: Any = None
         self.history = History.fresh(learner.shape, learner.identity)
         self.latest = latest_store(workdir)
 
     def __enter__(self) -> Training:
         self._open = contextlib.ExitStack()
-        holds = isinstance(self.workdir, RunFolder)
-        self.folder = self.workdir if holds else self._open.enter_context(RunFolder(self.workdir))
+        folder = self.workdir
+        self.folder = folder if isinstance(folder, RunFolder) else self._open.enter_context(RunFolder(folder))
         return self
 
     def __exit__(self, *exception: Any) -> None:

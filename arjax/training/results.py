@@ -25,7 +25,7 @@ OF_TRAINING = ("step", "seed", "device", "train_seconds", "compile_seconds", "tr
 #: The parameters of a run with the best validation, their step, and the note of their checkpoint.
 Best = tuple[Any, int, Mapping[str, Any]]
 #: Scores with equal values of these fields are equal.
-_SCORES = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
+_SCORES: tuple[str, ...] = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
 _SCORES += ("k_steps", "k_step_bound_nats", "importance_samples", "importance_bound_nats")
 _SCORES += ("chain_bound_steps", "chain_bound_nats")
 _SCORES += ("exposure_rollouts", "exposure_forward_own_nats", "greedy_error", "judge_own_nll_nats")
@@ -53,7 +53,8 @@ def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device:
     population leaves no train state.
     """
     known, store, objective = read_report(workdir) or {}, latest_store(workdir), setup.recipe.objective
-    step, history, objective_state = best[1], {}, objective.init(setup.model, jax.random.key(0))
+    history: dict[str, Any] = {}
+    step, objective_state = best[1], objective.init(setup.model, jax.random.key(0))
     if jax.tree.leaves(objective_state) and (restored := store.restore(setup.abstract_state)) is not None:
         step, state, history = restored
         objective_state = own_of(state)
