@@ -110,8 +110,7 @@ def _belongs(nll_N: np.ndarray | None, mean: float) -> bool:
 def _computed(folder: Path, splits: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The nats under the best parameters in the folder; examples of which no site is scored are left out."""
     config = load_workdir_config(folder)
-    validate_run(config, str(folder))
-    setup = build(config)
+    setup = build(validate_run(config, str(folder)))
     params, _, _ = restore_params(setup, folder)
     evaluate = setup.evaluate
     evaluator = Evaluator(setup.model, setup.dataset, evaluate.batch_size, setup.mesh, setup.seed, evaluate.num_orders)
