@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from arjax.reporting.figures import has_matplotlib, label_axes, new_figure, save
 from arjax.reporting.writers import read_metrics
 from arjax.sweep.derived import common_name, groups_of_seeds
 from arjax.sweep.results import lower_is_better, model_of, ordering_of, read_config, read_results
-from arjax.sweep.runs import Run
+from arjax.sweep.runs import Run, all_but_order_and_seed
 
 RESULTS_NAME, CURVES_NAME, ORDERS_NAME = "results.png", "curves.png", "orders.png"
 #: Nats that are exact, and those that bound them: both stand in one panel.
@@ -124,12 +123,6 @@ def _mean(curves: Sequence[Curve]) -> Curve:
     x = [x for x in curves[0].x if all(x in values for values in by_x)]
     mean_N, stderr_N = mean_over_runs([[values[place] for place in x] for values in by_x])
     return Curve(x, mean_N.tolist(), stderr_N.tolist())
-
-
-def all_but_order_and_seed(config: Mapping[str, Any]) -> str:
-    """The fields of a run's config, but for `model.ordering` and `seed`: runs that agree in it share one program."""
-    model = {name: value for name, value in config["model"].items() if name != "ordering"}
-    return json.dumps({**config, "model": model, "seed": 0}, sort_keys=True)
 
 
 def draw_orders(path: Path, runs: Sequence[Run], folders: Mapping[str, Path]) -> bool:

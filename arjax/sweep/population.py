@@ -21,9 +21,8 @@ from arjax.core.files import only_run_in, writable_folder, writing
 from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
 from arjax.population.train import Scores, train_population, write_member
 from arjax.reporting.progress import Progress
-from arjax.sweep.executors import LOG_NAME
-from arjax.sweep.plots import all_but_order_and_seed
-from arjax.sweep.runs import Run, config_of
+from arjax.sweep.executors import add_to_log
+from arjax.sweep.runs import Run, all_but_order_and_seed, config_of
 from arjax.training.setup import Setup, latest_store
 
 TRAINING = "populations"
@@ -100,8 +99,8 @@ class PopulationExecutor:
             with contextlib.ExitStack() as locks:
                 for run in grid.runs:
                     locks.enter_context(only_run_in(writable_folder(folders[run.name])))
-                    _log(run, folders, f"$ {run.command()}")
-                    _log(run, folders, f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
+                    add_to_log(folders[run.name], f"$ {run.command()}")
+                    add_to_log(folders[run.name], f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
                 population = Population(grid.config, grid.orders, grid.seeds, setup=grid.setup)
                 training = self._training / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
                 scores = train_population(population, workdir=training, show=_progress)
@@ -216,16 +215,9 @@ def _print(text: str) -> None:
     print(f"{INDENT}{text}", flush=True)
 
 
-def _log(run: Run, folders: Mapping[str, Path], text: str) -> None:
-    """Adds a line to the log of a run; raises `UserError` where its folder refuses."""
-    path = folders[run.name] / LOG_NAME
-    with writing(path), path.open("a", encoding="utf-8") as log:
-        log.write(f"{' '.join(text.split())}\n")
-
-
 def _tell(problem: str, runs: Sequence[Run], folders: Mapping[str, Path]) -> None:
     """Prints why runs have failed, and notes it in their logs where their folders can be written."""
     _print(f"{', '.join(run.name for run in runs[:3])}{', ...' if len(runs) > 3 else ''}: {problem}")
     for run in runs:
         with contextlib.suppress(UserError):
-            _log(run, folders, problem)
+            add_to_log(folders[run.name], problem)

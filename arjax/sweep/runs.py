@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -113,6 +114,12 @@ def config_of(run: Run) -> ConfigDict:
 
 #: Between the words of a config's argument and of the values of its fields.
 _BETWEEN_WORDS = re.compile(r"[\s,:;=()\[\]{}'\"]+")
+
+
+def all_but_order_and_seed(config: Mapping[str, Any]) -> str:
+    """The fields of a run's config, but for `model.ordering` and `seed`: runs that agree in it share one program."""
+    model = {name: value for name, value in config["model"].items() if name != "ordering"}
+    return json.dumps({**config, "model": model, "seed": 0}, sort_keys=True)
 
 
 def reads(runs: Sequence[Run], folders: Mapping[str, Path]) -> dict[str, set[str]]:
