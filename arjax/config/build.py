@@ -12,12 +12,12 @@ from ml_collections import ConfigDict
 
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import check_plugins, validate_run
+from arjax.core.abilities import require
 from arjax.core.errors import UserError
 from arjax.core.paths import user_path
 from arjax.data import Dataset, make_dataset
-from arjax.evaluation.bounds import check_samples
 from arjax.evaluation.prompts import end_of
-from arjax.models import AutoregressiveModel, Choice, Model, make_any_model
+from arjax.models import Model, ModelChoice, make_model
 from arjax.models.longer import check_length
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
@@ -53,22 +53,22 @@ def build_model(config: ConfigDict, dataset: Dataset) -> Model:
       UserError: an unknown name or option, or a combination that does not work, before anything compiles.
     """
     check_plugins(config)
-    model = make_any_model(
+    model = make_model(
         dataset.event,
         choice_of(config),
         context=dataset.context,
         dtype=config.dtype,
-        examples=lambda: dataset.some_examples("train"),
+        data=lambda: dataset.some_examples("train"),
     )
     _check_draws(model, config.sample, dataset)
     return model
 
 
-def choice_of(section: ConfigDict) -> Choice:
+def choice_of(section: ConfigDict) -> ModelChoice:
     """The choices in the sections `model`, `network` and `parts` of a config, or of a part."""
     model, network = section.model.to_dict(), section.network.to_dict()
     parts = {name: choice_of(section.parts[name]) for name in section.parts}
-    return Choice(model.pop("kind"), model, network.pop("name"), network, parts)
+    return ModelChoice(model.pop("kind"), model, network.pop("name"), network, parts)
 
 
 def _check_draws(model: Model, asked: ConfigDict, dataset: Dataset) -> None:
@@ -77,8 +77,7 @@ def _check_draws(model: Model, asked: ConfigDict, dataset: Dataset) -> None:
     model.check_draws(make_sampler(asked.sampler), **options)
     if not asked.length:
         return
-    if not isinstance(model, AutoregressiveModel):
-        raise UserError("config.sample.length needs a model of the kind autoregressive")
+    require(model, "length", "config.sample.length")
     check_length(model, asked.length, end_of(dataset))
     if dataset.scale is not None or dataset.to_cells is not None:
         raise UserError("config.sample.length needs sites that are alike, and these are columns or have a scale each")
@@ -120,7 +119,7 @@ def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
         check_rounds(recipe.model, "config.evaluate.steps")
         check_rounds_fit("config.evaluate.steps", config.evaluate.steps, recipe.model.factorization.num_steps)
     if config.evaluate.samples:
-        check_samples(recipe.model)
+        recipe.model.sampled_bound(config.evaluate.samples)
     evaluate = EvaluateOptions(**config.evaluate.to_dict())
     check_exposure(recipe.model, dataset, evaluate)
     return Setup(

@@ -116,15 +116,14 @@ def _options_of(
 
 def _model_options(parent: ConfigDict, prefix: str = "") -> dict[str, Declared]:
     """The options in the sections `model` and `network` of a config or of a part, and of its own parts."""
-    from arjax.models import MODEL_KINDS
-    from arjax.models.kinds import networks_of
+    from arjax.models import KINDS
 
     name = Declared("", 0)
     found = {f"{prefix}model.kind": name, f"{prefix}network.name": name} if prefix else {}
-    found |= _options_of("model", parent, MODEL_KINDS, "kind", prefix)
+    found |= _options_of("model", parent, KINDS, "kind", prefix)
     model, parts = parent.get("model", None), parent.get("parts", None)
     kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    networks = networks_of(kind) if kind in MODEL_KINDS.names() else None
+    networks = KINDS.get(kind).NETWORKS if kind in KINDS.names() else None
     if networks is not None:
         found |= _options_of("network", parent, networks, prefix=prefix)
     for part in parts if isinstance(parts, ConfigDict) else ():

@@ -218,12 +218,12 @@ def _fill_dataset(section: Any) -> None:
 
 def _fill_kinds(section: ConfigDict) -> None:
     """Options of the kind of model that a run is older than, in a config or a part, and in its parts: the defaults."""
-    from arjax.models import MODEL_KINDS
+    from arjax.models import KINDS
 
     model, parts = section.get("model", None), section.get("parts", None)
     kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    if kind in MODEL_KINDS.names():
-        for name, default in MODEL_KINDS.options(kind).items():
+    if kind in KINDS.names():
+        for name, default in KINDS.options(kind).items():
             if name not in model:
                 model[name] = default
     for name in parts if isinstance(parts, ConfigDict) else ():

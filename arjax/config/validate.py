@@ -182,8 +182,7 @@ def _check_names(config: ConfigDict) -> None:
 
 def _check_model(section: ConfigDict, name: str) -> None:
     """Kind, network and parts of a config, or of a part, which messages call `name`."""
-    from arjax.models import MODEL_KINDS
-    from arjax.models.kinds import networks_of
+    from arjax.models import KINDS
 
     if not isinstance(section, ConfigDict):
         raise UserError(f"{name} must be a part, made with part(...), not {section!r}")
@@ -197,13 +196,13 @@ def _check_model(section: ConfigDict, name: str) -> None:
     if "kind" not in options:
         raise UserError(f"{name}.model names no kind: make it with model_config(...)")
     kind = options.pop("kind")
-    lacking = sorted(MODEL_KINDS.resolve(kind, options).keys() - options)
+    lacking = sorted(KINDS.resolve(kind, options).keys() - options)
     if lacking:
         field = f"{name}.model.{lacking[0]}".removeprefix("config.")
         raise UserError(
             f"the config lacks the field {field!r}: start from base_config(), or make a part with part(...)"
         )
-    networks, options = networks_of(kind), section.network.to_dict()
+    networks, options = KINDS.get(kind).NETWORKS, section.network.to_dict()
     if "name" not in options:
         raise UserError(f"{name}.network has no name: make it with part(...)")
     chosen = options.pop("name")

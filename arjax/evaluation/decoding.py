@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.evaluation.errors import ratio_of_means
 from arjax.models import AutoregressiveModel
-from arjax.models.autoregressive import need_steps
 from arjax.samplers import example_keys
 
 
@@ -24,7 +24,7 @@ def decodes(model: AutoregressiveModel) -> bool:
 
 def check_decoding(model: Any) -> None:
     """Raises `UserError` unless the model is autoregressive and has decoding errors."""
-    if not decodes(need_steps(model, "a decoding error")):
+    if not decodes(require(model, "conditionals", "a decoding error")):
         raise UserError(
             "a decoding error counts wrong values: it needs discrete data, and sites of a step that are predicted "
             "independently"

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.abilities import require
 from arjax.core.errors import UserError
 from arjax.data.base import Truth
 from arjax.evaluation.errors import stderr_of
 from arjax.models import AutoregressiveModel
-from arjax.models.autoregressive import need_steps
 from arjax.models.sampling import keys_of
 
 #: Standard errors on each side of an interval that covers 95 %.
@@ -138,7 +138,7 @@ def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
       UserError: no conditionals of its own, other examples or another order than those of the truth, conditionals
         without a list of probabilities, or a context.
     """
-    model = need_steps(model, "an exposure")
+    model = require(model, "conditionals", "an exposure")
     if model.event != truth.model.event:
         raise UserError(f"the truth is of {truth.model.event.in_words}, and the model of {model.event.in_words}")
     if model.context_spec or truth.model.context_spec:

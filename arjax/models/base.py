@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory, within_memory
+from arjax.core.pictures import Picture
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
@@ -40,6 +41,8 @@ class Model(Protocol):
     mixes: bool
     #: Whether a score draws discrete latents, through which its gradient does not flow.
     discrete_latents: bool
+    #: What it can do beside this protocol, see `arjax.core.abilities`.
+    abilities: frozenset[str]
 
     @property
     def event(self) -> EventSpec:
@@ -66,13 +69,88 @@ class Model(Protocol):
         """One example for each of the keys, with statistics of the work."""
 
 
+class SampledBound(NamedTuple):
+    """A bound that takes more draws than a score, see `BaseModel.sampled_bound`.
+
+    Attributes:
+      name: of the bound, with which the names of its entries in a report begin, such as "importance_bound".
+      model: the model that is scored: the model itself, or a copy with other options.
+      log_prob: `(model, params, batch, key, *options) -> float32[B]` nats; a function at the top of a module, so that
+        further calls find the compiled program.
+      options: of `log_prob`, hashable.
+      entries: of the report, beside the bound, such as the number of draws.
+    """
+
+    name: str
+    model: Any
+    log_prob: Callable[..., jax.Array]
+    options: tuple[Any, ...]
+    entries: dict[str, int]
+
+
 class BaseModel:
-    """The short forms that all models share; a subclass defines `event`, `context_spec`, `init`, `score` and `draw`."""
+    """The part that all kinds of models share, and what others ask of a kind, with the answers of most kinds.
+
+    A kind is a frozen dataclass that extends this class, is a pytree (`jax.tree_util.register_dataclass`), and is
+    registered in `arjax.models.kinds.KINDS`. It defines `make`, `event`, `context_spec`, `init`, `score` and `draw`.
+    """
+
+    #: The registry of its networks; None: its parts have networks, and it has none of its own.
+    NETWORKS: ClassVar[Any] = None
+    #: Small models of the kind for the laws by names of their own, `arjax.models.kinds.Example`.
+    EXAMPLES: ClassVar[Mapping[str, Any]] = {}
 
     kind: ClassVar[str]
     orders: ClassVar[Orders | None] = None
     mixes: ClassVar[bool] = True
     discrete_latents: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def make(cls, blueprint: Any, **options: Any) -> Any:
+        """The model of an `arjax.models.kinds.Blueprint`.
+
+        The keyword arguments, each with a default, are the options of the kind in configs and in `make_model`. Raises
+        `UserError` for a combination that does not work.
+        """
+        raise NotImplementedError
+
+    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+        """Pictures of the trained model, each with the name of its file without an ending; none by default.
+
+        Args:
+          params: the parameters.
+          batch: some examples.
+          key: of draws.
+        """
+        yield from ()
+
+    def sampled_bound(self, samples: int) -> SampledBound:
+        """The bound that `evaluate.samples` asks for, from `samples` latents or steps of each example.
+
+        Raises `UserError` for a kind without one.
+        """
+        raise UserError(
+            "config.evaluate.samples counts the latents of an example, or the steps of a chain: it needs a model of "
+            "the kind latent, or a chain"
+        )
+
+    def report_of_examples(self, params: Params, batch: Batch, key: jax.Array) -> dict[str, Any]:
+        """Further entries of a report, in types of JSON, from some examples; none by default."""
+        return {}
+
+    def in_words(self) -> str:
+        """The model in a few words, for the head of a report."""
+        return repr(self)
+
+    def described(self, writer: Any, path: str) -> dict[str, Any]:
+        """The model as JSON for files, see `arjax.interop.description`: its kind and its fields."""
+        return writer.by_fields(self, path)
+
+    @classmethod
+    def restored(cls, reader: Any, found: Any) -> Any:
+        """The inverse of `described`."""
+        return reader.by_fields(cls, found)
 
     @property
     def num_params(self) -> int:

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.scipy.stats import norm
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import BaseModel, Model, Params, key_needed
+from arjax.models.base import BaseModel, Model, Params, SampledBound, key_needed
 from arjax.models.checks import as_context, check_key, check_params
-from arjax.models.kinds import MODEL_CLASSES
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import num_keys
-from arjax.samplers import Draw, Resources, Sampler
+from arjax.samplers import Draw, Resources, Sampler, example_keys
 
 #: Names of the parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
+#: Pictures: examples that are reconstructed, pairs of examples with a path between them, points of a path, points on a
+#: side of a plane.
+RECONSTRUCTED, PAIRS, POINTS, SIDE = 10, 8, 12, 20
+#: The variance of its posterior mean over examples from which a latent is active.
+ACTIVE = 0.01
 
 
 class Weights(NamedTuple):
@@ -47,11 +55,18 @@ class Weights(NamedTuple):
         return self.reconstruction + self.log_prior - self.log_posterior
 
 
-@MODEL_CLASSES.register("latent")
+def _small(latents: tuple[int, ...], values: str) -> ModelChoice:
+    """Few latents, for the laws."""
+    network = ModelChoice(network="independent", network_options={"hidden_sizes": (6,)})
+    parts = {"prior": ModelChoice(network="made"), "likelihood": network, "posterior": network}
+    return ModelChoice("latent", {"latents": latents, "values": values}, parts=parts)
+
+
+@KINDS.register("latent")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LatentModel(BaseModel):
-    """p(x | c) = E over p(z | c) of p(x | z, c), a product of two conditionals with z never seen.
+    """Latents z, never seen: p(x | c) = E over p(z | c) of p(x | z, c); parts prior, likelihood and posterior. A bound.
 
     Scored by the evidence lower bound with one latent (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014,
     equation 3), whose mean is E_q[log p(x | z)] - KL(q(z | x) | p(z)), or by `importance_bound` (Burda, Grosse &
@@ -69,6 +84,41 @@ class LatentModel(BaseModel):
     likelihood: Model
     posterior: AutoregressiveModel
     score_samples: int = dataclasses.field(default=1, metadata={"static": True})
+
+    abilities: ClassVar[frozenset[str]] = frozenset({"latents"})
+    EXAMPLES = {
+        "real": Example(_small((3,), "real"), EventSpec((2, 2))),
+        "binary": Example(_small((3,), "binary"), EventSpec((2, 2)), ContextSpec("label", 3)),
+    }
+
+    @classmethod
+    def make(
+        cls,
+        blueprint: Blueprint,
+        *,
+        latents: tuple[int, ...] = (50,),
+        values: str = "real",
+        num_levels: int = 0,
+        score_samples: int = 1,
+    ) -> LatentModel:
+        """The model of its parts.
+
+        `latents`: shape of z. `values`: real, binary, levels or tokens; the latter two have `num_levels`.
+        `score_samples`: k of the scores, validation among them; as many as `iwae` has.
+        """
+        blueprint.only("prior", "likelihood", "posterior")
+        event, context, z = blueprint.event, blueprint.context, EventSpec(latents, (), values, num_levels or None)
+        clash = {LATENT, DATA} & {name for name, _ in context.parts}
+        if clash:
+            raise UserError(
+                f"a latent model adds parts to the context that are called z and x, and {min(clash)!r} is there"
+            )
+        prior = blueprint.part("prior", z)
+        likelihood = blueprint.part("likelihood", context=with_part(context, LATENT, latent_context(z)))
+        posterior = blueprint.part("posterior", z, with_part(context, DATA, event))
+        model = cls(prior, likelihood, posterior, score_samples)
+        model.check_parts()
+        return model
 
     def __repr__(self) -> str:
         return f"LatentModel(prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r})"
@@ -228,6 +278,81 @@ class LatentModel(BaseModel):
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
         """The sampler goes through the steps of the likelihood."""
         return self.likelihood.prepare_sampler(sampler, params["likelihood"], resources)
+
+    def sampled_bound(self, samples: int) -> SampledBound:
+        """L_k with k = `samples`; raises `UserError` for parts whose scores do not mix."""
+        if not self.mixes:
+            raise UserError(
+                "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it "
+                "to 0"
+            )
+        return SampledBound(
+            "importance_bound", self, LatentModel.importance_bound, (samples,), {"importance_samples": samples}
+        )
+
+    def report_of_examples(self, params: Params, batch: Batch, key: jax.Array) -> dict[str, Any]:
+        """How much each latent tells of some examples.
+
+        Returns:
+          `kl_nats_by_unit`, the mean of log q(z_i | x) - log p(z_i) for each site of z in nats, where the prior is one
+          network; `active_units`, the number of latents whose posterior mean has a variance above .01 over the examples
+          (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2), of real latents.
+        """
+        report: dict[str, Any] = {}
+        if "conditionals" in self.prior.abilities:
+            units = jax.jit(LatentModel.kl_by_unit)(self, params, batch, key)
+            report["kl_nats_by_unit"] = [float(value) for value in np.asarray(units, np.float64).mean(0)]
+        if not self.latent_event.is_discrete:
+            context = {name: jnp.asarray(part) for name, part in batch.context.items()}
+            means = np.asarray(jax.jit(LatentModel.encode)(self, params, jnp.asarray(batch.x), context=context or None))
+            report["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
+        return report
+
+    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+        """Of images. `reconstructions`: examples, and the likelihood given their latents. `interpolation`: the
+        likelihood on the straight lines between the latents of two examples. `latent_plane`, of two real latents: on a
+        grid of points, equal parts of the standard normal prior apart (Kingma & Welling, 2014, figure 4).
+        """
+        if not is_image(self.event):
+            return
+        context = {name: jnp.asarray(part) for name, part in batch.context.items()}
+        z = self.encode(params, jnp.asarray(batch.x), context=context or None)
+
+        def decoded(z: jax.Array, context: dict[str, jax.Array]) -> np.ndarray:
+            return np.asarray(self.expected(params, z, context, key))
+
+        first = {name: part[:RECONSTRUCTED] for name, part in context.items()}
+        rows = np.asarray(batch.x)[:RECONSTRUCTED], decoded(z[:RECONSTRUCTED], first)
+        yield "reconstructions", Tiles(np.concatenate(rows), len(rows[0]), "Examples, and their reconstructions")
+        if z.dtype != np.float32:
+            return
+        part = np.linspace(0, 1, POINTS, dtype=np.float32).reshape(1, -1, *[1] * (z.ndim - 1))
+        num = min(PAIRS, len(z) // 2)
+        path = (1 - part) * z[:num, None] + part * z[num : 2 * num, None]
+        of_first = jax.tree.map(lambda leaf: jnp.repeat(leaf[:num], POINTS, 0), context)
+        along = decoded(path.reshape(-1, *z.shape[1:]), of_first)
+        yield "interpolation", Tiles(along, POINTS, "Between two examples")
+        if self.latent_event.num_dims == 2 and not context:
+            quantile = norm.ppf((jnp.arange(SIDE) + 0.5) / SIDE)
+            plane = jnp.stack(jnp.meshgrid(quantile, quantile), -1).reshape(-1, *self.latent_event.shape)
+            yield "latent_plane", Tiles(decoded(plane, {}), SIDE, "Latents")
+
+    def expected(self, params: Params, z: jax.Array, context: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+        """The mean of p(x | z) where its sites are independent and have a list of values; else the mode, or a draw."""
+        likelihood, given = self.likelihood, context | {LATENT: z}
+        apart = (
+            isinstance(likelihood, AutoregressiveModel)
+            and not likelihood.network.dependencies(likelihood.factorization).any()
+        )
+        if not apart:
+            return self.draw(params, example_keys(key, len(z)), context=context or None, latents=z).x
+        dummy = jnp.zeros((len(z), *self.event.shape), self.event.dtype)
+        features = likelihood.features(params["likelihood"], dummy, context=given)
+        head = likelihood.head(params["likelihood"])
+        if not likelihood.conditional.has_table or not self.event.is_discrete:
+            return head.mode(features)
+        table = jnp.exp(head.log_table(features))
+        return (table * jnp.arange(table.shape[-1])).sum(-1)
 
 
 def _repeated(leaf: jax.Array, num: int) -> jax.Array:  # [B, ...] -> [num * B, ...]

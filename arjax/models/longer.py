@@ -24,6 +24,7 @@ from arjax.core.arrays import as_array
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.factorization import make_factorization
+from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.checks import as_context, as_values, check_end, check_params
 from arjax.models.queries import evidence_first
 from arjax.models.sampling import num_keys
@@ -161,8 +162,6 @@ def _in_raster_order(model: Any) -> Any:
 @functools.lru_cache(maxsize=32)
 def _lengthened(network: Any, conditional: Any, length: int) -> Any:
     """The same model over another number of sites; raises `UserError` where its parameters are not the same."""
-    from arjax.models.autoregressive import AutoregressiveModel
-
     of_size = lambda size: AutoregressiveModel(  # noqa: E731
         network.clone(parent=None, event=dataclasses.replace(network.event, grid_shape=(size,))),
         conditional,

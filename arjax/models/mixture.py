@@ -17,7 +17,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.base import BaseModel, Model, Params
 from arjax.models.checks import as_context, check_params
-from arjax.models.kinds import MODEL_CLASSES, Assembly, Choice, Small, model_kind
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import num_keys
 from arjax.samplers import Draw, Sampler
 
@@ -25,11 +25,13 @@ from arjax.samplers import Draw, Sampler
 WEIGHTS = "weights"
 
 
-@MODEL_CLASSES.register("mixture")
+@KINDS.register("mixture")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class MixtureModel(BaseModel):
-    """p(x | c) = sum_k w_k p_k(x | c), where the members p_k are models of any kinds with one event and one context.
+    """Models of any kinds with weights that are trained: p(x | c) = sum_k w_k p_k(x | c). Its parts are the members.
+
+    The members p_k have one event and one context, and whole examples are mixed.
 
     Trained together, a member learns the examples that it explains better than the others: the gradient of each is
     weighted by its share in the likelihood. A score costs a score of every member.
@@ -45,6 +47,20 @@ class MixtureModel(BaseModel):
     members: tuple[Model, ...]
 
     orders: ClassVar[Orders | None] = None
+    EXAMPLES = {
+        "binary": Example(
+            ModelChoice(
+                "mixture",
+                parts={"made": ModelChoice(network="made"), "independent": ModelChoice(network="independent")},
+            ),
+            EventSpec((2, 2)),
+        )
+    }
+
+    @classmethod
+    def make(cls, blueprint: Blueprint) -> MixtureModel:
+        """The mixture of all parts, in their order."""
+        return cls(tuple(blueprint.part(name) for name in blueprint.choice.parts))
 
     def __post_init__(self):
         if all(hasattr(member, "event") for member in self.members):  # else JAX puts it together
@@ -193,12 +209,3 @@ def mixture_params(params: list[Params], weights_K: np.ndarray) -> Params:
     return {str(k): of_member for k, of_member in enumerate(params)} | {
         WEIGHTS: jnp.log(jnp.asarray(weights_K, jnp.float32))
     }
-
-
-_MEMBERS = {"made": Choice(network="made"), "independent": Choice(network="independent")}
-
-
-@model_kind("mixture", networks=None, small={"binary": Small(Choice("mixture", parts=_MEMBERS), EventSpec((2, 2)))})
-def _mixture(assembly: Assembly) -> MixtureModel:
-    """Models of any kinds with weights that are trained: whole examples are mixed. Its parts are the members."""
-    return MixtureModel(tuple(assembly.part(name) for name in assembly.choice.parts))

@@ -25,7 +25,7 @@ from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.make import make_model
+from arjax.models.kinds import make_model
 from arjax.networks import NETWORKS
 from arjax.samplers import Cached, example_keys
 

@@ -24,7 +24,7 @@ from arjax.core.integers import check_seed
 from arjax.data.ahead import read_ahead
 from arjax.data.batches import eval_batches, train_index_block
 from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
-from arjax.models.make import check_network
+from arjax.models.autoregressive import check_network
 from arjax.population.step import STRATEGIES, score_population, stack
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup

@@ -218,10 +218,10 @@ def _kind_of_mixture(members: Sequence[Member]) -> str:
 
 def _mixes(section: Mapping[str, Any]) -> bool:
     """Whether the kinds of model in a config, or in a part of one, have scores that mix."""
-    from arjax.models.kinds import MODEL_CLASSES
+    from arjax.models import KINDS
 
     kind = section["model"]["kind"] if "model" in section and "kind" in section["model"] else "autoregressive"
-    own = kind not in MODEL_CLASSES.names() or MODEL_CLASSES.get(kind).mixes is not False
+    own = KINDS.get(kind).mixes is not False  # a property of models that are made of others
     return own and all(map(_mixes, section["parts"].values() if "parts" in section else ()))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from arjax.core.abilities import require
 from arjax.core.errors import UserError
 from arjax.core.files import replacing
 from arjax.data import Dataset
@@ -17,7 +18,6 @@ from arjax.evaluation.exposure import Exposure, check_truth, exposure
 from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
 from arjax.evaluation.prompts import end_of
 from arjax.models import Model
-from arjax.models.autoregressive import need_steps
 from arjax.reporting.exposure import exposure_figure
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.training.setup import EvaluateOptions, Setup, Trained
@@ -37,7 +37,7 @@ def check_exposure(model: Model, dataset: Dataset, options: EvaluateOptions) -> 
             if getattr(options, name):
                 raise UserError(f"config.evaluate.{name} needs config.evaluate.exposure, the number of rollouts")
         return
-    need_steps(model, "config.evaluate.exposure")
+    require(model, "conditionals", "config.evaluate.exposure")
     if options.length and not options.judge:
         raise UserError("config.evaluate.length is that of the texts for config.evaluate.judge, which is empty")
     if dataset.truth is not None:
