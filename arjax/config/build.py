@@ -21,7 +21,7 @@ from arjax.models import Model, ModelChoice, make_model
 from arjax.models.longer import check_length
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import check_batch_size, make_mesh
-from arjax.samplers import make_sampler
+from arjax.samplers import DrawOptions, make_sampler
 from arjax.samplers.rounds import check_rounds
 from arjax.samplers.schedules import check_rounds_fit
 from arjax.training.durations import total_steps
@@ -74,7 +74,7 @@ def choice_of(section: ConfigDict) -> ModelChoice:
 def _check_draws(model: Model, asked: ConfigDict, dataset: Dataset) -> None:
     """Raises `UserError` for options of `config.sample` that the model cannot draw with: now, before the training."""
     options = {name: asked[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    model.check_draws(make_sampler(asked.sampler), **options)
+    model.check_draws(make_sampler(asked.sampler), DrawOptions(**options))
     if not asked.length:
         return
     require(model, "length", "config.sample.length")

@@ -87,8 +87,9 @@ class Reader:
                 continue
             value = parts.take(field.name)
             value = read(JsonObject(value, place)) if isinstance(value, dict) else _tuples(value)
-            _check_declared(value, str(field.type), place)
-            values[field.name] = float(value) if field.type == "float" else value
+            declared = _in_words(field.type)
+            _check_declared(value, declared, place)
+            values[field.name] = float(value) if declared == "float" else value
         parts.end()
         return values
 
@@ -194,6 +195,13 @@ _PARTS = {
     "Factorization": Factorization,
 }
 _PLAIN = {"bool": bool, "int": int, "float": float, "str": str}
+
+
+def _in_words(declared: Any) -> str:
+    """The type of a field as it is written; modules with and without `from __future__ import annotations` agree."""
+    if isinstance(declared, type):
+        return declared.__name__
+    return re.sub(r"[\w.]+\.(\w+)", r"\1", str(declared))
 
 
 def _parts() -> dict[str, type]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import flax.errors
@@ -31,7 +31,7 @@ from arjax.factorization import (
     order_name,
     orders_need_data,
 )
-from arjax.models.base import BaseModel
+from arjax.models.base import BaseModel, asked
 from arjax.models.checks import (
     as_context,
     as_mask,
@@ -46,7 +46,7 @@ from arjax.models.queries import conditional_log_prob
 from arjax.models.sampling import draw, keys_of
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, Network, apply
-from arjax.samplers import Draw, Resources, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, make_sampler
 
 Params = Any
 #: The dependency matrix is quadratic in the number of sites: of more than these it is not drawn.
@@ -305,23 +305,30 @@ class AutoregressiveModel(BaseModel):
         """
         return self.draw(params, keys_of(key, num), **options).x
 
-    def check_draws(
-        self, sampler: Sampler, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
-    ) -> None:
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for options of draws that the sampler, the network or the conditional cannot take."""
-        check_temperature(temperature)
-        sampler.check(dataclasses.replace(self, conditional=truncate(self.conditional, top_k, top_p, min_p)))
+        check_temperature(options.temperature)
+        conditional = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
+        sampler.check(dataclasses.replace(self, conditional=conditional))
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
         """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""
         return sampler.prepare(self, params, resources)
 
-    def draw(self, params: Params, keys: jax.Array, **options) -> Draw:
-        """Draws an example for each of the keys, with statistics; `sampler`, `given`, `observed`, `context`,
-        `temperature`, `top_k`, `top_p`, `min_p`, `end`: see `arjax.models.sampling.draw`. Draws of another length than
-        the examples are `arjax.models.longer.draw_longer`.
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        options: DrawOptions | None = None,
+        *,
+        sampler: str | Sampler = "cached",
+        place: Callable[[Any], Any] | None = None,
+        **short: Any,
+    ) -> Draw:
+        """Draws an example for each of the keys, see `BaseModel.draw`; it takes all options. Draws of another length
+        than the examples are `arjax.models.longer.draw_longer`.
         """
-        return draw(self, params, keys, **options)
+        return draw(self, params, keys, make_sampler(sampler), asked(options, short)[0], place)
 
     def guess(self, params: Params, x: jax.Array, context: Any = None) -> jax.Array:
         """The most probable value of each site given the true values of earlier ones, [B, *grid, *value].

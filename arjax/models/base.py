@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -16,12 +17,11 @@ from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory, within_memory
 from arjax.core.pictures import Picture
-from arjax.core.registry import did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
-from arjax.models.checks import as_context, as_mask, as_values, check_key
-from arjax.models.sampling import keys_of
-from arjax.samplers import Cached, Draw, Resources, Sampler
+from arjax.models.checks import as_context, as_mask, as_values, check_key, check_params
+from arjax.models.sampling import keys_of, num_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Resources, Sampler, make_sampler
 
 Params = Any
 
@@ -92,7 +92,8 @@ class BaseModel:
     """The part that all kinds of models share, and what others ask of a kind, with the answers of most kinds.
 
     A kind is a frozen dataclass that extends this class, is a pytree (`jax.tree_util.register_dataclass`), and is
-    registered in `arjax.models.kinds.KINDS`. It defines `make`, `event`, `context_spec`, `init`, `score` and `draw`.
+    registered in `arjax.models.kinds.KINDS`. It defines `make`, `event`, `context_spec`, `init`, `score` and
+    `draw_examples`.
     """
 
     #: The registry of its networks; None: its parts have networks, and it has none of its own.
@@ -105,6 +106,10 @@ class BaseModel:
     mixes: ClassVar[bool] = True
     discrete_latents: ClassVar[bool] = False
     abilities: ClassVar[frozenset[str]] = frozenset()
+    #: The fields of `DrawOptions` that a draw can take, beside `context`; others are refused.
+    draw_options: ClassVar[frozenset[str]] = frozenset()
+    #: The names of further arguments of `draw_examples`, which only this kind has.
+    own_draw_options: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def make(cls, blueprint: Any, **options: Any) -> Any:
@@ -212,34 +217,67 @@ class BaseModel:
         """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""
         return sampler
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        options: DrawOptions | None = None,
+        *,
+        sampler: str | Sampler = "cached",
+        place: Callable[[Any], Any] | None = None,
+        **short: Any,
+    ) -> Draw:
+        """Draws one example for each of the keys: `x` [B, *grid, *value], and statistics of the work.
+
+        Args:
+          params: the parameters.
+          keys: random keys, [B]. Each example depends on its own key alone.
+          options: all options as one value; None where they are given one by one.
+          sampler: a call string, see `arjax.samplers`, or a sampler.
+          place: puts a tree of arrays, with examples as their first axis, on several devices.
+          **short: the fields of `DrawOptions` one by one, and what the kind of the model has beside these.
+
+        Raises:
+          UserError: an unknown sampler or option, one that the kind of the model cannot take, or wrong shapes.
+        """
+        (options, own), sampler = asked(options, short, self.own_draw_options), make_sampler(sampler)
+        check_params(self.param_shapes, params)
+        self.check_draws(sampler, options)
+        of_examples = keys, as_context(self.context_spec, options.context, num_keys(keys), one_for_all=True)
+        keys, context = place(of_examples) if place else of_examples
+        options = dataclasses.replace(options, context=context, temperature=as_temperature(options.temperature))
+        return self.draw_examples(params, keys, sampler, options, **own)
+
+    def draw_examples(
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, **own: Any
+    ) -> Draw:
+        """The draw of a kind, of arguments that are checked: `options.context` holds the parts of the context of each
+        example, or is None. The statistics have int32[B] `network_calls` and `steps`.
+        """
+        raise NotImplementedError
+
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for options of draws that this kind of model cannot take: before it is trained, too."""
         if sampler != Cached():
             raise UserError(f"{type(self).__name__} draws in its own way: leave sample.sampler at cached")
-        as_temperature(temperature)
         self.refuse(options)
 
-    def refuse(self, options: Mapping[str, Any]) -> None:
+    def refuse(self, options: DrawOptions) -> None:
         """Raises `UserError` for options of a draw that this kind of model cannot take, unless they are off."""
-        for name, value in options.items():
-            if name not in DRAW_OPTIONS:
-                raise UserError(f"a draw has no option {name!r}{did_you_mean(name, DRAW_OPTIONS)}")
-            off = DRAW_OPTIONS[name]
-            if value is not off and not (off is not None and value == off):
+        as_temperature(options.temperature)
+        for name in options.used():
+            if name not in self.draw_options and name != "context":
                 raise UserError(f"{type(self).__name__} cannot draw with {name}: it draws whole examples of its own")
 
 
-#: The options of a draw that not every kind of model can take, and the values that turn them off.
-DRAW_OPTIONS = {
-    "given": None,
-    "observed": None,
-    "temperature": 1.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "end": None,
-    "place": None,
-}
+def asked(
+    options: DrawOptions | None, short: Mapping[str, Any], own: frozenset[str] = frozenset()
+) -> tuple[DrawOptions, dict[str, Any]]:
+    """The options of a draw, given as one value or one by one, and those of a kind's own; `UserError` for both."""
+    found, more = DrawOptions.of(short, own)
+    if options is not None and len(short) > len(more):
+        raise UserError("the options of a draw are one value or keyword arguments, not both")
+    return found if options is None else options, more
 
 
 def key_needed(key: jax.Array | None, reason: str) -> jax.Array:

@@ -23,7 +23,6 @@ import numpy as np
 
 from arjax.conditionals import Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
-from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization, make_factorization, needs_data
@@ -218,9 +217,8 @@ class BlockDiffusion(Chain):
         """One for each round, and one for each block that is finished, which the cache takes in."""
         return num_rounds + self.factorization.num_steps
 
-    def drawing(self, temperature, options):
-        self.refuse(options)
-        return draw_blocks, as_temperature(temperature)
+    def drawing(self, options):
+        return draw_blocks, options.temperature
 
 
 @functools.partial(jax.jit, static_argnames=("visited", "places"))

@@ -33,10 +33,9 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.base import BaseModel, Params, SampledBound
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps
-from arjax.models.sampling import num_keys
 from arjax.networks.base import apply
 from arjax.networks.denoisers import Denoiser
-from arjax.samplers import Draw, Sampler, example_keys, make_sampler
+from arjax.samplers import Draw, DrawOptions, Sampler, example_keys
 
 
 class StepTerms(NamedTuple):
@@ -75,6 +74,8 @@ class Chain(BaseModel):
     #: The mean of its scores is the bound; that of their exponentials may be above p(x).
     mixes: ClassVar[bool] = False
     abilities: ClassVar[frozenset[str]] = frozenset({"noise_levels"})
+    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
+    own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames"})
     #: Whether its steps have an error of predicted noise, which an objective may take in place of the bound.
     HAS_ERROR: ClassVar[bool] = False
     #: Whether a draw may go from any step to the data, or from step 1 alone.
@@ -206,51 +207,40 @@ class Chain(BaseModel):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
-    def drawing(self, temperature: float, options: dict[str, Any]) -> tuple[Callable[..., Any], Any]:
+    def drawing(self, options: DrawOptions, **own: Any) -> tuple[Callable[..., Any], Any]:
         """The jitted `draw(model, params, keys, context, steps, frames, last) -> (x, path)` of the kind, and its last
-        argument, from the options that the kind has of its own; `UserError` for others.
+        argument, from the options and those that the kind has of its own.
         """
         raise NotImplementedError
 
-    def draw(
+    def draw_examples(
         self,
         params: Params,
         keys: jax.Array,
+        sampler: Sampler,
+        options: DrawOptions,
         *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        temperature: float = 1.0,
         steps: int | tuple[int, ...] | None = None,
-        place: Callable[[Any], Any] | None = None,
         frames: int = 0,
-        **options: Any,
+        **own: Any,
     ) -> Draw:
-        """One example for each of the keys, from x_T down a subset of the steps.
+        """From x_T down a subset of the steps.
 
         Args:
-          params: the parameters.
-          keys: [B]; the example b depends on keys[b] alone.
-          sampler: "cached", as a chain has none but its own.
-          context: [B, ...] or one for all.
-          temperature: of p(x_0 | x_t) in each step of a discrete chain; 1 in Gaussian chains.
+          params, keys, sampler, options: checked; the temperature is that of p(x_0 | x_t) in each step of a discrete
+            chain, and 1 in Gaussian chains.
           steps: their number, or the steps themselves, up to T (in each block, where there are blocks); None for
             `sample_steps`.
-          place: puts arrays with examples as their first axis on several devices.
           frames: of the path in the statistics, see `draw_path`; 0 for none.
-          **options: `eta` of Gaussian chains; those of other models are refused.
+          **own: `eta` of Gaussian chains.
         """
-        check_params(self.param_shapes, params)
-        self.check_draws(make_sampler(sampler), temperature)
-        program, last = self.drawing(temperature, options)
-        num = num_keys(keys)
-        of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
-        keys, context = place(of_examples) if place else of_examples
+        program, last = self.drawing(options, **own)
         visited = self.visited(self.sample_steps if steps is None else steps)
         num_rounds = len(visited) * math.prod(self.times_shape)
-        arguments = self, params, keys, context, visited, frame_places(frames, num_rounds), last
+        arguments = self, params, keys, options.context, visited, frame_places(frames, num_rounds), last
         x, path = call_if_it_fits("the arrays of this draw", program, *arguments)
         calls = {"network_calls": self.network_calls(num_rounds), "steps": num_rounds}
-        stats = {name: jnp.full(num, value, jnp.int32) for name, value in calls.items()}
+        stats = {name: jnp.full(len(keys), value, jnp.int32) for name, value in calls.items()}
         return Draw(x, stats if path is None else stats | {PATH: path})
 
     def network_calls(self, num_rounds: int) -> int:

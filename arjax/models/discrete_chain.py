@@ -31,7 +31,6 @@ import numpy as np
 
 from arjax.conditionals import Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
-from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import ContextSpec, EventSpec
@@ -206,9 +205,8 @@ class DiscreteChain(Chain):
         log_prob_B = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
         return StepTerms(log_prob_B, jnp.zeros_like(log_prob_B))
 
-    def drawing(self, temperature, options):
-        self.refuse(options)
-        return draw_discrete, as_temperature(temperature)
+    def drawing(self, options):
+        return draw_discrete, options.temperature
 
 
 def replaced(key: jax.Array, x: jax.Array, kept: jax.Array, num_levels: int) -> jax.Array:

@@ -11,14 +11,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import TransformedNormal
-from arjax.conditionals.temperature import as_temperature
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
@@ -32,9 +30,8 @@ from arjax.models.base import BaseModel, Model, Params, key_needed
 from arjax.models.checks import as_context, as_values, check_params
 from arjax.models.inverse import inverting_sampler, values_of
 from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
-from arjax.models.sampling import num_keys
 from arjax.networks import NETWORKS
-from arjax.samplers import Draw, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
 #: The name of the base distribution among the parameters, beside "0", "1", ... of the blocks.
 BASE = "base"
@@ -125,6 +122,7 @@ class FlowModel(BaseModel):
     dequantisation: Dequantisation | None = dataclasses.field(default=None, metadata={"static": True})
 
     orders: ClassVar[Orders | None] = None
+    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
     NETWORKS: ClassVar[Any] = NETWORKS
     EXAMPLES = {
         "real": Example(_small(), EventSpec((3,), (), "real"), ContextSpec("label", 3)),
@@ -246,45 +244,27 @@ class FlowModel(BaseModel):
             log_det = log_det + log_slope.reshape(len(x), -1).sum(-1)
         return z, log_det
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for samplers that invert no block, and for options that a flow does not have."""
         invert = inverting_sampler(sampler)
-        as_temperature(temperature)
         self.refuse(options)
         if self.base is not None:
-            self.base.check_draws(invert, temperature)
+            self.base.check_draws(invert, options)
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        temperature: float = 1.0,
-        place: Callable[[Any], Any] | None = None,
-        **options: Any,
-    ) -> Draw:
-        """One example for each of the keys: noise from the base, then the inverse of each block, the last one first.
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+        """Noise from the base, then the inverse of each block, the last one first.
 
         The sampler is `naive`, `cached` or `fixed_point`; its calls and steps are added over the blocks (and the base).
         The temperature is that of the base: noise of variance T.
-
-        Raises:
-          UserError: another sampler, an option that a flow does not have, or arguments that do not fit.
         """
-        self.refuse(options)
-        check_params(self.param_shapes, params)
-        invert, num, temperature = inverting_sampler(sampler), num_keys(keys), as_temperature(temperature)
-        of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
-        keys, context = place(of_examples) if place else of_examples
+        invert, context = inverting_sampler(sampler), options.context
         if self.base is None:
-            x = _normal(keys, self.blocks[0].event.shape, temperature)
-            stats = {name: jnp.zeros(num, jnp.int32) for name in COUNTS}
+            x = _normal(keys, self.blocks[0].event.shape, options.temperature)
+            stats = {name: jnp.zeros(len(keys), jnp.int32) for name in COUNTS}
         else:
-            given = context if self.base.context_spec else None
+            given = dataclasses.replace(options, context=context if self.base.context_spec else None)
             of_base = jax.vmap(jax.random.fold_in, (0, None))(keys, len(self.blocks))
-            x, stats = self.base.draw(params[BASE], of_base, sampler=invert, context=given, temperature=temperature)
+            x, stats = self.base.draw(params[BASE], of_base, given, sampler=invert)
         for k in reversed(range(len(self.blocks))):
             x, found = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
             stats = {name: stats[name] + found[name] for name in COUNTS}

@@ -30,7 +30,7 @@ from arjax.models.noise_schedules import (
     reverse_steps,
 )
 from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
-from arjax.samplers import Sampler
+from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
 
 PREDICTIONS = ("noise", "velocity", "levels")
 #: Few steps, for the laws.
@@ -72,6 +72,7 @@ class GaussianChain(Chain):
     eta: float = dataclasses.field(default=1.0, metadata=STATIC)
 
     HAS_ERROR: ClassVar[bool] = True
+    own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames", "eta"})
     NETWORKS: ClassVar[Any] = DENOISERS
     EXAMPLES = {
         "levels": Example(
@@ -198,18 +199,16 @@ class GaussianChain(Chain):
             log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
         return log_p.reshape(len(x), -1).sum(-1)
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for options of draws that the chain does not have."""
-        super().check_draws(sampler, temperature, **options)
-        if temperature != 1:
+        super().check_draws(sampler, options)
+        if options.temperature != 1:
             raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
 
-    def drawing(self, temperature, options):
+    def drawing(self, options, eta=None):
         """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
-        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); the option `eta` is None for that of the model.
+        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); `eta` is None for that of the model.
         """
-        eta = options.pop("eta", None)
-        self.refuse(options)
         check_eta(self.eta if eta is None else eta)
         return draw_gaussian, float(self.eta if eta is None else eta)
 

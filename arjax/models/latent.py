@@ -20,10 +20,9 @@ from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import BaseModel, Model, Params, SampledBound, key_needed
-from arjax.models.checks import as_context, check_key, check_params
+from arjax.models.checks import check_key, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import num_keys
-from arjax.samplers import Draw, Resources, Sampler, example_keys
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, example_keys
 
 #: Names of the parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
@@ -86,6 +85,7 @@ class LatentModel(BaseModel):
     score_samples: int = dataclasses.field(default=1, metadata={"static": True})
 
     abilities: ClassVar[frozenset[str]] = frozenset({"latents"})
+    own_draw_options: ClassVar[frozenset[str]] = frozenset({"latents"})
     EXAMPLES = {
         "real": Example(_small((3,), "real"), EventSpec((2, 2))),
         "binary": Example(_small((3,), "binary"), EventSpec((2, 2)), ContextSpec("label", 3)),
@@ -238,38 +238,25 @@ class LatentModel(BaseModel):
         head, features = self._posterior(params["posterior"], self.checked_batch(x, context), False, None)
         return head.mode(features)
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        latents: jax.Array | None = None,
-        given: Any = None,
-        observed: Any = None,
-        **options: Any,
+    def draw_examples(
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, latents: jax.Array | None = None
     ) -> Draw:
         """z from the prior, then x from the likelihood by the sampler; `latents` [B, *shape of z] stand for the former.
 
         Other options, such as `temperature`, are those of the draw from the likelihood. The calls of both are counted.
-        Raises `UserError` for observed sites, whose posterior is not known, and as the draws of the parts.
         """
-        self.refuse({"given": given, "observed": observed})
-        context = as_context(self.context_spec, context, num_keys(keys), one_for_all=True) or {}
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        place = {"place": options["place"]} if "place" in options else {}
         stats = {}
         if latents is None:
-            latents, stats = self.prior.draw(params["prior"], of_prior, context=context or None, **place)
-        x, found = self.likelihood.draw(
-            params["likelihood"], of_likelihood, sampler=sampler, context={**context, LATENT: latents}, **options
-        )
+            latents, stats = self.prior.draw(params["prior"], of_prior, context=options.context)
+        given = dataclasses.replace(options, context={**(options.context or {}), LATENT: latents})
+        x, found = self.likelihood.draw(params["likelihood"], of_likelihood, given, sampler=sampler)
         return Draw(x, {name: value + stats[name] if name in stats else value for name, value in found.items()})
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
-        """As the likelihood: the options are those of its draw."""
-        self.likelihood.check_draws(sampler, temperature, **options)
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+        """As the likelihood; raises `UserError` for observed sites, too, whose posterior is not known."""
+        self.refuse(DrawOptions(given=options.given, observed=options.observed))
+        self.likelihood.check_draws(sampler, options)
 
     def open_sampler(self, sampler: Sampler, open_run: Callable[[str], Any]) -> Sampler:
         """As the likelihood."""

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.temperature import as_temperature, tempered
+from arjax.conditionals.temperature import tempered
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.base import BaseModel, Model, Params
-from arjax.models.checks import as_context, check_params
+from arjax.models.checks import check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
-from arjax.models.sampling import num_keys
-from arjax.samplers import Draw, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
 #: The name of the weights among the parameters, as logits [K], beside "0", "1", ... of the members.
 WEIGHTS = "weights"
@@ -47,6 +45,7 @@ class MixtureModel(BaseModel):
     members: tuple[Model, ...]
 
     orders: ClassVar[Orders | None] = None
+    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "end"})
     EXAMPLES = {
         "binary": Example(
             ModelChoice(
@@ -126,47 +125,25 @@ class MixtureModel(BaseModel):
         log_prob_KB = self.scores_of_members(params, batch, key=key)
         return jax.nn.softmax(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
-        """As every member: the sampler and the temperature are theirs."""
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+        """As every member: the sampler, the temperature and the end of texts are theirs."""
         self.refuse(options)
         if sampler.has_arrays:
             raise UserError("a mixture draws with one sampler for all members: take one without a draft of its own")
         for member in self.members:
-            member.check_draws(sampler, temperature)
+            member.check_draws(sampler, options)
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        temperature: float = 1.0,
-        place: Callable[[Any], Any] | None = None,
-        end: int | None = None,
-        **options: Any,
-    ) -> Draw:
-        """One example for each of the keys, by which its member is chosen, with probability proportional to w^(1 / T).
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+        """The member of an example is chosen by its key, with probability proportional to w^(1 / T).
 
         All members draw for all examples, and the chosen one counts: that is K times the work of a member, which
-        `network_calls` says, but programs of one shape whatever is chosen. The temperature, the sampler and the `end`
-        of texts are also those of the members.
-
-        Raises:
-          UserError: an option that a mixture cannot take, or arguments that do not fit.
+        `network_calls` says, but programs of one shape whatever is chosen.
         """
-        self.refuse(options)
-        check_params(self.param_shapes, params)
-        num, temperature = num_keys(keys), as_temperature(temperature)
-        of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
-        keys, context = place(of_examples) if place else of_examples
-        drawn = []
-        for k, member in enumerate(self.members):
-            of_member = _keys_of(keys, k + 1)
-            more = {"sampler": sampler, "context": context, "temperature": temperature}
-            more |= {} if end is None else {"end": end}
-            drawn.append(member.draw(params[str(k)], of_member, **more))
-        return _chosen(keys, tempered(self.log_weights(params), temperature), drawn)
+        drawn = [
+            member.draw(params[str(k)], _keys_of(keys, k + 1), options, sampler=sampler)
+            for k, member in enumerate(self.members)
+        ]
+        return _chosen(keys, tempered(self.log_weights(params), options.temperature), drawn)
 
 
 @jax.jit

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
@@ -67,7 +68,7 @@ def laws_of_model(kind: str, small: Mapping[str, Example] | None = None) -> list
 def _model(case: Example) -> tuple[Model, Any]:
     model = make_model(case.event, case.choice, context=case.context)
     # small: under wild parameters every bound is far below the likelihood, and says nothing
-    return model, jax.tree.map(lambda leaf: 0.4 * leaf, random_like(model.param_shapes))
+    return model, jax.tree.map(lambda leaf: jnp.asarray(0.4 * leaf), random_like(model.param_shapes))
 
 
 @functools.partial(jax.jit, static_argnames="train")

@@ -116,3 +116,15 @@ def test_kinds_of_models_have_one_registry():
         calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
         found += [call.args[0].value for call in calls if call.func.id == "Registry"]
     assert sorted(found) == ["kind of model", "type of a field of models"]
+
+
+def test_the_options_of_a_draw_stand_in_one_signature_beside_the_short_form():
+    """`DrawOptions` has them; all others pass it whole."""
+    options = {"given", "observed", "context", "temperature", "top_k", "top_p", "min_p", "end"}
+    found = []
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                names = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
+                found += [f"{path.stem}.{node.name}"] * (len(names & options) >= 4)
+    assert found == ["trained_model.sample"]

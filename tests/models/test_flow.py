@@ -17,7 +17,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.models.flow import Dequantisation, FlowModel
 from arjax.networks import NETWORKS
-from arjax.samplers import make_sampler
+from arjax.samplers import DrawOptions, make_sampler
 
 PLANE = EventSpec((2,), kind="real")
 IMAGE = EventSpec((2, 3), (2,), "real")
@@ -250,7 +250,7 @@ def test_draws_that_the_base_cannot_make():
     base = make_model(PLANE, "transformer", kind="gaussian_chain", num_steps=3, width=8, num_layers=1, num_heads=2)
     model = make_model(PLANE, "made", kind="flow", num_blocks=1, parts={"base": base})
     with pytest.raises(UserError, match="a Gaussian chain has no temperature"):
-        model.check_draws(make_sampler("cached"), 0.5)
+        model.check_draws(make_sampler("cached"), DrawOptions(temperature=0.5))
     with pytest.raises(UserError, match=r"leave sample\.sampler at cached"):
         model.check_draws(make_sampler("fixed_point"))
 

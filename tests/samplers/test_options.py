@@ -13,7 +13,7 @@ from arjax.config import base_config, dataset_config, network_config
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.samplers import SAMPLERS, Draw, Sampler, make_sampler
+from arjax.samplers import SAMPLERS, Draw, DrawOptions, Sampler, make_sampler
 from arjax.samplers.base import option
 
 MISTAKES = {
@@ -68,7 +68,8 @@ def test_a_sampler_of_ones_own_has_options_and_may_hold_arrays(monkeypatch):
     params, keys = cases.params_of(model), jax.random.split(jax.random.key(0), 3)
     assert model.sample(params, jax.random.key(0), 3, sampler="constant(value=4)").tolist() == [[4, 4]] * 3
     canvas = np.zeros((3, 2), np.int32)
-    x, stats = dataclasses.replace(make_sampler("constant"), added=np.int32(2))(model, params, keys, canvas, None, None)
+    sampler = dataclasses.replace(make_sampler("constant"), added=np.int32(2))
+    x, stats = sampler(model, params, keys, canvas, DrawOptions())
     assert x.tolist() == [[3, 3]] * 3 and stats["steps"].tolist() == [2] * 3
 
 
