@@ -106,8 +106,8 @@ SAMPLER_FAULTS = (
     Fault(
         "a window that slides and draws the noise of the first one again",
         "models/longer.py",
-        "first=first, end=self.end)",
-        "end=self.end)",
+        "options, first=first)",
+        "options)",
         ("samplers/test_longer.py::test_a_window_slides",),
     ),
     Fault(
