@@ -92,6 +92,8 @@ def test_without_pytest_it_says_what_it_kept(package):
     import running_mean  # noqa: F401
 
     found = check_network("running_mean")
+    ahead = [found.pop(name) for name in list(found) if name.startswith("ahead")]
+    assert all("predicts the steps one after another" in refusal for refusal in ahead)
     assert found.pop("dropout") == "the network 'running_mean' has no dropout" and set(found.values()) == {"kept"}
 
 
@@ -114,10 +116,11 @@ def test_installed_it_is_found_by_its_entry_point(repository, tmp_path):
 
     laws = run("pytest", "-q", "-p", "no:cacheprovider", str(source / "tests"), folder=tmp_path)
     assert "passed" in laws and "failed" not in laws
-    config, workdir = source / "configs" / "mean_digits.py", tmp_path / "run"
+    config, workdir, elsewhere = source / "configs" / "mean_digits.py", tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
     run("arjax", f"--config={config}:smoke", f"--workdir={workdir}", folder=tmp_path)
     assert '"plugins": []' in (workdir / "config.json").read_text()
-    assert "digits test" in run("arjax", "--mode=evaluate", f"--workdir={workdir}", folder=source)
+    assert "digits test" in run("arjax", "--mode=evaluate", f"--workdir={workdir}", folder=elsewhere)
     listed = run("arjax", "--mode=list", "--json", folder=tmp_path)
     assert '"running_mean"' in listed and '"latent_class"' in listed
     sweep = tmp_path / "sweep.py"
@@ -135,4 +138,4 @@ def get_sweep():
         rows = {row["name"]: row for row in csv.DictReader(file)}
     assert {row["kind"] for row in rows.values()} == {"exact"} and set(rows) == {"few", "many", "mixed", "two"}
     assert (tmp_path / "study" / "few" / "classes.png").exists()
-    assert "wrote" in run("arjax", "--mode=sample", f"--workdir={tmp_path / 'study' / 'few'}", folder=tmp_path) or True
+    assert "samples-1" in run("arjax", "--mode=sample", f"--workdir={tmp_path / 'study' / 'few'}", folder=tmp_path)
