@@ -24,7 +24,7 @@ ENTROPY_EXAMPLES = 1000
 
 
 def model_pictures(model: Model, params: Any, dataset: Dataset, key: Any, batch_size: int) -> Iterator[tuple[str, Any]]:
-    """The pictures that the kind of a model has, see `BaseModel.pictures`: the name of a file, and a text or a figure.
+    """The pictures that the kind of a model has, see `Model.pictures`: the name of a file, and a text or a figure.
 
     Without matplotlib there are only texts, and pictures of examples only where these are images or texts.
     """

@@ -89,7 +89,7 @@ def _log_scale(dataset: Dataset, batch: Batch) -> np.ndarray | float:
 def sampled_scores(
     model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, batch_size: int, seed: int
 ) -> dict[str, Any]:
-    """The bound of a split that takes more work than a score, see `BaseModel.sampled_bound`, by the name that the kind
+    """The bound of a split that takes more work than a score, see `Model.sampled_bound`, by the name that the kind
     gives it, and what the kind reports of up to `REPORTED` examples.
 
     Returns:

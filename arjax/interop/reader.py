@@ -17,7 +17,7 @@ from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec, check_spec
 from arjax.factorization import Factorization, Orders, from_order
 from arjax.factorization.factorization import check_permutation
-from arjax.models.base import BaseModel, Model
+from arjax.models.base import Model
 from arjax.models.kinds import FIELD_TYPES, KINDS, check_dtype
 from arjax.networks.denoisers import (
     BLOCK_DENOISERS,
@@ -188,7 +188,7 @@ class Reader:
 #: The parts that a field may declare beside models of each kind; a field of another type takes plain values.
 _PARTS = {
     "Conditional": Conditional,
-    "Model": BaseModel,
+    "Model": Model,
     "EventSpec": EventSpec,
     "Denoiser": Denoiser,
     "BlockTransformer": BlockTransformer,

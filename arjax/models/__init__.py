@@ -4,7 +4,7 @@ from typing import Any
 
 from arjax.core.renamed import renamed_names
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import BaseModel, Model
+from arjax.models.base import Model
 from arjax.models.block_diffusion import BlockDiffusion
 from arjax.models.discrete_chain import DiscreteChain
 from arjax.models.flow import FlowModel
@@ -17,7 +17,6 @@ from arjax.models.nested import Nested  # registers a conditional
 __all__ = [
     "KINDS",
     "AutoregressiveModel",
-    "BaseModel",
     "BlockDiffusion",
     "Blueprint",
     "DiscreteChain",
@@ -26,7 +25,6 @@ __all__ = [
     "GaussianChain",
     "LatentModel",
     "MixtureModel",
-    "Model",
     "ModelChoice",
     "Nested",
     "make_model",

@@ -31,7 +31,7 @@ from arjax.factorization import (
     order_name,
     orders_need_data,
 )
-from arjax.models.base import BaseModel, asked
+from arjax.models.base import Model, asked
 from arjax.models.checks import (
     as_context,
     as_mask,
@@ -43,7 +43,7 @@ from arjax.models.checks import (
 )
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.queries import conditional_log_prob
-from arjax.models.sampling import draw, keys_of
+from arjax.models.sampling import draw
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, Network, apply
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, make_sampler
@@ -63,7 +63,7 @@ def _init(network: Network, key: jax.Array, x: jax.Array, factorization: Factori
 @KINDS.register("autoregressive")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class AutoregressiveModel(BaseModel):
+class AutoregressiveModel(Model):
     """One network, scored exactly: p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t, in any order.
 
     Within a step they are independent given x_<t, unless the conditional is joint: then it keeps their dependence.
@@ -297,14 +297,6 @@ class AutoregressiveModel(BaseModel):
         features = self._features(params, x, **kwargs)
         return _site_scores(self, params, features, x, kwargs.get("factorization") or self.factorization)
 
-    @takes_params
-    def sample(self, params: Params, key: jax.Array, num: int, **options) -> jax.Array:
-        """Draws `num` examples, [num, *grid, *value]; the options are those of `draw`.
-
-        Example b has the key fold_in(key, b): fewer examples are the first of more.
-        """
-        return self.draw(params, keys_of(key, num), **options).x
-
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for options of draws that the sampler, the network or the conditional cannot take."""
         check_temperature(options.temperature)
@@ -325,7 +317,7 @@ class AutoregressiveModel(BaseModel):
         place: Callable[[Any], Any] | None = None,
         **short: Any,
     ) -> Draw:
-        """Draws an example for each of the keys, see `BaseModel.draw`; it takes all options. Draws of another length
+        """Draws an example for each of the keys, see `Model.draw`; it takes all options. Draws of another length
         than the examples are `arjax.models.longer.draw_longer`.
         """
         return draw(self, params, keys, make_sampler(sampler), asked(options, short)[0], place)

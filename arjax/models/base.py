@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,58 +19,15 @@ from arjax.core.memory import bytes_of, check_memory, within_memory
 from arjax.core.pictures import Picture
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
-from arjax.models.checks import as_context, as_mask, as_values, check_key, check_params
+from arjax.models.checks import as_context, as_mask, as_values, check_key, check_params, takes_params
 from arjax.models.sampling import keys_of, num_keys
 from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Resources, Sampler, make_sampler
 
 Params = Any
 
 
-class Model(Protocol):
-    """A joint distribution over an event given a context.
-
-    A pytree: its arrays are leaves, its architecture is static and compared by value, so it is an argument of jitted
-    functions. `AutoregressiveModel` is one: a single network, scored exactly.
-    """
-
-    #: Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate".
-    kind: str
-    #: The orders that it is scored by, where these are several; else None.
-    orders: Orders | None
-    #: Whether the mean of exp(score) is at most p(x | c): then the log of a mean over several draws is a bound, too.
-    mixes: bool
-    #: Whether a score draws discrete latents, through which its gradient does not flow.
-    discrete_latents: bool
-    #: What it can do beside this protocol, see `arjax.core.abilities`.
-    abilities: frozenset[str]
-
-    @property
-    def event(self) -> EventSpec:
-        """Shape and kind of one example."""
-
-    @property
-    def context_spec(self) -> ContextSpec:
-        """The parts of the context."""
-
-    @property
-    def param_shapes(self) -> Params:
-        """Shapes and types of the parameters."""
-
-    def init(self, key: jax.Array) -> Params:
-        """Fresh parameters: a nested dict of float32 arrays."""
-
-    def dummy_batch(self, batch_size: int) -> Batch:
-        """An all-zero batch of the right shapes and types."""
-
-    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log p(x | c) of each example in nats, or as `kind` says; `key` for dropout and for terms that are drawn."""
-
-    def draw(self, params: Params, keys: jax.Array, *, sampler: str = "cached", context: Any = None, **options) -> Draw:
-        """One example for each of the keys, with statistics of the work."""
-
-
 class SampledBound(NamedTuple):
-    """A bound that takes more draws than a score, see `BaseModel.sampled_bound`.
+    """A bound that takes more draws than a score, see `Model.sampled_bound`.
 
     Attributes:
       name: of the bound, with which the names of its entries in a report begin, such as "importance_bound".
@@ -88,12 +45,14 @@ class SampledBound(NamedTuple):
     entries: dict[str, int]
 
 
-class BaseModel:
-    """The part that all kinds of models share, and what others ask of a kind, with the answers of most kinds.
+class Model:
+    """A joint distribution over an event given a context, of any kind: all that others ask of one, with the answers of
+    most kinds.
 
-    A kind is a frozen dataclass that extends this class, is a pytree (`jax.tree_util.register_dataclass`), and is
-    registered in `arjax.models.kinds.KINDS`. It defines `make`, `event`, `context_spec`, `init`, `score` and
-    `draw_examples`.
+    A model is a pytree: its arrays are leaves, its architecture is static and compared by value, so it is an argument
+    of jitted functions. A kind of models is a frozen dataclass that extends this class, is registered as a pytree
+    (`jax.tree_util.register_dataclass`) and in `arjax.models.kinds.KINDS`, and defines `make`, `event`, `context_spec`,
+    `kind`, `init`, `score` and `draw_examples`.
     """
 
     #: The registry of its networks; None: its parts have networks, and it has none of its own.
@@ -101,11 +60,20 @@ class BaseModel:
     #: Small models of the kind for the laws by names of their own, `arjax.models.kinds.Example`.
     EXAMPLES: ClassVar[Mapping[str, Any]] = {}
 
-    kind: ClassVar[str]
-    orders: ClassVar[Orders | None] = None
-    mixes: ClassVar[bool] = True
-    discrete_latents: ClassVar[bool] = False
-    abilities: ClassVar[frozenset[str]] = frozenset()
+    #: Shape and kind of one example, and the parts of the context.
+    event: EventSpec
+    context_spec: ContextSpec
+    #: Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate".
+    kind: str
+    #: The orders that it is scored by, where these are several; else None.
+    orders: Orders | None = None
+    #: Whether exp(score) has a mean of at most p(x | c), of which it is then an unbiased estimate, or one of less: then
+    #: the log of its mean over several draws is a bound, too.
+    unbiased: bool = True
+    #: Whether a score draws discrete latents, through which its gradient does not flow.
+    discrete_latents: bool = False
+    #: What it can do beside this class, see `arjax.core.abilities`.
+    abilities: frozenset[str] = frozenset()
     #: The fields of `DrawOptions` that a draw can take, beside `context`; others are refused.
     draw_options: ClassVar[frozenset[str]] = frozenset()
     #: The names of further arguments of `draw_examples`, which only this kind has.
@@ -117,6 +85,17 @@ class BaseModel:
 
         The keyword arguments, each with a default, are the options of the kind in configs and in `make_model`. Raises
         `UserError` for a combination that does not work.
+        """
+        raise NotImplementedError
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters: a nested dict of float32 arrays."""
+        raise NotImplementedError
+
+    def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
+        """log p(x | c) of each example in nats, or as `kind` says; `key` for dropout and for terms that are drawn.
+
+        The terms of a score, where it has any, are costs in nats that add up to -log_prob.
         """
         raise NotImplementedError
 
@@ -201,6 +180,7 @@ class BaseModel:
         """log p(x | c) in nats, or as `kind` says, float32[B]; `key` where terms are drawn."""
         return self.score(params, self.checked_batch(x, context, mask), key=key).log_prob
 
+    @takes_params
     def sample(self, params: Params, key: jax.Array, num: int, **options: Any) -> jax.Array:
         """Draws `num` examples, [num, *grid, *value]; the options are those of `draw`.
 

@@ -30,7 +30,7 @@ from arjax.core.output import say_once
 from arjax.core.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.core.programs import call_if_it_fits, one_program
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.base import BaseModel, Params, SampledBound
+from arjax.models.base import Model, Params, SampledBound
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps
 from arjax.networks.base import apply
@@ -64,7 +64,7 @@ def _init(denoiser: Denoiser, key: jax.Array, x_t: jax.Array, context: Any) -> P
     return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context).get("params", {})  # it may have nothing to learn
 
 
-class Chain(BaseModel):
+class Chain(Model):
     """The part that all chains share; subclasses are frozen dataclasses with `event`, `denoiser`, `num_steps` (T),
     `train_steps`, `score_steps` (steps that a score draws per example in training and outside; 0: the whole sum) and
     `sample_steps` (steps that a draw visits; 0: all).
@@ -72,7 +72,7 @@ class Chain(BaseModel):
 
     kind: ClassVar[str] = "bound"
     #: The mean of its scores is the bound; that of their exponentials may be above p(x).
-    mixes: ClassVar[bool] = False
+    unbiased: ClassVar[bool] = False
     abilities: ClassVar[frozenset[str]] = frozenset({"noise_levels"})
     draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames"})

@@ -24,9 +24,8 @@ from arjax.core.integers import is_integer
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.factorization import Orders
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import BaseModel, Model, Params, key_needed
+from arjax.models.base import Model, Params, key_needed
 from arjax.models.checks import as_context, as_values, check_params
 from arjax.models.inverse import inverting_sampler, values_of
 from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
@@ -102,7 +101,7 @@ def _small() -> ModelChoice:
 @KINDS.register("flow")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class FlowModel(BaseModel):
+class FlowModel(Model):
     """An autoregressive flow: blocks that turn values into noise, each in its own order. Exact, a bound of levels.
 
     z = (f_K o ... o f_1)(x), z from the base distribution; block k is a map of values to noise.
@@ -121,7 +120,6 @@ class FlowModel(BaseModel):
     base: Model | None = None
     dequantisation: Dequantisation | None = dataclasses.field(default=None, metadata={"static": True})
 
-    orders: ClassVar[Orders | None] = None
     draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
     NETWORKS: ClassVar[Any] = NETWORKS
     EXAMPLES = {
@@ -180,9 +178,9 @@ class FlowModel(BaseModel):
         return "bound" if base == "exact" and self.dequantisation else base
 
     @property
-    def mixes(self) -> bool:
+    def unbiased(self) -> bool:
         """Where it is so of the base."""
-        return self.base is None or self.base.mixes
+        return self.base is None or self.base.unbiased
 
     @property
     def discrete_latents(self) -> bool:

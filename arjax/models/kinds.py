@@ -14,9 +14,9 @@ from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
 from arjax.core.registry import Registry, nearest
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
-from arjax.models.base import BaseModel, Model
+from arjax.models.base import Model
 
-#: Classes of models. Each has `make(blueprint, *, options...) -> model`, `NETWORKS` and `EXAMPLES`, see `BaseModel`.
+#: Classes of models. Each has `make(blueprint, *, options...) -> model`, `NETWORKS` and `EXAMPLES`, see `Model`.
 #: A score or a draw may call the network in each of T steps.
 KINDS = Registry(
     "kind of model",
@@ -211,7 +211,7 @@ def _chosen(kind: str, network: str, options: Mapping[str, Any], parts: Mapping[
 
 def is_model(value: Any) -> bool:
     """Whether this is a model of any kind."""
-    return isinstance(value, BaseModel)
+    return isinstance(value, Model)
 
 
 def check_dtype(dtype: str) -> None:

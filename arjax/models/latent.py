@@ -19,7 +19,7 @@ from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import BaseModel, Model, Params, SampledBound, key_needed
+from arjax.models.base import Model, Params, SampledBound, key_needed
 from arjax.models.checks import check_key, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, example_keys
@@ -64,7 +64,7 @@ def _small(latents: tuple[int, ...], values: str) -> ModelChoice:
 @KINDS.register("latent")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class LatentModel(BaseModel):
+class LatentModel(Model):
     """Latents z, never seen: p(x | c) = E over p(z | c) of p(x | z, c); parts prior, likelihood and posterior. A bound.
 
     Scored by the evidence lower bound with one latent (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014,
@@ -129,9 +129,9 @@ class LatentModel(BaseModel):
         return "estimate" if "estimate" in (self.prior.kind, self.likelihood.kind) else "bound"
 
     @property
-    def mixes(self) -> bool:
+    def unbiased(self) -> bool:
         """Whether the exponential of a weight has a mean of at most p(x): where it is so of both parts."""
-        return self.prior.mixes and self.likelihood.mixes
+        return self.prior.unbiased and self.likelihood.unbiased
 
     @property
     def discrete_latents(self) -> bool:
@@ -219,7 +219,7 @@ class LatentModel(BaseModel):
     ) -> jax.Array:
         """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of `at_once`.
 
-        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts whose scores mix (`mixes`).
+        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts that are `unbiased`.
         """
         batch = self.checked_batch(batch.x, batch.context, batch.mask)
         return _importance_bound(self, params, batch, key, samples, min(at_once, samples))
@@ -267,8 +267,8 @@ class LatentModel(BaseModel):
         return self.likelihood.prepare_sampler(sampler, params["likelihood"], resources)
 
     def sampled_bound(self, samples: int) -> SampledBound:
-        """L_k with k = `samples`; raises `UserError` for parts whose scores do not mix."""
-        if not self.mixes:
+        """L_k with k = `samples`; raises `UserError` for parts that are not `unbiased`."""
+        if not self.unbiased:
             raise UserError(
                 "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it "
                 "to 0"

@@ -13,8 +13,7 @@ from arjax.conditionals.temperature import tempered
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.factorization import Orders
-from arjax.models.base import BaseModel, Model, Params
+from arjax.models.base import Model, Params
 from arjax.models.checks import check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
@@ -26,7 +25,7 @@ WEIGHTS = "weights"
 @KINDS.register("mixture")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class MixtureModel(BaseModel):
+class MixtureModel(Model):
     """Models of any kinds with weights that are trained: p(x | c) = sum_k w_k p_k(x | c). Its parts are the members.
 
     The members p_k have one event and one context, and whole examples are mixed.
@@ -44,7 +43,6 @@ class MixtureModel(BaseModel):
 
     members: tuple[Model, ...]
 
-    orders: ClassVar[Orders | None] = None
     draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "end"})
     EXAMPLES = {
         "binary": Example(
@@ -70,14 +68,14 @@ class MixtureModel(BaseModel):
 
     @property
     def kind(self) -> str:
-        """The kind of its scores: exact where all members are; a bound where all others are bounds that mix."""
+        """The kind of its scores: exact where all members are; a bound where all others are unbiased bounds."""
         kinds = {member.kind for member in self.members} - {"exact"}
-        return "exact" if not kinds else "bound" if kinds == {"bound"} and self.mixes else "estimate"
+        return "exact" if not kinds else "bound" if kinds == {"bound"} and self.unbiased else "estimate"
 
     @property
-    def mixes(self) -> bool:
+    def unbiased(self) -> bool:
         """Where it is so of all members."""
-        return all(member.mixes for member in self.members)
+        return all(member.unbiased for member in self.members)
 
     @property
     def discrete_latents(self) -> bool:

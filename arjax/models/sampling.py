@@ -40,7 +40,7 @@ def draw(
     options: DrawOptions,
     place: Callable[[Any], Any] | None = None,
 ) -> Draw:
-    """Draws one example from an autoregressive model for each of the B keys; see `BaseModel.draw`.
+    """Draws one example from an autoregressive model for each of the B keys; see `Model.draw`.
 
     Raises:
       UserError: wrong shapes or values, observed sites that the order does not put first, or options that the sampler

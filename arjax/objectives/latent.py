@@ -125,9 +125,9 @@ class Iwae(Objective):
         _check("iwae", self.samples, 2)
 
     def check(self, model: Model) -> None:
-        """Raises `UserError` when the model has no latents, or parts whose scores do not mix."""
+        """Raises `UserError` when the model has no latents, or parts that are not `unbiased`."""
         _check("iwae", self.samples, 2, model)
-        if not model.mixes:
+        if not model.unbiased:
             raise UserError(
                 "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
             )

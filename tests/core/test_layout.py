@@ -82,7 +82,7 @@ def classes_of_models() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 bases[node.name] = {base.id for base in node.bases if isinstance(base, ast.Name)}
-    found = {"BaseModel"}
+    found = {"Model"}  # the class that all kinds extend
     while more := {name for name, above in bases.items() if above & found} - found:
         found |= more
     return found
@@ -106,7 +106,7 @@ def test_only_models_tell_their_classes_apart():
             if called == "hasattr" and isinstance(node.args[1], ast.Constant):
                 assert node.args[1].value not in of_models, f"{path}:{node.lineno} asks for an attribute of a model"
             if isinstance(node, ast.Constant):
-                assert node.value not in classes, f"{path}:{node.lineno} names {node.value}"
+                assert node.value not in classes - {"Model"}, f"{path}:{node.lineno} names {node.value}"
 
 
 def test_kinds_of_models_have_one_registry():

@@ -125,7 +125,7 @@ MODEL_FAULTS = (
     ),
     _mixture(
         "a mixture of single draws of chains that is called a bound",
-        'kinds == {"bound"} and self.mixes',
+        'kinds == {"bound"} and self.unbiased',
         'kinds == {"bound"}',
         "models/test_latent_objectives.py::test_scores_whose_exponentials_are_no_bound",
     ),

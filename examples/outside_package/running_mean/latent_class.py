@@ -14,14 +14,14 @@ from arjax.core.batch import Score
 from arjax.core.errors import UserError
 from arjax.core.pictures import Tiles
 from arjax.core.spec import NO_CONTEXT, EventSpec
-from arjax.models import KINDS, BaseModel, Example, ModelChoice
+from arjax.models import KINDS, Example, Model, ModelChoice
 from arjax.samplers import Draw
 
 
 @KINDS.register("latent_class")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class LatentClass(BaseModel):
+class LatentClass(Model):
     """Classes that nobody sees, and sites that are independent given the class. Exact."""
 
     event: EventSpec = dataclasses.field(metadata={"static": True})
