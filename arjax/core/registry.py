@@ -50,7 +50,7 @@ class Registry:
         *,
         hidden: tuple[str, ...] = (),
         builder: Callable[[Callable], Callable] = lambda component: component,
-        check: Callable[[str, Callable, dict[str, Any]], None] = lambda name, component, options: None,
+        check: Callable[[str, Any, Mapping[str, Any]], None] = lambda name, component, options: None,
         most: Mapping[str, int] | None = None,
     ):
         """An empty registry.
@@ -65,7 +65,7 @@ class Registry:
         """
         self.kind, self.hidden, self._builder, self._check = kind, hidden, builder, check
         self._most = most or {}
-        self._entries: dict[str, Callable] = {}
+        self._entries: dict[str, Any] = {}
         self._origins: dict[str, Origin] = {}
         self._disputed: dict[str, str] = {}  # names that two installed packages register -> message
         REGISTRIES.add(self)
@@ -102,7 +102,7 @@ class Registry:
     def __repr__(self) -> str:
         return f"<registry of the kind {self.kind!r}: {', '.join(self) or 'empty'}>"
 
-    def __getitem__(self, name: str) -> Callable:
+    def __getitem__(self, name: str) -> Any:
         return self.get(name)
 
     def __contains__(self, name: object) -> bool:
@@ -124,7 +124,7 @@ class Registry:
         paragraph = " ".join((inspect.getdoc(component) or "").partition("\n\n")[0].split())
         return re.split(r"(?<=\w\w[.])\s(?=[A-Z])|(?<=\)[.])\s", paragraph, maxsplit=1)[0].rstrip(".:")
 
-    def get(self, name: str) -> Callable:
+    def get(self, name: str) -> Any:
         """The component of that name, also from installed packages with an entry point.
 
         Raises:

@@ -166,8 +166,10 @@ def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | Non
     if shift is None and scale is None:
         return
     for name, array in (("shift", shift), ("scale", scale)):
-        if array is None or array.dtype != np.float32 or array.shape != model.event.shape or model.event.is_discrete:
-            wanted = f"float32{list(model.event.shape)}"
+        # Files of earlier versions hold float32.
+        fits = array is not None and array.dtype in (np.float32, np.float64) and array.shape == model.event.shape
+        if not fits or model.event.is_discrete:
+            wanted = f"float64{list(model.event.shape)}"
             raise UserError(f"shift and scale are two tensors {wanted} of real data, and {name!r} is none")
         if not np.isfinite(array).all() or (name == "scale" and (array <= 0).any()):
             raise UserError(f"the tensor {name!r} must hold finite numbers, and scale positive ones")

@@ -90,7 +90,6 @@ def test_sizes_add_up(sizes):
         "True",
         "(True, 5)",
         "(True, True, True, True, True, True)",
-        f"({2**70},)",
         "(None, 6)",
         "{'a': 6}",
         "None",
@@ -117,12 +116,17 @@ def test_sizes_are_positive_integers(sizes):
         "{0: 1}",
         "{0, 1, 2}",
         "(0, 1, None)",
-        f"(0, 1, {2**70})",
     ],
 )
 def test_an_order_is_a_flat_list_of_site_numbers(order):
     with pytest.raises(UserError, match=r"^an ordering is a flat list of site numbers"):
         make_factorization((3,), f"list(order={order})")
+
+
+def test_numbers_have_a_limit():
+    for ordering, partition in ((f"list(order=(0, 1, {2**70}))", "sites"), ("raster", f"sizes(sizes=({2**70},))")):
+        with pytest.raises(UserError, match=f"must be at most 10000000, not {2**70}"):
+            make_factorization((3,), ordering, partition)
 
 
 @pytest.mark.parametrize("order", [(), (0,), (0, 1), (0, 1, 2, 3)])
@@ -131,7 +135,7 @@ def test_an_order_has_as_many_sites_as_the_grid(order):
         make_factorization((3,), f"list(order={order})")
 
 
-@pytest.mark.parametrize("order", [(0, 1, 1), (0, 1, 3), (-1, 0, 1), (1, 2, 3), (0, 1, 2**40)])
+@pytest.mark.parametrize("order", [(0, 1, 1), (0, 1, 3), (-1, 0, 1), (1, 2, 3), (0, 1, 2**20)])
 def test_an_order_is_a_permutation(order):
     with pytest.raises(
         UserError, match=r"^the ordering is not a permutation: it must name each site 0..2 exactly once$"

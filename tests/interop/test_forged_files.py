@@ -137,7 +137,9 @@ def test_tensors_are_those_that_arjax_writes(files, forge):
         content, tensors = files[name]
         assert forge(content, tensors).model.num_params, name
         for key, array in tensors.items():
-            others = [array.astype(kind) for kind in ("float16", "float64", "int8", "int64")]
+            kinds = {"float16", "float32", "float64", "int8", "int64"} - {str(array.dtype)}
+            kinds -= {"float32", "float64"} if key in ("shift", "scale") else set()  # files have held both
+            others = [array.astype(kind) for kind in sorted(kinds)]
             others += [array.ravel()[:-1], array[None]]
             others += [-array - 1, array + 1] if array.dtype == np.int32 else []
             others += [~array] if array.dtype == bool else []
