@@ -243,5 +243,7 @@ def test_old_names_go_on_with_a_line_that_names_the_new_one(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert "arjax: arjax.models.Choice is now called ModelChoice; the old name goes with the next release" in lines
     assert len(lines) == len(set(lines)) == 5
+    with pytest.raises(UserError, match="a kind of model is one class now"):
+        models.kinds.model_kind("mine")
     with pytest.raises(AttributeError, match="no attribute 'make_flw', did you mean 'make_flow'"):
         models.make_flw  # noqa: B018

@@ -89,6 +89,8 @@ def test_the_options_of_a_draw_are_one_value_or_arguments():
     short = {"given": given, "observed": observed, "temperature": 0.7, "top_k": 2}
     one, other = model.draw(params, keys, DrawOptions(**short)), model.draw(params, keys, **short)
     assert (np.asarray(one.x) == np.asarray(other.x)).all() and (np.asarray(one.x)[:, 0] == 2).all()
+    greedy = np.asarray(model.draw(params, keys, **(short | {"top_k": 1})).x)
+    assert (greedy == greedy[0]).all() and (np.asarray(one.x)[:, 1:] != np.asarray(one.x)[:1, 1:]).any()
     with pytest.raises(UserError, match="one value or keyword arguments, not both"):
         model.draw(params, keys, DrawOptions(), temperature=0.7)
     assert DrawOptions(**short).used() == ["given", "observed", "temperature", "top_k"] and DrawOptions().used() == []
