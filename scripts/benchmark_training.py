@@ -20,9 +20,8 @@ from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.optimizer import make_optimizer
-from arjax.training.recipe import Recipe
-from arjax.training.state import init_state
-from arjax.training.step import train_chunk, train_step, zero_tally
+from arjax.training.state import Recipe, init_state
+from arjax.training.step import train_chunk, train_step, zero_sums
 
 IMAGE = EventSpec((28, 28))
 TEXT = EventSpec((64,), kind="tokens", num_levels=65)
@@ -97,12 +96,12 @@ class Training:
         source = from_arrays(model.event, train=rows).splits["train"]
         feed = make_feed(source, mesh, seed=0, batch_size=case.batch_size, max_steps=steps_per_dispatch, on_device=True)
         chunk = feed.chunk(0, steps_per_dispatch)
-        self.tally = zero_tally(recipe, self.state, chunk)
+        self.sums = zero_sums(recipe, self.state, chunk)
         self._recipe, self._batch = recipe, chunk.batch(0)
         program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0)
         arguments = chunk, as_traced(steps_per_dispatch, mesh), key
-        compiled, self.compile_seconds = compile_seconds(program, self.state, self.tally, *arguments)
-        self._dispatch = lambda: compiled(self.state, self.tally, *arguments)
+        compiled, self.compile_seconds = compile_seconds(program, self.state, self.sums, *arguments)
+        self._dispatch = lambda: compiled(self.state, self.sums, *arguments)
 
     def flops_per_step(self) -> float:
         """FLOPs of the products of a train step."""
@@ -110,5 +109,5 @@ class Training:
 
     def dispatch(self) -> Any:
         """Trains on; returns something to wait for."""
-        self.state, self.tally = self._dispatch()
-        return self.tally
+        self.state, self.sums = self._dispatch()
+        return self.sums

@@ -17,7 +17,7 @@ from pathlib import Path
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, without_paths, write_csv
-from arjax.sweep.rows import load_sweep
+from arjax.sweep.table import load_sweep
 
 
 def main(argv: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
 from arjax.reporting.figures import check_matplotlib
-from arjax.sweep.dots import FILE_NAME, draw_results
+from arjax.sweep.plots import RESULTS_NAME, draw_results
 from arjax.sweep.results import read_csv
 
 
@@ -26,7 +26,7 @@ def draw(path: Path) -> None:
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     check_matplotlib()
-    target = path.with_name(FILE_NAME)
+    target = path.with_name(RESULTS_NAME)
     if not draw_results(target, read_csv(path)):
         raise UserError(f"{path} has no two rows to compare")
     print(f"wrote {target}")

@@ -18,7 +18,7 @@ from arjax.config.fields import fields
 from arjax.config.validate import SPLITS
 from arjax.core.registry import Registry
 from arjax.models.kinds import DTYPES
-from arjax.sweep import flags
+from arjax.sweep.main import sweep_parser
 
 #: Registries whose components have their options in sections of a config.
 SECTIONS = {"networks": ("networks",), "denoisers": ("denoisers", "block_denoisers"), "datasets": ("datasets",)}
@@ -27,7 +27,7 @@ SECTIONS |= {"kinds": ("kinds",)}
 
 def names() -> dict[str, Any]:
     """All names: of flags and of their values, of fields with their types, of components and their options."""
-    parsers = {"arjax": command_line._parser(), "arjax-sweep": flags._parser()}
+    parsers = {"arjax": command_line._parser(), "arjax-sweep": sweep_parser()}
     actions = {program: [a for a in parser._actions if a.option_strings] for program, parser in parsers.items()}
     return {
         "flags": {

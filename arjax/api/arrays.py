@@ -20,21 +20,21 @@ from arjax.api.run import ARRAYS_FILE
 from arjax.api.trained_model import Fitted, Settings
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, write_json
-from arjax.core.folders import only_run_in, writable_folder
+from arjax.core.files import only_run_in, read_json_object, writable_folder, write_json
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
 from arjax.interop.description import describe
 from arjax.models import Model
 from arjax.models.kinds import is_model
 from arjax.objectives import make_objective
-from arjax.parallel.sharding import check_batch_size, make_mesh
+from arjax.parallel.sharding import make_mesh
 from arjax.reporting.writers import read_metrics
+from arjax.samplers import make_sampler
 from arjax.training.loop import train as train_setup
-from arjax.training.optimizer import make_optimizer
-from arjax.training.recipe import Recipe
-from arjax.training.schedules import make_schedule
-from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, restore_params
+from arjax.training.optimizer import read_rule
+from arjax.training.results import entries_of_run
+from arjax.training.schedules import SCHEDULES
+from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
 
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 
@@ -140,31 +140,19 @@ def _dataset(
 
 def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoint_every: int) -> Setup:
     """The parts of a run; raises `UserError` for an option out of range."""
-    rate, steps = options["learning_rate"], options["steps"]
-    schedule = {key: options[key] for key in ("schedule", "warmup_steps")}
     usual = "teacher_forcing" if model.orders is None else "order_agnostic"
-    of_rule = {key: options[key] for key in ("weight_decay", "clip_norm")}
-    recipe = Recipe(
+    return make_setup(
         model=model,
-        objective=make_objective(options["objective"] or usual),
-        optimizer=make_optimizer(options["optimizer"], rate, steps, **schedule, **of_rule),
-        total_steps=steps,
-        ema_decay=options["ema_decay"],
-        transform=dataset.transform,
-        accumulate=1,
-    )
-    recipe.objective.check(model)
-    if options["num_orders"] > 1 and model.orders is None:
-        raise UserError(f"num_orders={options['num_orders']} is for models of several orders, and this one has one")
-    mesh = make_mesh()
-    check_batch_size(options["batch_size"], mesh)
-    return Setup(
         dataset=dataset,
-        mesh=mesh,
+        objective=make_objective(options["objective"] or usual),
+        optimizer=read_rule(options["optimizer"], {"weight_decay": options["weight_decay"]}),
+        schedule=SCHEDULES.read(options["schedule"]),
+        rate={name: options[name] for name in ("learning_rate", "warmup_steps")},
+        clip_norm=options["clip_norm"],
+        total_steps=options["steps"],
+        ema_decay=options["ema_decay"],
+        mesh=make_mesh(),
         rules=(),
-        recipe=recipe,
-        schedule=make_schedule(rate, steps, **schedule),
-        total_steps=steps,
         seed=options["seed"],
         train=TrainOptions(
             batch_size=options["batch_size"],
@@ -174,6 +162,7 @@ def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoin
             patience=options["patience"],
         ),
         evaluate=EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"]),
+        sampler=make_sampler("cached"),
         open_run=_no_other_run,
         about=model.in_words(),
     )
@@ -185,11 +174,11 @@ def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:
     print(outcome.message)
     if outcome.status != "finished":
         raise KeyboardInterrupt(stopped(outcome))
-    params, _, _ = restore_params(setup, folder)
-    evaluate = setup.evaluate
-    settings = Settings(setup.mesh, evaluate.batch_size, evaluate.num_orders, setup.seed, {"options": dict(options)})
+    best = restore_params(setup, folder)
+    entries = entries_of_run(setup, folder, best)
+    settings = Settings(setup.mesh, setup.evaluate, setup.seed, {"options": dict(options)}, entries)
     history = as_history(read_metrics(folder))
-    return Fitted(setup.model, params, setup.dataset, settings, outcome.results, history)
+    return Fitted(setup.model, best[0], setup.dataset, settings, outcome.results, history)
 
 
 @contextlib.contextmanager

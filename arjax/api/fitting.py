@@ -16,16 +16,13 @@ from arjax.api.run import Run
 from arjax.api.showing import show_run
 from arjax.config.build import build
 from arjax.config.files import FILE_NAME, check_same_run, load_config_file, save_config, set_fields
-from arjax.config.validate import validate
+from arjax.config.validate import Checked, validate
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.folders import folder_to_write, only_run_in
-from arjax.core.paths import path_text
+from arjax.core.files import folder_to_write, only_run_in, path_text
 from arjax.core.trust import trusting
-from arjax.samplers import make_sampler
 from arjax.training.loop import Outcome, train
-from arjax.training.run_folder import RunFolder
-from arjax.training.same_data import FILE_NAME as DATA_FILE
+from arjax.training.workdir import DATA_FILE, RunFolder
 
 
 @checked_arguments()
@@ -62,15 +59,15 @@ def fit(
         config = load_config_file(path_text(config))
     with trusting(trust):
         set_fields(config, overrides or {})
-        validate(config)
+        checked = validate(config)
         with silence(quiet):
-            outcome = train_in(config, workdir)
+            outcome = train_in(checked, workdir)
     if outcome.status != "finished":
         raise KeyboardInterrupt(f"{stopped(outcome)}; the same call goes on from there")
-    return Run(workdir, config, outcome.setup, trust=trust)
+    return Run(workdir, checked, outcome.setup, trust=trust)
 
 
-def train_in(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
+def train_in(checked: Checked, workdir: str | os.PathLike) -> Outcome:
     """The mode `train` of the command: trains in a folder, from its newest checkpoint, and shows the results.
 
     Raises:
@@ -78,12 +75,13 @@ def train_in(config: ConfigDict, workdir: str | os.PathLike) -> Outcome:
     """
     with folder_to_write(workdir) as folder:
         if jax.process_index() > 0:
-            return _train(config, folder)
+            return _train(checked, folder)
         with only_run_in(folder):
-            return _train(config, folder)
+            return _train(checked, folder)
 
 
-def _train(config: ConfigDict, workdir: Path) -> Outcome:
+def _train(checked: Checked, workdir: Path) -> Outcome:
+    config = checked.config
     is_new = not (workdir / FILE_NAME).exists()
     if not is_new:
         check_same_run(config, workdir, training=True)
@@ -91,9 +89,9 @@ def _train(config: ConfigDict, workdir: Path) -> Outcome:
         if jax.process_index() == 0:
             save_config(config, workdir)
         try:
-            setup = build(config)
-            setup.model.open_sampler(make_sampler(config.sample.sampler), setup.open_run)  # refused now, not at the end
-            outcome = train(setup, workdir)
+            setup = build(checked)
+            setup.model.open_sampler(setup.sampler, setup.open_run)  # refused now, not at the end
+            outcome = train(setup, folder)
         except UserError:
             if is_new and folder.is_there() and not any((workdir / "checkpoints").glob("*/*")):
                 for name in (FILE_NAME, DATA_FILE):  # nothing was trained: the corrected config may use this folder

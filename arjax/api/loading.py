@@ -11,6 +11,7 @@ from arjax.core.json_objects import JsonObject, checked
 from arjax.core.spec import EventSpec
 from arjax.data import Dataset
 from arjax.data.vocabulary import UNITS, Vocabulary
+from arjax.evaluation.report import Measures
 from arjax.interop.model_file import SavedModel, load_model
 from arjax.parallel.sharding import make_mesh
 from arjax.reporting.reports import is_report
@@ -47,7 +48,7 @@ def _fitted(saved: SavedModel) -> Fitted:
     num_orders = about.count("num_orders", 1)
     if num_orders > 1 and model.orders is None:
         raise UserError(f"a model of one order is not scored under {num_orders}")
-    settings = Settings(make_mesh(), num_orders=num_orders, about=saved.about)
+    settings = Settings(make_mesh(), Measures(num_orders=num_orders), about=saved.about)
     return Fitted(model, saved.params, dataset, settings, results)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.pictures import EntropyAlongOrder, Paths, as_images
@@ -23,7 +24,9 @@ SHOWN_EXAMPLES = 16
 ENTROPY_EXAMPLES = 1000
 
 
-def model_pictures(model: Model, params: Any, dataset: Dataset, key: Any, batch_size: int) -> Iterator[tuple[str, Any]]:
+def model_pictures(
+    model: Model, params: Any, dataset: Dataset, key: Any, batch_size: int, mesh: Mesh | None = None
+) -> Iterator[tuple[str, Any]]:
     """The pictures that the kind of a model has, see `Model.pictures`: the name of a file, and a text or a figure.
 
     Without matplotlib there are only texts, and pictures of examples only where these are images or texts.
@@ -36,7 +39,7 @@ def model_pictures(model: Model, params: Any, dataset: Dataset, key: Any, batch_
         if isinstance(picture, Paths) and is_text:
             yield f"{name}.txt", text_of(picture, model.event.num_levels, dataset.decode)
         elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
-            figure = entropy_picture(model, params, dataset, "", batch_size, ENTROPY_EXAMPLES)
+            figure = entropy_picture(model, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
         elif has_matplotlib():
             figure = figure_of(picture, model.event, dataset.in_data_units)
         if figure is not None:
@@ -80,7 +83,13 @@ def history_picture(history: Mapping[str, Any], name: str) -> Any:
 
 
 def entropy_picture(
-    model: AutoregressiveModel, params: Any, dataset: Dataset, split: str, batch_size: int, max_examples: int
+    model: AutoregressiveModel,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    batch_size: int,
+    max_examples: int,
+    mesh: Mesh | None = None,
 ) -> Any:
     """Entropy of each step of the order, and of each site where the grid is a plane.
 
@@ -91,7 +100,7 @@ def entropy_picture(
     if not dataset.splits:
         raise UserError("the entropy of a step is a mean over examples, of which a saved model has none")
     split = split or list(dataset.splits)[-1]
-    found = step_entropy(model, params, dataset, split, batch_size, max_examples=max_examples)
+    found = step_entropy(model, params, dataset, split, batch_size, max_examples, mesh)
     over_grid = found.entropy_over_grid if found.entropy_over_grid.ndim == 2 else None
     return entropy_figure(found.entropy, found.entropy_stderr, found.nll, over_grid)
 

@@ -6,17 +6,14 @@ import functools
 import os
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from arjax.api.curves import Curve, as_history
 from arjax.api.trained_model import Settings, TrainedModel
 from arjax.config.build import build
 from arjax.config.files import check_same_run, load_config_file, load_workdir_config, remember_code
-from arjax.config.validate import validate, validate_run
+from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
-from arjax.core.folders import is_trained_in
-from arjax.core.paths import user_path
+from arjax.core.files import is_trained_in, user_path
 from arjax.core.trust import trusting
 from arjax.data import Dataset
 from arjax.models import Model
@@ -24,6 +21,7 @@ from arjax.reporting.reports import FILE_NAME as REPORT
 from arjax.reporting.reports import finished_report, read_report
 from arjax.reporting.scores import scores_in_words
 from arjax.reporting.writers import read_metrics
+from arjax.training.results import entries_of_run
 from arjax.training.setup import Setup, best_store, latest_store, restore_params
 
 #: The file of `fit_arrays` in its folder, with the arguments of the call.
@@ -53,13 +51,11 @@ def open_run(workdir: str | os.PathLike, config: str | os.PathLike = "", *, trus
     stored = load_workdir_config(folder)
     with trusting(trust):
         if not config:
-            validate_run(stored, str(workdir))
-            return Run(folder, stored, trust=trust)
-        found = load_config_file(os.fspath(config))
-        validate(found)
-    check_same_run(found, folder)
-    remember_code(found)
-    return Run(folder, found, trust=trust)
+            return Run(folder, validate_run(stored, str(workdir)), trust=trust)
+        checked = validate(load_config_file(os.fspath(config)))
+    check_same_run(checked.config, folder)
+    remember_code(checked.config)
+    return Run(folder, checked, trust=trust)
 
 
 class Run(TrainedModel):
@@ -71,17 +67,17 @@ class Run(TrainedModel):
     """
 
     def __init__(
-        self, workdir: str | os.PathLike, config: ConfigDict, setup: Setup | None = None, *, trust: bool = False
+        self, workdir: str | os.PathLike, checked: Checked, setup: Setup | None = None, *, trust: bool = False
     ):
-        """Reads nothing yet; `setup` is the result of `build(config)`, `trust` is that of `open_run`."""
-        self.workdir, self.config, self._trust = user_path(workdir), config, trust
+        """Reads nothing yet; `setup` is the result of `build(checked)`, `trust` is that of `open_run`."""
+        self.workdir, self.config, self._checked, self._trust = user_path(workdir), checked.config, checked, trust
         if setup is not None:
             self._setup = setup
 
     @functools.cached_property
     def _setup(self) -> Setup:
         with trusting(self._trust):
-            return build(self.config)
+            return build(self._checked)
 
     @property
     def model(self) -> Model:
@@ -96,8 +92,10 @@ class Run(TrainedModel):
     @property
     def settings(self) -> Settings:
         """Options and devices of its scores."""
-        evaluate, about = self.config.evaluate, {"config": self.config.to_dict()}
-        return Settings(self._setup.mesh, evaluate.batch_size, evaluate.num_orders, self.config.seed, about)
+        return Settings(self._setup.mesh, self._setup.evaluate, self.config.seed, {"config": self.config.to_dict()})
+
+    def _entries(self) -> dict[str, Any]:
+        return entries_of_run(self._setup, self.workdir, self._restored)
 
     @functools.cached_property
     def _restored(self) -> tuple[Any, int, dict[str, Any]]:

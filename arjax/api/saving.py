@@ -15,8 +15,7 @@ import numpy as np
 
 from arjax.core import version
 from arjax.core.errors import UserError
-from arjax.core.files import reading, write_text
-from arjax.core.paths import user_path
+from arjax.core.files import reading, user_path, write_text
 from arjax.data import Dataset
 from arjax.interop.model_file import SavedModel, save_model
 from arjax.models import Model

@@ -20,12 +20,12 @@ from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_samp
 from arjax.models.longer import joined
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
+from arjax.reporting.exposure import NAME as EXPOSURE
 from arjax.reporting.figures import has_matplotlib, save_figure
 from arjax.reporting.plots import loss_curves
 from arjax.reporting.samples import write_samples
 from arjax.reporting.writers import read_metrics
-from arjax.samplers import Draw, make_sampler
-from arjax.training.exposure import NAME as EXPOSURE
+from arjax.samplers import Draw
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
 
@@ -49,7 +49,7 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
         record_picture(setup, workdir, best_step, of_exposure)
     if jax.process_count() == 1:
         key, batch_size = jax.random.key(setup.seed), config.evaluate.batch_size
-        for name, picture in model_pictures(setup.model, params, setup.dataset, key, batch_size):
+        for name, picture in model_pictures(setup.model, params, setup.dataset, key, batch_size, setup.mesh):
             written.append(workdir / name)
             write_text(written[-1], picture) if isinstance(picture, str) else save_figure(picture, written[-1])
     if jax.process_count() == 1 and has_matplotlib():
@@ -97,7 +97,7 @@ def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[st
     """All inputs of samples but the model: the fields of `config.sample`, the seed, the step of the parameters; of a
     sampler that is not exact also that the samples do not follow the distribution of the model.
     """
-    about = {} if make_sampler(options.sampler).exact else {"distribution": "not that of the model"}
+    about = {} if setup.sampler.exact else {"distribution": "not that of the model"}
     return options.to_dict() | {"seed": setup.seed, "best_step": best_step} | about
 
 
@@ -152,7 +152,7 @@ def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any
     """The samples and their statistics; with `shows_text` the first one is printed as it is drawn."""
     model, dataset, length = setup.model, setup.dataset, options.length
     of_draw |= {name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")} | {"end": end_of(dataset)}
-    of_draw["sampler"] = prepare_sampler(options.sampler, model, params, dataset, setup.open_run, length)
+    of_draw["sampler"] = prepare_sampler(setup.sampler, model, params, dataset, setup.open_run, length)
     request = model, params, jax.random.key(setup.seed), options.num, setup.mesh
     if not shows_text:
         return draw_on_mesh(*request, length=length, **of_draw)

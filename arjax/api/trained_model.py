@@ -29,6 +29,7 @@ from arjax.data import Dataset
 from arjax.data.sources import ArraySource, array_source
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import Asked, end_of, text_of
+from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import Model
@@ -42,17 +43,17 @@ class Settings:
 
     Attributes:
       mesh: where its parameters are.
-      batch_size: examples scored at once.
-      num_orders: orders of the mixture that is scored, of a model with several.
+      measures: the numbers of a report.
       seed: of the random numbers in the score of a split.
       about: the facts about the training in a model card.
+      entries: those of a report about the training.
     """
 
     mesh: Mesh
-    batch_size: int = 128
-    num_orders: int = 1
+    measures: Measures = Measures()  # noqa: RUF009, frozen
     seed: int = 0
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    entries: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class TrainedModel:
@@ -189,16 +190,28 @@ class TrainedModel:
             require(self.model, "conditionals", "`conditionals`"), self.params, batch, self.dataset.log_scale_D, key
         )
 
-    @checked_arguments()
-    def evaluate(self, split: str = "test") -> dict[str, Any]:
-        """The scores of a split of `dataset`, as in `results.json`: nats, their standard error, bits per dimension, ...
+    @checked_arguments(like=Measures)
+    def evaluate(self, split: str = "test", **measures: Any) -> dict[str, Any]:
+        """The report about a split of `dataset`: the entries of `results.json`, which is that of the test split.
+
+        Args:
+          split: "train", "validation" or "test".
+          **measures: the numbers that are asked for, in place of those of the run: `batch_size`, `num_orders`, `steps`,
+            `schedule`, `samples`, `exposure`, `judge`, `length`; see `arjax.evaluation.report.Measures`.
 
         Raises:
-          UserError: there is no such split.
+          UserError: there is no such split, or the model or its data lack one of the numbers.
         """
-        scores = self._evaluator_of(self.dataset)(self.params, split)
-        about = {"dataset": self.dataset.name, "split": split, "kind": self.model.kind}
-        return about | {"unit": self.model.event.unit} | scores
+        settings = self.settings
+        asked = dataclasses.replace(settings.measures, **measures)
+        asked.check(self.model, self.dataset)
+        run = functools.partial(open_run, mesh=settings.mesh)
+        where = self.model, self.params, self.dataset, split, asked
+        return report(*where, mesh=settings.mesh, seed=settings.seed, open_run=run).scores | self._entries()
+
+    def _entries(self) -> Mapping[str, Any]:
+        """The entries of a report about the training."""
+        return self.settings.entries
 
     def standardise(self, x: Any) -> np.ndarray:
         """Examples in the units of the data as the model sees them; only real data that were standardised change.
@@ -229,7 +242,7 @@ class TrainedModel:
         Returns the path of the file. A file of that name is replaced. Raises `UserError` where the disk refuses, or a
         part of the model is not registered.
         """
-        about = {"num_orders": self.settings.num_orders, **self.settings.about}
+        about = {"num_orders": self.settings.measures.num_orders, **self.settings.about}
         return save(path, self.model, self.params, self.dataset, self.results, about)
 
     @checked_arguments(like=sample, num=1)
@@ -245,15 +258,9 @@ class TrainedModel:
     @checked_arguments(max_examples=0)
     def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
         """A figure of the entropy of each step of the order, over a split (the last there is, by default)."""
-        batch_size = self.settings.batch_size
-        return entropy_picture(
-            require(self.model, "conditionals", "`plot_entropy`"),
-            self.params,
-            self.dataset,
-            split,
-            batch_size,
-            max_examples,
-        )
+        model, settings = require(self.model, "conditionals", "`plot_entropy`"), self.settings
+        rest = settings.measures.batch_size, max_examples, settings.mesh
+        return entropy_picture(model, self.params, self.dataset, split, *rest)
 
     def plot_order(self) -> Any:
         """A figure of the order, and of the sites that each conditional reads."""
@@ -278,12 +285,9 @@ class TrainedModel:
     @functools.cached_property
     def _evaluator(self) -> Evaluator:
         """Scores examples as they are given."""
-        return self._evaluator_of(dataclasses.replace(self.dataset, transform=None))
-
-    def _evaluator_of(self, dataset: Dataset) -> Evaluator:
-        settings = self.settings
-        rest = (settings.batch_size, settings.mesh, settings.seed, settings.num_orders)
-        return Evaluator(self.model, dataset, *rest)
+        settings, as_given = self.settings, dataclasses.replace(self.dataset, transform=None)
+        measures = settings.measures
+        return Evaluator(self.model, as_given, measures.batch_size, settings.mesh, settings.seed, measures.num_orders)
 
 
 @dataclasses.dataclass(repr=False)

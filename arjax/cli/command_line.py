@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from arjax.core.errors import UserError
+from arjax.core.files import user_path
 from arjax.core.output import guarded_output
-from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean
 from arjax.core.version import __version__
 
-MODES = ("train", "evaluate", "sample", "suggest", "inpaint", "plan", "list")
+MODES = ("train", "evaluate", "sample", "suggest", "inpaint", "plan", "list", "new")
 SHELLS = ("bash", "zsh", "fish")
 EXIT_USER_ERROR = 2
 TRUST_HELP = "run code of others that a run names, from now on; runs of your own need it after you edit their code"
@@ -29,8 +29,11 @@ modes:
   inpaint    completes the hidden half of images, and scores it given the visible one -> DIR/inpainting/
   plan       parameter table, FLOPs and memory per device for the mesh in the config, without an accelerator
   list       everything registered (networks, orderings, data sets, ...) with its options; --json: the names alone
+  new        copies a config of the package into the current folder, as the beginning of one of your own
 
 examples:
+  arjax --config=digits --workdir=runs/digits
+  arjax --mode=new --config=digits
   arjax --config=configs/digits.py --workdir=runs/digits
   arjax --config=configs/digits.py:smoke --workdir=runs/try --config.optimizer.learning_rate=3e-4
   arjax --mode=sample --workdir=runs/digits --config.sample.num=64
@@ -45,7 +48,7 @@ class Flags:
 
     Attributes:
       mode: one of `MODES`.
-      config: `file.py` or `file.py:arg`, "" when not given.
+      config: `file.py`, `file.py:arg`, or a short name in place of the file; "" when not given.
       workdir: folder of the run, "" when not given.
       overrides: (`train.steps`, text) for each `--config.train.steps=text`.
       prompt: the first characters of samples, or those before suggestions; "" for none.
@@ -75,14 +78,14 @@ class Flags:
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises `UserError`s, with the nearest name, and takes no flag twice."""
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+    def parse_args(self, args=None, namespace=None):
         """As that of argparse; raises `UserError` for the first argument that is none of its own."""
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             raise UserError(unknown_argument(unknown[0], self))
         return known
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+    def parse_known_args(self, args=None, namespace=None):
         """As that of argparse; raises `UserError` where a flag is given twice: the first one would be forgotten."""
         args = sys.argv[1:] if args is None else list(args)
         flags = [arg.partition("=")[0] for arg in args]
@@ -148,7 +151,8 @@ def _parser() -> Parser:
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
     """Separates `--config.a.b=value` and `--config.a.b value` from the other arguments."""
-    rest, overrides, arguments = [], [], list(argv)
+    rest, arguments = [], list(argv)
+    overrides: list[tuple[str, str]] = []
     while arguments:
         argument = arguments.pop(0)
         match = re.match(r"--?config\.([^=]*)(=(.*))?$", argument, flags=re.DOTALL)
@@ -180,9 +184,11 @@ def _check(flags: Flags) -> None:
         if flags != Flags(completion=flags.completion):
             raise UserError(f"--completion={flags.completion} goes alone: it prints the script and does nothing else")
         return
-    if flags.mode in ("train", "plan") and not flags.config:
-        raise UserError(f"--mode={flags.mode} needs --config=FILE.py")
-    if flags.mode not in ("plan", "list") and not flags.workdir:
+    if flags.mode in ("train", "plan", "new") and not flags.config:
+        raise UserError(f"--mode={flags.mode} needs --config={'NAME' if flags.mode == 'new' else 'FILE.py'}")
+    if flags.mode == "new" and flags != Flags(mode="new", config=flags.config):
+        raise UserError("--mode=new goes with --config=NAME alone: it copies that config into the current folder")
+    if flags.mode not in ("plan", "list", "new") and not flags.workdir:
         raise UserError(f"--mode={flags.mode} needs --workdir=DIR")
     if flags.mode == "list" and (flags.config or flags.overrides or flags.workdir):
         raise UserError("--mode=list takes neither a config nor a workdir")

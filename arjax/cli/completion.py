@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from arjax.core.errors import UserError
+from arjax.core.user_files import find_file, short_names
 
 NAMES = Path(__file__).with_name("names.json")
 
@@ -71,7 +72,8 @@ def answer(program: str, arguments: Sequence[str]) -> int:
     """Prints the candidates for `SHELL LINE`, one a line; returns the exit code."""
     if len(arguments) != 2 or arguments[0] not in SCRIPTS:
         raise UserError(f"--complete is what shells call: turn completion on with {program} --completion=bash")
-    for text in complete(program, *arguments, os.environ.get("COMP_WORDBREAKS", "")):
+    shell, line = arguments
+    for text in complete(program, shell, line, os.environ.get("COMP_WORDBREAKS", "")):
         print(text)
     return 0
 
@@ -126,7 +128,7 @@ def _candidates(program: str, before: list[str], word: str) -> Iterable[str]:
         return [*(f"{name}=" if takes else name for name, takes in flags.items() if name not in given), *more]
     readers: dict[str, Callable[[str], Iterable[str]]] = {
         "--config": lambda text: _configs(names, text),
-        "--sweep": lambda text: _files(text, ".py"),
+        "--sweep": lambda text: [*_files(text, ".py"), *short_names("configs/sweeps")],
         "--workdir": lambda text: _files(text, None),
     }
     if flag in readers:
@@ -200,7 +202,7 @@ def _configs(names: Mapping[str, Any], text: str) -> Iterator[str]:
             yield from (f"{head}{done}{word}" for word in _arguments(_config_file(path)))
         return
     yield from _files(text, ".py")
-    yield from _config_names()
+    yield from short_names("configs")
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -209,17 +211,10 @@ def _split(text: str) -> tuple[str, str]:
     return path, argument
 
 
-def _config_names() -> dict[str, Path]:
-    """As `arjax.config.files.config_names`, which imports more."""
-    folders = (Path(__file__).parents[2] / "configs", Path("configs"))
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.py"))}
-
-
 def _config_file(path: str) -> str:
     """The text of a config file given by path or name; "" where it cannot be read."""
-    file = Path(path) if Path(path).is_file() else _config_names().get(path.removesuffix(".py"))
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return file.read_text(encoding="utf-8") if file else ""
+    with contextlib.suppress(OSError, UnicodeDecodeError, UserError):
+        return find_file(path, "configs").read_text(encoding="utf-8")
     return ""
 
 

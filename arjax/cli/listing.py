@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 from arjax.conditionals import CONDITIONALS
-from arjax.config.files import config_names
 from arjax.core.output import say_once
 from arjax.core.registry import Registry, import_installed
+from arjax.core.user_files import short_names
 from arjax.data import DATASETS
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.models import KINDS
@@ -54,7 +54,7 @@ def _with_installed() -> dict[str, Registry]:
 def print_names() -> None:
     """Prints the names of everything, as JSON."""
     names = {kind: registry.names() for kind, registry in _with_installed().items()}
-    print(json.dumps(names | {"configs": sorted(config_names())}, indent=2))
+    print(json.dumps(names | {"configs": sorted(short_names("configs"))}, indent=2))
 
 
 def print_components() -> None:
@@ -62,7 +62,7 @@ def print_components() -> None:
     for kind, registry in _with_installed().items():
         rows = [(name, registry.about(name), options_text(registry.options(name))) for name in registry]
         print_table((registry.kind, "", "options"), rows, title=kind.replace("_", " ").capitalize())
-    print(f"Configs\n  {', '.join(sorted(config_names()))}")
+    print(f"Configs\n  {', '.join(sorted(short_names('configs')))}")
 
 
 def options_text(options: dict[str, Any]) -> str:

@@ -5,13 +5,19 @@ JAX is imported by the modes, not here: `--help` is instant, and `plan` sets the
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 
 from arjax.cli.command_line import parse_flags, tell_mistakes
 from arjax.cli.completion import SCRIPTS, answer
-from arjax.core.parent import end_with_parent
 from arjax.core.trust import trusting
+
+#: The environment variable of a process that ends with its parent: the parent's process id.
+PARENT = "ARJAX_PARENT"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +43,29 @@ def run() -> None:
     """Entry point of the console script."""
     end_with_parent()
     sys.exit(main())
+
+
+def marked_as_parent() -> dict[str, str]:
+    """The environment for a process that ends with this one."""
+    return os.environ | {PARENT: str(os.getpid())}
+
+
+def end_with_parent(seconds: float = 1.0) -> None:
+    """Asks this process to end, by SIGTERM, once the parent that its environment names is gone.
+
+    A killed parent cannot signal its children. They notice it by their new parent: they check it every so many
+    `seconds`; a training run then saves its state and ends.
+    """
+    parent = os.environ.get(PARENT, "")
+    if parent.isdigit():
+        threading.Thread(target=_watch, args=(int(parent), seconds), daemon=True).start()
+
+
+def _watch(parent: int, seconds: float) -> None:
+    while os.getppid() == parent:
+        time.sleep(seconds)
+    print("arjax: the process that started this one is gone", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from arjax.config.fields import fields
 from arjax.config.files import (
     apply_overrides,
     check_same_run,
+    copy_config,
     load_config_file,
     load_workdir_config,
     remember_code,
 )
-from arjax.config.validate import validate, validate_run
-from arjax.core.files import write_json
-from arjax.core.folders import writable_folder
+from arjax.config.validate import Checked, validate, validate_run
+from arjax.core.files import writable_folder, write_json
 from arjax.core.output import say_once
 from arjax.reporting.scores import describe_scores
 
@@ -30,11 +30,11 @@ def run_train(flags: Flags) -> int:
     """Trains in `flags.workdir`, from its newest checkpoint, and shows the results."""
     from arjax.cli.next_steps import next_steps
 
-    config = _load_config(flags)
+    checked = _load_config(flags)
     _connect(flags)
     from arjax.api.fitting import train_in
 
-    outcome = train_in(config, flags.workdir)
+    outcome = train_in(checked, flags.workdir)
     if outcome.status == "finished" and jax.process_index() == 0:
         print("\n".join(next_steps(outcome.setup, Path(flags.workdir))))
     return 0
@@ -43,43 +43,23 @@ def run_train(flags: Flags) -> int:
 def run_evaluate(flags: Flags) -> int:
     """Scores `config.evaluate.split` with the best parameters of a finished or running run -> `DIR/evaluations/`."""
     from arjax.config.build import build
-    from arjax.evaluation.likelihood import Evaluator
-    from arjax.reporting.reports import read_report
-    from arjax.training.exposure import measure_exposure, open_judge, write_exposure
+    from arjax.evaluation.report import open_judge
+    from arjax.reporting.exposure import write_exposure
     from arjax.training.reporter import announce
-    from arjax.training.results import cost_of_run, device_name, validation_scores, write_evaluation
-    from arjax.training.setup import latest_store, restore_params
+    from arjax.training.results import run_report, write_evaluation
+    from arjax.training.setup import restore_params
 
-    config = _load_run_config(flags)
+    checked = _load_run_config(flags)
     _connect(flags)
-    setup = build(config)
-    split = config.evaluate.split
-    open_judge(setup)  # a mistake ends here
-    known = read_report(flags.workdir) or {}
-    params, best_step, about = restore_params(setup, flags.workdir)
-    newest = latest_store(flags.workdir).newest()
-    announce(f"compiling, and scoring the {split} split ...", sys.stderr)
-    scores = Evaluator(
-        setup.model, setup.dataset, config.evaluate.batch_size, setup.mesh, config.seed, config.evaluate.num_orders
-    )(params, split) | setup.further_scores(params, split)
-    of_exposure, curves = measure_exposure(setup, params, split)
-    scores |= of_exposure
-    results: dict[str, Any] = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
-    results |= {"unit": setup.model.event.unit} | scores
-    results |= validation_scores(about)
-    results |= {
-        "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "step": newest[0] if newest else best_step,
-        "best_step": best_step,
-        "seed": setup.seed,
-    }
-    if newest:
-        results |= cost_of_run(newest[1], newest[0], config.train.batch_size * setup.model.event.num_sites)
-    results["device"] = known.get("device", device_name())
+    setup = build(checked)
+    open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # a mistake ends here
+    best = restore_params(setup, flags.workdir)
+    announce(f"compiling, and scoring the {setup.evaluate.split} split ...", sys.stderr)
+    scored = run_report(setup, flags.workdir, best)
     if jax.process_index() == 0:
-        print(_line(results, setup.model.event.is_discrete))  # before the file, which the disk may refuse
-        path = write_evaluation(flags.workdir, results)
-        write_exposure(path.with_name(f"{path.stem}-exposure"), curves)
+        print(_line(scored.scores, setup.model.event.is_discrete))  # before the file, which the disk may refuse
+        path = write_evaluation(flags.workdir, scored.scores)
+        write_exposure(path.with_name(f"{path.stem}-exposure"), scored.curves)
         print(path)
     return 0
 
@@ -97,9 +77,9 @@ def run_sample(flags: Flags) -> int:
     from arjax.evaluation.prompts import Asked
     from arjax.training.setup import restore_params
 
-    config = _load_run_config(flags)
+    checked = _load_run_config(flags)
     _connect(flags)
-    setup = build(config)
+    setup, config = build(checked), checked.config
     asked = Asked(flags.prompt, flags.context)
     asked.options(setup.dataset, config.sample.length)  # a mistake ends here
     params, best_step, _ = restore_params(setup, flags.workdir)
@@ -115,8 +95,8 @@ def run_suggest(flags: Flags) -> int:
     from arjax.core.abilities import require
     from arjax.training.setup import restore_params
 
-    config = _load_run_config(flags)
-    setup = build(config)
+    checked = _load_run_config(flags)
+    setup, config = build(checked), checked.config
     require(setup.model, "conditionals", "the mode suggest")
     params, _, _ = restore_params(setup, flags.workdir)
     show_suggestions(setup, params, config.suggest, flags.prompt, flags.context)
@@ -130,9 +110,9 @@ def run_inpaint(flags: Flags) -> int:
     from arjax.core.abilities import require
     from arjax.training.setup import restore_params
 
-    config = _load_run_config(flags)
+    checked = _load_run_config(flags)
     _connect(flags)
-    setup = build(config)
+    setup, config = build(checked), checked.config
     require(setup.model, "conditionals", "the mode inpaint")
     params, _, _ = restore_params(setup, flags.workdir)
     inpaint(setup, params, config.inpaint, Path(flags.workdir))
@@ -144,10 +124,10 @@ def run_plan(flags: Flags) -> int:
     from arjax.cli.planning import make_plan, print_plan, simulate_devices
     from arjax.config.build import build
 
-    config = _load_config(flags)
-    mesh = config.mesh
+    checked = _load_config(flags)
+    config, mesh = checked.config, checked.config.mesh
     simulate_devices(flags.devices or max(mesh.data, 1) * mesh.fsdp * mesh.tensor)
-    setup = build(config)
+    setup = build(checked)
     companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
     plan = make_plan(setup.recipe, config.train.batch_size, setup.mesh, setup.rules, companions)
     print_plan(plan)
@@ -165,15 +145,21 @@ def run_list(flags: Flags) -> int:
     return 0
 
 
-def _load_config(flags: Flags) -> ConfigDict:
+def run_new(flags: Flags) -> int:
+    """Copies a config of the package into the current folder, with the files that it reads; prints their names."""
+    for path in copy_config(flags.config):
+        print(path)
+    return 0
+
+
+def _load_config(flags: Flags) -> Checked:
     """The config of the flags, checked: file, argument and overrides."""
     config = load_config_file(flags.config)
     apply_overrides(config, flags.overrides)
-    validate(config)
-    return config
+    return validate(config)
 
 
-def _load_run_config(flags: Flags) -> ConfigDict:
+def _load_run_config(flags: Flags) -> Checked:
     """The config of the run in `flags.workdir`, with overrides that do not change the trained model."""
     stored = load_workdir_config(flags.workdir)
     if flags.config:
@@ -183,12 +169,12 @@ def _load_run_config(flags: Flags) -> ConfigDict:
         apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
         validate_run(config, flags.workdir)
     apply_overrides(config, flags.overrides)
-    validate(config)
+    checked = validate(config)
     check_same_run(config, flags.workdir)
     if flags.config or any(name == "plugins" for name, _ in flags.overrides):
         remember_code(config)
     _tell_unread(flags, config, stored)
-    return config
+    return checked
 
 
 #: Sections of a config of which each mode reads some, and those that a mode reads.

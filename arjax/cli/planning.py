@@ -18,8 +18,7 @@ from arjax.models import Model
 from arjax.objectives import Companion, Loss
 from arjax.parallel.sharding import Rule, batch_sharding, path_string, replicated
 from arjax.reporting.tables import format_bytes, format_count, print_table
-from arjax.training.recipe import Recipe
-from arjax.training.state import TrainState, abstract_state, state_shardings, with_shardings
+from arjax.training.state import Recipe, TrainState, abstract_state, state_shardings, with_shardings
 from arjax.training.step import train_step
 
 #: JAX makes them one after another: so many take it almost a minute.

@@ -27,16 +27,17 @@ def show_suggestions(setup: Setup, params: Any, options: ConfigDict, prompt: str
     Raises:
       UserError: as `suggest` and `parse_context`.
     """
-    dataset = setup.dataset
+    dataset, vocabulary = setup.dataset, setup.dataset.vocabulary
     given = parse_context(dataset.context, context) if context else None
     encode_prompt(dataset, prompt)  # a mistake ends here
+    assert vocabulary is not None, "a data set that encodes prompts has a vocabulary"
     announce("compiling, and looking for continuations ...", sys.stderr)
     found = suggest(setup.model, params, dataset, prompt, context=given, **options.to_dict())
     if found.num_dropped:
-        read = dataset.vocabulary.num_tokens(found.prompt)
+        read = vocabulary.num_tokens(found.prompt)
         unread = f"the last {read} of the prompt are read, the first {found.num_dropped} are not"
-        print(f"windows of this model have {dataset.event.num_sites} {dataset.vocabulary.units}: {unread}")
-    _print(f"next {dataset.vocabulary.units} after {found.prompt!r}", found.next)
+        print(f"windows of this model have {dataset.event.num_sites} {vocabulary.units}: {unread}")
+    _print(f"next {vocabulary.units} after {found.prompt!r}", found.next)
     _print(f"continuations, found by a beam search that keeps {options.beams}", found.continuations)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 
 from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional
-from arjax.core.registry import parse_call
 from arjax.core.spec import EventSpec
 
 
@@ -18,6 +17,6 @@ def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Condit
       UserError: an unknown name or option, or a family that cannot describe the event.
     """
     text = text or USUAL[event.kind]
-    build = CONDITIONALS.get(parse_call(text)[0]).for_event
-    more = {"block_size": block_size} if "block_size" in inspect.signature(build).parameters else {}
-    return CONDITIONALS.call(text, event, **more)
+    family = CONDITIONALS.read(text)
+    takes_size = "block_size" in inspect.signature(family.function.for_event).parameters
+    return family.build(event, **({"block_size": block_size} if takes_size else {}))

@@ -48,7 +48,7 @@ class RunConfig(ConfigDict):
     def __eq__(self, other: object) -> bool:
         return self.eq_as_configdict(other)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 def own_sections(value: Any) -> Any:

@@ -11,25 +11,19 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from arjax.config.files import load_workdir_config
-from arjax.config.validate import check_plugins, validate_run
+from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
 from arjax.core.abilities import require
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
+from arjax.core.files import user_path
+from arjax.core.registry import Component
 from arjax.data import Dataset, make_dataset
 from arjax.evaluation.prompts import end_of
 from arjax.models import Model, ModelChoice, make_model
 from arjax.models.longer import check_length
-from arjax.objectives import make_objective
-from arjax.parallel.sharding import check_batch_size, make_mesh
-from arjax.samplers import DrawOptions, make_sampler
-from arjax.samplers.rounds import check_rounds
-from arjax.samplers.schedules import check_rounds_fit
-from arjax.training.durations import total_steps
-from arjax.training.exposure import check_exposure
-from arjax.training.optimizer import make_optimizer
-from arjax.training.recipe import Recipe
-from arjax.training.schedules import make_schedule
-from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, restore_params
+from arjax.parallel.sharding import make_mesh
+from arjax.samplers import DrawOptions, Sampler, make_sampler
+from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
+from arjax.training.stopping import total_steps
 
 
 def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
@@ -38,12 +32,11 @@ def build_dataset(config: ConfigDict, mesh: Mesh | None = None) -> Dataset:
     One that is drawn from another run opens it on this mesh, of all devices by default.
     """
     check_plugins(config)
-    options = config.dataset.to_dict()
+    return _open_dataset(read_dataset(config), make_mesh() if mesh is None else mesh)
 
-    def open_other(workdir: str) -> Trained:
-        return open_run(workdir, make_mesh() if mesh is None else mesh)
 
-    return make_dataset(options.pop("name"), open_run=open_other, **options)
+def _open_dataset(dataset: Component, mesh: Mesh) -> Dataset:
+    return make_dataset(dataset, open_run=functools.partial(open_run, mesh=mesh))
 
 
 def build_model(config: ConfigDict, dataset: Dataset) -> Model:
@@ -53,28 +46,25 @@ def build_model(config: ConfigDict, dataset: Dataset) -> Model:
       UserError: an unknown name or option, or a combination that does not work, before anything compiles.
     """
     check_plugins(config)
+    return _make_model(config, read_model(config), dataset, make_sampler(config.sample.sampler))
+
+
+def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampler: Sampler) -> Model:
     model = make_model(
         dataset.event,
-        choice_of(config),
+        choice,
         context=dataset.context,
         dtype=config.dtype,
         data=lambda: dataset.some_examples("train"),
     )
-    _check_draws(model, config.sample, dataset)
+    _check_draws(model, sampler, config.sample, dataset)
     return model
 
 
-def choice_of(section: ConfigDict) -> ModelChoice:
-    """The choices in the sections `model`, `network` and `parts` of a config, or of a part."""
-    model, network = section.model.to_dict(), section.network.to_dict()
-    parts = {name: choice_of(section.parts[name]) for name in section.parts}
-    return ModelChoice(model.pop("kind"), model, network.pop("name"), network, parts)
-
-
-def _check_draws(model: Model, asked: ConfigDict, dataset: Dataset) -> None:
+def _check_draws(model: Model, sampler: Sampler, asked: ConfigDict, dataset: Dataset) -> None:
     """Raises `UserError` for options of `config.sample` that the model cannot draw with: now, before the training."""
     options = {name: asked[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    model.check_draws(make_sampler(asked.sampler), DrawOptions(**options))
+    model.check_draws(sampler, DrawOptions(**options))
     if not asked.length:
         return
     require(model, "length", "config.sample.length")
@@ -83,55 +73,39 @@ def _check_draws(model: Model, asked: ConfigDict, dataset: Dataset) -> None:
         raise UserError("config.sample.length needs sites that are alike, and these are columns or have a scale each")
 
 
-def build(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Setup:
+def build(config: ConfigDict | Checked, devices: Sequence[jax.Device] | None = None) -> Setup:
     """Builds the parts of a run from its config, for these devices (all devices by default).
 
-    Raises `UserError` for a mistake before anything compiles.
+    A config that is checked already is not checked again. Raises `UserError` for a mistake before anything compiles.
     """
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
-    check_batch_size(config.train.batch_size, mesh, config.train.accumulate)
-    return _assemble(config, mesh)
+    checked = config if isinstance(config, Checked) else validate(config)
+    sizes = checked.config.mesh
+    return _assemble(checked, make_mesh(sizes.data, sizes.fsdp, sizes.tensor, devices))
 
 
-def _assemble(config: ConfigDict, mesh: Mesh) -> Setup:
+def _assemble(checked: Checked, mesh: Mesh) -> Setup:
     """The parts of a run on a mesh."""
-    train = config.train
-    dataset = build_dataset(config, mesh)
+    config, train = checked.config, checked.config.train
+    dataset = _open_dataset(checked.dataset, mesh)
     num_examples = len(dataset.splits["train"])
-    steps = total_steps(train.steps, train.examples, train.epochs, train.batch_size, num_examples)
-    options = config.optimizer.to_dict()
-    optimizer = make_optimizer(options.pop("name"), options.pop("learning_rate"), steps, **options)
-    schedule = make_schedule(
-        *(config.optimizer.learning_rate, steps, config.optimizer.schedule),
-        *(config.optimizer.warmup_steps, config.optimizer.end_factor),
-    )
-    recipe = Recipe(
-        model=build_model(config, dataset),
-        objective=make_objective(config.objective),
-        optimizer=optimizer,
-        total_steps=steps,
-        ema_decay=train.ema_decay,
-        transform=dataset.transform,
-        accumulate=train.accumulate,
-    )
-    recipe.objective.check(recipe.model)
-    if config.evaluate.steps:
-        check_rounds(recipe.model, "config.evaluate.steps")
-        check_rounds_fit("config.evaluate.steps", config.evaluate.steps, recipe.model.factorization.num_steps)
-    if config.evaluate.samples:
-        recipe.model.sampled_bound(config.evaluate.samples)
-    evaluate = EvaluateOptions(**config.evaluate.to_dict())
-    check_exposure(recipe.model, dataset, evaluate)
-    return Setup(
+    options = {field.name: train[field.name] for field in dataclasses.fields(TrainOptions)}
+    return make_setup(
+        model=_make_model(config, checked.model, dataset, checked.sampler),
         dataset=dataset,
+        objective=checked.objective,
+        optimizer=checked.optimizer,
+        schedule=checked.schedule,
+        rate={name: config.optimizer[name] for name in ("learning_rate", "warmup_steps", "end_factor")},
+        clip_norm=config.optimizer.clip_norm,
+        total_steps=total_steps(train.steps, train.examples, train.epochs, train.batch_size, num_examples),
+        ema_decay=train.ema_decay,
+        accumulate=train.accumulate,
         mesh=mesh,
         rules=tuple(config.mesh.rules),
-        recipe=recipe,
-        schedule=schedule,
-        total_steps=steps,
         seed=config.seed,
-        train=TrainOptions(**{field.name: train[field.name] for field in dataclasses.fields(TrainOptions)}),
-        evaluate=evaluate,
+        train=TrainOptions(**options | {"writers": checked.writers}),
+        evaluate=EvaluateOptions(**config.evaluate.to_dict()),
+        sampler=checked.sampler,
         open_run=functools.partial(open_run, mesh=mesh),
         about=_in_words(config),
     )
@@ -158,7 +132,6 @@ def open_run(workdir: str, mesh: Mesh) -> Trained:
     """
     folder = user_path(workdir)
     config = load_workdir_config(folder)
-    validate_run(config, str(folder))
-    setup = _assemble(config, mesh)
+    setup = _assemble(validate_run(config, str(folder)), mesh)
     params, step, _ = restore_params(setup, folder)
     return Trained(setup.model, params, step, setup.dataset)

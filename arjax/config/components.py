@@ -41,8 +41,7 @@ def model_config(kind: str, **options: Any) -> ConfigDict:
     """
     from arjax.models import KINDS
 
-    values = KINDS.resolve(kind, options)
-    return ConfigDict({"kind": kind} | {key: as_tuples(value) for key, value in values.items()}).lock()
+    return _component_config(KINDS, kind, options, "kind")
 
 
 def part(
@@ -86,8 +85,8 @@ def small_network_config(name: str) -> ConfigDict:
     return network_config(name, **NETWORKS.get(name).SMALL)
 
 
-def _component_config(registry: Registry, name: str, options: dict[str, Any]) -> ConfigDict:
+def _component_config(registry: Registry, name: str, options: dict[str, Any], field: str = "name") -> ConfigDict:
     values = registry.resolve(name, options)
     for key, value in values.items():
         assert value is not None, f"option {key!r} of {registry.kind} {name!r} is None: it could not be overridden"
-    return ConfigDict({"name": name} | {key: as_tuples(value) for key, value in values.items()}).lock()
+    return ConfigDict({field: name} | {key: as_tuples(value) for key, value in values.items()}).lock()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -69,67 +69,46 @@ def nearest_fields(name: str, known: Iterable[str]) -> str:
 
 
 def check_types(config: ConfigDict) -> None:
-    """Raises `UserError` for the first field with a value of another type than in `base_config`, or too large.
+    """Raises `UserError` for the first field with a value of another type than in `base_config`, too large, or of a
+    type that no field has.
 
     Options of data set, network, model and optimizer are compared with the declarations of those, where their names are
     known.
     """
-    known = {name: Declared(value, largest(name)) for name, value in fields(base_config())} | _options(config)
+    known = dict(fields(base_config()))
     for name, value in fields(config):
-        declared = known.get(name, Declared(None, largest(name)))
-        check_type(value, declared.default, f"config.{name}")
+        of_part = name.startswith("parts.") and name.endswith((".model.kind", ".network.name"))
+        if name in known or of_part:
+            check_type(value, known.get(name, ""), f"config.{name}")
+            check_size(value, LARGEST.get(name, largest(name)), f"config.{name}")
         for number in _numbers(value):
             if isinstance(number, float) and not math.isfinite(number):
                 raise UserError(f"config.{name} must be a finite number, not {number}")
-        check_size(value, LARGEST.get(name, declared.most), f"config.{name}")
+    for place, registry, key, section in component_sections(config):
+        options = {name: section[name] for name in section if name != key}
+        registry.typed(section[key], options, f"config.{place}")
 
 
-class Declared(NamedTuple):
-    """The default of an option, and its largest integer."""
-
-    default: Any
-    most: int
-
-
-def _options(config: ConfigDict) -> dict[str, Declared]:
+def component_sections(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Registry, str, ConfigDict]]:
+    """The sections of a config, and of its parts, that name a registered component: as (place, registry, field with the
+    name, section), the place being `network` or `parts.prior.network`.
+    """
     from arjax.data import DATASETS
-    from arjax.training.optimizer import OPTIMIZERS, own_options
-
-    found = _options_of("dataset", config, DATASETS) | _model_options(config)
-    section = config.get("optimizer", None)
-    if isinstance(section, ConfigDict) and section.get("name", None) in OPTIMIZERS.names():
-        for key, default in own_options(section.name).items():
-            found[f"optimizer.{key}"] = Declared(default, OPTIMIZERS.most(key))
-    return found
-
-
-def _options_of(
-    name: str, parent: ConfigDict, registry: Registry, key: str = "name", prefix: str = ""
-) -> dict[str, Declared]:
-    """The options of a component that a section names; none where it names none."""
-    section = parent.get(name, None)
-    if not isinstance(section, ConfigDict) or section.get(key, None) not in registry.names():
-        return {}
-    options = registry.options(section[key])
-    return {f"{prefix}{name}.{option}": Declared(value, registry.most(option)) for option, value in options.items()}
-
-
-def _model_options(parent: ConfigDict, prefix: str = "") -> dict[str, Declared]:
-    """The options in the sections `model` and `network` of a config or of a part, and of its own parts."""
     from arjax.models import KINDS
+    from arjax.training.optimizer import OPTIMIZERS
 
-    name = Declared("", 0)
-    found = {f"{prefix}model.kind": name, f"{prefix}network.name": name} if prefix else {}
-    found |= _options_of("model", parent, KINDS, "kind", prefix)
-    model, parts = parent.get("model", None), parent.get("parts", None)
+    model, parts = config.get("model", None), config.get("parts", None)
     kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    networks = KINDS.get(kind).NETWORKS if kind in KINDS.names() else None
-    if networks is not None:
-        found |= _options_of("network", parent, networks, prefix=prefix)
-    for part in parts if isinstance(parts, ConfigDict) else ():
-        if isinstance(parts[part], ConfigDict):
-            found |= _model_options(parts[part], f"{prefix}parts.{part}.")
-    return found
+    found: list[tuple[str, Registry | None, str]] = [("model", KINDS, "kind")]
+    found += [] if prefix else [("dataset", DATASETS, "name"), ("optimizer", OPTIMIZERS, "name")]
+    found += [("network", KINDS.get(kind).NETWORKS, "name")] if kind in KINDS.names() else []
+    for name, registry, key in found:
+        section = config.get(name, None)
+        if registry is not None and isinstance(section, ConfigDict) and section.get(key, None) in registry.names():
+            yield f"{prefix}{name}", registry, key, section
+    for name in parts if isinstance(parts, ConfigDict) else ():
+        if isinstance(parts[name], ConfigDict):
+            yield from component_sections(parts[name], f"{prefix}parts.{name}.")
 
 
 def _numbers(value: Any) -> Iterator[int | float]:

@@ -13,17 +13,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from arjax.config.base import base_config
-from arjax.config.fields import check_types, fields, nearest_fields
+from arjax.config.fields import check_types, component_sections, fields, nearest_fields
 from arjax.core.errors import UserError
-from arjax.core.files import reading, write_text
-from arjax.core.paths import user_path
+from arjax.core.files import reading, replacing, user_path, write_text
 from arjax.core.plugins import import_plugins, remember_plugins, with_places
-from arjax.core.registry import did_you_mean
-from arjax.core.user_files import nearby_files, run_user_file
+from arjax.core.user_files import find_file, run_user_file, split_argument
 from arjax.core.values import as_tuples, as_typed, parse_json, parse_value
-from arjax.training.same_data import has_fingerprint
+from arjax.training.workdir import has_fingerprint
 
 FILE_NAME = "config.json"
+#: The folder of configs that have short names.
+FOLDER = "configs"
 
 # A run may go on in its folder when only these differ: they change its output or its devices, not the trained model.
 # A longer duration is allowed as well (see `check_same_run`).
@@ -54,44 +54,43 @@ MOST_NAMED = 3
 def load_config_file(text: str) -> ConfigDict:
     """Runs `get_config(arg)` of a config file given as `file.py` or `file.py:arg`; returns the config, locked.
 
-    The file may also be given by the name of one in `configs/`: `digits:smoke` is `configs/digits.py:smoke`.
+    The file may also be given by a short name, `digits:smoke`: see `arjax.core.user_files.find_file`.
 
     Raises:
       UserError: the file is missing or no Python file, lacks `get_config`, or fails; names the line that failed.
     """
-    path, arg = split_config_string(text)
-    if not (found := _find(path)).endswith(".py"):  # it would run: the record of a run by someone else, for example
-        hint = ": open a run by its folder" if Path(found).name == FILE_NAME else ""
-        raise UserError(f"the config file {path!r} is no Python file (*.py){hint}")
-    return run_user_file(found, "get_config", ConfigDict, arg).lock()
+    name, arg = split_argument(text)
+    path = find_file(name, FOLDER, "config file")
+    if path.suffix != ".py":  # it would run: the record of a run by someone else, for example
+        hint = ": open a run by its folder" if path.name == FILE_NAME else ""
+        raise UserError(f"the config file {name!r} is no Python file (*.py){hint}")
+    return run_user_file(str(path), "get_config", ConfigDict, arg).lock()
 
 
-def split_config_string(text: str) -> tuple[str, str]:
-    """`configs/x.py:a,b=c` -> (`configs/x.py`, `a,b=c`); `x:a` -> (`x`, `a`)."""
-    head, separator, arg = text.partition(".py:")
-    if separator:
-        return head + ".py", arg
-    if text.endswith(".py") or user_path(text).is_file():
-        return text, ""
-    head, _, arg = text.partition(":")
-    return head, arg
+def copy_config(text: str) -> list[Path]:
+    """Copies a config file of the package into the current folder, with the files beside it that it reads or imports.
 
-
-def config_names() -> dict[str, Path]:
-    """The config files with a short name: those in the folder `configs` here and in the one beside the package."""
-    folders = (Path(__file__).parents[2] / "configs", Path("configs"))
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.py"))}
-
-
-def _find(path: str) -> str:
-    """The config file of that path or name."""
-    if user_path(path).is_file():
-        return str(user_path(path))
-    names = config_names()
-    if path.removesuffix(".py") in names:
-        return str(names[path.removesuffix(".py")])
-    near = nearby_files(path) if path.endswith(".py") or "/" in path else did_you_mean(path, sorted(names))
-    raise UserError(f"there is no config file {path!r}{near}")
+    Raises:
+      UserError: there is no such config, one of the files is here already, or the disk refuses.
+    """
+    name, arg = split_argument(text)
+    if arg:
+        raise UserError(f"a config is copied with all its arguments: leave out {arg!r}")
+    path = find_file(name, FOLDER, "config file")
+    with reading(path):
+        source = path.read_text(encoding="utf-8")
+        words, modules = set(re.findall(r"[\w.-]+", source)), set(re.findall(r"^(?:from|import) (\w+)", source, re.M))
+        beside = [each for each in path.parent.iterdir() if each.suffix != ".py" and each.name in words]
+        beside += [each for each in path.parent.glob("*.py") if each.stem in modules]
+        contents = {Path(each.name): each.read_bytes() for each in (path, *sorted(beside))}
+    for copy, content in contents.items():
+        with reading(copy):
+            if copy.exists() and (copy.name == path.name or copy.read_bytes() != content):
+                raise UserError(f"{copy} is here already and would be overwritten: rename it, or go to another folder")
+    for copy, content in contents.items():
+        with replacing(copy) as replacement:
+            replacement.write_bytes(content)
+    return list(contents)
 
 
 def apply_overrides(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
@@ -185,7 +184,9 @@ def load_workdir_config(workdir: str | os.PathLike) -> ConfigDict:
 
 
 def _with_newer_fields(config: ConfigDict) -> ConfigDict:
-    """The config of a run that is older than a field: the default of the field changes nothing."""
+    """The config of a run that is older than a field, or than an option of its data set or kind of model: the default
+    changes nothing.
+    """
     model = config.get("model", None)
     kind = model.get("kind", "autoregressive") if isinstance(model, ConfigDict) else "autoregressive"
     with config.unlocked():
@@ -200,35 +201,12 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
                 fields_there[field] = value
         if "parts" not in config:
             config.parts = ConfigDict()
-        _fill_kinds(config)
-        _fill_dataset(config.get("dataset", None))
+        for _, registry, key, section in component_sections(config):
+            if section is config.get("dataset", None) or key == "kind":
+                for option, default in registry.options(section[key]).items():
+                    if option not in section:
+                        section[option] = as_tuples(default)
     return config
-
-
-def _fill_dataset(section: Any) -> None:
-    """Options of the data set that a run is older than: the defaults."""
-    from arjax.data import DATASETS
-
-    name = section.get("name", None) if isinstance(section, ConfigDict) else None
-    if name in DATASETS.names():
-        for option, default in DATASETS.options(name).items():
-            if option not in section:
-                section[option] = as_tuples(default)
-
-
-def _fill_kinds(section: ConfigDict) -> None:
-    """Options of the kind of model that a run is older than, in a config or a part, and in its parts: the defaults."""
-    from arjax.models import KINDS
-
-    model, parts = section.get("model", None), section.get("parts", None)
-    kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    if kind in KINDS.names():
-        for name, default in KINDS.options(kind).items():
-            if name not in model:
-                model[name] = default
-    for name in parts if isinstance(parts, ConfigDict) else ():
-        if isinstance(parts[name], ConfigDict):
-            _fill_kinds(parts[name])
 
 
 def check_same_run(config: ConfigDict, workdir: str | os.PathLike, training: bool = False) -> None:

@@ -1,20 +1,33 @@
-"""Checks a config before anything is built: names, ranges and combinations that no single component can check."""
+"""Checks a config, and turns its names and call strings into values: once, before anything is built."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from arjax.conditionals import CONDITIONALS
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.plugins import PluginError, import_plugins
-from arjax.core.registry import UnknownNameError, parse_call
+from arjax.core.registry import Call, Component, UnknownNameError, read_call
 from arjax.core.trust import UntrustedCodeError
 from arjax.core.values import compile_regex
+from arjax.data import DATASETS
+from arjax.evaluation.inpainting import HALVES
+from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
+from arjax.models import KINDS, ModelChoice
+from arjax.objectives import OBJECTIVES, Objective, make_objective
+from arjax.reporting.writers import read_writers
+from arjax.samplers import Sampler, make_sampler
+from arjax.samplers.schedules import SCHEDULES as ROUND_SCHEDULES
+from arjax.training.optimizer import SHARED, own_options, read_rule
+from arjax.training.schedules import SCHEDULES
+from arjax.training.stopping import check_duration
 
 POSITIVE = (
     "train.batch_size",
@@ -57,28 +70,56 @@ NOT_NEGATIVE = (
 )
 FRACTIONS = ("train.ema_decay", "optimizer.b1", "optimizer.b2")
 SPLITS = ("train", "validation", "test")
-DURATIONS = ("steps", "examples", "epochs")
 
 
-def validate(config: ConfigDict) -> None:
-    """Raises `UserError` with one sentence for the first mistake in a config; loads no data and compiles nothing.
-    Imports its plugins.
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A config that is checked, and the values that its names and call strings stand for.
+
+    Attributes:
+      config: its fields.
+      dataset: the data set, with all its options.
+      model: kind, network and parts, with all their options.
+      objective: the minimised function.
+      optimizer: the rule, with all its options.
+      schedule: that of the learning rate, with all its options.
+      sampler: draws the samples.
+      writers: of metrics, beside metrics.jsonl.
+    """
+
+    config: ConfigDict
+    dataset: Component
+    model: ModelChoice
+    objective: Objective
+    optimizer: Component
+    schedule: Component
+    sampler: Sampler
+    writers: tuple[Component, ...]
+
+
+def validate(config: ConfigDict) -> Checked:
+    """The values that a config stands for; loads no data and compiles nothing. Imports its plugins.
 
     Checks that depend on the data (does the conditional fit its kind, does a listed ordering fit its grid) are made by
     `build_model`, likewise before anything compiles.
+
+    Raises:
+      UserError: with one sentence for the first mistake.
     """
     _check_fields(config)
     check_plugins(config)
     check_types(config)
     _check_ranges(dict(fields(config)))
+    train = config.train
     compile_regex(config.optimizer.decay_pattern, "config.optimizer.decay_pattern")
-    _check_names(config)
-    _check_duration(config.train)
+    checked = _read_names(config)
+    check_duration(train.steps, train.examples, train.epochs)
     if config.mesh.data < 1 and config.mesh.data != -1:
         raise UserError(f"config.mesh.data must be at least 1, or -1 for all devices left, not {config.mesh.data}")
+    return checked
 
 
-def validate_run(config: ConfigDict, workdir: str) -> None:
+def validate_run(config: ConfigDict, workdir: str) -> Checked:
     """`validate` for the config in the folder of a run, without its config file.
 
     Raises:
@@ -87,7 +128,7 @@ def validate_run(config: ConfigDict, workdir: str) -> None:
         that registers or imports it.
     """
     try:
-        validate(config)
+        return validate(config)
     except UnknownNameError as error:
         raise UserError(
             f"the run in {workdir} has an {error}; a config file that registers it must be given as well: add "
@@ -145,45 +186,41 @@ def _check_ranges(values: dict[str, Any]) -> None:
             raise UserError(f"config.{name} must be at most 1, not {values[name]}")
 
 
-def _check_duration(train: ConfigDict) -> None:
-    given = [name for name in DURATIONS if train[name] > 0]
-    if len(given) == 1:
-        return
-    chosen = " and ".join(f"{name}={train[name]:g}" for name in given) or "none of them"
-    raise UserError(
-        f"a run needs exactly one duration above 0 among config.train.steps, examples and epochs, but has {chosen}"
+def _read_names(config: ConfigDict) -> Checked:
+    """The values of names and call strings, each read here and nowhere else."""
+    dataset = read_dataset(config)
+    model = read_model(config)
+    objective = make_objective(config.objective)
+    _check_orders(config, objective)
+    checked = Checked(
+        config,
+        dataset,
+        model,
+        objective,
+        _read_rule(config.optimizer),
+        SCHEDULES.read(config.optimizer.schedule),
+        make_sampler(config.sample.sampler),
+        read_writers(config.train.writers),
     )
-
-
-def _check_names(config: ConfigDict) -> None:
-    # Imported here: these packages import JAX, and `arjax --help` should not.
-    from arjax.data import DATASETS
-    from arjax.evaluation.inpainting import HALVES
-    from arjax.reporting.writers import make_writers
-    from arjax.samplers import make_sampler
-    from arjax.samplers.schedules import SCHEDULES
-
-    if not config.dataset.name:
-        raise UserError("the config names no dataset: set config.dataset")
-    options = config.dataset.to_dict()
-    DATASETS.resolve(options.pop("name"), options)
-    _check_model(config, "config")
-    _check_orders(config)
-    _check_optimizer(config.optimizer)
-    make_sampler(config.sample.sampler)
-    make_writers(config.train.writers)
     _check_choice("evaluate.split", config.evaluate.split, SPLITS)
-    _check_choice("evaluate.schedule", config.evaluate.schedule, SCHEDULES)
+    _check_choice("evaluate.schedule", config.evaluate.schedule, ROUND_SCHEDULES)
     if config.evaluate.schedule != base_config().evaluate.schedule and not config.evaluate.steps:
         say_once("config.evaluate.schedule has no effect without config.evaluate.steps, the rounds of the k-step bound")
     _check_choice("inpaint.hidden", config.inpaint.hidden, HALVES)
     _check_choice("inpaint.visible", config.inpaint.visible, ("rest", "nothing"))
+    return checked
 
 
-def _check_model(section: ConfigDict, name: str) -> None:
-    """Kind, network and parts of a config, or of a part, which messages call `name`."""
-    from arjax.models import KINDS
+def read_dataset(config: ConfigDict) -> Component:
+    """The data set of `config.dataset`; raises `UserError` for an unknown name or option."""
+    options = config.dataset.to_dict()
+    if not options["name"]:
+        raise UserError("the config names no dataset: set config.dataset")
+    return DATASETS.component(options.pop("name"), options)
 
+
+def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
+    """Kind, network and parts of a config, or of a part, which messages call `name`, with all their options."""
     if not isinstance(section, ConfigDict):
         raise UserError(f"{name} must be a part, made with part(...), not {section!r}")
     for needed in ("model", "network", "parts"):
@@ -196,7 +233,10 @@ def _check_model(section: ConfigDict, name: str) -> None:
     if "kind" not in options:
         raise UserError(f"{name}.model names no kind: make it with model_config(...)")
     kind = options.pop("kind")
-    lacking = sorted(KINDS.resolve(kind, options).keys() - options)
+    if kind == "autoregressive":
+        options |= _read_calls(options)
+    model = KINDS.component(kind, options)
+    lacking = sorted(model.keys() - options)
     if lacking:
         field = f"{name}.model.{lacking[0]}".removeprefix("config.")
         raise UserError(
@@ -205,50 +245,40 @@ def _check_model(section: ConfigDict, name: str) -> None:
     networks, options = KINDS.get(kind).NETWORKS, section.network.to_dict()
     if "name" not in options:
         raise UserError(f"{name}.network has no name: make it with part(...)")
-    chosen = options.pop("name")
+    network = options.pop("name")
     if networks is not None:
-        if not chosen:
+        if not network:
             raise UserError(f"{name} names no {networks.kind}: set {name}.network")
-        networks.resolve(chosen, options)
-    if kind == "autoregressive":
-        _check_calls(section.model)
-    for part in section.parts:
-        _check_model(section.parts[part], f"{name}.parts.{part}")
+        options = networks.component(network, options)
+    parts = {part: read_model(section.parts[part], f"{name}.parts.{part}") for part in section.parts}
+    return ModelChoice(kind, model, network, options, parts)
 
 
-def _check_calls(model: ConfigDict) -> None:
-    """The names in the call strings of an autoregressive model."""
-    from arjax.conditionals import CONDITIONALS
-    from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-
-    calls = [(ORDERINGS, model.ordering), (PARTITIONS, model.partition)]
-    calls += [(CONDITIONALS, model.conditional)] if model.conditional else []
-    calls += [(ORDER_DISTRIBUTIONS, model.orders)] if model.orders else []
-    for registry, text in calls:
-        registry.get(parse_call(text)[0])
+def _read_calls(options: Mapping[str, Any]) -> dict[str, Call]:
+    """The call strings of an autoregressive model, whose names are registered."""
+    registries = {"ordering": ORDERINGS, "partition": PARTITIONS}
+    registries |= {"conditional": CONDITIONALS, "orders": ORDER_DISTRIBUTIONS}
+    calls = {name: read_call(options[name]) for name in registries if options.get(name)}
+    for name, call in calls.items():
+        registries[name].get(call.name)
+    return calls
 
 
-def _check_orders(config: ConfigDict) -> None:
+def _check_orders(config: ConfigDict, objective: Objective) -> None:
     """Raises `UserError` unless there are orders exactly where the objective draws from them."""
-    from arjax.objectives import OBJECTIVES, make_objective
-
-    objective = make_objective(config.objective)
     orders = config.model.orders if config.model.kind == "autoregressive" else ""
     if config.evaluate.num_orders > 1 and not orders:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
     if objective.NEEDS_ORDERS and not orders:
-        name = parse_call(config.objective)[0]
+        name = OBJECTIVES.name_of(type(objective))
         raise UserError(f"the objective {name!r} needs config.model.orders, such as uniform or pool(num=8)")
     if orders and not objective.NEEDS_ORDERS:
         able = " or ".join(repr(name) for name in OBJECTIVES.names() if OBJECTIVES.get(name).NEEDS_ORDERS is True)
         raise UserError(f"config.model.orders needs the objective {able}, not {config.objective!r}")
 
 
-def _check_optimizer(section: ConfigDict) -> None:
-    """The section has the options of its rule, and no others."""
-    from arjax.training.optimizer import SHARED, own_options, rule_options
-    from arjax.training.schedules import SCHEDULES
-
+def _read_rule(section: ConfigDict) -> Component:
+    """The rule of the section `optimizer`, which has the options of its rule and no others."""
     options = section.to_dict()
     name = options.pop("name")
     own, common = own_options(name), base_config().optimizer
@@ -262,9 +292,8 @@ def _check_optimizer(section: ConfigDict) -> None:
                 f"the config lacks optimizer.{key}, an option of the optimizer {name!r}: choose it in the config file, "
                 f"with optimizer_config({name!r})"
             )
-    rule_options(name, {key: value for key, value in options.items() if key in SHARED or key not in common})
-    schedule, of_schedule = parse_call(options["schedule"])
-    SCHEDULES.resolve(schedule, of_schedule)
+    given = {key: value for key, value in options.items() if key in SHARED or key not in common}
+    return read_rule(name, given)
 
 
 def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def checked_arguments(like: Callable | None = None, **least: float | None) -> Ca
                     rules[name].check(value)
             return function(*args, **kwargs)
 
-        return named_arguments(call, like)
+        return named_arguments(cast(Called, call), like)
 
     return decorate
 
@@ -56,7 +56,7 @@ def named_arguments(called: Called, like: Callable | None = None) -> Called:
       like: the function that gets these options.
     """
     if inspect.isclass(called):
-        called.__init__ = named_arguments(called.__init__)
+        called.__init__ = named_arguments(called.__init__)  # type: ignore[method-assign]
         return called
     known = _names(called) | (set() if like is None else _names(like))
     takes_any = like is None and any(p.kind is p.VAR_KEYWORD for p in _parameters(called))
@@ -68,7 +68,7 @@ def named_arguments(called: Called, like: Callable | None = None) -> Called:
             check_names(name, options, known)
         return called(*args, **options)
 
-    return call
+    return cast(Called, call)
 
 
 def named_like(like: Callable) -> Callable[[Called], Called]:
@@ -119,16 +119,17 @@ def _rule(parameter: inspect.Parameter, least: Mapping[str, float | None]) -> _R
     """The rule of a parameter; None where its values are checked elsewhere."""
     kinds, name = tuple(str(parameter.annotation).split(" | ")), parameter.name
     several = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    if several or not all(kind in _CHECKS for kind in kinds) or least.get(name, 0) is None:
+    lowest = least.get(name, -math.inf)
+    if several or not all(kind in _CHECKS for kind in kinds) or lowest is None:
         return None
     most = math.inf if "int" not in kinds else LARGEST_SEED if name == "seed" else LARGEST_INT32
-    return _Rule(name, kinds, least.get(name, -math.inf), most)
+    return _Rule(name, kinds, lowest, most)
 
 
 def _is_number(value: Any) -> bool:
     """Whether it is a finite number, also as an array without axes; truth values are none."""
     if isinstance(value, numbers.Real):
-        return not isinstance(value, bool) and -math.inf < value < math.inf
+        return not isinstance(value, bool) and bool(-math.inf < value < math.inf)  # type: ignore[operator]
     return getattr(value, "shape", None) == () and value.dtype.kind in "fiu" and bool(np.isfinite(value))
 
 

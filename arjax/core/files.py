@@ -1,4 +1,4 @@
-"""Reading and writing files: errors of the disk are one sentence, and a file is written whole or not at all."""
+"""Files and folders: paths of users, disk errors in one sentence, files written whole or not at all, locks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,50 @@ import contextlib
 import fcntl
 import json
 import os
+import tempfile
 import threading
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from arjax.core.errors import UserError
 from arjax.core.values import parse_json
+
+
+def user_path(text: str | os.PathLike) -> Path:
+    """The path that a user wrote, with `~` and `~name` replaced by home folders. It need not exist.
+
+    Raises:
+      UserError: no file can have this path: an empty text, or none at all, a NUL character, a user without a home
+        folder behind `~`, a name that is too long, a parent folder without permission.
+    """
+    text = path_text(text)
+    if text == "":  # which is the current folder to the system
+        raise UserError("the path is empty: name a file or a folder, the current one is '.'")
+    path = Path(text)
+    try:
+        path = path.expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except RuntimeError as error:  # from expanduser
+        raise UserError(f"{str(text)!r} is no path: there is no such home folder, write the path in full") from error
+    except ValueError as error:  # a NUL character, or characters that cannot be encoded
+        raise UserError(f"{str(text)!r} is no path: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot use the path {str(text)!r}: {error.strerror}") from error
+    return path
+
+
+def path_text(path: str | os.PathLike) -> str:
+    """The path as a text; raises `UserError` for anything else than a path."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise UserError(f"a path is a text, such as 'runs/digits', not {path!r}")
+    return os.fspath(path)
 
 
 @contextlib.contextmanager
@@ -105,3 +142,85 @@ def locked(folder: str | os.PathLike, *, exclusive: bool, wait: bool | None = No
         yield free
     finally:
         os.close(descriptor)
+
+
+def writable_folder(path: str | os.PathLike) -> Path:
+    """Makes the folder when missing and returns it; raises `UserError` when nothing can be written there."""
+    folder = user_path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(f"cannot write to the folder {str(path)!r}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def folder_to_write(path: str | os.PathLike) -> Iterator[Path]:
+    """The same for a body: after a `UserError` there, the folders that were made for it are removed where empty."""
+    folder = user_path(path)
+    made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
+    try:
+        yield writable_folder(path)
+    except UserError:
+        with contextlib.suppress(OSError):  # one that is not empty, or that others have removed
+            for each in made:
+                each.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Holds the folder for one training run; raises `UserError` when another process trains there at this moment.
+
+    Two runs would remove each other's checkpoints. The lock is on the folder itself and ends with the process in any
+    case. File systems without locks (some network ones) are used without.
+    """
+    with locked(folder, exclusive=True) as free:
+        if not free:
+            raise UserError(f"another process is training in {folder}: wait for it, or choose another --workdir")
+        yield
+
+
+def is_trained_in(folder: Path) -> bool:
+    """Whether a process holds the folder for training; always False on file systems without locks."""
+    with locked(folder, exclusive=False, wait=False) as free:
+        return not free
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a compressed .npz file; raises `UserError` when the disk refuses, and leaves an earlier file as it was."""
+    with replacing(path) as replacement, replacement.open("wb") as file:
+        np.savez_compressed(file, **dict[str, Any](arrays))
+
+
+def keep_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Puts arrays into an .npz file beside those that it has, in place of those of their names; returns all of them.
+
+    Raises:
+      UserError: the file is damaged, or the disk refuses.
+    """
+    kept = read_arrays(path) if path.exists() else {}
+    write_arrays(path, kept | dict(arrays))
+    return kept | dict(arrays)
+
+
+def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; `keys`: those to read, None for all.
+
+    Raises:
+      UserError: there is no such file, it is damaged, it lacks one of the arrays, or one of them is of Python objects.
+    """
+    try:
+        with reading(path), zipfile.ZipFile(path):  # np.load takes a file that is no zip archive for a pickle
+            file = np.load(path)
+        with reading(path), file:
+            wanted = file.files if keys is None else keys
+            if missing := [key for key in wanted if key not in file]:
+                raise UserError(f"{path} has no array {missing[0]!r}")
+            return {key: file[key] for key in wanted}
+    except UserError:
+        raise
+    # the archive, its compression, its end, an array's header, an encrypted or unknown form of the archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} is not an .npz file of numbers, or damaged: {error}") from error

@@ -47,6 +47,8 @@ class Output:
 
     def discard(self) -> None:
         """Discards the stream's buffer, or the interpreter would fail to flush it at its end."""
+        if self._stream is None:
+            return
         with contextlib.suppress(OSError, ValueError):  # streams of tests have no descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 

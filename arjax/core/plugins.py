@@ -23,14 +23,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from arjax.core.entry_points import entry_point_modules
 from arjax.core.errors import UserError
-from arjax.core.installed import is_installed, is_of_python
-from arjax.core.neighbours import files_beside, import_from, importing_from, root_of
-from arjax.core.origin import Origin
-from arjax.core.registry import REGISTRIES
-from arjax.core.trust import UntrustedCodeError, admit, name_in_process, remember
-from arjax.core.user_code import Admit, Module, admit_all, find, import_admitted, run_admitted
+from arjax.core.registry import REGISTRIES, Origin, entry_point_modules
+from arjax.core.trust import UntrustedCodeError, admit, is_installed, is_of_python, name_in_process, remember
+from arjax.core.user_code import (
+    Admit,
+    Module,
+    admit_all,
+    files_beside,
+    find,
+    import_admitted,
+    import_from,
+    importing_from,
+    root_of,
+    run_admitted,
+)
 from arjax.core.user_files import mistakes_in
 
 _IN = " in "
@@ -123,7 +130,7 @@ def _outside() -> Iterator[tuple[str, Origin]]:
     for registry in list(REGISTRIES):
         for name in registry.names():
             origin = registry.origin(name)
-            if origin.is_outside:
+            if origin is not None and origin.is_outside:
                 yield name, origin
 
 

@@ -1,23 +1,76 @@
-"""Named components: a network, ordering, partition, conditional, objective, sampler or dataset is used by its name."""
+"""Named components: a network, ordering, partition, conditional, objective, sampler or dataset is used by its name.
+
+Components are registered by code that runs: of this package, of the user's files, or of an installed package with an
+entry point in the group `arjax.plugins`, which is imported when a name is missing or all names are listed.
+"""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
 import difflib
+import functools
+import importlib.metadata
 import inspect
+import os
 import re
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CodeType, FrameType
 from typing import Any
 
-from arjax.core.entry_points import load_entry_points
-from arjax.core.errors import UserError
+from arjax.core.errors import UserError, describe
 from arjax.core.integers import check_size, largest
-from arjax.core.origin import Origin
 from arjax.core.output import say_once
-from arjax.core.values import as_typed, parse_expression, parse_literal
+from arjax.core.trust import GROUP, admit, distributions
+from arjax.core.user_code import importing_admitted
+from arjax.core.values import as_typed, check_type, parse_expression, parse_literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The line of code that registers a component: its file, its line, the code that ran and its global variables."""
+
+    file: str
+    line: int
+    code: CodeType = dataclasses.field(repr=False)
+    variables: dict[str, Any] = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, frame: FrameType) -> Origin:
+        """The current line of a frame."""
+        return cls(os.path.realpath(frame.f_code.co_filename), frame.f_lineno, frame.f_code, frame.f_globals)
+
+    @property
+    def module(self) -> str:
+        """The name of the module that ran."""
+        return self.variables.get("__name__", "")
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is code of another package than this one."""
+        return self.module.partition(".")[0] != __name__.partition(".")[0]
+
+    @property
+    def _is_interactive(self) -> bool:
+        """Whether it was typed: a cell of a notebook, a line at the prompt."""
+        return self.module == "__main__" and "__file__" not in self.variables
+
+    def repeats(self, earlier: Origin) -> bool:
+        """Whether this repeats the earlier definition: the same line again, the same file run or reloaded again,
+        or another cell of the same notebook, as an edited cell is another one.
+        """
+        if self._is_interactive:
+            return self.variables is earlier.variables
+        reloaded = self.code is not earlier.code and {self.code.co_name, earlier.code.co_name} == {"<module>"}
+        again = self.line == earlier.line or self.variables is not earlier.variables or reloaded
+        return self.file == earlier.file and again
+
+    def __str__(self) -> str:
+        package = self.module.partition(".")[0]
+        by = f"by {package!r} in " if package.isidentifier() and package != "__main__" else ""
+        return f"{by}{self.file}, line {self.line}"
 
 
 class UnknownNameError(UserError):
@@ -130,7 +183,7 @@ class Registry:
         Raises:
           UserError: there is none (`UnknownNameError`, with the nearest name), or two packages have the name.
         """
-        failed = [] if isinstance(name, str) and name in self._entries else import_installed()
+        failed = () if isinstance(name, str) and name in self._entries else import_installed()
         if not isinstance(name, str) or name not in self._entries:
             also = "".join(f"; {sentence}" for sentence in failed)
             raise UnknownNameError(f"unknown {self.kind} {name!r}{did_you_mean(name, self.names())}{also}")
@@ -177,22 +230,43 @@ class Registry:
         """All options of a component: those given, in the types of their defaults, and the defaults of the others.
 
         The one place where options are named, defaulted and checked, for config sections, call strings and Python.
-        Lists pass as tuples and whole numbers as fractions.
+        Lists pass as tuples and whole numbers as fractions. Those of a `Component` of this name are returned as they
+        are.
 
         Raises:
           UserError: an unknown name or option, a missing one, or a value of another type or out of range.
         """
-        given = dict(given)
-        self.check_options(name, given, hidden)
-        defaults = self.options(name, hidden)
-        options = defaults | given
-        for key, value in given.items():
-            if key in defaults:
-                options[key] = as_typed(value, defaults[key], f"the option {key!r} of the {self.kind} {name!r}")
-        for key, value in options.items():
-            check_size(value, self.most(key), f"the option {key!r} of the {self.kind} {name!r}")
+        if isinstance(given, Component) and (given.registry, given.name) == (self, name):
+            return dict(given)
+        self.check_options(name, dict(given), hidden)
+        options = self.options(name, hidden) | self.typed(name, given, hidden=hidden)
         self._check(name, self.get(name), options)
         return options
+
+    def typed(
+        self, name: str, given: Mapping[str, Any], section: str = "", hidden: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """Options of a component in the types of their defaults; those that it does not know are left as they are.
+
+        Args:
+          name: of the component.
+          given: some options.
+          section: the section of a config that they stand in, such as "config.network", which messages then name. There
+            a value has a type of config fields, also where its default has none.
+          hidden: as in `options`.
+
+        Raises:
+          UserError: a value of another type, or an integer that is too large.
+        """
+        defaults, typed = self.options(name, hidden), dict(given)
+        for key, value in given.items():
+            words = f"{section}.{key}" if section else f"the option {key!r} of the {self.kind} {name!r}"
+            if key in defaults:
+                if section:
+                    check_type(value, defaults[key], words)
+                typed[key] = as_typed(value, defaults[key], words)
+            check_size(typed[key], self.most(key), words)
+        return typed
 
     def most(self, option: str) -> int:
         """The largest integer of an option of this name, and of the elements of a tuple."""
@@ -204,21 +278,87 @@ class Registry:
         `more` are arguments that are no options, by name.
         """
         name, options = parse_call(text)
-        build = self._builder(self.get(name))
-        hidden = (*tuple(inspect.signature(build).parameters)[: len(args)], *more)
-        return build(*args, **self.resolve(name, options, hidden), **more)
+        filled = tuple(inspect.signature(self._builder(self.get(name))).parameters)[: len(args)]
+        return self.component(name, options, (*filled, *more)).build(*args, **more)
+
+    def read(self, text: str) -> Component:
+        """The component of a call string, with all its options; raises as `resolve` and `parse_call`."""
+        return self.component(*parse_call(text))
+
+    def component(self, name: str, given: Mapping[str, Any], hidden: tuple[str, ...] = ()) -> Component:
+        """The component of that name, with all its options; raises as `resolve`."""
+        return Component(self, name, self.resolve(name, given, hidden))
 
 
-def import_installed() -> list[str]:
-    """Imports the installed packages with an entry point; returns a sentence for each that cannot be.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Component(Mapping[str, Any]):
+    """A component with all its options, checked: nothing that gets one checks them again. As a mapping, the options.
 
-    A name that two packages register belongs to neither: `get` raises an error about it.
+    Attributes:
+      registry: where it is registered.
+      name: its name there.
+      options: all of its options.
     """
-    failures = load_entry_points()
-    for error in (failure.error for failure in failures):
-        if isinstance(error, NameClashError) and (first := error.registry.origin(error.name)) and first.is_outside:
-            error.registry._disputed[error.name] = str(error)
-    return [failure.sentence for failure in failures]
+
+    registry: Registry
+    name: str
+    options: Mapping[str, Any]
+
+    @property
+    def function(self) -> Any:
+        """The class or the function that is registered."""
+        return self.registry.get(self.name)
+
+    def __getitem__(self, option: str) -> Any:
+        return self.options[option]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.options)
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+    def build(self, *args: Any, **more: Any) -> Any:
+        """Calls it with its options, behind `args`; `more` are arguments that are no options."""
+        return self.registry._builder(self.function)(*args, **self.options, **more)
+
+
+@functools.cache
+def import_installed() -> tuple[str, ...]:
+    """Imports the installed packages with an entry point, once in a process; returns a sentence for each failure.
+
+    An entry point of a function calls it. A name that two packages register belongs to neither: `get` raises an error
+    about it. A module in the current folder that hides an installed one is not imported.
+    """
+    failed = []
+    for point in _points():
+        try:
+            with importing_admitted(admit):
+                found = point.load()
+                if point.attr:
+                    found()
+        except (Exception, SystemExit) as error:  # code of another package: it can raise anything
+            origin = error.registry.origin(error.name) if isinstance(error, NameClashError) else None
+            if isinstance(error, NameClashError) and origin is not None and origin.is_outside:
+                error.registry._disputed[error.name] = str(error)
+            reason = str(error) if isinstance(error, UserError) else describe(error)
+            package = f"package {point.dist.name!r}" if point.dist else f"entry point {point.value!r}"
+            failed.append(f"the plugin {point.name!r} of the {package} cannot be imported: {reason}")
+    return tuple(failed)
+
+
+def entry_point_modules() -> set[str]:
+    """The modules that the entry points name."""
+    return {point.module for point in _points()}
+
+
+def _points() -> list[importlib.metadata.EntryPoint]:
+    """The entry points of installed packages, sorted; of a package that is found twice, the first."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    for each in distributions():
+        found.setdefault(each.name, each)
+    points = [point for each in found.values() for point in each.entry_points if point.group == GROUP]
+    return sorted(points, key=lambda point: point.name)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -238,8 +378,24 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (there are: {', '.join(known)})" if known else ""
 
 
+class Call(str):
+    """A call string that is read already: `parse_call` returns its name and its options."""
+
+    name: str
+    options: dict[str, Any]
+
+
+def read_call(text: str) -> Call:
+    """The text as a `Call`; raises as `parse_call`."""
+    call = Call(text)
+    call.name, call.options = parse_call(text)
+    return call
+
+
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     """Splits `name(key=value, ...)` into the name and its literal keyword options; raises `UserError` on other text."""
+    if isinstance(text, Call):
+        return text.name, dict(text.options)
     shown = repr(text) if len(str(text)) < 200 else repr(str(text)[:200]) + "..."
     message = f"cannot read {shown}: write a name, or name(option=value, ...) with literal values"
     if not isinstance(text, str):

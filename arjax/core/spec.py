@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -175,12 +176,12 @@ class ContextSpec:
     @property
     def grids(self) -> ContextSpec:
         """The parts that have positions: sequences, frames, images."""
-        return ContextSpec(**{name: part for name, part in self.parts if part.grid_shape})
+        return ContextSpec(**dict[str, Any]((name, part) for name, part in self.parts if part.grid_shape))
 
     @property
     def singles(self) -> ContextSpec:
         """The parts without positions: classes and vectors."""
-        return ContextSpec(**{name: part for name, part in self.parts if not part.grid_shape})
+        return ContextSpec(**dict[str, Any]((name, part) for name, part in self.parts if not part.grid_shape))
 
 
 def _short_form(kind: str, size: int, length: int) -> dict[str, EventSpec]:

@@ -1,4 +1,7 @@
-"""Runs Python files written by the user (configs, sweeps); a mistake in them is one sentence."""
+"""Python files that are run by name: configs and sweeps of the user, and those that come with the package.
+
+A mistake in them is one sentence.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,55 @@ import os
 import re
 import runpy
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from arjax.core.entry_points import describe
-from arjax.core.errors import UserError
-from arjax.core.neighbours import importing_from
-from arjax.core.paths import user_path
+from arjax.core.errors import UserError, describe
+from arjax.core.files import user_path
 from arjax.core.registry import did_you_mean
 from arjax.core.trust import UntrustedCodeError
+from arjax.core.user_code import importing_from
+
+#: The folder of the package, in which the configs of the project travel along.
+PACKAGE = Path(__file__).parents[1]
+
+
+def split_argument(text: str) -> tuple[str, str]:
+    """`configs/x.py:a,b=c` -> (`configs/x.py`, `a,b=c`); `x:a` -> (`x`, `a`)."""
+    head, separator, arg = text.partition(".py:")
+    if separator:
+        return head + ".py", arg
+    if text.endswith(".py") or user_path(text).is_file():
+        return text, ""
+    head, _, arg = text.partition(":")
+    return head, arg
+
+
+def short_names(folder: str) -> dict[str, Path]:
+    """The files of a folder such as `configs` by their short names: those in it here, and those of the package."""
+    return {path.stem: path for each in (PACKAGE, Path()) for path in sorted((each / folder).glob("*.py"))}
+
+
+def find_file(text: str, folder: str, kind: str = "file") -> Path:
+    """The file of that path or short name.
+
+    `digits` and `digits.py` are, in this sequence, `digits.py`, `configs/digits.py` and the `configs/digits.py` of the
+    package, for the folder `configs`. So is the path `configs/digits.py` where there is no such file.
+
+    Raises:
+      UserError: there is none; names the nearest one. `kind` is the word for it.
+    """
+    path = user_path(text)
+    if path.is_file():
+        return path
+    names, is_name = short_names(folder), "/" not in text and not text.endswith(".py")
+    if is_name and (here := Path(f"{text}.py")).is_file():
+        return here
+    if Path(text).parent in (Path(), Path(folder)) and path.name.removesuffix(".py") in names:
+        return names[path.name.removesuffix(".py")]
+    near = "" if is_name else did_you_mean(text, map(str, sorted(path.parent.glob("*.py"))))
+    raise UserError(f"there is no {kind} {text!r}{near or did_you_mean(path.name.removesuffix('.py'), sorted(names))}")
 
 
 def run_user_file(path: str, function: str, kind: type, *args: Any) -> Any:
@@ -59,43 +101,6 @@ def mistakes_in(name: str, folder: str) -> Iterator[None]:
         ) from error
 
 
-def load_list(
-    path: str, function: str, kinds: tuple[type, ...], file: str, things: str, args: tuple[str, ...] = ()
-) -> list[Any]:
-    """The objects that `function(*args)` of a user's file lists, each of one of the kinds, with a `name` of its own.
-
-    `file` and `things` are the words for the file ("sweep file") and the objects ("runs") in messages.
-
-    Raises:
-      UserError: a missing or failing file, an empty list, other objects in the list, or names that are used twice.
-    """
-    if not user_path(path).is_file():
-        raise UserError(f"there is no {file} {path!r}{nearby_files(path)}")
-    path = str(user_path(path))
-    found = run_user_file(path, function, list, *args)
-    if not found:
-        raise UserError(f"{function}() in {path} returns no {things}")
-    for each in found:
-        if not isinstance(each, kinds):
-            names = " or ".join(f"{kind.__module__.rpartition('.')[0]}.{kind.__name__}" for kind in kinds)
-            raise UserError(f"{function}() in {path} must return {names} objects, not {each!r}")
-    names = [each.name for each in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two {things} of {path} are named {name!r}")
-    return found
-
-
-def select(found: Sequence[Any], only: str, thing: str) -> list[Any]:
-    """Those named in a comma-separated list; all of them for "". Raises `UserError` for an unknown name."""
-    by_name = {each.name: each for each in found}
-    chosen = [name for name in only.split(",") if name]
-    for name in chosen:
-        if name not in by_name:
-            raise UserError(f"there is no {thing} {name!r} in the list{did_you_mean(name, by_name)}")
-    return [by_name[name] for name in chosen] if only else list(found)
-
-
 def _line_in(path: str, error: BaseException) -> str:
     """`, line 12` for the last line of the user's file on the way to the error."""
     if isinstance(error, SyntaxError) and error.filename == path:
@@ -128,10 +133,3 @@ def _first_line(error: BaseException) -> str:
         near = re.search(r'Did you mean "(\w+)"', str(error))
         return f"unknown config field {locked[1]!r}" + (f", did you mean {near[1]!r}?" if near else "")
     return describe(error)
-
-
-def nearby_files(path: str) -> str:
-    """The part of a message that names the Python file nearest to a path that does not exist."""
-    folder = Path(path).parent
-    names = [str(folder / p.name) for p in sorted(folder.glob("*.py"))] if folder.is_dir() else []
-    return did_you_mean(path, names)

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from arjax.core.errors import UserError
@@ -32,7 +33,7 @@ def parse_value(text: str, like: Any, field: str) -> Any:
     """
     if isinstance(like, str):
         return text
-    readers = {bool: _boolean, int: _integer, float: float, tuple: _tuple}
+    readers: dict[type, Callable[[str], Any]] = {bool: _boolean, int: _integer, float: float, tuple: _tuple}
     try:
         value = readers[type(like)](text)
         if isinstance(value, tuple):

@@ -12,9 +12,9 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.core.files import user_path
 from arjax.core.integers import is_integer
 from arjax.core.output import say_once
-from arjax.core.paths import user_path
 from arjax.core.registry import did_you_mean, nearest
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data.base import DATASETS, USUAL_LEVELS, Dataset, check_choice, levels_of
@@ -40,7 +40,7 @@ def array_files(
     context: str = "none",
     num_classes: int = 0,
 ) -> Dataset:
-    """Arrays in `.npy` files, mapped into memory: opening them reads nothing but their headers.
+    """Arrays in `.npy` files, mapped into memory: opening a file reads only its header.
 
     Values may be stored in any type that holds them (a byte for up to 256 levels). Rows are checked as they are read.
 

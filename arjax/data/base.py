@@ -15,7 +15,7 @@ from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.core.registry import Registry, did_you_mean
+from arjax.core.registry import Component, Registry, did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
 from arjax.data.sources import Source, array_source, check_digits
 from arjax.data.split_files import tell_same_arrays
@@ -185,18 +185,17 @@ def from_arrays(
     return Dataset(name, event, context, splits)
 
 
-def make_dataset(name: str, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:
-    """The data set registered under `name`.
+def make_dataset(name: str | Component, *, open_run: OpenRun | None = None, **options: Any) -> Dataset:
+    """The data set registered under `name`, with these options; or that of a component, which has its options.
 
     `open_run` opens another run by its workdir, for the data sets that are made of one: they have that argument.
 
     Raises:
       UserError: an unknown name, option or value, or a set that is not prepared (with the command that gets it).
     """
-    options = DATASETS.resolve(name, options)
-    build = DATASETS.get(name)
-    needs_run = OPEN_RUN in inspect.signature(build).parameters
-    return build(**options, **({OPEN_RUN: open_run} if needs_run else {}))
+    component = name if isinstance(name, Component) else DATASETS.component(name, options)
+    needs_run = OPEN_RUN in inspect.signature(component.function).parameters
+    return component.build(**({OPEN_RUN: open_run} if needs_run else {}))
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

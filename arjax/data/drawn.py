@@ -13,7 +13,7 @@ import numpy as np
 from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
+from arjax.core.files import user_path
 from arjax.core.spec import NO_CONTEXT
 from arjax.data.base import DATASETS, Dataset, OpenRun, Truth
 from arjax.data.draws import split_sizes

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
+from arjax.core.files import user_path
 from arjax.data.base import check_choice
 from arjax.data.split_files import check_other_files
 from arjax.data.vocabulary import UNITS

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
+from arjax.core.files import user_path
 from arjax.core.registry import did_you_mean
 from arjax.data.downloads import download, has_checksum, unpack
 from arjax.data.metadata import damage_errors

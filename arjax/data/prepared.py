@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
+from arjax.core.files import user_path
 from arjax.data.metadata import check_metadata, damage_errors
 
 FILE_FORMAT = "array_record"  # the format that can be read by row, and without TensorFlow

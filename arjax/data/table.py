@@ -11,9 +11,9 @@ import numpy as np
 
 from arjax.core.arrays import check_precision
 from arjax.core.errors import UserError
+from arjax.core.files import user_path
 from arjax.core.integers import is_integer
 from arjax.core.output import say_once
-from arjax.core.paths import user_path
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
 from arjax.data.split_files import check_other_files, tell_shared_rows

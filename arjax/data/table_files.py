@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arjax.core.errors import UserError
+from arjax.core.files import user_path
 from arjax.core.integers import is_integer
-from arjax.core.paths import user_path
 from arjax.core.registry import nearest
 
 

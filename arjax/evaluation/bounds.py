@@ -1,4 +1,4 @@
-"""Bounds that take more work than a score: means over a split."""
+"""Bounds of a split that take more work than a score: of k samples, and of k steps."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
+from arjax.core.errors import UserError
 from arjax.data import Dataset
-from arjax.data.base import Transform
-from arjax.data.batches import eval_batches
-from arjax.models import Model
+from arjax.evaluation.splits import Score, SplitScorer, split_of
+from arjax.evaluation.summaries import stderr_of
+from arjax.models import AutoregressiveModel, Model
 from arjax.models.checks import as_values
+from arjax.samplers.parallel import MEASURED
+from arjax.samplers.rounds import check_rounds, k_step_log_prob, measure_losses
+from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 
 #: (model, params, batch, key, *options) -> a bound of each example and its scored sites.
 LogProb = Callable[..., tuple[jax.Array, jax.Array]]
@@ -33,6 +38,7 @@ def split_bound(
     *options: Hashable,
     batch_size: int = 128,
     seed: int = 0,
+    mesh: Mesh | None = None,
 ) -> tuple[float, float]:
     """The mean over the examples of a split of -log_prob in nats, in the units of the data, and its standard error.
 
@@ -46,51 +52,41 @@ def split_bound(
       *options: of `log_prob`.
       batch_size: rows per batch.
       seed: of the keys; each batch has its own.
+      mesh: as of `SplitScorer`.
     """
-    found, key = [], jax.random.key(seed)
-    for i, batch in enumerate(eval_batches(dataset.splits[split], batch_size)):
-        scored = _score(log_prob, dataset.transform, options, model, params, batch, jax.random.fold_in(key, i))
-        found.append([np.asarray(a, np.float64) for a in scored])
-        found[-1][0] -= _log_scale(dataset, batch)
-    log_prob_N, sites_N, weight_N = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    nats_N = -log_prob_N[(weight_N > 0) & (sites_N > 0)]
-    stderr = nats_N.std(ddof=1) / math.sqrt(len(nats_N)) if len(nats_N) > 1 else 0.0
-    return float(nats_N.mean()), float(stderr)
+    score = _score_of(log_prob, options)
+    scorer = SplitScorer(score, dataset, batch_size, mesh, jax.random.key(seed), _key_of_transform)
+    rows = scorer.rows((model, params), split_of(dataset, split))
+    nats_N = (rows["log_scale"] - rows["log_prob"])[rows["sites"] > 0]
+    return float(nats_N.mean()), float(stderr_of(nats_N))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _score(
-    log_prob: LogProb,
-    transform: Transform | None,
-    options: tuple[Hashable, ...],
-    model: Model,
-    params: Any,
-    batch: Batch,
-    key: jax.Array,
-) -> tuple[jax.Array, ...]:
-    """The bound and the scored sites of the examples of a batch, and their weights."""
-    weight_B, batch = batch.weight, batch.replace(weight=None)
-    transform_key, key = jax.random.split(key)
-    if transform is not None:
-        batch = transform(transform_key, batch, False)
-    batch = Batch(as_values(model.event, batch.x), batch.context, batch.mask)
-    return *log_prob(model, params, batch, key, *options), weight_B
+@functools.lru_cache(maxsize=16)
+def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> Score:
+    """The score of a batch for `SplitScorer`, with the model as a part of the parameters."""
+
+    def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
+        model, params = params
+        batch = Batch(as_values(model.event, batch.x), batch.context, batch.mask)
+        log_prob_B, sites_B = log_prob(model, params, batch, jax.random.split(key)[1], *options)
+        counted_BD = jnp.ones((len(batch), model.event.num_sites), bool)
+        if batch.mask is not None:
+            counted_BD = batch.mask.reshape(counted_BD.shape) > 0
+        return {"log_prob": log_prob_B, "sites": sites_B, "log_scale": jnp.where(counted_BD, log_scale_D, 0).sum(-1)}
+
+    return score
 
 
-def _log_scale(dataset: Dataset, batch: Batch) -> np.ndarray | float:
-    """What the units of standardised data add to the nats of each example."""
-    log_scale_D = np.asarray(dataset.log_scale_D, np.float64)
-    if batch.mask is None:
-        return float(np.broadcast_to(log_scale_D, dataset.event.num_sites).sum())
-    counted_BD = np.asarray(batch.mask).reshape(len(batch), -1) > 0
-    return np.where(counted_BD, log_scale_D, 0.0).sum(-1)
+def _key_of_transform(key: jax.Array) -> jax.Array:
+    """The key of the transform of a batch: the first half of that of the batch, whose second half draws the bound."""
+    return jax.random.split(key)[0]
 
 
 def sampled_scores(
-    model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, batch_size: int, seed: int
+    model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
     """The bound of a split that takes more work than a score, see `Model.sampled_bound`, by the name that the kind
-    gives it, and what the kind reports of up to `REPORTED` examples.
+    gives it, and what the kind reports of up to `REPORTED` examples. `options` are those of `split_bound`.
 
     Returns:
       such as `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scalar of an event as
@@ -100,9 +96,8 @@ def sampled_scores(
       UserError: the kind of the model has no such bound.
     """
     bound = model.sampled_bound(samples)
-    options = bound.log_prob, *bound.options
-    rest = {"batch_size": batch_size, "seed": seed}
-    mean, stderr = split_bound(bound.model, params, dataset, split, _sampled_log_prob, *options, **rest)
+    log_prob = bound.log_prob, *bound.options
+    mean, stderr = split_bound(bound.model, params, dataset, split, _sampled_log_prob, *log_prob, seed=seed, **options)
     scores = _per_dim(bound.name, model, mean, stderr) | bound.entries
     source, key = dataset.splits[split], jax.random.key(seed)
     batch = source.__getitems__(np.arange(min(REPORTED, len(source))))
@@ -127,3 +122,70 @@ def _per_dim(name: str, model: Model, mean: float, stderr: float) -> dict[str, f
     bits = 1 / (math.log(2) * model.event.num_dims)
     per_dim = {f"{name}_bits_per_dim": bits * mean, f"{name}_bits_per_dim_stderr": bits * stderr}
     return {f"{name}_nats": mean, f"{name}_stderr": stderr} | per_dim
+
+
+def round_sizes(
+    model: AutoregressiveModel, params: Any, dataset: Dataset, steps: int, schedule: str
+) -> tuple[int, ...]:
+    """The sizes of so many rounds, as those of the sampler `parallel(steps=..., schedule=...)`.
+
+    Raises:
+      UserError: a model without the bound or with fewer steps, an unknown schedule, or "optimal" without a validation
+        split.
+    """
+    check_schedule("config.evaluate", steps, schedule)
+    check_rounds(model, "the k-step bound")
+    check_rounds_fit("config.evaluate.steps", steps, model.factorization.num_steps)
+    losses_S = None
+    if schedule == "optimal":
+        if "validation" not in dataset.splits:
+            raise UserError(f"the schedule 'optimal' needs a validation split, which {dataset.name!r} has not")
+        source = dataset.splits["validation"]
+        examples = source.__getitems__(np.arange(min(MEASURED, len(source))))
+        losses_S = measure_losses(model, params, examples)
+    return make_sizes(schedule, model.factorization.num_steps, steps, losses_S)
+
+
+def k_step_scores(
+    model: AutoregressiveModel,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    *,
+    steps: int,
+    schedule: str = "uniform",
+    **options: Any,
+) -> dict[str, float]:
+    """The k-step bound of a split: the mean over examples and random orders of
+    -sum_r log p(the sites of round r | the sites of the rounds before), in nats.
+
+    It bounds the nats of the mixture of all orders, each drawn in these rounds, from above (Jensen): of the samples of
+    `parallel(choose="random")` in a random order. With a round for each step it is the mean over the orders of the
+    exact nats (Hoogeboom et al., "Autoregressive Diffusion Models", 2022, equation 3 and section 3.3). Each example has
+    one random order of its own, a function of `seed` and of its place in the split.
+
+    Args:
+      model: of all orders, whose network predicts several steps ahead.
+      params: its parameters.
+      dataset: has the split.
+      split: "train", "validation" or "test".
+      steps: K, the number of rounds.
+      schedule: their sizes, see `arjax.samplers.schedules`.
+      **options: of `split_bound`; `seed` is that of the orders.
+
+    Returns:
+      `k_step_bound_nats`, `k_step_bound_stderr` (over the examples), `k_steps`.
+
+    Raises:
+      UserError: as `round_sizes`.
+    """
+    sizes = round_sizes(model, params, dataset, steps, schedule)
+    mean, stderr = split_bound(model, params, dataset, split, _k_step_bound, tuple(sizes), **options)
+    return {"k_step_bound_nats": mean, "k_step_bound_stderr": stderr, "k_steps": len(sizes)}
+
+
+def _k_step_bound(
+    model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
+    return k_step_log_prob(model, params, batch, orders, sizes)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
-from arjax.core.errors import UserError
-from arjax.data import Dataset
-from arjax.data.ahead import read_ahead
-from arjax.data.batches import eval_batches
+from arjax.data import Dataset, Source
+from arjax.evaluation.splits import Rows, SplitScorer, split_of
 from arjax.models import AutoregressiveModel
 
 
@@ -49,6 +46,7 @@ def step_entropy(
     split: str = "test",
     batch_size: int = 128,
     max_examples: int = 0,
+    mesh: Mesh | None = None,
 ) -> StepEntropy:
     """Averages the entropy of the model's conditionals, given prefixes of the data, over a split.
 
@@ -59,54 +57,57 @@ def step_entropy(
       split: "train", "validation" or "test".
       batch_size: B, examples scored at once; the memory that is needed grows with it.
       max_examples: only the first examples, 0: all.
+      mesh: as of `SplitScorer`.
 
     Raises:
-      UserError: the data set has no such split.
+      UserError: the data set has no such split, or it is empty.
     """
-    if split not in dataset.splits:
-        raise UserError(f"data set {dataset.name!r} has no split {split!r} (it has: {', '.join(dataset.splits)})")
-    source = dataset.splits[split]
-    num = min(len(source), max_examples or len(source))
+    scorer = SplitScorer(_score, dataset, batch_size, mesh, jax.random.key(0))
+    source = _First(split_of(dataset, split), max_examples)
     sums: dict[str, np.ndarray] = {}
-    batches = itertools.islice(eval_batches(source, batch_size), -(-num // batch_size))
-    with contextlib.closing(read_ahead(batches)) as coming:
-        for i, batch in enumerate(coming):
-            rows = i * batch_size + np.arange(batch_size)
-            batch = batch.replace(weight=batch.weight * (rows < num))
-            if dataset.transform is not None:
-                batch = dataset.transform(jax.random.fold_in(jax.random.key(0), i), batch, False)
-            for name, value in _sums(model, params, batch, dataset.log_scale_D).items():
-                sums[name] = np.asarray(value, np.float64) + sums.get(name, 0.0)
+    for rows in scorer.batches((model, params), source):
+        for name, value in _sums(rows).items():
+            sums[name] = value + sums.get(name, 0.0)
     return _means(sums, model.event.grid_shape)
 
 
-@jax.jit
-def _sums(model: AutoregressiveModel, params: Any, batch: Batch, log_scale_D: jax.Array) -> dict[str, jax.Array]:
-    """Sums over a batch; `log_scale_D` makes densities those of the data's own units."""
+class _First:
+    """The first `num` examples of a source; 0: all."""
+
+    def __init__(self, source: Source, num: int):
+        self._source, self._num = source, min(len(source), num or len(source))
+
+    def __len__(self) -> int:
+        return self._num
+
+    def __getitems__(self, indices: np.ndarray) -> Batch:
+        return self._source.__getitems__(indices)
+
+
+def _score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
+    """Entropy, -log p and scored sites of each step, [S, B], and of each site, [D, B], in the units of the data."""
+    model, params = params
     factorization = model.factorization
     per_site = model.conditionals(params, batch.x, context=batch.context)
-    log_prob, entropy = (values.reshape(values.shape[0], -1) for values in per_site)
-    counted_BD = jnp.broadcast_to(batch.weight[:, None], log_prob.shape)
-    if batch.mask is not None:
-        counted_BD = counted_BD * batch.mask.reshape(log_prob.shape)
+    log_prob, entropy = (values.reshape(len(batch), -1) for values in per_site)
+    counted_BD = jnp.ones_like(log_prob) if batch.mask is None else batch.mask.reshape(log_prob.shape)
     entropy_BD, nll_BD = (jnp.where(counted_BD > 0, v + log_scale_D, 0.0) for v in (entropy, -log_prob))
     per_step = partial(jax.ops.segment_sum, segment_ids=factorization.step, num_segments=factorization.num_steps)
     entropy_SB, nll_SB, counted_SB = (per_step(v.T) for v in (entropy_BD, nll_BD, counted_BD))
-    return {
-        "examples": batch.weight.sum(),
-        "count": (counted_SB > 0).sum(1),
-        "entropy": entropy_SB.sum(1),
-        "entropy_squared": jnp.square(entropy_SB).sum(1),
-        "nll": nll_SB.sum(1),
-        "nll_squared": jnp.square(nll_SB).sum(1),
-        "site_count": counted_BD.sum(0),
-        "site_entropy": entropy_BD.sum(0),
-    }
+    by_step = {"entropy": entropy_SB, "nll": nll_SB, "counted": counted_SB}
+    return by_step | {"site_entropy": entropy_BD.T, "site_counted": counted_BD.T}
+
+
+def _sums(rows: Rows) -> dict[str, np.ndarray]:
+    """Sums over the examples of a batch."""
+    sums = {name: rows[name].sum(1) for name in ("entropy", "nll", "site_entropy", "site_counted")}
+    sums |= {f"{name}_squared": np.square(rows[name]).sum(1) for name in ("entropy", "nll")}
+    return sums | {"counted": (rows["counted"] > 0).sum(1), "examples": np.array(rows["nll"].shape[1])}
 
 
 def _means(sums: dict[str, np.ndarray], grid_shape: tuple[int, ...]) -> StepEntropy:
     with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 is nan: a step without data
-        count = sums["count"]
+        count = sums["counted"]
 
         def mean_and_stderr(name: str) -> tuple[np.ndarray, np.ndarray]:
             mean = sums[name] / count
@@ -115,5 +116,5 @@ def _means(sums: dict[str, np.ndarray], grid_shape: tuple[int, ...]) -> StepEntr
 
         entropy, entropy_stderr = mean_and_stderr("entropy")
         nll, nll_stderr = mean_and_stderr("nll")
-        over_grid = (sums["site_entropy"] / sums["site_count"]).reshape(grid_shape)
+        over_grid = (sums["site_entropy"] / sums["site_counted"]).reshape(grid_shape)
     return StepEntropy(entropy, entropy_stderr, nll, nll_stderr, over_grid, int(sums["examples"]))

@@ -12,16 +12,18 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
+from arjax.data.sources import ArraySource
 from arjax.data.windows import RandomWindows, windows
-from arjax.evaluation.errors import stderr_of
-from arjax.evaluation.likelihood import eval_step
+from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.prompts import end_of
-from arjax.evaluation.summaries import summarize
+from arjax.evaluation.splits import split_of
+from arjax.evaluation.summaries import stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model
 from arjax.models.longer import check_length, draw_longer, of_length
 from arjax.models.sampling import keys_of
@@ -78,7 +80,7 @@ def check_judge(model: Model, judge: Model, length: int, end: int | None) -> Non
 
 def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch:
     """At most `num` scored examples of a split, evenly spread over it, as batches are when they are scored."""
-    source = dataset.splits[split]
+    source = split_of(dataset, split)
     num = min(num, len(source))
     rows = source.__getitems__(np.arange(num) * len(source) // num)
     if rows.weight is not None:
@@ -88,7 +90,16 @@ def spread_rows(dataset: Dataset, split: str, num: int, key: jax.Array) -> Batch
 
 
 def judged_examples(
-    model: Model, params: Any, dataset: Dataset, rows: Batch, judge: Judge, *, num: int, batch_size: int, key: jax.Array
+    model: Model,
+    params: Any,
+    dataset: Dataset,
+    rows: Batch,
+    judge: Judge,
+    *,
+    num: int,
+    batch_size: int,
+    key: jax.Array,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """The scores of samples and of data under a judge.
 
@@ -101,9 +112,10 @@ def judged_examples(
       num: number of samples.
       batch_size: B.
       key: of the samples, and of scores that are drawn.
+      mesh: that of the parameters of the judge; None: one device.
 
     Returns:
-      `judge_own_NAME` and `judge_data_NAME` with the names of `likelihood.evaluate`.
+      `judge_own_NAME` and `judge_data_NAME` with the names of `Evaluator`.
 
     Raises:
       UserError: as `check_judge`.
@@ -116,34 +128,21 @@ def judged_examples(
         x = np.asarray(model.draw(params, keys[numbers], context=context or None, end=end).x)
         drawn.append(Batch(x, jax.tree.map(np.asarray, context), None if end is None else _up_to(x, end)))
     own = jax.tree.map(lambda *parts: np.concatenate(parts), *drawn)
-    return {
-        f"judge_{name}_{score}": value
-        for name, examples in (("own", own), ("data", rows))
-        for score, value in _scores(judge, dataset, examples, batch_size, jax.random.fold_in(key, 1)).items()
-    }
+    as_they_are = dataclasses.replace(dataset, transform=None, answer="")  # the rows are events already
+    evaluator = Evaluator(judge.model, as_they_are, batch_size, mesh, jax.random.fold_in(key, 1))
+    scores: dict[str, Any] = {}
+    for name, examples in (("own", own), ("data", rows)):
+        source = ArraySource(dataset.event, examples.replace(extra={}), dataset.context)
+        nats = evaluator.rows_of(judge.params, source)
+        found = summarize(nats["nll"], nats["sites"], dataset.event, dataset.text_unit)
+        scores |= {f"judge_{name}_{score}": value for score, value in found.items()}
+    return scores
 
 
 def _up_to(x_NT: np.ndarray, end: int) -> np.ndarray:
     """The sites up to the end of each sequence and the end itself, bool[N, T]."""
     is_end = x_NT == end
     return np.cumsum(is_end, axis=1) - is_end == 0
-
-
-def _scores(judge: Judge, dataset: Dataset, rows: Batch, batch_size: int, key: jax.Array) -> dict[str, float]:
-    """The numbers of `likelihood.evaluate` for some examples under the judge."""
-    nll, sites = [], []
-    for start in range(0, len(rows), batch_size):
-        batch = rows.take(np.arange(start, min(start + batch_size, len(rows)))).replace(extra={})
-        own_key = None if judge.model.kind == "exact" else jax.random.fold_in(key, start)
-        found = _judged(judge.model, judge.params, batch, dataset.log_scale_D, own_key)
-        nll.append(np.asarray(found["nll"], np.float64))
-        sites.append(np.asarray(found["sites"], np.float64))
-    return summarize(np.concatenate(nll), np.concatenate(sites), dataset.event, dataset.text_unit)
-
-
-@jax.jit
-def _judged(model: Model, params: Any, batch: Batch, log_scale_D: jax.Array, key: jax.Array | None) -> dict[str, Any]:
-    return eval_step(model, params, batch, log_scale_D, key=key)
 
 
 def judged_texts(

@@ -1,8 +1,7 @@
-"""Exact likelihoods of a whole split."""
+"""Exact likelihoods of a whole split, and the errors of answers."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -12,21 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from arjax.core.batch import Batch, Score
-from arjax.core.errors import UserError
-from arjax.core.programs import call_if_it_fits
-from arjax.core.registry import did_you_mean
 from arjax.data import Dataset, Source
-from arjax.data.ahead import read_ahead
-from arjax.data.base import Transform
-from arjax.data.batches import eval_batches
-from arjax.evaluation.answers import answer_error, answers
-from arjax.evaluation.summaries import summarize, summarize_answers, summarize_orders, summarize_terms
+from arjax.evaluation.splits import SplitScorer, split_of
+from arjax.evaluation.summaries import summarize_rows
 from arjax.factorization import Factorization
 from arjax.models import Model
-from arjax.parallel.rows import from_own_rows, own_rows
 
 Rows = dict[str, jax.Array]
 
@@ -80,22 +72,22 @@ def eval_step(
 
     def score(factorization: Factorization | None) -> Score:
         if hidden is not None:
-            more = {"context": batch.context, "mask": batch.mask}
-            asked = {"query": hidden.sites, "evidence": hidden.visible}
-            return Score(model.conditional_log_prob(params, batch.x, **asked, **more), model.kind)
-        more = {} if factorization is None else {"factorization": factorization}
-        return model.score(params, batch, **more, **({} if key is None else {"key": key}))
+            query = {"query": hidden.sites, "evidence": hidden.visible}
+            given = {"context": batch.context, "mask": batch.mask}
+            return Score(model.conditional_log_prob(params, batch.x, **query, **given), model.kind)
+        options = {} if factorization is None else {"factorization": factorization}
+        return model.score(params, batch, **options, **({} if key is None else {"key": key}))
 
     counted_BD = counted.reshape(num, -1)
     added_B = jnp.where(counted_BD, jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
     if orders is None:
-        found = score(None)
-        nll_B = added_B - found.log_prob
-        more = {f"terms/{name}": term_B for name, term_B in found.terms.items()}
+        scored = score(None)
+        nll_B = added_B - scored.log_prob
+        parts = {f"terms/{name}": term_B for name, term_B in scored.terms.items()}
     else:
-        more = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, orders).T}
-        nll_B = mixture_nll(more["by_order"])
-    return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | more
+        parts = {"by_order": added_B[:, None] - jax.lax.map(lambda order: score(order).log_prob, orders).T}
+        nll_B = mixture_nll(parts["by_order"])
+    return {"nll": nll_B, "sites": counted_BD.sum(-1, dtype=jnp.float32)} | parts
 
 
 def mixture_nll(nll_BK: jax.Array) -> jax.Array:
@@ -103,12 +95,33 @@ def mixture_nll(nll_BK: jax.Array) -> jax.Array:
     return math.log(nll_BK.shape[-1]) - jax.nn.logsumexp(-nll_BK, axis=-1)
 
 
-class Evaluator:
-    """Scores splits of a data set; compiled once for all parameters and splits of one batch size.
+def score_likelihood(
+    model: Model, num_orders: int = 1, hidden: Hidden | None = None, answer: str = ""
+) -> Callable[..., Rows]:
+    """The score of a batch that `SplitScorer` is handed: rows as those of `eval_step`, and `by_order` [K, B].
 
-    Each process reads the rows that its devices hold. At most two batches are on the devices, and a third is read in a
-    thread, so splits may be larger than memory.
+    With `answer`, the name of a measure, `answers/NAME` has the error of each example, where the score is that of
+    conditionals with one most probable value for each site.
     """
+    orders = None
+    if model.orders is not None and hidden is None:
+        orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
+    judged = answer and has_modes(model, orders, hidden)
+
+    def score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) -> Rows:
+        score_key = None if model.kind == "exact" else jax.random.fold_in(key, 1)
+        rows = eval_step(model, params, batch, log_scale_D, orders, hidden, score_key)
+        if "by_order" in rows:
+            rows["by_order"] = rows["by_order"].T
+        if judged:
+            rows[f"answers/{answer}"] = answer_error(model, params, batch, answer)
+        return rows
+
+    return score
+
+
+class Evaluator:
+    """Scores splits of a data set by the likelihood; compiled once for all parameters and splits of a batch size."""
 
     def __init__(
         self,
@@ -116,7 +129,7 @@ class Evaluator:
         dataset: Dataset,
         batch_size: int,
         mesh: Mesh | None,
-        seed: int = 0,
+        seed: int | jax.Array = 0,
         num_orders: int = 1,
         hidden: Hidden | None = None,
     ):
@@ -125,63 +138,46 @@ class Evaluator:
         Args:
           model: the model.
           dataset: its splits, and the transform that makes events of its rows.
-          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp.
+          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp. It does not change exact
+            results beyond rounding. Scores that are drawn have a key for each batch, so it changes their noise.
           mesh: as the parameters'; None: where these are, on one device.
           num_orders: K, for a model with several orders: the mixture of K of them with equal weights is scored.
-          seed: of a transform that draws at random. The draws do not depend on the parameters, so scores compare.
+          seed: of a transform and of scores that draw at random, or their key. The draws do not depend on the
+            parameters, so scores compare.
           hidden: the scored sites and the observed ones; None: all sites are scored, none is observed.
         """
         self._dataset, self._event = dataset, model.event
-        self._batch_size, self._sharding, self._own = batch_size, None, None
-        if mesh is not None:
-            # The last axis of the mesh (tensor) splits layers, the others split batches.
-            axes = tuple(mesh.axis_names[:-1])
-            num_shards = math.prod(mesh.shape[axis] for axis in axes)
-            self._batch_size = -(-batch_size // num_shards) * num_shards
-            self._sharding = NamedSharding(mesh, PartitionSpec(axes))
-            self._own = own_rows(self._sharding, self._batch_size)
-        self._key = jax.random.key(seed)
-        self._log_scale_D = np.asarray(dataset.log_scale_D, np.float32)
-        self._score = _program(_Same(model), dataset.transform, dataset.answer, num_orders, hidden, mesh)
+        score = _cached_score(_Same(model), num_orders, hidden, dataset.answer)
+        key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
+        self.scorer = SplitScorer(score, dataset, batch_size, mesh, key)
 
     def __call__(self, params: Any, split: str) -> dict[str, Any]:
-        """Scores a split; see `evaluate` for the result and errors."""
-        whole = self.rows(params, split)
-        scores = summarize(whole["nll"], whole["sites"], self._event, text=self._dataset.text_unit)
-        orders = summarize_orders(whole["by_order"][whole["sites"] > 0]) if "by_order" in whole else {}
-        return scores | summarize_terms(whole) | orders | summarize_answers(whole)
+        """The scores of a split by the names of `results.json`.
+
+        Args:
+          params: the parameters, on the mesh.
+          split: "train", "validation" or "test".
+
+        Returns:
+          `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
+          standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char` (or, of bytes,
+          `nll_nats_per_byte`, `bits_per_byte`) and `perplexity`, where the end of a string counts as one of them;
+          for sequences of vectors `nll_nats_per_frame`; the terms of the score, the numbers of several orders; where
+          the scored sites are answers (`Dataset.answer`) their `accuracy` or `squared_error`. Each of them has its
+          standard error over the examples beside it, as `bits_per_dim_stderr`.
+
+        Raises:
+          UserError: the data set has no such split, or it is empty.
+        """
+        return summarize_rows(self.rows(params, split), self._event, self._dataset.text_unit)
 
     def rows(self, params: Any, split: str) -> dict[str, np.ndarray]:
-        """The scores of each example of a split, as `eval_step` names them, float64[N]; raises as `evaluate`."""
-        if split not in self._dataset.splits:
-            hint = did_you_mean(split, self._dataset.splits)
-            raise UserError(f"data set {self._dataset.name!r} has no {split} split{hint}")
-        if not len(self._dataset.splits[split]):
-            raise UserError(f"the {split} split of {self._dataset.name!r} is empty")
-        return self.rows_of(params, self._dataset.splits[split])
+        """The scores of each example of a split, float64[..., N] by the names of `eval_step`; raises as a call."""
+        return self.rows_of(params, split_of(self._dataset, split))
 
     def rows_of(self, params: Any, source: Source) -> dict[str, np.ndarray]:
         """The scores of each example of a source, as those of a split; the program is that of all splits."""
-        found = self._rows(params, source)
-        whole = {name: np.concatenate([np.asarray(rows[name], np.float64) for rows in found]) for name in found[0]}
-        return {name: values[whole["weight"] > 0] for name, values in whole.items()}
-
-    def _rows(self, params: Any, source: Source) -> list[Rows]:
-        """The scores of all batches of a split; one batch is computed while the next one is read."""
-        batches = (jax.tree.map(self._put, batch) for batch in eval_batches(source, self._batch_size, self._own))
-        found: list[Rows] = []
-        with contextlib.closing(read_ahead(batches)) as coming:
-            for i, batch in enumerate(coming):
-                arguments = self._log_scale_D, params, batch, jax.random.fold_in(self._key, i)
-                found.append(call_if_it_fits("the arrays of this score", self._score, *arguments))
-                jax.block_until_ready(found[-2:-1])
-        return found
-
-    def _put(self, rows: Any) -> jax.Array:
-        """The rows of this process, as a part of an array on the mesh."""
-        if self._sharding is None:
-            return jnp.asarray(rows)
-        return from_own_rows(np.asarray(rows), self._own, self._sharding, self._batch_size)
+        return self.scorer.rows(params, source)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -198,50 +194,30 @@ class _Same:
 
 
 @functools.lru_cache(maxsize=16)
-def _program(
-    of: _Same, transform: Transform | None, answer: str, num_orders: int, hidden: Hidden | None, mesh: Mesh | None
-) -> Callable[..., Rows]:
-    """The program of all evaluators of a model under the same options: (log_scale_D, params, batch, key) -> rows."""
-    model, orders = of.model, None
-    if model.orders is not None and hidden is None:
-        orders = jax.tree.map(lambda *leaves: np.stack(leaves), *model.orders.members(num_orders))
-    judged = answer and answers(model, orders, hidden)
-
-    def score(log_scale_D: jax.Array, params: Any, batch: Batch, key: jax.Array) -> Rows:
-        weight_B, batch = batch.weight, batch.replace(weight=None)
-        if transform is not None:
-            batch = transform(key, batch, False)
-        own_key = None if model.kind == "exact" else jax.random.fold_in(key, 1)
-        found = eval_step(model, params, batch, log_scale_D, orders, hidden, own_key)
-        if judged:
-            found[answer] = answer_error(model, params, batch, answer)
-        return found | {"weight": weight_B}
-
-    # Whole on every device: each process reads the scores of all rows.
-    return jax.jit(score, out_shardings=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+def _cached_score(of: _Same, num_orders: int, hidden: Hidden | None, answer: str) -> Callable[..., Rows]:
+    """One function, and so one program, for all evaluators of a model under the same options."""
+    return score_likelihood(of.model, num_orders, hidden, answer)
 
 
-def evaluate(model: Model, params: Any, dataset: Dataset, split: str, batch_size: int, mesh: Mesh) -> dict[str, float]:
-    """The likelihood of a split, or as the `kind` of the model says.
+#: The measures of answers, functions of guesses and values [B, D, size of a value]: the mean over scored scalars is
+#: reported. The scored sites of some data sets are an answer to the others (`Dataset.answer`).
+MEASURES = {
+    "accuracy": lambda guess, value: (guess == value).astype(jnp.float32),
+    "squared_error": lambda guess, value: jnp.square(guess - value),
+}
 
-    Args:
-      model: the model.
-      params: its parameters, on `mesh`.
-      dataset: has the split.
-      split: "train", "validation" or "test".
-      batch_size: rows per batch; does not change exact results beyond rounding. Scores that are drawn have a key for
-        each batch, so it changes their noise.
-      mesh: devices to compute on, as from `arjax.parallel.sharding.make_mesh`.
 
-    Returns:
-      `nll_nats` (mean over examples, in the units of the data where these were standardised), `nll_stderr` (its
-      standard error), `bits_per_dim`, `num_examples`; for text `nll_nats_per_char`, `bits_per_char` (or, of bytes,
-      `nll_nats_per_byte`, `bits_per_byte`) and `perplexity`, where the end of a string counts as one of them;
-      for sequences of vectors `nll_nats_per_frame`; where the scored sites are answers (`Dataset.answer`) their
-      `accuracy` or `squared_error`. Each of them has its standard error over the examples beside it,
-      as `bits_per_dim_stderr`.
+def has_modes(model: Model, orders: Any, hidden: Any) -> bool:
+    """Whether the scores of a model are those of conditionals with one most probable value for each site."""
+    return "guesses" in model.abilities and orders is None and hidden is None
 
-    Raises:
-      UserError: the data set has no such split, or it is empty.
+
+def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.Array:
+    """The measure of each example, float32[B]: the mean over its scored sites, given the true values before each.
+
+    The guess at a site is `model.guess`.
     """
-    return Evaluator(model, dataset, batch_size, mesh)(params, split)
+    values = MEASURES[measure](model.guess(params, batch.x, batch.context), batch.x)
+    by_site_BD = values.reshape(len(batch), model.event.num_sites, -1).mean(-1)
+    counted_BD = jnp.ones_like(by_site_BD) if batch.mask is None else batch.mask.reshape(by_site_BD.shape) > 0
+    return jnp.where(counted_BD, by_site_BD, 0).sum(-1) / jnp.maximum(counted_BD.sum(-1), 1)

@@ -1,4 +1,4 @@
-"""The numbers of a report about many examples, from the scores of each."""
+"""The numbers of a report about many examples, from the scores of each: means with standard errors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,72 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.evaluation.answers import MEASURES
-from arjax.evaluation.errors import ratio_of_means, stderr_of
+
+
+def stderr_of(values: np.ndarray) -> np.ndarray:
+    """The standard error of a mean over the first axis, float64; 0 for a single value."""
+    num = len(values)
+    return values.std(0, ddof=1) / math.sqrt(num) if num > 1 else np.zeros(values.shape[1:])
+
+
+def mean_over_runs(values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over the first axis, that of runs such as those of several seeds, and its standard error; nan where
+    there are less than two, or a value is not finite.
+    """
+    values = np.asarray(values, np.float64)
+    known = len(values) > 1 and np.isfinite(values).all()
+    return values.mean(0), stderr_of(values) if known else np.full(values.shape[1:], np.nan)
+
+
+def ratio_of_means(values_N: np.ndarray, sites_N: np.ndarray) -> tuple[float, float]:
+    """Sum of values over sum of sites, and its standard error over the N examples.
+
+    To first order the error is that of the mean of (value - ratio x sites) over mean sites.
+    """
+    ratio = values_N.sum() / sites_N.sum()
+    return float(ratio), float(stderr_of(values_N - ratio * sites_N) / sites_N.mean())
+
+
+def summarize_rows(rows: Mapping[str, np.ndarray], event: EventSpec, text: str = "") -> dict[str, Any]:
+    """The scores of a split from those of its examples, all numbers by the names of `results.json`.
+
+    Args:
+      rows: float64[..., N] by name: `nll` and `sites` of each example; where there are, `by_order` [K, N], the terms of
+        the score `terms/NAME`, errors of answers `answers/NAME`, and `truth`, the nats under the truth of the data.
+      event: of an example.
+      text: as of `summarize`.
+    """
+    scores: dict[str, Any] = summarize(rows["nll"], rows["sites"], event, text)
+    counted = {name: values[..., rows["sites"] > 0] for name, values in rows.items()}
+    for name, values in counted.items():
+        if name.startswith("terms/"):
+            term = name.removeprefix("terms/")
+            scores |= {f"{term}_nats": float(values.mean()), f"{term}_stderr": float(stderr_of(values))}
+    if "by_order" in counted:
+        scores |= summarize_orders(counted["by_order"].T)
+    for name, values in counted.items():
+        if name.startswith("answers/"):
+            scores |= _with_stderr(name.removeprefix("answers/"), float(values.mean()), float(stderr_of(values)))
+    if "truth" in counted:
+        scores |= beside_truth(counted["nll"], counted["truth"])
+    return scores
+
+
+def beside_truth(nll_N: np.ndarray, truth_N: np.ndarray) -> dict[str, float]:
+    """The nats of examples under the truth of the data, which no model can be expected to undercut, and those of a
+    model above them.
+
+    Returns:
+      `truth_nll_nats`, `truth_nll_stderr`; `excess_nats`, the mean difference over the examples, an estimate of
+      KL(truth || model), and `excess_stderr`, that of the differences.
+    """
+    excess_N = nll_N - truth_N
+    return {
+        "truth_nll_nats": float(truth_N.mean()),
+        "truth_nll_stderr": float(stderr_of(truth_N)),
+        "excess_nats": float(excess_N.mean()),
+        "excess_stderr": float(stderr_of(excess_N)),
+    }
 
 
 def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
@@ -32,30 +96,6 @@ def summarize_orders(nll_BK: np.ndarray) -> dict[str, Any]:
         "negative_elbo_stderr": float(means_K.std(ddof=1) / math.sqrt(num_orders)) if num_orders > 1 else 0.0,
         "nll_nats_by_num_orders": [float(value) for value in -log_sum_BK.mean(0)],
     }
-
-
-def summarize_terms(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The means of the terms of a score over the examples: `NAME_nats`, which add up to those of the score (but for the
-    units of standardised data), and `NAME_stderr`.
-    """
-    counted = rows["sites"] > 0
-    found = {}
-    for name in rows:
-        if name.startswith("terms/"):
-            term = name.removeprefix("terms/")
-            values = rows[name][counted]
-            found |= {f"{term}_nats": float(values.mean()), f"{term}_stderr": float(stderr_of(values))}
-    return found
-
-
-def summarize_answers(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The mean error of the answers over the examples, by the name of the measure, and its standard error."""
-    found = {}
-    for name in MEASURES:
-        if name in rows:
-            values = rows[name][rows["sites"] > 0]
-            found |= {name: float(values.mean()), f"{name}_stderr": float(stderr_of(values))}
-    return found
 
 
 def summarize(nll: np.ndarray, sites: np.ndarray, event: EventSpec, text: str = "") -> dict[str, float]:

@@ -52,8 +52,8 @@ def permutations(num_sites: int, num: int, seed: int) -> np.ndarray:
 
 @ORDER_DISTRIBUTIONS.register("rasters")
 def rasters(grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:
-    """Raster order on the grid flipped and transposed in every way: 8 orders of a plane, 2 of a line; those of axes of
-    length 1 count once.
+    """Raster order on the grid flipped and transposed in every way: 8 orders of a plane, 2 of a line. Flips of an axis
+    of length 1 change nothing and count once.
     """
     rank = len(grid_shape)
     flips = [tuple(f) for n in range(rank + 1) for f in itertools.combinations(range(rank), n)]
@@ -64,7 +64,7 @@ def rasters(grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:
 
 @ORDER_DISTRIBUTIONS.register("any_of")
 def any_of(grid_shape: Grid, data: np.ndarray | None, orderings: tuple[str, ...]) -> np.ndarray:
-    """The orders of so many call strings: `any_of(orderings=('raster', 'hilbert', 'random(seed=3)'))`."""
+    """The listed orders, one call string for each: `any_of(orderings=('raster', 'hilbert', 'random(seed=3)'))`."""
     if not isinstance(orderings, tuple | list) or not orderings or any(not isinstance(o, str) for o in orderings):
         raise UserError(f"orderings of any_of must name at least one ordering, each in quotes, not {orderings!r}")
     return np.stack([make_order(text, grid_shape, data) for text in orderings])
@@ -121,7 +121,8 @@ def make_orders(text: str, grid_shape: Grid, partition: str = "sites", data: np.
     rng = np.random.default_rng(0)
     some = [rng.permutation(num_sites) for _ in range(8)] if orders_KD is None else orders_KD
     checked = [check_permutation(order, num_sites) for order in some]
-    cuts = [tuple(PARTITIONS.call(partition, order, grid_shape)) for order in checked]
+    cut = PARTITIONS.read(partition)
+    cuts = [tuple(cut.build(order, grid_shape)) for order in checked]
     if len(set(cuts)) > 1:
         raise UserError(f"the partition {partition!r} cuts the orders of {text!r} into different blocks")
     pool_KD = None if orders_KD is None else np.stack(checked).astype(np.int32)

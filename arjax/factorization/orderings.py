@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,17 +34,20 @@ def make_order(text: str, grid_shape: Grid, data: np.ndarray | None = None) -> n
     Raises:
       UserError: an unknown name or option, not a permutation, or an order that needs data and gets none.
     """
-    name, _ = parse_call(text)
-    if "data" not in _parameters(name):
-        return check_permutation(ORDERINGS.call(text, grid_shape), math.prod(grid_shape))
-    if data is None and needs_data(text):
-        raise UserError(f"the ordering {name!r} is read off the training data, and there is none: give `data`")
-    return check_permutation(ORDERINGS.call(text, grid_shape, data), math.prod(grid_shape))
+    ordering = ORDERINGS.read(text)
+    takes_data = "data" in _parameters(ordering.name)
+    if takes_data and data is None and _needs_data(ordering.name, ordering.options):
+        raise UserError(f"the ordering {ordering.name!r} is read off the training data, and there is none: give `data`")
+    order = ordering.build(grid_shape, data) if takes_data else ordering.build(grid_shape)
+    return check_permutation(order, math.prod(grid_shape))
 
 
 def needs_data(text: str) -> bool:
     """Whether an ordering, or that which it is made of, is read off the training examples."""
-    name, options = parse_call(text)
+    return _needs_data(*parse_call(text))
+
+
+def _needs_data(name: str, options: Mapping[str, Any]) -> bool:
     parameters = _parameters(name)
     if "of" in parameters:
         of = options.get("of", parameters["of"].default)
@@ -114,7 +118,7 @@ def _peel(plane: np.ndarray) -> np.ndarray:
 @ORDERINGS.register("tiles")
 def tiles(grid_shape: Grid, height: int = 4, width: int = 4) -> np.ndarray:
     """Rectangles of `height` x `width` in raster order, raster order within each (Parmar et al., "Image Transformer",
-    2018, section 3.3); those at the far edges may be smaller. On the last two axes; a line is a row.
+    2018, section 3.3); tiles at the far edges may be smaller. On the last two axes; a line is a row.
     """
     if not (is_integer(height) and is_integer(width)) or min(height, width) < 1:
         raise UserError(f"the tiles of an ordering must be whole numbers of at least 1, not {height!r} x {width!r}")

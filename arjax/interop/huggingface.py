@@ -18,9 +18,8 @@ import numpy as np
 from flax import traverse_util
 
 from arjax.core.errors import UserError
-from arjax.core.files import write_json
+from arjax.core.files import user_path, write_json
 from arjax.core.integers import is_integer
-from arjax.core.paths import user_path
 from arjax.core.spec import EventSpec
 from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry, check_fields
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, read_json, write_tensors

@@ -25,9 +25,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from arjax.core.errors import UserError
-from arjax.core.files import replacing
+from arjax.core.files import replacing, user_path
 from arjax.core.json_objects import JsonObject, largest_sizes
-from arjax.core.paths import user_path
 from arjax.core.registry import UnknownNameError
 from arjax.core.values import parse_json
 from arjax.core.version import __version__

@@ -16,7 +16,7 @@ reveals m_t - m_{t-1} of them, again at random, with the weight (m_t - m_{t-1}) 
 
 the score of an order-agnostic model, term by term: the order-agnostic model *is* absorbing diffusion (Hoogeboom et al.,
 "Autoregressive Diffusion Models", 2022, section 3). With fewer steps it is the K-step bound of
-`arjax.evaluation.k_steps`. With many steps `absorbing` masks at most one site in each, and comes near to it.
+`arjax.evaluation.bounds`. With many steps `absorbing` masks at most one site in each, and comes near to it.
 """
 
 from __future__ import annotations

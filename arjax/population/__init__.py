@@ -1,10 +1,9 @@
 """Many runs in one program: the same recipe under O orders and S seeds, trained side by side."""
 
-from arjax.population.ensemble import Ensemble, make_ensemble
-from arjax.population.mixtures import mixture_of_runs
-from arjax.population.policy import PolicyResult, learn_order
+from arjax.api.mixtures import mixture_of_runs
+from arjax.evaluation.mixtures import Ensemble, make_ensemble
 from arjax.population.population import Population
-from arjax.population.search import SearchResult, local_search, random_search
+from arjax.population.search import PolicyResult, SearchResult, learn_order, local_search, random_search
 from arjax.population.train import Scores, train_population
 
 __all__ = [

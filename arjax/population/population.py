@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -21,25 +21,46 @@ from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_seed
-from arjax.data.ahead import read_ahead
-from arjax.data.batches import eval_batches, train_index_block
+from arjax.data.batches import train_index_block
+from arjax.evaluation.likelihood import score_likelihood
+from arjax.evaluation.splits import Rows, SplitScorer, split_of
 from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
+from arjax.models import AutoregressiveModel
 from arjax.models.autoregressive import check_network
-from arjax.population.step import STRATEGIES, score_population, stack
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
+
+#: Strategies of training a population in one program.
+STRATEGIES = ("vmap", "map")
+
+
+def over_members(strategy: str, member: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    """`member(model, state, of_seed)` for all members: from [O, ...], [O, S, ...] and [S, ...] to [O, S, ...]."""
+    if strategy == "vmap":
+        return jax.vmap(jax.vmap(member, in_axes=(None, 0, 0)), in_axes=(0, 0, None))
+
+    def one_order(models: Any, states: Any, of_seeds: Any) -> Any:
+        return jax.lax.map(lambda o: jax.lax.map(lambda s: member(o[0], *s), (o[1], of_seeds)), (models, states))
+
+    return one_order
 
 
 @named_arguments
 class Population:
     """The same config under several orders and seeds; each member is the run that `arjax` would make of it alone.
 
-    The orders are spread over as many devices as divide their number; `config.mesh` and `train.data_on_device` are
-    ignored.
+    Arrays of all members have two more axes in front, [O, S, ...]: O orders and S seeds. Runs of one seed start from
+    the same parameters and see the same batches under every order, so they differ in the order alone. The orders are
+    spread over as many devices as divide their number; `config.mesh` and `train.data_on_device` are ignored.
     """
 
     def __init__(
-        self, config: ConfigDict, orders: Sequence[str | np.ndarray], seeds: Sequence[int], strategy: str = ""
+        self,
+        config: ConfigDict,
+        orders: Sequence[str | np.ndarray],
+        seeds: Sequence[int],
+        strategy: str = "",
+        setup: Setup | None = None,
     ):
         """Builds the members.
 
@@ -47,7 +68,10 @@ class Population:
           config: a whole config; its `model.ordering` and `seed` are replaced by those of the members.
           orders: call strings of orderings, or permutations of the sites.
           seeds: of parameters, batches and noise.
-          strategy: "vmap", "map", or "" for the one that suits the device; see `arjax.population.step`.
+          strategy: "vmap" does one step of all members at once, which fills an accelerator. "map" takes the members
+            one after another, many steps each: on CPU, where one member keeps all cores busy, it is the faster one
+            (experiments/order_matters/speed.csv). "": the one that suits the device.
+          setup: `shared_setup(config)`, where it is built already.
 
         Raises:
           UserError: no order or seed, orders that the network does not support, orders that are cut into different
@@ -60,17 +84,14 @@ class Population:
         if strategy not in ("", *STRATEGIES):
             raise UserError(f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}")
         self.strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
-        check_autoregressive(config)
         self.config, self.seeds = config.copy_and_resolve_references(), tuple(int(seed) for seed in seeds)
         self.config.model.ordering = next((order for order in orders if isinstance(order, str)), "raster")
         self.config.mesh.update(data=-1, fsdp=1, tensor=1)
-        self.setup = shared_setup(self.config)
+        self.setup = shared_setup(self.config) if setup is None else setup
         self.replace_orders(orders)
-        source = self.setup.dataset.splits["train"]
-        self.num_examples = len(source)
-        arrays, self.gather = compact_form(source)
-        self.arrays = jax.tree.map(jnp.asarray, arrays)
-        self._score = jax.jit(self._score_batch)
+        dataset = dataclasses.replace(self.setup.dataset, transform=None)  # each seed has its own draws of it
+        keys_S = jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
+        self._scorer = SplitScorer(self._score, dataset, self.setup.evaluate.batch_size, None, keys_S)
         self._compiled: dict[Any, Any] = {}
 
     def replace_orders(self, orders: Sequence[str | np.ndarray]) -> None:
@@ -78,8 +99,10 @@ class Population:
         factorizations = [factorization_of(self.setup, self.config, order) for order in orders]
         if len({f.blocks.shape for f in factorizations}) > 1:
             raise UserError("the orders are cut into different blocks, so they cannot share one program")
-        self.factorizations, self.orders = factorizations, stack(factorizations)
-        self.sharding = member_sharding(len(factorizations))
+        self.factorizations, self.sharding = factorizations, member_sharding(len(factorizations))
+        model: Any = self.setup.model
+        self.members = [dataclasses.replace(model, factorization=order) for order in factorizations]
+        self.models = jax.device_put(_stack(self.members), self.sharding)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,9 +113,15 @@ class Population:
     def identity(self) -> str:
         """Tells this population from others: a digest of its config, orders and seeds."""
         digest = hashlib.sha256(f"{to_json(self.config)}{self.seeds}".encode())
-        for leaf in jax.tree.leaves(self.orders):
+        for leaf in jax.tree.leaves(_stack(self.factorizations)):
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()
+
+    @functools.cached_property
+    def resident(self) -> tuple[Batch, Callable[[Batch, jax.Array], Batch]]:
+        """The train split on the devices, and the function from it and the numbers of rows to a batch."""
+        arrays, gather = compact_form(self.setup.dataset.splits["train"])
+        return jax.tree.map(jnp.asarray, arrays), gather
 
     def compiled(self, make: Callable[[], Any]) -> Any:
         """The train program: that of an earlier call where the orders are as many and cut alike, else `make()`."""
@@ -101,41 +130,32 @@ class Population:
             self._compiled[key] = make()
         return self._compiled[key]
 
-    def _score_batch(self, params: Any, orders: Factorization, batch: Batch, keys_S: jax.Array):
-        dataset = self.setup.dataset
-
-        def batch_of(key: jax.Array) -> Batch:
-            return batch if dataset.transform is None else dataset.transform(key, batch, False)
-
-        return score_population(self.setup.model, self.strategy, orders, params, batch_of, keys_S, dataset.log_scale_D)
-
     def indices(self, step: int, n: int, most: int) -> np.ndarray:
         """Rows of the train split for n steps, int32[S, most, B]: those that a run of each seed sees."""
-        size = self.config.train.batch_size
+        size, num_examples = self.setup.train.batch_size, len(self.setup.dataset.splits["train"])
         indices = np.zeros((len(self.seeds), most, size), np.int32)
         for row, seed in zip(indices, self.seeds, strict=True):
-            row[:n] = train_index_block(seed, step, n, self.num_examples, size)
+            row[:n] = train_index_block(seed, step, n, num_examples, size)
         return indices
 
-    def rows(self, params: Any, orders: Factorization, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Nats of every example of a split under every member, float32[O, S, N], and its number of scored sites [N].
+    def rows(self, params: Any, split: str) -> Rows:
+        """The scores of every example of a split under every member, float64[O, S, N] by name: see `Evaluator.rows`."""
+        return self._scorer.rows((self.models, params), split_of(self.setup.dataset, split))
 
-        Examples of which no site is scored are left out.
-        """
+    def _score(self, params: Any, batch: Batch, keys_S: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
         dataset = self.setup.dataset
-        if split not in dataset.splits:
-            raise UserError(f"data set {dataset.name!r} has no {split} split")
-        parts, keys_S = [], jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
-        batches = eval_batches(dataset.splits[split], self.config.evaluate.batch_size)
-        with contextlib.closing(read_ahead(batches)) as coming:
-            for i, batch in enumerate(coming):
-                counts_B, batch = batch.weight > 0, batch.replace(weight=None)
-                keys_of_batch_S = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_S, i)
-                nll_OSB, sites_B = (np.asarray(a) for a in self._score(params, orders, batch, keys_of_batch_S))
-                keep_B = counts_B & (sites_B > 0)
-                parts.append((nll_OSB[..., keep_B], sites_B[keep_B]))
-        nll, sites = zip(*parts, strict=True)
-        return np.concatenate(nll, axis=-1), np.concatenate(sites)
+
+        def member(model: AutoregressiveModel, params: Any, key: jax.Array) -> dict[str, jax.Array]:
+            rows = batch if dataset.transform is None else dataset.transform(key, batch, False)
+            return score_likelihood(model, answer=dataset.answer)(params, rows, key, log_scale_D)
+
+        models, params = params
+        return over_members(self.strategy, member)(models, params, keys_S)
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    """O pytrees of one structure in one: every array gets a first axis of length O."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def check_autoregressive(config: ConfigDict) -> None:
@@ -153,6 +173,7 @@ def shared_setup(config: ConfigDict) -> Setup:
       UserError: a mistake in the config, several orders in each member, a data set without a validation split,
         further scores that members do not have, or several processes.
     """
+    check_autoregressive(config)
     if jax.process_count() > 1:
         raise UserError("a population is trained by one process")
     if config.model.orders:
@@ -163,6 +184,8 @@ def shared_setup(config: ConfigDict) -> Setup:
                 f"a population scores the nats of its members alone: leave config.evaluate.{name} at 0, and set it in "
                 "--mode=evaluate of a member"
             )
+    config = config.copy_and_resolve_references()
+    config.mesh.update(data=-1, fsdp=1, tensor=1)
     setup = build(config, jax.devices()[:1])
     for split in ("validation", config.evaluate.split):
         if split not in setup.dataset.splits:

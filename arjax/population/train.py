@@ -1,4 +1,4 @@
-"""Training a population, and its scores."""
+"""Training a population, its scores, and the files of its members."""
 
 from __future__ import annotations
 
@@ -7,21 +7,30 @@ import dataclasses
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
+from arjax.api.mixtures import write_nats
+from arjax.config.files import save_config
 from arjax.core.arguments import named_arguments
-from arjax.evaluation.summaries import summarize
-from arjax.evaluation.truths import OF_TRUTH, beside_truth, example_nats
-from arjax.population.members import Members, PopulationState
+from arjax.core.errors import UserError
+from arjax.evaluation.report import report, truth_rows
+from arjax.evaluation.splits import Rows
+from arjax.evaluation.summaries import summarize_rows
+from arjax.population.members import Members, PopulationState, Show, counted
 from arjax.population.population import Population
-from arjax.population.reporter import Show
+from arjax.reporting.reports import is_number
 from arjax.training.history import History
-from arjax.training.loop import fit
+from arjax.training.loop import run_training
+from arjax.training.results import training_entries, write_results
+from arjax.training.setup import best_store
 from arjax.training.state import own_of
+from arjax.training.workdir import remember_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,21 +39,21 @@ class Scores:
 
     Attributes:
       validation: best nats per example on the validation split, float64[O, S].
-      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it, [O][S] dicts.
-      validation_results: likewise about the validation split.
+      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it:
+        `results[o][s]`.
+      notes: the note of the checkpoint of the best parameters of each member: `notes[o][s]`.
       best_step: the step they are of, int[O, S].
-      validation_rows: nats of each example, float32[O, S, N].
+      validation_rows: nats of each example, float64[O, S, N].
       test_rows: likewise of the other split.
       seconds: of training, without compilation.
       num_params: of one member.
       params: the best parameters of all members, [O, S, ...].
       history: the members' progress, and the seconds that all of them took together.
-      reports: those of the objective about each member at the end, [O][S] dicts.
     """
 
     validation: np.ndarray
     results: list[list[dict[str, Any]]]
-    validation_results: list[list[dict[str, Any]]]
+    notes: list[list[dict[str, Any]]]
     best_step: np.ndarray
     validation_rows: np.ndarray
     test_rows: np.ndarray
@@ -52,7 +61,6 @@ class Scores:
     num_params: int
     params: Any
     history: History
-    reports: list[list[dict[str, Any]]]
 
 
 @named_arguments
@@ -81,57 +89,94 @@ def train_population(
     """
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
-        run = fit(Members(population, folder, log, show), folder)
+        run = run_training(Members(population, folder, log, show), folder)
         return _scores(population, run.state, run.history)
 
 
 def _scores(population: Population, state: PopulationState, history: History) -> Scores:
     """The scores of the best parameters of all members; members that never had a finite score have none."""
-    dataset, split, best = population.setup.dataset, population.config.evaluate.split, history.best_value
-    params, objective = state.best, population.setup.recipe.objective
-    orders = jax.device_put(population.orders, population.sharding)
-    valid_rows, valid_sites_N = population.rows(params, orders, "validation")
-    test_rows, sites_N = population.rows(params, orders, split)
-    for rows in (valid_rows, test_rows):
-        rows[~np.isfinite(best)] = np.inf
-
-    def score(nll_N: np.ndarray, sites_N: np.ndarray) -> dict[str, float]:
-        finite = np.isfinite(nll_N)
-        nll = np.where(finite, nll_N, 0).astype(np.float64)
-        scores = summarize(nll, sites_N, dataset.event, text=dataset.text_unit)
-        return scores if finite.all() else dict.fromkeys(scores, math.inf)
-
-    truth_N = None if dataset.truth is None else _truth_nats(population, split)
-
-    def of_split(nll_N: np.ndarray) -> dict[str, float]:
-        scores = score(nll_N, sites_N)
-        if truth_N is not None:
-            finite = np.isfinite(nll_N).all()
-            scores |= beside_truth(nll_N, truth_N) if finite else dict.fromkeys(OF_TRUTH, math.inf)
-        return scores
-
-    def report(o: int, s: int) -> dict[str, Any]:
-        own = jax.tree.map(lambda leaf: leaf[o, s], state.train.own)
-        return objective.report(own_of(state.train.replace(own=own)))
-
-    num_orders, num_seeds = population.shape
-    return Scores(
-        validation=best,
-        results=[[of_split(nll_N) for nll_N in of_order] for of_order in test_rows],
-        validation_results=[[score(nll_N, valid_sites_N) for nll_N in of_order] for of_order in valid_rows],
+    setup, num_orders, num_seeds = population.setup, *population.shape
+    split = setup.evaluate.split
+    valid, test = (counted(population.rows(state.best, name)) for name in ("validation", split))
+    test |= truth_rows(setup.dataset, split, batch_size=setup.evaluate.batch_size, mesh=setup.mesh)
+    for rows in (valid, test):
+        rows["nll"][~np.isfinite(history.best_value)] = np.inf
+    scores = Scores(
+        validation=history.best_value,
+        results=[],
+        notes=[[_note(population, valid, history, o, s) for s in range(num_seeds)] for o in range(num_orders)],
         best_step=history.best_step,
-        validation_rows=valid_rows,
-        test_rows=test_rows,
+        validation_rows=valid["nll"],
+        test_rows=test["nll"],
         seconds=history.step_seconds,
-        num_params=sum(leaf[0, 0].size for leaf in jax.tree.leaves(params)),
-        params=params,
+        num_params=sum(leaf[0, 0].size for leaf in jax.tree.leaves(state.best)),
+        params=state.best,
         history=history,
-        reports=[[report(o, s) for s in range(num_seeds)] for o in range(num_orders)],
+    )
+    members = [[_result(population, state, scores, test, o, s) for s in range(num_seeds)] for o in range(num_orders)]
+    return dataclasses.replace(scores, results=members)
+
+
+def _of_member(rows: Rows, o: int, s: int) -> tuple[Rows, bool]:
+    """The rows of one member, and whether they are finite; else its nats are 0 in them."""
+    member = {name: values if values.ndim == 1 else values[o, s] for name, values in rows.items()}
+    finite = bool(np.isfinite(member["nll"]).all())
+    return member | ({} if finite else {"nll": np.zeros_like(member["nll"])}), finite
+
+
+def _infinite(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: math.inf if is_number(value) else value for name, value in scores.items()}
+
+
+def _note(population: Population, valid: Rows, history: History, o: int, s: int) -> dict[str, Any]:
+    """The note of the checkpoint of the best parameters of a member."""
+    rows, finite = _of_member(valid, o, s)
+    dataset = population.setup.dataset
+    scores = summarize_rows(rows, dataset.event, dataset.text_unit)
+    return {"value": float(history.best_value[o, s]), "scores": scores if finite else _infinite(scores)}
+
+
+def _result(population: Population, state: PopulationState, scores: Scores, test: Rows, o: int, s: int) -> dict:
+    """The report of a member; its seconds are equal parts of those of all."""
+    setup, history = population.setup, scores.history
+    params, objective_state = (jax.tree.map(lambda leaf: leaf[o, s], tree) for tree in (state.best, state.train.own))
+    rows, finite = _of_member(test, o, s)
+    where = population.members[o], params, setup.dataset, setup.evaluate.split, setup.evaluate
+    scored = report(*where, mesh=None, seed=population.seeds[s], open_run=setup.open_run, rows=rows).scores
+    timings = ("train_seconds", "compile_seconds", "step_seconds")
+    return (scored if finite else _infinite(scored)) | training_entries(
+        setup,
+        (params, int(scores.best_step[o, s]), scores.notes[o][s]),
+        step=_last_step(population, int(scores.best_step[o, s])),
+        history={name: getattr(history, name) / scores.best_step.size for name in timings},
+        objective_state=own_of(state.train.replace(own=objective_state)),
+        seed=population.seeds[s],
     )
 
 
-def _truth_nats(population: Population, split: str) -> np.ndarray:
-    """The nats of each example of a split under the truth of the data, float[N]."""
-    setup = population.setup
-    truth, batch_size = setup.truth(), setup.evaluate.batch_size
-    return example_nats(truth.model, truth.params, setup.dataset, split, batch_size=batch_size, mesh=setup.mesh)
+def _last_step(population: Population, best_step: int) -> int:
+    """The step at which a run alone ends: with the last one, or out of patience."""
+    train, total = population.setup.train, population.setup.total_steps
+    return min(total, best_step + train.patience * train.eval_every) if train.patience else total
+
+
+def write_member(folder: Path, config: ConfigDict, population: Population, scores: Scores, o: int, s: int) -> None:
+    """Writes `config.json`, the best parameters, `rows.npz` and, last, `results.json` of the member (o, s): the folder
+    that `arjax` would have made of its order and seed.
+
+    `config` is that of the run, with its own order and seed.
+
+    Raises:
+      UserError: the member has no results, or the disk refuses.
+    """
+    if not scores.history.alive[o, s]:
+        raise UserError("the loss was not finite; a lower optimizer.learning_rate or a clip_norm may help")
+    if not np.isfinite(scores.validation[o, s]):
+        raise UserError("no validation score of this run was finite, so there are no best parameters to test")
+    params = jax.device_put(jax.tree.map(lambda leaf: leaf[o, s], scores.params), jax.devices()[0])
+    save_config(config, folder)
+    remember_data(population.setup.dataset, folder)
+    best_store(folder).save(int(scores.best_step[o, s]), params, scores.notes[o][s])
+    test_N, validation_N = scores.test_rows[o, s], scores.validation_rows[o, s]
+    write_nats(folder, {"validation": validation_N, config.evaluate.split: test_N})
+    write_results(folder, scores.results[o][s])

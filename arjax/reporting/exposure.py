@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
-from arjax.reporting.figures import ACCENT, FIRST_STEP, INK, SOFT, label_axes, new_figure, row_of_axes
+from arjax.core.files import replacing
+from arjax.reporting.figures import (
+    ACCENT,
+    FIRST_STEP,
+    INK,
+    SOFT,
+    has_matplotlib,
+    label_axes,
+    new_figure,
+    row_of_axes,
+    save_figure,
+)
 
+#: The files of the curves of a run, without their endings.
+NAME = "exposure"
 #: Standard errors on each side of a band that covers 95 %.
 Z = 1.96
 
@@ -58,3 +73,16 @@ def _along_text(axis: Any, curves: Mapping[str, np.ndarray]) -> None:
             _band(axis, curves["judge_places"], curves[name], curves[f"{name}_stderr"], color, label)
     label_axes(axis, "place in the text", "nats per site under the judge", "Samples under the judge")
     axis.legend(frameon=False, fontsize=9)
+
+
+def write_exposure(path: str | os.PathLike, curves: Mapping[str, np.ndarray]) -> None:
+    """Writes curves to `PATH.npz`, and their picture to `PATH.png`, by the first process; nothing where there are none.
+
+    Raises `UserError` when the disk refuses.
+    """
+    if not curves or jax.process_index() > 0:
+        return
+    with replacing(f"{path}.npz") as replacement, replacement.open("wb") as file:
+        np.savez(file, **curves)
+    if has_matplotlib():
+        save_figure(exposure_figure(curves), f"{path}.png")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from arjax.core.files import reading, write_text, writing
-from arjax.core.registry import say_once
+from arjax.core.output import say_once
+from arjax.core.registry import Component
 from arjax.core.values import parse_expression, parse_json
 from arjax.reporting.tensorboard import TensorBoard
 from arjax.reporting.weights_and_biases import WeightsAndBiases
@@ -76,13 +77,18 @@ class MetricWriter:
         self.close()
 
 
-def make_writers(text: str) -> list[Writer]:
-    """Builds the writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "".
+def make_writers(writers: str | Sequence[Component]) -> list[Writer]:
+    """Builds the writers that a text calls, see `read_writers`, or those that were read from it."""
+    return [writer.build() for writer in (read_writers(writers) if isinstance(writers, str) else writers)]
+
+
+def read_writers(text: str) -> tuple[Component, ...]:
+    """The writers that a text calls, such as `tensorboard,wandb(project='digits')`; none for "".
 
     Raises:
       UserError: an unknown writer or option. `Writer.check` tells whether their packages are there.
     """
-    return [WRITERS.call(call) for call in _calls(text)]
+    return tuple(WRITERS.read(call) for call in _calls(text))
 
 
 def _calls(text: str) -> list[str]:

@@ -117,7 +117,7 @@ def k_step_log_prob(
 ) -> tuple[jax.Array, jax.Array]:
     """sum over K rounds of log p(the steps of the round | the steps before the round), [B] in nats, and sites [B].
 
-    The average over orders is a bound on log p of their mixture, see `evaluation.k_steps`.
+    The average over orders is a bound on log p of their mixture, see `evaluation.bounds`.
 
     Args:
       model: has the form `ahead`.

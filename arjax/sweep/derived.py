@@ -1,9 +1,11 @@
-"""Rows of a sweep computed from other rows: means over runs, and mixtures of models."""
+"""Rows of a sweep computed from other rows: means over runs, such as those of several seeds, and mixtures of models."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
+from arjax.evaluation.summaries import mean_over_runs
 from arjax.reporting.reports import EXACT, is_number
 from arjax.sweep.results import COLUMNS, number, read_config, read_results, result_row, validation_of
 from arjax.sweep.runs import Run, check_name, check_published
@@ -107,8 +110,8 @@ class Mean(Derived):
             raise UserError(f"row {self.name!r} is the mean of different metrics: {' and '.join(metrics)}")
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
-        value, stderr = _mean([member.results[member.run.metric] for member in members])
-        validation = _mean([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
+        value, stderr = mean_over_runs([member.results[member.run.metric] for member in members])
+        validation = mean_over_runs([validation_of(each.run.metric, each.results, each.folder)[0] for each in members])
         minutes = [member.results["train_seconds"] / 60 for member in members]
         sizes = {member.results["num_params"] for member in members}
         seeds = {member.results["seed"] for member in members}
@@ -116,11 +119,11 @@ class Mean(Derived):
         return {
             "kind": _kind([member.row["kind"] for member in members]),  # that of the metric
             "model": f"mean of {len(members)} {over}",
-            "value": number(value),
-            "value_stderr": number(stderr, digits=3),
+            "value": number(float(value)),
+            "value_stderr": number(float(stderr), digits=3),
             "stderr_over": "" if math.isnan(stderr) else over,
-            "validation": number(validation[0]),
-            "validation_stderr": number(validation[1], digits=3),
+            "validation": number(float(validation[0])),
+            "validation_stderr": number(float(validation[1]), digits=3),
             "num_params": sizes.pop() if len(sizes) == 1 else "",
             "train_minutes": number(float(np.mean(minutes)), digits=3),
         }
@@ -154,8 +157,9 @@ class Mixture(Derived):
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
 
     def _row(self, members: Sequence[Member]) -> dict[str, Any]:
-        from arjax.population.ensemble import WEIGHTS as FIND
-        from arjax.population.ensemble import mixture, stderr
+        from arjax.evaluation.mixtures import WEIGHTS as FIND
+        from arjax.evaluation.mixtures import mixture
+        from arjax.evaluation.summaries import stderr_of
 
         nll_MN = self._nats(members, members[0].results["split"])
         validated = all(is_number(member.results.get("validation_nll_nats")) for member in members)
@@ -167,13 +171,13 @@ class Mixture(Derived):
         if validation_MN is not None:
             validation_N = mixture(validation_MN, weights_M)
             validation["validation"] = number(float(validation_N.mean()))
-            validation["validation_stderr"] = number(stderr(validation_N), digits=3)
+            validation["validation_stderr"] = number(float(stderr_of(validation_N)), digits=3)
         return validation | {
             "kind": _kind_of_mixture(members),
             "model": f"{len(members)} mixed, {how}",
             "metric": "nll_nats",
             "value": number(float(nll_N.mean())),
-            "value_stderr": number(stderr(nll_N), digits=3),
+            "value_stderr": number(float(stderr_of(nll_N)), digits=3),
             "stderr_over": "examples",
             "num_params": sum(member.results["num_params"] for member in members),
             "train_minutes": number(sum(member.results["train_seconds"] for member in members) / 60, digits=3),
@@ -181,7 +185,7 @@ class Mixture(Derived):
 
     def _nats(self, members: Sequence[Member], split: str) -> np.ndarray:
         """The nats of each example under each member, [M, N]."""
-        from arjax.population.nats import nats_of_run
+        from arjax.api.mixtures import nats_of_run
 
         if self.weights != "equal" and members[0].results["split"] == "validation":
             raise UserError(f"the weights of row {self.name!r} are {self.weights} on validation: score another split")
@@ -194,13 +198,6 @@ class Mixture(Derived):
         if len({len(nll_N) for nll_N in found}) > 1:
             raise UserError(f"row {self.name!r} mixes runs with different examples")
         return np.stack(found)
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and its standard error over the values; nan where there is none."""
-    array = np.array(values, np.float64)
-    known = len(array) > 1 and np.isfinite(array).all()
-    return float(array.mean()), float(array.std(ddof=1) / math.sqrt(len(array))) if known else math.nan
 
 
 def _kind(kinds: Sequence[str]) -> str:
@@ -230,3 +227,63 @@ def member(run: Run, folder: Path) -> Member:
     results = read_results(folder)
     assert results is not None, f"{folder} is not finished"
     return Member(run, folder, results, result_row(run, folder))
+
+
+SEED = "seed"
+
+
+def groups_of_seeds(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs in groups: those of a group differ in their name and the override of `seed`, and in nothing else.
+
+    A run without that override has the seed of its config file, and stands alone.
+    """
+    groups: dict[tuple, list[Run]] = {}
+    seen: collections.Counter[tuple] = collections.Counter()
+    for run in runs:
+        others = tuple(sorted((key, text) for key, text in run.override_texts() if key != SEED))
+        row = (run.dataset, run.model, run.ordering, run.metric, str(run.published), run.published_mark, run.listed)
+        alike, seed = (run.config, others, row), dict(run.override_texts()).get(SEED, "")
+        place = seen[alike, seed]  # a run with the seed of another one, or without one, is no second seed
+        groups.setdefault((alike, place, bool(seed)), []).append(run)
+        seen[alike, seed] += 1
+    return list(groups.values())
+
+
+def mean_over_seeds(rows: Sequence[Run | Derived]) -> list[Run | Derived]:
+    """The rows with one `Mean` for all listed runs that differ in their seed only, which lose their own rows."""
+    taken = {row.name for row in rows}
+    groups = groups_of_seeds([row for row in rows if isinstance(row, Run) and row.listed])
+    several = {run.name: group for group in groups if len(group) > 1 for run in group}
+    found: list[Run | Derived] = []
+    for row in rows:
+        if not isinstance(row, Run) or row.name not in several:
+            found.append(row)
+            continue
+        found.append(dataclasses.replace(row, listed=False))
+        if row is several[row.name][-1]:
+            found.append(mean_of(_free(common_name(several[row.name]), taken), several[row.name]))
+    return found
+
+
+def mean_of(name: str, runs: Sequence[Run]) -> Mean:
+    """The row for the mean of similar runs; its texts are those of the first run."""
+    first = runs[0]
+    return Mean(name, [run.name for run in runs], first.model, first.ordering, first.published, first.published_mark)
+
+
+def common_name(runs: Sequence[Run]) -> str:
+    """`raster-0`, `raster-1` -> `raster-mean`: the name with `mean` in place of the part in which the runs differ."""
+    parts = [re.split(r"([-_/+=])", run.name) for run in runs]
+    differ = [len(set(each)) > 1 for each in zip(*parts, strict=False)]
+    if len(set(map(len, parts))) > 1 or sum(differ) != 1:
+        return f"{runs[0].name}-mean"
+    return "".join("mean" if other else part for part, other in zip(parts[0], differ, strict=True))
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it where it is taken; adds it to those taken."""
+    number, free = 1, name
+    while free in taken:
+        number, free = number + 1, f"{name}-{number + 1}"
+    taken.add(free)
+    return free

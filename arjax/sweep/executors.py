@@ -1,4 +1,4 @@
-"""Execution of the runs of a sweep on this machine, N at once. `slurm.py` executes them on a cluster."""
+"""Execution of runs: on this machine, N at once, and the report on the end of each; `slurm.py` has clusters."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple, Protocol, TextIO
+from typing import NamedTuple, Protocol
 
 from arjax.cli.command_line import EXIT_USER_ERROR
+from arjax.cli.main import marked_as_parent
 from arjax.core.errors import UserError
-from arjax.core.files import writing
-from arjax.core.folders import only_run_in, writable_folder
-from arjax.core.parent import marked_as_parent
+from arjax.core.files import only_run_in, writable_folder, writing
 from arjax.parallel.devices import CUDA, share_cores, share_devices, visible_devices
+from arjax.reporting.progress import format_duration
+from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run
+from arjax.sweep.table import Table
 
 LOG_NAME = "log.txt"
 HEARTBEAT_SECONDS = 60.0
 WAIT_SECONDS = 0.5
 PROGRAM = (sys.executable, "-m", "arjax")
+EXIT_SOME_FAILED = 1
 
 
 class Executor(Protocol):
@@ -76,9 +79,10 @@ class LocalExecutor:
         if jobs < 1:
             raise UserError(f"--jobs must be at least 1, not {jobs}")
         found, self._jobs = visible_devices(os.environ), jobs if most is None else min(jobs, max(most, 1))
-        shared = devices_per_job is not None and most != 0
-        devices = share_devices(found, self._jobs, devices_per_job) if shared else [[]] * self._jobs
-        cores = [set()] * self._jobs if found else share_cores(self._jobs)
+        devices: list[list[str]] = [[]] * self._jobs
+        if devices_per_job is not None and most != 0:
+            devices = share_devices(found, self._jobs, devices_per_job)
+        cores: list[set[int]] = [set()] * self._jobs if found else share_cores(self._jobs)
         self._shares: queue.SimpleQueue[Share] = queue.SimpleQueue()  # those that are free
         for share in map(Share, devices, cores):
             self._shares.put(share)
@@ -89,7 +93,7 @@ class LocalExecutor:
 
     def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """See `Executor.execute`."""
-        coming, running = iter(runs), {}
+        coming, running = iter(runs), dict[Future[int], Run]()
         with ThreadPoolExecutor(self._jobs) as pool:
             try:
                 while True:
@@ -123,13 +127,13 @@ class LocalExecutor:
         try:
             writable_folder(folder)
             self._wait_for_others(run, folder)
-            log = _opened_log(run, folder)
+            add_to_log(folder, f"$ {run.command()}")
         except UserError as error:
             print(f"    {run.name}: {error}", flush=True)
             return EXIT_USER_ERROR
         command, share = [*self._program, *run.arguments(str(folder))], self._shares.get()
         environment = marked_as_parent() | ({CUDA: ",".join(share.devices)} if share.devices else {})
-        with log:
+        with (folder / LOG_NAME).open("ab") as log:
             try:
                 _hold_to(share.cores)
                 with self._lock:
@@ -166,14 +170,11 @@ def _hold_to(cores: set[int]) -> None:
             os.sched_setaffinity(0, cores)
 
 
-def _opened_log(run: Run, folder: Path) -> TextIO:
-    """The log of a run, begun with its command."""
+def add_to_log(folder: Path, text: str) -> None:
+    """Adds a line to the log of a run; raises `UserError` where its folder refuses."""
     path = folder / LOG_NAME
-    with writing(path):
-        log = path.open("a", encoding="utf-8")
-        log.write(f"$ {run.command()}\n")
-        log.flush()
-    return log
+    with writing(path), path.open("a", encoding="utf-8") as log:
+        log.write(f"{' '.join(text.split())}\n")
 
 
 def last_line(folder: Path) -> str:
@@ -185,3 +186,63 @@ def last_line(folder: Path) -> str:
         file.seek(max(0, path.stat().st_size - 2000))
         lines = file.read().decode("utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
     return lines[-1].strip() if lines else ""
+
+
+def execute(
+    executor: Executor, stages: Iterable[Iterable[Run]], total: int, table: Table
+) -> Iterator[tuple[Run, int, str]]:
+    """Executes the runs, `total` of them, stage by stage; prints the end of each, and notes those that have results.
+
+    Yields:
+      The run, its exit code, and the sentence about its failure, "" for one that has results.
+    """
+    left, folders = TimeLeft(total), table.folders
+    ended = (end for runs in stages for end in executor.execute(left.starting(runs), folders))
+    for done, (run, code) in enumerate(ended, start=1):
+        folder, problem, how = folders[run.name], "", "finished"
+        if code == 0 and read_results(folder):
+            table.finish(run)
+            if table.complaints([run]):
+                how = "FAILED, as its results lack the metric of its row"
+        else:
+            how = f"FAILED (exit code {code})" if code else "ended without results"
+            problem = f"{run.name} {how}, see {folder}/{LOG_NAME}: {last_line(folder)}"
+        print(f"[{done}/{total}] {run.name} {how}  ETA {format_duration(left.after(run))}", flush=True)
+        yield run, code, problem
+
+
+class TimeLeft:
+    """The time that the runs of a sweep will still take, where several of them may go on at once."""
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic):
+        """`total`: number of runs; `clock`: seconds, a parameter so that tests can turn it."""
+        self._total, self._clock, self._start = total, clock, clock()
+        self._begun: dict[str, float] = {}
+        self._durations: list[float] = []
+
+    def starting(self, runs: Iterable[Run]) -> Iterator[Run]:
+        """The runs; each of them begins when it is taken."""
+        for run in runs:
+            self._begun[run.name] = self._clock()
+            yield run
+
+    def after(self, run: Run) -> float:
+        """Expected seconds after the end of a run.
+
+        Waiting runs take as long as those before, as many at once as now; what runs now is taken to be half done. Once
+        all have been taken, as a population and a cluster take them at once, the runs ended per second tell it.
+        """
+        now = self._clock()
+        self._durations.append(now - self._begun.pop(run.name))
+        done, running = len(self._durations), len(self._begun)
+        waiting = self._total - done - running
+        if waiting <= 0:
+            return (now - self._start) / done * running
+        return sum(self._durations) / done * (waiting + running / 2) / (running + 1)
+
+
+def tell_failures(sentences: Sequence[str]) -> int:
+    """Prints a line for each; returns the exit code."""
+    for sentence in sentences:
+        print(f"arjax-sweep: {' '.join(sentence.split())}", file=sys.stderr)
+    return EXIT_SOME_FAILED if sentences else 0

@@ -11,9 +11,8 @@ from typing import Any
 
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
-from arjax.sweep.derived import Mean
+from arjax.sweep.derived import Mean, mean_of
 from arjax.sweep.runs import Run, as_text
-from arjax.sweep.seeds import mean_of
 
 #: Longest value in the name of a folder; longer ones are cut.
 _LONGEST = 60
@@ -55,8 +54,8 @@ def grid(
         point = dict(zip(choices, texts, strict=True))
         parts = {field: slugs[field][text] for field, text in point.items()}
         file, fields = placed(config, point)
-        words = {key: filled(value, point) if isinstance(value, str) else value for key, value in about.items()}
-        words |= {"listed": False} if mean_over else {}
+        words: dict[str, Any] = {"listed": False} if mean_over else {}
+        words |= {key: filled(value, point) if isinstance(value, str) else value for key, value in about.items()}
         run = Run(filled(template, parts), file, {**(overrides or {}), **fields}, **words)
         if run.name in runs:
             raise UserError(
@@ -76,7 +75,7 @@ def placed(config: str, point: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def filled(text: str, point: Mapping[str, str]) -> str:
     """The text with values in place of the fields in braces; raises `UserError` for a field that the grid lacks."""
-    known = {field.rpartition(".")[2]: field for field in reversed(point)} | {field: field for field in point}
+    known = {field.rpartition(".")[2]: field for field in reversed(list(point))} | {field: field for field in point}
 
     def value(match: re.Match) -> str:
         if match[1] not in known:

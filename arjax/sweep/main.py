@@ -1,39 +1,43 @@
-"""The command `arjax-sweep`: runs all jobs of a sweep file and writes the table of their results."""
+"""The command arjax-sweep: runs all jobs of a sweep file and writes the table of their results."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from arjax.cli.command_line import tell_mistakes
+from arjax.cli.command_line import TRUST_HELP, Parser, tell_mistakes
 from arjax.cli.completion import answer
 from arjax.core.errors import UserError
-from arjax.core.folders import folder_to_write, only_run_in
-from arjax.core.paths import user_path
+from arjax.core.files import folder_to_write, only_run_in, user_path
 from arjax.core.trust import trusting
-from arjax.core.user_files import select
+from arjax.core.values import parse_expression, parse_literal
+from arjax.reporting.progress import format_duration
 from arjax.reporting.tables import print_table
-from arjax.sweep.curves import FILE_NAME as CURVES_NAME
-from arjax.sweep.curves import draw_curves
-from arjax.sweep.dots import FILE_NAME as RESULTS_NAME
-from arjax.sweep.dots import draw_results
-from arjax.sweep.dry_run import print_runs
-from arjax.sweep.execution import execute, tell_failures
-from arjax.sweep.executors import Executor, LocalExecutor
-from arjax.sweep.flags import parse_flags, slurm_options
-from arjax.sweep.orders import FILE_NAME as ORDERS_NAME
-from arjax.sweep.orders import draw_orders
-from arjax.sweep.results import readable_columns
-from arjax.sweep.rows import check_runs, load_sweep, runs_of
-from arjax.sweep.runs import Run
-from arjax.sweep.searching import run_search
-from arjax.sweep.seeds import mean_over_seeds
+from arjax.sweep.derived import mean_over_seeds
+from arjax.sweep.executors import Executor, LocalExecutor, execute, tell_failures
+from arjax.sweep.plots import CURVES_NAME, ORDERS_NAME, RESULTS_NAME, draw_curves, draw_orders, draw_results
+from arjax.sweep.results import CONFIG_NAME, read_results, readable_columns
+from arjax.sweep.runs import Run, config_of, reads, stages
 from arjax.sweep.slurm import SlurmExecutor
-from arjax.sweep.stages import reads, stages
-from arjax.sweep.table import Table
+from arjax.sweep.table import Table, check_runs, load_sweep, runs_of, select
+from arjax.sweep.trials import run_search
+
+#: The forms of a dry run: the table; the table, with trials of runs like which none has finished; the commands.
+FORMS = ("table", "trial", "commands")
+#: Beginnings of fields that change no duration to speak of.
+SAME_COST = ("seed", "model.ordering", "optimizer.", "sample.", "inpaint.", "suggest.")
+_EPILOG = """\
+examples:
+  arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study --dry_run
+  arjax-sweep --sweep=experiments/digits/sweep.py --workdir=runs/digits_study --jobs=2 --seeds=mean
+  arjax-sweep --sweep=my_search.py --workdir=runs/my_search --search=optuna --trials=40 --jobs=2
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +66,7 @@ def _main(flags: argparse.Namespace) -> int:
 def _sweep(flags: argparse.Namespace) -> int:
     rows = load_sweep(flags.sweep)
     rows = mean_over_seeds(rows) if flags.seeds == "mean" else rows
-    chosen = select(rows, flags.only, "run")
+    chosen = select(rows, flags.only)
     selected = runs_of(chosen, rows)
     check_runs(selected, flags.sweep)
     options = ["--executor=population"] if flags.executor == "population" else []
@@ -76,10 +80,10 @@ def _sweep(flags: argparse.Namespace) -> int:
         executor = _executor(flags, workdir, largest)
         print(f"{len(selected)} runs, {len(selected) - len(waiting)} of them already finished", flush=True)
         _tell_changed(waiting, table)
-        failed = []
+        failed: list[str] = []
         for _, _, problem in execute(executor, _stages(waiting, table, failed), len(waiting), table):
             failed += [problem] if problem else []
-            table.write(table.of_runs())
+            table.write(table.made(derived=False)[0])
         failed += table.complaints(selected)
         not_made = _report(table)
     failed += [not_made[row.name] for row in chosen if row.name in not_made]
@@ -128,21 +132,209 @@ def _executor(flags: argparse.Namespace, workdir: Path, most: int) -> Executor:
 
 def _report(table: Table) -> dict[str, str]:
     """Writes the whole table and its plots; returns, by name, the reasons of missing rows."""
-    rows, not_made = table.whole()
+    rows, not_made = table.made()
     path = table.write(rows)
     if rows:
         columns, cells, right = readable_columns(rows)
         print_table(columns, cells, right=right)
     listed = [row for row in table.rows if not isinstance(row, Run) or row.listed]
     print(f"{len(rows)} of {len(listed)} rows in {path}")
-    if draw_results(table.workdir / RESULTS_NAME, rows):
-        print(f"scores of all rows in {table.workdir / RESULTS_NAME}")
-    finished, folders = table.finished(), table.folders
-    if draw_curves(table.workdir / CURVES_NAME, finished, folders):
-        print(f"learning curves in {table.workdir / CURVES_NAME}")
-    if draw_orders(table.workdir / ORDERS_NAME, finished, folders):
-        print(f"scores by order in {table.workdir / ORDERS_NAME}")
+    about_runs = table.finished(), table.folders
+    for name, what, draw, drawn in (
+        (RESULTS_NAME, "scores of all rows", draw_results, (rows,)),
+        (CURVES_NAME, "learning curves", draw_curves, about_runs),
+        (ORDERS_NAME, "scores by order", draw_orders, about_runs),
+    ):
+        if draw(table.workdir / name, *drawn):
+            print(f"{what} in {table.workdir / name}")
     return not_made
+
+
+def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the arguments behind the program's name.
+
+    Raises:
+      UserError: an unknown flag, one that is missing, or flags that do not go together.
+      SystemExit: with code 0, after `--help`.
+    """
+    flags = sweep_parser().parse_args(list(argv))
+    if flags.slurm_options and flags.executor != "slurm":
+        raise UserError("--slurm_options goes with --executor=slurm")
+    if flags.trials is not None and not flags.search:
+        raise UserError("--trials goes with --search=optuna")
+    if flags.trials is not None and flags.trials < 1:
+        raise UserError(f"--trials must be at least 1, not {flags.trials}")
+    if flags.search and (flags.only or flags.seeds != "each"):
+        raise UserError(f"--search chooses its runs by itself: it takes no {'--only' if flags.only else '--seeds'}")
+    if flags.search and flags.dry_run not in ("", "table"):
+        raise UserError(f"--search chooses its runs by itself: it goes with --dry_run, not --dry_run={flags.dry_run}")
+    if flags.search and flags.executor == "population":
+        raise UserError("--search goes with --executor=local or slurm: its trials differ in more than order and seed")
+    if flags.search and flags.jobs is None:
+        flags.jobs = 1
+    return flags
+
+
+def sweep_parser() -> Parser:
+    """The flags of the command."""
+    parser = Parser(
+        prog="arjax-sweep",
+        description="Runs all jobs of a sweep file; finished ones are skipped, started ones go on where they were.",
+        usage="arjax-sweep --sweep=experiments/NAME/sweep.py --workdir=DIR [--dry_run[=trial|commands]]\n"
+        "                   [--seeds=each|mean] [--jobs=N] [--executor=local|population|slurm]\n"
+        "                   [--search=optuna [--trials=N]] ...",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--sweep", required=True, metavar="FILE.py", help="file that defines get_sweep(), or get_search()"
+    )
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="each run gets a folder in it")
+    parser.add_argument(
+        "--dry_run",
+        nargs="?",
+        default="",
+        const="table",
+        choices=FORMS,
+        help="print the runs and their minutes, or their commands, and train nothing; trial: time some steps",
+    )
+    parser.add_argument(
+        "--seeds",
+        default="each",
+        choices=("each", "mean"),
+        help="rows of runs that differ in their seed only: one each, or their mean with its standard error [each]",
+    )
+    parser.add_argument("--only", default="", metavar="NAME,NAME", help="execute these runs only")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once; with slurm, in the queue at once [1; all]")
+    parser.add_argument(
+        "--devices_per_job", type=int, metavar="N", help="devices of its own for each run on this machine"
+    )
+    parser.add_argument(
+        "--executor",
+        default="local",
+        choices=("local", "population", "slurm"),
+        help="a process for each run; one program for runs that differ in order and seed; a cluster [local]",
+    )
+    parser.add_argument("--trust", action="store_true", help=f"{TRUST_HELP}; each run gets this flag, too")
+    parser.add_argument(
+        "--slurm_options", default="", metavar="K=V,K=V", help="for submitit, such as slurm_partition=gpu"
+    )
+    group = parser.add_argument_group("search over the space of get_search(), by the score on validation")
+    group.add_argument("--search", default="", choices=("optuna",), help="how the next trial is chosen")
+    group.add_argument("--trials", type=int, metavar="N", help="trials in all, earlier ones counted [the file's]")
+    return parser
+
+
+def slurm_options(text: str) -> dict[str, Any]:
+    """`slurm_partition=gpu,timeout_min=60` -> {"slurm_partition": "gpu", "timeout_min": 60}."""
+    options: dict[str, Any] = {}
+    for item in filter(None, text.split(",")):
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise UserError(f"--slurm_options must read key=value,key=value, not {text!r}")
+        try:
+            options[key] = parse_literal(parse_expression(value))
+        except ValueError:
+            options[key] = value
+    return options
+
+
+def print_runs(runs: Sequence[Run], table: Table, form: str) -> int:
+    """A dry run, which writes nothing: prints each run's name, its state, its minutes and the fields in which the runs
+    differ; or, in the form `commands`, its command. Returns the exit code.
+    """
+    runs = [table.resolved(run) for run in runs]
+    commands = [shlex.join(["arjax", *run.arguments(str(table.folders[run.name]))]) for run in runs]
+    if form == "commands":
+        print(*commands, sep="\n")
+        return 0
+    states = {run.name: state(run, table) for run in runs}
+    results = {run.name: read_results(table.folders[run.name]) for run in runs if states[run.name] == "finished"}
+    measured = {name: found["train_seconds"] / 60 for name, found in results.items() if found}
+    known = expected_minutes(runs, measured)
+    tried, problems = tried_minutes([run for run in runs if run.name not in known]) if form == "trial" else ({}, [])
+    expected = expected_minutes(runs, measured | tried)
+    minutes = {name: f"{'' if name in measured else '~'}{each:.3g}" for name, each in expected.items()}
+    points = [{"config": run.config} | dict(run.override_texts()) for run in runs]
+    fields = list(dict.fromkeys(field for point in points for field in point))
+    fields = [field for field in fields if len({point.get(field, "") for point in points}) > 1]
+    cells = [
+        [run.name, states[run.name], minutes.get(run.name, "?"), *(point.get(field, "") for field in fields)]
+        for run, point in zip(runs, points, strict=True)
+    ]
+    print_table(["run", "state", "minutes", *fields], cells, right=["minutes"])
+    for run in runs:
+        if run.pilots:
+            pilots = ", ".join(run.pilots)
+            print(f"{run.name} takes, too, the fields of the best of {pilots} on validation, once they end")
+    print(f"the first one: {commands[0]}" if runs else "no runs")
+    left = [run for run in runs if run.name not in measured]
+    print(f"{len(runs)} runs, {len(results)} of them already finished; {_cost(left, expected)}")
+    return tell_failures(problems)
+
+
+def state(run: Run, table: Table) -> str:
+    """`finished`, `started`, `changed` (finished with another command) or `new`; or the reason why it has no row."""
+    outcome = table.outcome(run)
+    if outcome is not None:
+        return str(outcome) if isinstance(outcome, UserError) else "finished"
+    if table.command_of(run):
+        return "changed"
+    return "started" if (table.folders[run.name] / CONFIG_NAME).exists() else "new"
+
+
+def kind_of_cost(run: Run) -> str:
+    """Equal for runs that take equally long: those of one config file whose overrides differ in no more than order,
+    seed and the options of the optimizer.
+    """
+    overrides = {key: text for key, text in run.override_texts() if not key.startswith(SAME_COST)}
+    return json.dumps([run.config, overrides], sort_keys=True)
+
+
+def expected_minutes(runs: Sequence[Run], measured: Mapping[str, float]) -> dict[str, float]:
+    """The minutes of each run by its name: its own, or the mean of the runs like it; those without either are left
+    out.
+    """
+    alike: dict[str, list[float]] = {}
+    for run in runs:
+        if run.name in measured:
+            alike.setdefault(kind_of_cost(run), []).append(measured[run.name])
+    means = {kind: sum(minutes) / len(minutes) for kind, minutes in alike.items()}
+    found = {run.name: measured.get(run.name, means.get(kind_of_cost(run))) for run in runs}
+    return {name: minutes for name, minutes in found.items() if minutes is not None}
+
+
+def tried_minutes(runs: Sequence[Run]) -> tuple[dict[str, float], list[str]]:
+    """The minutes of the first run of each kind, by a trial on the devices of this process.
+
+    Returns:
+      minutes by name, and a sentence for each run that cannot be trained.
+    """
+    from arjax.config.build import build
+    from arjax.training.trial import expected_seconds
+
+    firsts = list({kind_of_cost(run): run for run in reversed(runs)}.values())[::-1]
+    found, problems = {}, []
+    for number, run in enumerate(firsts, start=1):
+        print(f"trial {number} of {len(firsts)}: {run.name} ...", file=sys.stderr, flush=True)
+        try:
+            found[run.name] = expected_seconds(build(config_of(run))) / 60
+        except UserError as error:
+            problems.append(f"{run.name} cannot be trained: {error}")
+    return found, problems
+
+
+def _cost(left: Sequence[Run], expected: Mapping[str, float]) -> str:
+    """The cost of the runs that are left, in words."""
+    if not left:
+        return "nothing is left to do"
+    known = [expected[run.name] for run in left if run.name in expected]
+    about = f"about {format_duration(60 * sum(known))}, one after another" if known else ""
+    if len(known) == len(left):
+        return f"the other {len(left)} take {about}"
+    of_some = f"{len(known)} of the other {len(left)} take {about}, and " if known else ""
+    return f"{of_some}no run like the other {len(left) - len(known)} has finished: --dry_run=trial tells their minutes"
 
 
 if __name__ == "__main__":

@@ -17,16 +17,13 @@ from arjax.cli.command_line import EXIT_USER_ERROR
 from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
-from arjax.core.files import writing
-from arjax.core.folders import only_run_in, writable_folder
-from arjax.population.outcome import write_member
+from arjax.core.files import only_run_in, writable_folder, writing
 from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
-from arjax.population.train import Scores, train_population
+from arjax.population.train import Scores, train_population, write_member
 from arjax.reporting.progress import Progress
-from arjax.sweep.configs import config_of
 from arjax.sweep.executors import LOG_NAME
-from arjax.sweep.orders import all_but_order_and_seed
-from arjax.sweep.runs import Run
+from arjax.sweep.plots import all_but_order_and_seed
+from arjax.sweep.runs import Run, config_of
 from arjax.training.setup import Setup, latest_store
 
 TRAINING = "populations"
@@ -55,11 +52,13 @@ class Grid:
       orders: call strings of orderings.
       seeds: ascending.
       jobs: of each order and seed; several where rows of the sweep ask for the same run.
+      setup: the parts that its members share; None: not built yet.
     """
 
     orders: tuple[str, ...]
     seeds: tuple[int, ...]
     jobs: Mapping[tuple[str, int], Sequence[Job]]
+    setup: Setup | None = dataclasses.field(default=None, compare=False)
 
     @property
     def runs(self) -> list[Run]:
@@ -103,7 +102,7 @@ class PopulationExecutor:
                     locks.enter_context(only_run_in(writable_folder(folders[run.name])))
                     _log(run, folders, f"$ {run.command()}")
                     _log(run, folders, f"trained in a population: orders {grid.orders}, seeds {grid.seeds}")
-                population = Population(grid.config, grid.orders, grid.seeds)
+                population = Population(grid.config, grid.orders, grid.seeds, setup=grid.setup)
                 training = self._training / hashlib.sha256(population.identity.encode()).hexdigest()[:16]
                 scores = train_population(population, workdir=training, show=_progress)
                 codes = _write(grid, population, scores, folders)
@@ -146,10 +145,15 @@ def plan(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[Grid]:
     for run in runs:
         with _named(run):
             config = config_of(run)
-            check_autoregressive(config)  # other kinds have no order
+            check_autoregressive(config)
             _check_folder(config, folders[run.name])
         by_config.setdefault(all_but_order_and_seed(config.to_dict()), []).append(Job(run, config))
-    return [grid for jobs in by_config.values() for alike in _cut_alike(jobs) for grid in grids(alike)]
+    return [
+        dataclasses.replace(grid, setup=setup)
+        for jobs in by_config.values()
+        for setup, alike in _cut_alike(jobs)
+        for grid in grids(alike)
+    ]
 
 
 def grids(jobs: Sequence[Job]) -> list[Grid]:
@@ -169,20 +173,22 @@ def grids(jobs: Sequence[Job]) -> list[Grid]:
     ]
 
 
-def _cut_alike(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs of one config, apart where their orders are cut into different blocks."""
+def _cut_alike(jobs: Sequence[Job]) -> list[tuple[Setup | None, list[Job]]]:
+    """The parts that the jobs of one config share, with the jobs: apart where their orders are cut into different
+    blocks.
+    """
     setup: Setup | None = None
     shapes: dict[str, Any] = {}
     found: dict[Any, list[Job]] = {}
     for job in jobs:
         order = job.config.model.ordering
         with _named(job.run):
-            setup = setup or shared_setup(_on_one_device(job.config))
+            setup = setup or shared_setup(job.config)
             if order not in shapes:
                 factorization = factorization_of(setup, job.config, order)
                 shapes[order] = factorization.blocks.shape, jax.tree.structure(factorization)
         found.setdefault(shapes[order], []).append(job)
-    return list(found.values())
+    return [(setup, alike) for alike in found.values()]
 
 
 @contextlib.contextmanager
@@ -192,12 +198,6 @@ def _named(run: Run) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"run {run.name!r} cannot be a member of a population: {error}") from error
-
-
-def _on_one_device(config: ConfigDict) -> ConfigDict:
-    config = config.copy_and_resolve_references()
-    config.mesh.update(data=-1, fsdp=1, tensor=1)
-    return config
 
 
 def _check_folder(config: ConfigDict, folder: Path) -> None:

@@ -94,7 +94,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
         raise UserError(f"run {run.name!r} reports no {run.metric!r}{did_you_mean(run.metric, numbers)}")
     stderr = results.get(_stderr_of(run.metric), math.nan)
     validation, validation_stderr = validation_of(run.metric, results, folder)
-    speed = results.get("train_sites_per_second")
+    speed = results.get("train_sites_per_second", math.nan)
     values = {
         "dataset": run.dataset or results["dataset"],
         "model": run.model or model_of(config),
@@ -175,10 +175,10 @@ def number(value: float, digits: int = 6) -> str:
     return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 
-def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
     """Writes the rows at once: a reader never sees half a table. Raises `UserError` where the disk refuses."""
     with replacing(path) as replacement, replacement.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -1,21 +1,25 @@
-"""Searches over a space of config fields, as a sweep file defines them with `get_search()`."""
+"""Searches over a space of config fields: the space, and the next trial from those before it."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
-from arjax.core.paths import user_path
-from arjax.core.user_files import nearby_files, run_user_file
+from arjax.core.user_files import find_file, run_user_file
 from arjax.sweep.grid import placed
-from arjax.sweep.runs import Run, as_text
+from arjax.sweep.runs import Run, as_text, config_of
+from arjax.sweep.table import FOLDER, check_runs
 
 #: Significant digits of the numbers of a trial: its command has exactly the values that were trained.
 DIGITS = 4
+FINISHED, RUNNING, FAILED = "finished", "running", "failed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +150,9 @@ class Search:
     def run(self, number: int, point: Mapping[str, Any]) -> Run:
         """The run of a trial."""
         config, fields = placed(self.config, point)
-        about = {"model": self.model, "published": self.published, "published_mark": self.published_mark}
-        return Run(f"trial-{number:03d}", config, {**self.overrides, **fields}, metric=self.metric, **about)
+        overrides = {**self.overrides, **fields}
+        about = (self.metric, self.published, self.published_mark)
+        return Run(f"trial-{number:03d}", config, overrides, "", self.model, "", *about)
 
     def description(self) -> dict[str, Any]:
         """The identity of a search, as JSON, without the number of trials: a search may be made longer."""
@@ -157,14 +162,73 @@ class Search:
 
 
 def load_search(path: str) -> Search:
-    """The search that `get_search()` of a sweep file returns; raises `UserError` for a missing or failing file."""
-    if not user_path(path).is_file():
-        raise UserError(f"there is no sweep file {path!r}{nearby_files(path)}")
-    return run_user_file(str(user_path(path)), "get_search", Search)
+    """The search that `get_search()` of a sweep file returns.
+
+    Raises:
+      UserError: a missing or failing file, a config file that does not exist, a metric that no run has, fields that the
+        config lacks, or values that it refuses.
+    """
+    search = run_user_file(str(find_file(path, FOLDER, "sweep file")), "get_search", Search)
+    example = search.run(0, search.example)
+    check_runs([example], path)
+    config_of(example)
+    return search
 
 
-def check_search(search: Search) -> None:
-    """Raises `UserError` for fields that the config lacks, or values that it refuses, before anything starts."""
-    from arjax.sweep.configs import config_of
+@dataclasses.dataclass(frozen=True)
+class Past:
+    """A trial before the next one.
 
-    config_of(search.run(0, search.example))
+    Attributes:
+      point: its values, by field.
+      state: `FINISHED`, `RUNNING` or `FAILED`.
+      score: that on validation, of a finished trial; lower is better.
+    """
+
+    point: Mapping[str, Any]
+    state: str
+    score: float | None = None
+
+
+def check_optuna() -> None:
+    """Raises `UserError` where optuna is not installed."""
+    if importlib.util.find_spec("optuna") is None:
+        raise UserError("--search=optuna needs optuna: pip install 'arjax[search]'")
+
+
+def propose(space: Mapping[str, Numbers | Choice], past: Sequence[Past], seed: int) -> dict[str, Any]:
+    """The point that the tree-structured Parzen estimator of optuna (Bergstra et al., 2011) tries next.
+
+    The first ten are random. Running trials count as bad ones, so that trials which run at once differ.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    states = {
+        FINISHED: optuna.trial.TrialState.COMPLETE,
+        RUNNING: optuna.trial.TrialState.RUNNING,
+        FAILED: optuna.trial.TrialState.FAIL,
+    }
+    distributions = {field: _distribution(values) for field, values in space.items()}
+    number = int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=number, constant_liar=True))
+    for trial in past:
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=states[trial.state], value=trial.score, params=dict(trial.point), distributions=distributions
+            )
+        )
+    asked = study.ask(distributions).params
+    return {
+        field: values.rounded(asked[field]) if isinstance(values, Numbers) else asked[field]
+        for field, values in space.items()
+    }
+
+
+def _distribution(values: Numbers | Choice) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(values, Choice):
+        return CategoricalDistribution(values.texts)
+    kind = IntDistribution if values.whole else FloatDistribution
+    return kind(values.low, values.high, log=values.log)

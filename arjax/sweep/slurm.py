@@ -5,20 +5,23 @@ from __future__ import annotations
 import collections
 import importlib.util
 import itertools
+import os
+import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, write_json
-from arjax.core.folders import writable_folder
-from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, last_line
+from arjax.core.files import read_json_object, writable_folder, write_json
+from arjax.sweep.executors import HEARTBEAT_SECONDS, LOG_NAME, PROGRAM, add_to_log, last_line
 from arjax.sweep.results import read_results
 from arjax.sweep.runs import Run
-from arjax.sweep.slurm_job import Job, exit_code
 
+EXIT_NAME = "slurm_exit.json"
 RECORD_NAME = "slurm_job.json"
 POLL_SECONDS = 5.0
 #: A job without an exit code counts as killed when so many polls in a row have not found it in the queue: it may have
@@ -36,6 +39,91 @@ ENDED = (
     "PREEMPTED",
     "TIMEOUT",
 )
+
+
+class Job:
+    """Runs a command in a folder; a callable that submitit sends to the cluster.
+
+    SLURM warns of the time limit with SIGUSR2 (`slurm_signal_delay_s` before it), and of a preemption with SIGTERM.
+    Then the command is asked to save and end, and the job is queued again, provided that something new was saved: else
+    it would go on like that forever. A cancelled job saves and is not queued again.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path):
+        self._command, self._folder = list(command), folder
+        self._time_is_up = self._terminated = False
+        self._process: subprocess.Popen | None = None
+
+    def __call__(self) -> int:
+        """Returns the exit code of the command, which `exit_code` finds as well unless the job is queued again."""
+        first = os.environ.get("SLURM_PROCID", "0") == "0"  # of the processes of a run on several nodes
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if first:
+            (self._folder / EXIT_NAME).unlink(missing_ok=True)
+        before = newest_checkpoint(self._folder)
+        code = self._run()
+        if first and not self._queued_again(before):
+            write_json(self._folder / EXIT_NAME, {"job_id": job_id(os.environ), "exit_code": code})
+        return code
+
+    def _run(self) -> int:
+        """Runs the command with its output appended to the folder's log."""
+        # SLURM sends its signals to every process of the job. The command has no use for SIGUSR2 and inherits the mask.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        signal.signal(signal.SIGUSR2, self._warn)
+        signal.signal(signal.SIGTERM, self._terminate)
+        with (self._folder / LOG_NAME).open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+        return self._process.wait()
+
+    def _warn(self, number: int, frame: FrameType | None) -> None:
+        if not self._time_is_up and self._process is not None:
+            self._process.terminate()  # once: a second SIGTERM ends it without saving
+        self._time_is_up = True
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self._terminated = True  # the command has received it, too
+
+    def _queued_again(self, before: str) -> bool:
+        """Puts a stopped job back into the queue; returns whether it is there."""
+        if read_results(self._folder) or not (self._time_is_up or (self._terminated and _is_preempted())):
+            return False
+        if newest_checkpoint(self._folder) == before:
+            add_to_log(self._folder, "no step was saved within the time of this job: it needs a longer timeout_min")
+            return False
+        done = subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)
+        add_to_log(self._folder, done.stderr if done.returncode else "the job is queued again")
+        return not done.returncode
+
+
+def newest_checkpoint(folder: Path) -> str:
+    """The name of the newest state that the run has saved; "" before the first."""
+    steps = [path.name for path in (folder / "checkpoints" / "latest").glob("*") if path.name.isdigit()]
+    return max(steps, key=int, default="")
+
+
+def exit_code(folder: Path, job_id: str) -> int | None:
+    """The exit code that the job has left in the folder; None when it has not ended by itself."""
+    found = read_json_object(folder / EXIT_NAME) or {}
+    return found.get("exit_code") if found.get("job_id") == job_id else None
+
+
+def job_id(environment: Mapping[str, str]) -> str:
+    """The number of the job in which this process runs, as squeue writes it: `12`, or `12_3` in an array."""
+    if "SLURM_ARRAY_TASK_ID" in environment:
+        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return environment["SLURM_JOB_ID"]
+
+
+def _is_preempted() -> bool:
+    """Whether this job is preempted by another one; it is neither cancelled nor over its time limit."""
+    command = ["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]]
+    text = subprocess.run(command, capture_output=True, text=True).stdout
+    when = re.search(r"\bPreemptTime=(\S+)", text)
+    return "JobState=RUNNING" in text and when is not None and when[1] not in ("None", "Unknown")
 
 
 class SlurmExecutor:
@@ -75,21 +163,21 @@ class SlurmExecutor:
                 f"SLURM reads % in the name of a log as something else: choose another --workdir than {workdir}"
             )
         try:
-            more = {"requeue": True} | dict(options.get("slurm_additional_parameters", {}))
+            parameters = {"requeue": True} | dict(options.get("slurm_additional_parameters", {}))
             self._executor = submitit.AutoExecutor(folder=workdir / "slurm", cluster="slurm")
-            self._executor.update_parameters(**(dict(options) | {"slurm_additional_parameters": more}))
+            self._executor.update_parameters(**(dict(options) | {"slurm_additional_parameters": parameters}))
         except (
             RuntimeError,
             NameError,
             TypeError,
             ValueError,
-        ) as error:  # no SLURM here, or an option it does not have
+        ) as error:  # no SLURM, or an option that it lacks
             raise UserError(f"--executor=slurm does not work here: {str(error).splitlines()[0]}") from error
         self._program, self._jobs = [*program, *more], jobs
 
     def execute(self, runs: Iterable[Run], folders: Mapping[str, Path]) -> Iterator[tuple[Run, int]]:
         """See `Executor.execute`."""
-        coming, waiting = iter(runs), {}
+        coming, waiting = iter(runs), dict[str, Run]()
         try:
             self._begin(coming, waiting, folders)
             for ended in _wait(waiting, folders):
@@ -153,17 +241,21 @@ def _wait(waiting: dict[str, Run], folders: Mapping[str, Path]) -> Iterator[tupl
     polls, reported = collections.Counter[str](), time.monotonic()
     while waiting:
         states = job_states()
-        for job_id, run in list(waiting.items() if states is not None else ()):
+        if states is None:
+            time.sleep(POLL_SECONDS)
+            continue
+        for job_id, run in list(waiting.items()):
             state, folder = states.get(job_id, ""), folders[run.name]
             polls[job_id] = 0 if is_active(state) else polls[job_id] + 1
             code = exit_code(folder, job_id)
             if not polls[job_id] or (code is None and polls[job_id] < LOOKS):
                 continue
             if code is None:
-                _note(folder, f"SLURM job {job_id} was ended from outside {state}".rstrip())
+                writable_folder(folder)
+                add_to_log(folder, f"SLURM job {job_id} was ended from outside {state}".rstrip())
             del waiting[job_id]
             yield run, 1 if code is None else code
-        if states is not None and time.monotonic() - reported > HEARTBEAT_SECONDS:
+        if time.monotonic() - reported > HEARTBEAT_SECONDS:
             reported = time.monotonic()
             for job_id, run in waiting.items():
                 print(f"    {run.name}: {states.get(job_id, '')}  {last_line(folders[run.name])}", flush=True)
@@ -190,9 +282,3 @@ def cancel(job_ids: Sequence[str]) -> None:
     """Cancels jobs: SLURM sends SIGTERM, on which they save their state, and kills them after its KillWait."""
     if job_ids:
         subprocess.run(["scancel", "--quiet", *job_ids], check=False)
-
-
-def _note(folder: Path, text: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOG_NAME).open("a", encoding="utf-8") as log:
-        log.write(f"{text}\n")

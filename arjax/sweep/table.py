@@ -1,7 +1,8 @@
-"""The table of a sweep: the rows of its finished runs, and the rows computed from them."""
+"""The table of a sweep: the rows of its sweep file, the results of its runs, and the rows computed from them."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 import shlex
@@ -11,7 +12,10 @@ from typing import Any
 
 from arjax.core.errors import UserError
 from arjax.core.files import reading, write_text
-from arjax.sweep.derived import Derived, member
+from arjax.core.registry import did_you_mean
+from arjax.core.user_files import find_file, run_user_file, split_argument
+from arjax.reporting.reports import check_metric
+from arjax.sweep.derived import Derived, Mean, Mixture, member
 from arjax.sweep.results import (
     COLUMNS,
     FILE_NAME,
@@ -21,10 +25,71 @@ from arjax.sweep.results import (
     validation_of,
     write_csv,
 )
-from arjax.sweep.rows import Row
 from arjax.sweep.runs import Run
 
+Row = Run | Derived
 COMMAND_FILE = "command.txt"
+#: The folders of configs and of sweep files that have short names.
+CONFIGS, FOLDER = "configs", "configs/sweeps"
+
+
+def load_sweep(path: str) -> list[Row]:
+    """The rows that `get_sweep()` of a sweep file returns, or `get_sweep(arg)` of `file.py:arg`.
+
+    Raises:
+      UserError: a missing or failing file, something that is not a list of rows, names that are used twice, or a row
+        that is made of missing runs or waits for them.
+    """
+    name, arg = split_argument(path)
+    path = str(find_file(name, FOLDER, "sweep file"))
+    rows = run_user_file(path, "get_sweep", list, *([arg] if arg else []))
+    if not rows:
+        raise UserError(f"get_sweep() in {path} returns no runs")
+    for row in rows:
+        if not isinstance(row, Run | Mean | Mixture):
+            kinds = " or ".join(f"arjax.sweep.{kind.__name__}" for kind in (Run, Mean, Mixture))
+            raise UserError(f"get_sweep() in {path} must return {kinds} objects, not {row!r}")
+    twice = [name for name, num in collections.Counter(row.name for row in rows).items() if num > 1]
+    if twice:
+        raise UserError(f"two runs of {path} are named {twice[0]!r}")
+    runs = {row.name: row for row in rows if isinstance(row, Run)}
+    for row in rows:
+        row.check(runs)
+    return rows
+
+
+def select(rows: Sequence[Row], only: str) -> list[Row]:
+    """The rows named in a comma-separated list; all of them for "". Raises `UserError` for an unknown name."""
+    by_name = {row.name: row for row in rows}
+    chosen = [name for name in only.split(",") if name]
+    for name in chosen:
+        if name not in by_name:
+            raise UserError(f"there is no run {name!r} in the list{did_you_mean(name, by_name)}")
+    return [by_name[name] for name in chosen] if only else list(rows)
+
+
+def runs_of(selected: Sequence[Row], rows: Sequence[Row]) -> list[Run]:
+    """The runs among the selected rows, the members of the other ones and the pilots of all these, in the order of the
+    sweep file.
+    """
+    names = {name for row in selected for name in (row.of if isinstance(row, Derived) else (row.name,))}
+    names |= {name for row in rows if isinstance(row, Run) and row.name in names for name in row.pilots}
+    return [row for row in rows if isinstance(row, Run) and row.name in names]
+
+
+def check_runs(runs: Sequence[Run], path: str) -> None:
+    """Checks the runs of a sweep file before any of them starts.
+
+    Raises:
+      UserError: a config file that does not exist, or a metric that no run has.
+    """
+    for run in runs:
+        check_metric(run.metric, f"run {run.name!r}")
+        try:
+            find_file(split_argument(run.config)[0], CONFIGS)
+        except UserError as error:
+            sentence = f"run {run.name!r} of {path} names a config file that does not exist: {run.config!r}"
+            raise UserError(sentence) from error
 
 
 class Folders(dict[str, Path]):
@@ -75,7 +140,7 @@ class Table:
     def _validation(self, run: Run, metric: str) -> float:
         """The score of a finished run on validation; nan while there is none."""
         folder = self.workdir / run.name
-        results = read_results(folder) if self.was_finished(run, run.command()) else None
+        results = read_results(folder) if self.command_of(run) == run.command() else None
         return math.nan if results is None else validation_of(metric, results, folder)[0]
 
     @property
@@ -90,12 +155,8 @@ class Table:
     def is_finished(self, run: Run) -> bool:
         """Whether its folder holds the results of exactly this run; a run with a changed row is executed again."""
         run = self.resolved(run)
-        return not run.pilots and self.was_finished(run, run.command()) and bool(read_results(self.workdir / run.name))
-
-    def was_finished(self, run: Run, command: str = "") -> bool:
-        """Whether its folder was noted as finished, with this command or ("") with any."""
-        found = self.command_of(run)
-        return bool(found) and (not command or found == command)
+        ended = not run.pilots and self.command_of(run) == run.command()
+        return ended and bool(read_results(self.workdir / run.name))
 
     def command_of(self, run: Run) -> str:
         """The command with which its folder was noted as finished; "" where it was not."""
@@ -118,23 +179,24 @@ class Table:
         """A sentence for each run that has ended and has no row."""
         return [str(error) for run in runs if isinstance(error := self.outcome(run), UserError)]
 
-    def of_runs(self) -> list[dict[str, Any]]:
-        """The rows of the finished runs that are listed, in the order of the sweep file."""
-        return [row for run in self.runs if run.listed and isinstance(row := self.outcome(run), dict)]
+    def made(self, derived: bool = True) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """The rows so far, in the sequence of the sweep file; and, by name, the reasons of those that cannot be made.
 
-    def whole(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """All rows so far, with those computed from finished runs; and, by name, the reasons of missing ones."""
+        `derived`: with those computed from finished runs, which may take minutes.
+        """
         finished = {run.name: run for run in self.finished()}
-        found, failed = [], {}
+        rows: list[dict[str, Any]] = []
+        failed: dict[str, str] = {}
         for row in self.rows:
             try:
-                if isinstance(row, Derived) and all(name in finished for name in row.of):
-                    found.append(self._made(row, finished))
-                elif row.name in finished and finished[row.name].listed:
-                    found.append(result_row(finished[row.name], self.workdir / row.name))
+                if isinstance(row, Run):
+                    outcome = self.outcome(row) if row.listed else None
+                    rows += [outcome] if isinstance(outcome, dict) else []
+                elif derived and all(name in finished for name in row.of):
+                    rows.append(self._made(row, finished))
             except UserError as error:
                 failed[row.name] = str(error)
-        return found, failed
+        return rows, failed
 
     def _made(self, row: Derived, finished: Mapping[str, Run]) -> dict[str, Any]:
         members = [member(finished[name], self.workdir / name) for name in row.of]

@@ -1,24 +1,27 @@
-"""The trials of a search in its workdir: `search.json`, from which a search that was killed goes on."""
+"""arjax-sweep --search: the trials of a search, kept in search.json, from which a search that was killed goes on."""
 
 from __future__ import annotations
 
-import csv
+import argparse
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object, replacing, write_json
-from arjax.sweep.proposals import FAILED, FINISHED, RUNNING, Past, propose
-from arjax.sweep.results import number, read_results, validation_of, with_stderr
+from arjax.core.files import only_run_in, read_json_object, user_path, writable_folder, write_json
+from arjax.reporting.tables import print_table
+from arjax.sweep.executors import Executor, execute, tell_failures
+from arjax.sweep.results import number, read_results, result_row, validation_of, with_stderr, write_csv
 from arjax.sweep.runs import Run
-from arjax.sweep.search import Search
+from arjax.sweep.search import FAILED, FINISHED, RUNNING, Past, Search, check_optuna, load_search, propose
 from arjax.sweep.table import Table
 
 RECORD_NAME = "search.json"
 TABLE_NAME = "trials.csv"
+#: The exit code of `arjax` when the loss was not finite: another attempt would diverge, too.
+DIVERGED = 3
 
 
 @dataclasses.dataclass
@@ -116,10 +119,7 @@ class Trials:
     def write_table(self) -> Path:
         """Writes `trials.csv`; returns its path."""
         path, rows = self._path.parent / TABLE_NAME, self.rows()
-        with replacing(path) as replacement, replacement.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(path, rows, list(rows[0]))
         return path
 
     def readable(self) -> tuple[list[str], list[list[str]]]:
@@ -145,3 +145,65 @@ def _are_trials(found: Any) -> bool:
         isinstance(each, dict) and isinstance(each.get("point"), dict) and isinstance(each.get("diverged"), bool)
         for each in found
     )
+
+
+def run_search(flags: argparse.Namespace, make_executor: Callable[[argparse.Namespace, Path, int], Executor]) -> int:
+    """Runs the search of the sweep file until it has all of its trials; the exit code.
+
+    Raises:
+      UserError: a mistake in the file or the flags, optuna missing, or another search in the workdir.
+    """
+    search = load_search(flags.sweep)
+    total = flags.trials or search.trials
+    if flags.dry_run:
+        _print_plan(search, Trials(search, user_path(flags.workdir)), total)
+        return 0
+    check_optuna()
+    workdir = writable_folder(flags.workdir)
+    with only_run_in(workdir):
+        trials = Trials(search, workdir)
+        begun = trials.unfinished()
+        left = max(total - len(trials.list), 0) + len(begun)
+        print(f"{total} trials, {len(trials.list) - len(begun)} of them already ended", flush=True)
+        failed = []
+        executor = make_executor(flags, workdir, left)
+        for run, code, problem in execute(executor, [trials.coming(total)], left, trials.table):
+            if code == DIVERGED:
+                trials.diverged(run)
+            elif problem:
+                failed.append(problem)
+            else:
+                trials.check(run)
+            trials.write_table()
+        _report(trials)
+    return tell_failures(failed)
+
+
+def _print_plan(search: Search, trials: Trials, total: int) -> None:
+    """Prints the space, the trials so far, and the command of an example."""
+    print_table(["field", "values"], [[field, str(values)] for field, values in search.space.items()])
+    if trials.list:
+        print_table(*trials.readable())
+    print(search.run(len(trials.list), search.example).command())
+    print(f"{total} trials by validation {search.metric}, {len(trials.list)} of them begun; the command is an example")
+
+
+def _report(trials: Trials) -> None:
+    """The table of trials, and the best by validation: the only one with a test score."""
+    columns, cells = trials.readable()
+    print_table(columns, cells, right=columns[-3:])
+    print(f"{len(trials.list)} trials in {trials.write_table()}")
+    best = trials.best()
+    if best is not None:
+        row = _best_row(trials, best)
+        scores = f"validation {with_stderr(row, 'validation')}, test {with_stderr(row, 'value')} {row['metric']}"
+        print(f"best by validation: {best.run.name}, {scores}; its row is in {trials.table.write([row])}")
+        print(row["command"])
+
+
+def _best_row(trials: Trials, best: Trial) -> dict[str, str]:
+    """The row of the best trial; its model names the chosen values."""
+    point = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in best.point.items())
+    row = result_row(best.run, trials.table.folders[best.run.name])
+    run = dataclasses.replace(best.run, model=f"{best.run.model or row['model']}, {point}")
+    return result_row(run, trials.table.folders[best.run.name])

@@ -12,9 +12,14 @@ removed, and a reader that comes too late takes the newer one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +31,14 @@ from arjax.core.errors import UserError
 from arjax.core.files import locked
 from arjax.parallel.processes import from_process_0, on_any_process
 from arjax.parallel.sharding import path_string
-from arjax.training import checkpoint_files
-from arjax.training.checkpoint_files import STATE
 
+MANIFEST = "manifest.json"
+STATE = "state"
+#: Orbax and TensorStore take some of the other characters for patterns, separators or addresses.
+_PLAIN = re.compile(r"[\w/.,=+ -]*")
+#: TensorStore's errors begin with a status, `RESOURCE_EXHAUSTED: ...`, and name the operating system's error.
+_DETAILS = re.compile(r" \[(source locations|tensorstore_spec|\w+=).*")
+_STATUS, _SYSTEM_ERROR = re.compile(r"[A-Z_]+: "), re.compile(r"os_error_code='(\d+)'|OS error (\d+)")
 PARTIAL = "partial-"
 
 
@@ -74,8 +84,8 @@ class CheckpointStore:
         """
         partial = self._directory / f"{PARTIAL}{step}"
         self._on_process_0(step, lambda: self._make_room(step))
-        with self._refusals(step), checkpoint_files.plain_path(self._directory) as directory:
-            with checkpoint_files.without_tracebacks():
+        with self._refusals(step), plain_path(self._directory) as directory:
+            with without_tracebacks():
                 ocp.save(directory / partial.name / STATE, tree)
             self._on_process_0(step, lambda: self._seal(step, _describe(tree), extra))
 
@@ -105,7 +115,7 @@ class CheckpointStore:
                 path = self._directory / str(step)
                 if difference := _first_difference(manifest["tree"], _describe(abstract_tree)):
                     raise UserError(f"the checkpoint {path} is of another model or optimizer: {difference}")
-                with checkpoint_files.plain_path(self._directory) as directory:
+                with plain_path(self._directory) as directory:
                     reason, tree = _load(directory / str(step) / STATE, abstract_tree)
                     failed = on_any_process(bool(reason))
                 if not failed:
@@ -147,7 +157,7 @@ class CheckpointStore:
                 with contextlib.ExitStack() as lock:
                     # waits for a removal to end: then the folder is gone, not incomplete
                     lock.enter_context(locked(path, exclusive=False))
-                    damage, manifest = checkpoint_files.inspect(path)
+                    damage, manifest = inspect(path)
                     if not damage:
                         whole = step, manifest
                         locks.push(lock.pop_all())
@@ -180,9 +190,9 @@ class CheckpointStore:
     def _seal(self, step: int, tree: dict[str, str], extra: dict[str, Any]) -> None:
         """Makes a checkpoint of a partial folder, and removes the oldest ones that are not being read."""
         partial = self._directory / f"{PARTIAL}{step}"
-        checkpoint_files.write_manifest(partial, tree, extra)
+        write_manifest(partial, tree, extra)
         partial.rename(self._directory / str(step))
-        checkpoint_files.sync(self._directory)
+        sync(self._directory)
         for old in self.steps()[: -self._keep]:
             path = self._directory / str(old)
             with locked(path, exclusive=True) as free:
@@ -214,7 +224,7 @@ class CheckpointStore:
         try:
             yield
         except (OSError, ValueError) as error:
-            reason = checkpoint_files.refusal(error)
+            reason = refusal(error)
             if reason is None:
                 raise
             if jax.process_index() == 0:
@@ -225,10 +235,10 @@ class CheckpointStore:
 def _load(path: Path, abstract_tree: Any) -> tuple[str, Any]:
     """The reason why Orbax cannot read the arrays ("" when it can), and the arrays."""
     try:
-        with checkpoint_files.without_tracebacks():
+        with without_tracebacks():
             return "", ocp.load(path, abstract_tree)
     except (OSError, ValueError) as error:  # Orbax and TensorStore raise one or the other for a missing file
-        return checkpoint_files.refusal(error) or str(error).splitlines()[0], None
+        return refusal(error) or str(error).splitlines()[0], None
 
 
 def _describe(tree: Any) -> dict[str, str]:
@@ -243,3 +253,119 @@ def _first_difference(stored: dict[str, str], wanted: dict[str, str]) -> str:
         if was != now:
             return f"{name} is {was} there and {now} here"
     return ""
+
+
+def write_manifest(folder: Path, tree: dict[str, str], extra: dict[str, Any]) -> None:
+    """Seals a folder: hashes of all its files, shapes of all arrays and `extra`, in one atomic write."""
+    body = {"files": _hashes(folder), "tree": tree, "extra": extra}
+    replacement = folder / "manifest.tmp"
+    with replacement.open("w", encoding="utf-8") as file:
+        json.dump(body | {"checksum": _digest(body)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    replacement.replace(folder / MANIFEST)
+
+
+def inspect(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The damage of a checkpoint ("" for a whole one), and its manifest."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        checksum = manifest.pop("checksum")
+        if checksum != _digest(manifest):
+            return f"{MANIFEST} was changed", {}
+        hashes = _hashes(folder)
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}", {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST} is not readable", {}
+    for name, digest in manifest["files"].items():
+        if name not in hashes:
+            return f"{name} is missing", {}
+        if hashes[name] != digest:
+            return f"{name} was changed", {}
+    return "", manifest
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file that Orbax wrote below `folder`."""
+    hashes = {}
+    for path in sorted(path for path in (folder / STATE).rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            hashes[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def sync(folder: Path) -> None:
+    """Makes a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """A path to a folder without the special characters of Orbax and TensorStore: a link where the folder has some.
+
+    Orbax looks for files by patterns, so that `lr[1e-3]` means `lr1`; TensorStore takes a backslash for a slash. All
+    processes get the same path, as Orbax demands; all of them call this together, and wait for one another at its end.
+
+    Raises:
+      UserError: a link is needed, and the folder for temporary files has such a path, too.
+    """
+    if _PLAIN.fullmatch(str(folder)):
+        yield folder
+        return
+    links = Path(from_process_0(os.path.join(tempfile.gettempdir(), f"arjax-{secrets.token_hex(8)}")))
+    if not _PLAIN.fullmatch(str(links)):
+        raise UserError(
+            f"for checkpoints in {folder}, the environment variable TMPDIR must name a folder with a path of letters "
+            f"and digits only, not {links.parent}"
+        )
+    try:
+        links.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # another process of this machine has made it
+            (links / "link").symlink_to(folder, target_is_directory=True)
+        yield links / "link"
+    finally:
+        shutil.rmtree(links, ignore_errors=True)
+
+
+def refusal(error: OSError | ValueError) -> str | None:
+    """The reason why the disk refused, such as "No space left on device"; None for an error that is not of a disk.
+
+    Orbax measures its limits of minutes by the clock of the machine: where that is set forward meanwhile, they are over
+    at once. All times that arjax measures are those of a monotonic clock.
+    """
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return (
+            f"Orbax has waited too long ({error}), by the clock of this machine: the disk is slow, or the clock was "
+            "set forward meanwhile; the same command goes on from the checkpoint before"
+        )
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(error)
+    if not _STATUS.match(text):
+        return None
+    code = _SYSTEM_ERROR.search(text)
+    return os.strerror(int(code[1] or code[2])) if code else _DETAILS.sub("", text.splitlines()[0])
+
+
+@contextlib.contextmanager
+def without_tracebacks() -> Iterator[None]:
+    """Orbax logs the traceback of an error once per thread before it raises it; the error itself is enough."""
+    logger = logging.get_absl_logger()
+
+    def has_none(record: Any) -> bool:
+        return not record.exc_info
+
+    logger.addFilter(has_none)
+    try:
+        yield
+    finally:
+        logger.removeFilter(has_none)

@@ -26,7 +26,7 @@ class History:
       compile_seconds: the part of it that compiled the train step.
       step_seconds: the part of it that ran train steps.
       interval_seconds: train time since the last log line.
-      sums: the metrics summed since the last log line, by name: the leaves of a `Tally`.
+      sums: the metrics summed since the last log line, by name: the leaves of `MetricSums`.
       companion_steps: the steps that the parameters of the companions are of, by name.
       members: the identity of a population; "" for a run: its `config.json` identifies it.
     """

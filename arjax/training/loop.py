@@ -14,25 +14,23 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.memory import within_memory
+from arjax.core.memory import bytes_of, within_memory
+from arjax.evaluation.report import open_judge
+from arjax.reporting.exposure import NAME as EXPOSURE
+from arjax.reporting.exposure import write_exposure
 from arjax.reporting.reports import read_report
 from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import make_writers
-from arjax.training.durations import is_due, next_pause
-from arjax.training.exposure import NAME, measure_exposure, open_judge, write_exposure
 from arjax.training.history import History
-from arjax.training.out_of_memory import needs_of
+from arjax.training.learner import Learner, RunLearner, check_patience, check_split
 from arjax.training.reporter import announce
-from arjax.training.results import cost_of_run, device_name, validation_scores, write_results
-from arjax.training.run_folder import RunFolder
-from arjax.training.same_data import check_data, remember_data
+from arjax.training.results import device_name, run_report, write_results
 from arjax.training.setup import Setup, latest_store, restore_params
-from arjax.training.state import own_of
-from arjax.training.step import Tally, named
-from arjax.training.stopping import StopSignal, TrainingDiverged
-from arjax.training.trainee import OneRun, Trainee, check_patience, check_split
+from arjax.training.step import MetricSums, named
+from arjax.training.stopping import StopSignal, TrainingDiverged, is_due, next_pause
+from arjax.training.workdir import RunFolder, check_data, remember_data
 
-__all__ = ["Outcome", "Run", "TrainingDiverged", "fit", "train"]
+__all__ = ["Outcome", "Training", "TrainingDiverged", "run_training", "train"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +57,8 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
 
     Args:
       setup: the parts of the run, as `arjax.config.build.build(config)` makes them.
-      workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing.
+      workdir: holds `checkpoints/`, `metrics.jsonl` and `results.json`; created when missing. Or a `RunFolder`, which
+        the caller holds open.
 
     Raises:
       UserError: a split that the data set lacks, checkpoints that cannot be read, a disk that cannot be written (a full
@@ -68,56 +67,59 @@ def train(setup: Setup, workdir: str | os.PathLike) -> Outcome:
     """
     # 1. A mistake ends here, before anything compiles.
     check_split(setup, setup.evaluate.split)
-    open_judge(setup)
-    trainee = OneRun(setup, workdir)
-    run = Run(trainee, workdir)
-    with StopSignal() as stop, RunFolder(workdir) as run.folder, run:
+    open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)
+    run = Training(RunLearner(setup, workdir), workdir)
+    with StopSignal() as stop, run:
         # 2. Go on from the newest readable checkpoint, or start; train.
         run.advance(stop)
         # 3. Interrupted: everything is saved, the same command goes on from here.
         if not run.is_finished():
             return Outcome("interrupted", run.step, run.stopped())
         # 4. Done: the parameters that were best on validation, on the test split.
-        results = _results(run, trainee)
+        results = _results(run, setup)
         scores = describe_scores(results, bits=setup.model.event.is_discrete)
         message = f"finished at step {run.step}; {results['split']}: {scores} ({results['kind']})"
         return Outcome("finished", run.step, message, results, setup)
 
 
-def fit(trainee: Trainee, workdir: str | os.PathLike) -> Run:
+def run_training(learner: Learner, workdir: str | os.PathLike) -> Training:
     """Trains to the end of the run in `workdir`, from its newest checkpoint, and scores nothing.
 
     Raises:
       KeyboardInterrupt: by SIGTERM or SIGINT; the state is saved. Otherwise as `train`.
     """
-    run = Run(trainee, workdir)
-    with StopSignal() as stop, RunFolder(workdir) as run.folder, run:
+    run = Training(learner, workdir)
+    with StopSignal() as stop, run:
         run.advance(stop)
     if not run.is_finished():
         raise KeyboardInterrupt(run.stopped())
     return run
 
 
-class Run:
-    """A trainee, its state and its history. The methods are the steps of `train`.
+class Training:
+    """A learner, its state and its history. The methods are the steps of `train`.
 
-    A context manager: the reporter is opened when there is something to report, and closed at the end.
+    A context manager: it holds the folder open, unless the caller does. The reporter is opened when there is something
+    to report, and closed at the end.
     """
 
-    def __init__(self, trainee: Trainee, workdir: str | os.PathLike):
+    def __init__(self, learner: Learner, workdir: str | os.PathLike):
         """Writes nothing yet; raises `UserError` when a package is missing that a writer needs, and for a patience
         without validations.
         """
-        for writer in make_writers(trainee.setup.train.writers):
+        for writer in make_writers(learner.setup.train.writers):
             writer.check()
-        check_patience(trainee.setup)
-        self.trainee, self.workdir, self.train = trainee, workdir, trainee.setup.train
-        self.total, self.step, self.state = trainee.setup.total_steps, 0, None
-        self.history = History.fresh(trainee.shape, trainee.identity)
+        check_patience(learner.setup)
+        self.learner, self.workdir, self.train = learner, workdir, learner.setup.train
+        self.total, self.step = learner.setup.total_steps, 0
+        self.state: Any = None
+        self.history = History.fresh(learner.shape, learner.identity)
         self.latest = latest_store(workdir)
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Training:
         self._open = contextlib.ExitStack()
+        folder = self.workdir
+        self.folder = folder if isinstance(folder, RunFolder) else self._open.enter_context(RunFolder(folder))
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -126,21 +128,21 @@ class Run:
     @functools.cached_property
     def reporter(self) -> Any:
         """Progress and metrics, from the present step of the run."""
-        return self._open.enter_context(self.trainee.reporter(self.step))
+        return self._open.enter_context(self.learner.reporter(self.step))
 
     def advance(self, stop: StopSignal) -> None:
         """Goes on from the newest readable checkpoint, where there is one, until finished or `stop` is requested."""
-        restored = self.latest.restore(self.trainee.abstract_state)
+        restored = self.latest.restore(self.learner.abstract_state)
         if restored is None:
-            remember_data(self.trainee.setup.dataset, self.workdir)
+            remember_data(self.learner.setup.dataset, self.workdir)
         else:
-            check_data(self.trainee.setup.dataset, self.workdir)
+            check_data(self.learner.setup.dataset, self.workdir)
             self.step, self.state, extra = restored
-            self.history = History.from_json(extra, self.trainee.shape)
-            if self.history.members != self.trainee.identity:
+            self.history = History.from_json(extra, self.learner.shape)
+            if self.history.members != self.learner.identity:
                 raise UserError(f"{self.workdir} holds another population: choose another folder")
         if not self.is_finished():
-            with within_memory(lambda: needs_of(self.trainee.setup)):
+            with within_memory(lambda: needs_of(self.learner.setup)):
                 self._fit(stop)
 
     def stopped(self) -> str:
@@ -157,11 +159,11 @@ class Run:
             self.reporter.start()
             if self.step:
                 self.reporter.log(f"goes on at step {self.step} of {self.total}")
-            found = self.trainee.setup.trained_companions()
-            for name, trained in found.items():
+            runs = self.learner.setup.trained_companions()
+            for name, trained in runs.items():
                 self.history.check_companion(name, trained.step)
-            companions = {name: trained.companion for name, trained in found.items()}
-            self.state = self.trainee.begin(companions, self.state)
+            companions = {name: trained.companion for name, trained in runs.items()}
+            self.state = self.learner.begin(companions, self.state)
             self.reporter.log("compiling ...")
             started, before = time.monotonic(), self.history.train_seconds
 
@@ -183,8 +185,8 @@ class Run:
     def _compile(self) -> None:
         """Prepares the feed and compiles the train program, once for the whole run."""
         started = time.monotonic()
-        self.trainee.compile(self.state, self.step, self._steps_from, self.threads)
-        self.tally = self.trainee.tally(self.history.sums)
+        self.learner.compile(self.state, self.step, self._steps_from, self.threads)
+        self.sums = self.learner.sums(self.history.sums)
         self.history.compile_seconds += time.monotonic() - started
         self.saved_step = self.step if self.latest.steps() else -1
 
@@ -200,25 +202,25 @@ class Run:
         """Dispatches chunks up to the pause. At most two are in flight: one runs while the host prepares the next."""
         started = time.monotonic()
         while self.step < pause and not stop.requested(at_pause=False):
-            n, before = self._steps_from(self.step), self.tally
-            self.state, self.tally = self.trainee.advance(self.state, before, self.step, n)
+            n, before = self._steps_from(self.step), self.sums
+            self.state, self.sums = self.learner.advance(self.state, before, self.step, n)
             self.step += n
             jax.block_until_ready(before)
             self.reporter.at(self.step)
-        jax.block_until_ready(self.tally)
+        jax.block_until_ready(self.sums)
         elapsed = time.monotonic() - started
         self.history.step_seconds += elapsed
         self.history.interval_seconds += elapsed
 
     def _pause(self, clock: Callable[[], float]) -> None:
         """Does the work that is due after this step: logs, validates with the averaged parameters, saves."""
-        tally = jax.tree.map(np.asarray, self.tally)
-        self._check_finite(tally.bad_step)
+        sums = jax.tree.map(np.asarray, self.sums)
+        self._check_finite(sums.bad_step)
         self.folder.check()
-        self.history.sums = {name: value.tolist() for name, value in named(tally).items()}
+        self.history.sums = {name: value.tolist() for name, value in named(sums).items()}
         if is_due(self.step, self.total, self.train.log_every):
-            self._log(tally)
-        has_validation = "validation" in self.trainee.setup.dataset.splits
+            self._log(sums)
+        has_validation = "validation" in self.learner.setup.dataset.splits
         if is_due(self.step, self.total, self.train.eval_every) and has_validation:
             self._validate()
         if is_due(self.step, self.total, self.train.checkpoint_every):
@@ -239,19 +241,19 @@ class Run:
                 "a lower optimizer.learning_rate or a clip_norm may help"
             )
 
-    def _log(self, tally: Tally) -> None:
-        rate = float(self.trainee.setup.schedule(self.step - 1))
-        self.reporter.train(self.step, tally, rate, max(self.history.interval_seconds, 1e-9))
-        self.tally = self.trainee.tally({})
+    def _log(self, sums: MetricSums) -> None:
+        rate = float(self.learner.setup.schedule(self.step - 1))
+        self.reporter.train(self.step, sums, rate, max(self.history.interval_seconds, 1e-9))
+        self.sums = self.learner.sums({})
         self.history.sums, self.history.interval_seconds = {}, 0.0
 
     def _validate(self) -> None:
         """Scores the validation split and keeps the parameters that are the best so far."""
-        values, scores = self.trainee.validate(self.state)
+        values, scores = self.learner.validate(self.state)
         self.folder.check()
         better = self.history.select(values, self.step, self.train.patience)
         self.reporter.validation(self.step, scores, self.history)
-        self.state = self.trainee.keep(self.state, better, self.step, values, scores)
+        self.state = self.learner.keep(self.state, better, self.step, values, scores)
 
     def _save(self, train_seconds: float) -> None:
         self.folder.check()
@@ -260,33 +262,30 @@ class Run:
         self.saved_step = self.step
 
 
-def _results(run: Run, trainee: OneRun) -> dict[str, Any]:
+def _results(run: Training, setup: Setup) -> dict[str, Any]:
     """Scores the best parameters and writes `results.json`; returns the results of an earlier call where they exist."""
-    setup, workdir = trainee.setup, run.workdir
-    split, found = setup.evaluate.split, read_report(workdir)
-    if found is not None and (found["step"], found["split"]) == (run.step, split):
-        return found
+    workdir = run.workdir
+    split, known = setup.evaluate.split, read_report(workdir)
+    if known is not None and (known["step"], known["split"]) == (run.step, split):
+        return known
     if not np.isfinite(run.history.best_value) and "validation" in setup.dataset.splits:
         raise TrainingDiverged("no validation score of this run was finite, so there are no best parameters to test")
     announce(f"scoring the {split} split ...")
-    params, best_step, about = restore_params(setup, workdir)
-    results = {"dataset": setup.dataset.name, "split": split, "kind": setup.model.kind}
-    results["unit"] = setup.model.event.unit
-    results |= trainee.evaluator(params, split) | setup.further_scores(params, split)
-    of_exposure, curves = measure_exposure(setup, params, split)
-    results |= of_exposure
-    sites_per_step = setup.train.batch_size * setup.model.event.num_sites
-    results |= validation_scores(about)
-    results |= {
-        "num_params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "step": run.step,
-        "best_step": best_step,
-        "seed": setup.seed,
-        "device": device_name(),
-    } | cost_of_run(run.history.to_json(), run.step, sites_per_step)
-    results |= setup.recipe.objective.report(own_of(run.state))
+    best = restore_params(setup, workdir)
+    scored = run_report(setup, workdir, best, device_name())
     run.folder.check()
-    write_exposure(os.path.join(workdir, NAME), curves)
-    run.reporter.result(best_step, results)
-    write_results(workdir, results)
-    return results
+    write_exposure(os.path.join(workdir, EXPOSURE), scored.curves)
+    run.reporter.result(best[1], scored.scores)
+    write_results(workdir, scored.scores)
+    return scored.scores
+
+
+def needs_of(setup: Setup) -> str:
+    """The sentence for a run that is too large for the memory of its devices."""
+    state = setup.abstract_state
+    params, whole = bytes_of(state.params), bytes_of(state)
+    return (
+        f"this run needs more memory than its devices have: its parameters take {params / 1e9:.2g} GB, with "
+        f"averages and the state of the optimizer {whole / 1e9:.2g} GB, and a train step more than that; make the "
+        "network or train.batch_size smaller"
+    )

@@ -11,7 +11,7 @@ import optax
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.core.registry import Registry
+from arjax.core.registry import Component, Registry
 from arjax.core.values import compile_regex
 from arjax.parallel.sharding import path_string
 from arjax.training.schedules import make_schedule
@@ -76,8 +76,8 @@ def adagrad(initial_accumulator: float = 0.0) -> list[Transformation]:
 
 
 def make_optimizer(
-    name: str,
-    learning_rate: float,
+    name: str | Component,
+    learning_rate: float | optax.Schedule,
     total_steps: int,
     *,
     schedule: str = "constant",
@@ -89,8 +89,8 @@ def make_optimizer(
     """An optax optimizer.
 
     Args:
-      name: of a registered rule.
-      learning_rate: peak of the schedule.
+      name: of a registered rule; or the rule, from `read_rule`, which has its options.
+      learning_rate: peak of the schedule; or a schedule, from `make_schedule`.
       total_steps: length of the run, at which the schedule ends.
       schedule: see `make_schedule`, as for `warmup_steps` and `end_factor`.
       clip_norm: gradients of a larger global norm are scaled down to it; 0 clips nothing.
@@ -100,16 +100,18 @@ def make_optimizer(
     Raises:
       UserError: an unknown name or option, or an impossible number.
     """
-    rate = make_schedule(learning_rate, total_steps, schedule, warmup_steps, end_factor)
+    rate = learning_rate
+    if not callable(rate):
+        rate = make_schedule(learning_rate, total_steps, schedule, warmup_steps, end_factor)
     if clip_norm < 0:
         raise UserError(f"optimizer.clip_norm={clip_norm} must not be negative")
-    rule = OPTIMIZERS.get(name)(**rule_options(name, options))
+    rule = (read_rule(name, options) if isinstance(name, str) else name).build()
     clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     return optax.chain(*clip, *rule, optax.scale_by_learning_rate(rate))
 
 
-def rule_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that the rule takes, checked."""
+def read_rule(name: str, options: Mapping[str, Any]) -> Component:
+    """The rule with the options that it takes, checked."""
     known = OPTIMIZERS.options(name)
     compile_regex(options.get("decay_pattern", DECAYING), "optimizer.decay_pattern")
     foreign = [key for key in options if key in SHARED and key not in known]
@@ -121,7 +123,7 @@ def rule_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         if options[key] != SHARED[key]:
             say_once(f"optimizer.{key}={options[key]!r} has no effect: the optimizer {name!r} has no {key}")
     given = {key: value for key, value in options.items() if key not in foreign}
-    return OPTIMIZERS.resolve(name, given)
+    return OPTIMIZERS.component(name, given)
 
 
 def own_options(name: str) -> dict[str, Any]:

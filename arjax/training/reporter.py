@@ -11,26 +11,28 @@ from typing import Any, TextIO
 
 import jax
 
-from arjax.evaluation.metrics import OF_EXPOSURE, SCORES
 from arjax.reporting.progress import Progress
-from arjax.reporting.reports import is_number
+from arjax.reporting.reports import OF_EXPOSURE, SCORES, is_number
 from arjax.reporting.scores import describe_scores
 from arjax.reporting.writers import MetricWriter, Writer, make_writers
-from arjax.training.headline import headline
 from arjax.training.history import History
+from arjax.training.results import device_name
 from arjax.training.setup import Setup
-from arjax.training.step import Tally
+from arjax.training.step import MetricSums
 
 
 class Reporter:
     """Progress and metrics of a run; silent on all processes but the first. A context manager."""
 
-    def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int):
-        """Starts at `step`: metrics of later steps, left by a killed run, are removed."""
+    def __init__(self, workdir: str | os.PathLike, setup: Setup, step: int, progress: Any = None):
+        """Starts at `step`: metrics of later steps, left by a killed run, are removed.
+
+        `progress` is shown in place of a `Progress` of the run.
+        """
         first = jax.process_index() == 0
         self._setup, self._bits, self._kind = setup, setup.model.event.is_discrete, setup.model.kind
         self._writer = MetricWriter(workdir, step, make_writers(setup.train.writers)) if first else None
-        self._progress = Progress(setup.total_steps, start_step=step) if first else None
+        self._progress = (progress or Progress(setup.total_steps, start_step=step)) if first else None
 
     def __enter__(self) -> Reporter:
         return self
@@ -61,17 +63,17 @@ class Reporter:
         if self._progress is not None:
             self._progress.close()
 
-    def train(self, step: int, tally: Tally, learning_rate: float, seconds: float) -> None:
-        """Reports the steps since the last call from their tally, on the host; they took `seconds`."""
+    def train(self, step: int, sums: MetricSums, learning_rate: float, seconds: float) -> None:
+        """Reports the steps since the last call from their sums, on the host; they took `seconds`."""
         if self._writer is None or self._progress is None:
             return
-        metrics = tally.metrics
+        metrics = sums.metrics
         scores = {
             "nll_nats": float(metrics.nll / max(metrics.examples, 1.0)),
             "bits_per_dim": float(metrics.nll / max(metrics.dims, 1.0) / math.log(2)),
         }
         speed = float(metrics.examples / seconds)
-        values = {"train/loss": float(tally.loss / tally.steps)}
+        values = {"train/loss": float(sums.loss / sums.steps)}
         values |= {f"train/{name}": value for name, value in scores.items()}
         values |= {
             "learning_rate": learning_rate,
@@ -79,7 +81,10 @@ class Reporter:
         }
         values |= {f"train/{name}": float(mean.value) for name, mean in metrics.means.items()}
         self._writer.write(step, values)
-        self._progress.update(step, describe_scores(scores, self._bits), speed)
+        self._progress.update(step, self._in_words(scores), speed)
+
+    def _in_words(self, scores: Mapping[str, Any]) -> str:
+        return describe_scores(scores, self._bits)
 
     def validation(self, step: int, scores: Mapping[str, Any], history: History) -> None:
         """Reports the scores of the validation split."""
@@ -99,6 +104,25 @@ class Reporter:
 def _named(split: str, scores: Mapping[str, Any]) -> dict[str, float]:
     """The numbers among scores, as writers name them."""
     return {f"{split}/{name}": value for name, value in scores.items() if is_number(value)}
+
+
+def headline(setup: Setup) -> list[str]:
+    """One line about the data, one about the model, the length of the run and the devices."""
+    dataset, train = setup.dataset, setup.train
+    sizes = ", ".join(f"{split} {len(source):,}" for split, source in dataset.splits.items())
+    given = f", given {' and '.join(name for name, _ in dataset.context.parts)}" if dataset.context else ""
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(setup.abstract_state.params))
+    length = f"{setup.total_steps:,} step{'s' * (setup.total_steps != 1)} of {train.batch_size:,} examples"
+    return [
+        f"{dataset.name}: {sizes} examples of {dataset.event.in_words}{given}",
+        f"{setup.about}, {num_params:,} parameters; {length} on {device_name()}{_mesh(setup)}",
+    ]
+
+
+def _mesh(setup: Setup) -> str:
+    """The axes that split anything."""
+    axes = [f"{name} {size}" for name, size in setup.mesh.shape.items() if size > 1]
+    return f" (mesh: {' x '.join(axes)})" if axes else ""
 
 
 def record_picture(setup: Setup, workdir: str | os.PathLike, step: int, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The scores of a run: `results.json`, its own report, and `evaluations/`, the reports of later evaluations."""
+"""The reports of a run: `results.json` about its test split, and those of later evaluations in `evaluations/`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,99 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from arjax.core.files import read_json_object, write_json, writing
+from arjax.evaluation.report import Report, report
+from arjax.objectives import Own
 from arjax.parallel.devices import usable_cores
 from arjax.reporting.reports import FILE_NAME, read_report
+from arjax.training.history import History
+from arjax.training.setup import Setup, latest_store
+from arjax.training.state import own_of
 
 EVALUATIONS = "evaluations"
+#: The entries about a training that depend on more than its best parameters.
+OF_TRAINING = ("step", "seed", "device", "train_seconds", "compile_seconds", "train_sites_per_second")
+#: The parameters of a run with the best validation, their step, and the note of their checkpoint.
+Best = tuple[Any, int, Mapping[str, Any]]
 #: Scores with equal values of these fields are equal.
-_SCORES = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
+_SCORES: tuple[str, ...] = ("dataset", "split", "best_step", "num_orders", "num_examples", "nll_nats", "nll_stderr")
 _SCORES += ("k_steps", "k_step_bound_nats", "importance_samples", "importance_bound_nats")
 _SCORES += ("chain_bound_steps", "chain_bound_nats")
 _SCORES += ("exposure_rollouts", "exposure_forward_own_nats", "greedy_error", "judge_own_nll_nats")
+
+
+def run_report(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> Report:
+    """The report of a run: all scores of its best parameters, and the entries about its training.
+
+    Args:
+      setup: the run, with the split and the numbers of the report.
+      workdir: its folder.
+      best: as from `restore_params`.
+      device: where it was trained; "": as an earlier report says, or else here.
+
+    Raises:
+      UserError: as `report`.
+    """
+    where = setup.model, best[0], setup.dataset, setup.evaluate.split, setup.evaluate
+    scored = report(*where, mesh=setup.mesh, seed=setup.seed, open_run=setup.open_run)
+    return Report(scored.scores | entries_of_run(setup, workdir, best, device), scored.curves)
+
+
+def entries_of_run(setup: Setup, workdir: str | os.PathLike, best: Best, device: str = "") -> dict[str, Any]:
+    """The entries of `training_entries` from the newest train state in a folder, or else from its report: a member of a
+    population leaves no train state.
+    """
+    known, store, objective = read_report(workdir) or {}, latest_store(workdir), setup.recipe.objective
+    history: dict[str, Any] = {}
+    step, objective_state = best[1], objective.init(setup.model, jax.random.key(0))
+    if jax.tree.leaves(objective_state) and (restored := store.restore(setup.abstract_state)) is not None:
+        step, state, history = restored
+        objective_state = own_of(state)
+    elif (newest := store.newest()) is not None:
+        step, history = newest
+    history = History.fresh(()).to_json() | history if history else {}  # older checkpoints lack some fields
+    device = device or known.get("device", "")
+    entries = training_entries(setup, best, step=step, history=history, objective_state=objective_state, device=device)
+    if not history:
+        entries |= {name: known[name] for name in (*OF_TRAINING, *objective.report(objective_state)) if name in known}
+    return entries
+
+
+def training_entries(
+    setup: Setup,
+    best: Best,
+    *,
+    step: int,
+    history: Mapping[str, Any],
+    objective_state: Own,
+    seed: int | None = None,
+    device: str = "",
+) -> dict[str, Any]:
+    """The entries that a training adds to the report of a split.
+
+    Args:
+      setup: the run.
+      best: as from `restore_params`.
+      step: steps done.
+      history: the fields of `arjax.training.history.History` about the time; empty where they are not known.
+      objective_state: parameters and state of the objective.
+      seed: of the run; None: that of the setup.
+      device: where it was trained; "": here.
+    """
+    params, best_step, note = best
+    sites_per_step = setup.train.batch_size * setup.model.event.num_sites
+    return {
+        **validation_scores(note),
+        "num_params": sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
+        "step": step,
+        "best_step": best_step,
+        "seed": setup.seed if seed is None else seed,
+        "device": device or device_name(),
+        **(cost_of_run(history, step, sites_per_step) if history else {}),
+        **setup.recipe.objective.report(objective_state),
+    }
 
 
 def write_results(workdir: str | os.PathLike, results: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import optax
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.core.registry import Registry, parse_call
+from arjax.core.registry import Component, Registry
 
 #: A schedule is a function `(course, options...) -> float32[]`, the part of the peak rate at one step.
 SCHEDULES = Registry("schedule", hidden=("course",))
@@ -59,7 +59,11 @@ def rsqrt(course: Course) -> jax.Array:
 
 
 def make_schedule(
-    learning_rate: float, total_steps: int, schedule: str = "constant", warmup_steps: int = 0, end_factor: float = 0.0
+    learning_rate: float,
+    total_steps: int,
+    schedule: str | Component = "constant",
+    warmup_steps: int = 0,
+    end_factor: float = 0.0,
 ) -> optax.Schedule:
     """The learning rate of step t = 0, 1, ..., total_steps - 1.
 
@@ -69,15 +73,14 @@ def make_schedule(
     Raises:
       UserError: an unknown schedule or option, or an impossible number.
     """
-    name, options = parse_call(schedule)
-    options = SCHEDULES.resolve(name, options)
+    component = SCHEDULES.read(schedule) if isinstance(schedule, str) else schedule
     if learning_rate <= 0 or not 0 <= end_factor <= 1:
         raise UserError(
             f"optimizer.learning_rate must be above 0 and end_factor within 0..1, not {learning_rate} and {end_factor}"
         )
     if not 0 <= warmup_steps < max(total_steps, 1):
         raise UserError(f"optimizer.warmup_steps={warmup_steps} must be at least 0 and below the {total_steps} steps")
-    factor = SCHEDULES.get(name)
+    factor, options = component.function, component.options
     if end_factor and factor is constant:
         say_once(f"optimizer.end_factor={end_factor} has no effect on the schedule 'constant', which does not fall")
 

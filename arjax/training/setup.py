@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,28 @@ from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory
-from arjax.data import Dataset, Truth
+from arjax.core.registry import Component
+from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
-from arjax.evaluation.bounds import sampled_scores
-from arjax.evaluation.k_steps import k_step_scores
-from arjax.evaluation.truths import truth_scores
+from arjax.evaluation.report import Measures
 from arjax.models import Model
-from arjax.objectives import Companion
-from arjax.parallel.sharding import Rule, replicated
+from arjax.objectives import Companion, Objective
+from arjax.parallel.sharding import Rule, check_batch_size, replicated
+from arjax.samplers import Sampler
 from arjax.training.checkpoint import CheckpointStore
-from arjax.training.recipe import Recipe
-from arjax.training.same_data import check_data
+from arjax.training.optimizer import make_optimizer
+from arjax.training.schedules import make_schedule
 from arjax.training.starting import check_start
-from arjax.training.state import TrainState, abstract_state, eval_params, init_state, state_shardings, with_shardings
+from arjax.training.state import (
+    Recipe,
+    TrainState,
+    abstract_state,
+    eval_params,
+    init_state,
+    state_shardings,
+    with_shardings,
+)
+from arjax.training.workdir import check_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +50,7 @@ class TrainOptions:
       patience: validations without a better score after which training ends; 0: never.
       data_on_device: whether the training split is kept on every device.
       init_from: workdir of the run that gives the initial parameters, its best ones; "": fresh ones.
-      writers: calls of further writers of the metrics, such as `tensorboard`.
+      writers: further writers of the metrics, such as `tensorboard`.
     """
 
     batch_size: int
@@ -52,34 +61,14 @@ class TrainOptions:
     patience: int = 0
     data_on_device: bool = True
     init_from: str = ""
-    writers: str = ""
+    writers: tuple[Component, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions:
-    """Options of the scores: the section `evaluate` of a config.
+class EvaluateOptions(Measures):
+    """The section `evaluate` of a config: the numbers of a report, and `split`, the one that is scored at the end."""
 
-    Attributes:
-      batch_size: examples scored at once.
-      split: the one that is scored at the end.
-      num_orders: orders that an order-agnostic model is averaged over.
-      steps: rounds of the k-step bound; 0: no bound.
-      schedule: of their sizes.
-      samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
-      exposure: rollouts that measure errors under own prefixes; 0: none are drawn.
-      judge: workdir of the run that scores them; "": no judge.
-      length: sites of each text that the judge scores; 0: it scores examples like those of the data.
-    """
-
-    batch_size: int = 128
     split: str = "test"
-    num_orders: int = 1
-    steps: int = 0
-    schedule: str = "uniform"
-    samples: int = 0
-    exposure: int = 0
-    judge: str = ""
-    length: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +108,7 @@ class Setup:
       train: options of the loop.
       evaluate: options of the scores.
       open_run: opens another run by its workdir.
+      sampler: draws the samples of the run.
       about: the network and its order in words, for the first lines of a run.
     """
 
@@ -132,6 +122,7 @@ class Setup:
     train: TrainOptions
     evaluate: EvaluateOptions
     open_run: Callable[[str], Trained]
+    sampler: Sampler
     about: str = ""
 
     @property
@@ -170,30 +161,8 @@ class Setup:
                 f"the objective reads the true conditionals, which the data set {self.dataset.name!r} has not: name a "
                 "run as its oracle"
             )
-        truth = self.truth()
-        return Trained(truth.model, truth.params, 0, self.dataset)
-
-    def further_scores(self, params: Any, split: str) -> dict[str, float]:
-        """Scores of a split beside that of the model: the bounds that `evaluate` asks for, of k steps and of k samples;
-        that of a known truth; or none.
-        """
-        options, found = self.evaluate, {}
-        rest = {"batch_size": options.batch_size, "seed": self.seed}
-        if options.steps:
-            rounds = {"steps": options.steps, "schedule": options.schedule}
-            found |= k_step_scores(self.model, params, self.dataset, split, **rounds, **rest)
-        if options.samples:
-            found |= sampled_scores(self.model, params, self.dataset, split, samples=options.samples, **rest)
-        if self.dataset.truth is not None:
-            found |= truth_scores(self.model, params, self.truth(), self.dataset, split, mesh=self.mesh, **rest)
-        return found
-
-    def truth(self) -> Truth:
-        """The truth of the data set, with parameters on the mesh; raises `UserError` where none is known."""
-        known = self.dataset.truth
-        if known is None:
-            raise UserError(f"the distribution of the data set {self.dataset.name!r} is not known")
-        return Truth(known.model, jax.device_put(known.params, replicated(self.mesh)))
+        truth = self.dataset.truth
+        return Trained(truth.model, jax.device_put(truth.params, replicated(self.mesh)), 0, self.dataset)
 
     def first_params(self, models: Sequence[Model]) -> Any:
         """The parameters of the run in `train.init_from`, for these models, which have those of this one.
@@ -219,6 +188,50 @@ class Setup:
         if self.train.init_from:
             params = self.first_params((self.model,))
         return init_state(self.recipe, key, self.mesh, self.rules, params)
+
+
+def make_setup(
+    *,
+    model: Model,
+    dataset: Dataset,
+    objective: Objective,
+    optimizer: Component,
+    schedule: Component,
+    rate: Mapping[str, Any],
+    clip_norm: float,
+    total_steps: int,
+    ema_decay: float,
+    train: TrainOptions,
+    accumulate: int = 1,
+    **others: Any,
+) -> Setup:
+    """The parts of a run, put together and checked.
+
+    Args:
+      model, dataset, objective: as in `Setup` and `Recipe`.
+      optimizer: the rule with its options; `clip_norm` is that of `make_optimizer`.
+      schedule: that of the learning rate; `rate` has the other options of `make_schedule` by name.
+      total_steps, ema_decay, accumulate: as in `Recipe`.
+      train: options of the loop.
+      **others: the other fields of `Setup`.
+
+    Raises:
+      UserError: numbers out of range, or parts that do not fit one another.
+    """
+    check_batch_size(train.batch_size, others["mesh"], accumulate)
+    learning_rate = make_schedule(total_steps=total_steps, schedule=schedule, **rate)
+    recipe = Recipe(
+        model=model,
+        objective=objective,
+        optimizer=make_optimizer(optimizer, learning_rate, total_steps, clip_norm=clip_norm),
+        total_steps=total_steps,
+        ema_decay=ema_decay,
+        transform=dataset.transform,
+        accumulate=accumulate,
+    )
+    objective.check(model)
+    others["evaluate"].check(model, dataset)
+    return Setup(dataset=dataset, recipe=recipe, schedule=learning_rate, total_steps=total_steps, train=train, **others)
 
 
 def latest_store(workdir: str | os.PathLike) -> CheckpointStore:

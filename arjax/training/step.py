@@ -1,9 +1,15 @@
-"""The train step, and many of them in one dispatch."""
+"""The train step, and many of them in one dispatch.
+
+A loss is a sum of means, sum_i T_i / C_i. The totals T_i add up over micro-batches, and so do their gradients and the
+counts C_i; the division comes last. So an accumulated gradient is that of the whole batch, to rounding, also where
+masks and weights leave each micro-batch another number of scored values.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,20 +18,22 @@ import numpy as np
 import optax
 
 from arjax.core.batch import Batch
+from arjax.core.errors import UserError
 from arjax.core.programs import compile_if_it_fits
-from arjax.objectives import Companions, Loss, Metrics, Step
+from arjax.models import Model
+from arjax.objectives import Companions, Loss, Mean, Metrics, Own, Step
 from arjax.objectives.metrics import mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
-from arjax.training.gradients import loss_and_gradients
-from arjax.training.recipe import Recipe
-from arjax.training.state import OwnState, TrainState, own_of
+from arjax.training.state import OwnState, Recipe, TrainState, own_of
 
+#: Gradients by (parameters of the model, parameters of the objective).
+Gradients = tuple[Any, Any]
 _METRICS = "metrics/"
 
 
 @mergeable
-class Tally:
+class MetricSums:
     """Metrics summed over train steps.
 
     Attributes:
@@ -75,10 +83,10 @@ def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
     return jax.tree.map(lambda old, new: new + decay * (old - new), ema, params)
 
 
-def zero_tally(
+def zero_sums(
     recipe: Recipe, state: TrainState, chunk: Chunk, companions: Companions | None = None, members: tuple[int, ...] = ()
-) -> Tally:
-    """The tally before the first step, as arrays on the host: all 0, and -1 for `bad_step`.
+) -> MetricSums:
+    """The sums before the first step, as arrays on the host: all 0, and -1 for `bad_step`.
 
     `members`: the shape of a population, where `state` and `chunk` are those of one member.
     """
@@ -89,16 +97,16 @@ def zero_tally(
     shapes = jax.eval_shape(metrics, state, chunk, companions)
     zeros = jax.tree.map(lambda leaf: np.zeros((*members, *leaf.shape), np.float32), shapes)
     none = np.zeros(members, np.float32)
-    return Tally(metrics=zeros, loss=none, steps=none, bad_step=np.full(members, -1, np.int32))
+    return MetricSums(metrics=zeros, loss=none, steps=none, bad_step=np.full(members, -1, np.int32))
 
 
-def named(tally: Tally) -> dict[str, Any]:
-    """The leaves of a tally by name: `nll`, `loss`, ..., and `means/NAME/total`, `means/NAME/count`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tally)
+def named(sums: MetricSums) -> dict[str, Any]:
+    """The leaves of sums by name: `nll`, `loss`, ..., and `means/NAME/total`, `means/NAME/count`."""
+    leaves = jax.tree_util.tree_leaves_with_path(sums)
     return {path_string(path).removeprefix(_METRICS): leaf for path, leaf in leaves}
 
 
-def from_named(zeros: Tally, values: Mapping[str, Any]) -> Tally:
+def from_named(zeros: MetricSums, values: Mapping[str, Any]) -> MetricSums:
     """The inverse of `named`, in the types of `zeros`; a name that is missing is as in `zeros`."""
 
     def leaf(path: Any, zero: np.ndarray) -> np.ndarray:
@@ -110,12 +118,13 @@ def from_named(zeros: Tally, values: Mapping[str, Any]) -> Tally:
 def train_chunk(
     recipe: Recipe,
     state: TrainState,
-    tally: Tally,
+    sums: MetricSums,
     chunk: Chunk,
     n: jax.Array,
     key: jax.Array,
     companions: Companions | None = None,
-) -> tuple[TrainState, Tally]:
+    model: Model | None = None,
+) -> tuple[TrainState, MetricSums]:
     """`n` train steps, at most as many as the chunk has batches.
 
     `n` is a traced number: one program is enough for every n, and gives the same bits for any grouping of the steps.
@@ -123,29 +132,104 @@ def train_chunk(
     Args:
       recipe: static.
       state: the state, to be donated.
-      tally: of the steps so far.
+      sums: of the steps so far.
       chunk: batches of at least n steps.
       n: int32[], steps to do.
       key: the key of the run.
       companions: frozen models that the objective reads.
+      model: in place of that of the recipe: a member of a population.
     """
+    recipe = recipe if model is None else dataclasses.replace(recipe, model=model)
 
-    def one(k: jax.Array, carry: tuple[TrainState, Tally]) -> tuple[TrainState, Tally]:
-        state, tally = carry
+    def one(k: jax.Array, carry: tuple[TrainState, MetricSums]) -> tuple[TrainState, MetricSums]:
+        state, sums = carry
         next_state, loss = train_step(recipe, state, chunk.batch(k), key, companions)
-        first_bad = (tally.bad_step < 0) & ~jnp.isfinite(loss.value)
-        metrics = jax.tree.map(lambda old, new: old + new.astype(jnp.float32), tally.metrics, loss.metrics)
-        bad_step = jnp.where(first_bad, next_state.step, tally.bad_step)
-        return next_state, Tally(metrics, tally.loss + loss.value, tally.steps + 1, bad_step)
+        first_bad = (sums.bad_step < 0) & ~jnp.isfinite(loss.value)
+        metrics = jax.tree.map(lambda old, new: old + new.astype(jnp.float32), sums.metrics, loss.metrics)
+        bad_step = jnp.where(first_bad, next_state.step, sums.bad_step)
+        return next_state, MetricSums(metrics, sums.loss + loss.value, sums.steps + 1, bad_step)
 
-    return jax.lax.fori_loop(0, n, one, (state, tally))
+    return jax.lax.fori_loop(0, n, one, (state, sums))
 
 
-def compile_chunk(recipe: Recipe, state: TrainState, tally: Tally, *rest: Any) -> jax.stages.Compiled:
-    """`train_chunk` for arguments like these, compiled once: `program(state, tally, ...) -> (state, tally)`.
+def compile_chunk(
+    recipe: Recipe,
+    state: TrainState,
+    sums: MetricSums,
+    *rest: Any,
+    mapped: Callable[[Callable], Callable] = lambda chunk: chunk,
+) -> jax.stages.Compiled:
+    """`train_chunk` for arguments like these, compiled once: `program(state, sums, ...) -> (state, sums)`.
 
-    The state is donated, and the new one has the same shardings.
+    The state is donated, and the new one has the same shardings. `mapped` makes of the function that of several
+    members, which takes their models among `rest`.
     """
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, tally))
-    program = jax.jit(functools.partial(train_chunk, recipe), donate_argnums=0, out_shardings=shardings)
-    return compile_if_it_fits("the arrays of a train step", program, state, tally, *rest)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, sums))
+    chunk = mapped(functools.partial(train_chunk, recipe))
+    program = jax.jit(chunk, donate_argnums=0, out_shardings=shardings)
+    return compile_if_it_fits("the arrays of a train step", program, state, sums, *rest)
+
+
+def loss_and_gradients(recipe: Recipe, params: Any, own: Own, batch: Batch, step: Step) -> tuple[Loss, Gradients]:
+    """The loss of the batch and its gradient by `(params, own.params)`."""
+    if recipe.accumulate > 1:
+        return _accumulated(recipe, params, own, batch, step)
+    loss, pull_back = _totals(recipe, params, own, batch, step)
+    return loss, pull_back(tuple(1 / term.divisor for term in loss.terms))
+
+
+def _totals(
+    recipe: Recipe, params: Any, own: Own, batch: Batch, step: Step
+) -> tuple[Loss, Callable[[tuple[jax.Array, ...]], Gradients]]:
+    """The loss, and the function from cotangents of its totals to gradients."""
+
+    def totals(params: Any, own_params: Any) -> tuple[tuple[jax.Array, ...], Loss]:
+        loss = recipe.objective.loss(recipe.model, params, Own(own_params, own.state), batch, step)
+        return tuple(term.total for term in loss.terms), jax.lax.stop_gradient(loss)
+
+    _, pull_back, loss = jax.vjp(totals, params, own.params, has_aux=True)
+    return loss, pull_back
+
+
+def _accumulated(recipe: Recipe, params: Any, own: Own, batch: Batch, step: Step) -> tuple[Loss, Gradients]:
+    """One micro-batch after the other; each starts from the state of the objective after the one before it."""
+    num = recipe.accumulate
+
+    def part(state: Any, batch: Batch, k: jax.Array) -> tuple[Loss, tuple[Gradients, ...]]:
+        own_step = Step(jax.random.fold_in(step.key, k), step.progress, step.companions)
+        loss, pull_back = _totals(recipe, params, Own(own.params, state), batch, own_step)
+        units = jnp.eye(len(loss.terms), dtype=jnp.float32)
+        return loss, tuple(pull_back(tuple(unit)) for unit in units)  # one gradient for each term
+
+    def one(carry: Any, xs: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        (terms, metrics, state), gradients = carry
+        loss, new = part(state, *xs)
+        totals = jax.tree.map(jnp.add, (terms, metrics, gradients), (loss.terms, loss.metrics, new))
+        return ((totals[0], totals[1], loss.state), totals[2]), None
+
+    parts, numbers = cut(batch, num), jnp.arange(num)
+    first = jax.tree.map(lambda array: array[0], (parts, numbers))
+    shapes, gradient_shapes = jax.eval_shape(part, own.state, *first)
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (shapes.terms, shapes.metrics, gradient_shapes))
+    carry = ((zeros[0], zeros[1], own.state), zeros[2])
+    ((terms, metrics, state), gradients), _ = jax.lax.scan(one, carry, (parts, numbers))
+    return Loss(terms, metrics, state), _divided(terms, gradients)
+
+
+def _divided(terms: tuple[Mean, ...], gradients: tuple[Gradients, ...]) -> Gradients:
+    """sum_i G_i / C_i."""
+    scaled = [jax.tree.map(lambda g, c=term.divisor: g / c, g) for term, g in zip(terms, gradients, strict=True)]
+    return jax.tree.map(lambda *parts: sum(parts), *scaled)
+
+
+def cut(batch: Batch, num: int) -> Batch:
+    """The batch in `num` parts [num, B / num, ...]: part k has the rows k, k + num, ..., which lie on their devices.
+
+    Raises `UserError` when it cannot be cut into so many equal parts.
+    """
+    if len(batch) % num:
+        raise UserError(f"a batch of {len(batch)} examples cannot be cut into {num} equal micro-batches")
+    return jax.tree.map(
+        lambda rows: jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0),
+        batch,
+    )

@@ -1,7 +1,8 @@
-"""Reasons to end a run before its last step: a signal, or a loss that is not finite."""
+"""The end of a run, by its length, a signal, or a loss that is not finite; and its pauses."""
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from types import FrameType
@@ -12,6 +13,8 @@ import jax
 from arjax.core.errors import UserError
 from arjax.parallel.processes import on_any_process
 
+#: Steps are counted in int32.
+LARGEST = 2**31 - 1
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -48,3 +51,36 @@ class StopSignal:
         if jax.process_count() == 1:
             return self._received
         return at_pause and on_any_process(self._received)
+
+
+def check_duration(steps: int, examples: int, epochs: float) -> None:
+    """Raises `UserError` unless exactly one of three durations is above 0, and the others are 0."""
+    if sum(map(bool, (steps, examples, epochs))) != 1 or min(steps, examples, epochs) < 0:
+        raise UserError(
+            f"exactly one of train.steps, train.examples and train.epochs must be above 0, not steps={steps}, "
+            f"examples={examples}, epochs={epochs}"
+        )
+
+
+def total_steps(steps: int, examples: int, epochs: float, batch_size: int, num_examples: int) -> int:
+    """The number of train steps of a run, from exactly one of three durations; rounded up.
+
+    Raises:
+      UserError: none or several of `steps`, `examples` and `epochs` are above 0, or there are too many steps to count.
+    """
+    check_duration(steps, examples, epochs)
+    total = steps or math.ceil((examples or epochs * num_examples) / batch_size)
+    if total > LARGEST:
+        given = "steps" if steps else "examples" if examples else "epochs"
+        raise UserError(f"a run has at most {LARGEST} steps, not {total}: shorten train.{given}")
+    return total
+
+
+def next_pause(step: int, total: int, *intervals: int) -> int:
+    """The first step after `step` that is a multiple of an interval, or the last one of the run."""
+    return min(total, *((step // interval + 1) * interval for interval in intervals))
+
+
+def is_due(step: int, total: int, interval: int) -> bool:
+    """Whether an event of every `interval` steps, and of the last one, is due after `step`."""
+    return step % interval == 0 or step == total

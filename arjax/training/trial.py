@@ -9,8 +9,8 @@ import time
 
 import jax
 
+from arjax.training.learner import RunLearner
 from arjax.training.setup import Setup
-from arjax.training.trainee import OneRun
 
 #: Seconds of train steps that are timed, and the longest validation that is timed a second time.
 STEPS_FOR, LONG_VALIDATION = 3.0, 10.0
@@ -24,38 +24,38 @@ def expected_seconds(setup: Setup) -> float:
       UserError: as the training itself, before its first step.
     """
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as threads:
-        trainee, total = OneRun(setup, folder), setup.total_steps
+        learner, total = RunLearner(setup, folder), setup.total_steps
 
         def steps_from(step: int) -> int:
             return min(setup.train.steps_per_dispatch, total - step)
 
         started = time.monotonic()
         companions = {name: trained.companion for name, trained in setup.trained_companions().items()}
-        state = trainee.begin(companions, None)
-        trainee.compile(state, 0, steps_from, threads)
-        tally = trainee.tally({})
+        state = learner.begin(companions, None)
+        learner.compile(state, 0, steps_from, threads)
+        sums = learner.sums({})
         step, marks = 0, [(0, time.monotonic())]
         while step < total and (len(marks) < 3 or marks[-1][1] - marks[1][1] < STEPS_FOR):
             n = steps_from(step)
-            state, tally = trainee.advance(state, tally, step, n)
-            jax.block_until_ready(tally)
+            state, sums = learner.advance(state, sums, step, n)
+            jax.block_until_ready(sums)
             step += n
             marks.append((step, time.monotonic()))
         (first, begun), (last, ended) = marks[1 if len(marks) > 2 else 0], marks[-1]  # the first one warms up
-        return marks[0][1] - started + (ended - begun) / (last - first) * total + _scoring(trainee, state)
+        return marks[0][1] - started + (ended - begun) / (last - first) * total + _scoring(learner, state)
 
 
-def _scoring(trainee: OneRun, state: object) -> float:
+def _scoring(learner: RunLearner, state: object) -> float:
     """Seconds of all validations and of the test."""
-    setup, splits = trainee.setup, trainee.setup.dataset.splits
+    setup, splits = learner.setup, learner.setup.dataset.splits
     if "validation" not in splits:
         return 0.0
     started = time.monotonic()
-    trainee.validate(state)  # with the compilation of its program
+    learner.validate(state)  # with the compilation of its program
     once = first = time.monotonic() - started
     if first < LONG_VALIDATION:
         started = time.monotonic()
-        trainee.validate(state)
+        learner.validate(state)
         once = time.monotonic() - started
     test = len(splits.get(setup.evaluate.split, ())) / len(splits["validation"])
     return first + once * (math.ceil(setup.total_steps / setup.train.eval_every) - 1 + test)

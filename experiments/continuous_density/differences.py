@@ -17,11 +17,11 @@ import jax
 import numpy as np
 
 import arjax
+from arjax.api.mixtures import mixture_of_runs
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.evaluation.errors import stderr_of
 from arjax.evaluation.gaussian_mixtures import fit_gaussian_mixture
-from arjax.population.mixtures import mixture_of_runs
+from arjax.evaluation.summaries import stderr_of
 
 FLOOR = -4.6
 

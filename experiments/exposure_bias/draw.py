@@ -20,9 +20,8 @@ import numpy as np
 from sweep import FIRST, LENGTH, REGIMES, STUDENTS, TRUTHS
 
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.array_files import keep_arrays, read_arrays
 from arjax.core.errors import UserError
-from arjax.core.files import read_json_object
+from arjax.core.files import keep_arrays, read_arrays, read_json_object
 from arjax.evaluation.exposure import Z
 from arjax.reporting.figures import FIRST_STEP, SOFT, label_axes, new_figure, save_figure
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured

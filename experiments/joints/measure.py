@@ -22,8 +22,8 @@ from sweep import get_sweep
 
 import arjax
 from arjax.cli.command_line import Parser, tell_mistakes
-from arjax.core.array_files import keep_arrays, read_arrays
 from arjax.core.errors import UserError
+from arjax.core.files import keep_arrays, read_arrays
 from arjax.reporting.figures import new_figure, row_of_axes, save_figure
 from arjax.reporting.plots import tile_images
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured

@@ -23,8 +23,8 @@ from sweep import DELAYS, NETWORKS, TEXT_MEMORIES, name_of_text
 from arjax import open_run
 from arjax.cli.command_line import Parser, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.evaluation.errors import ratio_of_means
 from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.summaries import ratio_of_means
 from arjax.reporting.figures import ACCENT, INK, SOFT, label_axes, new_figure, row_of_axes, save_figure
 from arjax.reporting.tables import markdown_table, write_measured
 from arjax.sweep.results import FILE_NAME, read_csv

@@ -81,14 +81,14 @@ class Running:
         """Compiles the program."""
         self.members, self.state = members, members.begin({}, None)
         members.compile(self.state, 0)
-        self.tally = members.tally({})
+        self.sums = members.sums({})
 
     def train(self, steps: int) -> None:
         """The steps, to their end."""
         step, most = 0, self.members.setup.train.steps_per_dispatch
         while step < steps:
             n = min(most, steps - step)
-            self.state, self.tally = self.members.advance(self.state, self.tally, step, n)
+            self.state, self.sums = self.members.advance(self.state, self.sums, step, n)
             step += n
         jax.block_until_ready(self.state)
 

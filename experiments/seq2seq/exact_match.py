@@ -29,8 +29,8 @@ from arjax.config.build import build
 from arjax.config.files import load_workdir_config
 from arjax.core.errors import UserError
 from arjax.data.batches import eval_batches
-from arjax.evaluation.errors import ratio_of_means, stderr_of
 from arjax.evaluation.prompts import end_of
+from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.reporting.tables import markdown_table, measured_rows, write_measured
 from arjax.sweep.results import FILE_NAME, merged_rows, name_of_row, read_csv, without_paths, write_csv
 from arjax.training.setup import restore_params

@@ -10,10 +10,10 @@ import pytest
 
 import arjax
 from arjax.api import arrays, fitting
+from arjax.api.mixtures import mixture_of_runs
 from arjax.core.arguments import checked_arguments
 from arjax.core.errors import UserError
 from arjax.data import make_dataset
-from arjax.population.mixtures import mixture_of_runs
 
 WRONG = (None, 3, -1, 1.5, "a", "", b"x", [], {}, object(), True, float("nan"), float("inf"), 10**12, 10**30, 2 + 3j)
 WRONG += (np.array("a"), np.zeros((2, 2)), np.array([None]), [[1], [1, 2]], (1, 2), {"a": 1}, "a\0b", print, {1, 2})

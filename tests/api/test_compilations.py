@@ -11,9 +11,10 @@ import pytest
 from arjax.api.trained_model import Fitted, Settings
 from arjax.core.spec import EventSpec
 from arjax.data.text import text_windows
+from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.inpainting import complete, score_hidden
-from arjax.evaluation.k_steps import k_step_scores
-from arjax.evaluation.likelihood import evaluate
+from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.report import Measures
 from arjax.models import ModelChoice, make_model
 from arjax.parallel.sharding import make_mesh
 
@@ -25,7 +26,7 @@ KEYS = jax.random.split(jax.random.key(0), 3)
 def trained(**options):
     """Networks with a loop over the sites: outside of a program, `lax.scan` is compiled in each call."""
     model = make_model(TEXT.event, **options)
-    return Fitted(model, model.init(KEYS[0]), TEXT, Settings(make_mesh(), batch_size=2))
+    return Fitted(model, model.init(KEYS[0]), TEXT, Settings(make_mesh(), Measures(batch_size=2)))
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_of_models_and_functions_outside_of_jit(again):
         "given": lambda seed: model.conditional_log_prob(params, X, query=hidden, evidence=~hidden),
         "init": lambda seed: model.init(KEYS[seed]),
         "sample": lambda seed: model.sample(params, KEYS[seed], 2),
-        "evaluate": lambda seed: evaluate(model, params, TEXT, "test", 2, run.settings.mesh)["nll_nats"],
+        "evaluate": lambda seed: Evaluator(model, TEXT, 2, run.settings.mesh)(params, "test")["nll_nats"],
         "complete": lambda seed: complete(model, params, batch, hidden, 2, KEYS[seed]).log_prob,
         "hidden": lambda seed: score_hidden(model, params, TEXT, "test", hidden, ~hidden, 2)["nll_nats"],
         "k steps": lambda seed: k_steps(seed=seed)["k_step_bound_nats"],

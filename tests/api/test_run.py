@@ -13,11 +13,11 @@ import pytest
 
 import arjax
 from arjax.api.curves import as_history
+from arjax.api.mixtures import mixture_of_runs
 from arjax.cli.main import main
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
-from arjax.core.folders import only_run_in
-from arjax.population.mixtures import mixture_of_runs
+from arjax.core.files import only_run_in
 from arjax.reporting.writers import MetricWriter, read_metrics
 
 
@@ -221,7 +221,7 @@ def test_pictures_are_figures_that_a_notebook_shows(run, monkeypatch):
         run.plot_samples()
     with pytest.raises(UserError, match="no line with 'speed'"):
         run.plot_history("speed")
-    with pytest.raises(UserError, match="no split 'tset'"):
+    with pytest.raises(UserError, match="has no tset split"):
         run.plot_entropy("tset")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for plot in (run.plot_samples, run.plot_history, run.plot_entropy, run.plot_order):

@@ -16,7 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.programs import largest_array
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.evaluation.likelihood import evaluate
+from arjax.evaluation.likelihood import Evaluator
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 from arjax.population import Population, train_population
@@ -117,7 +117,7 @@ def test_arrays_that_fit_into_no_memory_are_refused_before_they_are_made(monkeyp
         model.sample(params, jax.random.key(0), HUGE)
     x = np.zeros((1000, 3), np.int32)
     with pytest.raises(UserError, match=r"^the arrays of this score take"):
-        evaluate(model, params, from_arrays(model.event, train=x, test=x), "test", 1000, make_mesh())
+        Evaluator(model, from_arrays(model.event, train=x, test=x), 1000, make_mesh())(params, "test")
     with pytest.raises(UserError, match=r"^the arrays of a train step take"):
         fit_arrays(model, train=x[:500], steps=1, batch_size=400, quiet=True)
 

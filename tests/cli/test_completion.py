@@ -75,7 +75,11 @@ def test_candidates(folder):
         assert complete("arjax", "zsh", f"arjax {line}") == wanted, line
     assert {"--config=", "--config.", "--workdir="} <= set(complete("arjax", "zsh", "arjax --"))
     assert complete("arjax", "zsh", "arjax --config=sub/other.py:") == [], "a file that is no Python has no words"
-    for typed, wanted in (("--sweep=m", "--sweep=mine.py"), ("--dry_run=c", "--dry_run=commands")):
+    for typed, wanted in (
+        ("--sweep=m", "--sweep=mine.py"),
+        ("--sweep=real", "--sweep=real_table"),
+        ("--dry_run=c", "--dry_run=commands"),
+    ):
         assert complete("arjax-sweep", "zsh", f"arjax-sweep {typed}") == [wanted]
     assert complete("arjax", "bash", "arjax --config=mine.py:sm", " =:") == ["smoke"], "bash replaces no more than that"
     assert complete("arjax", "bash", "arjax --config=mine.py:sm", " ") == ["--config=mine.py:smoke"]

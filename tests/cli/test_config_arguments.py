@@ -4,8 +4,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from arjax.config import base_config, dataset_config, network_config, parse_arg
-from arjax.config.files import load_config_file, split_config_string
+from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
+from arjax.core.user_files import split_argument
 from arjax.core.values import compile_regex, parse_value
 
 
@@ -128,5 +129,5 @@ def test_config_files_get_their_argument(tmp_path):
 
 
 def test_the_colon_that_counts_is_the_one_behind_py():
-    assert split_config_string("a:b/c.py:d:e") == ("a:b/c.py", "d:e")
-    assert split_config_string("c.py") == ("c.py", "")
+    assert split_argument("a:b/c.py:d:e") == ("a:b/c.py", "d:e")
+    assert split_argument("c.py") == ("c.py", "")

@@ -20,7 +20,7 @@ from arjax.config.build import build, build_dataset, build_model
 from arjax.config.files import load_config_file
 from arjax.core.errors import UserError
 from arjax.data.prepare import prepare
-from arjax.evaluation import likelihood
+from arjax.evaluation import splits
 from arjax.training.step import train_step
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -108,8 +108,8 @@ def test_smoke_run(path, prepared, tmp_path, monkeypatch):
     """All of a run but most of its scoring: two batches stand for each split. In the fast suite tests/docs runs
     `digits`, and tests/data `wine_quality` on a table.
     """
-    batches = likelihood.eval_batches
-    monkeypatch.setattr(likelihood, "eval_batches", lambda *args: itertools.islice(batches(*args), 2))
+    batches = splits.eval_batches
+    monkeypatch.setattr(splits, "eval_batches", lambda *args: itertools.islice(batches(*args), 2))
     _need_data(load_config_file(f"{path}:smoke"), prepared)
     assert main([f"--config={path}:smoke", f"--workdir={tmp_path}"]) == 0
     results = json.loads((tmp_path / "results.json").read_text())

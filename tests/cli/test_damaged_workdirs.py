@@ -9,7 +9,7 @@ import pytest
 
 from arjax.cli.main import main
 from arjax.core.errors import UserError
-from arjax.core.folders import only_run_in
+from arjax.core.files import only_run_in
 from arjax.reporting.reports import read_report
 
 DAMAGES = [b"[]", b"{}", b"3", b'{"step": 4', b"\xff\xfe", b'{"step": 6, "split": "test"}']

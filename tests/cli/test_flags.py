@@ -9,7 +9,7 @@ import pytest
 import arjax
 from arjax.cli.command_line import Flags, parse_flags, tell_mistakes
 from arjax.core.errors import UserError
-from arjax.core.folders import writable_folder
+from arjax.core.files import writable_folder
 
 
 def test_all_flags():

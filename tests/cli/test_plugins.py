@@ -12,7 +12,7 @@ from arjax.cli.main import main
 from arjax.config import base_config
 from arjax.config.files import load_config_file, load_workdir_config
 from arjax.config.validate import validate
-from arjax.core import neighbours
+from arjax.core import user_code
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS
 
@@ -59,7 +59,7 @@ def forget():
 def another_process(monkeypatch):
     """Every test begins with nothing from outside, and leaves nothing."""
     monkeypatch.setattr(ORDERINGS, "_entries", dict(ORDERINGS._entries))
-    monkeypatch.setattr(neighbours, "_NEIGHBOURS", {})
+    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "pytest" not in entry])
     forget()
     yield

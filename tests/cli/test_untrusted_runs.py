@@ -10,16 +10,14 @@ import sys
 import pytest
 
 import arjax
+from arjax.api.mixtures import mixture_of_runs, nats_of_run
 from arjax.cli.main import main
 from arjax.config.build import build
 from arjax.config.files import load_workdir_config
-from arjax.core import neighbours, trust
+from arjax.core import trust, user_code
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS
-from arjax.population.mixtures import mixture_of_runs
-from arjax.population.nats import nats_of_run
-from arjax.sweep.flags import parse_flags
-from arjax.sweep.main import _executor
+from arjax.sweep.main import _executor, parse_flags
 from arjax.sweep.main import main as sweep
 
 EVIL = "import pathlib\npathlib.Path(__file__).with_name('evil.ran').touch()\n"
@@ -177,7 +175,7 @@ def test_own_code_is_trusted_by_training_and_by_its_config_file(tmp_path, monkey
         trust._NAMED.clear()
         for name in ("order_q", "helper_q"):
             sys.modules.pop(name, None)
-            neighbours._NEIGHBOURS.pop(name, None)
+            user_code._NEIGHBOURS.pop(name, None)
         ORDERINGS._entries.pop("mine_q", None)
 
     config, workdir = f"--config={tmp_path / 'config_q.py'}", f"--workdir={tmp_path / 'run'}"

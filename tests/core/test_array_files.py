@@ -5,8 +5,8 @@ import errno
 import numpy as np
 import pytest
 
-from arjax.core.array_files import keep_arrays, read_arrays
 from arjax.core.errors import UserError
+from arjax.core.files import keep_arrays, read_arrays
 
 
 def no_room(file, **arrays):

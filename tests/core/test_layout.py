@@ -52,6 +52,12 @@ def test_only_layers_from_config_up_know_configs():
             assert not re.search(r"^\s*(from|import) ml_collections", path.read_text(), re.M), path
 
 
+def test_one_loop_goes_over_the_batches_of_a_split():
+    """The scores of a split share `SplitScorer`; the batches of the training have a feed of their own."""
+    found = {name for name, path in MODULES.items() if "eval_batches" in path.read_text()}
+    assert found == {"arjax.data.batches", "arjax.evaluation.splits"}
+
+
 def test_no_circles():
     left = {name: imports_of(path) & MODULES.keys() - {name} for name, path in MODULES.items()}
     while left:

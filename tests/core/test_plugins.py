@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from arjax.core import entry_points, neighbours, registry
+from arjax.core import registry, trust, user_code
 from arjax.core.errors import UserError
-from arjax.core.neighbours import importing_from
 from arjax.core.plugins import PluginError, import_plugins, remember_plugins, with_places
 from arjax.core.registry import Registry, import_installed
+from arjax.core.user_code import importing_from
 from arjax.core.user_files import run_user_file
 
 TOOLS = None
@@ -30,13 +30,13 @@ def tools(monkeypatch) -> Registry:
     """An empty registry, and modules, folders and entry points as they were afterwards."""
     monkeypatch.setattr(sys.modules[__name__], "TOOLS", Registry("tool"))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(neighbours, "_NEIGHBOURS", {})
-    monkeypatch.setattr(neighbours, "_APPENDED", set())
+    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
+    monkeypatch.setattr(user_code, "_APPENDED", set())
     modules = set(sys.modules)
-    entry_points.load_entry_points.cache_clear()
+    import_installed.cache_clear()
     registry.say_once.cache_clear()
     yield TOOLS
-    entry_points.load_entry_points.cache_clear()
+    import_installed.cache_clear()
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 
@@ -52,7 +52,7 @@ def forget(*names):
     """As in another process."""
     for name in names:
         sys.modules.pop(name, None)
-        neighbours._NEIGHBOURS.pop(name, None)
+        user_code._NEIGHBOURS.pop(name, None)
         TOOLS._entries.pop(name, None)
 
 
@@ -168,7 +168,7 @@ def install(tmp_path, monkeypatch):
             about = folder / f"{package}-1.0.dist-info"
             about.mkdir()
             (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-            (about / "entry_points.txt").write_text(f"[{entry_points.GROUP}]\nof_{package} = {package}\n")
+            (about / "entry_points.txt").write_text(f"[{trust.GROUP}]\nof_{package} = {package}\n")
         importlib.invalidate_caches()
 
     return install
@@ -187,7 +187,7 @@ def test_an_installed_package_is_found_by_its_entry_point_when_a_name_is_missing
 def test_one_that_fails_is_named_and_stops_only_those_who_need_it(tools, install, capsys):
     install(broken=[], package_b=["mine_f"])
     failed = "the plugin 'of_broken' of the package 'broken' cannot be imported: RuntimeError: no luck"
-    assert tools.get("mine_f")() == "package_b" and import_installed() == [failed]
+    assert tools.get("mine_f")() == "package_b" and import_installed() == (failed,)
     assert capsys.readouterr().err == f"arjax: {failed}\n"
     with pytest.raises(UserError, match=rf"^unknown tool 'mine_ff', did you mean 'mine_f'\?; {failed}$"):
         tools.get("mine_ff")

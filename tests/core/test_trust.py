@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from arjax.core import entry_points, installed, neighbours, trust
+from arjax.core import trust, user_code
 from arjax.core.errors import UserError
 from arjax.core.plugins import import_plugins, remember_plugins
 from arjax.core.registry import Registry, import_installed
@@ -30,8 +30,8 @@ def another_process(monkeypatch, tmp_path):
     monkeypatch.setenv(trust.VARIABLE, str(tmp_path / "trusted"))
     monkeypatch.setattr(trust, "_NAMED", set())
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(neighbours, "_NEIGHBOURS", {})
-    monkeypatch.setattr(neighbours, "_APPENDED", set())
+    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
+    monkeypatch.setattr(user_code, "_APPENDED", set())
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     before = set(sys.modules)
@@ -44,7 +44,7 @@ def forget(*names):
     trust._NAMED.clear()
     for name in names:
         sys.modules.pop(name, None)
-        neighbours._NEIGHBOURS.pop(name, None)
+        user_code._NEIGHBOURS.pop(name, None)
 
 
 def write(path, text=""):
@@ -152,19 +152,19 @@ def test_entry_points_in_the_current_folder_are_those_of_nothing_installed(tmp_p
     about = tmp_path / "here" / "evil_h-1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: evil_h\nVersion: 1\n")
-    (about / "entry_points.txt").write_text(f"[{installed.GROUP}]\nevil = evil_h\n")
+    (about / "entry_points.txt").write_text(f"[{trust.GROUP}]\nevil = evil_h\n")
     monkeypatch.setattr(sys, "path", ["", str(tmp_path / "here"), *sys.path])
-    entry_points.load_entry_points.cache_clear()
-    assert import_installed() == [] and not ran(evil)
+    import_installed.cache_clear()
+    assert import_installed() == () and not ran(evil)
     about.rename(tmp_path / "moved")
     there = tmp_path / "site-packages"  # the package is installed, and a file in the current folder hides it
     there.mkdir()
     (tmp_path / "moved").rename(there / about.name)
     monkeypatch.setattr(sys, "path", [*sys.path, str(there)])
-    entry_points.load_entry_points.cache_clear()
+    import_installed.cache_clear()
     (sentence,) = import_installed()
     assert str(evil) in sentence and not ran(evil)
-    entry_points.load_entry_points.cache_clear()
+    import_installed.cache_clear()
 
 
 def test_what_a_call_names_runs_and_is_trusted_in_this_process_only(tmp_path):
@@ -274,9 +274,9 @@ def test_listing_everything_in_a_folder_of_others_runs_none_of_it(tmp_path):
     evil = write(tmp_path / "here" / "evil_p.py")
     about = tmp_path / "here" / "evil_p-1.dist-info"
     about.mkdir()
-    (about / "entry_points.txt").write_text(f"[{installed.GROUP}]\nevil = evil_p\n")
+    (about / "entry_points.txt").write_text(f"[{trust.GROUP}]\nevil = evil_p\n")
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: evil_p\nVersion: 1\n")
-    text = "from arjax.core.registry import Registry, import_installed\nassert import_installed() == []\n"
+    text = "from arjax.core.registry import Registry, import_installed\nassert import_installed() == ()\n"
     done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path / "here", capture_output=True, text=True)
     assert done.returncode == 0 and not ran(evil), done.stderr
     assert Registry("thing").names() == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import json
 import math
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -28,15 +30,15 @@ from arjax.config.validate import validate
 from arjax.core.spec import EventSpec
 from arjax.data import DATASETS
 from arjax.data.prepare import known_names
-from arjax.evaluation import likelihood
+from arjax.evaluation import splits
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.models import KINDS, make_model
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
 from arjax.samplers import SAMPLERS
-from arjax.sweep.flags import parse_flags as parse_sweep_flags
-from arjax.sweep.rows import load_sweep, runs_of
-from arjax.sweep.search import check_search, load_search
+from arjax.sweep.main import parse_flags as parse_sweep_flags
+from arjax.sweep.search import load_search
+from arjax.sweep.table import load_sweep, runs_of
 from arjax.training.optimizer import OPTIMIZERS
 from arjax.training.schedules import SCHEDULES
 
@@ -112,7 +114,7 @@ def test_sweep_commands_name_sweeps(page, folder):
     for arguments in doc_text.commands(page, "arjax-sweep"):
         flags = parse_sweep_flags(arguments)
         if flags.search:
-            check_search(load_search(flags.sweep))
+            load_search(flags.sweep)
             continue
         names = [run.name for run in load_sweep(flags.sweep)]
         assert set(filter(None, flags.only.split(","))) <= set(names)
@@ -141,6 +143,18 @@ def test_files_that_are_named_exist(page):
 
 
 @pages
+def test_names_of_arjax_in_a_text_can_be_imported(page):
+    for name in set(re.findall(r"`(arjax(?:\.[A-Za-z_]\w*)+)", doc_text.prose(page))):
+        module, _, attribute = name.rpartition(".")
+        try:
+            found = hasattr(importlib.import_module(module), attribute) or importlib.import_module(name)
+        except ModuleNotFoundError:  # an attribute of a class
+            package, _, owner = module.rpartition(".")
+            found = hasattr(getattr(importlib.import_module(package), owner), attribute)
+        assert found, f"{page.name} names {name}"
+
+
+@pages
 def test_data_sets_to_prepare_can_be_prepared(page):
     named = re.findall(r"prepare_data\.py ([a-z]\w*(?:/\w+)?)", page.read_text())
     assert set(named) <= set(known_names())
@@ -153,7 +167,8 @@ SLOW = ("sampling", "lecture", "regimes", "exposure")
 @pytest.mark.parametrize(
     "page", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in PAGES[1:]]
 )
-def test_examples_run(page, folder):
+def test_examples_run(page, folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))  # pages import the files that they show
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
             doc_text.run(block, str(page), {"__name__": "example"})
@@ -253,6 +268,20 @@ def test_the_readme_is_short():
     assert len([line for line in block.text.splitlines() if line and "import" not in line]) <= 5
 
 
+@pytest.mark.parametrize(("page", "most"), [("architecture", 15_000), ("laws", 8_000), ("results", 10_000)])
+def test_pages_that_grew_before_are_short(page, most):
+    assert (ROOT / "docs" / f"{page}.md").stat().st_size <= most
+
+
+def test_the_page_and_the_picture_of_the_architecture_have_all_packages():
+    packages = {path.parent.name for path in (ROOT / "arjax").glob("*/__init__.py")}
+    table = re.findall(r"^\| `(\w+)` \| [^|`]*", (ROOT / "docs" / "architecture.md").read_text(), flags=re.M)
+    picture = re.findall(r">(\w+)</text>", (ROOT / "docs" / "images" / "packages.svg").read_text())
+    assert packages <= set(table) and packages <= set(picture)
+    layers = runpy.run_path(str(ROOT / "tests" / "core" / "test_layout.py"))["LAYERS"]
+    assert [name for name in table if name in packages] == layers  # from the ground up
+
+
 def test_the_config_of_the_page_is_the_file(repository):
     shown = doc_text.titled(ROOT / "docs" / "configs.md")["configs/digits.py"]
     file = (repository / "configs" / "digits.py").read_text()
@@ -286,8 +315,8 @@ def test_the_data_set_of_the_page_trains_and_is_scored_again(folder, arjax):
 
 
 def test_what_a_run_leaves_is_described_and_can_be_sampled(folder, arjax, monkeypatch):
-    batches = likelihood.eval_batches  # three of them stand for each split, of all of the test
-    monkeypatch.setattr(likelihood, "eval_batches", lambda *args: itertools.islice(batches(*args), 3))
+    batches = splits.eval_batches  # three of them stand for each split, of all of the test
+    monkeypatch.setattr(splits, "eval_batches", lambda *args: itertools.islice(batches(*args), 3))
     assert arjax("--config=configs/digits.py:smoke", "--workdir=runs/digits") == 0
     text = (ROOT / "docs" / "training.md").read_text()
     for path in (folder / "runs/digits").iterdir():

@@ -11,7 +11,7 @@ import pytest
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.evaluation.entropy import step_entropy
-from arjax.evaluation.likelihood import Evaluator, evaluate
+from arjax.evaluation.likelihood import Evaluator
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
@@ -32,7 +32,7 @@ def scored():
         if units == "x":
             data = dataclasses.replace(data, scale=SCALE, shift=SHIFT)
         results[units, masked] = (
-            evaluate(model, params, data, "test", 8, mesh)["nll_nats"],
+            Evaluator(model, data, 8, mesh)(params, "test")["nll_nats"],
             step_entropy(model, params, data, "test", 8),
         )
     return model, params, results

@@ -8,7 +8,7 @@ import pytest
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.evaluation.decoding import decoding_errors
+from arjax.evaluation.exposure import decoding_errors
 from arjax.models import make_model
 from arjax.testing.examples import all_values, random_like
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arjax.evaluation.errors import ratio_of_means, stderr_of
+from arjax.evaluation.summaries import ratio_of_means, stderr_of
 
 
 def test_a_single_value_has_no_error():

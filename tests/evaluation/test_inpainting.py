@@ -18,7 +18,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.data import Dataset, from_arrays
 from arjax.evaluation.inpainting import complete, half, score_hidden
-from arjax.evaluation.likelihood import evaluate
+from arjax.evaluation.likelihood import Evaluator
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
 
@@ -142,7 +142,7 @@ def test_with_all_sites_hidden_it_is_the_score_of_the_split(masked, scaled):
     model = make_model(REAL, "made", hidden_sizes=(8,), ordering="snake")
     params = init(model)
     mesh = make_mesh(1, 1, 1)
-    expected = evaluate(model, params, data, "test", 4, mesh)
+    expected = Evaluator(model, data, 4, mesh)(params, "test")
     assert expected["num_examples"] == (10 if masked else 11)
     for where in ({}, {"mesh": mesh}):
         found = score_hidden(model, params, data, "test", all_sites, ~all_sites, 4, **where)
@@ -167,7 +167,7 @@ def test_contexts_and_transforms_reach_the_score_of_hidden_sites():
     model = make_model(REAL, "made", hidden_sizes=(8,), context=context)
     params = init(model)
     found = score_hidden(model, params, data, "test", all_sites, ~all_sites, 4)
-    assert found == pytest.approx(evaluate(model, params, data, "test", 4, make_mesh(1, 1, 1)), rel=1e-6)
+    assert found == pytest.approx(Evaluator(model, data, 4, make_mesh(1, 1, 1))(params, "test"), rel=1e-6)
     with pytest.raises(UserError, match="no site is hidden"):
         score_hidden(model, params, data, "test", ~all_sites, all_sites, 4)
     with pytest.raises(UserError, match="has no validation split"):

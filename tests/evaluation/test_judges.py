@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import jax
@@ -51,7 +52,7 @@ def test_samples_and_data_under_a_judge():
 def test_strings_are_judged_up_to_their_end():
     model, params = random_model()
     dataset = from_arrays(LINE, train=random_x(LINE, 5))
-    ends = types.SimpleNamespace(event=LINE, vocabulary=types.SimpleNamespace(end=2), log_scale_D=0.0, text_unit="char")
+    ends = dataclasses.replace(dataset, vocabulary=types.SimpleNamespace(end=2, unit="char"))
     judge, rest = Companion(model, params), {"num": 30, "batch_size": 30, "key": KEY}
     rows = spread_rows(dataset, "train", 5, KEY)
     found = judged_examples(model, params, ends, rows, judge, **rest)

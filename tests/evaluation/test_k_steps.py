@@ -21,12 +21,13 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
-from arjax.evaluation.k_steps import k_step_scores
-from arjax.evaluation.metrics import SCORES
+from arjax.evaluation.bounds import k_step_scores
+from arjax.evaluation.report import report
 from arjax.evaluation.sampling import prepare_sampler
 from arjax.factorization import from_order, make_factorization, reorder
+from arjax.reporting.reports import SCORES
 from arjax.reporting.scores import describe_scores
-from arjax.samplers import example_keys
+from arjax.samplers import example_keys, make_sampler
 from arjax.samplers.rounds import k_step_log_prob, log_prob_of_rest, measure_losses
 
 EVENT = EventSpec((2, 2))
@@ -132,14 +133,20 @@ def config(**evaluate):
     return config
 
 
+def reported(setup, params):
+    rest = {"mesh": setup.mesh, "seed": setup.seed, "open_run": setup.open_run}
+    scores = report(setup.model, params, setup.dataset, "test", setup.evaluate, **rest).scores
+    return {name: value for name, value in scores.items() if name not in ("dataset", "split", "kind", "unit")}
+
+
 def test_a_config_asks_for_the_bound():
     """What a run reports beside its scores; a model without the bound is refused when it is built."""
     setup = build(config(steps=2, schedule="cosine", batch_size=100))
     params = jax.jit(setup.model.init)(jax.random.key(0))
-    scores = setup.further_scores(params, "test")
-    assert scores["k_steps"] == 2 and set(scores) <= set(SCORES)
-    assert "at most" in describe_scores(scores | {"nll_nats": 1.0})
-    assert build(config()).further_scores(params, "test") == {}
+    scores = reported(setup, params)
+    assert scores["k_steps"] == 2 and set(scores) - {"nll_nats_by_num_orders"} <= set(SCORES)
+    assert "at most" in describe_scores(scores)
+    assert "k_steps" not in reported(build(config()), params)
     other = config(steps=2)
     other.model.orders, other.objective = "", "teacher_forcing"
     with pytest.raises(UserError, match=r"^config.evaluate.steps needs a model of all orders"):
@@ -150,6 +157,6 @@ def test_a_config_asks_for_the_bound():
 
 def test_samples_of_an_approximation_say_so():
     options = config().sample
-    assert "distribution" not in sample_options(types.SimpleNamespace(seed=0), options, 7)
-    options.sampler = "parallel(steps=4)"
-    assert sample_options(types.SimpleNamespace(seed=0), options, 7)["distribution"] == "not that of the model"
+    exact, other = (types.SimpleNamespace(seed=0, sampler=make_sampler(x)) for x in ("cached", "parallel(steps=4)"))
+    assert "distribution" not in sample_options(exact, options, 7)
+    assert sample_options(other, options, 7)["distribution"] == "not that of the model"

@@ -8,7 +8,7 @@ from compiled import of_model
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
-from arjax.evaluation.likelihood import Evaluator, evaluate
+from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.summaries import summarize
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
@@ -41,7 +41,7 @@ def test_equals_the_definition_for_every_batch_size(model, params, arrays, batch
     arrays = arrays if masked else {"x": arrays["x"]}
     mask = arrays["mask"] if masked else np.ones((23, 5), int)
     dataset = from_arrays(EVENT, train=arrays, test=arrays)
-    scores = evaluate(model, params, dataset, "test", batch_size, make_mesh())
+    scores = Evaluator(model, dataset, batch_size, make_mesh())(params, "test")
 
     per_site = np.asarray(of_model(model, "log_prob_per_site", params, arrays["x"]), np.float64)
     nll = -(per_site * mask).sum(1)[mask.sum(1) > 0]
@@ -59,12 +59,14 @@ def test_compiles_once_for_all_parameters_and_splits(model, params, arrays):
     dataset = from_arrays(EVENT, train=arrays, validation={k: a[:9] for k, a in arrays.items()}, test=arrays)
     evaluator = Evaluator(model, dataset, 8, make_mesh())
     first = evaluator(params, "test")
-    size = evaluator._score._cache_size()
+    size = evaluator.scorer.program._cache_size()
     changed = evaluator(jax.tree.map(lambda p: p + 0.5, params), "test")
     evaluator(params, "validation")
     assert first != changed and evaluator(params, "test") == first
-    assert evaluator._score._cache_size() == size
-    assert Evaluator(model, dataset, 8, make_mesh())._score is evaluator._score, "the same model, the same program"
+    assert evaluator.scorer.program._cache_size() == size
+    assert Evaluator(model, dataset, 8, make_mesh()).scorer.program is evaluator.scorer.program, (
+        "the same model, the same program"
+    )
 
 
 def test_transform_gets_a_key_that_does_not_change_between_calls(model, params, arrays):
@@ -98,12 +100,12 @@ def test_numbers_of_text_and_of_sequences_of_vectors():
 def test_mistakes(model, params, arrays):
     dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "mask": np.zeros((23, 5), int)})
     with pytest.raises(UserError, match="has no validation split"):
-        evaluate(model, params, dataset, "validation", 8, make_mesh())
+        Evaluator(model, dataset, 8, make_mesh())(params, "validation")
     with pytest.raises(UserError, match=r"nothing is scored.*masks of all that count"):
-        evaluate(model, params, dataset, "test", 8, make_mesh())
+        Evaluator(model, dataset, 8, make_mesh())(params, "test")
     dataset = from_arrays(EVENT, train=arrays, test={"x": arrays["x"], "weight": np.zeros(23, int)})
     with pytest.raises(UserError, match="nothing is scored: the weights of all examples are 0"):
-        evaluate(model, params, dataset, "test", 8, make_mesh())
+        Evaluator(model, dataset, 8, make_mesh())(params, "test")
 
 
 def test_a_mixture_of_orders_averages_whole_examples(arrays):

@@ -18,6 +18,7 @@ from arjax.data.base import Dataset
 from arjax.data.strings import ended_strings
 from arjax.data.text import text_windows
 from arjax.evaluation.prompts import prompt_options
+from arjax.evaluation.report import Measures
 from arjax.evaluation.suggestions import suggest
 from arjax.models import make_model
 from arjax.parallel.sharding import make_mesh
@@ -125,7 +126,7 @@ def test_suggestions_under_a_context():
 
 def test_a_trained_model_takes_prompts():
     model, params = made(TEXT)
-    trained = Fitted(model, params, TEXT, Settings(make_mesh(), batch_size=2))
+    trained = Fitted(model, params, TEXT, Settings(make_mesh(), Measures(batch_size=2)))
     assert trained.suggest("ab", num=2, length=2) == suggest(model, params, TEXT, "ab", num=2, length=2)
     drawn = trained.sample(3, prompt="ab")
     np.testing.assert_array_equal(drawn, trained.sample(3, **prompt_options(TEXT, "ab")))

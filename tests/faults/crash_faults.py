@@ -30,7 +30,7 @@ CRASH_FAULTS = (
     ),
     Fault(
         "runs of other lengths are taken to cost the same",
-        "sweep/cost.py",
+        "sweep/main.py",
         "if not key.startswith(SAME_COST)",
         "if False",
         ("sweep/test_grid.py::test_runs_like_a_finished_one_take_as_long",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fault import Fault, faults_of
 
 _TRUTH = faults_of("evaluation/exposure.py", "evaluation/test_exposure.py::test_errors_are_those_of_all_sequences")
-_DECODING = faults_of("evaluation/decoding.py", "evaluation/test_decoding.py::test_both_errors_are_those_of_the_table")
+_DECODING = faults_of("evaluation/exposure.py", "evaluation/test_decoding.py::test_both_errors_are_those_of_the_table")
 _JUDGES = faults_of("evaluation/judges.py", "evaluation/test_judges.py::test_texts_are_read_in_windows_or_whole")
 _COST = faults_of(
     "evaluation/gradient_cost.py", "evaluation/test_gradient_cost.py::test_variance_and_norm_of_a_known_gradient"

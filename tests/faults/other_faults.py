@@ -54,9 +54,9 @@ OTHER_FAULTS = (
     ),
     Fault(
         "rows that fill up a batch count",
-        "evaluation/likelihood.py",
-        'values[whole["weight"] > 0]',
-        'values[whole["weight"] >= 0]',
+        "evaluation/splits.py",
+        "keep_B = np.asarray(weight_B) > 0",
+        "keep_B = np.asarray(weight_B) >= 0",
         ("evaluation/test_likelihood.py",),
     ),
     Fault(
@@ -180,7 +180,7 @@ OTHER_FAULTS = (
     ),
     Fault(
         "the error of a ratio as if its denominator were a constant",
-        "evaluation/errors.py",
+        "evaluation/summaries.py",
         "stderr_of(values_N - ratio * sites_N)",
         "stderr_of(values_N)",
         ("evaluation/test_errors.py::test_the_error_of_a_ratio_is_that_of_many_draws",),
@@ -188,8 +188,8 @@ OTHER_FAULTS = (
     Fault(
         "a bound of a split that counts examples without a scored site",
         "evaluation/bounds.py",
-        "nats_N = -log_prob_N[(weight_N > 0) & (sites_N > 0)]",
-        "nats_N = -log_prob_N[weight_N > 0]",
+        '(rows["log_scale"] - rows["log_prob"])[rows["sites"] > 0]',
+        'rows["log_scale"] - rows["log_prob"]',
         (
             "evaluation/test_bounds.py::test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_the_data",
         ),
@@ -197,8 +197,8 @@ OTHER_FAULTS = (
     Fault(
         "scales of sites that are not scored",
         "evaluation/bounds.py",
-        "return np.where(counted_BD, log_scale_D, 0.0).sum(-1)",
-        "return np.where(counted_BD | True, log_scale_D, 0.0).sum(-1)",
+        '"log_scale": jnp.where(counted_BD, log_scale_D, 0).sum(-1)',
+        '"log_scale": jnp.where(counted_BD | True, log_scale_D, 0).sum(-1)',
         (
             "evaluation/test_bounds.py::test_the_bound_of_a_split_is_the_mean_over_scored_examples_in_the_units_of_the_data",
         ),

@@ -6,6 +6,7 @@ from fault import Fault, faults_of
 
 _trust = "core/test_trust.py::"
 _forged = "interop/test_forged_files.py::"
+_names = "cli/test_config_names.py::"
 _of_code = faults_of("core/user_code.py")
 
 SAFETY_FAULTS = (
@@ -18,7 +19,7 @@ SAFETY_FAULTS = (
     ),
     Fault(
         "modules in the current folder are installed",
-        "core/installed.py",
+        "core/trust.py",
         "if os.path.isabs(entry)} - {os.path.realpath(os.curdir)}",
         "if os.path.isabs(entry)}",
         (_trust + "test_an_installed_package_is_imported_and_no_other_folder_of_modules",),
@@ -61,5 +62,33 @@ SAFETY_FAULTS = (
         "    _check_sizes(description, tensors)\n",
         "",
         (_forged + "test_types_and_sizes_of_a_network_are_compared_before_anything_is_made",),
+    ),
+    Fault(
+        "a config of the package is taken for the one in the current folder",
+        "core/user_files.py",
+        "if is_name and (here :=",
+        "if False and (here :=",
+        (_names + "test_a_name_means_the_file_here_before_those_of_the_package",),
+    ),
+    Fault(
+        "a copied config overwrites the file that its user has changed",
+        "config/files.py",
+        "if copy.exists() and (",
+        "if False and (",
+        (_names + "test_a_config_is_copied_to_begin_with",),
+    ),
+    Fault(
+        "options that are checked already are checked again",
+        "core/registry.py",
+        "if isinstance(given, Component) and (",
+        "if False and (",
+        ("cli/test_config.py::test_names_and_call_strings_are_read_once",),
+    ),
+    Fault(
+        "jobs on a cluster lack the flags of their sweep",
+        "sweep/slurm.py",
+        "self._program, self._jobs = [*program, *more], jobs",
+        "self._program, self._jobs = [*program], jobs",
+        ("sweep/test_slurm_jobs.py::test_a_job_has_the_arguments_of_the_sweep_and_the_cluster_its_options",),
     ),
 )

@@ -11,14 +11,14 @@ _ROW = "sweep/test_population.py::test_a_row_is_what_arjax_would_have_made_of_it
 TRAINING_FAULTS = (
     Fault(
         "all terms of an accumulated loss are divided by the count of the first",
-        "training/gradients.py",
+        "training/step.py",
         "lambda g, c=term.divisor: g / c",
         "lambda g, c=terms[0].divisor: g / c",
         (_CONTRACT + "test_accumulated_gradients_are_those_of_the_larger_batch",),
     ),
     Fault(
         "micro-batches of neighbouring rows, which move between devices",
-        "training/gradients.py",
+        "training/step.py",
         "jnp.moveaxis(rows.reshape(len(rows) // num, num, *rows.shape[1:]), 1, 0)",
         "rows.reshape(num, len(rows) // num, *rows.shape[1:])",
         (_CONTRACT + "test_accumulated_gradients_on_a_mesh_move_no_rows",),
@@ -67,14 +67,14 @@ TRAINING_FAULTS = (
     ),
     Fault(
         "every seed of a population is scored on the draws of the first one",
-        "population/population.py",
-        "(keys_S, i)",
-        "(jnp.broadcast_to(keys_S[:1], keys_S.shape), i)",
+        "evaluation/splits.py",
+        "jax.vmap(jax.random.fold_in, (0, None))(key, i)",
+        "jax.vmap(jax.random.fold_in, (0, None))(jnp.broadcast_to(key[:1], key.shape), i)",
         (_ROW,),
     ),
     Fault(
         "a row of a sweep gets the parameters of the first member",
-        "population/outcome.py",
+        "population/train.py",
         "leaf[o, s], scores.params",
         "leaf[0, 0], scores.params",
         (_ROW,),
@@ -88,7 +88,7 @@ TRAINING_FAULTS = (
     ),
     Fault(
         "one key for all micro-batches",
-        "training/gradients.py",
+        "training/step.py",
         "own_step = Step(jax.random.fold_in(step.key, k), step.progress, step.companions)",
         "own_step = Step(step.key, step.progress, step.companions)",
         ("training/test_objective_contract.py::test_every_micro_batch_has_a_key_of_its_own",),
@@ -99,5 +99,26 @@ TRAINING_FAULTS = (
         "return [optax.scale_by_lion(b1, b2), *decay(weight_decay, decay_pattern)]",
         "return [*decay(weight_decay, decay_pattern), optax.scale_by_lion(b1, b2)]",
         ("training/test_step_equations.py::test_adam_and_lion_are_their_equations",),
+    ),
+    Fault(
+        "a report of today without the entries about the training",
+        "api/trained_model.py",
+        ".scores | self._entries()",
+        ".scores",
+        ("evaluation/test_reports.py::test_a_training_on_arrays_reports_as_a_run_does",),
+    ),
+    Fault(
+        "a report without the bound of k samples",
+        "evaluation/report.py",
+        "if measures.samples:",
+        "if measures.samples < 0:",
+        ("evaluation/test_reports.py::test_other_numbers_are_asked_for_by_the_fields_of_the_section_evaluate",),
+    ),
+    Fault(
+        "a member of a population that is evaluated forgets its training",
+        "training/results.py",
+        "for name in (*OF_TRAINING, *objective.report(objective_state))",
+        "for name in objective.report(objective_state)",
+        (_ROW,),
     ),
 )

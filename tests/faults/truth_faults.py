@@ -48,7 +48,7 @@ TRUTH_FAULTS = (
     ),
     Fault(
         "the error of an answer over sites that are not scored",
-        "evaluation/answers.py",
+        "evaluation/likelihood.py",
         "jnp.where(counted_BD, by_site_BD, 0).sum(-1) / jnp.maximum(counted_BD.sum(-1), 1)",
         "by_site_BD.mean(-1)",
         ("data/test_memory_tasks.py::test_the_error_of_answers_is_that_of_the_modes",),

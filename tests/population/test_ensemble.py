@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arjax.population.ensemble import fit_weights, greedy, make_ensemble, mixture
+from arjax.evaluation.mixtures import fit_weights, greedy, make_ensemble, mixture
 
 RNG = np.random.default_rng(0)
 

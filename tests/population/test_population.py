@@ -15,9 +15,9 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.population import Population, make_ensemble, train_population
 from arjax.population.members import Members
-from arjax.population.step import STRATEGIES
+from arjax.population.population import STRATEGIES
 from arjax.training.history import History
-from arjax.training.loop import Run, train
+from arjax.training.loop import Training, train
 
 ORDERS, SEEDS = ("spiral", "random(seed=1)", "raster"), (3, 0)
 
@@ -160,5 +160,5 @@ def test_a_member_that_diverges_takes_no_other_with_it(monkeypatch):
 def test_a_member_that_had_ended_before_its_loss_was_no_number_is_not_lost():
     history = dataclasses.replace(History.fresh((1, 3)), bad_evals=np.array([[2, 0, 2]]))
     run = SimpleNamespace(history=history, train=SimpleNamespace(patience=2))
-    Run._check_finite(run, np.array([[7, 7, -1]]))
+    Training._check_finite(run, np.array([[7, 7, -1]]))
     np.testing.assert_array_equal(history.alive, [[True, False, True]])

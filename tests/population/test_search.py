@@ -18,7 +18,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.objectives import make_objective
 from arjax.objectives.learned_order import draw_order, log_prob_order, policy_loss
-from arjax.population import Population, policy, search, train_population
+from arjax.population import Population, search, train_population
 from arjax.population.search import local_search, move, random_search
 from arjax.training.loop import train
 from arjax.training.setup import latest_store
@@ -119,7 +119,7 @@ def test_the_policy_gradient_is_right_on_average():
 def test_a_policy_learns_with_its_model():
     config = small_config()
     config.train.steps = 12
-    learned = policy.learn_order(config, orders_per_step=2, learning_rate=0.1)
+    learned = search.learn_order(config, orders_per_step=2, learning_rate=0.1)
     assert sorted(learned.order) == list(range(64)) and learned.steps == 12
     assert np.std(learned.scores) > 0.01 and learned.nats[-1] < learned.nats[0]
     assert learned.scores[learned.order[0]] == learned.scores.max()
@@ -144,10 +144,10 @@ def test_a_learned_order_resumes_bit_for_bit_and_is_reported(tmp_path, monkeypat
 def test_policies_that_cannot_be_are_refused():
     for number in (1, 2.5, "4"):
         with pytest.raises(UserError, match="at least 2 orders"):
-            policy.learn_order(small_config(), orders_per_step=number)
+            search.learn_order(small_config(), orders_per_step=number)
     config = small_config("pixelcnn", hidden_size=8, num_layers=1)
     with pytest.raises(UserError, match="networks that can"):
-        policy.learn_order(config)
+        search.learn_order(config)
     config = small_config()
     config.model.orders, config.objective = "pool(num=3)", "learned_order"
     with pytest.raises(UserError, match=r"draws any order: set model\.orders to uniform"):

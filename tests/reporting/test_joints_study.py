@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import arjax
-from arjax.core.array_files import read_arrays
 from arjax.core.errors import UserError
+from arjax.core.files import read_arrays
 from arjax.reporting.tables import measured_rows
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sweep_cases import rows, sweep, write_sweep
 
-from arjax.population.ensemble import chosen_weights, mixture
-from arjax.sweep import Run, orders
+from arjax.evaluation.mixtures import chosen_weights, mixture
+from arjax.sweep import Run, plots
 from arjax.sweep.derived import Mean, Member, _kind, _kind_of_mixture
-from arjax.sweep.rows import load_sweep, runs_of
+from arjax.sweep.table import load_sweep, runs_of
 
 SEEDS = [f"Run('a/{seed}', 'good.py', {{'seed': {seed}}}, model='MADE', listed=False)" for seed in range(3)]
 
@@ -119,9 +119,9 @@ def test_scores_by_order_are_drawn_for_runs_of_several_orders(tmp_path, folder):
         (path / "config.json").write_text(json.dumps(config))
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(orders, "_draw_panel", lambda axis, by_order, *titles: drawn.append((by_order, *titles)))
-        assert orders.draw_orders(tmp_path / "orders.png", runs, folders)
+        patch.setattr(plots, "_draw_panel", lambda axis, by_order, *titles: drawn.append((by_order, *titles)))
+        assert plots.draw_orders(tmp_path / "orders.png", runs, folders)
     values = {"raster": [79.8123, 79.8123], "spiral": [79.8123, 79.8123]}
     assert drawn == [(values, "test nll nats", "dna: made")]
-    assert orders.draw_orders(tmp_path / "orders.png", runs, folders)
+    assert plots.draw_orders(tmp_path / "orders.png", runs, folders)
     assert (tmp_path / "orders.png").stat().st_size > 1000

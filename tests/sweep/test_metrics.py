@@ -9,9 +9,9 @@ from sweep_cases import rows, sweep, write_sweep
 
 from arjax.config.build import build
 from arjax.core.spec import EventSpec
-from arjax.evaluation.answers import MEASURES
-from arjax.evaluation.metrics import OF_A_RUN, OF_EXPOSURE, SCORES, TERMS
+from arjax.evaluation.likelihood import MEASURES
 from arjax.evaluation.summaries import summarize
+from arjax.reporting.reports import OF_A_RUN, OF_EXPOSURE, SCORES, TERMS
 from arjax.reporting.writers import read_metrics
 from arjax.training.loop import train
 

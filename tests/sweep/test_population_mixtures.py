@@ -11,11 +11,11 @@ from population_rows import SWEEP, alone, results, sweep, write_population
 from sweep_cases import rows
 
 from arjax.api import open_run
+from arjax.api.mixtures import mixture_of_runs
 from arjax.core.errors import UserError
-from arjax.population.ensemble import fit_weights, mixture
-from arjax.population.mixtures import mixture_of_runs
+from arjax.evaluation.mixtures import fit_weights, mixture
 from arjax.sweep.main import main
-from arjax.sweep.rows import load_sweep
+from arjax.sweep.table import load_sweep
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import time
 import pytest
 from sweep_cases import STAND_IN, sweep, write_sweep
 
+from arjax.cli.main import PARENT
 from arjax.core.errors import UserError
-from arjax.core.folders import only_run_in
-from arjax.core.parent import VARIABLE
+from arjax.core.files import only_run_in
 from arjax.parallel.devices import share_cores, share_devices, usable_cores, visible_devices
 from arjax.sweep.main import main
 
@@ -22,8 +22,8 @@ from arjax.sweep.main import main
 LONG_JOB = """
 import signal, sys, time
 from pathlib import Path
-from arjax.core.folders import only_run_in
-from arjax.core.parent import end_with_parent
+from arjax.core.files import only_run_in
+from arjax.cli.main import end_with_parent
 
 def save(number, frame):
     time.sleep(1)
@@ -120,7 +120,7 @@ def test_a_run_by_hand_in_the_folder_of_a_row_is_waited_for(folder, start):
 def test_a_training_run_saves_when_its_parent_is_gone(tmp_path, repository):
     arguments = ["--config=configs/digits.py:network=made", "--workdir", str(tmp_path / "run")]
     command = [sys.executable, "-m", "arjax", *arguments, "--config.train.checkpoint_every=100000"]
-    code = f"import os, subprocess; os.environ['{VARIABLE}'] = str(os.getpid()); subprocess.run({command})"
+    code = f"import os, subprocess; os.environ['{PARENT}'] = str(os.getpid()); subprocess.run({command})"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=repository, stdout=-1, stderr=-2, text=True)
     while not (tmp_path / "run" / "metrics.jsonl").exists():  # training has begun
         time.sleep(0.1)

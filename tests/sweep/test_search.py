@@ -11,9 +11,8 @@ from sweep_cases import STAND_IN, rows, sweep
 
 from arjax.cli.main import main as arjax
 from arjax.core.errors import UserError
-from arjax.sweep import Search, choice, integers, log_uniform, proposals, uniform
-from arjax.sweep.proposals import FAILED, FINISHED, RUNNING, Past, propose
-from arjax.sweep.search import Choice
+from arjax.sweep import Search, choice, integers, log_uniform, uniform
+from arjax.sweep.search import FAILED, FINISHED, RUNNING, Choice, Past, propose
 
 pytest.importorskip("optuna")
 
@@ -121,7 +120,7 @@ def test_a_trial_that_diverges_is_not_tried_again(folder, search, capsys):
 
 
 def test_a_dry_run_of_a_search_needs_no_optuna_and_writes_nothing(folder, search, capsys, monkeypatch):
-    monkeypatch.setattr(proposals.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert search("--dry_run") == 0 and not (folder / "out").exists()
     out = capsys.readouterr().out
     assert "log_uniform(0.0001, 0.1)" in out and "choice((8,), (16,))" in out

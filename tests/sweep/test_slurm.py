@@ -13,8 +13,7 @@ import time
 import pytest
 from sweep_cases import STAND_IN
 
-from arjax.sweep.slurm import RECORD_NAME
-from arjax.sweep.slurm_job import newest_checkpoint
+from arjax.sweep.slurm import RECORD_NAME, newest_checkpoint
 
 
 def has_cluster() -> bool:

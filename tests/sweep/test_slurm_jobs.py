@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from sweep_cases import sweep, write_sweep
 from arjax.core.errors import UserError
 from arjax.core.files import write_json
 from arjax.sweep import Run, slurm
-from arjax.sweep.slurm_job import EXIT_NAME, exit_code, job_id, newest_checkpoint
+from arjax.sweep.slurm import EXIT_NAME, exit_code, job_id, newest_checkpoint
 
 #: A run that saves a step when it is asked to end, unless it is to save nothing.
 RUN = """
@@ -38,7 +39,7 @@ if [ "$1" = requeue ]; then echo "$2" >> requeued; else echo "JobState=RUNNING P
 JOB = """
 import sys
 from pathlib import Path
-from arjax.sweep.slurm_job import Job
+from arjax.sweep.slurm import Job
 print(Job([sys.executable, "run.py", *sys.argv[1:]], Path("run"))())
 """
 
@@ -184,3 +185,21 @@ def test_a_job_that_finished_after_its_sweep_had_died_is_not_submitted(folder, q
     monkeypatch.setattr("arjax.sweep.main.SlurmExecutor", lambda *arguments, **options: executor)
     assert sweep("--executor=slurm") == 0 and executor.submitted == []
     assert json.loads((folder / "out/a/results.json").read_text())["split"] == "test"
+
+
+def test_a_job_has_the_arguments_of_the_sweep_and_the_cluster_its_options(monkeypatch, tmp_path):
+    given = {}
+
+    class AutoExecutor:
+        def __init__(self, folder, cluster):
+            assert (folder, cluster) == (tmp_path / "slurm", "slurm")
+
+        def update_parameters(self, **options):
+            given.update(options)
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=AutoExecutor))
+    options = {"timeout_min": 5, "slurm_additional_parameters": {"qos": "low"}}
+    executor = slurm.SlurmExecutor(tmp_path, options, ["arjax"], more=["--trust"])
+    assert executor._program == ["arjax", "--trust"]
+    assert given == {"timeout_min": 5, "slurm_additional_parameters": {"requeue": True, "qos": "low"}}

@@ -6,8 +6,7 @@ import json
 
 from sweep_cases import STAND_IN, sweep, write_sweep
 
-from arjax.sweep.runs import Run
-from arjax.sweep.stages import reads, stages
+from arjax.sweep.runs import Run, reads, stages
 from arjax.sweep.table import Folders
 
 TIMES = """

@@ -19,13 +19,10 @@ from sweep_cases import SWEEP, rows, sweep
 
 from arjax.cli.command_line import parse_flags
 from arjax.core.errors import UserError
-from arjax.core.user_files import select
 from arjax.sweep import Run, slurm
-from arjax.sweep.execution import TimeLeft
-from arjax.sweep.executors import LocalExecutor, last_line
+from arjax.sweep.executors import LocalExecutor, TimeLeft, last_line
 from arjax.sweep.main import main
-from arjax.sweep.rows import load_sweep
-from arjax.sweep.table import Folders
+from arjax.sweep.table import Folders, load_sweep, select
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -195,9 +192,9 @@ def test_slurm_without_submitit_is_one_sentence(folder, monkeypatch, capsys):
 
 def test_selecting_and_loading(folder):
     runs = load_sweep("sweep.py")
-    assert [run.name for run in select(runs, "plain,broken", "run")] == ["plain", "broken"]
+    assert [run.name for run in select(runs, "plain,broken")] == ["plain", "broken"]
     with pytest.raises(UserError):
-        select(runs, "nobody", "run")
+        select(runs, "nobody")
 
 
 def test_results_of_another_split_are_not_final(folder):

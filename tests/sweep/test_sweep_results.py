@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sweep_cases import REPORT, rows, sweep
 
-from arjax.sweep import Run, curves
-from arjax.sweep.curves import draw_curves
+from arjax.sweep import Run, plots
+from arjax.sweep.plots import draw_curves
 from arjax.sweep.results import COLUMNS, read_csv, readable_columns, write_csv
 
 
@@ -42,7 +42,7 @@ def test_rows_hold_what_was_asked_for(folder):
 
 def test_dots_of_one_model_in_one_order_name_their_seeds(folder, monkeypatch):
     drawn = []
-    monkeypatch.setattr("arjax.sweep.dots.sorted_dots", lambda path, panels: drawn.extend(panels))
+    monkeypatch.setattr("arjax.sweep.plots.sorted_dots", lambda path, panels: drawn.extend(panels))
     sweep()
     (panel,) = drawn  # the row in another metric stands alone
     assert (panel.title, panel.unit, panel.lower_is_better) == ("dna: MADE", "nats", True)
@@ -94,7 +94,7 @@ def test_learning_curves_of_runs_that_validated(tmp_path):
     assert not draw_curves(tmp_path / "none.png", runs[2:3], folders) and not (tmp_path / "none.png").exists()
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "learning_curves", lambda path, panels: drawn.extend(panels))
+        patch.setattr(plots, "learning_curves", lambda path, panels: drawn.extend(panels))
         assert draw_curves(tmp_path / "curves.png", runs, folders)
     ((dataset, metric, by_name),) = drawn
     assert (dataset, metric) == ("dna", "nll_nats")

@@ -22,7 +22,7 @@ from loop_helpers import assert_same_bits
 
 from arjax.core.errors import UserError
 from arjax.core.files import locked
-from arjax.training import checkpoint_files
+from arjax.training import checkpoint
 from arjax.training.checkpoint import CheckpointStore
 
 #: Reads and writes that are under way when a file vanishes or another one fails report, some time later, to an event
@@ -119,7 +119,7 @@ def test_a_whole_checkpoint_that_orbax_cannot_read_is_one_sentence(tmp_path):
     store.save(1, TREE, {})
     folder = tmp_path / "1"
     (folder / "state" / "state" / "manifest.ocdbt").unlink()
-    checkpoint_files.write_manifest(folder, {"params/kernel": "float32[3, 4]", "step": "int32[]"}, {})
+    checkpoint.write_manifest(folder, {"params/kernel": "float32[3, 4]", "step": "int32[]"}, {})
     with pytest.raises(UserError, match="1 cannot be read: "):
         store.restore(abstract(TREE))
 
@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, monkeypatch, er
         if where == "arrays":
             patch.setattr("arjax.training.checkpoint.ocp.save", fail)
         else:
-            patch.setattr(checkpoint_files.json, "dump", fail)
+            patch.setattr(checkpoint.json, "dump", fail)
         with pytest.raises(UserError, match=r"cannot write the checkpoint .*2: No space left on device$"):
             store.save(2, plus(TREE, 1), {})
     assert [path.name for path in tmp_path.iterdir()] == ["1"], "what was half written takes no space"

@@ -1,7 +1,7 @@
 import pytest
 
 from arjax.core.errors import UserError
-from arjax.training.durations import is_due, next_pause, total_steps
+from arjax.training.stopping import is_due, next_pause, total_steps
 
 
 @pytest.mark.parametrize("given, steps", [((7, 0, 0.0), 7), ((0, 33, 0.0), 4), ((0, 0, 0.5), 7), ((0, 0, 2), 25)])

@@ -14,8 +14,8 @@ from arjax.config import base_config, dataset_config, network_config
 from arjax.config.build import build
 from arjax.config.files import save_config
 from arjax.core.errors import UserError
-from arjax.evaluation.metrics import OF_EXPOSURE
-from arjax.training.exposure import open_judge
+from arjax.evaluation.report import open_judge
+from arjax.reporting.reports import OF_EXPOSURE
 from arjax.training.loop import train
 
 
@@ -72,13 +72,14 @@ def test_a_judge_and_an_oracle_of_other_tokens(judge):
     own = config(exposure=4, judge=str(judge))
     own.objective = f"rollout(length=2, target='oracle', oracle='{judge}')"
     setup = build(own)
-    found = open_judge(setup)
+    opened = lambda setup: open_judge(setup.model, setup.dataset, setup.evaluate, setup.open_run)  # noqa: E731
+    found = opened(setup)
     letters = lambda shown: types.SimpleNamespace(shown=shown, end=None)  # noqa: E731
     other = dataclasses.replace(found, dataset=dataclasses.replace(found.dataset, vocabulary=letters("abc")))
     dataset = dataclasses.replace(setup.dataset, vocabulary=letters("abd"))
     setup = dataclasses.replace(setup, dataset=dataset, open_run=lambda workdir: other)
     with pytest.raises(UserError, match="the judge knows the tokens 'abc', and this run 'abd'"):
-        open_judge(setup)
+        opened(setup)
     with pytest.raises(UserError, match="the oracle knows the tokens 'abc', and this run 'abd'"):
         setup.trained_companions()
 

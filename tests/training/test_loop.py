@@ -13,9 +13,9 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.reporting.reports import read_report
 from arjax.training.checkpoint import CheckpointStore
+from arjax.training.learner import RunLearner
 from arjax.training.loop import TrainingDiverged, train
 from arjax.training.setup import best_store, latest_store, restore_params
-from arjax.training.trainee import OneRun
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +188,10 @@ def test_mistakes_end_before_anything_compiles(tmp_path):
     for changes, sentence in (
         ({"train__epochs": 1.0}, "exactly one of"),
         ({"mesh__fsdp": 3}, "number of devices"),
-        ({"train__batch_size": 0}, "positive multiple"),
+        ({"train__batch_size": 0}, "must be above 0"),
+        ({"train__accumulate": 3}, "positive multiple"),
         ({"optimizer__name": "adamx"}, "unknown optimizer"),
-        ({"evaluate__split": "dev"}, "has no dev split"),
+        ({"evaluate__split": "dev"}, "must be one of train, validation, test"),
     ):
         with pytest.raises(UserError, match=sentence):
             train(build(tiny_config(**changes)), tmp_path)
@@ -202,7 +203,7 @@ def test_a_run_that_is_too_large_for_its_devices_is_told_in_one_sentence(tmp_pat
         def advance(*arguments):
             raise jax.errors.JaxRuntimeError(message)
 
-        monkeypatch.setattr(OneRun, "advance", advance)
+        monkeypatch.setattr(RunLearner, "advance", advance)
         train(build(tiny_config(train__steps=2)), tmp_path)
 
     for message in ("RESOURCE_EXHAUSTED: no", "INTERNAL: Out of memory allocating 29009905412 bytes."):

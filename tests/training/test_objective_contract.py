@@ -18,8 +18,8 @@ from arjax.config.files import save_config
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.objectives import OBJECTIVES, Loss, Mean, Objective, Own, Step, likelihood_loss, make_objective
-from arjax.training.gradients import cut, loss_and_gradients
 from arjax.training.loop import train
+from arjax.training.step import cut, loss_and_gradients
 
 WARMUP = 0.5
 STEP = Step(jax.random.key(0), jnp.float32(0.5))

@@ -12,7 +12,7 @@ import jax, jax.numpy as jnp, optax
 from jax.sharding import PartitionSpec as P
 from arjax.training.optimizer import make_optimizer
 from arjax.parallel.sharding import make_mesh, param_shardings
-from arjax.training.recipe import Recipe
+from arjax.training.state import Recipe
 from arjax.training.state import TrainState, state_shardings
 
 mesh = make_mesh(2, 2, 2)

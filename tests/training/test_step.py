@@ -13,7 +13,7 @@ from arjax.objectives import Loss, Mean, Metrics, Objective
 from arjax.parallel.sharding import replicated
 from arjax.training.feed import as_traced, make_feed
 from arjax.training.state import TrainState
-from arjax.training.step import compile_chunk, train_chunk, train_step, zero_tally
+from arjax.training.step import compile_chunk, train_chunk, train_step, zero_sums
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +30,18 @@ def run_groups(setup, feed, groups):
     """Runs the steps in dispatches of the given sizes, all by one compiled program."""
     init_key, key = setup.keys()
     state, chunk, step = setup.init_state(init_key), feed.chunk(0, 1), 0
-    tally = jax.device_put(zero_tally(setup.recipe, state, chunk), replicated(setup.mesh))
-    program = compile_chunk(setup.recipe, state, tally, chunk, as_traced(1, setup.mesh), key)
+    sums = jax.device_put(zero_sums(setup.recipe, state, chunk), replicated(setup.mesh))
+    program = compile_chunk(setup.recipe, state, sums, chunk, as_traced(1, setup.mesh), key)
     for n in groups:
-        state, tally = program(state, tally, feed.chunk(step, n), as_traced(n, setup.mesh), key)
+        state, sums = program(state, sums, feed.chunk(step, n), as_traced(n, setup.mesh), key)
         step += n
-    return state, tally
+    return state, sums
 
 
 def test_one_program_serves_all_groupings_of_steps_and_gives_the_same_bits(setup, feed):
-    state, tally = run_groups(setup, feed, (6, 1))
-    assert_same_bits((state, tally), run_groups(setup, feed, (1, 2, 4)))
-    assert int(state.step) == 7 and float(tally.steps) == 7 and float(tally.metrics.examples) == 56
+    state, sums = run_groups(setup, feed, (6, 1))
+    assert_same_bits((state, sums), run_groups(setup, feed, (1, 2, 4)))
+    assert int(state.step) == 7 and float(sums.steps) == 7 and float(sums.metrics.examples) == 56
 
 
 def test_a_step_lowers_the_loss_of_its_batch(setup, feed):
@@ -74,10 +74,10 @@ def test_first_step_with_a_loss_that_is_not_finite_is_remembered(setup, feed):
     double = optax.GradientTransformation(lambda params: (), lambda g, state, params: (params, state))
     recipe = dataclasses.replace(setup.recipe, objective=Doubling(), optimizer=double, ema_decay=0.0)
     state = TrainState(step=jnp.int32(0), params={"w": jnp.float32(3e8)}, opt_state=(), ema={})
-    tally = zero_tally(recipe, state, feed.chunk(0, 1))
+    sums = zero_sums(recipe, state, feed.chunk(0, 1))
     step = jax.jit(functools.partial(train_chunk, recipe))
-    _, tally = step(state, tally, feed.chunk(0, 6), jnp.int32(6), jax.random.key(0))
-    assert int(tally.bad_step) == 3
+    _, sums = step(state, sums, feed.chunk(0, 6), jnp.int32(6), jax.random.key(0))
+    assert int(sums.bad_step) == 3
 
 
 def test_transform_runs_inside_the_step(setup, feed):

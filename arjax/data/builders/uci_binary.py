@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from arjax.core.array_files import read_arrays
 from arjax.core.errors import UserError
+from arjax.core.files import read_arrays
 
 # Dimensions, then rows of train, validation and test (Germain et al. 2015, appendix; NIPS is NIPS-0-12).
 SHAPES = {

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.origin import Origin
-from arjax.core.registry import Registry
+from arjax.core.registry import Origin, Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import BUILDER_FIELDS, MOST, NETWORKS, check_ranges

@@ -1,0 +1,219 @@
+"""The report about a split: all scores of a model there, wherever they are printed, stored or returned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from arjax.core.abilities import require
+from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.data import Dataset
+from arjax.data.vocabulary import check_same_tokens
+from arjax.evaluation.bounds import k_step_scores, sampled_scores
+from arjax.evaluation.exposure import (
+    check_decoding,
+    check_truth,
+    curves_of,
+    decodes,
+    decoding_errors,
+    exposure,
+    exposure_scores,
+)
+from arjax.evaluation.judges import check_judge, judged_examples, judged_texts, spread_rows
+from arjax.evaluation.likelihood import Evaluator
+from arjax.evaluation.prompts import end_of
+from arjax.evaluation.sampling import OpenRun
+from arjax.evaluation.summaries import summarize_rows
+from arjax.models import Model
+from arjax.parallel.sharding import replicated
+from arjax.samplers.rounds import check_rounds
+from arjax.samplers.schedules import check_rounds_fit
+
+#: Folded into the seed: a data set that is drawn from the same model with the same seed is drawn under other keys.
+APART = 2204_01171
+
+
+@dataclasses.dataclass(frozen=True)
+class Measures:
+    """The numbers that a report has: the section `evaluate` of a config, without the split.
+
+    Attributes:
+      batch_size: examples scored at once.
+      num_orders: orders that an order-agnostic model is averaged over.
+      steps: rounds of the k-step bound; 0: no bound.
+      schedule: of their sizes.
+      samples: latents of the importance-weighted bound, or steps of the bound of a chain; 0: no such bound.
+      exposure: rollouts of the model that measure its exposure bias; 0: none are drawn.
+      judge: workdir of the run that scores them; "": no judge.
+      length: sites of each text that the judge scores; 0: it scores examples like those of the data.
+    """
+
+    batch_size: int = 128
+    num_orders: int = 1
+    steps: int = 0
+    schedule: str = "uniform"
+    samples: int = 0
+    exposure: int = 0
+    judge: str = ""
+    length: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(Measures):
+            value, least = getattr(self, field.name), 0 if field.default == 0 else 1
+            if isinstance(field.default, str) and not isinstance(value, str):
+                raise UserError(f"{field.name} must be a text, not {value!r}")
+            if not isinstance(field.default, str) and not (is_integer(value) and value >= least):
+                raise UserError(f"{field.name} must be a whole number, at least {least}, not {value!r}")
+
+    def check(self, model: Model, dataset: Dataset) -> None:
+        """Raises `UserError` where the model or its data lack one of the numbers; nothing is computed."""
+        if self.num_orders > 1 and model.orders is None:
+            raise UserError(f"num_orders={self.num_orders} is for models of several orders, and this one has one")
+        if self.steps:
+            check_rounds(model, "config.evaluate.steps")
+            check_rounds_fit("config.evaluate.steps", self.steps, model.factorization.num_steps)
+        if self.samples:
+            model.sampled_bound(self.samples)
+        if not self.exposure:
+            for name in ("judge", "length"):
+                if getattr(self, name):
+                    raise UserError(f"config.evaluate.{name} needs config.evaluate.exposure, the number of rollouts")
+            return
+        require(model, "conditionals", "config.evaluate.exposure")
+        if self.length and not self.judge:
+            raise UserError("config.evaluate.length is that of the texts for config.evaluate.judge, which is empty")
+        if dataset.truth is not None:
+            check_truth(model, dataset.truth)
+        elif not self.judge:
+            check_decoding(model)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The scores of a split by the names of `results.json`, and the curves of its exposure bias, [S] or [P] each."""
+
+    scores: dict[str, Any]
+    curves: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+def report(
+    model: Model,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    measures: Measures,
+    *,
+    mesh: Mesh | None,
+    seed: int,
+    open_run: OpenRun,
+    rows: Mapping[str, np.ndarray] | None = None,
+) -> Report:
+    """All scores of a model on a split.
+
+    Args:
+      model: the model.
+      params: its parameters, on the mesh.
+      dataset: has the split.
+      split: "train", "validation" or "test".
+      measures: the numbers that are asked for.
+      mesh: the devices that share the work; None: one device.
+      seed: of everything that is drawn.
+      open_run: opens the judge: a run with `model`, `params`, `dataset` and the `step` of the parameters.
+      rows: those of `score_rows`, where they are known already.
+
+    Raises:
+      UserError: there is no such split, or as `Measures.check`.
+    """
+    options: dict[str, Any] = {"batch_size": measures.batch_size, "seed": seed, "mesh": mesh}
+    if rows is None:
+        rows = score_rows(model, params, dataset, split, num_orders=measures.num_orders, **options)
+    scores: dict[str, Any] = {"dataset": dataset.name, "split": split, "kind": model.kind, "unit": model.event.unit}
+    scores |= summarize_rows(rows, model.event, dataset.text_unit)
+    if measures.steps:
+        rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule}
+        scores |= k_step_scores(model, params, dataset, split, **rounds, **options)
+    if measures.samples:
+        scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
+    if not measures.exposure:
+        return Report(scores)
+    judge = open_judge(model, dataset, measures, open_run)
+    bias = _exposure(model, params, dataset, split, measures, judge, mesh, seed)
+    return Report(scores | bias.scores, bias.curves)
+
+
+def score_rows(
+    model: Model,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    *,
+    batch_size: int,
+    num_orders: int = 1,
+    seed: int = 0,
+    mesh: Mesh | None = None,
+) -> dict[str, np.ndarray]:
+    """The scores of each example of a split, as `summarize_rows` takes them, those under a known truth included."""
+    rows = Evaluator(model, dataset, batch_size, mesh, seed, num_orders).rows(params, split)
+    return rows | truth_rows(dataset, split, batch_size=batch_size, seed=seed, mesh=mesh)
+
+
+def truth_rows(
+    dataset: Dataset, split: str, *, batch_size: int, seed: int = 0, mesh: Mesh | None = None
+) -> dict[str, np.ndarray]:
+    """`truth`, the nats of each example of a split under the truth of the data; nothing where none is known."""
+    if dataset.truth is None:
+        return {}
+    model, params = dataset.truth.model, dataset.truth.params
+    if mesh is not None:
+        params = jax.device_put(params, replicated(mesh))
+    return {"truth": Evaluator(model, dataset, batch_size, mesh, seed).rows(params, split)["nll"]}
+
+
+def open_judge(model: Model, dataset: Dataset, measures: Measures, open_run: OpenRun) -> Any | None:
+    """The judge that the measures name, or None; raises `UserError` where it does not fit the model."""
+    if not measures.judge:
+        return None
+    judge = open_run(measures.judge)
+    check_judge(model, judge.model, measures.length, end_of(dataset))
+    check_same_tokens(dataset.vocabulary, judge.dataset.vocabulary, "the judge")
+    return judge
+
+
+def _exposure(
+    model: Any,
+    params: Any,
+    dataset: Dataset,
+    split: str,
+    measures: Measures,
+    judge: Any | None,
+    mesh: Mesh | None,
+    seed: int,
+) -> Report:
+    """Exposure bias against a known truth, in decodings of discrete data, and under a judge where there is one."""
+    num, batch_size = measures.exposure, measures.batch_size
+    key = jax.random.fold_in(jax.random.key(seed), APART)
+    scores: dict[str, Any] = {"exposure_rollouts": num}
+    curves: dict[str, np.ndarray] = {}
+    if dataset.truth is not None:
+        against_truth = exposure(
+            model, params, dataset.truth, num=num, key=jax.random.fold_in(key, 0), batch_size=batch_size
+        )
+        scores, curves = scores | exposure_scores(against_truth), curves_of(against_truth)
+    examples = spread_rows(dataset, split, num, jax.random.fold_in(key, 1))
+    if decodes(model):
+        scores |= decoding_errors(model, params, examples, batch_size)
+    if judge is None:
+        return Report(scores, curves)
+    options: dict[str, Any] = {"num": num, "batch_size": batch_size, "key": jax.random.fold_in(key, 2)}
+    if measures.length:
+        judged, along = judged_texts(model, params, dataset, split, judge, length=measures.length, **options)
+        curves |= {f"judge_{name}": values for name, values in vars(along).items()}
+    else:
+        judged = judged_examples(model, params, dataset, examples, judge, mesh=mesh, **options)
+    return Report(scores | judged | {"judge_kind": judge.model.kind, "judge_step": judge.step}, curves)

@@ -1,0 +1,132 @@
+"""The loop over the batches of a split, on the devices of a mesh. A function that scores one batch is handed to it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from arjax.core.batch import Batch
+from arjax.core.errors import UserError
+from arjax.core.programs import call_if_it_fits
+from arjax.core.registry import did_you_mean
+from arjax.data import Dataset, Source
+from arjax.data.ahead import read_ahead
+from arjax.data.base import Transform
+from arjax.data.batches import eval_batches
+from arjax.parallel.rows import from_own_rows, own_rows
+from arjax.parallel.sharding import replicated
+
+#: Arrays by name; their last axis is that of the examples.
+Rows = dict[str, np.ndarray]
+#: (params, batch, key, log_scale_D) -> arrays [..., B] by name. `log_scale_D` is what the units of standardised data
+#: add to the nats of each site.
+Score = Callable[[Any, Batch, jax.Array, jax.Array], dict[str, jax.Array]]
+
+
+def split_of(dataset: Dataset, split: str) -> Source:
+    """The examples of a split; raises `UserError` where there is no such split, or it is empty."""
+    if split not in dataset.splits:
+        raise UserError(f"data set {dataset.name!r} has no {split} split{did_you_mean(split, dataset.splits)}")
+    if not len(dataset.splits[split]):
+        raise UserError(f"the {split} split of {dataset.name!r} is empty")
+    return dataset.splits[split]
+
+
+class SplitScorer:
+    """Scores each example of a split by a function of a batch; compiled once for all parameters and splits.
+
+    Each process reads the rows that its devices hold. At most two batches are on the devices, and a third is read in a
+    thread, so splits may be larger than memory.
+    """
+
+    def __init__(
+        self,
+        score: Score,
+        dataset: Dataset,
+        batch_size: int,
+        mesh: Mesh | None,
+        key: jax.Array,
+        transform_key: Callable[[jax.Array], jax.Array] | None = None,
+    ):
+        """Prepares the program.
+
+        Args:
+          score: scores a batch. Scorers with the same function share their program.
+          dataset: its splits, and the transform that makes events of its rows.
+          batch_size: rows per batch, rounded up to a multiple of the mesh's data x fsdp. A score that draws is the same
+            on any mesh where nothing is rounded, and has other noise elsewhere.
+          mesh: as the parameters'; None: where these are, on one device.
+          key: batch i is scored under fold_in(key, i). Of keys [S], the score gets as many.
+          transform_key: from the key of a batch to that of the transform; None: they are the same.
+        """
+        self.dataset, self._key = dataset, key
+        self._batch_size, self._sharding, self._own = batch_size, None, None
+        if mesh is not None:
+            # The last axis of the mesh (tensor) splits layers, the others split batches.
+            axes = tuple(mesh.axis_names[:-1])
+            num_shards = math.prod(mesh.shape[axis] for axis in axes)
+            self._batch_size = -(-batch_size // num_shards) * num_shards
+            self._sharding = NamedSharding(mesh, PartitionSpec(axes))
+            self._own = own_rows(self._sharding, self._batch_size)
+        self._log_scale_D = np.asarray(dataset.log_scale_D, np.float32)
+        self.program = _program(score, dataset.transform, transform_key, mesh)
+
+    def rows(self, params: Any, source: Source) -> Rows:
+        """The scores of all examples of a source whose weight is not 0, float64[..., N] by name."""
+        parts = list(self.batches(params, source))
+        return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+
+    def batches(self, params: Any, source: Source) -> Iterator[Rows]:
+        """The same batch by batch; one is computed while the next one is read."""
+        batches = (jax.tree.map(self._put, batch) for batch in eval_batches(source, self._batch_size, self._own))
+        before = None
+        with contextlib.closing(read_ahead(batches)) as coming:
+            for i, batch in enumerate(coming):
+                arguments = self._log_scale_D, params, batch, _key_of_batch(self._key, i)
+                scored = call_if_it_fits("the arrays of this score", self.program, *arguments)
+                if before is not None:
+                    yield _without_padding(*before)
+                before = scored
+        if before is not None:
+            yield _without_padding(*before)
+
+    def _put(self, rows: Any) -> jax.Array:
+        """The rows of this process, as a part of an array on the mesh."""
+        if self._sharding is None:
+            return jnp.asarray(rows)
+        return from_own_rows(np.asarray(rows), self._own, self._sharding, self._batch_size)
+
+
+def _key_of_batch(key: jax.Array, i: int) -> jax.Array:
+    """The key of batch i; of keys [S], one for each."""
+    return jax.random.fold_in(key, i) if not key.ndim else jax.vmap(jax.random.fold_in, (0, None))(key, i)
+
+
+def _without_padding(scored: dict[str, jax.Array], weight_B: jax.Array) -> Rows:
+    """The scores on the host, without examples of weight 0."""
+    keep_B = np.asarray(weight_B) > 0
+    return {name: np.asarray(values, np.float64)[..., keep_B] for name, values in scored.items()}
+
+
+@functools.lru_cache(maxsize=32)
+def _program(
+    score: Score, transform: Transform | None, transform_key: Callable | None, mesh: Mesh | None
+) -> Callable[..., tuple[dict[str, jax.Array], jax.Array]]:
+    """The program of all scorers with these options: (log_scale_D, params, batch, key) -> scores and weights."""
+
+    def scored(log_scale_D: jax.Array, params: Any, batch: Batch, key: jax.Array) -> tuple[Any, jax.Array]:
+        weight_B, batch = batch.weight, batch.replace(weight=None)
+        if transform is not None:
+            batch = transform(key if transform_key is None else transform_key(key), batch, False)
+        return score(params, batch, key, log_scale_D), weight_B
+
+    # Whole on every device: each process reads the scores of all rows.
+    return jax.jit(scored, out_shardings=None if mesh is None else replicated(mesh))

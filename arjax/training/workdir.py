@@ -1,0 +1,82 @@
+"""The folder of a run, which may be deleted, moved or replaced while the run goes on, and the fingerprint of its data.
+
+Users may change the files of their data. A run is opened with the contents that it was trained on, or not at all: the
+training text determines the tokens of characters, so with another text the parameters would have another meaning.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+from arjax.core.errors import UserError
+from arjax.core.files import read_json_object, write_json, writing
+from arjax.data import Dataset
+
+DATA_FILE = "data.json"
+
+
+class RunFolder(os.PathLike):
+    """A folder, made when missing, and held open to identify it later. A context manager, and a path."""
+
+    def __init__(self, path: str | os.PathLike):
+        """Raises `UserError` when the folder cannot be made or opened."""
+        self._path = Path(path)
+        with writing(self._path):
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDONLY)
+
+    def __fspath__(self) -> str:
+        return str(self._path)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._descriptor)
+
+    def is_there(self) -> bool:
+        """Whether the path still leads to the folder that it led to at the start."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """To be called before anything is written: else a deleted folder would be made again, without its files.
+
+        Raises:
+          UserError: the folder is not there any more, or another one is in its place.
+        """
+        if not self.is_there():
+            raise UserError(
+                f"the folder {self._path} was deleted, moved or replaced during the run, which ends here; where it was "
+                "moved, give the new place as --workdir to go on from its last checkpoint"
+            )
+
+
+def remember_data(dataset: Dataset, workdir: str | os.PathLike) -> None:
+    """Writes the fingerprint of the files of a run that begins, where its data set has one.
+
+    Raises:
+      UserError: the disk refuses.
+    """
+    if dataset.fingerprint and jax.process_index() == 0:
+        write_json(Path(workdir) / DATA_FILE, {"dataset": dataset.name, "fingerprint": dataset.fingerprint})
+
+
+def has_fingerprint(workdir: str | os.PathLike) -> bool:
+    """Whether the run in `workdir` has a fingerprint of its files, which may have moved since."""
+    return (Path(workdir) / DATA_FILE).exists()
+
+
+def check_data(dataset: Dataset, workdir: str | os.PathLike) -> None:
+    """Raises `UserError` when the files of the data set are not those that the run in `workdir` was trained on."""
+    known = read_json_object(Path(workdir) / DATA_FILE) or {}
+    if known and known.get("fingerprint") != dataset.fingerprint:
+        raise UserError(
+            f"the files of the data set {dataset.name!r} have changed since the run in {workdir} was trained on them: "
+            "give it those files again, or train in another --workdir"
+        )
