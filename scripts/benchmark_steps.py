@@ -23,7 +23,7 @@ from arjax.core.spec import EventSpec
 from arjax.evaluation.speed import ratio, time_in_turns
 from arjax.models import AutoregressiveModel, make_model
 from arjax.reporting.tables import print_table
-from arjax.samplers import Cached, example_keys
+from arjax.samplers import PLAIN_DRAW, Cached, example_keys
 from arjax.samplers.base import run as draw
 
 LINE = EventSpec((784,))
@@ -63,7 +63,7 @@ def measure(name: str, num: int, rounds: int) -> dict[str, Any]:
     model = make_model(event, name, ordering=case.ordering)
     params = jax.jit(model.init)(jax.random.key(0))
     canvas = jnp.zeros((num, *event.shape), event.dtype)
-    arguments = Cached(), model, params, example_keys(jax.random.key(0), num), canvas, None, None, 1.0
+    arguments = Cached(), model, params, example_keys(jax.random.key(0), num), canvas, PLAIN_DRAW
     program = draw.lower(*arguments).compile()
     matrix, vector = jnp.ones((MATRIX, MATRIX)), jnp.ones(MATRIX)
     product = jax.jit(jnp.matmul)

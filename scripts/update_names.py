@@ -17,7 +17,7 @@ from arjax.config import base_config
 from arjax.config.fields import fields
 from arjax.config.validate import SPLITS
 from arjax.core.registry import Registry
-from arjax.models.make import DTYPES
+from arjax.models.kinds import DTYPES
 from arjax.sweep.main import sweep_parser
 
 #: Registries whose components have their options in sections of a config.

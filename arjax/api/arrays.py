@@ -23,10 +23,9 @@ from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, read_json_object, writable_folder, write_json
 from arjax.data import Dataset, Source, from_arrays
 from arjax.data.sources import ArraySource
-from arjax.factorization import order_name
 from arjax.interop.description import describe
-from arjax.models import AutoregressiveModel, Model
-from arjax.networks import NETWORKS
+from arjax.models import Model
+from arjax.models.kinds import is_model
 from arjax.objectives import make_objective
 from arjax.parallel.sharding import make_mesh
 from arjax.reporting.writers import read_metrics
@@ -45,7 +44,7 @@ Arrays = np.ndarray | Mapping[str, np.ndarray]
     **dict.fromkeys(("patience", "seed", "warmup_steps"), 0),
 )
 def fit_arrays(
-    model: AutoregressiveModel,
+    model: Model,
     *,
     train: Arrays | Dataset,
     validation: Arrays | None = None,
@@ -112,7 +111,7 @@ def fit_arrays(
     options |= {"weight_decay": weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay}
     options |= {"eval_every": eval_every, "patience": patience, "objective": objective, "num_orders": num_orders}
     options = {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
-    if not all(hasattr(model, name) for name in ("event", "init", "score")):
+    if not is_model(model):
         raise UserError(f"model must be a model, as from arjax.make_model, not {model!r}")
     if not 0 <= ema_decay < 1:
         raise UserError(f"ema_decay must be at least 0 and below 1, not {ema_decay!r}")
@@ -165,15 +164,8 @@ def _setup(model: Model, dataset: Dataset, options: Mapping[str, Any], checkpoin
         evaluate=EvaluateOptions(split=list(dataset.splits)[-1], num_orders=options["num_orders"]),
         sampler=make_sampler("cached"),
         open_run=_no_other_run,
-        about=_in_words(model),
+        about=model.in_words(),
     )
-
-
-def _in_words(model: Model) -> str:
-    """The network and its order, or the model."""
-    if isinstance(model, AutoregressiveModel):
-        return f"{NETWORKS.name_of(type(model.network))} in {order_name(model.factorization)}"
-    return repr(model)
 
 
 def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:

@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
 from arjax.core.errors import UserError
+from arjax.core.pictures import EntropyAlongOrder, Paths, as_images
 from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
-from arjax.models import AutoregressiveModel
+from arjax.models import AutoregressiveModel, Model
 from arjax.reporting.diagrams import factorization_figure
-from arjax.reporting.figures import check_matplotlib
+from arjax.reporting.figures import check_matplotlib, has_matplotlib
+from arjax.reporting.model_pictures import figure_of, text_of
 from arjax.reporting.plots import entropy_figure, loss_figure, sample_figure
-from arjax.reporting.samples import as_images
+
+#: Examples that a model may show.
+SHOWN_EXAMPLES = 16
+#: Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
+ENTROPY_EXAMPLES = 1000
+
+
+def model_pictures(
+    model: Model, params: Any, dataset: Dataset, key: Any, batch_size: int, mesh: Mesh | None = None
+) -> Iterator[tuple[str, Any]]:
+    """The pictures that the kind of a model has, see `Model.pictures`: the name of a file, and a text or a figure.
+
+    Without matplotlib there are only texts, and pictures of examples only where these are images or texts.
+    """
+    is_text = dataset.vocabulary is not None
+    if not is_text and not has_matplotlib():
+        return
+    for name, picture in model.pictures(params, dataset.first_examples(SHOWN_EXAMPLES), key):
+        figure = None
+        if isinstance(picture, Paths) and is_text:
+            yield f"{name}.txt", text_of(picture, model.event.num_levels, dataset.decode)
+        elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
+            figure = entropy_picture(model, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
+        elif has_matplotlib():
+            figure = figure_of(picture, model.event, dataset.in_data_units)
+        if figure is not None:
+            yield f"{name}.png", figure
 
 
 def samples_picture(

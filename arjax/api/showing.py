@@ -13,14 +13,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from arjax.api.chain_pictures import chain_pictures, reverse_text
-from arjax.api.latent_pictures import latent_pictures
-from arjax.api.pictures import entropy_picture, order_picture
+from arjax.api.pictures import model_pictures
 from arjax.core.files import write_json, write_text
 from arjax.evaluation.prompts import NOTHING, Asked, end_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
-from arjax.models import AutoregressiveModel, LatentModel
-from arjax.models.chains import Chain
 from arjax.models.longer import joined
 from arjax.parallel.processes import from_process_0
 from arjax.reporting import sample_folders
@@ -32,11 +28,6 @@ from arjax.reporting.writers import read_metrics
 from arjax.samplers import Draw
 from arjax.training.reporter import announce, record_picture
 from arjax.training.setup import Setup, restore_params
-
-# Enough for standard errors of a few hundredths of a nat; scoring a large split again would take minutes.
-ENTROPY_EXAMPLES = 1000
-# The dependency matrix is quadratic in the number of sites.
-MOST_SITES = 1024
 
 
 def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> None:
@@ -56,15 +47,12 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
     if config.evaluate.exposure and of_exposure.exists():
         written.append(of_exposure)
         record_picture(setup, workdir, best_step, of_exposure)
-    if jax.process_count() == 1 and isinstance(setup.model, Chain):
-        text = reverse_text(setup.model, params, setup.dataset, jax.random.key(setup.seed))
-        if text:
-            written.append(workdir / "reverse_process.txt")
-            write_text(written[-1], text)
-    if jax.process_count() == 1 and has_matplotlib():
-        for name, figure in _figures(setup, params, config.evaluate.batch_size):
+    if jax.process_count() == 1:
+        key, batch_size = jax.random.key(setup.seed), config.evaluate.batch_size
+        for name, picture in model_pictures(setup.model, params, setup.dataset, key, batch_size, setup.mesh):
             written.append(workdir / name)
-            save_figure(figure, written[-1])
+            write_text(written[-1], picture) if isinstance(picture, str) else save_figure(picture, written[-1])
+    if jax.process_count() == 1 and has_matplotlib():
         metrics = read_metrics(workdir)
         if any("train/bits_per_dim" in line for line in metrics):
             written.append(workdir / "loss.png")
@@ -74,19 +62,6 @@ def show_run(setup: Setup, config: ConfigDict, workdir: str | os.PathLike) -> No
             print("wrote " + ", ".join(str(path) for path in written if path.suffix != ".wav"))
         if not has_matplotlib():
             print("no pictures: they need matplotlib (pip install 'arjax[plots]')", file=sys.stderr)
-
-
-def _figures(setup: Setup, params: Any, batch_size: int) -> Iterator[tuple[str, Any]]:
-    """The pictures of a kind of model, by the names of their files."""
-    model, dataset = setup.model, setup.dataset
-    if isinstance(model, AutoregressiveModel):
-        yield "entropy.png", entropy_picture(model, params, dataset, "", batch_size, ENTROPY_EXAMPLES)
-        if model.event.num_sites <= MOST_SITES:
-            yield "factorization.png", order_picture(model)
-    if isinstance(model, LatentModel):
-        yield from latent_pictures(model, params, dataset, jax.random.key(setup.seed))
-    if isinstance(model, Chain):
-        yield from chain_pictures(model, params, dataset, jax.random.key(setup.seed))
 
 
 def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int) -> list[Path]:

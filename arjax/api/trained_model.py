@@ -18,6 +18,7 @@ from arjax.api.curves import Curve
 from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
+from arjax.core.abilities import require
 from arjax.core.arguments import checked_arguments
 from arjax.core.arrays import as_array
 from arjax.core.batch import as_parts
@@ -32,7 +33,6 @@ from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import Model
-from arjax.models.autoregressive import need_steps
 from arjax.reporting.scores import scores_in_words
 from arjax.samplers import Sampler
 
@@ -170,7 +170,7 @@ class TrainedModel:
 
         `options` are those of `arjax.evaluation.suggestions.suggest`: num, length, beams, context.
         """
-        model = need_steps(self.model, "`suggest`")
+        model = require(self.model, "conditionals", "`suggest`")
         with within_memory(lambda: "so many continuations need more memory than there is: lower num and beams"):
             return suggest(model, self.params, self.dataset, prompt, **options)
 
@@ -187,7 +187,7 @@ class TrainedModel:
         source, key = self._source(x, context), _as_key(seed)
         batch = source.__getitems__(np.arange(len(source)))
         return site_conditionals(
-            need_steps(self.model, "`conditionals`"), self.params, batch, self.dataset.log_scale_D, key
+            require(self.model, "conditionals", "`conditionals`"), self.params, batch, self.dataset.log_scale_D, key
         )
 
     @checked_arguments(like=Measures)
@@ -258,13 +258,13 @@ class TrainedModel:
     @checked_arguments(max_examples=0)
     def plot_entropy(self, split: str = "", max_examples: int = 1000) -> Any:
         """A figure of the entropy of each step of the order, over a split (the last there is, by default)."""
-        model, settings = need_steps(self.model, "`plot_entropy`"), self.settings
+        model, settings = require(self.model, "conditionals", "`plot_entropy`"), self.settings
         rest = settings.measures.batch_size, max_examples, settings.mesh
         return entropy_picture(model, self.params, self.dataset, split, *rest)
 
     def plot_order(self) -> Any:
         """A figure of the order, and of the sites that each conditional reads."""
-        return order_picture(need_steps(self.model, "`plot_order`"))
+        return order_picture(require(self.model, "conditionals", "`plot_order`"))
 
     def _source(self, x: Any, context: Any = None, mask: Any = None) -> ArraySource:
         """Examples of the user, checked."""

@@ -12,7 +12,7 @@ from arjax.core.registry import Registry, import_installed
 from arjax.core.user_files import short_names
 from arjax.data import DATASETS
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-from arjax.models import MODEL_KINDS
+from arjax.models import KINDS
 from arjax.networks import NETWORKS
 from arjax.networks.denoisers import BLOCK_DENOISERS, DENOISERS
 from arjax.objectives import OBJECTIVES
@@ -25,7 +25,7 @@ from arjax.training.schedules import SCHEDULES
 
 #: By the names of the JSON form; the order is that of the tables.
 REGISTRIES: dict[str, Registry] = {
-    "kinds": MODEL_KINDS,
+    "kinds": KINDS,
     "networks": NETWORKS,
     "denoisers": DENOISERS,
     "block_denoisers": BLOCK_DENOISERS,

@@ -92,12 +92,12 @@ def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
     from arjax.cli.suggesting import show_suggestions
     from arjax.config.build import build
-    from arjax.models.autoregressive import need_steps
+    from arjax.core.abilities import require
     from arjax.training.setup import restore_params
 
     checked = _load_run_config(flags)
     setup, config = build(checked), checked.config
-    need_steps(setup.model, "the mode suggest")
+    require(setup.model, "conditionals", "the mode suggest")
     params, _, _ = restore_params(setup, flags.workdir)
     show_suggestions(setup, params, config.suggest, flags.prompt, flags.context)
     return 0
@@ -107,13 +107,13 @@ def run_inpaint(flags: Flags) -> int:
     """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
     from arjax.cli.inpainting import inpaint
     from arjax.config.build import build
-    from arjax.models.autoregressive import need_steps
+    from arjax.core.abilities import require
     from arjax.training.setup import restore_params
 
     checked = _load_run_config(flags)
     _connect(flags)
     setup, config = build(checked), checked.config
-    need_steps(setup.model, "the mode inpaint")
+    require(setup.model, "conditionals", "the mode inpaint")
     params, _, _ = restore_params(setup, flags.workdir)
     inpaint(setup, params, config.inpaint, Path(flags.workdir))
     return 0

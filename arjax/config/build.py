@@ -12,15 +12,16 @@ from ml_collections import ConfigDict
 
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
+from arjax.core.abilities import require
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.registry import Component
 from arjax.data import Dataset, make_dataset
 from arjax.evaluation.prompts import end_of
-from arjax.models import AutoregressiveModel, Choice, Model, make_any_model
+from arjax.models import Model, ModelChoice, make_model
 from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
-from arjax.samplers import Sampler, make_sampler
+from arjax.samplers import DrawOptions, Sampler, make_sampler
 from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, make_setup, restore_params
 from arjax.training.stopping import total_steps
 
@@ -48,13 +49,13 @@ def build_model(config: ConfigDict, dataset: Dataset) -> Model:
     return _make_model(config, read_model(config), dataset, make_sampler(config.sample.sampler))
 
 
-def _make_model(config: ConfigDict, choice: Choice, dataset: Dataset, sampler: Sampler) -> Model:
-    model = make_any_model(
+def _make_model(config: ConfigDict, choice: ModelChoice, dataset: Dataset, sampler: Sampler) -> Model:
+    model = make_model(
         dataset.event,
         choice,
         context=dataset.context,
         dtype=config.dtype,
-        examples=lambda: dataset.some_examples("train"),
+        data=lambda: dataset.some_examples("train"),
     )
     _check_draws(model, sampler, config.sample, dataset)
     return model
@@ -63,11 +64,10 @@ def _make_model(config: ConfigDict, choice: Choice, dataset: Dataset, sampler: S
 def _check_draws(model: Model, sampler: Sampler, asked: ConfigDict, dataset: Dataset) -> None:
     """Raises `UserError` for options of `config.sample` that the model cannot draw with: now, before the training."""
     options = {name: asked[name] for name in ("temperature", "top_k", "top_p", "min_p")}
-    model.check_draws(sampler, **options)
+    model.check_draws(sampler, DrawOptions(**options))
     if not asked.length:
         return
-    if not isinstance(model, AutoregressiveModel):
-        raise UserError("config.sample.length needs a model of the kind autoregressive")
+    require(model, "length", "config.sample.length")
     check_length(model, asked.length, end_of(dataset))
     if dataset.scale is not None or dataset.to_cells is not None:
         raise UserError("config.sample.length needs sites that are alike, and these are columns or have a scale each")

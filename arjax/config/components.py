@@ -25,9 +25,9 @@ def network_config(name: str, kind: str = "autoregressive", /, **options: Any) -
 
     `kind`: of the model; chains have denoisers. Raises `UserError` for a kind whose parts have the networks.
     """
-    from arjax.models.kinds import networks_of
+    from arjax.models import KINDS
 
-    registry = networks_of(kind)
+    registry = KINDS.get(kind).NETWORKS
     if registry is None:
         raise UserError(f"the kind of model {kind!r} has no network of its own: its parts have networks")
     return _component_config(registry, name, options)
@@ -39,9 +39,9 @@ def model_config(kind: str, **options: Any) -> ConfigDict:
     Raises:
       UserError: an unknown kind or option, or a value of another type.
     """
-    from arjax.models import MODEL_KINDS
+    from arjax.models import KINDS
 
-    return _component_config(MODEL_KINDS, kind, options, "kind")
+    return _component_config(KINDS, kind, options, "kind")
 
 
 def part(

@@ -94,15 +94,14 @@ def component_sections(config: ConfigDict, prefix: str = "") -> Iterator[tuple[s
     name, section), the place being `network` or `parts.prior.network`.
     """
     from arjax.data import DATASETS
-    from arjax.models import MODEL_KINDS
-    from arjax.models.kinds import networks_of
+    from arjax.models import KINDS
     from arjax.training.optimizer import OPTIMIZERS
 
     model, parts = config.get("model", None), config.get("parts", None)
     kind = model.get("kind", None) if isinstance(model, ConfigDict) else None
-    found: list[tuple[str, Registry | None, str]] = [("model", MODEL_KINDS, "kind")]
+    found: list[tuple[str, Registry | None, str]] = [("model", KINDS, "kind")]
     found += [] if prefix else [("dataset", DATASETS, "name"), ("optimizer", OPTIMIZERS, "name")]
-    found += [("network", networks_of(kind), "name")] if kind in MODEL_KINDS.names() else []
+    found += [("network", KINDS.get(kind).NETWORKS, "name")] if kind in KINDS.names() else []
     for name, registry, key in found:
         section = config.get(name, None)
         if registry is not None and isinstance(section, ConfigDict) and section.get(key, None) in registry.names():

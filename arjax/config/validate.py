@@ -20,8 +20,7 @@ from arjax.core.values import compile_regex
 from arjax.data import DATASETS
 from arjax.evaluation.inpainting import HALVES
 from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-from arjax.models import MODEL_KINDS, Choice
-from arjax.models.kinds import networks_of
+from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
 from arjax.reporting.writers import read_writers
 from arjax.samplers import Sampler, make_sampler
@@ -90,7 +89,7 @@ class Checked:
 
     config: ConfigDict
     dataset: Component
-    model: Choice
+    model: ModelChoice
     objective: Objective
     optimizer: Component
     schedule: Component
@@ -220,7 +219,7 @@ def read_dataset(config: ConfigDict) -> Component:
     return DATASETS.component(options.pop("name"), options)
 
 
-def read_model(section: ConfigDict, name: str = "config") -> Choice:
+def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     """Kind, network and parts of a config, or of a part, which messages call `name`, with all their options."""
     if not isinstance(section, ConfigDict):
         raise UserError(f"{name} must be a part, made with part(...), not {section!r}")
@@ -236,14 +235,14 @@ def read_model(section: ConfigDict, name: str = "config") -> Choice:
     kind = options.pop("kind")
     if kind == "autoregressive":
         options |= _read_calls(options)
-    model = MODEL_KINDS.component(kind, options)
+    model = KINDS.component(kind, options)
     lacking = sorted(model.keys() - options)
     if lacking:
         field = f"{name}.model.{lacking[0]}".removeprefix("config.")
         raise UserError(
             f"the config lacks the field {field!r}: start from base_config(), or make a part with part(...)"
         )
-    networks, options = networks_of(kind), section.network.to_dict()
+    networks, options = KINDS.get(kind).NETWORKS, section.network.to_dict()
     if "name" not in options:
         raise UserError(f"{name}.network has no name: make it with part(...)")
     network = options.pop("name")
@@ -252,7 +251,7 @@ def read_model(section: ConfigDict, name: str = "config") -> Choice:
             raise UserError(f"{name} names no {networks.kind}: set {name}.network")
         options = networks.component(network, options)
     parts = {part: read_model(section.parts[part], f"{name}.parts.{part}") for part in section.parts}
-    return Choice(kind, model, network, options, parts)
+    return ModelChoice(kind, model, network, options, parts)
 
 
 def _read_calls(options: Mapping[str, Any]) -> dict[str, Call]:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
@@ -17,7 +18,6 @@ from arjax.core.spec import NO_CONTEXT
 from arjax.data.base import DATASETS, Dataset, OpenRun, Truth
 from arjax.data.draws import split_sizes
 from arjax.data.sources import ArraySource
-from arjax.models.autoregressive import need_steps
 from arjax.models.sampling import keys_of
 
 #: Examples that one call draws.
@@ -49,7 +49,7 @@ def drawn(*, run: str = "", num_examples: int = 20_000, seed: int = 0, open_run:
         )
     sizes = split_sizes(num_examples, seed)
     other = open_run(run)
-    model = need_steps(other.model, "the data set 'drawn'")
+    model = require(other.model, "conditionals", "the data set 'drawn'")
     if model.context_spec:
         raise UserError(f"the run in {run} has a context, and 'drawn' draws from models without one")
     # of all orders that it was trained on, its own alone is that of the draws

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Hashable
@@ -15,12 +14,10 @@ from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.core.output import say_once
 from arjax.data import Dataset
 from arjax.evaluation.splits import Score, SplitScorer, split_of
 from arjax.evaluation.summaries import stderr_of
-from arjax.models import AutoregressiveModel, LatentModel, Model
-from arjax.models.chains import Chain
+from arjax.models import AutoregressiveModel, Model
 from arjax.models.checks import as_values
 from arjax.samplers.parallel import MEASURED
 from arjax.samplers.rounds import check_rounds, k_step_log_prob, measure_losses
@@ -28,8 +25,8 @@ from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_size
 
 #: (model, params, batch, key, *options) -> a bound of each example and its scored sites.
 LogProb = Callable[..., tuple[jax.Array, jax.Array]]
-#: Examples from which the latents are described, and the variance of a mean from which a latent is active.
-UNITS_FROM, ACTIVE = 2000, 0.01
+#: Examples of which a kind may report more, at most.
+REPORTED = 2000
 
 
 def split_bound(
@@ -85,52 +82,34 @@ def _key_of_transform(key: jax.Array) -> jax.Array:
     return jax.random.split(key)[0]
 
 
-def check_samples(model: Model) -> None:
-    """Raises `UserError` unless the model has latents, of which several can be drawn, or is a chain."""
-    if isinstance(model, Chain):
-        return
-    if not isinstance(model, LatentModel):
-        raise UserError(
-            "config.evaluate.samples counts the latents of an example, or the steps of a chain: it needs a model of "
-            "the kind latent, or a chain"
-        )
-    if not model.mixes:
-        raise UserError(
-            "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it to 0"
-        )
-
-
 def sampled_scores(
-    model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, **options: Any
+    model: Model, params: Any, dataset: Dataset, split: str, *, samples: int, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
-    """The bound of a split that takes more work than a score: of latents `importance_scores`, of a chain
-    `chain_scores`; raises `UserError` for other models. `options` are those of `split_bound`.
-    """
-    check_samples(model)
-    scores = chain_scores if isinstance(model, Chain) else importance_scores
-    return scores(model, params, dataset, split, samples=samples, **options)
-
-
-def chain_scores(
-    model: Chain, params: Any, dataset: Dataset, split: str, *, samples: int, **options: Any
-) -> dict[str, Any]:
-    """The bound of a chain with less noise than its score: from `samples` steps of each example, evenly spread, or from
-    all T where these are no more.
+    """The bound of a split that takes more work than a score, see `Model.sampled_bound`, by the name that the kind
+    gives it, and what the kind reports of up to `REPORTED` examples. `options` are those of `split_bound`.
 
     Returns:
-      `chain_bound_nats`, `chain_bound_stderr` (over examples, with the noise of the steps), the same per scalar of an
-      event as `chain_bound_bits_per_dim`, and `chain_bound_steps`.
+      such as `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scalar of an event as
+      `importance_bound_bits_per_dim`, and `importance_samples`.
+
+    Raises:
+      UserError: the kind of the model has no such bound.
     """
-    steps = min(samples, model.num_steps)
-    if samples > steps:
-        say_once(f"config.evaluate.samples={samples} is more than the steps of the chain: all {steps} are taken")
-    model = dataclasses.replace(model, score_steps=0 if steps == model.num_steps else steps)
-    mean, stderr = split_bound(model, params, dataset, split, _chain_bound, **options)
-    return _per_dim("chain_bound", model, mean, stderr) | {"chain_bound_steps": steps}
+    bound = model.sampled_bound(samples)
+    log_prob = bound.log_prob, *bound.options
+    mean, stderr = split_bound(bound.model, params, dataset, split, _sampled_log_prob, *log_prob, seed=seed, **options)
+    scores = _per_dim(bound.name, model, mean, stderr) | bound.entries
+    source, key = dataset.splits[split], jax.random.key(seed)
+    batch = source.__getitems__(np.arange(min(REPORTED, len(source))))
+    if dataset.transform is not None:
+        batch = dataset.transform(key, batch, False)
+    return scores | model.report_of_examples(params, batch.replace(weight=None), key)
 
 
-def _chain_bound(model: Chain, params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return model.score(params, batch, key=key).log_prob, _scored_sites(batch)
+def _sampled_log_prob(
+    model: Model, params: Any, batch: Batch, key: jax.Array, log_prob: Callable[..., jax.Array], *options: Hashable
+) -> tuple[jax.Array, jax.Array]:
+    return log_prob(model, params, batch, key, *options), _scored_sites(batch)
 
 
 def _scored_sites(batch: Batch) -> jax.Array:
@@ -143,49 +122,6 @@ def _per_dim(name: str, model: Model, mean: float, stderr: float) -> dict[str, f
     bits = 1 / (math.log(2) * model.event.num_dims)
     per_dim = {f"{name}_bits_per_dim": bits * mean, f"{name}_bits_per_dim_stderr": bits * stderr}
     return {f"{name}_nats": mean, f"{name}_stderr": stderr} | per_dim
-
-
-def importance_scores(
-    model: LatentModel, params: Any, dataset: Dataset, split: str, *, samples: int, **options: Any
-) -> dict[str, float]:
-    """The importance-weighted bound L_k of a split, see `LatentModel.importance_bound`.
-
-    Returns:
-      `importance_bound_nats`, `importance_bound_stderr` (over the examples), the same per scalar of an event as
-      `importance_bound_bits_per_dim`, and `importance_samples` k; the entries of `latent_units`.
-    """
-    mean, stderr = split_bound(model, params, dataset, split, _importance_bound, samples, **options)
-    scores = _per_dim("importance_bound", model, mean, stderr) | {"importance_samples": samples}
-    return scores | latent_units(model, params, dataset, split, options.get("seed", 0))
-
-
-def _importance_bound(
-    model: LatentModel, params: Any, batch: Batch, key: jax.Array, samples: int
-) -> tuple[jax.Array, jax.Array]:
-    return model.importance_bound(params, batch, key, samples), _scored_sites(batch)
-
-
-def latent_units(model: LatentModel, params: Any, dataset: Dataset, split: str, seed: int) -> dict[str, Any]:
-    """How much each latent tells of the examples, from up to `UNITS_FROM` of a split.
-
-    Returns:
-      `kl_nats_by_unit`, the mean of log q(z_i | x) - log p(z_i) for each site of z in nats, where the prior is one
-      network; `active_units`, the number of latents whose posterior mean has a variance above .01 over the examples
-      (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2), of real latents.
-    """
-    source = dataset.splits[split]
-    batch = source.__getitems__(np.arange(min(UNITS_FROM, len(source))))
-    if dataset.transform is not None:
-        batch = dataset.transform(jax.random.key(seed), batch, False)
-    units: dict[str, Any] = {}
-    if isinstance(model.prior, AutoregressiveModel):
-        kl_BZ = jax.jit(LatentModel.kl_by_unit)(model, params, batch.replace(weight=None), jax.random.key(seed))
-        units["kl_nats_by_unit"] = [float(value) for value in np.asarray(kl_BZ, np.float64).mean(0)]
-    if not model.latent_event.is_discrete:
-        context = {name: jnp.asarray(part) for name, part in batch.context.items()}
-        means = np.asarray(jax.jit(LatentModel.encode)(model, params, jnp.asarray(batch.x), context=context or None))
-        units["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
-    return units
 
 
 def round_sizes(

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data.base import Truth
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel
-from arjax.models.autoregressive import need_steps
 from arjax.models.sampling import keys_of
 from arjax.samplers import example_keys
 
@@ -141,7 +141,7 @@ def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
       UserError: no conditionals of its own, other examples or another order than those of the truth, conditionals
         without a list of probabilities, or a context.
     """
-    model = need_steps(model, "an exposure")
+    model = require(model, "conditionals", "an exposure")
     if model.event != truth.model.event:
         raise UserError(f"the truth is of {truth.model.event.in_words}, and the model of {model.event.in_words}")
     if model.context_spec or truth.model.context_spec:
@@ -230,7 +230,7 @@ def decodes(model: AutoregressiveModel) -> bool:
 
 def check_decoding(model: Any) -> None:
     """Raises `UserError` unless the model is autoregressive and has decoding errors."""
-    if not decodes(need_steps(model, "a decoding error")):
+    if not decodes(require(model, "conditionals", "a decoding error")):
         raise UserError(
             "a decoding error counts wrong values: it needs discrete data, and sites of a step that are predicted "
             "independently"

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
@@ -69,8 +70,9 @@ def check_judge(model: Model, judge: Model, length: int, end: int | None) -> Non
     if end is not None:
         raise UserError("config.evaluate.length is that of a text without an end, and these examples have one")
     for one in (model, judge):
-        if not isinstance(one, AutoregressiveModel) or one.context_spec:
-            raise UserError("config.evaluate.length needs autoregressive models without a context")
+        require(one, "length", "config.evaluate.length")
+        if one.context_spec:
+            raise UserError("config.evaluate.length needs models without a context")
         check_length(one, length, None)
     if judge.event.num_levels != model.event.num_levels:
         raise UserError(f"the judge knows {judge.event.num_levels} tokens, and the model {model.event.num_levels}")

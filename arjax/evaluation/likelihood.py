@@ -18,7 +18,7 @@ from arjax.data import Dataset, Source
 from arjax.evaluation.splits import SplitScorer, split_of
 from arjax.evaluation.summaries import summarize_rows
 from arjax.factorization import Factorization
-from arjax.models import AutoregressiveModel, Model
+from arjax.models import Model
 
 Rows = dict[str, jax.Array]
 
@@ -209,17 +209,15 @@ MEASURES = {
 
 def has_modes(model: Model, orders: Any, hidden: Any) -> bool:
     """Whether the scores of a model are those of conditionals with one most probable value for each site."""
-    steps = isinstance(model, AutoregressiveModel) and model.factorization.block_size == 1
-    return steps and orders is None and hidden is None
+    return "guesses" in model.abilities and orders is None and hidden is None
 
 
-def answer_error(model: AutoregressiveModel, params: Any, batch: Batch, measure: str) -> jax.Array:
+def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.Array:
     """The measure of each example, float32[B]: the mean over its scored sites, given the true values before each.
 
-    The guess at a site is the mode of its conditional. The features are those of the score, which XLA computes once.
+    The guess at a site is `model.guess`.
     """
-    features = model.features(params, batch.x, context=batch.context)
-    values = MEASURES[measure](model.head(params).mode(features), batch.x)
+    values = MEASURES[measure](model.guess(params, batch.x, batch.context), batch.x)
     by_site_BD = values.reshape(len(batch), model.event.num_sites, -1).mean(-1)
     counted_BD = jnp.ones_like(by_site_BD) if batch.mask is None else batch.mask.reshape(by_site_BD.shape) > 0
     return jnp.where(counted_BD, by_site_BD, 0).sum(-1) / jnp.maximum(counted_BD.sum(-1), 1)

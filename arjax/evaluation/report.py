@@ -10,11 +10,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from arjax.core.abilities import require
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
-from arjax.evaluation.bounds import check_samples, k_step_scores, sampled_scores
+from arjax.evaluation.bounds import k_step_scores, sampled_scores
 from arjax.evaluation.exposure import (
     check_decoding,
     check_truth,
@@ -30,7 +31,6 @@ from arjax.evaluation.prompts import end_of
 from arjax.evaluation.sampling import OpenRun
 from arjax.evaluation.summaries import summarize_rows
 from arjax.models import Model
-from arjax.models.autoregressive import need_steps
 from arjax.parallel.sharding import replicated
 from arjax.samplers.rounds import check_rounds
 from arjax.samplers.schedules import check_rounds_fit
@@ -79,13 +79,13 @@ class Measures:
             check_rounds(model, "config.evaluate.steps")
             check_rounds_fit("config.evaluate.steps", self.steps, model.factorization.num_steps)
         if self.samples:
-            check_samples(model)
+            model.sampled_bound(self.samples)
         if not self.exposure:
             for name in ("judge", "length"):
                 if getattr(self, name):
                     raise UserError(f"config.evaluate.{name} needs config.evaluate.exposure, the number of rollouts")
             return
-        need_steps(model, "config.evaluate.exposure")
+        require(model, "conditionals", "config.evaluate.exposure")
         if self.length and not self.judge:
             raise UserError("config.evaluate.length is that of the texts for config.evaluate.judge, which is empty")
         if dataset.truth is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -18,28 +19,29 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.windows import RandomWindows
-from arjax.models import AutoregressiveModel
+from arjax.models import AutoregressiveModel, Model
+from arjax.models.base import asked
 from arjax.models.checks import as_context, is_one_context
 from arjax.models.longer import joined, of_length, pieces
 from arjax.models.sampling import keys_of
 from arjax.parallel.sharding import BATCH_AXES, batch_sharding, replicated
-from arjax.samplers import Draw, Resources, Sampler, make_sampler
+from arjax.samplers import Draw, DrawOptions, Resources, Sampler, make_sampler
 
 #: Workdir -> another run, with its `model` and its `params`.
 OpenRun = Callable[[str], Any]
 
 
 def draw_on_mesh(
-    model: AutoregressiveModel,
+    model: Model,
     params: Any,
     key: jax.Array,
     num: int,
     mesh: Mesh,
+    options: DrawOptions | None = None,
     *,
-    given: Any = None,
-    context: Any = None,
+    sampler: str | Sampler = "cached",
     length: int = 0,
-    **options: Any,
+    **short: Any,
 ) -> Draw:
     """`num` examples, split over the data axes of a mesh: those of `model.sample`, on any mesh.
 
@@ -52,10 +54,11 @@ def draw_on_mesh(
       key: example b has the key fold_in(key, b).
       num: the number of examples.
       mesh: as from `make_mesh`.
-      given: values to clamp, of one example or of each.
-      context: of one example or of each.
-      length: sites of each example, of a model of sequences; 0: as many as it was trained on.
-      **options: those of `model.draw`, or of `pieces_on_mesh` where there is a length.
+      options: of the draw, as one value, or `short` one by one, as for `model.draw`; `given` and `context` of one
+        example or of each.
+      sampler: as for `model.draw`.
+      length: sites of each example, of a model of sequences, see `pieces_on_mesh`; 0: as many as it was trained on.
+      **short: see `options`.
 
     Returns:
       The draw, whole on every device.
@@ -63,11 +66,13 @@ def draw_on_mesh(
     Raises:
       UserError: as `model.draw`, or as `arjax.models.longer.pieces`.
     """
+    options, own = asked(options, short, model.own_draw_options)
     if length:
-        found = pieces_on_mesh(model, params, key, num, mesh, length, given=given, context=context, **options)
-        return joined(found, length, options.get("end"))
-    keys, options = _on_mesh(model, key, num, mesh, given, context, options)
-    return _first(model.draw(params, keys, **options), num, mesh)
+        found = pieces_on_mesh(model, params, key, num, mesh, length, options, sampler=sampler, **own)
+        return joined(found, length, options.end)
+    keys, options = _on_mesh(model, key, num, mesh, options)
+    draw = model.draw(params, keys, options, sampler=sampler, place=_split_over(mesh), **own)
+    return _first(draw, num, mesh)
 
 
 def pieces_on_mesh(
@@ -77,36 +82,35 @@ def pieces_on_mesh(
     num: int,
     mesh: Mesh,
     length: int,
+    options: DrawOptions | None = None,
     *,
-    given: Any = None,
-    context: Any = None,
-    **options: Any,
+    sampler: str | Sampler = "cached",
+    **short: Any,
 ) -> Iterator[Draw]:
     """`num` sequences of `length` sites, piece by piece as they are drawn; see `arjax.models.longer.pieces`.
 
     The arguments are those of `draw_on_mesh`, but `given` holds the first sites, of one example or of each.
     """
-    keys, options = _on_mesh(model, key, num, mesh, given, context, options)
-    found = pieces(model, params, keys, length, **options)
+    keys, options = _on_mesh(model, key, num, mesh, asked(options, short)[0])
+    found = pieces(model, params, keys, length, options, sampler=sampler, place=_split_over(mesh))
     return (_first(piece, num, mesh) for piece in found)
 
 
-def _on_mesh(
-    model: AutoregressiveModel, key: jax.Array, num: int, mesh: Mesh, given: Any, context: Any, options: dict[str, Any]
-) -> tuple[jax.Array, dict[str, Any]]:
+def _on_mesh(model: Model, key: jax.Array, num: int, mesh: Mesh, options: DrawOptions) -> tuple[jax.Array, DrawOptions]:
     """The keys of at least `num` examples, as many as divide over the mesh, and the options of a draw of so many."""
     keys_of(key, num)  # checks `num` before it is rounded up: messages name it
     parts = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     drawn = -(-num // parts) * parts
 
     rows = jnp.minimum(jnp.arange(drawn), num - 1)  # the last example once more
-    if not is_one_context(model.context_spec, context):
-        context = jax.tree.map(lambda array: array[rows], as_context(model.context_spec, context, num))
-    if given is not None:
-        given = as_array(given, "given")
+    if not is_one_context(model.context_spec, options.context):
+        context = as_context(model.context_spec, options.context, num)
+        options = dataclasses.replace(options, context=jax.tree.map(lambda array: array[rows], context))
+    if options.given is not None:
+        given = as_array(options.given, "given")
         each = jnp.ndim(given) == 1 + len(model.event.shape) and len(given) == num
-        options = options | {"given": jnp.asarray(given)[rows] if each else given}
-    return keys_of(key, drawn), options | {"context": context, "place": _split_over(mesh)}
+        options = dataclasses.replace(options, given=jnp.asarray(given)[rows] if each else given)
+    return keys_of(key, drawn), options
 
 
 @functools.lru_cache(maxsize=16)

@@ -19,18 +19,9 @@ from arjax.core.json_objects import JsonObject
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 from arjax.factorization import Factorization, Orders
-from arjax.interop.reader import Reader
-from arjax.models import AutoregressiveModel, Model
-from arjax.models.dequantisation import Dequantisation
-from arjax.models.kinds import MODEL_CLASSES
-from arjax.networks import NETWORKS
-from arjax.networks.denoisers import (
-    BLOCK_DENOISERS,
-    DENOISERS,
-    BlockTransformer,
-    Denoiser,
-)
-from arjax.networks.denoisers.any_order import AnyOrderDenoiser
+from arjax.interop.reader import NETWORK_FIELDS, Reader
+from arjax.models.base import Model
+from arjax.models.kinds import FIELD_TYPES, KINDS, is_model
 
 Arrays = dict[str, np.ndarray]
 
@@ -67,56 +58,46 @@ class _Writer:
         self._arrays = arrays
 
     def model(self, model: Model, path: str) -> dict[str, Any]:
-        if isinstance(model, AutoregressiveModel):
-            return self.autoregressive(model, path)
+        """The description that the kind gives of itself."""
+        return model.described(self, path)
+
+    def by_fields(self, model: Model, path: str) -> dict[str, Any]:
+        """The name of the kind, and the fields of the dataclass."""
         fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
         return {
-            "kind": _name_of(MODEL_CLASSES, type(model)),
+            "kind": _name_of(KINDS, type(model)),
             "fields": {name: self.field(value, f"{path}/{name}") for name, value in fields.items()},
         }
 
     def field(self, value: Any, path: str) -> Any:
-        """A field of a model that is made of others."""
-        if hasattr(value, "score"):
+        """A field of a model: models, components with a name, orders, or plain values."""
+        if is_model(value):
             return {"model": self.model(value, path)}
-        if isinstance(value, tuple) and value and all(hasattr(each, "score") for each in value):
+        if isinstance(value, tuple) and value and all(map(is_model, value)):
             return {"models": [self.model(each, f"{path}/{i}") for i, each in enumerate(value)]}
         if isinstance(value, Conditional):
             return {"conditional": self.conditional(value, path)}
         if isinstance(value, EventSpec):
             return {"event": dataclasses.asdict(value)}
-        if isinstance(value, Denoiser):
-            network = value.network if isinstance(value, AnyOrderDenoiser) else value
-            return {"denoiser": self.denoiser(network, DENOISERS)}
-        if isinstance(value, BlockTransformer):
-            return {"block_denoiser": self.denoiser(value, BLOCK_DENOISERS)}
         if isinstance(value, Factorization):
             return {"factorization": self.factorization(value, path)}
-        if isinstance(value, Dequantisation):
-            return {"dequantisation": dataclasses.asdict(value)}
+        for entry, networks in NETWORK_FIELDS.items():
+            network = networks.named(value)
+            if networks.registry.name_of(type(network)):
+                about = self.network(network, networks.registry)
+                return {entry: about | {"num_features": network.num_features}}
+        if name := FIELD_TYPES.name_of(type(value)):
+            return {name: dataclasses.asdict(value)}
         if value is not None and not isinstance(value, bool | int | float | str | tuple):
             raise UserError(f"a model with the field {path!r} cannot be saved: {value!r}")
         return {"value": value}
 
-    def autoregressive(self, model: AutoregressiveModel, path: str) -> dict[str, Any]:
-        network, family = model.network, type(model.network)
-        name = _name_of(NETWORKS, family)
-        return {
-            "event": dataclasses.asdict(network.event),
-            "context": {part: dataclasses.asdict(spec) for part, spec in network.context_spec.parts},
-            "dtype": network.dtype,
-            "network": {"name": name} | {key: getattr(network, key) for key in NETWORKS.options(name)},
-            "conditional": self.conditional(model.conditional, f"{path}/conditional"),
-            "factorization": self.factorization(model.factorization, f"{path}/factorization"),
-            "orders": None if model.orders is None else self.orders(model.orders, f"{path}/orders"),
-        }
-
-    def denoiser(self, network: Any, registry: Registry) -> dict[str, Any]:
+    def network(self, network: Any, registry: Registry) -> dict[str, Any]:
+        """A network of a registry, with its event and context."""
         name = _name_of(registry, type(network))
         return {
             "event": dataclasses.asdict(network.event),
             "context": {part: dataclasses.asdict(spec) for part, spec in network.context_spec.parts},
-            "num_features": network.num_features,
             "dtype": network.dtype,
             "network": {"name": name} | {key: getattr(network, key) for key in registry.options(name)},
         }
@@ -129,7 +110,7 @@ class _Writer:
                 value = {"conditional": self.conditional(value, f"{path}/{field.name}")}
             elif isinstance(value, tuple) and value and all(isinstance(each, Conditional) for each in value):
                 value = {"conditionals": [self.conditional(each, f"{path}/{field.name}") for each in value]}
-            elif isinstance(value, AutoregressiveModel):
+            elif is_model(value):
                 value = {"model": self.model(value, f"{path}/{field.name}")}
             elif value is not None and not isinstance(value, bool | int | float | str | tuple):
                 raise UserError(f"{field.name} of the conditional {found['name']!r} cannot be saved: {value!r}")

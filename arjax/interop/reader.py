@@ -6,23 +6,55 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arjax.conditionals import CONDITIONALS, Conditional
 from arjax.core.errors import UserError
 from arjax.core.json_objects import JsonObject, checked
+from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec, check_spec
 from arjax.factorization import Factorization, Orders, from_order
 from arjax.factorization.factorization import check_permutation
-from arjax.models import AutoregressiveModel, Model
-from arjax.models.base import BaseModel
-from arjax.models.dequantisation import Dequantisation
-from arjax.models.kinds import MODEL_CLASSES
-from arjax.models.make import check_choice, check_dtype, put_together
-from arjax.networks import NETWORKS
-from arjax.networks.denoisers import BlockTransformer, Denoiser, make_block_denoiser, make_denoiser
+from arjax.models.base import Model
+from arjax.models.kinds import FIELD_TYPES, KINDS, check_dtype
+from arjax.networks.denoisers import (
+    BLOCK_DENOISERS,
+    DENOISERS,
+    BlockTransformer,
+    Denoiser,
+    make_block_denoiser,
+    make_denoiser,
+)
+from arjax.networks.denoisers.any_order import AnyOrderDenoiser
+
+
+class NetworkField(NamedTuple):
+    """A kind of network that may be a field of a model.
+
+    Attributes:
+      registry: knows the classes by name.
+      make: `(name, event, context, num_features, dtype, **options)`.
+      named: the network that the registry knows, of one that may wrap it.
+    """
+
+    registry: Registry
+    make: Callable[..., Any]
+    named: Callable[[Any], Any] = lambda network: network
+
+
+def _unwrapped(network: Any) -> Any:
+    return network.network if isinstance(network, AnyOrderDenoiser) else network
+
+
+#: By the names of their entries in files. A network of `NETWORKS` stands in a model of the kind autoregressive.
+NETWORK_FIELDS = {
+    "denoiser": NetworkField(DENOISERS, make_denoiser, _unwrapped),
+    "block_denoiser": NetworkField(BLOCK_DENOISERS, make_block_denoiser),
+}
+#: The kind of a description that names none.
+USUAL_KIND = "autoregressive"
 
 
 class Reader:
@@ -35,9 +67,12 @@ class Reader:
         self.used: set[str] = set()  # names of the arrays that were read
 
     def model(self, found: JsonObject) -> Model:
-        if "kind" not in found:
-            return self.autoregressive(found)
-        family, parts = MODEL_CLASSES.get(found.take("kind", str)), found.object("fields")
+        """The inverse of the writer's; so are the other methods."""
+        kind = found.take("kind", str) if "kind" in found else USUAL_KIND
+        return KINDS.get(kind).restored(self, found)
+
+    def by_fields(self, family: type, found: JsonObject) -> Model:
+        parts = found.object("fields")
         found.end()
         model = family(**self.fields(family, parts, self.field))
         model.check_parts()
@@ -52,16 +87,18 @@ class Reader:
                 continue
             value = parts.take(field.name)
             value = read(JsonObject(value, place)) if isinstance(value, dict) else _tuples(value)
-            _check_declared(value, str(field.type), place)
-            values[field.name] = float(value) if field.type == "float" else value
+            declared = _in_words(field.type)
+            _check_declared(value, declared, place)
+            values[field.name] = float(value) if declared == "float" else value
         parts.end()
         return values
 
     def field(self, found: JsonObject) -> Any:
         """The inverse of that of the writer."""
-        readers = {"model": self.model, "conditional": self.conditional, "event": _event, "denoiser": self.denoiser}
-        readers |= {"dequantisation": _dequantisation, "factorization": self.factorization}
-        readers |= {"block_denoiser": functools.partial(self.denoiser, make=make_block_denoiser)}
+        readers = {"model": self.model, "conditional": self.conditional, "event": _event}
+        readers |= {"factorization": self.factorization}
+        readers |= {entry: functools.partial(self.network_field, field) for entry, field in NETWORK_FIELDS.items()}
+        readers |= {name: functools.partial(self.plain, FIELD_TYPES[name]) for name in FIELD_TYPES}
         for kind, read in readers.items():
             if kind in found:
                 value = read(found.object(kind))
@@ -72,31 +109,26 @@ class Reader:
         found.end()
         return value
 
-    def denoiser(self, found: JsonObject, make: Callable = make_denoiser) -> Any:
-        event, context, num_features = _event(found.object("event")), _context(found), found.count("num_features", 1)
-        dtype, options = found.take("dtype", str), found.object("network")
-        check_dtype(dtype)
-        found.end()
-        name = options.take("name", str)
-        return make(name, event, context, num_features, dtype, **{key: _tuples(value) for key, value in options.rest()})
+    def plain(self, family: type, found: JsonObject) -> Any:
+        """A dataclass of plain values and events."""
+        return family(**self.fields(family, found, _event))
 
-    def autoregressive(self, found: JsonObject) -> AutoregressiveModel:
+    def network_field(self, field: NetworkField, found: JsonObject) -> Any:
+        num_features = found.count("num_features", 1)
+        event, context, dtype, name, options = self.network(found)
+        found.end()
+        return field.make(name, event, context, num_features, dtype, **options)
+
+    def network(self, found: JsonObject) -> tuple[EventSpec, ContextSpec, str, str, dict[str, Any]]:
+        """The event, the context, the compute type, the name and the options of a network, none of them checked
+        together.
+        """
         event, context, dtype = _event(found.object("event")), _context(found), found.take("dtype", str)
         check_spec(event, EventSpec)
         check_dtype(dtype)
         options = found.object("network")
         name = options.take("name", str)
-        resolved = NETWORKS.resolve(name, dict(options.rest()))
-        factorization = self.factorization(found.object("factorization"))
-        if factorization.grid_shape != event.grid_shape:
-            raise UserError(f"an order of the grid {factorization.grid_shape} is not one of {event.grid_shape}")
-        several = found.take("orders", dict, type(None))
-        several = None if several is None else self.orders(JsonObject(several, f"{found.place}/orders"))
-        check_choice(name, event, context, factorization, several, resolved)
-        head = self.conditional(found.object("conditional"))
-        head.check_fits(event, factorization.block_size)
-        found.end()
-        return put_together(name, event, context, dtype, head, factorization, several, resolved)
+        return event, context, dtype, name, {key: _tuples(value) for key, value in options.rest()}
 
     def conditional(self, found: JsonObject) -> Conditional:
         family = CONDITIONALS.get(found.take("name", str))
@@ -125,7 +157,12 @@ class Reader:
             raise UserError(f"the tensor {path + '/parents'!r} is no graph of edges from earlier steps")
         return dataclasses.replace(factorization, parents=parents, connected=bool(parents.any()))
 
-    def orders(self, found: JsonObject) -> Orders:
+    def orders(self, found: JsonObject, name: str) -> Orders | None:
+        """The entry of that name, which may be null."""
+        several = found.take(name, dict, type(None))
+        if several is None:
+            return None
+        found = JsonObject(several, f"{found.place}/{name}")
         path, first = found.take("arrays", str), self.factorization(found.object("first"))
         found.end()
         if f"{path}/pool" not in self._arrays:
@@ -148,37 +185,48 @@ class Reader:
         return array
 
 
-#: The parts that a field may declare; a field of another type takes plain values.
+#: The parts that a field may declare beside models of each kind; a field of another type takes plain values.
 _PARTS = {
     "Conditional": Conditional,
-    "AutoregressiveModel": AutoregressiveModel,
-    "Model": BaseModel,
+    "Model": Model,
     "EventSpec": EventSpec,
     "Denoiser": Denoiser,
     "BlockTransformer": BlockTransformer,
     "Factorization": Factorization,
-    "Dequantisation": Dequantisation,
 }
 _PLAIN = {"bool": bool, "int": int, "float": float, "str": str}
 
 
+def _in_words(declared: Any) -> str:
+    """The type of a field as it is written; modules with and without `from __future__ import annotations` agree."""
+    if isinstance(declared, type):
+        return declared.__name__
+    return re.sub(r"[\w.]+\.(\w+)", r"\1", str(declared))
+
+
+def _parts() -> dict[str, type]:
+    registered = [registry[name] for registry in (KINDS, FIELD_TYPES) for name in registry]
+    return _PARTS | {family.__name__: family for family in registered}
+
+
 def _check_declared(value: Any, declared: str, place: str) -> None:
     """Raises `UserError` unless a value has the type that its field declares, such as `tuple[int, ...]`."""
+    parts = _parts()
     kinds = declared.removesuffix(" | None")
     if value is None and (kinds != declared or kinds == "Any"):
         return
     element = re.fullmatch(r"tuple\[(\w+), \.\.\.\]", kinds)
-    if element and element[1] in _PARTS | _PLAIN:
+    if element and element[1] in parts | _PLAIN:
         for i, each in enumerate(value if isinstance(value, tuple) else [value]):
             _check_declared(each, element[1], f"{place}/{i}")
         fine = isinstance(value, tuple)
     elif kinds in _PLAIN:
         checked(value, place, _PLAIN[kinds])
         return
-    elif kinds in _PARTS:
-        fine = isinstance(value, _PARTS[kinds])
+    elif kinds in parts:
+        fine = isinstance(value, parts[kinds])
     else:  # filled in when the model computes; or plain values that another package declares in its own way
-        fine = kinds not in ("Any", "jax.Array") and not isinstance(value, tuple(_PARTS.values()))
+        fine = kinds not in ("Any", "jax.Array") and not isinstance(value, tuple(parts.values()))
     if not fine:
         raise UserError(f"{place} must be of the type {declared}")
 
@@ -186,12 +234,6 @@ def _check_declared(value: Any, declared: str, place: str) -> None:
 def _tuples(value: Any) -> Any:
     """JSON has lists for tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _dequantisation(found: JsonObject) -> Dequantisation:
-    made = Dequantisation(_event(found.object("event")), found.take("scaling", str))
-    found.end()
-    return made
 
 
 def _context(found: JsonObject) -> ContextSpec:

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import flax.errors
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals import CONDITIONALS, Conditional, check_temperature, truncate
+from arjax.conditionals import CONDITIONALS, Conditional, check_temperature, make_conditional, truncate
 from arjax.conditionals.base import CONDITIONAL, bound
-from arjax.conditionals.blocks import Query, site_entropy, site_log_prob
+from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob
 from arjax.core.arguments import named_arguments, named_like
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.output import say_once
+from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.factorization import Factorization, Orders, order_name
-from arjax.models.base import BaseModel
+from arjax.factorization import (
+    Factorization,
+    Orders,
+    graph_needs_data,
+    make_factorization,
+    make_orders,
+    needs_data,
+    order_name,
+    orders_need_data,
+)
+from arjax.models.base import Model, asked
 from arjax.models.checks import (
     as_context,
     as_mask,
@@ -29,13 +41,16 @@ from arjax.models.checks import (
     check_params,
     takes_params,
 )
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.queries import conditional_log_prob
-from arjax.models.sampling import draw, keys_of
+from arjax.models.sampling import draw
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS, Network, apply
-from arjax.samplers import Draw, Resources, Sampler
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, make_sampler
 
 Params = Any
+#: The dependency matrix is quadratic in the number of sites: of more than these it is not drawn.
+MOST_DRAWN_SITES = 1024
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -45,10 +60,11 @@ def _init(network: Network, key: jax.Array, x: jax.Array, factorization: Factori
     return variables.get("params", {})  # a network may have nothing to learn
 
 
+@KINDS.register("autoregressive")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class AutoregressiveModel(BaseModel):
-    """p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t.
+class AutoregressiveModel(Model):
+    """One network, scored exactly: p(x | c) = prod_t p(x_t | x_<t, c), where x_t are the sites of step t, in any order.
 
     Within a step they are independent given x_<t, unless the conditional is joint: then it keeps their dependence.
 
@@ -70,6 +86,44 @@ class AutoregressiveModel(BaseModel):
 
     #: Kind of its scores: likelihoods.
     kind: ClassVar[str] = "exact"
+    NETWORKS: ClassVar[Any] = NETWORKS
+    EXAMPLES = {"binary": Example(ModelChoice(network="made"), EventSpec((2, 2)))}
+
+    @classmethod
+    def make(
+        cls,
+        blueprint: Blueprint,
+        *,
+        ordering: str = "raster",
+        partition: str = "sites",
+        conditional: str = "",
+        orders: str = "",
+        graph: str = "",
+    ) -> AutoregressiveModel:
+        """The model of call strings: an order, a partition of it into steps, and a family ("": the usual one for the
+        data); `orders`, a distribution over orders ("": one order), and `graph`, of dependencies ("": all earlier
+        sites). Raises `UserError` for a combination that does not work.
+        """
+        blueprint.only()
+        network, options = blueprint.network()
+        if graph and orders:
+            raise UserError("a dependency graph goes with one order: leave model.orders or model.graph empty")
+        event, grid_shape = blueprint.event, blueprint.event.grid_shape
+        reads_data = needs_data(ordering) or (bool(orders) and orders_need_data(orders)) or graph_needs_data(graph)
+        examples = blueprint.examples_by_site(reads_data)
+        factorization = make_factorization(grid_shape, ordering, partition, examples, graph)
+        several = make_orders(orders, grid_shape, partition, examples) if orders else None
+        if several is not None and not several.has(factorization):
+            factorization = several.first  # samples and queries need an order that is trained
+        check_choice(network, event, blueprint.context, factorization, several, options)
+        head = make_conditional(conditional, event, factorization.block_size)
+        return put_together(network, event, blueprint.context, blueprint.dtype, head, factorization, several, options)
+
+    @property
+    def abilities(self) -> frozenset[str]:  # type: ignore[override]
+        """Conditionals, draws of any length, and guesses where each step has one site."""
+        guesses = {"guesses"} if self.factorization.block_size == 1 else set()
+        return frozenset({"conditionals", "length", *guesses})
 
     def __repr__(self) -> str:
         network, head = NETWORKS.name_of(type(self.network)), CONDITIONALS.name_of(type(self.conditional))
@@ -243,31 +297,69 @@ class AutoregressiveModel(BaseModel):
         features = self._features(params, x, **kwargs)
         return _site_scores(self, params, features, x, kwargs.get("factorization") or self.factorization)
 
-    @takes_params
-    def sample(self, params: Params, key: jax.Array, num: int, **options) -> jax.Array:
-        """Draws `num` examples, [num, *grid, *value]; the options are those of `draw`.
-
-        Example b has the key fold_in(key, b): fewer examples are the first of more.
-        """
-        return self.draw(params, keys_of(key, num), **options).x
-
-    def check_draws(
-        self, sampler: Sampler, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
-    ) -> None:
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for options of draws that the sampler, the network or the conditional cannot take."""
-        check_temperature(temperature)
-        sampler.check(dataclasses.replace(self, conditional=truncate(self.conditional, top_k, top_p, min_p)))
+        check_temperature(options.temperature)
+        conditional = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
+        sampler.check(dataclasses.replace(self, conditional=conditional))
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
         """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""
         return sampler.prepare(self, params, resources)
 
-    def draw(self, params: Params, keys: jax.Array, **options) -> Draw:
-        """Draws an example for each of the keys, with statistics; `sampler`, `given`, `observed`, `context`,
-        `temperature`, `top_k`, `top_p`, `min_p`, `end`: see `arjax.models.sampling.draw`. Draws of another length than
-        the examples are `arjax.models.longer.draw_longer`.
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        options: DrawOptions | None = None,
+        *,
+        sampler: str | Sampler = "cached",
+        place: Callable[[Any], Any] | None = None,
+        **short: Any,
+    ) -> Draw:
+        """Draws an example for each of the keys, see `Model.draw`; it takes all options. Draws of another length
+        than the examples are `arjax.models.longer.draw_longer`.
         """
-        return draw(self, params, keys, **options)
+        return draw(self, params, keys, make_sampler(sampler), asked(options, short)[0], place)
+
+    def guess(self, params: Params, x: jax.Array, context: Any = None) -> jax.Array:
+        """The most probable value of each site given the true values of earlier ones, [B, *grid, *value].
+
+        The features are those of the score, which XLA computes once where a program asks for both.
+        """
+        return self.head(params).mode(self.features(params, x, context=context))
+
+    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+        """`entropy`, along the order, and `factorization`, the order and the dependencies."""
+        yield "entropy", EntropyAlongOrder()
+        if self.event.num_sites <= MOST_DRAWN_SITES:
+            yield "factorization", OrderGraph(self.factorization, self.network.dependencies(self.factorization))
+
+    def in_words(self) -> str:
+        """The network and its order."""
+        return f"{NETWORKS.name_of(type(self.network))} in {order_name(self.factorization)}"
+
+    def described(self, writer: Any, path: str) -> dict[str, Any]:
+        """The network with its event and context, the conditional and the orders, without the name of the kind."""
+        return writer.network(self.network, NETWORKS) | {
+            "conditional": writer.conditional(self.conditional, f"{path}/conditional"),
+            "factorization": writer.factorization(self.factorization, f"{path}/factorization"),
+            "orders": None if self.orders is None else writer.orders(self.orders, f"{path}/orders"),
+        }
+
+    @classmethod
+    def restored(cls, reader: Any, found: Any) -> AutoregressiveModel:
+        """The inverse of `described`; parts are put together only where the parts of a new model would be."""
+        event, context, dtype, name, given = reader.network(found)
+        options = NETWORKS.resolve(name, given)
+        factorization, several = reader.factorization(found.object("factorization")), reader.orders(found, "orders")
+        if factorization.grid_shape != event.grid_shape:
+            raise UserError(f"an order of the grid {factorization.grid_shape} is not one of {event.grid_shape}")
+        check_choice(name, event, context, factorization, several, options)
+        head = reader.conditional(found.object("conditional"))
+        head.check_fits(event, factorization.block_size)
+        found.end()
+        return put_together(name, event, context, dtype, head, factorization, several, options)
 
 
 @one_program()
@@ -278,10 +370,90 @@ def _site_scores(
     return site_log_prob(head, features, x, factorization), site_entropy(head, features, x, factorization)
 
 
-def need_steps(model: Any, asked: str) -> AutoregressiveModel:
-    """The model; raises `UserError` where it is of a kind without conditionals of its own, which `asked` needs."""
-    if not isinstance(model, AutoregressiveModel):
+def check_choice(
+    network: str,
+    event: EventSpec,
+    context: ContextSpec,
+    factorization: Factorization,
+    several: Orders | None,
+    options: dict[str, Any],
+) -> None:
+    """Raises `UserError` when the network, with all its options, does not support the event, the context, the order or
+    several of them.
+    """
+    NETWORKS.get(network).check_context(context, options)
+    check_network(network, event, factorization, options)
+    _tell_reaches(network, factorization, options)
+    if several is not None:
+        _check_orders(network, event, factorization, several, options)
+
+
+def put_together(
+    network: str,
+    event: EventSpec,
+    context: ContextSpec,
+    dtype: str,
+    head: Conditional,
+    factorization: Factorization,
+    several: Orders | None,
+    options: dict[str, Any],
+) -> AutoregressiveModel:
+    """The model of parts that are checked by `check_choice`; raises `UserError` where the conditional does not fit."""
+    if factorization.parents is not None and scores_blocks(head, factorization):
         raise UserError(
-            f"{asked} needs the conditionals of an autoregressive model, which {type(model).__name__} has not"
+            "a dependency graph and a joint conditional contradict each other: the sites of a step would depend on one "
+            "another without an edge"
         )
-    return model
+    family = NETWORKS.get(network)
+    net = family(event=event, context_spec=context, num_features=head.num_params, dtype=dtype, **options)
+    return AutoregressiveModel(net, head, factorization, several)
+
+
+def _tell_reaches(network: str, factorization: Factorization, options: dict[str, Any]) -> None:
+    """Says on stderr that an option, such as a window, is longer than the steps that there are: it is cut to them."""
+    defaults = NETWORKS.options(network)
+    for name, most in NETWORKS.get(network).reaches(options, factorization.num_steps).items():
+        if options[name] > most and options[name] != defaults[name]:
+            say_once(
+                f"{name}={options[name]} of the network {network!r} reaches beyond the {factorization.num_steps} steps "
+                f"of the model: it has the effect of {name}={most}"
+            )
+
+
+def _check_orders(network: str, event: EventSpec, factorization: Factorization, orders: Orders, options) -> None:
+    """Raises `UserError` when one network does not support all these orders, or cannot tell them apart."""
+    for member in orders.members(1 if orders.pool is None else len(orders.pool)):
+        check_network(network, event, member, options)
+    if orders.first.blocks.shape != factorization.blocks.shape:
+        raise UserError("model.partition cuts model.ordering into other blocks than model.orders")
+    NETWORKS.get(network).check_several_orders(options)
+
+
+def check_network(network: str, event: EventSpec, factorization: Factorization, options: dict[str, Any]) -> None:
+    """Raises `UserError` when the network does not support the event, the factorization or the options.
+
+    Where it is not the options, the sentence ends with the networks that can.
+    """
+    try:
+        _check_graph(network, factorization)
+        NETWORKS.get(network).check(event, factorization, options)
+    except UserError as refusal:
+        if _supports(network, event, factorization):
+            raise
+        able = [name for name in NETWORKS.names() if _supports(name, event, factorization)]
+        raise UserError(f"{refusal} (networks that can: {', '.join(able)})") from refusal
+
+
+def _check_graph(network: str, factorization: Factorization) -> None:
+    if factorization.parents is not None and not NETWORKS.get(network).SUPPORTS_GRAPHS:
+        raise UserError(f"the network {network!r} reads all earlier sites, not the parents in model.graph alone")
+
+
+def _supports(network: str, event: EventSpec, factorization: Factorization) -> bool:
+    """Whether the family, with its default options, supports this kind of data and factorization."""
+    try:
+        _check_graph(network, factorization)
+        NETWORKS.get(network).check(event, factorization, NETWORKS.options(network))
+    except UserError:
+        return False
+    return True

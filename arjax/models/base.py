@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,64 +16,125 @@ from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory, within_memory
-from arjax.core.registry import did_you_mean
+from arjax.core.pictures import Picture
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
-from arjax.models.checks import as_context, as_mask, as_values, check_key
-from arjax.models.sampling import keys_of
-from arjax.samplers import Cached, Draw, Resources, Sampler
+from arjax.models.checks import as_context, as_mask, as_values, check_key, check_params, takes_params
+from arjax.models.sampling import keys_of, num_keys
+from arjax.samplers import PLAIN_DRAW, Cached, Draw, DrawOptions, Resources, Sampler, make_sampler
 
 Params = Any
 
 
-class Model(Protocol):
-    """A joint distribution over an event given a context.
+class SampledBound(NamedTuple):
+    """A bound that takes more draws than a score, see `Model.sampled_bound`.
 
-    A pytree: its arrays are leaves, its architecture is static and compared by value, so it is an argument of jitted
-    functions. `AutoregressiveModel` is one: a single network, scored exactly.
+    Attributes:
+      name: of the bound, with which the names of its entries in a report begin, such as "importance_bound".
+      model: the model that is scored: the model itself, or a copy with other options.
+      log_prob: `(model, params, batch, key, *options) -> float32[B]` nats; a function at the top of a module, so that
+        further calls find the compiled program.
+      options: of `log_prob`, hashable.
+      entries: of the report, beside the bound, such as the number of draws.
     """
 
+    name: str
+    model: Any
+    log_prob: Callable[..., jax.Array]
+    options: tuple[Any, ...]
+    entries: dict[str, int]
+
+
+class Model:
+    """A joint distribution over an event given a context, of any kind: all that others ask of one, with the answers of
+    most kinds.
+
+    A model is a pytree: its arrays are leaves, its architecture is static and compared by value, so it is an argument
+    of jitted functions. A kind of models is a frozen dataclass that extends this class, is registered as a pytree
+    (`jax.tree_util.register_dataclass`) and in `arjax.models.kinds.KINDS`, and defines `make`, `event`, `context_spec`,
+    `kind`, `init`, `score` and `draw_examples`.
+    """
+
+    #: The registry of its networks; None: its parts have networks, and it has none of its own.
+    NETWORKS: ClassVar[Any] = None
+    #: Small models of the kind for the laws by names of their own, `arjax.models.kinds.Example`.
+    EXAMPLES: ClassVar[Mapping[str, Any]] = {}
+
+    #: Shape and kind of one example, and the parts of the context.
+    event: EventSpec
+    context_spec: ContextSpec
     #: Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate".
     kind: str
     #: The orders that it is scored by, where these are several; else None.
-    orders: Orders | None
-    #: Whether the mean of exp(score) is at most p(x | c): then the log of a mean over several draws is a bound, too.
-    mixes: bool
+    orders: Orders | None = None
+    #: Whether exp(score) has a mean of at most p(x | c), of which it is then an unbiased estimate, or one of less: then
+    #: the log of its mean over several draws is a bound, too.
+    unbiased: bool = True
     #: Whether a score draws discrete latents, through which its gradient does not flow.
-    discrete_latents: bool
+    discrete_latents: bool = False
+    #: What it can do beside this class, see `arjax.core.abilities`.
+    abilities: frozenset[str] = frozenset()
+    #: The fields of `DrawOptions` that a draw can take, beside `context`; others are refused.
+    draw_options: ClassVar[frozenset[str]] = frozenset()
+    #: The names of further arguments of `draw_examples`, which only this kind has.
+    own_draw_options: ClassVar[frozenset[str]] = frozenset()
 
-    @property
-    def event(self) -> EventSpec:
-        """Shape and kind of one example."""
+    @classmethod
+    def make(cls, blueprint: Any, **options: Any) -> Any:
+        """The model of an `arjax.models.kinds.Blueprint`.
 
-    @property
-    def context_spec(self) -> ContextSpec:
-        """The parts of the context."""
-
-    @property
-    def param_shapes(self) -> Params:
-        """Shapes and types of the parameters."""
+        The keyword arguments, each with a default, are the options of the kind in configs and in `make_model`. Raises
+        `UserError` for a combination that does not work.
+        """
+        raise NotImplementedError
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: a nested dict of float32 arrays."""
-
-    def dummy_batch(self, batch_size: int) -> Batch:
-        """An all-zero batch of the right shapes and types."""
+        raise NotImplementedError
 
     def score(self, params: Params, batch: Batch, *, key: jax.Array | None = None, train: bool = False) -> Score:
-        """log p(x | c) of each example in nats, or as `kind` says; `key` for dropout and for terms that are drawn."""
+        """log p(x | c) of each example in nats, or as `kind` says; `key` for dropout and for terms that are drawn.
 
-    def draw(self, params: Params, keys: jax.Array, *, sampler: str = "cached", context: Any = None, **options) -> Draw:
-        """One example for each of the keys, with statistics of the work."""
+        The terms of a score, where it has any, are costs in nats that add up to -log_prob.
+        """
+        raise NotImplementedError
 
+    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+        """Pictures of the trained model, each with the name of its file without an ending; none by default.
 
-class BaseModel:
-    """The short forms that all models share; a subclass defines `event`, `context_spec`, `init`, `score` and `draw`."""
+        Args:
+          params: the parameters.
+          batch: some examples.
+          key: of draws.
+        """
+        yield from ()
 
-    kind: ClassVar[str]
-    orders: ClassVar[Orders | None] = None
-    mixes: ClassVar[bool] = True
-    discrete_latents: ClassVar[bool] = False
+    def sampled_bound(self, samples: int) -> SampledBound:
+        """The bound that `evaluate.samples` asks for, from `samples` latents or steps of each example.
+
+        Raises `UserError` for a kind without one.
+        """
+        raise UserError(
+            "config.evaluate.samples counts the latents of an example, or the steps of a chain: it needs a model of "
+            "the kind latent, or a chain"
+        )
+
+    def report_of_examples(self, params: Params, batch: Batch, key: jax.Array) -> dict[str, Any]:
+        """Further entries of a report, in types of JSON, from some examples; none by default."""
+        return {}
+
+    def in_words(self) -> str:
+        """The model in a few words, for the head of a report."""
+        return repr(self)
+
+    def described(self, writer: Any, path: str) -> dict[str, Any]:
+        """The model as JSON for files, see `arjax.interop.description`: its kind and its fields."""
+        return writer.by_fields(self, path)
+
+    @classmethod
+    def restored(cls, reader: Any, found: Any) -> Any:
+        """The inverse of `described`."""
+        return reader.by_fields(cls, found)
 
     @property
     def num_params(self) -> int:
@@ -118,6 +180,7 @@ class BaseModel:
         """log p(x | c) in nats, or as `kind` says, float32[B]; `key` where terms are drawn."""
         return self.score(params, self.checked_batch(x, context, mask), key=key).log_prob
 
+    @takes_params
     def sample(self, params: Params, key: jax.Array, num: int, **options: Any) -> jax.Array:
         """Draws `num` examples, [num, *grid, *value]; the options are those of `draw`.
 
@@ -134,34 +197,67 @@ class BaseModel:
         """The sampler with the arrays that it needs to draw from the model, see `Sampler.prepare`."""
         return sampler
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+    def draw(
+        self,
+        params: Params,
+        keys: jax.Array,
+        options: DrawOptions | None = None,
+        *,
+        sampler: str | Sampler = "cached",
+        place: Callable[[Any], Any] | None = None,
+        **short: Any,
+    ) -> Draw:
+        """Draws one example for each of the keys: `x` [B, *grid, *value], and statistics of the work.
+
+        Args:
+          params: the parameters.
+          keys: random keys, [B]. Each example depends on its own key alone.
+          options: all options as one value; None where they are given one by one.
+          sampler: a call string, see `arjax.samplers`, or a sampler.
+          place: puts a tree of arrays, with examples as their first axis, on several devices.
+          **short: the fields of `DrawOptions` one by one, and what the kind of the model has beside these.
+
+        Raises:
+          UserError: an unknown sampler or option, one that the kind of the model cannot take, or wrong shapes.
+        """
+        (options, own), sampler = asked(options, short, self.own_draw_options), make_sampler(sampler)
+        check_params(self.param_shapes, params)
+        self.check_draws(sampler, options)
+        of_examples = keys, as_context(self.context_spec, options.context, num_keys(keys), one_for_all=True)
+        keys, context = place(of_examples) if place else of_examples
+        options = dataclasses.replace(options, context=context, temperature=as_temperature(options.temperature))
+        return self.draw_examples(params, keys, sampler, options, **own)
+
+    def draw_examples(
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, **own: Any
+    ) -> Draw:
+        """The draw of a kind, of arguments that are checked: `options.context` holds the parts of the context of each
+        example, or is None. The statistics have int32[B] `network_calls` and `steps`.
+        """
+        raise NotImplementedError
+
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for options of draws that this kind of model cannot take: before it is trained, too."""
         if sampler != Cached():
             raise UserError(f"{type(self).__name__} draws in its own way: leave sample.sampler at cached")
-        as_temperature(temperature)
         self.refuse(options)
 
-    def refuse(self, options: Mapping[str, Any]) -> None:
+    def refuse(self, options: DrawOptions) -> None:
         """Raises `UserError` for options of a draw that this kind of model cannot take, unless they are off."""
-        for name, value in options.items():
-            if name not in DRAW_OPTIONS:
-                raise UserError(f"a draw has no option {name!r}{did_you_mean(name, DRAW_OPTIONS)}")
-            off = DRAW_OPTIONS[name]
-            if value is not off and not (off is not None and value == off):
+        as_temperature(options.temperature)
+        for name in options.used():
+            if name not in self.draw_options and name != "context":
                 raise UserError(f"{type(self).__name__} cannot draw with {name}: it draws whole examples of its own")
 
 
-#: The options of a draw that not every kind of model can take, and the values that turn them off.
-DRAW_OPTIONS = {
-    "given": None,
-    "observed": None,
-    "temperature": 1.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "end": None,
-    "place": None,
-}
+def asked(
+    options: DrawOptions | None, short: Mapping[str, Any], own: frozenset[str] = frozenset()
+) -> tuple[DrawOptions, dict[str, Any]]:
+    """The options of a draw, given as one value or one by one, and those of a kind's own; `UserError` for both."""
+    found, more = DrawOptions.of(short, own)
+    if options is not None and len(short) > len(more):
+        raise UserError("the options of a draw are one value or keyword arguments, not both")
+    return found if options is None else options, more
 
 
 def key_needed(key: jax.Array | None, reason: str) -> jax.Array:

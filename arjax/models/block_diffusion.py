@@ -14,26 +14,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals import Conditional
+from arjax.conditionals import Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
-from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
-from arjax.factorization import Factorization
-from arjax.models.block_draws import draw_blocks
-from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.factorization import Factorization, make_factorization, needs_data
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features, frames_of, step_keys
 from arjax.models.checks import as_mask
-from arjax.models.discrete_processes import lowest
-from arjax.models.kinds import MODEL_CLASSES
-from arjax.networks.base import apply
-from arjax.networks.denoisers import BlockTransformer
+from arjax.models.discrete_chain import lowest
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.networks.base import apply, step_variables
+from arjax.networks.denoisers import BLOCK_DENOISERS, BlockTransformer, make_block_denoiser
+
+#: Small networks, for the laws.
+_SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -41,11 +42,14 @@ def _init(denoiser: BlockTransformer, key: jax.Array, x: jax.Array, factorizatio
     return denoiser.init(key, x, x, factorization, context).get("params", {})
 
 
-@MODEL_CLASSES.register("block_diffusion")
+@KINDS.register("block_diffusion")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class BlockDiffusion(Chain):
-    """p(x) = prod_b p(x_b | x_<b) over binary data, levels or tokens, each factor an absorbing chain.
+    """Autoregressive over blocks, and in each block sites are revealed in any order. A bound.
+
+    p(x) = prod_b p(x_b | x_<b) over binary data, levels or tokens, each factor an absorbing chain. Blocks of one site
+    are an autoregressive model, one block of all sites is masked diffusion.
 
     Attributes:
       denoiser: features of a noisy block given the clean blocks before it.
@@ -64,7 +68,49 @@ class BlockDiffusion(Chain):
     score_steps: int = dataclasses.field(default=0, metadata=STATIC)
     sample_steps: int = dataclasses.field(default=0, metadata=STATIC)
 
-    ENDS_ANYWHERE = True
+    ENDS_ANYWHERE: ClassVar[bool] = True
+    NETWORKS: ClassVar[Any] = BLOCK_DENOISERS
+    EXAMPLES = {
+        "blocks": Example(
+            ModelChoice("block_diffusion", {"partition": "blocks(size=2)"}, "block_transformer", _SIZES),
+            EventSpec((2, 2)),
+            ContextSpec("label", 3),
+        ),
+        "uneven": Example(
+            ModelChoice(
+                "block_diffusion",
+                {"ordering": "reversed", "partition": "sizes(sizes=(1, 3))", "num_steps": 2},
+                "block_transformer",
+                _SIZES,
+            ),
+            EventSpec((4,), (), "tokens", 3),
+        ),
+    }
+
+    @classmethod
+    def make(
+        cls,
+        blueprint: Blueprint,
+        *,
+        ordering: str = "raster",
+        partition: str = "sites",
+        conditional: str = "",
+        num_steps: int = 0,
+        train_steps: int = 1,
+        score_steps: int = 0,
+        sample_steps: int = 0,
+    ) -> BlockDiffusion:
+        """The model of an order, cut into blocks; `num_steps` of each block, 0 for a step for each site of the largest
+        one. The other options are the fields.
+        """
+        blueprint.only()
+        (name, options), family = blueprint.network(), make_conditional(conditional, blueprint.event)
+        form = blueprint.event, blueprint.context, family.num_params, blueprint.dtype
+        denoiser = make_block_denoiser(name, *form, **options)
+        examples = blueprint.examples_by_site(needs_data(ordering))
+        blocks = make_factorization(blueprint.event.grid_shape, ordering, partition, examples)
+        num_steps = num_steps or blocks.block_size
+        return cls(denoiser, family, blocks, num_steps, train_steps, score_steps, sample_steps)
 
     def __post_init__(self):
         self.check_fields()
@@ -171,6 +217,48 @@ class BlockDiffusion(Chain):
         """One for each round, and one for each block that is finished, which the cache takes in."""
         return num_rounds + self.factorization.num_steps
 
-    def drawing(self, temperature, options):
-        self.refuse(options)
-        return draw_blocks, as_temperature(temperature)
+    def drawing(self, options):
+        return draw_blocks, options.temperature
+
+
+@functools.partial(jax.jit, static_argnames=("visited", "places"))
+def draw_blocks(
+    model: Any, params: Any, keys_B, context, visited: tuple[int, ...], places: tuple[int, ...], temperature
+) -> tuple[jax.Array, jax.Array | None]:
+    """x_0, [B, *grid, *value], and the frames of its path at these places."""
+    event, blocks, num = model.event, model.factorization, len(keys_B)
+    head, counts_ST = bound(model.conditional, params), model.masked_counts()
+    variables = step_variables(model.denoiser, params["denoiser"])
+    call = functools.partial(model.denoiser.apply, variables)
+    on_values = lambda marks_BM: marks_BM.reshape(num, -1, *[1] * len(event.value_shape))  # noqa: E731
+
+    def one_block(state: tuple[Any, jax.Array], s: jax.Array) -> tuple[tuple[Any, jax.Array], jax.Array | None]:
+        cache, x = state
+        sites_M, valid_M = blocks.sites(s)
+
+        def one_round(x: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array | None]:
+            t, earlier = step
+            features_BMF = call(cache, x, s, blocks, context, method="denoise")
+            keys = step_keys(keys_B, s * model.num_steps + t - 1)
+            values = jax.vmap(lambda key, f: head.sample(key, f, temperature))(
+                step_keys(keys, jnp.int32(1)), features_BMF
+            )
+            now_BM = jnp.take(x, sites_M, axis=1, mode="clip")
+            masked_BM = (now_BM == event.num_levels).reshape(num, len(sites_M), -1).any(-1) & valid_M
+            revealed = counts_ST[s, t] - counts_ST[s, earlier]
+            chosen_BM = jax.vmap(lowest, (0, 0, None))(keys, masked_BM, revealed)
+            x = x.at[:, sites_M].set(jnp.where(on_values(chosen_BM), values, now_BM).astype(x.dtype), mode="drop")
+            return x, x if places else None
+
+        x, path = jax.lax.scan(one_round, x, steps)
+        return (call(cache, x, s, blocks, context, method="write"), x), path
+
+    t_S = np.array(visited[::-1])
+    steps = jnp.asarray(t_S), jnp.asarray(np.append(t_S[1:], 0))
+    first = jnp.full((num, event.num_sites, *event.value_shape), event.num_levels, jnp.int32)
+    cache = call(num, blocks, method="init_carry")
+    (_, x), path = jax.lax.scan(one_block, (cache, first), jnp.arange(blocks.num_steps))
+    later = path.reshape(-1, *first.shape) if places else None
+    frames = frames_of(first, later, places)
+    grid = lambda x, *lead: x.reshape(num, *lead, *event.shape)  # noqa: E731
+    return grid(x).astype(event.dtype), None if frames is None else grid(frames, len(places))

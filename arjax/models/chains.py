@@ -12,28 +12,30 @@ equation 5). A chain is an autoregressive model over the noisy versions of an ex
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import flax.errors
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.output import say_once
+from arjax.core.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.core.programs import call_if_it_fits, one_program
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.base import BaseModel, Params
+from arjax.models.base import Model, Params, SampledBound
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps
-from arjax.models.paths import PATH, frame_places
-from arjax.models.sampling import num_keys
 from arjax.networks.base import apply
 from arjax.networks.denoisers import Denoiser
-from arjax.samplers import Draw, Sampler, example_keys, make_sampler
+from arjax.samplers import Draw, DrawOptions, Sampler, example_keys
 
 
 class StepTerms(NamedTuple):
@@ -51,6 +53,10 @@ class StepTerms(NamedTuple):
 
 #: Of a field of a model that is no array.
 STATIC = {"static": True}
+#: The path of a draw in its statistics, [B, frames, *grid, *value].
+PATH = "path"
+#: Examples whose paths are drawn as a picture, and frames of each at most.
+DRAWN_EXAMPLES, DRAWN_FRAMES = 6, 10
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -58,7 +64,7 @@ def _init(denoiser: Denoiser, key: jax.Array, x_t: jax.Array, context: Any) -> P
     return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context).get("params", {})  # it may have nothing to learn
 
 
-class Chain(BaseModel):
+class Chain(Model):
     """The part that all chains share; subclasses are frozen dataclasses with `event`, `denoiser`, `num_steps` (T),
     `train_steps`, `score_steps` (steps that a score draws per example in training and outside; 0: the whole sum) and
     `sample_steps` (steps that a draw visits; 0: all).
@@ -66,7 +72,10 @@ class Chain(BaseModel):
 
     kind: ClassVar[str] = "bound"
     #: The mean of its scores is the bound; that of their exponentials may be above p(x).
-    mixes: ClassVar[bool] = False
+    unbiased: ClassVar[bool] = False
+    abilities: ClassVar[frozenset[str]] = frozenset({"noise_levels"})
+    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
+    own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames"})
     #: Whether its steps have an error of predicted noise, which an objective may take in place of the bound.
     HAS_ERROR: ClassVar[bool] = False
     #: Whether a draw may go from any step to the data, or from step 1 alone.
@@ -198,56 +207,73 @@ class Chain(BaseModel):
             return self.bound(params, batch, key)
         return self.estimate(params, batch, key=key, num=num, train=train)[0]
 
-    def drawing(self, temperature: float, options: dict[str, Any]) -> tuple[Callable[..., Any], Any]:
+    def drawing(self, options: DrawOptions, **own: Any) -> tuple[Callable[..., Any], Any]:
         """The jitted `draw(model, params, keys, context, steps, frames, last) -> (x, path)` of the kind, and its last
-        argument, from the options that the kind has of its own; `UserError` for others.
+        argument, from the options and those that the kind has of its own.
         """
         raise NotImplementedError
 
-    def draw(
+    def draw_examples(
         self,
         params: Params,
         keys: jax.Array,
+        sampler: Sampler,
+        options: DrawOptions,
         *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        temperature: float = 1.0,
         steps: int | tuple[int, ...] | None = None,
-        place: Callable[[Any], Any] | None = None,
         frames: int = 0,
-        **options: Any,
+        **own: Any,
     ) -> Draw:
-        """One example for each of the keys, from x_T down a subset of the steps.
+        """From x_T down a subset of the steps.
 
         Args:
-          params: the parameters.
-          keys: [B]; the example b depends on keys[b] alone.
-          sampler: "cached", as a chain has none but its own.
-          context: [B, ...] or one for all.
-          temperature: of p(x_0 | x_t) in each step of a discrete chain; 1 in Gaussian chains.
+          params, keys, sampler, options: checked; the temperature is that of p(x_0 | x_t) in each step of a discrete
+            chain, and 1 in Gaussian chains.
           steps: their number, or the steps themselves, up to T (in each block, where there are blocks); None for
             `sample_steps`.
-          place: puts arrays with examples as their first axis on several devices.
-          frames: of the path in the statistics, see `paths.draw_path`; 0 for none.
-          **options: `eta` of Gaussian chains; those of other models are refused.
+          frames: of the path in the statistics, see `draw_path`; 0 for none.
+          **own: `eta` of Gaussian chains.
         """
-        check_params(self.param_shapes, params)
-        self.check_draws(make_sampler(sampler), temperature)
-        program, last = self.drawing(temperature, options)
-        num = num_keys(keys)
-        of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
-        keys, context = place(of_examples) if place else of_examples
+        program, last = self.drawing(options, **own)
         visited = self.visited(self.sample_steps if steps is None else steps)
         num_rounds = len(visited) * math.prod(self.times_shape)
-        arguments = self, params, keys, context, visited, frame_places(frames, num_rounds), last
+        arguments = self, params, keys, options.context, visited, frame_places(frames, num_rounds), last
         x, path = call_if_it_fits("the arrays of this draw", program, *arguments)
         calls = {"network_calls": self.network_calls(num_rounds), "steps": num_rounds}
-        stats = {name: jnp.full(num, value, jnp.int32) for name, value in calls.items()}
+        stats = {name: jnp.full(len(keys), value, jnp.int32) for name, value in calls.items()}
         return Draw(x, stats if path is None else stats | {PATH: path})
 
     def network_calls(self, num_rounds: int) -> int:
         """Calls of the network in a draw of that many rounds."""
         return num_rounds
+
+    def sampled_bound(self, samples: int) -> SampledBound:
+        """The bound with less noise than a score: from `samples` steps of each example, evenly spread, or from all T
+        where these are no more.
+        """
+        steps = min(samples, self.num_steps)
+        if samples > steps:
+            say_once(f"config.evaluate.samples={samples} is more than the steps of the chain: all {steps} are taken")
+        model = dataclasses.replace(self, score_steps=0 if steps == self.num_steps else steps)
+        return SampledBound("chain_bound", model, _score_log_prob, (), {"chain_bound_steps": steps})
+
+    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+        """`chain`, the dependency graph, and `reverse_process`, examples on their way from noise to data, under the
+        contexts of the first examples where there are any.
+        """
+        yield "chain", ChainGraph(self.num_steps, math.prod(self.times_shape))
+        if not is_visible(self.event):
+            return
+        context = {name: part[:DRAWN_EXAMPLES] for name, part in batch.context.items()} if self.context_spec else {}
+        num = len(next(iter(context.values()))) if context else DRAWN_EXAMPLES
+        frames = draw_path(self, params, example_keys(key, num), DRAWN_FRAMES, context=context or None)
+        num_rounds = len(self.visited(self.sample_steps)) * math.prod(self.times_shape)
+        labels = tuple(f"{n}/{num_rounds}" for n in frame_places(DRAWN_FRAMES, num_rounds))
+        yield "reverse_process", Paths(np.asarray(frames), labels)
+
+
+def _score_log_prob(model: Chain, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
+    return model.score(params, batch, key=key).log_prob
 
 
 @one_program()
@@ -276,3 +302,38 @@ def check_features(denoiser: Any, num_features: int) -> None:
     """Raises `UserError` unless a denoiser computes as many features of a site as its chain reads."""
     if denoiser.num_features != num_features:
         raise UserError(f"a denoiser with {denoiser.num_features} features of each site cannot have {num_features}")
+
+
+def draw_path(model: Any, params: Params, keys: jax.Array, num_frames: int, **options: Any) -> jax.Array:
+    """Examples on their way from noise to data, [B, frames, *grid, *value]; the last frame is that of `draw`.
+
+    Frames lie at equal distances on the way, as far as there are so many steps. They are in the units of the data, and
+    V marks a masked site.
+
+    Args:
+      model: a chain.
+      params: its parameters.
+      keys: [B], those of `draw`.
+      num_frames: at least 2, the first of them x_T.
+      **options: those of `draw`.
+
+    Raises:
+      UserError: fewer frames, or what `draw` refuses.
+    """
+    if not is_integer(num_frames) or num_frames < 2:
+        raise UserError(f"a path has at least 2 frames, noise and data, not {num_frames!r}")
+    return model.draw(params, keys, frames=num_frames, **options).stats[PATH]
+
+
+def frame_places(num_frames: int, num_rounds: int) -> tuple[int, ...]:
+    """The rounds after which a path has a frame, from 0 to the last one; () without frames."""
+    if not num_frames:
+        return ()
+    return tuple(int(n) for n in np.unique(np.linspace(0, num_rounds, num_frames).round()))
+
+
+def frames_of(first: jax.Array, later: jax.Array | None, places: tuple[int, ...]) -> jax.Array | None:
+    """The frames [B, F, ...] at these places of x_T [B, ...] and the states [R, B, ...] after each round."""
+    if not places:
+        return None
+    return jnp.moveaxis(jnp.concatenate([first[None], later])[np.array(places)], 0, 1)

@@ -22,32 +22,37 @@ the score of an order-agnostic model, term by term: the order-agnostic model *is
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals import Conditional
+from arjax.conditionals import Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
-from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
-from arjax.core.spec import EventSpec
-from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features
-from arjax.models.discrete_draws import draw_discrete
-from arjax.models.discrete_processes import PROCESSES, lowest, masked_counts, replaced, reverse_table
-from arjax.models.kinds import MODEL_CLASSES
+from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features, frames_of, step_keys
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.noise_schedules import DISCRETE, check_schedule, kept
-from arjax.networks.denoisers import Denoiser
+from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
 from arjax.networks.denoisers.any_order import AnyOrderDenoiser
+from arjax.samplers.schedules import uniform
+
+PROCESSES = ("uniform", "absorbing", "rounds")
+#: Few steps, for the laws.
+_SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
 
 
-@MODEL_CLASSES.register("discrete_chain")
+@KINDS.register("discrete_chain")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class DiscreteChain(Chain):
-    """A chain of discrete steps over binary data, levels or tokens.
+    """Discrete diffusion: values are masked or replaced in many steps, and learned conditionals restore them. A bound.
+
+    `absorbing` is known as MDLM and MD4, and with one site in each step it is the order-agnostic model.
 
     Attributes:
       denoiser: predicts from x_t, which may hold the mask token V; its event is that of the data.
@@ -68,6 +73,38 @@ class DiscreteChain(Chain):
     sample_steps: int = dataclasses.field(default=0, metadata=STATIC)
 
     ENDS_ANYWHERE: ClassVar[bool] = True
+    NETWORKS: ClassVar[Any] = DENOISERS
+    EXAMPLES = {
+        "absorbing": Example(
+            ModelChoice("discrete_chain", {"num_steps": 3}, "transformer", _SIZES),
+            EventSpec((2, 2)),
+            ContextSpec("label", 3),
+        ),
+        "uniform": Example(
+            ModelChoice("discrete_chain", {"num_steps": 3, "process": "uniform"}, "transformer", _SIZES),
+            EventSpec((3,), (), "tokens", 3),
+        ),
+    }
+
+    @classmethod
+    def make(
+        cls,
+        blueprint: Blueprint,
+        *,
+        conditional: str = "",
+        num_steps: int = 1000,
+        process: str = "absorbing",
+        schedule: str = "linear",
+        train_steps: int = 1,
+        score_steps: int = 0,
+        sample_steps: int = 0,
+    ) -> DiscreteChain:
+        """The chain of a denoiser and a family; the options are the fields."""
+        blueprint.only()
+        family, (name, options) = make_conditional(conditional, blueprint.event), blueprint.network()
+        form = blueprint.event, blueprint.context, family.num_params, blueprint.dtype
+        denoiser = make_denoiser(name, *form, **options)
+        return cls(denoiser, family, num_steps, process, schedule, train_steps, score_steps, sample_steps)
 
     def __post_init__(self):
         self.check_fields()
@@ -168,6 +205,92 @@ class DiscreteChain(Chain):
         log_prob_B = self.log_prob_at(params, x, self.noisy(x, t_B, keys_B), t_B, context, dropout)
         return StepTerms(log_prob_B, jnp.zeros_like(log_prob_B))
 
-    def drawing(self, temperature, options):
-        self.refuse(options)
-        return draw_discrete, as_temperature(temperature)
+    def drawing(self, options):
+        return draw_discrete, options.temperature
+
+
+def replaced(key: jax.Array, x: jax.Array, kept: jax.Array, num_levels: int) -> jax.Array:
+    """x_t of the uniform process: each scalar keeps its value with the probability `kept`, else it is any of the V."""
+    keep_key, value_key = jax.random.split(key)
+    other = jax.random.randint(value_key, x.shape, 0, num_levels, x.dtype)
+    return jnp.where(jax.random.uniform(keep_key, x.shape) < kept, x, other)
+
+
+def reverse_table(p_0: jax.Array, x_t: jax.Array, kept_t: jax.Array, kept_s: jax.Array) -> jax.Array:
+    """p(x_s | x_t) = sum over x_0 of q(x_s | x_t, x_0) p(x_0), of the uniform process: probabilities [..., V].
+
+    By Bayes' rule q(x_s | x_t, x_0) = q(x_t | x_s) q(x_s | x_0) / q(x_t | x_0) (Austin et al., equation 3), where
+    q(x_t | x_s) = a d(x_t, x_s) + (1 - a) / V with a = a_t / a_s. So it is
+    q(x_t | x_s) (a_s w(x_s) + (1 - a_s) / V sum w), w(x_0) = p(x_0) / q(x_t | x_0), in V operations.
+
+    Args:
+      p_0: p(x_0), [..., V]; one-hot: the posterior given x_0.
+      x_t: int[...].
+      kept_t: a_t, broadcast against [..., V].
+      kept_s: a_s of an earlier step, 1 for the data.
+    """
+    num_levels = p_0.shape[-1]
+    same = jax.nn.one_hot(x_t, num_levels)
+    kept = kept_t / kept_s
+    weight = p_0 / (kept_t * same + (1 - kept_t) / num_levels)
+    mixed = kept_s * weight + (1 - kept_s) / num_levels * weight.sum(-1, keepdims=True)
+    return (kept * same + (1 - kept) / num_levels) * mixed
+
+
+def masked_counts(num_sites: int, num_steps: int) -> np.ndarray:
+    """Sites that are masked after t = 0, ..., T steps of the process `rounds`, int[T + 1].
+
+    The reverse chain reveals sets of the sizes of `samplers.schedules.uniform`, the first of them in step T.
+    """
+    return np.cumsum((0, *uniform(num_sites, num_steps)[::-1]))
+
+
+def lowest(key: jax.Array, among: jax.Array, num: jax.Array) -> jax.Array:
+    """A uniformly random set of `num` sites among those marked, bool[D]."""
+    scores_D = jnp.where(among, jax.random.uniform(key, among.shape), 2.0)
+    rank_D = jnp.argsort(jnp.argsort(scores_D))
+    return among & (rank_D < num)
+
+
+def revealed(model: Any, key: jax.Array, masked_D: jax.Array, kept_t: jax.Array, kept_s: jax.Array) -> jax.Array:
+    """The masked sites that are revealed between the steps t and s < t, bool[D]: a fixed number of them in `rounds`,
+    else each by itself.
+    """
+    if model.process == "rounds":
+        return lowest(key, masked_D, jnp.round((kept_s - kept_t) * model.event.num_sites))
+    return masked_D & (jax.random.uniform(key, masked_D.shape) < (kept_s - kept_t) / (1 - kept_t))
+
+
+@functools.partial(jax.jit, static_argnames=("visited", "places"))
+def draw_discrete(
+    model: Any, params: Any, keys_B, context, visited: tuple[int, ...], places: tuple[int, ...], temperature
+) -> tuple[jax.Array, jax.Array | None]:
+    """x_0, [B, *grid, *value], and the frames of its path at these places."""
+    event, head, num = model.event, bound(model.conditional, params), len(keys_B)
+    first_keys = step_keys(keys_B, jnp.int32(model.num_steps))
+    if model.process == "uniform":
+        x_T = jax.vmap(lambda key: jax.random.randint(key, event.shape, 0, event.num_levels))(first_keys)
+    else:
+        x_T = jnp.full((num, *event.shape), event.num_levels)
+
+    def back(x_t: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array | None]:
+        x_s = reverse(x_t, step)
+        return x_s, x_s if places else None
+
+    def reverse(x_t: jax.Array, step: tuple[jax.Array, ...]) -> jax.Array:
+        t, kept_t, kept_s = step
+        features = model.denoise(params, x_t, jnp.full(num, t), context)
+        keys = step_keys(keys_B, t - 1)
+        if model.process == "uniform":
+            table = reverse_table(jnp.exp(head.tempered_table(features, temperature)), x_t, kept_t, kept_s)
+            return jax.vmap(jax.random.categorical)(keys, jnp.log(table)).astype(x_t.dtype)
+        chosen_BD = jax.vmap(lambda key, masked: revealed(model, key, masked, kept_t, kept_s))(keys, model.masked(x_t))
+        values = jax.vmap(lambda key, f: head.sample(key, f, temperature))(step_keys(keys, jnp.int32(1)), features)
+        return jnp.where(model.on_values(chosen_BD), values, x_t).astype(x_t.dtype)
+
+    t_S = np.array(visited[::-1])
+    kept_S, earlier_S = model.kept[t_S], model.kept[np.append(t_S[1:], 0)]
+    steps = jnp.asarray(t_S), jnp.asarray(kept_S, jnp.float32), jnp.asarray(earlier_S, jnp.float32)
+    x_T = x_T.astype(jnp.int32)
+    x, later = jax.lax.scan(back, x_T, steps)
+    return x.astype(event.dtype), frames_of(x_T, later, places)

@@ -10,39 +10,101 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import math
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from arjax.conditionals import TransformedNormal
-from arjax.conditionals.temperature import as_temperature
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
+from arjax.core.integers import is_integer
+from arjax.core.output import say_once
+from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
-from arjax.factorization import Orders
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import BaseModel, Model, Params, key_needed
+from arjax.models.base import Model, Params, key_needed
 from arjax.models.checks import as_context, as_values, check_params
-from arjax.models.dequantisation import Dequantisation
 from arjax.models.inverse import inverting_sampler, values_of
-from arjax.models.kinds import MODEL_CLASSES
-from arjax.models.sampling import num_keys
-from arjax.samplers import Draw, Sampler
+from arjax.models.kinds import FIELD_TYPES, KINDS, Blueprint, Example, ModelChoice, make_model
+from arjax.networks import NETWORKS
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
 #: The name of the base distribution among the parameters, beside "0", "1", ... of the blocks.
 BASE = "base"
 #: Statistics of a draw that add up over blocks.
 COUNTS = ("network_calls", "steps")
+#: The orderings that blocks take in turn where none are given.
+TURNS = ("raster", "reversed")
+SCALINGS = ("plain", "logit")
+#: The part of the range at each end that the logit leaves out.
+MARGIN = 0.05
 
 
-@MODEL_CLASSES.register("flow")
+@FIELD_TYPES.register("dequantisation")
+@dataclasses.dataclass(frozen=True)
+class Dequantisation:
+    """y = (x + u) / V with u uniform in [0, 1), for levels x of 0, ..., V - 1 (Theis, van den Oord & Bethge, "A note on
+    the evaluation of generative models", 2016, section 3.1; Ho et al., "Flow++", 2019, section 3.1).
+
+    log P(x) >= E_u[log p(x + u)], and p(x + u) = p(y) / V for each scalar. Scores are in nats of the levels.
+
+    Attributes:
+      event: the levels, or binary data.
+      scaling: "plain": the values of the flow are 2 y - 1, in [-1, 1); "logit": logit(a + (1 - 2a) y) with a = .05
+        (Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP", 2017, section 4.1), any real numbers.
+    """
+
+    event: EventSpec
+    scaling: str = "plain"
+
+    def __post_init__(self):
+        if self.event.kind not in ("levels", "binary"):
+            raise UserError(f"a flow is for real data, levels or binary data, not {self.event.kind}")
+        if self.scaling not in SCALINGS:
+            hint = did_you_mean(str(self.scaling), SCALINGS)
+            raise UserError(f"the scaling of a flow cannot be {self.scaling!r}{hint}")
+
+    @property
+    def real_event(self) -> EventSpec:
+        """The event of the real values."""
+        return EventSpec(self.event.grid_shape, self.event.value_shape, "real")
+
+    def to_real(self, key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Real values of levels int32[B, ...], and log |d value / d (x + u)| in nats, float32[B]."""
+        num_levels = self.event.num_levels
+        y = (x + jax.random.uniform(key, x.shape)) / num_levels
+        if self.scaling == "plain":
+            value, log_slope = 2 * y - 1, jnp.full(x.shape, math.log(2), jnp.float32)
+        else:
+            q = MARGIN + (1 - 2 * MARGIN) * y
+            value = jnp.log(q) - jnp.log1p(-q)
+            log_slope = math.log(1 - 2 * MARGIN) - jnp.log(q) - jnp.log1p(-q)
+        return value, (log_slope - math.log(num_levels)).reshape(len(x), -1).sum(-1)
+
+    def to_levels(self, value: jax.Array) -> jax.Array:
+        """The levels int32[B, ...] in which real values lie; those outside of the range become the nearest level."""
+        if self.scaling == "plain":
+            y = (value + 1) / 2
+        else:
+            y = (jax.nn.sigmoid(value) - MARGIN) / (1 - 2 * MARGIN)
+        levels = jnp.floor(self.event.num_levels * y)
+        return jnp.clip(levels, 0, self.event.num_levels - 1).astype(jnp.int32)
+
+
+def _small() -> ModelChoice:
+    return ModelChoice("flow", {"num_blocks": 2}, "made", {"hidden_sizes": (12,)})
+
+
+@KINDS.register("flow")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class FlowModel(BaseModel):
-    """z = (f_K o ... o f_1)(x), z from the base distribution; block k is a map of values to noise.
+class FlowModel(Model):
+    """An autoregressive flow: blocks that turn values into noise, each in its own order. Exact, a bound of levels.
+
+    z = (f_K o ... o f_1)(x), z from the base distribution; block k is a map of values to noise.
 
     A block is an autoregressive model whose conditional transforms normal noise (`gaussian`: affine, `spline`): the
     noise of its sites is the next block's data. With one block and normal noise as its base, the flow is the
@@ -58,7 +120,48 @@ class FlowModel(BaseModel):
     base: Model | None = None
     dequantisation: Dequantisation | None = dataclasses.field(default=None, metadata={"static": True})
 
-    orders: ClassVar[Orders | None] = None
+    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
+    NETWORKS: ClassVar[Any] = NETWORKS
+    EXAMPLES = {
+        "real": Example(_small(), EventSpec((3,), (), "real"), ContextSpec("label", 3)),
+        "binary": Example(_small(), EventSpec((2, 2))),
+    }
+
+    @classmethod
+    def make(
+        cls,
+        blueprint: Blueprint,
+        *,
+        num_blocks: int = 4,
+        orderings: tuple[str, ...] = TURNS,
+        partition: str = "sites",
+        conditional: str = "gaussian(scale_bound=3)",
+        scaling: str = "plain",
+    ) -> FlowModel:
+        """The flow of blocks with one network; the part base is a model of the noise, N(0, 1) without one.
+
+        `num_blocks`: K. `orderings`: call strings that the blocks take in turn; `{block}` in them is the number of the
+        block, as in "random(seed={block})". `partition`: of the sites of every block into steps. `conditional`: the
+        transformation, `gaussian` or `spline` with options. `scaling`: of levels, see `Dequantisation`.
+        """
+        blueprint.only(BASE)
+        _check_options(num_blocks, orderings)
+        event, base = blueprint.event, None
+        if event.kind == "real" and scaling != "plain":
+            raise UserError(f"the scaling of a flow is that of levels, and real data have none: leave out {scaling!r}")
+        dequantisation = None if event.kind == "real" else Dequantisation(event, scaling)
+        real = event if dequantisation is None else dequantisation.real_event
+        if BASE in blueprint.choice.parts:
+            base = blueprint.part(BASE, real)
+        network, options = blueprint.network()
+        shared = {"context": blueprint.context, "dtype": blueprint.dtype, "data": blueprint.examples}
+
+        def block(k: int) -> AutoregressiveModel:
+            ordering = orderings[k % len(orderings)].replace("{block}", str(k))
+            own = {"ordering": ordering, "partition": partition, "conditional": conditional}
+            return make_model(real, ModelChoice("autoregressive", own, network, options), **shared)
+
+        return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
 
     def __post_init__(self):
         if all(isinstance(block, AutoregressiveModel) for block in self.blocks):  # else JAX puts it together
@@ -75,9 +178,9 @@ class FlowModel(BaseModel):
         return "bound" if base == "exact" and self.dequantisation else base
 
     @property
-    def mixes(self) -> bool:
+    def unbiased(self) -> bool:
         """Where it is so of the base."""
-        return self.base is None or self.base.mixes
+        return self.base is None or self.base.unbiased
 
     @property
     def discrete_latents(self) -> bool:
@@ -139,45 +242,27 @@ class FlowModel(BaseModel):
             log_det = log_det + log_slope.reshape(len(x), -1).sum(-1)
         return z, log_det
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for samplers that invert no block, and for options that a flow does not have."""
         invert = inverting_sampler(sampler)
-        as_temperature(temperature)
         self.refuse(options)
         if self.base is not None:
-            self.base.check_draws(invert, temperature)
+            self.base.check_draws(invert, options)
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        temperature: float = 1.0,
-        place: Callable[[Any], Any] | None = None,
-        **options: Any,
-    ) -> Draw:
-        """One example for each of the keys: noise from the base, then the inverse of each block, the last one first.
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+        """Noise from the base, then the inverse of each block, the last one first.
 
         The sampler is `naive`, `cached` or `fixed_point`; its calls and steps are added over the blocks (and the base).
         The temperature is that of the base: noise of variance T.
-
-        Raises:
-          UserError: another sampler, an option that a flow does not have, or arguments that do not fit.
         """
-        self.refuse(options)
-        check_params(self.param_shapes, params)
-        invert, num, temperature = inverting_sampler(sampler), num_keys(keys), as_temperature(temperature)
-        of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
-        keys, context = place(of_examples) if place else of_examples
+        invert, context = inverting_sampler(sampler), options.context
         if self.base is None:
-            x = _normal(keys, self.blocks[0].event.shape, temperature)
-            stats = {name: jnp.zeros(num, jnp.int32) for name in COUNTS}
+            x = _normal(keys, self.blocks[0].event.shape, options.temperature)
+            stats = {name: jnp.zeros(len(keys), jnp.int32) for name in COUNTS}
         else:
-            given = context if self.base.context_spec else None
+            given = dataclasses.replace(options, context=context if self.base.context_spec else None)
             of_base = jax.vmap(jax.random.fold_in, (0, None))(keys, len(self.blocks))
-            x, stats = self.base.draw(params[BASE], of_base, sampler=invert, context=given, temperature=temperature)
+            x, stats = self.base.draw(params[BASE], of_base, given, sampler=invert)
         for k in reversed(range(len(self.blocks))):
             x, found = values_of(self.blocks[k], params[str(k)], x, context, invert, keys)
             stats = {name: stats[name] + found[name] for name in COUNTS}
@@ -206,3 +291,13 @@ def _check(blocks: tuple[AutoregressiveModel, ...], base: Model | None, dequanti
         raise UserError("the base of a flow has one order")
     if dequantisation is not None and dequantisation.real_event != event:
         raise UserError(f"the blocks of a flow of these levels have the event {dequantisation.real_event.in_words}")
+
+
+def _check_options(num_blocks: int, orderings: tuple[str, ...]) -> None:
+    """Raises `UserError` for a number of blocks or orderings that cannot be."""
+    if not is_integer(num_blocks) or num_blocks < 1:
+        raise UserError(f"num_blocks of a flow must be a whole number, at least 1, not {num_blocks!r}")
+    if not isinstance(orderings, tuple | list) or not orderings or not all(isinstance(o, str) for o in orderings):
+        raise UserError(f"orderings of a flow are the call strings of at least one ordering, not {orderings!r}")
+    if len(orderings) > num_blocks and tuple(orderings) != TURNS:
+        say_once(f"a flow of {num_blocks} blocks takes the first {num_blocks} of its {len(orderings)} orderings alone")

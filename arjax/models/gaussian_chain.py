@@ -8,18 +8,18 @@ sigmoid(gamma_t). The reverse conditional is q(x_{t-1} | x_t, x_0) with a predic
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import log_ndtr
 
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
-from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features
-from arjax.models.gaussian_bins import expected_level, log_bin_mass
-from arjax.models.gaussian_draws import draw_gaussian
-from arjax.models.kinds import MODEL_CLASSES
+from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features, frames_of, step_keys
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.noise_schedules import (
     GAUSSIAN,
     check_eta,
@@ -27,18 +27,24 @@ from arjax.models.noise_schedules import (
     fixed_gammas,
     init_learned,
     learned_gammas,
+    reverse_steps,
 )
-from arjax.networks.denoisers import Denoiser
-from arjax.samplers import Sampler
+from arjax.networks.denoisers import DENOISERS, Denoiser, make_denoiser
+from arjax.samplers import PLAIN_DRAW, DrawOptions, Sampler
 
 PREDICTIONS = ("noise", "velocity", "levels")
+#: Few steps, for the laws.
+_SMALL = {"num_steps": 3, "schedule": "cosine"}
+_SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
 
 
-@MODEL_CLASSES.register("gaussian_chain")
+@KINDS.register("gaussian_chain")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class GaussianChain(Chain):
-    """A chain of Gaussian steps; levels and binary data are scaled to [-1, 1], and real data should be standardised.
+    """Denoising diffusion: Gaussian noise in many steps, and learned conditionals back. A bound.
+
+    Levels and binary data are scaled to [-1, 1], and real data should be standardised.
 
     The last conditional p(x_0 | x_1) is a Gaussian around the predicted x_0 with the standard deviation sigma_1; of
     levels it is integrated over their bins, the outer ones of which reach to infinity (Ho, Jain & Abbeel, section 3.3).
@@ -66,6 +72,38 @@ class GaussianChain(Chain):
     eta: float = dataclasses.field(default=1.0, metadata=STATIC)
 
     HAS_ERROR: ClassVar[bool] = True
+    own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames", "eta"})
+    NETWORKS: ClassVar[Any] = DENOISERS
+    EXAMPLES = {
+        "levels": Example(
+            ModelChoice("gaussian_chain", _SMALL | {"prediction": "levels"}, "transformer", _SIZES), EventSpec((2, 2))
+        ),
+        "real": Example(
+            ModelChoice("gaussian_chain", _SMALL | {"prediction": "velocity"}, "transformer", _SIZES),
+            EventSpec((3,), (), "real"),
+        ),
+    }
+
+    @classmethod
+    def make(
+        cls,
+        blueprint: Blueprint,
+        *,
+        num_steps: int = 1000,
+        schedule: str = "linear",
+        prediction: str = "noise",
+        train_steps: int = 1,
+        score_steps: int = 0,
+        sample_steps: int = 0,
+        eta: float = 1.0,
+    ) -> GaussianChain:
+        """The chain of a denoiser; the options are the fields."""
+        blueprint.only()
+        (name, options), event = blueprint.network(), blueprint.event
+        form = noisy_values(event), blueprint.context, num_predicted(event, prediction), blueprint.dtype
+        denoiser = make_denoiser(name, *form, **options)
+        numbers = train_steps, score_steps, sample_steps, eta
+        return cls(event, denoiser, num_steps, schedule, prediction, *numbers)
 
     def __post_init__(self):
         self.check_fields()
@@ -161,18 +199,16 @@ class GaussianChain(Chain):
             log_p = log_bin_mass(distance, 1 / (sigma * (self.event.num_levels - 1)), x, self.event.num_levels)
         return log_p.reshape(len(x), -1).sum(-1)
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for options of draws that the chain does not have."""
-        super().check_draws(sampler, temperature, **options)
-        if temperature != 1:
+        super().check_draws(sampler, options)
+        if options.temperature != 1:
             raise UserError("a Gaussian chain has no temperature: less noise is eta < 1")
 
-    def drawing(self, temperature, options):
+    def drawing(self, options, eta=None):
         """Between two visited steps s < t it draws from q(x_s | x_t, x_0) of the chain without those between them, with
-        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); the option `eta` is None for that of the model.
+        the predicted x_0 (Song, Meng & Ermon, 2021, section 4.2); `eta` is None for that of the model.
         """
-        eta = options.pop("eta", None)
-        self.refuse(options)
         check_eta(self.eta if eta is None else eta)
         return draw_gaussian, float(self.eta if eta is None else eta)
 
@@ -185,3 +221,58 @@ def noisy_values(event: EventSpec) -> EventSpec:
 def num_predicted(event: EventSpec, prediction: str) -> int:
     """Features of each site: a number for each scalar, or one for each of its levels."""
     return event.value_size * (event.num_levels if prediction == "levels" else 1)
+
+
+def log_bin_mass(distance: jax.Array, half: jax.Array, level: jax.Array, num_levels: int) -> jax.Array:
+    """log of the mass of a standard normal on [distance - half, distance + half]; the lowest level begins at -infinity
+    and the highest ends at infinity.
+    """
+    low, high = distance - half, distance + half
+    low, high = jnp.where(distance > 0, -high, low), jnp.where(distance > 0, -low, high)  # the tail with more digits
+    log_high = log_ndtr(high)
+    # both ends are finite: log(P(high) - P(low)), also where the two are next to equal
+    inner = log_high + jnp.log(-jnp.expm1(jnp.minimum(log_ndtr(low) - log_high, -1e-7)))
+    outer = jnp.where(level == 0, log_ndtr(distance + half), log_ndtr(half - distance))
+    return jnp.where((level == 0) | (level == num_levels - 1), outer, inner)
+
+
+def expected_level(logits: jax.Array, y: jax.Array, precision: jax.Array) -> jax.Array:
+    """The mean of the levels c_k under p(k) ~ exp(logits_k) N(y; c_k, 1 / precision^2), [..., V] -> [...]: under the
+    posterior given a noisy y of a prior over the levels.
+
+    The mean of a categorical as the prediction of x_0 is the score interpolation of Dieleman et al., "Continuous
+    Diffusion for Categorical Data" (2022), section 3.1; the likelihood of the noisy value itself, which is known, is
+    not left to the network.
+    """
+    levels_V = jnp.linspace(-1.0, 1.0, logits.shape[-1])
+    likelihood = -0.5 * (precision[..., None] * (y[..., None] - levels_V)) ** 2
+    return (jax.nn.softmax(logits + likelihood) * levels_V).sum(-1)
+
+
+@functools.partial(jax.jit, static_argnames=("visited", "places"))
+def draw_gaussian(
+    model: Any, params: Any, keys_B, context, visited: tuple[int, ...], places: tuple[int, ...], eta
+) -> tuple[jax.Array, jax.Array | None]:
+    """x_0, [B, *grid, *value], and the frames of its path at these places, in its units."""
+    shape, steps = model.event.shape, reverse_steps(model.gammas(params), visited, eta)
+
+    def normal(t: jax.Array) -> jax.Array:
+        return jax.vmap(lambda key: jax.random.normal(key, shape))(step_keys(keys_B, t))
+
+    def back(x_t: jax.Array, step: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array | None]:
+        t, gamma, of_found, of_noise, std = step
+        fill = functools.partial(jnp.full, len(x_t))
+        _, noise, found = model.predicted(params, x_t, fill(t), fill(gamma), context)
+        x_s = of_found * found + of_noise * noise + std * normal(t - 1)
+        return x_s, x_s if places else None
+
+    def in_data_units(x: jax.Array) -> jax.Array:
+        if model.event.kind == "real":
+            return x
+        top = model.event.num_levels - 1
+        return jnp.clip(jnp.round((x + 1) * top / 2), 0, top).astype(model.event.dtype)
+
+    x_T = normal(jnp.int32(model.num_steps))
+    x, later = jax.lax.scan(back, x_T, steps)
+    path = frames_of(x_T, later, places)
+    return in_data_units(x), None if path is None else in_data_units(path)

@@ -18,7 +18,7 @@ from arjax.conditionals import TransformedNormal
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization
 from arjax.networks.base import Carries, Carry, Network
-from arjax.samplers import SAMPLERS, Cached, Draw, FixedPoint, Naive, Sampler, make_sampler
+from arjax.samplers import SAMPLERS, Cached, Draw, DrawOptions, FixedPoint, Naive, Sampler, make_sampler
 
 
 def inverting_sampler(sampler: str | Sampler) -> Sampler:
@@ -54,8 +54,7 @@ def values_of(block: Any, params: Any, noise: jax.Array, context: Any, sampler: 
     model = dataclasses.replace(block, network=network, conditional=GivenNoise(block.conditional), orders=None)
     sampler.check(model)
     canvas = jnp.zeros(noise.shape, jnp.float32)
-    given = {"noise": noise, "context": context}
-    return sampler(model, {"inner": params}, keys, canvas, None, given)
+    return sampler(model, {"inner": params}, keys, canvas, DrawOptions(context={"noise": noise, "context": context}))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Kinds of models by name: from names and options to a model of any kind, and of models made of models."""
+"""Kinds of models by name: the registry, the choices that make a model, and the one function that makes it."""
 
 from __future__ import annotations
 
@@ -8,65 +8,35 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arjax.core import arrays
+from arjax.core.arguments import check_names, checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
-from arjax.core.registry import Registry
+from arjax.core.registry import Registry, nearest
+from arjax.core.renamed import renamed_names
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
-from arjax.factorization import graph_needs_data, needs_data, orders_need_data
-from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model
-from arjax.models.make import check_dtype, make_model
-from arjax.networks import NETWORKS
 
-#: Functions (assembly, *, options) -> model. A score or a draw may call the network in each of T steps.
-MODEL_KINDS = Registry(
-    "kind of model", hidden=("assembly",), most={"num_steps": 100_000, "sample_steps": 100_000, "num_blocks": DEEPEST}
+#: Classes of models. Each has `make(blueprint, *, options...) -> model`, `NETWORKS` and `EXAMPLES`, see `Model`.
+#: A score or a draw may call the network in each of T steps.
+KINDS = Registry(
+    "kind of model",
+    hidden=("blueprint",),
+    builder=lambda kind: kind.make,
+    most={"num_steps": 100_000, "sample_steps": 100_000, "num_blocks": DEEPEST},
 )
 
+#: Frozen dataclasses of plain values that are fields of models, by the names under which files know them.
+FIELD_TYPES = Registry("type of a field of models")
 
-#: The classes of models that are made of other models, by the names under which files know them.
-MODEL_CLASSES = Registry("class of model")
+DTYPES = ("float32", "bfloat16")
 
-
-class Small(NamedTuple):
-    """A small model for the laws: its choices, and the data that it is for.
-
-    Attributes:
-      choice: its choices.
-      event: of few values where these are discrete: the laws enumerate them.
-      context: of the model.
-    """
-
-    choice: Choice
-    event: EventSpec
-    context: ContextSpec = NO_CONTEXT
-
-
-def networks_of(kind: str) -> Registry | None:
-    """The networks that a kind is made with; None where its parts have networks, and it has none of its own."""
-    return getattr(MODEL_KINDS.get(kind), "networks", NETWORKS)
-
-
-def model_kind(
-    name: str, networks: Registry | None = NETWORKS, small: Mapping[str, Small] | None = None
-) -> Callable[[Callable], Callable]:
-    """Registers a kind of model.
-
-    Args:
-      name: of the kind.
-      networks: the registry of its networks; None: its parts have networks.
-      small: models of the kind for the laws, by names of their own.
-    """
-
-    def add(make: Callable) -> Callable:
-        make.networks, make.small = networks, small or {}
-        return MODEL_KINDS.register(name)(make)
-
-    return add
+#: Training examples [N, *grid, *value], or a function that gives them when an order or a graph is read off them.
+Examples = np.ndarray | Callable[[], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """The choices that make a model: its kind, its network, and the choices of the models that it is made of.
 
     Attributes:
@@ -74,41 +44,53 @@ class Choice:
       options: of the kind.
       network: name of a network, "" where the kind has none of its own.
       network_options: of the network.
-      parts: the models that it is made of, by the names that the kind gives them.
+      parts: the models that it is made of, by the names that the kind gives them; models that are made already, too.
     """
 
     kind: str = "autoregressive"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     network: str = ""
     network_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    parts: Mapping[str, Choice] = dataclasses.field(default_factory=dict)
+    parts: Mapping[str, ModelChoice | Model] = dataclasses.field(default_factory=dict)
+
+
+class Example(NamedTuple):
+    """A small model of a kind for the laws: its choices, and the data that it is for.
+
+    Attributes:
+      choice: its choices.
+      event: of few values where these are discrete: the laws enumerate them.
+      context: of the model.
+    """
+
+    choice: ModelChoice
+    event: EventSpec
+    context: ContextSpec = NO_CONTEXT
 
 
 @dataclasses.dataclass(frozen=True)
-class Assembly:
-    """All that a kind needs to make a model.
+class Blueprint:
+    """All that a kind reads when it makes a model.
 
     Attributes:
       event, context: of the model.
       choice: its choices.
       dtype: compute type of the networks.
-      examples: gives training examples [N, *grid, *value], for orders and graphs that are read off them; None: there
-        are none.
+      examples: training examples, for orders and graphs that are read off them; None: there are none.
     """
 
     event: EventSpec
     context: ContextSpec
-    choice: Choice
+    choice: ModelChoice
     dtype: str = "float32"
-    examples: Callable[[], np.ndarray] | None = None
+    examples: Examples | None = None
 
-    def network(self) -> dict[str, Any]:
-        """The network with all its options, as arguments of `make_model`; raises `UserError` where none is named."""
-        registry = networks_of(self.choice.kind)
+    def network(self) -> tuple[str, dict[str, Any]]:
+        """The name of the network, and all its options; raises `UserError` where none is named, or for its options."""
+        registry = KINDS.get(self.choice.kind).NETWORKS
         if not self.choice.network:
             raise UserError(f"the kind of model {self.choice.kind!r} needs a {registry.kind}")
-        options = registry.resolve(self.choice.network, self.choice.network_options)
-        return {"network": self.choice.network, **options}
+        return self.choice.network, registry.resolve(self.choice.network, self.choice.network_options)
 
     def part(self, name: str, event: EventSpec | None = None, context: ContextSpec | None = None) -> Model:
         """The model of a part; by default of the same event and context.
@@ -116,22 +98,21 @@ class Assembly:
         Raises:
           UserError: there is no such part, or its model cannot be made: the sentence says which part it is.
         """
-        kind = self.choice.kind
-        if name not in self.choice.parts:
-            there = ", ".join(map(str, self.choice.parts)) or "none"
+        kind, parts = self.choice.kind, self.choice.parts
+        if name not in parts:
+            there = ", ".join(map(str, parts)) or "none"
             raise UserError(f"the kind of model {kind!r} needs the part {name!r} (there are: {there})")
-        own = dataclasses.replace(
-            self,
-            event=self.event if event is None else event,
-            context=self.context if context is None else context,
-            choice=self.choice.parts[name],
-            examples=self.examples if event is None or event == self.event else None,
-        )
+        event, context = self.event if event is None else event, self.context if context is None else context
+        examples = self.examples if event == self.event else None
         try:
-            found = assemble(own)
-            if found.orders is not None:
+            part = parts[name]
+            if isinstance(part, ModelChoice):
+                part = _make(Blueprint(event, context, part, self.dtype, examples))
+            elif not is_model(part):
+                raise UserError(f"a part is a ModelChoice or a model, not {part!r}")
+            if part.orders is not None:
                 raise UserError("a part is trained and scored under one order: leave out its orders")
-            return found
+            return part
         except UserError as error:
             raise UserError(f"the {name} of the kind {kind!r}: {error}") from error
 
@@ -142,73 +123,123 @@ class Assembly:
                 wanted = ", ".join(names) or "no parts"
                 raise UserError(f"the kind of model {self.choice.kind!r} has {wanted}, not {name!r}")
 
+    def examples_by_site(self, needed: bool) -> np.ndarray | None:
+        """Training examples [N, D, size of a value] where they are needed, and there are any."""
+        if not needed or self.examples is None:
+            return None
+        examples = checked_examples(self.event, self.examples() if callable(self.examples) else self.examples)
+        return examples.reshape(len(examples), self.event.num_sites, -1)
 
-def assemble(assembly: Assembly) -> Model:
-    """The model of some choices.
+
+@checked_arguments()
+def make_model(
+    event: EventSpec,
+    network: str | ModelChoice = "",
+    *,
+    kind: str = "autoregressive",
+    parts: Mapping[str, ModelChoice | Model] | None = None,
+    context: ContextSpec = NO_CONTEXT,
+    dtype: str = "float32",
+    data: Examples | None = None,
+    **options: Any,
+) -> Model:
+    """A model of any kind from names:
+
+        make_model(event, "made", hidden_sizes=(500,), ordering="random(seed=1)")
+        make_model(event, "made", kind="flow", num_blocks=5)
+        make_model(event, kind="mixture", parts={"a": ModelChoice(network="made"), "b": ModelChoice(network="gru")})
+
+    Args:
+      event: shape and kind of one example.
+      network: name of a network; "" where the parts have the networks. Or a `ModelChoice`, which names all but event,
+        context, dtype and data.
+      kind: name of a kind, see `KINDS`.
+      parts: the models that it is made of, by the names that the kind gives them.
+      context: parts of the context.
+      dtype: compute type of the networks.
+      data: training examples [N, *grid, *value], for orderings and graphs that are read off them, or a function that
+        gives them.
+      **options: those of the kind and those of the network. The kind autoregressive has `ordering`, `partition` and
+        `conditional` ("": the usual one for the kind of data), which are call strings, `orders` (a distribution over
+        orders, for `order_agnostic` training; "": one order) and `graph` (of dependencies; "": every site may depend
+        on all of earlier steps).
 
     Raises:
       UserError: an unknown name or option, or a combination that does not work, before anything compiles.
     """
-    check_spec(assembly.event, EventSpec)
-    check_spec(assembly.context, ContextSpec)
-    check_dtype(assembly.dtype)
-    choice = assembly.choice
-    options = MODEL_KINDS.resolve(choice.kind, choice.options)
-    if choice.network and networks_of(choice.kind) is None:
+    check_spec(event, EventSpec)
+    check_spec(context, ContextSpec)
+    if not isinstance(network, str | ModelChoice):
+        raise UserError(f"unknown network {network!r}: give its name, or a ModelChoice")
+    if isinstance(network, str):
+        network = _chosen(kind, network, options, parts or {})
+    elif options or parts is not None or kind != "autoregressive":
+        raise UserError("a ModelChoice names its kind, its parts and its options: leave them out beside it")
+    check_dtype(dtype)
+    if data is not None and not callable(data):
+        data = checked_examples(event, data)
+    return _make(Blueprint(event, context, network, dtype, data))
+
+
+def _make(blueprint: Blueprint) -> Model:
+    choice = blueprint.choice
+    options, kind = KINDS.resolve(choice.kind, choice.options), KINDS.get(choice.kind)
+    if choice.network and kind.NETWORKS is None:
         raise UserError(
             f"the kind of model {choice.kind!r} has no network of its own, but {choice.network!r} is named: its parts "
             "have networks"
         )
-    return MODEL_KINDS.get(assembly.choice.kind)(assembly, **options)
+    return kind.make(blueprint, **options)
 
 
-def make_any_model(
-    event: EventSpec,
-    choice: Choice,
-    *,
-    context: ContextSpec = NO_CONTEXT,
-    dtype: str = "float32",
-    examples: Callable[[], np.ndarray] | None = None,
-) -> Model:
-    """A model of any kind from names: `make_model` for all of them; raises as `assemble`."""
-    return assemble(Assembly(event, context, choice, dtype, examples))
+def _chosen(kind: str, network: str, options: Mapping[str, Any], parts: Mapping[str, Any]) -> ModelChoice:
+    """The choices with the options divided between the kind and the network.
 
-
-def make_kind(
-    kind: str,
-    event: EventSpec,
-    network: str,
-    *,
-    context: ContextSpec = NO_CONTEXT,
-    dtype: str = "float32",
-    data: np.ndarray | None = None,
-    **options: Any,
-) -> Model:
-    """A model of a kind that has a network, without parts: `options` are those of the kind and those of the network.
-
-    `data`: training examples [N, *grid, *value], for orderings that are read off them. Raises as `assemble`.
+    Raises `UserError` for an option of neither whose name is nearest to an argument or an option of the kind.
     """
-    of_kind = MODEL_KINDS.options(kind)
+    of_kind, networks = KINDS.options(kind), KINDS.get(kind).NETWORKS
+    of_network = networks.options(network) if network and networks is not None else {}
+    arguments = {"kind", "parts", "context", "dtype", "data", *of_kind}
+    for name in options:
+        if name not in (*of_kind, *of_network) and nearest(name, [*of_network, *arguments]) in arguments:
+            check_names("make_model", [name], arguments)
     own = {name: value for name, value in options.items() if name in of_kind}
-    of_network = {name: value for name, value in options.items() if name not in of_kind}
-    choice = Choice(kind, own, network, of_network)
-    return make_any_model(event, choice, context=context, dtype=dtype, examples=None if data is None else lambda: data)
+    others = {name: value for name, value in options.items() if name not in of_kind}
+    if others and not network:
+        raise UserError(f"the kind of model {kind!r} has no option {min(others)!r}, and no network is named")
+    return ModelChoice(kind, own, network, others, parts)
 
 
-@model_kind("autoregressive", small={"binary": Small(Choice(network="made"), EventSpec((2, 2)))})
-def _autoregressive(
-    assembly: Assembly,
-    *,
-    ordering: str = "raster",
-    partition: str = "sites",
-    conditional: str = "",
-    orders: str = "",
-    graph: str = "",
-) -> AutoregressiveModel:
-    """One network, scored exactly: p(x) = prod_t p(x_t | x_<t) in any order."""
-    assembly.only()
-    reads_data = needs_data(ordering) or (bool(orders) and orders_need_data(orders)) or graph_needs_data(graph)
-    data = assembly.examples() if reads_data and assembly.examples is not None else None
-    choices = {"ordering": ordering, "partition": partition, "orders": orders, "graph": graph}
-    choices |= {"conditional": conditional, "context": assembly.context, "dtype": assembly.dtype}
-    return make_model(assembly.event, **assembly.network(), **choices, data=data)
+def is_model(value: Any) -> bool:
+    """Whether this is a model of any kind."""
+    return isinstance(value, Model)
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises `UserError` for a compute type that there is not."""
+    if dtype not in DTYPES:
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+
+
+def checked_examples(event: EventSpec, data: Any) -> np.ndarray:
+    """Training examples [N, *grid, *value]; raises `UserError` when they are none of the event."""
+    data = np.asarray(arrays.as_array(data, "data"))
+    if data.shape[1:] != event.shape or not len(data):
+        raise UserError(f"data has shape {data.shape}, but must have (N, {', '.join(map(str, event.shape))})")
+    arrays.check_values(event, data, f"data of kind {event.kind}")
+    return data
+
+
+def _model_kind(*args: Any, **kwargs: Any) -> Any:
+    raise UserError("a kind of model is one class now, registered with KINDS.register: see docs/add_a_kind.md")
+
+
+__getattr__ = renamed_names(
+    __name__,
+    {
+        "Choice": ("ModelChoice", ModelChoice),
+        "MODEL_KINDS": ("KINDS", KINDS),
+        "Small": ("Example", Example),
+        "model_kind": ("KINDS.register", _model_kind),
+    },
+)

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.scipy.stats import norm
 
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
+from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import BaseModel, Model, Params, key_needed
-from arjax.models.checks import as_context, check_key, check_params
-from arjax.models.kinds import MODEL_CLASSES
-from arjax.models.sampling import num_keys
-from arjax.samplers import Draw, Resources, Sampler
+from arjax.models.base import Model, Params, SampledBound, key_needed
+from arjax.models.checks import check_key, check_params
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler, example_keys
 
 #: Names of the parts of the contexts that the parts of a latent model add.
 LATENT, DATA = "z", "x"
+#: Pictures: examples that are reconstructed, pairs of examples with a path between them, points of a path, points on a
+#: side of a plane.
+RECONSTRUCTED, PAIRS, POINTS, SIDE = 10, 8, 12, 20
+#: The variance of its posterior mean over examples from which a latent is active.
+ACTIVE = 0.01
 
 
 class Weights(NamedTuple):
@@ -47,11 +54,18 @@ class Weights(NamedTuple):
         return self.reconstruction + self.log_prior - self.log_posterior
 
 
-@MODEL_CLASSES.register("latent")
+def _small(latents: tuple[int, ...], values: str) -> ModelChoice:
+    """Few latents, for the laws."""
+    network = ModelChoice(network="independent", network_options={"hidden_sizes": (6,)})
+    parts = {"prior": ModelChoice(network="made"), "likelihood": network, "posterior": network}
+    return ModelChoice("latent", {"latents": latents, "values": values}, parts=parts)
+
+
+@KINDS.register("latent")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class LatentModel(BaseModel):
-    """p(x | c) = E over p(z | c) of p(x | z, c), a product of two conditionals with z never seen.
+class LatentModel(Model):
+    """Latents z, never seen: p(x | c) = E over p(z | c) of p(x | z, c); parts prior, likelihood and posterior. A bound.
 
     Scored by the evidence lower bound with one latent (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014,
     equation 3), whose mean is E_q[log p(x | z)] - KL(q(z | x) | p(z)), or by `importance_bound` (Burda, Grosse &
@@ -70,6 +84,42 @@ class LatentModel(BaseModel):
     posterior: AutoregressiveModel
     score_samples: int = dataclasses.field(default=1, metadata={"static": True})
 
+    abilities: ClassVar[frozenset[str]] = frozenset({"latents"})
+    own_draw_options: ClassVar[frozenset[str]] = frozenset({"latents"})
+    EXAMPLES = {
+        "real": Example(_small((3,), "real"), EventSpec((2, 2))),
+        "binary": Example(_small((3,), "binary"), EventSpec((2, 2)), ContextSpec("label", 3)),
+    }
+
+    @classmethod
+    def make(
+        cls,
+        blueprint: Blueprint,
+        *,
+        latents: tuple[int, ...] = (50,),
+        values: str = "real",
+        num_levels: int = 0,
+        score_samples: int = 1,
+    ) -> LatentModel:
+        """The model of its parts.
+
+        `latents`: shape of z. `values`: real, binary, levels or tokens; the latter two have `num_levels`.
+        `score_samples`: k of the scores, validation among them; as many as `iwae` has.
+        """
+        blueprint.only("prior", "likelihood", "posterior")
+        event, context, z = blueprint.event, blueprint.context, EventSpec(latents, (), values, num_levels or None)
+        clash = {LATENT, DATA} & {name for name, _ in context.parts}
+        if clash:
+            raise UserError(
+                f"a latent model adds parts to the context that are called z and x, and {min(clash)!r} is there"
+            )
+        prior = blueprint.part("prior", z)
+        likelihood = blueprint.part("likelihood", context=with_part(context, LATENT, latent_context(z)))
+        posterior = blueprint.part("posterior", z, with_part(context, DATA, event))
+        model = cls(prior, likelihood, posterior, score_samples)
+        model.check_parts()
+        return model
+
     def __repr__(self) -> str:
         return f"LatentModel(prior={self.prior!r}, likelihood={self.likelihood!r}, posterior={self.posterior!r})"
 
@@ -79,9 +129,9 @@ class LatentModel(BaseModel):
         return "estimate" if "estimate" in (self.prior.kind, self.likelihood.kind) else "bound"
 
     @property
-    def mixes(self) -> bool:
+    def unbiased(self) -> bool:
         """Whether the exponential of a weight has a mean of at most p(x): where it is so of both parts."""
-        return self.prior.mixes and self.likelihood.mixes
+        return self.prior.unbiased and self.likelihood.unbiased
 
     @property
     def discrete_latents(self) -> bool:
@@ -169,7 +219,7 @@ class LatentModel(BaseModel):
     ) -> jax.Array:
         """L_k = log 1/k sum_i p(x, z_i) / q(z_i | x) with k = `samples`, float32[B] nats; memory is that of `at_once`.
 
-        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts whose scores mix (`mixes`).
+        It grows with k, in the mean, towards log p(x) (Burda et al., theorem 1), of parts that are `unbiased`.
         """
         batch = self.checked_batch(batch.x, batch.context, batch.mask)
         return _importance_bound(self, params, batch, key, samples, min(at_once, samples))
@@ -188,38 +238,25 @@ class LatentModel(BaseModel):
         head, features = self._posterior(params["posterior"], self.checked_batch(x, context), False, None)
         return head.mode(features)
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        latents: jax.Array | None = None,
-        given: Any = None,
-        observed: Any = None,
-        **options: Any,
+    def draw_examples(
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, latents: jax.Array | None = None
     ) -> Draw:
         """z from the prior, then x from the likelihood by the sampler; `latents` [B, *shape of z] stand for the former.
 
         Other options, such as `temperature`, are those of the draw from the likelihood. The calls of both are counted.
-        Raises `UserError` for observed sites, whose posterior is not known, and as the draws of the parts.
         """
-        self.refuse({"given": given, "observed": observed})
-        context = as_context(self.context_spec, context, num_keys(keys), one_for_all=True) or {}
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        place = {"place": options["place"]} if "place" in options else {}
         stats = {}
         if latents is None:
-            latents, stats = self.prior.draw(params["prior"], of_prior, context=context or None, **place)
-        x, found = self.likelihood.draw(
-            params["likelihood"], of_likelihood, sampler=sampler, context={**context, LATENT: latents}, **options
-        )
+            latents, stats = self.prior.draw(params["prior"], of_prior, context=options.context)
+        given = dataclasses.replace(options, context={**(options.context or {}), LATENT: latents})
+        x, found = self.likelihood.draw(params["likelihood"], of_likelihood, given, sampler=sampler)
         return Draw(x, {name: value + stats[name] if name in stats else value for name, value in found.items()})
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
-        """As the likelihood: the options are those of its draw."""
-        self.likelihood.check_draws(sampler, temperature, **options)
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+        """As the likelihood; raises `UserError` for observed sites, too, whose posterior is not known."""
+        self.refuse(DrawOptions(given=options.given, observed=options.observed))
+        self.likelihood.check_draws(sampler, options)
 
     def open_sampler(self, sampler: Sampler, open_run: Callable[[str], Any]) -> Sampler:
         """As the likelihood."""
@@ -228,6 +265,81 @@ class LatentModel(BaseModel):
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
         """The sampler goes through the steps of the likelihood."""
         return self.likelihood.prepare_sampler(sampler, params["likelihood"], resources)
+
+    def sampled_bound(self, samples: int) -> SampledBound:
+        """L_k with k = `samples`; raises `UserError` for parts that are not `unbiased`."""
+        if not self.unbiased:
+            raise UserError(
+                "config.evaluate.samples takes exponentials of scores, which are no bounds with chains inside: set it "
+                "to 0"
+            )
+        return SampledBound(
+            "importance_bound", self, LatentModel.importance_bound, (samples,), {"importance_samples": samples}
+        )
+
+    def report_of_examples(self, params: Params, batch: Batch, key: jax.Array) -> dict[str, Any]:
+        """How much each latent tells of some examples.
+
+        Returns:
+          `kl_nats_by_unit`, the mean of log q(z_i | x) - log p(z_i) for each site of z in nats, where the prior is one
+          network; `active_units`, the number of latents whose posterior mean has a variance above .01 over the examples
+          (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2), of real latents.
+        """
+        report: dict[str, Any] = {}
+        if "conditionals" in self.prior.abilities:
+            units = jax.jit(LatentModel.kl_by_unit)(self, params, batch, key)
+            report["kl_nats_by_unit"] = [float(value) for value in np.asarray(units, np.float64).mean(0)]
+        if not self.latent_event.is_discrete:
+            context = {name: jnp.asarray(part) for name, part in batch.context.items()}
+            means = np.asarray(jax.jit(LatentModel.encode)(self, params, jnp.asarray(batch.x), context=context or None))
+            report["active_units"] = int((means.reshape(len(means), -1).var(0) > ACTIVE).sum())
+        return report
+
+    def pictures(self, params: Params, batch: Batch, key: jax.Array) -> Iterator[tuple[str, Picture]]:
+        """Of images. `reconstructions`: examples, and the likelihood given their latents. `interpolation`: the
+        likelihood on the straight lines between the latents of two examples. `latent_plane`, of two real latents: on a
+        grid of points, equal parts of the standard normal prior apart (Kingma & Welling, 2014, figure 4).
+        """
+        if not is_image(self.event):
+            return
+        context = {name: jnp.asarray(part) for name, part in batch.context.items()}
+        z = self.encode(params, jnp.asarray(batch.x), context=context or None)
+
+        def decoded(z: jax.Array, context: dict[str, jax.Array]) -> np.ndarray:
+            return np.asarray(self.expected(params, z, context, key))
+
+        first = {name: part[:RECONSTRUCTED] for name, part in context.items()}
+        rows = np.asarray(batch.x)[:RECONSTRUCTED], decoded(z[:RECONSTRUCTED], first)
+        yield "reconstructions", Tiles(np.concatenate(rows), len(rows[0]), "Examples, and their reconstructions")
+        if z.dtype != np.float32:
+            return
+        part = np.linspace(0, 1, POINTS, dtype=np.float32).reshape(1, -1, *[1] * (z.ndim - 1))
+        num = min(PAIRS, len(z) // 2)
+        path = (1 - part) * z[:num, None] + part * z[num : 2 * num, None]
+        of_first = jax.tree.map(lambda leaf: jnp.repeat(leaf[:num], POINTS, 0), context)
+        along = decoded(path.reshape(-1, *z.shape[1:]), of_first)
+        yield "interpolation", Tiles(along, POINTS, "Between two examples")
+        if self.latent_event.num_dims == 2 and not context:
+            quantile = norm.ppf((jnp.arange(SIDE) + 0.5) / SIDE)
+            plane = jnp.stack(jnp.meshgrid(quantile, quantile), -1).reshape(-1, *self.latent_event.shape)
+            yield "latent_plane", Tiles(decoded(plane, {}), SIDE, "Latents")
+
+    def expected(self, params: Params, z: jax.Array, context: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+        """The mean of p(x | z) where its sites are independent and have a list of values; else the mode, or a draw."""
+        likelihood, given = self.likelihood, context | {LATENT: z}
+        apart = (
+            isinstance(likelihood, AutoregressiveModel)
+            and not likelihood.network.dependencies(likelihood.factorization).any()
+        )
+        if not apart:
+            return self.draw(params, example_keys(key, len(z)), context=context or None, latents=z).x
+        dummy = jnp.zeros((len(z), *self.event.shape), self.event.dtype)
+        features = likelihood.features(params["likelihood"], dummy, context=given)
+        head = likelihood.head(params["likelihood"])
+        if not likelihood.conditional.has_table or not self.event.is_discrete:
+            return head.mode(features)
+        table = jnp.exp(head.log_table(features))
+        return (table * jnp.arange(table.shape[-1])).sum(-1)
 
 
 def _repeated(leaf: jax.Array, num: int) -> jax.Array:  # [B, ...] -> [num * B, ...]

@@ -18,17 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals import truncate
-from arjax.conditionals.temperature import as_temperature
-from arjax.core.arguments import named_arguments
 from arjax.core.arrays import as_array
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.factorization import make_factorization
+from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.base import asked
 from arjax.models.checks import as_context, as_values, check_end, check_params
 from arjax.models.queries import evidence_first
 from arjax.models.sampling import num_keys
 from arjax.networks import NETWORKS
-from arjax.samplers import Cached, Draw, Sampler, make_sampler
+from arjax.samplers import Cached, Draw, DrawOptions, Sampler, make_sampler
 from arjax.samplers.stream import begin, go_on
 
 #: Sites that one call of the compiled program draws.
@@ -38,7 +38,18 @@ PIECE = 32
 OVERLAP, OVERLAP_OF_STEPS = 1 / 4, 1 / 6
 
 
-def draw_longer(model: Any, params: Any, keys: jax.Array, length: int, *, end: int | None = None, **options) -> Draw:
+def draw_longer(
+    model: Any,
+    params: Any,
+    keys: jax.Array,
+    length: int,
+    options: DrawOptions | None = None,
+    *,
+    sampler: str | Sampler = "cached",
+    overlap: int = 0,
+    place: Callable[[Any], Any] | None = None,
+    **short: Any,
+) -> Draw:
     """Draws a sequence of `length` sites for each of the B keys: `x` [B, length, *value], and statistics of the draw.
 
     The noise of site t is a function of the key of the example and t, as in `model.draw`: the first sites are those of
@@ -49,13 +60,15 @@ def draw_longer(model: Any, params: Any, keys: jax.Array, length: int, *, end: i
       params: its parameters.
       keys: random keys, [B].
       length: sites of each sequence, prompt included; more or fewer than the model was trained on.
-      end: the token that ends an example: behind it all is `end` again, and the draw stops when all have ended.
-      **options: those of `pieces`.
+      options, sampler, overlap, place, **short: as for `pieces`; where there is an `end`, the draw stops when all
+        examples have ended.
 
     Raises:
       UserError: as `pieces`.
     """
-    return joined(pieces(model, params, keys, length, end=end, **options), length, end)
+    options, _ = asked(options, short)
+    found = pieces(model, params, keys, length, options, sampler=sampler, overlap=overlap, place=place)
+    return joined(found, length, options.end)
 
 
 def joined(found: Iterable[Draw], length: int, end: int | None) -> Draw:
@@ -67,53 +80,50 @@ def joined(found: Iterable[Draw], length: int, end: int | None) -> Draw:
     return Draw(x, jax.tree.map(lambda *counts: sum(counts), *stats_of))
 
 
-@named_arguments
 def pieces(
     model: Any,
     params: Any,
     keys: jax.Array,
     length: int,
+    options: DrawOptions | None = None,
     *,
     sampler: str | Sampler = "cached",
-    given: Any = None,
-    context: Any = None,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    min_p: float = 0.0,
-    end: int | None = None,
     overlap: int = 0,
     place: Callable[[Any], Any] | None = None,
+    **short: Any,
 ) -> Iterator[Draw]:
     """The draw of `draw_longer` piece by piece, as it is drawn: `x` [B, n, *value] each, and the cost of the piece.
 
     Joined along the second axis they are the sequences; they stop early where all examples have ended.
 
     Args:
+      model, params, keys, length: as for `draw_longer`.
+      options: as one value, or `short` one by one: `DrawOptions` without `observed`. `given` are the first sites, [P,
+        *value] or [B, P, *value] with P < length; a window that slides reads the last ones.
       sampler: a call string, or a sampler that fits `of_length(model, length)`. Of networks that go on, others than
         `cached` draw all in one piece.
-      given: the first sites, [P, *value] or [B, P, *value] with P < length. A window that slides reads the last ones.
-      context: int[B] or float[B, size], or one for all.
-      temperature, top_k, top_p, min_p, place: as for `model.draw`.
-      end: as for `draw_longer`.
       overlap: sites at the end of a window that are read again when it slides, so that each site is drawn given at
         least so many before it; 0: a quarter of a window, or a sixth where the network reads them one by one. Of no
         meaning for networks that go on.
+      place: as for `model.draw`.
+      **short: see `options`.
 
     Raises:
       UserError: no model of sequences in raster order; a context with positions, or an end token, where the window
         would slide; or as `model.draw`.
     """
-    temperature, num = as_temperature(temperature), num_keys(keys)
+    options, sampler, num = asked(options, short)[0], make_sampler(sampler), num_keys(keys)
+    if options.observed is not None:
+        raise UserError("a draw with a length begins with the `given` values: leave out `observed`")
     check_params(model.param_shapes, params)
-    orders, sampler, conditional = model.orders, make_sampler(sampler), truncate(model.conditional, top_k, top_p, min_p)
+    orders, conditional = model.orders, truncate(model.conditional, options.top_k, options.top_p, options.min_p)
     model = dataclasses.replace(of_length(model, length), conditional=conditional)
     sampler.check(model if model.network.unbounded else dataclasses.replace(model, orders=orders))
-    end = check_end(model.event, end)
-    canvas, prompt = _canvas(model.event, num, given, length)
-    of_examples = keys, canvas, as_context(model.context_spec, context, num, one_for_all=True)
+    end = check_end(model.event, options.end)
+    canvas, prompt = _canvas(model.event, num, options.given, length)
+    of_examples = keys, canvas, as_context(model.context_spec, options.context, num, one_for_all=True)
     keys, canvas, context = place(of_examples) if place else of_examples
-    rest = _Rest(model, params, keys, context, temperature, end, sampler)
+    rest = _Rest(model, params, keys, options.resolved(context=context, end=end), sampler)
     if not model.network.unbounded:
         overlap = _overlap(model, length, end, overlap)
         return _with_prompt(_windows(rest, canvas, prompt, length, overlap), canvas, prompt)
@@ -161,8 +171,6 @@ def _in_raster_order(model: Any) -> Any:
 @functools.lru_cache(maxsize=32)
 def _lengthened(network: Any, conditional: Any, length: int) -> Any:
     """The same model over another number of sites; raises `UserError` where its parameters are not the same."""
-    from arjax.models.autoregressive import AutoregressiveModel
-
     of_size = lambda size: AutoregressiveModel(  # noqa: E731
         network.clone(parent=None, event=dataclasses.replace(network.event, grid_shape=(size,))),
         conditional,
@@ -200,15 +208,13 @@ class _Rest:
     model: Any
     params: Any
     keys: jax.Array
-    context: Any
-    temperature: float
-    end: int | None
+    options: DrawOptions
     sampler: Sampler
 
     def draw(self, canvas: jax.Array, observed: jax.Array | None, first: int = 0) -> Draw:
         """One draw of the sampler."""
-        arguments = self.params, self.keys, canvas, observed, self.context, self.temperature
-        return self.sampler(self.model, *arguments, first=first, end=self.end)
+        options = dataclasses.replace(self.options, observed=observed)
+        return self.sampler(self.model, self.params, self.keys, canvas, options, first=first)
 
 
 def _with_prompt(rest: Iterator[Draw], canvas: jax.Array, prompt: int) -> Iterator[Draw]:
@@ -224,18 +230,24 @@ def _at_once(rest: _Rest, canvas: jax.Array, prompt: int) -> Iterator[Draw]:
 
 def _carried(rest: _Rest, canvas: jax.Array, prompt: int) -> Iterator[Draw]:
     """Pieces behind the prompt, each of which goes on from the carry of the one before."""
-    num, length = canvas.shape[:2]
+    (num, length), options = canvas.shape[:2], rest.options
     shared, size = (rest.model, rest.params), min(PIECE, length)
     chunk = rest.sampler.chunk or rest.model.network.CHUNK
-    progress, calls = begin(*shared, canvas, prompt, rest.context, chunk), -(-prompt // chunk)
+    progress, calls = begin(*shared, canvas, prompt, options.context, chunk), -(-prompt // chunk)
     for start in range(prompt, length, size):
         drawn, before = min(size, length - start), progress.ended
-        progress, x = go_on(*shared, rest.keys, progress, rest.context, rest.temperature, rest.end, size)
+        progress, x = go_on(
+            *shared, rest.keys, progress, rest.options.context, rest.options.temperature, rest.options.end, size
+        )
         x = x[:, size - drawn :]
-        steps = np.full(num, drawn, np.int32) if rest.end is None else _steps_before_end(x, before, rest.end)
+        steps = (
+            np.full(num, drawn, np.int32)
+            if rest.options.end is None
+            else _steps_before_end(x, before, rest.options.end)
+        )
         yield Draw(x, {"network_calls": np.full(num, calls + drawn, np.int32), "steps": steps})
         calls = 0
-        if rest.end is not None and bool(progress.ended.all()):
+        if options.end is not None and bool(progress.ended.all()):
             return
 
 

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.temperature import as_temperature, tempered
+from arjax.conditionals.temperature import tempered
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.factorization import Orders
-from arjax.models.base import BaseModel, Model, Params
-from arjax.models.checks import as_context, check_params
-from arjax.models.kinds import MODEL_CLASSES, Assembly, Choice, Small, model_kind
-from arjax.models.sampling import num_keys
-from arjax.samplers import Draw, Sampler
+from arjax.models.base import Model, Params
+from arjax.models.checks import check_params
+from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
+from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
 
 #: The name of the weights among the parameters, as logits [K], beside "0", "1", ... of the members.
 WEIGHTS = "weights"
 
 
-@MODEL_CLASSES.register("mixture")
+@KINDS.register("mixture")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class MixtureModel(BaseModel):
-    """p(x | c) = sum_k w_k p_k(x | c), where the members p_k are models of any kinds with one event and one context.
+class MixtureModel(Model):
+    """Models of any kinds with weights that are trained: p(x | c) = sum_k w_k p_k(x | c). Its parts are the members.
+
+    The members p_k have one event and one context, and whole examples are mixed.
 
     Trained together, a member learns the examples that it explains better than the others: the gradient of each is
     weighted by its share in the likelihood. A score costs a score of every member.
@@ -44,7 +43,21 @@ class MixtureModel(BaseModel):
 
     members: tuple[Model, ...]
 
-    orders: ClassVar[Orders | None] = None
+    draw_options: ClassVar[frozenset[str]] = frozenset({"temperature", "end"})
+    EXAMPLES = {
+        "binary": Example(
+            ModelChoice(
+                "mixture",
+                parts={"made": ModelChoice(network="made"), "independent": ModelChoice(network="independent")},
+            ),
+            EventSpec((2, 2)),
+        )
+    }
+
+    @classmethod
+    def make(cls, blueprint: Blueprint) -> MixtureModel:
+        """The mixture of all parts, in their order."""
+        return cls(tuple(blueprint.part(name) for name in blueprint.choice.parts))
 
     def __post_init__(self):
         if all(hasattr(member, "event") for member in self.members):  # else JAX puts it together
@@ -55,14 +68,14 @@ class MixtureModel(BaseModel):
 
     @property
     def kind(self) -> str:
-        """The kind of its scores: exact where all members are; a bound where all others are bounds that mix."""
+        """The kind of its scores: exact where all members are; a bound where all others are unbiased bounds."""
         kinds = {member.kind for member in self.members} - {"exact"}
-        return "exact" if not kinds else "bound" if kinds == {"bound"} and self.mixes else "estimate"
+        return "exact" if not kinds else "bound" if kinds == {"bound"} and self.unbiased else "estimate"
 
     @property
-    def mixes(self) -> bool:
+    def unbiased(self) -> bool:
         """Where it is so of all members."""
-        return all(member.mixes for member in self.members)
+        return all(member.unbiased for member in self.members)
 
     @property
     def discrete_latents(self) -> bool:
@@ -110,47 +123,25 @@ class MixtureModel(BaseModel):
         log_prob_KB = self.scores_of_members(params, batch, key=key)
         return jax.nn.softmax(self.log_weights(params)[:, None] + log_prob_KB, axis=0)
 
-    def check_draws(self, sampler: Sampler, temperature: float = 1.0, **options: Any) -> None:
-        """As every member: the sampler and the temperature are theirs."""
+    def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
+        """As every member: the sampler, the temperature and the end of texts are theirs."""
         self.refuse(options)
         if sampler.has_arrays:
             raise UserError("a mixture draws with one sampler for all members: take one without a draft of its own")
         for member in self.members:
-            member.check_draws(sampler, temperature)
+            member.check_draws(sampler, options)
 
-    def draw(
-        self,
-        params: Params,
-        keys: jax.Array,
-        *,
-        sampler: str | Sampler = "cached",
-        context: Any = None,
-        temperature: float = 1.0,
-        place: Callable[[Any], Any] | None = None,
-        end: int | None = None,
-        **options: Any,
-    ) -> Draw:
-        """One example for each of the keys, by which its member is chosen, with probability proportional to w^(1 / T).
+    def draw_examples(self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions) -> Draw:
+        """The member of an example is chosen by its key, with probability proportional to w^(1 / T).
 
         All members draw for all examples, and the chosen one counts: that is K times the work of a member, which
-        `network_calls` says, but programs of one shape whatever is chosen. The temperature, the sampler and the `end`
-        of texts are also those of the members.
-
-        Raises:
-          UserError: an option that a mixture cannot take, or arguments that do not fit.
+        `network_calls` says, but programs of one shape whatever is chosen.
         """
-        self.refuse(options)
-        check_params(self.param_shapes, params)
-        num, temperature = num_keys(keys), as_temperature(temperature)
-        of_examples = keys, as_context(self.context_spec, context, num, one_for_all=True)
-        keys, context = place(of_examples) if place else of_examples
-        drawn = []
-        for k, member in enumerate(self.members):
-            of_member = _keys_of(keys, k + 1)
-            more = {"sampler": sampler, "context": context, "temperature": temperature}
-            more |= {} if end is None else {"end": end}
-            drawn.append(member.draw(params[str(k)], of_member, **more))
-        return _chosen(keys, tempered(self.log_weights(params), temperature), drawn)
+        drawn = [
+            member.draw(params[str(k)], _keys_of(keys, k + 1), options, sampler=sampler)
+            for k, member in enumerate(self.members)
+        ]
+        return _chosen(keys, tempered(self.log_weights(params), options.temperature), drawn)
 
 
 @jax.jit
@@ -193,12 +184,3 @@ def mixture_params(params: list[Params], weights_K: np.ndarray) -> Params:
     return {str(k): of_member for k, of_member in enumerate(params)} | {
         WEIGHTS: jnp.log(jnp.asarray(weights_K, jnp.float32))
     }
-
-
-_MEMBERS = {"made": Choice(network="made"), "independent": Choice(network="independent")}
-
-
-@model_kind("mixture", networks=None, small={"binary": Small(Choice("mixture", parts=_MEMBERS), EventSpec((2, 2)))})
-def _mixture(assembly: Assembly) -> MixtureModel:
-    """Models of any kinds with weights that are trained: whole examples are mixed. Its parts are the members."""
-    return MixtureModel(tuple(assembly.part(name) for name in assembly.choice.parts))

@@ -25,9 +25,9 @@ from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.make import make_model
+from arjax.models.kinds import make_model
 from arjax.networks import NETWORKS
-from arjax.samplers import Cached, example_keys
+from arjax.samplers import Cached, DrawOptions, example_keys
 
 
 @CONDITIONALS.register("nested")
@@ -187,8 +187,8 @@ class Nested(JointConditional):
     def _fill(self, conditional: Conditional, key, canvas, clamped, context, temperature) -> jax.Array:
         """Draws the sites of inner examples that are not clamped; None: all."""
         model = dataclasses.replace(self.model, conditional=conditional)
-        keys, temperature = example_keys(key, len(canvas)), as_temperature(temperature)
-        return Cached()(model, self.params, keys, canvas, clamped, context, temperature).x
+        options = DrawOptions(observed=clamped, context=context, temperature=as_temperature(temperature))
+        return Cached()(model, self.params, example_keys(key, len(canvas)), canvas, options).x
 
     def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
         """log p(value | features) in nats, [...]: the inner model's, with teacher forcing."""

@@ -100,7 +100,7 @@ class Objective:
 
     #: Whether it draws from `model.orders`, which then must not be empty.
     NEEDS_ORDERS: ClassVar[bool] = False
-    #: The kind of model that it is checked with by the laws, see `MODEL_KINDS`.
+    #: The kind of model that it is checked with by the laws, see `KINDS`.
     KIND: ClassVar[str] = "autoregressive"
     #: Whether the loss depends on draws of the model: then a step against the gradient lowers its mean over the draws,
     #: and not always the loss of one draw.

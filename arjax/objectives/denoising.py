@@ -8,10 +8,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.base import Model, Params
-from arjax.models.chains import Chain
 from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
 from arjax.objectives.metrics import Mean
@@ -43,8 +43,7 @@ class Denoising(Objective):
 
     def check(self, model: Model) -> None:
         """Raises `UserError` unless the model is a chain, and has the loss."""
-        if not isinstance(model, Chain):
-            raise UserError("the objective 'denoising' trains chains, and this model is none: take teacher_forcing")
+        require(model, "noise_levels", "the objective 'denoising'")
         if self.weighting == "simple" and not model.HAS_ERROR:
             raise UserError("the simple loss is an error of predicted noise, which this chain has not: take bound")
         if self.weighting == "simple" and model.learned_schedule:

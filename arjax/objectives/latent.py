@@ -9,6 +9,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.base import Model, Params
@@ -23,8 +24,7 @@ def _check(name: str, samples: int, least: int, model: Model | None = None) -> N
         raise UserError(f"the option 'samples' of the objective {name!r} must be at least {least}, not {samples}")
     if model is None:
         return
-    if not isinstance(model, LatentModel):
-        raise UserError(f"the objective {name!r} trains models with latents, of the kind latent")
+    require(model, "latents", f"the objective {name!r}")
     if model.discrete_latents_of_parts:
         raise UserError(
             f"the objective {name!r} follows the draws of discrete latents of the model itself, not of its parts: "
@@ -125,9 +125,9 @@ class Iwae(Objective):
         _check("iwae", self.samples, 2)
 
     def check(self, model: Model) -> None:
-        """Raises `UserError` when the model has no latents, or parts whose scores do not mix."""
+        """Raises `UserError` when the model has no latents, or parts that are not `unbiased`."""
         _check("iwae", self.samples, 2, model)
-        if not model.mixes:
+        if not model.unbiased:
             raise UserError(
                 "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
             )

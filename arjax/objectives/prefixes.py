@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
+from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.autoregressive import AutoregressiveModel
@@ -18,11 +19,7 @@ from arjax.objectives.metrics import Mean, Metrics
 
 def check_prefixes(name: str, model: Model) -> None:
     """Raises `UserError` unless the model reads prefixes in one order, which an objective replaces."""
-    if not isinstance(model, AutoregressiveModel):
-        raise UserError(
-            f"the objective {name!r} replaces the prefixes that an autoregressive model reads, and this is a "
-            f"{type(model).__name__}: take teacher_forcing"
-        )
+    require(model, "conditionals", f"the objective {name!r}, which replaces the prefixes that a model reads,")
     if model.orders is not None:
         raise UserError(f"the objective {name!r} trains one order: leave model.orders empty")
 

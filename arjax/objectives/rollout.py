@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.abilities import require
 from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
-from arjax.models.autoregressive import AutoregressiveModel, need_steps
+from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, TRUTH, Companion, Companions, Loss, Objective, Own, Step
@@ -186,7 +187,7 @@ def check_oracle(model: AutoregressiveModel, oracle: Model, target: str) -> None
     """Raises `UserError` unless the oracle has conditionals of its own, of the same values in the same order and given
     the same context; for the target "oracle" as lists of probabilities.
     """
-    need_steps(oracle, "an oracle")
+    require(oracle, "conditionals", "an oracle")
     if oracle.event != model.event:
         raise UserError(f"the oracle is a model of {oracle.event.in_words}, not of {model.event.in_words}")
     if oracle.context_spec != model.context_spec:

@@ -26,7 +26,7 @@ from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, SplitScorer, split_of
 from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
 from arjax.models import AutoregressiveModel
-from arjax.models.make import check_network
+from arjax.models.autoregressive import check_network
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
 

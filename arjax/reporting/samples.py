@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from arjax.core.files import writing
+from arjax.core.pictures import as_images
 from arjax.reporting.figures import has_matplotlib
 from arjax.reporting.plots import sample_grid
 
@@ -68,22 +69,6 @@ def write_samples(
         written.append(folder / "samples.png")
         sample_grid(written[-1], images, None if real is None else as_images(real, grid_shape), max_value)
     return written
-
-
-def as_images(x: np.ndarray, grid_shape: tuple[int, ...]) -> np.ndarray | None:
-    """[N, *grid, *value] as images [N, H, W(, 3)], or None for other data.
-
-    Planes of scalars, one-channel or colour values are images; a sequence of vectors is drawn as a piano roll, time
-    from left to right and the first component at the bottom.
-    """
-    value_shape = x.shape[1 + len(grid_shape) :]
-    if len(grid_shape) == 2 and value_shape in ((), (3,)):
-        return x
-    if len(grid_shape) == 2 and value_shape == (1,):
-        return x[..., 0]
-    if len(grid_shape) == 1 and len(value_shape) == 1:
-        return np.flip(np.swapaxes(x, 1, 2), axis=1)
-    return None
 
 
 def write_wave(path: str | os.PathLike, waveform: np.ndarray, sample_rate: int) -> None:

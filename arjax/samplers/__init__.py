@@ -19,15 +19,18 @@ from arjax.samplers.cached import Cached
 from arjax.samplers.fixed_point import FixedPoint
 from arjax.samplers.greedy import Greedy
 from arjax.samplers.naive import Naive
+from arjax.samplers.options import PLAIN_DRAW, DrawOptions
 from arjax.samplers.parallel import Parallel
 from arjax.samplers.speculative import Speculative
 
 __all__ = [
+    "PLAIN_DRAW",
     "SAMPLERS",
     "Beam",
     "Best",
     "Cached",
     "Draw",
+    "DrawOptions",
     "FixedPoint",
     "Greedy",
     "Naive",

@@ -20,6 +20,7 @@ from arjax.core.integers import check_size
 from arjax.core.programs import call_if_it_fits
 from arjax.core.registry import Registry
 from arjax.samplers.ends import Ends
+from arjax.samplers.options import DrawOptions
 
 
 def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:
@@ -82,12 +83,9 @@ class Sampler(abc.ABC):
         params: Any,
         keys: jax.Array,
         canvas: jax.Array,
-        observed: jax.Array | None,
-        context: jax.Array | None,
-        temperature: float | jax.Array = 1.0,
+        options: DrawOptions,
         shared: bool = False,
         first: int | jax.Array = 0,
-        end: int | jax.Array | None = None,
     ) -> Draw:
         """Draws B examples in one compiled program, shared by all orders, keys, temperatures and observed sites.
 
@@ -96,15 +94,13 @@ class Sampler(abc.ABC):
           params: its parameters.
           keys: B random keys.
           canvas: the values of observed sites, [B, *grid, *value]; its values elsewhere do not matter.
-          observed: bool[D], the sites that keep their values; None where nothing is observed.
-          context: [B, ...] or None.
-          temperature: see `Conditional.sample`.
+          options: as from `DrawOptions.resolved`: `observed` bool[D], the sites that keep their values, or None where
+            nothing is observed; `context` [B, ...] or None; `temperature`, see `Conditional.sample`; `end`.
           shared: all examples have the same observed values and the same context.
           first: the number of step 0: the noise of step t is that of the keys and first + t. Above 0 in a window on a
             longer sequence.
-          end: the token that ends an example, of sequences of tokens: all behind it is `end` again; None for none.
         """
-        arguments = self, model, params, keys, canvas, observed, context, temperature, shared, first, end
+        arguments = self, model, params, keys, canvas, options, shared, first
         return call_if_it_fits("the arrays of this draw", run, *arguments)
 
     def check(self, model: Any) -> None:  # noqa: B027  most have nothing to refuse
@@ -142,11 +138,11 @@ class Sampler(abc.ABC):
 
 
 @functools.partial(jax.jit, static_argnames="shared")
-def run(sampler, model, params, keys, canvas, observed, context, temperature, shared=False, first=0, end=None) -> Draw:
+def run(sampler, model, params, keys, canvas, options, shared=False, first=0) -> Draw:
     """A draw as one compiled program; see `Sampler.__call__`."""
-    steps = Steps(model, params, keys, observed, temperature, shared, first, end)
-    x, stats = sampler.draw(model, params, steps, canvas, context)
-    return Draw(steps.ends.filled(x, observed), stats | {"steps": steps.ends.steps(x, steps.to_draw())})
+    steps = Steps(model, params, keys, options, shared, first)
+    x, stats = sampler.draw(model, params, steps, canvas, options.context)
+    return Draw(steps.ends.filled(x, options.observed), stats | {"steps": steps.ends.steps(x, steps.to_draw())})
 
 
 def make_sampler(text: str | Sampler) -> Sampler:
@@ -196,16 +192,14 @@ class Steps:
         model: Any,
         params: Any,
         keys: jax.Array,
-        observed: jax.Array | None,
-        temperature: Any,
+        options: DrawOptions,
         shared: bool = False,
         first: int | jax.Array = 0,
-        end: int | jax.Array | None = None,
     ):
-        self.factorization, self.temperature, self.shared = model.factorization, temperature, shared
+        self.factorization, self.temperature, self.shared = model.factorization, options.temperature, shared
         self.head = bound(model.conditional, params)
-        self.observed_D, self.keys_B, self.first = observed, keys, first
-        self.ends = Ends(self.factorization, end)
+        self.observed_D, self.keys_B, self.first = options.observed, keys, first
+        self.ends = Ends(self.factorization, options.end)
         # All at once: a hash in every step would take longer than the rest of a small step.
         self.keys_SB = step_keys(keys, first + jnp.arange(self.factorization.num_steps))
 

@@ -15,6 +15,7 @@ from arjax.conditionals.truncated import untruncated
 from arjax.core.errors import UserError
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, make_sampler, option
 from arjax.samplers.ends import Ends
+from arjax.samplers.options import DrawOptions
 
 #: Above the numbers of all steps, whose keys are made of the same ones.
 FIRST_CANDIDATE = np.uint32(2**31)
@@ -64,8 +65,8 @@ class Best(Sampler):
         num, observed_D = len(canvas), steps.observed_D
         rows, contexts = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.of, axis=0), (canvas, context))
         keys = _candidates(steps.keys_B, self.of).reshape(-1)
-        options = steps.temperature, steps.shared, steps.first, steps.ends.token
-        inner = Steps(model, params, keys, observed_D, *options)
+        options = DrawOptions(observed=observed_D, temperature=steps.temperature, end=steps.ends.token)
+        inner = Steps(model, params, keys, options, steps.shared, steps.first)
         drawn, stats = self.source.draw(model, params, inner, rows, contexts)
         drawn = inner.ends.filled(drawn, observed_D)
         log_prob = _log_prob(model, params, drawn, observed_D, contexts, inner.ends).reshape(num, self.of)

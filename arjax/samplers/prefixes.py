@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Steps
 from arjax.samplers.loops import loop_over_steps
+from arjax.samplers.options import PLAIN_DRAW
 from arjax.samplers.prompt import read_prompt
 
 
@@ -40,7 +41,7 @@ def draw_in_steps(
     """
     model = jax.tree.map(jnp.asarray, model)  # outside of jit its orders are on the host, where no step can be traced
     network, factorization = model.network, model.factorization
-    steps, variables = Steps(model, params, keys, None, 1.0), step_variables(network, params)
+    steps, variables = Steps(model, params, keys, PLAIN_DRAW), step_variables(network, params)
     chunk = min(network.CHUNK, factorization.num_steps)
     carry = read_prompt(network, variables, x, factorization, context, first, chunk)
 
@@ -59,7 +60,7 @@ def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: jax.Array
     `inputs` are the values that the features were computed from. Where these are draws of an earlier pass under the
     same keys, this is a pass of Jacobi iteration: after t passes the first t steps are those of the sampler `naive`.
     """
-    factorization, steps = model.factorization, Steps(model, params, keys, None, 1.0)
+    factorization, steps = model.factorization, Steps(model, params, keys, PLAIN_DRAW)
     index_SM = jnp.minimum(jnp.asarray(factorization.blocks), factorization.num_sites - 1)
 
     def redraw(keys_S: jax.Array, canvas_1: jax.Array, features_DF: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Steps, step_keys
+from arjax.samplers.options import DrawOptions
 from arjax.samplers.prompt import read_prompt
 
 
@@ -62,7 +63,7 @@ def go_on(
     """
     network, factorization = model.network, model.factorization
     variables, num_steps = step_variables(network, params), factorization.num_steps
-    steps, start = Steps(model, params, keys, None, temperature), progress.t
+    steps, start = Steps(model, params, keys, DrawOptions(temperature=temperature)), progress.t
     keys_nB = step_keys(keys, start + jnp.arange(num))  # alone: those of all steps are many
 
     def draw(t: jax.Array, state: tuple[Any, jax.Array, jax.Array]) -> tuple[Any, jax.Array, jax.Array]:

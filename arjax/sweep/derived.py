@@ -207,19 +207,19 @@ def _kind(kinds: Sequence[str]) -> str:
 
 
 def _kind_of_mixture(members: Sequence[Member]) -> str:
-    """As `_kind`; an estimate where bounds that are drawn do not mix, see `arjax.models.mixture`."""
+    """As `_kind`; an estimate where bounds that are drawn are biased, see `arjax.models.mixture`."""
     kind = _kind([member.results["kind"] for member in members])
-    mix = all(_mixes(read_config(member.folder) or {}) for member in members)
+    mix = all(_unbiased(read_config(member.folder) or {}) for member in members)
     return kind if kind == EXACT or mix else "estimate"
 
 
-def _mixes(section: Mapping[str, Any]) -> bool:
-    """Whether the kinds of model in a config, or in a part of one, have scores that mix."""
-    from arjax.models.kinds import MODEL_CLASSES
+def _unbiased(section: Mapping[str, Any]) -> bool:
+    """Whether the kinds of model in a config, or in a part of one, are `unbiased`."""
+    from arjax.models import KINDS
 
     kind = section["model"]["kind"] if "model" in section and "kind" in section["model"] else "autoregressive"
-    own = kind not in MODEL_CLASSES.names() or MODEL_CLASSES.get(kind).mixes is not False
-    return own and all(map(_mixes, section["parts"].values() if "parts" in section else ()))
+    unbiased = KINDS.get(kind).unbiased is not False  # a property of models that are made of others
+    return unbiased and all(map(_unbiased, section["parts"].values() if "parts" in section else ()))
 
 
 def member(run: Run, folder: Path) -> Member:

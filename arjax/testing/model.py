@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.interop.description import describe, rebuild
-from arjax.models import MODEL_KINDS, Model, make_any_model
-from arjax.models.kinds import Small
+from arjax.models import KINDS, Example, Model, make_model
 from arjax.testing.examples import all_values, random_context, random_x
 from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
 from arjax.testing.models import random_like
@@ -23,7 +23,7 @@ DRAWS = 400
 NUM = 6
 
 
-def model_laws(kind: str, small: Mapping[str, Small] | None = None) -> Callable[[Law], None]:
+def model_laws(kind: str, small: Mapping[str, Example] | None = None) -> Callable[[Law], None]:
     """A pytest test of a registered kind of model:
 
         test_my_kind = model_laws("my_kind")
@@ -35,7 +35,7 @@ def model_laws(kind: str, small: Mapping[str, Small] | None = None) -> Callable[
     return as_test(laws_of_model(kind, small))
 
 
-def check_model(kind: str, small: Mapping[str, Small] | None = None) -> dict[str, str]:
+def check_model(kind: str, small: Mapping[str, Example] | None = None) -> dict[str, str]:
     """The same without pytest: returns "kept", or the sentence of a refusal, by the name of each law.
 
     Raises:
@@ -44,7 +44,7 @@ def check_model(kind: str, small: Mapping[str, Small] | None = None) -> dict[str
     return check_laws(laws_of_model(kind, small))
 
 
-def laws_of_model(kind: str, small: Mapping[str, Small] | None = None) -> list[Law]:
+def laws_of_model(kind: str, small: Mapping[str, Example] | None = None) -> list[Law]:
     """The laws of a kind, each on each of its small models."""
     checks = {
         "mass": check_mass,
@@ -53,7 +53,7 @@ def laws_of_model(kind: str, small: Mapping[str, Small] | None = None) -> list[L
         "draws": check_draws,
         "files": check_files,
     }
-    cases = MODEL_KINDS.get(kind).small if small is None else small
+    cases = KINDS.get(kind).EXAMPLES if small is None else small
     require(cases, f"the kind of model {kind!r} has no small models for the laws")
     found = []
     for name, case in cases.items():
@@ -65,10 +65,10 @@ def laws_of_model(kind: str, small: Mapping[str, Small] | None = None) -> list[L
     return found
 
 
-def _model(case: Small) -> tuple[Model, Any]:
-    model = make_any_model(case.event, case.choice, context=case.context)
+def _model(case: Example) -> tuple[Model, Any]:
+    model = make_model(case.event, case.choice, context=case.context)
     # small: under wild parameters every bound is far below the likelihood, and says nothing
-    return model, jax.tree.map(lambda leaf: 0.4 * leaf, random_like(model.param_shapes))
+    return model, jax.tree.map(lambda leaf: jnp.asarray(0.4 * leaf), random_like(model.param_shapes))
 
 
 @functools.partial(jax.jit, static_argnames="train")

@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.models import MODEL_KINDS, make_any_model
+from arjax.models import KINDS, make_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import EVENTS, random_x
 from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
@@ -57,8 +57,8 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
         if objective.KIND == "autoregressive":
             model = supported(network, EVENTS["binary"], "raster", "sites", orders=orders)
         else:
-            small = next(iter(MODEL_KINDS.get(objective.KIND).small.values()))
-            model = make_any_model(EVENTS["binary"], small.choice)
+            small = next(iter(KINDS.get(objective.KIND).EXAMPLES.values()))
+            model = make_model(EVENTS["binary"], small.choice)
         objective.check(model)
     except UserError as refusal:
         raise NotSupported(str(refusal)) from refusal

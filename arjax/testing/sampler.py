@@ -14,7 +14,7 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.samplers import Resources, Sampler, make_sampler
+from arjax.samplers import PLAIN_DRAW, Resources, Sampler, make_sampler
 from arjax.samplers.base import Steps
 from arjax.testing import forms
 from arjax.testing.examples import EVENTS, all_values, random_x
@@ -208,7 +208,7 @@ def within_rounding(model: Any, params: Any, key: jax.Array, first: np.ndarray, 
         * float(jnp.abs(features).max())
         * jax.random.uniform(jax.random.key(0), (CHANGES, len(padded), features.shape[-1]), minval=-1)
     )
-    steps = Steps(model, params, key[None], None, 1.0)
+    steps = Steps(model, params, key[None], PLAIN_DRAW)
     draw = jax.vmap(steps.value, (None, None, None, 0))
     drawn = np.asarray(draw(steps.keys_SB[t, 0], jnp.int32(t), jnp.asarray(flat[0]), features[padded] + change))
     drawn = drawn[:, : len(sites)]

@@ -102,7 +102,7 @@ def test_models_and_specs(model, tmp_path):
     check_call(arjax.ContextSpec, {"kind": "sequence", "size": 3, "length": 4}, size=(3,), length=(3,))
     good = {"event": event, "network": "made", "ordering": "raster", "partition": "sites", "orders": "", "graph": ""}
     good |= {"conditional": "", "dtype": "float32", "data": None}
-    check_call(arjax.make_model, good, orders=("",), graph=("",), conditional=("",), data=(None,))
+    check_call(arjax.make_model, good, orders=("",), graph=("",), conditional=("",), data=(None, print))
     params, key = model.init(jax.random.key(0)), jax.random.key(0)
     check_call(model.sample, {"params": params, "key": key, "num": 1}, num=(3,))
     check_call(

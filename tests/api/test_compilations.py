@@ -15,7 +15,7 @@ from arjax.evaluation.bounds import k_step_scores
 from arjax.evaluation.inpainting import complete, score_hidden
 from arjax.evaluation.likelihood import Evaluator
 from arjax.evaluation.report import Measures
-from arjax.models import Choice, make_any_model, make_model
+from arjax.models import ModelChoice, make_model
 from arjax.parallel.sharding import make_mesh
 
 TEXT = text_windows("abc", dict.fromkeys(("train", "validation", "test"), "ab ba c abba"), 4, 4)
@@ -88,10 +88,10 @@ def test_of_bounds_and_of_entropies_that_are_integrated(again):
     real, bits = EventSpec((2,), (), "real"), EventSpec((2,))
     mixture = make_model(real, "made", hidden_sizes=(4,), conditional="gaussian_mixture(components=2)")
     small = {"width": 4, "num_layers": 1, "num_heads": 1}
-    chain = make_any_model(bits, Choice("discrete_chain", {"num_steps": 2}, "transformer", small))
-    part = Choice(network="independent", network_options={"hidden_sizes": (4,)})
-    parts = {"prior": Choice(network="constant"), "likelihood": part, "posterior": part}
-    latent = make_any_model(bits, Choice("latent", {"latents": (1,)}, parts=parts))
+    chain = make_model(bits, ModelChoice("discrete_chain", {"num_steps": 2}, "transformer", small))
+    part = ModelChoice(network="independent", network_options={"hidden_sizes": (4,)})
+    parts = {"prior": ModelChoice(network="constant"), "likelihood": part, "posterior": part}
+    latent = make_model(bits, ModelChoice("latent", {"latents": (1,)}, parts=parts))
     params = [model.init(KEYS[0]) for model in (mixture, chain, latent)]
     batch = chain.dummy_batch(2)
     calls = {

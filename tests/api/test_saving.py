@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.data.vocabulary import Vocabulary
 from arjax.interop.description import describe, rebuild
 from arjax.interop.model_file import SavedModel, load_model, save_model
-from arjax.models import Choice, make_any_model, make_model
+from arjax.models import ModelChoice, make_model
 from arjax.networks import NETWORKS
 
 EVENTS = {
@@ -120,9 +120,9 @@ def test_a_model_of_text_takes_its_characters_along(fitted, tmp_path):
 
 def test_parts_without_parameters_come_back(tmp_path):
     """A standard normal prior has none, and is a part of the parameters all the same."""
-    network = Choice(network="independent", network_options={"hidden_sizes": (3,)})
-    parts = {"prior": Choice(network="constant"), "likelihood": network, "posterior": network}
-    model = make_any_model(EVENTS["reals"], Choice("latent", {"latents": (2,)}, parts=parts))
+    network = ModelChoice(network="independent", network_options={"hidden_sizes": (3,)})
+    parts = {"prior": ModelChoice(network="constant"), "likelihood": network, "posterior": network}
+    model = make_model(EVENTS["reals"], ModelChoice("latent", {"latents": (2,)}, parts=parts))
     params = jax.jit(model.init)(jax.random.key(0))
     found = load_model(save_model(tmp_path / "m.safetensors", SavedModel(model, params, None, None, {})))
     assert jax.tree.structure(found.params) == jax.tree.structure(params) and found.params["prior"] == {}

@@ -79,3 +79,58 @@ def test_functions_are_short():
                 lines = node.end_lineno - node.lineno + 1
                 lines -= 0 if docstring is None else docstring.end_lineno - docstring.lineno + 1
                 assert lines <= LONGER.get(node.name, 50), f"{path}: {node.name} has {lines} lines"
+
+
+def classes_of_models() -> set[str]:
+    """The names of the classes in `arjax/models` that extend the class of all kinds, also through others."""
+    bases = {}
+    for path in (PACKAGE / "models").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = {base.id for base in node.bases if isinstance(base, ast.Name)}
+    found = {"Model"}  # the class that all kinds extend
+    while more := {name for name, above in bases.items() if above & found} - found:
+        found |= more
+    return found
+
+
+def test_only_models_tell_their_classes_apart():
+    """Outside of `arjax/models`, what a model can do is asked of the model: no file looks at its class, at the name of
+    its class, or at the attributes that it happens to have.
+    """
+    classes = classes_of_models()
+    assert {"AutoregressiveModel", "Chain", "GaussianChain", "LatentModel", "MixtureModel"} < classes
+    of_models = {"score", "draw", "features", "network", "conditional", "members", "blocks", "prior", "denoiser"}
+    for path in MODULES.values():
+        if (PACKAGE / "models") in path.parents:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+            called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+            if called in ("isinstance", "issubclass") or isinstance(node, ast.Compare):
+                assert not names & classes, f"{path}:{node.lineno} asks for the class of a model"
+            if called == "hasattr" and isinstance(node.args[1], ast.Constant):
+                assert node.args[1].value not in of_models, f"{path}:{node.lineno} asks for an attribute of a model"
+            if isinstance(node, ast.Constant):
+                assert node.value not in classes - {"Model"}, f"{path}:{node.lineno} names {node.value}"
+
+
+def test_kinds_of_models_have_one_registry():
+    found = []
+    for path in (PACKAGE / "models").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+        found += [call.args[0].value for call in calls if call.func.id == "Registry"]
+    assert sorted(found) == ["kind of model", "type of a field of models"]
+
+
+def test_the_options_of_a_draw_stand_in_one_signature_beside_the_short_form():
+    """`DrawOptions` has them; all others pass it whole."""
+    options = {"given", "observed", "context", "temperature", "top_k", "top_p", "min_p", "end"}
+    found = []
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                names = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
+                found += [f"{path.stem}.{node.name}"] * (len(names & options) >= 4)
+    assert found == ["trained_model.sample"]

@@ -32,7 +32,7 @@ from arjax.data import DATASETS
 from arjax.data.prepare import known_names
 from arjax.evaluation import splits
 from arjax.factorization import GRAPHS, ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
-from arjax.models import make_model
+from arjax.models import KINDS, make_model
 from arjax.networks import NETWORKS
 from arjax.objectives import OBJECTIVES
 from arjax.samplers import SAMPLERS
@@ -49,6 +49,7 @@ REGISTRIES = (
     PARTITIONS,
     ORDER_DISTRIBUTIONS,
     GRAPHS,
+    KINDS,
     NETWORKS,
     CONDITIONALS,
     OBJECTIVES,

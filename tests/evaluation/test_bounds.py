@@ -15,7 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import from_arrays
 from arjax.evaluation.bounds import sampled_scores, split_bound
-from arjax.models import make_discrete_chain, make_model
+from arjax.models import make_model
 from arjax.testing.examples import all_values, random_like
 
 EVENT = EventSpec((2,), kind="tokens", num_levels=3)
@@ -25,7 +25,7 @@ X = np.repeat(all_values(EVENT), 40, 0)
 def test_a_chain_is_scored_by_more_steps():
     """The whole sum where as many steps are asked for; else an estimate with the same mean and a larger error."""
     sizes = {"width": 8, "num_layers": 1, "num_heads": 1}
-    model = make_discrete_chain(EVENT, num_steps=6, score_steps=1, **sizes)
+    model = make_model(EVENT, "transformer", kind="discrete_chain", num_steps=6, score_steps=1, **sizes)
     params = random_like(model.param_shapes)
     dataset = from_arrays(EVENT, train=X, test=X)
     whole, few = (

@@ -15,7 +15,7 @@ from arjax.config import base_config, dataset_config, model_config, network_conf
 from arjax.config.build import build
 from arjax.config.files import save_config
 from arjax.core.errors import UserError
-from arjax.models.kinds import MODEL_KINDS
+from arjax.models.kinds import KINDS
 from arjax.training.loop import train
 
 HIDDEN = {"hidden_sizes": (4,)}
@@ -79,7 +79,7 @@ def config_of(name):
 
 
 def test_there_is_a_case_for_every_kind():
-    assert {case[0] for case in CASES.values()} == set(MODEL_KINDS.names())
+    assert {case[0] for case in CASES.values()} == set(KINDS.names())
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in CASES])

@@ -16,10 +16,10 @@ _gaussian = faults_of("models/gaussian_chain.py", GAUSSIAN + "test_a_step_is_the
 _schedules = faults_of("models/noise_schedules.py", GAUSSIAN + "test_ddim_with_eta_1_is_ancestral")
 _chains = faults_of("models/chains.py", GAUSSIAN + "test_random_steps_estimate_the_whole_sum")
 _discrete = faults_of("models/discrete_chain.py", DISCRETE + "test_the_bound_is_below_the_likelihood_over_all_paths")
-_processes = faults_of("models/discrete_processes.py", DISCRETE + "test_the_reverse_table_is_bayes_rule")
-_draws = faults_of("models/discrete_draws.py", DISCRETE + "test_the_bound_is_below_the_likelihood_over_all_paths")
+_processes = faults_of("models/discrete_chain.py", DISCRETE + "test_the_reverse_table_is_bayes_rule")
+_draws = faults_of("models/discrete_chain.py", DISCRETE + "test_the_bound_is_below_the_likelihood_over_all_paths")
 _block = faults_of("models/block_diffusion.py", BLOCKS + "test_the_bound_is_below_the_likelihood_over_all_paths")
-_block_draws = faults_of("models/block_draws.py", BLOCKS + "test_the_bound_is_below_the_likelihood_over_all_paths")
+_block_draws = faults_of("models/block_diffusion.py", BLOCKS + "test_the_bound_is_below_the_likelihood_over_all_paths")
 _block_network = faults_of(
     "networks/denoisers/block_transformer.py",
     BLOCKS + "test_noisy_blocks_read_themselves_and_earlier_clean_blocks_alone",
@@ -55,21 +55,21 @@ CHAIN_FAULTS = (
     ),
     Fault(
         "bins of the outer levels that end",
-        "models/gaussian_bins.py",
+        "models/gaussian_chain.py",
         "return jnp.where((level == 0) | (level == num_levels - 1), outer, inner)",
         "return jnp.where(level == num_levels, outer, inner)",
         (GAUSSIAN + "test_bins_are_those_of_a_normal_and_sum_to_one",),
     ),
     Fault(
         "levels that are predicted without the noisy value itself",
-        "models/gaussian_bins.py",
+        "models/gaussian_chain.py",
         "jax.nn.softmax(logits + likelihood)",
         "jax.nn.softmax(logits + 0 * likelihood)",
         (GAUSSIAN + "test_levels_are_predicted_by_their_posterior",),
     ),
     Fault(
         "a Gaussian draw without the noise that was predicted",
-        "models/gaussian_draws.py",
+        "models/gaussian_chain.py",
         "of_found * found + of_noise * noise + std",
         "of_found * found + 0 * of_noise * noise + std",
         (GAUSSIAN + "test_the_bound_of_a_chain_without_a_network_is_below_its_density",),
@@ -234,7 +234,7 @@ CHAIN_FAULTS = (
     ),
     Fault(
         "a path that ends a round too early",
-        "models/paths.py",
+        "models/chains.py",
         "np.linspace(0, num_rounds, num_frames)",
         "np.linspace(0, num_rounds - 1, num_frames)",
         (PATHS + "test_the_last_frame_is_the_draw",),

@@ -8,9 +8,7 @@ _FLOW, _SPLINE = "models/test_flow.py::", "conditionals/test_spline.py::"
 _MIXTURE, _PLANE = "models/test_mixture.py::", "data/test_plane.py::"
 _flow = faults_of("models/flow.py", _FLOW + "test_samplers_invert_the_blocks")
 _inverse = faults_of("models/inverse.py", _FLOW + "test_samplers_invert_the_blocks")
-_levels = faults_of(
-    "models/dequantisation.py", _FLOW + "test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased"
-)
+_levels = faults_of("models/flow.py", _FLOW + "test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased")
 _spline = faults_of(
     "conditionals/rational_quadratic.py", _SPLINE + "test_it_is_the_spline_of_the_paper_and_its_inverse"
 )
@@ -56,8 +54,8 @@ MODEL_FAULTS = (
     ),
     _inverse(
         "blocks that are inverted under another context",
-        'given = {"noise": noise, "context": context}',
-        'given = {"noise": noise, "context": jax.tree.map(jnp.zeros_like, context)}',
+        'DrawOptions(context={"noise": noise, "context": context})',
+        'DrawOptions(context={"noise": noise, "context": jax.tree.map(jnp.zeros_like, context)})',
         _FLOW + "test_a_draw_depends_on_its_own_key_alone",
     ),
     _levels(
@@ -103,7 +101,7 @@ MODEL_FAULTS = (
     _mixture("weights that do not add up to 1", "return jax.nn.log_softmax(params[WEIGHTS])", "return params[WEIGHTS]"),
     _mixture(
         "members that are chosen with equal chances",
-        "tempered(self.log_weights(params), temperature), drawn)",
+        "tempered(self.log_weights(params), options.temperature), drawn)",
         "jnp.zeros(len(drawn)), drawn)",
         _MIXTURE + "test_draws_follow_the_mixture",
     ),
@@ -127,7 +125,7 @@ MODEL_FAULTS = (
     ),
     _mixture(
         "a mixture of single draws of chains that is called a bound",
-        'kinds == {"bound"} and self.mixes',
+        'kinds == {"bound"} and self.unbiased',
         'kinds == {"bound"}',
         "models/test_latent_objectives.py::test_scores_whose_exponentials_are_no_bound",
     ),
@@ -138,8 +136,8 @@ MODEL_FAULTS = (
     ),
     _mixture(
         "a temperature that leaves the weights of a mixture",
-        "temperature = num_keys(keys), as_temperature(temperature)\n        of_examples",
-        "temperature = num_keys(keys), 1.0\n        of_examples",
+        "tempered(self.log_weights(params), options.temperature)",
+        "self.log_weights(params)",
         _MIXTURE + "test_cold_mixtures_draw_from_the_heaviest_member",
     ),
     _plane("moons that lie beside one another", "np.array([1.0, 0.5]) - upper", "np.array([1.0, -0.5]) - upper"),

@@ -205,7 +205,7 @@ OTHER_FAULTS = (
     ),
     Fault(
         "units that are active by the deviation of their means",
-        "evaluation/bounds.py",
+        "models/latent.py",
         ".var(0) > ACTIVE",
         ".std(0) > ACTIVE",
         ("models/test_latent.py::test_units_that_tell_something_are_active",),

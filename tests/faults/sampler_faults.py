@@ -106,8 +106,8 @@ SAMPLER_FAULTS = (
     Fault(
         "a window that slides and draws the noise of the first one again",
         "models/longer.py",
-        "first=first, end=self.end)",
-        "end=self.end)",
+        "options, first=first)",
+        "options)",
         ("samplers/test_longer.py::test_a_window_slides",),
     ),
     Fault(
@@ -172,5 +172,26 @@ SAMPLER_FAULTS = (
         "score=search.score(found.going.log_prob, search.stop)",
         "score=found.going.log_prob",
         ("samplers/test_search.py::test_with_an_end_token_sequences_end_and_are_scored_up_to_it",),
+    ),
+    Fault(
+        "an option of a draw that a kind takes without a word",
+        "models/base.py",
+        "if name not in self.draw_options and name",
+        "if name not in (*self.draw_options, 'top_k') and name",
+        ("samplers/test_options.py::test_kinds_refuse_the_options_that_they_cannot_take",),
+    ),
+    Fault(
+        "options of a draw that lose the top k on the way",
+        "models/sampling.py",
+        "truncate(model.conditional, options.top_k, options.top_p",
+        "truncate(model.conditional, 0, options.top_p",
+        ("samplers/test_options.py::test_the_options_of_a_draw_are_one_value_or_arguments",),
+    ),
+    Fault(
+        "an old name of a kind's maker without its base",
+        "models/__init__.py",
+        '{"parts": {"base": base}}',
+        "{}",
+        ("models/test_kinds.py::test_old_names_go_on_with_a_line_that_names_the_new_one",),
     ),
 )

@@ -19,22 +19,29 @@ from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.vocabulary import Vocabulary
 from arjax.interop.model_file import KEY, _checksum, load_model
-from arjax.models import Choice, make_any_model
+from arjax.models import ModelChoice, make_model
 
 TEXT = arjax.EventSpec((4,), kind="tokens", num_levels=3)
 CHOICES = {
-    "network": (TEXT, Choice(options={"orders": "rasters"}, network="made", network_options={"hidden_sizes": (5,)})),
+    "network": (
+        TEXT,
+        ModelChoice(options={"orders": "rasters"}, network="made", network_options={"hidden_sizes": (5,)}),
+    ),
     "nested": (
         TEXT,
-        Choice(options={"partition": "blocks(size=2)", "conditional": "nested(network='nade')"}, network="constant"),
+        ModelChoice(
+            options={"partition": "blocks(size=2)", "conditional": "nested(network='nade')"}, network="constant"
+        ),
     ),
-    "table": (arjax.EventSpec((2,), kind="real"), Choice(options={"conditional": "beta"}, network="independent")),
-    "chain": (TEXT, Choice("discrete_chain", {"num_steps": 2}, "deep_nade", {"hidden_sizes": (3,)})),
+    "table": (arjax.EventSpec((2,), kind="real"), ModelChoice(options={"conditional": "beta"}, network="independent")),
+    "chain": (TEXT, ModelChoice("discrete_chain", {"num_steps": 2}, "deep_nade", {"hidden_sizes": (3,)})),
     "graph": (
         arjax.EventSpec((4,)),
-        Choice(options={"graph": "window(size=2)"}, network="structured_made", network_options={"hidden_sizes": (4,)}),
+        ModelChoice(
+            options={"graph": "window(size=2)"}, network="structured_made", network_options={"hidden_sizes": (4,)}
+        ),
     ),
-    "flow": (arjax.EventSpec((2,)), Choice("flow", {"num_blocks": 1}, "made", {"hidden_sizes": (3,)})),
+    "flow": (arjax.EventSpec((2,)), ModelChoice("flow", {"num_blocks": 1}, "made", {"hidden_sizes": (3,)})),
 }
 
 
@@ -44,7 +51,7 @@ def files(tmp_path_factory):
     found = {}
     for name, (event, choice) in CHOICES.items():
         context = arjax.ContextSpec("label", 2) if name == "network" else arjax.ContextSpec()
-        model = make_any_model(event, choice, context=context)
+        model = make_model(event, choice, context=context)
         more = {"vocabulary": Vocabulary(("a", "b", "<end>"), "char", 2)} if name == "network" else {}
         if name == "table":
             more = {"shift": np.zeros(2, np.float32), "scale": np.ones(2, np.float32)}

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from arjax.models import MODEL_KINDS
+from arjax.models import KINDS
 from arjax.testing.laws import as_test
 from arjax.testing.model import laws_of_model
 
@@ -24,7 +24,7 @@ KNOWN = ("discrete_chain", "flow", "gaussian_chain", "latent", "mixture")
 
 def laws(slow: bool):
     """The laws of all kinds that are slow, as they are held elsewhere or on another small model; or the others."""
-    for kind in MODEL_KINDS.names():
+    for kind in KINDS.names():
         for law in laws_of_model(kind):
             name, _, small = law.name.partition("-")
             known = kind in KNOWN and name in ("gradients", "terms")

@@ -6,20 +6,20 @@ import jax
 import numpy as np
 
 from arjax.core.spec import EventSpec
-from arjax.models import Choice, make_any_model
+from arjax.models import ModelChoice, make_model
 from arjax.testing.examples import all_values
 from arjax.testing.models import random_like
 
-HIDDEN = Choice(network="independent", network_options={"hidden_sizes": (5,)})
+HIDDEN = ModelChoice(network="independent", network_options={"hidden_sizes": (5,)})
 EVENT = EventSpec((2, 2))
 X = all_values(EVENT)
 KEY = jax.random.key(0)
 
 
 def latent_model(latents=(2,), values="real", event=EVENT, prior=None, context=None):
-    parts = {"prior": prior or Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
-    choice = Choice("latent", {"latents": latents, "values": values}, parts=parts)
-    return make_any_model(event, choice, **({} if context is None else {"context": context}))
+    parts = {"prior": prior or ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+    choice = ModelChoice("latent", {"latents": latents, "values": values}, parts=parts)
+    return make_model(event, choice, **({} if context is None else {"context": context}))
 
 
 def with_params(model, scale=0.5):

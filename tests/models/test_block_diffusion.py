@@ -14,8 +14,8 @@ from numpy_layers import block, dense, layer_norm, layers
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models import make_model
 from arjax.models.block_diffusion import BlockDiffusion
-from arjax.models.make_block_diffusion import make_block_diffusion
 from arjax.networks.denoisers.block_transformer import block_mask
 from arjax.samplers import example_keys
 from arjax.testing.examples import all_values, random_like, random_x
@@ -32,9 +32,9 @@ CASES = {"pairs": ("blocks(size=2)", 2), "uneven": ("sizes(sizes=(1, 3))", 2), "
 SETS = np.array(list(itertools.product([False, True], repeat=4)))
 
 
-def build(partition, num_steps=0, event=EVENT, ordering=ORDER, **options):
+def build(partition, num_steps=0, event=EVENT, ordering=ORDER, network="block_transformer", **options):
     options = SMALL | {"partition": partition, "num_steps": num_steps, "ordering": ordering} | options
-    model = make_block_diffusion(event, **options)
+    model = make_model(event, network, kind="block_diffusion", **options)
     return model, random_like(model.param_shapes)
 
 

@@ -11,7 +11,6 @@ from arjax.data.base import Dataset
 from arjax.data.vocabulary import make_vocabulary
 from arjax.evaluation.suggestions import _read
 from arjax.models import make_model
-from arjax.models.make_flow import make_flow
 from arjax.models.sampling import tell_temperature
 from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
@@ -76,7 +75,10 @@ def test_options_that_another_option_turns_off(capsys):
         ),
         (lambda: make_model(EVENT, "transformer", mlp_size=9, mlp_ratio=3), "network.mlp_ratio has no effect beside"),
         (lambda: make_model(plane, "made", mask_seed=1), "network.mask_seed has no effect: it is that of a pool"),
-        (lambda: make_flow(real, "made", num_blocks=2, orderings=three), "takes the first 2 of its 3 orderings alone"),
+        (
+            lambda: make_model(real, "made", kind="flow", num_blocks=2, orderings=three),
+            "takes the first 2 of its 3 orderings alone",
+        ),
         (
             lambda: make_objective("as_is(temperature=0.5)"),
             "temperature=0.5 of as_is has no effect: 'score' re",
@@ -89,7 +91,7 @@ def test_options_that_another_option_turns_off(capsys):
     for make in (
         lambda: make_model(plane, "multiscale", ordering=scales, core="row_lstm", kernel_size=5),
         lambda: make_model(plane, "made", mask_seed=1, num_masks=2),
-        lambda: make_flow(real, "made", num_blocks=2, orderings=three[:2]),
+        lambda: make_model(real, "made", kind="flow", num_blocks=2, orderings=three[:2]),
         lambda: make_objective("as_is(estimator='gumbel_softmax', temperature=0.5)"),
         lambda: make_objective("rollout(target='match', samples=3)"),
     ):

@@ -16,9 +16,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.models.discrete_chain import DiscreteChain
-from arjax.models.discrete_processes import reverse_table
-from arjax.models.make_chains import make_discrete_chain
+from arjax.models.discrete_chain import DiscreteChain, reverse_table
 from arjax.networks.denoisers.any_order import as_denoiser
 from arjax.testing.examples import all_values, random_like
 from arjax.testing.statistics import LEAST_P, chi_square
@@ -37,7 +35,9 @@ def each_of(*fast):
 
 
 def build(process, event=EVENT, **options):
-    model = make_discrete_chain(event, process=process, **({"num_steps": 3} | SMALL | options))
+    model = make_model(
+        event, "transformer", kind="discrete_chain", process=process, **({"num_steps": 3} | SMALL | options)
+    )
     return model, random_like(model.param_shapes)
 
 

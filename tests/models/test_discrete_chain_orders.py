@@ -15,8 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.models.discrete_chain import DiscreteChain
-from arjax.models.discrete_processes import masked_counts
+from arjax.models.discrete_chain import DiscreteChain, masked_counts
 from arjax.networks.denoisers.any_order import as_denoiser
 from arjax.samplers.rounds import k_step_log_prob
 from arjax.testing.examples import all_values, random_like

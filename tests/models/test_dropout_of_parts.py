@@ -12,19 +12,16 @@ import pytest
 from arjax.conditionals.categorical import Categorical
 from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
-from arjax.models import Choice, make_any_model, make_model
-from arjax.models.make_block_diffusion import make_block_diffusion
-from arjax.models.make_chains import make_discrete_chain, make_gaussian_chain
-from arjax.models.make_flow import make_flow
+from arjax.models import ModelChoice, make_model
 
 PAIRS = EventSpec((2,), (2,), "tokens", 3)
 REAL = EventSpec((2,), kind="real")
 SMALL = {"width": 4, "num_layers": 1, "num_heads": 1}
-HIDDEN = Choice(network="independent", network_options={"hidden_sizes": (3,)})
+HIDDEN = ModelChoice(network="independent", network_options={"hidden_sizes": (3,)})
 
 
 def made(rate):
-    return Choice(network="made", network_options={"hidden_sizes": (4,), "dropout": rate})
+    return ModelChoice(network="made", network_options={"hidden_sizes": (4,), "dropout": rate})
 
 
 def nested(rate):
@@ -55,29 +52,39 @@ def noisy(model, rate):
 
 
 def latent(**parts):
-    return make_any_model(EventSpec((3,)), Choice("latent", {"latents": (2,)}, parts=PARTS | parts))
+    return make_model(EventSpec((3,)), ModelChoice("latent", {"latents": (2,)}, parts=PARTS | parts))
 
 
-PARTS = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+PARTS = {"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
 #: Functions from a rate to a model with that dropout in one part.
 MODELS = {
     "network": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), dropout=rate),
     "conditional": lambda rate: make_model(PAIRS, "made", hidden_sizes=(4,), conditional=nested(rate)),
-    "denoiser of a gaussian chain": lambda rate: make_gaussian_chain(
-        REAL, "transformer", num_steps=3, dropout=rate, **SMALL
+    "denoiser of a gaussian chain": lambda rate: make_model(
+        REAL, "transformer", kind="gaussian_chain", num_steps=3, dropout=rate, **SMALL
     ),
-    "denoiser of a discrete chain": lambda rate: make_discrete_chain(PAIRS, num_steps=2, dropout=rate, **SMALL),
-    "conditional of a discrete chain": lambda rate: noisy(make_discrete_chain(PAIRS, num_steps=2, **SMALL), rate),
-    "denoiser of block diffusion": lambda rate: make_block_diffusion(PAIRS, dropout=rate, **SMALL),
-    "conditional of block diffusion": lambda rate: noisy(make_block_diffusion(PAIRS, **SMALL), rate),
+    "denoiser of a discrete chain": lambda rate: make_model(
+        PAIRS, "transformer", kind="discrete_chain", num_steps=2, dropout=rate, **SMALL
+    ),
+    "conditional of a discrete chain": lambda rate: noisy(
+        make_model(PAIRS, "transformer", kind="discrete_chain", num_steps=2, **SMALL), rate
+    ),
+    "denoiser of block diffusion": lambda rate: make_model(
+        PAIRS, "block_transformer", kind="block_diffusion", dropout=rate, **SMALL
+    ),
+    "conditional of block diffusion": lambda rate: noisy(
+        make_model(PAIRS, "block_transformer", kind="block_diffusion", **SMALL), rate
+    ),
     "prior": lambda rate: latent(prior=made(rate)),
     "likelihood": lambda rate: latent(likelihood=made(rate)),
-    "block of a flow": lambda rate: make_flow(REAL, "made", num_blocks=1, hidden_sizes=(4,), dropout=rate),
-    "base of a flow": lambda rate: make_any_model(
-        REAL, Choice("flow", {"num_blocks": 1}, "made", {"hidden_sizes": (4,)}, parts={"base": made(rate)})
+    "block of a flow": lambda rate: make_model(
+        REAL, "made", kind="flow", num_blocks=1, hidden_sizes=(4,), dropout=rate
     ),
-    "member of a mixture": lambda rate: make_any_model(
-        REAL, Choice("mixture", parts={"a": made(0.0), "b": made(rate)})
+    "base of a flow": lambda rate: make_model(
+        REAL, ModelChoice("flow", {"num_blocks": 1}, "made", {"hidden_sizes": (4,)}, parts={"base": made(rate)})
+    ),
+    "member of a mixture": lambda rate: make_model(
+        REAL, ModelChoice("mixture", parts={"a": made(0.0), "b": made(rate)})
     ),
 }
 

@@ -15,12 +15,9 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.models.dequantisation import Dequantisation
-from arjax.models.flow import FlowModel
-from arjax.models.make_chains import make_gaussian_chain
-from arjax.models.make_flow import make_flow
+from arjax.models.flow import Dequantisation, FlowModel
 from arjax.networks import NETWORKS
-from arjax.samplers import make_sampler
+from arjax.samplers import DrawOptions, make_sampler
 
 PLANE = EventSpec((2,), kind="real")
 IMAGE = EventSpec((2, 3), (2,), "real")
@@ -35,9 +32,12 @@ def normal(shape):
 
 
 @functools.cache
-def build(event=PLANE, network="made", **choice):
+def build(event=PLANE, network="made", base=None, **choice):
     """A flow of two small blocks, and parameters at which every path matters and scales stay moderate."""
-    model = make_flow(event, network, **{"num_blocks": 2, **NETWORKS.get(network).SMALL, **choice})
+    parts = {} if base is None else {"base": base}
+    model = make_model(
+        event, network, kind="flow", parts=parts, **{"num_blocks": 2, **NETWORKS.get(network).SMALL, **choice}
+    )
     return model, jax.tree.map(lambda leaf: 0.4 * leaf, cases.random_like(model.param_shapes))
 
 
@@ -232,23 +232,25 @@ def test_mistakes_are_told():
 )
 def test_flows_that_cannot_be(event, choice, sentence):
     with pytest.raises(UserError, match=sentence):
-        make_flow(event, "made", **choice)
+        make_model(event, "made", kind="flow", **choice)
 
 
 def test_blocks_take_their_orders_in_turn():
-    model = make_flow(PLANE, "made", num_blocks=3)
+    model = make_model(PLANE, "made", kind="flow", num_blocks=3)
     assert [np.asarray(block.factorization.order).tolist() for block in model.blocks] == [[0, 1], [1, 0], [0, 1]]
-    model = make_flow(EventSpec((9,), kind="real"), "made", num_blocks=2, orderings=("random(seed={block})",))
+    model = make_model(
+        EventSpec((9,), kind="real"), "made", kind="flow", num_blocks=2, orderings=("random(seed={block})",)
+    )
     first, second = (np.asarray(block.factorization.order) for block in model.blocks)
     assert (first != second).any()
 
 
 def test_draws_that_the_base_cannot_make():
     """They are refused before the training."""
-    base = make_gaussian_chain(PLANE, "transformer", num_steps=3, width=8, num_layers=1, num_heads=2)
-    model = make_flow(PLANE, "made", num_blocks=1, base=base)
+    base = make_model(PLANE, "transformer", kind="gaussian_chain", num_steps=3, width=8, num_layers=1, num_heads=2)
+    model = make_model(PLANE, "made", kind="flow", num_blocks=1, parts={"base": base})
     with pytest.raises(UserError, match="a Gaussian chain has no temperature"):
-        model.check_draws(make_sampler("cached"), 0.5)
+        model.check_draws(make_sampler("cached"), DrawOptions(temperature=0.5))
     with pytest.raises(UserError, match=r"leave sample\.sampler at cached"):
         model.check_draws(make_sampler("fixed_point"))
 

@@ -16,9 +16,8 @@ from scipy import stats
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.gaussian_bins import expected_level, log_bin_mass
-from arjax.models.gaussian_chain import GaussianChain
-from arjax.models.make_chains import make_gaussian_chain
+from arjax.models import make_model
+from arjax.models.gaussian_chain import GaussianChain, expected_level, log_bin_mass
 from arjax.models.noise_schedules import fixed_gammas, reverse_steps
 from arjax.networks.denoisers import Denoiser
 from arjax.testing.examples import random_like
@@ -31,7 +30,9 @@ X = np.random.default_rng(0).integers(0, 5, (4, 2, 3)).astype(np.int32)
 
 
 def build(event=LEVELS, network="transformer", **options):
-    model = make_gaussian_chain(event, network, **({"num_steps": 7, "schedule": "cosine"} | SMALL | options))
+    model = make_model(
+        event, network, kind="gaussian_chain", **({"num_steps": 7, "schedule": "cosine"} | SMALL | options)
+    )
     params = random_like(model.param_shapes)
     return model, params | ({"noise": model.init(KEY)["noise"]} if model.schedule == "learned" else {})
 
@@ -297,7 +298,7 @@ def of_pictures():
     event, context = EventSpec((4, 3), (2,), "binary"), ContextSpec("label", 3)
     options = {"width": 8, "groups": 4, "num_blocks": 1, "num_steps": 5, "schedule": "learned", "prediction": "levels"}
     options["multipliers"] = (1,)
-    model = make_gaussian_chain(event, "unet", context=context, **options)
+    model = make_model(event, "unet", kind="gaussian_chain", context=context, **options)
     return model, jax.jit(model.init)(KEY)
 
 

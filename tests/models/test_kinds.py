@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from arjax import models
 from arjax.cli.planning import _forward_flops
 from arjax.config import base_config, dataset_config, model_config, network_config, part
 from arjax.config.build import build
 from arjax.config.files import apply_overrides, from_json, load_workdir_config, to_json
 from arjax.config.validate import validate
+from arjax.core.abilities import require
 from arjax.core.errors import UserError
-from arjax.models import LatentModel, MixtureModel
+from arjax.core.output import say_once
+from arjax.core.spec import EventSpec
+from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
 
 
 def config(**changes):
@@ -172,3 +177,73 @@ def test_scores_that_are_drawn_have_a_plan():
     """Its forward pass needs a key."""
     model = build(config()).model
     assert _forward_flops(model, model.param_shapes) > 2 * 64 * 8
+
+
+REAL, BITS = EventSpec((2,), kind="real"), EventSpec((2, 2))
+
+
+def test_one_function_makes_models_of_every_kind():
+    """Options are divided between the kind and its network; a choice says the same as names, and a part may be made."""
+    flow = make_model(REAL, "made", kind="flow", num_blocks=1, hidden_sizes=(3,))
+    choice = ModelChoice("flow", {"num_blocks": 1}, "made", {"hidden_sizes": (3,)})
+    assert repr(make_model(REAL, choice)) == repr(flow) and flow.blocks[0].network.hidden_sizes == (3,)
+    assert isinstance(flow, KINDS["flow"]) and flow.base is None
+    base = make_model(REAL, "made", conditional="gaussian_mixture(components=2)")
+    assert make_model(REAL, "made", kind="flow", parts={"base": base}).base is base
+    for case in KINDS["latent"].EXAMPLES.values():
+        assert make_model(case.event, case.choice, context=case.context).context_spec == case.context
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: make_model(BITS, "made", num_block=2, kind="flow"), "takes no 'num_block', did you mean 'num_blocks'"),
+        (lambda: make_model(BITS, "made", hidden_size=(3,)), "did you mean 'hidden_sizes'"),
+        (lambda: make_model(BITS, ModelChoice(network="made"), ordering="snake"), "leave them out beside it"),
+        (
+            lambda: make_model(BITS, kind="mixture", parts={"a": "made"}),
+            "a part is a ModelChoice or a model, not 'made'",
+        ),
+        (lambda: make_model(BITS, kind="mixture", size=3), "has no option 'size', and no network is named"),
+        (lambda: make_model(BITS, "made", kind="mixtur"), "unknown kind of model 'mixtur', did you mean 'mixture'"),
+        (lambda: make_model(BITS, "made", parts={"a": ModelChoice()}), "'autoregressive' has no parts, not 'a'"),
+        (lambda: make_model(BITS, kind="flow"), "the kind of model 'flow' needs a network"),
+        (lambda: make_model(BITS, "made", kind="latent"), "has no network of its own, but 'made' is named"),
+        (
+            lambda: require(make_model(BITS, "made"), "latents", "this"),
+            "this needs a model with latents, of the kind latent",
+        ),
+        (lambda: require(make_model(BITS, "made"), "wings", "this"), "this needs the ability 'wings', which Auto"),
+    ],
+)
+def test_models_that_cannot_be_made(make, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make()
+
+
+def test_orders_that_are_read_off_data_get_it_by_site():
+    """Also those of blocks on a plane, from an array or from a function that is called where it is needed alone."""
+    x = np.random.default_rng(0).integers(0, 2, (50, 2, 2))
+    x[:, 1, 1] = 1 - x[:, 0, 0]
+    sizes = {"width": 8, "num_layers": 1, "num_heads": 2}
+    plain = make_model(BITS, "made", ordering="chow_liu", data=x)
+    blocks = make_model(BITS, "block_transformer", kind="block_diffusion", ordering="chow_liu", data=lambda: x, **sizes)
+    assert blocks.factorization.order.tolist() == plain.factorization.order.tolist()
+    make_model(BITS, "made", data=lambda: pytest.fail("not needed"))
+
+
+def test_old_names_go_on_with_a_line_that_names_the_new_one(capsys):
+    say_once.cache_clear()
+    assert models.Choice is ModelChoice and models.MODEL_KINDS is KINDS
+    flow = models.make_flow(REAL, "made", num_blocks=1, base=make_model(REAL, "made", conditional="gaussian"))
+    assert flow.base is not None and len(flow.blocks) == 1
+    assert models.make_any_model(BITS, ModelChoice(network="made"), examples=None).event == BITS
+    small = {"num_steps": 2, "width": 8, "num_layers": 1, "num_heads": 2}
+    assert models.make_discrete_chain(BITS, **small).num_steps == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert "arjax: arjax.models.Choice is now called ModelChoice; the old name goes with the next release" in lines
+    assert len(lines) == len(set(lines)) == 5
+    with pytest.raises(UserError, match="a kind of model is one class now"):
+        models.kinds.model_kind("mine")
+    with pytest.raises(AttributeError, match="no attribute 'make_flw', did you mean 'make_flow'"):
+        models.make_flw  # noqa: B018

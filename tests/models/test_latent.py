@@ -15,8 +15,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.data.base import from_arrays
-from arjax.evaluation.bounds import importance_scores
-from arjax.models import Choice, make_any_model
+from arjax.evaluation.bounds import sampled_scores
+from arjax.models import ModelChoice, make_model
 from arjax.objectives import make_objective
 from arjax.samplers import make_sampler
 from arjax.testing.examples import all_values
@@ -43,7 +43,7 @@ def test_the_weights_are_their_equations():
 @functools.cache
 def enumerated():
     """A model with three binary latents, and by enumeration in numpy log p(x) [16], log w and log q [8, 16]."""
-    model, params = with_params(latent_model((3,), "binary", prior=Choice(network="made")))
+    model, params = with_params(latent_model((3,), "binary", prior=ModelChoice(network="made")))
     z = all_values(EventSpec((3,)))
     log_prior = np.asarray(of_model(model.prior, "log_prob", params["prior"], z))
     logits = through(params["likelihood"], z.astype(np.float32))
@@ -128,8 +128,8 @@ def test_the_bound_is_exact_where_the_posterior_is():
 
 def test_two_stochastic_layers_weigh_both():
     """exp(log w) is an unbiased estimate of p(x), with latents below latents."""
-    inner = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
-    above = Choice("latent", {"latents": (2,), "values": "binary"}, parts=inner)
+    inner = {"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+    above = ModelChoice("latent", {"latents": (2,), "values": "binary"}, parts=inner)
     model, params = with_params(latent_model((3,), "binary", prior=above))
     z1, z2 = all_values(EventSpec((3,))), all_values(EventSpec((2,)))
     top = log_bernoulli(z1[None], through(params["prior"]["likelihood"], z2.astype(np.float32))[:, None]).sum(-1)
@@ -176,7 +176,7 @@ def test_units_that_tell_something_are_active():
     error = 5 * units.std(0) / 1600**0.5
     assert (np.abs(kl - exact) < error).all() and (np.abs(at_the_mean - exact) > error).any()
     dataset = from_arrays(EVENT, train=X, test=X)
-    found = importance_scores(model, params, dataset, "test", samples=20, batch_size=16, seed=0)
+    found = sampled_scores(model, params, dataset, "test", samples=20, batch_size=16, seed=0)
     assert found["active_units"] == 1
     np.testing.assert_allclose(found["kl_nats_by_unit"], kl, atol=0.5)
     bound = np.asarray(jax.jit(lambda p: model.importance_bound(p, Batch(X), KEY, 2000))(params)).mean()
@@ -197,26 +197,32 @@ def test_contexts_reach_all_parts():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"posterior": Choice(network="made")}, "sites are independent given x"),
-        ({"posterior": Choice(network="constant")}, "the posterior of the kind 'latent': its network reads no context"),
+        ({"posterior": ModelChoice(network="made")}, "sites are independent given x"),
         (
-            {"likelihood": Choice(network="constant")},
+            {"posterior": ModelChoice(network="constant")},
+            "the posterior of the kind 'latent': its network reads no context",
+        ),
+        (
+            {"likelihood": ModelChoice(network="constant")},
             "the likelihood of the kind 'latent': its network reads no context",
         ),
-        ({"posterior": Choice("latent")}, "the posterior of the kind 'latent'"),
-        ({"posterior": Choice(options={"conditional": "logistic_mixture"}, network="independent")}, "gradients"),
-        ({"prior": Choice()}, "the prior of the kind 'latent': the kind of model 'autoregressive' needs a network"),
+        ({"posterior": ModelChoice("latent")}, "the posterior of the kind 'latent'"),
+        ({"posterior": ModelChoice(options={"conditional": "logistic_mixture"}, network="independent")}, "gradients"),
+        (
+            {"prior": ModelChoice()},
+            "the prior of the kind 'latent': the kind of model 'autoregressive' needs a network",
+        ),
         ({"decoder": HIDDEN}, "has prior, likelihood, posterior, not 'decoder'"),
         (
-            {"likelihood": Choice(options={"orders": "uniform"}, network="masked_transformer")},
+            {"likelihood": ModelChoice(options={"orders": "uniform"}, network="masked_transformer")},
             "the likelihood of the kind 'latent': a part is trained and scored under one order",
         ),
     ],
 )
 def test_parts_that_cannot_be(change, sentence):
-    parts = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN} | change
+    parts = {"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN} | change
     with pytest.raises(UserError, match=sentence):
-        make_any_model(EventSpec((2, 2)), Choice("latent", {"latents": (2,)}, parts=parts))
+        make_model(EventSpec((2, 2)), ModelChoice("latent", {"latents": (2,)}, parts=parts))
 
 
 def test_refusals():
@@ -228,25 +234,31 @@ def test_refusals():
     with pytest.raises(UserError, match="cannot draw with given"):
         model.draw(params, jax.random.split(KEY, 2), given=X[0], observed=np.ones((2, 2), bool))
     with pytest.raises(UserError, match="hidden_sizes of 'independent' are layers of its context"):
-        make_any_model(EventSpec((2, 2)), HIDDEN)
+        make_model(EventSpec((2, 2)), HIDDEN)
     discrete = latent_model((2,), "binary")
     with pytest.raises(UserError, match="needs samples of at least 2"):
         make_objective("elbo").check(discrete)
-    with pytest.raises(UserError, match="trains models with latents"):
-        make_objective("iwae").check(make_any_model(EventSpec((2, 2)), Choice(network="made")))
+    with pytest.raises(
+        UserError, match="needs a model with latents, of the kind latent, which AutoregressiveModel is not"
+    ):
+        make_objective("iwae").check(make_model(EventSpec((2, 2)), ModelChoice(network="made")))
 
 
 def test_drafts_are_those_of_the_likelihood():
     """A draft of another run is compared with the likelihood, and none that has no conditionals is a draft."""
-    plain = make_any_model(EVENT, Choice(network="made"))
-    parts = {"prior": Choice(network="constant"), "likelihood": Choice(network="made"), "posterior": HIDDEN}
-    model = make_any_model(EVENT, Choice("latent", {"latents": (2,)}, parts=parts))
+    plain = make_model(EVENT, ModelChoice(network="made"))
+    parts = {"prior": ModelChoice(network="constant"), "likelihood": ModelChoice(network="made"), "posterior": HIDDEN}
+    model = make_model(EVENT, ModelChoice("latent", {"latents": (2,)}, parts=parts))
     sampler = make_sampler("speculative(draft='other')")
     with pytest.raises(UserError, match="their contexts differ"):
         model.open_sampler(sampler, lambda _: Trained(plain, {}, 0, None))
-    with pytest.raises(UserError, match="a draft is an autoregressive model, and LatentModel is none"):
+    with pytest.raises(
+        UserError, match="a draft needs the conditionals of an autoregressive model, which LatentModel has not"
+    ):
         plain.open_sampler(sampler, lambda _: Trained(model, {}, 0, None))
-    mixture = make_any_model(EVENT, Choice("mixture", parts={"a": Choice(network="made"), "b": Choice(network="gru")}))
+    mixture = make_model(
+        EVENT, ModelChoice("mixture", parts={"a": ModelChoice(network="made"), "b": ModelChoice(network="gru")})
+    )
     with pytest.raises(UserError, match="one sampler for all members"):
         mixture.check_draws(make_sampler("speculative"))
     mixture.check_draws(make_sampler("fixed_point"))

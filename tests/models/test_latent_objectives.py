@@ -12,7 +12,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.evaluation.bounds import sampled_scores
-from arjax.models import Choice, make_any_model
+from arjax.models import ModelChoice, make_model
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import all_values
 
@@ -135,14 +135,16 @@ def test_examples_of_which_nothing_is_scored_do_not_count(call):
 
 def latents_below(values):
     """A prior with two latents of its own."""
-    parts = {"prior": Choice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
-    return Choice("latent", {"latents": (2,), "values": values}, parts=parts)
+    parts = {"prior": ModelChoice(network="constant"), "likelihood": HIDDEN, "posterior": HIDDEN}
+    return ModelChoice("latent", {"latents": (2,), "values": values}, parts=parts)
 
 
 def test_draws_of_discrete_latents_that_no_objective_follows():
     """A loss whose gradient lacks that of some draws would train, and be wrong."""
     discrete, below = latent_model((2,), "binary"), latent_model(prior=latents_below("binary"))
-    mixed = make_any_model(EVENT, Choice("mixture", parts={"a": latents_below("binary"), "b": Choice(network="made")}))
+    mixed = make_model(
+        EVENT, ModelChoice("mixture", parts={"a": latents_below("binary"), "b": ModelChoice(network="made")})
+    )
     for model in (discrete, below, mixed):
         with pytest.raises(UserError, match="no gradient through draws of discrete latents"):
             make_objective("teacher_forcing").check(model)
@@ -157,14 +159,16 @@ def test_draws_of_discrete_latents_that_no_objective_follows():
 def test_scores_whose_exponentials_are_no_bound():
     """The score of a chain at random steps varies much: the log of a mean of exponentials is above log p(x)."""
     sizes = {"width": 8, "num_layers": 1, "num_heads": 2}
-    chain = Choice("discrete_chain", {"num_steps": 4, "score_steps": 1}, "transformer", sizes)
-    parts = {"prior": Choice(network="constant"), "likelihood": chain, "posterior": HIDDEN}
-    model = make_any_model(EVENT, Choice("latent", {"latents": (2,)}, parts=parts))
+    chain = ModelChoice("discrete_chain", {"num_steps": 4, "score_steps": 1}, "transformer", sizes)
+    parts = {"prior": ModelChoice(network="constant"), "likelihood": chain, "posterior": HIDDEN}
+    model = make_model(EVENT, ModelChoice("latent", {"latents": (2,)}, parts=parts))
     make_objective("elbo").check(model)
     with pytest.raises(UserError, match="no bounds with chains"):
         make_objective("iwae").check(model)
     with pytest.raises(UserError, match="no bounds with chains inside"):
         sampled_scores(model, None, None, "test", samples=2, batch_size=2, seed=0)
-    mixture = make_any_model(EVENT, Choice("mixture", parts={"a": chain, "b": Choice(network="made")}))
-    inside = latent_model(prior=Choice("mixture", parts={"a": Choice("gaussian_chain", {}, "transformer", sizes)}))
+    mixture = make_model(EVENT, ModelChoice("mixture", parts={"a": chain, "b": ModelChoice(network="made")}))
+    inside = latent_model(
+        prior=ModelChoice("mixture", parts={"a": ModelChoice("gaussian_chain", {}, "transformer", sizes)})
+    )
     assert (model.kind, mixture.kind, inside.kind) == ("bound", "estimate", "estimate")

@@ -15,7 +15,6 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.models.make_flow import make_flow
 from arjax.models.mixture import MixtureModel, mixture_params
 from arjax.testing.statistics import chi_square
 
@@ -108,7 +107,7 @@ def test_masks_are_those_of_the_members():
 
 def test_one_bound_makes_a_bound():
     event = EventSpec((2,), (), "levels", 4)
-    model = MixtureModel((make_model(event, "made"), make_flow(event, "made", num_blocks=1)))
+    model = MixtureModel((make_model(event, "made"), make_model(event, "made", kind="flow", num_blocks=1)))
     assert model.kind == "bound"
     params, x = jax.jit(model.init)(jax.random.key(0)), cases.all_values(event)
     score = jax.jit(lambda model, params, key: model.score(params, Batch(x), key=key))

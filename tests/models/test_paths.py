@@ -8,19 +8,21 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.models import make_block_diffusion, make_discrete_chain, make_gaussian_chain
-from arjax.models.paths import draw_path, frame_places
+from arjax.models import make_model
+from arjax.models.chains import draw_path, frame_places
 from arjax.testing.examples import random_like
 
 EVENT = EventSpec((2, 2), kind="levels", num_levels=3)
 SIZES = {"width": 8, "num_layers": 1, "num_heads": 2}
 KEYS = jax.random.split(jax.random.key(0), 5)
 MODELS = {
-    "gaussian": lambda: make_gaussian_chain(EVENT, "transformer", num_steps=6, **SIZES),
-    "real": lambda: make_gaussian_chain(EventSpec((3,), kind="real"), "transformer", num_steps=6, **SIZES),
-    "absorbing": lambda: make_discrete_chain(EVENT, num_steps=6, **SIZES),
-    "uniform": lambda: make_discrete_chain(EVENT, num_steps=6, process="uniform", **SIZES),
-    "blocks": lambda: make_block_diffusion(EVENT, partition="rows", **SIZES),
+    "gaussian": lambda: make_model(EVENT, "transformer", kind="gaussian_chain", num_steps=6, **SIZES),
+    "real": lambda: make_model(
+        EventSpec((3,), kind="real"), "transformer", kind="gaussian_chain", num_steps=6, **SIZES
+    ),
+    "absorbing": lambda: make_model(EVENT, "transformer", kind="discrete_chain", num_steps=6, **SIZES),
+    "uniform": lambda: make_model(EVENT, "transformer", kind="discrete_chain", num_steps=6, process="uniform", **SIZES),
+    "blocks": lambda: make_model(EVENT, "block_transformer", kind="block_diffusion", partition="rows", **SIZES),
 }
 
 

@@ -10,7 +10,6 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.models.make_chains import make_discrete_chain, make_gaussian_chain
 from arjax.objectives import Step, make_objective
 from arjax.testing.examples import random_like
 
@@ -22,7 +21,9 @@ X = np.random.default_rng(0).integers(0, 3, (6, 4)).astype(np.int32)
 
 @pytest.fixture(scope="module")
 def model():
-    return make_gaussian_chain(EVENT, "transformer", num_steps=7, schedule="cosine", train_steps=2, **SMALL)
+    return make_model(
+        EVENT, "transformer", kind="gaussian_chain", num_steps=7, schedule="cosine", train_steps=2, **SMALL
+    )
 
 
 @jax.jit
@@ -68,11 +69,11 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there(model):
 
 def test_refusals():
     simple = make_objective("denoising(weighting='simple')")
-    with pytest.raises(UserError, match="trains chains"):
+    with pytest.raises(UserError, match="needs a chain of noise levels, which AutoregressiveModel is not"):
         make_objective("denoising").check(make_model(EventSpec((3,)), "made", hidden_sizes=(4,)))
     with pytest.raises(UserError, match="which this chain has not"):
-        simple.check(make_discrete_chain(EVENT, **SMALL))
+        simple.check(make_model(EVENT, "transformer", kind="discrete_chain", **SMALL))
     with pytest.raises(UserError, match="learned noise schedule"):
-        simple.check(make_gaussian_chain(EVENT, "transformer", schedule="learned", **SMALL))
+        simple.check(make_model(EVENT, "transformer", kind="gaussian_chain", schedule="learned", **SMALL))
     with pytest.raises(UserError, match="bound or simple"):
         make_objective("denoising(weighting='other')")

@@ -12,8 +12,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.models.relaxed import relax, relaxed_values
 from arjax.objectives import TRUTH, Companion, Own, Step, make_objective
+from arjax.objectives.as_is import relax, relaxed_values
 from arjax.testing.examples import random_like, random_x
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from arjax.api.chain_pictures import chain_pictures, reverse_text
+from arjax.api.pictures import model_pictures
 from arjax.core.spec import ContextSpec
 from arjax.data import make_dataset
-from arjax.models import make_block_diffusion, make_discrete_chain
+from arjax.models import make_model
 from arjax.reporting.chains import MASK_CHARACTER, MASK_RGB, chain_figure, path_figure, path_text
 from arjax.testing.examples import random_like
 
@@ -63,27 +63,33 @@ def test_text_paths_have_a_line_for_each_frame():
 
 def test_a_run_of_images_has_both_pictures():
     dataset = make_dataset("digits", context="label")
-    model = make_block_diffusion(
-        dataset.event, context=ContextSpec("label", 10), partition="rows", num_steps=1, **SIZES
+    model = make_model(
+        dataset.event,
+        "block_transformer",
+        kind="block_diffusion",
+        context=ContextSpec("label", 10),
+        partition="rows",
+        num_steps=1,
+        **SIZES,
     )
-    pictures = dict(chain_pictures(model, random_like(model.param_shapes), dataset, jax.random.key(0)))
+    pictures = dict(model_pictures(model, random_like(model.param_shapes), dataset, jax.random.key(0), 100))
     assert list(pictures) == ["chain.png", "reverse_process.png"]
     sheet = np.asarray(pictures["reverse_process.png"].axes[0].images[0].get_array())
     masked = np.isclose(sheet, MASK_RGB).all(-1)
     assert masked[:8, :8].all() and not masked[:8, -8:].any()  # of the first example: noise, and data
     labels = [label.get_text() for label in pictures["reverse_process.png"].axes[0].get_xticklabels()]
     assert labels == [f"{n}/8" for n in range(9)]
-    assert reverse_text(model, {}, dataset, jax.random.key(0)) == ""
 
 
 def test_texts_show_their_masks(tmp_path):
     file = tmp_path / "words.txt"
     file.write_text("ab\nba\n" * 40)
     dataset = make_dataset("text", file=str(file), length=6, eval_stride=6, min_count=0)
-    model = make_discrete_chain(dataset.event, num_steps=3, **SIZES)
+    model = make_model(dataset.event, "transformer", kind="discrete_chain", num_steps=3, **SIZES)
     params, key = random_like(model.param_shapes), jax.random.key(0)
-    assert list(dict(chain_pictures(model, params, dataset, key))) == ["chain.png"]
-    paragraphs = reverse_text(model, params, dataset, key).split("\n\n")
+    pictures = dict(model_pictures(model, params, dataset, key, 100))
+    assert list(pictures) == ["chain.png", "reverse_process.txt"]
+    paragraphs = pictures["reverse_process.txt"].split("\n\n")
     assert len(paragraphs) == 6
     lines = [line.split("  ", 1) for line in paragraphs[0].splitlines()]
     assert [label for label, _ in lines] == ["0/3", "1/3", "2/3", "3/3"]

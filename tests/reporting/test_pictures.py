@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from arjax.core.errors import UserError
+from arjax.core.pictures import as_images
 from arjax.reporting import dots, figures, plots
-from arjax.reporting.samples import as_images, write_samples, write_wave
+from arjax.reporting.samples import write_samples, write_wave
 
 RNG = np.random.default_rng(0)
 

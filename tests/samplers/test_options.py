@@ -13,8 +13,10 @@ from arjax.config import base_config, dataset_config, network_config
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.samplers import SAMPLERS, Draw, Sampler, make_sampler
+from arjax.models import KINDS, make_model
+from arjax.samplers import SAMPLERS, Draw, DrawOptions, Sampler, make_sampler
 from arjax.samplers.base import option
+from arjax.testing.examples import random_like
 
 MISTAKES = {
     "cashed": "^unknown sampler 'cashed', did you mean 'cached'",
@@ -68,7 +70,8 @@ def test_a_sampler_of_ones_own_has_options_and_may_hold_arrays(monkeypatch):
     params, keys = cases.params_of(model), jax.random.split(jax.random.key(0), 3)
     assert model.sample(params, jax.random.key(0), 3, sampler="constant(value=4)").tolist() == [[4, 4]] * 3
     canvas = np.zeros((3, 2), np.int32)
-    x, stats = dataclasses.replace(make_sampler("constant"), added=np.int32(2))(model, params, keys, canvas, None, None)
+    sampler = dataclasses.replace(make_sampler("constant"), added=np.int32(2))
+    x, stats = sampler(model, params, keys, canvas, DrawOptions())
     assert x.tolist() == [[3, 3]] * 3 and stats["steps"].tolist() == [2] * 3
 
 
@@ -77,3 +80,35 @@ def test_a_sampler_that_is_built_already_is_taken_as_it_is():
     assert make_sampler(sampler) is sampler
     drawn = model.sample(cases.params_of(model), jax.random.key(0), 2, sampler=sampler)
     np.testing.assert_array_equal(drawn, model.sample(cases.params_of(model), jax.random.key(0), 2))
+
+
+def test_the_options_of_a_draw_are_one_value_or_arguments():
+    model = cases.small_model("made", EventSpec((4,), (), "tokens", 5))
+    params, keys = cases.params_of(model), jax.random.split(jax.random.key(0), 3)
+    given, observed = np.array([2, 0, 0, 0]), np.array([True, False, False, False])
+    short = {"given": given, "observed": observed, "temperature": 0.7, "top_k": 2}
+    one, other = model.draw(params, keys, DrawOptions(**short)), model.draw(params, keys, **short)
+    assert (np.asarray(one.x) == np.asarray(other.x)).all() and (np.asarray(one.x)[:, 0] == 2).all()
+    greedy = np.asarray(model.draw(params, keys, **(short | {"top_k": 1})).x)
+    assert (greedy == greedy[0]).all() and (np.asarray(one.x)[:, 1:] != np.asarray(one.x)[:1, 1:]).any()
+    with pytest.raises(UserError, match="one value or keyword arguments, not both"):
+        model.draw(params, keys, DrawOptions(), temperature=0.7)
+    assert DrawOptions(**short).used() == ["given", "observed", "temperature", "top_k"] and DrawOptions().used() == []
+
+
+@pytest.mark.parametrize("kind", ["mixture", "discrete_chain", "flow"])
+def test_kinds_refuse_the_options_that_they_cannot_take(kind):
+    """By the short form, as one value, and before a training."""
+    case = next(iter(KINDS[kind].EXAMPLES.values()))
+    model = make_model(case.event, case.choice, context=case.context)
+    params, keys = random_like(model.param_shapes), jax.random.split(jax.random.key(0), 3)
+    for options in ({"top_k": 2}, {"given": 0, "observed": 0}, {"min_p": 0.1}):
+        for call in (
+            lambda: model.draw(params, keys, **options),  # noqa: B023
+            lambda: model.draw(params, keys, DrawOptions(**options)),  # noqa: B023
+            lambda: model.check_draws(make_sampler("cached"), DrawOptions(**options)),  # noqa: B023
+        ):
+            with pytest.raises(UserError, match=f"cannot draw with {min(options)}"):
+                call()
+    with pytest.raises(UserError, match="draw takes no 'temprature', did you mean 'temperature'"):
+        model.draw(params, keys, temprature=0.5)

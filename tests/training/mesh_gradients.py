@@ -18,7 +18,7 @@ import numpy as np
 
 from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
-from arjax.models import MODEL_KINDS, Model, make_any_model, make_model
+from arjax.models import KINDS, Model, make_model
 from arjax.networks import NETWORKS
 from arjax.objectives import Own, Step, make_objective
 from arjax.parallel.sharding import Rule, batch_sharding, make_mesh, param_shardings, path_string, replicated
@@ -59,8 +59,8 @@ def small_model(network: str, size: str | int) -> Model:
     """
     if "/" in network:
         kind, name = network.split("/")
-        small = MODEL_KINDS.get(kind).small[name]
-        return make_any_model(small.event, small.choice, context=small.context)
+        small = KINDS.get(kind).EXAMPLES[name]
+        return make_model(small.event, small.choice, context=small.context)
     options = dict(NETWORKS.get(network).SMALL)
     if size != "small":
         for name in _WIDTHS & options.keys():

@@ -7,7 +7,7 @@ import pytest
 from loop_helpers import finish, run_python
 from mesh_gradients import MESHES, SIZES
 
-from arjax.models import MODEL_KINDS
+from arjax.models import KINDS
 from arjax.networks import NETWORKS
 from arjax.parallel.sharding import COLUMNS, DEFAULT_RULES, ROWS
 
@@ -82,11 +82,11 @@ def test_gradients_on_every_mesh_are_those_of_one_device(network):
     check_gradients([[network, size, MESHES] for size in SIZES])
 
 
-KINDS = [f"{kind}/{name}" for kind in MODEL_KINDS.names() for name in MODEL_KINDS.get(kind).small]
+SMALL_MODELS = [f"{kind}/{name}" for kind in KINDS.names() for name in KINDS.get(kind).EXAMPLES]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SMALL_MODELS)
 def test_gradients_of_every_kind_of_model_are_those_of_one_device(kind):
     objective = "elbo(samples=2)" if kind == "latent/binary" else "teacher_forcing"
     check_gradients([[kind, "small", [(8, 1, 1), (2, 2, 2)], objective]])

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.truncated import Truncated
+from arjax.core.abilities import require
 from arjax.core.arrays import is_traced
 from arjax.core.errors import UserError
 from arjax.networks.base import step_variables
@@ -111,8 +112,7 @@ def check_draft(draft: Any, model: Any, with_log_q: bool = False) -> None:
     """Raises `UserError` unless a draft has the event, the context and the order of a model, and, with `with_log_q`, a
     list of probabilities.
     """
-    if not hasattr(draft, "network"):
-        raise UserError(f"a draft is an autoregressive model, and {type(draft).__name__} is none")
+    require(draft, "conditionals", "a draft")
     for name in ("event", "context_spec"):
         if getattr(draft, name) != getattr(model, name):
             raise UserError(f"the draft does not fit the model: their {name.removesuffix('_spec')}s differ")

@@ -1,3 +1,3 @@
-"""A network and a conditional for arjax. Importing the package registers them, as its entry point does."""
+"""A network, a conditional and a kind of model. Importing the package registers them, as its entry point does."""
 
-from running_mean import conditional, network  # noqa: F401
+from running_mean import conditional, latent_class, network  # noqa: F401

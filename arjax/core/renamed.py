@@ -1,0 +1,34 @@
+"""Names of an earlier release: they go on for one release, and one line on stderr says the new name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from arjax.core.output import say_once
+from arjax.core.registry import did_you_mean
+
+
+def tell_renamed(old: str, new: str) -> None:
+    """Says on stderr, once in a process, that a name in use is an old one."""
+    say_once(f"{old} is now called {new}; the old name goes with the next release")
+
+
+def renamed_names(module: str, names: Mapping[str, tuple[str, Any]]) -> Callable[[str], Any]:
+    """A `__getattr__` for a module whose public names have changed:
+
+        __getattr__ = renamed_names(__name__, {"Choice": ("ModelChoice", ModelChoice)})
+
+    Args:
+      module: its name.
+      names: by the old name the new one, as users write it, and the object.
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}{did_you_mean(name, names)}")
+        new, value = names[name]
+        tell_renamed(f"{module}.{name}", new)
+        return value
+
+    return find

@@ -1,0 +1,71 @@
+"""A kind of model without a network: latent classes (Lazarsfeld & Henry, "Latent Structure Analysis", 1968).
+
+p(x) = sum_k w_k prod_i p_k(x_i): given a class k, which nobody sees, the sites are independent. Of binary data these
+are mixtures of Bernoullis (Bishop, "Pattern Recognition and Machine Learning", 2006, section 9.3.3).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from arjax.core.batch import Score
+from arjax.core.errors import UserError
+from arjax.core.pictures import Tiles
+from arjax.core.spec import NO_CONTEXT, EventSpec
+from arjax.models import KINDS, Example, Model, ModelChoice
+from arjax.samplers import Draw
+
+
+@KINDS.register("latent_class")
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LatentClass(Model):
+    """Classes that nobody sees, and sites that are independent given the class. Exact."""
+
+    event: EventSpec = dataclasses.field(metadata={"static": True})
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    kind, context_spec = "exact", NO_CONTEXT
+    draw_options = frozenset({"temperature"})
+    EXAMPLES = {"binary": Example(ModelChoice("latent_class", {"num_classes": 3}), EventSpec((2, 2)))}
+
+    @classmethod
+    def make(cls, blueprint, *, num_classes: int = 10):
+        """The keyword arguments are the options of the kind; a `UserError` refuses what cannot be."""
+        blueprint.only()
+        if not blueprint.event.is_discrete or blueprint.context:
+            raise UserError("the kind of model 'latent_class' needs discrete data without a context")
+        return cls(blueprint.event, num_classes)
+
+    def init(self, key):
+        """log w up to a constant, [K], and log p_k(x_i = v) up to a constant, [K, D, V]."""
+        shape = self.num_classes, self.event.num_dims, self.event.num_levels
+        return {"weights": jnp.zeros(self.num_classes), "tables": 0.5 * jax.random.normal(key, shape)}
+
+    def score(self, params, batch, *, key=None, train=False):
+        """log p(x) in nats, float32[B]."""
+        batch = self.checked_batch(batch.x, batch.context or None, batch.mask)
+        if batch.mask is not None:
+            raise UserError("the kind of model 'latent_class' scores whole examples: it has no mask of sites")
+        log_p_KDV, x_BD = jax.nn.log_softmax(params["tables"]), batch.x.reshape(len(batch.x), -1)
+        log_p_KB = jnp.take_along_axis(log_p_KDV[:, None], x_BD[None, ..., None], -1)[..., 0].sum(-1)
+        return Score(jax.nn.logsumexp(jax.nn.log_softmax(params["weights"])[:, None] + log_p_KB, axis=0), self.kind)
+
+    def draw_examples(self, params, keys, sampler, options):
+        """A class for each key, then all sites at once; a temperature divides both logits."""
+        weights, tables = (leaf / options.temperature for leaf in (params["weights"], params["tables"]))
+
+        def one(key):
+            of_class, of_sites = jax.random.split(key)
+            return jax.random.categorical(of_sites, tables[jax.random.categorical(of_class, weights)])
+
+        x, ones = jax.vmap(one)(keys).reshape(-1, *self.event.shape), jnp.ones(len(keys), jnp.int32)
+        return Draw(x.astype(self.event.dtype), {"network_calls": ones, "steps": ones})
+
+    def pictures(self, params, batch, key):
+        """The mean of each class, the heaviest class first."""
+        mean_KD = (jax.nn.softmax(params["tables"]) * jnp.arange(self.event.num_levels)).sum(-1)
+        heaviest_first = np.argsort(-np.asarray(params["weights"]))
+        yield "classes", Tiles(np.asarray(mean_KD).reshape(-1, *self.event.shape)[heaviest_first], 10, "Classes")

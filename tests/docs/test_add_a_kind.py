@@ -1,0 +1,55 @@
+"""The kind of model that `docs/add_a_kind.md` writes: beside a config it trains, and in a package it keeps the laws."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import doc_text
+import pytest
+
+from arjax.cli.main import main
+from arjax.core import neighbours
+from arjax.models import KINDS
+
+
+@pytest.fixture
+def files(repository, tmp_path, monkeypatch):
+    """The folder with the files of the page; what they register is there for one test."""
+    monkeypatch.setattr(KINDS, "_entries", dict(KINDS._entries))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(neighbours, "_NEIGHBOURS", {})
+    for name, text in doc_text.titled(repository / "docs" / "add_a_kind.md").items():
+        (tmp_path / name).write_text(text)
+    sys.modules.pop("latent_class", None)
+    yield tmp_path
+    sys.modules.pop("latent_class", None)
+
+
+def test_the_kind_is_that_of_the_package_and_has_ten_concepts(files, repository):
+    package = repository / "examples" / "outside_package" / "running_mean"
+    assert (files / "latent_class.py").read_text() == (package / "latent_class.py").read_text()
+    page = (repository / "docs" / "add_a_kind.md").read_text()
+    assert re.findall(r"^\| (\d+) \|", page, re.M) == [str(n) for n in range(1, 11)]
+
+
+@pytest.mark.slow
+def test_its_config_trains(files):
+    for form, kind in (("smoke", "latent_class"), ("smoke,mixed", "mixture")):
+        workdir = files / kind
+        assert main([f"--config={files / 'class_config.py'}:{form}", f"--workdir={workdir}"]) == 0
+        config, results = (json.loads((workdir / name).read_text()) for name in ("config.json", "results.json"))
+        assert config["plugins"] == [f"latent_class in {files}"] and config["model"]["kind"] == kind
+        assert results["kind"] == "exact"
+    assert (files / "latent_class" / "classes.png").exists()
+
+
+def test_its_test_file_holds_it_to_the_laws(files, monkeypatch):
+    monkeypatch.syspath_prepend(str(files))
+    names = {"__name__": "test_latent_class"}
+    exec(compile((files / "test_latent_class.py").read_text(), "test_latent_class.py", "exec"), names)
+    (mark,) = names["test_latent_class"].pytestmark
+    laws = {row.id: row.values[0] for row in mark.args[1]}
+    assert laws.keys() == {f"{law}-binary" for law in ("mass", "terms", "gradients", "draws", "files")}
+    names["test_latent_class"](laws["files-binary"])
