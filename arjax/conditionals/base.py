@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 
-CONDITIONALS = Registry("conditional", builder=lambda family: family.for_event, hidden=("event", "block_size"))
+CONDITIONALS = Registry("conditional", builder=operator.attrgetter("for_event"), hidden=("event", "block_size"))
 #: The conditional of each kind of data where none is named.
 USUAL = {
     "binary": "bernoulli",

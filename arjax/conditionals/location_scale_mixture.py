@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ class LocationScaleMixture(Conditional):
     NAME: ClassVar[str]
 
     @classmethod
-    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> LocationScaleMixture:
+    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> Self:
         """Mixtures of so many components for real data; raises `UserError` for any other kind."""
         if event.kind != "real":
             raise unsuitable(cls.NAME, "real data", event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -35,9 +36,7 @@ class StudentTMixture(LocationScaleMixture):
     NAME = "student_t_mixture"
 
     @classmethod
-    def for_event(
-        cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0, dof: float = 4.0
-    ) -> StudentTMixture:
+    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0, dof: float = 4.0) -> Self:
         """Mixtures of t distributions of `dof` degrees of freedom, 2 to 1000; `UserError` for data that is not real."""
         family = super().for_event(event, components, min_log_scale)
         is_number = isinstance(dof, numbers.Real) and not isinstance(dof, bool)

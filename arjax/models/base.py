@@ -32,14 +32,21 @@ class Model(Protocol):
     functions. `AutoregressiveModel` is one: a single network, scored exactly.
     """
 
-    #: Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate".
-    kind: str
-    #: The orders that it is scored by, where these are several; else None.
-    orders: Orders | None
-    #: Whether the mean of exp(score) is at most p(x | c): then the log of a mean over several draws is a bound, too.
-    mixes: bool
-    #: Whether a score draws discrete latents, through which its gradient does not flow.
-    discrete_latents: bool
+    @property
+    def kind(self) -> str:
+        """Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate"."""
+
+    @property
+    def orders(self) -> Orders | None:
+        """The orders that it is scored by, where these are several; else None."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the mean of exp(score) is at most p(x | c): then the log of a mean over several draws is a bound."""
+
+    @property
+    def discrete_latents(self) -> bool:
+        """Whether a score draws discrete latents, through which its gradient does not flow."""
 
     @property
     def event(self) -> EventSpec:

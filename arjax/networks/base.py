@@ -183,7 +183,8 @@ class Network(nn.Module):
         network, variables = self.clone(parent=None), self.variables
 
         def body(carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
-            carry, features_BMF = network.apply(variables, carry, canvas, t + i, factorization, context, method="step")
+            made: Any = network.apply(variables, carry, canvas, t + i, factorization, context, method="step")
+            carry, features_BMF = made
             return carry, (carry, features_BMF)
 
         _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
@@ -248,7 +249,7 @@ def step_variables(network: Network, params: Any) -> dict[str, Any]:
 
 
 @one_program(static_argnums=0, static_argnames=("train", "method"))
-def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
+def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **kwargs: Any) -> Any:
     """`network.apply` with these parameters, and a key for dropout where it is not None."""
     return network.apply({"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs)
 

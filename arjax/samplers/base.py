@@ -157,8 +157,8 @@ def make_sampler(text: str | Sampler) -> Sampler:
     """
     if not isinstance(text, Sampler):
         return SAMPLERS.call(text)
-    for field in dataclasses.fields(text):
-        check_size(getattr(text, field.name), SAMPLERS.most(field.name), f"{field.name} of a sampler")
+    for name, value in vars(text).items():
+        check_size(value, SAMPLERS.most(name), f"{name} of a sampler")
     return text
 
 

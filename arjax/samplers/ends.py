@@ -30,7 +30,7 @@ class Ends:
 
     def _length(self, x_BD: jax.Array) -> jax.Array:
         """The sites up to the first end token, it included, int[B]; D where there is none."""
-        is_end_BD = x_BD == self.token
+        is_end_BD = jnp.asarray(x_BD == self.token)
         return jnp.where(is_end_BD.any(1), jnp.argmax(is_end_BD, axis=1) + 1, self.num_sites)
 
     def ended(self, canvas: jax.Array, t: jax.Array) -> jax.Array:
@@ -55,7 +55,7 @@ class Ends:
 
     def filled(self, x: jax.Array, observed_D: jax.Array | None) -> jax.Array:
         """The samples with the end token at all sites behind the first one, but for observed ones."""
-        if not self:
+        if self.token is None:
             return x
         kept_BD = self.counts(x) if observed_D is None else self.counts(x) | observed_D
         return jnp.where(kept_BD, x, self.token)

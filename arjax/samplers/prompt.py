@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from arjax.core.batch import Array
 from arjax.factorization import Factorization
 from arjax.networks import Network
 
@@ -14,7 +15,7 @@ from arjax.networks import Network
 def read_prompt(
     network: Network,
     variables: Any,
-    canvas: jax.Array,
+    canvas: Array,
     factorization: Factorization,
     context: Any,
     prompt: int | jax.Array,

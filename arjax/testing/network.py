@@ -126,6 +126,7 @@ def check_context(name: str, options: dict[str, Any]) -> None:
     params = params_of(model)
     check_autoregressive(model, params, random_context(spec, 8))
     context = random_context(spec, BATCH)
+    assert context is not None
     check_steps(model, params, context)
     x = random_x(model.event, BATCH)
     features = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))

@@ -63,7 +63,7 @@ def check_extends(model: AutoregressiveModel, params: Any, context: Any = None, 
     require(np.isfinite(found).all(), f"law 3: {where(model)}features of `extend` are not finite")
     compared = np.zeros(factorization.num_steps, int)
     for b, r in np.ndindex(t.shape):
-        places = [(i, t[b, r] + i) for i in range(min(n[b, r] + 1, forms.WINDOW))]
+        places = [(i, t[b, r] + i) for i in range(min(int(n[b, r]) + 1, forms.WINDOW))]
         for i, step in [*places, (forms.WINDOW, t[b, r] + n[b, r])]:
             if step < factorization.num_steps:
                 sites = np.asarray(factorization.blocks)[step]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -63,7 +63,7 @@ class BlockNetwork(Network):
     unroll: int = 4
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
-    MAY_BE_ZERO = ("mlp_size",)
+    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ("mlp_size",)
 
     @classmethod
     def check_several_orders(cls, options):

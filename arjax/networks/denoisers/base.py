@@ -122,6 +122,7 @@ class ConditionEncoder(nn.Module):
             hidden = nn.silu(nn.Dense(self.width, dtype=self.dtype, name="time_in")(waves))
             condition = nn.Dense(self.width, dtype=self.dtype, name="time_out")(hidden)
         if self.context_spec:
+            assert context is not None
             vector = ContextEncoder(self.context_spec, self.width, self.dtype, name="context")(context)
             condition = vector if condition is None else condition + vector
         return condition

@@ -179,6 +179,7 @@ class GatedStack(nn.Module):
             if isinstance(weights, jax.Array):
                 parts = [part.reshape(shape) for part, shape in zip(jnp.split(weights, ends[:-1]), shapes, strict=True)]
                 weights = jax.tree.unflatten(tree, parts)
-            return self._layer(ready=True).apply({"params": weights}, *args)
+            y: Any = self._layer(ready=True).apply({"params": weights}, *args)
+            return y
 
         return run

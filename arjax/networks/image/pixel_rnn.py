@@ -151,8 +151,8 @@ class PixelRNNCore(nn.Module):
             place = n // columns, n % columns
             return n + 1, *core.apply(variables, caches, read, condition, *place, method="position")
 
-        maps = jnp.zeros((jax.tree.leaves(caches)[0].shape[0], 2 * self.hidden_size), self.dtype)
-        done, caches, maps = jax.lax.while_loop(lambda state: state[0] <= upto, body, (done, caches, (maps, maps)))
+        zeros = jnp.zeros((jax.tree.leaves(caches)[0].shape[0], 2 * self.hidden_size), self.dtype)
+        done, caches, maps = jax.lax.while_loop(lambda state: state[0] <= upto, body, (done, caches, (zeros, zeros)))
         return (done, caches), self.readout(*maps)
 
     def reach(self) -> np.ndarray:

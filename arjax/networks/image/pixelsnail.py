@@ -60,7 +60,8 @@ class SnailBlock(nn.Module):
     def _keys_and_values(self, x, h, place, view: ImageView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
         inputs = jnp.concatenate([x, h, place], -1)
         content = self.content(inputs, view, None, e_BE, self._mask(train, inputs.shape))
-        return tuple(jnp.split(self.key_value(content), [self.key_size], -1))
+        keys, values = jnp.split(self.key_value(content), [self.key_size], -1)
+        return keys, values
 
     def _queries(self, h, place, view: ImageView, e_BE, train: bool) -> jax.Array:
         inputs = jnp.concatenate([h, place], -1)
@@ -77,14 +78,14 @@ class SnailBlock(nn.Module):
 
     def __call__(self, h_BHWC: jax.Array, x_BHWn: jax.Array, e_BE: jax.Array | None, train: bool):
         """All pixels; in the form (carry) -> (carry, None) of a scan over blocks."""
-        batch, *grid, _ = h_BHWC.shape
-        view, masks = ImageView(tuple(grid)), self._masks(train, (self.num_resnets + 1, *h_BHWC.shape))
+        batch, height, width, _ = h_BHWC.shape
+        view, masks = ImageView((height, width)), self._masks(train, (self.num_resnets + 1, *h_BHWC.shape))
         for_resnets, for_merge = (None, None) if masks is None else ((masks, 0), (masks, self.num_resnets))
         layer, weights = self.resnets.layer(), self.resnets.weights()
         h = view.run_layers(layer, weights, for_resnets, h_BHWC, None, e_BE, upwards=False)[-1]
-        place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, *grid, 2))
+        place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, height, width, 2))
         q, k, v = (
-            y.reshape(batch, 1, grid[0] * grid[1], -1)
+            y.reshape(batch, 1, height * width, -1)
             for y in (
                 self._queries(h, place, view, e_BE, train),
                 *self._keys_and_values(x_BHWn, h, place, view, e_BE, train),
@@ -93,7 +94,7 @@ class SnailBlock(nn.Module):
         position = jnp.arange(q.shape[2])
         mixed = attention(q, k, v, position[:, None] > position[None, :])
         mixed = jnp.where(position[:, None] > 0, mixed, 0)  # the first pixel has nothing to attend to
-        return self.merge(h, view, mixed.reshape(batch, *grid, -1), e_BE, for_merge), None
+        return self.merge(h, view, mixed.reshape(batch, height, width, -1), e_BE, for_merge), None
 
     def init_cache(self, batch_size: int, grid: tuple[int, int]) -> tuple:
         """Two rows of the input of each convolution; keys and values of all pixels; h of the last pixel."""
@@ -231,7 +232,8 @@ class PixelSNAIL(Network):
         block, weights = SnailBlock(**self._block_fields(), parent=None), []
         for i in range(self.num_blocks):
             of_block = jax.tree.map(lambda leaf, i=i: leaf[i], ready)
-            weights.append((of_block, block.apply({"params": of_block}, method="resnet_weights")))
+            of_resnets: Any = block.apply({"params": of_block}, method="resnet_weights")
+            weights.append((of_block, of_resnets))
         return weights
 
     def step(self, carry, canvas, t, factorization, context=None):

@@ -12,11 +12,13 @@ import jax
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.networks.base import Network, activation, check_remat, once
-from arjax.networks.layers.attention import Cache, CrossAttention
+from arjax.networks.layers.attention import CrossAttention
 
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
 MLPS = ("plain", "gated")
 
+#: The cache of a layer: that of its attention, and the keys and values of the context.
+Cache = tuple[Any, tuple]
 #: An encoded context: its positions [B, L, E], and bool[B, L], whether each exists.
 Memory = tuple[jax.Array, jax.Array]
 
@@ -79,8 +81,8 @@ def check_stack(options: Mapping[str, Any]) -> None:
     check_remat(options)
 
 
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + cross(norm(x), context) where there is one to attend to, then x + MLP(norm(x)).
+class Layer(nn.Module):
+    """The modules of a layer of attention and an MLP.
 
     The MLP is W_2 act(W_1 x), or "gated": W_2 (act(W_3 x) * W_1 x) (Shazeer, "GLU Variants Improve Transformer", 2020,
     equation 6; SwiGLU with "silu", GEGLU with "gelu").
@@ -124,6 +126,10 @@ class Block(nn.Module):
     def _mlp(self, x: jax.Array) -> jax.Array:
         x, act = self.mlp_norm(x), activation(self.activation)
         return self.down(act(self.gate(x)) * self.up(x) if self.mlp_kind == "gated" else act(self.up(x)))
+
+
+class Block(Layer):
+    """x + attention(norm(x)), then x + cross(norm(x), context) where there is a context, then x + MLP(norm(x))."""
 
     def __call__(
         self, x_BTE: jax.Array, block_size: int, train: bool, memory: Memory | None = None

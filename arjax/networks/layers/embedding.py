@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
@@ -41,7 +42,7 @@ def numeric_size(event: EventSpec) -> int:
     return event.value_size * (event.num_levels if event.num_levels > 2 else 1)
 
 
-def numeric(values: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
+def numeric(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
     """Values as network inputs: integers of more than two levels become one-hot, others are taken as they are.
 
     [..., value_size] -> [..., numeric_size(event)].
@@ -52,7 +53,7 @@ def numeric(values: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
     return values.astype(dtype)
 
 
-def flat_inputs(x: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
+def flat_inputs(x: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
     """All sites as one vector, n = `numeric_size` inputs per site: x[B, *grid, *value] -> [B, D * n]."""
     inputs = numeric(flat_sites(x, event), event, dtype)
     return inputs.reshape(inputs.shape[0], -1)

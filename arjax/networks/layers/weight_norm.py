@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.batch import Array
 from arjax.networks.layers.convolution import Taps, convolve, pixel, shift
 
 
@@ -98,7 +99,7 @@ class NormalisedConv(nn.Module):
         r, c = (np.arange(0, size, stride) for size in x_BHWC.shape[1:3])
         return self._without_outside(y, r[:, None], c)
 
-    def _without_outside(self, y: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
+    def _without_outside(self, y: jax.Array, r: Array, c: Array) -> jax.Array:
         """y [B, ..., features] of the pixels in rows r and columns c."""
         rows, columns = self.shifted
         return jnp.where(((r >= rows) & (c >= columns))[..., None], y, 0) if any(self.shifted) else y
