@@ -1,7 +1,8 @@
 """Collects the pages of the site: a copy of README, docs and studies, a gallery of plots and the API reference.
 
 The copy has the folders of the repository, so that links between pages stay as they are. A notebook that has been run,
-by `scripts/run_notebook.py`, is a page with its outputs.
+by `scripts/run_notebook.py`, is a page with its outputs. Formulas stand in the pages as LaTeX between dollars, which
+editors and code hosts can read and typeset; the site has them as MathML, which browsers draw without a script.
 
 Run: python scripts/collect_pages.py build/pages --notebooks=build/lecture      (then: mkdocs build --strict)
 """
@@ -12,7 +13,7 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from arjax.cli.command_line import Parser, tell_mistakes
@@ -33,7 +34,15 @@ PACKAGES = {
     "arjax.evaluation": "Scores and samples of trained models",
     "arjax.interop": "GPT-2 and Llama models",
     "arjax.sweep": "Sweeps",
+    "arjax.config": "Configs",
+    "arjax.population": "Populations: many orders and seeds in one program",
+    "arjax.parallel": "Devices and processes",
+    "arjax.reporting": "Metric writers, plots and tables",
+    "arjax.testing": "The laws as tests",
 }
+#: Blocks and pieces of code, in which a dollar is a dollar; then formulas of their own line, and formulas in a text.
+CODE = re.compile(r"^```.*?^```$|^    .*?$|(`+)(?!`).*?(?<!`)\1(?!`)", flags=re.DOTALL | re.MULTILINE)
+FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$(?=[^\s$])([^$\n]+?)(?<=[^\s\\])\$(?![\w$])", flags=re.DOTALL)
 PICTURE = re.compile(r"!\[([^\]]*)\]\((\w+\.png)\)")
 
 
@@ -82,6 +91,31 @@ def add_notebooks(notebooks: Path, target: Path) -> None:
     lecture.write_text(text, encoding="utf-8")
 
 
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """The text of a page, changed by a function where it is no code."""
+    parts, last = [], 0
+    for code in CODE.finditer(text):
+        parts += [change(text[last : code.start()]), code[0]]
+        last = code.end()
+    return "".join([*parts, change(text[last:])])
+
+
+def typeset(target: Path) -> None:
+    """Turns the formulas of all pages below `target` into MathML."""
+    from latex2mathml.converter import convert
+
+    def formula(match: re.Match) -> str:
+        place = "formula-line" if match[1] else "formula"
+        math = convert((match[1] or match[2]).strip(), display="block" if match[1] else "inline")
+        math = math.replace("<mo>&#x0003C;</mo>", '<mo lspace="0" rspace="0">&#x0003C;</mo>')  # of subscripts, x_{<t}
+        # A bare <math> at the start of a line would end the paragraph.
+        return f'<span class="{place}">{math}</span>'
+
+    for page in target.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(outside_code(text, lambda part: FORMULA.sub(formula, part)), encoding="utf-8")
+
+
 def gallery(root: Path, studies: Sequence[Path]) -> str:
     """The page of all plots of the studies, under the title of each study."""
     parts = ["# Gallery\n\nThe plots of the studies. Each links to the page that explains it."]
@@ -97,12 +131,13 @@ def gallery(root: Path, studies: Sequence[Path]) -> str:
 
 def api_page(root: Path, package: str, title: str) -> str:
     """The reference of a package: its public names, made from the docstrings of its modules."""
-    names = ["arjax", "arjax.api.trained_model"]
+    about, names = [], ["arjax", "arjax.api.trained_model"]
     if package != "arjax":
         files = sorted(root.joinpath(*package.split(".")).rglob("*.py"))
         modules = [path.relative_to(root).with_suffix("").parts for path in files]
         names = [".".join(parts) for parts in modules if not parts[-1].startswith("_")]
-    return "\n\n".join([f"# {title}", *(f"::: {name}" for name in names)]) + "\n"
+        about = [f"::: {package}\n    options: {{members: false}}"]  # its names stand under their modules
+    return "\n\n".join([f"# {title}", *about, *(f"::: {name}" for name in names)]) + "\n"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -115,6 +150,7 @@ def main(argv: Sequence[str]) -> int:
     collect(flags.root, flags.target)
     if flags.notebooks:
         add_notebooks(flags.notebooks, flags.target)
+    typeset(flags.target)
     return 0
 
 

@@ -11,12 +11,19 @@ metric beside the best published number.
     <!-- best: experiments/digits/results.csv experiments/uci/results.csv:dna -->
     <!-- end table -->
 
+An index has one line for each study in a folder: its title, and the paragraphs of its page that begin with
+**Question.** and **Result.**
+
+    <!-- studies: experiments -->
+    <!-- end table -->
+
 Run: python scripts/update_tables.py [--check]      (--check writes nothing and exits with 1 on a stale table)
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -37,27 +44,46 @@ from arjax.sweep.results import (
     score_of,
 )
 
-TABLE = re.compile(r"(<!-- (table|best): (\S+(?: \S+)*) -->\n)(.*?)(<!-- end table -->)", flags=re.DOTALL)
+TABLE = re.compile(r"(<!-- (table|best|studies): (\S+(?: \S+)*) -->\n)(.*?)(<!-- end table -->)", flags=re.DOTALL)
 
 
-def render(text: str, root: Path) -> str:
-    """The text with every table between markers made anew from its csv file.
+def render(text: str, root: Path, page: Path) -> str:
+    """The text of a page with every table between markers made anew from its csv file, or from the pages of studies.
 
     Raises:
-      UserError: a csv file is missing or no results table, or a marker has no end.
+      UserError: a csv file is missing or no results table, a study lacks a paragraph, or a marker has no end.
     """
 
     def table(match: re.Match) -> str:
         if match[2] == "best":
             lines = [_best(name, root) for name in match[3].split()]
             made = markdown_table(["study", "data", "metric", "model", "ours", "published"], lines, ["ours"])
+        elif match[2] == "studies":
+            made = _index(match[3], root, page)
         else:
             made = markdown_table(*readable_columns(_rows(match[3], root)))
         return f"{match[1]}{made}\n{match[5]}"
 
-    if len(re.findall(r"<!-- (?:table|best):", text)) != len(TABLE.findall(text)):
-        raise UserError("a '<!-- table: FILE -->' or '<!-- best: FILE -->' marker has no '<!-- end table -->' after it")
+    if len(re.findall(r"<!-- (?:table|best|studies):", text)) != len(TABLE.findall(text)):
+        kinds = "'<!-- table: FILE -->', '<!-- best: FILE -->' or '<!-- studies: FOLDER -->'"
+        raise UserError(f"a {kinds} marker has no '<!-- end table -->' after it")
     return TABLE.sub(table, text)
+
+
+def _index(folder: str, root: Path, page: Path) -> str:
+    """A table of the studies in a folder, sorted by title, with links that are relative to `page`."""
+    lines = []
+    for readme in (root / folder).glob("*/README.md"):
+        text = readme.read_text(encoding="utf-8")
+        cells = {name: re.search(rf"^\*\*{name}\.\*\* (.+)$", text, flags=re.M) for name in ("Question", "Result")}
+        for name, found in cells.items():
+            if not found:
+                raise UserError(f"{readme.relative_to(root)} has no paragraph that begins with **{name}.**")
+        link = Path(os.path.relpath(readme, page.parent)).as_posix()
+        title = text.partition("\n")[0].removeprefix("# ")
+        lines.append((f"[{title}]({link})", *(found[1].replace("|", "\\|") for found in cells.values())))
+    rows = [f"| {' | '.join(line)} |" for line in sorted(lines)]
+    return "\n".join(["| study | question | result |", "|--|--|--|", *rows])
 
 
 def _rows(name: str, root: Path) -> list[dict[str, str]]:
@@ -122,7 +148,7 @@ def update(root: Path, check: bool) -> int:
         if not path.is_file() or path.name == "sweeps.md":  # the page that shows how markers are written
             continue
         text = path.read_text(encoding="utf-8")
-        new = render(text, root)
+        new = render(text, root, path)
         if new == text:
             continue
         stale.append(path.relative_to(root))

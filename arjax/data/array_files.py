@@ -40,7 +40,7 @@ def array_files(
     context: str = "none",
     num_classes: int = 0,
 ) -> Dataset:
-    """Arrays in `.npy` files, mapped into memory: opening them reads nothing but their headers.
+    """Arrays in `.npy` files, mapped into memory: opening a file reads only its header.
 
     Values may be stored in any type that holds them (a byte for up to 256 levels). Rows are checked as they are read.
 

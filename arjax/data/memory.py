@@ -47,7 +47,7 @@ def copy_memory(*, delay: int = 100, num_examples: int = 20_000, seed: int = 0) 
 
 @DATASETS.register("adding")
 def adding(*, length: int = 100, num_examples: int = 20_000, seed: int = 0) -> Dataset:
-    """The adding problem: numbers in [0, 1], two of them marked, and last their sum, which alone is scored.
+    """The adding problem: numbers in [0, 1], two of which are marked, then their sum. Only the sum is scored.
 
     Hochreiter & Schmidhuber (1997); Bai, Kolter & Koltun (2018), section 4, with T = `length` numbers drawn uniformly
     and two places drawn without replacement. The paper gives each number and its marker as two channels. A site has one

@@ -45,7 +45,7 @@ def text(
     test: str = "",
     min_count: int = 0,
 ) -> Dataset:
-    """A text file of yours in windows, as those of `tiny_shakespeare`.
+    """A text file of yours, cut into windows like `tiny_shakespeare`.
 
     The file is cut into splits without a shuffle: train comes first, then validation, then test.
 

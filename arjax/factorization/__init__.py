@@ -1,4 +1,11 @@
-"""Factorizations: orderings, partitions and the dependencies that follow from them."""
+"""Factorizations: orderings, partitions and the dependencies that follow from them.
+
+    factorization = make_factorization((8, 8), ordering="random(seed=3)", partition="blocks(size=4)")
+
+Orderings, partitions, graphs and distributions over orders are functions in registries, written as call strings. An
+ordering with a parameter `data` is read off training examples; the same examples give the same order, so it is not
+stored.
+"""
 
 import numpy as np
 

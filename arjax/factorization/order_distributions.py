@@ -53,8 +53,8 @@ def permutations(num_sites: int, num: int, seed: int) -> np.ndarray:
 
 @ORDER_DISTRIBUTIONS.register("rasters")
 def rasters(grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:
-    """Raster order on the grid flipped and transposed in every way: 8 orders of a plane, 2 of a line; those of axes of
-    length 1 count once.
+    """Raster order on the grid flipped and transposed in every way: 8 orders of a plane, 2 of a line. Flips of an axis
+    of length 1 change nothing and count once.
     """
     rank = len(grid_shape)
     flips = [tuple(f) for n in range(rank + 1) for f in itertools.combinations(range(rank), n)]
@@ -65,7 +65,7 @@ def rasters(grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:
 
 @ORDER_DISTRIBUTIONS.register("any_of")
 def any_of(grid_shape: Grid, data: np.ndarray | None, orderings: tuple[str, ...]) -> np.ndarray:
-    """The orders of so many call strings: `any_of(orderings=('raster', 'hilbert', 'random(seed=3)'))`."""
+    """The listed orders, one call string for each: `any_of(orderings=('raster', 'hilbert', 'random(seed=3)'))`."""
     if not isinstance(orderings, tuple | list) or not orderings or any(not isinstance(o, str) for o in orderings):
         raise UserError(f"orderings of any_of must name at least one ordering, each in quotes, not {orderings!r}")
     return np.stack([make_order(text, grid_shape, data) for text in orderings])

@@ -114,7 +114,7 @@ def _peel(plane: np.ndarray) -> np.ndarray:
 @ORDERINGS.register("tiles")
 def tiles(grid_shape: Grid, height: int = 4, width: int = 4) -> np.ndarray:
     """Rectangles of `height` x `width` in raster order, raster order within each (Parmar et al., "Image Transformer",
-    2018, section 3.3); those at the far edges may be smaller. On the last two axes; a line is a row.
+    2018, section 3.3); tiles at the far edges may be smaller. On the last two axes; a line is a row.
     """
     if not (is_integer(height) and is_integer(width)) or min(height, width) < 1:
         raise UserError(f"the tiles of an ordering must be whole numbers of at least 1, not {height!r} x {width!r}")

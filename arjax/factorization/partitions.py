@@ -22,7 +22,7 @@ def sites(order: np.ndarray, grid_shape: Grid) -> list[int]:
 
 @PARTITIONS.register("whole")
 def whole(order: np.ndarray, grid_shape: Grid) -> list[int]:
-    """All sites in one step: for networks that read none of them, such as the decoder of an autoencoder."""
+    """All sites in one step: for networks that read no site, such as the decoder of an autoencoder."""
     return [len(order)]
 
 

@@ -51,11 +51,13 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class Network(nn.Module):
-    """Turns an example into one feature vector per site, such that site i's features depend on x_j iff
-    `factorization.step[j] < factorization.step[i]`. Independent of distributions.
+    """Turns an example into one feature vector per site. The features of site i depend on x_j if and only if
+    `factorization.step[j] < factorization.step[i]`. A network knows nothing of distributions.
 
-    Both forms share all parameters, which are made in `setup`. Parameters are float32; `dtype` is the compute type.
-    Features are float32.
+    It has a parallel form, `__call__`, and a step form: `init_carry`, `step`, and for several steps in one call
+    `extend` and `keep`. Both forms share all parameters, which are made in `setup`, and compute the same features.
+    Parameters and features are float32; `dtype` is the type of the computation. The other fields of a family, each
+    with a default, are its options.
 
     Attributes:
       event: shape and kind of one example.
@@ -75,7 +77,6 @@ class Network(nn.Module):
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
     #: Number of steps of a prompt that `extend` reads in one call; 1 where it is just a scan of `step`.
     CHUNK: ClassVar[int] = 1
-    #: Whether the family has the form `ahead`: several steps from those before all of them; see `check_ahead`.
     #: How many steps the first loop of a draw takes, see `room`; 0 where a carry has the same size in all steps.
     ROOM: ClassVar[int] = 0
     #: Whether `extend` and `keep` take the carries that `room` makes, too; else `step` alone.
@@ -140,12 +141,12 @@ class Network(nn.Module):
         raise TypeError(f"{type(self).__name__} has no step form")
 
     def room(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
-        """A carry for `step`, t < n, in the form in which a loop is fastest: caches have places for n steps.
+        """Returns a carry for the steps t < n in the form that a loop updates fastest: caches have places for n steps.
 
-        With `EXTENDS_IN_ROOM` also one for `extend` up to step n; n may then be larger than S.
+        With `EXTENDS_IN_ROOM` the result also serves `extend` up to step n, and n may be larger than S.
 
-        It holds what the steps so far have left in `carry`, a carry of `init_carry` or `keep`, or, where there is one,
-        in `past`, an earlier result of `room` for fewer steps; of `carry` come the places that `past` has not.
+        The result holds the steps so far. They are read from `past`, an earlier result of this method for fewer steps,
+        or without `past` from `carry`, a carry of `init_carry` or `keep`. With `past`, `carry` fills the new places.
         """
         return carry if past is None else past
 
@@ -200,12 +201,12 @@ class Network(nn.Module):
         factorization: Factorization,
         context: jax.Array | None = None,
     ) -> jax.Array:
-        """Features [B, k, M, F] of the steps t, ..., t + k - 1, each given the steps < t alone, in one pass.
+        """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one pass, where each step reads only the steps < t.
 
-        Those of step t + i are the features that its sites have under the order in which steps t and t + i change
-        places: a model trained on all orders has learned them. `carry` is that before step t, and stays so. The canvas
-        is filled for all steps < t; what else it holds must not matter. Of steps that do not exist the features are
-        finite, and no more. Families that predict from any set of observed sites have it, and say so by `AHEAD`.
+        The features of step t + i are those under the order in which steps t and t + i change places; a model that is
+        trained on all orders has learned them. `carry` is the carry before step t, and does not change. The canvas is
+        filled for all steps < t; other values must not matter. The features of steps that do not exist are finite and
+        meaningless. Families that predict from any set of observed sites have this form and set `AHEAD`.
         """
         raise TypeError(f"{type(self).__name__} predicts the steps one after another")
 
@@ -219,9 +220,10 @@ class Network(nn.Module):
             )
 
     def keep(self, carries: Carries, n: jax.Array) -> Carry:
-        """The carry after the first n of the steps of `extend`: the others did not happen.
+        """Returns the carry after accepting the first n steps of `extend`; the remaining steps are discarded.
 
-        `n` may be traced, is at most the number of steps that exist, and may differ from example to example as `t` may.
+        `n` may be traced. It is at most the number of steps that exist, and differs between examples only under `vmap`
+        over batches of one, as `t` does.
         """
         return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, n, keepdims=False), carries)
 

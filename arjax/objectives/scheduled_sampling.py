@@ -42,8 +42,8 @@ SCHEDULES: dict[str, Callable[[Any], Any]] = {
 @OBJECTIVES.register("scheduled_sampling")
 @dataclasses.dataclass(frozen=True)
 class ScheduledSampling(Objective[AutoregressiveModel]):
-    """loss = -sum_i log p(x_i | prefix of i) / (number of scored scalars); each value of a prefix is, by a coin of its
-    own, that of the data or a draw of the model. No gradient flows through the draws.
+    """loss = -sum_i log p(x_i | prefix of i) / (number of scored scalars); for each site of
+    a prefix, a coin chooses between the value of the data and a draw of the model. No gradient flows through the draws.
 
     Bengio et al., "Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks" (2015), section 2.4. With
     `passes=0` each value is drawn given the mixed values before it, step by step, as there. With `passes=n` all are

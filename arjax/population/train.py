@@ -30,7 +30,8 @@ class Scores:
 
     Attributes:
       validation: best nats per example on the validation split, float64[O, S].
-      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it, [O][S] dicts.
+      results: the report of each member about the split of `config.evaluate.split`, as `arjax` writes it:
+        `results[o][s]`.
       validation_results: likewise about the validation split.
       best_step: the step they are of, int[O, S].
       validation_rows: nats of each example, float32[O, S, N].
@@ -39,7 +40,7 @@ class Scores:
       num_params: of one member.
       params: the best parameters of all members, [O, S, ...].
       history: the members' progress, and the seconds that all of them took together.
-      reports: those of the objective about each member at the end, [O][S] dicts.
+      reports: the report of the objective about each member at the end: `reports[o][s]`.
     """
 
     validation: np.ndarray

@@ -24,7 +24,7 @@ FIRST_CANDIDATE = np.uint32(2**31)
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Best(Sampler):
-    """The most probable of several draws, for each key: no draw from the model, unless there is but one.
+    """The most probable of several draws, for each key; not a draw from the model, except with `of=1`.
 
     Draws `of` samples per key, all B times `of` at once, the first of them under the key itself. It keeps the one of
     the highest exact log-likelihood, of what was drawn given what is observed: that of the model itself, whatever the

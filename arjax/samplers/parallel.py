@@ -29,8 +29,8 @@ MEASURED = 256
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Parallel(Sampler):
-    """Draws in K rounds: those of a round are independent given the rounds before. With a round for each step, and
-    `choose="order"`, the values are those of the naive sampler; with fewer the samples follow another distribution.
+    """Draws in K rounds; the sites of a round are independent given the rounds before. With a round for each step and
+    `choose="order"`, it draws the values of the naive sampler. Fewer rounds change the distribution of the samples.
 
     For models of all orders. What is observed counts as drawn already: rounds that it covers are left out, and one that
     it cuts draws the rest.

@@ -2,7 +2,7 @@
 # # 1. Joints and orders
 #
 # A joint distribution is a product of conditionals, in any order:
-# p(A, B, C) = p(A) p(B | A) p(C | A, B) = p(C) p(A | C) p(B | A, C).
+# $p(A, B, C) = p(A) \, p(B \mid A) \, p(C \mid A, B) = p(C) \, p(A \mid C) \, p(B \mid A, C)$.
 
 # %%
 import itertools
@@ -34,7 +34,7 @@ for order in itertools.permutations(range(3)):
     assert np.allclose(product_of_conditionals(joint, order), joint)
 
 # %% [markdown]
-# ## A network has to learn the conditionals, and those differ
+# ## A network has to learn the conditionals, and some are harder than others
 # Five bits, of which the last is the parity of the others. The first four conditionals are coins; the last one is a
 # parity, which a linear model cannot learn.
 

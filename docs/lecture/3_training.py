@@ -27,8 +27,8 @@ print(f"{nats:.2f} nats before a step of gradient descent, {loss(smaller)[0]:.2f
 
 # %% [markdown]
 # ## Overfitting
-# A large network and few examples: the loss of the training falls on, that of the validation rises. The parameters
-# that are kept are those that were best on validation.
+# A large network and few examples: the training loss keeps falling while the validation loss rises. arjax keeps the
+# parameters that were best on validation.
 
 # %%
 few = {"x": digits.splits["train"].arrays.x[:300]}

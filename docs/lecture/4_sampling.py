@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 4. Sampling
 #
-# Ancestral sampling draws x_1, then x_2 given x_1, and so on. Training needs one pass, sampling one for each step.
+# Ancestral sampling draws $x_1$, then $x_2$ given $x_1$, and so on. Training needs one pass, sampling one pass for each
+# step.
 
 # %%
 import time

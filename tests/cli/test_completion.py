@@ -120,7 +120,10 @@ def test_one_command_prints_the_script(capsys):
     for shell, script in completion.SCRIPTS.items():
         assert main([f"--completion={shell}"]) == 0 and capsys.readouterr().out == script
     assert main(["--completion=bash", "--workdir=x"]) == 2 and "goes alone" in capsys.readouterr().err
-    assert main(["--completion=csh"]) == 2 and "--completion cannot be 'csh', did you mean 'zsh'?" in capsys.readouterr().err
+    assert (
+        main(["--completion=csh"]) == 2
+        and "--completion cannot be 'csh', did you mean 'zsh'?" in capsys.readouterr().err
+    )
     assert main(["--complete", "zsh", "arjax --mode=pl"]) == 0 and capsys.readouterr().out == "--mode=plan\n"
     assert sweep(["--complete", "zsh", "arjax-sweep --jo"]) == 0 and capsys.readouterr().out == "--jobs=\n"
     assert main(["--complete"]) == 2 and "turn completion on with arjax --completion=bash" in capsys.readouterr().err

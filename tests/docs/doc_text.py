@@ -74,6 +74,11 @@ def named_files(page: pathlib.Path) -> set[str]:
     return set(_NAMED_FILE.findall(text)) - {f"arjax/networks/{title}" for title in titled(page)}
 
 
+def prose(page: pathlib.Path) -> str:
+    """A page without its code blocks."""
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
 def links(page: pathlib.Path) -> set[str]:
     """Relative links and pictures of a page."""
     return set(_LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))))

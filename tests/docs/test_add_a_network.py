@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import doc_text
@@ -46,3 +47,11 @@ def test_its_test_file_holds_it_to_the_laws(files, monkeypatch):
     laws = {row.id: row.values[0] for row in mark.args[1]}
     assert {"autoregressive-real", "steps-tokens", "extends-binary", "normalised", "gradients"} <= laws.keys()
     names["test_running_mean"](laws["autoregressive-binary"])
+
+
+def test_the_page_counts_its_concepts(repository):
+    for page in ("add_a_network.md", "add_a_sampler.md"):
+        text = (repository / "docs" / page).read_text()
+        numbers = re.findall(r"^\| (\d+) \| [a-z`S]", text, flags=re.M)
+        words = {"Nine": 9, "Eight": 8}[re.search(r"^(\w+) concepts are enough", text, flags=re.M)[1]]
+        assert numbers == [str(n + 1) for n in range(words)] and words <= 9

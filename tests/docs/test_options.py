@@ -9,8 +9,9 @@ from arjax.cli.listing import REGISTRIES, options_text
 
 HEAD = """# Options
 
-Every component with its options and their defaults, as `arjax --mode=list` prints them. An option without a default
-must be given. A default that changes changes the results of all runs that leave the option out.
+This page lists every component with its options and their defaults, as `arjax --mode=list` prints them. You must give
+an option that has no default. If a default changes in a new version, the results of runs that leave this option out
+change.
 """
 
 

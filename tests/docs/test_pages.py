@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import json
 import math
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -140,6 +142,18 @@ def test_files_that_are_named_exist(page):
 
 
 @pages
+def test_names_of_arjax_in_a_text_can_be_imported(page):
+    for name in set(re.findall(r"`(arjax(?:\.[A-Za-z_]\w*)+)", doc_text.prose(page))):
+        module, _, attribute = name.rpartition(".")
+        try:
+            found = hasattr(importlib.import_module(module), attribute) or importlib.import_module(name)
+        except ModuleNotFoundError:  # an attribute of a class
+            package, _, owner = module.rpartition(".")
+            found = hasattr(getattr(importlib.import_module(package), owner), attribute)
+        assert found, f"{page.name} names {name}"
+
+
+@pages
 def test_data_sets_to_prepare_can_be_prepared(page):
     named = re.findall(r"prepare_data\.py ([a-z]\w*(?:/\w+)?)", page.read_text())
     assert set(named) <= set(known_names())
@@ -152,7 +166,8 @@ SLOW = ("sampling", "lecture", "regimes", "exposure")
 @pytest.mark.parametrize(
     "page", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in PAGES[1:]]
 )
-def test_examples_run(page, folder):
+def test_examples_run(page, folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))  # pages import the files that they show
     for block in doc_text.blocks(page):
         if block.language == "python" and not block.title and "run=" not in block.info:
             doc_text.run(block, str(page), {"__name__": "example"})
@@ -250,6 +265,20 @@ def test_the_readme_is_short():
     assert (ROOT / "README.md").stat().st_size <= 10_000
     (block,) = [b for b in doc_text.blocks(ROOT / "README.md") if b.language == "python"]
     assert len([line for line in block.text.splitlines() if line and "import" not in line]) <= 5
+
+
+@pytest.mark.parametrize(("page", "most"), [("architecture", 15_000), ("laws", 8_000), ("results", 10_000)])
+def test_pages_that_grew_before_are_short(page, most):
+    assert (ROOT / "docs" / f"{page}.md").stat().st_size <= most
+
+
+def test_the_page_and_the_picture_of_the_architecture_have_all_packages():
+    packages = {path.parent.name for path in (ROOT / "arjax").glob("*/__init__.py")}
+    table = re.findall(r"^\| `(\w+)` \| [^|`]*", (ROOT / "docs" / "architecture.md").read_text(), flags=re.M)
+    picture = re.findall(r">(\w+)</text>", (ROOT / "docs" / "images" / "packages.svg").read_text())
+    assert packages <= set(table) and packages <= set(picture)
+    layers = runpy.run_path(str(ROOT / "tests" / "core" / "test_layout.py"))["LAYERS"]
+    assert [name for name in table if name in packages] == layers  # from the ground up
 
 
 def test_the_config_of_the_page_is_the_file(repository):

@@ -23,6 +23,32 @@ def test_every_page_stands_in_the_menu_once(repository, site):
     assert len(notebooks) == 5 and sorted(listed) == sorted(path.relative_to(site).as_posix() for path in pages)
 
 
+def test_the_menu_has_at_most_four_groups_which_open_and_close(repository):
+    text = (repository / "mkdocs.yml").read_text()
+    groups = re.findall(r"^  - ([^:]+):$", text[text.index("nav:") :], flags=re.M)
+    assert groups == ["Learn", "Use", "Extend", "Results"]
+    features = re.search(r"features: \[(.*)\]", text)[1]
+    assert "navigation.sections" not in features and "navigation.expand" not in features
+
+
+def test_formulas_are_found_outside_of_code(repository):
+    script = runpy.run_path(str(repository / "scripts" / "collect_pages.py"))
+    text = "$p(x)$ costs 5$, `$HOME` and\n```bash\necho $A $B\n```\n\n    $C $D\n\n"
+    text += "then $$\\prod_t p_t$$ and ``a`$x$``, $y_1$."
+    found = []
+    script["outside_code"](text, lambda part: found.extend(script["FORMULA"].findall(part)) or part)
+    assert found == [("", "p(x)"), ("\\prod_t p_t", ""), ("", "y_1")]
+    assert script["outside_code"](text, lambda part: part) == text
+
+
+def test_formulas_of_all_pages_are_typeset(repository, site):
+    pytest.importorskip("latex2mathml", reason="needs the extra docs")
+    script = runpy.run_path(str(repository / "scripts" / "collect_pages.py"))
+    script["typeset"](site)
+    page = (site / "docs" / "concepts.md").read_text()
+    assert page.count("<math") >= 2 and "\\prod" not in page
+
+
 def test_links_between_collected_pages_lead_somewhere(site):
     for page in site.rglob("*.md"):
         for link in doc_text.links(page):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import pathlib
 import shutil
@@ -25,7 +27,6 @@ from truth_faults import TRUTH_FAULTS
 FAULTS = MODEL_FAULTS + NETWORK_FAULTS + SAMPLER_FAULTS + OTHER_FAULTS + TRAINING_FAULTS
 FAULTS += CHAIN_FAULTS + TRUTH_FAULTS + EXPOSURE_FAULTS + REGIME_FAULTS + SAFETY_FAULTS + DATA_FAULTS + CRASH_FAULTS
 LEAST = 40
-BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
 #: How a test notices a fault, and does not merely stumble over it: by a comparison, or by a refusal.
 NOTICED = ("AssertionError", "DID NOT RAISE", "UserError")
 #: What the copy is made of.
@@ -33,9 +34,12 @@ PARTS = ("arjax", "configs", "docs", "experiments", "scripts", "tests", "pyproje
 
 
 def table() -> str:
-    """The faults and the tests that catch them, as they stand in `docs/laws.md`."""
-    rows = [f"| {f.what} | `{f.file}` | {', '.join(f'`{test}`' for test in f.caught_by)} |" for f in FAULTS]
-    return "\n".join(["| fault | under `arjax/` | caught by, under `tests/` |", "|--|--|--|", *rows, ""])
+    """The faults and the tests that catch them, as they stand in `tests/faults/faults.csv`."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["fault", "file under arjax/", "caught by, under tests/"])
+    rows.writerows([fault.what, fault.file, " ".join(fault.caught_by)] for fault in FAULTS)
+    return out.getvalue()
 
 
 def test_there_are_many_faults_of_many_files():
@@ -52,15 +56,12 @@ def test_each_can_be_put_in(repository):
             assert f"def {name}" in (repository / "tests" / file).read_text(), test
 
 
-def test_the_page_has_the_table(repository):
+def test_the_list_has_all_faults(repository):
     """ARJAX_WRITE_FAULTS=1 writes it anew."""
-    page = repository / "docs" / "laws.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    expected = before + BEGIN + table() + END + after
+    path = repository / "tests" / "faults" / "faults.csv"
     if os.environ.get("ARJAX_WRITE_FAULTS"):
-        page.write_text(expected)
-    assert page.read_text() == expected
+        path.write_text(table(), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == table()
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def root(tmp_path):
     row = dict.fromkeys(COLUMNS, "") | {"dataset": "dna", "metric": "nll_nats", "value": "79.8", "num_params": "10"}
     worse = row | {"value": "81", "published": "79.66", "published_mark": "table 4", "model": "MADE"}
     write_csv(folder / "results.csv", [row | {"model": "NADE"}, worse])
-    (folder / "README.md").write_text("# Study\nno table here\n")
+    (folder / "README.md").write_text("# Study\n\n**Question.** Is a | b?\n\n**Result.** It is.\n")
     (tmp_path / "README.md").write_text(README)
     return tmp_path
 
@@ -67,6 +67,19 @@ def test_a_summary_takes_the_mean_over_seeds_of_the_best_on_validation(repositor
     write_csv(root / "experiments/x/results.csv", matches)
     assert update(repository, root).returncode == 0
     assert "| exact_match | B     |    2 |" in (root / "README.md").read_text()
+
+
+def test_an_index_has_a_line_for_each_study(repository, root):
+    (root / "docs").mkdir()
+    (root / "docs" / "results.md").write_text("<!-- studies: experiments -->\n<!-- end table -->\n")
+    assert update(repository, root).returncode == 0
+    text = (root / "docs" / "results.md").read_text()
+    assert "| [Study](../experiments/x/README.md) | Is a \\| b? | It is. |\n<!-- end table -->" in text
+    (root / "experiments" / "x" / "README.md").write_text("# Study\n\n**Question.** Is it?\n")
+    done = update(repository, root)
+    assert (
+        done.returncode == 2 and "experiments/x/README.md has no paragraph that begins with **Result.**" in done.stderr
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, input_m
 
 @NETWORKS.register("separate")
 class Separate(Network):
-    """D multilayer perceptrons: that of site i reads the sites of earlier steps, none to D - 1 of them.
+    """One multilayer perceptron for each of the D sites, which reads the sites of earlier steps.
 
         h_i = act(W_i (m_i * x) + b_i),  features_i = V_i h_i + d_i,    m_ij = 1 where step[j] < step[i]
 
