@@ -7,7 +7,7 @@ chain rule over the indices of the block. A family whose parameters depend on th
 `at(sites)` returns the family of some sites.
 """
 
-from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional
+from arjax.conditionals.base import CONDITIONALS, USUAL, Conditional, make_conditional
 from arjax.conditionals.bernoulli import Bernoulli
 from arjax.conditionals.beta import Beta
 from arjax.conditionals.categorical import Categorical
@@ -17,7 +17,6 @@ from arjax.conditionals.gaussian import Gaussian
 from arjax.conditionals.gaussian_mixture import GaussianMixture
 from arjax.conditionals.joint import JointConditional
 from arjax.conditionals.logistic_mixture import LogisticMixture
-from arjax.conditionals.make import make_conditional
 from arjax.conditionals.mixture_of_products import MixtureOfProducts
 from arjax.conditionals.ordinal import Ordinal
 from arjax.conditionals.spline import SplineNormal

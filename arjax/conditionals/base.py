@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
-from arjax.core.registry import Registry
+from arjax.core.registry import Registry, parse_call
 from arjax.core.spec import EventSpec
 
 CONDITIONALS = Registry("conditional", builder=operator.attrgetter("for_event"), hidden=("event", "block_size"))
@@ -155,3 +156,17 @@ CONDITIONAL = "conditional"
 def bound(conditional: Conditional, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
     """The conditional with its parameters out of those of a model."""
     return conditional.bind(params.get(CONDITIONAL), train, None if key is None else jax.random.fold_in(key, 1))
+
+
+def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Conditional:
+    """The conditional named by a call string such as `categorical` ("": the usual one), fitted to an event.
+
+    `block_size` is M, the sites of the largest step: a family with parameters that depend on it has that argument.
+
+    Raises:
+      UserError: an unknown name or option, or a family that cannot describe the event.
+    """
+    text = text or USUAL[event.kind]
+    build = CONDITIONALS.get(parse_call(text)[0]).for_event
+    more = {"block_size": block_size} if "block_size" in inspect.signature(build).parameters else {}
+    return CONDITIONALS.call(text, event, **more)

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
-from arjax.conditionals.make import make_conditional
+from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional, unsuitable
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec

@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional, unsuitable
 from arjax.conditionals.joint import JointConditional
-from arjax.conditionals.make import make_conditional
 from arjax.conditionals.scales import check_components
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError

@@ -127,7 +127,7 @@ class AsIs(Objective[AutoregressiveModel]):
         data = relaxed_values(event, jnp.asarray(batch.x)) if relaxes else jnp.asarray(batch.x)
         variables, head = step_variables(network, own), model.head(params)
         num, may_BD = len(batch), replaceable(model, batch)
-        x_BDv, data_BDv = (a.reshape(num, event.num_sites, -1) for a in (batch.x, data))
+        x_BDv, data_BDv = (a.reshape(num, event.num_sites, -1) for a in (jnp.asarray(batch.x), data))
 
         def one(state: tuple[Any, jax.Array], t: jax.Array) -> tuple[tuple[Any, jax.Array], jax.Array]:
             carry, canvas_BDv = state

@@ -19,7 +19,7 @@ from arjax.core.errors import UserError
 from arjax.core.integers import check_size
 from arjax.core.programs import call_if_it_fits
 from arjax.core.registry import Registry
-from arjax.samplers.ends import Ends
+from arjax.samplers.loops import Ends
 
 
 def check_ranges(name: str, family: type[Sampler], options: Mapping[str, Any]) -> None:

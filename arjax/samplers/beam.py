@@ -14,7 +14,7 @@ from arjax.core.output import say_once
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option
 from arjax.samplers.beams import Beams, Search
-from arjax.samplers.prompt import num_calls, read_prompt
+from arjax.samplers.loops import num_calls, read_prompt
 
 
 @SAMPLERS.register("beam")

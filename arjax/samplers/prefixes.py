@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from arjax.core.batch import Array
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Steps
-from arjax.samplers.loops import loop_over_steps
-from arjax.samplers.prompt import read_prompt
+from arjax.samplers.loops import loop_over_steps, read_prompt
 
 
 def draw_in_steps(

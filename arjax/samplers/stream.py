@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Steps, step_keys
-from arjax.samplers.prompt import read_prompt
+from arjax.samplers.loops import read_prompt
 
 
 class Progress(NamedTuple):

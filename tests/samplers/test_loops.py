@@ -18,8 +18,7 @@ from arjax.networks import NETWORKS
 from arjax.networks.base import step_variables
 from arjax.samplers import Cached, example_keys
 from arjax.samplers.base import run
-from arjax.samplers.loops import ends, loop_over_steps
-from arjax.samplers.prompt import read_prompt
+from arjax.samplers.loops import loop_ends, loop_over_steps, read_prompt
 from arjax.testing.forms import parallel
 
 LINE = EventSpec((9,), (), "tokens", 5)
@@ -30,10 +29,10 @@ GROWING = {
 
 
 def test_loops_end_where_the_caches_are_full():
-    assert ends(0, 5) == [5]
-    assert ends(2, 9) == [2, 4, 8, 9]
-    assert ends(2, 8) == [2, 4, 8]
-    assert ends(9, 9) == [9]
+    assert loop_ends(0, 5) == [5]
+    assert loop_ends(2, 9) == [2, 4, 8, 9]
+    assert loop_ends(2, 8) == [2, 4, 8]
+    assert loop_ends(9, 9) == [9]
 
 
 def test_every_network_whose_caches_grow_is_tested():

@@ -110,7 +110,12 @@ class LoopCache(NamedTuple):
 
 def visible_blocks(t: jax.Array, length: int, num_keys: int, block_size: int) -> jax.Array:
     """bool[T, C]: whether each of the tokens from block t on sees each place of a cache: all up to its own block."""
-    return jnp.arange(num_keys) < (t + 1 + jnp.arange(length) // block_size)[:, None] * block_size
+    return jnp.arange(num_keys) < (t + 1 + _block_of(length, block_size))[:, None] * block_size
+
+
+def _block_of(length: int, block_size: int) -> np.ndarray:
+    """The block of each token, int32[T]."""
+    return np.arange(length, dtype=np.int32) // block_size
 
 
 def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) -> np.ndarray:
@@ -236,7 +241,7 @@ class SelfAttention(MultiHead):
 
         Later blocks overwrite those that are not kept before any token reads them, so the cache is the carry of any n.
         """
-        qkv = self._qkv(x_BTE, t + jnp.arange(x_BTE.shape[1]) // block_size)
+        qkv = self._qkv(x_BTE, t + _block_of(x_BTE.shape[1], block_size))
         cache, mixed_BNTH = cache.attend(*qkv, t, block_size)
         return cache, self._merge(mixed_BNTH)
 

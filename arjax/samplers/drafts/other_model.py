@@ -25,7 +25,7 @@ from arjax.samplers.drafts.base import (
     log_table,
     truncated_as,
 )
-from arjax.samplers.prompt import read_prompt
+from arjax.samplers.loops import read_prompt
 
 
 @DRAFTS.register("run")
