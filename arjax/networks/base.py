@@ -21,7 +21,7 @@ Carry = Any
 #: Output of `extend`, from which `keep` makes the carry after any number of its steps.
 Carries = Any
 #: The collection of variables for values that depend on the parameters alone and are shared by all steps, see `once`.
-READY = "ready"
+PRECOMPUTED = "precomputed"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
 #: Options that count what is built one after another, layers and the taps of kernels: their largest values.
@@ -77,10 +77,10 @@ class Network(nn.Module):
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
     #: Number of steps of a prompt that `extend` reads in one call; 1 where it is just a scan of `step`.
     CHUNK: ClassVar[int] = 1
-    #: How many steps the first loop of a draw takes, see `room`; 0 where a carry has the same size in all steps.
-    ROOM: ClassVar[int] = 0
-    #: Whether `extend` and `keep` take the carries that `room` makes, too; else `step` alone.
-    EXTENDS_IN_ROOM: ClassVar[bool] = False
+    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 where a carry has the same size in all steps.
+    FIRST_LOOP: ClassVar[int] = 0
+    #: Whether `extend` and `keep` take the carries that `loop_carry` makes, too; else `step` alone.
+    EXTENDS_LOOP_CARRY: ClassVar[bool] = False
     #: Whether the family has the form `ahead`: several steps from those before all of them.
     AHEAD: ClassVar[bool] = False
     #: Whether the carry has the same size at any number of steps, and no parameter belongs to a step; see `unbounded`.
@@ -140,10 +140,10 @@ class Network(nn.Module):
         """The carry before step 0: a pytree of arrays."""
         raise TypeError(f"{type(self).__name__} has no step form")
 
-    def room(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
+    def loop_carry(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
         """Returns a carry for the steps t < n in the form that a loop updates fastest: caches have places for n steps.
 
-        With `EXTENDS_IN_ROOM` the result also serves `extend` up to step n, and n may be larger than S.
+        With `EXTENDS_LOOP_CARRY` the result also serves `extend` up to step n, and n may be larger than S.
 
         The result holds the steps so far. They are read from `past`, an earlier result of this method for fewer steps,
         or without `past` from `carry`, a carry of `init_carry` or `keep`. With `past`, `carry` fills the new places.
@@ -233,11 +233,11 @@ def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
 
     XLA repeats all computations in the body of a loop in every iteration, even a slice of a parameter.
     """
-    if module.has_variable(READY, name):
-        return module.get_variable(READY, name)
+    if module.has_variable(PRECOMPUTED, name):
+        return module.get_variable(PRECOMPUTED, name)
     value = make()
-    if module.is_mutable_collection(READY):
-        module.put_variable(READY, name, value)
+    if module.is_mutable_collection(PRECOMPUTED):
+        module.put_variable(PRECOMPUTED, name, value)
     return value
 
 
@@ -246,7 +246,7 @@ def step_variables(network: Network, params: Any) -> dict[str, Any]:
 
     With the parameters alone the steps give the same values, but take longer.
     """
-    _, made = network.apply({"params": params}, method="prepare", mutable=READY)
+    _, made = network.apply({"params": params}, method="prepare", mutable=PRECOMPUTED)
     return {"params": params, **made}
 
 

@@ -18,7 +18,7 @@ from arjax.conditionals.base import bound
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.errors import UserError
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, option, per_example
-from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, ready_target
+from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, make_draft, target_of_draft
 from arjax.samplers.loops import num_calls, read_prompt
 from arjax.samplers.windows import accept_by_keys, draw_in_windows, leading, tell_window
 
@@ -147,7 +147,7 @@ def draft_whole(
     calls of the model's network that it took.
     """
     network, factorization = model.network, model.factorization
-    target, prompt = ready_target(model, params, steps, draft), steps.prompt()
+    target, prompt = target_of_draft(model, params, steps, draft), steps.prompt()
     chunk, num_steps = min(max(network.CHUNK, 8), factorization.num_steps), factorization.num_steps
     reads = bool(draft.target_calls) and has_carry(network, target.variables, canvas, factorization, context)
 

@@ -73,11 +73,11 @@ def loop_over_steps(
     """`body(t, (carry, state)) -> (carry, state)` for t from `start` to the last step, or until `goes_on(t, state)` is
     no longer true; returns the step behind the last one that was made, and the state.
 
-    `carry` is that before step `start`, which may be traced. What `body` gets of it is made by `Network.room`.
+    `carry` is that before step `start`, which may be traced. What `body` gets of it is made by `Network.loop_carry`.
     """
     t, begin, past = start, 0, None
-    for end in loop_ends(network.ROOM, factorization.num_steps):
-        past = network.apply(variables, carry, end, factorization, past, method="room")
+    for end in loop_ends(network.FIRST_LOOP, factorization.num_steps):
+        past = network.apply(variables, carry, end, factorization, past, method="loop_carry")
         if goes_on is None:
             first = jnp.clip(start, begin, end) if isinstance(start, jax.Array) else max(start, begin)
             past, state = jax.lax.fori_loop(first, end, body, (past, state))

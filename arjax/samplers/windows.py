@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.samplers.base import Draw, Steps, per_example
-from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, ready_target
+from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, target_of_draft
 from arjax.samplers.loops import loop_ends, num_calls, read_prompt
 
 #: `(steps, keys[S], canvas, t, features [k, M, F], proposal) -> (values [k, M, v], how many proposals are right)`
@@ -75,7 +75,7 @@ def draw_in_windows(
       with_log_q: whether `accept` needs the log-probabilities of the proposals.
     """
     network, factorization, num = model.network, model.factorization, len(canvas)
-    target = ready_target(model, params, steps, draft)
+    target = target_of_draft(model, params, steps, draft)
     num_steps = factorization.num_steps
     window = min(window, num_steps)
     keys_BS, each = jnp.swapaxes(steps.keys_SB, 0, 1), over_examples(num)
@@ -95,12 +95,12 @@ def draw_in_windows(
         return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
 
     last, rounds = first, jnp.int32(0)
-    grows = network.EXTENDS_IN_ROOM and not draft.target_calls
-    for end in loop_ends(network.ROOM if grows else 0, num_steps):
+    grows = network.EXTENDS_LOOP_CARRY and not draft.target_calls
+    for end in loop_ends(network.FIRST_LOOP if grows else 0, num_steps):
         if grows:
             past = None if last is first else last.carry
-            room = functools.partial(_room, network, target.variables, factorization, end + window)
-            last = last._replace(carry=each(room)(first.carry, past))
+            grow = functools.partial(_loop_carry, network, target.variables, factorization, end + window)
+            last = last._replace(carry=each(grow)(first.carry, past))
         last, rounds = jax.lax.while_loop(functools.partial(going, end=end), loop, (last, rounds))
     x = last.canvas[:, 0]
     stats = {"network_calls": last.calls, "accepted": last.accepted, "batch_rounds": per_example(x, rounds)}
@@ -162,9 +162,9 @@ def _round(
     )
 
 
-def _room(network: Any, variables: Any, factorization: Factorization, steps: int, carry: Any, past: Any) -> Any:
-    """The carry of one example with room for so many steps."""
-    return network.apply(variables, carry, steps, factorization, past, method="room")
+def _loop_carry(network: Any, variables: Any, factorization: Factorization, steps: int, carry: Any, past: Any) -> Any:
+    """The carry of one example for a loop over so many steps."""
+    return network.apply(variables, carry, steps, factorization, past, method="loop_carry")
 
 
 def over_examples(num: int) -> Callable[[Callable], Callable]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ import optax
 from arjax.core.batch import Batch
 from arjax.core.programs import compile_if_it_fits
 from arjax.objectives import Companions, Loss, Metrics, Step
-from arjax.objectives.metrics import mergeable
+from arjax.objectives.metrics import Mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
 from arjax.training.gradients import loss_and_gradients
@@ -24,8 +25,9 @@ from arjax.training.state import OwnState, TrainState, own_of
 _METRICS = "metrics/"
 
 
-@mergeable
-class Tally:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Tally(Mergeable):
     """Metrics summed over train steps.
 
     Attributes:

@@ -56,14 +56,14 @@ SAMPLER_FAULTS = (
     ),
     Fault(
         "beams whose carries stay where they were",
-        "samplers/beams.py",
+        "samplers/beam.py",
         "lambda leaf, parent_W: leaf[parent_W]",
         "lambda leaf, parent_W: leaf",
         ("samplers/test_search.py::test_the_beams_of_every_network_have_the_carries_of_their_own_past",),
     ),
     Fault(
         "a search that stops while a longer sequence may win",
-        "samplers/beams.py",
+        "samplers/beam.py",
         "self.score(state.going.log_prob.max(1), self.stop)",
         "self.score(state.going.log_prob.max(1), state.t)",
         ("samplers/test_search.py::test_strings_that_end_stay_in_the_competition",),

@@ -36,15 +36,15 @@ def test_loops_end_where_the_caches_are_full():
 
 
 def test_every_network_whose_caches_grow_is_tested():
-    assert {name for name in NETWORKS.names() if NETWORKS.get(name).ROOM} == set(GROWING)
+    assert {name for name in NETWORKS.names() if NETWORKS.get(name).FIRST_LOOP} == set(GROWING)
 
 
-def with_room(model, room: int):
-    """The model, whose first loop takes `room` steps."""
+def with_first_loop(model, first: int):
+    """The model, whose first loop takes `first` steps."""
     family = type(model.network)
     names = [field.name for field in dataclasses.fields(family) if field.name not in ("parent", "name")]
     fields = {name: getattr(model.network, name) for name in names}
-    small = type(f"Small{family.__name__}", (family,), {"ROOM": room, "__module__": __name__})
+    small = type(f"Small{family.__name__}", (family,), {"FIRST_LOOP": first, "__module__": __name__})
     return dataclasses.replace(model, network=small(**fields, parent=None))
 
 
@@ -74,7 +74,7 @@ def test_loops_give_the_features_of_the_parallel_form(network, partition, num):
     frames = ContextSpec(frames=EventSpec((3,), (2,), "real"))
     of_order = {"ordering": "random(seed=4)", "partition": partition, "context": frames}
     model = make_model(LINE, network, **of_order, width=16, num_layers=1, **GROWING[network])
-    model = with_room(model, 1 if num > 1 else 2)
+    model = with_first_loop(model, 1 if num > 1 else 2)
     params, x = cases.params_of(model), cases.random_x(LINE, num)
     context = cases.random_context(frames, num)
     expected = np.asarray(parallel(model.network, params, x, model.factorization, context))

@@ -16,7 +16,7 @@ from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 #: Patterns, each with its number of heads.
 HeadPatterns = tuple[tuple[Pattern, int], ...]
 #: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
-NOTHING = -1e30
+LOG_ZERO = -1e30
 
 
 def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -25,14 +25,14 @@ def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array)
     q [..., Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
     """
     scores = jnp.einsum("...qh,...kh->...qk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-    scores = jnp.where(mask, scores, NOTHING)
+    scores = jnp.where(mask, scores, LOG_ZERO)
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.where(mask, jnp.exp(scores - largest), 0.0)
     total = weights.sum(-1, keepdims=True)
     seen = total > 0
     total = jnp.where(seen, total, 1.0)  # not a small number: the derivative of the quotient divides by its square
     out = jnp.einsum("...qk,...kh->...qh", (weights / total).astype(v.dtype), v)
-    return out, jnp.where(seen, jnp.log(total) + largest, NOTHING)[..., 0]
+    return out, jnp.where(seen, jnp.log(total) + largest, LOG_ZERO)[..., 0]
 
 
 def unite(parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
@@ -100,7 +100,7 @@ class PatternAttention(MultiHead):
             parts.append((out.reshape(shape), log_sum.reshape(shape[:-1])))
         return kept, self._combine(parts)
 
-    def room(self, cache: list[KVCache], tokens: int, past: list[LoopCache] | None = None) -> list[LoopCache]:
+    def loop_carry(self, cache: list[KVCache], tokens: int, past: list[LoopCache] | None = None) -> list[LoopCache]:
         """The caches in the form that a loop updates in place; they have one size in all steps."""
         return past or [for_loop(pattern, pair) for (pattern, _), pair in zip(self._groups(), cache, strict=True)]
 
@@ -150,8 +150,8 @@ class PatternNetwork(BlockNetwork):
             merged=self.unites(),
         )
 
-    def room(self, carry, n, factorization, past=None):
-        return self._room(carry, n * factorization.block_size, past)
+    def loop_carry(self, carry, n, factorization, past=None):
+        return self._loop_carry(carry, n * factorization.block_size, past)
 
     def dependencies(self, factorization):
         """Step t depends on step s - 1 iff a path of L edges leads from t to s, as the token of step s reads s - 1."""

@@ -168,10 +168,10 @@ class BlockNetwork(Network):
         sizes = batch_size, factorization.num_steps, factorization.block_size
         return [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
 
-    def _room(self, carry: Any, tokens: int, past: Any) -> Any:
-        """`room`, where the attention has it."""
+    def _loop_carry(self, carry: Any, tokens: int, past: Any) -> Any:
+        """`loop_carry`, where the attention has it."""
         caches = enumerate(zip(carry, past or [None] * len(carry), strict=True))
-        return [self._apply_layer(i, cache, tokens, past, method="room") for i, (cache, past) in caches]
+        return [self._apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
 
     def step(self, carry, canvas, t, factorization, context=None):
         h, caches = self.tokens.step(canvas, t, factorization, context), []
@@ -246,8 +246,8 @@ class Transformer(BlockNetwork):
 
     CHUNK = 64
     AHEAD = True
-    ROOM = 256
-    EXTENDS_IN_ROOM = True
+    FIRST_LOOP = 256
+    EXTENDS_LOOP_CARRY = True
     MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
 
     @classmethod
@@ -277,5 +277,5 @@ class Transformer(BlockNetwork):
             rotary_scaling=self.rotary_scaling,
         )
 
-    def room(self, carry, n, factorization, past=None):
-        return self._room(carry, n * factorization.block_size, past)
+    def loop_carry(self, carry, n, factorization, past=None):
+        return self._loop_carry(carry, n * factorization.block_size, past)

@@ -43,18 +43,20 @@ class SnailBlock(nn.Module):
     context_size: int
     dropout: float
     dtype: str
-    ready: bool = False
+    normalised: bool = False
 
     def setup(self):
         def gated(filters: int, has_aux: bool = False) -> GatedResnet:
-            return GatedResnet(filters, CENTRE, has_aux, self.context_size > 0, self.dropout, self.dtype, self.ready)
+            return GatedResnet(
+                filters, CENTRE, has_aux, self.context_size > 0, self.dropout, self.dtype, self.normalised
+            )
 
         sizes = 0, self.context_size, self.dropout
         self.resnets = GatedStack(self.num_resnets, self.filters, DOWN_RIGHT, *sizes, self.dtype)
         self.content = gated(self.num_inputs + self.filters + 2)
-        self.key_value = NormalisedMix(self.key_size + self.value_size, self.dtype, ready=self.ready)
+        self.key_value = NormalisedMix(self.key_size + self.value_size, self.dtype, normalised=self.normalised)
         self.asking = gated(self.filters + 2)
-        self.query = NormalisedMix(self.key_size, self.dtype, ready=self.ready)
+        self.query = NormalisedMix(self.key_size, self.dtype, normalised=self.normalised)
         self.merge = gated(self.filters, has_aux=True)
 
     def _keys_and_values(self, x, h, place, view: ImageView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -227,11 +229,11 @@ class PixelSNAIL(Network):
 
     def _take_apart(self) -> list[tuple[Any, list]]:
         stacked = self.blocks.variables["params"]
-        ready = normalised_weights({name: part for name, part in stacked.items() if name != "resnets"}, self.dtype)
-        ready = {**ready, "resnets": stacked["resnets"]}
+        normalised = normalised_weights({name: part for name, part in stacked.items() if name != "resnets"}, self.dtype)
+        normalised = {**normalised, "resnets": stacked["resnets"]}
         block, weights = SnailBlock(**self._block_fields(), parent=None), []
         for i in range(self.num_blocks):
-            of_block = jax.tree.map(lambda leaf, i=i: leaf[i], ready)
+            of_block = jax.tree.map(lambda leaf, i=i: leaf[i], normalised)
             of_resnets: Any = block.apply({"params": of_block}, method="resnet_weights")
             weights.append((of_block, of_resnets))
         return weights
@@ -245,7 +247,7 @@ class PixelSNAIL(Network):
         before = jnp.divmod(jnp.maximum(t - 1, 0), grid[1])
         x_Bn = jax.lax.dynamic_slice(inputs, (0, *before, 0), (h.shape[0], 1, 1, inputs.shape[-1] - 1))[:, 0, 0]
         # The blocks one by one, not scanned: each cache is then updated in place, where a scan would copy it.
-        block, caches = SnailBlock(**self._block_fields(), ready=True, parent=None), []
+        block, caches = SnailBlock(**self._block_fields(), normalised=True, parent=None), []
         for (params, weights), cache in zip(self._step_weights(), old, strict=True):
             cache, h = block.apply({"params": params}, cache, weights, h, x_Bn, t, grid, e_BE, method="step")
             caches.append(cache)

@@ -69,7 +69,7 @@ class KVCache(NamedTuple):
         return KVCache(*(write_tokens(old, fresh, start) for old, fresh in zip(self, new, strict=True)))
 
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
-        """The cache with places for that many tokens, in the form that loops update in place: see `Network.room`."""
+        """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
         merged = [leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in self]
         merged = [jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged]
         if past is not None:
@@ -232,8 +232,8 @@ class SelfAttention(MultiHead):
         """Writes the keys and values of block t into the cache and attends to blocks <= t."""
         return self.extend(cache, x_BME, t, x_BME.shape[1])
 
-    def room(self, cache: KVCache, tokens: int, past: LoopCache | None = None) -> LoopCache:
-        """The cache for a loop over so many tokens: see `Network.room`."""
+    def loop_carry(self, cache: KVCache, tokens: int, past: LoopCache | None = None) -> LoopCache:
+        """The cache for a loop over so many tokens: see `Network.loop_carry`."""
         return cache.for_loop(tokens, past)
 
     def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:

@@ -151,9 +151,9 @@ class Block(Layer):
         past, mixed = self.attention.step(cache[0], self.attention_norm(x_BME), t)
         return (past, cache[1]), self._finish(x_BME + mixed, cache[1])
 
-    def room(self, cache: Cache, tokens: int, past: Cache | None = None) -> Cache:
-        """The cache with room for that many tokens alone, see `Network.room`."""
-        return self.attention.room(cache[0], tokens, None if past is None else past[0]), cache[1]
+    def loop_carry(self, cache: Cache, tokens: int, past: Cache | None = None) -> Cache:
+        """The cache for a loop over that many tokens, see `Network.loop_carry`."""
+        return self.attention.loop_carry(cache[0], tokens, None if past is None else past[0]), cache[1]
 
     def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:
         """The tokens of the blocks t, t + 1, ..."""
