@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -53,20 +54,13 @@ class KVCache(NamedTuple):
         A single block must exist; of several, those after the last step are dropped.
         """
         start, length = t * block_size, q_BNTH.shape[2]
-        if length == block_size:
-            cache = KVCache(
-                *(
-                    jax.lax.dynamic_update_slice_in_dim(old, new, start, 2)
-                    for old, new in zip(self, (k_BGTH, v_BGTH), strict=True)
-                )
-            )
-        else:
-            cache = self.write((k_BGTH, v_BGTH), start)
+        write = write_tokens if length > block_size else functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=2)
+        cache = KVCache(write(self.keys, k_BGTH, start), write(self.values, v_BGTH, start))
         return cache, attention(q_BNTH, *cache, visible_blocks(t, length, self.keys.shape[2], block_size))
 
     def write(self, new: KeysValues, start: jax.Array) -> KVCache:
         """The cache with new tokens at the places from `start` on, as far as these exist."""
-        return KVCache(*(write_tokens(old, fresh, start) for old, fresh in zip(self, new, strict=True)))
+        return KVCache(write_tokens(self.keys, new[0], start), write_tokens(self.values, new[1], start))
 
     def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
         """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
