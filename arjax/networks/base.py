@@ -18,6 +18,8 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 
 Carry = Any
+#: The parts of a context by name, [B, ...] each.
+Context = Mapping[str, jax.Array]
 #: Output of `extend`, from which `keep` makes the carry after any number of its steps.
 Carries = Any
 #: The collection of variables for values that depend on the parameters alone and are shared by all steps, see `once`.
@@ -125,7 +127,7 @@ class Network(nn.Module):
         return np.asarray(factorization.mask())
 
     def __call__(
-        self, x: jax.Array, factorization: Factorization, context: jax.Array | None = None, *, train: bool = False
+        self, x: jax.Array, factorization: Factorization, context: Context | None = None, *, train: bool = False
     ) -> jax.Array:
         """All conditionals in one parallel pass: x[B, *grid, *value] -> features[B, *grid, F].
 
@@ -136,7 +138,7 @@ class Network(nn.Module):
     def prepare(self) -> None:
         """Computes values of the parameters alone, shared by all steps, by `once`; none by default."""
 
-    def init_carry(self, batch_size: int, factorization: Factorization, context: jax.Array | None = None) -> Carry:
+    def init_carry(self, batch_size: int, factorization: Factorization, context: Context | None = None) -> Carry:
         """The carry before step 0: a pytree of arrays."""
         raise TypeError(f"{type(self).__name__} has no step form")
 
@@ -156,7 +158,7 @@ class Network(nn.Module):
         canvas: jax.Array,
         t: jax.Array,
         factorization: Factorization,
-        context: jax.Array | None = None,
+        context: Context | None = None,
     ) -> tuple[Carry, jax.Array]:
         """Features [B, M, F] of the sites of step t; called for t = 0, 1, ..., in this order.
 
@@ -171,7 +173,7 @@ class Network(nn.Module):
         t: jax.Array,
         k: int,
         factorization: Factorization,
-        context: jax.Array | None = None,
+        context: Context | None = None,
     ) -> tuple[Carries, jax.Array]:
         """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one call, and the input of `keep`.
 
@@ -199,7 +201,7 @@ class Network(nn.Module):
         t: jax.Array,
         k: int,
         factorization: Factorization,
-        context: jax.Array | None = None,
+        context: Context | None = None,
     ) -> jax.Array:
         """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one pass, where each step reads only the steps < t.
 

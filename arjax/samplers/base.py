@@ -19,6 +19,7 @@ from arjax.core.errors import UserError
 from arjax.core.integers import check_size
 from arjax.core.programs import call_if_it_fits
 from arjax.core.registry import Registry
+from arjax.networks.base import Context
 from arjax.samplers.loops import Ends
 
 
@@ -83,7 +84,7 @@ class Sampler(abc.ABC):
         keys: jax.Array,
         canvas: jax.Array,
         observed: jax.Array | None,
-        context: jax.Array | None,
+        context: Context | None,
         temperature: float | jax.Array = 1.0,
         shared: bool = False,
         first: int | jax.Array = 0,
@@ -137,7 +138,7 @@ class Sampler(abc.ABC):
         return self
 
     @abc.abstractmethod
-    def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: jax.Array | None) -> Draw:
+    def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Context | None) -> Draw:
         """The algorithm of a subclass, inside `jit`; `run` adds the statistics that follow from the arguments."""
 
 

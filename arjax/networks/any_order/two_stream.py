@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS
+from arjax.networks.base import NETWORKS, Context
 from arjax.networks.layers.attention import KeysValues, KVCache, MultiHead, attention
 from arjax.networks.layers.blocks import Layer, StackedNetwork, apply_layer, prepare_layers, stacked
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
@@ -100,7 +100,7 @@ class TwoStream(StackedNetwork):
         """The content that comes before all sites, [B, 1, E]."""
         return self.nothing.astype(self.dtype) + added
 
-    def _added(self, context: jax.Array | None, batch_size: int) -> jax.Array:
+    def _added(self, context: Context | None, batch_size: int) -> jax.Array:
         """The contribution of the context to every token, [B, 1, E]."""
         if context is None:
             return jnp.zeros((batch_size, 1, self.width), self.dtype)

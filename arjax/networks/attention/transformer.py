@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import NETWORKS, Context, Network
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import (
     Block,
@@ -139,7 +139,7 @@ class BlockNetwork(Network):
             )
         self.drop = nn.Dropout(self.dropout)
 
-    def _memory(self, context: Mapping[str, jax.Array] | None) -> Memory | None:
+    def _memory(self, context: Context | None) -> Memory | None:
         """The positions of the context that the tokens attend to."""
         return self.context(context) if self.attends_to_context else None
 

@@ -17,7 +17,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import BUILDER_FIELDS, MOST, check_ranges
+from arjax.networks.base import BUILDER_FIELDS, MOST, Context, check_ranges
 from arjax.networks.denoisers.base import check_event, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
 from arjax.networks.layers.blocks import Block, apply_layer, check_plain_stack, prepare_layers, stacked
@@ -116,7 +116,7 @@ class BlockTransformer(nn.Module):
             "dtype": self.dtype,
         }
 
-    def _tokens(self, x: jax.Array, sites: jax.Array, context: Mapping[str, jax.Array] | None) -> jax.Array:
+    def _tokens(self, x: jax.Array, sites: jax.Array, context: Context | None) -> jax.Array:
         """[B, ..., E] of the sites int[...]; "no site", which pads short blocks, is masked."""
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
         values = jnp.where((sites < self.event.num_sites)[..., None], values, self.event.num_levels)
@@ -130,7 +130,7 @@ class BlockTransformer(nn.Module):
         x: jax.Array,
         x_t: jax.Array,
         factorization: Factorization,
-        context: Mapping[str, jax.Array] | None = None,
+        context: Context | None = None,
         *,
         train: bool = False,
     ) -> jax.Array:

@@ -13,7 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.factorization.orderings import multiscale, scales
-from arjax.networks.base import NETWORKS, check_remat
+from arjax.networks.base import NETWORKS, Context, check_remat
 from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
 from arjax.networks.image.pixel_rnn import PixelRNNFamily, ReadPixels, pixel_reader
 from arjax.networks.image.row_lstm import RowLSTMCore
@@ -174,7 +174,7 @@ class Multiscale(PixelRNNFamily):
                 depends[np.ix_(here, self._places(k + 1))] |= reads
         return depends
 
-    def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: jax.Array | None) -> jax.Array | None:
+    def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: Context | None) -> jax.Array | None:
         """The biases of the layers of scale k: the enlarged image of scale k+1, where there is one, and the context."""
         condition = self._from_context(context)
         if inputs_BHWn is None:

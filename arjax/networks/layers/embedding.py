@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,6 +10,7 @@ from jax.typing import DTypeLike
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
+from arjax.networks.base import Context
 
 POSITIONS = ("none", "learned", "sinusoidal")
 
@@ -193,7 +192,7 @@ class ContextEncoder(PartsEncoder):
         if part.grid_shape:
             self.summary = nn.Dense(self.width, dtype=self.dtype)
 
-    def __call__(self, context: Mapping[str, jax.Array]) -> jax.Array:
+    def __call__(self, context: Context) -> jax.Array:
         if self.parts:
             return sum(encoder(context) for encoder in self.parts.values())
         ((name, part),) = self.spec.parts
@@ -216,7 +215,7 @@ class SequenceEncoder(PartsEncoder):
         self.values = value_map(part, self.width, self.dtype)
         self.position = PositionEncoder(part.num_sites, self.width, "sinusoidal", self.dtype)
 
-    def __call__(self, context: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, context: Context) -> tuple[jax.Array, jax.Array]:
         if self.parts:
             encoded, valid = zip(*(encoder(context) for encoder in self.parts.values()), strict=True)
             return jnp.concatenate(encoded, 1), jnp.concatenate(valid, 1)
