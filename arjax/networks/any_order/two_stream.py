@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context
 from arjax.networks.layers.attention import KeysValues, KVCache, MultiHead, attention
-from arjax.networks.layers.blocks import Layer, StackedNetwork, apply_layer, prepare_layers, stacked
+from arjax.networks.layers.blocks import Layer, StackedNetwork, apply_layer, plain_block, prepare_layers, stacked
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 from arjax.networks.layers.steps import to_grid
 
@@ -82,7 +82,7 @@ class TwoStream(StackedNetwork):
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
         layers = stacked(TwoStreamBlock, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**self.block_fields(StreamAttention), name="layers")
+        self.layers = layers(**plain_block(self, StreamAttention), name="layers")
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
@@ -123,7 +123,7 @@ class TwoStream(StackedNetwork):
         return (of_content <= of_content[:, None]) & exists, (of_content < step_T[:, None]) & exists
 
     def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        block = TwoStreamBlock(**self.block_fields(StreamAttention), parent=None)
+        block = TwoStreamBlock(**plain_block(self, StreamAttention), parent=None)
         return apply_layer(block, self.layers, i, *args, method=method)
 
     def prepare(self):

@@ -184,6 +184,20 @@ def check_plain_stack(options: Mapping[str, Any]) -> None:
     activation(options["activation"])
 
 
+def plain_block(options: Any, attention: type[nn.Module]) -> dict[str, Any]:
+    """The fields of a `Block` with this attention, for a module with the options of `StackedNetwork`."""
+    out_scale = 1 / (2 * options.num_layers)
+    return {
+        "make_attention": lambda: attention(options.width, options.num_heads, out_scale, options.dtype),
+        "width": options.width,
+        "mlp_size": options.mlp_ratio * options.width,
+        "dropout": options.dropout,
+        "activation": options.activation,
+        "out_scale": out_scale,
+        "dtype": options.dtype,
+    }
+
+
 class StackedNetwork(Network):
     """The options of networks that are a plain stack of blocks over positions of the sites.
 
@@ -207,16 +221,3 @@ class StackedNetwork(Network):
     @classmethod
     def check(cls, event, factorization, options):
         check_plain_stack(options)
-
-    def block_fields(self, attention: type[nn.Module]) -> dict[str, Any]:
-        """The fields of a `Block` with this attention."""
-        out_scale = 1 / (2 * self.num_layers)
-        return {
-            "make_attention": lambda: attention(self.width, self.num_heads, out_scale, self.dtype),
-            "width": self.width,
-            "mlp_size": self.mlp_ratio * self.width,
-            "dropout": self.dropout,
-            "activation": self.activation,
-            "out_scale": out_scale,
-            "dtype": self.dtype,
-        }
