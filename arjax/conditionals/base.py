@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import inspect
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -14,7 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import EventSpec
 
-CONDITIONALS = Registry("conditional", builder=lambda family: family.for_event, hidden=("event", "block_size"))
+CONDITIONALS = Registry("conditional", builder=operator.attrgetter("for_event"), hidden=("event", "block_size"))
 #: The conditional of each kind of data where none is named.
 USUAL = {
     "binary": "bernoulli",
@@ -154,3 +156,17 @@ CONDITIONAL = "conditional"
 def bound(conditional: Conditional, params: Any, train: bool = False, key: jax.Array | None = None) -> Conditional:
     """The conditional with its parameters out of those of a model."""
     return conditional.bind(params.get(CONDITIONAL), train, None if key is None else jax.random.fold_in(key, 1))
+
+
+def make_conditional(text: str, event: EventSpec, block_size: int = 1) -> Conditional:
+    """The conditional named by a call string such as `categorical` ("": the usual one), fitted to an event.
+
+    `block_size` is M, the sites of the largest step: a family with parameters that depend on it has that argument.
+
+    Raises:
+      UserError: an unknown name or option, or a family that cannot describe the event.
+    """
+    text = text or USUAL[event.kind]
+    family = CONDITIONALS.read(text)
+    takes_size = "block_size" in inspect.signature(family.function.for_event).parameters
+    return family.build(event, **({"block_size": block_size} if takes_size else {}))

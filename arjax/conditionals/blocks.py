@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from arjax.conditionals.base import Conditional
+from arjax.conditionals.joint import JointConditional
+from arjax.core.batch import Array
 from arjax.core.errors import UserError
 from arjax.factorization import Factorization
 
 
-def scores_blocks(conditional: Conditional, factorization: Factorization) -> bool:
+def scores_blocks(conditional: Conditional, factorization: Factorization) -> TypeGuard[JointConditional]:
     """Whether the sites of a step are scored together: a block of one site is a value like any other."""
     return conditional.joint and factorization.blocks.shape[-1] > 1
 
@@ -47,8 +49,8 @@ class Query(NamedTuple):
       given: bool[*grid], the evidence.
     """
 
-    asked: np.ndarray
-    given: np.ndarray
+    asked: Array
+    given: Array
 
 
 def site_log_prob(
@@ -76,7 +78,7 @@ def site_log_prob(
     return log_prob if query is None else jnp.where(query.asked, log_prob, 0.0)
 
 
-def _blocks_of(sites: np.ndarray, factorization: Factorization) -> jax.Array:
+def _blocks_of(sites: Array, factorization: Factorization) -> jax.Array:
     """bool[*grid] -> bool[S, M]; False in padding."""
     padded_D = jnp.append(jnp.asarray(sites).reshape(-1), False)
     return padded_D[jnp.asarray(factorization.blocks)]

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
-from arjax.conditionals.make import make_conditional
+from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional, unsuitable
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
@@ -79,7 +78,7 @@ class Columns(Conditional):
     @functools.cached_property
     def groups(self) -> dict[Conditional, np.ndarray]:
         """The different families, and the columns of each, int[N]."""
-        places = {family: [] for family in self.families}
+        places: dict[Conditional, list[int]] = {family: [] for family in self.families}
         for i, family in enumerate(self.families):
             places[family].append(i)
         return {family: np.array(columns) for family, columns in places.items()}
@@ -118,7 +117,7 @@ class Columns(Conditional):
 
 
 @dataclasses.dataclass(frozen=True)
-class ColumnsAt:
+class ColumnsAt(Conditional):
     """The families of M sites, as samplers need them.
 
     Attributes:
@@ -128,6 +127,26 @@ class ColumnsAt:
 
     families: tuple[Conditional, ...]
     group_M: jax.Array
+
+    value_shape = ()
+
+    @classmethod
+    def for_event(cls, event: EventSpec) -> Conditional:
+        """Raises `UserError`: it is `Columns.at` that makes one."""
+        raise unsuitable("columns", "whole rows of columns", event)
+
+    @property
+    def num_params(self) -> int:
+        """F of the largest family."""
+        return max(family.num_params for family in self.families)
+
+    def log_prob(self, features: jax.Array, value: jax.Array) -> jax.Array:
+        """log p of the value of each site in nats, [..., M]."""
+        return self._own(lambda family, features: family.log_prob(features, value), features)
+
+    def entropy(self, features: jax.Array) -> jax.Array:
+        """Entropy of the value of each site in nats, [..., M]."""
+        return self._own(lambda family, features: family.entropy(features), features)
 
     def sample(self, key: jax.Array, features: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
         """Draws float32[..., M] from features [..., M, F]: of every family, of which each site takes its own."""

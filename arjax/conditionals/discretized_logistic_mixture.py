@@ -149,7 +149,7 @@ class DiscretizedLogisticMixture(Conditional):
 
     def _draw(self, means: jax.Array, log_scales: jax.Array, couplings: jax.Array, noise: jax.Array) -> jax.Array:
         """Levels [..., c] of single components, scalar by scalar, from logistic noise [..., c]."""
-        scaled = []
+        scaled: list[jax.Array] = []
         for j in range(means.shape[-1]):
             mean, first = means[..., j], j * (j - 1) // 2
             if j:
@@ -164,9 +164,9 @@ class DiscretizedLogisticMixture(Conditional):
         mixture = self._mixture(features)
         key_component, key_noise = jax.random.split(key)
         component = jax.random.categorical(key_component, tempered(mixture.log_weights, temperature))[..., None, None]
-        chosen = [jnp.take_along_axis(p, component, axis=-2)[..., 0, :] for p in mixture[1:]]
-        noise = as_temperature(temperature) * jax.random.logistic(key_noise, chosen[0].shape)
-        return self._ungrouped(self._draw(*chosen, noise))
+        means, log_scales, couplings = (jnp.take_along_axis(p, component, axis=-2)[..., 0, :] for p in mixture[1:])
+        noise = as_temperature(temperature) * jax.random.logistic(key_noise, means.shape)
+        return self._ungrouped(self._draw(means, log_scales, couplings, noise))
 
     def _all_levels(self) -> np.ndarray | None:
         """All values of the c scalars of a mixture, float32[N, c], or None where there are too many."""

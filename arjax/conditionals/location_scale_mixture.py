@@ -1,20 +1,22 @@
-"""Mixtures of one symmetric distribution, shifted and scaled: the base of mixtures of Gaussians and of logistics."""
+"""Mixtures of one symmetric distribution, shifted and scaled: of Gaussians, of logistics, of Student's t."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 import math
-from typing import ClassVar
+import numbers
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import Conditional, unsuitable
+from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
 from arjax.conditionals.quadrature import entropy_by_quadrature
 from arjax.conditionals.scales import bounded_log_scale, check_components, check_floor
 from arjax.conditionals.temperature import as_temperature, tempered
+from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 
 #: Steps of the ascent to the mode; each closes a fixed part of the distance.
@@ -38,7 +40,7 @@ class LocationScaleMixture(Conditional):
     NAME: ClassVar[str]
 
     @classmethod
-    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> LocationScaleMixture:
+    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0) -> Self:
         """Mixtures of so many components for real data; raises `UserError` for any other kind."""
         if event.kind != "real":
             raise unsuitable(cls.NAME, "real data", event)
@@ -123,3 +125,104 @@ class LocationScaleMixture(Conditional):
         x = jax.lax.fori_loop(0, _MODE_STEPS, ascend, parameters[1])
         best = self._log_density(parameters, x).argmax(0)
         return jnp.take_along_axis(x, best[None], axis=0)[0]
+
+
+@CONDITIONALS.register("gaussian_mixture")
+@dataclasses.dataclass(frozen=True)
+class GaussianMixture(LocationScaleMixture):
+    """p(x) = sum_k w_k N(x; m_k, s_k^2): with NADE, RNADE (Uria, Murray & Larochelle, "RNADE: The Real-valued Neural
+    Autoregressive Density-estimator", 2013, equation 6).
+    """
+
+    NAME = "gaussian_mixture"
+
+    def log_standard(self, z):
+        """-z^2 / 2 - log(2 pi) / 2."""
+        return -0.5 * jnp.square(z) - 0.5 * math.log(2 * math.pi)
+
+    def curvature(self, z):
+        """1 everywhere: the ascent to the mode is the mean shift."""
+        return jnp.ones_like(z)
+
+    def noise(self, key, shape, temperature):
+        """A Gaussian of T times the variance."""
+        return jnp.sqrt(temperature) * jax.random.normal(key, shape)
+
+    def distances(self):
+        """Up to 8 scales."""
+        return np.linspace(-8, 8, 49)
+
+
+@CONDITIONALS.register("logistic_mixture")
+@dataclasses.dataclass(frozen=True)
+class LogisticMixture(LocationScaleMixture):
+    """p(x) = sum_k w_k logistic(x; m_k, s_k), with logistic(x; m, s) = e^-z / (s (1 + e^-z)^2) and z = (x - m) / s.
+
+    For integer levels take `discretized_logistic_mixture`, which integrates this density over each level.
+    """
+
+    NAME = "logistic_mixture"
+
+    def log_standard(self, z):
+        """-z - 2 log(1 + e^-z)."""
+        return -z - 2 * jax.nn.softplus(-z)
+
+    def curvature(self, z):
+        """tanh(z / 2) / z, 1/2 at 0."""
+        return jnp.where(z > 1e-3, jnp.tanh(z / 2) / jnp.maximum(z, 1e-3), 0.5)
+
+    def noise(self, key, shape, temperature):
+        """A logistic T times as wide."""
+        return temperature * jax.random.logistic(key, shape)
+
+    def distances(self):
+        """Up to 24 scales."""
+        return np.linspace(-24, 24, 49)
+
+
+#: Up to 2 the variance is infinite, and below tails are longer than float32 integrates; far above, a t is a Gaussian.
+LEAST_DOF, LARGEST_DOF = 2.0, 1000.0
+#: Largest |x - m| / s that is distinguished from larger ones: its square fits float32.
+_FARTHEST = 1e18
+
+
+@CONDITIONALS.register("student_t_mixture")
+@dataclasses.dataclass(frozen=True)
+class StudentTMixture(LocationScaleMixture):
+    """p(x) = sum_k w_k t(x; m_k, s_k), where t has `dof` = n degrees of freedom (Student, "The probable error of a
+    mean", 1908): t(x; m, s) is proportional to (1 + z^2 / n)^-(n + 1)/2 / s, z = (x - m) / s.
+
+    Tails fall as |z|^-(n + 1): an outlier costs (n + 1) log|z| nats, where it costs a Gaussian z^2 / 2.
+    """
+
+    dof: float = 4.0
+
+    NAME = "student_t_mixture"
+
+    @classmethod
+    def for_event(cls, event: EventSpec, components: int = 10, min_log_scale: float = -7.0, dof: float = 4.0) -> Self:
+        """Mixtures of t distributions of `dof` degrees of freedom, 2 to 1000; `UserError` for data that is not real."""
+        family = super().for_event(event, components, min_log_scale)
+        is_number = isinstance(dof, numbers.Real) and not isinstance(dof, bool)
+        if not is_number or not LEAST_DOF <= dof <= LARGEST_DOF:
+            raise UserError(f"dof of the conditional {cls.NAME!r} must be a number from 2 to 1000, not {dof!r}")
+        return dataclasses.replace(family, dof=float(dof))
+
+    def log_standard(self, z):
+        """log G((n + 1) / 2) - log G(n / 2) - log(n pi) / 2 - (n + 1) / 2 log(1 + z^2 / n), G the gamma function."""
+        n, z = self.dof, jnp.minimum(z, _FARTHEST)
+        constant = math.lgamma((n + 1) / 2) - math.lgamma(n / 2) - 0.5 * math.log(n * math.pi)
+        return constant - (n + 1) / 2 * jnp.log1p(jnp.square(z) / n)
+
+    def curvature(self, z):
+        """(n + 1) / (n + z^2): far components hardly pull."""
+        return (self.dof + 1) / (self.dof + jnp.square(jnp.minimum(z, _FARTHEST)))
+
+    def noise(self, key, shape, temperature):
+        """A t of T times the variance: as of a Gaussian, which it is in the limit."""
+        return jnp.sqrt(temperature) * jax.random.t(key, self.dof, shape)
+
+    def distances(self):
+        """Up to e^(24 / n), as P(|z| > r) falls as r^-n, but no less than a Gaussian needs; ever farther apart."""
+        reach = math.exp(max(24 / self.dof, math.log(30)))
+        return np.sinh(np.linspace(-1, 1, 49) * math.asinh(reach))

@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals.base import CONDITIONALS, Conditional, unsuitable
+from arjax.conditionals.base import CONDITIONALS, Conditional, make_conditional, unsuitable
 from arjax.conditionals.joint import JointConditional
-from arjax.conditionals.make import make_conditional
 from arjax.conditionals.scales import check_components
 from arjax.conditionals.temperature import tempered
 from arjax.core.errors import UserError
@@ -83,7 +82,7 @@ class MixtureOfProducts(JointConditional):
             raise UserError(f"the conditional 'mixture_of_products' of these products is none of {event.in_words}")
 
     @property
-    def value_shape(self) -> tuple[int, ...]:
+    def value_shape(self) -> tuple[int, ...]:  # type: ignore[override]  # a field in other families
         """That of the base."""
         return self.base.value_shape
 
@@ -109,7 +108,7 @@ class MixtureOfProducts(JointConditional):
         """The offsets of the features of the base, float32[M, K, P]: fixed, and 0 for one component."""
         shape = (block_size, self.components, self.base.num_params)
         noise = np.random.default_rng(0).normal(size=shape)
-        return np.float32(_SPREAD * noise if self.components > 1 else 0 * noise)
+        return (_SPREAD * noise if self.components > 1 else 0 * noise).astype(np.float32)
 
     def _by_component(self, of_base: jax.Array, value: jax.Array, counted: jax.Array) -> jax.Array:
         """log p_k(x_m), [..., M, K]; 0 where an index does not count."""

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from arjax.conditionals.base import Conditional
+from arjax.conditionals.joint import JointConditional
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,4 +45,5 @@ class Modes:
 
     def block_sample(self, key, features, valid, value, given, temperature) -> jax.Array:
         """The mode of a block, [..., M, *value_shape]."""
+        assert isinstance(self.inner, JointConditional)
         return self.inner.block_mode(features, valid, value, given)

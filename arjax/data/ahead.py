@@ -10,15 +10,19 @@ Item = TypeVar("Item")
 THREAD = "read-ahead"
 
 
+class _End:
+    """Comes after the last item."""
+
+
 def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """The same items in the same order, each made in a thread while the one before is used.
 
     One item is made in advance. An exception in the thread is raised when its item is requested. The thread lives from
     the first item to the last, or until the generator is closed, which waits for the item in progress.
     """
-    end = object()
+    end = _End()
     with ThreadPoolExecutor(1, THREAD) as thread:
         coming = thread.submit(next, items, end)
-        while (item := coming.result()) is not end:
+        while not isinstance(item := coming.result(), _End):
             coming = thread.submit(next, items, end)
             yield item

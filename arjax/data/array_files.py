@@ -65,7 +65,9 @@ def array_files(
         raise UserError("the data set 'array_files' needs train examples: give config.dataset.train=x.npy, or a folder")
     paths = {"train": train, "validation": validation, "test": test}
     files = {split: _open_split(path, context != "none") for split, path in paths.items() if path}
-    check_other_files({split: [Path(array.filename) for array in arrays.values()] for split, arrays in files.items()})
+    check_other_files(
+        {split: [Path(str(array.filename)) for array in arrays.values()] for split, arrays in files.items()}
+    )
     shape = files["train"]["x"].shape[1:]
     if not is_integer(value_dims) or not 0 <= value_dims < max(len(shape), 1):
         raise UserError(f"value_dims of {train!r} must be 0 to {max(len(shape) - 1, 0)}, not {value_dims!r}")
@@ -126,7 +128,7 @@ def _open(path: Path) -> np.memmap:
     if not array.dtype.isnative:
         raise UserError(f"{str(path)!r} has the byte order of other machines: write it again in that of this one")
     if hasattr(mmap, "MADV_RANDOM"):  # else each read fetches the neighbours of a row, too: megabytes on some disks
-        array._mmap.madvise(mmap.MADV_RANDOM)
+        _mapping(array).madvise(mmap.MADV_RANDOM)
     return array
 
 
@@ -192,10 +194,15 @@ class FileSource(ArraySource):
                 raise UserError(f"row {index} of {str(self._files[0].filename)!r}: {error}") from error
 
 
+def _mapping(array: np.memmap) -> mmap.mmap:
+    """The mapping behind an array, for which numpy has no public name."""
+    return array._mmap  # type: ignore[attr-defined]
+
+
 def check_whole(files: Sequence[np.memmap]) -> None:
     """Raises `UserError` where a mapped file became shorter: reading beyond its end would kill the process."""
     for array in files:
-        if array._mmap.size() < array.offset + array.nbytes:
+        if _mapping(array).size() < array.offset + array.nbytes:
             raise UserError(f"the file {str(array.filename)!r} was made shorter while it was read")
 
 
@@ -203,7 +210,7 @@ def give_back(files: Sequence[np.memmap]) -> None:
     """Releases the pages of mapped files from the memory of this process; the system may still cache them."""
     if hasattr(mmap, "MADV_DONTNEED"):
         for array in files:
-            array._mmap.madvise(mmap.MADV_DONTNEED)
+            _mapping(array).madvise(mmap.MADV_DONTNEED)
 
 
 def fetch(files: Sequence[np.memmap], begin: int, end: int) -> None:
@@ -212,4 +219,4 @@ def fetch(files: Sequence[np.memmap], begin: int, end: int) -> None:
         for array in files:
             row = array.nbytes // len(array)
             first = (array.offset + begin * row) // mmap.PAGESIZE * mmap.PAGESIZE
-            array._mmap.madvise(mmap.MADV_WILLNEED, first, array.offset + end * row - first)
+            _mapping(array).madvise(mmap.MADV_WILLNEED, first, array.offset + end * row - first)

@@ -177,7 +177,21 @@ def from_arrays(
     if train is None:
         raise UserError("a data set needs train examples, and train is None")
     given = {"train": train, "validation": validation, "test": test}
-    arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items() if a is not None}
+    return from_splits(
+        event, {k: a for k, a in given.items() if a is not None}, context=context, name=name, extra=extra
+    )
+
+
+def from_splits(
+    event: EventSpec,
+    given: Mapping[str, np.ndarray | Mapping[str, Any]],
+    *,
+    context: ContextSpec = NO_CONTEXT,
+    name: str,
+    extra: Sequence[str] = (),
+) -> Dataset:
+    """`from_arrays` of the arrays of each split by its name."""
+    arrays = {split: a if isinstance(a, Mapping) else {"x": a} for split, a in given.items()}
     splits = {split: array_source(event, context, split, a, extra) for split, a in arrays.items()}
     for split, source in splits.items():
         check_digits(event, context, split, source.arrays)

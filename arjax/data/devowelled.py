@@ -54,7 +54,8 @@ def restoration(name: str, found: dict[str, list[str]], max_length: int) -> Data
       UserError: a split has no fragment, or a character that the train split lacks.
     """
     alphabet = sorted({END}.union(*found["train"]))
-    vocabulary = Vocabulary(tuple(alphabet), end=alphabet.index(END))
+    end = alphabet.index(END)
+    vocabulary = Vocabulary(tuple(alphabet), end=end)
     event = EventSpec((max_length + 1,), kind="tokens", num_levels=len(alphabet))
     context = ContextSpec("sequence", len(alphabet), max_length)
     splits = {}
@@ -63,7 +64,7 @@ def restoration(name: str, found: dict[str, list[str]], max_length: int) -> Data
             raise UserError(f"the {split} split of {name!r} has no fragment of at most {max_length} characters")
         check_known(vocabulary, name, split, "".join(texts))
         kept = ["".join(c for c in text if c not in REMOVED) for text in texts]
-        x_NT, size_N = padded(vocabulary, texts, max_length + 1, vocabulary.end)
+        x_NT, size_N = padded(vocabulary, texts, max_length + 1, end)
         arrays = {
             "x": x_NT,
             "mask": np.arange(max_length + 1) <= size_N[:, None],

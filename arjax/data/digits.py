@@ -9,7 +9,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, from_arrays, label_context
+from arjax.data.base import DATASETS, Dataset, from_splits, label_context
 
 _SIZES = {"train": 1297, "validation": 200, "test": 300}
 _SPLIT_SEED = 0
@@ -18,7 +18,7 @@ _SPLIT_SEED = 0
 def _file() -> Path:
     """The file within scikit-learn; the package itself takes more than a second to import."""
     package = importlib.util.find_spec("sklearn")
-    if package is None:
+    if package is None or package.origin is None:
         raise UserError("the data set 'digits' lies in a package that is missing: pip install scikit-learn")
     file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
     if not file.exists():
@@ -41,4 +41,4 @@ def digits(*, context: str = "none") -> Dataset:
     rows = np.random.default_rng(_SPLIT_SEED).permutation(len(x))
     parts = np.split(rows, np.cumsum(list(_SIZES.values()))[:-1])
     splits = {split: {k: a[part] for k, a in arrays.items()} for split, part in zip(_SIZES, parts, strict=True)}
-    return from_arrays(EventSpec((8, 8), kind="levels", num_levels=17), context=spec, name="digits", **splits)
+    return from_splits(EventSpec((8, 8), kind="levels", num_levels=17), splits, context=spec, name="digits")

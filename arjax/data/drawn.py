@@ -81,7 +81,7 @@ class DrawnSource(ArraySource):
         return self._num
 
     @functools.cached_property
-    def arrays(self) -> Batch:
+    def arrays(self) -> Batch:  # type: ignore[override]  # drawn when it is first read
         """All examples, drawn by one program in batches of one size."""
         size = min(AT_ONCE, self._num)
         keys, found = keys_of(self._key, -(-self._num // size) * size), []

@@ -14,7 +14,7 @@ import numpy as np
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays, label_context
+from arjax.data.base import DATASETS, Dataset, check_choice, from_splits, label_context
 from arjax.data.prepared import import_tfds, read_splits
 
 _GRID = (28, 28)
@@ -33,7 +33,7 @@ def binarized_mnist(*, data_dir: str = "") -> Dataset:
       data_dir: folder of prepared sets that is searched first.
     """
     arrays = {split: {"x": a["x"]} for split, a in _read("binarized_mnist", data_dir).items()}
-    return from_arrays(EventSpec(_GRID), name="binarized_mnist", **arrays)
+    return from_splits(EventSpec(_GRID), arrays, name="binarized_mnist")
 
 
 @DATASETS.register("mnist")
@@ -64,13 +64,13 @@ def _grey_images(name: str, binarize: str, context: str, data_dir: str) -> Datas
     if not spec:
         arrays = {split: {"x": a["x"]} for split, a in arrays.items()}
     if binarize == "none":
-        return from_arrays(EventSpec(_GRID, kind="levels", num_levels=256), name=name, context=spec, **arrays)
+        return from_splits(EventSpec(_GRID, kind="levels", num_levels=256), arrays, name=name, context=spec)
     rng = np.random.default_rng(_BINARIZE_SEED)
     drawn = {split: a | {"x": _bernoulli(rng, a["x"])} for split, a in arrays.items()}
     if binarize == "dynamic":
         drawn["train"]["intensity"] = arrays["train"]["x"]
     # static and dynamic are two data sets with incomparable likelihoods: they have different names in results
-    dataset = from_arrays(EventSpec(_GRID), name=f"{name}_{binarize}", context=spec, extra=("intensity",), **drawn)
+    dataset = from_splits(EventSpec(_GRID), drawn, name=f"{name}_{binarize}", context=spec, extra=("intensity",))
     return dataclasses.replace(dataset, transform=dynamic_binarization) if binarize == "dynamic" else dataset
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, Truth, from_arrays
+from arjax.data.base import DATASETS, Dataset, Truth, from_splits
 from arjax.data.draws import check_least, draw_splits, generator_apart, split_sizes
 from arjax.models import make_model
 
@@ -166,4 +166,4 @@ def _dataset(
 ) -> Dataset:
     """The data set of drawn splits with its truth."""
     splits = draw_splits(draw, num_examples, seed)
-    return dataclasses.replace(from_arrays(event, name=name, **splits), truth=truth)
+    return dataclasses.replace(from_splits(event, splits, name=name), truth=truth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
+from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
 from arjax.data.prepared import read_splits
 from arjax.data.windows import cut
 
@@ -41,4 +41,4 @@ def poly_music(*, set: str = "jsb", max_length: int = 0, data_dir: str = "") -> 
     for split, pieces in rolls.items():
         places = cut(pieces, length, length - 1 if split == "train" else (length + 1) // 2)
         arrays[split] = {"x": places["x"], "mask": places["mask"]}
-    return from_arrays(EventSpec((length,), value_shape=(88,)), name=name, **arrays)
+    return from_splits(EventSpec((length,), value_shape=(88,)), arrays, name=name)

@@ -59,12 +59,12 @@ def pseudo_random_permutation(keys: tuple[np.uint64, ...], num_examples: int, pl
 
 def _feistel(keys: tuple[np.uint64, ...], a: int, b: int, x: np.ndarray) -> np.ndarray:
     """x = b left + right: in turn left += f(right, key) modulo a, and right += f(left, key) modulo b."""
-    a, b = np.uint64(a), np.uint64(b)
-    left, right = x // b, x % b
+    modulus_a, modulus_b = np.uint64(a), np.uint64(b)
+    left, right = x // modulus_b, x % modulus_b
     for for_left, for_right in zip(keys[::2], keys[1::2], strict=True):
-        left = (left + (_mix(right + for_left) >> _SPARE)) % a
-        right = (right + (_mix(left + for_right) >> _SPARE)) % b
-    return left * b + right
+        left = (left + (_mix(right + for_left) >> _SPARE)) % modulus_a
+        right = (right + (_mix(left + for_right) >> _SPARE)) % modulus_b
+    return left * modulus_b + right
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

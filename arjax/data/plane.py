@@ -10,7 +10,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, from_arrays
+from arjax.data.base import DATASETS, Dataset, from_splits
 from arjax.data.draws import draw_splits
 
 #: Gauss-Legendre points on each half of a circle; with the least noise, neighbours are closer than its scale.
@@ -68,7 +68,7 @@ def _dataset(name: str, draw: Callable, noise: float, num_examples: int, seed: i
         clean = draw(rng, num)
         return (clean + noise * rng.normal(size=clean.shape)).astype(np.float32)
 
-    return from_arrays(EventSpec((2,), kind="real"), name=name, **draw_splits(noisy, num_examples, seed))
+    return from_splits(EventSpec((2,), kind="real"), draw_splits(noisy, num_examples, seed), name=name)
 
 
 def _moons(angle: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, from_arrays, label_context
+from arjax.data.base import DATASETS, Dataset, from_splits, label_context
 from arjax.data.prepared import read_splits
 from arjax.data.windows import cut
 
@@ -49,7 +49,7 @@ def spoken_digits(*, length: int = 4096, context: str = "none", data_dir: str = 
         if spec:
             arrays[split]["context"] = np.array([row["label"] for row in rows], np.int32)[places["owner"]]
     event = EventSpec((length,), kind="levels", num_levels=NUM_LEVELS)
-    dataset = from_arrays(event, context=spec, name="spoken_digits", **arrays)
+    dataset = from_splits(event, arrays, context=spec, name="spoken_digits")
     return dataclasses.replace(dataset, sound=(waveform, SAMPLE_RATE))
 
 

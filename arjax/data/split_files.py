@@ -45,7 +45,8 @@ def tell_same_arrays(splits: Mapping[str, Batch]) -> None:
 
 
 def _are_equal(own: Any, other: Any) -> bool:
-    if jax.tree.structure(own) != jax.tree.structure(other):
+    structures: list[Any] = [jax.tree.structure(own), jax.tree.structure(other)]
+    if structures[0] != structures[1]:
         return False
     pairs = zip(jax.tree.leaves(own), jax.tree.leaves(other), strict=True)
     return all(a is b or (a.shape == b.shape and np.array_equal(a, b)) for a, b in pairs)

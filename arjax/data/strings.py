@@ -56,8 +56,8 @@ def strings(
         order = np.random.default_rng(split_seed).permutation(len(lines))
         parts = [[lines[i] for i in rows] for rows in np.split(order, [first, second])]
     found = dict(zip(SPLITS, parts, strict=True))
-    options = {"tokens": tokens, "min_count": min_count, "fingerprint": own.fingerprint}
-    return ended_strings(f"strings/{own.name}", found, max_length, **options)
+    of_files = f"strings/{own.name}", found, max_length
+    return ended_strings(*of_files, tokens=tokens, min_count=min_count, fingerprint=own.fingerprint)
 
 
 def _lines(text: str) -> list[str]:
@@ -91,6 +91,7 @@ def ended_strings(
         if not texts:
             raise UserError(f"the {split} split of {name!r} has no string of at most {longest} {tokens}")
         check_known(vocabulary, name, split, "".join(texts), REMEDY)
+        assert vocabulary.end is not None
         x_NT, size_N = padded(vocabulary, texts, longest + 1, vocabulary.end)
         mask_NT = np.arange(longest + 1) <= size_N[:, None]
         splits[split] = array_source(event, NO_CONTEXT, split, {"x": x_NT, "mask": mask_NT})

@@ -15,7 +15,7 @@ from arjax.core.files import user_path
 from arjax.core.integers import is_integer
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
+from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
 from arjax.data.split_files import check_other_files, tell_shared_rows
 from arjax.data.table_columns import KINDS, Column, Rule, make_column, to_cells
 from arjax.data.table_files import chosen, index_of, read_tables
@@ -124,7 +124,7 @@ def _dataset(name: str, columns: list[Column], parts: dict[str, np.ndarray], sta
     if standardise and is_real.any():
         return standardised(name, splits, [column.name for column in columns], event, is_real)
     check_precision(x, f"the rows of {name!r}", "take standardise=True", [column.name for column in columns])
-    return from_arrays(event, name=name, **{split: rows.astype(event.dtype) for split, rows in splits.items()})
+    return from_splits(event, {split: rows.astype(event.dtype) for split, rows in splits.items()}, name=name)
 
 
 def _stated_kinds(kinds: tuple, mixed: bool, names: list[str]) -> dict[int, str]:
@@ -180,7 +180,7 @@ def _parts(sizes: tuple[int, ...], given: list[str], cut: dict[str, float], seed
         raise UserError(f"split_seed of a table must be a whole number, at least 0, not {seed!r}")
     ends = np.cumsum(sizes)
     parts = {split: np.arange(end - size, end) for split, size, end in zip(given, sizes, ends, strict=True)}
-    numbers_of = {}
+    numbers_of: dict[str, int] = {}
     for split, part in cut.items():
         if split in parts:
             continue

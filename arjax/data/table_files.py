@@ -89,7 +89,7 @@ def index_of(column: str | int, names: list[str]) -> int:
     """The number of a column that is given by its name or its number."""
     if isinstance(column, str) and column in names:
         return names.index(column)
-    if is_integer(column) and 0 <= column < len(names):
+    if not isinstance(column, str) and is_integer(column) and 0 <= column < len(names):
         return int(column)
     near = nearest(str(column), names)
     hint = f", did you mean {near!r}?" if near else f"; there are: {', '.join(names)}"

@@ -8,7 +8,7 @@ from arjax.core.spec import NO_CONTEXT, EventSpec
 from arjax.data.base import DATASETS, Dataset
 from arjax.data.own_text import PARTS, REMEDY, SPLITS, ends_of_parts, read_files
 from arjax.data.prepared import read_splits
-from arjax.data.sources import ArraySource
+from arjax.data.sources import ArraySource, Source
 from arjax.data.vocabulary import check_known, make_vocabulary
 from arjax.data.windows import RandomWindows, cut
 
@@ -69,8 +69,8 @@ def text(
         first, second = ends_of_parts(splits, len(texts[0]))
         texts = texts[0][:first], texts[0][first:second], texts[0][second:]
     parts = dict(zip(SPLITS, texts, strict=True))
-    options = {"tokens": tokens, "min_count": min_count, "fingerprint": own.fingerprint}
-    return text_windows(f"text/{own.name}", parts, length, eval_stride or length, **options)
+    windows = f"text/{own.name}", parts, length, eval_stride or length
+    return text_windows(*windows, tokens=tokens, min_count=min_count, fingerprint=own.fingerprint)
 
 
 def text_windows(
@@ -96,7 +96,7 @@ def text_windows(
         if len(encoded[split]) < length:
             raise UserError(f"the {split} split of {name!r} has {len(text)} {tokens}, fewer than length={length}")
     event = EventSpec((length,), kind="tokens", num_levels=max(len(vocabulary), 2))
-    splits = {"train": RandomWindows(encoded["train"], length)}
+    splits: dict[str, Source] = {"train": RandomWindows(encoded["train"], length)}
     for split in ("validation", "test"):
         places = cut([encoded[split]], length, eval_stride)
         splits[split] = ArraySource(event, Batch(places["x"], mask=places["mask"]))

@@ -14,7 +14,7 @@ from arjax.core.arrays import check_precision
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.data.base import DATASETS, Dataset, check_choice, from_arrays
+from arjax.data.base import DATASETS, Dataset, check_choice, from_splits
 from arjax.data.prepared import read_splits
 
 #: Smallest standard deviation; the largest one is its inverse. Results computed from these fit float32.
@@ -39,7 +39,7 @@ def uci_binary(*, set: str = "dna", as_image: bool = False, data_dir: str = "") 
     x = _read(name, name, data_dir)
     if as_image:
         x = {split: bits.reshape(-1, 16, 8) for split, bits in x.items()}
-    return from_arrays(EventSpec(x["train"].shape[1:]), name=name, **x)
+    return from_splits(EventSpec(x["train"].shape[1:]), x, name=name)
 
 
 @DATASETS.register("wine_quality")
@@ -91,7 +91,7 @@ def standardised(
         columns or [str(i) for i in range(len(mean))],
     )
     z = {split: rows.astype(np.float32) for split, rows in z.items()}
-    dataset = from_arrays(event or EventSpec(mean.shape, kind="real"), name=name, **z)
+    dataset = from_splits(event or EventSpec(mean.shape, kind="real"), z, name=name)
     return dataclasses.replace(dataset, scale=scale, shift=mean)
 
 

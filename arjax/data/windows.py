@@ -54,7 +54,7 @@ def cut(sequences: Sequence[np.ndarray], length: int, stride: int) -> dict[str, 
     mask = np.zeros((len(owner), length), bool)
     spots = [(start, skip) for starts, skips in places for start, skip in zip(starts, skips, strict=True)]
     for row, (n, (start, skip)) in enumerate(zip(owner, spots, strict=True)):
-        part = sequences[n][start : start + length]
+        part = sequences[int(n)][start : start + length]
         x[row, : len(part)] = part
         mask[row, skip : len(part)] = True
     return {"x": x, "mask": mask, "owner": owner}

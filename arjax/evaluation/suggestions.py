@@ -24,7 +24,7 @@ from arjax.factorization import Factorization
 from arjax.models import AutoregressiveModel
 from arjax.models.checks import as_context
 from arjax.models.queries import evidence_first
-from arjax.samplers.beams import Beams, Search
+from arjax.samplers.beam import Beams, Search
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ stored.
 import numpy as np
 
 from arjax.core.arguments import named_arguments
-from arjax.factorization import composed_orderings, data_orderings, hilbert  # noqa: F401  they register orderings
+from arjax.factorization import data_orderings  # noqa: F401  registers orderings
 from arjax.factorization.factorization import Factorization, from_order, reorder
 from arjax.factorization.graphs import GRAPHS, graph_needs_data, with_graph
 from arjax.factorization.names import order_name

@@ -43,7 +43,8 @@ def permutations(num_sites: int, num: int, seed: int) -> np.ndarray:
     """`num` different random orders, int64[num, D]; raises `UserError` when there are not so many."""
     if num_sites < 13 and num > math.factorial(num_sites):
         raise UserError(f"{num_sites} sites have {math.factorial(num_sites)} orders, not {num}")
-    rng, found = np.random.default_rng(seed), {}
+    rng = np.random.default_rng(seed)
+    found: dict[tuple[int, ...], np.ndarray] = {}
     while len(found) < num:
         order = rng.permutation(num_sites)
         found[tuple(order)] = order

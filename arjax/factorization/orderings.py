@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.integers import is_integer
+from arjax.core.integers import flat_integers, is_integer
 from arjax.core.registry import Registry, parse_call
 from arjax.factorization.factorization import check_permutation
 
@@ -176,3 +176,122 @@ def random(grid_shape: Grid, seed: int = 0) -> np.ndarray:
 def listed(grid_shape: Grid, order: tuple[int, ...]) -> np.ndarray:
     """The given permutation of the sites."""
     return check_permutation(order, math.prod(grid_shape))
+
+
+@ORDERINGS.register("hilbert")
+def hilbert(grid_shape: Grid) -> np.ndarray:
+    """A space-filling curve on the last two axes, from the first corner; leading axes in raster order.
+
+    On a square with a side of 2^n it is Hilbert's (1891). On other rectangles the pieces are unequal, as in Cerveny's
+    generalisation, and one step may be diagonal where the longer side is odd and the shorter even.
+    """
+    *leading, height, width = (1, *grid_shape) if len(grid_shape) == 1 else grid_shape
+    # Points of the plane are complex numbers, column + i row; the walk goes along the longer side.
+    sides = (complex(width), height * 1j) if width >= height else (height * 1j, complex(width))
+    walk = np.array([int(point.imag) * width + int(point.real) for point in _curve(0j, *sides)])
+    return (np.arange(math.prod(leading))[:, None] * height * width + walk).ravel()
+
+
+def _curve(corner: complex, along: complex, across: complex) -> Iterator[complex]:
+    """The sites of a rectangle, from a corner to the other end of the side `along`."""
+    length, depth = round(abs(along)), round(abs(across))
+    forward, sideways = along / length, across / depth
+    if depth == 1 or length == 1:
+        yield from (corner + n * (forward if depth == 1 else sideways) for n in range(max(length, depth)))
+        return
+    half = _even(length // 2, length) * forward
+    if 2 * length > 3 * depth:  # too long: two rectangles in a row
+        yield from _curve(corner, half, across)
+        yield from _curve(corner + half, along - half, across)
+        return
+    deep = _even(depth // 2, depth) * sideways
+    half = (length // 2) * forward
+    yield from _curve(corner, deep, half)
+    yield from _curve(corner + deep, along, across - deep)
+    yield from _curve(corner + (along - forward) + (deep - sideways), -deep, half - along)
+
+
+def _even(half: int, whole: int) -> int:
+    """An even part of a side, so that the walk through it ends on the right side; 1 where there is no other."""
+    return half + half % 2 if whole > 2 else half
+
+
+def inner(of: str, grid_shape: Grid, data: np.ndarray | None) -> np.ndarray:
+    """The ordering that an option `of` names, int64[D]."""
+    if not isinstance(of, str):
+        raise UserError(f"the option 'of' names an ordering in quotes, such as of='snake', not {of!r}")
+    return make_order(of, grid_shape, data)
+
+
+@ORDERINGS.register("reversed")
+def reverse(grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster") -> np.ndarray:
+    """Another order read backwards, from the last site to the first."""
+    return inner(of, grid_shape, data)[::-1].copy()
+
+
+@ORDERINGS.register("symmetry")
+def symmetry(
+    grid_shape: Grid,
+    data: np.ndarray | None = None,
+    of: str = "raster",
+    axes: tuple[int, ...] = (),
+    flip: tuple[int, ...] = (),
+) -> np.ndarray:
+    """Another order on the grid flipped and transposed: with raster order on a plane, the 8 rasters of its symmetries.
+
+    Args:
+      grid_shape: shape of the grid.
+      data: training examples, for `of`.
+      of: the order, on a grid with the axes `axes` of this one.
+      axes: a permutation of the axes; () leaves them as they are.
+      flip: axes of this grid along which sites are counted from the end.
+    """
+    rank = len(grid_shape)
+    axes_R = np.arange(rank) if axes == () else flat_integers(axes)
+    if axes_R is None or sorted(axes_R) != list(range(rank)):
+        raise UserError(f"the axes of a symmetry must be a permutation of {tuple(range(rank))}, not {axes!r}")
+    flip_F = np.zeros(0, int) if flip == () else flat_integers(flip)
+    if flip_F is None or len(set(flip_F)) < len(flip_F) or not set(flip_F) <= set(range(rank)):
+        raise UserError(f"flip of a symmetry must name axes of the grid, 0 to {rank - 1}, once each, not {flip!r}")
+    sites = np.flip(np.arange(math.prod(grid_shape)).reshape(grid_shape), tuple(flip_F)).transpose(axes_R)
+    return sites.ravel()[inner(of, sites.shape, None if data is None else data[:, sites.ravel()])]
+
+
+@ORDERINGS.register("shuffled_within")
+def shuffled_within(
+    grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster", size: int = 5, seed: int = 0
+) -> np.ndarray:
+    """Another order in which every `size` sites in a row come in a random sequence: letters within a word's length.
+
+    Neighbours stay close: the comparison with `of` shows the local part of the effect of an order.
+    """
+    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
+        if not is_integer(value) or value < least:
+            raise UserError(f"the {name} of shuffled_within must be a whole number, at least {least}, not {value!r}")
+    order_D, rng = inner(of, grid_shape, data), np.random.default_rng(seed)
+    return np.concatenate([rng.permutation(order_D[i : i + size]) for i in range(0, len(order_D), size)])
+
+
+@ORDERINGS.register("channel_first")
+def channel_first(grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster") -> np.ndarray:
+    """One index of the last axis after another (all of red, then green, ...), each in an order `of` the other axes."""
+    *outer, channels = _with_channels("channel_first", grid_shape)
+    return (np.arange(channels)[:, None] + channels * inner(of, tuple(outer), _over_channels(data, channels))).ravel()
+
+
+@ORDERINGS.register("channel_last")
+def channel_last(grid_shape: Grid, data: np.ndarray | None = None, of: str = "raster") -> np.ndarray:
+    """Pixel by pixel in an order `of` all axes but the last, along which each pixel is finished before the next."""
+    *outer, channels = _with_channels("channel_last", grid_shape)
+    return (channels * inner(of, tuple(outer), _over_channels(data, channels))[:, None] + np.arange(channels)).ravel()
+
+
+def _over_channels(data: np.ndarray | None, channels: int) -> np.ndarray | None:
+    """The mean over the channels of each pixel, [N, D] -> [N, D / channels]."""
+    return None if data is None else data.reshape(len(data), -1, channels, *data.shape[2:]).mean(2)
+
+
+def _with_channels(name: str, grid_shape: Grid) -> Grid:
+    if len(grid_shape) < 2:
+        raise UserError(f"the ordering {name!r} needs a grid of at least two axes, the last of them the channels")
+    return grid_shape

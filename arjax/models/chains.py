@@ -90,6 +90,11 @@ class Chain(Model):
     score_steps: int
     sample_steps: int
 
+    @property
+    def learned_schedule(self) -> bool:
+        """Whether the noise schedule has parameters of its own."""
+        return False
+
     def check_fields(self) -> None:
         """Raises `UserError` for numbers of steps that cannot be."""
         least = {"num_steps": 1, "train_steps": 1, "score_steps": 0}

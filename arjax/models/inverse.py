@@ -101,8 +101,8 @@ class WithNoise(Network):
     inner: Network
 
     CHUNK = property(lambda self: self.inner.CHUNK)
-    ROOM = property(lambda self: self.inner.ROOM)
-    EXTENDS_IN_ROOM = property(lambda self: self.inner.EXTENDS_IN_ROOM)
+    FIRST_LOOP = property(lambda self: self.inner.FIRST_LOOP)
+    EXTENDS_LOOP_CARRY = property(lambda self: self.inner.EXTENDS_LOOP_CARRY)
 
     def __call__(self, x: jax.Array, factorization: Factorization, context: Any, *, train: bool = False) -> jax.Array:
         """Features [B, *grid, F + v] of all sites."""
@@ -117,9 +117,9 @@ class WithNoise(Network):
         """See `prepare`."""
         return self.inner.init_carry(batch_size, factorization, context["context"])
 
-    def room(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
+    def loop_carry(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
         """See `prepare`."""
-        return self.inner.room(carry, n, factorization, past)
+        return self.inner.loop_carry(carry, n, factorization, past)
 
     def step(self, carry: Carry, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: Any):
         """Features [B, M, F + v] of the sites of step t."""

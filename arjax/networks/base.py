@@ -18,10 +18,12 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
 
 Carry = Any
+#: The parts of a context by name, [B, ...] each.
+Context = Mapping[str, jax.Array]
 #: Output of `extend`, from which `keep` makes the carry after any number of its steps.
 Carries = Any
 #: The collection of variables for values that depend on the parameters alone and are shared by all steps, see `once`.
-READY = "ready"
+PRECOMPUTED = "precomputed"
 #: Fields that the builder fills in; the others are the options of the family.
 BUILDER_FIELDS = ("event", "context_spec", "num_features", "dtype")
 #: Options that count what is built one after another, layers and the taps of kernels: their largest values.
@@ -77,10 +79,10 @@ class Network(nn.Module):
     MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ()
     #: Number of steps of a prompt that `extend` reads in one call; 1 where it is just a scan of `step`.
     CHUNK: ClassVar[int] = 1
-    #: How many steps the first loop of a draw takes, see `room`; 0 where a carry has the same size in all steps.
-    ROOM: ClassVar[int] = 0
-    #: Whether `extend` and `keep` take the carries that `room` makes, too; else `step` alone.
-    EXTENDS_IN_ROOM: ClassVar[bool] = False
+    #: How many steps the first loop of a draw takes, see `loop_carry`; 0 where a carry has the same size in all steps.
+    FIRST_LOOP: ClassVar[int] = 0
+    #: Whether `extend` and `keep` take the carries that `loop_carry` makes, too; else `step` alone.
+    EXTENDS_LOOP_CARRY: ClassVar[bool] = False
     #: Whether the family has the form `ahead`: several steps from those before all of them.
     AHEAD: ClassVar[bool] = False
     #: Whether the carry has the same size at any number of steps, and no parameter belongs to a step; see `unbounded`.
@@ -125,7 +127,7 @@ class Network(nn.Module):
         return np.asarray(factorization.mask())
 
     def __call__(
-        self, x: jax.Array, factorization: Factorization, context: jax.Array | None = None, *, train: bool = False
+        self, x: jax.Array, factorization: Factorization, context: Context | None = None, *, train: bool = False
     ) -> jax.Array:
         """All conditionals in one parallel pass: x[B, *grid, *value] -> features[B, *grid, F].
 
@@ -136,14 +138,14 @@ class Network(nn.Module):
     def prepare(self) -> None:
         """Computes values of the parameters alone, shared by all steps, by `once`; none by default."""
 
-    def init_carry(self, batch_size: int, factorization: Factorization, context: jax.Array | None = None) -> Carry:
+    def init_carry(self, batch_size: int, factorization: Factorization, context: Context | None = None) -> Carry:
         """The carry before step 0: a pytree of arrays."""
         raise TypeError(f"{type(self).__name__} has no step form")
 
-    def room(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
+    def loop_carry(self, carry: Carry, n: int, factorization: Factorization, past: Carry | None = None) -> Carry:
         """Returns a carry for the steps t < n in the form that a loop updates fastest: caches have places for n steps.
 
-        With `EXTENDS_IN_ROOM` the result also serves `extend` up to step n, and n may be larger than S.
+        With `EXTENDS_LOOP_CARRY` the result also serves `extend` up to step n, and n may be larger than S.
 
         The result holds the steps so far. They are read from `past`, an earlier result of this method for fewer steps,
         or without `past` from `carry`, a carry of `init_carry` or `keep`. With `past`, `carry` fills the new places.
@@ -156,7 +158,7 @@ class Network(nn.Module):
         canvas: jax.Array,
         t: jax.Array,
         factorization: Factorization,
-        context: jax.Array | None = None,
+        context: Context | None = None,
     ) -> tuple[Carry, jax.Array]:
         """Features [B, M, F] of the sites of step t; called for t = 0, 1, ..., in this order.
 
@@ -171,7 +173,7 @@ class Network(nn.Module):
         t: jax.Array,
         k: int,
         factorization: Factorization,
-        context: jax.Array | None = None,
+        context: Context | None = None,
     ) -> tuple[Carries, jax.Array]:
         """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one call, and the input of `keep`.
 
@@ -184,7 +186,8 @@ class Network(nn.Module):
         network, variables = self.clone(parent=None), self.variables
 
         def body(carry: Carry, i: jax.Array) -> tuple[Carry, tuple[Carry, jax.Array]]:
-            carry, features_BMF = network.apply(variables, carry, canvas, t + i, factorization, context, method="step")
+            made: Any = network.apply(variables, carry, canvas, t + i, factorization, context, method="step")
+            carry, features_BMF = made
             return carry, (carry, features_BMF)
 
         _, (after, features_kBMF) = jax.lax.scan(body, carry, jnp.arange(k))
@@ -198,7 +201,7 @@ class Network(nn.Module):
         t: jax.Array,
         k: int,
         factorization: Factorization,
-        context: jax.Array | None = None,
+        context: Context | None = None,
     ) -> jax.Array:
         """Features [B, k, M, F] of the steps t, ..., t + k - 1 in one pass, where each step reads only the steps < t.
 
@@ -232,11 +235,11 @@ def once(module: nn.Module, name: str, make: Callable[[], Any]) -> Any:
 
     XLA repeats all computations in the body of a loop in every iteration, even a slice of a parameter.
     """
-    if module.has_variable(READY, name):
-        return module.get_variable(READY, name)
+    if module.has_variable(PRECOMPUTED, name):
+        return module.get_variable(PRECOMPUTED, name)
     value = make()
-    if module.is_mutable_collection(READY):
-        module.put_variable(READY, name, value)
+    if module.is_mutable_collection(PRECOMPUTED):
+        module.put_variable(PRECOMPUTED, name, value)
     return value
 
 
@@ -245,12 +248,12 @@ def step_variables(network: Network, params: Any) -> dict[str, Any]:
 
     With the parameters alone the steps give the same values, but take longer.
     """
-    _, made = network.apply({"params": params}, method="prepare", mutable=READY)
+    _, made = network.apply({"params": params}, method="prepare", mutable=PRECOMPUTED)
     return {"params": params, **made}
 
 
 @one_program(static_argnums=0, static_argnames=("train", "method"))
-def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
+def apply(network: nn.Module, params: Any, key: jax.Array | None, *args: Any, **kwargs: Any) -> Any:
     """`network.apply` with these parameters, and a key for dropout where it is not None."""
     return network.apply({"params": params}, *args, rngs=None if key is None else {"dropout": key}, **kwargs)
 

@@ -16,7 +16,7 @@ from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import EventSpec
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params
+from arjax.models.base import Params
 from arjax.models.checks import check_factorization, check_key
 from arjax.networks.base import NETWORKS, Network, step_variables
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
@@ -38,7 +38,7 @@ ESTIMATORS = ("score", "straight_through", "gumbel_softmax", "pathwise")
 
 @OBJECTIVES.register("as_is")
 @dataclasses.dataclass(frozen=True)
-class AsIs(Objective):
+class AsIs(Objective[AutoregressiveModel]):
     """loss = E[-sum_t log p(x_t | z_<t)] / (number of scored scalars), with z_t drawn from p(. | z_<t): the recursion
     without teacher forcing, and its gradient through the draws z.
 
@@ -76,7 +76,7 @@ class AsIs(Objective):
         if self.samples < least:
             raise UserError(f"as_is(estimator={self.estimator!r}) needs samples of at least {least}")
 
-    def check(self, model: Model) -> None:
+    def check(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` unless the model is one autoregressive network in one order that has the estimator."""
         check_prefixes("as_is", model)
         if self.estimator == "score":
@@ -125,15 +125,16 @@ class AsIs(Objective):
         event, factorization, context = model.event, model.factorization, example_context(batch)
         relaxes = self.estimator != "pathwise"
         network, own = relax(model, params) if relaxes else (model.network, params)
-        data = relaxed_values(event, batch.x) if relaxes else batch.x
+        data = relaxed_values(event, jnp.asarray(batch.x)) if relaxes else jnp.asarray(batch.x)
         variables, head = step_variables(network, own), model.head(params)
         num, may_BD = len(batch), replaceable(model, batch)
-        x_BDv, data_BDv = (a.reshape(num, event.num_sites, -1) for a in (batch.x, data))
+        x_BDv, data_BDv = (a.reshape(num, event.num_sites, -1) for a in (jnp.asarray(batch.x), data))
 
         def one(state: tuple[Any, jax.Array], t: jax.Array) -> tuple[tuple[Any, jax.Array], jax.Array]:
             carry, canvas_BDv = state
             canvas = canvas_BDv.reshape(data.shape)
-            carry, features = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+            made: Any = network.apply(variables, carry, canvas, t, factorization, context, method="step")
+            carry, features = made
             sites_M, valid_M = factorization.sites(t)
             at_M = jnp.minimum(sites_M, event.num_sites - 1)
             counts_BM = valid_M & may_BD[:, at_M]
@@ -146,7 +147,7 @@ class AsIs(Objective):
             canvas_BDv = canvas_BDv.at[:, jnp.where(valid_M, sites_M, event.num_sites)].set(values, mode="drop")
             return (carry, canvas_BDv), jnp.where(counts_BM, nats_BM, 0.0).sum(-1)
 
-        carry = network.apply(variables, num, factorization, context, method="init_carry")
+        carry: Any = network.apply(variables, num, factorization, context, method="init_carry")
         _, nats_SB = jax.lax.scan(one, (carry, data_BDv), jnp.arange(factorization.num_steps))
         return nats_SB.sum(0)
 

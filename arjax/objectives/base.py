@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -88,12 +88,16 @@ class Loss:
     @property
     def value(self) -> jax.Array:
         """The loss, float32[]: in nats per scored scalar for the likelihood objectives."""
-        return sum(term.value for term in self.terms)
+        return sum((term.value for term in self.terms[1:]), self.terms[0].value)
+
+
+ModelT = TypeVar("ModelT", bound=Model, contravariant=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
-    """The loss that training minimises. Subclasses are frozen dataclasses; their fields are options of a call string.
+class Objective(Generic[ModelT]):
+    """The loss that training minimises, of models of one type. Subclasses are frozen dataclasses; their fields are
+    options of a call string.
 
     All methods are pure: an objective holds options and no arrays.
     """
@@ -106,7 +110,7 @@ class Objective:
     #: and not always the loss of one draw.
     DRAWS: ClassVar[bool] = False
 
-    def check(self, model: Model) -> None:
+    def check(self, model: ModelT) -> None:
         """Raises `UserError` when the model cannot be trained by this objective; called before anything compiles."""
 
     def companions(self) -> Mapping[str, str]:
@@ -116,10 +120,10 @@ class Objective:
         """
         return {}
 
-    def check_companions(self, model: Model, companions: Companions) -> None:
+    def check_companions(self, model: ModelT, companions: Companions) -> None:
         """Raises `UserError` when the models of `companions` do not fit the model; called before anything compiles."""
 
-    def init(self, model: Model, key: jax.Array) -> Own:
+    def init(self, model: ModelT, key: jax.Array) -> Own:
         """Parameters and state of the objective before the first step; none by default."""
         return Own()
 
@@ -131,7 +135,7 @@ class Objective:
         """Entries of `results.json` about the objective at the end of a run, in types of JSON; none by default."""
         return {}
 
-    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: ModelT, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The loss of a batch, differentiated by `params` and by `own.params`."""
         raise NotImplementedError
 
@@ -153,13 +157,20 @@ def likelihood_loss(event: EventSpec, batch: Batch, log_prob_B: jax.Array) -> Lo
     nll_B = -log_prob_B
     if batch.weight is not None:
         nll_B = jnp.where(batch.weight > 0, batch.weight * nll_B, 0.0)
-    counts = count(event, batch)
-    metrics = Metrics(nll=nll_B.sum(), **counts)
+    metrics = Metrics(nll_B.sum(), *count(event, batch))
     return Loss((Mean(metrics.nll, metrics.dims),), metrics)
 
 
-def count(event: EventSpec, batch: Batch) -> dict[str, jax.Array]:
-    """Numbers of scored examples, sites and scalars (dims) of the batch, float32, by its `weight` and `mask`."""
+class Counts(NamedTuple):
+    """Numbers of scored examples, sites and scalars (dims) of a batch, float32[] each."""
+
+    examples: jax.Array
+    sites: jax.Array
+    dims: jax.Array
+
+
+def count(event: EventSpec, batch: Batch) -> Counts:
+    """What is scored of the batch, by its `weight` and `mask`."""
     num = len(batch)
     weight_B = jnp.ones(num, jnp.float32) if batch.weight is None else batch.weight
     if batch.mask is not None:
@@ -167,4 +178,4 @@ def count(event: EventSpec, batch: Batch) -> dict[str, jax.Array]:
     else:
         sites_B = jnp.full(num, event.num_sites, jnp.float32)
     sites = (weight_B * sites_B).sum()
-    return {"examples": weight_B.sum(), "sites": sites, "dims": sites * event.value_size}
+    return Counts(weight_B.sum(), sites, sites * event.value_size)

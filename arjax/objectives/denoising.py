@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.models.base import Model, Params
+from arjax.models.base import Params
+from arjax.models.chains import Chain
 from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
 from arjax.objectives.metrics import Mean
@@ -21,7 +22,7 @@ WEIGHTINGS = ("bound", "simple")
 
 @OBJECTIVES.register("denoising")
 @dataclasses.dataclass(frozen=True)
-class Denoising(Objective):
+class Denoising(Objective[Chain]):
     """The loss of a chain at `train_steps` random steps of each example.
 
     `bound`: the negative bound, in nats per dimension, as `teacher_forcing`; its terms are reported as `prior`,
@@ -41,7 +42,7 @@ class Denoising(Objective):
         if self.weighting not in WEIGHTINGS:
             raise UserError(f"the weighting of denoising must be bound or simple, not {self.weighting!r}")
 
-    def check(self, model: Model) -> None:
+    def check(self, model: Chain) -> None:
         """Raises `UserError` unless the model is a chain, and has the loss."""
         require(model, "noise_levels", "the objective 'denoising'")
         if self.weighting == "simple" and not model.HAS_ERROR:
@@ -49,7 +50,7 @@ class Denoising(Objective):
         if self.weighting == "simple" and model.learned_schedule:
             raise UserError("a learned noise schedule is trained by the bound: the simple loss is least without noise")
 
-    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Chain, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
         """The loss of a batch; `UserError` as `check`."""
         check_key(step.key)
         self.check(model)

@@ -11,7 +11,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params
+from arjax.models.base import Params
 from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
 from arjax.objectives.prefixes import check_prefixes, check_rate, prefix_loss, replaceable, scored, teacher_forced
@@ -22,7 +22,7 @@ VALUES = ("uniform", "shuffled")
 
 @OBJECTIVES.register("input_noise")
 @dataclasses.dataclass(frozen=True)
-class InputNoise(Objective):
+class InputNoise(Objective[AutoregressiveModel]):
     """loss = -sum_i log p(x_i | noisy prefix of i) / (number of scored scalars).
 
     Each discrete value of a prefix is replaced, with the probability `rate`, by a random one (Xie et al., "Data Noising
@@ -44,7 +44,7 @@ class InputNoise(Objective):
         if self.values not in VALUES:
             raise UserError(f"input_noise has no values {self.values!r}{did_you_mean(self.values, VALUES)}")
 
-    def check(self, model: Model) -> None:
+    def check(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` unless the model is one autoregressive network in one order, with values of one kind."""
         check_prefixes("input_noise", model)
         if self.values == "uniform" and model.event.kind == "columns":
@@ -53,7 +53,7 @@ class InputNoise(Objective):
     def inputs(self, model: AutoregressiveModel, batch: Batch, key: jax.Array) -> jax.Array:
         """The values that prefixes are made of, [B, *grid, *value]."""
         coin_key, value_key = jax.random.split(key)
-        x, event = batch.x, model.event
+        x, event = jnp.asarray(batch.x), model.event
         may = replaceable(model, batch)
         if self.values == "uniform" and event.kind == "real":
             return where_own(may, x + self.rate * jax.random.normal(value_key, x.shape), x, model)

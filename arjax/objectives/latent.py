@@ -50,9 +50,9 @@ def _loss(model: Model, batch: Batch, value_B: jax.Array, bound_B: jax.Array, fo
     counts = count(model.event, batch)
     kl_B = (found.log_posterior - found.log_prior).mean(0)
     terms = {"kl_nats": kl_B, "reconstruction_nats": -found.reconstruction.mean(0)}
-    means = {name: Mean(total(jax.lax.stop_gradient(term)), counts["examples"]) for name, term in terms.items()}
-    metrics = Metrics(nll=jax.lax.stop_gradient(-total(bound_B)), means=means, **counts)
-    return Loss((Mean(-total(value_B), counts["dims"]),), metrics)
+    means = {name: Mean(total(jax.lax.stop_gradient(term)), counts.examples) for name, term in terms.items()}
+    metrics = Metrics(jax.lax.stop_gradient(-total(bound_B)), *counts, means=means)
+    return Loss((Mean(-total(value_B), counts.dims),), metrics)
 
 
 def _with_score_function(model: LatentModel, value_B: jax.Array, signal_kB: jax.Array, found: Weights) -> jax.Array:
@@ -65,7 +65,7 @@ def _with_score_function(model: LatentModel, value_B: jax.Array, signal_kB: jax.
 
 @OBJECTIVES.register("elbo")
 @dataclasses.dataclass(frozen=True)
-class Elbo(Objective):
+class Elbo(Objective[LatentModel]):
     """loss = -(E_q[log p(x | z)] - beta KL(q(z | x) | p(z))) / (number of scored scalars).
 
     Kingma & Welling, "Auto-Encoding Variational Bayes" (2014), equation 3; beta as in Higgins et al., "beta-VAE"
@@ -90,7 +90,7 @@ class Elbo(Objective):
             raise UserError("the objective 'elbo' needs beta, at least 0, and warmup, a part of the run from 0 to 1")
         _check("elbo", self.samples, 1)
 
-    def check(self, model: Model) -> None:
+    def check(self, model: LatentModel) -> None:
         """Raises `UserError` when the model has no latents, or discrete ones and a single sample."""
         _check("elbo", self.samples, 1, model)
 
@@ -106,7 +106,7 @@ class Elbo(Objective):
 
 @OBJECTIVES.register("iwae")
 @dataclasses.dataclass(frozen=True)
-class Iwae(Objective):
+class Iwae(Objective[LatentModel]):
     """loss = -log 1/k sum_i p(x, z_i) / q(z_i | x) / (number of scored scalars), k `samples` z_i of q(z | x).
 
     Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders" (2016), equation 8 and its gradient, equation 14.
@@ -124,7 +124,7 @@ class Iwae(Objective):
     def __post_init__(self):
         _check("iwae", self.samples, 2)
 
-    def check(self, model: Model) -> None:
+    def check(self, model: LatentModel) -> None:
         """Raises `UserError` when the model has no latents, or parts that are not `unbiased`."""
         _check("iwae", self.samples, 2, model)
         if not model.unbiased:

@@ -32,7 +32,7 @@ SCORES = "scores"
 
 @OBJECTIVES.register("learned_order")
 @dataclasses.dataclass(frozen=True)
-class LearnedOrder(Objective):
+class LearnedOrder(Objective[AutoregressiveModel]):
     """loss = mean over R drawn orders of -log p(x | o) / D, and REINFORCE for the scores of the sites.
 
     The metric `order_nats` is the mean of the nats per example under the orders drawn.
@@ -78,9 +78,12 @@ class LearnedOrder(Objective):
         keys_R = jax.random.split(step.key, num)
         orders_RD = jax.lax.stop_gradient(jax.vmap(draw_order, in_axes=(0, None))(keys_R, scores_D))
 
+        assert model.orders is not None
+        first = model.orders.first
+
         def under(order_D: jax.Array) -> Metrics:
             more = {"context": batch.context, "mask": batch.mask, "train": True, "key": step.key}
-            log_prob_B = model.log_prob(params, batch.x, factorization=reorder(model.orders.first, order_D), **more)
+            log_prob_B = model.log_prob(params, batch.x, factorization=reorder(first, order_D), **more)
             return likelihood_loss(model.event, batch, log_prob_B).metrics
 
         by_order = jax.lax.map(under, orders_RD)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Self
 
 import jax
 import jax.numpy as jnp
 
 
-def mergeable(cls: type) -> type:
-    """Makes a dataclass a pytree with addition leaf by leaf."""
-    cls.__add__ = lambda self, other: jax.tree.map(jnp.add, self, other)
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+class Mergeable:
+    """A pytree with addition leaf by leaf."""
+
+    def __add__(self, other: Self) -> Self:
+        return jax.tree.map(jnp.add, self, other)
 
 
-@mergeable
-class Mean:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Mean(Mergeable):
     """A mean that merges: (total, count) of two batches add up to those of both.
 
     Attributes:
@@ -38,8 +41,9 @@ class Mean:
         return self.total / self.divisor
 
 
-@mergeable
-class Metrics:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Metrics(Mergeable):
     """Sums over the batches of some steps, float32[] each.
 
     Attributes:

@@ -22,7 +22,7 @@ from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likeli
 
 @OBJECTIVES.register("order_agnostic")
 @dataclasses.dataclass(frozen=True)
-class OrderAgnostic(Objective):
+class OrderAgnostic(Objective[AutoregressiveModel]):
     """loss = E_o [-log p(x | o)] / (number of scored scalars), in nats per dimension, o from `model.orders`.
 
     Networks that predict from any set of observed sites are trained on one random step of one order per example. Under
@@ -109,7 +109,7 @@ def _any_observed(model, params, batch: Batch, order_key: jax.Array, key: jax.Ar
 
     observed, weight, drawn = jax.vmap(observed_and_weight)(jax.random.split(order_key, num))
     features = model.features_given(params, x, observed, context=batch.context, train=True, key=key)
-    log_prob = site_log_prob(model.head(params, train=True, key=key), features, x, drawn) * weight
+    log_prob = site_log_prob(model.head(params, train=True, key=key), features, jnp.asarray(x), drawn) * weight
     if batch.mask is not None:
         log_prob = jnp.where(batch.mask > 0, log_prob, 0.0)
     return log_prob.reshape(num, -1).sum(-1)

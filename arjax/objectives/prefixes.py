@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
 from arjax.core.abilities import require
-from arjax.core.batch import Batch
+from arjax.core.batch import Array, Batch
 from arjax.core.errors import UserError
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
@@ -45,10 +45,10 @@ def replaceable(model: AutoregressiveModel, batch: Batch) -> jax.Array:
     """bool[B, D]: the sites whose values may be replaced in prefixes: those that are scored."""
     if batch.mask is None:
         return jnp.ones((len(batch), model.event.num_sites), bool)
-    return batch.mask.reshape(len(batch), -1) > 0
+    return jnp.asarray(batch.mask).reshape(len(batch), -1) > 0
 
 
-def example_context(batch: Batch) -> dict[str, jax.Array] | None:
+def example_context(batch: Batch) -> dict[str, Array] | None:
     """The context as networks take it."""
     return dict(batch.context) or None
 
@@ -77,7 +77,7 @@ def teacher_forced(model: AutoregressiveModel, params: Params, batch: Batch) -> 
 def weighted_mean(model: Model, batch: Batch, value_B: jax.Array, num_B: jax.Array | None = None) -> Mean:
     """sum_b w_b value_b / sum_b w_b num_b; by default the latter is the number of scored scalars."""
     if num_B is None:
-        num = count(model.event, batch)["dims"]
+        num = count(model.event, batch).dims
     else:
         num = (num_B if batch.weight is None else batch.weight * num_B).sum(dtype=jnp.float32)
     if batch.weight is not None:

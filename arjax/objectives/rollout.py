@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, TRUTH, Companion, Companions, Loss, Objective, Own, Step
+from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Loss, Objective, Own, Step
 from arjax.objectives.prefixes import (
     check_prefixes,
     check_rate,
@@ -41,7 +41,7 @@ OF_ORACLE = ("oracle", "reverse_kl")
 
 @OBJECTIVES.register("rollout")
 @dataclasses.dataclass(frozen=True)
-class Rollout(Objective):
+class Rollout(Objective[AutoregressiveModel]):
     """A loss on prefixes in which a window of steps is drawn by the model, from the data before it; no gradient flows
     through these draws, which are made inside of the train step. With a `length` of 0 the prefixes are those of the
     data: with the target `data` that is teacher forcing, with `oracle` the targets are the true conditionals there.
@@ -102,7 +102,7 @@ class Rollout(Objective):
         """The oracle, where the loss reads one."""
         return {TRUTH: self.oracle} if self.target in OF_ORACLE else {}
 
-    def check(self, model: Model) -> None:
+    def check(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` unless the model is one autoregressive network in one order, with a window that fits."""
         check_prefixes("rollout", model)
         steps, needed = model.factorization.num_steps, max(self.prefix, 0) + self.length
@@ -115,7 +115,7 @@ class Rollout(Objective):
         if self.target == "match" and not model.event.is_discrete:
             raise UserError("rollout(target='match') counts equal values, and these are real: take data or oracle")
 
-    def check_companions(self, model: Model, companions: Companions) -> None:
+    def check_companions(self, model: AutoregressiveModel, companions: Companions) -> None:
         """Raises `UserError` unless the oracle has the conditionals that the loss reads, see `check_oracle`."""
         if self.target in OF_ORACLE:
             check_oracle(model, companions[TRUTH].model, self.target)
@@ -131,7 +131,7 @@ class Rollout(Objective):
             return self._by_score_function(model, params, batch, step)
         _, inputs, key = self._draw(model, params, batch, step)
         if self.target == "oracle":
-            nats_B = _cross_entropy(model, params, oracle_of(step, model, self.target), batch, inputs, key)
+            nats_B = _cross_entropy(model, params, *oracle_of(step, model, self.target), batch, inputs, key)
         else:
             nats_B = -scored(model, params, batch, inputs, key).sum(-1)
         return prefix_loss(model, batch, "rollout", nats_B, teacher_forced(model, params, batch))
@@ -143,8 +143,8 @@ class Rollout(Objective):
         if self.grow:
             part = jnp.minimum(step.progress / self.grow, 1.0)
             length = jnp.minimum(1 + jnp.int32(part * self.length), self.length)
-        first = self.prefix
-        if first < 0:
+        first: int | jax.Array = self.prefix
+        if self.prefix < 0:
             first = jax.random.randint(place_key, (), 0, num_steps - length + 1)
         step_D = jnp.asarray(model.factorization.step)
         window_BD = ((step_D >= first) & (step_D < first + length)) & replaceable(model, batch)
@@ -164,9 +164,9 @@ class Rollout(Objective):
             same_BD = (inputs == several.x).reshape(*window_BD.shape, -1).all(-1)
             reward_B = jnp.where(window_BD, same_BD, 0).sum(-1) / jnp.maximum(window_BD.sum(-1), 1)
         else:
-            truth = oracle_of(step, model, self.target)
+            truth, frozen = oracle_of(step, model, self.target)
             more = {"context": several.context, "mask": several.mask}
-            log_q = truth.model.log_prob_per_site(truth.params, inputs, **more).reshape(window_BD.shape)
+            log_q = truth.log_prob_per_site(frozen, inputs, **more).reshape(window_BD.shape)
             reward_B = jnp.where(window_BD, log_q, 0.0).sum(-1) - jax.lax.stop_gradient(log_p_B)
         reward_kB = reward_B.reshape(self.samples, len(batch))
         advantage_kB = reward_kB - leave_one_out(reward_kB)
@@ -175,17 +175,19 @@ class Rollout(Objective):
         return prefix_loss(model, batch, "rollout", value_kB.mean(0), teacher_forced(model, params, batch), num)
 
 
-def oracle_of(step: Step, model: AutoregressiveModel, target: str) -> Companion:
-    """The oracle among the companions of a step; raises `UserError` where there is none, or as `check_oracle`."""
+def oracle_of(step: Step, model: AutoregressiveModel, target: str) -> tuple[AutoregressiveModel, Params]:
+    """The oracle among the companions of a step and its parameters; `UserError` where there is none, or as
+    `check_oracle`.
+    """
     if TRUTH not in step.companions:
         raise UserError("this loss reads the true conditionals: name a run as its oracle, or train on drawn data")
-    check_oracle(model, step.companions[TRUTH].model, target)
-    return step.companions[TRUTH]
+    truth = step.companions[TRUTH]
+    return check_oracle(model, truth.model, target), truth.params
 
 
-def check_oracle(model: AutoregressiveModel, oracle: Model, target: str) -> None:
-    """Raises `UserError` unless the oracle has conditionals of its own, of the same values in the same order and given
-    the same context; for the target "oracle" as lists of probabilities.
+def check_oracle(model: AutoregressiveModel, oracle: Model, target: str) -> AutoregressiveModel:
+    """The oracle; raises `UserError` unless it has conditionals of its own, of the same values in the same order and
+    given the same context; for the target "oracle" as lists of probabilities.
     """
     require(oracle, "conditionals", "an oracle")
     if oracle.event != model.event:
@@ -198,13 +200,22 @@ def check_oracle(model: AutoregressiveModel, oracle: Model, target: str) -> None
         raise UserError("the oracle knows the conditionals of its own order alone: the model needs that order")
     if target == "oracle" and not oracle.conditional.has_table:
         raise UserError("rollout(target='oracle') compares lists of probabilities, which this oracle has not")
+    return oracle
 
 
-def _cross_entropy(model, params: Params, truth: Companion, batch: Batch, inputs: jax.Array, key: jax.Array) -> Any:
+def _cross_entropy(
+    model: AutoregressiveModel,
+    params: Params,
+    truth: AutoregressiveModel,
+    frozen: Params,
+    batch: Batch,
+    inputs: jax.Array,
+    key: jax.Array,
+) -> jax.Array:
     """-sum_i sum_v q(v | inputs before i) log p(v | inputs before i), [B], over the scored sites, in nats."""
     more = {"context": batch.context, "train": True, "key": key}
     log_p = model.head(params, True, key).log_table(model.features(params, inputs, **more))
-    frozen = jax.lax.stop_gradient(truth.params)
-    log_q = truth.model.head(frozen).log_table(truth.model.features(frozen, inputs, context=batch.context))
+    frozen = jax.lax.stop_gradient(frozen)
+    log_q = truth.head(frozen).log_table(truth.features(frozen, inputs, context=batch.context))
     nats = -(jnp.exp(log_q) * log_p).reshape(len(inputs), model.event.num_sites, -1).sum(-1)
     return jnp.where(replaceable(model, batch), nats, 0.0).sum(-1)

@@ -14,7 +14,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
-from arjax.models.base import Model, Params
+from arjax.models.base import Params
 from arjax.models.checks import check_key
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
 from arjax.objectives.prefixes import (
@@ -28,6 +28,7 @@ from arjax.objectives.prefixes import (
 )
 from arjax.samplers.prefixes import draw_in_parallel, draw_in_steps, where_own
 
+_LOW = 1 / (1 + math.exp(6))
 #: The part of `final` that is reached at a part u of the run, from 0 at its start to 1 at its end. The schedules of
 #: Bengio et al. (2015, section 2.4) are those of 1 minus it: k - c i, k^i with k^N = .01, k / (k + exp(i / k)).
 SCHEDULES: dict[str, Callable[[Any], Any]] = {
@@ -36,12 +37,11 @@ SCHEDULES: dict[str, Callable[[Any], Any]] = {
     "exponential": lambda u: (1 - 0.01**u) / 0.99,
     "inverse_sigmoid": lambda u: (jax.nn.sigmoid(12 * u - 6) - _LOW) / (1 - 2 * _LOW),
 }
-_LOW = 1 / (1 + math.exp(6))
 
 
 @OBJECTIVES.register("scheduled_sampling")
 @dataclasses.dataclass(frozen=True)
-class ScheduledSampling(Objective):
+class ScheduledSampling(Objective[AutoregressiveModel]):
     """loss = -sum_i log p(x_i | prefix of i) / (number of scored scalars); for each site of
     a prefix, a coin chooses between the value of the data and a draw of the model. No gradient flows through the draws.
 
@@ -75,7 +75,7 @@ class ScheduledSampling(Objective):
         if self.passes < 0:
             raise UserError(f"the passes of scheduled_sampling must be at least 0, not {self.passes}")
 
-    def check(self, model: Model) -> None:
+    def check(self, model: AutoregressiveModel) -> None:
         """Raises `UserError` unless the model is one autoregressive network in one order."""
         check_prefixes("scheduled_sampling", model)
 

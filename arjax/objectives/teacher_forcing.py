@@ -12,7 +12,7 @@ from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likeli
 
 @OBJECTIVES.register("teacher_forcing")
 @dataclasses.dataclass(frozen=True)
-class TeacherForcing(Objective):
+class TeacherForcing(Objective[Model]):
     """loss = -sum_b w_b log p(x_b) / (number of scored scalars), in nats per dimension."""
 
     def check(self, model: Model) -> None:

@@ -18,7 +18,7 @@ from arjax.objectives.metrics import Mean
 
 @OBJECTIVES.register("weighted")
 @dataclasses.dataclass(frozen=True)
-class Weighted(Objective):
+class Weighted(Objective[Model]):
     """loss = sum_i w_i loss_i, of objectives with their own parameters and states: `weighted(of=('teacher_forcing',
     'rollout(length=8)'), weights=(0.5, 0.5))`.
 
@@ -47,12 +47,12 @@ class Weighted(Objective):
         return tuple(make_objective(text) for text in self.of)
 
     @property
-    def NEEDS_ORDERS(self) -> bool:
+    def NEEDS_ORDERS(self) -> bool:  # type: ignore[override]  # a constant in other objectives
         """Whether one of them draws orders."""
         return any(part.NEEDS_ORDERS for part in self.parts)
 
     @property
-    def DRAWS(self) -> bool:
+    def DRAWS(self) -> bool:  # type: ignore[override]
         """Whether the loss of one of them depends on draws of the model."""
         return any(part.DRAWS for part in self.parts)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 from jax.sharding import NamedSharding
@@ -11,8 +9,8 @@ from jax.sharding import NamedSharding
 
 def own_rows(sharding: NamedSharding, batch_size: int) -> np.ndarray:
     """The rows of a global batch that the devices of this process hold, ascending; `sharding` splits the first axis."""
-    places: dict[Any, tuple[slice, ...]] = sharding.addressable_devices_indices_map((batch_size,))
-    parts = [np.arange(batch_size)[index] for index in places.values()]
+    places = sharding.addressable_devices_indices_map((batch_size,))
+    parts = [np.arange(batch_size)[index] for index in places.values() if index is not None]
     return np.unique(np.concatenate(parts))
 
 
@@ -21,7 +19,8 @@ def from_own_rows(
 ) -> jax.Array:
     """A global array [..., B, ...] of the rows `own` of axis `axis` that this process has, [..., len(own), ...]."""
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None
         begin, end, _ = index[axis].indices(batch_size)
         first = int(np.searchsorted(own, begin))  # the rows of one device follow one another
         return rows[(*index[:axis], slice(first, first + end - begin))]

@@ -89,7 +89,7 @@ def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
         )
 
 
-def path_string(path: Sequence[Any]) -> str:
+def path_string(path: tuple[Any, ...]) -> str:
     """The path of a leaf as `layers/attention/query/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
@@ -113,7 +113,7 @@ def param_shardings(abstract_params: Any, mesh: Mesh, rules: Sequence[Rule] = ()
     for rule, (_, groups) in zip(rules or DEFAULT_RULES, compiled, strict=True):
         _refuse_separate_axes(rule, groups, mesh)
 
-    def place(path: Sequence[Any], leaf: Any) -> NamedSharding:
+    def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         name = path_string(path)
         axes = next((axes for regex, axes in compiled if regex.search(name)), ())
         return NamedSharding(mesh, _fit(axes, leaf.shape, mesh))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import os
 import sys
@@ -95,6 +96,7 @@ class Progress:
 
     def _show_bar(self, step: int, now: bool = False) -> None:
         if self._bar is None:
+            assert self._new_bar is not None
             self._bar = self._new_bar(self._stream, self._total, self._clock)
         self._bar.show(step, self._about, f"ETA {format_duration(self.seconds_left())}", now)
 
@@ -120,12 +122,12 @@ class _Bar:
         from rich.table import Column
 
         self._console: Any = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
-        words = {"markup": False, "style": "default"}
+        text = functools.partial(progress.TextColumn, markup=False, style="default")
         self._progress = progress.Progress(
-            progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True), **words),
+            text("{task.completed:,.0f}/{task.total:,.0f}", table_column=Column(no_wrap=True)),
             progress.BarColumn(bar_width=20),
-            progress.TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1), **words),
-            progress.TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True), **words),
+            text("{task.description}", table_column=Column(no_wrap=True, ratio=1)),
+            text("{task.fields[left]}", table_column=Column(no_wrap=True)),
             console=self._console,
             auto_refresh=False,
             expand=True,

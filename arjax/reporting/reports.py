@@ -15,8 +15,8 @@ FILE_NAME = "results.json"
 #: The kind of a score that is the log-likelihood itself; others are "bound" and "estimate".
 EXACT = "exact"
 _TEXTS = ("dataset", "split", "device")
-_NUMBERS = ("nll_nats", "nll_stderr", "bits_per_dim", "num_examples", "num_params")
-_NUMBERS += ("step", "best_step", "seed", "train_seconds")
+_SCORES = ("nll_nats", "nll_stderr", "bits_per_dim", "num_examples", "num_params")
+_NUMBERS = (*_SCORES, "step", "best_step", "seed", "train_seconds")
 
 
 def read_report(workdir: str | os.PathLike) -> dict[str, Any] | None:

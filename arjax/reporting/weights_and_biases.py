@@ -59,7 +59,8 @@ class WeightsAndBiases(Writer):
         except wandb.Error as error:
             reason = " ".join(str(error).split())
             raise UserError(f"wandb begins no run: {reason}; WANDB_MODE=offline works without a server") from error
-        self._step, self._row = 0, {}
+        self._step = 0
+        self._row: dict[str, float] = {}
         known = self._run.step
         for line in lines:
             if line["step"] >= known:

@@ -118,9 +118,10 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
     """
     with reading(path):
         text = path.read_text(encoding="utf-8", errors="replace")
-    lines, found, damaged = text.split("\n"), [], []
-    for number, line in enumerate(lines[:-1], start=1):
-        (damaged if (values := _metrics(line)) is None else found).append(number if values is None else values)
+    lines = text.split("\n")
+    parsed = [_metrics(line) for line in lines[:-1]]
+    found = [values for values in parsed if values is not None]
+    damaged = [number for number, values in enumerate(parsed, start=1) if values is None]
     if (values := _metrics(lines[-1])) is not None:  # whole, but for its end
         found.append(values)
     if damaged:

@@ -19,7 +19,8 @@ from arjax.core.errors import UserError
 from arjax.core.integers import check_size
 from arjax.core.programs import call_if_it_fits
 from arjax.core.registry import Registry
-from arjax.samplers.ends import Ends
+from arjax.networks.base import Context
+from arjax.samplers.loops import Ends
 from arjax.samplers.options import DrawOptions
 
 
@@ -133,7 +134,7 @@ class Sampler(abc.ABC):
         return self
 
     @abc.abstractmethod
-    def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: jax.Array | None) -> Draw:
+    def draw(self, model: Any, params: Any, steps: Steps, canvas: jax.Array, context: Context | None) -> Draw:
         """The algorithm of a subclass, inside `jit`; `run` adds the statistics that follow from the arguments."""
 
 
@@ -153,8 +154,8 @@ def make_sampler(text: str | Sampler) -> Sampler:
     """
     if not isinstance(text, Sampler):
         return SAMPLERS.call(text)
-    for field in dataclasses.fields(text):
-        check_size(getattr(text, field.name), SAMPLERS.most(field.name), f"{field.name} of a sampler")
+    for name, value in vars(text).items():
+        check_size(value, SAMPLERS.most(name), f"{name} of a sampler")
     return text
 
 

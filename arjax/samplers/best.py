@@ -14,7 +14,7 @@ from arjax.conditionals.blocks import Query, site_log_prob
 from arjax.conditionals.truncated import untruncated
 from arjax.core.errors import UserError
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, Steps, make_sampler, option
-from arjax.samplers.ends import Ends
+from arjax.samplers.loops import Ends
 from arjax.samplers.options import DrawOptions
 
 #: Above the numbers of all steps, whose keys are made of the same ones.

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Sampler, option, per_example
-from arjax.samplers.loops import loop_over_steps
-from arjax.samplers.prompt import num_calls, read_prompt
+from arjax.samplers.loops import loop_over_steps, num_calls, read_prompt
 
 
 @SAMPLERS.register("cached")

@@ -1,4 +1,4 @@
-"""Loops over steps, cut where a cache grows: attention then looks at few places that are not filled yet."""
+"""The loops of a draw over the steps of an order: prompts that are read, cuts where a cache grows, the end token."""
 
 from __future__ import annotations
 
@@ -8,11 +8,50 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from arjax.core.batch import Array
 from arjax.factorization import Factorization
 from arjax.networks.base import Carry, Network
 
 
-def ends(first: int, num_steps: int) -> list[int]:
+def read_prompt(
+    network: Network,
+    variables: Any,
+    canvas: Array,
+    factorization: Factorization,
+    context: Any,
+    prompt: int | jax.Array,
+    chunk: int,
+) -> Any:
+    """The carry after the first `prompt` steps, of which `extend` reads `chunk` in one call.
+
+    Args:
+      network: the network.
+      variables: its variables, as from `step_variables`.
+      canvas: the values of these steps, [B, *grid, *value].
+      factorization: the order.
+      context: [B, ...] or None.
+      prompt: how many steps there are; may be traced.
+      chunk: steps of one call.
+    """
+
+    def read(state: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+        carry, t = state
+        carries, _ = network.apply(variables, carry, canvas, t, chunk, factorization, context, method="extend")
+        n = jnp.minimum(prompt - t, chunk)
+        return network.apply(variables, carries, n, method="keep"), t + n
+
+    carry = network.apply(variables, len(canvas), factorization, context, method="init_carry")
+    if (isinstance(prompt, int) and prompt == 0) or not jax.tree.leaves(carry):
+        return carry
+    return jax.lax.while_loop(lambda state: state[1] < prompt, read, (carry, jnp.int32(0)))[0]
+
+
+def num_calls(prompt: int | jax.Array, chunk: int) -> int | jax.Array:
+    """How many calls of the network read a prompt."""
+    return -(-prompt // chunk)
+
+
+def loop_ends(first: int, num_steps: int) -> list[int]:
     """Where the loops over the steps end: after `first` of them (0: all), then each time after twice as many."""
     cuts = []
     while 0 < first < num_steps:
@@ -34,11 +73,11 @@ def loop_over_steps(
     """`body(t, (carry, state)) -> (carry, state)` for t from `start` to the last step, or until `goes_on(t, state)` is
     no longer true; returns the step behind the last one that was made, and the state.
 
-    `carry` is that before step `start`, which may be traced. What `body` gets of it is made by `Network.room`.
+    `carry` is that before step `start`, which may be traced. What `body` gets of it is made by `Network.loop_carry`.
     """
     t, begin, past = start, 0, None
-    for end in ends(network.ROOM, factorization.num_steps):
-        past = network.apply(variables, carry, end, factorization, past, method="room")
+    for end in loop_ends(network.FIRST_LOOP, factorization.num_steps):
+        past = network.apply(variables, carry, end, factorization, past, method="loop_carry")
         if goes_on is None:
             first = jnp.clip(start, begin, end) if isinstance(start, jax.Array) else max(start, begin)
             past, state = jax.lax.fori_loop(first, end, body, (past, state))
@@ -49,3 +88,61 @@ def loop_over_steps(
             going, lambda loop: (loop[0] + 1, body(*loop)), (jnp.asarray(t, jnp.int32), (past, state))
         )
     return t, state
+
+
+class Ends:
+    """Which examples of a draw have ended; lives inside `jit`.
+
+    An example ends at the first site, along the line of sites, that holds the end token. It has ended for good once all
+    sites before that one are visited, in whatever order.
+    """
+
+    def __init__(self, factorization: Factorization, end: int | jax.Array | None):
+        self.token, self.num_sites, self.order = end, factorization.num_sites, factorization.order
+        if end is not None:
+            # How many sites at the start of the line are visited before each step, int[S + 1].
+            first_missing_S = jax.lax.cummin(jnp.asarray(factorization.blocks).min(1), reverse=True)
+            self.visited = jnp.append(first_missing_S, self.num_sites)
+
+    def __bool__(self) -> bool:
+        """Whether there is an end token."""
+        return self.token is not None
+
+    def _length(self, x_BD: jax.Array) -> jax.Array:
+        """The sites up to the first end token, it included, int[B]; D where there is none."""
+        is_end_BD = jnp.asarray(x_BD == self.token)
+        return jnp.where(is_end_BD.any(1), jnp.argmax(is_end_BD, axis=1) + 1, self.num_sites)
+
+    def ended(self, canvas: jax.Array, t: jax.Array) -> jax.Array:
+        """bool[B]: the examples that have ended, of a canvas [B, D] that is filled for all steps < t."""
+        visited_D = jnp.arange(self.num_sites) < self.visited[t]
+        return ((canvas == self.token) & visited_D).any(1)
+
+    def completes(self, num_levels: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """(x [D], t) -> bool[V]: the values of step t, of one site, with which an example has ended."""
+
+        def of_step(x_D: jax.Array, t: jax.Array) -> jax.Array:
+            site_D, site = jnp.arange(self.num_sites), jnp.asarray(self.order)[t]
+            visited_D = site_D < self.visited[t + 1]
+            by_itself = visited_D[site] & (jnp.arange(num_levels) == self.token)
+            return by_itself | ((x_D == self.token) & visited_D & (site_D != site)).any()
+
+        return of_step
+
+    def counts(self, x: jax.Array) -> jax.Array:
+        """bool[B, D]: the sites up to the end of each example, it included."""
+        return jnp.arange(self.num_sites) < self._length(x)[:, None]
+
+    def filled(self, x: jax.Array, observed_D: jax.Array | None) -> jax.Array:
+        """The samples with the end token at all sites behind the first one, but for observed ones."""
+        if self.token is None:
+            return x
+        kept_BD = self.counts(x) if observed_D is None else self.counts(x) | observed_D
+        return jnp.where(kept_BD, x, self.token)
+
+    def steps(self, x: jax.Array, to_draw_S: jax.Array) -> jax.Array:
+        """The steps that draw a site before their example has ended, int32[B]."""
+        if not self:
+            return jnp.broadcast_to(to_draw_S.sum().astype(jnp.int32), x.shape[:1])
+        needed_BS = self.visited[:-1] < self._length(x)[:, None]
+        return (needed_BS & to_draw_S).sum(1).astype(jnp.int32)

@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.factorization import Factorization, reorder
 from arjax.networks.base import step_variables
 from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, Steps, option, per_example
-from arjax.samplers.prompt import num_calls, read_prompt
+from arjax.samplers.loops import num_calls, read_prompt
 from arjax.samplers.rounds import advance, check_rounds, measure_losses
 from arjax.samplers.schedules import check_rounds_fit, check_schedule, make_sizes
 

@@ -7,18 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from arjax.core.batch import Array
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Steps
-from arjax.samplers.loops import loop_over_steps
+from arjax.samplers.loops import loop_over_steps, read_prompt
 from arjax.samplers.options import PLAIN_DRAW
-from arjax.samplers.prompt import read_prompt
 
 
 def draw_in_steps(
     model: Any,
     params: Any,
     keys: jax.Array,
-    x: jax.Array,
+    x: Array,
     own_BD: jax.Array,
     context: Any = None,
     first: int | jax.Array = 0,
@@ -54,7 +54,7 @@ def draw_in_steps(
     return loop_over_steps(network, variables, factorization, first, draw, carry, x, goes_on)[1]
 
 
-def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: jax.Array, features: jax.Array) -> jax.Array:
+def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: Array, features: jax.Array) -> jax.Array:
     """All sites drawn at once from their features, [B, *grid, F], each with the noise of its step; [B, *grid, *value].
 
     `inputs` are the values that the features were computed from. Where these are draws of an earlier pass under the
@@ -68,10 +68,10 @@ def draw_in_parallel(model: Any, params: Any, keys: jax.Array, inputs: jax.Array
         return steps.place(canvas_1, start, steps.window_values(keys_S, canvas_1, start, features_DF[index_SM]))
 
     flat = features.reshape(len(inputs), factorization.num_sites, -1)
-    return jax.vmap(redraw)(jnp.swapaxes(steps.keys_SB, 0, 1), inputs, flat)
+    return jax.vmap(redraw)(jnp.swapaxes(steps.keys_SB, 0, 1), jnp.asarray(inputs), flat)
 
 
-def where_own(own_BD: jax.Array, drawn: jax.Array, x: jax.Array, model: Any) -> jax.Array:
+def where_own(own_BD: jax.Array, drawn: Array, x: Array, model: Any) -> jax.Array:
     """`drawn` at the sites of `own_BD`, and `x` elsewhere, [B, *grid, *value]."""
     factorization = model.factorization
     rank = len(factorization.grid_shape)

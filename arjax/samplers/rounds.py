@@ -93,7 +93,8 @@ def log_prob_ahead(
     """
     network, num_sites = model.network, factorization.num_sites
     variables, head = step_variables(network, params), bound(model.conditional, params)
-    canvas, context = example.x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
+    x = jnp.asarray(example.x)
+    canvas, context = x[None], jax.tree.map(lambda leaf: leaf[None], example.context) or None
     counted_D = jnp.ones(num_sites, bool) if example.mask is None else (example.mask > 0).reshape(-1)
     most = max((b - a for a, b in zip((0, *points), points, strict=False)), default=1) or 1
 
@@ -105,7 +106,7 @@ def log_prob_ahead(
         sites_kM = jnp.take(jnp.asarray(factorization.blocks), steps_k, axis=0, mode="clip")
         counts = (sites_kM < num_sites) & (steps_k < factorization.num_steps)[:, None]
         counts = counts & counted_D[jnp.minimum(sites_kM, num_sites - 1)]
-        log_prob = step_log_prob(head, factorization, example.x, features, steps_k)
+        log_prob = step_log_prob(head, factorization, x, features, steps_k)
         return (carry, t), (jnp.where(counts, log_prob, 0.0).sum(-1), counts.sum(-1, dtype=jnp.float32))
 
     carry = network.apply(variables, 1, factorization, context, method="init_carry")
@@ -130,8 +131,8 @@ def k_step_log_prob(
     within = np.arange(max(sizes)) < np.array(sizes)[:, None]
 
     def one(example: Batch, order: Factorization) -> tuple[jax.Array, jax.Array]:
-        found = log_prob_ahead(model, params, example, order, starts, max(sizes))
-        return tuple(jnp.where(within, part, 0.0).sum() for part in found)
+        log_prob, counts = log_prob_ahead(model, params, example, order, starts, max(sizes))
+        return jnp.where(within, log_prob, 0.0).sum(), jnp.where(within, counts, 0.0).sum()
 
     return jax.vmap(one)(batch, orders)
 
@@ -167,7 +168,8 @@ def log_prob_of_rest(
     """
     batch = Batch(jnp.asarray(batch.x).astype(model.event.dtype), batch.context, batch.mask)
     keys = jax.random.split(jax.random.key(seed), len(batch))
-    return tuple(np.asarray(part, np.float64) for part in _of_rest(model, params, batch, keys, points))
+    log_prob, counts = _of_rest(model, params, batch, keys, points)
+    return np.asarray(log_prob, np.float64), np.asarray(counts, np.float64)
 
 
 @functools.partial(jax.jit, static_argnames="points")

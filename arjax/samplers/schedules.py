@@ -76,6 +76,7 @@ def non_increasing(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def make_sizes(schedule: str, num_steps: int, steps: int, losses_S: np.ndarray | None = None) -> tuple[int, ...]:
     """The sizes of a schedule of so many rounds, at most S, over S steps; `optimal` needs the losses."""
     if schedule == "optimal":
+        assert losses_S is not None
         return optimal(losses_S, steps)
     return (uniform if schedule == "uniform" else cosine)(num_steps, steps)
 

@@ -91,6 +91,7 @@ def accept_by_rejection(
     """
     log_p = log_table(steps.head, features, steps.temperature)  # [W, M, *value, V]
     log_q = proposal.log_q
+    assert log_q is not None
     last = steps.factorization.num_steps - 1
     keys = keys_S[jnp.minimum(t + jnp.arange(len(log_p)), last)]
     shape = log_p.shape[:-1]

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from arjax.networks.base import step_variables
 from arjax.samplers.base import Steps, step_keys
+from arjax.samplers.loops import read_prompt
 from arjax.samplers.options import DrawOptions
-from arjax.samplers.prompt import read_prompt
 
 
 class Progress(NamedTuple):

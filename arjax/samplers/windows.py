@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from arjax.core.output import say_once
 from arjax.factorization import Factorization
 from arjax.samplers.base import Draw, Steps, per_example
-from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, ready_target
-from arjax.samplers.loops import ends
-from arjax.samplers.prompt import num_calls, read_prompt
+from arjax.samplers.drafts.base import Draft, Place, Proposal, Target, target_of_draft
+from arjax.samplers.loops import loop_ends, num_calls, read_prompt
 
 #: `(steps, keys[S], canvas, t, features [k, M, F], proposal) -> (values [k, M, v], how many proposals are right)`
 Accept = Callable[[Steps, jax.Array, jax.Array, jax.Array, jax.Array, Proposal], tuple[jax.Array, jax.Array]]
@@ -76,26 +75,14 @@ def draw_in_windows(
       with_log_q: whether `accept` needs the log-probabilities of the proposals.
     """
     network, factorization, num = model.network, model.factorization, len(canvas)
-    target = ready_target(model, params, steps, draft)
-    window, prompt = min(window, factorization.num_steps), steps.prompt()
-    chunk = min(network.CHUNK if network.CHUNK > 1 else window, factorization.num_steps)
+    target = target_of_draft(model, params, steps, draft)
+    num_steps = factorization.num_steps
+    window = min(window, num_steps)
     keys_BS, each = jnp.swapaxes(steps.keys_SB, 0, 1), over_examples(num)
     # Proposals that are only like the values to be drawn have noise of their own.
     proposing_BS = jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, 1)))(keys_BS) if with_log_q else keys_BS
     canvas, context = jax.tree.map(lambda leaf: leaf[:, None], (canvas, context))
-
-    def begin(canvas_1: jax.Array, context_1: Any) -> tuple[Any, Any]:
-        carry = read_prompt(network, target.variables, canvas_1, factorization, context_1, prompt, chunk)
-        return carry, draft.begin(target, canvas_1, context_1, prompt)
-
-    if steps.shared:
-        one = begin(*jax.tree.map(lambda leaf: leaf[0], (canvas, context)))
-        carry, drafted = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf))), one)
-    else:
-        carry, drafted = each(begin)(canvas, context)
-    zeros = jnp.zeros(num, jnp.int32)
-    calls = num_calls(prompt, chunk) if jax.tree.leaves(carry) else 0  # without a carry nothing is read
-    first = Example(canvas, zeros + prompt, carry, drafted, zeros + calls, zeros)
+    first = _begin(target, draft, canvas, context, min(network.CHUNK if network.CHUNK > 1 else window, num_steps))
 
     round_of_one = functools.partial(_round, target, draft, accept, window, with_log_q)
     body = each(round_of_one)
@@ -105,19 +92,38 @@ def draw_in_windows(
 
     def going(state: tuple[Example, jax.Array], end: int) -> jax.Array:
         t_B = state[0].t
-        return (t_B < factorization.num_steps).any() & ((t_B <= end) | (t_B == factorization.num_steps)).all()
+        return (t_B < num_steps).any() & ((t_B <= end) | (t_B == num_steps)).all()
 
     last, rounds = first, jnp.int32(0)
-    grows = network.EXTENDS_IN_ROOM and not draft.target_calls
-    for end in ends(network.ROOM if grows else 0, factorization.num_steps):
+    grows = network.EXTENDS_LOOP_CARRY and not draft.target_calls
+    for end in loop_ends(network.FIRST_LOOP if grows else 0, num_steps):
         if grows:
             past = None if last is first else last.carry
-            room = functools.partial(_room, network, target.variables, factorization, end + window)
-            last = last._replace(carry=each(room)(carry, past))
+            grow = functools.partial(_loop_carry, network, target.variables, factorization, end + window)
+            last = last._replace(carry=each(grow)(first.carry, past))
         last, rounds = jax.lax.while_loop(functools.partial(going, end=end), loop, (last, rounds))
     x = last.canvas[:, 0]
     stats = {"network_calls": last.calls, "accepted": last.accepted, "batch_rounds": per_example(x, rounds)}
     return Draw(x, stats)
+
+
+def _begin(target: Target, draft: Draft, canvas: jax.Array, context: Any, chunk: int) -> Example:
+    """The examples [B, 1, ...] before the first window: the prompt is read, `chunk` steps in one call."""
+    (model, variables, steps, _), num = target, len(canvas)
+    prompt = steps.prompt()
+
+    def read(canvas_1: jax.Array, context_1: Any) -> tuple[Any, Any]:
+        carry = read_prompt(model.network, variables, canvas_1, model.factorization, context_1, prompt, chunk)
+        return carry, draft.begin(target, canvas_1, context_1, prompt)
+
+    if steps.shared:
+        one = read(*jax.tree.map(lambda leaf: leaf[0], (canvas, context)))
+        carry, drafted = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf))), one)
+    else:
+        carry, drafted = over_examples(num)(read)(canvas, context)
+    zeros = jnp.zeros(num, jnp.int32)
+    calls = num_calls(prompt, chunk) if jax.tree.leaves(carry) else 0  # without a carry nothing is read
+    return Example(canvas, zeros + prompt, carry, drafted, zeros + calls, zeros)
 
 
 def _round(
@@ -156,9 +162,9 @@ def _round(
     )
 
 
-def _room(network: Any, variables: Any, factorization: Factorization, steps: int, carry: Any, past: Any) -> Any:
-    """The carry of one example with room for so many steps."""
-    return network.apply(variables, carry, steps, factorization, past, method="room")
+def _loop_carry(network: Any, variables: Any, factorization: Factorization, steps: int, carry: Any, past: Any) -> Any:
+    """The carry of one example for a loop over so many steps."""
+    return network.apply(variables, carry, steps, factorization, past, method="loop_carry")
 
 
 def over_examples(num: int) -> Callable[[Callable], Callable]:

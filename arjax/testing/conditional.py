@@ -102,7 +102,7 @@ def random_features(family: Any, num: int, scale: float, seed: int = 0) -> np.nd
     return (scale * np.random.default_rng(seed).normal(size=(num, family.num_params))).astype(np.float32)
 
 
-def _log_prob(family: Any, event: EventSpec, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _log_prob(family: Any, event: EventSpec, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | float]:
     """log p float64[B, N] of the values at N points of every feature vector, those points [N or B, N, ...], and the
     weights [N] of a sum over the points: 1 for discrete values, those of an integral for real scalars.
     """

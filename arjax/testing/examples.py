@@ -72,9 +72,9 @@ def random_like(shapes: Any, seed: int = 1) -> Any:
     def leaf(path: Any, shape: Any) -> np.ndarray:
         noise, name = rng.normal(size=shape.shape), path[-1].key
         if name.endswith("scale"):  # of a normalisation
-            return np.float32(1 + 0.1 * noise)
+            return np.asarray(1 + 0.1 * noise, np.float32)
         if len(shape.shape) < 2 or name.endswith("bias"):
-            return np.float32(0.1 * noise)
-        return np.float32(2 * noise / np.sqrt(shape.shape[-2]))
+            return np.asarray(0.1 * noise, np.float32)
+        return np.asarray(2 * noise / np.sqrt(shape.shape[-2]), np.float32)
 
     return jax.tree.map_with_path(leaf, shapes)

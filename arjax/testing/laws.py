@@ -24,7 +24,7 @@ class Law:
     """
 
     name: str
-    check: Callable[[], None]
+    check: Callable[[], object]
 
 
 def check_laws(laws: Iterable[Law]) -> dict[str, str]:

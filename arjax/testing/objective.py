@@ -55,7 +55,7 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
     orders = orders or ("pool(num=4)" if objective.NEEDS_ORDERS else "")
     try:
         if objective.KIND == "autoregressive":
-            model = supported(network, EVENTS["binary"], "raster", "sites", orders=orders)
+            model: Any = supported(network, EVENTS["binary"], "raster", "sites", orders=orders)
         else:
             small = next(iter(KINDS.get(objective.KIND).EXAMPLES.values()))
             model = make_model(EVENTS["binary"], small.choice)
@@ -131,7 +131,7 @@ def check_weights(call: str, network: str, orders: str) -> None:
       LawBroken: it does.
     """
     batch = _batch()
-    weight = np.float32(np.arange(NUM) < NUM - 3)
+    weight = (np.arange(NUM) < NUM - 3).astype(np.float32)
     other = batch.replace(weight=weight, x=np.where(weight[:, None, None] > 0, batch.x, 1 - batch.x))
     same, changed = (_run(call, network, orders, each)[:2] for each in (batch.replace(weight=weight), other))
     for name, a, b in zip(("loss", "gradient"), same, changed, strict=True):

@@ -22,7 +22,7 @@ from arjax.core.errors import UserError
 from arjax.core.programs import compile_if_it_fits
 from arjax.models import Model
 from arjax.objectives import Companions, Loss, Mean, Metrics, Own, Step
-from arjax.objectives.metrics import mergeable
+from arjax.objectives.metrics import Mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
 from arjax.training.state import OwnState, Recipe, TrainState, own_of
@@ -32,8 +32,9 @@ Gradients = tuple[Any, Any]
 _METRICS = "metrics/"
 
 
-@mergeable
-class MetricSums:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class MetricSums(Mergeable):
     """Metrics summed over train steps.
 
     Attributes:

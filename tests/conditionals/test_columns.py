@@ -7,6 +7,7 @@ import itertools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -68,6 +69,12 @@ def test_each_column_has_the_score_of_its_own_family():
         alone = make_conditional("", column)
         for found, own in zip(together, facts(alone, features[:, i, : alone.num_params], values[:, i]), strict=True):
             np.testing.assert_allclose(found[:, i], own, rtol=1e-6)
+    sites = jnp.array([3, 0, 4])  # rounds of several sites score some columns, which are traced there
+    features, values = jnp.asarray(features), jnp.asarray(values)
+    some = jax.jit(lambda m: family.at(m).log_prob(features[:, m], values[:, m]))(sites)
+    np.testing.assert_allclose(some, together[0][:, sites], rtol=1e-6)
+    entropy = jax.jit(lambda m: family.at(m).entropy(features[:, m]))(sites)
+    np.testing.assert_allclose(entropy, together[1][:, sites], rtol=1e-6)
 
 
 def test_columns_are_chosen_by_themselves_and_their_values_are_checked():

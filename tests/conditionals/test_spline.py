@@ -11,7 +11,7 @@ import pytest
 from scipy import integrate, stats
 
 from arjax.conditionals import SplineNormal, make_conditional
-from arjax.conditionals.rational_quadratic import forward, inverse, make_spline
+from arjax.conditionals.spline import forward, inverse, make_spline
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 

@@ -66,8 +66,8 @@ def test_no_circles():
         left = {name: imported for name, imported in left.items() if name not in free}
 
 
-#: The fields of a config are one list; the loop of windows waits to be cut.
-LONGER = {"base_config": 90, "draw_in_windows": 54}
+#: The fields of a config are one list.
+LONGER = {"base_config": 90}
 
 
 def test_functions_are_short():

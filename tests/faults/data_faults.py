@@ -10,14 +10,14 @@ _splits = "data/test_split_files.py::"
 DATA_FAULTS = (
     Fault(
         "levels of a table are told apart as float64 tells them",
-        "data/table_doubts.py",
+        "data/table_columns.py",
         "return np.array([Decimal(cell) for cell in cells], object)",
         "return numbers",
         (_doubts + "test_numbers_that_float64_merges_are_levels_of_their_own_and_no_real_values",),
     ),
     Fault(
         "identifiers of which no two are one float64 are measurements",
-        "data/table_doubts.py",
+        "data/table_columns.py",
         "if is_other or _merges(numbers):",
         "if _merges(numbers):",
         (_doubts + "test_identifiers_are_named_and_refused_or_left_out",),

@@ -9,9 +9,7 @@ _MIXTURE, _PLANE = "models/test_mixture.py::", "data/test_plane.py::"
 _flow = faults_of("models/flow.py", _FLOW + "test_samplers_invert_the_blocks")
 _inverse = faults_of("models/inverse.py", _FLOW + "test_samplers_invert_the_blocks")
 _levels = faults_of("models/flow.py", _FLOW + "test_levels_are_scored_by_a_bound_whose_exponential_is_unbiased")
-_spline = faults_of(
-    "conditionals/rational_quadratic.py", _SPLINE + "test_it_is_the_spline_of_the_paper_and_its_inverse"
-)
+_spline = faults_of("conditionals/spline.py", _SPLINE + "test_it_is_the_spline_of_the_paper_and_its_inverse")
 _family = faults_of("conditionals/spline.py", _SPLINE + "test_entropy_of_narrow_bins")
 _mixture = faults_of("models/mixture.py", _MIXTURE + "test_probabilities_are_the_weighted_sum_of_those_of_the_members")
 _parts = faults_of("config/base.py", "models/test_kinds.py::test_a_part_under_two_names_is_two_parts")

@@ -264,7 +264,7 @@ NETWORK_FAULTS = (
     ),
     Fault(
         "windows over a summary that forget its first step",
-        "networks/attention/summaries.py",
+        "networks/attention/patterns.py",
         "kept_k = (place_k >= 0) & (place_k < self.count)",
         "kept_k = (place_k > 0) & (place_k < self.count)",
         ("networks/test_sparse_attention.py::test_windows_equal_the_whole",),

@@ -17,8 +17,8 @@ REGIME_FAULTS = (
     Fault(
         "scheduled sampling of sites that are not scored",
         "objectives/prefixes.py",
-        "return batch.mask.reshape(len(batch), -1) > 0",
-        "return batch.mask.reshape(len(batch), -1) >= 0",
+        "return jnp.asarray(batch.mask).reshape(len(batch), -1) > 0",
+        "return jnp.asarray(batch.mask).reshape(len(batch), -1) >= 0",
         (_PREFIXES + "test_a_coin_for_each_value_and_masked_values_stay",),
     ),
     Fault(

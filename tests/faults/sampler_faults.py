@@ -56,14 +56,14 @@ SAMPLER_FAULTS = (
     ),
     Fault(
         "beams whose carries stay where they were",
-        "samplers/beams.py",
+        "samplers/beam.py",
         "lambda leaf, parent_W: leaf[parent_W]",
         "lambda leaf, parent_W: leaf",
         ("samplers/test_search.py::test_the_beams_of_every_network_have_the_carries_of_their_own_past",),
     ),
     Fault(
         "a search that stops while a longer sequence may win",
-        "samplers/beams.py",
+        "samplers/beam.py",
         "self.score(state.going.log_prob.max(1), self.stop)",
         "self.score(state.going.log_prob.max(1), state.t)",
         ("samplers/test_search.py::test_strings_that_end_stay_in_the_competition",),
@@ -99,8 +99,8 @@ SAMPLER_FAULTS = (
     Fault(
         "a k-step bound that scores all steps that are left",
         "samplers/rounds.py",
-        "jnp.where(within, part, 0.0).sum()",
-        "part.sum()",
+        "jnp.where(within, log_prob, 0.0).sum()",
+        "log_prob.sum()",
         ("evaluation/test_k_steps.py::test_no_bound_exceeds_the_likelihood_of_the_mixture",),
     ),
     Fault(
@@ -133,7 +133,7 @@ SAMPLER_FAULTS = (
     ),
     Fault(
         "an example that ends at any end token, whatever was not drawn before it",
-        "samplers/ends.py",
+        "samplers/loops.py",
         "visited_D = jnp.arange(self.num_sites) < self.visited[t]",
         "visited_D = jnp.arange(self.num_sites) < self.visited[t] + t",
         ("samplers/test_ends.py::test_values_up_to_the_end_are_those_without_it",),
@@ -155,7 +155,7 @@ SAMPLER_FAULTS = (
     Fault(
         "a history of counts that begins with the value 0",
         "samplers/drafts/counts.py",
-        "return jnp.where(rank_n < 0, self.log_p_RV.shape[-1], values_n.astype(jnp.int32))",
+        "return jnp.where(rank_n < 0, num_levels, values_n.astype(jnp.int32))",
         "return jnp.where(rank_n < 0, 0, values_n.astype(jnp.int32))",
         ("samplers/test_proposals.py::test_log_q_of_proposals_is_that_of_the_draft_at_the_temperature",),
     ),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from arjax.core.spec import EventSpec
-from arjax.networks.base import READY, step_variables
+from arjax.networks.base import PRECOMPUTED, step_variables
 from arjax.samplers import PLAIN_DRAW, Cached, example_keys
 
 #: Networks that are stacks of equal layers, and how deep they are here: no other axis is as long.
@@ -55,4 +55,4 @@ def test_no_step_of_a_draw_cuts_a_stack_of_parameters(network):
     enter = [variable.aval.shape for variable in steps[0].invars]
     stacked = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.shape[0] == 5 and len(leaf.shape) > 2}
     assert stacked and not stacked & set(enter)
-    assert READY in jax.eval_shape(functools.partial(step_variables, model.network), params)
+    assert PRECOMPUTED in jax.eval_shape(functools.partial(step_variables, model.network), params)

@@ -12,9 +12,8 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
 from arjax.networks.attention.image_transformer import Tiles
-from arjax.networks.attention.patterns import Near, Strided, windows
+from arjax.networks.attention.patterns import Near, Strided, Summary, windows
 from arjax.networks.attention.sparse_attention import PatternAttention
-from arjax.networks.attention.summaries import Summary
 
 WIDTH, HEADS = 12, 4
 #: Patterns of groups of heads, and whether all heads follow their union.

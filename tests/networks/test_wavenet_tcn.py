@@ -12,7 +12,7 @@ from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.networks.causal.tcn import TCNBlock
 from arjax.networks.causal.wavenet import WaveNetCore
-from arjax.networks.layers.conditioning import read_positions
+from arjax.networks.layers.steps import read_positions
 
 rng = np.random.default_rng(0)
 

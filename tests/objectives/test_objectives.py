@@ -45,13 +45,13 @@ def teacher_forcing(model, params, batch, key=KEY):
 
 
 def test_counts_of_a_plain_batch():
-    counts = {k: float(v) for k, v in count(EVENT, Batch(X)).items()}
+    counts = {k: float(v) for k, v in count(EVENT, Batch(X))._asdict().items()}
     assert counts == {"examples": 6, "sites": 36, "dims": 72}
 
 
 def test_counts_honour_mask_and_weight():
     weight = np.array([1, 0, 1, 1, 0, 0], np.float32)
-    counts = {k: float(v) for k, v in count(EVENT, Batch(X, mask=MASK, weight=weight)).items()}
+    counts = {k: float(v) for k, v in count(EVENT, Batch(X, mask=MASK, weight=weight))._asdict().items()}
     sites = (MASK.sum((1, 2)) * weight).sum()
     assert counts == {"examples": 3, "sites": sites, "dims": 2 * sites}
 

@@ -18,8 +18,7 @@ from arjax.networks import NETWORKS
 from arjax.networks.base import step_variables
 from arjax.samplers import PLAIN_DRAW, Cached, example_keys
 from arjax.samplers.base import run
-from arjax.samplers.loops import ends, loop_over_steps
-from arjax.samplers.prompt import read_prompt
+from arjax.samplers.loops import loop_ends, loop_over_steps, read_prompt
 from arjax.testing.forms import parallel
 
 LINE = EventSpec((9,), (), "tokens", 5)
@@ -30,22 +29,22 @@ GROWING = {
 
 
 def test_loops_end_where_the_caches_are_full():
-    assert ends(0, 5) == [5]
-    assert ends(2, 9) == [2, 4, 8, 9]
-    assert ends(2, 8) == [2, 4, 8]
-    assert ends(9, 9) == [9]
+    assert loop_ends(0, 5) == [5]
+    assert loop_ends(2, 9) == [2, 4, 8, 9]
+    assert loop_ends(2, 8) == [2, 4, 8]
+    assert loop_ends(9, 9) == [9]
 
 
 def test_every_network_whose_caches_grow_is_tested():
-    assert {name for name in NETWORKS.names() if NETWORKS.get(name).ROOM} == set(GROWING)
+    assert {name for name in NETWORKS.names() if NETWORKS.get(name).FIRST_LOOP} == set(GROWING)
 
 
-def with_room(model, room: int):
-    """The model, whose first loop takes `room` steps."""
+def with_first_loop(model, first: int):
+    """The model, whose first loop takes `first` steps."""
     family = type(model.network)
     names = [field.name for field in dataclasses.fields(family) if field.name not in ("parent", "name")]
     fields = {name: getattr(model.network, name) for name in names}
-    small = type(f"Small{family.__name__}", (family,), {"ROOM": room, "__module__": __name__})
+    small = type(f"Small{family.__name__}", (family,), {"FIRST_LOOP": first, "__module__": __name__})
     return dataclasses.replace(model, network=small(**fields, parent=None))
 
 
@@ -75,7 +74,7 @@ def test_loops_give_the_features_of_the_parallel_form(network, partition, num):
     frames = ContextSpec(frames=EventSpec((3,), (2,), "real"))
     of_order = {"ordering": "random(seed=4)", "partition": partition, "context": frames}
     model = make_model(LINE, network, **of_order, width=16, num_layers=1, **GROWING[network])
-    model = with_room(model, 1 if num > 1 else 2)
+    model = with_first_loop(model, 1 if num > 1 else 2)
     params, x = cases.params_of(model), cases.random_x(LINE, num)
     context = cases.random_context(frames, num)
     expected = np.asarray(parallel(model.network, params, x, model.factorization, context))

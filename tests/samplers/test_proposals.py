@@ -19,7 +19,7 @@ from arjax.models import make_model
 from arjax.samplers import DrawOptions, Resources, Speculative, make_sampler
 from arjax.samplers.base import Steps
 from arjax.samplers.drafts import Counts, OtherModel
-from arjax.samplers.drafts.base import Place, log_table, ready_target
+from arjax.samplers.drafts.base import Place, log_table, target_of_draft
 from arjax.samplers.drafts.counts import table_of
 from arjax.testing.models import params_of
 from arjax.testing.statistics import LEAST_P, chi_square
@@ -118,7 +118,7 @@ def proposal_of(model, params, draft, temperature, k):
     @jax.jit
     def of(params, temperature):
         steps = Steps(model, params, KEYS[:1], DrawOptions(temperature=temperature))
-        target = ready_target(model, params, steps, draft)
+        target = target_of_draft(model, params, steps, draft)
         place = Place(jnp.zeros((1, *model.event.shape), jnp.int32), None, None, jnp.int32(0))
         state = draft.begin(target, place.canvas, None, 0)
         return draft.propose(target, state, place, k, target.steps.keys_SB[:, 0], True)[1]

@@ -16,7 +16,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
 from arjax.samplers import make_sampler
-from arjax.samplers.beams import Search
+from arjax.samplers.beam import Search
 
 EVENT = EventSpec((5,), (), "tokens", 3)
 KEYS = jax.random.split(jax.random.key(0), 4)

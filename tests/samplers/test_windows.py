@@ -14,7 +14,7 @@ from arjax.networks.attention.transformer import Transformer
 from arjax.samplers import DrawOptions, FixedPoint, Resources, Speculative, make_sampler
 from arjax.samplers.base import Steps
 from arjax.samplers.drafts import OtherModel
-from arjax.samplers.drafts.base import Place, ready_target
+from arjax.samplers.drafts.base import Place, target_of_draft
 from arjax.testing.examples import random_x
 from arjax.testing.models import params_of
 
@@ -117,7 +117,7 @@ def test_caches_that_grow_change_nothing(monkeypatch, num):
     """Windows over the ends of the loops, and of the sequence."""
     model, params = model_of(width=24, num_layers=1, num_heads=4, num_kv_heads=2, rotary=True, position="learned")
     expected = draw("naive", model, params, keys=KEYS[:num]).x
-    monkeypatch.setattr(Transformer, "ROOM", 3)
+    monkeypatch.setattr(Transformer, "FIRST_LOOP", 3)
     drawn = draw("fixed_point(window=5)", model, params, keys=KEYS[:num])
     np.testing.assert_array_equal(drawn.x, expected)
     assert drawn.stats["network_calls"].max() > 4
@@ -134,7 +134,7 @@ def test_a_start_of_the_model_itself_counts_the_calls_for_its_prompt():
 
 def test_a_draft_goes_on_from_the_steps_that_are_kept():
     steps = Steps(MODEL, PARAMS, KEYS[:1], DrawOptions())
-    target = ready_target(MODEL, PARAMS, steps, DRAFT)
+    target = target_of_draft(MODEL, PARAMS, steps, DRAFT)
 
     @jax.jit
     def both(n):

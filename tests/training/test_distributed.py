@@ -15,7 +15,7 @@ import pytest
 
 from arjax.core.errors import UserError
 from arjax.parallel import distributed
-from arjax.parallel.launchers import first_host, launcher, own_devices, slurm_processes, tasks_on_node
+from arjax.parallel.distributed import first_host, launcher, own_devices, slurm_processes, tasks_on_node
 
 
 @pytest.mark.parametrize("given", [("host:1", 0, -1), ("", 2, 0), ("host:1", 2, 2), ("host:1", 2, -1), ("", 0, 0)])

@@ -10,7 +10,7 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.networks.any_order.deep_nade import MaskedInputMLP
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, activation, check_sizes
+from arjax.networks.base import NETWORKS, Context, activation, check_sizes
 from arjax.networks.layers.convolution import TapConv
 from arjax.networks.layers.embedding import ContextEncoder
 from arjax.networks.layers.grids import check_kernels
@@ -92,11 +92,11 @@ class ConvNADE(OrderAgnosticNetwork):
     def _planes(self, inputs_BDn: jax.Array) -> jax.Array:
         return inputs_BDn.reshape(-1, *self.event.grid_shape, self.inputs_per_site)
 
-    def _from_context(self, context: jax.Array | None) -> jax.Array | float:
+    def _from_context(self, context: Context | None) -> jax.Array | float:
         """[B, 1, 1, C], added in the first layer."""
         return 0.0 if context is None else self.context(context)[:, None, None]
 
-    def _connect(self, inputs_BDn: jax.Array, context: jax.Array | None, train: bool = False) -> jax.Array:
+    def _connect(self, inputs_BDn: jax.Array, context: Context | None, train: bool = False) -> jax.Array:
         """The fully connected part, [B, D, n + 1] -> [B, D, F]."""
         from_context = 0.0 if context is None else self.mlp_context(context)
         return self.mlp(inputs_BDn, from_context, train)
@@ -128,7 +128,7 @@ class ConvNADE(OrderAgnosticNetwork):
             features_BMF = features_BMF + self.pick(self._connect(inputs_BDn, context), t, factorization)
         return carry, features_BMF.astype(jnp.float32)
 
-    def _near(self, planes_BHWn: jax.Array, sites_M: jax.Array, context: jax.Array | None) -> jax.Array:
+    def _near(self, planes_BHWn: jax.Array, sites_M: jax.Array, context: Context | None) -> jax.Array:
         """Features [B, M, F] of the convolutions at some sites, from the patches in their receptive fields."""
         (height, width), side = self.event.grid_shape, 2 * self.reach + 1
         around = [(self.reach, self.reach)] * 2

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from arjax.factorization import Factorization
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import NETWORKS, activation, check_sizes
+from arjax.networks.base import NETWORKS, Context, activation, check_sizes
 from arjax.networks.layers.embedding import ContextEncoder, flat_sites
 
 
@@ -108,7 +108,7 @@ class DeepNADE(OrderAgnosticNetwork):
         features_BDF = self.mlp(self.all_inputs(x, observed), from_context, train)
         return features_BDF.reshape(-1, *self.event.grid_shape, self.num_features).astype(jnp.float32)
 
-    def _first(self, batch_size: int, context: jax.Array | None) -> jax.Array:
+    def _first(self, batch_size: int, context: Context | None) -> jax.Array:
         """The sum of the first layer before any site is observed, float32[B, U]: it gets as many terms as sites."""
         first_U = self.mlp.in_bias if context is None else self.mlp.in_bias + self.context(context).astype(jnp.float32)
         return jnp.broadcast_to(first_U, (batch_size, self.hidden_sizes[0]))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
 from arjax.networks.base import NETWORKS
 from arjax.networks.layers.attention import MultiHead, attention
-from arjax.networks.layers.blocks import Block, StackedNetwork, stacked
+from arjax.networks.layers.blocks import Block, StackedNetwork, plain_block, stacked
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 
 
@@ -46,7 +46,7 @@ class MaskedTransformer(StackedNetwork, OrderAgnosticNetwork):
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
         layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**self.block_fields(FullAttention), name="layers")
+        self.layers = layers(**plain_block(self, FullAttention), name="layers")
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)

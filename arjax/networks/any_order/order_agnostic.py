@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.factorization import Factorization
-from arjax.networks.base import Network
+from arjax.networks.base import Context, Network
 from arjax.networks.layers.embedding import flat_sites, numeric, numeric_size
 from arjax.networks.layers.steps import to_grid
 
@@ -37,7 +37,7 @@ class OrderAgnosticNetwork(Network):
     AHEAD = True
 
     def given(
-        self, x: jax.Array, observed: jax.Array, context: jax.Array | None = None, *, train: bool = False
+        self, x: jax.Array, observed: jax.Array, context: Context | None = None, *, train: bool = False
     ) -> jax.Array:
         """Features [B, *grid, F] of all sites given the values x[B, *grid, *value] at `observed` bool[B, *grid].
 

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS
-from arjax.networks.layers.attention import KVCache, MultiHead, attention, write_tokens
-from arjax.networks.layers.blocks import Block, StackedNetwork, apply_layer, prepare_layers, stacked
+from arjax.networks.base import NETWORKS, Context
+from arjax.networks.layers.attention import KeysValues, KVCache, MultiHead, attention
+from arjax.networks.layers.blocks import Layer, StackedNetwork, apply_layer, plain_block, prepare_layers, stacked
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 from arjax.networks.layers.steps import to_grid
 
@@ -28,19 +28,19 @@ Streams = tuple[jax.Array, jax.Array]
 class StreamAttention(MultiHead):
     """Attention of either stream to the contents."""
 
-    def keys_values(self, content_BTE: jax.Array) -> KVCache:
+    def keys_values(self, content_BTE: jax.Array) -> KeysValues:
         """[B, N, T, H] each."""
         return self._heads(self.key(content_BTE)), self._heads(self.value(content_BTE))
 
-    def __call__(self, x_BTE: jax.Array, keys_values: KVCache, mask: jax.Array) -> jax.Array:
+    def __call__(self, x_BTE: jax.Array, keys_values: KeysValues, mask: jax.Array) -> jax.Array:
         """Attention of the tokens to the contents under the mask [T, T'] or [T'], [B, T, E]."""
         return self._merge(attention(self._heads(self.query(x_BTE)), *keys_values, mask))
 
 
-class TwoStreamBlock(Block):
+class TwoStreamBlock(Layer):
     """One layer of both streams: attention to the contents below, then the MLP, with the same weights."""
 
-    def _add(self, x: jax.Array, keys_values: KVCache, mask: jax.Array, train: bool) -> jax.Array:
+    def _add(self, x: jax.Array, keys_values: KeysValues, mask: jax.Array, train: bool) -> jax.Array:
         x = x + self.drop(self.attention(self.attention_norm(x), keys_values, mask), deterministic=not train)
         return x + self.drop(self._mlp(x), deterministic=not train)
 
@@ -54,9 +54,8 @@ class TwoStreamBlock(Block):
         """Writes the contents h [B, T, E] into the cache from place `begin` on, as far as there are places, and takes
         them through the layer.
         """
-        new = self.attention.keys_values(self.attention_norm(h))
-        keys, values = (write_tokens(old, fresh, begin) for old, fresh in zip(cache, new, strict=True))
-        return (keys, values), self._add(h, (keys, values), visible, False)
+        cache = cache.write(self.attention.keys_values(self.attention_norm(h)), begin)
+        return cache, self._add(h, cache, visible, False)
 
     def queries(self, cache: KVCache, g: jax.Array, visible: jax.Array) -> jax.Array:
         """Takes the queries g [B, T, E] through the layer."""
@@ -83,7 +82,7 @@ class TwoStream(StackedNetwork):
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
         layers = stacked(TwoStreamBlock, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**self.block_fields(StreamAttention), name="layers")
+        self.layers = layers(**plain_block(self, StreamAttention), name="layers")
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
@@ -101,7 +100,7 @@ class TwoStream(StackedNetwork):
         """The content that comes before all sites, [B, 1, E]."""
         return self.nothing.astype(self.dtype) + added
 
-    def _added(self, context: jax.Array | None, batch_size: int) -> jax.Array:
+    def _added(self, context: Context | None, batch_size: int) -> jax.Array:
         """The contribution of the context to every token, [B, 1, E]."""
         if context is None:
             return jnp.zeros((batch_size, 1, self.width), self.dtype)
@@ -124,7 +123,7 @@ class TwoStream(StackedNetwork):
         return (of_content <= of_content[:, None]) & exists, (of_content < step_T[:, None]) & exists
 
     def _apply_layer(self, i: int, *args: Any, method: str) -> Any:
-        block = TwoStreamBlock(**self.block_fields(StreamAttention), parent=None)
+        block = TwoStreamBlock(**plain_block(self, StreamAttention), parent=None)
         return apply_layer(block, self.layers, i, *args, method=method)
 
     def prepare(self):
@@ -138,7 +137,7 @@ class TwoStream(StackedNetwork):
         empty = jnp.zeros(shape, self.dtype)
         h, caches = self._start(added), []
         for i in range(self.num_layers):
-            cache, h = self._apply_layer(i, (empty, empty), h, 0, jnp.arange(size) < 1, method="contents")
+            cache, h = self._apply_layer(i, KVCache(empty, empty), h, 0, jnp.arange(size) < 1, method="contents")
             caches.append(cache)
         return caches, added
 

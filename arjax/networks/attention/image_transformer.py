@@ -11,9 +11,10 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.factorization.orderings import tiles
-from arjax.networks.attention.patterns import ByStep, KVCache, Near, flat_tokens, windows, write
+from arjax.networks.attention.patterns import ByStep, Near, flat_tokens, windows, write
 from arjax.networks.attention.sparse_attention import PatternNetwork
 from arjax.networks.base import NETWORKS
+from arjax.networks.layers.attention import KeysValues, KVCache, LoopCache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,20 +85,20 @@ class Tiles(ByStep):
         batch, heads, size = shape
         (rows, columns), (above, aside) = self.grid, self.margin
         zeros = jnp.zeros((batch, heads, rows + above, columns + 2 * aside, size), dtype)
-        return zeros, zeros
+        return KVCache(zeros, zeros)
 
-    def step(self, cache: KVCache, new: KVCache, t: jax.Array):
+    def step(self, cache: LoopCache, new: KeysValues, t: jax.Array):
         (height, width), (above, aside) = self.tile, self.margin
         top, left, row, column = self._place(t)
         place = 0, top + above + row, left + aside + column, 0
-        cache = write(cache, tuple(a[:, None] for a in new), place)
+        cache = write(cache, (new[0][:, None], new[1][:, None]), place)
         sides = above + height, width + 2 * aside
         around = [jax.lax.dynamic_slice(a, (0, top, left, 0), (len(a), *sides, a.shape[-1])) for a in cache]
         steps = jax.lax.dynamic_slice(jnp.asarray(self._steps()), (top, left), sides)
         seen = tuple(a.reshape(len(a), -1, a.shape[-1]) for a in around)
         return cache, seen, steps.ravel() <= t
 
-    def extend(self, cache: KVCache, new: KVCache, t: jax.Array):
+    def extend(self, cache: KVCache, new: KeysValues, t: jax.Array):
         """All of the image, and a mask."""
         (height, width), (above, aside), steps = self.tile, self.margin, self._steps()
         i_k = t + jnp.arange(new[0].shape[2])
@@ -106,7 +107,7 @@ class Tiles(ByStep):
         y_k = jnp.where(exists_k, top_k + above + row_k, len(steps))
         pairs = zip(cache, new, strict=True)
         places = (slice(None), slice(None), y_k, left_k + aside + column_k)
-        cache = tuple(old.at[places].set(fresh[:, :, :, 0], mode="drop") for old, fresh in pairs)
+        cache = KVCache(*(old.at[places].set(fresh[:, :, :, 0], mode="drop") for old, fresh in pairs))
         rows, columns = np.indices(steps.shape)
         down, right = rows - top_k[:, None, None], columns - left_k[:, None, None]
         near = (down >= 0) & (down < above + height) & (right >= 0) & (right < width + 2 * aside)

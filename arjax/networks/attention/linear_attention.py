@@ -70,7 +70,7 @@ class LinearAttention(MultiHead):
 
     def _qkv(self, x_BTE: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """phi(queries), phi(keys) and values, [B, N, T, H] each."""
-        q, k, v = (self._heads(project(x_BTE)) for project in (self.query, self.key, self.value))
+        q, k, v = self._project(x_BTE)
         return positive(q), positive(k), v
 
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.networks.layers.attention import KeysValues, KVCache, LoopCache
 from arjax.networks.layers.rings import put_in_ring, ring_steps
-
-KVCache = tuple[jax.Array, jax.Array]
 
 
 class Pattern(Protocol):
@@ -39,13 +38,13 @@ class Pattern(Protocol):
     def init_cache(self, shape: tuple[int, int, int], num_steps: int, block_size: int, dtype: str) -> KVCache:
         """An empty cache for the keys and values that later steps need; `shape` is (B, N, H)."""
 
-    def step(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[KVCache, KVCache, jax.Array]:
-        """Adds the keys and values [B*N, M, H] of step t to a cache that `in_room` has made.
+    def step(self, cache: LoopCache, new: KeysValues, t: jax.Array) -> tuple[LoopCache, KeysValues, jax.Array]:
+        """Adds the keys and values [B*N, M, H] of step t to a cache that `for_loop` has made.
 
         Returns the cache, keys and values [B*N, K, H], and bool[K], whether step t attends to each.
         """
 
-    def extend(self, cache: KVCache, new: KVCache, t: jax.Array) -> tuple[Any, KVCache, jax.Array]:
+    def extend(self, cache: KVCache, new: KeysValues, t: jax.Array) -> tuple[Any, KeysValues, jax.Array]:
         """Adds the keys and values [B, N, k, M, H] of the steps t, t + 1, ...; t + k may be beyond the end.
 
         Returns the input of `keep`, keys and values [B, N, G, K, H] for the queries in G equal groups, and
@@ -96,10 +95,10 @@ def flat_tokens(cache: jax.Array, groups: int = 1) -> jax.Array:
     return cache.reshape(*cache.shape[:2], groups, -1, cache.shape[-1])
 
 
-def in_room(pattern: Pattern, cache: KVCache) -> KVCache:
-    """A cache with one axis for examples and heads, and one for steps and indices: see `SelfAttention.room`."""
-    merged = tuple(a.reshape(-1, *a.shape[2:]) for a in cache)
-    return tuple(a.reshape(*a.shape[:-3], -1, a.shape[-1]) for a in merged) if pattern.SLOTS else merged
+def for_loop(pattern: Pattern, cache: KVCache) -> LoopCache:
+    """A cache with one axis for examples and heads, and one for steps and indices: see `LoopCache`."""
+    merged = [a.reshape(-1, *a.shape[2:]) for a in cache]
+    return LoopCache(*(a.reshape(*a.shape[:-3], -1, a.shape[-1]) if pattern.SLOTS else a for a in merged))
 
 
 class ByStep:
@@ -109,9 +108,9 @@ class ByStep:
         return carries
 
 
-def write(cache: KVCache, new: KVCache, start: tuple) -> KVCache:
+def write(cache: LoopCache, new: KeysValues, start: tuple) -> LoopCache:
     """Both caches with the new keys and values written at `start`."""
-    return tuple(jax.lax.dynamic_update_slice(old, value, start) for old, value in zip(cache, new, strict=True))
+    return LoopCache(*(jax.lax.dynamic_update_slice(old, value, start) for old, value in zip(cache, new, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +155,7 @@ class Near:
         """A ring: step j has the index j modulo its length."""
         batch, heads, size = shape
         zeros = jnp.zeros((batch, heads, self._ring(num_steps), block_size, size), dtype)
-        return zeros, zeros
+        return KVCache(zeros, zeros)
 
     def step(self, cache, new, t):
         block_size = new[0].shape[1]
@@ -175,7 +174,7 @@ class Near:
 
     def keep(self, carries, n):
         cache, new, t = carries
-        return tuple(put_in_ring(ring, fresh, t, n, axis=2) for ring, fresh in zip(cache, new, strict=True))
+        return KVCache(*(put_in_ring(ring, fresh, t, n, axis=2) for ring, fresh in zip(cache, new, strict=True)))
 
     def graph(self, num_steps):
         i, j = np.indices((num_steps, num_steps))
@@ -214,7 +213,7 @@ class Strided(ByStep):
         """One row per remainder, so that the keys of a step are contiguous."""
         batch, heads, size = shape
         zeros = jnp.zeros((batch, heads, self.stride, -(-num_steps // self.stride), block_size, size), dtype)
-        return zeros, zeros
+        return KVCache(zeros, zeros)
 
     def step(self, cache, new, t):
         remainder, row = t % self.stride, t // self.stride
@@ -228,7 +227,7 @@ class Strided(ByStep):
         """One group of queries per step: each attends to the row of its remainder."""
         row_k, remainder_k = jnp.divmod(t + jnp.arange(new[0].shape[2]), self.stride)
         pairs = zip(cache, new, strict=True)
-        cache = tuple(old.at[:, :, remainder_k, row_k].set(fresh, mode="drop") for old, fresh in pairs)
+        cache = KVCache(*(old.at[:, :, remainder_k, row_k].set(fresh, mode="drop") for old, fresh in pairs))
         seen = tuple(flat_tokens(a[:, :, remainder_k], len(row_k)) for a in cache)
         visible = self.stride * (row_k[:, None, None] - jnp.arange(cache[0].shape[3])) > self.skip
         return cache, seen, jnp.repeat(visible, cache[0].shape[4], axis=-1)
@@ -236,3 +235,80 @@ class Strided(ByStep):
     def graph(self, num_steps):
         i, j = np.indices((num_steps, num_steps))
         return (j <= i) & ((i - j) % self.stride == 0) & (i - j > self.skip)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary(ByStep):
+    """Every step attends to `count` earlier steps of each block of `size`: with `skip`, of earlier blocks only.
+
+    They are the last steps of the block, except for the `offset` after them. Child et al. (2019), section 4.3: A(2) of
+    the fixed pattern, where `size` is l and `count` is c.
+    """
+
+    size: int
+    count: int
+    offset: int = 0
+    skip: bool = False
+
+    SLOTS = True
+
+    @property
+    def first(self) -> int:
+        """Position in a block at which its summary begins."""
+        return self.size - self.offset - self.count
+
+    def _steps(self, num: int) -> jax.Array:
+        """The steps that are part of a summary, int[num]."""
+        n = jnp.arange(num)
+        return n // self.count * self.size + self.first + n % self.count
+
+    def sees(self, i, j):
+        """Whether step i attends to step j, given that j is part of a summary."""
+        return j // self.size < i // self.size if self.skip else j <= i
+
+    def queries(self, x_BNTH, block_size):
+        return x_BNTH[:, :, None]
+
+    def keys(self, x_BNTH, block_size):
+        tokens = slice(self.first * block_size, (self.first + self.count) * block_size)
+        rows = windows(x_BNTH, 2, self.size * block_size)[:, :, :, tokens]
+        return rows.reshape(*rows.shape[:2], 1, -1, rows.shape[-1])
+
+    def mask(self, num_steps, block_size):
+        j_K = self._steps(-(-num_steps // self.size) * self.count)
+        return per_token(self.sees(jnp.arange(num_steps)[:, None], j_K), block_size)[None]
+
+    def restore(self, out_BNGQH, num_steps, block_size):
+        return out_BNGQH[:, :, 0]
+
+    def init_cache(self, shape, num_steps, block_size, dtype):
+        """The summaries, and one more place, to which all other steps are written."""
+        batch, heads, size = shape
+        zeros = jnp.zeros((batch, heads, -(-num_steps // self.size) * self.count + 1, block_size, size), dtype)
+        return KVCache(zeros, zeros)
+
+    def step(self, cache, new, t):
+        block_size = new[0].shape[1]
+        length = cache[0].shape[1] // block_size
+        place = t % self.size - self.first
+        kept = (place >= 0) & (place < self.count)
+        place = jnp.where(kept, t // self.size * self.count + place, length - 1)
+        cache = write(cache, new, (0, place * block_size, 0))
+        j_K = self._steps(length)  # the last index would be of a step that does not exist
+        return cache, cache, per_token((j_K <= t) & self.sees(t, j_K), block_size)
+
+    def extend(self, cache, new, t):
+        length, block_size, i_k = cache[0].shape[2], cache[0].shape[3], t + jnp.arange(new[0].shape[2])
+        place_k = i_k % self.size - self.first
+        kept_k = (place_k >= 0) & (place_k < self.count)
+        place_k = jnp.where(kept_k, i_k // self.size * self.count + place_k, length)
+        pairs = zip(cache, new, strict=True)
+        cache = KVCache(*(old.at[:, :, place_k].set(fresh, mode="drop") for old, fresh in pairs))
+        j_K, i_k1 = self._steps(length - 1), i_k[:, None]
+        visible = (j_K <= i_k1) & self.sees(i_k1, j_K)
+        return cache, tuple(flat_tokens(a[:, :, :-1]) for a in cache), per_token(visible, block_size)[None]
+
+    def graph(self, num_steps):
+        i, j = np.indices((num_steps, num_steps))
+        place = j % self.size - self.first
+        return (j <= i) & (place >= 0) & (place < self.count) & self.sees(i, j)

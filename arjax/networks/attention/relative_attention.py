@@ -132,7 +132,7 @@ class RelativeAttention(MultiHead):
         keys, values, distances_NCH = cache
         u, v = biases[0][:, None], biases[1][:, None]
         reach, step_T = distances_NCH.shape[1], t + jnp.arange(x_BTE.shape[1]) // block_size
-        q, k, value = (self._heads(project(x_BTE)) for project in (self.query, self.key, self.value))
+        q, k, value = self._project(x_BTE)
         step_K = jnp.concatenate([jnp.repeat(ring_steps(t, reach), block_size), step_T])
         distance_TK = step_T[:, None] - step_K
         position = jnp.einsum("bnqh,nch->bnqc", q + v, distances_NCH)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.networks.attention.patterns import KVCache, Pattern, in_room
+from arjax.networks.attention.patterns import Pattern, for_loop
 from arjax.networks.attention.transformer import BlockNetwork
-from arjax.networks.layers.attention import SelfAttention
+from arjax.networks.layers.attention import Cache, KVCache, LoopCache, MultiHead
 
 #: Patterns, each with its number of heads.
 HeadPatterns = tuple[tuple[Pattern, int], ...]
 #: Stands for the logarithm of 0: finite, so that differences of two of them are no NaN.
-NOTHING = -1e30
-
-
-class InRoom(NamedTuple):
-    """Caches of patterns as `patterns.in_room` makes them."""
-
-    caches: list[KVCache]
+LOG_ZERO = -1e30
 
 
 def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -31,14 +25,14 @@ def partial_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array)
     q [..., Q, H], k and v [..., K, H], mask [..., Q or 1, K] -> [..., Q, H] and float32[..., Q].
     """
     scores = jnp.einsum("...qh,...kh->...qk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-    scores = jnp.where(mask, scores, NOTHING)
+    scores = jnp.where(mask, scores, LOG_ZERO)
     largest = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
     weights = jnp.where(mask, jnp.exp(scores - largest), 0.0)
     total = weights.sum(-1, keepdims=True)
     seen = total > 0
     total = jnp.where(seen, total, 1.0)  # not a small number: the derivative of the quotient divides by its square
     out = jnp.einsum("...qk,...kh->...qh", (weights / total).astype(v.dtype), v)
-    return out, jnp.where(seen, jnp.log(total) + largest, NOTHING)[..., 0]
+    return out, jnp.where(seen, jnp.log(total) + largest, LOG_ZERO)[..., 0]
 
 
 def unite(parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
@@ -49,7 +43,7 @@ def unite(parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
     return sum(w[..., None].astype(out.dtype) * out for w, (out, _) in zip(share, parts, strict=True))
 
 
-class PatternAttention(SelfAttention):
+class PatternAttention(MultiHead):
     """Self-attention in which each group of heads follows its own pattern, or all follow the union of all patterns.
 
     Attributes:
@@ -74,7 +68,7 @@ class PatternAttention(SelfAttention):
     def __call__(self, x_BTE: jax.Array, block_size: int) -> jax.Array:
         """All tokens, [B, S*M, E] -> [B, S*M, E]."""
         num_steps = x_BTE.shape[1] // block_size
-        qkv = self._qkv(x_BTE, jnp.arange(x_BTE.shape[1]) // block_size)
+        qkv = self._project(x_BTE)
         parts = []
         for pattern, heads in self._groups():
             q, k, v = (a[:, heads] for a in qkv)
@@ -92,41 +86,41 @@ class PatternAttention(SelfAttention):
             for pattern, heads in self._groups()
         ]
 
-    def step(self, cache: list[KVCache] | InRoom, x_BME: jax.Array, t: jax.Array) -> tuple[Any, jax.Array]:
+    def step(self, cache: list[Cache], x_BME: jax.Array, t: jax.Array) -> tuple[list[Cache], jax.Array]:
         """The tokens of step t, which attend to the steps of their patterns."""
-        qkv, kept, parts = self._qkv(x_BME, t), [], []
-        for (pattern, heads), old in zip(self._groups(), self.room(cache).caches, strict=True):
+        qkv, kept, parts = self._project(x_BME), [], []
+        for (pattern, heads), old in zip(self._groups(), cache, strict=True):
             shape = qkv[0][:, heads].shape
             q, k, v = (a[:, heads].reshape(-1, *shape[2:]) for a in qkv)
-            new, (keys, values), visible_K = pattern.step(old, (k, v), t)
-            kept.append(new)
+            new, (keys, values), visible_K = pattern.step(
+                old if isinstance(old, LoopCache) else for_loop(pattern, old), (k, v), t
+            )
+            kept.append(type(old)(*(after.reshape(before.shape) for after, before in zip(new, old, strict=True))))
             out, log_sum = partial_attention(q, keys, values, visible_K)
             parts.append((out.reshape(shape), log_sum.reshape(shape[:-1])))
-        if not isinstance(cache, InRoom):
-            return jax.tree.map(lambda new, old: new.reshape(old.shape), kept, cache), self._combine(parts)
-        return InRoom(kept), self._combine(parts)
+        return kept, self._combine(parts)
 
-    def room(self, cache: list[KVCache] | InRoom, tokens: int = 0, past: InRoom | None = None) -> InRoom:
+    def loop_carry(self, cache: list[KVCache], tokens: int, past: list[LoopCache] | None = None) -> list[LoopCache]:
         """The caches in the form that a loop updates in place; they have one size in all steps."""
-        if past is not None or isinstance(cache, InRoom):
-            return past or cache
-        return InRoom([in_room(pattern, pair) for (pattern, _), pair in zip(self._groups(), cache, strict=True)])
+        return past or [for_loop(pattern, pair) for (pattern, _), pair in zip(self._groups(), cache, strict=True)]
 
-    def extend(self, cache: list[KVCache], x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[list, jax.Array]:
+    def extend(
+        self, cache: list[KVCache], x_BTE: jax.Array, t: jax.Array, block_size: int
+    ) -> tuple[list[Any], jax.Array]:
         """The tokens of the steps t, t + 1, ..."""
-        length = x_BTE.shape[1]
-        qkv, carries, parts = self._qkv(x_BTE, t + jnp.arange(length) // block_size), [], []
+        qkv, carries, parts = self._project(x_BTE), [], []
         for (pattern, heads), old in zip(self._groups(), cache, strict=True):
-            q, *new = (a[:, heads] for a in qkv)
-            by_step = tuple(a.reshape(*a.shape[:2], -1, block_size, a.shape[-1]) for a in new)
-            after, (keys, values), visible = pattern.extend(old, by_step, t)
+            q, k, v = (a[:, heads] for a in qkv)
+            by_step = (*k.shape[:2], -1, block_size, k.shape[-1])
+            new = k.reshape(by_step), v.reshape(by_step)
+            after, (keys, values), visible = pattern.extend(old, new, t)
             carries.append(after)
             groups = keys.shape[2]
             out, log_sum = partial_attention(q.reshape(*q.shape[:2], groups, -1, q.shape[-1]), keys, values, visible)
             parts.append((out.reshape(q.shape), log_sum.reshape(q.shape[:-1])))
         return carries, self._combine(parts)
 
-    def keep(self, carries: list, n: jax.Array) -> list[KVCache]:
+    def keep(self, carries: list[Any], n: jax.Array) -> list[KVCache]:
         """The caches after the first n of them."""
         return [pattern.keep(after, n) for (pattern, _), after in zip(self._groups(), carries, strict=True)]
 
@@ -156,8 +150,8 @@ class PatternNetwork(BlockNetwork):
             merged=self.unites(),
         )
 
-    def room(self, carry, n, factorization, past=None):
-        return self._room(carry, n * factorization.block_size, past)
+    def loop_carry(self, carry, n, factorization, past=None):
+        return self._loop_carry(carry, n * factorization.block_size, past)
 
     def dependencies(self, factorization):
         """Step t depends on step s - 1 iff a path of L edges leads from t to s, as the token of step s reads s - 1."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from arjax.core.errors import UserError
-from arjax.networks.attention.patterns import Near, Strided
+from arjax.networks.attention.patterns import Near, Strided, Summary
 from arjax.networks.attention.sparse_attention import PatternNetwork
-from arjax.networks.attention.summaries import Summary
 from arjax.networks.base import NETWORKS
 
 PATTERNS = ("strided", "fixed")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import NETWORKS, Context, Network
 from arjax.networks.layers.attention import CrossAttention, SelfAttention
 from arjax.networks.layers.blocks import (
     Block,
@@ -63,7 +63,7 @@ class BlockNetwork(Network):
     unroll: int = 4
 
     SMALL = {"width": 24, "num_layers": 2, "num_heads": 2}
-    MAY_BE_ZERO = ("mlp_size",)
+    MAY_BE_ZERO: ClassVar[tuple[str, ...]] = ("mlp_size",)
 
     @classmethod
     def check_several_orders(cls, options):
@@ -139,7 +139,7 @@ class BlockNetwork(Network):
             )
         self.drop = nn.Dropout(self.dropout)
 
-    def _memory(self, context: Mapping[str, jax.Array] | None) -> Memory | None:
+    def _memory(self, context: Context | None) -> Memory | None:
         """The positions of the context that the tokens attend to."""
         return self.context(context) if self.attends_to_context else None
 
@@ -168,10 +168,10 @@ class BlockNetwork(Network):
         sizes = batch_size, factorization.num_steps, factorization.block_size
         return [self._apply_layer(i, *sizes, memory, method="init_cache") for i in range(self.num_layers)]
 
-    def _room(self, carry: Any, tokens: int, past: Any) -> Any:
-        """`room`, where the attention has it."""
+    def _loop_carry(self, carry: Any, tokens: int, past: Any) -> Any:
+        """`loop_carry`, where the attention has it."""
         caches = enumerate(zip(carry, past or [None] * len(carry), strict=True))
-        return [self._apply_layer(i, cache, tokens, past, method="room") for i, (cache, past) in caches]
+        return [self._apply_layer(i, cache, tokens, past, method="loop_carry") for i, (cache, past) in caches]
 
     def step(self, carry, canvas, t, factorization, context=None):
         h, caches = self.tokens.step(canvas, t, factorization, context), []
@@ -246,8 +246,8 @@ class Transformer(BlockNetwork):
 
     CHUNK = 64
     AHEAD = True
-    ROOM = 256
-    EXTENDS_IN_ROOM = True
+    FIRST_LOOP = 256
+    EXTENDS_LOOP_CARRY = True
     MAY_BE_ZERO = ("mlp_size", "num_kv_heads", "head_size")
 
     @classmethod
@@ -277,5 +277,5 @@ class Transformer(BlockNetwork):
             rotary_scaling=self.rotary_scaling,
         )
 
-    def room(self, carry, n, factorization, past=None):
-        return self._room(carry, n * factorization.block_size, past)
+    def loop_carry(self, carry, n, factorization, past=None):
+        return self._loop_carry(carry, n * factorization.block_size, past)

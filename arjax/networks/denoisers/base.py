@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Origin, Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.networks.base import BUILDER_FIELDS, MOST, NETWORKS, check_ranges
+from arjax.networks.base import BUILDER_FIELDS, MOST, NETWORKS, Context, check_ranges
 from arjax.networks.layers.embedding import ContextEncoder
 
 
@@ -76,7 +76,7 @@ class Denoiser(nn.Module):
         """Raises `UserError` in one sentence when the family cannot support this event or these options."""
 
     def __call__(
-        self, x_t: jax.Array, t: jax.Array, context: Mapping[str, jax.Array] | None = None, *, train: bool = False
+        self, x_t: jax.Array, t: jax.Array, context: Context | None = None, *, train: bool = False
     ) -> jax.Array:
         """Features [B, *grid, F] of the noisy values x_t [B, *grid, *value] at the times t float32[B] in [0, 1].
 
@@ -111,7 +111,7 @@ class ConditionEncoder(nn.Module):
     use_time: bool = True
 
     @nn.compact
-    def __call__(self, t_B: jax.Array, context: Mapping[str, jax.Array] | None) -> jax.Array | None:
+    def __call__(self, t_B: jax.Array, context: Context | None) -> jax.Array | None:
         condition = None
         if self.use_time:
             half = (self.width + 1) // 2
@@ -121,6 +121,7 @@ class ConditionEncoder(nn.Module):
             hidden = nn.silu(nn.Dense(self.width, dtype=self.dtype, name="time_in")(waves))
             condition = nn.Dense(self.width, dtype=self.dtype, name="time_out")(hidden)
         if self.context_spec:
+            assert context is not None
             vector = ContextEncoder(self.context_spec, self.width, self.dtype, name="context")(context)
             condition = vector if condition is None else condition + vector
         return condition

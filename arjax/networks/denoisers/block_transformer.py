@@ -17,10 +17,10 @@ from arjax.core.errors import UserError
 from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import BUILDER_FIELDS, MOST, check_ranges
+from arjax.networks.base import BUILDER_FIELDS, MOST, Context, check_ranges
 from arjax.networks.denoisers.base import check_event, noisy_event
 from arjax.networks.layers.attention import SelfAttention, attention
-from arjax.networks.layers.blocks import Block, apply_layer, check_plain_stack, prepare_layers, stacked
+from arjax.networks.layers.blocks import Block, apply_layer, check_plain_stack, plain_block, prepare_layers, stacked
 from arjax.networks.layers.embedding import ContextEncoder, PositionEncoder, ValueEncoder, flat_sites
 from arjax.networks.layers.steps import to_grid
 
@@ -99,24 +99,12 @@ class BlockTransformer(nn.Module):
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
         layers = stacked(Block, self.num_layers, unroll=self.unroll, remat=self.remat)
-        self.layers = layers(**self._block_fields(), name="layers")
+        self.layers = layers(**plain_block(self, BlockAttention), name="layers")
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         self.out = nn.Dense(self.num_features, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def _block_fields(self) -> dict[str, Any]:
-        scale = 1 / (2 * self.num_layers)
-        return {
-            "make_attention": lambda: BlockAttention(self.width, self.num_heads, scale, self.dtype),
-            "width": self.width,
-            "mlp_size": self.mlp_ratio * self.width,
-            "dropout": self.dropout,
-            "activation": self.activation,
-            "out_scale": scale,
-            "dtype": self.dtype,
-        }
-
-    def _tokens(self, x: jax.Array, sites: jax.Array, context: Mapping[str, jax.Array] | None) -> jax.Array:
+    def _tokens(self, x: jax.Array, sites: jax.Array, context: Context | None) -> jax.Array:
         """[B, ..., E] of the sites int[...]; "no site", which pads short blocks, is masked."""
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(sites, self.event.num_sites - 1), axis=1)
         values = jnp.where((sites < self.event.num_sites)[..., None], values, self.event.num_levels)
@@ -130,7 +118,7 @@ class BlockTransformer(nn.Module):
         x: jax.Array,
         x_t: jax.Array,
         factorization: Factorization,
-        context: Mapping[str, jax.Array] | None = None,
+        context: Context | None = None,
         *,
         train: bool = False,
     ) -> jax.Array:
@@ -149,7 +137,8 @@ class BlockTransformer(nn.Module):
         prepare_layers(self.layers, self.num_layers)
 
     def _layer(self, i: int, *args: Any, method: str) -> Any:
-        return apply_layer(Block(**self._block_fields(), parent=None), self.layers, i, *args, method=method)
+        block = Block(**plain_block(self, BlockAttention), parent=None)
+        return apply_layer(block, self.layers, i, *args, method=method)
 
     def init_carry(self, batch_size: int, factorization: Factorization) -> Any:
         """An empty cache per layer."""

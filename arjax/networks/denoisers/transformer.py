@@ -36,9 +36,9 @@ class AdaptiveBlock(nn.Module):
         self, x_BDE: jax.Array, block_size: int, train: bool, condition_BE: jax.Array | None
     ) -> tuple[jax.Array, None]:
         """In the form (carry) -> (carry, None) of a scan over layers."""
-        vectors = [None] * 6
+        vectors: list[jax.Array | None] = [None] * 6
         if condition_BE is not None:
-            vectors = Modulation(self.width, 6, self.dtype, name="modulation")(condition_BE, 3)
+            vectors = [*Modulation(self.width, 6, self.dtype, name="modulation")(condition_BE, 3)]
         drop = nn.Dropout(self.dropout, deterministic=not train)
         attention = FullAttention(self.width, self.num_heads, self.out_scale, self.dtype, name="attention")
         x = x_BDE + gated(drop(attention(adapted("attention_norm", x_BDE, vectors[:2], self.dtype), 1)), vectors[2])
@@ -53,7 +53,7 @@ def adapted(name: str, x: jax.Array, shift_scale: list[jax.Array | None], dtype:
     """norm(x) (1 + scale) + shift, or norm(x) where there are none."""
     shift, scale = shift_scale
     x = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)(x)
-    return x if shift is None else x * (1 + scale) + shift
+    return x if shift is None or scale is None else x * (1 + scale) + shift
 
 
 def gated(x: jax.Array, gate: jax.Array | None) -> jax.Array:

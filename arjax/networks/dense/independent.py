@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,7 @@ import numpy as np
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec
-from arjax.networks.base import NETWORKS, Network, activation, check_sizes
+from arjax.networks.base import NETWORKS, Context, Network, activation, check_sizes
 from arjax.networks.layers.embedding import ContextEncoder, flat_inputs
 
 
@@ -30,7 +28,7 @@ class SiteBias(nn.Module):
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.num_sites * self.num_features, self.dtype)
 
-    def __call__(self, batch_size: int, context: jax.Array | None) -> jax.Array:
+    def __call__(self, batch_size: int, context: Context | None) -> jax.Array:
         """Features [B, D, F] of all sites."""
         bias_BDF = jnp.broadcast_to(self.bias.astype(self.dtype), (batch_size, *self.bias.shape))
         return bias_BDF if context is None else bias_BDF + self.context(context).reshape(bias_BDF.shape)
@@ -54,7 +52,7 @@ class HiddenLayers(nn.Module):
         self.hidden = [nn.Dense(size, dtype=self.dtype) for size in self.hidden_sizes]
         self.readout = nn.Dense(self.num_sites * self.num_features, dtype=self.dtype)
 
-    def __call__(self, batch_size: int, context: Mapping[str, jax.Array]) -> jax.Array:
+    def __call__(self, batch_size: int, context: Context) -> jax.Array:
         h = jnp.concatenate([flat_inputs(context[name], part, self.dtype) for name, part in self.context_spec.parts], 1)
         for layer in self.hidden:
             h = activation(self.activation)(layer(h))

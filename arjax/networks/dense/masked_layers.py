@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.factorization import Factorization
-from arjax.networks.base import Network, activation, check_sizes
+from arjax.networks.base import Context, Network, activation, check_sizes
 from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, numeric_size
 
 
@@ -86,11 +86,11 @@ class MaskedLayers(Network):
         """(U * M) 1 / n of `condition_on_masks`, n the size of the layer below."""
         return self._masked(kernel, mask).mean(0)
 
-    def _from_context(self, context: jax.Array | None) -> tuple[jax.Array, jax.Array] | None:
+    def _from_context(self, context: Context | None) -> tuple[jax.Array, jax.Array] | None:
         """The contributions of the context to the first hidden layer and to the outputs."""
         return None if context is None else (self.hidden_context(context), self.out_context(context))
 
-    def _features(self, x: jax.Array, masks: Sequence[jax.Array], context: jax.Array | None, train: bool) -> jax.Array:
+    def _features(self, x: jax.Array, masks: Sequence[jax.Array], context: Context | None, train: bool) -> jax.Array:
         """[B, *grid, F], under the masks of the kernels in this order: hidden layers, outputs, direct connections. No
         masks mean that no site depends on another.
         """

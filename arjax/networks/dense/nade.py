@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Network, activation
+from arjax.networks.base import NETWORKS, Context, Network, activation
 from arjax.networks.dense.fvsbn import EarlierSites
 from arjax.networks.dense.independent import SiteBias
 from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, flat_sites, numeric, numeric_size, seen_inputs
@@ -62,7 +62,7 @@ class NADE(Network):
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)
 
-    def _first(self, batch_size: int, context: jax.Array | None) -> jax.Array:
+    def _first(self, batch_size: int, context: Context | None) -> jax.Array:
         """a_1, float32[B, U]: sums of as many terms as there are sites stay in float32."""
         a_BU = jnp.broadcast_to(self.hidden_bias, (batch_size, self.hidden_size))
         return a_BU if context is None else a_BU + self.hidden_context(context).astype(jnp.float32)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.factorization import Factorization
-from arjax.networks.base import NETWORKS, Network, activation, check_sizes
+from arjax.networks.base import NETWORKS, Context, Network, activation, check_sizes
 from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, input_mask, numeric_size, seen_inputs
 
 
@@ -59,7 +59,7 @@ class Separate(Network):
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)
 
-    def _from_context(self, batch_size: int, context: jax.Array | None) -> jax.Array:
+    def _from_context(self, batch_size: int, context: Context | None) -> jax.Array:
         """The contribution of the context to the first hidden layer of every site, [B, D, U]."""
         shape = (batch_size, self.event.num_sites, self.hidden_sizes[0])
         return jnp.zeros(shape, self.dtype) if context is None else self.context(context).reshape(shape)

@@ -74,7 +74,8 @@ class DiagonalBiLSTMLayer(nn.Module):
         z = self.input_to_state(maps) + self.bias.astype(self.dtype).reshape(-1)
         if condition is not None:
             z = z + self.from_condition(condition)
-        return tuple(jnp.split(z, 2, axis=-1))
+        first, second = jnp.split(z, 2, axis=-1)
+        return first, second
 
     def _from_states(self, direction: int, before: jax.Array, above: jax.Array) -> jax.Array:
         """The contribution of the two previous states to the gates of a direction, [..., G]."""

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from arjax.networks.base import NETWORKS, Network
+from arjax.networks.base import NETWORKS, Context, Network
 from arjax.networks.layers.convolution import (
     CENTRE,
     TapConv,
@@ -184,7 +184,7 @@ class GatedPixelCNN(Network):
             horizontal = vertical | (across if horizontal is None else compose(across, horizontal))
         return flip_dependencies(horizontal, factorization)
 
-    def _biases(self, context: jax.Array | None) -> list:
+    def _biases(self, context: Context | None) -> list:
         """The contributions of the context to the two stacks, layer by layer."""
         if context is None:
             return [(None, None)] * len(self.layers)

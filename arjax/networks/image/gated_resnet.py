@@ -76,7 +76,7 @@ def drop(y: jax.Array, rate: float, mask: Mask | None) -> jax.Array:
 class GatedResnet(nn.Module):
     """x + a sigma(b), [a, b] = conv_2(drop(f(conv_1(f(x)) + W f(aux)))) + V e: f is concat_elu, e the context (2.5).
 
-    `ready`: the parameters are those that `weight_norm.normalised_weights` gives.
+    `normalised`: the parameters are those that `weight_norm.normalised_weights` gives.
     """
 
     filters: int
@@ -85,13 +85,13 @@ class GatedResnet(nn.Module):
     conditional: bool
     dropout: float
     dtype: str
-    ready: bool = False
+    normalised: bool = False
 
     def setup(self):
-        self.conv_in = NormalisedConv(self.filters, self.taps, self.dtype, ready=self.ready)
-        self.conv_out = NormalisedConv(2 * self.filters, self.taps, self.dtype, gain=0.1, ready=self.ready)
+        self.conv_in = NormalisedConv(self.filters, self.taps, self.dtype, normalised=self.normalised)
+        self.conv_out = NormalisedConv(2 * self.filters, self.taps, self.dtype, gain=0.1, normalised=self.normalised)
         if self.has_aux:
-            self.aux = NormalisedMix(self.filters, self.dtype, ready=self.ready)
+            self.aux = NormalisedMix(self.filters, self.dtype, normalised=self.normalised)
         if self.conditional:
             self.context = nn.Dense(2 * self.filters, use_bias=False, dtype=self.dtype)
 
@@ -127,9 +127,9 @@ class GatedStack(nn.Module):
     def setup(self):
         self.layers = self.param("layers", self._init)
 
-    def _layer(self, *, ready: bool = False) -> GatedResnet:
+    def _layer(self, *, normalised: bool = False) -> GatedResnet:
         fields = self.taps, self.aux_size > 0, self.context_size > 0, self.dropout, self.dtype
-        return GatedResnet(self.filters, *fields, ready, parent=None)
+        return GatedResnet(self.filters, *fields, normalised, parent=None)
 
     def _init(self, key: jax.Array) -> Any:
         zeros = lambda size: jnp.zeros((1, 1, 1, size), self.dtype) if size else None  # noqa: E731
@@ -179,6 +179,7 @@ class GatedStack(nn.Module):
             if isinstance(weights, jax.Array):
                 parts = [part.reshape(shape) for part, shape in zip(jnp.split(weights, ends[:-1]), shapes, strict=True)]
                 weights = jax.tree.unflatten(tree, parts)
-            return self._layer(ready=True).apply({"params": weights}, *args)
+            y: Any = self._layer(normalised=True).apply({"params": weights}, *args)
+            return y
 
         return run

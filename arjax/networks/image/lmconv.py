@@ -143,8 +143,10 @@ class LocallyMaskedConvolution(Network):
         rank_D = np.asarray(factorization.rank)
         earlier = rank_D[None, :] < rank_D[:, None]
 
+        height, width = factorization.grid_shape
+
         def graph(taps: Taps) -> np.ndarray:
-            return tap_graph(*factorization.grid_shape, taps) & earlier
+            return tap_graph(height, width, taps) & earlier
 
         itself = np.eye(len(rank_D), dtype=bool)
         near, far = (graph(square_taps(self.kernel_size, d)) | itself for d in (1, self.dilation))

@@ -13,7 +13,7 @@ from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.factorization.orderings import multiscale, scales
-from arjax.networks.base import NETWORKS, check_remat
+from arjax.networks.base import NETWORKS, Context, check_remat
 from arjax.networks.image.diagonal_bilstm import DiagonalBiLSTMCore
 from arjax.networks.image.pixel_rnn import PixelRNNFamily, ReadPixels, pixel_reader
 from arjax.networks.image.row_lstm import RowLSTMCore
@@ -56,10 +56,10 @@ class Upsampler(nn.Module):
 
     def reach(self) -> np.ndarray:
         """bool[D, K]: whether each of the D finer pixels reads each of the K coarse ones."""
-        coarse = tuple(-(-size // self.factor) for size in self.grid_shape)
-        reads = compose(*[tap_graph(*coarse, AROUND)] * (self.num_layers + 1))
+        height, width = (-(-size // self.factor) for size in self.grid_shape)
+        reads = compose(*[tap_graph(height, width, AROUND)] * (self.num_layers + 1))
         r, c = np.indices(self.grid_shape).reshape(2, -1) // self.factor
-        return reads[r * coarse[1] + c]
+        return reads[r * width + c]
 
 
 @NETWORKS.register("multiscale")
@@ -150,7 +150,8 @@ class Multiscale(PixelRNNFamily):
         upsampler = self.upsamplers[self._owner(k)]
         if self._owner(k) == str(k):
             return upsampler(inputs_BHWn)
-        return self._upsampler(k, parent=None).apply(upsampler.variables, inputs_BHWn)
+        maps: Any = self._upsampler(k, parent=None).apply(upsampler.variables, inputs_BHWn)
+        return maps
 
     def _places(self, k: int) -> np.ndarray:
         """The sites of the image at scale k, int[H_k W_k]."""
@@ -173,10 +174,10 @@ class Multiscale(PixelRNNFamily):
                 depends[np.ix_(here, self._places(k + 1))] |= reads
         return depends
 
-    def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: jax.Array | None) -> jax.Array | None:
-        """The biases of the layers of scale k: the enlarged image of scale k+1, and the context."""
+    def _condition_of(self, k: int, inputs_BHWn: jax.Array | None, context: Context | None) -> jax.Array | None:
+        """The biases of the layers of scale k: the enlarged image of scale k+1, where there is one, and the context."""
         condition = self._from_context(context)
-        if k == self.levels:
+        if inputs_BHWn is None:
             return condition
         maps = self._enlarge(k, inputs_BHWn)
         return maps if condition is None else maps + condition
@@ -229,7 +230,7 @@ class Multiscale(PixelRNNFamily):
         inputs_BHWn, from_context = self._inputs(canvas, k + 1), self._from_context(context)
 
         def enlarge(_, old: jax.Array) -> jax.Array:
-            maps = upsampler.apply(variables, inputs_BHWn)
+            maps: Any = upsampler.apply(variables, inputs_BHWn)
             return maps if from_context is None else maps + from_context
 
         return jax.lax.fori_loop(0, begins.astype(jnp.int32), enlarge, condition_BHWC)

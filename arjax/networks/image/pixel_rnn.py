@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from arjax.core.spec import EventSpec
-from arjax.networks.base import Network, check_remat
+from arjax.networks.base import Context, Network, check_remat
 from arjax.networks.layers.blocks import apply_layer, prepare_layers
 from arjax.networks.layers.convolution import TapConv, TapMix, compose, raster_taps, tap_graph
 from arjax.networks.layers.embedding import ContextEncoder, flat_sites
@@ -151,8 +151,8 @@ class PixelRNNCore(nn.Module):
             place = n // columns, n % columns
             return n + 1, *core.apply(variables, caches, read, condition, *place, method="position")
 
-        maps = jnp.zeros((jax.tree.leaves(caches)[0].shape[0], 2 * self.hidden_size), self.dtype)
-        done, caches, maps = jax.lax.while_loop(lambda state: state[0] <= upto, body, (done, caches, (maps, maps)))
+        zeros = jnp.zeros((jax.tree.leaves(caches)[0].shape[0], 2 * self.hidden_size), self.dtype)
+        done, caches, maps = jax.lax.while_loop(lambda state: state[0] <= upto, body, (done, caches, (zeros, zeros)))
         return (done, caches), self.readout(*maps)
 
     def reach(self) -> np.ndarray:
@@ -224,7 +224,7 @@ class PixelRNNFamily(Network):
             "dtype": self.dtype,
         }
 
-    def _from_context(self, context: jax.Array | None) -> jax.Array | None:
+    def _from_context(self, context: Context | None) -> jax.Array | None:
         """The context as a condition, the same for all pixels: [B, 1, 1, 2U]."""
         return None if context is None else self.context(context)[:, None, None]
 

@@ -154,7 +154,7 @@ class PixelCNNPP(Network):
         for num in map(sum, self._num_layers()):
             masks.append(dropout_masks(self, self.dropout, train, (2 * num, batch, *grid, 2 * self.num_filters)))
             grid = half(grid)
-        return None if masks[0] is None else masks
+        return [mask for mask in masks if mask is not None] or None
 
     def _run(self, layers: Levels, x, view: ImageView, state: State | None, guide: State | None, e_BE) -> State:
         """One stream at the resolutions that `layers` are of, downwards and back: its new state. `guide` is that of the
@@ -242,7 +242,9 @@ class PixelCNNPP(Network):
     def _reach(self, level: int, x: np.ndarray, guide: State | None) -> State:
         """`_run` on sets bool[H, W, D]."""
         taps = DOWN if guide is None else DOWN_RIGHT
-        down, up, below = [x], [], None
+        down: list[Any] = [x]
+        up: list[Any] = []
+        below = None
         for i in range(self.num_resnets):
             x = _resnet_reach(x, taps, *([] if guide is None else [guide.kept.down[i + 1]]))
             down.append(x)

@@ -43,24 +43,27 @@ class SnailBlock(nn.Module):
     context_size: int
     dropout: float
     dtype: str
-    ready: bool = False
+    normalised: bool = False
 
     def setup(self):
         def gated(filters: int, has_aux: bool = False) -> GatedResnet:
-            return GatedResnet(filters, CENTRE, has_aux, self.context_size > 0, self.dropout, self.dtype, self.ready)
+            return GatedResnet(
+                filters, CENTRE, has_aux, self.context_size > 0, self.dropout, self.dtype, self.normalised
+            )
 
         sizes = 0, self.context_size, self.dropout
         self.resnets = GatedStack(self.num_resnets, self.filters, DOWN_RIGHT, *sizes, self.dtype)
         self.content = gated(self.num_inputs + self.filters + 2)
-        self.key_value = NormalisedMix(self.key_size + self.value_size, self.dtype, ready=self.ready)
+        self.key_value = NormalisedMix(self.key_size + self.value_size, self.dtype, normalised=self.normalised)
         self.asking = gated(self.filters + 2)
-        self.query = NormalisedMix(self.key_size, self.dtype, ready=self.ready)
+        self.query = NormalisedMix(self.key_size, self.dtype, normalised=self.normalised)
         self.merge = gated(self.filters, has_aux=True)
 
     def _keys_and_values(self, x, h, place, view: ImageView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
         inputs = jnp.concatenate([x, h, place], -1)
         content = self.content(inputs, view, None, e_BE, self._mask(train, inputs.shape))
-        return tuple(jnp.split(self.key_value(content), [self.key_size], -1))
+        keys, values = jnp.split(self.key_value(content), [self.key_size], -1)
+        return keys, values
 
     def _queries(self, h, place, view: ImageView, e_BE, train: bool) -> jax.Array:
         inputs = jnp.concatenate([h, place], -1)
@@ -77,14 +80,14 @@ class SnailBlock(nn.Module):
 
     def __call__(self, h_BHWC: jax.Array, x_BHWn: jax.Array, e_BE: jax.Array | None, train: bool):
         """All pixels; in the form (carry) -> (carry, None) of a scan over blocks."""
-        batch, *grid, _ = h_BHWC.shape
-        view, masks = ImageView(tuple(grid)), self._masks(train, (self.num_resnets + 1, *h_BHWC.shape))
+        batch, height, width, _ = h_BHWC.shape
+        view, masks = ImageView((height, width)), self._masks(train, (self.num_resnets + 1, *h_BHWC.shape))
         for_resnets, for_merge = (None, None) if masks is None else ((masks, 0), (masks, self.num_resnets))
         layer, weights = self.resnets.layer(), self.resnets.weights()
         h = view.run_layers(layer, weights, for_resnets, h_BHWC, None, e_BE, upwards=False)[-1]
-        place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, *grid, 2))
+        place = jnp.broadcast_to(jnp.asarray(background(view.grid), h.dtype), (batch, height, width, 2))
         q, k, v = (
-            y.reshape(batch, 1, grid[0] * grid[1], -1)
+            y.reshape(batch, 1, height * width, -1)
             for y in (
                 self._queries(h, place, view, e_BE, train),
                 *self._keys_and_values(x_BHWn, h, place, view, e_BE, train),
@@ -93,7 +96,7 @@ class SnailBlock(nn.Module):
         position = jnp.arange(q.shape[2])
         mixed = attention(q, k, v, position[:, None] > position[None, :])
         mixed = jnp.where(position[:, None] > 0, mixed, 0)  # the first pixel has nothing to attend to
-        return self.merge(h, view, mixed.reshape(batch, *grid, -1), e_BE, for_merge), None
+        return self.merge(h, view, mixed.reshape(batch, height, width, -1), e_BE, for_merge), None
 
     def init_cache(self, batch_size: int, grid: tuple[int, int]) -> tuple:
         """Two rows of the input of each convolution; keys and values of all pixels; h of the last pixel."""
@@ -226,12 +229,13 @@ class PixelSNAIL(Network):
 
     def _take_apart(self) -> list[tuple[Any, list]]:
         stacked = self.blocks.variables["params"]
-        ready = normalised_weights({name: part for name, part in stacked.items() if name != "resnets"}, self.dtype)
-        ready = {**ready, "resnets": stacked["resnets"]}
+        normalised = normalised_weights({name: part for name, part in stacked.items() if name != "resnets"}, self.dtype)
+        normalised = {**normalised, "resnets": stacked["resnets"]}
         block, weights = SnailBlock(**self._block_fields(), parent=None), []
         for i in range(self.num_blocks):
-            of_block = jax.tree.map(lambda leaf, i=i: leaf[i], ready)
-            weights.append((of_block, block.apply({"params": of_block}, method="resnet_weights")))
+            of_block = jax.tree.map(lambda leaf, i=i: leaf[i], normalised)
+            of_resnets: Any = block.apply({"params": of_block}, method="resnet_weights")
+            weights.append((of_block, of_resnets))
         return weights
 
     def step(self, carry, canvas, t, factorization, context=None):
@@ -243,7 +247,7 @@ class PixelSNAIL(Network):
         before = jnp.divmod(jnp.maximum(t - 1, 0), grid[1])
         x_Bn = jax.lax.dynamic_slice(inputs, (0, *before, 0), (h.shape[0], 1, 1, inputs.shape[-1] - 1))[:, 0, 0]
         # The blocks one by one, not scanned: each cache is then updated in place, where a scan would copy it.
-        block, caches = SnailBlock(**self._block_fields(), ready=True, parent=None), []
+        block, caches = SnailBlock(**self._block_fields(), normalised=True, parent=None), []
         for (params, weights), cache in zip(self._step_weights(), old, strict=True):
             cache, h = block.apply({"params": params}, cache, weights, h, x_Bn, t, grid, e_BE, method="step")
             caches.append(cache)

@@ -49,7 +49,8 @@ class ImageView:
     """Whole images [B, H, W, C]."""
 
     def __init__(self, grid: tuple[int, int]):
-        self.grid, self.planes = grid, []
+        self.grid = grid
+        self.planes: list[jax.Array] = []
 
     def half(self, state: State | None) -> ImageView:
         """The view of the next lower resolution, from its old state."""
@@ -71,7 +72,7 @@ class ImageView:
 
     def with_input(self, x: jax.Array, values: Outputs) -> Outputs:
         """The input of the first layer, followed by the values of the layers."""
-        return jnp.concatenate([x[None], values])
+        return jnp.concatenate([x[None], jnp.asarray(values)])
 
     def keep(self, x: jax.Array) -> jax.Array:
         """Stores the input of a convolution; returns the array that the convolution reads."""

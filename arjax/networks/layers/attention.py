@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Cache = Any
-KVCache = tuple[jax.Array, jax.Array]
+#: Keys and values, equal shapes [..., positions, H].
+KeysValues = tuple[jax.Array, jax.Array]
 
 
 def attention(q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, mask: jax.Array) -> jax.Array:
@@ -37,6 +38,78 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Arr
     scores = jnp.where(mask, scores.astype(jnp.float32), jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores).astype(v.dtype)
     return jnp.einsum("...qk,...kh->...qh", weights, v)
+
+
+class KVCache(NamedTuple):
+    """Keys and values of all tokens, [B, G, C, H] each, with zeros where nothing is written yet."""
+
+    keys: jax.Array
+    values: jax.Array
+
+    def attend(
+        self, q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, t: jax.Array, block_size: int
+    ) -> tuple[KVCache, jax.Array]:
+        """Writes the keys and values of the blocks t, t + 1, ... and attends from each block to all up to itself.
+
+        A single block must exist; of several, those after the last step are dropped.
+        """
+        start, length = t * block_size, q_BNTH.shape[2]
+        write = write_tokens if length > block_size else functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=2)
+        cache = KVCache(write(self.keys, k_BGTH, start), write(self.values, v_BGTH, start))
+        return cache, attention(q_BNTH, *cache, visible_blocks(t, length, self.keys.shape[2], block_size))
+
+    def write(self, new: KeysValues, start: jax.Array) -> KVCache:
+        """The cache with new tokens at the places from `start` on, as far as these exist."""
+        return KVCache(write_tokens(self.keys, new[0], start), write_tokens(self.values, new[1], start))
+
+    def for_loop(self, tokens: int, past: LoopCache | None = None) -> LoopCache:
+        """The cache with places for that many tokens, in the form of a loop: see `Network.loop_carry`."""
+        merged = [leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in self]
+        merged = [jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged]
+        if past is not None:
+            merged = [jnp.concatenate([p, c[:, p.shape[1] :]], 1) for p, c in zip(past, merged, strict=True)]
+        return LoopCache(*merged)
+
+
+class LoopCache(NamedTuple):
+    """Keys and values in the form that loops update in place, [B*G, C, H] each.
+
+    One axis for examples and heads: with an example alone on its axis XLA would copy the cache in every step.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+
+    def attend(
+        self, q_BNTH: jax.Array, k_BGTH: jax.Array, v_BGTH: jax.Array, t: jax.Array, block_size: int
+    ) -> tuple[LoopCache, jax.Array]:
+        """As `KVCache.attend`; all blocks must have places.
+
+        The sum of the weights divides what they have mixed: that is less than the weights.
+        """
+        length, size = q_BNTH.shape[2:]
+        q, k, v = (x.reshape(len(self.keys), -1, size) for x in (q_BNTH, k_BGTH, v_BGTH))
+        start = t * block_size
+        keys = jax.lax.dynamic_update_slice_in_dim(self.keys, k, start, 1)
+        values = jax.lax.dynamic_update_slice_in_dim(self.values, v, start, 1)
+        scores = jnp.einsum("nqh,nkh->nqk", q * size**-0.5, keys).astype(jnp.float32)
+        visible = visible_blocks(t, length, keys.shape[1], block_size)
+        visible = jnp.tile(visible, (scores.shape[1] // length, 1))  # heads that share keys are further queries
+        scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
+        weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+        mixed = jnp.einsum("nqk,nkh->nqh", weights.astype(values.dtype), values)
+        mixed = (mixed / weights.sum(-1, keepdims=True)).astype(values.dtype)
+        return LoopCache(keys, values), mixed.reshape(q_BNTH.shape)
+
+
+def visible_blocks(t: jax.Array, length: int, num_keys: int, block_size: int) -> jax.Array:
+    """bool[T, C]: whether each of the tokens from block t on sees each place of a cache: all up to its own block."""
+    return jnp.arange(num_keys) < (t + 1 + _block_of(length, block_size))[:, None] * block_size
+
+
+def _block_of(length: int, block_size: int) -> np.ndarray:
+    """The block of each token, int32[T]."""
+    return np.arange(length, dtype=np.int32) // block_size
 
 
 def rotary_frequencies(size: int, base: float, scaling: tuple[float, ...] = ()) -> np.ndarray:
@@ -105,10 +178,18 @@ class MultiHead(nn.Module):
         """[B, T, heads * H] -> [B, heads, T, H]."""
         return jnp.swapaxes(y_BTE.reshape(*y_BTE.shape[:-1], -1, self.kv_shape[1]), 1, 2)
 
+    def _project(self, x_BTE: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries [B, N, T, H], keys and values [B, G, T, H]."""
+        return self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
+
     def _merge(self, mixed_BNTH: jax.Array) -> jax.Array:
         """The heads' results [B, N, T, H] -> outputs [B, T, E]."""
         mixed_BTNH = jnp.swapaxes(mixed_BNTH, 1, 2)
         return self.out(mixed_BTNH.reshape(*mixed_BTNH.shape[:2], -1))
+
+
+#: Either form of a cache.
+Cache = TypeVar("Cache", KVCache, LoopCache)
 
 
 class SelfAttention(MultiHead):
@@ -124,7 +205,7 @@ class SelfAttention(MultiHead):
 
     def _qkv(self, x_BTE: jax.Array, step_T: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries [B, N, T, H], keys and values [B, G, T, H] of tokens of the given steps."""
-        q, k, v = self._heads(self.query(x_BTE)), self._heads(self.key(x_BTE)), self._heads(self.value(x_BTE))
+        q, k, v = self._project(x_BTE)
         if self.rotary_base:
             frequency = rotary_frequencies(self.kv_shape[1], self.rotary_base, self.rotary_scaling)
             q, k = rotate(q, step_T, frequency), rotate(k, step_T, frequency)
@@ -139,65 +220,26 @@ class SelfAttention(MultiHead):
         """An empty cache for the keys and values of all tokens, [B, G, S*M, H] each."""
         groups, size = self.kv_shape
         zeros = jnp.zeros((batch_size, groups, num_steps * block_size, size), self.dtype)
-        return zeros, zeros
+        return KVCache(zeros, zeros)
 
-    def step(self, cache: KVCache, x_BME: jax.Array, t: jax.Array) -> tuple[KVCache, jax.Array]:
+    def step(self, cache: Cache, x_BME: jax.Array, t: jax.Array) -> tuple[Cache, jax.Array]:
         """Writes the keys and values of block t into the cache and attends to blocks <= t."""
-        block_size = x_BME.shape[1]
-        q, k, v = self._qkv(x_BME, t)
-        if cache[0].ndim == 3:
-            return self._in_room(cache, q, k, v, t, block_size)
-        start = (0, 0, t * block_size, 0)
-        keys = jax.lax.dynamic_update_slice(cache[0], k, start)
-        values = jax.lax.dynamic_update_slice(cache[1], v, start)
-        visible = jnp.arange(keys.shape[2]) < (t + 1) * block_size
-        return (keys, values), self._merge(attention(q, keys, values, visible))
+        return self.extend(cache, x_BME, t, x_BME.shape[1])
 
-    def room(self, cache: KVCache, tokens: int, past: KVCache | None = None) -> KVCache:
-        """The cache with room for that many tokens alone, [B*G, tokens, H]: see `Network.room`.
+    def loop_carry(self, cache: KVCache, tokens: int, past: LoopCache | None = None) -> LoopCache:
+        """The cache for a loop over so many tokens: see `Network.loop_carry`."""
+        return cache.for_loop(tokens, past)
 
-        One axis for examples and heads: with an example alone on its axis XLA would copy the cache in every step.
-        """
-        merged = tuple(leaf[:, :, :tokens].reshape(-1, min(tokens, leaf.shape[2]), leaf.shape[-1]) for leaf in cache)
-        merged = tuple(jnp.pad(leaf, ((0, 0), (0, tokens - leaf.shape[1]), (0, 0))) for leaf in merged)
-        if past is None:
-            return merged
-        return tuple(jnp.concatenate([p, c[:, p.shape[1] :]], 1) for p, c in zip(past, merged, strict=True))
-
-    def _in_room(self, cache: KVCache, q: jax.Array, k: jax.Array, v: jax.Array, t: jax.Array, block_size: int):
-        """`step` and `extend` on the cache that `room` makes.
-
-        The sum of the weights divides what they have mixed: that is less than the weights.
-        """
-        length, size = q.shape[2:]
-        merge = lambda x: x.reshape(cache[0].shape[0], -1, size)  # noqa: E731
-        start = (0, t * block_size, 0)
-        keys = jax.lax.dynamic_update_slice(cache[0], merge(k), start)
-        values = jax.lax.dynamic_update_slice(cache[1], merge(v), start)
-        scores = jnp.einsum("nqh,nkh->nqk", merge(q) * size**-0.5, keys).astype(jnp.float32)
-        visible = jnp.arange(keys.shape[1]) < (t + 1 + jnp.arange(length) // block_size)[:, None] * block_size
-        visible = jnp.tile(visible, (scores.shape[1] // length, 1))  # heads that share keys are further queries
-        scores = jnp.where(visible, scores, jnp.finfo(jnp.float32).min)
-        weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-        mixed = jnp.einsum("nqk,nkh->nqh", weights.astype(values.dtype), values)
-        mixed = (mixed / weights.sum(-1, keepdims=True)).astype(values.dtype)
-        return (keys, values), self._merge(mixed.reshape(q.shape))
-
-    def extend(self, cache: KVCache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[KVCache, jax.Array]:
+    def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:
         """The tokens of blocks t, t + 1, ...; blocks after the last step are dropped.
 
         Later blocks overwrite those that are not kept before any token reads them, so the cache is the carry of any n.
         """
-        place_T = jnp.arange(x_BTE.shape[1])
-        q, k, v = self._qkv(x_BTE, t + place_T // block_size)
-        if cache[0].ndim == 3:
-            return self._in_room(cache, q, k, v, t, block_size)
-        keys, values = (write_tokens(old, new, t * block_size) for old, new in zip(cache, (k, v), strict=True))
-        block_T = t + place_T // block_size
-        visible = jnp.arange(keys.shape[2]) // block_size <= block_T[:, None]
-        return (keys, values), self._merge(attention(q, keys, values, visible))
+        qkv = self._qkv(x_BTE, t + _block_of(x_BTE.shape[1], block_size))
+        cache, mixed_BNTH = cache.attend(*qkv, t, block_size)
+        return cache, self._merge(mixed_BNTH)
 
-    def keep(self, cache: KVCache, n: jax.Array) -> KVCache:
+    def keep(self, cache: Cache, n: jax.Array) -> Cache:
         """The cache after the first n blocks of `extend`."""
         return cache
 
@@ -206,8 +248,9 @@ class SelfAttention(MultiHead):
         block_T = jnp.arange(x_BTE.shape[1]) // block_size
         q, *new = self._qkv(x_BTE, jnp.asarray(t))
         keys, values = (jnp.concatenate(both, axis=2) for both in zip(cache, new, strict=True))
-        of_cache = jnp.broadcast_to(jnp.arange(cache[0].shape[2]) < t * block_size, (len(block_T), cache[0].shape[2]))
-        visible = jnp.concatenate([of_cache, block_T[:, None] == block_T], axis=1)
+        num_places = cache.keys.shape[2]
+        earlier = jnp.broadcast_to(jnp.arange(num_places) < t * block_size, (len(block_T), num_places))
+        visible = jnp.concatenate([earlier, block_T[:, None] == block_T], axis=1)
         return self._merge(attention(q, keys, values, visible))
 
 
@@ -225,11 +268,11 @@ def write_tokens(cache: jax.Array, new: jax.Array, start: jax.Array) -> jax.Arra
 class CrossAttention(MultiHead):
     """Attention of the tokens to an encoded context (Vaswani et al., 2017, section 3.2.3); an empty one adds 0."""
 
-    def keys_values(self, encoded_BLE: jax.Array) -> KVCache:
+    def keys_values(self, encoded_BLE: jax.Array) -> KeysValues:
         """Keys and values [B, G, L, H] of the context, the same for all steps."""
         return self._heads(self.key(encoded_BLE)), self._heads(self.value(encoded_BLE))
 
-    def __call__(self, x_BTE: jax.Array, keys_values: KVCache, valid_BL: jax.Array) -> jax.Array:
+    def __call__(self, x_BTE: jax.Array, keys_values: KeysValues, valid_BL: jax.Array) -> jax.Array:
         """Attention of the tokens [B, T, E] to the valid positions of the context, [B, T, E]."""
         found_BNTH = attention(self._heads(self.query(x_BTE)), *keys_values, valid_BL[:, None, None, :])
         return self._merge(jnp.where(valid_BL.any(-1)[:, None, None, None], found_BNTH, 0))

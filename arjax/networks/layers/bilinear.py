@@ -98,7 +98,7 @@ def _batched(arrays, axes, *, product: BilinearProduct, static, mapped: Mapped, 
     left, right = (
         array if axis is None else jax.numpy.moveaxis(array, axis, 0) for array, axis in zip(arrays, axes, strict=True)
     )
-    here = tuple(axis is not None for axis in axes)
+    here = axes[0] is not None, axes[1] is not None
     return product.bind(left, right, static, (here, *mapped)), 0
 
 

@@ -12,11 +12,13 @@ import jax
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
 from arjax.networks.base import Network, activation, check_remat, once
-from arjax.networks.layers.attention import Cache, CrossAttention
+from arjax.networks.layers.attention import CrossAttention
 
 NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
 MLPS = ("plain", "gated")
 
+#: The cache of a layer: that of its attention, and the keys and values of the context.
+Cache = tuple[Any, tuple]
 #: An encoded context: its positions [B, L, E], and bool[B, L], whether each exists.
 Memory = tuple[jax.Array, jax.Array]
 
@@ -79,8 +81,8 @@ def check_stack(options: Mapping[str, Any]) -> None:
     check_remat(options)
 
 
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + cross(norm(x), context) where there is one to attend to, then x + MLP(norm(x)).
+class Layer(nn.Module):
+    """The modules of a layer of attention and an MLP.
 
     The MLP is W_2 act(W_1 x), or "gated": W_2 (act(W_3 x) * W_1 x) (Shazeer, "GLU Variants Improve Transformer", 2020,
     equation 6; SwiGLU with "silu", GEGLU with "gelu").
@@ -125,6 +127,10 @@ class Block(nn.Module):
         x, act = self.mlp_norm(x), activation(self.activation)
         return self.down(act(self.gate(x)) * self.up(x) if self.mlp_kind == "gated" else act(self.up(x)))
 
+
+class Block(Layer):
+    """x + attention(norm(x)), then x + cross(norm(x), context) where there is a context, then x + MLP(norm(x))."""
+
     def __call__(
         self, x_BTE: jax.Array, block_size: int, train: bool, memory: Memory | None = None
     ) -> tuple[jax.Array, None]:
@@ -145,9 +151,9 @@ class Block(nn.Module):
         past, mixed = self.attention.step(cache[0], self.attention_norm(x_BME), t)
         return (past, cache[1]), self._finish(x_BME + mixed, cache[1])
 
-    def room(self, cache: Cache, tokens: int, past: Cache | None = None) -> Cache:
-        """The cache with room for that many tokens alone, see `Network.room`."""
-        return self.attention.room(cache[0], tokens, None if past is None else past[0]), cache[1]
+    def loop_carry(self, cache: Cache, tokens: int, past: Cache | None = None) -> Cache:
+        """The cache for a loop over that many tokens, see `Network.loop_carry`."""
+        return self.attention.loop_carry(cache[0], tokens, None if past is None else past[0]), cache[1]
 
     def extend(self, cache: Cache, x_BTE: jax.Array, t: jax.Array, block_size: int) -> tuple[Cache, jax.Array]:
         """The tokens of the blocks t, t + 1, ..."""
@@ -178,6 +184,20 @@ def check_plain_stack(options: Mapping[str, Any]) -> None:
     activation(options["activation"])
 
 
+def plain_block(options: Any, attention: type[nn.Module]) -> dict[str, Any]:
+    """The fields of a `Block` with this attention, for a module with the options of `StackedNetwork`."""
+    out_scale = 1 / (2 * options.num_layers)
+    return {
+        "make_attention": lambda: attention(options.width, options.num_heads, out_scale, options.dtype),
+        "width": options.width,
+        "mlp_size": options.mlp_ratio * options.width,
+        "dropout": options.dropout,
+        "activation": options.activation,
+        "out_scale": out_scale,
+        "dtype": options.dtype,
+    }
+
+
 class StackedNetwork(Network):
     """The options of networks that are a plain stack of blocks over positions of the sites.
 
@@ -201,16 +221,3 @@ class StackedNetwork(Network):
     @classmethod
     def check(cls, event, factorization, options):
         check_plain_stack(options)
-
-    def block_fields(self, attention: type[nn.Module]) -> dict[str, Any]:
-        """The fields of a `Block` with this attention."""
-        out_scale = 1 / (2 * self.num_layers)
-        return {
-            "make_attention": lambda: attention(self.width, self.num_heads, out_scale, self.dtype),
-            "width": self.width,
-            "mlp_size": self.mlp_ratio * self.width,
-            "dropout": self.dropout,
-            "activation": self.activation,
-            "out_scale": out_scale,
-            "dtype": self.dtype,
-        }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Factorization
+from arjax.networks.base import Context
 
 POSITIONS = ("none", "learned", "sinusoidal")
 
@@ -41,7 +41,7 @@ def numeric_size(event: EventSpec) -> int:
     return event.value_size * (event.num_levels if event.num_levels > 2 else 1)
 
 
-def numeric(values: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
+def numeric(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
     """Values as network inputs: integers of more than two levels become one-hot, others are taken as they are.
 
     [..., value_size] -> [..., numeric_size(event)].
@@ -52,7 +52,7 @@ def numeric(values: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
     return values.astype(dtype)
 
 
-def flat_inputs(x: jax.Array, event: EventSpec, dtype: jnp.dtype) -> jax.Array:
+def flat_inputs(x: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
     """All sites as one vector, n = `numeric_size` inputs per site: x[B, *grid, *value] -> [B, D * n]."""
     inputs = numeric(flat_sites(x, event), event, dtype)
     return inputs.reshape(inputs.shape[0], -1)
@@ -192,7 +192,7 @@ class ContextEncoder(PartsEncoder):
         if part.grid_shape:
             self.summary = nn.Dense(self.width, dtype=self.dtype)
 
-    def __call__(self, context: Mapping[str, jax.Array]) -> jax.Array:
+    def __call__(self, context: Context) -> jax.Array:
         if self.parts:
             return sum(encoder(context) for encoder in self.parts.values())
         ((name, part),) = self.spec.parts
@@ -215,7 +215,7 @@ class SequenceEncoder(PartsEncoder):
         self.values = value_map(part, self.width, self.dtype)
         self.position = PositionEncoder(part.num_sites, self.width, "sinusoidal", self.dtype)
 
-    def __call__(self, context: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, context: Context) -> tuple[jax.Array, jax.Array]:
         if self.parts:
             encoded, valid = zip(*(encoder(context) for encoder in self.parts.values()), strict=True)
             return jnp.concatenate(encoded, 1), jnp.concatenate(valid, 1)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
@@ -91,7 +92,7 @@ def num_channels(event: EventSpec) -> int:
     return event.grid_shape[2] if len(event.grid_shape) == 3 else 1
 
 
-def pixel_inputs(values: jax.Array, event: EventSpec, dtype: str) -> jax.Array:
+def pixel_inputs(values: jax.Array, event: EventSpec, dtype: DTypeLike) -> jax.Array:
     """Values as inputs of a convolution, [..., value_size] -> [..., n]: levels as intensities from 0 to 1 (256 of them
     are too many for one-hot), others by `numeric`.
     """
@@ -112,7 +113,7 @@ def input_size(event: EventSpec) -> int:
 
 
 def previous_inputs(
-    canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization, dtype: str
+    canvas: jax.Array, t: jax.Array, event: EventSpec, factorization: Factorization, dtype: DTypeLike
 ) -> jax.Array:
     """The value of the site before step t as inputs, [B, n]; zeros at step 0."""
     site = jnp.asarray(factorization.order)[jnp.maximum(t - 1, 0)]

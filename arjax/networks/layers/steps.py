@@ -18,15 +18,63 @@ import numpy as np
 from arjax.core.errors import UserError
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.factorization import Factorization
-from arjax.networks.base import Network
-from arjax.networks.layers.conditioning import StepConditioning, at_step, at_steps
+from arjax.networks.base import Context, Network
 from arjax.networks.layers.embedding import (
     POSITIONS,
     ContextEncoder,
     PositionEncoder,
+    SequenceEncoder,
     ValueEncoder,
     flat_sites,
 )
+
+
+class StepConditioning(nn.Module):
+    """The context as one vector per step, for cores that take it in every layer.
+
+    Global: classes, vectors and the summaries of grids, the same in every step. Local: the positions of the first grid
+    are spread over the steps and added, step s of S reads position floor(s L / S) (van den Oord et al., 2016,
+    "WaveNet", section 2.5, with the upsampling by repetition).
+    """
+
+    spec: ContextSpec
+    width: int
+    dtype: str
+
+    def setup(self):
+        self.whole = ContextEncoder(self.spec, self.width, self.dtype)
+        if self.spec.grids:
+            first = ContextSpec(**dict(self.spec.grids.parts[:1]))
+            self.positions = SequenceEncoder(first, self.width, self.dtype)
+
+    def __call__(self, context: Context) -> jax.Array:
+        """The encoded context, the same array for all steps: [B, L, E], of length 1 where all steps read the same."""
+        whole_B1E = self.whole(context)[:, None]
+        if not self.spec.grids:
+            return whole_B1E
+        encoded_BLE, valid_BL = self.positions(context)
+        return whole_B1E + jnp.where(valid_BL[..., None], encoded_BLE, 0)
+
+
+def read_positions(length: int, num_steps: int) -> np.ndarray:
+    """The position, out of `length`, that each step reads, int32[S]: floor(s L / S)."""
+    return (np.arange(num_steps, dtype=np.int64) * length // num_steps).astype(np.int32)
+
+
+def at_steps(encoded: jax.Array | None, step_k: jax.Array | np.ndarray, num_steps: int) -> jax.Array | None:
+    """The encoded context of some of S steps, [B, k, E]; [B, 1, E] where it is the same in all steps."""
+    if encoded is None or encoded.shape[1] == 1:
+        return encoded
+    positions = jnp.asarray(read_positions(encoded.shape[1], num_steps))
+    return jnp.take(encoded, jnp.take(positions, step_k, mode="clip"), axis=1)
+
+
+def at_step(encoded: jax.Array | None, t: jax.Array, num_steps: int) -> jax.Array | None:
+    """That of step t, [B, E]."""
+    if encoded is None:
+        return None
+    position = jnp.asarray(read_positions(encoded.shape[1], num_steps))[t]
+    return jax.lax.dynamic_index_in_dim(encoded, position, axis=1, keepdims=False)
 
 
 class StepTokens(nn.Module):
@@ -55,22 +103,20 @@ class StepTokens(nn.Module):
         if self.context_spec:
             self.context = ContextEncoder(self.context_spec, self.width, self.dtype)
 
-    def __call__(self, x: jax.Array, factorization: Factorization, context: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, factorization: Factorization, context: Context | None) -> jax.Array:
         """Tokens [B, S, M, E] of all steps."""
         blocks_SM = jnp.asarray(factorization.blocks)
         none_1M = jnp.full((1, factorization.block_size), factorization.num_sites, blocks_SM.dtype)
         return self._tokens(x, jnp.concatenate([none_1M, blocks_SM[:-1]]), blocks_SM, context)
 
-    def step(
-        self, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: jax.Array | None
-    ) -> jax.Array:
+    def step(self, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: Context | None) -> jax.Array:
         """Tokens [B, M, E] of step t."""
         target_M, _ = factorization.sites(t)
         previous_M, _ = factorization.sites(jnp.maximum(t - 1, 0))
         return self._tokens(canvas, jnp.where(t > 0, previous_M, factorization.num_sites), target_M, context)
 
     def window(
-        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: jax.Array | None
+        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Context | None
     ) -> jax.Array:
         """Tokens [B, k, M, E] of the steps t, ..., t + k - 1; the last step once more for those that do not exist."""
         blocks_SM, step_k = jnp.asarray(factorization.blocks), t + jnp.arange(k)
@@ -79,7 +125,7 @@ class StepTokens(nn.Module):
         return self._tokens(canvas, read_kM, jnp.take(blocks_SM, step_k, axis=0, mode="clip"), context)
 
     def ahead(
-        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: jax.Array | None
+        self, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Context | None
     ) -> jax.Array:
         """Tokens [B, k, M, E] that all read step t - 1 and have the steps t, ..., t + k - 1 as targets."""
         target_kM = jnp.take(jnp.asarray(factorization.blocks), t + jnp.arange(k), axis=0, mode="clip")
@@ -87,7 +133,7 @@ class StepTokens(nn.Module):
         read_M = jnp.where(t > 0, previous_M, factorization.num_sites)
         return self._tokens(canvas, jnp.broadcast_to(read_M, target_kM.shape), target_kM, context)
 
-    def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, context: jax.Array | None) -> jax.Array:
+    def _tokens(self, x: jax.Array, read: jax.Array, target: jax.Array, context: Context | None) -> jax.Array:
         values = jnp.take(flat_sites(x, self.event), jnp.minimum(read, self.event.num_sites - 1), axis=1)
         exists = (read < self.event.num_sites)[..., None]
         tokens = jnp.where(exists, self.value(values, read), self.nothing.astype(self.dtype))

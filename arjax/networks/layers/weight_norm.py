@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from arjax.core.batch import Array
 from arjax.networks.layers.convolution import Taps, convolve, pixel, shift
 
 
@@ -28,20 +29,20 @@ def small_weights(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 class NormalisedMix(nn.Module):
     """y = b + [x_1 ... x_K] W with normalised columns: the product behind a convolution, or one of size 1.
 
-    `ready`: the parameters are those that `normalised_weights` gives.
+    `normalised`: the parameters are those that `normalised_weights` gives.
     """
 
     features: int
     dtype: str
     gain: float = 1.0
-    ready: bool = False
+    normalised: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, taps: Taps | None = None) -> jax.Array:
         """[..., K * C] -> [..., features]; with `taps`, the convolution of an image [B, H, W, C]."""
         size = x.shape[-1] * (1 if taps is None else len(taps))
         kernel = self.param("kernel", small_weights, (size, self.features))
-        if not self.ready:
+        if not self.normalised:
             kernel = normalised(kernel, self.param("scale", nn.initializers.constant(self.gain), (self.features,)))
         b = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
@@ -75,8 +76,8 @@ def normalised_weights(params: Any, dtype: str) -> Any:
 class NormalisedConv(nn.Module):
     """y[r, c] = b + sum_k x[r + dy_k, c + dx_k] W_k over the taps (dy_k, dx_k), zero outside the image.
 
-    `ready` as in `NormalisedMix`; `shifted` (rows, columns): y is moved down and to the right by as many, and the taps
-    include this shift; pixels that enter from outside are 0, without b.
+    `normalised` as in `NormalisedMix`; `shifted` (rows, columns): y is moved down and to the right by as many, and the
+    taps include this shift; pixels that enter from outside are 0, without b.
     """
 
     features: int
@@ -84,10 +85,10 @@ class NormalisedConv(nn.Module):
     dtype: str
     gain: float = 1.0
     shifted: tuple[int, int] = (0, 0)
-    ready: bool = False
+    normalised: bool = False
 
     def setup(self):
-        self.mix = NormalisedMix(self.features, self.dtype, self.gain, self.ready)
+        self.mix = NormalisedMix(self.features, self.dtype, self.gain, self.normalised)
 
     def __call__(self, x_BHWC: jax.Array, stride: int = 1) -> jax.Array:
         """All pixels, [B, H, W, C] -> [B, H, W, features], or those at every `stride`-th row and column."""
@@ -98,7 +99,7 @@ class NormalisedConv(nn.Module):
         r, c = (np.arange(0, size, stride) for size in x_BHWC.shape[1:3])
         return self._without_outside(y, r[:, None], c)
 
-    def _without_outside(self, y: jax.Array, r: jax.Array, c: jax.Array) -> jax.Array:
+    def _without_outside(self, y: jax.Array, r: Array, c: Array) -> jax.Array:
         """y [B, ..., features] of the pixels in rows r and columns c."""
         rows, columns = self.shifted
         return jnp.where(((r >= rows) & (c >= columns))[..., None], y, 0) if any(self.shifted) else y

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from arjax.core.spec import NO_CONTEXT, ContextSpec
-from arjax.networks.base import NETWORKS
+from arjax.networks.base import NETWORKS, Context
 from arjax.networks.layers.embedding import ContextEncoder, value_map, value_vectors
 from arjax.networks.layers.steps import StepNetwork, StepReadout, StepTokens, to_grid
 from arjax.networks.recurrent.lstm import Cell, LSTMLayer
@@ -54,7 +52,7 @@ class SourceEncoder(nn.Module):
             LSTMLayer, self.embedding_size, self.hidden_size, self.num_layers, self.dropout, False, 0, self.dtype
         )
 
-    def __call__(self, context: Mapping[str, jax.Array], train: bool) -> list[Cell]:
+    def __call__(self, context: Context, train: bool) -> list[Cell]:
         """One (c, h) per layer, [B, U] each."""
         states = [self._read(context, train)] if self.source is not None else []
         if self.has_state:
@@ -63,7 +61,7 @@ class SourceEncoder(nn.Module):
             states.append([(c.astype(jnp.float32), jnp.tanh(h)) for c, h in pairs])
         return jax.tree.map(lambda *terms: sum(terms[1:], terms[0]), *states)
 
-    def _read(self, context: Mapping[str, jax.Array], train: bool) -> list[Cell]:
+    def _read(self, context: Context, train: bool) -> list[Cell]:
         """The state after the last valid element of the source."""
         name, part = self.source
         source = context[name]
@@ -110,7 +108,7 @@ class Seq2SeqLSTM(StepNetwork):
         if self.context_spec:
             self.encoder = SourceEncoder(self.context_spec, *sizes, self.reverse_source, self.dtype)
 
-    def _first_state(self, batch_size: int, context: Mapping[str, jax.Array] | None, train: bool) -> list[Cell]:
+    def _first_state(self, batch_size: int, context: Context | None, train: bool) -> list[Cell]:
         return self.core.init_carry(batch_size) if context is None else self.encoder(context, train)
 
     def __call__(self, x, factorization, context=None, *, train=False):

@@ -29,13 +29,13 @@ class Target(NamedTuple):
       model: the model.
       variables: of its network, as from `step_variables`.
       steps: how its steps are drawn.
-      ready: what the draft made of its own parameters before the first step, see `Draft.make_ready`.
+      precomputed: what the draft made of its own parameters before the first step, see `Draft.precompute`.
     """
 
     model: Any
     variables: Any
     steps: Steps
-    ready: Any = None
+    precomputed: Any = None
 
 
 class Place(NamedTuple):
@@ -93,8 +93,8 @@ class Draft(abc.ABC):
         """The draft with its arrays; see `Sampler.prepare`."""
         return self
 
-    def make_ready(self, target: Target) -> Any:
-        """The part of the work that is the same for all steps and all examples, done once: `target.ready`."""
+    def precompute(self, target: Target) -> Any:
+        """The part of the work that is the same for all steps and all examples, done once: `target.precomputed`."""
         return None
 
     def begin(self, target: Target, canvas: jax.Array, context: Any, prompt: int | jax.Array) -> Any:
@@ -116,10 +116,10 @@ class Draft(abc.ABC):
         return after
 
 
-def ready_target(model: Any, params: Any, steps: Steps, draft: Draft) -> Target:
+def target_of_draft(model: Any, params: Any, steps: Steps, draft: Draft) -> Target:
     """The model and its draft, with all that can be computed before the first step."""
     target = Target(model, step_variables(model.network, params), steps)
-    return target._replace(ready=draft.make_ready(target))
+    return target._replace(precomputed=draft.precompute(target))
 
 
 def log_table(head: Conditional | Truncated, features: jax.Array, temperature: float | jax.Array) -> jax.Array:

@@ -73,18 +73,19 @@ class Counts(Draft):
         family.from_log_table(jnp.zeros(event.num_levels))
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
-        if self.log_p_RV is None:
+        row_H, log_p_RV = self.row_H, self.log_p_RV
+        if row_H is None or log_p_RV is None:
             raise UserError("the draft has no counts: draw from a run, by run.sample or --mode=sample")
         steps, factorization = target.steps, target.model.factorization
         assert not scores_blocks(steps.head, factorization)
         family = steps.head.family if isinstance(steps.head, Truncated) else steps.head
-        base, last = self.log_p_RV.shape[-1] + 1, factorization.num_steps - 1
+        base, last = log_p_RV.shape[-1] + 1, factorization.num_steps - 1
 
         def step(history_n: jax.Array, i: jax.Array):
             digits = jnp.int32(0)
             for back in range(self.order, 0, -1):
                 digits = digits * base + history_n[self.order - back]
-            features = family.from_log_table(self.log_p_RV[self.row_H[digits]])[None, None]
+            features = family.from_log_table(log_p_RV[row_H[digits]])[None, None]
             t = jnp.minimum(place.t + i, last)
             value = steps.window_values(keys, place.canvas, t, features)[0]
             log_q = log_table(steps.head, features[0], steps.temperature) if with_log_q else None
@@ -92,15 +93,15 @@ class Counts(Draft):
                 history_n = jnp.concatenate([history_n[1:], value.reshape(1).astype(jnp.int32)])
             return history_n, (value, log_q)
 
-        _, (values, log_q) = jax.lax.scan(step, self._history(target, place), jnp.arange(k), unroll=k <= 16)
+        _, (values, log_q) = jax.lax.scan(step, self._history(target, place, base - 1), jnp.arange(k), unroll=k <= 16)
         return state, Proposal(values, log_q)
 
-    def _history(self, target: Target, place: Place) -> jax.Array:
+    def _history(self, target: Target, place: Place, num_levels: int) -> jax.Array:
         """The last n values before step t, int32[n]; V where there is none."""
         order_D = jnp.asarray(target.model.factorization.order)
         rank_n = place.t - self.order + jnp.arange(self.order)
         values_n = place.canvas.reshape(-1)[order_D[jnp.clip(rank_n, 0, len(order_D) - 1)]]
-        return jnp.where(rank_n < 0, self.log_p_RV.shape[-1], values_n.astype(jnp.int32))
+        return jnp.where(rank_n < 0, num_levels, values_n.astype(jnp.int32))
 
 
 def table_of(model: CountModel) -> tuple[np.ndarray, np.ndarray]:

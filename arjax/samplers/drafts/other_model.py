@@ -26,7 +26,7 @@ from arjax.samplers.drafts.base import (
     log_table,
     truncated_as,
 )
-from arjax.samplers.prompt import read_prompt
+from arjax.samplers.loops import read_prompt
 
 
 @DRAFTS.register("run")
@@ -60,7 +60,7 @@ class OtherModel(Draft):
     def prepare(self, model: Any, params: Any, resources: Resources) -> OtherModel:
         return self.opened(model, resources.open_run)
 
-    def make_ready(self, target: Target) -> tuple[Any, Any, Steps]:
+    def precompute(self, target: Target) -> tuple[Any, Any, Steps]:
         """The network of the draft, its variables, and its steps in the order of the target."""
         if self.model is None:
             raise UserError(
@@ -73,13 +73,13 @@ class OtherModel(Draft):
         return model.network, step_variables(model.network, self.params), target.steps.of(model, self.params)
 
     def begin(self, target, canvas, context, prompt):
-        network, variables, steps = target.ready
+        network, variables, steps = target.precomputed
         chunk = min(network.CHUNK if network.CHUNK > 1 else 8, steps.factorization.num_steps)
         return read_prompt(network, variables, canvas, steps.factorization, context, prompt, chunk)
 
     def propose(self, target: Target, state: Any, place: Place, k: int, keys: jax.Array, with_log_q: bool):
         """One step more than is asked for, since k + 1 steps may be kept."""
-        (network, variables, steps), last = target.ready, target.model.factorization.num_steps - 1
+        (network, variables, steps), last = target.precomputed, target.model.factorization.num_steps - 1
         stacks = network.CHUNK == 1
 
         def step(past: tuple[Any, jax.Array], i: jax.Array):
@@ -99,7 +99,7 @@ class OtherModel(Draft):
         """Networks that read several steps in one pass read the committed ones again, so that their caches need no
         copy for each step; of others the carry after each step is at hand.
         """
-        network, variables, steps = target.ready
+        network, variables, steps = target.precomputed
         if network.CHUNK > 1:
             args = state, place.canvas, place.t, most, steps.factorization, place.context
             carries, _ = network.apply(variables, *args, method="extend")
