@@ -185,7 +185,14 @@ def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
 
 
 class Steps:
-    """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only."""
+    """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only.
+
+    Attributes:
+      keys_SB: the random key of each step and example. A sampler that needs further random numbers folds a number of
+        its own into these keys: `jax.vmap(lambda key: jax.random.fold_in(key, 7))(steps.keys_SB[t])`.
+      temperature: divides the logits, float32[].
+      factorization: the order and the blocks of the draw.
+    """
 
     def __init__(
         self,
@@ -207,6 +214,12 @@ class Steps:
         """The same steps and keys of another model, which has the same event."""
         other = copy.copy(self)
         other.factorization, other.head = model.factorization, bound(model.conditional, params)
+        return other
+
+    def at_temperature(self, temperature: float | jax.Array) -> Steps:
+        """The same steps, keys and observed sites at another temperature, which may be traced."""
+        other = copy.copy(self)
+        other.temperature = temperature
         return other
 
     def observed(self, sites: jax.Array) -> jax.Array:
