@@ -10,7 +10,7 @@ import doc_text
 import pytest
 
 from arjax.cli.main import main
-from arjax.core import neighbours
+from arjax.core import user_code
 from arjax.models import KINDS
 
 
@@ -19,7 +19,7 @@ def files(repository, tmp_path, monkeypatch):
     """The folder with the files of the page; what they register is there for one test."""
     monkeypatch.setattr(KINDS, "_entries", dict(KINDS._entries))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(neighbours, "_NEIGHBOURS", {})
+    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
     for name, text in doc_text.titled(repository / "docs" / "add_a_kind.md").items():
         (tmp_path / name).write_text(text)
     sys.modules.pop("latent_class", None)
