@@ -18,6 +18,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_size
 from arjax.core.programs import call_if_it_fits
+from arjax.core.pytrees import checked_pytree
 from arjax.core.registry import Registry
 from arjax.samplers.ends import Ends
 from arjax.samplers.options import DrawOptions
@@ -149,13 +150,13 @@ def make_sampler(text: str | Sampler) -> Sampler:
     """The sampler of a call string, such as `naive` or `cached(chunk=32)`; one that is built already is returned as is.
 
     Raises:
-      UserError: an unknown name or option, or a value of another type or out of range.
+      UserError: an unknown name or option, a value of another type or out of range, or a class that is no pytree.
     """
     if not isinstance(text, Sampler):
-        return SAMPLERS.call(text)
+        return checked_pytree(SAMPLERS.call(text), f"the sampler {str(text)!r}")
     for field in dataclasses.fields(text):
         check_size(getattr(text, field.name), SAMPLERS.most(field.name), f"{field.name} of a sampler")
-    return text
+    return checked_pytree(text, "the sampler")
 
 
 def option(default: Any) -> Any:
