@@ -23,6 +23,7 @@ from arjax.config.files import (
 from arjax.config.validate import Checked, validate, validate_run
 from arjax.core.files import writable_folder, write_json
 from arjax.core.output import say_once
+from arjax.core.plugins import joined
 from arjax.reporting.scores import describe_scores
 
 
@@ -167,8 +168,9 @@ def _load_run_config(flags: Flags) -> Checked:
     else:
         config = stored.copy_and_resolve_references()
         apply_overrides(config, [override for override in flags.overrides if override[0] == "plugins"])
+        config.plugins = joined(stored.plugins, config.plugins)
         validate_run(config, flags.workdir)
-    apply_overrides(config, flags.overrides)
+    apply_overrides(config, [override for override in flags.overrides if flags.config or override[0] != "plugins"])
     checked = validate(config)
     check_same_run(config, flags.workdir)
     if flags.config or any(name == "plugins" for name, _ in flags.overrides):

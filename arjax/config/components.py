@@ -29,7 +29,7 @@ def network_config(name: str, kind: str = "autoregressive", /, **options: Any) -
 
     registry = KINDS.get(kind).NETWORKS
     if registry is None:
-        raise UserError(f"the kind of model {kind!r} has no network of its own: its parts have networks")
+        raise UserError(f"the kind of model {kind!r} has no network of its own, only parts may have networks")
     return _component_config(registry, name, options)
 
 

@@ -131,8 +131,7 @@ def validate_run(config: ConfigDict, workdir: str) -> Checked:
         return validate(config)
     except UnknownNameError as error:
         raise UserError(
-            f"the run in {workdir} has an {error}; a config file that registers it must be given as well: add "
-            "--config=FILE.py"
+            f"add --config=FILE.py, the config file that registers your components: the run in {workdir} has an {error}"
         ) from error
     except UntrustedCodeError as error:
         raise UntrustedCodeError(

@@ -134,6 +134,20 @@ def _outside() -> Iterator[tuple[str, Origin]]:
                 yield name, origin
 
 
+def joined(of_run: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
+    """The plugins of a run and those that a command names, which take the place of plugins of the same name."""
+    if not isinstance(named, tuple) or not all(isinstance(plugin, str) for plugin in named):
+        return named  # refused where plugins are checked
+    names = {_file_name(plugin) for plugin in named}
+    kept = [plugin for plugin in of_run if not isinstance(plugin, str) or _file_name(plugin) not in names]
+    return (*kept, *named)
+
+
+def _file_name(plugin: str) -> str:
+    """`mine` of `mine`, of `mine in /home/me` and of `/home/me/mine.py`."""
+    return os.path.basename(plugin.partition(_IN)[0]).removesuffix(".py")
+
+
 def with_places(plugins: Iterable[str], names: set[str]) -> tuple[str, ...]:
     """The plugins in the form in which another process finds them, and with them those that register any of the names.
 

@@ -105,7 +105,9 @@ def load_model(path: str | os.PathLike) -> SavedModel:
     try:
         return _saved(JsonObject(content, "the metadata"), tensors)
     except UnknownNameError as error:
-        raise UserError(f"the model in {str(path)!r} has an {error}; import its module first") from error
+        raise UserError(
+            f"import the module with your components first: the model in {str(path)!r} has an {error}"
+        ) from error
     except UserError as error:
         raise UserError(f"{str(path)!r} does not hold a model that this version can make: {error}") from error
     except MemoryError as error:

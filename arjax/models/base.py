@@ -232,9 +232,10 @@ class Model:
         self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, **own: Any
     ) -> Draw:
         """The draw of a kind, of arguments that are checked: `options.context` holds the parts of the context of each
-        example, or is None. The statistics have int32[B] `network_calls` and `steps`.
+        example, or is None. The statistics have int32[B] `network_calls` and `steps`. Only `draw` calls this method; a
+        kind draws from its parts by their `draw`, too.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines `draw`, not `draw_examples`: call its `draw`")
 
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for options of draws that this kind of model cannot take: before it is trained, too."""
@@ -247,7 +248,7 @@ class Model:
         as_temperature(options.temperature)
         for name in options.used():
             if name not in self.draw_options and name != "context":
-                raise UserError(f"{type(self).__name__} cannot draw with {name}: it draws whole examples of its own")
+                raise UserError(f"{type(self).__name__} cannot draw with {name}: this kind of model has no such option")
 
 
 def asked(

@@ -12,6 +12,7 @@ from arjax.core import arrays
 from arjax.core.arguments import check_names, checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
+from arjax.core.pytrees import checked_pytree
 from arjax.core.registry import Registry, nearest
 from arjax.core.renamed import renamed_names
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec
@@ -186,10 +187,10 @@ def _make(blueprint: Blueprint) -> Model:
     options, kind = KINDS.resolve(choice.kind, choice.options), KINDS.get(choice.kind)
     if choice.network and kind.NETWORKS is None:
         raise UserError(
-            f"the kind of model {choice.kind!r} has no network of its own, but {choice.network!r} is named: its parts "
-            "have networks"
+            f"the kind of model {choice.kind!r} has no network of its own, but {choice.network!r} is named: leave "
+            "it out, or give it to a part"
         )
-    return kind.make(blueprint, **options)
+    return checked_pytree(kind.make(blueprint, **options), f"the kind of model {choice.kind!r}")
 
 
 def _chosen(kind: str, network: str, options: Mapping[str, Any], parts: Mapping[str, Any]) -> ModelChoice:

@@ -12,7 +12,7 @@ number of samples that are drawn together nor on the mesh. Exact samplers draw t
 - `greedy`, `beam` and `best` search for probable values.
 """
 
-from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, example_keys, make_sampler, option
+from arjax.samplers.base import SAMPLERS, Draw, Resources, Sampler, Steps, example_keys, make_sampler, option
 from arjax.samplers.beam import Beam
 from arjax.samplers.best import Best
 from arjax.samplers.cached import Cached
@@ -38,6 +38,7 @@ __all__ = [
     "Resources",
     "Sampler",
     "Speculative",
+    "Steps",
     "example_keys",
     "make_sampler",
     "option",

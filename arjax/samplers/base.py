@@ -18,6 +18,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_size
 from arjax.core.programs import call_if_it_fits
+from arjax.core.pytrees import checked_pytree
 from arjax.core.registry import Registry
 from arjax.networks.base import Context
 from arjax.samplers.loops import Ends
@@ -150,13 +151,13 @@ def make_sampler(text: str | Sampler) -> Sampler:
     """The sampler of a call string, such as `naive` or `cached(chunk=32)`; one that is built already is returned as is.
 
     Raises:
-      UserError: an unknown name or option, or a value of another type or out of range.
+      UserError: an unknown name or option, a value of another type or out of range, or a class that is no pytree.
     """
     if not isinstance(text, Sampler):
-        return SAMPLERS.call(text)
+        return checked_pytree(SAMPLERS.call(text), f"the sampler {str(text)!r}")
     for name, value in vars(text).items():
         check_size(value, SAMPLERS.most(name), f"{name} of a sampler")
-    return text
+    return checked_pytree(text, "the sampler")
 
 
 def option(default: Any) -> Any:
@@ -186,7 +187,14 @@ def per_example(x: jax.Array, count: int | jax.Array) -> jax.Array:
 
 
 class Steps:
-    """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only."""
+    """State shared by the steps of one draw, and the draw of each step; exists inside `jit` only.
+
+    Attributes:
+      keys_SB: the random key of each step and example. A sampler that needs further random numbers folds a number of
+        its own into these keys: `jax.vmap(lambda key: jax.random.fold_in(key, 7))(steps.keys_SB[t])`.
+      temperature: divides the logits, float32[].
+      factorization: the order and the blocks of the draw.
+    """
 
     def __init__(
         self,
@@ -208,6 +216,12 @@ class Steps:
         """The same steps and keys of another model, which has the same event."""
         other = copy.copy(self)
         other.factorization, other.head = model.factorization, bound(model.conditional, params)
+        return other
+
+    def at_temperature(self, temperature: float | jax.Array) -> Steps:
+        """The same steps, keys and observed sites at another temperature, which may be traced."""
+        other = copy.copy(self)
+        other.temperature = temperature
         return other
 
     def observed(self, sites: jax.Array) -> jax.Array:

@@ -17,9 +17,12 @@ from arjax.models import KINDS, Example, Model, make_model
 from arjax.testing.examples import all_values, random_context, random_x
 from arjax.testing.laws import Law, NotSupported, as_test, check_laws, require
 from arjax.testing.models import random_like
+from arjax.testing.statistics import LEAST_P, chi_square
 
 #: Draws of each score that is one: the mean of so many is taken for the bound.
 DRAWS = 400
+#: Samples that are compared with the probabilities.
+SAMPLES = 4096
 NUM = 6
 
 
@@ -51,6 +54,7 @@ def laws_of_model(kind: str, small: Mapping[str, Example] | None = None) -> list
         "terms": check_terms,
         "gradients": check_gradients,
         "draws": check_draws,
+        "samples": check_samples,
         "files": check_files,
     }
     cases = KINDS.get(kind).EXAMPLES if small is None else small
@@ -67,8 +71,10 @@ def laws_of_model(kind: str, small: Mapping[str, Example] | None = None) -> list
 
 def _model(case: Example) -> tuple[Model, Any]:
     model = make_model(case.event, case.choice, context=case.context)
-    # small: under wild parameters every bound is far below the likelihood, and says nothing
-    return model, jax.tree.map(lambda leaf: jnp.asarray(0.4 * leaf), random_like(model.param_shapes))
+    # Under large parameters a bound is far below the likelihood, and says nothing; under small ones all examples of an
+    # exact kind are nearly equally probable, and a wrong sampler is not noticed.
+    scale = 1.0 if model.kind == "exact" else 0.4
+    return model, jax.tree.map(lambda leaf: jnp.asarray(scale * leaf), random_like(model.param_shapes))
 
 
 @functools.partial(jax.jit, static_argnames="train")
@@ -81,6 +87,20 @@ def _batch(model: Model, x: np.ndarray) -> Batch:
     return Batch(x, {name: np.repeat(part, len(x), 0) for name, part in one.items()})
 
 
+def _mean_scores(model: Model, params: Any, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of exact kinds, else their means over many draws; and the standard errors of these means."""
+    if model.kind == "exact":
+        exact_B = np.asarray(_score(model, params, batch, jax.random.key(1)).log_prob, np.float64)
+        return exact_B, np.zeros_like(exact_B)
+    found_KB = np.asarray(_scores(model, params, batch, jax.random.split(jax.random.key(1), DRAWS)), np.float64)
+    return found_KB.mean(0), found_KB.std(0) / DRAWS**0.5
+
+
+@jax.jit
+def _scores(model: Model, params: Any, batch: Batch, keys: jax.Array) -> jax.Array:
+    return jax.lax.map(lambda key: model.score(params, batch, key=key).log_prob, keys)
+
+
 def check_mass(model: Model, params: Any) -> None:
     """Over all examples, the probabilities of an exact kind sum to 1, those of a bound to at most 1.
 
@@ -91,17 +111,11 @@ def check_mass(model: Model, params: Any) -> None:
     if not model.event.is_discrete:
         raise NotSupported("real values cannot be enumerated")
     batch = _batch(model, all_values(model.event))
+    bound_B, stderr_B = _mean_scores(model, params, batch)
     if model.kind == "exact":
-        mass = float(np.exp(np.asarray(_score(model, params, batch, jax.random.key(1)).log_prob)).sum())
+        mass = float(np.exp(bound_B).sum())
         require(abs(mass - 1) < 1e-4, f"the probabilities of all examples sum to {mass:.6f}")
         return
-
-    @jax.jit
-    def scores(keys: jax.Array) -> jax.Array:
-        return jax.lax.map(lambda key: model.score(params, batch, key=key).log_prob, keys)
-
-    found_KB = np.asarray(scores(jax.random.split(jax.random.key(1), DRAWS)), np.float64)
-    bound_B, stderr_B = found_KB.mean(0), found_KB.std(0) / DRAWS**0.5
     mass, error = np.exp(bound_B).sum(), np.sqrt((np.exp(bound_B) * stderr_B) ** 2).sum()
     require(mass < 1 + 4 * error, f"the bounds of all examples sum to {mass:.4f} (standard error {error:.4f}), above 1")
     require(mass > 1e-3, f"the bounds of all examples sum to {mass:.2g}: next to nothing")
@@ -167,6 +181,32 @@ def check_draws(model: Model, params: Any) -> None:
         require(
             whole.stats[name].shape == (NUM,) and (np.asarray(whole.stats[name]) > 0).all(), f"{name} is not counted"
         )
+
+
+def check_samples(model: Model, params: Any) -> None:
+    """Samples of an exact kind follow its probabilities (chi-square test); each example is drawn at least as often as
+    the bound of a kind says.
+
+    Raises:
+      LawBroken: they do not.
+      NotSupported: real values, or estimates.
+    """
+    if not model.event.is_discrete or model.kind == "estimate":
+        raise NotSupported("real values cannot be enumerated, and estimates may exceed the probabilities")
+    values = all_values(model.event)
+    batch = _batch(model, values)
+    context = {name: np.repeat(part[:1], SAMPLES, 0) for name, part in batch.context.items()} or None
+    drawn = np.asarray(model.draw(params, jax.random.split(jax.random.key(6), SAMPLES), context=context).x)
+    equal = (drawn.reshape(SAMPLES, 1, -1) == values.reshape(1, len(values), -1)).all(-1)
+    require(equal.any(1).all(), "a draw is no example of the event")
+    counts, (score_B, stderr_B) = equal.sum(0), _mean_scores(model, params, batch)
+    if model.kind == "exact":
+        p_value = chi_square(counts, np.exp(score_B) / np.exp(score_B).sum())
+        require(p_value > LEAST_P, f"samples do not follow the probabilities (p = {p_value:.1e} of {SAMPLES} draws)")
+        return
+    least = SAMPLES * np.exp(score_B - 4 * stderr_B)
+    lack = float(((least - counts) / np.sqrt(least + 1)).max())
+    require(lack < 5, f"an example is drawn less often than its bound says, by {lack:.1f} standard errors")
 
 
 def check_files(model: Model, params: Any) -> None:

@@ -15,6 +15,7 @@ from arjax.config.validate import validate
 from arjax.core import user_code
 from arjax.core.errors import UserError
 from arjax.factorization import ORDERINGS
+from arjax.samplers import SAMPLERS
 
 ORDER = """
 import numpy as np
@@ -72,6 +73,19 @@ def test_a_run_is_scored_and_sampled_again_without_its_config_file(run, monkeypa
     assert json.loads((workdir / "config.json").read_text())["plugins"] == [f"order_of_mine in {folder}"]
     assert main(["--mode=sample", f"--workdir={workdir}"]) == 0
     assert (workdir / "samples-1" / "samples.npy").exists() and "last_first" in ORDERINGS.names()
+
+
+def test_a_plugin_of_the_command_stands_beside_those_of_the_run(run, monkeypatch, tmp_path):
+    """A sampler of one's own draws from a run with an ordering of one's own."""
+    workdir, _ = run
+    (tmp_path / "sampler_of_mine.py").write_text(
+        "import jax\nfrom arjax.samplers import SAMPLERS, Cached\n\n\n@SAMPLERS.register('mine_too')\n"
+        "@jax.tree_util.register_dataclass\nclass Mine(Cached):\n    exact = True\n"
+    )
+    monkeypatch.setattr(SAMPLERS, "_entries", dict(SAMPLERS._entries))
+    plugin, sampler = f"--config.plugins=('sampler_of_mine in {tmp_path}',)", "--config.sample.sampler=mine_too"
+    assert main(["--mode=sample", f"--workdir={workdir}", plugin, sampler]) == 0
+    sys.modules.pop("sampler_of_mine")
 
 
 def test_it_goes_on_whatever_was_recorded(run, tmp_path):

@@ -51,5 +51,5 @@ def test_its_test_file_holds_it_to_the_laws(files, monkeypatch):
     exec(compile((files / "test_latent_class.py").read_text(), "test_latent_class.py", "exec"), names)
     (mark,) = names["test_latent_class"].pytestmark
     laws = {row.id: row.values[0] for row in mark.args[1]}
-    assert laws.keys() == {f"{law}-binary" for law in ("mass", "terms", "gradients", "draws", "files")}
+    assert laws.keys() == {f"{law}-binary" for law in ("mass", "terms", "gradients", "draws", "samples", "files")}
     names["test_latent_class"](laws["files-binary"])

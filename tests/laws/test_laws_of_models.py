@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from arjax.models import KINDS
-from arjax.testing.laws import as_test
+from arjax.testing.laws import LawBroken, as_test
 from arjax.testing.model import laws_of_model
 
 #: Small models of kinds that have another one.
@@ -20,6 +20,8 @@ OTHERS = {
 }
 #: Kinds whose gradients and terms are those of formulas in tests/models.
 KNOWN = ("discrete_chain", "flow", "gaussian_chain", "latent", "mixture")
+#: Kinds whose samples are compared with probabilities in tests/models.
+DRAWN = ("block_diffusion", "discrete_chain", "latent", "mixture")
 
 
 def laws(slow: bool):
@@ -28,9 +30,26 @@ def laws(slow: bool):
         for law in laws_of_model(kind):
             name, _, small = law.name.partition("-")
             known = kind in KNOWN and name in ("gradients", "terms")
+            known |= kind in DRAWN and name == "samples"
             if (known or small in OTHERS.get(kind, ())) == slow:
                 yield dataclasses.replace(law, name=f"{kind}-{law.name}")
 
 
 test_model = as_test(laws(slow=False))
 test_slow_laws_of_model = pytest.mark.slow(as_test(laws(slow=True)))
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "flow"])
+def test_draws_of_another_distribution_are_noticed(kind, monkeypatch):
+    """Of an exact kind, and of one with bounds."""
+    family = KINDS.get(kind)
+    draw = family.draw
+
+    def one_value(*args, **kwargs):
+        found = draw(*args, **kwargs)
+        return found._replace(x=0 * found.x)
+
+    monkeypatch.setattr(family, "draw", one_value)
+    (law,) = (each for each in laws_of_model(kind) if each.name == "samples-binary")
+    with pytest.raises(LawBroken, match=r"samples do not follow|less often than its bound"):
+        law.check()

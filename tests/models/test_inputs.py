@@ -210,7 +210,7 @@ def test_what_is_missing_may_be_marked_by_nan(real_model):
         (lambda: make_model((5,), "made"), r"an EventSpec such as .* belongs here, not \(5,\)"),
         (lambda: make_model(EVENT, "made", context="label"), "a ContextSpec such as .* belongs here, not 'label'"),
         (lambda: make_model(EVENT, "made", hidden_sizes=(4,)).init(0), "a random key is one key"),
-        (lambda: make_model(EVENT, None), "network must be a text, not None"),
+        (lambda: make_model(EVENT, None), "unknown network None: give its name"),
         (lambda: make_model(EVENT, "made", ordering=3), "3"),
         (lambda: make_model(EVENT, "made", partition=None), "None"),
         (lambda: make_model(EVENT, "made", conditional=7), "7"),

@@ -13,8 +13,8 @@ from arjax.config import base_config, dataset_config, network_config
 from arjax.config.validate import validate
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.models import KINDS, make_model
-from arjax.samplers import SAMPLERS, Draw, DrawOptions, Sampler, make_sampler
+from arjax.models import KINDS, Model, make_model
+from arjax.samplers import SAMPLERS, Cached, Draw, DrawOptions, Sampler, make_sampler
 from arjax.samplers.base import option
 from arjax.testing.examples import random_like
 
@@ -25,6 +25,17 @@ MISTAKES = {
     "cached(chunk=-1)": "^the option 'chunk' of the sampler 'cached' must be a whole number, at least 0, not -1$",
     "cached(3)": "^cannot read",
 }
+
+
+def test_a_sampler_and_a_kind_that_are_no_pytrees_are_one_sentence(monkeypatch):
+    """A subclass does not inherit the registration of its base."""
+    of_class = {"__doc__": "No pytree.", "__module__": __name__, "make": classmethod(lambda cls, blueprint: cls())}
+    for registry, base in ((SAMPLERS, Cached), (KINDS, Model)):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        registry.register("leaf")(type("Leaf", (base,), of_class))
+    for call in (lambda: make_sampler("leaf"), lambda: make_model(EventSpec((2,)), kind="leaf")):
+        with pytest.raises(UserError, match=r"'leaf' is no pytree: write @jax.tree_util.register_dataclass .* Leaf$"):
+            call()
 
 
 @pytest.mark.parametrize("text", MISTAKES)

@@ -1,6 +1,6 @@
 """A kind of model without a network: latent classes (Lazarsfeld & Henry, "Latent Structure Analysis", 1968).
 
-p(x) = sum_k w_k prod_i p_k(x_i): given a class k, which nobody sees, the sites are independent. Of binary data these
+p(x) = sum_k w_k prod_i p_k(x_i): given a hidden class k, the sites are independent. For binary data these models
 are mixtures of Bernoullis (Bishop, "Pattern Recognition and Machine Learning", 2006, section 9.3.3).
 """
 
@@ -22,7 +22,7 @@ from arjax.samplers import Draw
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LatentClass(Model):
-    """Classes that nobody sees, and sites that are independent given the class. Exact."""
+    """Hidden classes, and sites that are independent given the class. Exact."""
 
     event: EventSpec = dataclasses.field(metadata={"static": True})
     num_classes: int = dataclasses.field(metadata={"static": True})
@@ -33,7 +33,7 @@ class LatentClass(Model):
 
     @classmethod
     def make(cls, blueprint, *, num_classes: int = 10):
-        """The keyword arguments are the options of the kind; a `UserError` refuses what cannot be."""
+        """The keyword arguments are the options of the kind; a `UserError` refuses data that it does not support."""
         blueprint.only()
         if not blueprint.event.is_discrete or blueprint.context:
             raise UserError("the kind of model 'latent_class' needs discrete data without a context")
