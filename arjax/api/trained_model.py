@@ -18,7 +18,7 @@ from arjax.api.curves import Curve
 from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
-from arjax.core.abilities import require
+from arjax.models.abilities import require
 from arjax.core.arguments import checked_arguments
 from arjax.core.arrays import as_array
 from arjax.core.batch import as_parts

@@ -92,7 +92,7 @@ def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
     from arjax.cli.suggesting import show_suggestions
     from arjax.config.build import build
-    from arjax.core.abilities import require
+    from arjax.models.abilities import require
     from arjax.training.setup import restore_params
 
     checked = _load_run_config(flags)
@@ -107,7 +107,7 @@ def run_inpaint(flags: Flags) -> int:
     """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
     from arjax.cli.inpainting import inpaint
     from arjax.config.build import build
-    from arjax.core.abilities import require
+    from arjax.models.abilities import require
     from arjax.training.setup import restore_params
 
     checked = _load_run_config(flags)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
-from arjax.core.abilities import require
+from arjax.models.abilities import require
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.registry import Component

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core.abilities import require
+from arjax.models.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.files import user_path

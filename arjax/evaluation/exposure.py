@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.abilities import require
+from arjax.models.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data.base import Truth

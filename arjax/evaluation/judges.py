@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from arjax.core.abilities import require
+from arjax.models.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset

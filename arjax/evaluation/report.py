@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from arjax.core.abilities import require
+from arjax.models.abilities import require
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.data import Dataset

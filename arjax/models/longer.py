@@ -241,11 +241,11 @@ def _carried(rest: _Rest, canvas: jax.Array, prompt: int) -> Iterator[Draw]:
         )
         x = x[:, size - drawn :]
         steps = (
-            np.full(num, drawn, np.int32)
+            jnp.full(num, drawn, jnp.int32)
             if rest.options.end is None
             else _steps_before_end(x, before, rest.options.end)
         )
-        yield Draw(x, {"network_calls": np.full(num, calls + drawn, np.int32), "steps": steps})
+        yield Draw(x, {"network_calls": jnp.full(num, calls + drawn, jnp.int32), "steps": steps})
         calls = 0
         if options.end is not None and bool(progress.ended.all()):
             return

@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.core.abilities import require
+from arjax.models.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.base import Params

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
-from arjax.core.abilities import require
+from arjax.models.abilities import require
 from arjax.core.batch import Array, Batch
 from arjax.core.errors import UserError
 from arjax.models.autoregressive import AutoregressiveModel
