@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, Truth, from_splits
 from arjax.data.draws import check_least, draw_splits, generator_apart, split_sizes
-from arjax.models import make_model
+from arjax.models import Model, make_model
+from arjax.models.abilities import require
 
 #: The least probability of a value and of a state, before probabilities are normalised: logarithms stay finite.
 FLOOR = 1e-4

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from arjax.core.batch import Batch, Score
+from arjax.core.batch import Array, Batch, Score
 from arjax.data import Dataset, Source
 from arjax.evaluation.splits import SplitScorer, split_of
 from arjax.evaluation.summaries import summarize_rows
 from arjax.factorization import Factorization
 from arjax.models import Model
+from arjax.models.abilities import require
 
 Rows = dict[str, jax.Array]
 
@@ -50,7 +51,7 @@ def eval_step(
     model: Model,
     params: Any,
     batch: Batch,
-    log_scale_D: np.ndarray | float = 0.0,
+    log_scale_D: Array | float = 0.0,
     orders: Factorization | None = None,
     hidden: Hidden | None = None,
     key: jax.Array | None = None,
@@ -72,11 +73,13 @@ def eval_step(
 
     def score(factorization: Factorization | None) -> Score:
         if hidden is not None:
+            asked = require(model, "conditionals", "a query")
             query = {"query": hidden.sites, "evidence": hidden.visible}
             given = {"context": batch.context, "mask": batch.mask}
-            return Score(model.conditional_log_prob(params, batch.x, **query, **given), model.kind)
-        options = {} if factorization is None else {"factorization": factorization}
-        return model.score(params, batch, **options, **({} if key is None else {"key": key}))
+            return Score(asked.conditional_log_prob(params, batch.x, **query, **given), model.kind)
+        if factorization is None:
+            return model.score(params, batch, key=key)
+        return require(model, "conditionals", "an order").score(params, batch, key=key, factorization=factorization)
 
     counted_BD = counted.reshape(num, -1)
     added_B = jnp.where(counted_BD, jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
@@ -217,7 +220,8 @@ def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.A
 
     The guess at a site is `model.guess`.
     """
-    values = MEASURES[measure](model.guess(params, batch.x, batch.context), batch.x)
+    guesses = require(model, "guesses", "an answer").guess
+    values = MEASURES[measure](guesses(params, batch.x, batch.context), batch.x)
     by_site_BD = values.reshape(len(batch), model.event.num_sites, -1).mean(-1)
     counted_BD = jnp.ones_like(by_site_BD) if batch.mask is None else batch.mask.reshape(by_site_BD.shape) > 0
     return jnp.where(counted_BD, by_site_BD, 0).sum(-1) / jnp.maximum(counted_BD.sum(-1), 1)

@@ -24,6 +24,7 @@ from arjax.core.spec import EventSpec
 from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry, check_fields
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
+from arjax.models.abilities import require
 from arjax.networks import NETWORKS
 from arjax.networks.attention.transformer import Transformer
 

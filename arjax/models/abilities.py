@@ -12,7 +12,9 @@ from arjax.models.latent import LatentModel
 
 
 @overload
-def require(model: Model, ability: Literal["conditionals", "guesses", "length"], needed_by: str) -> AutoregressiveModel: ...
+def require(
+    model: Model, ability: Literal["conditionals", "guesses", "length"], needed_by: str
+) -> AutoregressiveModel: ...
 
 
 @overload

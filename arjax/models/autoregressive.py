@@ -15,7 +15,7 @@ from arjax.conditionals import CONDITIONALS, Conditional, check_temperature, mak
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob
 from arjax.core.arguments import named_arguments, named_like
-from arjax.core.batch import Batch, Score
+from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
@@ -327,7 +327,7 @@ class AutoregressiveModel(Model):
         """
         return draw(self, params, keys, make_sampler(sampler), asked(options, short)[0], place)
 
-    def guess(self, params: Params, x: jax.Array, context: Any = None) -> jax.Array:
+    def guess(self, params: Params, x: Array, context: Any = None) -> jax.Array:
         """The most probable value of each site given the true values of earlier ones, [B, *grid, *value].
 
         The features are those of the score, which XLA computes once where a program asks for both.

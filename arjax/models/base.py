@@ -61,8 +61,8 @@ class Model:
     EXAMPLES: ClassVar[Mapping[str, Any]] = {}
 
     if TYPE_CHECKING:
-        # A kind is free to have each of these as a field, a constant of its class or a property: all can be read. At run
-        # time they are no properties here, because a dataclass would take them for the defaults of its fields.
+        # A kind has each of these as a field, a constant of its class or a property: all can be read. At run time they
+        # are no properties here, because a dataclass would take them for the defaults of its fields.
         __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
         @property

@@ -29,7 +29,7 @@ from arjax.core.integers import is_integer
 from arjax.core.output import say_once
 from arjax.core.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.core.programs import call_if_it_fits, one_program
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec
 from arjax.models.base import Model, Params, SampledBound
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps

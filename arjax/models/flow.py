@@ -231,7 +231,9 @@ class FlowModel(Model):
             given = context if self.base.context_spec else None
             of_base = None if key is None else jax.random.fold_in(key, len(self.blocks))
             terms[BASE] = self.base.score(params[BASE], Batch(z, given or {}), key=of_base, train=train).log_prob
-        return Score(functools.reduce(operator.add, terms.values()), self.kind, {name: -term for name, term in terms.items()})
+        return Score(
+            functools.reduce(operator.add, terms.values()), self.kind, {name: -term for name, term in terms.items()}
+        )
 
     def to_noise(
         self, params: Params, x: jax.Array, context: Any = None, *, key: jax.Array | None = None, train: bool = False

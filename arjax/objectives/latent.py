@@ -9,9 +9,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.models.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.models.abilities import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, count

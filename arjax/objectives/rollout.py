@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.models.abilities import require
 from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
+from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_key

@@ -12,7 +12,7 @@ from arjax.conditionals import make_conditional
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
-from arjax.models import AutoregressiveModel, make_model
+from arjax.models import AutoregressiveModel, abilities, make_model
 from arjax.models.autoregressive import CONDITIONAL
 from arjax.networks import NETWORKS
 from arjax.testing.examples import random_like, random_x
