@@ -114,7 +114,9 @@ def _sampled_log_prob(
 
 def _scored_sites(batch: Batch) -> jax.Array:
     """The scored sites of each example, [B]; 1 without a mask."""
-    return jnp.ones(len(batch)) if batch.mask is None else (batch.mask > 0).reshape(len(batch), -1).sum(-1)
+    if batch.mask is None:
+        return jnp.ones(len(batch))
+    return (jnp.asarray(batch.mask) > 0).reshape(len(batch), -1).sum(-1)
 
 
 def _per_dim(name: str, model: Model, mean: float, stderr: float) -> dict[str, float]:

@@ -204,7 +204,7 @@ def _along_text(length: int, *nats: np.ndarray) -> AlongText:
     """The means of at most `PARTS` parts; neighbours of a sequence depend on one another, sequences do not."""
     starts = np.arange(0, length, -(-length // PARTS))
     sizes_P = np.diff([*starts, length])
-    curves = []
+    curves: list[np.ndarray] = []
     for nats_NL in nats:
         parts_NP = np.add.reduceat(nats_NL, starts, axis=1) / sizes_P
         curves += [parts_NP.mean(0), stderr_of(parts_NP)] if len(parts_NP) else [np.zeros(0)] * 2

@@ -66,7 +66,8 @@ def eval_step(
     `terms/NAME` [B], as they are.
     """
     num = len(batch)
-    counted = jnp.ones((num, *model.event.grid_shape), bool) if batch.mask is None else batch.mask > 0
+    all_sites = jnp.ones((num, *model.event.grid_shape), bool)
+    counted = all_sites if batch.mask is None else jnp.asarray(batch.mask) > 0
     if hidden is not None:
         counted = counted & jnp.asarray(hidden.sites)
         batch = batch.replace(mask=counted)

@@ -89,12 +89,8 @@ def _has_other_order(here: Model, there: Model) -> bool:
         (_, own), (_, other) = describe(here), describe(there)
     except UserError:
         return False
-    if (
-        has_conditionals(here)
-        and here.orders is None
-        and there.orders is not None
-        and there.orders.has(here.factorization)
-    ):
+    own_order = here.factorization if has_conditionals(here) and here.orders is None else None
+    if own_order is not None and there.orders is not None and there.orders.has(own_order):
         return False
     if any(own[name].shape != other[name].shape for name in own.keys() & other.keys() if name.endswith("order")):
         return False  # of longer sequences, say
