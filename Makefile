@@ -1,6 +1,6 @@
 # make run        install into .venv and run the main job: digits, trained, scored and sampled
 # make test       install what the tests need and run them (PYTEST_ARGS="-m slow" for the slow ones)
-# make lint       style and format
+# make lint       style, format and types
 # make mutants    put NUM random mistakes of a SEED into a copy, one at a time, and list those that no test notices (hours; it can be
 #                 stopped, and goes on where it was)
 # make benchmark  speed of every network beside its peers in torch
@@ -37,6 +37,7 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 mutants: $(VENV)/.dev
 	$(BIN)/python scripts/mutants.py --seed=$(SEED) --num=$(NUM)

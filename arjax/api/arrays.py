@@ -39,10 +39,7 @@ from arjax.training.setup import EvaluateOptions, Setup, Trained, TrainOptions, 
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 
 
-@checked_arguments(
-    **dict.fromkeys(("steps", "batch_size", "eval_every", "num_orders"), 1),
-    **dict.fromkeys(("patience", "seed", "warmup_steps"), 0),
-)
+@checked_arguments(steps=1, batch_size=1, eval_every=1, num_orders=1, patience=0, seed=0, warmup_steps=0)
 def fit_arrays(
     model: Model,
     *,
@@ -106,7 +103,7 @@ def fit_arrays(
       TrainingDiverged: a `UserError` for a loss that is not finite.
       KeyboardInterrupt: after an interrupt.
     """
-    options = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    options: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     options |= {"optimizer": optimizer, "schedule": schedule, "warmup_steps": warmup_steps}
     options |= {"weight_decay": weight_decay, "clip_norm": clip_norm, "ema_decay": ema_decay}
     options |= {"eval_every": eval_every, "patience": patience, "objective": objective, "num_orders": num_orders}
@@ -129,8 +126,8 @@ def _dataset(
 ) -> Dataset:
     """The data set of the given arrays; raises `UserError` when they do not fit the model."""
     if not isinstance(train, Dataset):
-        splits = {"train": train, "validation": validation, "test": test}
-        return from_arrays(model.event, context=model.context_spec, name=name, **splits)
+        about: dict[str, Any] = {"context": model.context_spec, "name": name}
+        return from_arrays(model.event, train=train, validation=validation, test=test, **about)
     if validation is not None or test is not None:
         raise UserError("a data set has its own splits: give it alone, or arrays for each split")
     if (train.event, train.context) != (model.event, model.context_spec):
@@ -185,8 +182,8 @@ def _fit(setup: Setup, folder: Path, options: Mapping[str, Any]) -> Fitted:
 def _folder(workdir: str | os.PathLike | None, setup: Setup, options: Mapping[str, Any]) -> Iterator[Path]:
     """The folder to train in: a temporary one, or that of the user, which holds no other training."""
     if workdir is None:
-        with tempfile.TemporaryDirectory(prefix="arjax-") as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory(prefix="arjax-") as passing:
+            yield Path(passing)
         return
     folder = writable_folder(workdir)
     with only_run_in(folder):

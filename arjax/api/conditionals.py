@@ -39,18 +39,23 @@ class SiteConditionals:
         return f"SiteConditionals({', '.join(f'{name}={shape}' for name, shape in shapes.items())})"
 
     @property
+    def _table(self) -> np.ndarray:
+        assert self.probabilities is not None, "there are draws, or probabilities"
+        return self.probabilities
+
+    @property
     def mean(self) -> np.ndarray:
         """Mean of each scalar, [N, *grid, *value]; of discrete data that of the numbers of the levels, exact."""
         if self.draws is not None:
             return self.draws.mean(0)
-        return self.probabilities @ np.arange(self.probabilities.shape[-1], dtype=np.float32)
+        return self._table @ np.arange(self._table.shape[-1], dtype=np.float32)
 
     @property
     def std(self) -> np.ndarray:
         """Standard deviation of each scalar, as `mean`."""
         if self.draws is not None:
             return self.draws.std(0)
-        squares = self.probabilities @ np.square(np.arange(self.probabilities.shape[-1], dtype=np.float32))
+        squares = self._table @ np.square(np.arange(self._table.shape[-1], dtype=np.float32))
         return np.sqrt(np.maximum(squares - np.square(self.mean), 0.0))
 
 
@@ -83,7 +88,7 @@ def _arrays(
     if table is None:
         draws = jax.vmap(lambda key: head.sample(key, features))(jax.random.split(key, NUM_DRAWS))
     return {
-        "log_prob": head.log_prob(features, batch.x) - log_scale,
+        "log_prob": head.log_prob(features, jnp.asarray(batch.x)) - log_scale,
         "entropy": head.entropy(features) + log_scale,
         "probabilities": table,
         "draws": draws,

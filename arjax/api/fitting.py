@@ -101,6 +101,7 @@ def _train(checked: Checked, workdir: Path) -> Outcome:
             print(outcome.message)
         if outcome.status == "finished":
             folder.check()
+            assert outcome.setup is not None, "a finished training has its parts"
             show_run(outcome.setup, config, workdir)
     return outcome
 

@@ -43,8 +43,10 @@ def _fitted(saved: SavedModel) -> Fitted:
     if results is not None and not is_report(results):
         raise UserError("about/results is no report of a run")
     about.take("commit", str)
-    more = {"vocabulary": vocabulary, "scale": saved.scale, "shift": saved.shift}
-    dataset = Dataset(data.take("name", str), model.event, model.context_spec, {}, **more)
+    name = data.take("name", str)
+    dataset = Dataset(
+        name, model.event, model.context_spec, {}, vocabulary=vocabulary, scale=saved.scale, shift=saved.shift
+    )
     num_orders = about.count("num_orders", 1)
     if num_orders > 1 and model.orders is None:
         raise UserError(f"a model of one order is not scored under {num_orders}")

@@ -13,6 +13,7 @@ from arjax.core.pictures import EntropyAlongOrder, Paths, as_images
 from arjax.data import Dataset
 from arjax.evaluation.entropy import step_entropy
 from arjax.models import AutoregressiveModel, Model
+from arjax.models.abilities import require
 from arjax.reporting.diagrams import factorization_figure
 from arjax.reporting.figures import check_matplotlib, has_matplotlib
 from arjax.reporting.model_pictures import figure_of, text_of
@@ -31,15 +32,16 @@ def model_pictures(
 
     Without matplotlib there are only texts, and pictures of examples only where these are images or texts.
     """
-    is_text = dataset.vocabulary is not None
-    if not is_text and not has_matplotlib():
+    decode = dataset.decode
+    if decode is None and not has_matplotlib():
         return
     for name, picture in model.pictures(params, dataset.first_examples(SHOWN_EXAMPLES), key):
         figure = None
-        if isinstance(picture, Paths) and is_text:
-            yield f"{name}.txt", text_of(picture, model.event.num_levels, dataset.decode)
+        if isinstance(picture, Paths) and decode is not None:
+            yield f"{name}.txt", text_of(picture, model.event.num_levels, decode)
         elif isinstance(picture, EntropyAlongOrder) and has_matplotlib():
-            figure = entropy_picture(model, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
+            own = require(model, "conditionals", "a picture of its entropy")
+            figure = entropy_picture(own, params, dataset, "", batch_size, ENTROPY_EXAMPLES, mesh)
         elif has_matplotlib():
             figure = figure_of(picture, model.event, dataset.in_data_units)
         if figure is not None:
@@ -48,7 +50,7 @@ def model_pictures(
 
 def samples_picture(
     dataset: Dataset,
-    model: AutoregressiveModel,
+    model: Model,
     num: int,
     sample: Callable[..., np.ndarray],
     options: Mapping[str, Any],
@@ -65,10 +67,10 @@ def samples_picture(
     real = dataset.first_examples(num) if dataset.splits else None
     under = {} if options.get("context") is not None or real is None else {"context": real.context or None}
     drawn = sample(num, **under)
-    panels = [as_images(dataset.in_data_units(drawn), event.grid_shape)]
-    if real is not None:
-        panels.append(as_images(dataset.in_data_units(np.asarray(real.x)), event.grid_shape))
-    return sample_figure(*panels, max_value=event.num_levels - 1 if event.is_discrete else None)
+    shown = as_images(dataset.in_data_units(drawn), event.grid_shape)
+    assert shown is not None, "examples of one shape are all images"
+    beside = None if real is None else as_images(dataset.in_data_units(np.asarray(real.x)), event.grid_shape)
+    return sample_figure(shown, beside, max_value=event.num_levels - 1 if event.is_discrete else None)
 
 
 def history_picture(history: Mapping[str, Any], name: str) -> Any:

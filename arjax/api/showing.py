@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from arjax.api.pictures import model_pictures
 from arjax.core.files import write_json, write_text
-from arjax.evaluation.prompts import NOTHING, Asked, end_of
+from arjax.evaluation.prompts import NOTHING, Asked, end_of, text_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.models.longer import joined
 from arjax.parallel.processes import from_process_0
@@ -164,7 +164,7 @@ def _draw(setup: Setup, params: Any, options: ConfigDict, of_draw: dict[str, Any
             yield np.asarray(piece.x[0])
 
     pieces = first_of_each()
-    for text in dataset.vocabulary.decode_pieces(pieces):
+    for text in text_of(dataset).decode_pieces(pieces):
         print(text, end="", flush=True)
     print(flush=True)
     collections.deque(pieces, maxlen=0)  # the others may go on behind the end of the first one

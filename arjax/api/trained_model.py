@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -18,7 +18,6 @@ from arjax.api.curves import Curve
 from arjax.api.pictures import entropy_picture, history_picture, order_picture, samples_picture
 from arjax.api.saving import save
 from arjax.config.build import open_run
-from arjax.core.abilities import require
 from arjax.core.arguments import checked_arguments
 from arjax.core.arrays import as_array
 from arjax.core.batch import as_parts
@@ -33,6 +32,7 @@ from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, suggest
 from arjax.models import Model
+from arjax.models.abilities import require
 from arjax.reporting.scores import scores_in_words
 from arjax.samplers import Sampler
 
@@ -72,12 +72,31 @@ class TrainedModel:
       settings: options and devices of its scores.
     """
 
-    model: Model
-    params: Any
-    dataset: Dataset
-    results: Mapping[str, Any] | None
-    history: Mapping[str, Curve]
-    settings: Settings
+    if TYPE_CHECKING:
+        # Fields of `Fitted`, and properties of a run: all can be read. Properties here would be defaults of the fields.
+        @property
+        def model(self) -> Model:
+            """The model."""
+
+        @property
+        def params(self) -> Any:
+            """Its parameters."""
+
+        @property
+        def dataset(self) -> Dataset:
+            """Its training data."""
+
+        @property
+        def results(self) -> Mapping[str, Any] | None:
+            """The scores of the test split."""
+
+        @property
+        def history(self) -> Mapping[str, Curve]:
+            """The metrics of the training by name."""
+
+        @property
+        def settings(self) -> Settings:
+            """Options and devices of its scores."""
 
     @checked_arguments()
     def log_prob(self, x: Any, *, context: Any = None, mask: Any = None) -> np.ndarray:
@@ -209,9 +228,9 @@ class TrainedModel:
         where = self.model, self.params, self.dataset, split, asked
         return report(*where, mesh=settings.mesh, seed=settings.seed, open_run=run).scores | self._entries()
 
-    def _entries(self) -> Mapping[str, Any]:
+    def _entries(self) -> dict[str, Any]:
         """The entries of a report about the training."""
-        return self.settings.entries
+        return dict(self.settings.entries)
 
     def standardise(self, x: Any) -> np.ndarray:
         """Examples in the units of the data as the model sees them; only real data that were standardised change.

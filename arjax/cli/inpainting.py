@@ -16,6 +16,7 @@ from arjax.core.output import say_once
 from arjax.core.pictures import as_images
 from arjax.data import Dataset
 from arjax.evaluation.inpainting import Completions, complete, half, score_hidden
+from arjax.models import AutoregressiveModel
 from arjax.reporting.inpainting import draw_completions
 from arjax.reporting.scores import describe_scores
 from arjax.training.setup import Setup
@@ -23,7 +24,7 @@ from arjax.training.setup import Setup
 FOLDER, SCORES = "inpainting", "scores.json"
 
 
-def inpaint(setup: Setup, params: Any, options: ConfigDict, workdir: Path) -> None:
+def inpaint(setup: Setup, model: AutoregressiveModel, params: Any, options: ConfigDict, workdir: Path) -> None:
     """Scores the hidden half of every image of the split that the run reports; draws some of them, completed.
 
     Writes `inpainting/scores.json`, by the name of the query, and a plot of that name where the rest of an image is
@@ -31,6 +32,7 @@ def inpaint(setup: Setup, params: Any, options: ConfigDict, workdir: Path) -> No
 
     Args:
       setup: the run.
+      model: its model, which has conditionals.
       params: parameters on the run's mesh.
       options: `config.inpaint`: hidden, visible, num images in the plot, completions of each.
       workdir: folder of the run.
@@ -39,7 +41,7 @@ def inpaint(setup: Setup, params: Any, options: ConfigDict, workdir: Path) -> No
       UserError: the examples are no images, there is no such split, or no order of the model begins with
         the visible half.
     """
-    model, dataset, split = setup.model, setup.dataset, setup.evaluate.split
+    dataset, split = setup.dataset, setup.evaluate.split
     hidden = half(model.event.grid_shape, options.hidden)
     visible = ~hidden if options.visible == "rest" else np.zeros_like(hidden)
     if as_images(np.zeros((1, *model.event.shape)), model.event.grid_shape) is None:

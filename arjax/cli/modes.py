@@ -37,6 +37,7 @@ def run_train(flags: Flags) -> int:
 
     outcome = train_in(checked, flags.workdir)
     if outcome.status == "finished" and jax.process_index() == 0:
+        assert outcome.setup is not None, "a finished training has its parts"
         print("\n".join(next_steps(outcome.setup, Path(flags.workdir))))
     return 0
 
@@ -93,14 +94,14 @@ def run_suggest(flags: Flags) -> int:
     """Prints the most probable next characters after `flags.prompt`, and continuations, with their probabilities."""
     from arjax.cli.suggesting import show_suggestions
     from arjax.config.build import build
-    from arjax.core.abilities import require
+    from arjax.models.abilities import require
     from arjax.training.setup import restore_params
 
     checked = _load_run_config(flags)
     setup, config = build(checked), checked.config
-    require(setup.model, "conditionals", "the mode suggest")
+    model = require(setup.model, "conditionals", "the mode suggest")
     params, _, _ = restore_params(setup, flags.workdir)
-    show_suggestions(setup, params, config.suggest, flags.prompt, flags.context)
+    show_suggestions(setup, model, params, config.suggest, flags.prompt, flags.context)
     return 0
 
 
@@ -108,15 +109,15 @@ def run_inpaint(flags: Flags) -> int:
     """Completes and scores the hidden half of the images of `config.evaluate.split` -> `DIR/inpainting/`."""
     from arjax.cli.inpainting import inpaint
     from arjax.config.build import build
-    from arjax.core.abilities import require
+    from arjax.models.abilities import require
     from arjax.training.setup import restore_params
 
     checked = _load_run_config(flags)
     _connect(flags)
     setup, config = build(checked), checked.config
-    require(setup.model, "conditionals", "the mode inpaint")
+    model = require(setup.model, "conditionals", "the mode inpaint")
     params, _, _ = restore_params(setup, flags.workdir)
-    inpaint(setup, params, config.inpaint, Path(flags.workdir))
+    inpaint(setup, model, params, config.inpaint, Path(flags.workdir))
     return 0
 
 

@@ -9,16 +9,20 @@ from ml_collections import ConfigDict
 
 from arjax.evaluation.prompts import encode_prompt, parse_context
 from arjax.evaluation.suggestions import Suggestion, suggest
+from arjax.models import AutoregressiveModel
 from arjax.reporting.tables import print_table
 from arjax.training.reporter import announce
 from arjax.training.setup import Setup
 
 
-def show_suggestions(setup: Setup, params: Any, options: ConfigDict, prompt: str, context: str) -> None:
+def show_suggestions(
+    setup: Setup, model: AutoregressiveModel, params: Any, options: ConfigDict, prompt: str, context: str
+) -> None:
     """Prints the most probable next characters and continuations of a prompt.
 
     Args:
       setup: the run.
+      model: its model, which has conditionals.
       params: its parameters.
       options: `config.suggest`: num, length, beams.
       prompt: the characters before.
@@ -32,7 +36,7 @@ def show_suggestions(setup: Setup, params: Any, options: ConfigDict, prompt: str
     encode_prompt(dataset, prompt)  # a mistake ends here
     assert vocabulary is not None, "a data set that encodes prompts has a vocabulary"
     announce("compiling, and looking for continuations ...", sys.stderr)
-    found = suggest(setup.model, params, dataset, prompt, context=given, **options.to_dict())
+    found = suggest(model, params, dataset, prompt, context=given, **options.to_dict())
     if found.num_dropped:
         read = vocabulary.num_tokens(found.prompt)
         unread = f"the last {read} of the prompt are read, the first {found.num_dropped} are not"

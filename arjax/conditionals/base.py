@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import inspect
 import operator
 from collections.abc import Callable
@@ -40,6 +41,8 @@ class Conditional(abc.ABC):
     float32, summed over the dimensions of the value.
     """
 
+    #: Every family is a dataclass.
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     value_shape: tuple[int, ...]
     #: Whether it scores the sites of a step together, see `JointConditional`. Else they are independent given the past:
     #: exact where a step is one site, an approximation where it has more.

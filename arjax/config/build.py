@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 
 from arjax.config.files import load_workdir_config
 from arjax.config.validate import Checked, check_plugins, read_dataset, read_model, validate, validate_run
-from arjax.core.abilities import require
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
 from arjax.core.registry import Component
 from arjax.data import Dataset, make_dataset
 from arjax.evaluation.prompts import end_of
 from arjax.models import Model, ModelChoice, make_model
+from arjax.models.abilities import require
 from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
 from arjax.samplers import DrawOptions, Sampler, make_sampler

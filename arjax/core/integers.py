@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def check_size(value: Any, most: int, name: str) -> None:
         raise UserError(f"{name} must be at most {most}, not {value}")
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> TypeGuard[int]:
     """Whether a value is an integer of Python or numpy; truth values are not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 

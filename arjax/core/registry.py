@@ -102,7 +102,7 @@ class Registry:
         kind: str,
         *,
         hidden: tuple[str, ...] = (),
-        builder: Callable[[Callable], Callable] = lambda component: component,
+        builder: Callable[[Any], Callable] = lambda component: component,
         check: Callable[[str, Any, Mapping[str, Any]], None] = lambda name, component, options: None,
         most: Mapping[str, int] | None = None,
     ):

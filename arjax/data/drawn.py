@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.files import user_path
@@ -18,6 +17,7 @@ from arjax.core.spec import NO_CONTEXT
 from arjax.data.base import DATASETS, Dataset, OpenRun, Truth
 from arjax.data.draws import split_sizes
 from arjax.data.sources import ArraySource
+from arjax.models.abilities import require
 from arjax.models.sampling import keys_of
 
 #: Examples that one call draws.

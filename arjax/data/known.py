@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.data.base import DATASETS, Dataset, Truth, from_splits
 from arjax.data.draws import check_least, draw_splits, generator_apart, split_sizes
-from arjax.models import make_model
+from arjax.models import Model, make_model
+from arjax.models.abilities import require
 
 #: The least probability of a value and of a state, before probabilities are normalised: logarithms stay finite.
 FLOOR = 1e-4
@@ -64,7 +66,7 @@ def hidden_markov(
     event = EventSpec((length,), kind="tokens", num_levels=levels)
     given = {"initial": initial_K, "transitions": transitions_KK, "emissions": emissions_KV}
     params = {name: np.log(p).astype(np.float32) for name, p in given.items()}
-    truth = Truth(make_model(event, "hidden_markov", states=states), params)
+    truth = _truth(make_model(event, "hidden_markov", states=states), params)
     return _dataset("hidden_markov", event, draw, num_examples, seed, truth)
 
 
@@ -117,8 +119,13 @@ def markov_chain(
 
     event = EventSpec((length,), kind="tokens", num_levels=levels)
     params = {"table": np.log(np.concatenate(tables)).astype(np.float32)}
-    truth = Truth(make_model(event, "markov", order=order), params)
+    truth = _truth(make_model(event, "markov", order=order), params)
     return _dataset("markov_chain", event, draw, num_examples, seed, truth)
+
+
+def _truth(model: Model, params: Any) -> Truth:
+    """The distribution of the data, which has conditionals."""
+    return Truth(require(model, "conditionals", "a truth"), params)
 
 
 def dirichlet(rng: np.random.Generator, concentration: float, rows: int, size: int) -> np.ndarray:

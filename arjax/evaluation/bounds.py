@@ -71,7 +71,7 @@ def _score_of(log_prob: LogProb, options: tuple[Hashable, ...]) -> Score:
         log_prob_B, sites_B = log_prob(model, params, batch, jax.random.split(key)[1], *options)
         counted_BD = jnp.ones((len(batch), model.event.num_sites), bool)
         if batch.mask is not None:
-            counted_BD = batch.mask.reshape(counted_BD.shape) > 0
+            counted_BD = jnp.asarray(batch.mask).reshape(counted_BD.shape) > 0
         return {"log_prob": log_prob_B, "sites": sites_B, "log_scale": jnp.where(counted_BD, log_scale_D, 0).sum(-1)}
 
     return score
@@ -114,7 +114,9 @@ def _sampled_log_prob(
 
 def _scored_sites(batch: Batch) -> jax.Array:
     """The scored sites of each example, [B]; 1 without a mask."""
-    return jnp.ones(len(batch)) if batch.mask is None else (batch.mask > 0).reshape(len(batch), -1).sum(-1)
+    if batch.mask is None:
+        return jnp.ones(len(batch))
+    return (jnp.asarray(batch.mask) > 0).reshape(len(batch), -1).sum(-1)
 
 
 def _per_dim(name: str, model: Model, mean: float, stderr: float) -> dict[str, float]:
@@ -187,5 +189,6 @@ def k_step_scores(
 def _k_step_bound(
     model: AutoregressiveModel, params: Any, batch: Batch, key: jax.Array, sizes: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array]:
+    assert model.orders is not None, "`round_sizes` refuses a model of one order"
     orders = jax.vmap(model.orders.draw)(jax.random.split(key, len(batch)))
     return k_step_log_prob(model, params, batch, orders, sizes)

@@ -90,7 +90,7 @@ def _score(params: Any, batch: Batch, key: jax.Array, log_scale_D: jax.Array) ->
     factorization = model.factorization
     per_site = model.conditionals(params, batch.x, context=batch.context)
     log_prob, entropy = (values.reshape(len(batch), -1) for values in per_site)
-    counted_BD = jnp.ones_like(log_prob) if batch.mask is None else batch.mask.reshape(log_prob.shape)
+    counted_BD = jnp.ones_like(log_prob) if batch.mask is None else jnp.asarray(batch.mask).reshape(log_prob.shape)
     entropy_BD, nll_BD = (jnp.where(counted_BD > 0, v + log_scale_D, 0.0) for v in (entropy, -log_prob))
     per_step = partial(jax.ops.segment_sum, segment_ids=factorization.step, num_segments=factorization.num_steps)
     entropy_SB, nll_SB, counted_SB = (per_step(v.T) for v in (entropy_BD, nll_BD, counted_BD))

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data.base import Truth
 from arjax.evaluation.summaries import ratio_of_means, stderr_of
 from arjax.models import AutoregressiveModel
+from arjax.models.abilities import require
 from arjax.models.sampling import keys_of
 from arjax.samplers import example_keys
 
@@ -130,8 +130,15 @@ def exposure(
             found[name].append(np.asarray(_divergences(model, params, truth, x), np.float64)[:, : num - start])
     own, of_data = (np.concatenate(parts, axis=1) for parts in found.values())
     excess, excess_stderr = _excess(own[0], of_data[0])
-    four = (own[0], of_data[0], own[1], of_data[1])
-    return Exposure(*map(_along_the_order, four), excess, excess_stderr, num)
+    return Exposure(
+        forward_own=_along_the_order(own[0]),
+        forward_data=_along_the_order(of_data[0]),
+        reverse_own=_along_the_order(own[1]),
+        reverse_data=_along_the_order(of_data[1]),
+        excess=excess,
+        excess_stderr=excess_stderr,
+        num=num,
+    )
 
 
 def check_truth(model: Any, truth: Truth) -> AutoregressiveModel:
@@ -277,7 +284,7 @@ def _wrong(model: AutoregressiveModel, params: Any, batch: Batch, observed_D: np
     """Wrong sites of each example in both ways, and the sites that count, [B] each."""
     grid = model.event.grid_shape
     context = batch.context or None
-    given = {"given": batch.x, "observed": observed_D.reshape(grid)} if observed_D.any() else {}
+    given: dict[str, Any] = {"given": batch.x, "observed": observed_D.reshape(grid)} if observed_D.any() else {}
     keys = example_keys(jax.random.key(0), len(batch))  # no value depends on them
     decoded = model.draw(params, keys, sampler="greedy", context=context, **given).x
     counted_BD = np.broadcast_to(~observed_D, (len(batch), len(observed_D)))

@@ -119,4 +119,5 @@ def _include(mean: Any, spread: jax.Array, gradient: Any, n: jax.Array) -> tuple
 
 def _dot(left: Any, right: Any) -> jax.Array:
     """The inner product of two trees."""
-    return sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
+    products = (jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
+    return sum(products, start=jnp.zeros(()))

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
@@ -25,6 +24,7 @@ from arjax.evaluation.prompts import end_of
 from arjax.evaluation.splits import split_of
 from arjax.evaluation.summaries import stderr_of, summarize
 from arjax.models import AutoregressiveModel, Model
+from arjax.models.abilities import require
 from arjax.models.longer import check_length, draw_longer, of_length
 from arjax.models.sampling import keys_of
 
@@ -181,10 +181,11 @@ def judged_texts(
       UserError: as `check_judge`.
     """
     check_judge(model, judge.model, length, end_of(dataset))
+    reader = require(judge.model, "length", "config.evaluate.length")
     keys = keys_of(key, num)
     drawn = [draw_longer(model, params, keys[n : n + batch_size], length).x for n in range(0, num, batch_size)]
     texts = {"own": np.concatenate([np.asarray(x) for x in drawn]), "data": _texts(dataset, split, num, length)}
-    nats = {name: site_nats(judge.model, judge.params, x, batch_size) for name, x in texts.items()}
+    nats = {name: site_nats(reader, judge.params, x, batch_size) for name, x in texts.items()}
     scores = {
         f"judge_{name}_{score}": value
         for name, nats_NL in nats.items()
@@ -203,7 +204,7 @@ def _along_text(length: int, *nats: np.ndarray) -> AlongText:
     """The means of at most `PARTS` parts; neighbours of a sequence depend on one another, sequences do not."""
     starts = np.arange(0, length, -(-length // PARTS))
     sizes_P = np.diff([*starts, length])
-    curves = []
+    curves: list[np.ndarray] = []
     for nats_NL in nats:
         parts_NP = np.add.reduceat(nats_NL, starts, axis=1) / sizes_P
         curves += [parts_NP.mean(0), stderr_of(parts_NP)] if len(parts_NP) else [np.zeros(0)] * 2

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from arjax.core.batch import Batch, Score
+from arjax.core.batch import Array, Batch, Score
 from arjax.data import Dataset, Source
 from arjax.evaluation.splits import SplitScorer, split_of
 from arjax.evaluation.summaries import summarize_rows
 from arjax.factorization import Factorization
 from arjax.models import Model
+from arjax.models.abilities import require
 
 Rows = dict[str, jax.Array]
 
@@ -50,7 +51,7 @@ def eval_step(
     model: Model,
     params: Any,
     batch: Batch,
-    log_scale_D: np.ndarray | float = 0.0,
+    log_scale_D: Array | float = 0.0,
     orders: Factorization | None = None,
     hidden: Hidden | None = None,
     key: jax.Array | None = None,
@@ -65,18 +66,21 @@ def eval_step(
     `terms/NAME` [B], as they are.
     """
     num = len(batch)
-    counted = jnp.ones((num, *model.event.grid_shape), bool) if batch.mask is None else batch.mask > 0
+    all_sites = jnp.ones((num, *model.event.grid_shape), bool)
+    counted = all_sites if batch.mask is None else jnp.asarray(batch.mask) > 0
     if hidden is not None:
         counted = counted & jnp.asarray(hidden.sites)
         batch = batch.replace(mask=counted)
 
     def score(factorization: Factorization | None) -> Score:
         if hidden is not None:
+            asked = require(model, "conditionals", "a query")
             query = {"query": hidden.sites, "evidence": hidden.visible}
             given = {"context": batch.context, "mask": batch.mask}
-            return Score(model.conditional_log_prob(params, batch.x, **query, **given), model.kind)
-        options = {} if factorization is None else {"factorization": factorization}
-        return model.score(params, batch, **options, **({} if key is None else {"key": key}))
+            return Score(asked.conditional_log_prob(params, batch.x, **query, **given), model.kind)
+        if factorization is None:
+            return model.score(params, batch, key=key)
+        return require(model, "conditionals", "an order").score(params, batch, key=key, factorization=factorization)
 
     counted_BD = counted.reshape(num, -1)
     added_B = jnp.where(counted_BD, jnp.asarray(log_scale_D, jnp.float32), 0).sum(-1)
@@ -217,7 +221,8 @@ def answer_error(model: Model, params: Any, batch: Batch, measure: str) -> jax.A
 
     The guess at a site is `model.guess`.
     """
-    values = MEASURES[measure](model.guess(params, batch.x, batch.context), batch.x)
+    guesses = require(model, "guesses", "an answer").guess
+    values = MEASURES[measure](guesses(params, batch.x, batch.context), batch.x)
     by_site_BD = values.reshape(len(batch), model.event.num_sites, -1).mean(-1)
     counted_BD = jnp.ones_like(by_site_BD) if batch.mask is None else batch.mask.reshape(by_site_BD.shape) > 0
     return jnp.where(counted_BD, by_site_BD, 0).sum(-1) / jnp.maximum(counted_BD.sum(-1), 1)

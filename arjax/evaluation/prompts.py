@@ -41,7 +41,7 @@ def prompt_options(dataset: Dataset, prompt: str) -> dict[str, Any]:
     tokens_K, length = encode_prompt(dataset, prompt), dataset.event.num_sites
     if not 0 < len(tokens_K) < length:
         raise UserError(
-            f"a prompt has 1 to {length - 1} {dataset.vocabulary.units}, as examples of {dataset.name!r} have "
+            f"a prompt has 1 to {length - 1} {text_of(dataset).units}, as examples of {dataset.name!r} have "
             f"{length}; this one has {len(tokens_K)}"
         )
     given_T = np.zeros(length, np.int32)
@@ -57,7 +57,7 @@ def beginning_options(dataset: Dataset, prompt: str, length: int) -> dict[str, A
     """
     tokens_K = encode_prompt(dataset, prompt)
     if len(tokens_K) >= length:
-        units = dataset.vocabulary.units
+        units = text_of(dataset).units
         raise UserError(f"a prompt of {len(tokens_K)} {units} leaves nothing to draw of a text of {length}")
     return {"given": tokens_K}
 
@@ -101,7 +101,7 @@ class Asked:
 NOTHING = Asked()
 
 
-def parse_context(spec: ContextSpec, text: str) -> dict[str, np.ndarray]:
+def parse_context(spec: ContextSpec, text: str) -> dict[str, np.int32]:
     """The context of one example from the number of its class, or from `name=3,other=1` for several parts.
 
     Raises:
@@ -120,7 +120,7 @@ def parse_context(spec: ContextSpec, text: str) -> dict[str, np.ndarray]:
     return {name: _class_of(name, parts[name], value) for name, (_, _, value) in zip(names, pairs, strict=True)}
 
 
-def _class_of(name: str, part: EventSpec, text: str) -> np.ndarray:
+def _class_of(name: str, part: EventSpec, text: str) -> np.int32:
     """One class of a part of the context, int32[]."""
     if part.shape or not part.is_discrete:
         raise UserError(f"the part {name!r} of the context is no class, so --context cannot name it: give it in Python")

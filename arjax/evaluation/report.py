@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from arjax.core.abilities import require
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.data import Dataset
@@ -31,6 +30,7 @@ from arjax.evaluation.prompts import end_of
 from arjax.evaluation.sampling import OpenRun
 from arjax.evaluation.summaries import summarize_rows
 from arjax.models import Model
+from arjax.models.abilities import require
 from arjax.parallel.sharding import replicated
 from arjax.samplers.rounds import check_rounds
 from arjax.samplers.schedules import check_rounds_fit
@@ -77,7 +77,8 @@ class Measures:
             raise UserError(f"num_orders={self.num_orders} is for models of several orders, and this one has one")
         if self.steps:
             check_rounds(model, "config.evaluate.steps")
-            check_rounds_fit("config.evaluate.steps", self.steps, model.factorization.num_steps)
+            of_steps = require(model, "conditionals", "config.evaluate.steps")
+            check_rounds_fit("config.evaluate.steps", self.steps, of_steps.factorization.num_steps)
         if self.samples:
             model.sampled_bound(self.samples)
         if not self.exposure:
@@ -137,7 +138,8 @@ def report(
     scores |= summarize_rows(rows, model.event, dataset.text_unit)
     if measures.steps:
         rounds: dict[str, Any] = {"steps": measures.steps, "schedule": measures.schedule}
-        scores |= k_step_scores(model, params, dataset, split, **rounds, **options)
+        of_steps = require(model, "conditionals", "config.evaluate.steps")
+        scores |= k_step_scores(of_steps, params, dataset, split, **rounds, **options)
     if measures.samples:
         scores |= sampled_scores(model, params, dataset, split, samples=measures.samples, **options)
     if not measures.exposure:

@@ -19,7 +19,8 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.data import Dataset
 from arjax.data.windows import RandomWindows
-from arjax.models import AutoregressiveModel, Model
+from arjax.models import Model
+from arjax.models.abilities import require
 from arjax.models.base import asked
 from arjax.models.checks import as_context, is_one_context
 from arjax.models.longer import joined, of_length, pieces
@@ -76,7 +77,7 @@ def draw_on_mesh(
 
 
 def pieces_on_mesh(
-    model: AutoregressiveModel,
+    model: Model,
     params: Any,
     key: jax.Array,
     num: int,
@@ -133,7 +134,7 @@ def _cut_to(num: int, mesh: Mesh) -> Callable[[Draw], Draw]:
 
 def prepare_sampler(
     sampler: str | Sampler,
-    model: AutoregressiveModel,
+    model: Model,
     params: Any,
     dataset: Dataset,
     open_run: OpenRun,
@@ -164,10 +165,11 @@ def prepare_sampler(
     sampler = make_sampler(sampler)
     if not length:
         return model.prepare_sampler(sampler, params, Resources(examples, open_run))
+    own = require(model, "length", "a draw with a length")
 
     def opened(workdir: str) -> Any:
         other = open_run(workdir)
-        if not model.network.unbounded:
+        if not own.network.unbounded:
             return other  # proposes within windows
         if not other.model.network.unbounded:
             raise UserError(
@@ -175,4 +177,4 @@ def prepare_sampler(
             )
         return SimpleNamespace(model=of_length(other.model, length), params=other.params)
 
-    return sampler.prepare(of_length(model, length), params, Resources(examples, opened))
+    return sampler.prepare(of_length(own, length), params, Resources(examples, opened))

@@ -100,7 +100,7 @@ class SplitScorer:
 
     def _put(self, rows: Any) -> jax.Array:
         """The rows of this process, as a part of an array on the mesh."""
-        if self._sharding is None:
+        if self._sharding is None or self._own is None:
             return jnp.asarray(rows)
         return from_own_rows(np.asarray(rows), self._own, self._sharding, self._batch_size)
 
@@ -126,7 +126,8 @@ def _program(
         weight_B, batch = batch.weight, batch.replace(weight=None)
         if transform is not None:
             batch = transform(key if transform_key is None else transform_key(key), batch, False)
-        return score(params, batch, key, log_scale_D), weight_B
+        assert weight_B is not None, "batches of a split mark the rows that fill the last one"
+        return score(params, batch, key, log_scale_D), jnp.asarray(weight_B)
 
     # Whole on every device: each process reads the scores of all rows.
     return jax.jit(scored, out_shardings=None if mesh is None else replicated(mesh))

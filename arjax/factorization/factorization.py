@@ -82,7 +82,9 @@ class Factorization:
         return step_D[None, :] < step_D[:, None]
 
 
-def from_order(order: Sequence[int] | np.ndarray, sizes: Sequence[int], grid_shape: Sequence[int]) -> Factorization:
+def from_order(
+    order: Sequence[int] | np.ndarray, sizes: Sequence[int] | np.ndarray, grid_shape: Sequence[int]
+) -> Factorization:
     """Cuts an ordering into consecutive blocks of the given sizes.
 
     Args:

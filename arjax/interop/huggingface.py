@@ -24,6 +24,7 @@ from arjax.core.spec import EventSpec
 from arjax.interop.architectures import ARCHITECTURES, Architecture, Entry, check_fields
 from arjax.interop.tensors import SHARD_BYTES, TensorFolder, read_json, write_tensors
 from arjax.models import AutoregressiveModel, make_model
+from arjax.models.abilities import require
 from arjax.networks import NETWORKS
 from arjax.networks.attention.transformer import Transformer
 
@@ -69,7 +70,8 @@ def load_huggingface(
         raise UserError(f"length must be between 1 and the model's {config[architecture.length]}, not {length}")
     event = EventSpec((int(length),), kind="tokens", num_levels=config["vocab_size"])
     options = {**architecture.fixed, **architecture.options(config), **options}
-    model = make_model(event, "transformer", conditional="categorical", dtype=dtype, **options)
+    made = make_model(event, "transformer", conditional="categorical", dtype=dtype, **options)
+    model = require(made, "conditionals", "a loaded model")
     params = _read_params(TensorFolder(directory), architecture, _shapes(model), config, bos)
     return model, jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(params, sep="/"))
 

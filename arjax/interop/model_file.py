@@ -126,7 +126,7 @@ def _saved(content: JsonObject, tensors: Mapping[str, np.ndarray]) -> SavedModel
         group = "rest" if name in ("shift", "scale") else "params" if name.startswith("params/") else "model"
         groups[group][name.removeprefix("params/")] = array
     model = rebuild(description, groups["model"])
-    params = groups["params"]
+    params: dict[str, Any] = dict(groups["params"])
     shapes = traverse_util.flatten_dict(model.param_shapes, sep="/", keep_empty_nodes=True)
     for name, leaf in shapes.items():
         if leaf is traverse_util.empty_node:  # no tensor tells of them
@@ -169,7 +169,7 @@ def _check_units(model: Model, shift: np.ndarray | None, scale: np.ndarray | Non
     for name, array in (("shift", shift), ("scale", scale)):
         # Files of earlier versions hold float32.
         fits = array is not None and array.dtype in (np.float32, np.float64) and array.shape == model.event.shape
-        if not fits or model.event.is_discrete:
+        if array is None or not fits or model.event.is_discrete:
             wanted = f"float64{list(model.event.shape)}"
             raise UserError(f"shift and scale are two tensors {wanted} of real data, and {name!r} is none")
         if not np.isfinite(array).all() or (name == "scale" and (array <= 0).any()):

@@ -135,6 +135,7 @@ class Reader:
         return family(**self.fields(family, found, self.part_of_conditional))
 
     def part_of_conditional(self, found: JsonObject) -> Any:
+        value: Any
         if "conditionals" in found:
             value = tuple(map(self.conditional, found.objects("conditionals")))
         elif "model" in found:
@@ -238,7 +239,8 @@ def _tuples(value: Any) -> Any:
 
 def _context(found: JsonObject) -> ContextSpec:
     parts = found.object("context")
-    return ContextSpec(**{name: _event(JsonObject(part, f"{parts.place}/{name}")) for name, part in parts.rest()})
+    specs: dict[str, Any] = {name: _event(JsonObject(part, f"{parts.place}/{name}")) for name, part in parts.rest()}
+    return ContextSpec(**specs)
 
 
 def _event(found: JsonObject) -> EventSpec:

@@ -113,7 +113,8 @@ def _names(path: Path) -> list[str]:
 
 
 def _shards(tensors: Mapping[str, np.ndarray], shard_bytes: int) -> Iterator[dict[str, np.ndarray]]:
-    shard, size = {}, 0
+    shard: dict[str, np.ndarray] = {}
+    size = 0
     for name, tensor in tensors.items():
         if shard and size + tensor.nbytes > shard_bytes:
             yield shard

@@ -35,8 +35,8 @@ def _of_kind(kind: str, network: str) -> tuple[str, Any]:
     """The new name and the function in place of the old maker of a kind, with its usual network."""
 
     def make(event: Any, network: str = network, *, base: Any = None, **options: Any) -> Any:
-        parts = {} if base is None else {"parts": {"base": base}}
-        return make_model(event, network, kind=kind, **parts, **options)
+        parts = None if base is None else {"base": base}
+        return make_model(event, network, kind=kind, parts=parts, **options)
 
     return f"make_model(event, network, kind={kind!r}, ...)", make
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import flax.errors
 import jax
@@ -15,7 +15,7 @@ from arjax.conditionals import CONDITIONALS, Conditional, check_temperature, mak
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.conditionals.blocks import Query, scores_blocks, site_entropy, site_log_prob
 from arjax.core.arguments import named_arguments, named_like
-from arjax.core.batch import Batch, Score
+from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
@@ -58,6 +58,11 @@ def _init(network: Network, key: jax.Array, x: jax.Array, factorization: Factori
     """One compiled program: operation by operation, a Transformer would take several times as long."""
     variables = network.init(key, x, factorization, context)
     return variables.get("params", {})  # a network may have nothing to learn
+
+
+def has_conditionals(model: Model) -> TypeGuard[AutoregressiveModel]:
+    """Whether a model has the ability "conditionals", see `arjax.core.abilities`."""
+    return "conditionals" in model.abilities
 
 
 @KINDS.register("autoregressive")
@@ -120,7 +125,7 @@ class AutoregressiveModel(Model):
         return put_together(network, event, blueprint.context, blueprint.dtype, head, factorization, several, options)
 
     @property
-    def abilities(self) -> frozenset[str]:  # type: ignore[override]
+    def abilities(self) -> frozenset[str]:
         """Conditionals, draws of any length, and guesses where each step has one site."""
         guesses = {"guesses"} if self.factorization.block_size == 1 else set()
         return frozenset({"conditionals", "length", *guesses})
@@ -221,10 +226,10 @@ class AutoregressiveModel(Model):
         if not isinstance(self.network, OrderAgnosticNetwork):
             raise UserError("this network predicts from the sites of earlier steps, not from any set of observed sites")
         x = as_values(self.event, x)
-        context, observed = as_context(self.context_spec, context, len(x)), as_mask(self.event, observed, len(x))
-        if observed is None:
+        context, marks = as_context(self.context_spec, context, len(x)), as_mask(self.event, observed, len(x))
+        if marks is None:
             raise UserError("`observed` must be the sites that are given, bool[B, *grid], not None")
-        return self._apply(params, key, x, observed, context, train=train, method="given")
+        return self._apply(params, key, x, marks, context, train=train, method="given")
 
     def _apply(self, params: Params, key: jax.Array | None, *args: Any, **kwargs: Any) -> jax.Array:
         check_params(self.param_shapes, params)
@@ -300,7 +305,7 @@ class AutoregressiveModel(Model):
     def check_draws(self, sampler: Sampler, options: DrawOptions = PLAIN_DRAW) -> None:
         """Raises `UserError` for options of draws that the sampler, the network or the conditional cannot take."""
         check_temperature(options.temperature)
-        conditional = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
+        conditional: Any = truncate(self.conditional, options.top_k, options.top_p, options.min_p)
         sampler.check(dataclasses.replace(self, conditional=conditional))
 
     def prepare_sampler(self, sampler: Sampler, params: Params, resources: Resources) -> Sampler:
@@ -322,7 +327,7 @@ class AutoregressiveModel(Model):
         """
         return draw(self, params, keys, make_sampler(sampler), asked(options, short)[0], place)
 
-    def guess(self, params: Params, x: jax.Array, context: Any = None) -> jax.Array:
+    def guess(self, params: Params, x: Array, context: Any = None) -> jax.Array:
         """The most probable value of each site given the true values of earlier ones, [B, *grid, *value].
 
         The features are those of the score, which XLA computes once where a program asks for both.

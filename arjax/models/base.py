@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,27 +60,53 @@ class Model:
     #: Small models of the kind for the laws by names of their own, `arjax.models.kinds.Example`.
     EXAMPLES: ClassVar[Mapping[str, Any]] = {}
 
-    #: Shape and kind of one example, and the parts of the context.
-    event: EventSpec
-    context_spec: ContextSpec
-    #: Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate".
-    kind: str
-    #: The orders that it is scored by, where these are several; else None.
-    orders: Orders | None = None
-    #: Whether exp(score) has a mean of at most p(x | c), of which it is then an unbiased estimate, or one of less: then
-    #: the log of its mean over several draws is a bound, too.
-    unbiased: bool = True
-    #: Whether a score draws discrete latents, through which its gradient does not flow.
-    discrete_latents: bool = False
-    #: What it can do beside this class, see `arjax.core.abilities`.
-    abilities: frozenset[str] = frozenset()
+    if TYPE_CHECKING:
+        # A kind has each of these as a field, a constant of its class or a property: all can be read. At run time they
+        # are no properties here, because a dataclass would take them for the defaults of its fields.
+        __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+        @property
+        def event(self) -> EventSpec:
+            """Shape and kind of one example."""
+
+        @property
+        def context_spec(self) -> ContextSpec:
+            """The parts of the context."""
+
+        @property
+        def kind(self) -> str:
+            """Kind of its scores: "exact" log-likelihoods, a "bound" on them, or an "estimate"."""
+
+        @property
+        def orders(self) -> Orders | None:
+            """The orders that it is scored by, where these are several; else None."""
+
+        @property
+        def unbiased(self) -> bool:
+            """Whether exp(score) has a mean of at most p(x | c), of which it is then an unbiased estimate, or one of
+            less: then the log of its mean over several draws is a bound, too.
+            """
+
+        @property
+        def discrete_latents(self) -> bool:
+            """Whether a score draws discrete latents, through which its gradient does not flow."""
+
+        @property
+        def abilities(self) -> frozenset[str]:
+            """What it can do beside this class, see `arjax.core.abilities`."""
+    else:
+        orders = None
+        unbiased = True
+        discrete_latents = False
+        abilities = frozenset()
+
     #: The fields of `DrawOptions` that a draw can take, beside `context`; others are refused.
     draw_options: ClassVar[frozenset[str]] = frozenset()
     #: The names of further arguments of `draw_examples`, which only this kind has.
     own_draw_options: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
-    def make(cls, blueprint: Any, **options: Any) -> Any:
+    def make(cls, blueprint: Any, *args: Any, **options: Any) -> Any:
         """The model of an `arjax.models.kinds.Blueprint`.
 
         The keyword arguments, each with a default, are the options of the kind in configs and in `make_model`. Raises
@@ -229,7 +255,7 @@ class Model:
         return self.draw_examples(params, keys, sampler, options, **own)
 
     def draw_examples(
-        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, **own: Any
+        self, params: Params, keys: jax.Array, sampler: Sampler, options: DrawOptions, *args: Any, **own: Any
     ) -> Draw:
         """The draw of a kind, of arguments that are checked: `options.context` holds the parts of the context of each
         example, or is None. The statistics have int32[B] `network_calls` and `steps`. Only `draw` calls this method; a

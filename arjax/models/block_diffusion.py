@@ -258,7 +258,7 @@ def draw_blocks(
     first = jnp.full((num, event.num_sites, *event.value_shape), event.num_levels, jnp.int32)
     cache = call(num, blocks, method="init_carry")
     (_, x), path = jax.lax.scan(one_block, (cache, first), jnp.arange(blocks.num_steps))
-    later = path.reshape(-1, *first.shape) if places else None
+    later = None if path is None else path.reshape(-1, *first.shape)
     frames = frames_of(first, later, places)
     grid = lambda x, *lead: x.reshape(num, *lead, *event.shape)  # noqa: E731
     return grid(x).astype(event.dtype), None if frames is None else grid(frames, len(places))

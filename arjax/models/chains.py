@@ -29,12 +29,12 @@ from arjax.core.integers import is_integer
 from arjax.core.output import say_once
 from arjax.core.pictures import ChainGraph, Paths, Picture, is_visible
 from arjax.core.programs import call_if_it_fits, one_program
-from arjax.core.spec import ContextSpec, EventSpec
+from arjax.core.spec import ContextSpec
 from arjax.models.base import Model, Params, SampledBound
 from arjax.models.checks import as_context, as_values, check_key, check_params, takes_params
 from arjax.models.noise_schedules import stratified_steps, visited_steps
 from arjax.networks.base import apply
-from arjax.networks.denoisers import Denoiser
+from arjax.networks.denoisers import BlockTransformer, Denoiser
 from arjax.samplers import Draw, DrawOptions, Sampler, example_keys
 
 
@@ -60,7 +60,7 @@ DRAWN_EXAMPLES, DRAWN_FRAMES = 6, 10
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _init(denoiser: Denoiser, key: jax.Array, x_t: jax.Array, context: Any) -> Params:
+def _init(denoiser: Denoiser | BlockTransformer, key: jax.Array, x_t: jax.Array, context: Any) -> Params:
     return denoiser.init(key, x_t, jnp.zeros(len(x_t)), context).get("params", {})  # it may have nothing to learn
 
 
@@ -80,15 +80,17 @@ class Chain(Model):
     HAS_ERROR: ClassVar[bool] = False
     #: Whether a draw may go from any step to the data, or from step 1 alone.
     ENDS_ANYWHERE: ClassVar[bool] = False
-    #: Shape of the parts of an example that have times of their own; () where there is one time.
-    times_shape: tuple[int, ...] = ()
-
-    event: EventSpec
-    denoiser: Denoiser
+    #: Features of noisy examples.
+    denoiser: Denoiser | BlockTransformer
     num_steps: int
     train_steps: int
     score_steps: int
     sample_steps: int
+
+    @property
+    def times_shape(self) -> tuple[int, ...]:
+        """Shape of the parts of an example that have times of their own; () where there is one time."""
+        return ()
 
     @property
     def learned_schedule(self) -> bool:
@@ -339,6 +341,6 @@ def frame_places(num_frames: int, num_rounds: int) -> tuple[int, ...]:
 
 def frames_of(first: jax.Array, later: jax.Array | None, places: tuple[int, ...]) -> jax.Array | None:
     """The frames [B, F, ...] at these places of x_T [B, ...] and the states [R, B, ...] after each round."""
-    if not places:
+    if later is None or not places:
         return None
     return jnp.moveaxis(jnp.concatenate([first[None], later])[np.array(places)], 0, 1)

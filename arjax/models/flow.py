@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 from typing import Any, ClassVar
 
 import jax
@@ -24,6 +25,7 @@ from arjax.core.integers import is_integer
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, key_needed
 from arjax.models.checks import as_context, as_values, check_params
@@ -154,12 +156,13 @@ class FlowModel(Model):
         if BASE in blueprint.choice.parts:
             base = blueprint.part(BASE, real)
         network, options = blueprint.network()
-        shared = {"context": blueprint.context, "dtype": blueprint.dtype, "data": blueprint.examples}
+        shared: dict[str, Any] = {"context": blueprint.context, "dtype": blueprint.dtype, "data": blueprint.examples}
 
         def block(k: int) -> AutoregressiveModel:
             ordering = orderings[k % len(orderings)].replace("{block}", str(k))
             own = {"ordering": ordering, "partition": partition, "conditional": conditional}
-            return make_model(real, ModelChoice("autoregressive", own, network, options), **shared)
+            made = make_model(real, ModelChoice("autoregressive", own, network, options), **shared)
+            return require(made, "conditionals", "a block of a flow")
 
         return cls(tuple(map(block, range(num_blocks))), base, dequantisation)
 
@@ -228,7 +231,9 @@ class FlowModel(Model):
             given = context if self.base.context_spec else None
             of_base = None if key is None else jax.random.fold_in(key, len(self.blocks))
             terms[BASE] = self.base.score(params[BASE], Batch(z, given or {}), key=of_base, train=train).log_prob
-        return Score(sum(terms.values()), self.kind, {name: -term for name, term in terms.items()})
+        return Score(
+            functools.reduce(operator.add, terms.values()), self.kind, {name: -term for name, term in terms.items()}
+        )
 
     def to_noise(
         self, params: Params, x: jax.Array, context: Any = None, *, key: jax.Array | None = None, train: bool = False
@@ -238,6 +243,7 @@ class FlowModel(Model):
         for k, block in enumerate(self.blocks):
             of_block = None if key is None else jax.random.fold_in(key, k)
             features = block.features(params[str(k)], z, context=context, train=train, key=of_block)
+            assert isinstance(block.conditional, TransformedNormal), "blocks are checked when a flow is made"
             z, log_slope = block.conditional.to_noise(features, z)
             log_det = log_det + log_slope.reshape(len(x), -1).sum(-1)
         return z, log_det

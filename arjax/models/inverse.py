@@ -104,7 +104,9 @@ class WithNoise(Network):
     FIRST_LOOP = property(lambda self: self.inner.FIRST_LOOP)
     EXTENDS_LOOP_CARRY = property(lambda self: self.inner.EXTENDS_LOOP_CARRY)
 
-    def __call__(self, x: jax.Array, factorization: Factorization, context: Any, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, factorization: Factorization, context: Any = None, *, train: bool = False
+    ) -> jax.Array:
         """Features [B, *grid, F + v] of all sites."""
         features = self.inner(x, factorization, context["context"], train=train)
         return jnp.concatenate([features, context["noise"].reshape(*features.shape[:-1], -1)], -1)
@@ -113,7 +115,7 @@ class WithNoise(Network):
         """That of the inner network; so are the other forms."""
         self.inner.prepare()
 
-    def init_carry(self, batch_size: int, factorization: Factorization, context: Any) -> Carry:
+    def init_carry(self, batch_size: int, factorization: Factorization, context: Any = None) -> Carry:
         """See `prepare`."""
         return self.inner.init_carry(batch_size, factorization, context["context"])
 
@@ -121,12 +123,16 @@ class WithNoise(Network):
         """See `prepare`."""
         return self.inner.loop_carry(carry, n, factorization, past)
 
-    def step(self, carry: Carry, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: Any):
+    def step(
+        self, carry: Carry, canvas: jax.Array, t: jax.Array, factorization: Factorization, context: Any = None
+    ) -> tuple[Carry, jax.Array]:
         """Features [B, M, F + v] of the sites of step t."""
         carry, features = self.inner.step(carry, canvas, t, factorization, context["context"])
         return carry, _with_noise(features, factorization, t, context["noise"])
 
-    def extend(self, carry: Carry, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Any):
+    def extend(
+        self, carry: Carry, canvas: jax.Array, t: jax.Array, k: int, factorization: Factorization, context: Any = None
+    ) -> tuple[Carries, jax.Array]:
         """Features [B, k, M, F + v] of the sites of k steps."""
         carries, features = self.inner.extend(carry, canvas, t, k, factorization, context["context"])
         step_k = jnp.minimum(t + jnp.arange(k), factorization.num_steps - 1)

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 
-from arjax.core.batch import Batch, Score
+from arjax.core.batch import Array, Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.pictures import Picture, Tiles, is_image
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models.autoregressive import AutoregressiveModel
+from arjax.models.autoregressive import AutoregressiveModel, has_conditionals
 from arjax.models.base import Model, Params, SampledBound, key_needed
 from arjax.models.checks import check_key, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
@@ -107,7 +107,7 @@ class LatentModel(Model):
         `score_samples`: k of the scores, validation among them; as many as `iwae` has.
         """
         blueprint.only("prior", "likelihood", "posterior")
-        event, context, z = blueprint.event, blueprint.context, EventSpec(latents, (), values, num_levels or None)
+        event, context, z = blueprint.event, blueprint.context, _latent_event(latents, values, num_levels)
         clash = {LATENT, DATA} & {name for name, _ in context.parts}
         if clash:
             raise UserError(
@@ -115,9 +115,9 @@ class LatentModel(Model):
             )
         prior = blueprint.part("prior", z)
         likelihood = blueprint.part("likelihood", context=with_part(context, LATENT, latent_context(z)))
-        posterior = blueprint.part("posterior", z, with_part(context, DATA, event))
+        posterior: Any = blueprint.part("posterior", z, with_part(context, DATA, event))
         model = cls(prior, likelihood, posterior, score_samples)
-        model.check_parts()
+        model.check_parts()  # the class of the posterior, too
         return model
 
     def __repr__(self) -> str:
@@ -230,6 +230,7 @@ class LatentModel(Model):
         """
         z = self.weights(params, batch, key).latents[0]
         terms = self.posterior.log_prob_per_site(params["posterior"], z, context={**batch.context, DATA: batch.x})
+        assert has_conditionals(self.prior), "the divergence of a site needs conditionals of the prior"
         terms = terms - self.prior.log_prob_per_site(params["prior"], z, context=dict(batch.context) or None)
         return terms.reshape(len(z), -1)
 
@@ -246,7 +247,7 @@ class LatentModel(Model):
         Other options, such as `temperature`, are those of the draw from the likelihood. The calls of both are counted.
         """
         of_prior, of_likelihood = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        stats = {}
+        stats: dict[str, jax.Array] = {}
         if latents is None:
             latents, stats = self.prior.draw(params["prior"], of_prior, context=options.context)
         given = dataclasses.replace(options, context={**(options.context or {}), LATENT: latents})
@@ -286,7 +287,7 @@ class LatentModel(Model):
           (Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", 2016, section 5.2), of real latents.
         """
         report: dict[str, Any] = {}
-        if "conditionals" in self.prior.abilities:
+        if has_conditionals(self.prior):
             units = jax.jit(LatentModel.kl_by_unit)(self, params, batch, key)
             report["kl_nats_by_unit"] = [float(value) for value in np.asarray(units, np.float64).mean(0)]
         if not self.latent_event.is_discrete:
@@ -305,7 +306,7 @@ class LatentModel(Model):
         context = {name: jnp.asarray(part) for name, part in batch.context.items()}
         z = self.encode(params, jnp.asarray(batch.x), context=context or None)
 
-        def decoded(z: jax.Array, context: dict[str, jax.Array]) -> np.ndarray:
+        def decoded(z: Array, context: dict[str, jax.Array]) -> np.ndarray:
             return np.asarray(self.expected(params, z, context, key))
 
         first = {name: part[:RECONSTRUCTED] for name, part in context.items()}
@@ -324,14 +325,13 @@ class LatentModel(Model):
             plane = jnp.stack(jnp.meshgrid(quantile, quantile), -1).reshape(-1, *self.latent_event.shape)
             yield "latent_plane", Tiles(decoded(plane, {}), SIDE, "Latents")
 
-    def expected(self, params: Params, z: jax.Array, context: dict[str, jax.Array], key: jax.Array) -> jax.Array:
+    def expected(self, params: Params, z: Array, context: dict[str, jax.Array], key: jax.Array) -> jax.Array:
         """The mean of p(x | z) where its sites are independent and have a list of values; else the mode, or a draw."""
         likelihood, given = self.likelihood, context | {LATENT: z}
-        apart = (
-            isinstance(likelihood, AutoregressiveModel)
-            and not likelihood.network.dependencies(likelihood.factorization).any()
-        )
-        if not apart:
+        if (
+            not isinstance(likelihood, AutoregressiveModel)
+            or likelihood.network.dependencies(likelihood.factorization).any()
+        ):
             return self.draw(params, example_keys(key, len(z)), context=context or None, latents=z).x
         dummy = jnp.zeros((len(z), *self.event.shape), self.event.dtype)
         features = likelihood.features(params["likelihood"], dummy, context=given)
@@ -346,6 +346,11 @@ def _repeated(leaf: jax.Array, num: int) -> jax.Array:  # [B, ...] -> [num * B, 
     return jnp.broadcast_to(leaf, (num, *leaf.shape)).reshape(-1, *leaf.shape[1:])
 
 
+def _latent_event(shape: tuple[int, ...], values: str, num_levels: int) -> EventSpec:
+    """The event of the latents; 0 levels: as many as the kind of the values has."""
+    return EventSpec(shape, (), values, num_levels) if num_levels else EventSpec(shape, (), values)
+
+
 def latent_context(z: EventSpec) -> EventSpec:
     """The latents as a part of a context: a vector, or a grid of values."""
     return z if len(z.grid_shape) > 1 else EventSpec((), z.grid_shape + z.value_shape, z.kind, z.num_levels)
@@ -353,7 +358,7 @@ def latent_context(z: EventSpec) -> EventSpec:
 
 def with_part(context: ContextSpec, name: str, part: EventSpec) -> ContextSpec:
     """A context with one more part."""
-    return ContextSpec(**dict(context.parts) | {name: part})
+    return ContextSpec(**dict[str, Any](context.parts) | {name: part})
 
 
 def _check_reads(part: Any) -> None:

@@ -22,6 +22,7 @@ from arjax.core.arrays import as_array
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.factorization import make_factorization
+from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import asked
 from arjax.models.checks import as_context, as_values, check_end, check_params
@@ -127,8 +128,8 @@ def pieces(
     if not model.network.unbounded:
         overlap = _overlap(model, length, end, overlap)
         return _with_prompt(_windows(rest, canvas, prompt, length, overlap), canvas, prompt)
-    if isinstance(rest.sampler, Cached):
-        return _with_prompt(_carried(rest, canvas, prompt), canvas, prompt)
+    if isinstance(sampler, Cached):
+        return _with_prompt(_carried(rest, canvas, prompt, sampler.chunk), canvas, prompt)
     return _at_once(rest, canvas, prompt)
 
 
@@ -141,7 +142,7 @@ def of_length(model: Any, length: int) -> Any:
     """
     if not is_integer(length) or length < 1:
         raise UserError(f"the length of a draw must be a whole number, at least 1, not {length!r}")
-    model = _in_raster_order(model)
+    model = _in_raster_order(require(model, "length", "a draw with a length"))
     return _lengthened(model.network, model.conditional, int(length)) if model.network.unbounded else model
 
 
@@ -228,11 +229,11 @@ def _at_once(rest: _Rest, canvas: jax.Array, prompt: int) -> Iterator[Draw]:
     yield rest.draw(canvas, jnp.arange(canvas.shape[1]) < prompt if prompt else None)
 
 
-def _carried(rest: _Rest, canvas: jax.Array, prompt: int) -> Iterator[Draw]:
+def _carried(rest: _Rest, canvas: jax.Array, prompt: int, chunk: int) -> Iterator[Draw]:
     """Pieces behind the prompt, each of which goes on from the carry of the one before."""
     (num, length), options = canvas.shape[:2], rest.options
     shared, size = (rest.model, rest.params), min(PIECE, length)
-    chunk = rest.sampler.chunk or rest.model.network.CHUNK
+    chunk = chunk or rest.model.network.CHUNK
     progress, calls = begin(*shared, canvas, prompt, options.context, chunk), -(-prompt // chunk)
     for start in range(prompt, length, size):
         drawn, before = min(size, length - start), progress.ended
@@ -241,11 +242,11 @@ def _carried(rest: _Rest, canvas: jax.Array, prompt: int) -> Iterator[Draw]:
         )
         x = x[:, size - drawn :]
         steps = (
-            np.full(num, drawn, np.int32)
+            jnp.full(num, drawn, jnp.int32)
             if rest.options.end is None
             else _steps_before_end(x, before, rest.options.end)
         )
-        yield Draw(x, {"network_calls": np.full(num, calls + drawn, np.int32), "steps": steps})
+        yield Draw(x, {"network_calls": jnp.full(num, calls + drawn, jnp.int32), "steps": steps})
         calls = 0
         if options.end is not None and bool(progress.ended.all()):
             return

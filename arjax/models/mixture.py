@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from typing import ClassVar
 
 import jax
@@ -158,7 +160,7 @@ def _chosen(keys: jax.Array, log_weights: jax.Array, drawn: list[Draw]) -> Draw:
     def choose(*of_members: jax.Array) -> jax.Array:
         return jax.vmap(lambda k, values: values[k], (0, 1))(member_B, jnp.stack(of_members))
 
-    calls = sum(draw.stats["network_calls"] for draw in drawn)
+    calls = functools.reduce(operator.add, [draw.stats["network_calls"] for draw in drawn])
     steps = choose(*(draw.stats["steps"] for draw in drawn))
     return Draw(choose(*(draw.x for draw in drawn)), {"network_calls": calls, "steps": steps, "member": member_B})
 

@@ -24,6 +24,7 @@ from arjax.conditionals.temperature import as_temperature
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
+from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.kinds import make_model
 from arjax.networks import NETWORKS
@@ -107,7 +108,10 @@ class Nested(JointConditional):
         entries = _entries(event, block_size)
         context = ContextSpec("vector", block_size * features)
         choice = {"ordering": ordering, "partition": partition, "conditional": conditional} | options
-        return cls(make_model(entries, network, context=context, **choice), event.value_shape, block_size)
+        inner = require(
+            make_model(entries, network, context=context, **choice), "conditionals", "the conditional 'nested'"
+        )
+        return cls(inner, event.value_shape, block_size)
 
     def check_fits(self, event, block_size=1):
         """The inner model is one of the entries of a value, or of a block."""
@@ -184,7 +188,7 @@ class Nested(JointConditional):
         drawn = self._fill(conditional, key, canvas, ~valid | given, context, temperature)
         return drawn.reshape(*features.shape[:-1], *self.value_shape)
 
-    def _fill(self, conditional: Conditional, key, canvas, clamped, context, temperature) -> jax.Array:
+    def _fill(self, conditional: Any, key, canvas, clamped, context, temperature) -> jax.Array:
         """Draws the sites of inner examples that are not clamped; None: all."""
         model = dataclasses.replace(self.model, conditional=conditional)
         options = DrawOptions(observed=clamped, context=context, temperature=as_temperature(temperature))
@@ -205,7 +209,7 @@ class Nested(JointConditional):
         """Entry by entry the most probable, [..., *value_shape]: greedy, which need not be the most probable whole."""
         return self._draw(Modes(self.model.conditional), jax.random.key(0), features, 1.0)
 
-    def _draw(self, conditional: Conditional, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
+    def _draw(self, conditional: Any, key: jax.Array, features: jax.Array, temperature: Any) -> jax.Array:
         context = self._context(features)
         canvas = self.model.dummy_batch(len(context["vector"])).x
         drawn = self._fill(conditional, key, canvas, None, context, temperature)

@@ -8,9 +8,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.models.abilities import require
 from arjax.models.base import Params
 from arjax.models.chains import Chain
 from arjax.models.checks import check_key

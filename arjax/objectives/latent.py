@@ -9,9 +9,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.core.abilities import require
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
+from arjax.models.abilities import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
 from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, count
@@ -24,7 +24,7 @@ def _check(name: str, samples: int, least: int, model: Model | None = None) -> N
         raise UserError(f"the option 'samples' of the objective {name!r} must be at least {least}, not {samples}")
     if model is None:
         return
-    require(model, "latents", f"the objective {name!r}")
+    model = require(model, "latents", f"the objective {name!r}")
     if model.discrete_latents_of_parts:
         raise UserError(
             f"the objective {name!r} follows the draws of discrete latents of the model itself, not of its parts: "

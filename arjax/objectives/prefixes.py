@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from arjax.conditionals.blocks import scores_blocks
-from arjax.core.abilities import require
 from arjax.core.batch import Array, Batch
 from arjax.core.errors import UserError
+from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
 from arjax.objectives.base import Loss, count, likelihood_loss

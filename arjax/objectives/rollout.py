@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.core.abilities import require
 from arjax.core.arrays import is_traced
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
+from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_key
@@ -189,7 +189,7 @@ def check_oracle(model: AutoregressiveModel, oracle: Model, target: str) -> Auto
     """The oracle; raises `UserError` unless it has conditionals of its own, of the same values in the same order and
     given the same context; for the target "oracle" as lists of probabilities.
     """
-    require(oracle, "conditionals", "an oracle")
+    oracle = require(oracle, "conditionals", "an oracle")
     if oracle.event != model.event:
         raise UserError(f"the oracle is a model of {oracle.event.in_words}, not of {model.event.in_words}")
     if oracle.context_spec != model.context_spec:

@@ -197,6 +197,7 @@ class PopulationReporter(Reporter):
         """Reports the range of the best scores so far."""
         best, lost = history.best_value, int((~history.alive).sum())
         values = scores["nll_nats"][history.alive]
-        self._writer.write(step, {"validation/nll_nats": values.mean(), "validation/best_nll_nats": best.min()})
+        if self._writer is not None:
+            self._writer.write(step, {"validation/nll_nats": values.mean(), "validation/best_nll_nats": best.min()})
         diverged = f", {lost} members have diverged" if lost else ""
         self.log(f"step {step:,}/{self._total:,}  validation {best.min():.4f} to {best.max():.4f} nats{diverged}")

@@ -26,6 +26,7 @@ from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, SplitScorer, split_of
 from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
 from arjax.models import AutoregressiveModel
+from arjax.models.abilities import require
 from arjax.models.autoregressive import check_network
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
@@ -206,7 +207,8 @@ def factorization_of(setup: Setup, config: ConfigDict, order: str | np.ndarray) 
         data = setup.dataset.some_examples("train")
         data = data.reshape(len(data), event.num_sites, -1)
     factorization = make_factorization(model.event.grid_shape, text, choice.partition, data, choice.graph)
-    options = {field.name: getattr(model.network, field.name) for field in dataclasses.fields(model.network)}
+    network = require(model, "conditionals", "a population").network
+    options = {field.name: getattr(network, field.name) for field in dataclasses.fields(network)}
     check_network(config.network.name, event, factorization, options)
     return factorization
 

@@ -83,6 +83,7 @@ def write_exposure(path: str | os.PathLike, curves: Mapping[str, np.ndarray]) ->
     if not curves or jax.process_index() > 0:
         return
     with replacing(f"{path}.npz") as replacement, replacement.open("wb") as file:
-        np.savez(file, **curves)
+        named: dict[str, Any] = dict(curves)
+        np.savez(file, **named)
     if has_matplotlib():
         save_figure(exposure_figure(curves), f"{path}.png")

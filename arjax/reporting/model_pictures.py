@@ -34,9 +34,12 @@ def figure_of(picture: Picture, event: EventSpec, in_data_units: ToUnits) -> Any
         return None if images is None else tiles_figure(images, picture.columns, picture.title, top)
     assert isinstance(picture, Paths), f"no picture of a model: {picture!r}"
     frames = np.asarray(picture.frames)
-    flat, masked = frames.reshape(-1, *event.shape), None
+    flat = frames.reshape(-1, *event.shape)
+    masked: np.ndarray | None = None
 
-    def in_frames(images: np.ndarray) -> np.ndarray:
+    def in_frames(values: np.ndarray) -> np.ndarray:
+        images = as_images(values, event.grid_shape)
+        assert images is not None, "frames of one shape are all images"
         return images.reshape(*frames.shape[:2], *images.shape[1:])
 
     if as_images(flat, event.grid_shape) is None:
@@ -44,9 +47,10 @@ def figure_of(picture: Picture, event: EventSpec, in_data_units: ToUnits) -> Any
     if event.is_discrete:
         is_mask = flat == event.num_levels
         flat = np.where(is_mask, 0, flat)
-        masked = in_frames(as_images(is_mask, event.grid_shape)) if is_mask.any() else None
-        masked = masked.any(-1) if masked is not None and masked.ndim == 5 else masked
-    images = in_frames(as_images(np.asarray(in_data_units(flat)), event.grid_shape))
+        if is_mask.any():
+            masked = in_frames(is_mask)
+            masked = np.asarray(masked.any(-1)) if masked.ndim == 5 else masked
+    images = in_frames(np.asarray(in_data_units(flat)))
     return path_figure(images, picture.labels, masked, top)
 
 

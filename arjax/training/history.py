@@ -13,6 +13,10 @@ from arjax.core.errors import UserError
 _OF_MEMBERS = {"best_value": np.float64, "best_step": np.int64, "bad_evals": np.int64, "alive": np.bool_}
 
 
+#: Where an array of objects holds None.
+_is_none = np.vectorize(lambda value: value is None, otypes=[np.bool_])
+
+
 @dataclasses.dataclass
 class History:
     """Arrays have the shape of the members: () for a run, [O, S] for a population.
@@ -57,7 +61,7 @@ class History:
         for name, value in extra.items():
             if name in _OF_MEMBERS:
                 array = np.array(value, object)
-                value = np.where(np.equal(array, None), np.inf, array).astype(_OF_MEMBERS[name])
+                value = np.where(_is_none(array), np.inf, array).astype(_OF_MEMBERS[name])
             if name in known:
                 setattr(history, name, value)
         return history
@@ -66,7 +70,9 @@ class History:
         """The fields for JSON: an infinite value is None."""
         values = dataclasses.asdict(self)
         values |= {name: values[name].tolist() for name in _OF_MEMBERS}
-        values["best_value"] = np.where(np.isfinite(self.best_value), self.best_value, None).tolist()
+        best = np.array(self.best_value, object)
+        best[~np.isfinite(self.best_value)] = None
+        values["best_value"] = best.tolist()
         return values
 
     def stopped(self, patience: int) -> np.ndarray:

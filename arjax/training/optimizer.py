@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import optax
@@ -29,7 +29,7 @@ def check_ranges(name: str, rule: Callable, options: Mapping[str, Any]) -> None:
 
 
 #: A transformation of gradients, by optax.
-Transformation = optax.GradientTransformation
+Transformation: TypeAlias = optax.GradientTransformation
 #: A rule is a function `(options...) -> list[Transformation]`: in sequence they turn gradients into updates of rate 1.
 OPTIMIZERS = Registry("optimizer", check=check_ranges)
 

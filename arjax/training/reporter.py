@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import jax
+import numpy as np
 
 from arjax.reporting.progress import Progress
 from arjax.reporting.reports import OF_EXPOSURE, SCORES, is_number
@@ -69,8 +70,8 @@ class Reporter:
             return
         metrics = sums.metrics
         scores = {
-            "nll_nats": float(metrics.nll / max(metrics.examples, 1.0)),
-            "bits_per_dim": float(metrics.nll / max(metrics.dims, 1.0) / math.log(2)),
+            "nll_nats": float(metrics.nll / np.maximum(metrics.examples, 1.0)),
+            "bits_per_dim": float(metrics.nll / np.maximum(metrics.dims, 1.0) / math.log(2)),
         }
         speed = float(metrics.examples / seconds)
         values = {"train/loss": float(sums.loss / sums.steps)}

@@ -17,6 +17,7 @@ from arjax.data import Dataset
 from arjax.data.vocabulary import check_same_tokens
 from arjax.interop.description import describe
 from arjax.models import Model
+from arjax.models.autoregressive import has_conditionals
 from arjax.parallel.sharding import path_string
 
 #: Last names of the parts of a description by which values get their meaning.
@@ -88,7 +89,8 @@ def _has_other_order(here: Model, there: Model) -> bool:
         (_, own), (_, other) = describe(here), describe(there)
     except UserError:
         return False
-    if there.orders is not None and here.orders is None and there.orders.has(here.factorization):
+    own_order = here.factorization if has_conditionals(here) and here.orders is None else None
+    if own_order is not None and there.orders is not None and there.orders.has(own_order):
         return False
     if any(own[name].shape != other[name].shape for name in own.keys() & other.keys() if name.endswith("order")):
         return False  # of longer sequences, say
@@ -100,7 +102,9 @@ def _scaled_alike(here: Dataset, there: Dataset) -> bool:
     for own, other in ((here.scale, there.scale), (here.shift, there.shift)):
         if (own is None) != (other is None):
             return False
-        if own is not None and not (np.shape(own) == np.shape(other) and np.allclose(own, other, rtol=1e-3)):
+        if own is None or other is None:
+            continue
+        if not (np.shape(own) == np.shape(other) and np.allclose(own, other, rtol=1e-3)):
             return False
     return True
 

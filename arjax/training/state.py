@@ -96,7 +96,7 @@ def eval_params(state: TrainState) -> Any:
 
 def own_of(state: TrainState) -> Own:
     """Parameters and state of the objective."""
-    return Own(state.own.params, state.own.state) if state.own else Own()
+    return Own(state.own.params, state.own.state) if isinstance(state.own, OwnState) else Own()
 
 
 def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainState:
@@ -133,19 +133,26 @@ def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[
         def of_parameter(moment: Any, sharding: Any) -> Any:
             return moment if isinstance(moment, optax.MaskedNode) else sharding  # of another part of the optimizer
 
-        other = {"transform_non_params": lambda _: replicated(mesh)}
-        other["is_leaf"] = lambda leaf: isinstance(leaf, optax.MaskedNode)
-        return optax.tree_utils.tree_map_params(optimizer, of_parameter, opt_state, params, **other)
+        return optax.tree_utils.tree_map_params(
+            optimizer,
+            of_parameter,
+            opt_state,
+            params,
+            transform_non_params=lambda _: everywhere,
+            is_leaf=lambda leaf: isinstance(leaf, optax.MaskedNode),
+        )
 
-    params, own = param_shardings(state.params, mesh, rules), {}
-    if state.own:
+    everywhere: Any = replicated(mesh)  # in the place of an array
+    params = param_shardings(state.params, mesh, rules)
+    own: OwnState | dict = {}
+    if isinstance(state.own, OwnState):
         own_params = param_shardings(state.own.params, mesh, rules)
-        of_optimizer = ()
+        of_optimizer: Any = ()
         if jax.tree.leaves(own_params):
             of_optimizer = moments(recipe.objective.optimizer(), state.own.opt_state, own_params)
-        own = OwnState(own_params, jax.tree.map(lambda _: replicated(mesh), state.own.state), of_optimizer)
+        own = OwnState(own_params, jax.tree.map(lambda _: everywhere, state.own.state), of_optimizer)
     return TrainState(
-        step=replicated(mesh),
+        step=everywhere,
         params=params,
         opt_state=moments(recipe.optimizer, state.opt_state, params),
         ema=params if state.ema else {},

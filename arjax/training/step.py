@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from arjax.core.batch import Batch
+from arjax.core.batch import Array, Batch
 from arjax.core.errors import UserError
 from arjax.core.programs import compile_if_it_fits
 from arjax.models import Model
@@ -45,9 +45,9 @@ class MetricSums(Mergeable):
     """
 
     metrics: Metrics
-    loss: jax.Array
-    steps: jax.Array
-    bad_step: jax.Array
+    loss: Array
+    steps: Array
+    bad_step: Array
 
 
 def train_step(
@@ -66,7 +66,9 @@ def train_step(
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = average(state.ema, params, state.step, recipe.ema_decay) if recipe.ema_decay else state.ema
-    next_own = _train_own(recipe, state.own, own_gradients, loss.state) if state.own else {}
+    next_own: OwnState | dict = {}
+    if isinstance(state.own, OwnState):
+        next_own = _train_own(recipe, state.own, own_gradients, loss.state)
     return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema, own=next_own), loss
 
 
@@ -80,8 +82,8 @@ def _train_own(recipe: Recipe, own: OwnState, gradients: Any, state: Any) -> Own
 
 def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
     """Exponential moving average; the decay warms up as min(decay, (1 + t) / (10 + t)), to forget the start."""
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, new: new + decay * (old - new), ema, params)
+    rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: new + rate * (old - new), ema, params)
 
 
 def zero_sums(

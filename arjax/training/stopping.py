@@ -27,7 +27,7 @@ class TrainingDiverged(UserError):
 class StopSignal:
     """Turns the first SIGTERM or SIGINT into a request to stop; a second one acts as usual. A context manager."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._received = False
         self._previous: dict[int, Any] = {}
 

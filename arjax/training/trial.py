@@ -11,6 +11,7 @@ import jax
 
 from arjax.training.learner import RunLearner
 from arjax.training.setup import Setup
+from arjax.training.state import TrainState
 
 #: Seconds of train steps that are timed, and the longest validation that is timed a second time.
 STEPS_FOR, LONG_VALIDATION = 3.0, 10.0
@@ -45,7 +46,7 @@ def expected_seconds(setup: Setup) -> float:
         return marks[0][1] - started + (ended - begun) / (last - first) * total + _scoring(learner, state)
 
 
-def _scoring(learner: RunLearner, state: object) -> float:
+def _scoring(learner: RunLearner, state: TrainState) -> float:
     """Seconds of all validations and of the test."""
     setup, splits = learner.setup, learner.setup.dataset.splits
     if "validation" not in splits:

@@ -111,7 +111,7 @@ MODEL_FAULTS = (
     ),
     _mixture(
         "calls of the chosen member alone",
-        'calls = sum(draw.stats["network_calls"] for draw in drawn)',
+        'calls = functools.reduce(operator.add, [draw.stats["network_calls"] for draw in drawn])',
         'calls = drawn[0].stats["network_calls"]',
         _MIXTURE + "test_draws_follow_the_mixture",
     ),

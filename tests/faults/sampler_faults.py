@@ -190,8 +190,8 @@ SAMPLER_FAULTS = (
     Fault(
         "an old name of a kind's maker without its base",
         "models/__init__.py",
-        '{"parts": {"base": base}}',
-        "{}",
+        'parts = None if base is None else {"base": base}',
+        "parts = None",
         ("models/test_kinds.py::test_old_names_go_on_with_a_line_that_names_the_new_one",),
     ),
 )

@@ -23,7 +23,7 @@ from scipy import stats
 
 from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
-from arjax.models import AutoregressiveModel, make_model, sampling
+from arjax.models import AutoregressiveModel, autoregressive, make_model, sampling
 
 #: Law 4 draws from every network; here one of them is enough.
 SAMPLED = [
@@ -160,7 +160,7 @@ def orders_of_a_query(monkeypatch, model, observed) -> list:
     def features(self, params, x, context=None, factorization=None, **more):
         raise Asked(factorization)
 
-    monkeypatch.setattr(sampling, "make_sampler", lambda text: sampler)
+    monkeypatch.setattr(autoregressive, "make_sampler", lambda text: sampler)
     monkeypatch.setattr(AutoregressiveModel, "_features", features)
     monkeypatch.setattr(sampling, "check_params", lambda expected, params: None)
     params, found = {}, []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -12,11 +14,14 @@ from arjax.config import base_config, dataset_config, model_config, network_conf
 from arjax.config.build import build
 from arjax.config.files import apply_overrides, from_json, load_workdir_config, to_json
 from arjax.config.validate import validate
-from arjax.core.abilities import require
+from arjax.core.abilities import ABILITIES
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
+from arjax.models import abilities as typed
+from arjax.models.abilities import require
+from arjax.models.base import Model
 
 
 def config(**changes):
@@ -219,6 +224,26 @@ def test_one_function_makes_models_of_every_kind():
 def test_models_that_cannot_be_made(make, sentence):
     with pytest.raises(UserError, match=sentence):
         make()
+
+
+def test_a_type_checker_knows_the_class_that_has_the_methods_of_an_ability():
+    """`require` declares a class for each ability of the project, and the models that have it are of that class."""
+    classes = {}
+    for declared in typing.get_overloads(require):
+        hints = typing.get_type_hints(declared, vars(typed))
+        for word in typing.get_args(hints["ability"]):
+            classes[word] = hints["return"]
+    assert classes.keys() == ABILITIES.keys() and Model not in classes.values()
+    found = set()
+    for name in ("autoregressive", "latent", "gaussian_chain", "discrete_chain", "flow"):
+        example = next(iter(KINDS.get(name).EXAMPLES.values()))
+        model = make_model(example.event, example.choice, context=example.context)
+        found |= model.abilities
+        for word, of_word in classes.items():
+            assert (word in model.abilities) == isinstance(model, of_word), (name, word)
+            if word in model.abilities:
+                assert require(model, word, "a test") is model
+    assert found == classes.keys()
 
 
 def test_orders_that_are_read_off_data_get_it_by_site():

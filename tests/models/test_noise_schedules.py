@@ -97,7 +97,7 @@ def test_visited_steps():
     assert visited_steps(1, 9, 9) == (9,) and visited_steps((4, 9), 9, 9) == (4, 9)
 
 
-@pytest.mark.parametrize("steps", [1, 6, -1, (1, 3), (2, 5), (1, 3, 3, 5), (1, 4, 3, 5), (), (0, 5)])
+@pytest.mark.parametrize("steps", [1, 6, -1, (1, 3), (2, 5), (1, 3, 3, 5), (1, 4, 3, 5), (), (0, 5), 2.5, True])
 def test_steps_that_cannot_be_visited(steps):
     with pytest.raises(UserError, match="draw"):
         visited_steps(steps, 5)

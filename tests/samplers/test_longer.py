@@ -12,7 +12,8 @@ from compiled import of_model
 
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.models import make_model
+from arjax.evaluation.sampling import prepare_sampler
+from arjax.models import ModelChoice, make_model
 from arjax.models.longer import PIECE, draw_longer, of_length, pieces
 from arjax.networks import NETWORKS
 from arjax.samplers import example_keys, make_sampler
@@ -213,3 +214,13 @@ def test_images_have_no_length():
     model = make_model(EventSpec((4, 3)), "gru", hidden_size=4)
     with pytest.raises(UserError, match="a draw has a length where examples are sequences; those of this model are 4"):
         of_length(model, 30)
+
+
+def test_a_kind_without_one_order_has_no_length():
+    parts = {"a": ModelChoice(network="gru"), "b": ModelChoice(network="made")}
+    model = make_model(EventSpec((4,)), kind="mixture", parts=parts)
+    sentence = "a draw with a length needs a model of the kind autoregressive, which MixtureModel is not"
+    with pytest.raises(UserError, match=sentence):
+        of_length(model, 30)
+    with pytest.raises(UserError, match=sentence):
+        prepare_sampler("cached", model, None, None, None, length=30)

@@ -19,10 +19,10 @@ from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
 from arjax.data import from_arrays
 from arjax.data.vocabulary import make_vocabulary
-from arjax.models import make_model
+from arjax.models import ModelChoice, make_model
 from arjax.training.loop import train
 from arjax.training.setup import Trained, restore_params
-from arjax.training.starting import check_fits, check_start
+from arjax.training.starting import _has_other_order, check_fits, check_start
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +143,12 @@ def test_a_run_in_another_order_is_said_when_it_starts(first, capsys):
         f"train.init_from={first}, have another meaning there: it was trained in another order"
         in capsys.readouterr().err
     )
+
+
+def test_a_mixture_that_begins_with_a_model_of_several_orders_has_another_order():
+    """A kind of models without one order is compared, and does not fail for the lack of it."""
+    event = EventSpec((4,))
+    parts = {"a": ModelChoice(network="made"), "b": ModelChoice(network="made")}
+    mixture = make_model(event, kind="mixture", parts=parts)
+    several = make_model(event, "made", orders="uniform")
+    assert _has_other_order(mixture, several) and not _has_other_order(make_model(event, "made"), several)

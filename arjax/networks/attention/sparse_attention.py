@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 import jax
@@ -40,7 +41,8 @@ def unite(parts: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
     if len(parts) == 1:
         return parts[0][0]
     share = jax.nn.softmax(jnp.stack([log_sum for _, log_sum in parts]), axis=0)
-    return sum(w[..., None].astype(out.dtype) * out for w, (out, _) in zip(share, parts, strict=True))
+    shares = (w[..., None].astype(out.dtype) * out for w, (out, _) in zip(share, parts, strict=True))
+    return functools.reduce(operator.add, shares)
 
 
 class PatternAttention(MultiHead):
