@@ -1,4 +1,4 @@
-"""Compiled programs: functions that are one wherever they are called, and arrays that would fit into no memory."""
+"""Compiled programs: functions that are one wherever they are called, their arguments, and arrays beyond the memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.arrays import is_traced
+from arjax.core.errors import UserError
 from arjax.core.memory import check_memory
 
 #: Operations whose results lie in memory. XLA puts most others into loops that compute their results where they are
@@ -37,6 +38,16 @@ def one_program(**static: Any) -> Callable[[Callable], Callable]:
         return call
 
     return decorate
+
+
+def checked_pytree(value: Any, what: str) -> Any:
+    """The value; raises `UserError` if its class is not registered as a pytree, which subclasses do not inherit."""
+    if jax.tree_util.all_leaves([value]):
+        raise UserError(
+            f"{what} is no pytree: write @jax.tree_util.register_dataclass above @dataclasses.dataclass of its "
+            f"class {type(value).__name__}"
+        )
+    return value
 
 
 def call_if_it_fits(what: str, program: Any, *args: Any, **kwargs: Any) -> Any:

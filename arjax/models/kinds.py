@@ -12,7 +12,7 @@ from arjax.core import arrays
 from arjax.core.arguments import check_names, checked_arguments
 from arjax.core.errors import UserError
 from arjax.core.integers import DEEPEST
-from arjax.core.pytrees import checked_pytree
+from arjax.core.programs import checked_pytree
 from arjax.core.registry import Registry, nearest
 from arjax.core.renamed import renamed_names
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec, check_spec

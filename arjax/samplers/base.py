@@ -17,8 +17,7 @@ from arjax.conditionals.blocks import scores_blocks
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.integers import check_size
-from arjax.core.programs import call_if_it_fits
-from arjax.core.pytrees import checked_pytree
+from arjax.core.programs import call_if_it_fits, checked_pytree
 from arjax.core.registry import Registry
 from arjax.networks.base import Context
 from arjax.samplers.loops import Ends
