@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from arjax.api.pictures import model_pictures
 from arjax.core.files import write_json, write_text
-from arjax.evaluation.prompts import NOTHING, Asked, end_of, text_of
+from arjax.evaluation.prompts import UNCONDITIONED, Conditioning, end_of, text_of
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.models.longer import joined
 from arjax.parallel.processes import from_process_0
@@ -78,19 +78,19 @@ def show_own_samples(setup: Setup, params: Any, options: ConfigDict, workdir: Pa
 
 
 def show_more_samples(
-    setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int, asked: Asked
+    setup: Setup, params: Any, options: ConfigDict, workdir: Path, best_step: int, conditioning: Conditioning
 ) -> list[Path]:
     """Further samples, in a new folder `samples-1/`, `samples-2/`, ...; returns the files written.
 
     Of texts of a length of their own, the first one is printed as it is drawn.
     """
     if jax.process_index() > 0:
-        return show_samples(setup, params, options, workdir, best_step, asked)
+        return show_samples(setup, params, options, workdir, best_step, conditioning)
     shows = bool(options.length) and setup.dataset.vocabulary is not None and jax.process_count() == 1
     with sample_folders.numbered_folder(workdir) as folder:
         first = "; the text of the first one" if shows else ""
         announce(f"compiling, and drawing {options.num} samples ...{first}", sys.stderr)
-        return show_samples(setup, params, options, folder, best_step, asked, shows)
+        return show_samples(setup, params, options, folder, best_step, conditioning, shows)
 
 
 def sample_options(setup: Setup, options: ConfigDict, best_step: int) -> dict[str, Any]:
@@ -107,12 +107,12 @@ def show_samples(
     options: ConfigDict,
     folder: Path,
     best_step: int,
-    asked: Asked = NOTHING,
+    conditioning: Conditioning = UNCONDITIONED,
     shows_text: bool = False,
 ) -> list[Path]:
     """Draws samples beside real examples, under the same contexts where there are any; returns the files written.
 
-    Where `asked` has a context, or the samples a length of their own, real examples are left out: theirs differ.
+    Where `conditioning` has a context, or the samples a length of their own, real examples are left out: theirs differ.
 
     Args:
       setup: the run.
@@ -120,11 +120,11 @@ def show_samples(
       options: `config.sample`: num, length, sampler, temperature, top_k, top_p, min_p.
       folder: where the first process writes.
       best_step: step of the parameters.
-      asked: the prompt and the context of the samples.
+      conditioning: the prompt and the context of the samples.
       shows_text: whether the first sample, a text with a length of its own, is printed as it is drawn.
     """
     real = setup.dataset.first_examples(options.num)
-    of_draw = {"context": real.context} | asked.options(setup.dataset, options.length)
+    of_draw = {"context": real.context} | conditioning.options(setup.dataset, options.length)
     draw = _draw(setup, params, options, of_draw, shows_text)
     drawn = np.asarray(draw.x)
     if jax.process_index() != 0:
@@ -136,7 +136,7 @@ def show_samples(
         folder,
         dataset.in_data_units(drawn),
         (options.length,) if options.length else event.grid_shape,
-        real=None if asked.context or options.length else dataset.in_data_units(np.asarray(real.x)),
+        real=None if conditioning.context or options.length else dataset.in_data_units(np.asarray(real.x)),
         max_value=event.num_levels - 1 if event.is_discrete else None,
         to_text=dataset.decode,
         to_wave=to_wave,
@@ -144,7 +144,7 @@ def show_samples(
         to_cells=dataset.to_cells,
     )
     # last: it marks the other files as complete
-    write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step) | asked.about())
+    write_json(folder / sample_folders.OPTIONS, sample_options(setup, options, best_step) | conditioning.about())
     return written
 
 

@@ -27,7 +27,7 @@ from arjax.core.memory import within_memory
 from arjax.data import Dataset
 from arjax.data.sources import ArraySource, array_source
 from arjax.evaluation.likelihood import Evaluator
-from arjax.evaluation.prompts import Asked, end_of, text_of
+from arjax.evaluation.prompts import Conditioning, end_of, text_of
 from arjax.evaluation.report import Measures, report
 from arjax.evaluation.sampling import draw_on_mesh, pieces_on_mesh, prepare_sampler
 from arjax.evaluation.suggestions import Suggestions, suggest
@@ -182,7 +182,7 @@ class TrainedModel:
         run, sampler = functools.partial(open_run, mesh=self.settings.mesh), options.get("sampler", "cached")
         sampler = prepare_sampler(sampler, self.model, self.params, self.dataset, run, length)
         options = options | {"sampler": sampler, "end": end_of(self.dataset)}
-        return options | Asked(prompt).options(self.dataset, length)
+        return options | Conditioning(prompt).options(self.dataset, length)
 
     def suggest(self, prompt: str = "", **options: Any) -> Suggestions:
         """The most probable next characters and continuations of a prompt, with their probabilities; of models of text.

@@ -76,16 +76,16 @@ def run_sample(flags: Flags) -> int:
     """Draws `config.sample.num` samples with the best parameters of a run -> `DIR/samples-1/`, `samples-2/`, ..."""
     from arjax.api.showing import show_more_samples
     from arjax.config.build import build
-    from arjax.evaluation.prompts import Asked
+    from arjax.evaluation.prompts import Conditioning
     from arjax.training.setup import restore_params
 
     checked = _load_run_config(flags)
     _connect(flags)
     setup, config = build(checked), checked.config
-    asked = Asked(flags.prompt, flags.context)
-    asked.options(setup.dataset, config.sample.length)  # a mistake ends here
+    conditioning = Conditioning(flags.prompt, flags.context)
+    conditioning.options(setup.dataset, config.sample.length)  # a mistake ends here
     params, best_step, _ = restore_params(setup, flags.workdir)
-    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step, asked):
+    for path in show_more_samples(setup, params, config.sample, Path(flags.workdir), best_step, conditioning):
         print(path)
     return 0
 

@@ -26,7 +26,7 @@ def show_suggestions(
       params: its parameters.
       options: `config.suggest`: num, length, beams.
       prompt: the characters before.
-      context: as in `Asked`.
+      context: as in `Conditioning`.
 
     Raises:
       UserError: as `suggest` and `parse_context`.

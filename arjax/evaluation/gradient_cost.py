@@ -14,7 +14,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.evaluation.speed import time_in_turns
 from arjax.models import Model
-from arjax.objectives import Companions, Objective, Own, Step
+from arjax.objectives import Companions, Objective, ObjectiveState, Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ def gradient_cost(
     rounds: int = 5,
     min_seconds: float = 0.2,
     progress: float = 0.0,
-    own: Own | None = None,
+    own: ObjectiveState | None = None,
     companions: Companions | None = None,
 ) -> GradientCost:
     """Measures the gradient of an objective by the parameters of the model. For a curve against the length of the
@@ -93,7 +93,7 @@ def _gradient(
     objective: Objective,
     model: Model,
     params: Any,
-    own: Own,
+    own: ObjectiveState,
     batch: Batch,
     progress: jax.Array,
     companions: Companions,

@@ -68,7 +68,7 @@ def end_of(dataset: Dataset) -> int | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class Conditioning:
     """The prompt and the context of samples.
 
     Attributes:
@@ -98,7 +98,7 @@ class Asked:
 
 
 #: Samples as the run itself draws them.
-NOTHING = Asked()
+UNCONDITIONED = Conditioning()
 
 
 def parse_context(spec: ContextSpec, text: str) -> dict[str, np.int32]:

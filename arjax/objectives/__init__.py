@@ -9,6 +9,7 @@ parallel pass that scores the data given these inputs, `model.log_prob_per_site(
 parallel form computes the features of the step form, so the gradient is that of the recursion with these inputs.
 """
 
+from arjax.core.renamed import renamed_names
 from arjax.objectives import (  # noqa: F401  (they register themselves)
     as_is,
     denoising,
@@ -28,7 +29,7 @@ from arjax.objectives.base import (
     Companions,
     Loss,
     Objective,
-    Own,
+    ObjectiveState,
     Step,
     count,
     likelihood_loss,
@@ -45,9 +46,11 @@ __all__ = [
     "Mean",
     "Metrics",
     "Objective",
-    "Own",
+    "ObjectiveState",
     "Step",
     "count",
     "likelihood_loss",
     "make_objective",
 ]
+
+__getattr__ = renamed_names(__name__, {"Own": ("ObjectiveState", ObjectiveState)})

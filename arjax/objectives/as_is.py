@@ -19,7 +19,7 @@ from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params
 from arjax.models.checks import check_factorization, check_key
 from arjax.networks.base import NETWORKS, Network, step_variables
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step
 from arjax.objectives.prefixes import (
     check_prefixes,
     check_whole_steps,
@@ -92,7 +92,7 @@ class AsIs(Objective[AutoregressiveModel]):
             raise UserError(f"as_is(estimator={self.estimator!r}) needs a list of probabilities: take score")
         jax.eval_shape(lambda params: relax(model, params)[1], model.param_shapes)
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The loss on own prefixes."""
         self.check(model)
         batch = batch.replace(x=jnp.asarray(batch.x, model.event.dtype))

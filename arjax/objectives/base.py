@@ -22,7 +22,7 @@ OBJECTIVES = Registry("objective", most={"passes": DEEPEST})
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Own:
+class ObjectiveState:
     """Parameters and state of an objective, apart from those of the model; part of the train state, and saved with it.
 
     Attributes:
@@ -78,7 +78,7 @@ class Loss:
     Attributes:
       terms: the means. Gradients flow through their totals; a mixture of objectives has one term for each.
       metrics: the numbers that are reported.
-      state: `Own.state` after this batch.
+      state: `ObjectiveState.state` after this batch.
     """
 
     terms: tuple[Mean, ...]
@@ -123,19 +123,19 @@ class Objective(Generic[ModelT]):
     def check_companions(self, model: ModelT, companions: Companions) -> None:
         """Raises `UserError` when the models of `companions` do not fit the model; called before anything compiles."""
 
-    def init(self, model: ModelT, key: jax.Array) -> Own:
+    def init(self, model: ModelT, key: jax.Array) -> ObjectiveState:
         """Parameters and state of the objective before the first step; none by default."""
-        return Own()
+        return ObjectiveState()
 
     def optimizer(self) -> optax.GradientTransformation:
-        """Trains `Own.params`, in the same step as the model and apart from its optimizer and clipping."""
+        """Trains `ObjectiveState.params`, in the same step as the model and apart from its optimizer and clipping."""
         raise NotImplementedError(f"{type(self).__name__} has parameters of its own and no optimizer for them")
 
-    def report(self, own: Own) -> Mapping[str, Any]:
+    def report(self, own: ObjectiveState) -> Mapping[str, Any]:
         """Entries of `results.json` about the objective at the end of a run, in types of JSON; none by default."""
         return {}
 
-    def loss(self, model: ModelT, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: ModelT, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The loss of a batch, differentiated by `params` and by `own.params`."""
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ from arjax.models.abilities import require
 from arjax.models.base import Params
 from arjax.models.chains import Chain
 from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
 from arjax.objectives.metrics import Mean
 
 WEIGHTINGS = ("bound", "simple")
@@ -50,7 +50,7 @@ class Denoising(Objective[Chain]):
         if self.weighting == "simple" and model.learned_schedule:
             raise UserError("a learned noise schedule is trained by the bound: the simple loss is least without noise")
 
-    def loss(self, model: Chain, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Chain, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The loss of a batch; `UserError` as `check`."""
         check_key(step.key)
         self.check(model)

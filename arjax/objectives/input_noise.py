@@ -13,7 +13,7 @@ from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params
 from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step
 from arjax.objectives.prefixes import check_prefixes, check_rate, prefix_loss, replaceable, scored, teacher_forced
 from arjax.samplers.prefixes import where_own
 
@@ -64,7 +64,7 @@ class InputNoise(Objective[AutoregressiveModel]):
             others = jax.random.randint(value_key, x.shape, 0, event.num_levels)
         return where_own(may & jax.random.bernoulli(coin_key, self.rate, may.shape), others, x, model)
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The loss on noisy prefixes."""
         self.check(model)
         check_key(step.key)

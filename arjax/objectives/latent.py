@@ -14,7 +14,7 @@ from arjax.core.errors import UserError
 from arjax.models.abilities import require
 from arjax.models.base import Model, Params
 from arjax.models.latent import LatentModel, Weights
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, count
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, count
 from arjax.objectives.metrics import Mean, Metrics
 from arjax.objectives.score_function import leave_one_out, with_score_function
 
@@ -94,7 +94,7 @@ class Elbo(Objective[LatentModel]):
         """Raises `UserError` when the model has no latents, or discrete ones and a single sample."""
         _check("elbo", self.samples, 1, model)
 
-    def loss(self, model: LatentModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: LatentModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The negative bound with the weight of this moment."""
         found = model.weights(params, batch, step.key, self.samples, train=True)
         beta = self.beta * (jnp.minimum(step.progress / self.warmup, 1.0) if self.warmup else 1.0)
@@ -132,7 +132,7 @@ class Iwae(Objective[LatentModel]):
                 "the objective 'iwae' takes exponentials of scores, which are no bounds with chains: take elbo"
             )
 
-    def loss(self, model: LatentModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: LatentModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The negative importance-weighted bound."""
         found, k = model.weights(params, batch, step.key, self.samples, train=True), self.samples
         log_w_kB = found.log_weight

@@ -23,7 +23,7 @@ from arjax.core.errors import UserError
 from arjax.factorization import reorder
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
 from arjax.objectives.metrics import Mean, Metrics
 
 #: The name of the scores among the parameters of the objective.
@@ -58,19 +58,19 @@ class LearnedOrder(Objective[AutoregressiveModel]):
         if model.orders is None or model.orders.pool is not None:
             raise UserError("the objective 'learned_order' draws any order: set model.orders to uniform")
 
-    def init(self, model: AutoregressiveModel, key: jax.Array) -> Own:
+    def init(self, model: AutoregressiveModel, key: jax.Array) -> ObjectiveState:
         """Equal scores: all orders are equally probable."""
-        return Own({SCORES: jnp.zeros(model.event.num_sites, jnp.float32)})
+        return ObjectiveState({SCORES: jnp.zeros(model.event.num_sites, jnp.float32)})
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam."""
         return optax.adam(self.learning_rate)
 
-    def report(self, own: Own) -> Mapping[str, Any]:
+    def report(self, own: ObjectiveState) -> Mapping[str, Any]:
         """The most probable order: the sites by falling score."""
         return {"learned_order": np.argsort(-np.asarray(own.params[SCORES]), kind="stable").tolist()}
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """Two terms: the likelihood under R orders, for the model; that of the orders, for the policy."""
         self.check(model)
         check_key(step.key)

@@ -17,7 +17,7 @@ from arjax.factorization import Factorization
 from arjax.models.autoregressive import AutoregressiveModel, Params
 from arjax.models.checks import check_key
 from arjax.networks.any_order.order_agnostic import OrderAgnosticNetwork
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
 
 
 @OBJECTIVES.register("order_agnostic")
@@ -55,7 +55,7 @@ class OrderAgnostic(Objective[AutoregressiveModel]):
         if model.orders is None:
             raise UserError("the objective 'order_agnostic' needs model.orders, such as uniform or pool(num=8)")
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The negative log-likelihood under random orders; `UserError` when the batch cannot be cut into the parts."""
         self.check(model)
         check_key(step.key)

@@ -19,7 +19,7 @@ from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params
 from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Loss, Objective, Own, Step
+from arjax.objectives.base import OBJECTIVES, TRUTH, Companions, Loss, Objective, ObjectiveState, Step
 from arjax.objectives.prefixes import (
     check_prefixes,
     check_rate,
@@ -120,7 +120,7 @@ class Rollout(Objective[AutoregressiveModel]):
         if self.target in OF_ORACLE:
             check_oracle(model, companions[TRUTH].model, self.target)
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The loss on windows of own values."""
         check_key(step.key)
         self.check(model)

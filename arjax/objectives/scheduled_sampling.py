@@ -16,7 +16,7 @@ from arjax.core.registry import did_you_mean
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Params
 from arjax.models.checks import check_key
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step
 from arjax.objectives.prefixes import (
     check_prefixes,
     check_rate,
@@ -95,7 +95,7 @@ class ScheduledSampling(Objective[AutoregressiveModel]):
 
         return jax.lax.fori_loop(0, self.passes, one_pass, batch.x)
 
-    def loss(self, model: AutoregressiveModel, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: AutoregressiveModel, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The loss on mixed prefixes."""
         self.check(model)
         check_key(step.key)

@@ -7,7 +7,7 @@ import dataclasses
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.base import Model, Params
-from arjax.objectives.base import OBJECTIVES, Loss, Objective, Own, Step, likelihood_loss
+from arjax.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveState, Step, likelihood_loss
 
 
 @OBJECTIVES.register("teacher_forcing")
@@ -23,7 +23,7 @@ class TeacherForcing(Objective[Model]):
                 "elbo(samples=2) and iwae, inside of another model its latents have to be real"
             )
 
-    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The negative log-likelihood, or its bound where the model has no more."""
         score = model.score(params, batch, key=step.key, train=True)
         return likelihood_loss(model.event, batch, score.log_prob)

@@ -12,7 +12,7 @@ import optax
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.models.base import Model, Params
-from arjax.objectives.base import OBJECTIVES, Companions, Loss, Objective, Own, Step, make_objective
+from arjax.objectives.base import OBJECTIVES, Companions, Loss, Objective, ObjectiveState, Step, make_objective
 from arjax.objectives.metrics import Mean
 
 
@@ -70,11 +70,11 @@ class Weighted(Objective[Model]):
         for part in self.parts:
             part.check_companions(model, companions)
 
-    def init(self, model: Model, key: jax.Array) -> Own:
+    def init(self, model: Model, key: jax.Array) -> ObjectiveState:
         """Parameters and states by the number of the objective, of those that have some."""
         owns = [part.init(model, jax.random.fold_in(key, i)) for i, part in enumerate(self.parts)]
         params = {str(i): own.params for i, own in enumerate(owns) if jax.tree.leaves(own.params)}
-        return Own(params, {str(i): own.state for i, own in enumerate(owns) if jax.tree.leaves(own.state)})
+        return ObjectiveState(params, {str(i): own.state for i, own in enumerate(owns) if jax.tree.leaves(own.state)})
 
     def optimizer(self) -> optax.GradientTransformation:
         """Each trains its own parameters."""
@@ -86,7 +86,7 @@ class Weighted(Objective[Model]):
 
         return optax.partition({str(i): part.optimizer() for i, part in able}, labels)
 
-    def report(self, own: Own) -> Mapping[str, Any]:
+    def report(self, own: ObjectiveState) -> Mapping[str, Any]:
         """All their entries; a name that an objective before has taken is named `i/NAME`."""
         found: dict[str, Any] = {}
         for i, part in enumerate(self.parts):
@@ -94,7 +94,7 @@ class Weighted(Objective[Model]):
             found |= {f"{i}/{name}" if name in found else name: entry for name, entry in entries.items()}
         return found
 
-    def loss(self, model: Model, params: Params, own: Own, batch: Batch, step: Step) -> Loss:
+    def loss(self, model: Model, params: Params, own: ObjectiveState, batch: Batch, step: Step) -> Loss:
         """The weighted sum; the first objective has the key of the step, as it has alone."""
         losses = []
         for i, part in enumerate(self.parts):
@@ -107,6 +107,6 @@ class Weighted(Objective[Model]):
         return Loss(terms, dataclasses.replace(losses[0].metrics, means=means), state)
 
 
-def _of(own: Own, i: int) -> Own:
+def _of(own: ObjectiveState, i: int) -> ObjectiveState:
     """The parameters and the state of one objective."""
-    return Own(own.params.get(str(i), {}), own.state.get(str(i), {}))
+    return ObjectiveState(own.params.get(str(i), {}), own.state.get(str(i), {}))

@@ -12,7 +12,7 @@ import numpy as np
 
 from arjax.core.files import read_json_object, write_json, writing
 from arjax.evaluation.report import Report, report
-from arjax.objectives import Own
+from arjax.objectives import ObjectiveState
 from arjax.parallel.devices import usable_cores
 from arjax.reporting.reports import FILE_NAME, read_report
 from arjax.training.history import History
@@ -74,7 +74,7 @@ def training_entries(
     *,
     step: int,
     history: Mapping[str, Any],
-    objective_state: Own,
+    objective_state: ObjectiveState,
     seed: int | None = None,
     device: str = "",
 ) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from arjax.core.batch import Batch
 from arjax.models import Model
-from arjax.objectives import Objective, Own
+from arjax.objectives import Objective, ObjectiveState
 from arjax.parallel.sharding import Rule, param_shardings, replicated
 
 
@@ -41,7 +41,7 @@ class Recipe:
     accumulate: int = 1
 
 
-class OwnState(flax.struct.PyTreeNode):
+class ObjectiveTrainState(flax.struct.PyTreeNode):
     """The parameters and the state of the objective, and the moments of its optimizer.
 
     Attributes:
@@ -72,7 +72,7 @@ class TrainState:
     params: Any
     opt_state: Any
     ema: Any
-    own: OwnState | dict = dataclasses.field(default_factory=dict)
+    own: ObjectiveTrainState | dict = dataclasses.field(default_factory=dict)
 
     def replace(self, **changes: Any) -> TrainState:
         """The same state with other fields."""
@@ -94,9 +94,13 @@ def eval_params(state: TrainState) -> Any:
     return state.ema or state.params
 
 
-def own_of(state: TrainState) -> Own:
+def own_of(state: TrainState) -> ObjectiveState:
     """Parameters and state of the objective."""
-    return Own(state.own.params, state.own.state) if isinstance(state.own, OwnState) else Own()
+    return (
+        ObjectiveState(state.own.params, state.own.state)
+        if isinstance(state.own, ObjectiveTrainState)
+        else ObjectiveState()
+    )
 
 
 def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainState:
@@ -114,11 +118,11 @@ def fresh_state(recipe: Recipe, key: jax.Array, params: Any = None) -> TrainStat
     )
 
 
-def _fresh_own(recipe: Recipe, own: Own) -> OwnState | dict:
+def _fresh_own(recipe: Recipe, own: ObjectiveState) -> ObjectiveTrainState | dict:
     if not jax.tree.leaves(own):
         return {}
     trained = bool(jax.tree.leaves(own.params))
-    return OwnState(own.params, own.state, recipe.objective.optimizer().init(own.params) if trained else ())
+    return ObjectiveTrainState(own.params, own.state, recipe.objective.optimizer().init(own.params) if trained else ())
 
 
 def abstract_state(recipe: Recipe) -> TrainState:
@@ -144,13 +148,13 @@ def state_shardings(state: TrainState, recipe: Recipe, mesh: Mesh, rules: tuple[
 
     everywhere: Any = replicated(mesh)  # in the place of an array
     params = param_shardings(state.params, mesh, rules)
-    own: OwnState | dict = {}
-    if isinstance(state.own, OwnState):
+    own: ObjectiveTrainState | dict = {}
+    if isinstance(state.own, ObjectiveTrainState):
         own_params = param_shardings(state.own.params, mesh, rules)
         of_optimizer: Any = ()
         if jax.tree.leaves(own_params):
             of_optimizer = moments(recipe.objective.optimizer(), state.own.opt_state, own_params)
-        own = OwnState(own_params, jax.tree.map(lambda _: everywhere, state.own.state), of_optimizer)
+        own = ObjectiveTrainState(own_params, jax.tree.map(lambda _: everywhere, state.own.state), of_optimizer)
     return TrainState(
         step=everywhere,
         params=params,

@@ -21,11 +21,11 @@ from arjax.core.batch import Array, Batch
 from arjax.core.errors import UserError
 from arjax.core.programs import compile_if_it_fits
 from arjax.models import Model
-from arjax.objectives import Companions, Loss, Mean, Metrics, Own, Step
+from arjax.objectives import Companions, Loss, Mean, Metrics, ObjectiveState, Step
 from arjax.objectives.metrics import Mergeable
 from arjax.parallel.sharding import path_string
 from arjax.training.feed import Chunk
-from arjax.training.state import OwnState, Recipe, TrainState, own_of
+from arjax.training.state import ObjectiveTrainState, Recipe, TrainState, own_of
 
 #: Gradients by (parameters of the model, parameters of the objective).
 Gradients = tuple[Any, Any]
@@ -66,18 +66,18 @@ def train_step(
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = average(state.ema, params, state.step, recipe.ema_decay) if recipe.ema_decay else state.ema
-    next_own: OwnState | dict = {}
-    if isinstance(state.own, OwnState):
+    next_own: ObjectiveTrainState | dict = {}
+    if isinstance(state.own, ObjectiveTrainState):
         next_own = _train_own(recipe, state.own, own_gradients, loss.state)
     return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema, own=next_own), loss
 
 
-def _train_own(recipe: Recipe, own: OwnState, gradients: Any, state: Any) -> OwnState:
+def _train_own(recipe: Recipe, own: ObjectiveTrainState, gradients: Any, state: Any) -> ObjectiveTrainState:
     """The step of the parameters and the state of the objective."""
     if not jax.tree.leaves(own.params):
         return own.replace(state=state)
     updates, opt_state = recipe.objective.optimizer().update(gradients, own.opt_state, own.params)
-    return OwnState(optax.apply_updates(own.params, updates), state, opt_state)
+    return ObjectiveTrainState(optax.apply_updates(own.params, updates), state, opt_state)
 
 
 def average(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
@@ -173,7 +173,9 @@ def compile_chunk(
     return compile_if_it_fits("the arrays of a train step", program, state, sums, *rest)
 
 
-def loss_and_gradients(recipe: Recipe, params: Any, own: Own, batch: Batch, step: Step) -> tuple[Loss, Gradients]:
+def loss_and_gradients(
+    recipe: Recipe, params: Any, own: ObjectiveState, batch: Batch, step: Step
+) -> tuple[Loss, Gradients]:
     """The loss of the batch and its gradient by `(params, own.params)`."""
     if recipe.accumulate > 1:
         return _accumulated(recipe, params, own, batch, step)
@@ -182,25 +184,25 @@ def loss_and_gradients(recipe: Recipe, params: Any, own: Own, batch: Batch, step
 
 
 def _totals(
-    recipe: Recipe, params: Any, own: Own, batch: Batch, step: Step
+    recipe: Recipe, params: Any, own: ObjectiveState, batch: Batch, step: Step
 ) -> tuple[Loss, Callable[[tuple[jax.Array, ...]], Gradients]]:
     """The loss, and the function from cotangents of its totals to gradients."""
 
     def totals(params: Any, own_params: Any) -> tuple[tuple[jax.Array, ...], Loss]:
-        loss = recipe.objective.loss(recipe.model, params, Own(own_params, own.state), batch, step)
+        loss = recipe.objective.loss(recipe.model, params, ObjectiveState(own_params, own.state), batch, step)
         return tuple(term.total for term in loss.terms), jax.lax.stop_gradient(loss)
 
     _, pull_back, loss = jax.vjp(totals, params, own.params, has_aux=True)
     return loss, pull_back
 
 
-def _accumulated(recipe: Recipe, params: Any, own: Own, batch: Batch, step: Step) -> tuple[Loss, Gradients]:
+def _accumulated(recipe: Recipe, params: Any, own: ObjectiveState, batch: Batch, step: Step) -> tuple[Loss, Gradients]:
     """One micro-batch after the other; each starts from the state of the objective after the one before it."""
     num = recipe.accumulate
 
     def part(state: Any, batch: Batch, k: jax.Array) -> tuple[Loss, tuple[Gradients, ...]]:
         own_step = Step(jax.random.fold_in(step.key, k), step.progress, step.companions)
-        loss, pull_back = _totals(recipe, params, Own(own.params, state), batch, own_step)
+        loss, pull_back = _totals(recipe, params, ObjectiveState(own.params, state), batch, own_step)
         units = jnp.eye(len(loss.terms), dtype=jnp.float32)
         return loss, tuple(pull_back(tuple(unit)) for unit in units)  # one gradient for each term
 

@@ -10,10 +10,15 @@ import itertools
 import pathlib
 import re
 import shlex
+import sys
 import tokenize
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from arjax.core import user_code
+from arjax.core.registry import Registry
 
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 _TITLE = re.compile(r'title="([^"]+)"')
@@ -50,6 +55,22 @@ def blocks(page: pathlib.Path) -> list[Block]:
 def titled(page: pathlib.Path) -> dict[str, str]:
     """The files that a page shows in full, by name."""
     return {block.title: block.text for block in blocks(page) if block.title}
+
+
+@contextlib.contextmanager
+def titled_files(page: pathlib.Path, folder: pathlib.Path, registry: Registry, monkeypatch: Any) -> Iterator[None]:
+    """The files of a page in a folder; what their modules register, and find beside them, is there until the end."""
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
+    modules = {pathlib.Path(name).stem for name in titled(page)}
+    for name, text in titled(page).items():
+        (folder / name).write_text(text)
+    for module in modules:
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.syspath_prepend(str(folder))
+    yield
+    for module in modules:
+        sys.modules.pop(module, None)
 
 
 def commands(page: pathlib.Path, program: str) -> list[list[str]]:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 
 import doc_text
 import pytest
 
 from arjax.cli.main import main
-from arjax.core import user_code
 from arjax.models import KINDS
 
 
 @pytest.fixture
 def files(repository, tmp_path, monkeypatch):
     """The folder with the files of the page; what they register is there for one test."""
-    monkeypatch.setattr(KINDS, "_entries", dict(KINDS._entries))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
-    for name, text in doc_text.titled(repository / "docs" / "add_a_kind.md").items():
-        (tmp_path / name).write_text(text)
-    sys.modules.pop("latent_class", None)
-    yield tmp_path
-    sys.modules.pop("latent_class", None)
+    with doc_text.titled_files(repository / "docs" / "add_a_kind.md", tmp_path, KINDS, monkeypatch):
+        yield tmp_path
 
 
 def test_the_kind_is_that_of_the_package_and_has_ten_concepts(files, repository):

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 
 import doc_text
 import pytest
 
 from arjax.cli.main import main
-from arjax.core import user_code
 from arjax.networks import NETWORKS
 
 
 @pytest.fixture
 def files(repository, tmp_path, monkeypatch):
     """The folder with the files of the page; what they register is there for one test."""
-    monkeypatch.setattr(NETWORKS, "_entries", dict(NETWORKS._entries))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(user_code, "_NEIGHBOURS", {})
-    for name, text in doc_text.titled(repository / "docs" / "add_a_network.md").items():
-        (tmp_path / name).write_text(text)
-    sys.modules.pop("running_mean", None)
-    yield tmp_path
-    sys.modules.pop("running_mean", None)
+    with doc_text.titled_files(repository / "docs" / "add_a_network.md", tmp_path, NETWORKS, monkeypatch):
+        yield tmp_path
 
 
 def test_the_network_is_that_of_the_package(files, repository):

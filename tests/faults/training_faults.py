@@ -26,8 +26,8 @@ TRAINING_FAULTS = (
     Fault(
         "the state of an objective stays what it was",
         "training/step.py",
-        "return OwnState(optax.apply_updates(own.params, updates), state, opt_state)",
-        "return OwnState(optax.apply_updates(own.params, updates), own.state, opt_state)",
+        "return ObjectiveTrainState(optax.apply_updates(own.params, updates), state, opt_state)",
+        "return ObjectiveTrainState(optax.apply_updates(own.params, updates), own.state, opt_state)",
         (_CONTRACT + "test_it_is_trained_with_the_model_and_reports",),
     ),
     Fault(

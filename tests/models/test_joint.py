@@ -34,7 +34,7 @@ from arjax.core.errors import UserError
 from arjax.core.spec import EventSpec
 from arjax.factorization import make_factorization
 from arjax.models import make_model
-from arjax.objectives import Own, Step, make_objective
+from arjax.objectives import ObjectiveState, Step, make_objective
 
 BLOCKS, SIZES = "blocks(size=3)", "sizes(sizes=(1, 3, 2))"
 
@@ -178,7 +178,7 @@ def test_order_agnostic_training_scores_whole_steps_without_bias(network, partit
     @jax.jit
     def both(params, keys, more_keys):
         under = lambda key: -model.log_prob(params, x[:1], factorization=model.orders.draw(key))[0]  # noqa: E731
-        loss = lambda key: objective.loss(model, params, Own(), Batch(x), Step(key)).value * 6  # noqa: E731
+        loss = lambda key: objective.loss(model, params, ObjectiveState(), Batch(x), Step(key)).value * 6  # noqa: E731
         return jax.lax.map(loss, keys), jax.lax.map(under, more_keys)
 
     keys = jax.random.split(jax.random.key(0), 1512)

@@ -11,7 +11,7 @@ import numpy as np
 
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.objectives import Own, Step
+from arjax.objectives import ObjectiveState, Step
 from arjax.testing.examples import random_like
 
 TOKENS = EventSpec((6,), (), "tokens", 3)
@@ -32,7 +32,7 @@ def model_and_params(network, event=TOKENS, ordering="random(seed=1)", condition
 def loss_and_gradient(objective, model, params, batch, key, progress=1.0, companions=None):
     def loss(params):
         step = Step(key, jnp.float32(progress), companions or {})
-        found = objective.loss(model, params, Own(), batch, step)
+        found = objective.loss(model, params, ObjectiveState(), batch, step)
         return found.value, found
 
     (value, found), gradient = jax.value_and_grad(loss, has_aux=True)(params)

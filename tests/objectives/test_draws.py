@@ -12,7 +12,7 @@ from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import make_model
-from arjax.objectives import TRUTH, Companion, Own, Step, make_objective
+from arjax.objectives import TRUTH, Companion, ObjectiveState, Step, make_objective
 from arjax.objectives.as_is import relax, relaxed_values
 from arjax.testing.examples import random_like, random_x
 
@@ -129,7 +129,9 @@ def test_the_score_function_is_that_of_the_draws_which_have_no_dropout(call):
     @jax.jit
     def gradients(params):
         step = Step(jax.random.key(0))
-        return [jax.grad(lambda p, m=m: objective.loss(m, p, Own(), batch, step).value)(params) for m in models]
+        return [
+            jax.grad(lambda p, m=m: objective.loss(m, p, ObjectiveState(), batch, step).value)(params) for m in models
+        ]
 
     close(*gradients(params))
 

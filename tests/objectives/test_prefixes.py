@@ -13,7 +13,7 @@ from prefix_cases import NETWORKS, TOKENS, close, loss_and_gradient, model_and_p
 from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models import make_model
-from arjax.objectives import Own, Step, make_objective
+from arjax.objectives import ObjectiveState, Step, make_objective
 from arjax.objectives.prefixes import weighted_mean
 from arjax.objectives.scheduled_sampling import SCHEDULES
 from arjax.testing.examples import random_x
@@ -126,9 +126,9 @@ def test_no_gradient_flows_through_draws_of_real_values(call):
         of_second = jax.value_and_grad(
             lambda p: -model.log_prob_per_site(p, batch.x, inputs=jax.lax.stop_gradient(inputs)).sum() / 20
         )
-        return of_second(params), jax.value_and_grad(lambda p: objective.loss(model, p, Own(), batch, step).value)(
-            params
-        )
+        return of_second(params), jax.value_and_grad(
+            lambda p: objective.loss(model, p, ObjectiveState(), batch, step).value
+        )(params)
 
     expected, found = both(params)
     close(found, expected)

@@ -11,7 +11,7 @@ from arjax.config import base_config, dataset_config, network_config
 from arjax.config.build import build
 from arjax.core.batch import Batch
 from arjax.models import make_model
-from arjax.objectives import Own, Step, make_objective
+from arjax.objectives import ObjectiveState, Step, make_objective
 from arjax.objectives.learned_order import SCORES
 from arjax.testing.examples import random_x
 
@@ -58,5 +58,5 @@ def test_weighted_objectives_with_parameters_have_a_train_state_with_shardings()
     own = build(config).abstract_state.own
     assert set(own.params) == {"0", "2"} and all(leaf.sharding for leaf in jax.tree.leaves(own))
     scores = [{SCORES: np.float32(order)} for order in ([3, 2, 1, 0], [0, 1, 2, 3])]
-    entries = make_objective(config.objective).report(Own({"0": scores[0], "2": scores[1]}, {}))
+    entries = make_objective(config.objective).report(ObjectiveState({"0": scores[0], "2": scores[1]}, {}))
     assert entries == {"learned_order": [0, 1, 2, 3], "2/learned_order": [3, 2, 1, 0]}

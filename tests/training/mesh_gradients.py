@@ -20,7 +20,7 @@ from arjax.core.batch import Batch
 from arjax.core.spec import EventSpec
 from arjax.models import KINDS, Model, make_model
 from arjax.networks import NETWORKS
-from arjax.objectives import Own, Step, make_objective
+from arjax.objectives import ObjectiveState, Step, make_objective
 from arjax.parallel.sharding import Rule, batch_sharding, make_mesh, param_shardings, path_string, replicated
 from arjax.testing.examples import random_context, random_x
 
@@ -81,7 +81,7 @@ def deviations(
     params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
 
     def loss(params: Any, batch: Batch) -> jax.Array:
-        return trained.loss(model, params, Own(), batch, Step(key, jnp.float32(0.5))).value
+        return trained.loss(model, params, ObjectiveState(), batch, Step(key, jnp.float32(0.5))).value
 
     gradient = jax.value_and_grad(loss)
     right_loss, right = jax.tree.map(np.asarray, jax.jit(gradient)(params, batch))

@@ -17,7 +17,16 @@ from arjax.config.build import build
 from arjax.config.files import save_config
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
-from arjax.objectives import OBJECTIVES, Loss, Mean, Objective, Own, Step, likelihood_loss, make_objective
+from arjax.objectives import (
+    OBJECTIVES,
+    Loss,
+    Mean,
+    Objective,
+    ObjectiveState,
+    Step,
+    likelihood_loss,
+    make_objective,
+)
 from arjax.training.loop import train
 from arjax.training.step import cut, loss_and_gradients
 
@@ -39,7 +48,7 @@ class Tracked(Objective):
         return {"teacher": self.teacher} if self.teacher else {}
 
     def init(self, model, key):
-        return Own({"level": jax.random.uniform(key)}, {"baseline": jnp.zeros(())})
+        return ObjectiveState({"level": jax.random.uniform(key)}, {"baseline": jnp.zeros(())})
 
     def optimizer(self):
         return optax.sgd(self.rate)
@@ -147,7 +156,11 @@ def uneven():
 @pytest.mark.parametrize("objective", [pytest.param("teacher_forcing", marks=pytest.mark.slow), "tracked"])
 def test_accumulated_gradients_are_those_of_the_larger_batch(uneven, objective, accumulate):
     recipe, params, batch = uneven
-    own = Own({"level": jnp.float32(50.0)}, {"baseline": jnp.zeros(())}) if objective == "tracked" else Own()
+    own = (
+        ObjectiveState({"level": jnp.float32(50.0)}, {"baseline": jnp.zeros(())})
+        if objective == "tracked"
+        else ObjectiveState()
+    )
     results = []
     for num in (1, accumulate):
         own_recipe = dataclasses.replace(recipe, objective=make_objective(objective), accumulate=num)
@@ -171,7 +184,7 @@ def test_every_micro_batch_has_a_key_of_its_own():
     x, keys = np.arange(6, dtype=np.float32), [jax.random.fold_in(STEP.key, k) for k in range(3)]
     noise = np.concatenate([jax.random.normal(key, (2,)) for key in keys])
     recipe = types.SimpleNamespace(objective=Noise(), model=None, accumulate=3)
-    loss, gradients = loss_and_gradients(recipe, jnp.float32(2.0), Own(), Batch(x), STEP)
+    loss, gradients = loss_and_gradients(recipe, jnp.float32(2.0), ObjectiveState(), Batch(x), STEP)
     rows = cut(Batch(x), 3).x.ravel()  # which rows make a micro-batch is another matter
     np.testing.assert_allclose(
         (loss.value, gradients[0]), ((2 * noise * rows).mean(), (noise * rows).mean()), rtol=1e-5
@@ -182,7 +195,7 @@ def test_every_micro_batch_has_a_key_of_its_own():
 def test_a_batch_that_cannot_be_cut_is_refused(uneven):
     recipe, params, batch = uneven
     with pytest.raises(UserError, match="8 examples cannot be cut into 3 equal micro-batches"):
-        loss_and_gradients(dataclasses.replace(recipe, accumulate=3), params, Own(), batch, STEP)
+        loss_and_gradients(dataclasses.replace(recipe, accumulate=3), params, ObjectiveState(), batch, STEP)
 
 
 MESH = """
@@ -191,11 +204,12 @@ from arjax.parallel.sharding import batch_sharding, make_mesh, replicated
 import dataclasses, jax, numpy as np
 
 recipe, params, batch = here.uneven_case(jax.devices()[:1])
-_, expected = jax.jit(lambda p, b: here.loss_and_gradients(recipe, p, here.Own(), b, here.STEP))(params, batch)
+own = here.ObjectiveState()
+_, expected = jax.jit(lambda p, b: here.loss_and_gradients(recipe, p, own, b, here.STEP))(params, batch)
 mesh = make_mesh(2, 2, 1)
 recipe = dataclasses.replace(recipe, accumulate=2)
 placed = jax.tree.map(lambda a: jax.device_put(a, batch_sharding(mesh)), batch)
-step = jax.jit(lambda p, b: here.loss_and_gradients(recipe, p, here.Own(), b, here.STEP))
+step = jax.jit(lambda p, b: here.loss_and_gradients(recipe, p, here.ObjectiveState(), b, here.STEP))
 compiled = step.lower(jax.device_put(jax.device_get(params), replicated(mesh)), placed).compile()
 _, found = compiled(jax.device_put(jax.device_get(params), replicated(mesh)), placed)
 jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), found, expected)
