@@ -32,15 +32,23 @@ def sync(source: Path, copy: Path) -> None:
     """Makes a copy of the project, of all files that git knows or would take; files that are the same stay."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=source, capture_output=True, check=True, text=True).stdout
-    names = {name for name in listed.split("\0") if name and (source / name).is_file()}
+    names = {name for name in listed.split("\0") if name and os.path.lexists(source / name)}
     for name in names:
         old, new = copy / name, source / name
-        if not old.is_file() or old.read_bytes() != new.read_bytes():
+        if new.is_symlink():
+            if not old.is_symlink():
+                old.symlink_to(os.readlink(new))
+        elif not old.is_file() or old.read_bytes() != new.read_bytes():
             old.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(new, old)
             forget_bytecode(old)
     for path in copy.rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts and str(path.relative_to(copy)) not in names:
+        if (
+            path.is_file()
+            and not path.is_symlink()
+            and "__pycache__" not in path.parts
+            and str(path.relative_to(copy)) not in names
+        ):
             path.unlink()
 
 

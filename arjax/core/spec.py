@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -148,13 +149,21 @@ class ContextSpec:
         ContextSpec("sequence", V, L)   sequence: int[B, L], tokens of 0..V-1 and -1 after the end of short ones
         ContextSpec("frames", E, L)     frames:   float[B, L, E], such as a spectrogram
 
+    A part whose grid belongs to that of the event, such as a coarser image, may be *local*: a network reads each of its
+    positions at the sites there, `ContextSpec(coarse=EventSpec((14, 14), (), "levels", 16), local=("coarse",))`. Other
+    parts are read as a whole.
+
     Attributes:
       parts: pairs of a name and the spec of one example, sorted by name; none for a model without a context.
+      local: the names of the local parts, sorted.
     """
 
     parts: tuple[tuple[str, EventSpec], ...]
+    local: tuple[str, ...] = ()
 
-    def __init__(self, kind: str = "none", size: int = 0, length: int = 0, **parts: EventSpec):
+    def __init__(
+        self, kind: str = "none", size: int = 0, length: int = 0, local: tuple[str, ...] = (), **parts: EventSpec
+    ):
         """The short form, or named parts; raises `UserError` for parts that cannot be."""
         if not isinstance(kind, str):
             raise UserError(f"the kind of a context is a text, such as 'label', not {kind!r}")
@@ -164,24 +173,51 @@ class ContextSpec:
             if not isinstance(part, EventSpec):
                 raise UserError(f"the part {name!r} of a context must be an EventSpec, not {part!r}")
         found = parts or _short_form(kind, size, length)
+        for name in local:
+            if name not in found or not found[name].grid_shape:
+                raise UserError(
+                    f"the part {name!r} of a context cannot be local: there is no part of this name with a grid"
+                )
         object.__setattr__(self, "parts", tuple(sorted(found.items())))
+        object.__setattr__(self, "local", tuple(sorted(set(local))))
 
     def __bool__(self) -> bool:
         """Whether there is anything to condition on."""
         return bool(self.parts)
 
     def __repr__(self) -> str:
-        return f"ContextSpec({', '.join(f'{name}={part!r}' for name, part in self.parts)})"
+        local = [f"local={self.local!r}"] if self.local else []
+        return f"ContextSpec({', '.join([f'{name}={part!r}' for name, part in self.parts] + local)})"
+
+    def only(self, names: Iterable[str]) -> ContextSpec:
+        """The parts of these names."""
+        names = set(names)
+        kept = dict[str, Any]((name, part) for name, part in self.parts if name in names)
+        return ContextSpec(local=tuple(name for name in self.local if name in kept), **kept)
+
+    def with_part(self, name: str, part: EventSpec, *, local: bool = False) -> ContextSpec:
+        """The context with one more part."""
+        return ContextSpec(local=(*self.local, *([name] if local else [])), **dict[str, Any](self.parts) | {name: part})
+
+    @property
+    def at_sites(self) -> ContextSpec:
+        """The local parts."""
+        return self.only(self.local)
+
+    @property
+    def as_whole(self) -> ContextSpec:
+        """The parts that are not local."""
+        return self.only(name for name, _ in self.parts if name not in self.local)
 
     @property
     def grids(self) -> ContextSpec:
         """The parts that have positions: sequences, frames, images."""
-        return ContextSpec(**dict[str, Any]((name, part) for name, part in self.parts if part.grid_shape))
+        return self.only(name for name, part in self.parts if part.grid_shape)
 
     @property
     def singles(self) -> ContextSpec:
         """The parts without positions: classes and vectors."""
-        return ContextSpec(**dict[str, Any]((name, part) for name, part in self.parts if not part.grid_shape))
+        return self.only(name for name, part in self.parts if not part.grid_shape)
 
 
 def _short_form(kind: str, size: int, length: int) -> dict[str, EventSpec]:

@@ -98,6 +98,7 @@ class _Writer:
         return {
             "event": dataclasses.asdict(network.event),
             "context": {part: dataclasses.asdict(spec) for part, spec in network.context_spec.parts},
+            **({"local": network.context_spec.local} if network.context_spec.local else {}),
             "dtype": network.dtype,
             "network": {"name": name} | {key: getattr(network, key) for key in registry.options(name)},
         }

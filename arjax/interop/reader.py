@@ -240,7 +240,7 @@ def _tuples(value: Any) -> Any:
 def _context(found: JsonObject) -> ContextSpec:
     parts = found.object("context")
     specs: dict[str, Any] = {name: _event(JsonObject(part, f"{parts.place}/{name}")) for name, part in parts.rest()}
-    return ContextSpec(**specs)
+    return ContextSpec(local=tuple(found.items("local", str)) if "local" in found else (), **specs)
 
 
 def _event(found: JsonObject) -> EventSpec:

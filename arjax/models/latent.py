@@ -114,8 +114,8 @@ class LatentModel(Model):
                 f"a latent model adds parts to the context that are called z and x, and {min(clash)!r} is there"
             )
         prior = blueprint.part("prior", z)
-        likelihood = blueprint.part("likelihood", context=with_part(context, LATENT, latent_context(z)))
-        posterior: Any = blueprint.part("posterior", z, with_part(context, DATA, event))
+        likelihood = blueprint.part("likelihood", context=context.with_part(LATENT, latent_context(z)))
+        posterior: Any = blueprint.part("posterior", z, context.with_part(DATA, event))
         model = cls(prior, likelihood, posterior, score_samples)
         model.check_parts()  # the class of the posterior, too
         return model
@@ -163,7 +163,7 @@ class LatentModel(Model):
         if not is_integer(self.score_samples) or self.score_samples < 1:
             raise UserError(f"score_samples of the kind 'latent' must be at least 1, not {self.score_samples!r}")
         z, x, context = self.prior.event, self.likelihood.event, self.prior.context_spec
-        wanted = {"likelihood": with_part(context, LATENT, latent_context(z)), "posterior": with_part(context, DATA, x)}
+        wanted = {"likelihood": context.with_part(LATENT, latent_context(z)), "posterior": context.with_part(DATA, x)}
         for name, check in (("likelihood", _check_reads), ("posterior", _check_posterior)):
             try:
                 check(getattr(self, name))
@@ -354,11 +354,6 @@ def _latent_event(shape: tuple[int, ...], values: str, num_levels: int) -> Event
 def latent_context(z: EventSpec) -> EventSpec:
     """The latents as a part of a context: a vector, or a grid of values."""
     return z if len(z.grid_shape) > 1 else EventSpec((), z.grid_shape + z.value_shape, z.kind, z.num_levels)
-
-
-def with_part(context: ContextSpec, name: str, part: EventSpec) -> ContextSpec:
-    """A context with one more part."""
-    return ContextSpec(**dict[str, Any](context.parts) | {name: part})
 
 
 def _check_reads(part: Any) -> None:

@@ -145,3 +145,17 @@ def test_contexts_of_several_parts():
         ContextSpec("label", 3, z=vector(2))
     with pytest.raises(UserError, match="the part 'z' of a context must be an EventSpec, not 3"):
         ContextSpec(z=3)
+
+
+def test_local_parts_of_a_context():
+    coarse = EventSpec((2, 2), (), "levels", 4)
+    spec = ContextSpec(coarse=coarse, label=class_label(3), local=("coarse",))
+    assert (
+        spec.at_sites
+        == ContextSpec(coarse=coarse, local=("coarse",))
+        == ContextSpec().with_part("coarse", coarse, local=True)
+    )
+    assert spec.as_whole == spec.singles == ContextSpec("label", 3) and spec.grids == spec.at_sites
+    assert spec != ContextSpec(coarse=coarse, label=class_label(3)) and eval(repr(spec)) == spec
+    with pytest.raises(UserError, match="'label' of a context cannot be local"):
+        ContextSpec(label=class_label(3), local=("label",))
