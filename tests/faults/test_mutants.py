@@ -159,6 +159,7 @@ def test_a_small_project_from_the_draw_to_the_report(repository, tmp_path):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
+    (tmp_path / "linked").symlink_to("tests")
     (tmp_path / ".gitignore").write_text("build/\nruns/\n.cache/\n__pycache__/\n")
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     command = [sys.executable, str(repository / "scripts" / "mutants.py"), f"--root={tmp_path}", "--num=99"]
@@ -174,6 +175,7 @@ def test_a_small_project_from_the_draw_to_the_report(repository, tmp_path):
     assert {verdict for name, verdict in verdicts.items() if name[0] == "unused"} == {"not executed"}
     assert {verdict for name, verdict in verdicts.items() if name[0] == "half"} >= {"killed"}
     assert "\n    + return abs(a - b) < (4)\n" in first
+    assert (tmp_path / "build" / "mutants" / "1" / "copy" / "linked" / "data" / "test_small.py").is_file()
     known = len(found)
     run()
     assert len(records.read_text().splitlines()) == known
