@@ -28,6 +28,8 @@ _COMPARISONS = {
 #: Calls whose arguments are no computation: a wrong one is an exception at once, or a message.
 _LEFT_ALONE = ("isinstance", "issubclass", "hasattr", "getattr", "print", "warn", "register", "TypeVar")
 _FACTOR = 1.01
+#: Names of classes and modules that say nothing of what the code does: what it exports, sizes of models for the tests.
+_NO_BEHAVIOUR = {"__all__", "SMALL", "EXAMPLES"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ class _Places(ast.NodeVisitor):
 
     def __init__(self):
         self.places = []
-        self._names, self._statement, self._bound = [], (0, 0), [set()]
+        self._names, self._statement, self._bound, self._left_alone = [], (0, 0), [set()], set()
 
     def _add(self, operator: str, node: ast.AST, texts, bare: bool = False) -> None:
         """Adds a place; expressions are put into brackets, which keep what binds together."""
@@ -151,7 +153,11 @@ class _Places(ast.NodeVisitor):
     visit_Raise = visit_Assert = visit_Import = visit_ImportFrom = visit_JoinedStr = _skip
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        if "__all__" not in map(_name, node.targets):
+        if not _NO_BEHAVIOUR & set(map(_name, node.targets)):
+            self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg != "strict":  # of `zip`: it says that the lengths are equal
             self.generic_visit(node)
 
     def visit_Return(self, node: ast.Return) -> None:
@@ -207,6 +213,8 @@ class _Places(ast.NodeVisitor):
 
     def visit_Constant(self, node: ast.Constant) -> None:
         value = node.value
+        if id(node) in self._left_alone:
+            return
         if isinstance(value, bool):
             self._add("constant", node, [str(not value)])
         elif isinstance(value, int):
@@ -217,7 +225,10 @@ class _Places(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         if _is_left_alone(node):
             return
-        texts = [_with(node, keywords=_without(node.keywords, i)) for i, k in enumerate(node.keywords) if k.arg]
+        if _called(node) == "reshape":  # any negative size is the one that is left
+            self._left_alone |= {id(size.operand) for size in node.args if isinstance(size, ast.UnaryOp)}
+        named = [i for i, k in enumerate(node.keywords) if k.arg and k.arg != "strict"]
+        texts = [_with(node, keywords=_without(node.keywords, i)) for i in named]
         for i, (one, other) in enumerate(itertools.pairwise(node.args)):
             if _is_plain(one) and _is_plain(other) and ast.dump(one) != ast.dump(other):
                 swapped = [*node.args[:i], other, one, *node.args[i + 2 :]]

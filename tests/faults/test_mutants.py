@@ -15,6 +15,7 @@ from here import there
 
 __all__ = ["f"]
 LEAST: int = 3
+SMALL = {"size": 7}
 
 
 @decorated(1)
@@ -25,8 +26,9 @@ def f(x: list[1], y=0.5, *, k=True):
     print(x, y)
     x = g(x[1:], y, axis=0) + x
     x += 3 * -y
-    for _ in range(3):
+    for _ in zip(x, y, strict=True):
         continue
+    x.reshape(2, -1)
     return g(x, f"{y + 1}", "text")
 '''
 #: All that is done to it, by operator: what stands in a place, and what may stand there instead.
@@ -49,6 +51,11 @@ EXPECTED = {
     ("arithmetic", "3 * -y"): {"(3 / -y)", "(3)", "(-y)"},
     ("sign or not", "-y"): {"(y)"},
     ("line", "continue"): {"pass"},
+    ("arguments", "zip(x, y, strict=True)"): {"(zip(y, x, strict=True))"},
+    ("arguments", "x.reshape(2, -1)"): {"(x.reshape(-1, 2))"},
+    ("constant", "2"): {"(3)"},
+    ("line", "x.reshape(2, -1)"): {"pass"},
+    ("sign or not", "-1"): {"(1)"},
     ("returned call", 'g(x, f"{y + 1}", "text")'): {"(x)"},
 }
 
