@@ -233,7 +233,7 @@ def site_nats(model: AutoregressiveModel, params: Any, x_NL: np.ndarray, batch_s
         return np.zeros((0, length))
     model = of_length(model, length)
     size = model.event.num_sites
-    padded = np.pad(x_NL, [(0, 0), (0, max(size - length, 0)), *[(0, 0)] * (x_NL.ndim - 2)])
+    padded = np.pad(x_NL, [(0, 0), (0, max(size - length, 0))])
     nats_NL = np.zeros(padded.shape[:2])
     for first in range(0, num, batch_size):
         rows = slice(first, first + batch_size)

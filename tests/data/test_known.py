@@ -101,3 +101,8 @@ def test_seeds_and_splits_differ_and_the_truth_is_a_pytree(name):
 def test_options_out_of_range(name, options, sentence):
     with pytest.raises(UserError, match=sentence):
         make_dataset(name, **options)
+
+
+def test_the_ends_of_the_range_of_concentrations_belong_to_it():
+    for concentration in (0.01, 1e6):
+        make_dataset("hidden_markov", concentration=concentration, num_examples=4)

@@ -27,6 +27,11 @@ def test_variance_comes_in_descending_order_and_ties_in_raster_order():
     assert make_order("variance", (4,), data).tolist() == [1, 2, 3, 0]
     assert make_order("variance(descending=False)", (2, 2), data).tolist() == [0, 3, 2, 1]
     assert make_order("variance", (2,), data.reshape(3, 2, 2)).tolist() == [0, 1]  # vectors: 18 and 5.8
+    many = np.zeros((2, 99))  # so many equal ones that a sort that is not stable moves them
+    many[0, 50] = 1
+    others = [site for site in range(99) if site != 50]
+    assert make_order("variance", (99,), many).tolist() == [50, *others]
+    assert make_order("variance(descending=False)", (99,), many).tolist() == [*others, 50]
 
 
 def test_information_is_that_of_the_frequencies_of_pairs():

@@ -161,3 +161,7 @@ def test_the_name_of_an_order_is_read_off_the_order():
     seen = []
     jax.jit(lambda f: seen.append(order_name(f)))(make_factorization((3,)))
     assert seen == ["a traced order"]
+
+
+def test_two_steps_have_an_edge_and_one_has_none():
+    assert from_order([0, 1], [1, 1], (2,)).has_edges and not from_order([0, 1], [2], (2,)).has_edges

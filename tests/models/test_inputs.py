@@ -231,3 +231,8 @@ def test_an_integer_is_no_key_of_an_objective():
         model = of_orders["uniform" if objective.NEEDS_ORDERS else ""]
         with pytest.raises(UserError, match="a random key is one key"):
             objective.loss(model, params, objective.init(model, KEY), Batch(X), Step(0))
+
+
+def test_values_that_the_event_lacks_are_no_data_for_an_ordering():
+    with pytest.raises(UserError, match="data of kind binary"):
+        make_model(EventSpec((4,)), "fvsbn", ordering="variance", data=np.full((3, 4), 5))

@@ -10,6 +10,7 @@ import pytest
 
 from arjax.networks.layers.convolution import (
     TapConv,
+    TapMix,
     _kernel_gradient,
     _kernel_gradient_by_row,
     convolve,
@@ -91,3 +92,14 @@ def test_shift_and_put():
     np.testing.assert_array_equal(shift(x, -1, 0)[0, :, :, 0], [[0, 0, 0], [0, 1, 2]])
     np.testing.assert_array_equal(shift(x, 0, 1)[0, :, :, 0], [[1, 2, 0], [4, 5, 0]])
     assert put_pixel(x, np.full((1, 1), 9.0), 1, 0)[0, 1, 0, 0] == 9
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_group_of_channels_reads_the_groups_up_to_its_own(strict):
+    layer = TapMix(6, "float32", channels=3, strict=strict, bias_scale=1.0)
+    x = jnp.ones((1, 9))
+    params = layer.init(jax.random.key(0), x)
+    reads = np.asarray(jax.jacobian(lambda x: layer.apply(params, x)[0])(x)[:, 0] != 0)
+    group_of_input, group_of_output = np.arange(9) // 3, np.arange(6) // 2
+    wanted = np.less if strict else np.less_equal
+    np.testing.assert_array_equal(reads, wanted(group_of_input, group_of_output[:, None]))

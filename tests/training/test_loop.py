@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -15,6 +16,7 @@ from arjax.reporting.reports import read_report
 from arjax.training.checkpoint import CheckpointStore
 from arjax.training.learner import RunLearner
 from arjax.training.loop import TrainingDiverged, train
+from arjax.training.reporter import Reporter
 from arjax.training.setup import best_store, latest_store, restore_params
 
 
@@ -211,3 +213,11 @@ def test_a_run_that_is_too_large_for_its_devices_is_told_in_one_sentence(tmp_pat
             fail(message)
     with pytest.raises(jax.errors.JaxRuntimeError, match="another"):
         fail("INTERNAL: another")
+
+
+def test_the_progress_bar_follows_the_steps(tmp_path):
+    seen = []
+    shown = SimpleNamespace(at=seen.append, close=lambda: None)
+    with Reporter(tmp_path, build(tiny_config()), 0, shown) as reporter:
+        reporter.at(7)
+    assert seen == [7]
