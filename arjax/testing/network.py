@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.testing import forms
@@ -209,6 +209,14 @@ def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any =
             raise LawBroken(f"law 1: {where(model)}the features of site {site} {verb} site {other}, {why}")
 
 
+def _in_context(name: str, spec: ContextSpec, options: dict[str, Any]) -> AutoregressiveModel:
+    """A model in this context; raises `NotSupported` for a network that refuses it, or reads none."""
+    model = supported(name, EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
+    if not model.network.READS_CONTEXT:
+        raise NotSupported(f"the network {name!r} reads no context")
+    return model
+
+
 def check_context(name: str, options: dict[str, Any]) -> None:
     """Every part of a context reaches every site, and opens no path between sites; all forms agree.
 
@@ -216,8 +224,7 @@ def check_context(name: str, options: dict[str, Any]) -> None:
       LawBroken: one does not.
     """
     spec = CONTEXTS["several"]
-    structure = STRUCTURES["levels_vector"]
-    model = supported(name, EVENTS["tokens"], ORDERS[0], structure, context=spec, **options)
+    model = _in_context(name, spec, options)
     params = params_of(model)
     check_autoregressive(model, params, random_context(spec, 8))
     context = random_context(spec, BATCH)
@@ -239,7 +246,7 @@ def check_local_context(name: str, options: dict[str, Any]) -> None:
       LawBroken: one does not.
     """
     spec = CONTEXTS["local"]
-    model = supported(name, EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
+    model = _in_context(name, spec, options)
     params = params_of(model)
     check_autoregressive(model, params, random_context(spec, 8))
     check_steps(model, params, random_context(spec, BATCH))
