@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from arjax.core.errors import UserError
-from arjax.core.spec import EventSpec
+from arjax.core.spec import ContextSpec, EventSpec
 from arjax.models import AutoregressiveModel
 from arjax.networks import NETWORKS
 from arjax.testing import forms
@@ -159,6 +159,7 @@ def _laws(name: str, events: Sequence[str], options: dict[str, Any]) -> list[Law
             laws.append(Law(f"{law}-{event}", functools.partial(_in_all_orders, check, name, event, options)))
     single = {
         "context": check_context,
+        "local-context": check_local_context,
         "normalised": check_normalised,
         "samples": check_samples,
         "gradients": check_gradients,
@@ -208,6 +209,14 @@ def check_autoregressive(model: AutoregressiveModel, params: Any, context: Any =
             raise LawBroken(f"law 1: {where(model)}the features of site {site} {verb} site {other}, {why}")
 
 
+def _in_context(name: str, spec: ContextSpec, options: dict[str, Any]) -> AutoregressiveModel:
+    """A model in this context; raises `NotSupported` for a network that refuses it, or reads none."""
+    model = supported(name, EVENTS["tokens"], ORDERS[0], STRUCTURES["levels_vector"], context=spec, **options)
+    if not model.network.READS_CONTEXT:
+        raise NotSupported(f"the network {name!r} reads no context")
+    return model
+
+
 def check_context(name: str, options: dict[str, Any]) -> None:
     """Every part of a context reaches every site, and opens no path between sites; all forms agree.
 
@@ -215,8 +224,7 @@ def check_context(name: str, options: dict[str, Any]) -> None:
       LawBroken: one does not.
     """
     spec = CONTEXTS["several"]
-    structure = STRUCTURES["levels_vector"]
-    model = supported(name, EVENTS["tokens"], ORDERS[0], structure, context=spec, **options)
+    model = _in_context(name, spec, options)
     params = params_of(model)
     check_autoregressive(model, params, random_context(spec, 8))
     context = random_context(spec, BATCH)
@@ -229,6 +237,44 @@ def check_context(name: str, options: dict[str, Any]) -> None:
         change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
         unmoved = np.flatnonzero(np.abs(change).max((0, 2)) == 0)
         require(not len(unmoved), f"the part {part!r} of the context does not reach the sites {unmoved.tolist()}")
+
+
+def check_local_context(name: str, options: dict[str, Any]) -> None:
+    """Every local part of a context reaches each site from the place that belongs to it; all forms agree.
+
+    Raises:
+      LawBroken: one does not.
+    """
+    spec = CONTEXTS["local"]
+    model = _in_context(name, spec, options)
+    params = params_of(model)
+    check_autoregressive(model, params, random_context(spec, 8))
+    check_steps(model, params, random_context(spec, BATCH))
+    check_own_places(model, params)
+
+
+def check_own_places(model: AutoregressiveModel, params: Any) -> None:
+    """The features of each site depend on the place of each local part that belongs to the site.
+
+    Raises:
+      LawBroken: they do not.
+    """
+    event, spec, num = model.event, model.context_spec, BATCH // (1 + model.event.num_sites)
+    context, x = random_context(spec, BATCH), random_x(event, BATCH)
+    assert context is not None
+    features = np.asarray(forms.parallel(model.network, params, x, model.factorization, context))
+    for name, part in spec.at_sites.parts:
+        other = {key: value.copy() for key, value in context.items()}
+        changed = another_part(spec, context, name)[name]
+        for i, site in enumerate(np.ndindex(event.grid_shape)):
+            rows = slice(i * num, (i + 1) * num)
+            place = tuple(n * size // own for n, size, own in zip(site, part.grid_shape, event.grid_shape, strict=True))
+            other[name][(rows, *place)] = changed[(rows, *place)]
+        change = np.asarray(forms.parallel(model.network, params, x, model.factorization, other)) - features
+        for i in range(event.num_sites):
+            moved = np.abs(change[i * num : (i + 1) * num, i]).max()
+            message = f"{where(model)}the part {name!r} of the context does not reach the site {i} from its own place"
+            require(moved > 0, message)
 
 
 def check_normalised(name: str, options: dict[str, Any]) -> None:

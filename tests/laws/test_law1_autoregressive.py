@@ -11,7 +11,7 @@ from arjax.models import make_model
 from arjax.networks import NETWORKS
 from arjax.networks.dense import made
 from arjax.testing.laws import LawBroken
-from arjax.testing.network import check_autoregressive, declared
+from arjax.testing.network import check_autoregressive, check_own_places, declared
 
 
 @cases.each_structure(thorough=cases.STRUCTURES[::2])
@@ -43,7 +43,7 @@ def test_jacobian_is_exactly_zero_where_it_must_be(network):
 @each_network(["context"], cases.EACH_CONTEXT, every=8)
 def test_context_reaches_every_site_and_opens_no_path(network, context):
     spec, model = cases.CONTEXTS[context], cases.model_in_context(network, context)
-    if isinstance(model, str):
+    if isinstance(model, str) or not model.network.READS_CONTEXT:
         return
     params = cases.params_of(model)
     check_autoregressive(model, params, cases.random_context(spec, 8))
@@ -53,6 +53,7 @@ def test_context_reaches_every_site_and_opens_no_path(network, context):
         other = cases.another_part(spec, c, name)
         change = cases.parallel(model.network, params, x, model.factorization, other) - features
         assert (np.abs(change).max((0, 2)) > 0).all(), name
+    check_own_places(model, params)
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
