@@ -215,9 +215,9 @@ def _kind_of_mixture(members: Sequence[Member]) -> str:
 
 def _unbiased(section: Mapping[str, Any]) -> bool:
     """Whether the kinds of model in a config, or in a part of one, are `unbiased`."""
-    from arjax.models import KINDS
+    from arjax.models import KINDS, ModelChoice
 
-    kind = section["model"]["kind"] if "model" in section and "kind" in section["model"] else "autoregressive"
+    kind = section["model"]["kind"] if "model" in section and "kind" in section["model"] else ModelChoice.kind
     unbiased = KINDS.get(kind).unbiased is not False  # a property of models that are made of others
     return unbiased and all(map(_unbiased, section["parts"].values() if "parts" in section else ()))
 

@@ -223,7 +223,7 @@ class Says0(Denoiser):
 def ideal(event, schedule, num_steps, prediction):
     num_features = event.num_levels if prediction == "levels" else 1
     denoiser = Says0(EventSpec(event.shape, kind="real"), ContextSpec(), num_features, "float32")
-    model = GaussianChain(event, denoiser, num_steps, schedule, prediction)
+    model = GaussianChain(event, denoiser, num_steps, schedule, prediction, 1, 0, 0, 1.0)
     return model, jax.jit(model.init)(KEY)
 
 
