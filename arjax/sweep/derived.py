@@ -77,6 +77,7 @@ class Derived:
             raise UserError(f"row {self.name!r} is made of runs on {names}")
         orders = list(dict.fromkeys(member.row["ordering"] for member in members))
         common = dict.fromkeys(COLUMNS, "") | {
+            "name": self.name,
             "dataset": members[0].row["dataset"],
             "ordering": self.ordering or (orders[0] if len(orders) == 1 else f"{len(orders)} orders"),
             "seed": ", ".join(map(str, sorted({member.results["seed"] for member in members}))),
