@@ -188,7 +188,7 @@ def test_random_steps_estimate_the_whole_sum(process):
         assert abs(value.mean() - exact.terms[name].mean()) < 4 * error + 1e-6, name
 
 
-@each_of("uniform", "rounds")
+@each_of("rounds")
 def test_draws_over_fewer_steps_and_of_their_own_keys(process):
     """Values of two scalars with a context; example b depends on its key alone, and no mask is left."""
     event, context = EventSpec((2, 2), (2,), "levels", 3), ContextSpec("label", 2)

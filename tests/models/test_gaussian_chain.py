@@ -279,6 +279,7 @@ def test_ddim_with_eta_1_is_ancestral(visited):
     np.testing.assert_allclose(half[3][:-1] ** 2 + half[4][:-1] ** 2, whole, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_draws_depend_on_their_own_key_and_count_their_calls():
     model, params = build(prediction="levels", sample_steps=3)
     keys = jax.random.split(KEY, 5)

@@ -263,7 +263,9 @@ def test_a_file_that_is_older_than_an_option_of_its_kind_has_the_default_of_the_
         rebuild(description, arrays)
     for name in KINDS:
         family = KINDS.get(name)
-        fields = {field.name for field in dataclasses.fields(family) if field.default not in (dataclasses.MISSING, None)}
+        fields = {
+            field.name for field in dataclasses.fields(family) if field.default not in (dataclasses.MISSING, None)
+        }
         assert not fields & KINDS.options(name).keys(), name
 
 
