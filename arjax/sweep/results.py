@@ -223,8 +223,8 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     """The readable form of a table: (column names, cells, names of the columns to align right).
 
     A value is joined with its standard error, a published number with its mark; the row that is best on validation is
-    marked. The command is left to the csv file, and so are columns that no row fills, such as the names of older tables. Rows that are no runs, such as ratios of speeds, have no parameters and
-    no minutes.
+    marked. The command is left to the csv file, and so are columns that no row fills, such as the names of older
+    tables. Rows that are no runs, such as ratios of speeds, have no parameters and no minutes.
     """
     columns = {"name": [row.get("name") or "" for row in rows]}
     columns |= {name: [str(row[name]) for row in rows] for name in ("dataset", "model", "ordering", "seed", "metric")}
