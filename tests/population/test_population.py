@@ -55,6 +55,7 @@ def test_every_member_is_the_run_of_its_order_and_seed(strategy, alone):
     np.testing.assert_allclose(means, [[r["nll_nats"] for r in row] for row in scores.results], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
     """Members end at different steps, as their runs do, and would have improved again if they had gone on."""
     config = small_config()
