@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -17,7 +18,7 @@ from arjax.core.files import user_path
 from arjax.core.registry import Component
 from arjax.data import Dataset, make_dataset
 from arjax.evaluation.prompts import end_of
-from arjax.models import Model, ModelChoice, make_model
+from arjax.models import KINDS, Model, ModelChoice, make_model
 from arjax.models.abilities import require
 from arjax.models.longer import check_length
 from arjax.parallel.sharding import make_mesh
@@ -107,21 +108,23 @@ def _assemble(checked: Checked, mesh: Mesh) -> Setup:
         evaluate=EvaluateOptions(**config.evaluate.to_dict()),
         sampler=checked.sampler,
         open_run=functools.partial(open_run, mesh=mesh),
-        about=_in_words(config),
+        about=_in_words(checked.model),
     )
 
 
-def _in_words(section: ConfigDict) -> str:
-    """The network and its order, `lstm in raster order`; of other kinds the parts, `latent: prior constant, ...`."""
-    model, network, parts = section.model, section.network.name, section.parts
-    if model.kind != "autoregressive":
-        of = (
-            [network] if network else [f"{name} {parts[name].network.name or parts[name].model.kind}" for name in parts]
-        )
-        return f"{model.kind}: {', '.join(of)}"
-    order = f"orders {model.orders}" if model.orders else f"{model.ordering} order"
-    blocks = "" if model.partition == "sites" else f", in blocks {model.partition}"
-    return f"{network} in {order}{blocks}"
+def _in_words(choice: ModelChoice) -> str:
+    """The network and its order, `lstm in raster order`, behind the kind where it is not the usual one; without a
+    network the parts, `latent: prior constant, ...`.
+    """
+    parts: Mapping[str, Any] = choice.parts
+    kind = "" if choice.kind == ModelChoice.kind else f"{choice.kind}: "
+    of = choice.network or ", ".join(f"{name} {part.network or part.kind}" for name, part in parts.items())
+    calls = {name: choice.options[name] for name in KINDS.get(choice.kind).CALLS}
+    if "ordering" not in calls:
+        return f"{kind}{of}"
+    order = f"orders {calls['orders']}" if calls.get("orders") else f"{calls['ordering']} order"
+    blocks = f", in blocks {calls['partition']}" if calls.get("partition", "sites") != "sites" else ""
+    return f"{kind}{of} in {order}{blocks}"
 
 
 def open_run(workdir: str, mesh: Mesh) -> Trained:

@@ -187,12 +187,12 @@ def _with_newer_fields(config: ConfigDict) -> ConfigDict:
     """The config of a run that is older than a field, or than an option of its data set or kind of model: the default
     changes nothing.
     """
-    model = config.get("model", None)
-    kind = model.get("kind", "autoregressive") if isinstance(model, ConfigDict) else "autoregressive"
+    model, base = config.get("model", None), base_config()
+    other_kind = isinstance(model, ConfigDict) and model.get("kind", base.model.kind) != base.model.kind
     with config.unlocked():
-        for name, value in fields(base_config()):
+        for name, value in fields(base):
             section, _, field = name.rpartition(".")
-            if section == "model" and kind != "autoregressive":
+            if section == "model" and other_kind:
                 continue  # these are not its options
             if section and section not in config:
                 config[section] = ConfigDict()

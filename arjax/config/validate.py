@@ -8,7 +8,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from arjax.conditionals import CONDITIONALS
 from arjax.config.base import base_config
 from arjax.config.fields import check_types, fields, nearest_fields
 from arjax.core.errors import UserError
@@ -19,7 +18,6 @@ from arjax.core.trust import UntrustedCodeError
 from arjax.core.values import compile_regex
 from arjax.data import DATASETS
 from arjax.evaluation.inpainting import HALVES
-from arjax.factorization import ORDER_DISTRIBUTIONS, ORDERINGS, PARTITIONS
 from arjax.models import KINDS, ModelChoice
 from arjax.objectives import OBJECTIVES, Objective, make_objective
 from arjax.reporting.writers import read_writers
@@ -232,9 +230,7 @@ def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     if "kind" not in options:
         raise UserError(f"{name}.model names no kind: make it with model_config(...)")
     kind = options.pop("kind")
-    if kind == "autoregressive":
-        options |= _read_calls(options)
-    model = KINDS.component(kind, options)
+    model = KINDS.component(kind, options | _read_calls(kind, options))
     lacking = sorted(model.keys() - options)
     if lacking:
         field = f"{name}.model.{lacking[0]}".removeprefix("config.")
@@ -253,10 +249,9 @@ def read_model(section: ConfigDict, name: str = "config") -> ModelChoice:
     return ModelChoice(kind, model, network, options, parts)
 
 
-def _read_calls(options: Mapping[str, Any]) -> dict[str, Call]:
-    """The call strings of an autoregressive model, whose names are registered."""
-    registries = {"ordering": ORDERINGS, "partition": PARTITIONS}
-    registries |= {"conditional": CONDITIONALS, "orders": ORDER_DISTRIBUTIONS}
+def _read_calls(kind: str, options: Mapping[str, Any]) -> dict[str, Call]:
+    """The call strings among the options of a kind of model; raises `UserError` for names that are not registered."""
+    registries = KINDS.get(kind).CALLS
     calls = {name: read_call(options[name]) for name in registries if options.get(name)}
     for name, call in calls.items():
         registries[name].get(call.name)
@@ -265,7 +260,7 @@ def _read_calls(options: Mapping[str, Any]) -> dict[str, Call]:
 
 def _check_orders(config: ConfigDict, objective: Objective) -> None:
     """Raises `UserError` unless there are orders exactly where the objective draws from them."""
-    orders = config.model.orders if config.model.kind == "autoregressive" else ""
+    orders = config.model.orders if "orders" in KINDS.get(config.model.kind).CALLS else ""
     if config.evaluate.num_orders > 1 and not orders:
         raise UserError("config.evaluate.num_orders above 1 needs config.model.orders, such as uniform or pool(num=8)")
     if objective.NEEDS_ORDERS and not orders:

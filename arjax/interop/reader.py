@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from arjax.core.spec import ContextSpec, EventSpec, check_spec
 from arjax.factorization import Factorization, Orders, from_order
 from arjax.factorization.factorization import check_permutation
 from arjax.models.base import Model
-from arjax.models.kinds import FIELD_TYPES, KINDS, check_dtype
+from arjax.models.kinds import FIELD_TYPES, KINDS, ModelChoice, check_dtype
 from arjax.networks.denoisers import (
     BLOCK_DENOISERS,
     DENOISERS,
@@ -53,8 +54,6 @@ NETWORK_FIELDS = {
     "denoiser": NetworkField(DENOISERS, make_denoiser, _unwrapped),
     "block_denoiser": NetworkField(BLOCK_DENOISERS, make_block_denoiser),
 }
-#: The kind of a description that names none.
-USUAL_KIND = "autoregressive"
 
 
 class Reader:
@@ -68,26 +67,36 @@ class Reader:
 
     def model(self, found: JsonObject) -> Model:
         """The inverse of the writer's; so are the other methods."""
-        kind = found.take("kind", str) if "kind" in found else USUAL_KIND
+        kind = found.take("kind", str) if "kind" in found else ModelChoice.kind
         return KINDS.get(kind).restored(self, found)
 
     def by_fields(self, family: type, found: JsonObject) -> Model:
-        parts = found.object("fields")
+        parts, options = found.object("fields"), KINDS.options(KINDS.name_of(family))
         found.end()
-        model = family(**self.fields(family, parts, self.field))
+        model = family(**self.fields(family, parts, self.field, options))
         model.check_parts()
         return model
 
-    def fields(self, family: type, parts: JsonObject, read: Callable[[JsonObject], Any]) -> dict[str, Any]:
-        """The fields of a dataclass, each of the type that it declares; those that are left out have a default."""
+    def fields(
+        self,
+        family: type,
+        parts: JsonObject,
+        read: Callable[[JsonObject], Any],
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> dict[str, Any]:
+        """The fields of a dataclass, each of the type that it declares. Fields that are left out have a default: their
+        own, or that of the option with their name, where it is a plain value.
+        """
         values = {}
         for field in dataclasses.fields(family):
-            place, optional = f"{parts.place}/{field.name}", field.default is not dataclasses.MISSING
-            if field.name not in parts and optional:
+            place, declared = f"{parts.place}/{field.name}", _in_words(field.type)
+            if field.name not in parts and field.default is not dataclasses.MISSING:
+                continue
+            if field.name not in parts and field.name in options and declared in _PLAIN:
+                values[field.name] = options[field.name]
                 continue
             value = parts.take(field.name)
             value = read(JsonObject(value, place)) if isinstance(value, dict) else _tuples(value)
-            declared = _in_words(field.type)
             _check_declared(value, declared, place)
             values[field.name] = float(value) if declared == "float" else value
         parts.end()

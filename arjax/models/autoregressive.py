@@ -22,6 +22,9 @@ from arjax.core.pictures import EntropyAlongOrder, OrderGraph, Picture
 from arjax.core.programs import one_program
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import (
+    ORDER_DISTRIBUTIONS,
+    ORDERINGS,
+    PARTITIONS,
     Factorization,
     Orders,
     graph_needs_data,
@@ -93,6 +96,12 @@ class AutoregressiveModel(Model):
     #: Kind of its scores: likelihoods.
     kind: ClassVar[str] = "exact"
     NETWORKS: ClassVar[Any] = NETWORKS
+    CALLS = {
+        "ordering": ORDERINGS,
+        "partition": PARTITIONS,
+        "conditional": CONDITIONALS,
+        "orders": ORDER_DISTRIBUTIONS,
+    }
     EXAMPLES = {"binary": Example(ModelChoice(network="made"), EventSpec((2, 2)))}
 
     @classmethod

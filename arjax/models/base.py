@@ -17,6 +17,7 @@ from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
 from arjax.core.memory import bytes_of, check_memory, within_memory
 from arjax.core.pictures import Picture
+from arjax.core.registry import Registry
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.factorization import Orders
 from arjax.models.checks import as_context, as_mask, as_values, check_key, check_params, takes_params
@@ -57,6 +58,8 @@ class Model:
 
     #: The registry of its networks; None: its parts have networks, and it has none of its own.
     NETWORKS: ClassVar[Any] = None
+    #: The options that are call strings, by name, with the registries of what they name.
+    CALLS: ClassVar[Mapping[str, Registry]] = {}
     #: Small models of the kind for the laws by names of their own, `arjax.models.kinds.Example`.
     EXAMPLES: ClassVar[Mapping[str, Any]] = {}
 

@@ -21,11 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals import Conditional, make_conditional
+from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
-from arjax.factorization import Factorization, make_factorization, needs_data
+from arjax.factorization import ORDERINGS, PARTITIONS, Factorization, make_factorization, needs_data
 from arjax.models.chains import STATIC, Chain, Params, StepTerms, check_features, frames_of, step_keys
 from arjax.models.checks import as_mask
 from arjax.models.discrete_chain import lowest
@@ -64,12 +64,13 @@ class BlockDiffusion(Chain):
     conditional: Conditional = dataclasses.field(metadata=STATIC)
     factorization: Factorization
     num_steps: int = dataclasses.field(metadata=STATIC)
-    train_steps: int = dataclasses.field(default=1, metadata=STATIC)
-    score_steps: int = dataclasses.field(default=0, metadata=STATIC)
-    sample_steps: int = dataclasses.field(default=0, metadata=STATIC)
+    train_steps: int = dataclasses.field(metadata=STATIC)
+    score_steps: int = dataclasses.field(metadata=STATIC)
+    sample_steps: int = dataclasses.field(metadata=STATIC)
 
     ENDS_ANYWHERE: ClassVar[bool] = True
     NETWORKS: ClassVar[Any] = BLOCK_DENOISERS
+    CALLS = {"ordering": ORDERINGS, "partition": PARTITIONS, "conditional": CONDITIONALS}
     EXAMPLES = {
         "blocks": Example(
             ModelChoice("block_diffusion", {"partition": "blocks(size=2)"}, "block_transformer", _SIZES),

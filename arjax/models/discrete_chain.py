@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from arjax.conditionals import Conditional, make_conditional
+from arjax.conditionals import CONDITIONALS, Conditional, make_conditional
 from arjax.conditionals.base import CONDITIONAL, bound
 from arjax.core.errors import UserError
 from arjax.core.registry import did_you_mean
@@ -65,15 +65,16 @@ class DiscreteChain(Chain):
 
     denoiser: Denoiser = dataclasses.field(metadata=STATIC)
     conditional: Conditional = dataclasses.field(metadata=STATIC)
-    num_steps: int = dataclasses.field(default=1000, metadata=STATIC)
-    process: str = dataclasses.field(default="absorbing", metadata=STATIC)
-    schedule: str = dataclasses.field(default="linear", metadata=STATIC)
-    train_steps: int = dataclasses.field(default=1, metadata=STATIC)
-    score_steps: int = dataclasses.field(default=0, metadata=STATIC)
-    sample_steps: int = dataclasses.field(default=0, metadata=STATIC)
+    num_steps: int = dataclasses.field(metadata=STATIC)
+    process: str = dataclasses.field(metadata=STATIC)
+    schedule: str = dataclasses.field(metadata=STATIC)
+    train_steps: int = dataclasses.field(metadata=STATIC)
+    score_steps: int = dataclasses.field(metadata=STATIC)
+    sample_steps: int = dataclasses.field(metadata=STATIC)
 
     ENDS_ANYWHERE: ClassVar[bool] = True
     NETWORKS: ClassVar[Any] = DENOISERS
+    CALLS = {"conditional": CONDITIONALS}
     EXAMPLES = {
         "absorbing": Example(
             ModelChoice("discrete_chain", {"num_steps": 3}, "transformer", _SIZES),

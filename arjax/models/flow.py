@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from arjax.conditionals import TransformedNormal
+from arjax.conditionals import CONDITIONALS, TransformedNormal
 from arjax.conditionals.transformed_normal import log_normal
 from arjax.core.batch import Batch, Score
 from arjax.core.errors import UserError
@@ -25,6 +25,7 @@ from arjax.core.integers import is_integer
 from arjax.core.output import say_once
 from arjax.core.registry import did_you_mean
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
+from arjax.factorization import PARTITIONS
 from arjax.models.abilities import require
 from arjax.models.autoregressive import AutoregressiveModel
 from arjax.models.base import Model, Params, key_needed
@@ -124,6 +125,7 @@ class FlowModel(Model):
 
     draw_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
     NETWORKS: ClassVar[Any] = NETWORKS
+    CALLS = {"partition": PARTITIONS, "conditional": CONDITIONALS}
     EXAMPLES = {
         "real": Example(_small(), EventSpec((3,), (), "real"), ContextSpec("label", 3)),
         "binary": Example(_small(), EventSpec((2, 2))),

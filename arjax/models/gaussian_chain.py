@@ -63,13 +63,13 @@ class GaussianChain(Chain):
 
     event: EventSpec = dataclasses.field(metadata=STATIC)
     denoiser: Denoiser = dataclasses.field(metadata=STATIC)
-    num_steps: int = dataclasses.field(default=1000, metadata=STATIC)
-    schedule: str = dataclasses.field(default="linear", metadata=STATIC)
-    prediction: str = dataclasses.field(default="noise", metadata=STATIC)
-    train_steps: int = dataclasses.field(default=1, metadata=STATIC)
-    score_steps: int = dataclasses.field(default=0, metadata=STATIC)
-    sample_steps: int = dataclasses.field(default=0, metadata=STATIC)
-    eta: float = dataclasses.field(default=1.0, metadata=STATIC)
+    num_steps: int = dataclasses.field(metadata=STATIC)
+    schedule: str = dataclasses.field(metadata=STATIC)
+    prediction: str = dataclasses.field(metadata=STATIC)
+    train_steps: int = dataclasses.field(metadata=STATIC)
+    score_steps: int = dataclasses.field(metadata=STATIC)
+    sample_steps: int = dataclasses.field(metadata=STATIC)
+    eta: float = dataclasses.field(metadata=STATIC)
 
     HAS_ERROR: ClassVar[bool] = True
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"steps", "frames", "eta"})

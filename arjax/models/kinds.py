@@ -174,7 +174,7 @@ def make_model(
         raise UserError(f"unknown network {network!r}: give its name, or a ModelChoice")
     if isinstance(network, str):
         network = _chosen(kind, network, options, parts or {})
-    elif options or parts is not None or kind != "autoregressive":
+    elif options or parts is not None or kind != ModelChoice.kind:
         raise UserError("a ModelChoice names its kind, its parts and its options: leave them out beside it")
     check_dtype(dtype)
     if data is not None and not callable(data):

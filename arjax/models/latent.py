@@ -82,7 +82,7 @@ class LatentModel(Model):
     prior: Model
     likelihood: Model
     posterior: AutoregressiveModel
-    score_samples: int = dataclasses.field(default=1, metadata={"static": True})
+    score_samples: int = dataclasses.field(metadata={"static": True})
 
     abilities: ClassVar[frozenset[str]] = frozenset({"latents"})
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"latents"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -132,8 +133,14 @@ class Members:
 
     def reporter(self, step: int) -> PopulationReporter:
         """The reporter of the members."""
-        progress = _Lines(self._log) if self._show is None else self._show(self.setup.total_steps, step)
+        progress: Any = types.SimpleNamespace(message=self._log, at=_nothing, update=_nothing, close=_nothing)
+        if self._show is not None:
+            progress = self._show(self.setup.total_steps, step)
         return PopulationReporter(self, self._workdir, step, progress)
+
+
+def _nothing(*args: Any) -> None:
+    """Shows nothing: of lines without a bar, the messages alone are shown."""
 
 
 @jax.jit
@@ -153,22 +160,6 @@ def counted(rows: Rows) -> Rows:
 
 #: (steps in all, steps done) -> the progress of a training.
 Show = Callable[[int, int], Progress]
-
-
-class _Lines:
-    """Progress of which the messages alone are shown, by a function of the user."""
-
-    def __init__(self, log: Callable[[str], None]):
-        self.message = log
-
-    def at(self, step: int) -> None:
-        """Shows nothing."""
-
-    def update(self, step: int, score: str, examples_per_second: float) -> None:
-        """Shows nothing."""
-
-    def close(self) -> None:
-        """Does nothing."""
 
 
 class PopulationReporter(Reporter):

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from arjax.config.build import build
+from arjax.config.build import build, build_model
 from arjax.config.files import to_json
 from arjax.core.arguments import named_arguments
 from arjax.core.batch import Batch
@@ -24,10 +24,8 @@ from arjax.core.integers import check_seed
 from arjax.data.batches import train_index_block
 from arjax.evaluation.likelihood import score_likelihood
 from arjax.evaluation.splits import Rows, SplitScorer, split_of
-from arjax.factorization import Factorization, graph_needs_data, make_factorization, needs_data
-from arjax.models import AutoregressiveModel
-from arjax.models.abilities import require
-from arjax.models.autoregressive import check_network
+from arjax.factorization import Factorization
+from arjax.models import KINDS, Model
 from arjax.training.feed import compact_form
 from arjax.training.setup import Setup
 
@@ -85,10 +83,9 @@ class Population:
         if strategy not in ("", *STRATEGIES):
             raise UserError(f"the strategy of a population is one of {', '.join(STRATEGIES)}, not {strategy!r}")
         self.strategy = strategy or ("map" if jax.default_backend() == "cpu" else "vmap")
-        self.config, self.seeds = config.copy_and_resolve_references(), tuple(int(seed) for seed in seeds)
+        self.config, self.seeds = _on_one_device(config), tuple(int(seed) for seed in seeds)
+        self.setup = shared_setup(config, orders[0]) if setup is None else setup
         self.config.model.ordering = next((order for order in orders if isinstance(order, str)), "raster")
-        self.config.mesh.update(data=-1, fsdp=1, tensor=1)
-        self.setup = shared_setup(self.config) if setup is None else setup
         self.replace_orders(orders)
         dataset = dataclasses.replace(self.setup.dataset, transform=None)  # each seed has its own draws of it
         keys_S = jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
@@ -97,18 +94,21 @@ class Population:
 
     def replace_orders(self, orders: Sequence[str | np.ndarray]) -> None:
         """Takes other orders; as many as before are trained by the same compiled program."""
-        factorizations = [factorization_of(self.setup, self.config, order) for order in orders]
-        if len({f.blocks.shape for f in factorizations}) > 1:
+        members = [member(self.setup, self.config, order) for order in orders]
+        if len({form(model) for model in members}) > 1:
             raise UserError("the orders are cut into different blocks, so they cannot share one program")
-        self.factorizations, self.sharding = factorizations, member_sharding(len(factorizations))
-        model: Any = self.setup.model
-        self.members = [dataclasses.replace(model, factorization=order) for order in factorizations]
-        self.models = jax.device_put(_stack(self.members), self.sharding)
+        self.members, self.sharding = members, member_sharding(len(members))
+        self.models = jax.device_put(_stack(members), self.sharding)
+
+    @property
+    def factorizations(self) -> list[Factorization]:
+        """The orders and blocks of the members, one for each order."""
+        return [model.factorization for model in self.members]
 
     @property
     def shape(self) -> tuple[int, int]:
         """(O, S)."""
-        return len(self.factorizations), len(self.seeds)
+        return len(self.members), len(self.seeds)
 
     @property
     def identity(self) -> str:
@@ -126,7 +126,7 @@ class Population:
 
     def compiled(self, make: Callable[[], Any]) -> Any:
         """The train program: that of an earlier call where the orders are as many and cut alike, else `make()`."""
-        key = (len(self.factorizations), self.factorizations[0].blocks.shape)
+        key = len(self.members), form(self.members[0])
         if key not in self._compiled:
             self._compiled[key] = make()
         return self._compiled[key]
@@ -146,12 +146,12 @@ class Population:
     def _score(self, params: Any, batch: Batch, keys_S: jax.Array, log_scale_D: jax.Array) -> dict[str, jax.Array]:
         dataset = self.setup.dataset
 
-        def member(model: AutoregressiveModel, params: Any, key: jax.Array) -> dict[str, jax.Array]:
+        def scores(model: Model, params: Any, key: jax.Array) -> dict[str, jax.Array]:
             rows = batch if dataset.transform is None else dataset.transform(key, batch, False)
             return score_likelihood(model, answer=dataset.answer)(params, rows, key, log_scale_D)
 
         models, params = params
-        return over_members(self.strategy, member)(models, params, keys_S)
+        return over_members(self.strategy, scores)(models, params, keys_S)
 
 
 def _stack(trees: Sequence[Any]) -> Any:
@@ -159,25 +159,32 @@ def _stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def check_autoregressive(config: ConfigDict) -> None:
-    """Raises `UserError` for a kind of model without an order."""
-    if config.model.kind != "autoregressive":
+def check_has_order(config: ConfigDict, option: str = "ordering") -> None:
+    """Raises `UserError` for a kind of model without the option `ordering`, or `orders`."""
+    if option not in KINDS.get(config.model.kind).CALLS:
         raise UserError(
             f"the members of a population differ in their orders, and the kind {config.model.kind!r} has none"
         )
 
 
-def shared_setup(config: ConfigDict) -> Setup:
-    """The parts that all members of a population have, on one device.
+def _on_one_device(config: ConfigDict) -> ConfigDict:
+    """A copy of the config for a mesh of any size: the devices are shared by the members."""
+    config = config.copy_and_resolve_references()
+    config.mesh.update(data=-1, fsdp=1, tensor=1)
+    return config
+
+
+def shared_setup(config: ConfigDict, order: str | np.ndarray) -> Setup:
+    """The parts that all members of a population have, on one device, with the model of one of its orders.
 
     Raises:
       UserError: a mistake in the config, several orders in each member, a data set without a validation split,
         further scores that members do not have, or several processes.
     """
-    check_autoregressive(config)
+    check_has_order(config)
     if jax.process_count() > 1:
         raise UserError("a population is trained by one process")
-    if config.model.orders:
+    if "orders" in config.model and config.model.orders:
         raise UserError("a population has one order per member: leave model.orders empty")
     for name in ("steps", "exposure"):
         if config.evaluate[name]:
@@ -185,32 +192,33 @@ def shared_setup(config: ConfigDict) -> Setup:
                 f"a population scores the nats of its members alone: leave config.evaluate.{name} at 0, and set it in "
                 "--mode=evaluate of a member"
             )
-    config = config.copy_and_resolve_references()
-    config.mesh.update(data=-1, fsdp=1, tensor=1)
-    setup = build(config, jax.devices()[:1])
+    setup = build(_with_order(_on_one_device(config), order), jax.devices()[:1])
     for split in ("validation", config.evaluate.split):
         if split not in setup.dataset.splits:
             raise UserError(f"data set {setup.dataset.name!r} has no {split} split, which a population needs")
     return setup
 
 
-def factorization_of(setup: Setup, config: ConfigDict, order: str | np.ndarray) -> Factorization:
-    """The factorization of a member: its order, cut into blocks by the partition of the config.
+def _with_order(config: ConfigDict, order: str | np.ndarray) -> ConfigDict:
+    """A copy of the config with a call string of the order."""
+    config = config.copy_and_resolve_references()
+    config.model.ordering = order if isinstance(order, str) else f"list(order={tuple(int(site) for site in order)})"
+    return config
+
+
+def member(setup: Setup, config: ConfigDict, order: str | np.ndarray) -> Any:
+    """The model of a member: that of a run with this order.
 
     Raises:
       UserError: no such order, or one that the network does not support.
     """
-    model, event, choice = setup.model, setup.dataset.event, config.model
-    text = order if isinstance(order, str) else f"list(order={tuple(int(site) for site in order)})"
-    data = None
-    if needs_data(text) or graph_needs_data(choice.graph):
-        data = setup.dataset.some_examples("train")
-        data = data.reshape(len(data), event.num_sites, -1)
-    factorization = make_factorization(model.event.grid_shape, text, choice.partition, data, choice.graph)
-    network = require(model, "conditionals", "a population").network
-    options = {field.name: getattr(network, field.name) for field in dataclasses.fields(network)}
-    check_network(config.network.name, event, factorization, options)
-    return factorization
+    return build_model(_with_order(config, order), setup.dataset)
+
+
+def form(model: Model) -> Any:
+    """What the models of a population have in common: all but the values of their arrays."""
+    leaves, structure = jax.tree.flatten(model)
+    return structure, tuple(np.shape(leaf) for leaf in leaves)
 
 
 def member_sharding(num_orders: int) -> NamedSharding:

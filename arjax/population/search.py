@@ -20,7 +20,7 @@ from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.objectives.learned_order import SCORES
-from arjax.population.population import Population, check_autoregressive
+from arjax.population.population import Population, check_has_order
 from arjax.population.train import train_population
 from arjax.reporting.writers import read_metrics
 from arjax.training.learner import RunLearner
@@ -172,7 +172,7 @@ def learn_order(
     """
     if not is_integer(orders_per_step) or orders_per_step < 2:
         raise UserError(f"a policy needs at least 2 orders per step to compare, not {orders_per_step!r}")
-    check_autoregressive(config)
+    check_has_order(config, "orders")
     if config.model.graph:
         raise UserError("an order cannot be learned under a dependency graph: its edges follow the order")
     config = config.copy_and_resolve_references()

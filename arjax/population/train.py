@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from arjax.api.mixtures import write_nats
 from arjax.config.files import save_config
 from arjax.core.arguments import named_arguments
 from arjax.core.errors import UserError
+from arjax.data import Dataset
 from arjax.evaluation.report import report, truth_rows
 from arjax.evaluation.splits import Rows
 from arjax.evaluation.summaries import summarize_rows
 from arjax.population.members import Members, PopulationState, Show, counted
 from arjax.population.population import Population
-from arjax.reporting.reports import is_number
 from arjax.training.history import History
 from arjax.training.loop import run_training
 from arjax.training.results import training_entries, write_results
@@ -90,7 +89,8 @@ def train_population(
     with contextlib.ExitStack() as stack:
         folder = workdir or stack.enter_context(tempfile.TemporaryDirectory())
         run = run_training(Members(population, folder, log, show), folder)
-        return _scores(population, run.state, run.history)
+        with np.errstate(invalid="ignore"):  # infinite nats have no standard error
+            return _scores(population, run.state, run.history)
 
 
 def _scores(population: Population, state: PopulationState, history: History) -> Scores:
@@ -104,7 +104,7 @@ def _scores(population: Population, state: PopulationState, history: History) ->
     scores = Scores(
         validation=history.best_value,
         results=[],
-        notes=[[_note(population, valid, history, o, s) for s in range(num_seeds)] for o in range(num_orders)],
+        notes=[[_note(setup.dataset, valid, history, o, s) for s in range(num_seeds)] for o in range(num_orders)],
         best_step=history.best_step,
         validation_rows=valid["nll"],
         test_rows=test["nll"],
@@ -113,51 +113,38 @@ def _scores(population: Population, state: PopulationState, history: History) ->
         params=state.best,
         history=history,
     )
-    members = [[_result(population, state, scores, test, o, s) for s in range(num_seeds)] for o in range(num_orders)]
-    return dataclasses.replace(scores, results=members)
+    for o in range(num_orders):
+        scores.results.append([_result(population, state, scores, test, o, s) for s in range(num_seeds)])
+    return scores
 
 
-def _of_member(rows: Rows, o: int, s: int) -> tuple[Rows, bool]:
-    """The rows of one member, and whether they are finite; else its nats are 0 in them."""
-    member = {name: values if values.ndim == 1 else values[o, s] for name, values in rows.items()}
-    finite = bool(np.isfinite(member["nll"]).all())
-    return member | ({} if finite else {"nll": np.zeros_like(member["nll"])}), finite
-
-
-def _infinite(scores: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: math.inf if is_number(value) else value for name, value in scores.items()}
-
-
-def _note(population: Population, valid: Rows, history: History, o: int, s: int) -> dict[str, Any]:
+def _note(dataset: Dataset, valid: Rows, history: History, o: int, s: int) -> dict[str, Any]:
     """The note of the checkpoint of the best parameters of a member."""
-    rows, finite = _of_member(valid, o, s)
-    dataset = population.setup.dataset
-    scores = summarize_rows(rows, dataset.event, dataset.text_unit)
-    return {"value": float(history.best_value[o, s]), "scores": scores if finite else _infinite(scores)}
+    scores = summarize_rows(_of_member(valid, o, s), dataset.event, dataset.text_unit)
+    return {"value": float(history.best_value[o, s]), "scores": scores}
+
+
+def _of_member(rows: Rows, o: int, s: int) -> Rows:
+    return {name: values if values.ndim == 1 else values[o, s] for name, values in rows.items()}
 
 
 def _result(population: Population, state: PopulationState, scores: Scores, test: Rows, o: int, s: int) -> dict:
     """The report of a member; its seconds are equal parts of those of all."""
-    setup, history = population.setup, scores.history
-    params, objective_state = (jax.tree.map(lambda leaf: leaf[o, s], tree) for tree in (state.best, state.train.own))
-    rows, finite = _of_member(test, o, s)
-    where = population.members[o], params, setup.dataset, setup.evaluate.split, setup.evaluate
-    scored = report(*where, mesh=None, seed=population.seeds[s], open_run=setup.open_run, rows=rows).scores
+    setup, history, best_step = population.setup, scores.history, int(scores.best_step[o, s])
+    train, own = setup.train, jax.tree.map(lambda leaf: leaf[o, s], state.train.own)
+    best = jax.tree.map(lambda leaf: leaf[o, s], state.best), best_step, scores.notes[o][s]
+    where = population.members[o], best[0], setup.dataset, setup.evaluate.split, setup.evaluate
+    options: dict[str, Any] = {"mesh": None, "seed": population.seeds[s], "open_run": setup.open_run}
     timings = ("train_seconds", "compile_seconds", "step_seconds")
-    return (scored if finite else _infinite(scored)) | training_entries(
+    return report(*where, rows=_of_member(test, o, s), **options).scores | training_entries(
         setup,
-        (params, int(scores.best_step[o, s]), scores.notes[o][s]),
-        step=_last_step(population, int(scores.best_step[o, s])),
+        best,
+        # A run alone ends with the last step, or out of patience.
+        step=min(setup.total_steps, best_step + (train.patience or setup.total_steps) * train.eval_every),
         history={name: getattr(history, name) / scores.best_step.size for name in timings},
-        objective_state=own_of(state.train.replace(own=objective_state)),
+        objective_state=own_of(state.train.replace(own=own)),
         seed=population.seeds[s],
     )
-
-
-def _last_step(population: Population, best_step: int) -> int:
-    """The step at which a run alone ends: with the last one, or out of patience."""
-    train, total = population.setup.train, population.setup.total_steps
-    return min(total, best_step + train.patience * train.eval_every) if train.patience else total
 
 
 def write_member(folder: Path, config: ConfigDict, population: Population, scores: Scores, o: int, s: int) -> None:

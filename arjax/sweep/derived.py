@@ -77,6 +77,7 @@ class Derived:
             raise UserError(f"row {self.name!r} is made of runs on {names}")
         orders = list(dict.fromkeys(member.row["ordering"] for member in members))
         common = dict.fromkeys(COLUMNS, "") | {
+            "name": self.name,
             "dataset": members[0].row["dataset"],
             "ordering": self.ordering or (orders[0] if len(orders) == 1 else f"{len(orders)} orders"),
             "seed": ", ".join(map(str, sorted({member.results["seed"] for member in members}))),
@@ -215,9 +216,9 @@ def _kind_of_mixture(members: Sequence[Member]) -> str:
 
 def _unbiased(section: Mapping[str, Any]) -> bool:
     """Whether the kinds of model in a config, or in a part of one, are `unbiased`."""
-    from arjax.models import KINDS
+    from arjax.models import KINDS, ModelChoice
 
-    kind = section["model"]["kind"] if "model" in section and "kind" in section["model"] else "autoregressive"
+    kind = section["model"]["kind"] if "model" in section and "kind" in section["model"] else ModelChoice.kind
     unbiased = KINDS.get(kind).unbiased is not False  # a property of models that are made of others
     return unbiased and all(map(_unbiased, section["parts"].values() if "parts" in section else ()))
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from arjax.cli.command_line import EXIT_USER_ERROR
@@ -18,7 +17,7 @@ from arjax.config.files import FILE_NAME as CONFIG_NAME
 from arjax.config.files import check_same_run
 from arjax.core.errors import UserError
 from arjax.core.files import only_run_in, writable_folder, writing
-from arjax.population.population import Population, check_autoregressive, factorization_of, shared_setup
+from arjax.population.population import Population, check_has_order, form, member, shared_setup
 from arjax.population.train import Scores, train_population, write_member
 from arjax.reporting.progress import Progress
 from arjax.sweep.executors import add_to_log
@@ -144,7 +143,7 @@ def plan(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[Grid]:
     for run in runs:
         with _named(run):
             config = config_of(run)
-            check_autoregressive(config)
+            check_has_order(config)
             _check_folder(config, folders[run.name])
         by_config.setdefault(all_but_order_and_seed(config.to_dict()), []).append(Job(run, config))
     return [
@@ -182,10 +181,9 @@ def _cut_alike(jobs: Sequence[Job]) -> list[tuple[Setup | None, list[Job]]]:
     for job in jobs:
         order = job.config.model.ordering
         with _named(job.run):
-            setup = setup or shared_setup(job.config)
+            setup = setup or shared_setup(job.config, order)
             if order not in shapes:
-                factorization = factorization_of(setup, job.config, order)
-                shapes[order] = factorization.blocks.shape, jax.tree.structure(factorization)
+                shapes[order] = form(member(setup, job.config, order))
         found.setdefault(shapes[order], []).append(job)
     return [(setup, alike) for alike in found.values()]
 

@@ -20,6 +20,7 @@ from arjax.sweep.runs import Run
 FILE_NAME = "results.csv"
 CONFIG_NAME = "config.json"
 COLUMNS = (
+    "name",
     "dataset",
     "model",
     "ordering",
@@ -41,7 +42,7 @@ COLUMNS = (
     "stderr_over",
 )
 #: Columns that older tables lack.
-OPTIONAL = COLUMNS[12:]
+OPTIONAL = ("name", *COLUMNS[13:])
 # The standard error that belongs to a metric, where a report has it under another name than `METRIC_stderr`.
 STDERR_OF = {
     "nll_nats": "nll_stderr",
@@ -96,6 +97,7 @@ def result_row(run: Run, folder: Path) -> dict[str, Any]:
     validation, validation_stderr = validation_of(run.metric, results, folder)
     speed = results.get("train_sites_per_second", math.nan)
     values = {
+        "name": run.name,
         "dataset": run.dataset or results["dataset"],
         "model": run.model or model_of(config),
         "ordering": run.ordering or ordering_of(config),
@@ -221,10 +223,11 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     """The readable form of a table: (column names, cells, names of the columns to align right).
 
     A value is joined with its standard error, a published number with its mark; the row that is best on validation is
-    marked. The command is left to the csv file. Rows that are no runs, such as ratios of speeds, have no parameters and
-    no minutes.
+    marked. The command is left to the csv file, and so are columns that no row fills, such as the names of older
+    tables. Rows that are no runs, such as ratios of speeds, have no parameters and no minutes.
     """
-    columns = {name: [str(row[name]) for row in rows] for name in ("dataset", "model", "ordering", "seed", "metric")}
+    columns = {"name": [row.get("name") or "" for row in rows]}
+    columns |= {name: [str(row[name]) for row in rows] for name in ("dataset", "model", "ordering", "seed", "metric")}
     columns["kind"] = [row.get("kind") or "" for row in rows]
     marks = [" (best)" if best else "" for best in best_by_validation(rows)]
     columns["validation"] = [with_stderr(row, "validation") + mark for row, mark in zip(rows, marks, strict=True)]
@@ -235,7 +238,7 @@ def readable_columns(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[li
     speeds = [row.get("sites_per_second") for row in rows]
     columns["sites/s"] = [f"{float(speed):,.0f}" if speed else "" for speed in speeds]
     columns["device"] = [row["device"] for row in rows]
-    hidden = {name for name in ("kind", "validation", "published", "sites/s") if not any(columns[name])}
+    hidden = {name for name in ("name", "kind", "validation", "published", "sites/s") if not any(columns[name])}
     if len(set(columns["seed"])) == 1:
         hidden.add("seed")
     names = [name for name in columns if name not in hidden]

@@ -54,7 +54,7 @@ def _program(objective: Any, network: str, orders: str) -> tuple[Callable[..., A
     """The loss and its gradients as one compiled program, and fresh parameters of the model and of the objective."""
     orders = orders or ("pool(num=4)" if objective.NEEDS_ORDERS else "")
     try:
-        if objective.KIND == "autoregressive":
+        if "orders" in KINDS.get(objective.KIND).CALLS:
             model: Any = supported(network, EVENTS["binary"], "raster", "sites", orders=orders)
         else:
             small = next(iter(KINDS.get(objective.KIND).EXAMPLES.values()))

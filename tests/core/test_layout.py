@@ -115,6 +115,19 @@ def test_only_models_tell_their_classes_apart():
                 assert node.value not in classes - {"Model"}, f"{path}:{node.lineno} names {node.value}"
 
 
+def test_no_file_asks_for_the_name_of_a_kind():
+    """What a kind can do is asked of its class, as other kinds can do it, too."""
+    texts = {path: path.read_text() for path in MODULES.values()}
+    kinds = {name for text in texts.values() for name in re.findall(r'@KINDS\.register\("(\w+)"\)', text)}
+    assert {"autoregressive", "mixture", "discrete_chain"} <= kinds
+    for path, text in texts.items():
+        for node in ast.walk(ast.parse(text)):
+            values = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            asked = {value.value for value in values if isinstance(value, ast.Constant)} & kinds
+            of = {getattr(value, "id", getattr(value, "attr", "")) for value in values}
+            assert not (asked and {"kind", "KIND"} & of), f"{path}:{node.lineno} asks whether the kind is {asked}"
+
+
 def test_kinds_of_models_have_one_registry():
     found = []
     for path in (PACKAGE / "models").glob("*.py"):

@@ -13,6 +13,7 @@ _spline = faults_of("conditionals/spline.py", _SPLINE + "test_it_is_the_spline_o
 _family = faults_of("conditionals/spline.py", _SPLINE + "test_entropy_of_narrow_bins")
 _mixture = faults_of("models/mixture.py", _MIXTURE + "test_probabilities_are_the_weighted_sum_of_those_of_the_members")
 _parts = faults_of("config/base.py", "models/test_kinds.py::test_a_part_under_two_names_is_two_parts")
+_law = faults_of("testing/model.py", "laws/test_laws_of_models.py::test_draws_of_another_distribution_are_noticed")
 _plane = faults_of("data/plane.py", _PLANE + "test_densities_by_hand")
 
 MODEL_FAULTS = (
@@ -160,5 +161,15 @@ MODEL_FAULTS = (
         "key=keys[1], train=train).log_prob",
         "key=keys[1], train=False).log_prob",
         ("models/test_dropout_of_parts.py::test_dropout_of_a_part_is_on_in_training_alone",),
+    ),
+    _law(
+        "samples of an exact kind that may follow any probabilities",
+        "require(p_value > LEAST_P,",
+        "require(p_value >= 0,",
+    ),
+    _law(
+        "samples of a bound of which one example is frequent enough",
+        "lack = float(((least - counts) / np.sqrt(least + 1)).max())",
+        "lack = float(((least - counts) / np.sqrt(least + 1)).min())",
     ),
 )

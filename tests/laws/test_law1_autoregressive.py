@@ -14,7 +14,7 @@ from arjax.testing.laws import LawBroken
 from arjax.testing.network import check_autoregressive, check_own_places, declared
 
 
-@cases.each_structure(thorough=cases.STRUCTURES[::2])
+@cases.each_structure(thorough=cases.STRUCTURES[::3])
 def test_depends_on_earlier_steps_and_on_all_of_them(network, event, partition):
     for model in cases.models_of(network, event, partition):
         check_autoregressive(model, cases.params_of(model))

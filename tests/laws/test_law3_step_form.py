@@ -6,7 +6,7 @@ from choice import each_network
 from arjax.testing.network import check_steps
 
 
-@cases.each_structure(thorough=cases.STRUCTURES[::2])
+@cases.each_structure(thorough=cases.STRUCTURES[::3], takes=cases.IN_STEPS.__contains__)
 def test_step_form_equals_parallel_form(network, event, partition):
     for model in cases.models_of(network, event, partition):
         check_steps(model, cases.params_of(model))

@@ -20,7 +20,7 @@ OTHERS = {
 }
 #: Kinds whose gradients and terms are those of formulas in tests/models.
 KNOWN = ("discrete_chain", "flow", "gaussian_chain", "latent", "mixture")
-#: Kinds whose samples are compared with probabilities in tests/models.
+#: Kinds whose samples and scores are compared with enumerated probabilities in tests/models.
 DRAWN = ("block_diffusion", "discrete_chain", "latent", "mixture")
 
 
@@ -30,7 +30,7 @@ def laws(slow: bool):
         for law in laws_of_model(kind):
             name, _, small = law.name.partition("-")
             known = kind in KNOWN and name in ("gradients", "terms")
-            known |= kind in DRAWN and name == "samples"
+            known |= kind in DRAWN and name in ("samples", "mass")
             if (known or small in OTHERS.get(kind, ())) == slow:
                 yield dataclasses.replace(law, name=f"{kind}-{law.name}")
 

@@ -258,6 +258,7 @@ def test_every_block_has_its_own_time_and_a_random_set_of_masks():
     assert abs(np.corrcoef(masked[:, 0], masked[:, 4])[0, 1]) < 0.08
 
 
+@pytest.mark.slow
 def test_draws_count_their_work_and_depend_on_their_own_keys():
     event = EventSpec((2, 2), (2,), "levels", 3)
     model, params = build("rows", event=event, ordering="raster", context=CONTEXT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 from chain_cases import KEY, SMALL, log_prob_at
 
-from arjax.conditionals import make_conditional
 from arjax.core.batch import Batch
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
@@ -188,7 +188,7 @@ def test_random_steps_estimate_the_whole_sum(process):
         assert abs(value.mean() - exact.terms[name].mean()) < 4 * error + 1e-6, name
 
 
-@each_of("uniform", "rounds")
+@each_of("rounds")
 def test_draws_over_fewer_steps_and_of_their_own_keys(process):
     """Values of two scalars with a context; example b depends on its key alone, and no mask is left."""
     event, context = EventSpec((2, 2), (2,), "levels", 3), ContextSpec("label", 2)
@@ -232,7 +232,7 @@ VECTORS = EventSpec((2,), (3,), "levels", 4)
         (lambda: build("absorbing", EventSpec((2,), kind="real")), "needs binary data, levels or tokens"),
         (lambda: build("absorbing", conditional="mixture_of_products"), "cannot be a joint one"),
         (lambda: build("uniform", VECTORS, conditional="discretized_logistic_mixture"), "take categorical"),
-        (lambda: DiscreteChain(as_denoiser(NETWORK), make_conditional("", EVENT), 3, "uniform"), "has no masks"),
+        (lambda: dataclasses.replace(build("uniform")[0], denoiser=as_denoiser(NETWORK)), "has no masks"),
         (lambda: build("absorbing")[0].draw(build("absorbing")[1], jax.random.split(KEY, 2), steps=4), "1 to 3 steps"),
         (lambda: build("absorbing")[0].sample(build("absorbing")[1], KEY, 2, top_p=0.5), "cannot draw with top_p"),
     ],

@@ -30,6 +30,11 @@ def order_agnostic(num_sites=3):
     return model, params, denoiser, {"denoiser": {"network": params}}
 
 
+def chain_of(denoiser, model, num_steps, process, schedule="linear"):
+    """A chain with the conditional of the model."""
+    return DiscreteChain(denoiser, model.conditional, num_steps, process, schedule, 1, 0, 0)
+
+
 def expected_bound(chain, params, x):
     """The bound of `rounds`, with the mean over all sets of masked sites in place of random ones."""
     num_sites, total = chain.event.num_sites, np.zeros(len(x))
@@ -46,10 +51,8 @@ def test_one_site_per_step_is_the_order_agnostic_model():
     """Hoogeboom et al. (2022), section 3: the bound is the mean over all orders of log p(x | order)."""
     model, params, denoiser, of_chain = order_agnostic()
     with pytest.raises(UserError, match="rounds have equal sizes, and no schedule 'cosine'"):
-        DiscreteChain(denoiser, model.conditional, 3, "rounds", "cosine")
-    with pytest.raises(UserError, match="rounds have equal sizes, and no schedule 'cosine'"):
-        DiscreteChain(denoiser, model.conditional, 3, "rounds", "cosine")
-    chain = DiscreteChain(denoiser, model.conditional, 3, "rounds")
+        chain_of(denoiser, model, 3, "rounds", schedule="cosine")
+    chain = chain_of(denoiser, model, 3, "rounds")
     x = all_values(model.event)[::5]
     orders = [make_factorization((3,), f"list(order={order})") for order in itertools.permutations(range(3))]
     score = jax.jit(lambda p, x, f: model.log_prob(p, x, factorization=f))
@@ -61,7 +64,7 @@ def test_one_site_per_step_is_the_order_agnostic_model():
 def test_fewer_rounds_are_the_k_step_bound():
     """Two rounds over three sites: the sizes of the schedule `uniform`."""
     model, params, denoiser, of_chain = order_agnostic()
-    chain = DiscreteChain(denoiser, model.conditional, 2, "rounds")
+    chain = chain_of(denoiser, model, 2, "rounds")
     x = all_values(model.event)[::9]
     orders = [make_factorization((3,), f"list(order={order})") for order in itertools.permutations(range(3))]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *orders)
@@ -76,9 +79,9 @@ def test_many_absorbing_steps_come_near_to_it():
     x = np.repeat(all_values(model.event)[7:8], 20_000, 0)
     found = {}
     for process, num_steps in (("rounds", 3), ("absorbing", 1000)):
-        chain = DiscreteChain(denoiser, model.conditional, num_steps, process)
+        chain = chain_of(denoiser, model, num_steps, process)
         score, _ = jax.jit(lambda p, b, c=chain: c.estimate(p, b, key=KEY, num=1, train=False))(of_chain, Batch(x))
         found[process] = score.log_prob.mean()
-    exact = expected_bound(DiscreteChain(denoiser, model.conditional, 3, "rounds"), of_chain, x[:1])[0]
+    exact = expected_bound(chain_of(denoiser, model, 3, "rounds"), of_chain, x[:1])[0]
     np.testing.assert_allclose(found["rounds"], exact, rtol=0.02)
     np.testing.assert_allclose(found["absorbing"], exact, rtol=0.03)

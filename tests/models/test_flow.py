@@ -98,7 +98,7 @@ def test_the_density_integrates_to_one(dims, conditional):
     ("network", "event", "choice"),
     [
         ("made", IMAGE, {"orderings": ("raster", "random(seed={block})")}),
-        ("gru", IMAGE, {"partition": "blocks(size=3)", "conditional": SPLINE}),
+        pytest.param("gru", IMAGE, {"partition": "blocks(size=3)", "conditional": SPLINE}, marks=pytest.mark.slow),
         pytest.param("transformer", EventSpec((7,), kind="real"), {"conditional": SPLINE}, marks=pytest.mark.slow),
     ],
 )

@@ -223,7 +223,7 @@ class Says0(Denoiser):
 def ideal(event, schedule, num_steps, prediction):
     num_features = event.num_levels if prediction == "levels" else 1
     denoiser = Says0(EventSpec(event.shape, kind="real"), ContextSpec(), num_features, "float32")
-    model = GaussianChain(event, denoiser, num_steps, schedule, prediction)
+    model = GaussianChain(event, denoiser, num_steps, schedule, prediction, 1, 0, 0, 1.0)
     return model, jax.jit(model.init)(KEY)
 
 
@@ -279,6 +279,7 @@ def test_ddim_with_eta_1_is_ancestral(visited):
     np.testing.assert_allclose(half[3][:-1] ** 2 + half[4][:-1] ** 2, whole, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_draws_depend_on_their_own_key_and_count_their_calls():
     model, params = build(prediction="levels", sample_steps=3)
     keys = jax.random.split(KEY, 5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import typing
 
 import numpy as np
@@ -18,6 +20,7 @@ from arjax.core.abilities import ABILITIES
 from arjax.core.errors import UserError
 from arjax.core.output import say_once
 from arjax.core.spec import EventSpec
+from arjax.interop.description import describe, rebuild
 from arjax.models import KINDS, LatentModel, MixtureModel, ModelChoice, make_model
 from arjax.models import abilities as typed
 from arjax.models.abilities import require
@@ -245,6 +248,38 @@ def test_a_type_checker_knows_the_class_that_has_the_methods_of_an_ability():
             if word in model.abilities:
                 assert require(model, word, "a test") is model
     assert found == classes.keys()
+
+
+def test_a_file_that_is_older_than_an_option_of_its_kind_has_the_default_of_the_option():
+    """The defaults of options stand in `make` alone, and its fields have none."""
+    model = make_model(BITS, "transformer", kind="discrete_chain", num_steps=3, width=8, num_layers=1, num_heads=2)
+    found, arrays = describe(model)
+    description = json.loads(json.dumps(found))
+    assert [description["fields"].pop(name) for name in ("score_steps", "sample_steps")] == [{"value": 0}] * 2
+    again = rebuild(description, arrays)
+    assert (again.num_steps, again.score_steps, again.sample_steps) == (3, 0, 0)
+    del description["fields"]["conditional"]  # no plain value: `conditional=""` of `make` is a call string
+    with pytest.raises(UserError, match="lacks 'conditional'"):
+        rebuild(description, arrays)
+    for name in KINDS:
+        family = KINDS.get(name)
+        fields = {
+            field.name for field in dataclasses.fields(family) if field.default not in (dataclasses.MISSING, None)
+        }
+        assert not fields & KINDS.options(name).keys(), name
+
+
+def test_call_strings_of_all_kinds_are_read_when_a_config_is_checked():
+    found = config(objective="denoising")
+    found.model, found.parts = model_config("block_diffusion", partition="blocks(size=8)"), {}
+    found.network = network_config("block_transformer", "block_diffusion", width=8, num_layers=1, num_heads=2)
+    assert validate(found).model.options["partition"].options == {"size": 8}
+    assert build(found).about == "block_diffusion: block_transformer in raster order, in blocks blocks(size=8)"
+    for option in ("ordering", "partition", "conditional"):
+        found.model[option] = "cat"
+        with pytest.raises(UserError, match=f"unknown {option} 'cat'"):
+            validate(found)
+        found.model[option] = model_config("block_diffusion")[option]
 
 
 def test_orders_that_are_read_off_data_get_it_by_site():

@@ -67,6 +67,7 @@ def test_draws_follow_the_mixture():
     np.testing.assert_array_equal(draw.stats["steps"], 4)
 
 
+@pytest.mark.slow
 def test_a_draw_depends_on_its_own_key_and_context_alone():
     model, params = build(ContextSpec("label", 3))
     keys, context, rows = jax.random.split(jax.random.key(1), 6), np.array([0, 1, 2, 0, 1, 2]), np.arange(6)[::-1]

@@ -34,7 +34,8 @@ class NothingInBlocks(Nothing):
 
 def test_a_chain_without_parameters_scores_draws_and_trains(tmp_path):
     head = make_conditional("", EVENT)
-    chain = DiscreteChain(Nothing(EVENT, NO_CONTEXT, head.num_params, "float32"), head, num_steps=2)
+    denoiser = Nothing(EVENT, NO_CONTEXT, head.num_params, "float32")
+    chain = DiscreteChain(denoiser, head, 2, "absorbing", "linear", 1, 0, 0)
     params = chain.init(jax.random.key(0))
     assert params == {"denoiser": {}} and chain.num_params == 0
     bound = chain.log_prob(params, np.tile([0, 1, 2], (1000, 1)), key=jax.random.key(1))
@@ -47,6 +48,6 @@ def test_a_chain_without_parameters_scores_draws_and_trains(tmp_path):
 
 def test_blocks_without_parameters_are_initialised():
     head, blocks = make_conditional("", EVENT), make_factorization((3,), "raster", "sizes(sizes=(1, 2))")
-    model = BlockDiffusion(NothingInBlocks(EVENT, NO_CONTEXT, head.num_params, "float32"), head, blocks, num_steps=1)
+    model = BlockDiffusion(NothingInBlocks(EVENT, NO_CONTEXT, head.num_params, "float32"), head, blocks, 1, 1, 0, 0)
     params = model.init(jax.random.key(0))
     assert params == {"denoiser": {}} and model.num_params == 0

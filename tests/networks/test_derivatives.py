@@ -47,6 +47,7 @@ def nearest_difference(gradient, params, v, product):
     return min(distance(differences(step), product) for step in (1e-2, 1e-3, 1e-4, 1e-5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", FIRST)
 def test_all_derivatives_of_a_network_agree(network):
     loss, params = loss_of(network)

@@ -21,7 +21,7 @@ RATES = {name: [o for o in NETWORKS.options(name) if o.endswith("dropout")] for 
 
 
 #: One family for each way to draw: in a layer, in a scan over layers or over steps, and by a key asked for by hand.
-DRAWS = ("made", "nade", "transformer", "lstm", "pixelcnn_pp", "multiscale")
+DRAWS = ("made", "nade", "transformer", "lstm")
 
 
 def model_of(network: str, rates=()):

@@ -36,7 +36,7 @@ MODELS = {
     "dilated": ("wavenet", LINE, {"kernel_size": 3, "num_layers": 3, "dilation_cycle": 3}),
 }
 #: One way to attend of each family; law 3 extends all of them over short sequences.
-FAST = ("blocks in a ring", "segments of blocks", "dilated")
+FAST = ("blocks in a ring",)
 CUT_ROUNDS = ROUNDS * WINDOW  # what one example may read in all
 
 
@@ -49,7 +49,7 @@ def test_cuts_of_longer_sequences(name):
 
 
 #: Two ways to remember steps: all of them, and queues of convolutions.
-MEMORIES = ("transformer", "wavenet")
+MEMORIES = ("wavenet",)
 
 
 @pytest.mark.parametrize("name", fast_for(MEMORIES))

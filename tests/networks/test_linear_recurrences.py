@@ -115,7 +115,8 @@ def test_recurrent_block_is_two_branches():
         np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("network", ["linear_attention", pytest.param("rg_lru", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["linear_attention", "rg_lru"])
 def test_recomputation_changes_nothing(network):
     event, x = EventSpec((9,)), rng.integers(0, 2, (2, 9))
     small = NETWORKS.get(network).SMALL | {"unroll": 1}

@@ -73,6 +73,7 @@ def test_row_lstm_has_blind_spots():
     assert (np.asarray(model.factorization.mask()) & ~depends(model)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("core", "grid", "factor", "levels", "layers", "shared"),
     [

@@ -182,6 +182,7 @@ def test_pixelsnail_is_its_definition():
     np.testing.assert_allclose(features(model, x), np.reshape(expected, (2, 20, -1)), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["pixelsnail", pytest.param("pixelcnn_pp", marks=pytest.mark.slow)])
 def test_every_pixel_reads_all_before_it(network):
     """No blind spot on 6 x 6 pixels, in both forms."""
@@ -200,6 +201,7 @@ def test_small_networks_declare_what_they_cannot_see():
     np.testing.assert_array_equal(depends, declared)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "num_scales"),
     [((4, 3), 2), *(pytest.param(grid, 3, marks=pytest.mark.slow) for grid in ((7, 5), (4, 4), (1, 3)))],

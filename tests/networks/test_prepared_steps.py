@@ -38,7 +38,15 @@ def loops(jaxpr):
 
 
 #: Of the same layers and loops as another one.
-LIKE_ANOTHER = ("local_transformer", "transformer_xl", "two_stream", "diagonal_bilstm", "multiscale", "pixelsnail")
+LIKE_ANOTHER = (
+    "local_transformer",
+    "transformer_xl",
+    "two_stream",
+    "diagonal_bilstm",
+    "multiscale",
+    "pixelsnail",
+    "pixelcnn_pp",
+)
 
 
 @pytest.mark.parametrize(

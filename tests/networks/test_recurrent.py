@@ -106,7 +106,7 @@ def values_and_gradients(states, params, x):
     return found, gradients
 
 
-TRUNCATIONS = [("gru", 3), ("lstm", 7)]  # shorter than the sequence, and as long
+TRUNCATIONS = [("lstm", 7)]  # as long as the sequence; of gru and shorter ones the slow suite
 
 
 @pytest.mark.parametrize(

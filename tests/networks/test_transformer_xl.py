@@ -117,6 +117,7 @@ def test_reach_through_the_layers(segment, memory, num_layers):
     assert declared.sum() < np.asarray(network.factorization.mask()).sum()
 
 
+@pytest.mark.slow
 def test_recomputed_layers_are_the_same():
     def value_and_gradient(**how):
         model = make_model(EventSpec((6,), kind="tokens", num_levels=5), "transformer_xl", **options, **how)

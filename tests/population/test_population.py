@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from population_cases import small_config
 
-from arjax.config import dataset_config
+from arjax.config import dataset_config, model_config, network_config
 from arjax.config.build import build
 from arjax.core.errors import UserError
 from arjax.population import Population, make_ensemble, train_population
@@ -55,6 +55,7 @@ def test_every_member_is_the_run_of_its_order_and_seed(strategy, alone):
     np.testing.assert_allclose(means, [[r["nll_nats"] for r in row] for row in scores.results], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_member_out_of_patience_keeps_what_it_has(tmp_path):
     """Members end at different steps, as their runs do, and would have improved again if they had gone on."""
     config = small_config()
@@ -81,6 +82,23 @@ def test_members_stand_beside_the_known_truth_of_their_data(tmp_path):
         assert scores.results[1][0][name] == pytest.approx(single[name], rel=1e-4), name
     assert scores.results[0][0]["truth_nll_nats"] == scores.results[1][0]["truth_nll_nats"]
     assert scores.results[0][0]["excess_nats"] != scores.results[1][0]["excess_nats"]
+
+
+@pytest.mark.slow
+def test_members_of_any_kind_that_has_an_order(tmp_path):
+    """Also of one whose scores are drawn: each member has the noise of its own run."""
+    sizes = {"width": 8, "num_layers": 1, "num_heads": 2}
+    config = small_config("block_transformer", "block_diffusion", **sizes)
+    config.dataset = dataset_config("markov_chain", order=1, levels=3, length=4, num_examples=64)
+    config.model, config.objective = model_config("block_diffusion", partition="blocks(size=2)"), "denoising"
+    scores = train_population(Population(config, ["raster", "reversed"], [4]))
+    config.model.ordering, config.seed = "reversed", 4
+    single = train(build(config), tmp_path).results
+    assert scores.results[1][0]["nll_nats"] == pytest.approx(single["nll_nats"], rel=1e-4)
+    assert scores.results[0][0]["nll_nats"] != scores.results[1][0]["nll_nats"]
+    config.model, config.network = model_config("discrete_chain"), network_config("transformer", "discrete_chain")
+    with pytest.raises(UserError, match="the kind 'discrete_chain' has none"):
+        Population(config, ["raster"], [0])
 
 
 def test_orders_may_be_permutations():

@@ -29,7 +29,7 @@ MODELS = {
     "nested_block": ("made", TOKENS, {"partition": "rows", "conditional": "nested(hidden_sizes=(6,), features=4)"}),
 }
 #: Of each kind of conditional one, on a network that compiles fast.
-FAST = ("blocks", "mixture", "beta", "products", "nested_block")
+FAST = ("blocks", "mixture", "beta", "products")
 
 
 def each_of(fast):

@@ -65,6 +65,7 @@ def features_of_loops(network, params, x, factorization, context, start):
     return jnp.swapaxes(found, 0, 1).reshape(len(x), -1, shape[-1])[:, factorization.index_in_blocks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", GROWING)
 @pytest.mark.parametrize(
     ("partition", "num"), [pytest.param("sites", 1, marks=pytest.mark.slow), ("sizes(sizes=(1, 3, 2, 3))", 3)]

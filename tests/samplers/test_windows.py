@@ -78,6 +78,7 @@ def test_observed_sites_are_read_and_stay(name):
     np.testing.assert_array_equal(draw(CALLS[name], **OBSERVED).x, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scanned-draft", pytest.param("window", marks=pytest.mark.slow)])
 def test_a_single_example_has_no_batch_axis_to_map_over(name):
     np.testing.assert_array_equal(draw(CALLS[name], keys=KEYS[:1]).x, NAIVE[:1])

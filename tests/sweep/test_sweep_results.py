@@ -17,6 +17,7 @@ def test_rows_hold_what_was_asked_for(folder):
     sweep()
     assert tuple(rows()[0]) == COLUMNS
     assert rows()[1] == {
+        "name": "made/seed-1",
         "dataset": "dna",
         "model": "MADE",
         "ordering": "raster",
@@ -57,6 +58,8 @@ def test_people_read_values_with_their_errors():
     row |= {"validation": "", "validation_stderr": "", "stderr_over": "examples"}
     assert "sites/s" not in readable_columns([row | {"sites_per_second": ""}])[0]
     row["sites_per_second"] = "1.23e+04"
+    older = {name: value for name, value in row.items() if name != "name"}
+    assert readable_columns([row, older])[0][0] == "name" and "name" not in readable_columns([older])[0]
     row |= {"published": "83.63", "published_mark": "their code"}
     columns, cells, _ = readable_columns([row])
     shown = dict(zip(columns, cells[0], strict=True))

@@ -113,7 +113,8 @@ def free_port():
         return server.getsockname()[1]
 
 
-@pytest.mark.parametrize("on_device", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("on_device", [True, False])
 def test_two_processes_train_like_one(tmp_path, on_device):
     # MADE: programs of several processes are not cached, and this one compiles fast.
     changes = MADE | {"train__data_on_device": on_device}

@@ -36,6 +36,7 @@ def judge(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_and_the_mode_evaluate_report_it(judge, tmp_path, capsys):
     workdir = tmp_path
     own = config(exposure=40, judge=str(judge))

@@ -49,7 +49,8 @@ def logged_steps(workdir):
     return [line["step"] for line in read_metrics(workdir) if "train/loss" in line]
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 5])
 def test_kill_9_at_any_moment(tmp_path, kills):
     killed, chance = tmp_path / "killed", random.Random(kills)
     for _ in range(kills):

@@ -72,6 +72,7 @@ def check_gradients(cases):
     assert not wrong, wrong
 
 
+@pytest.mark.slow
 def test_gradients_of_a_transformer_are_those_of_one_device():
     check_gradients([["transformer", 16, [(2, 2, 2)]]])
 
