@@ -154,9 +154,7 @@ def stacked(event: EventSpec, pictures: Sequence[jax.Array]) -> dict[str, jax.Ar
 
 
 def to_cells(x: Array, rank: int, factor: int) -> jax.Array:
-    """[B, *grid, ...] -> [B, *coarse grid, factor^rank, ...]: the sites of each cell of `factor` sites a side, in raster
-    order.
-    """
+    """[B, *grid, ...] -> [B, *coarse grid, factor^rank, ...]: the sites of each cell, `factor` a side, by rows."""
     grid = x.shape[1 : 1 + rank]
     split = [size for side in grid for size in (side // factor, factor)]
     cut = jnp.asarray(x).reshape(len(x), *split, *x.shape[1 + rank :])

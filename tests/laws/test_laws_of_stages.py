@@ -57,9 +57,8 @@ def test_parts_of_known_examples():
     np.testing.assert_array_equal(coarse[0], [[2, 4], [10, 12]])  # floor((floor(0.5) + floor(4.5)) / 2), ...
     np.testing.assert_array_equal(down[0] - 15, [[-4, -4], [-4, -4]])
     np.testing.assert_array_equal(across[0] - 15, np.full((4, 2), -1))
-    np.testing.assert_array_equal(
-        make_stages("averaged", levels).split(x)[0][0], [[3, 5], [11, 13]]
-    )  # of 2.5, 4.5, ...
+    means, _ = make_stages("averaged", levels).split(x)
+    np.testing.assert_array_equal(means[0], [[3, 5], [11, 13]])  # of 2.5, 4.5, ...
 
 
 def test_contexts_hold_the_earlier_parts():
