@@ -20,7 +20,7 @@ from arjax.networks.beside import Beside
 from arjax.samplers import SAMPLERS, Cached, Draw, DrawOptions, FixedPoint, Naive, Sampler, make_sampler
 
 #: The part of the context that holds the noise.
-NOISE = " noise"
+NOISE = "noise of the flow"
 
 
 def inverting_sampler(sampler: str | Sampler) -> Sampler:
