@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -25,7 +25,7 @@ from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import canvas_of
 from arjax.networks.beside import Beside
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Sampler
-from arjax.stages import STAGES, Stages, make_stages
+from arjax.stages import Stages, make_stages
 
 #: The part that models all stages.
 SHARED = "shared"
@@ -97,7 +97,7 @@ class CascadeModel(Model):
             ContextSpec("label", 3),
         ),
         "shared": Example(_small("digits(base=3)", "made"), EventSpec((2,), (), "levels", 8)),
-        "subsampled": Example(_small("subsampled", "made", "made"), EventSpec((2, 2), (), "tokens", 3)),
+        "subsampled": Example(_small("subsampled", "made", "made"), EventSpec((4,), (), "tokens", 3)),
         "haar": Example(_small("haar", "made", "independent", "made"), EventSpec((2, 2), (), "levels", 3)),
         "averaged": Example(_small("averaged", "made", "made"), EventSpec((4,))),
     }
@@ -112,11 +112,9 @@ class CascadeModel(Model):
         coarser stages in training, 0 for none. `train_stages`: stages of each example that one part for all is trained
         on in a step, 0 for all.
         """
-        read = STAGES.read(stages)
-        cut = read.build(blueprint.event)
+        cut = make_stages(stages, blueprint.event)
         names = (SHARED,) if SHARED in blueprint.choice.parts else tuple(str(k) for k in range(1, len(cut.events) + 1))
         blueprint.only(*names)
-        whole = f"{read.name}({', '.join(f'{name}={value!r}' for name, value in read.options.items())})"
         wanted = _wanted(cut, blueprint.context, names == (SHARED,))
 
         def examples(k: int) -> Any:
@@ -128,7 +126,7 @@ class CascadeModel(Model):
             blueprint.part(name, *each, examples=examples(k))
             for k, (name, each) in enumerate(zip(names, wanted, strict=True))
         ]
-        model = cls(blueprint.event, whole, tuple(parts), float(noise), train_stages)
+        model = cls(blueprint.event, cut.call, tuple(parts), float(noise), train_stages)
         model.check_parts()
         return model
 
@@ -184,13 +182,9 @@ class CascadeModel(Model):
             raise UserError(f"the noise of a cascade must be in [0, 1), not {self.noise!r}")
         num = len(self.cut.events)
         if not is_integer(self.train_stages) or not 0 <= self.train_stages <= num:
-            raise UserError(
-                f"train_stages of a cascade of {num} stages must be from 0 to {num}, not {self.train_stages}"
-            )
+            raise UserError(f"train_stages must be from 0 to {num}, the number of stages, not {self.train_stages!r}")
         if self.train_stages and not self.shared:
-            raise UserError(
-                "train_stages is for one part that models all stages, 'shared': others learn one stage each"
-            )
+            raise UserError("train_stages is for one part 'shared' of all stages: other parts learn one stage each")
         if not self.shared and len(self.parts) != num:
             raise UserError(f"a cascade of {self.stages} has {num} parts, not {len(self.parts)}")
         for name, part, (event, spec) in zip(
@@ -240,18 +234,15 @@ class CascadeModel(Model):
         """What the model of stage k reads of the earlier ones of `num` examples, with noise where there is a key; its
         limits are those of the earlier stages without noise.
         """
+        noises = [] if noise_key is None else jax.random.split(noise_key, len(self.cut.events))
         if self.shared:
-            read = [
-                part
-                if noise_key is None
-                else noisy(jax.random.fold_in(noise_key, i), self.cut.events[i], part, self.noise)
-                for i, part in enumerate(before)
-            ]
+            pairs = zip(noises, self.cut.events, before, strict=False)
+            read = [noisy(key, event, part, self.noise) for key, event, part in pairs] or before
             context = self.cut.context_of_shared(k, read, num)
         else:
             context = self.cut.context(k, before)
-            for i, (name, spec) in enumerate(self.cut.contexts[k].parts if noise_key is not None else ()):
-                context[name] = noisy(jax.random.fold_in(noise_key, i), spec, context[name], self.noise)
+            for key, (name, spec) in zip(noises, self.cut.contexts[k].parts, strict=False):
+                context[name] = noisy(key, spec, context[name], self.noise)
         if self._limited(k):
             event = self.cut.events[k]
             found = self.cut.limits(k, before, num)
@@ -266,10 +257,8 @@ class CascadeModel(Model):
     ) -> Iterator[StageBatch]:
         """Each stage of a batch of examples, from coarse to fine."""
         x = as_values(self.event, batch.x)
-        context, mask = (
-            as_context(self.context_spec, batch.context, len(x)) or {},
-            as_mask(self.event, batch.mask, len(x)),
-        )
+        context = as_context(self.context_spec, batch.context, len(x)) or {}
+        mask = as_mask(self.event, batch.mask, len(x))
         parts = self.cut.split(x)
         masks = [None] * len(parts) if mask is None else self.cut.masks(mask)
         noises = train and self.noise > 0
@@ -346,11 +335,7 @@ class CascadeModel(Model):
             own = dataclasses.replace(options, context=context or None, given=given, observed=observed)
             drawn = self.model_of(k).draw(self.params_of(k, params), _keys_of(keys, k), own, sampler=sampler)
             parts.append(drawn.x)
-            stats = {
-                name: value + stats[name] if stats else value
-                for name, value in drawn.stats.items()
-                if name in (stats or drawn.stats)
-            }
+            stats = _added(stats, drawn.stats) if stats else drawn.stats
         return Draw(cut.join(parts), stats)
 
     def _known(self, num: int, options: DrawOptions, coarse: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -361,9 +346,7 @@ class CascadeModel(Model):
         """
         cut, events = self.cut, self.cut.events
         if len(coarse) >= len(events):
-            raise UserError(
-                f"coarse holds the first of {len(events)} stages, at most {len(events) - 1}, not {len(coarse)}"
-            )
+            raise UserError(f"coarse holds at most {len(events) - 1} stages, the first ones, not {len(coarse)}")
         if options.observed is None and options.given is None:
             known = [(as_values(event, values, "coarse"), True) for event, values in zip(events, coarse, strict=False)]
             return known + [(None, None)] * (len(events) - len(coarse))
@@ -384,6 +367,11 @@ class CascadeModel(Model):
             )
         how = [True if mask.all() else mask if mask.any() else None for mask in masks]
         return [(None if each is None else part, each) for part, each in zip(parts, how, strict=True)]
+
+
+def _added(stats: Mapping[str, jax.Array], more: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The sums of the statistics that both draws have."""
+    return {name: value + more[name] for name, value in stats.items() if name in more}
 
 
 @jax.jit

@@ -19,7 +19,7 @@ from arjax.models.checks import as_mask, as_values, check_params
 from arjax.models.kinds import KINDS, Blueprint, Example, ModelChoice
 from arjax.models.sampling import canvas_of
 from arjax.samplers import PLAIN_DRAW, Draw, DrawOptions, Resources, Sampler
-from arjax.stages import STAGES, Stages, make_stages
+from arjax.stages import Stages, make_stages
 
 #: The name of the part.
 MODEL = "model"
@@ -65,16 +65,14 @@ class RecodedModel(Model):
     def make(cls, blueprint: Blueprint, *, stages: str = "digits") -> RecodedModel:
         """The model of the part `model`. `stages`: a call string, such as `digits(base=16)`."""
         blueprint.only(MODEL)
-        read = STAGES.read(stages)
-        cut = read.build(blueprint.event)
+        cut = make_stages(stages, blueprint.event)
         _check_alike(cut)
-        whole = f"{read.name}({', '.join(f'{name}={value!r}' for name, value in read.options.items())})"
 
         def examples() -> np.ndarray:
             return np.asarray(_stack(cut, jnp.asarray(blueprint.all_examples())))
 
         own = None if blueprint.examples is None else examples
-        model = cls(blueprint.event, whole, blueprint.part(MODEL, stacked_event(cut), examples=own))
+        model = cls(blueprint.event, cut.call, blueprint.part(MODEL, stacked_event(cut), examples=own))
         model.check_parts()
         return model
 

@@ -103,6 +103,12 @@ class Stages(abc.ABC):
         """The registered name."""
         return STAGES.name_of(type(self)) or type(self).__name__
 
+    @property
+    def call(self) -> str:
+        """The call string with all options, which makes them again."""
+        options = {name: getattr(self, name) for name in STAGES.options(self.name)}
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in options.items())})"
+
     @functools.cached_property
     def shared_context(self) -> ContextSpec:
         """The context of one model for all stages: all parts but the last, stacked as the first axis of a value, where
