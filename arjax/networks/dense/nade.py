@@ -10,7 +10,8 @@ from arjax.factorization import Factorization
 from arjax.networks.base import NETWORKS, Context, Network, activation
 from arjax.networks.dense.fvsbn import EarlierSites
 from arjax.networks.dense.independent import SiteBias
-from arjax.networks.layers.embedding import ContextEncoder, flat_inputs, flat_sites, numeric, numeric_size, seen_inputs
+from arjax.networks.layers.embedding import flat_inputs, flat_sites, numeric, numeric_size, seen_inputs
+from arjax.networks.layers.local_context import summary_encoder
 from arjax.networks.layers.steps import to_grid
 
 
@@ -54,11 +55,11 @@ class NADE(Network):
         self.in_kernel = self.param("in_kernel", nn.initializers.lecun_normal(), in_shape)  # W
         self.hidden_bias = self.param("hidden_bias", nn.initializers.zeros, (units,))  # c
         self.out_kernel = self.param("out_kernel", per_site, out_shape)  # V
-        self.site = SiteBias(num_sites, self.num_features, self.context_spec, self.dtype)  # b
+        self.site = SiteBias(self.event, self.num_features, self.context_spec, self.dtype)  # b
         if self.direct:
             self.earlier = EarlierSites(self.event, self.num_features, self.dtype)
         if self.context_spec:
-            self.hidden_context = ContextEncoder(self.context_spec, units, self.dtype)
+            self.hidden_context = summary_encoder(self.context_spec, self.event, units, self.dtype)
         self.drop = nn.Dropout(self.dropout)
         self.input_drop = nn.Dropout(self.input_dropout)
 
