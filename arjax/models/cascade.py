@@ -50,7 +50,7 @@ class StageBatch(NamedTuple):
 
 def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
     """Small parts for the laws."""
-    own = {"made": {"hidden_sizes": (10,)}, "independent": {"hidden_sizes": (8,)}}
+    own = {"made": {"hidden_sizes": (10,)}, "independent": {"width": 4, "num_blocks": 1}}
     named = {str(k): ModelChoice(network=name, network_options=own[name]) for k, name in enumerate(networks, 1)}
     parts = {SHARED: named["1"]} if len(networks) == 1 else named
     return ModelChoice("cascade", {"stages": stages, **options}, parts=parts)
@@ -92,7 +92,7 @@ class CascadeModel(Model):
     own_draw_options: ClassVar[frozenset[str]] = frozenset({"coarse"})
     EXAMPLES = {
         "digits": Example(
-            _small("digits(base=2)", "independent", "made", "made"),
+            _small("digits(base=2)", "made", "made", "independent"),
             EventSpec((2,), (), "levels", 6),
             ContextSpec("label", 3),
         ),

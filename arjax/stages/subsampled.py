@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 
+from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.stages.base import (
     STAGES,
@@ -48,6 +49,12 @@ class Subsampled(Stages):
         """For all data of one kind, on a grid whose sides the factor divides; raises `UserError` for others."""
         check_kind("subsampled", event, ("binary", "levels", "tokens", "real"), "data of one kind")
         check_grid("subsampled", event, factor, levels)
+        rank = len(event.grid_shape)
+        if not apart and rank != 2 and factor**rank > 2:
+            raise UserError(
+                f"the new sites of a cell are the channels of an image: on a grid of {rank} axes take "
+                "subsampled(apart=True), or on a line the factor 2"
+            )
         return cls(event, factor, levels, apart)
 
     @property
