@@ -146,7 +146,7 @@ class CascadeModel(Model):
         return (SHARED,) if self.shared else tuple(str(k) for k in range(1, len(self.parts) + 1))
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={part!r}" for name, part in zip(self.names, self.parts, strict=True))
+        parts = ", ".join(f"{name}={part!r}" for name, part in self.named_parts.items())
         return f"CascadeModel({self.stages}; {parts})"
 
     def in_words(self) -> str:
@@ -197,12 +197,14 @@ class CascadeModel(Model):
         for k in range(num):
             self.model_of(k)
 
+    @property
+    def named_parts(self) -> dict[str, Model]:
+        """The parts."""
+        return dict(zip(self.names, self.parts, strict=True))
+
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters of the parts by their names."""
-        return {
-            name: part.init(jax.random.fold_in(key, i))
-            for i, (name, part) in enumerate(zip(self.names, self.parts, strict=True))
-        }
+        return {name: part.init(jax.random.fold_in(key, i)) for i, (name, part) in enumerate(self.named_parts.items())}
 
     def _limited(self, k: int) -> bool:
         """Whether the values of a stage are limited; of one part for all, whether those of any stage are."""

@@ -117,6 +117,11 @@ class RecodedModel(Model):
         if self.model.orders is not None:
             raise UserError("the model of recoded data has one order")
 
+    @property
+    def named_parts(self) -> dict[str, Model]:
+        """The model."""
+        return {MODEL: self.model}
+
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters: {"model": those of the model}."""
         return {MODEL: self.model.init(key)}
