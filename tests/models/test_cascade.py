@@ -216,7 +216,7 @@ def test_parts_that_are_bounds_make_a_bound():
     event = EventSpec((2,), (), "levels", 4)
     model = make_model(event, kind="cascade", stages="digits(base=2)", parts={"shared": chain})
     assert model.kind == "bound" and "cascade of digits(base=2)" in model.in_words()
-    with pytest.raises(UserError, match="'2' of a cascade of digits.*has to be of the kind autoregressive"):
+    with pytest.raises(UserError, match=r"'2' of a cascade of digits.*has to be of the kind autoregressive"):
         make_model(LEVELS, kind="cascade", stages="digits(base=2)", parts={"1": choice(), "2": chain, "3": choice()})
 
 
@@ -239,7 +239,7 @@ def test_cascades_that_cannot_be_end_in_one_sentence(event, options, parts, mess
 
 def test_conditionals_without_a_table_and_other_mistakes_end_in_one_sentence():
     mixed = choice("made", conditional="mixture_of_products(components=2)")
-    with pytest.raises(UserError, match="the part '2' of a cascade of haar.*restrict a table"):
+    with pytest.raises(UserError, match=r"the part '2' of a cascade of haar.*restrict a table"):
         make_model(EventSpec((4,), (), "levels", 3), kind="cascade", stages="haar", parts={"1": choice(), "2": mixed})
     with pytest.raises(UserError, match="adds the part 'coarse'"):
         build(

@@ -51,7 +51,7 @@ def test_parts_come_from_runs_of_the_part_or_of_a_whole_cascade():
     setup = dataclasses.replace(setup, open_run=lambda name: Trained(*runs[name], 3, setup.dataset))
     assert setup.first_params((model,)) == {"1": model.param_shapes["1"], "2": part_2.param_shapes}
     runs["runs/second"] = model.parts[0], model.parts[0].param_shapes
-    with pytest.raises(UserError, match="the parameters of train.init_from=runs/second do not fit this model"):
+    with pytest.raises(UserError, match=r"the parameters of train.init_from=runs/second do not fit this model"):
         setup.first_params((model,))
     state = jax.eval_shape(lambda key: fresh_state(setup.recipe, key, {"2": {"none": 0.0}}), jax.random.key(0))
     assert state.params["2"].keys() == {"none"} and state.params["1"].keys() == model.param_shapes["1"].keys()
