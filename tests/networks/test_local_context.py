@@ -18,6 +18,8 @@ from arjax.networks.denoisers.any_order import make_denoiser
 from arjax.networks.denoisers.base import DENOISERS
 from arjax.networks.denoisers.block_transformer import make_block_denoiser
 from arjax.networks.layers import local_context as lc
+from arjax.networks.layers.grids import raster_context, to_raster
+from arjax.networks.layers.steps import StepTokens
 from arjax.testing.examples import random_context, random_like
 
 
@@ -121,6 +123,36 @@ def test_vectors_of_sites_rows_and_pixels():
     vector = jnp.ones((4, 2))
     assert lc.of_sites(vector, np.zeros((3, 5), int), event).shape == (4, 1, 1, 2)
     assert lc.of_pixel(vector, 0, 0) is vector and lc.everywhere(vector, 4).shape == (4, 1, 1, 2)
+
+
+def test_tokens_have_the_context_of_the_site_that_they_predict():
+    """In all forms, in any order; a site that does not exist has that of the last one."""
+    event, e = EventSpec((2, 3), (), "tokens", 3), jnp.arange(12, dtype=jnp.float32).reshape(1, 2, 3, 2)
+    factorization = make_factorization((2, 3), "random(seed=1)", "sizes(sizes=(1, 3, 2))")
+    blocks_SM, x = np.minimum(np.asarray(factorization.blocks), 5), jnp.zeros((1, 2, 3), int)
+    tokens = StepTokens(event, ContextSpec(c=EventSpec((2, 3)), local=("c",)), 2, "none", "float32")
+    params = tokens.init(jax.random.key(0), x, factorization, None)
+    for method, args, target in (
+        ("__call__", (x, factorization), blocks_SM),
+        ("step", (x, 1, factorization), blocks_SM[1]),
+        ("window", (x, 1, 3, factorization), blocks_SM[[1, 2, 2]]),
+        ("ahead", (x, 1, 2, factorization), blocks_SM[1:]),
+    ):
+        with_e, without = (tokens.apply(params, *args, each, method=method) for each in (e, None))
+        np.testing.assert_allclose(with_e - without, np.asarray(e).reshape(1, 6, 2)[:, target], rtol=1e-5)
+
+
+def test_maps_are_flipped_with_their_image():
+    """Under every raster-like order, colour channels included."""
+    for grid, ordering in itertools.product(((3, 3), (2, 3, 2)), ("raster", "reversed", "column_major")):
+        if len(grid) == 3 and ordering == "column_major":
+            continue
+        event, factorization = EventSpec(grid, (), "tokens", 99), make_factorization(grid, ordering)
+        place = np.arange(np.prod(grid[:2])).reshape(1, *grid[:2])
+        x = place if len(grid) == 2 else np.repeat(place[..., None], grid[2], -1)
+        raster = np.asarray(to_raster(jnp.asarray(x), event, factorization)).reshape(1, *grid[:2], -1)[..., :1]
+        np.testing.assert_array_equal(raster_context(jnp.asarray(place[..., None]), factorization), raster)
+    assert raster_context(e := jnp.ones((2, 3)), factorization) is e
 
 
 @pytest.mark.parametrize(

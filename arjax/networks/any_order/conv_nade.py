@@ -115,7 +115,7 @@ class ConvNADE(OrderAgnosticNetwork):
 
         act, maps = activation(self.activation), planes
         for i, conv in enumerate(self.convs):
-            added = from_context if i == 0 else 0.0
+            added: Any = from_context if i == 0 else 0.0
             pre = cut(conv(maps)) + (cut(added) if self.context_spec.local and i == 0 else added)
             inside = inside if crop == 0 else cut(inside)
             maps = self.drop(jnp.where(inside, act(pre), 0), deterministic=not train)

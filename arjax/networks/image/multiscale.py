@@ -206,7 +206,7 @@ class Multiscale(PixelRNNFamily):
 
     def init_carry(self, batch_size, factorization, context=None):
         """Of each scale: the carry of its core and its condition, which is computed when the scale begins."""
-        carries: list[Any] = []
+        carries = []
         for k in range(self.levels + 1):
             maps = jnp.zeros((batch_size, *self._grid(k), 2 * self.hidden_size), self.dtype)
             core = self._core(k, parent=None)

@@ -67,15 +67,15 @@ class SnailBlock(nn.Module):
         self.query = NormalisedMix(self.key_size, self.dtype, normalised=self.normalised)
         self.merge = gated(self.filters, has_aux=True)
 
-    def _keys_and_values(self, x, h, place, view: ImageView, e_BE, train: bool) -> tuple[jax.Array, jax.Array]:
+    def _keys_and_values(self, x, h, place, view: ImageView, e, train: bool) -> tuple[jax.Array, jax.Array]:
         inputs = jnp.concatenate([x, h, place], -1)
-        content = self.content(inputs, view, None, e_BE, self._mask(train, inputs.shape))
+        content = self.content(inputs, view, None, e, self._mask(train, inputs.shape))
         keys, values = jnp.split(self.key_value(content), [self.key_size], -1)
         return keys, values
 
-    def _queries(self, h, place, view: ImageView, e_BE, train: bool) -> jax.Array:
+    def _queries(self, h, place, view: ImageView, e, train: bool) -> jax.Array:
         inputs = jnp.concatenate([h, place], -1)
-        return self.query(self.asking(inputs, view, None, e_BE, self._mask(train, inputs.shape)))
+        return self.query(self.asking(inputs, view, None, e, self._mask(train, inputs.shape)))
 
     def _masks(self, train: bool, shape: tuple[int, ...]) -> jax.Array | None:
         """Masks for dropout in layers with inputs of this shape, the first axis the layers; or None."""
