@@ -50,7 +50,7 @@ class StageBatch(NamedTuple):
 
 def _small(stages: str, *networks: str, **options: Any) -> ModelChoice:
     """Small parts for the laws."""
-    own = {"made": {"hidden_sizes": (10,)}, "independent": {"width": 4, "num_blocks": 1}}
+    own: dict[str, dict[str, Any]] = {"made": {"hidden_sizes": (10,)}, "independent": {"width": 4, "num_blocks": 1}}
     named = {str(k): ModelChoice(network=name, network_options=own[name]) for k, name in enumerate(networks, 1)}
     parts = {SHARED: named["1"]} if len(networks) == 1 else named
     return ModelChoice("cascade", {"stages": stages, **options}, parts=parts)
@@ -236,7 +236,7 @@ class CascadeModel(Model):
         """What the model of stage k reads of the earlier ones of `num` examples, with noise where there is a key; its
         limits are those of the earlier stages without noise.
         """
-        noises = [] if noise_key is None else jax.random.split(noise_key, len(self.cut.events))
+        noises = () if noise_key is None else tuple(jax.random.split(noise_key, len(self.cut.events)))
         if self.shared:
             pairs = zip(noises, self.cut.events, before, strict=False)
             read = [noisy(key, event, part, self.noise) for key, event, part in pairs] or before

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from arjax.core.batch import Array
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.stages.base import STAGES, Stages, check_grid, check_kind, coarser, stacked, stacked_context, to_cells
 
@@ -49,7 +50,7 @@ class Averaged(Stages):
         """The next coarser picture; the ones before it are functions of that."""
         return (NO_CONTEXT, *(stacked_context(event, 1) for event in self.events[:-1]))
 
-    def split(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def split(self, x: Array) -> tuple[jax.Array, ...]:
         """The pictures of means, and x."""
         rank = len(self.event.grid_shape)
         size, found = self.factor**rank, [jnp.asarray(x, jnp.int32)]
@@ -58,10 +59,10 @@ class Averaged(Stages):
             found = [(total + size // 2) // size, *found]
         return tuple(found)
 
-    def join(self, parts: Sequence[jax.Array]) -> jax.Array:
+    def join(self, parts: Sequence[Array]) -> jax.Array:
         """The last part."""
         return parts[-1]
 
-    def context(self, k: int, before: Sequence[jax.Array]) -> dict[str, jax.Array]:
+    def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
         """The next coarser picture."""
         return stacked(self.event, before[-1:]) if k else {}

@@ -60,22 +60,22 @@ class Stages(abc.ABC):
         """What the model of each part reads of the earlier ones, as local parts of a context; none of the first."""
 
     @abc.abstractmethod
-    def split(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def split(self, x: Array) -> tuple[jax.Array, ...]:
         """x [B, *event.shape] -> the parts, [B, *events[k].shape] each."""
 
     @abc.abstractmethod
-    def join(self, parts: Sequence[jax.Array]) -> jax.Array:
+    def join(self, parts: Sequence[Array]) -> jax.Array:
         """The inverse of `split`."""
 
     @abc.abstractmethod
-    def context(self, k: int, before: Sequence[jax.Array]) -> dict[str, jax.Array]:
+    def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
         """The values of `contexts[k]`, from the k earlier parts."""
 
     def limited(self, k: int) -> bool:
         """Whether earlier parts leave less than all values of its event to part k."""
         return False
 
-    def limits(self, k: int, before: Sequence[jax.Array], num: int) -> Limits | None:
+    def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
         """The values that part k can still take: the lowest and the highest of each scalar, int[B, *events[k].shape].
 
         Each value between them occurs. None where all values of the event are left, whatever the earlier parts.
@@ -87,7 +87,7 @@ class Stages(abc.ABC):
         """
         return None
 
-    def masks(self, mask: jax.Array) -> tuple[jax.Array, ...]:
+    def masks(self, mask: Array) -> tuple[jax.Array, ...]:
         """The sites of the parts that belong to sites of x, [B, *grid] -> [B, *grid of part k] each.
 
         Raises:
@@ -124,9 +124,9 @@ class Stages(abc.ABC):
                 "are not: give each stage a part of its own"
             )
         stacked = EventSpec(first.grid_shape, (num - 1, *first.value_shape), "levels", first.num_levels + 1)
-        return ContextSpec(local=(COARSE,), **{COARSE: stacked, STAGE: EventSpec((), (), "tokens", num)})
+        return NO_CONTEXT.with_part(COARSE, stacked, local=True).with_part(STAGE, EventSpec((), (), "tokens", num))
 
-    def context_of_shared(self, k: int, before: Sequence[jax.Array], num: int) -> dict[str, jax.Array]:
+    def context_of_shared(self, k: int, before: Sequence[Array], num: int) -> dict[str, jax.Array]:
         """The values of `shared_context` of B examples at stage k."""
         first, axis = self.events[0], 1 + len(self.events[0].grid_shape)
         unknown = jnp.full((num, *first.shape), first.num_levels, jnp.int32)
@@ -149,14 +149,14 @@ def stacked_context(event: EventSpec, num: int) -> ContextSpec:
         return NO_CONTEXT
     if num > 1:
         event = dataclasses.replace(event, value_shape=(num, *event.value_shape))
-    return ContextSpec(local=(COARSE,), **{COARSE: event})
+    return NO_CONTEXT.with_part(COARSE, event, local=True)
 
 
-def stacked(event: EventSpec, pictures: Sequence[jax.Array]) -> dict[str, jax.Array]:
+def stacked(event: EventSpec, pictures: Sequence[Array]) -> dict[str, jax.Array]:
     """The values of `stacked_context`."""
     if not pictures:
         return {}
-    return {COARSE: pictures[0] if len(pictures) == 1 else jnp.stack(pictures, 1 + len(event.grid_shape))}
+    return {COARSE: jnp.asarray(pictures[0]) if len(pictures) == 1 else jnp.stack(pictures, 1 + len(event.grid_shape))}
 
 
 def to_cells(x: Array, rank: int, factor: int) -> jax.Array:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from arjax.core.batch import Array
 from arjax.core.errors import UserError
 from arjax.core.integers import is_integer
 from arjax.core.spec import ContextSpec, EventSpec
@@ -68,16 +69,16 @@ class Digits(Stages):
         """The value of a one in digit k."""
         return self.base ** (self.num_digits - 1 - k)
 
-    def split(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def split(self, x: Array) -> tuple[jax.Array, ...]:
         """The digits of x, [B, *event.shape] each."""
         x = jnp.asarray(x, jnp.int32)
         return tuple(x // self._place(k) % self.base for k in range(self.num_digits))
 
-    def join(self, parts: Sequence[jax.Array]) -> jax.Array:
+    def join(self, parts: Sequence[Array]) -> jax.Array:
         """The numbers with these digits."""
         return sum((part * self._place(k) for k, part in enumerate(parts)), jnp.zeros_like(parts[0]))
 
-    def context(self, k: int, before: Sequence[jax.Array]) -> dict[str, jax.Array]:
+    def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
         """The digits before."""
         return stacked(self.event, before)
 
@@ -85,7 +86,7 @@ class Digits(Stages):
         """Whether the largest value of all has another digit here than base - 1."""
         return (self.event.num_levels - 1) // self._place(k) % self.base < self.base - 1
 
-    def limits(self, k: int, before: Sequence[jax.Array], num: int) -> Limits | None:
+    def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
         """Behind the leading digits of the largest value, its own digit is the highest."""
         if not self.limited(k):
             return None
@@ -96,6 +97,6 @@ class Digits(Stages):
         high = jnp.where(is_largest, largest // self._place(k) % self.base, self.base - 1)
         return jnp.zeros_like(high), high
 
-    def masks(self, mask: jax.Array) -> tuple[jax.Array, ...]:
+    def masks(self, mask: Array) -> tuple[jax.Array, ...]:
         """A site counts with all its digits."""
         return (mask,) * self.num_digits

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 
+from arjax.core.batch import Array
 from arjax.core.spec import NO_CONTEXT, ContextSpec, EventSpec
 from arjax.stages.base import COARSE, STAGES, Limits, Stages, check_grid, check_kind, stacked, stacked_context
 
@@ -69,15 +70,16 @@ class Haar(Stages):
         """The means of the pairs, at the same site."""
         return (NO_CONTEXT, *(stacked_context(each, 1) for each in self._pictures()[:-1]))
 
-    def split(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def split(self, x: Array) -> tuple[jax.Array, ...]:
         """The coarsest means, and the differences."""
-        x, found = jnp.asarray(x, jnp.int32), []
+        x = jnp.asarray(x, jnp.int32)
+        found: list[jax.Array] = []
         for axis in reversed(list(self._axes())):
             first, second = (jnp.take(x, jnp.arange(i, x.shape[1 + axis], 2), 1 + axis) for i in (0, 1))
             x, found = (first + second) // 2, [first - second + self._top, *found]
         return (x, *found)
 
-    def join(self, parts: Sequence[jax.Array]) -> jax.Array:
+    def join(self, parts: Sequence[Array]) -> jax.Array:
         """The picture with these means and differences; with fewer parts, a coarser one."""
         x = parts[0]
         for part, axis in zip(parts[1:], self._axes(), strict=False):
@@ -87,7 +89,7 @@ class Haar(Stages):
             x = pair.reshape(*x.shape[: 1 + axis], -1, *x.shape[2 + axis :])
         return x
 
-    def context(self, k: int, before: Sequence[jax.Array]) -> dict[str, jax.Array]:
+    def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
         """The means of the pairs."""
         return stacked(self.event, [self.join(before)]) if k else {}
 
@@ -95,7 +97,7 @@ class Haar(Stages):
         """All differences."""
         return k > 0
 
-    def limits(self, k: int, before: Sequence[jax.Array], num: int) -> Limits | None:
+    def limits(self, k: int, before: Sequence[Array], num: int) -> Limits | None:
         """Differences that keep both values of a pair in the range of x."""
         if not k:
             return None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 
+from arjax.core.batch import Array
 from arjax.core.errors import UserError
 from arjax.core.spec import ContextSpec, EventSpec
 from arjax.stages.base import (
@@ -90,9 +91,10 @@ class Subsampled(Stages):
         found = [stacked_context(picture, num) for picture in self._pictures() for num in sets]
         return (stacked_context(self.event, 0), *found)
 
-    def _parts_of(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def _parts_of(self, x: Array) -> tuple[jax.Array, ...]:
         """Of values, or of marks of sites."""
-        axis, found = 1 + self._rank, []
+        axis = 1 + self._rank
+        found: list[jax.Array] = []
         for _ in range(self.levels):
             cells = to_cells(x, self._rank, self.factor)
             x, finer = jnp.take(cells, 0, axis), jnp.delete(cells, 0, axis, assume_unique_indices=True)
@@ -102,11 +104,11 @@ class Subsampled(Stages):
                 found = [finer, *found]
         return (x, *found)
 
-    def split(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def split(self, x: Array) -> tuple[jax.Array, ...]:
         """The scales of x."""
         return self._parts_of(jnp.asarray(x, self.event.dtype))
 
-    def join(self, parts: Sequence[jax.Array]) -> jax.Array:
+    def join(self, parts: Sequence[Array]) -> jax.Array:
         """The picture with these scales."""
         x, rest, axis = parts[0], list(parts[1:]), 1 + self._rank
         while rest:
@@ -121,7 +123,7 @@ class Subsampled(Stages):
         )
         return from_cells(jnp.stack([x, *finer], axis), self._rank, self.factor), rest[num:]
 
-    def context(self, k: int, before: Sequence[jax.Array]) -> dict[str, jax.Array]:
+    def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
         """The coarser picture, and the sets before."""
         if not k:
             return {}
@@ -129,6 +131,6 @@ class Subsampled(Stages):
         whole = (k - 1) // num * num  # the parts of finished scales beside the coarsest
         return stacked(self.event, [self.join(before[: whole + 1]), *before[whole + 1 :]])
 
-    def masks(self, mask: jax.Array) -> tuple[jax.Array, ...]:
+    def masks(self, mask: Array) -> tuple[jax.Array, ...]:
         """Each site belongs to one part."""
         return self._parts_of(mask)

@@ -81,7 +81,7 @@ def check_fit(stages: Stages, x: np.ndarray) -> None:
     for k, (event, part) in enumerate(zip(stages.events, parts, strict=True)):
         require(part.shape == (len(x), *event.shape), f"part {k} has the shape {part.shape}, not that of its event")
         require(part.dtype == event.dtype, f"part {k} is of type {part.dtype}, not {event.dtype}")
-        _require_fine(lambda e=event, p=part: check_values(e, p, "the part"), f"part {k}")
+        _require_fine(functools.partial(check_values, event, part, "the part"), f"part {k}")
         _check_one_context(stages.contexts[k], event, stages.context(k, parts[:k]), len(x))
     if stages.exact:
         require(sum(event.num_dims for event in stages.events) >= stages.event.num_dims, "scalars are lost")
@@ -92,7 +92,7 @@ def _check_one_context(spec: ContextSpec, event: EventSpec, context: dict, num: 
     for name, part in spec.parts:
         value = np.asarray(context[name])
         require(value.shape == (num, *part.shape), f"the context {name!r} has the shape {value.shape}")
-        _require_fine(lambda p=part, v=value: check_context(p, v, "it"), f"the context {name!r}")
+        _require_fine(functools.partial(check_context, part, value, "it"), f"the context {name!r}")
         pairs = zip(event.grid_shape, part.grid_shape, strict=False)
         fits = all(a % b == 0 or b % a == 0 for a, b in pairs)
         require(name not in spec.local or fits, f"the grid {part.grid_shape} does not fit that of {event.grid_shape}")

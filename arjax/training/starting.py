@@ -86,10 +86,14 @@ def part_of_run(name: str, params: Any, other: Any) -> Any:
       params: shapes and types of its parameters.
       other: a run, see `Trained`.
     """
-    itself = jax.tree.structure(params) == jax.tree.structure(other.params)
+    itself = _names(params) == _names(other.params)
     if itself or name not in other.model.named_parts:
         return other
     return dataclasses.replace(other, model=other.model.named_parts[name], params=other.params[name])
+
+
+def _names(params: Any) -> set[str]:
+    return {path_string(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def _differences(here: Model, there: Model) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fault import Fault, faults_of
 
 _LAWS, _CASCADE = "laws/test_laws_of_stages.py::", "models/test_cascade.py::"
-_digits = faults_of("stages/digits.py", _LAWS + "test_stages")
+_digits = faults_of("stages/digits.py", _LAWS + "test_cuts_invert_and_limits_are_tight")
 _cascade = faults_of("models/cascade.py", _CASCADE + "test_the_score_is_the_sum_of_the_stages")
 
 STAGE_FAULTS = (
@@ -19,14 +19,14 @@ STAGE_FAULTS = (
         "stages/haar.py",
         "most = jnp.minimum(2 * mean + 1, 2 * (self._top - mean))",
         "most = jnp.minimum(2 * mean, 2 * (self._top - mean))",
-        (_LAWS + "test_stages",),
+        (_LAWS + "test_cuts_invert_and_limits_are_tight",),
     ),
     Fault(
         "a pair that is rounded the wrong way",
         "stages/haar.py",
         "first = x + (difference + 1) // 2",
         "first = x + difference // 2",
-        (_LAWS + "test_stages",),
+        (_LAWS + "test_cuts_invert_and_limits_are_tight",),
     ),
     Fault(
         "averaged scales that are called exact",
