@@ -61,7 +61,7 @@ class Averaged(Stages):
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
         """The last part."""
-        return parts[-1]
+        return jnp.asarray(parts[-1])
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
         """The next coarser picture."""

@@ -76,7 +76,7 @@ class Digits(Stages):
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
         """The numbers with these digits."""
-        return sum((part * self._place(k) for k, part in enumerate(parts)), jnp.zeros_like(parts[0]))
+        return sum((jnp.asarray(part) * self._place(k) for k, part in enumerate(parts)), jnp.zeros_like(parts[0]))
 
     def context(self, k: int, before: Sequence[Array]) -> dict[str, jax.Array]:
         """The digits before."""
@@ -99,4 +99,4 @@ class Digits(Stages):
 
     def masks(self, mask: Array) -> tuple[jax.Array, ...]:
         """A site counts with all its digits."""
-        return (mask,) * self.num_digits
+        return (jnp.asarray(mask),) * self.num_digits

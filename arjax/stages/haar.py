@@ -81,7 +81,7 @@ class Haar(Stages):
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
         """The picture with these means and differences; with fewer parts, a coarser one."""
-        x = parts[0]
+        x = jnp.asarray(parts[0])
         for part, axis in zip(parts[1:], self._axes(), strict=False):
             difference = part - self._top
             first = x + (difference + 1) // 2

@@ -93,7 +93,7 @@ class Subsampled(Stages):
 
     def _parts_of(self, x: Array) -> tuple[jax.Array, ...]:
         """Of values, or of marks of sites."""
-        axis = 1 + self._rank
+        x, axis = jnp.asarray(x), 1 + self._rank
         found: list[jax.Array] = []
         for _ in range(self.levels):
             cells = to_cells(x, self._rank, self.factor)
@@ -110,7 +110,8 @@ class Subsampled(Stages):
 
     def join(self, parts: Sequence[Array]) -> jax.Array:
         """The picture with these scales."""
-        x, rest, axis = parts[0], list(parts[1:]), 1 + self._rank
+        x, *rest = map(jnp.asarray, parts)
+        axis = 1 + self._rank
         while rest:
             x, rest = self._finer_picture(x, rest, axis)
         return x
